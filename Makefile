@@ -1,0 +1,109 @@
+# Every target does its own set-up: a fresh clone needs python3 (3.10 or later), a C compiler and make.
+# The set-up happens once, in $(VENV), and again when what it was made from changes.
+#
+#   make demo ARGS="--short"            arguments for the program behind the target
+#   make test PYTHON=python3.13 VENV=.venv-3.13
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
+PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
+
+# The installed project, ready to run; and the developers' tools on top of it.
+READY := $(VENV)/.stamp-ready
+TOOLS := $(VENV)/.stamp-tools
+
+SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*/*.pyx qpidha/*/*.pxd)
+
+# Half a minute together. The first must search to the end and find nothing; the second leaves one rule out
+# and must find what that rule is for, so that an empty answer of the first can be believed.
+MODEL := tests/model/model.py
+MODEL_RUN ?= bfs pub=1 acc=1 crash=0 prom=1 reconn=1 rem=1 add=1
+MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=0
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint format types bench model wheel clean distclean
+
+help:  ## Show the targets.
+	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
+	@$(VENV)/bin/qpidha demo $(ARGS)
+
+test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
+	@$(PY) -m pytest tests/ $(ARGS)
+
+lint: $(TOOLS)  ## Check rules and layout of the code.
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+format: $(TOOLS)  ## Put the code into the layout that lint wants.
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
+	@$(PY) -m mypy
+	@$(PY) -m mypy.stubtest qpidha._seq qpidha.wire._batch
+
+bench: $(READY)  ## Run the benchmarks: ARGS="-k codec", ARGS="--benchmark-compare".
+	@$(PY) -m pytest benchmarks/ --benchmark-columns=min,median,max,ops --benchmark-sort=name $(ARGS)
+
+model:  ## Search the protocol model: MODEL_RUN="bfs pub=2 ..." for larger budgets.
+	@$(CHECK_PYTHON)
+	@$(PYTHON) $(MODEL) $(MODEL_RUN) | awk '{ print } /.err.: None, .complete.: True/ { good = 1 } \
+		END { if (!good) { print "model: a counterexample, or not searched to the end"; exit 1 } }'
+	@$(PYTHON) $(MODEL) $(MODEL_BROKEN_RUN) | awk '{ print } /^..err.: .S/ { found = 1 } \
+		END { if (!found) { print "model: the broken protocol was not caught"; exit 1 } }'
+
+wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
+	@$(PY) -m build --outdir dist .
+
+clean:  ## Remove what was built, and the stamps, so that the next target builds again.
+	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
+	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS)
+	find qpidha tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean  ## clean, and remove the virtual environment too.
+	if test -f $(VENV)/pyvenv.cfg; then rm -rf $(VENV); fi
+
+setup: $(READY)  ## Only the set-up, for working in $(VENV) by hand.
+
+# --- set-up
+
+define CHECK_PYTHON
+command -v $(PYTHON) >/dev/null 2>&1 || { \
+	echo 'No $(PYTHON) here. Install Python 3.10 or later, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	echo "$$($(PYTHON) --version 2>&1) is too old. Name a Python 3.10 or later: make PYTHON=python3.12" >&2; exit 1; }
+endef
+
+# pip comes last, so a virtual environment that was left half-made has none, and is completed.
+$(VENV)/bin/pip:
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments: its ensurepip or venv module is missing.' >&2; \
+		echo 'On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Creating $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+
+$(READY): $(SOURCES) | $(VENV)/bin/pip
+	@$(PY) -c 'import os, sys, sysconfig; \
+		sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || { \
+		echo 'The header files of this Python are missing. On Debian and Ubuntu: apt-get install python3-dev' >&2; exit 1; }
+	@command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || { \
+		echo 'No C compiler found. On Debian and Ubuntu: apt-get install gcc libc6-dev' >&2; exit 1; }
+	@echo 'Installing qpidha into $(VENV) and compiling its extensions'
+	@$(PIP_INSTALL) --editable '.[test,demo]'
+	@touch $@
+
+# qpidha is installed already, so this adds what its extra names and nothing else.
+$(TOOLS): $(READY)
+	@echo 'Installing the tools for development into $(VENV)'
+	@$(PIP_INSTALL) 'qpidha[dev]'
+	@touch $@

@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""A small message broker, made highly available by embedding qpidha. Read it from top to bottom.
+
+Start three of them, in three terminals (any order; the highest priority becomes primary first):
+
+    python examples/broker.py --id a --dir /tmp/a --cluster /tmp/cluster --client 127.0.0.1:5001
+    python examples/broker.py --id b --dir /tmp/b --cluster /tmp/cluster --client 127.0.0.1:5002
+    python examples/broker.py --id c --dir /tmp/c --cluster /tmp/cluster --client 127.0.0.1:5003
+
+The library does the replication, the elections and the storing. What is left for a broker is what makes
+it a broker: a port for clients (`protocol.py`), what a publish and an accept mean, and three methods that
+the library calls: `Broker.on_promote`, `on_demote` and `on_discarded`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from protocol import (
+    ACCEPT,
+    CONFIRM,
+    DELIVER,
+    PING,
+    PUBLISH,
+    REDIRECT,
+    SETTLED,
+    SUBSCRIBE,
+    U16,
+    U32,
+    U64,
+    WELCOME,
+    Address,
+    Framed,
+    ProtocolError,
+)
+
+from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
+from qpidha.cluster import FileRecordStore, PriorityPromoter
+from qpidha.interfaces import MessageStore
+from qpidha.queues import FifoQueue
+from qpidha.stores import MemoryStore, SqliteStore
+from qpidha.transports import TcpTransport
+
+QUEUE = "work"
+DELIVER_MESSAGES_MAX = 1000
+DELIVER_BYTES_MAX = 256 * 1024
+
+log = logging.getLogger("broker")
+
+
+class Broker:
+    """One queue and the clients that use it. The library calls the three methods that begin with ``on_``."""
+
+    node: Node
+    queue: Queue
+    fifo: FifoQueue
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        """A client with this many publishes that are not yet safe is not read from."""
+        self.serving = False
+        self.clients: set[Client] = set()
+        self._deliver_scheduled = False
+
+    # --- what the library calls ------------------------------------------------------------------
+
+    async def on_promote(self, generation: int) -> None:
+        """We are primary. The queue already holds whatever the last primary confirmed."""
+        self.queue = self.node.declare(QUEUE, settle=Settle.REPLICATED)
+        self.queue.on_safe_upto(self._confirm)
+        self.fifo = FifoQueue(self.queue)
+        self.fifo.on_available(self.deliver_soon)
+        self.serving = True
+        log.info("primary of generation %d, %d messages", generation, self.queue.depth)
+
+    async def on_demote(self, generation: int) -> None:
+        """We are not primary any more. Clients find the next one by themselves: just drop them."""
+        self.serving = False
+        for client in list(self.clients):
+            client.transport.abort()
+        log.info("not primary any more")
+
+    async def on_discarded(self, messages: Sequence[Discarded]) -> None:
+        """Messages that this node had stored and the cluster never confirmed.
+
+        Our publishers send again whatever was not confirmed, so nothing is to be done here. A broker
+        whose publishers do not would publish them again, or put them where somebody looks.
+        """
+        log.info("%d messages discarded, none of them confirmed to anybody", len(messages))
+
+    # --- what clients cause ----------------------------------------------------------------------
+
+    def _confirm(self, upto: int) -> None:
+        """Every publish with an id up to this one is on every member of the cluster: tell its publisher."""
+        for client in list(self.clients):
+            client.confirm(upto)
+
+    def deliver_soon(self) -> None:
+        """Deliver at the end of this turn of the loop, once, however often this is called in it."""
+        if self.serving and not self._deliver_scheduled:
+            self._deliver_scheduled = True
+            asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        """A batch for each consumer in turn, until the queue or everybody's credit is used up."""
+        self._deliver_scheduled = False
+        hungry = [client for client in self.clients if client.hungry]
+        while hungry and self.serving:
+            hungry = [client for client in hungry if client.deliver() and client.hungry]
+
+
+class Client(Framed):
+    """One client's connection: a publisher, a consumer, or both. One method call per batch."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self.broker = broker
+        self.unconfirmed: deque[tuple[int, int, int]] = deque()
+        """(last id, sequence, messages) of publishes that are not safe yet, in order."""
+        self.pending = 0
+        self.credit = 0
+        self.acquired = SequenceSet()
+        """Delivered to this client and not accepted: they go back to the queue when it is lost."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self.broker.serving:
+            self.broker.clients.add(self)
+            self.send(WELCOME, U64.pack(self.broker.node.generation))
+        else:
+            host, port = self.broker.node.primary_client_address or ("", 0)
+            self.send(REDIRECT, U16.pack(port), host.encode())
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.broker.clients.discard(self)
+        if self.acquired and self.broker.serving:
+            self.broker.fifo.release(self.acquired)
+
+    def frame(self, kind: int, body: memoryview) -> None:
+        if not self.broker.serving:
+            return
+        if kind == PUBLISH:
+            self._publish(U64.unpack_from(body)[0], Batch.parse(body, U64.size))
+        elif kind == ACCEPT:
+            self._accept(bytes(body))
+        elif kind == SUBSCRIBE:
+            self.credit += U32.unpack(body)[0]
+            self.broker.deliver_soon()
+        elif kind == PING:
+            self.send(PING, body)
+        else:
+            raise ProtocolError(f"frame of kind {kind} from a client")
+
+    def failed(self, error: Exception) -> None:
+        log.warning("client dropped: %s", error)
+        self.transport.abort()
+
+    def drained(self) -> None:
+        self.broker.deliver_soon()
+
+    # --- publishing ------------------------------------------------------------------------------
+
+    def _publish(self, sequence: int, batch: Batch) -> None:
+        """Ids are given out now; the confirmation comes when every member has the messages."""
+        op = self.broker.queue.enqueue_many(batch)
+        self.unconfirmed.append((op.ids[-1], sequence, len(batch)))
+        self.pending += len(batch)
+        if self.pending > self.broker.window:
+            self.transport.pause_reading()  # TCP tells the publisher to slow down.
+
+    def confirm(self, upto: int) -> None:
+        """One CONFIRM for all publishes that became safe together."""
+        sequence = None
+        while self.unconfirmed and self.unconfirmed[0][0] <= upto:
+            _, sequence, messages = self.unconfirmed.popleft()
+            self.pending -= messages
+        if sequence is not None:
+            self.send(CONFIRM, U64.pack(sequence))
+            if self.pending <= self.broker.window:
+                self.transport.resume_reading()
+
+    # --- consuming -------------------------------------------------------------------------------
+
+    @property
+    def hungry(self) -> bool:
+        return self.credit > 0 and not self.congested and not self.transport.is_closing()
+
+    def deliver(self) -> bool:
+        """One batch, if there is one. Its bytes are those that the publisher packed."""
+        got = self.broker.fifo.acquire(min(self.credit, DELIVER_MESSAGES_MAX), DELIVER_BYTES_MAX)
+        if got is None:
+            return False
+        ids, batch = got
+        self.acquired |= ids
+        self.credit -= len(batch)
+        encoded = ids.encode()
+        self.send(DELIVER, U32.pack(len(encoded)), encoded, batch.chunk)
+        return True
+
+    def _accept(self, encoded: bytes) -> None:
+        """The consumer is done with these: away with them, on every node, then tell it so."""
+        ids = SequenceSet.decode(encoded)
+        if not ids.issubset(self.acquired):
+            raise ProtocolError("accepts what was not delivered to it")
+        self.acquired -= ids
+        self.credit += len(ids)
+
+        def settled(op: Op, error: QpidhaError | None) -> None:
+            if error is None and not self.transport.is_closing():
+                self.send(SETTLED, encoded)
+
+        self.broker.fifo.accept(ids).add_safe_callback(settled)
+        self.broker.deliver_soon()
+
+
+# --- the process -----------------------------------------------------------------------------------
+
+
+def address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="One node of a small, highly available message broker.")
+    parser.add_argument("--id", required=True, help="name of this node; keep it over restarts")
+    parser.add_argument("--dir", required=True, type=Path, help="where this node keeps its messages")
+    parser.add_argument("--cluster", required=True, type=Path, help="directory that all nodes share")
+    parser.add_argument("--listen", type=address, default=("127.0.0.1", 0), help="for the other nodes")
+    parser.add_argument("--client", type=address, required=True, metavar="HOST:PORT", help="for clients")
+    parser.add_argument("--priority", type=int, default=0, help="the highest is promoted first")
+    parser.add_argument("--memory", action="store_true", help="keep messages in memory only")
+    parser.add_argument("--window", type=int, default=100_000, help="unconfirmed publishes per client")
+    parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
+    return parser.parse_args()
+
+
+async def run(args: argparse.Namespace) -> None:
+    broker = Broker(args.window)
+    args.dir.mkdir(parents=True, exist_ok=True)
+    store: MessageStore = MemoryStore() if args.memory else SqliteStore(args.dir)
+    broker.node = node = Node(
+        args.id, broker=broker, store=store, transport=TcpTransport(), records=FileRecordStore(args.cluster),
+        listen=args.listen, client_address=args.client, promoter=PriorityPromoter(priority=args.priority),
+        control=args.dir / "control.sock",
+    )
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if args.until_eof:
+        loop.add_reader(sys.stdin.fileno(), stopping.set)
+    port = await loop.create_server(lambda: Client(broker), *args.client)
+    try:
+        await node.start()
+        await stopping.wait()
+    finally:
+        port.close()
+        await node.stop()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(run(parse_arguments()))
+        else:
+            uvloop.run(run(parse_arguments()))

@@ -1,0 +1,58 @@
+"""High availability for message brokers: hot-standby replication that loses no acknowledged message.
+
+A broker embeds a `Node`, hands it a store, a transport and a record store, and works with its queues::
+
+    node = Node("a", broker=my_broker, store=SqliteStore(path), transport=TcpTransport(),
+                records=FileRecordStore(shared), promoter=PriorityPromoter())
+    await node.start()
+    ...
+    receipt = await node.queue("orders").enqueue(b"...")     # every member has it on disk
+
+Those with an event loop of their own use `qpidha.core` directly.
+"""
+
+from qpidha.errors import (
+    CallerError,
+    ClusterError,
+    InDoubt,
+    NotPrimary,
+    OperationError,
+    PeerError,
+    PromotionRefused,
+    QpidhaError,
+    StoreError,
+    UnknownQueue,
+)
+from qpidha.node import Node, NodeStatus, Op, Queue
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import Discarded, Fate, Receipt, Role, Settle
+from qpidha.wire.batch import Batch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "CallerError",
+    "ClusterError",
+    "Discarded",
+    "Fate",
+    "InDoubt",
+    "Node",
+    "NodeStatus",
+    "NotPrimary",
+    "Op",
+    "OperationError",
+    "PeerError",
+    "PromotionRefused",
+    "QpidhaError",
+    "Queue",
+    "Receipt",
+    "Role",
+    "SequenceSet",
+    "Settings",
+    "Settle",
+    "StoreError",
+    "UnknownQueue",
+    "__version__",
+]

@@ -1,0 +1,169 @@
+"""The flip: a backup becomes equal to the primary, over all queues, in one transaction (rule C5).
+
+What it takes out is judged by the *primary's* history (W1): dequeued there, and erased; never there, and
+quarantined as rewound; older than the primary remembers, and quarantined as unknown. A queue that the
+primary does not have is quarantined whole, never deleted because it is absent (R13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from qpidha.core.lineage import Lineage, generation_of
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import Inserted, Notice, QueueAdded, QueueRemoved, Removed
+from qpidha.core.resync import judge_all
+from qpidha.errors import RemoteProtocolError
+from qpidha.journal import Audit, Change, DropQueue, Insert, PutQueue, Quarantine, Remove
+from qpidha.seq import SequenceSet
+from qpidha.types import Fate, Generation, MessageId, QueueId
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import PlanQueue
+
+
+@dataclass(slots=True)
+class Planned:
+    """What the plan says about one queue, as far as it has arrived."""
+
+    meta: PlanQueue | None = None
+    drop: SequenceSet = field(default_factory=SequenceSet)
+    staged_drop: SequenceSet = field(default_factory=SequenceSet)
+    staged_ids: SequenceSet = field(default_factory=SequenceSet)
+    staged: list[tuple[Generation, SequenceSet, Batch]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Flipped:
+    """What the flip changed."""
+
+    changes: list[Change] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    inserted: int = 0
+    nbytes: int = 0
+    erased: int = 0
+    discarded: int = 0
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"received {self.inserted} messages, {self.nbytes} bytes; "
+            f"erased {self.erased} dequeued, quarantined {self.discarded}"
+        )
+
+
+def flip(
+    queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int, quarantined: Quarantined
+) -> Flipped:
+    """Apply a complete plan to ``queues`` and say what the store must do, in one transaction.
+
+    Raises:
+        RemoteProtocolError: The plan contradicts itself. Nothing was changed.
+    """
+    check_plan(queues, plan, count)
+    result = Flipped()
+    for queue in [q for q in queues.values() if q.queue not in plan]:
+        _forget(queue, result, quarantined)
+        del queues[queue.queue]
+    for planned in plan.values():
+        assert planned.meta is not None
+        _become(queues, planned, planned.meta, result, quarantined)
+    metas = {q: p.meta for q, p in plan.items()}
+
+    def history_of(queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        meta = metas.get(queue)
+        return (meta.lineage, meta.next) if meta else None
+
+    result.changes += quarantined.release_alive(history_of)
+    return result
+
+
+def check_plan(queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int) -> None:
+    """Refuse a plan that contradicts itself, before anything is touched."""
+    if len(plan) != count:
+        raise RemoteProtocolError(f"the plan names {len(plan)} queues and ends with {count}")
+    for queue, planned in plan.items():
+        meta = planned.meta
+        if meta is None:
+            raise RemoteProtocolError(f"messages for queue {queue}, which the plan does not have")
+        held = queues[queue].held if queue in queues else SequenceSet()
+        if not planned.drop <= held or not planned.staged_drop <= planned.staged_ids:
+            raise RemoteProtocolError("the plan drops messages that this backup does not have")
+        kept = held - planned.drop
+        fresh = planned.staged_ids - planned.staged_drop
+        if not kept.isdisjoint(fresh):
+            raise RemoteProtocolError("the plan sends a message that this backup keeps")
+        if len(kept) + len(fresh) != meta.held:
+            raise RemoteProtocolError(f"the plan leaves {len(kept) + len(fresh)} messages, not {meta.held}")
+        if max((s.last for s in (kept, fresh) if s), default=0) >= meta.next:
+            raise RemoteProtocolError("the plan holds ids at or above next")
+        for generation, ids, _ in planned.staged:
+            if generation_of(meta.lineage, ids.first) != generation:
+                raise RemoteProtocolError("a staged message is not of the generation it was sent as")
+
+
+def _forget(queue: ReplicatedQueue, result: Flipped, quarantined: Quarantined) -> None:
+    """The primary has no such queue: its creation is undone, its content quarantined."""
+    for change in _quarantine(queue, queue.held, (), 0, result):
+        quarantined.add(change)
+        result.changes.append(change)
+    result.changes.append(DropQueue(queue.queue))
+    result.notices.append(QueueRemoved(queue.queue))
+
+
+def _become(
+    queues: dict[QueueId, ReplicatedQueue],
+    planned: Planned,
+    meta: PlanQueue,
+    result: Flipped,
+    quarantined: Quarantined,
+) -> None:
+    queue = queues.get(meta.queue)
+    if queue is None:
+        queue = queues[meta.queue] = ReplicatedQueue(meta.queue, meta.spec, meta.lineage, meta.next)
+        result.notices.append(QueueAdded(meta.queue, meta.spec))
+    if planned.drop:
+        for change in _quarantine(queue, planned.drop, meta.lineage, meta.next, result):
+            quarantined.add(change)
+            result.changes.append(change)
+        queue.remove(planned.drop)
+        result.changes.append(Remove(meta.queue, planned.drop))
+        result.notices.append(Removed(meta.queue, planned.drop))
+    # The old content is gone: only now may ids below the old next be inserted again.
+    queue.next, queue.lineage = meta.next, meta.lineage
+    result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
+    for ids, batch in _fresh(planned):
+        queue.insert(ids, batch)
+        result.changes.append(Insert(meta.queue, ids, batch))
+        result.notices.append(Inserted(meta.queue, ids, batch))
+        result.inserted += len(batch)
+        result.nbytes += batch.nbytes
+
+
+def _fresh(planned: Planned) -> Iterator[tuple[SequenceSet, Batch]]:
+    """The staged messages that were not dequeued since they were sent."""
+    for _, ids, batch in planned.staged:
+        left = ids - planned.staged_drop if planned.staged_drop else ids
+        if len(left) == len(ids):
+            yield ids, batch
+        elif left:
+            at = ids.first
+            yield left, batch.gather([(ids.count(at, a) - 1, ids.count(at, b)) for a, b in left.runs()])
+
+
+def _quarantine(
+    queue: ReplicatedQueue, ids: SequenceSet, lineage: Lineage, next: MessageId, result: Flipped
+) -> Iterator[Quarantine]:
+    """Judge messages that are about to go, and say which are kept in quarantine, and as what (W1)."""
+    for generation, verdict in judge_all(lineage, next, queue.lineage, ids):
+        result.erased += len(verdict.dequeued)
+        for fate, doomed in ((Fate.REWOUND, verdict.rewound), (Fate.UNKNOWN, verdict.unknown)):
+            if not doomed:
+                continue
+            result.discarded += len(doomed)
+            result.changes.append(
+                Audit("rewound", generation, queue.spec.name, f"{fate.value}: {len(doomed)} messages, {doomed!r}")
+            )
+            for part, batch in queue.select(doomed):
+                yield Quarantine(queue.queue, queue.spec.name, generation, part.copy(), batch, fate)

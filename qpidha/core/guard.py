@@ -1,0 +1,89 @@
+"""Delayed completion: which publishes of one queue may be answered OK (rules O4–O6).
+
+A publish is complete when the *safe* watermark, the lowest position that every member acknowledged,
+reaches its covering position. Completions leave in id order, as one watermark per queue.
+
+Consumed before it was complete:
+  immediate    the last accept completes it at once (O6)
+  replicated   it completes *with the dequeue*, not before: its covering position moves to the dequeue's.
+               A member may have got a plan without it; answering on the enqueue alone would tell the
+               publisher OK while the consumer is not confirmed and nobody holds it (counterexample 7).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from operator import itemgetter
+
+from qpidha.errors import ensure
+from qpidha.seq import SequenceSet
+from qpidha.types import MessageId, Position, Settle
+
+_first = itemgetter(0)
+FIRST, LAST, COVER, LEFT = range(4)
+"""A pending publish is [first id, last id, covering position, messages not yet consumed]."""
+
+TRIM_AT = 1024
+"""Finished entries are cut off the front in lots, so that finishing one is O(1)."""
+
+
+class QueueGuard:
+    """The pending publishes of one queue, in id order.
+
+    Invariants (`check`):
+      G1  entries are disjoint and ascending by id
+      G2  an entry that is complete is not at the front
+    """
+
+    __slots__ = ("_head", "_pending", "_settle", "upto")
+
+    def __init__(self, settle: Settle, upto: MessageId) -> None:
+        self._settle = settle
+        self._pending: list[list[int]] = []
+        self._head = 0
+        self.upto = upto
+        """Every publish with an id up to here is complete."""
+
+    def __len__(self) -> int:
+        return len(self._pending) - self._head
+
+    def published(self, first: MessageId, last: MessageId, position: Position) -> None:
+        """A publish of these ids is covered by the operation at this position (O1)."""
+        self._pending.append([first, last, position, last - first + 1])
+
+    def dequeued(self, ids: SequenceSet, position: Position) -> None:
+        """Messages were accepted by the operation at this position; some may still be pending (O6)."""
+        pending = self._pending
+        if len(pending) == self._head or not ids or ids.last < pending[self._head][FIRST]:
+            return
+        index = max(bisect_right(pending, ids.first, lo=self._head, key=_first) - 1, self._head)
+        while index < len(pending) and pending[index][FIRST] <= ids.last:
+            entry = pending[index]
+            if taken := ids.count(entry[FIRST], entry[LAST]):
+                entry[LEFT] -= taken
+                if self._settle is Settle.REPLICATED:
+                    entry[COVER] = position
+            index += 1
+
+    def advance(self, safe: Position) -> MessageId | None:
+        """Complete what the watermark covers. Returns the new id watermark if it moved."""
+        pending, head = self._pending, self._head
+        immediate = self._settle is Settle.IMMEDIATE
+        while head < len(pending):
+            entry = pending[head]
+            if entry[COVER] > safe and not (immediate and entry[LEFT] == 0):
+                break
+            head += 1
+        if head == self._head:
+            return None
+        self.upto = pending[head - 1][LAST]
+        if head >= TRIM_AT or head == len(pending):
+            del pending[:head]
+            head = 0
+        self._head = head
+        return self.upto
+
+    def check(self, safe: Position) -> None:
+        live = self._pending[self._head :]
+        ensure(all(a[LAST] < b[FIRST] for a, b in zip(live, live[1:], strict=False)), "G1 entries out of order")
+        ensure(not live or live[0][COVER] > safe, "G2 a complete publish is held")

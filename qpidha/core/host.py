@@ -1,0 +1,130 @@
+"""The primary's side of its links: who may subscribe, and what its backups say afterwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.primary import Primary
+from qpidha.core.ready import CloseLink, Noted
+from qpidha.core.subscription import ReplicatingSubscription, State
+from qpidha.errors import HandshakeError, RemoteProtocolError
+from qpidha.wire.events import (
+    Acknowledged,
+    Fenced,
+    Frame,
+    Hello,
+    Progress,
+    Refused,
+    Subscribe,
+    SubscribeQueue,
+    Welcome,
+)
+from qpidha.wire.version import negotiate
+
+if TYPE_CHECKING:
+    from qpidha.core.replica import Replica
+
+NOT_PRIMARY = 16
+"""Refused: this node is not primary. Ask the record who is."""
+TAKEN_OVER = 17
+"""Refused: another process with this node id has a session (T40)."""
+STEPPED_DOWN = 18
+"""Refused: this node is no longer primary."""
+
+
+class Host:
+    """Every link that peers opened to this primary."""
+
+    def __init__(self, replica: Replica, primary: Primary) -> None:
+        self._replica = replica
+        self._primary = primary
+
+    def received(self, link: int, frame: Frame, now: float) -> None:
+        """One frame from a peer. Raises `RemoteProtocolError` on what is not legal now."""
+        event = frame.event
+        session = self._primary.sessions.get(link)
+        if session is None:
+            if not isinstance(event, Hello):
+                raise HandshakeError(f"{type(event).__name__} before Hello")
+            self._hello(link, event)
+            return
+        if isinstance(event, Fenced):
+            self._fenced(link, event.generation, now)
+            return
+        if frame.generation != self._primary.generation:
+            raise RemoteProtocolError(f"frame of generation {frame.generation}, not {self._primary.generation}")
+        if isinstance(event, Subscribe):
+            self._subscribe(session, frame.session, event, now)
+            return
+        if frame.session != session.sid:
+            return  # Of an earlier session: counts for nothing (C3, T19).
+        match event:
+            case Acknowledged() if session.state in (State.STREAMING, State.LAGGING):
+                self._primary.acknowledged(session, event.position)
+            case Progress():
+                session.progress(event.chunks)
+            case SubscribeQueue():
+                session.subscribe_queue(event)
+            case _:
+                raise RemoteProtocolError(f"{type(event).__name__} while {session.state.name}")
+
+    def _hello(self, link: int, hello: Hello) -> None:
+        replica = self._replica
+        if hello.cluster is not None and hello.cluster != replica.cluster:
+            raise HandshakeError(f"your store is of cluster {hello.cluster}, this is {replica.cluster}")
+        if hello.node == replica.node:
+            raise HandshakeError(f"your node id, {hello.node!r}, is mine")
+        if hello.wanted != replica.node:
+            raise HandshakeError(f"you want {hello.wanted!r}, this is {replica.node!r}")
+        version = negotiate(hello.version_min, hello.version_max)
+        for other in list(self._primary.sessions.values()):
+            if other.node != hello.node:
+                continue
+            if other.boot != hello.boot:
+                replica.out.notify(Noted("two processes with one node id", hello.node))
+                self.refuse(replica, link, TAKEN_OVER, f"another process is connected as {hello.node!r}")
+                return
+            self._primary.closed(other.link)
+            replica.out.notify(CloseLink(other.link, "replaced by a newer link"))
+        self._primary.sessions[link] = ReplicatingSubscription(link, hello.node, hello.boot, replica.settings)
+        assert replica.cluster is not None
+        welcome = Welcome(version=version, cluster=replica.cluster, node=replica.node, boot=replica.boot)
+        replica.out.send(link, Frame(self._primary.generation, 0, welcome))
+
+    def _subscribe(self, session: ReplicatingSubscription, sid: int, event: Subscribe, now: float) -> None:
+        if event.stored_generation > self._primary.generation:
+            self._fenced(session.link, event.stored_generation, now)
+            return
+        self._primary.subscribed(session, sid, event)
+
+    def _fenced(self, link: int, generation: int, now: float) -> None:
+        """A peer claims a higher generation. Only the manager's word counts: ask it (C2, F6)."""
+        replica = self._replica
+        replica.out.notify(Noted("fenced", f"a peer has seen generation {generation}"))
+        replica.manager.ask(now)
+        self._primary.closed(link)
+        replica.out.notify(CloseLink(link, "fenced"))
+
+    def closed(self, link: int) -> None:
+        self._primary.closed(link)
+
+    def close_all(self, why: str) -> None:
+        """Drop every session (K1)."""
+        for link in list(self._primary.sessions):
+            self.refuse(self._replica, link, STEPPED_DOWN, why)
+            self._primary.closed(link)
+
+    # --- links of nobody -------------------------------------------------------------------------
+
+    @staticmethod
+    def not_primary(replica: Replica, link: int, frame: Frame) -> None:
+        """A peer spoke to a node that is not primary."""
+        if not isinstance(frame.event, Refused):
+            Host.refuse(replica, link, NOT_PRIMARY, f"{replica.node} is {replica.role.value}")
+
+    @staticmethod
+    def refuse(replica: Replica, link: int, code: int, reason: str) -> None:
+        """Say why, then close."""
+        refused = Refused(code=code, reason=reason[:1000])
+        replica.out.send(link, Frame(replica.generation, 0, refused))
+        replica.out.notify(CloseLink(link, reason))

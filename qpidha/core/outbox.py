@@ -1,0 +1,47 @@
+"""Where the core's parts put their effects until the driver takes them as one `Ready`."""
+
+from __future__ import annotations
+
+from qpidha.core.ready import Completion, Notice, Ready, Request
+from qpidha.journal import Change
+from qpidha.wire.events import Acknowledged, Frame
+
+
+class Outbox:
+    """Collects one `Ready`. Order within a kind is the order of the calls; between kinds it is `Ready`'s."""
+
+    __slots__ = ("_ready",)
+
+    def __init__(self) -> None:
+        self._ready = Ready()
+
+    def persist(self, *changes: Change) -> None:
+        self._ready.persist.extend(changes)
+
+    def send(self, link: int, frame: Frame) -> None:
+        self._ready.send.append((link, frame))
+
+    def acknowledge(self, link: int, frame: Frame) -> None:
+        """Send a cumulative acknowledgement; a later one in the same `Ready` replaces it."""
+        send = self._ready.send
+        if send and send[-1][0] == link and isinstance(send[-1][1].event, Acknowledged):
+            if send[-1][1].session == frame.session:
+                send.pop()
+        send.append((link, frame))
+
+    def request(self, request: Request) -> None:
+        self._ready.request = request
+
+    def complete(self, completion: Completion) -> None:
+        self._ready.complete.append(completion)
+
+    def notify(self, notice: Notice) -> None:
+        self._ready.notify.append(notice)
+
+    @property
+    def empty(self) -> bool:
+        return not self._ready
+
+    def take(self) -> Ready:
+        ready, self._ready = self._ready, Ready()
+        return ready

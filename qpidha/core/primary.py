@@ -1,0 +1,299 @@
+"""The primary of one generation: gives out ids, sends operations, completes them when they are safe.
+
+    position   counts the operations of this generation; 1 is the activation itself (P3)
+    acked      per member: everything up to this position is durable there (O4)
+    safe       the lowest acked position of all members and the joining node: what is complete
+
+The own store needs no counter: a `Ready` is persisted before anything in it is sent, so what a backup
+acknowledges, and what completes in the same `Ready`, is durable here already.
+
+Invariants (`check`):
+  I1  safe ≤ position, and safe never falls
+  I2  safe rises only to what every member and the joining node acknowledged (O4)
+  I3  established ⇔ safe ≥ 1
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from qpidha.core.guard import QueueGuard
+from qpidha.core.lineage import generation_of
+from qpidha.core.membership import Membership
+from qpidha.core.outbox import Outbox
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import QueueAdded, Safe, Settled
+from qpidha.core.subscription import ReplicatingSubscription, State
+from qpidha.errors import CallerError, UnknownQueue, ensure
+from qpidha.journal import Insert, PutQueue, Remove, Skip
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import Generation, Member, MessageId, Position, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import (
+    Declare,
+    Dequeue,
+    Enqueue,
+    Established,
+    Event,
+    Frame,
+    Operation,
+    Operations,
+    Part,
+    SkipIds,
+    Subscribe,
+)
+
+ACTIVATION: Position = 1
+MARK_INTERVAL_S = 0.01
+"""Time-outs are measured to this accuracy."""
+
+
+class Primary:
+    """One activation. A node that is promoted again makes a new one."""
+
+    def __init__(
+        self,
+        *,
+        generation: Generation,
+        membership: Membership,
+        queues: dict[QueueId, ReplicatedQueue],
+        outbox: Outbox,
+        settings: Settings,
+        now: float,
+    ) -> None:
+        self.generation = generation
+        self.queues = queues
+        self.sessions: dict[int, ReplicatingSubscription] = {}
+        """By link."""
+        self.membership = membership
+        self.position: Position = ACTIVATION
+        self.safe: Position = 0
+        self.established = False
+        self._out = outbox
+        self._settings = settings
+        self._guards = {q.queue: QueueGuard(q.spec.settle, q.next - 1) for q in queues.values()}
+        self._touched: set[QueueId] = set()
+        """Queues with pending publishes."""
+        self._consumed: set[QueueId] = set()
+        """Queues of which a pending publish may be complete because it was consumed (O6)."""
+        self._acked: dict[Member, Position] = {}
+        self._unsealed: list[Operation] = []
+        self._unsealed_bytes = 0
+        self._marks: deque[tuple[Position, float]] = deque([(ACTIVATION, now)])
+        """Up to which position operations were made by which time: what time-outs are measured from."""
+
+    # --- what clients do -------------------------------------------------------------------------
+
+    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+        """A new queue, of this generation from its first id on. Complete like any operation."""
+        if queue in self.queues:
+            raise CallerError(f"queue {queue} exists already")
+        lineage = ((self.generation, 1),)
+        self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
+        self._guards[queue] = QueueGuard(spec.settle, 0)
+        self._out.persist(PutQueue(queue, spec, lineage, 1))
+        self._out.notify(QueueAdded(queue, spec))
+        return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1))
+
+    def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
+        """Publish a batch: ids at once, completion later (O1)."""
+        held = self._queue(queue)
+        ids = held.append(batch)
+        position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=batch.nbytes)
+        self._out.persist(Insert(queue, ids, batch))
+        self._guards[queue].published(ids.first, ids.last, position)
+        self._touched.add(queue)
+        return position, ids
+
+    def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
+        """Accept, expire or drop messages. Ids that are gone already are fine; returns those that were held."""
+        held = self._queue(queue)
+        if ids and ids.last >= held.next:
+            raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
+        gone = held.remove(ids)
+        if not gone:
+            return self.position, gone
+        position = self.operate(Dequeue(queue=queue, ids=gone))
+        self._out.persist(Remove(queue, gone))
+        self._guards[queue].dequeued(gone, position)
+        if queue in self._touched:
+            self._consumed.add(queue)
+        return position, gone
+
+    def skip(self, queue: QueueId, count: int) -> Position:
+        """Leave a gap of ids, replicated like anything else (O2)."""
+        held = self._queue(queue)
+        first = held.next
+        held.skip(first + count - 1)
+        self._out.persist(Skip(queue, held.next))
+        return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
+
+    def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
+        """Move messages to another queue as one operation: enqueue first, then dequeue (O3, R11)."""
+        origin, goal = self._queue(source), self._queue(target)
+        moving = ids & origin.held
+        if not moving:
+            return self.position, moving
+        pieces = list(origin.select(moving))
+        batch = Batch.join([piece for _, piece in pieces])
+        batch = batch.with_origins([(source.bytes, generation_of(origin.lineage, id), id) for id in moving])
+        new = goal.append(batch)
+        origin.remove(moving)
+        self._out.persist(Insert(target, new, batch), Remove(source, moving))
+        position = self.operate(
+            Enqueue(queue=target, first=new.first, batch=batch), Dequeue(queue=source, ids=moving), nbytes=batch.nbytes
+        )
+        self._guards[target].published(new.first, new.last, position)
+        self._guards[source].dequeued(moving, position)
+        self._touched.add(target)
+        if source in self._touched:
+            self._consumed.add(source)
+        return position, new
+
+    def _queue(self, queue: QueueId) -> ReplicatedQueue:
+        try:
+            return self.queues[queue]
+        except KeyError:
+            raise UnknownQueue(f"no queue {queue}") from None
+
+    def operate(self, *parts: Part, nbytes: int = 64) -> Position:
+        """One operation: its parts are applied in one transaction on every backup (O3)."""
+        self.position += 1
+        self._unsealed.append(parts)
+        self._unsealed_bytes += nbytes
+        if self._unsealed_bytes > self._settings.frame_bytes_max // 4:
+            self.seal()
+        return self.position
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        """Close the frame of operations collected so far and send it on every open session (O1)."""
+        if not self._unsealed:
+            return
+        operations = tuple(self._unsealed)
+        event = Operations(first=self.position - len(operations) + 1, operations=operations)
+        for session in self.sessions.values():
+            self._send(session, session.stream(event, self._unsealed_bytes))
+        self._unsealed = []
+        self._unsealed_bytes = 0
+
+    def _send(self, session: ReplicatingSubscription, events: Iterable[Event]) -> None:
+        for event in events:
+            self._out.send(session.link, Frame(self.generation, session.sid, event))
+
+    def settle(self, now: float) -> None:
+        """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
+        self._mark(now)
+        self.seal()
+        for session in self.sessions.values():
+            if session.state is State.CATCHING_UP:
+                self._send(session, session.catch_up(self.queues, self.position))
+        self._complete()
+
+    def _mark(self, now: float) -> None:
+        position, at = self._marks[-1]
+        if self.position > position:
+            if position > self.safe and now - at < MARK_INTERVAL_S:
+                self._marks[-1] = (self.position, at)
+            else:
+                self._marks.append((self.position, now))
+
+    # --- sessions --------------------------------------------------------------------------------
+
+    def closed(self, link: int) -> ReplicatingSubscription | None:
+        """A link is gone. Nothing is completed by that (O5)."""
+        session = self.sessions.pop(link, None)
+        if session:
+            self.membership.session_over(session.node, session.sid)
+        return session
+
+    def subscribed(self, session: ReplicatingSubscription, sid: int, event: Subscribe) -> None:
+        """A backup opens a session; its earlier one is over (C3)."""
+        self.membership.session_over(session.node, session.sid)
+        session.subscribe(sid, event)
+
+    def acknowledged(self, session: ReplicatingSubscription, position: Position) -> None:
+        """A backup made everything up to here durable; acks of other sessions never get here (C3)."""
+        had_flipped = session.flipped
+        session.acknowledged(position)
+        member = session.member
+        if position > self._acked.get(member, 0):
+            self._acked[member] = position
+        if self.established and not had_flipped and session.flipped:
+            self._send(session, [Established()])
+
+    # --- completion ------------------------------------------------------------------------------
+
+    def acked_by(self, member: Member) -> Position:
+        return self._acked.get(member, 0)
+
+    def _complete(self) -> None:
+        lowest = min((self.acked_by(m) for m in self.membership.required), default=self.position)
+        moved = lowest > self.safe
+        if moved:
+            self.safe = lowest
+            self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
+            while len(self._marks) > 1 and self._marks[0][0] <= self.safe:
+                self._marks.popleft()
+        for queue in list(self._touched if moved else self._consumed):
+            self._advance(queue)
+        self._consumed.clear()
+        if not self.established and self.safe >= ACTIVATION:
+            self._establish()
+
+    def _advance(self, queue: QueueId) -> None:
+        guard = self._guards[queue]
+        upto = guard.advance(self.safe)
+        if upto is not None:
+            self._out.complete(Safe(queue, upto, self.generation, self.membership.holders))
+        if len(guard) == 0:
+            self._touched.discard(queue)
+
+    def _establish(self) -> None:
+        """Every member has this history: nothing of an older one can win any more (W2)."""
+        self.established = True
+        for session in self.sessions.values():
+            if session.flipped:
+                self._send(session, [Established()])
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def overdue(self, now: float) -> frozenset[Member]:
+        """Members, and the joiner, that left an operation unacknowledged for too long (J1, L4)."""
+        late: set[Member] = set()
+        for member in self.membership.required:
+            acked = self.acked_by(member)
+            limit = self._settings.rejoin_timeout_s if acked == 0 else self._settings.ack_timeout_s
+            oldest = next((at for position, at in self._marks if position > acked), None)
+            if oldest is not None and now - oldest > limit:
+                late.add(member)
+        return frozenset(late)
+
+    def next_overdue_at(self) -> float | None:
+        """When `overdue` may first have something to say."""
+        if self.safe >= self.position:
+            return None
+        first = self._marks[0][1]
+        return first + min(self._settings.rejoin_timeout_s, self._settings.ack_timeout_s)
+
+    def jumped(self, now: float) -> None:
+        """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
+        self._marks = deque((position, now) for position, _ in self._marks)
+
+    @property
+    def pending(self) -> int:
+        """Publishes that are not complete yet."""
+        return sum(len(guard) for guard in self._guards.values())
+
+    def upto(self, queue: QueueId) -> MessageId:
+        return self._guards[queue].upto
+
+    def check(self) -> None:
+        ensure(self.safe <= self.position, "I1 safe beyond position")
+        ensure(self.established == (self.safe >= ACTIVATION), "I3 established")
+        for queue, guard in self._guards.items():
+            guard.check(self.safe)
+            self.queues[queue].check()

@@ -1,0 +1,108 @@
+"""Messages that a flip took out of a queue, until their fate is settled (rules W1, W2).
+
+A discarded identity may still win: another *member* may hold it and be promoted. So it is kept, durably,
+until the generation that lacks it is *established*; then nothing can bring it back, and the embedder
+gets it. One that turns up in a later primary's history leaves quarantine silently: it lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from qpidha.core.lineage import Lineage
+from qpidha.core.resync import judge
+from qpidha.journal import Quarantine, Release
+from qpidha.seq import SequenceSet
+from qpidha.types import Discarded, Fate, Generation, MessageId, Origin, QueueId
+
+HistoryOf = Callable[[QueueId], tuple[Lineage, MessageId] | None]
+"""(lineage, next) of a queue in the history now followed; None if that history has no such queue."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """One quarantined batch and which of its messages are still in quarantine."""
+
+    change: Quarantine
+    left: SequenceSet
+    offered: bool = False
+    """Handed to the embedder, who has not said yet that it took them."""
+
+
+class Quarantined:
+    """What this node keeps in quarantine. Every change of it is also a change of the store."""
+
+    def __init__(self, changes: list[Quarantine]) -> None:
+        self._kept = [Kept(c, c.ids.copy()) for c in changes]
+
+    def __len__(self) -> int:
+        return sum(len(k.left) for k in self._kept)
+
+    def add(self, change: Quarantine) -> None:
+        self._kept.append(Kept(change, change.ids.copy()))
+
+    def release_alive(self, history_of: HistoryOf) -> Iterator[Release]:
+        """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2)."""
+        for kept in list(self._kept):
+            history = history_of(kept.change.queue)
+            if history is None:
+                continue
+            alive = judge(*history, kept.change.generation, kept.left).dequeued
+            if alive:
+                kept.left -= alive
+                yield Release(kept.change.queue, kept.change.generation, alive)
+                if not kept.left:
+                    self._kept.remove(kept)
+
+    def due(self) -> Iterator[Discarded]:
+        """The generation now followed is established: everything left is dead and handed over (W2)."""
+        for kept in self._kept:
+            if kept.offered:
+                continue
+            kept.offered = True
+            yield from self._messages(kept)
+
+    @staticmethod
+    def _messages(kept: Kept) -> Iterator[Discarded]:
+        change = kept.change
+        for index, id in enumerate(change.ids):
+            if id not in kept.left:
+                continue
+            origin = change.batch.origin(index)
+            yield Discarded(
+                queue=change.queue,
+                queue_name=change.name,
+                generation=change.generation,
+                id=id,
+                fate=Fate.UNDONE_MOVE if origin and change.fate is Fate.REWOUND else change.fate,
+                data=change.batch.data(index),
+                props=change.batch.props(index),
+                origin=as_origin(origin),
+            )
+
+    def withdraw(self) -> None:
+        """The embedder did not take what was offered (an error, a crash): offer it again later."""
+        for kept in self._kept:
+            kept.offered = False
+
+    def taken(self, messages: tuple[Discarded, ...]) -> Iterator[Release]:
+        """The embedder has these now."""
+        gone: dict[tuple[QueueId, Generation], SequenceSet] = {}
+        for message in messages:
+            gone.setdefault((message.queue, message.generation), SequenceSet()).add(message.id)
+        for (queue, generation), ids in gone.items():
+            for kept in list(self._kept):
+                if (kept.change.queue, kept.change.generation) == (queue, generation):
+                    kept.left -= ids
+                    if not kept.left:
+                        self._kept.remove(kept)
+            yield Release(queue, generation, ids)
+
+
+def as_origin(raw: tuple[bytes, int, int] | None) -> Origin | None:
+    """The origin column of a batch as a value; None for a message that was never moved."""
+    if raw is None:
+        return None
+    queue, generation, id = raw
+    return Origin(queue=QueueId(bytes=bytes(queue)), generation=generation, id=id)

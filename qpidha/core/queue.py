@@ -1,0 +1,205 @@
+"""One replicated queue as every node holds it: history, held ids, and the messages themselves.
+
+Messages stay in the batches in which they came. A batch is dropped when its last message is gone, and
+rewritten when less than half of it is left, so dead payload never exceeds live payload by much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedDict
+
+from qpidha.core.lineage import Lineage
+from qpidha.core.resync import History
+from qpidha.errors import ensure
+from qpidha.journal import QueueImage
+from qpidha.seq import SequenceSet
+from qpidha.types import MESSAGE_ID_MAX, MessageId, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+
+COMPACT_BYTES_MIN = 4096
+"""Smaller batches are not worth rewriting."""
+
+
+class Stored:
+    """One stored batch: the n-th message has the n-th of ``ids``, some of which may be gone already."""
+
+    __slots__ = ("batch", "ids", "last", "live")
+
+    def __init__(self, ids: SequenceSet, batch: Batch) -> None:
+        self.ids = ids
+        self.batch = batch
+        self.last: MessageId = ids.last
+        self.live = len(batch)
+
+    def pick(self, wanted: SequenceSet) -> tuple[SequenceSet, Batch]:
+        """The wanted ones among its messages; the batch itself, without a copy, if that is all of them."""
+        if len(wanted) == len(self.batch):
+            return self.ids, self.batch
+        before = self.ids.count
+        runs = [(before(self.ids.first, a) - 1, before(self.ids.first, b)) for a, b in wanted.runs()]
+        return wanted, self.batch.gather(runs)
+
+
+class ReplicatedQueue:
+    """The content of one queue on one node.
+
+    Invariants (`check` verifies all):
+      Q1  every held id lies in exactly one stored batch, and below next
+      Q2  a stored batch has at least one held id, and ``live`` counts them
+      Q3  lineage first ids are at most next
+    """
+
+    __slots__ = ("_stored", "bytes", "held", "lineage", "next", "queue", "spec")
+
+    def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
+        self.queue = queue
+        self.spec = spec
+        self.lineage = lineage
+        self.next = next
+        self.held = SequenceSet()
+        self.bytes = 0
+        self._stored: SortedDict[MessageId, Stored] = SortedDict()
+
+    @classmethod
+    def from_image(cls, image: QueueImage) -> ReplicatedQueue:
+        queue = cls(image.queue, image.spec, image.lineage, image.next)
+        for ids, batch in image.held:
+            queue.insert(ids, batch)
+        return queue
+
+    @property
+    def history(self) -> History:
+        """Shares ``held``: take it, use it, do not keep it."""
+        return History(self.lineage, self.next, self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def append(self, batch: Batch) -> SequenceSet:
+        """Give out the next ids to a batch (O1) and hold it. Returns the ids, one run."""
+        ids = SequenceSet.from_range(self.next, self.next + len(batch) - 1)
+        self.insert(ids, batch)
+        return ids
+
+    def insert(self, ids: SequenceSet, batch: Batch) -> None:
+        """Hold a batch at the given ids, at their place in the order (C6). Raises next (N2)."""
+        first, last = ids.first, ids.last
+        if first >= self.next or not self._overlaps(first, last):
+            self._stored[first] = Stored(ids, batch)
+        else:  # Falls among stored batches: one run at a time, so that batches stay disjoint intervals.
+            at = 0
+            for a, b in ids.runs():
+                self._make_room(a, b)
+                self._stored[a] = Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1))
+                at += b - a + 1
+        if ids.run_count == 1:
+            self.held.add(first, last)
+        else:
+            self.held |= ids
+        self.bytes += batch.nbytes
+        if last >= self.next:
+            self.next = last + 1
+
+    def _overlaps(self, first: MessageId, last: MessageId) -> bool:
+        index = self._stored.bisect_right(last)
+        return bool(index) and bool(self._stored.peekitem(index - 1)[1].last >= first)
+
+    def _make_room(self, first: MessageId, last: MessageId) -> None:
+        """Cut every stored batch whose interval meets this run, none of whose ids is held."""
+        stored = self._stored
+        while self._overlaps(first, last):
+            key, old = stored.peekitem(stored.bisect_right(last) - 1)
+            del stored[key]
+            self.bytes -= old.batch.nbytes
+            for low, high in ((old.ids.first, first - 1), (last + 1, old.last)):
+                if low <= high and (part := self.held.slice(low, high)):
+                    ids, piece = old.pick(part)
+                    stored[ids.first] = Stored(ids, piece)
+                    self.bytes += piece.nbytes
+
+    def remove(self, ids: SequenceSet) -> SequenceSet:
+        """Drop messages; ids that are not held are fine (O2). Returns those that were held."""
+        gone = ids & self.held
+        if ids and ids.last >= self.next:
+            self.next = ids.last + 1
+        if gone:
+            self.held -= gone
+            for first, last in gone.runs():
+                self._release(first, last)
+        return gone
+
+    def _release(self, first: MessageId, last: MessageId) -> None:
+        """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones."""
+        stored = self._stored
+        index = stored.bisect_right(first) - 1
+        if index < 0:
+            index = 0
+        while index < len(stored):
+            key, item = stored.peekitem(index)
+            if key > last:
+                return
+            if item.last < first:
+                index += 1
+                continue
+            item.live -= item.ids.count(first, last)
+            if item.live == 0:
+                del stored[key]
+                self.bytes -= item.batch.nbytes
+                continue
+            if item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN:
+                self._compact(key, item)
+            index += 1
+
+    def _compact(self, key: MessageId, item: Stored) -> None:
+        left = item.ids & self.held
+        ids, batch = item.pick(left)
+        del self._stored[key]
+        self._stored[ids.first] = Stored(ids, batch)
+        self.bytes += batch.nbytes - item.batch.nbytes
+
+    def skip(self, last: MessageId) -> None:
+        """Ids up to this one count as given out (O2)."""
+        self.next = max(self.next, last + 1)
+
+    def read(self, first: MessageId, *, messages_max: int, bytes_max: int) -> Iterator[tuple[SequenceSet, Batch]]:
+        """Held messages from an id on, ascending, as (ids, batch) pieces, until a limit is reached.
+
+        At least one message is returned if there is one. Whole batches are shared, not copied.
+        """
+        stored = self._stored
+        index = max(stored.bisect_right(first) - 1, 0)
+        while messages_max > 0 and bytes_max > 0 and index < len(stored):
+            item = stored.peekitem(index)[1]
+            index += 1
+            live = self.held.slice(max(first, item.ids.first), item.last) if item.last >= first else None
+            if not live:
+                continue
+            average = max(1, item.batch.nbytes // len(item.batch))
+            fits = min(messages_max, max(1, bytes_max // average))
+            ids, batch = item.pick(live if len(live) <= fits else live.take(fits))
+            messages_max -= len(batch)
+            bytes_max -= batch.nbytes
+            yield ids, batch
+
+    def select(self, wanted: SequenceSet) -> Iterator[tuple[SequenceSet, Batch]]:
+        """Exactly these messages, all of which must be held, as pieces in ascending order."""
+        stored = self._stored
+        at: MessageId | None = wanted.first if wanted else None
+        while at is not None:
+            item = stored.peekitem(stored.bisect_right(at) - 1)[1]
+            yield item.pick(wanted.slice(at, item.last))
+            at = wanted.ceiling(item.last + 1)
+
+    def check(self) -> None:
+        """Raise `InvariantError` if Q1–Q3 do not hold. O(batches)."""
+        total = 0
+        for first, item in self._stored.items():
+            live = (item.ids & self.held)
+            ensure(first == item.ids.first and len(item.ids) == len(item.batch), "Q1 ids and batch differ")
+            ensure(len(live) == item.live > 0, "Q2 live count")
+            total += len(live)
+        ensure(total == len(self.held), "Q1 held ids outside the stored batches")
+        ensure(not self.held or self.held.last < self.next, "Q1 held id at or above next")
+        ensure(all(first <= self.next for _, first in self.lineage), "Q3 lineage beyond next")

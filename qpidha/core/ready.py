@@ -1,0 +1,159 @@
+"""What the core wants done, in the only order in which it may be done.
+
+    persist  ──►  send  ──►  request  ──►  complete  ──►  notify
+
+A `Ready` is performed whole, in this order, before the next one is taken. What must be durable before
+it is sent or acknowledged cannot be expressed in another order. While a `Ready` waits for its disk,
+the core goes on collecting; the next one is then a larger batch (group commit).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from qpidha.journal import Change
+from qpidha.seq import SequenceSet
+from qpidha.types import (
+    Discarded,
+    Generation,
+    MessageId,
+    NodeId,
+    Position,
+    QueueId,
+    QueueSpec,
+    Record,
+    Role,
+)
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Frame
+
+# --- requests to the cluster manager -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAndSet:
+    """At most one is in flight (M1). ``expected`` is a version; None creates the first record."""
+
+    expected: int | None
+    new: Record
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """A linearizable read."""
+
+
+Request: TypeAlias = CompareAndSet | ReadRecord
+
+# --- completions ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Safe:
+    """Publishes on this queue with ids up to ``upto`` are complete (O4, O5)."""
+
+    queue: QueueId
+    upto: MessageId
+    generation: Generation
+    nodes: frozenset[NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Operations up to this position are complete: dequeues, declarations, moves (O6)."""
+
+    upto: Position
+    generation: Generation
+    nodes: frozenset[NodeId]
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """Everything still pending in this generation is in doubt (K1)."""
+
+    generation: Generation
+
+
+Completion: TypeAlias = Safe | Settled | Doubtful
+
+# --- notices -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged:
+    role: Role
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class QueueAdded:
+    queue: QueueId
+    spec: QueueSpec
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRemoved:
+    queue: QueueId
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    queue: QueueId
+    ids: SequenceSet
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    queue: QueueId
+    ids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Messages that a rewind discarded and that nothing can bring back (W2)."""
+
+    messages: tuple[Discarded, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLink:
+    """The driver closes this link, after what was sent before."""
+
+    link: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something an operator should see: a removed member, a refused peer, a resync and its size."""
+
+    event: str
+    detail: str
+
+
+Notice: TypeAlias = RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | Noted
+
+
+@dataclass(slots=True)
+class Ready:
+    """One batch of effects."""
+
+    persist: list[Change] = field(default_factory=list)
+    """One transaction. Durable before anything below is done."""
+
+    send: list[tuple[int, Frame]] = field(default_factory=list)
+    """(link, frame), in order for each link. A frame for a closed link is dropped."""
+
+    request: Request | None = None
+    """To the cluster manager; the answer comes back as an input."""
+
+    complete: list[Completion] = field(default_factory=list)
+    """Promises to clients."""
+
+    notify: list[Notice] = field(default_factory=list)
+    """To the embedder, in order."""
+
+    def __bool__(self) -> bool:
+        return bool(self.persist or self.send or self.request or self.complete or self.notify)

@@ -1,0 +1,373 @@
+"""One node's whole part in the protocol: its role, its links, its store, its view of the record.
+
+    inputs    link_opened, received, link_closed · record_seen, answered · promote, demote, tick
+              declare, enqueue, dequeue, move · handed_over
+    output    ready()
+
+Everything is synchronous and single-threaded. After any input take `ready()` and perform it whole, in
+order, before taking the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID
+
+from qpidha.core.follower import Follower
+from qpidha.core.host import Host
+from qpidha.core.lineage import Lineage, advance, trim
+from qpidha.core.manager import Answer, Manager
+from qpidha.core.membership import Membership
+from qpidha.core.outbox import Outbox
+from qpidha.core.primary import Primary
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import CompareAndSet, Doubtful, HandOver, Noted, Ready, Request, RoleChanged
+from qpidha.errors import (
+    LocalProtocolError,
+    NotPrimary,
+    PromotionRefused,
+    RemoteProtocolError,
+    ensure,
+)
+from qpidha.journal import Audit, PutQueue, PutStatus, StoreImage
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import (
+    Discarded,
+    Generation,
+    Member,
+    MessageId,
+    NodeId,
+    Position,
+    QueueId,
+    QueueSpec,
+    Record,
+    Role,
+    Versioned,
+)
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Frame
+
+
+class Replica:
+    """The sans-I/O core of one node, for one boot."""
+
+    def __init__(
+        self, *, node: NodeId, boot: UUID, image: StoreImage, settings: Settings | None = None, now: float = 0.0
+    ) -> None:
+        self.node = node
+        self.boot = boot
+        self.epoch = image.status.epoch
+        self.cluster = image.status.cluster
+        self.generation: Generation = image.status.generation
+        """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
+        self.settings = settings or Settings()
+        self.queues = {q.queue: ReplicatedQueue.from_image(q) for q in image.queues}
+        self.quarantined = Quarantined(list(image.quarantine))
+        self.manager = Manager(boot, self.settings.record_retry_s)
+        self.primary: Primary | None = None
+        self.host: Host | None = None
+        """The primary's side of all links; exists exactly while ``primary`` does."""
+        self.follower = Follower(self)
+        self.stopped = False
+        self.out = Outbox()
+        self._told: tuple[Role, Generation] = (Role.STOPPED, 0)
+        self._promotion_wanted = False
+        self._found_as: UUID | None = None
+        self._demotion_wanted = False
+        self._ticked = now
+
+    # --- state -----------------------------------------------------------------------------------
+
+    @property
+    def me(self) -> Member:
+        return Member(self.node, self.epoch)
+
+    @property
+    def role(self) -> Role:
+        if self.stopped:
+            return Role.STOPPED
+        if self.primary:
+            return Role.ACTIVE if self.primary.established else Role.RECOVERING
+        return self.follower.role
+
+    @property
+    def record(self) -> Record | None:
+        return self.manager.record
+
+    @property
+    def in_sync(self) -> bool:
+        """This node, with this life of its store, is a member of the newest record seen."""
+        return self.record is not None and self.me in self.record.members
+
+    # --- links -----------------------------------------------------------------------------------
+
+    def link_opened(self, link: int, *, to: NodeId | None = None) -> None:
+        """A link is open. ``to``: we opened it to that primary; otherwise a peer opened it to us."""
+        if to is not None:
+            self.follower.link_opened(link, to)
+
+    def link_closed(self, link: int) -> None:
+        """A link is gone, for whatever reason. Nothing is completed by that (O5)."""
+        if self.host:
+            self.host.closed(link)
+        self.follower.closed(link)
+
+    def received(self, link: int, frame: Frame, now: float) -> None:
+        """A well-formed frame. What the protocol does not allow closes the link, and nothing else."""
+        if self.stopped:
+            return
+        try:
+            if link == self.follower.link:
+                self.follower.received(frame, now)
+            elif self.host:
+                self.host.received(link, frame, now)
+            else:
+                Host.not_primary(self, link, frame)
+        except RemoteProtocolError as error:
+            self.link_failed(link, error)
+
+    def link_failed(self, link: int, error: RemoteProtocolError) -> None:
+        """The peer broke the protocol: tell it why, close its link, harm nobody else."""
+        Host.refuse(self, link, error.code, str(error))
+        self.link_closed(link)
+
+    # --- the record ------------------------------------------------------------------------------
+
+    def record_seen(self, current: Versioned | None, now: float) -> None:
+        """A watch shows this record."""
+        self._resolved(self.manager.seen(current), now)
+
+    def answered(self, request: Request, answer: Answer, now: float) -> None:
+        """The cluster manager answered a request."""
+        self._resolved(self.manager.answer(request, answer, now), now)
+
+    def _resolved(self, lost: CompareAndSet | None, now: float) -> None:
+        """Draw the consequences of the newest record (M3, M4, P2)."""
+        record = self.record
+        if lost is not None:
+            self.out.notify(Noted("compare-and-set lost", f"expected version {lost.expected}"))
+            self._promotion_wanted = False
+        if record is None or self.stopped:
+            if lost is not None and self.primary:
+                self.step_down("the record is gone")
+            return
+        mine = record.primary == (self.node, self.boot)
+        if self.primary:
+            if not mine or record.generation != self.primary.generation:
+                self.step_down(f"generation {record.generation} has another primary")
+            else:
+                settled = self.manager.in_flight is None
+                self.primary.membership.recorded(record.members, settled=settled)
+        elif mine and record.generation > self.generation and self._is_ours(record):
+            self._activate(record, now)
+        elif self._promotion_wanted and self.manager.in_flight is None:
+            self._propose_promotion(record)
+
+    def _is_ours(self, record: Record) -> bool:
+        return self.cluster in (None, record.cluster)
+
+    # --- roles -----------------------------------------------------------------------------------
+
+    def promote(self, *, found_as: UUID) -> None:
+        """Try to become primary (P1). ``found_as``: the uuid of the cluster if there is none yet.
+
+        Raises:
+            PromotionRefused: A rule forbids it; nothing was sent.
+            LocalProtocolError: This node is primary, or stopped.
+        """
+        if self.primary or self.stopped:
+            raise LocalProtocolError(f"promote while {self.role.value}")
+        if self.manager.in_flight is not None:
+            return
+        record = self.record
+        if record is None:
+            if self.cluster is not None or self.queues:
+                raise PromotionRefused("the cluster record is gone, but this store is not empty: an operator must decide")
+            self._promotion_wanted = True
+            self.manager.propose(
+                Record(cluster=found_as, generation=0, primary=None, members=frozenset({self.me}))
+            )
+            return
+        self._check_promotable(record)
+        self._propose_promotion(record)
+
+    def _check_promotable(self, record: Record) -> None:
+        if not self._is_ours(record):
+            raise PromotionRefused(f"this store is of cluster {self.cluster}, the record of {record.cluster}")
+        if self.me not in record.members:
+            raise PromotionRefused(f"node {self.node} with store epoch {self.epoch} is not a member (P1)")
+        if self.generation > record.generation:
+            raise PromotionRefused(
+                f"the record is at generation {record.generation}, this store at {self.generation}: the manager was reset"
+            )
+
+    def _propose_promotion(self, record: Record) -> None:
+        """From version v to v + 1 and generation g + 1, without the old primary (P1)."""
+        self._promotion_wanted = False
+        if self.me not in record.members or self.generation > record.generation:
+            return
+        old = record.primary[0] if record.primary else None
+        members = frozenset(m for m in record.members if m.node != old or m == self.me)
+        self.manager.propose(
+            replace(record, generation=record.generation + 1, primary=(self.node, self.boot), members=members)
+        )
+
+    def _activate(self, record: Record, now: float) -> None:
+        """The promotion was won: begin the generation in one transaction (P2, P3)."""
+        ensure(record.generation > self.generation, "P2 generations only grow")
+        self.follower.leave()
+        self.generation = record.generation
+        self.cluster = record.cluster
+        self.out.persist(PutStatus(record.cluster, self.generation, primary=True))
+        for q in self.queues.values():
+            lowest = q.held.first if q.held else q.next
+            q.lineage = trim(advance(q.lineage, self.generation, q.next), lowest)
+            self.out.persist(PutQueue(q.queue, q.spec, q.lineage, q.next))
+        self.primary = Primary(
+            generation=self.generation,
+            membership=Membership(self.node, record.members, self.settings),
+            queues=self.queues,
+            outbox=self.out,
+            settings=self.settings,
+            now=now,
+        )
+        self.host = Host(self, self.primary)
+        self._demotion_wanted = False
+
+    def demote(self) -> None:
+        """Hand over: stop being primary and say so in the record, so that another member may be promoted.
+
+        Raises:
+            LocalProtocolError: This node is not primary.
+        """
+        if not self.primary:
+            raise LocalProtocolError(f"demote while {self.role.value}")
+        self._demotion_wanted = True
+
+    def step_down(self, why: str) -> None:
+        """Complete nothing more; what is pending is in doubt, never refused (K1)."""
+        if not self.primary or not self.host:
+            return
+        self.out.complete(Doubtful(self.primary.generation))
+        self.host.close_all(why)
+        self.primary = None
+        self.host = None
+        self.out.notify(Noted("stepped down", why))
+        self._tell(Role.JOINING)
+
+    def stop(self, why: str = "stopping") -> None:
+        """The node stops, in order or because its store failed."""
+        self.step_down(why)
+        self.follower.leave()
+        self.stopped = True
+
+    # --- clients ---------------------------------------------------------------------------------
+
+    def _serving(self) -> Primary:
+        if self.primary is None:
+            known = self.record.primary[0] if self.record and self.record.primary else None
+            raise NotPrimary(f"node {self.node} is {self.role.value}", primary=known)
+        return self.primary
+
+    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+        return self._serving().declare(queue, spec)
+
+    def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
+        return self._serving().enqueue(queue, batch)
+
+    def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
+        return self._serving().dequeue(queue, ids)
+
+    def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
+        return self._serving().move(source, ids, target)
+
+    def skip(self, queue: QueueId, count: int) -> Position:
+        return self._serving().skip(queue, count)
+
+    # --- discarded messages ----------------------------------------------------------------------
+
+    def hand_over(self) -> None:
+        """The generation now followed is established: quarantined messages are dead (W2)."""
+        messages = tuple(self.quarantined.due())
+        if not messages:
+            return
+        if self.settings.discard_policy == "drop":
+            self.handed_over(messages)
+        else:
+            self.out.notify(HandOver(messages))
+
+    def handed_over(self, messages: Iterable[Discarded]) -> None:
+        """The embedder took these: they leave quarantine, and the audit record says so."""
+        messages = tuple(messages)
+        self.out.persist(*self.quarantined.taken(messages))
+        by_queue: dict[str, int] = {}
+        for message in messages:
+            by_queue[message.queue_name] = by_queue.get(message.queue_name, 0) + 1
+        for name, count in by_queue.items():
+            self.out.persist(Audit("handed over", self.generation, name, f"{count} messages"))
+
+    def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        q = self.queues.get(queue)
+        return (q.lineage, q.next) if q else None
+
+    # --- time and effects ------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Time passes. Call at least every second: a longer silence is taken for a pause (T42)."""
+        if self.primary and now - self._ticked > self.settings.ack_timeout_s / 2:
+            self.primary.jumped(now)
+        self._ticked = now
+
+    def hand_over_failed(self) -> None:
+        """The embedder did not take what was handed over: it is offered again, now if that is possible."""
+        self.quarantined.withdraw()
+
+    def ready(self, now: float) -> Ready:
+        """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
+        if self.primary and self.host:
+            established = self.primary.established
+            self.primary.settle(now)
+            if self.primary.established and not established:
+                self.out.persist(*self.quarantined.release_alive(self.history_of))
+                self.hand_over()
+            self._change_record(now)
+        if request := self.manager.request(now):
+            self.out.request(request)
+        self._tell(self.role)
+        return self.out.take()
+
+    def _change_record(self, now: float) -> None:
+        """Propose what should change in the record, one thing at a time (M1)."""
+        record = self.record
+        if self.manager.in_flight is not None or record is None or not self.primary or not self.host:
+            return
+        membership, sessions = self.primary.membership, self.primary.sessions.values()
+        if self._demotion_wanted:
+            self.manager.propose(replace(record, primary=None))
+            return
+        late = self.primary.overdue(now)
+        membership.give_up_joining(late, now)
+        if change := membership.removal(record, late, sessions, now):
+            gone = ", ".join(sorted(m.node for m in record.members - change.members))
+            self.out.notify(Noted("removing a member", gone))
+        else:
+            change = membership.addition(record, sessions, self.primary.position, now)
+        if change:
+            self.manager.propose(change)
+
+    def _tell(self, role: Role) -> None:
+        state = (role, self.generation)
+        if state != self._told:
+            self._told = state
+            self.out.notify(RoleChanged(role, self.generation))
+
+    def check(self) -> None:
+        """Raise `InvariantError` if an invariant does not hold. O(content)."""
+        ensure((self.primary is None) == (self.host is None), "host without primary")
+        if self.primary:
+            self.primary.check()
+        for q in self.queues.values():
+            q.check()

@@ -1,0 +1,274 @@
+"""One backup's session, as the primary keeps it: catch-up by difference, then the stream of operations.
+
+    SUBSCRIBING ──(all SubscribeQueue in)──► CATCHING_UP ──(snapshot, PlanEnd)──► STREAMING
+         ▲                                                                            │
+         └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
+
+Catching up copies what the backup lacks from the live queues, in chunks, while operations go on. They
+are not sent on this session and nothing is buffered. When what is left fits the window, the *snapshot*
+is taken: the exact plan against what the backup held and staged, closed by PlanEnd at the position of
+that instant (C4, C5). From there on every operation is sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from qpidha.core.lineage import generation_of
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.resync import History, shared
+from qpidha.errors import RemoteProtocolError
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import MESSAGE_ID_MAX, Generation, Member, MessageId, NodeId, Position, QueueId
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import (
+    Event,
+    Operations,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Resubscribe,
+    Subscribe,
+    SubscribeQueue,
+)
+
+MESSAGES_PER_CHUNK = 65_536
+
+
+class State(Enum):
+    SUBSCRIBING = auto()
+    CATCHING_UP = auto()
+    STREAMING = auto()
+    LAGGING = auto()
+
+
+@dataclass(slots=True)
+class Theirs:
+    """One queue as the backup described it, and how far the copy has come."""
+
+    history: History
+    common: SequenceSet | None = None
+    """Held by the backup and of our history. Computed once: ids below the common point never change."""
+    staged: SequenceSet | None = None
+    cursor: MessageId = 0
+    """Every message we hold with a lower id is common or staged."""
+
+
+@dataclass(slots=True)
+class Resync:
+    """What one catch-up cost, for status and audit."""
+
+    messages: int = 0
+    bytes: int = 0
+    dropped: int = 0
+
+
+class ReplicatingSubscription:
+    """The session of one backup. Made when the backup says Subscribe; replaced by its next Subscribe (C3)."""
+
+    def __init__(self, link: int, node: NodeId, boot: UUID, settings: Settings) -> None:
+        self.link = link
+        self.node = node
+        self.boot = boot
+        self.sid = 0
+        self.epoch = UUID(int=0)
+        self.state = State.LAGGING
+        self.stored_generation: Generation = 0
+        self.resync = Resync()
+        self.plan_position: Position = 0
+        """The position of PlanEnd; 0 before it was sent."""
+        self.sent: Position = 0
+        self.acked: Position = 0
+        """Cumulative, in this session. At least plan_position once the backup has flipped."""
+        self._settings = settings
+        self._theirs: dict[QueueId, Theirs] = {}
+        self._expected = 0
+        self._chunks_sent = 0
+        self._chunks_staged = 0
+        self._window: deque[tuple[Position, int]] = deque()
+        self.window_bytes = 0
+
+    @property
+    def member(self) -> Member:
+        return Member(self.node, self.epoch)
+
+    @property
+    def flipped(self) -> bool:
+        """The backup has acknowledged the plan of this session."""
+        return 0 < self.plan_position <= self.acked
+
+    # --- subscribing -----------------------------------------------------------------------------
+
+    def subscribe(self, sid: int, event: Subscribe) -> None:
+        """A new session begins; everything known of the old one is forgotten (C3)."""
+        if sid == self.sid or sid == 0:
+            raise RemoteProtocolError(f"Subscribe with session {sid}, which is not new")
+        self.sid = sid
+        self.epoch = event.epoch
+        self.stored_generation = event.stored_generation
+        self.state = State.SUBSCRIBING
+        self.resync = Resync()
+        self.plan_position = self.sent = self.acked = 0
+        self._theirs = {}
+        self._expected = event.queues
+        self._chunks_sent = self._chunks_staged = 0
+        self._window.clear()
+        self.window_bytes = 0
+        self._maybe_subscribed()
+
+    def subscribe_queue(self, event: SubscribeQueue) -> None:
+        if self.state is not State.SUBSCRIBING:
+            raise RemoteProtocolError(f"SubscribeQueue while {self.state.name}")
+        known = self._theirs.get(event.queue)
+        if known is None:
+            if len(self._theirs) >= self._settings.queues_max:
+                raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
+            self._theirs[event.queue] = Theirs(History(event.lineage, event.next, event.held.copy()))
+        else:
+            if event.held and known.history.held and event.held.first <= known.history.held.last:
+                raise RemoteProtocolError("held ids are not ascending over the chunks of a queue")
+            held = known.history.held
+            held |= event.held
+        self._expected -= 1
+        self._maybe_subscribed()
+
+    def _maybe_subscribed(self) -> None:
+        if self._expected == 0:
+            self.state = State.CATCHING_UP
+
+    # --- catching up -----------------------------------------------------------------------------
+
+    def progress(self, chunks: int) -> None:
+        """The backup staged this many chunks: flow control only."""
+        if not self._chunks_staged <= chunks <= self._chunks_sent:
+            raise RemoteProtocolError(f"Progress of {chunks} chunks, {self._chunks_sent} were sent")
+        self._chunks_staged = chunks
+
+    def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
+        """What to send now. Ends with the snapshot when what is left fits the window (C4, C5).
+
+        The snapshot is taken within one call: nothing may change between its first event and PlanEnd.
+        """
+        if self.state is not State.CATCHING_UP:
+            return
+        for queue in list(queues.values()):
+            yield from self._copy(queue, limited=True)
+            if self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max:
+                break
+        if self._remaining_bytes(queues.values()) <= self._settings.window_bytes_max // 4:
+            yield from self._snapshot(queues, position)
+
+    def _of(self, queue: ReplicatedQueue) -> Theirs:
+        theirs = self._theirs.get(queue.queue)
+        if theirs is None:
+            theirs = self._theirs[queue.queue] = Theirs(History((), 0, SequenceSet()))
+        if theirs.common is None:
+            theirs.common = shared(queue.history, theirs.history)
+            theirs.staged = SequenceSet()
+        return theirs
+
+    def _copy(self, queue: ReplicatedQueue, *, limited: bool) -> Iterator[Event]:
+        theirs = self._of(queue)
+        assert theirs.common is not None and theirs.staged is not None
+        if queue.next <= theirs.cursor:
+            return
+        wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common
+        for generation, ids, batch in chunked(queue, wanted, self._settings.plan_chunk_bytes):
+            if limited and self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max:
+                return
+            self._chunks_sent += 1
+            self.resync.messages += len(batch)
+            self.resync.bytes += batch.nbytes
+            theirs.staged |= ids
+            theirs.cursor = ids.last + 1
+            yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
+        theirs.cursor = queue.next
+
+    def _remaining_bytes(self, queues: Iterable[ReplicatedQueue]) -> int:
+        """An estimate of what the snapshot would still have to send."""
+        total = 0
+        for queue in queues:
+            theirs = self._of(queue)
+            if queue.next > theirs.cursor and len(queue):
+                total += queue.held.count(theirs.cursor, MESSAGE_ID_MAX) * (queue.bytes // len(queue))
+        return total
+
+    def _snapshot(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
+        for queue in queues.values():
+            yield from self._copy(queue, limited=False)
+            theirs = self._of(queue)
+            assert theirs.common is not None and theirs.staged is not None
+            yield PlanQueue(
+                queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
+            )
+            gone = theirs.history.held - (theirs.common & queue.held)
+            self.resync.dropped += len(gone)
+            yield from self._drops(queue.queue, gone, staged=False)
+            yield from self._drops(queue.queue, theirs.staged - queue.held, staged=True)
+        yield PlanEnd(position=position, queues=len(queues))
+        self._theirs = {}
+        self.plan_position = self.sent = position
+        self.state = State.STREAMING
+
+    def _drops(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Iterator[PlanDrop]:
+        for part in split(ids, self._settings.ids_runs_per_chunk_max):
+            yield PlanDrop(queue=queue, ids=part, staged=staged)
+
+    # --- streaming -------------------------------------------------------------------------------
+
+    def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
+        """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
+        if self.state is not State.STREAMING:
+            return
+        yield event
+        self.sent = event.last
+        self._window.append((event.last, nbytes))
+        self.window_bytes += nbytes
+        limits = self._settings
+        if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
+            self.state = State.LAGGING
+            yield Resubscribe()
+
+    def acknowledged(self, position: Position) -> None:
+        """The backup made everything up to here durable."""
+        if not self.acked <= position <= self.sent or position < self.plan_position:
+            raise RemoteProtocolError(f"Acknowledged {position}; {self.acked} was acked, {self.sent} sent")
+        self.acked = position
+        while self._window and self._window[0][0] <= position:
+            self.window_bytes -= self._window.popleft()[1]
+
+
+def chunked(
+    queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int
+) -> Iterator[tuple[Generation, SequenceSet, Batch]]:
+    """These held messages as chunks of one generation each. Large stored batches go as they are."""
+    ids, batches, size, generation = SequenceSet(), list[Batch](), 0, 0
+    for piece_ids, piece in queue.select(wanted):
+        of = generation_of(queue.lineage, piece_ids.first)
+        full = size + piece.nbytes > bytes_max or len(ids) + len(piece) > MESSAGES_PER_CHUNK
+        if batches and (full or of != generation):
+            yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
+            ids, batches, size = SequenceSet(), [], 0
+        generation = of
+        ids |= piece_ids
+        batches.append(piece)
+        size += piece.nbytes
+    if batches:
+        yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
+
+
+def split(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
+    """The same ids as sets of at most this many runs, ascending. Nothing for an empty set."""
+    if not ids:
+        return
+    if ids.run_count <= runs_max:
+        yield ids
+        return
+    for chunk in ids.encode_chunks(runs_max):
+        yield SequenceSet.decode(chunk)

@@ -1,0 +1,110 @@
+"""The only place that performs a `Ready`: persist, then send, request, complete, notify.
+
+The driver owns no socket, thread or clock of its own: it is handed functions. The node gives it
+asyncio's; the simulator gives it simulated ones, and so tests the same order of effects.
+
+While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
+next `Ready` then carries all of it (group commit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from qpidha.core.ready import CloseLink, Completion, Doubtful, Noted, Notice, Ready, Request, RoleChanged
+from qpidha.core.replica import Replica
+from qpidha.errors import QpidhaError
+from qpidha.journal import Change
+from qpidha.wire.events import Frame
+
+Done = Callable[[Exception | None], None]
+Commit = Callable[[list[Change], Done], None]
+"""Make one transaction durable, then call back with None, or with what failed. May call back at once."""
+
+
+class Effects(Protocol):
+    """Who performs the single effects. None of these may raise."""
+
+    def send(self, link: int, frame: Frame) -> None: ...
+    def request(self, request: Request) -> None: ...
+    def complete(self, completion: Completion) -> None: ...
+    def notify(self, notice: Notice) -> None: ...
+    def store_failed(self, error: Exception) -> None: ...
+
+
+class Driver:
+    """Takes effects from one core and performs them, one `Ready` at a time."""
+
+    def __init__(self, replica: Replica, commit: Commit, effects: Effects, clock: Callable[[], float]) -> None:
+        self.replica = replica
+        self.failed: Exception | None = None
+        self._commit = commit
+        self._effects = effects
+        self._clock = clock
+        self._committing = False
+        self._running = False
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being made durable."""
+        return not self._committing
+
+    def run(self) -> None:
+        """Perform whatever there is to perform. Call after every input, or once for several."""
+        if self._running:
+            return  # Called from one of our own effects: the loop below goes on anyway.
+        self._running = True
+        try:
+            while not self._committing and self.failed is None:
+                ready = self.replica.ready(self._clock())
+                if not ready:
+                    return
+                if ready.persist:
+                    self._persist(ready)
+                else:
+                    self._perform(ready)
+        finally:
+            self._running = False
+
+    def _persist(self, ready: Ready) -> None:
+        self._committing = True
+
+        def done(error: Exception | None) -> None:
+            self._committing = False
+            if error is not None:
+                self._fail(error, ready)
+            else:
+                self._perform(ready)
+                self.run()
+
+        self._commit(ready.persist, done)
+
+    def _perform(self, ready: Ready) -> None:
+        """Everything in it is durable now."""
+        effects = self._effects
+        for link, frame in ready.send:
+            effects.send(link, frame)
+        if ready.request is not None:
+            effects.request(ready.request)
+        for completion in ready.complete:
+            effects.complete(completion)
+        for notice in ready.notify:
+            effects.notify(notice)
+
+    def _fail(self, error: Exception, lost: Ready) -> None:
+        """The store is dead: nothing it promised may leave, and the node serves no more (R12, D6).
+
+        What still leaves are in-doubt answers, role changes and closed links; the rest is dropped.
+        """
+        self.failed = error
+        why = str(error) if isinstance(error, QpidhaError) else repr(error)
+        self.replica.stop(f"store failed: {why}")
+        last = self.replica.ready(self._clock())
+        self._perform(
+            Ready(
+                complete=[c for c in lost.complete + last.complete if isinstance(c, Doubtful)],
+                notify=[n for n in lost.notify + last.notify if isinstance(n, (RoleChanged, CloseLink, Noted))],
+            )
+        )
+        self._effects.store_failed(error)

@@ -1,0 +1,200 @@
+"""Every error this library raises on purpose, in one tree that says who is at fault.
+
+    QpidhaError
+      ├─ CallerError        the code that called us: fix the call
+      ├─ PeerError          the other end of a link: its link is closed, nothing else is harmed
+      ├─ StoreError         this node's disk or files: the node stops serving until an operator looks
+      ├─ ClusterError       the cluster manager: retried, or the node steps down
+      ├─ OperationError     the outcome of a publish or an accept, told to the client
+      └─ InvariantError     us: a bug, please report it
+
+Any other exception that leaves the library is a bug too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from qpidha.types import Address, Versioned
+
+
+class QpidhaError(Exception):
+    """Base of every error raised by this library."""
+
+
+# --- the caller ----------------------------------------------------------------------------------
+
+
+class CallerError(QpidhaError):
+    """The embedding code asked for something that is not allowed. Nothing was changed."""
+
+
+class SettingsError(CallerError, ValueError):
+    """A setting has a wrong value, or two settings contradict each other."""
+
+
+class LocalProtocolError(CallerError):
+    """A method was called in a state in which it is not legal."""
+
+
+class NotPrimary(CallerError):
+    """This node is not the primary. ``primary`` says who is, as far as this node knows."""
+
+    def __init__(self, message: str, *, primary: str | None = None, address: Address | None = None) -> None:
+        super().__init__(message)
+        self.primary = primary
+        self.address = address
+
+
+class UnknownQueue(CallerError, KeyError):
+    """No queue has this name or uuid."""
+
+    def __str__(self) -> str:  # KeyError would show the repr.
+        return str(self.args[0]) if self.args else "unknown queue"
+
+
+class PromotionRefused(CallerError):
+    """This node may not become primary; the message says which rule forbids it."""
+
+
+class SequenceError(CallerError, ValueError):
+    """Base of the errors of ``qpidha.seq``."""
+
+
+class SequenceOrderError(SequenceError):
+    """Two serial numbers are exactly 2**31 apart, so neither precedes the other (RFC 1982)."""
+
+
+class SequenceSpanError(SequenceError):
+    """The live span of a queue would reach half of the 32-bit serial space (safety R9, I3)."""
+
+
+class SequenceDecodeError(SequenceError):
+    """Bytes that are not an encoded SequenceSet."""
+
+
+# --- the peer ------------------------------------------------------------------------------------
+
+
+class PeerError(QpidhaError):
+    """The other end of a link misbehaved or refused. Only its own link is closed."""
+
+
+class RemoteProtocolError(PeerError):
+    """The peer sent something that the protocol does not allow. ``code`` travels in the closing frame."""
+
+    code: ClassVar[int] = 1
+
+
+class MalformedFrame(RemoteProtocolError):
+    """Bytes that are not a frame, an event or a batch."""
+
+    code: ClassVar[int] = 2
+
+
+class FrameTooLarge(RemoteProtocolError):
+    """A frame announces more bytes than the limit in force. Checked before any allocation."""
+
+    code: ClassVar[int] = 3
+
+
+class VersionMismatch(RemoteProtocolError):
+    """No protocol version is spoken by both ends."""
+
+    code: ClassVar[int] = 4
+
+
+class HandshakeError(RemoteProtocolError):
+    """The first frames name a wrong cluster, a wrong node or a wrong role."""
+
+    code: ClassVar[int] = 5
+
+
+class FencedError(PeerError):
+    """The peer knows a higher generation than ours. ``generation`` is what it told."""
+
+    def __init__(self, message: str, *, generation: int) -> None:
+        super().__init__(message)
+        self.generation = generation
+
+
+class LinkClosed(PeerError):
+    """The link is gone: closed by the peer, cut, or silent for too long."""
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class StoreError(QpidhaError):
+    """The store of this node cannot be used. Nothing more is acknowledged from it (safety R12)."""
+
+
+class StoreLocked(StoreError):
+    """Another process holds this store."""
+
+
+class StoreDamaged(StoreError):
+    """The store fails verification; it never serves while another copy exists."""
+
+
+class StoreDirty(StoreError):
+    """The store was not closed cleanly and the settings forbid to open it."""
+
+
+class StoreMismatch(StoreError):
+    """The store belongs to another cluster or another node, or has a newer format."""
+
+
+class StoreFailed(StoreError):
+    """A write or an fsync failed. The store is dead until it is opened again and verified."""
+
+
+# --- the cluster manager -------------------------------------------------------------------------
+
+
+class ClusterError(QpidhaError):
+    """The cluster manager refused or did not answer."""
+
+
+class Conflict(ClusterError):
+    """A compare-and-set lost. ``current`` is the record that is there instead."""
+
+    def __init__(self, message: str, *, current: Versioned | None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class Unavailable(ClusterError):
+    """The manager could not be asked. The request was surely not sent."""
+
+
+class OutcomeUnknown(ClusterError):
+    """The request was sent and no answer came: it may be applied now, later, or never (rule M2)."""
+
+
+# --- the outcome of an operation -----------------------------------------------------------------
+
+
+class OperationError(QpidhaError):
+    """A publish or an accept did not become safe."""
+
+
+class InDoubt(OperationError):
+    """The node stepped down or stopped while the operation was pending (rule K1).
+
+    The next primary may hold the message or not. Send it again if a duplicate is better than a loss.
+    """
+
+
+# --- us ------------------------------------------------------------------------------------------
+
+
+class InvariantError(QpidhaError):
+    """An invariant of the library does not hold. This is a bug in qpidha: please report it."""
+
+
+def ensure(condition: bool, invariant: str) -> None:
+    """Raise `InvariantError` unless the condition holds. For O(1) checks that stay on in production."""
+    if not condition:
+        raise InvariantError(invariant)

@@ -1,0 +1,274 @@
+"""What others implement: small Protocols, nothing to inherit.
+
+Each docstring says who calls, from where, what may overlap, who owns the buffers, and which errors
+mean what. Everything here is called from the node's event loop unless it says otherwise.
+
+    the embedder's broker   Broker
+    where messages live     MessageStore
+    how nodes talk          Transport, Listener, Link, LinkHandler
+    who is primary          RecordStore, Session, Promoter
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+
+from qpidha.journal import Change, StoreImage, StoreStatus
+from qpidha.types import Address, BytesLike, Discarded, Generation, NodeId, PeerInfo, Record, Versioned
+
+if TYPE_CHECKING:
+    from qpidha.seq import SequenceSet
+    from qpidha.types import QueueId, QueueSpec
+    from qpidha.wire.batch import Batch
+
+# --- the embedder --------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Broker(Protocol):
+    """The embedding broker, told about changes of role. Calls never overlap each other."""
+
+    async def on_promote(self, generation: Generation) -> None:
+        """This node is now primary; its queues hold what the old primary acknowledged.
+
+        Open the client port here: the node serves once this returns. Publishes are accepted from the
+        first line on, but none completes before every member has the history of this generation.
+        """
+
+    async def on_demote(self, generation: Generation) -> None:
+        """This node is no longer primary. Close the client port and drop clients before returning.
+
+        Pending operations have already failed with `InDoubt`; none of them may be answered otherwise.
+        """
+
+    async def on_discarded(self, messages: Sequence[Discarded]) -> None:
+        """Messages that a rewind took out of this node's queues, once nothing can bring them back.
+
+        None of them was ever acknowledged, except ``Fate.UNKNOWN``, of which nobody can tell. Keep,
+        publish again, dead-letter or drop them. They leave the node's quarantine when this returns; a
+        crash before that hands them over again.
+        """
+
+
+class QueueListener(Protocol):
+    """Optional: follows the content of one queue, on backups too, for brokers with structures of their own.
+
+    Called after the change is durable on this node, in order, never overlapping. The batch is shared and
+    immutable: keep it or slice it, do not copy it.
+    """
+
+    def inserted(self, ids: SequenceSet, batch: Batch) -> None:
+        """The n-th message of the batch now has the n-th of these ids. Usually at the end, not always."""
+
+    def removed(self, ids: SequenceSet) -> None:
+        """These messages are gone. Unknown ids are to be ignored."""
+
+
+class ListeningBroker(Broker, Protocol):
+    """A broker that also wants a `QueueListener` for queues: detected by the presence of this method."""
+
+    def on_queue(self, queue: QueueId, spec: QueueSpec) -> QueueListener | None:
+        """A queue exists on this node, found in the store, declared or replicated. None: not interested."""
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class MessageStore(Protocol):
+    """Where one node keeps its messages and its `StoreStatus`, in one transactional place.
+
+    Used by one node at a time, for one life: `open`, any number of `commit`, `close`.
+    """
+
+    blocking: bool
+    """True: `commit` waits for a disk and is called in a worker thread, one call at a time, never
+    overlapping `open` or `close`. False: it returns at once and is called in the event loop."""
+
+    def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        """Lock, verify, load everything, and mark the store dirty on disk before returning.
+
+        The image's status tells how the store was *left* (empty, clean, dirty). Creates an empty store,
+        with a new epoch, where there is none.
+
+        Raises:
+            StoreLocked: Another process holds it.
+            StoreDamaged: It fails verification.
+            StoreDirty: It was not closed cleanly and ``refuse_dirty`` is set.
+            StoreMismatch: Another node's store, or a format this version does not know.
+            StoreFailed: The disk failed.
+        """
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Apply all changes, in order, in one transaction. Durable when it returns.
+
+        Raises:
+            StoreFailed: Nothing may be acknowledged from this store any more; only `close` may follow.
+        """
+
+    def close(self, *, clean: bool) -> None:
+        """Release the store. With ``clean``, mark it clean on disk as the very last step.
+
+        After a failed commit the store stays dirty whatever the argument says. May be called twice.
+        """
+
+
+@runtime_checkable
+class StatusReader(Protocol):
+    """Optional power of a store module: read a status without opening, locking or changing anything."""
+
+    def read_status(self) -> StoreStatus: ...
+
+
+# --- the transport -------------------------------------------------------------------------------
+
+
+class LinkHandler(Protocol):
+    """What a link calls. Calls never overlap; `closed` is the last one and comes exactly once."""
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """Where the next bytes are to be put: a writable view, never empty, valid until `received`."""
+
+    def received(self, nbytes: int) -> None:
+        """This many bytes were put into the view that `get_buffer` returned last."""
+
+    def drained(self) -> None:
+        """What waited to be sent fell below the link's low mark."""
+
+    def closed(self, error: Exception | None) -> None:
+        """The link is gone. None: closed in order by either end."""
+
+
+class Link(Protocol):
+    """One ordered, reliable byte stream to a peer, like a TCP connection."""
+
+    peer: PeerInfo
+
+    def write(self, chunks: Sequence[BytesLike]) -> None:
+        """Send these chunks in order. Never blocks; what the peer does not take yet is buffered.
+
+        The link may keep references to the chunks until they are sent: they must not change. Writing to a
+        closed link does nothing.
+        """
+
+    @property
+    def buffered(self) -> int:
+        """Bytes written but not yet handed to the operating system."""
+
+    def close(self) -> None:
+        """Send what is buffered, then close. `closed(None)` follows."""
+
+    def abort(self) -> None:
+        """Close at once and forget what is buffered. `closed` follows, in a later turn of the loop."""
+
+
+class Listener(Protocol):
+    address: Address
+    """The bound address, with the port that was chosen if 0 was asked for."""
+
+    async def close(self) -> None:
+        """Stop accepting. Links already open are not touched."""
+
+
+LinkFactory: TypeAlias = Callable[[Link], LinkHandler]
+"""Called once for every new link, before any byte is delivered."""
+
+
+class Transport(Protocol):
+    """Opens links. One instance may serve a node's listener and all of its outgoing links."""
+
+    async def listen(self, address: Address, on_link: LinkFactory) -> Listener:
+        """Accept links until the listener is closed.
+
+        Raises:
+            SettingsError: Plain text on an address that is not loopback, without explicit consent.
+            OSError: The address cannot be bound.
+        """
+
+    async def connect(self, address: Address, on_link: LinkFactory, *, timeout_s: float,
+                      expect: str | None = None) -> Link:
+        """Open a link. ``expect``: the node id the peer's certificate must carry, where there is one.
+
+        Raises:
+            LinkClosed: Nobody answers, or the peer could not be verified.
+        """
+
+
+# --- the cluster manager -------------------------------------------------------------------------
+
+
+class Session(Protocol):
+    """This node's proof of life in the cluster manager."""
+
+    granted_ttl_s: float
+    """After a silence of this long others may consider the node dead. May exceed what was asked for."""
+
+    def deadline(self) -> float:
+        """Monotonic: when the last successful keep-alive was *sent*, plus the TTL, minus a margin."""
+
+    async def update(self, info: bytes) -> None:
+        """Replace the info that others see."""
+
+    async def wait_lost(self) -> str:
+        """Returns, with a reason, when the session is lost. Never returns while it lives."""
+
+    async def close(self) -> None:
+        """Hand over at once: others need not wait for the TTL."""
+
+
+class RecordStore(Protocol):
+    """One small record with linearizable compare-and-set, and the list of live nodes.
+
+    The record *is* the election: whoever wins the compare-and-set to generation g + 1 is primary.
+    Three failures, never mixed: `Conflict`, `Unavailable` (surely not sent), `OutcomeUnknown`.
+    """
+
+    async def read(self) -> Versioned | None:
+        """Linearizable. None: there is no record yet."""
+
+    async def create(self, new: Record) -> Versioned:
+        """Raises `Conflict` if there is a record already."""
+
+    async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
+        """Replace the record if its version is still ``expected`` (rule M1)."""
+
+    def watch(self) -> AsyncIterator[Versioned | None]:
+        """The current record, then each change. May skip versions, never goes back."""
+
+    async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> Session:
+        """Raises `Conflict` (current=None) if another process holds a session of this node id (T40)."""
+
+    async def live(self) -> Mapping[NodeId, bytes]:
+        """The info of every node with a live session. A hint about *when* to act, never about safety."""
+
+    def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
+        """The live nodes, then each change."""
+
+    async def close(self) -> None:
+        """Release watches and files. Sessions are closed by their owners."""
+
+
+Decision: TypeAlias = Literal["promote", "demote"]
+
+
+class ClusterView(Protocol):
+    """What a promoter may look at. Given by the node."""
+
+    node: NodeId
+    records: RecordStore
+
+    @property
+    def eligible(self) -> bool:
+        """True while this node is a member of the record and not primary."""
+
+
+class Promoter(Protocol):
+    """Decides *when* to try. *Whether* it is allowed is decided by the record (rule P1)."""
+
+    def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
+        """Yields whenever this node should try to become, or cease to be, primary. Repeats if ignored."""
+
+
+Clock: TypeAlias = Callable[[], float]
+"""Monotonic seconds."""
+AwaitableNone: TypeAlias = Awaitable[None]

@@ -1,0 +1,164 @@
+"""What a store is asked to make durable. One list of changes is one transaction (rules C5, N1, N2).
+
+The core emits changes, a `MessageStore` applies them, and on the next start it gives back the sum of
+all of them as a `StoreImage`. Ids never carry a generation here: a queue's lineage says which
+generation gave an id out, and lineage and content change in the same transaction (rule N1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TypeAlias
+from uuid import UUID
+
+from qpidha.seq import SequenceSet
+from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+
+
+class StoreState(Enum):
+    """How a store was left (architecture, "Store")."""
+
+    EMPTY = "empty"
+    """Never belonged to a cluster."""
+    CLEAN = "clean"
+    """Closed by an orderly stop, after everything was durable."""
+    DIRTY = "dirty"
+    """In use, or its process was killed. Never serves on its own word."""
+    DAMAGED = "damaged"
+    """Failed verification. Never serves, never promoted, while another copy exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreStatus:
+    """Who this store belongs to and how far it got. Changes in the transaction of what it speaks for."""
+
+    node: NodeId
+    epoch: UUID
+    """One life of this store: random, new whenever it is created, emptied or quarantined (rule J3)."""
+    cluster: UUID | None = None
+    generation: Generation = 0
+    """The highest generation seen; frames of a lower one are refused (rule C2)."""
+    primary: bool = False
+    """True while this node was the primary of ``generation``."""
+    state: StoreState = StoreState.EMPTY
+    stop: UUID | None = None
+    """Drawn at a clean stop. Two clean stores of one generation but different stops are not mixed."""
+
+    def with_(self, **changes: object) -> StoreStatus:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class PutStatus:
+    """Replace cluster, generation and primary flag. State and stop belong to open and close."""
+
+    cluster: UUID
+    generation: Generation
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PutQueue:
+    """Create a queue, or replace its lineage and next id. Content is not touched."""
+
+    queue: QueueId
+    spec: QueueSpec
+    lineage: tuple[Entry, ...]
+    next: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class DropQueue:
+    """Forget a queue and everything in it. What is worth keeping was quarantined before, in this list."""
+
+    queue: QueueId
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Add messages at their ids: the n-th of the batch has the n-th of the ids. Raises next above them.
+
+    Ids are ascending, usually one run at the end of the queue; after a resync they may have holes and
+    fall between messages that are there (rule C6).
+    """
+
+    queue: QueueId
+    ids: SequenceSet
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove messages. Ids that are not there are fine. Raises next above them (rule O2)."""
+
+    queue: QueueId
+    ids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Raise next to at least this id: ids below it are given out (rules O2, N2)."""
+
+    queue: QueueId
+    next: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Keep what a flip takes out of a queue until its fate is settled (rule W1). Never ends in a hole.
+
+    The queue's name is kept too: the queue itself may be gone when the messages are handed over.
+    """
+
+    queue: QueueId
+    name: str
+    generation: Generation
+    ids: SequenceSet
+    batch: Batch
+    fate: Fate
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """These identities leave quarantine: handed over and taken, or found alive again (rule W2)."""
+
+    queue: QueueId
+    generation: Generation
+    ids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """One line of the audit record: what was discarded, when it was handed over, under which generation."""
+
+    event: str
+    generation: Generation
+    queue: str
+    detail: str
+
+
+Change: TypeAlias = PutStatus | PutQueue | DropQueue | Insert | Remove | Skip | Quarantine | Release | Audit
+
+
+@dataclass(slots=True)
+class QueueImage:
+    """One queue as the store holds it."""
+
+    queue: QueueId
+    spec: QueueSpec
+    lineage: tuple[Entry, ...]
+    next: MessageId
+    held: list[tuple[SequenceSet, Batch]] = field(default_factory=list)
+    """Live messages: disjoint id sets in ascending order of their first id, each with its batch."""
+
+
+@dataclass(slots=True)
+class StoreImage:
+    """Everything a store holds, as loaded at the start."""
+
+    status: StoreStatus
+    queues: Sequence[QueueImage] = ()
+    quarantine: Sequence[Quarantine] = ()

@@ -1,0 +1,125 @@
+"""Performs the single effects of a `Ready` for a node. The order is the driver's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import (
+    CloseLink,
+    Completion,
+    Doubtful,
+    HandOver,
+    Inserted,
+    Noted,
+    Notice,
+    QueueAdded,
+    QueueRemoved,
+    Removed,
+    Request,
+    RoleChanged,
+    Safe,
+    Settled,
+)
+from qpidha.errors import InDoubt
+from qpidha.interfaces import QueueListener
+from qpidha.node.embedder import Embedder
+from qpidha.node.op import Ledger
+from qpidha.node.queue import Queue
+from qpidha.types import QueueId
+from qpidha.wire.events import Frame
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+class NodeEffects:
+    """See `qpidha.driver.Effects`."""
+
+    def __init__(self, node: Node, embedder: Embedder) -> None:
+        self._node = node
+        self._embedder = embedder
+        self._listeners: dict[QueueId, QueueListener] = {}
+
+    def send(self, link: int, frame: Frame) -> None:
+        peer = self._node.peers.get(link)
+        if peer is not None:
+            peer.send(frame)
+
+    def request(self, request: Request) -> None:
+        self._node.request(request)
+
+    def store_failed(self, error: Exception) -> None:
+        self._node.store_failed(error)
+
+    # --- completions -----------------------------------------------------------------------------
+
+    def complete(self, completion: Completion) -> None:
+        node = self._node
+        match completion:
+            case Safe():
+                queue = node.handles.get(completion.queue)
+                if queue is not None:
+                    queue._safe(completion.upto, completion.nodes)
+            case Settled():
+                node.settled.advance(completion.upto, completion.nodes)
+            case Doubtful():
+                self._doubt(completion.generation)
+
+    def _doubt(self, generation: int) -> None:
+        node = self._node
+        node.serving_generation = 0
+        error = InDoubt(f"node {node.id!r} is no longer primary of generation {generation}")
+        for queue in node.queues:
+            queue._doubt(error)
+        node.settled.doubt(error)
+
+    # --- notices ---------------------------------------------------------------------------------
+
+    def notify(self, notice: Notice) -> None:
+        node = self._node
+        match notice:
+            case RoleChanged():
+                self._role_changed(notice)
+            case QueueAdded():
+                replicated = node.replica.queues.get(notice.queue)
+                if replicated is not None:
+                    self.queue_added(replicated)
+            case QueueRemoved():
+                node.handles.pop(notice.queue, None)
+                self._listeners.pop(notice.queue, None)
+            case Inserted():
+                if listener := self._listeners.get(notice.queue):
+                    listener.inserted(notice.ids, notice.batch)
+            case Removed():
+                if listener := self._listeners.get(notice.queue):
+                    listener.removed(notice.ids)
+            case HandOver():
+                self._embedder.tell(notice)
+            case CloseLink():
+                if peer := node.peers.get(notice.link):
+                    peer.close(notice.reason)
+            case Noted():
+                node.log(notice.event, notice.detail)
+
+    def _role_changed(self, notice: RoleChanged) -> None:
+        node = self._node
+        node.log("role", f"{notice.role.value}, generation {notice.generation}")
+        if notice.role.is_primary and node.serving_generation != notice.generation:
+            node.serving_generation = notice.generation
+            node.settled = Ledger(notice.generation)
+            for queue in node.queues:
+                queue._begin(notice.generation)
+        self._embedder.tell(notice)
+
+    def queue_added(self, replicated: ReplicatedQueue) -> None:
+        """Make the handle of a queue, and ask the broker whether it wants to follow its content."""
+        node = self._node
+        if replicated.queue in node.handles:
+            return
+        node.handles[replicated.queue] = Queue(node, replicated)
+        on_queue = getattr(node.broker, "on_queue", None)
+        if on_queue is not None and (listener := on_queue(replicated.queue, replicated.spec)) is not None:
+            self._listeners[replicated.queue] = listener
+            for ids, batch in list(replicated.select(replicated.held)):
+                listener.inserted(ids, batch)

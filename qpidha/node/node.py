@@ -1,0 +1,407 @@
+"""One node of a cluster, under asyncio: the front door of the library."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from qpidha.core.ready import HandOver
+from qpidha.core.replica import Replica
+from qpidha.core.validator import check_start
+from qpidha.driver import Done, Driver
+from qpidha.errors import ClusterError, LocalProtocolError, QpidhaError, StoreFailed, UnknownQueue
+from qpidha.interfaces import Broker, Link, Listener, MessageStore, Promoter, RecordStore, Transport
+from qpidha.journal import Change
+from qpidha.node.cluster import Cluster
+from qpidha.node.control import Control
+from qpidha.node.effects import NodeEffects
+from qpidha.node.embedder import Embedder
+from qpidha.node.op import Ledger
+from qpidha.node.peer import Peer
+from qpidha.node.queue import Queue
+from qpidha.node.status import NodeStatus, status_of
+from qpidha.settings import Settings
+from qpidha.types import Address, Generation, NodeId, NodeInfo, QueueId, QueueSpec, Role, Settle
+
+logger = logging.getLogger("qpidha")
+
+
+class Node:
+    """A member of a cluster. Start it, work with its queues while it is primary, stop it.
+
+    Use it from one event loop, the one it was started in. Everything but start, stop, promote and demote
+    is synchronous.
+    """
+
+    def __init__(
+        self,
+        id: NodeId,
+        *,
+        broker: Broker,
+        store: MessageStore,
+        transport: Transport,
+        records: RecordStore,
+        listen: Address = ("127.0.0.1", 0),
+        client_address: Address | None = None,
+        promoter: Promoter | None = None,
+        score: int = 0,
+        settings: Settings | None = None,
+        control: Path | None = None,
+    ) -> None:
+        """Nothing happens before `start`.
+
+        Args:
+            id: The name of the node: stable over restarts, never reused for another machine.
+            listen: Where other nodes connect; port 0 picks one. What was bound is published.
+            client_address: Where *clients* find this node; told to those whom another node refuses.
+            promoter: When to try to become primary. None: only `promote` does.
+            score: Higher is preferred by the priority promoter.
+            control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
+        """
+        self.id = id
+        self.settings = settings or Settings()
+        self.client_address = client_address
+        self.store_error: Exception | None = None
+        self.immediate = Ledger(0)
+        self.settled = Ledger(0)
+        self.boot: UUID = uuid4()
+        self.broker = broker
+        self._store = store
+        self._transport = transport
+        self._listen = listen
+        self._score = score
+        self._records = records
+        self._cluster = Cluster(self, records, promoter)
+        self._control = Control(self, control) if control else None
+        self._embedder = Embedder(broker, on_taken=self._taken, on_broken=self._broken)
+        self._effects = NodeEffects(self, self._embedder)
+        self._listener: Listener | None = None
+        self._disk: ThreadPoolExecutor | None = None
+        self._links = 0
+        self._poked = False
+        self._unflushed: list[Queue] = []
+        self._beating: asyncio.TimerHandle | None = None
+        self._started = False
+        self._stopping: asyncio.Task[None] | None = None
+        self.peers: dict[int, Peer] = {}
+        self.handles: dict[QueueId, Queue] = {}
+        self.serving_generation: Generation = 0
+        """The generation in which this node takes publishes; 0 while it is not primary."""
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the store, check it against the record, join the cluster. Returns before any promotion.
+
+        Raises:
+            StoreError: The store may not serve, the message says why. Nothing was changed elsewhere.
+            ClusterError: The cluster manager cannot be reached.
+            OSError: The address cannot be bound.
+        """
+        if self._started:
+            raise LocalProtocolError("a node is started once")
+        self._started = True
+        self._loop = asyncio.get_running_loop()
+        image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
+        try:
+            found = await self._records.read()
+            check_start(image.status, found.record if found else None, self.settings).require()
+            self.replica = Replica(
+                node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now()
+            )
+            self.replica.record_seen(found, self.now())
+            self._driver = Driver(self.replica, self._commit, self._effects, self.now)
+            for replicated in self.replica.queues.values():
+                self._effects.queue_added(replicated)
+            if self._store.blocking:
+                self._disk = ThreadPoolExecutor(1, thread_name_prefix="qpidha-store")
+            self._listener = await self._transport.listen(self._listen, self._accept)
+            self._embedder.start()
+            if self._control:
+                await self._control.start()
+            await self._cluster.start(
+                NodeInfo(peer=self._listener.address, client=self.client_address, boot=self.boot, score=self._score)
+            )
+        except BaseException:
+            await self._release(clean=False)
+            raise
+        self._beaten_at = self.now()
+        self._beat()
+        self.poke()
+
+    async def stop(self) -> None:
+        """Stop in order: pending operations are in doubt, the broker is demoted, the store is marked clean.
+
+        May be called twice, also while it is under way.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        if not self._started:
+            return
+        for queue in self._unflushed:
+            queue.flush()
+        self.replica.stop()
+        self._driver.run()
+        while not self._driver.idle:
+            await asyncio.sleep(0.001)
+        await self._release(clean=self._driver.failed is None)
+
+    async def _release(self, *, clean: bool) -> None:
+        if self._beating:
+            self._beating.cancel()
+        if self._control:
+            await self._control.stop()
+        await self._embedder.stop()
+        await self._cluster.stop()
+        if self._listener:
+            await self._listener.close()
+        for peer in list(self.peers.values()):
+            peer.link.close()
+        if self._disk:
+            self._disk.shutdown(wait=True)
+        self._store.close(clean=clean)
+        await asyncio.sleep(0)  # Links tell that they are closed in a later turn.
+
+    async def __aenter__(self) -> Node:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    # --- state -----------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """The loop's monotonic clock."""
+        return self._loop.time()
+
+    @property
+    def role(self) -> Role:
+        return self.replica.role if self._started else Role.STOPPED
+
+    @property
+    def serving(self) -> bool:
+        """This node is primary and takes publishes."""
+        primary = self.replica.primary
+        return primary is not None and primary.generation == self.serving_generation
+
+    @property
+    def generation(self) -> Generation:
+        return self.replica.generation
+
+    @property
+    def primary(self) -> NodeId | None:
+        """Who is primary, as far as this node knows."""
+        record = self.replica.record
+        return record.primary[0] if record and record.primary else None
+
+    @property
+    def primary_client_address(self) -> Address | None:
+        """Where clients of the primary connect."""
+        if self.primary == self.id:
+            return self.client_address
+        info = self._cluster.info_of(self.primary)
+        return info.client if info else None
+
+    @property
+    def address(self) -> Address | None:
+        """Where other nodes connect to this one."""
+        return self._listener.address if self._listener else None
+
+    @property
+    def live(self) -> list[NodeId]:
+        """The nodes with a live session in the cluster manager."""
+        return self._cluster.live
+
+    def status(self) -> NodeStatus:
+        return status_of(self)
+
+    # --- queues ----------------------------------------------------------------------------------
+
+    @property
+    def queues(self) -> list[Queue]:
+        return list(self.handles.values())
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name. Raises `UnknownQueue`."""
+        for queue in self.handles.values():
+            if queue.name == name:
+                return queue
+        raise UnknownQueue(f"no queue {name!r} on node {self.id!r}")
+
+    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
+        """The queue of this name, made now if there is none. On the primary only.
+
+        It may be used at once: what is published on it completes after its declaration.
+
+        Raises:
+            NotPrimary: Only the primary declares queues.
+        """
+        for queue in self.handles.values():
+            if queue.name == name:
+                return queue
+        id = uuid4()
+        self.replica.declare(id, QueueSpec(name=name, settle=settle, kind=kind))
+        self._effects.queue_added(self.replica.queues[id])
+        self.handles[id]._begin(self.serving_generation)
+        self.poke()
+        return self.handles[id]
+
+    # --- roles -----------------------------------------------------------------------------------
+
+    async def promote(self, *, timeout_s: float = 10.0) -> None:
+        """Become primary, if the record allows it. Returns when the generation has begun.
+
+        Raises:
+            PromotionRefused: A rule forbids it.
+            ClusterError: The compare-and-set was lost, or not decided in time.
+        """
+        before = self.generation
+        self.replica.promote(found_as=uuid4())
+        self.poke()
+        await self._until(lambda: self.serving and self.generation > before, timeout_s, "promotion")
+
+    async def demote(self, *, timeout_s: float = 10.0) -> None:
+        """Hand over: cease to be primary; pending operations are in doubt.
+
+        Raises:
+            LocalProtocolError: This node is not primary.
+            ClusterError: The cluster manager did not answer in time; this node is still primary.
+        """
+        self.replica.demote()
+        self.poke()
+        await self._until(lambda: self.replica.primary is None, timeout_s, "hand-over")
+
+    async def _until(self, reached: object, timeout_s: float, what: str) -> None:
+        deadline = self.now() + timeout_s
+        while not reached():  # type: ignore[operator]
+            if self.now() > deadline:
+                raise ClusterError(f"no {what} within {timeout_s} s")
+            if self.replica.stopped:
+                raise ClusterError(f"the node stopped during {what}")
+            await asyncio.sleep(0.005)
+
+    # --- links -----------------------------------------------------------------------------------
+
+    def _accept(self, link: Link) -> Peer:
+        unknown = sum(not p.welcomed for p in self.peers.values())
+        peer = self._peer(link, None)
+        if unknown >= self.settings.links_unauthenticated_max:
+            peer.close("too many links before their handshake")
+        else:
+            self.replica.link_opened(peer.number)
+        return peer
+
+    def _peer(self, link: Link, to: NodeId | None) -> Peer:
+        self._links += 1
+        peer = self.peers[self._links] = Peer(self, self._links, link, to, self.now())
+        return peer
+
+    async def connect(self, primary: NodeId, info: NodeInfo) -> None:
+        """Open the link to the primary. Raises `LinkClosed`."""
+
+        def opened(link: Link) -> Peer:
+            peer = self._peer(link, primary)
+            self.replica.link_opened(peer.number, to=primary)
+            self.poke()
+            return peer
+
+        await self._transport.connect(
+            info.peer, opened, timeout_s=self.settings.handshake_timeout_s, expect=primary
+        )
+
+    def link_closed(self, peer: Peer, error: Exception | None) -> None:
+        self.peers.pop(peer.number, None)
+        if error is not None:
+            self.log("link lost", f"{peer.link.peer.address}: {error}")
+        self.replica.link_closed(peer.number)
+        self._cluster.wake()
+        self.poke()
+
+    def _beat(self) -> None:
+        """Heartbeats and time-outs. After a pause of this process everyone gets a fresh round (T42)."""
+        settings, now = self.settings, self.now()
+        if now - self._beaten_at > settings.heartbeat_timeout_s / 2:
+            for peer in self.peers.values():
+                peer.heard_at = now
+        self._beaten_at = now
+        for peer in list(self.peers.values()):
+            peer.beat(now)
+        self.replica.tick(now)
+        self._cluster.wake()
+        self.poke()
+        self._beating = self._loop.call_later(settings.heartbeat_interval_s / 2, self._beat)
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Something went into the core: take effects at the end of this turn, once for all of it."""
+        if not self._poked:
+            self._poked = True
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._poked = False
+        unflushed, self._unflushed = self._unflushed, []
+        for queue in unflushed:
+            queue.flush()
+        self._driver.run()
+
+    def flush_later(self, queue: Queue) -> None:
+        """Single messages were published: close their batch at the end of this turn."""
+        self._unflushed.append(queue)
+        self.poke()
+
+    def _commit(self, changes: list[Change], done: Done) -> None:
+        if self._disk is None:
+            done(self._try_commit(changes))
+            return
+        future = self._disk.submit(self._try_commit, changes)
+        future.add_done_callback(lambda f: self._loop.call_soon_threadsafe(done, f.result()))
+
+    def _try_commit(self, changes: list[Change]) -> Exception | None:
+        """In the store's thread, where there is one."""
+        try:
+            self._store.commit(changes)
+        except QpidhaError as error:
+            return error
+        except Exception as error:  # A store that breaks its contract is as dead as a broken disk.
+            return StoreFailed(f"the store raised {error!r}")
+        return None
+
+    def request(self, request: object) -> None:
+        self._cluster.request(request)  # type: ignore[arg-type]
+
+    def store_failed(self, error: Exception) -> None:
+        """The store is dead: say so, and let go of the cluster so that another node takes over (R12)."""
+        self.store_error = error
+        logger.error("node %s: the store failed, stopping: %s", self.id, error)
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._release(clean=False))
+
+    def log(self, event: str, detail: str) -> None:
+        logger.info("node %s: %s: %s", self.id, event, detail)
+
+    # --- the broker ------------------------------------------------------------------------------
+
+    def _taken(self, news: HandOver, taken: bool) -> None:
+        if taken:
+            self.replica.handed_over(news.messages)
+        else:
+            self.replica.hand_over_failed()
+        self.poke()
+
+    def _broken(self, error: Exception) -> None:
+        """The broker cannot serve as primary: let another node try."""
+        if self.replica.primary is not None:
+            self.replica.demote()
+            self.poke()

@@ -1,0 +1,100 @@
+"""One link of a node: bytes in, frames to the core, frames out, and a heartbeat.
+
+The heartbeat lives here and not in the core because it must go on while the core waits for a slow disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.errors import RemoteProtocolError
+from qpidha.types import NodeId
+from qpidha.wire import codec
+from qpidha.wire.events import Frame, Ping, Welcome
+from qpidha.wire.framing import FrameReader
+
+if TYPE_CHECKING:
+    from qpidha.interfaces import Link
+    from qpidha.node.node import Node
+
+
+class Peer:
+    """The handler of one link, in either direction."""
+
+    def __init__(self, node: Node, number: int, link: Link, to: NodeId | None, now: float) -> None:
+        self.number = number
+        self.link = link
+        self.to = to
+        """The primary we opened it to; None if the peer opened it."""
+        self.welcomed = False
+        """The handshake is over: larger frames are allowed."""
+        self.opened_at = self.heard_at = self.sent_at = now
+        self._node = node
+        self._settings = node.settings
+        self._reader = FrameReader(node.settings.handshake_frame_bytes_max)
+        self._closing = False
+
+    # --- in --------------------------------------------------------------------------------------
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return self._reader.get_buffer(size_hint)
+
+    def received(self, nbytes: int) -> None:
+        self.heard_at = self._node.now()
+        if self._closing:
+            return
+        try:
+            for raw in self._reader.buffer_updated(nbytes):
+                frame = codec.decode(raw)
+                if isinstance(frame.event, Ping):
+                    continue
+                if isinstance(frame.event, Welcome):
+                    self._widen()
+                self._node.replica.received(self.number, frame, self.heard_at)
+                if self._closing:
+                    break
+        except RemoteProtocolError as error:
+            self._node.replica.link_failed(self.number, error)
+            self._closing = True
+        self._node.poke()
+
+    def _widen(self) -> None:
+        self.welcomed = True
+        self._reader.limit = self._settings.frame_bytes_max
+
+    # --- out -------------------------------------------------------------------------------------
+
+    def send(self, frame: Frame) -> None:
+        if isinstance(frame.event, Welcome):
+            self._widen()
+        self.sent_at = self._node.now()
+        self.link.write(codec.encode(frame))
+        if self.link.buffered > self._settings.link_buffer_bytes_max:
+            self._node.log("cut off", f"{self.link.peer.address} does not read")
+            self.link.abort()
+
+    def drained(self) -> None:
+        """The window bounds what waits; nothing else to do."""
+
+    def close(self, reason: str) -> None:
+        """Send what was written, then close; if the peer does not take it, the heartbeat ends it."""
+        self._closing = True
+        self._node.log("closing link", f"{self.link.peer.address}: {reason}")
+        self.link.close()
+
+    def closed(self, error: Exception | None) -> None:
+        self._closing = True
+        self._node.link_closed(self, error)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def beat(self, now: float) -> None:
+        """Say something if nothing was said for a while; give up on a peer that says nothing."""
+        settings = self._settings
+        if not self.welcomed and now - self.opened_at > settings.handshake_timeout_s:
+            self.link.abort()
+        elif now - self.heard_at > settings.heartbeat_timeout_s and (self.welcomed or self.to):
+            self._node.log("silent link", f"{self.link.peer.address}, {now - self.heard_at:.2f} s")
+            self.link.abort()
+        elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
+            self.send(Frame(self._node.replica.generation, 0, Ping()))

@@ -1,0 +1,222 @@
+"""A replicated queue as the embedder works with it: synchronous changes, safety later.
+
+Only the primary may change a queue; anyone may look. Single messages published in one turn of the event
+loop become one batch: their ids are given out at once, the batch is closed when the turn ends or when
+anything else is done with the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from qpidha.errors import CallerError, NotPrimary
+from qpidha.node.op import Ledger, Op
+from qpidha.seq import SequenceSet
+from qpidha.types import BytesLike, MessageId, QueueId, QueueSpec, Settle
+from qpidha.wire.batch import Batch
+
+if TYPE_CHECKING:
+    from qpidha.core.queue import ReplicatedQueue
+    from qpidha.node.node import Node
+
+Ids = int | range | SequenceSet | Iterable[int]
+
+
+def as_set(ids: Ids) -> SequenceSet:
+    """The ids an embedder names, in whatever form, as a set."""
+    if isinstance(ids, SequenceSet):
+        return ids
+    if isinstance(ids, int):
+        return SequenceSet.from_range(ids, ids)
+    if isinstance(ids, range) and ids.step == 1:
+        return SequenceSet.from_range(ids.start, ids.stop - 1) if ids else SequenceSet()
+    return SequenceSet(ids)
+
+
+class Queue:
+    """The handle of one queue on one node. The same object for as long as the node runs."""
+
+    def __init__(self, node: Node, replicated: ReplicatedQueue) -> None:
+        self._node = node
+        self._queue = replicated
+        self._ledger = Ledger(0)
+        self._data: list[BytesLike] = []
+        self._props: list[BytesLike] = []
+        self._data_bytes = 0
+        self._watchers: list[Callable[[MessageId], None]] = []
+        self._content_watchers: list[Callable[[], None]] = []
+
+    @property
+    def id(self) -> QueueId:
+        return self._queue.queue
+
+    @property
+    def name(self) -> str:
+        return self._queue.spec.name
+
+    @property
+    def spec(self) -> QueueSpec:
+        return self._queue.spec
+
+    @property
+    def depth(self) -> int:
+        """How many messages this node holds, safe or not."""
+        return len(self._queue) + len(self._data)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stored batches, payload and layout."""
+        return self._queue.bytes
+
+    @property
+    def next_id(self) -> MessageId:
+        return self._queue.next + len(self._data)
+
+    @property
+    def safe_upto(self) -> MessageId:
+        """Every publish of this generation with an id up to here is safe."""
+        return self._ledger.upto
+
+    @property
+    def pending(self) -> int:
+        """How many ids were given out beyond the last safe one."""
+        return self.next_id - 1 - self._ledger.upto
+
+    # --- publishing ------------------------------------------------------------------------------
+
+    def enqueue(self, data: BytesLike, props: BytesLike = b"") -> Op:
+        """Publish one message. Its id is given out at once.
+
+        Raises:
+            NotPrimary: Only the primary publishes. Nothing was stored.
+            CallerError: The message is larger than the settings allow.
+        """
+        self._require_primary()
+        size = len(data) + len(props)
+        if size > self._node.settings.message_bytes_max:
+            raise CallerError(f"a message of {size} bytes; message_bytes_max is {self._node.settings.message_bytes_max}")
+        id = self.next_id
+        self._data.append(data)
+        self._props.append(props)
+        self._data_bytes += size
+        if len(self._data) == 1:
+            self._node.flush_later(self)
+        elif self._data_bytes >= self._node.settings.plan_chunk_bytes:
+            self.flush()
+        return Op(self._ledger, id, range(id, id + 1))
+
+    def enqueue_many(self, batch: Batch | list[bytes] | tuple[bytes, ...]) -> Op:
+        """Publish a batch in one call: one range of ids, one `Op`, no work per message.
+
+        Raises:
+            NotPrimary: Only the primary publishes. Nothing was stored.
+            CallerError: The batch is larger than half a frame.
+        """
+        self._require_primary()
+        if not isinstance(batch, Batch):
+            batch = Batch.pack(batch)
+        limit = self._node.settings.frame_bytes_max // 2
+        if batch.nbytes > limit:
+            raise CallerError(f"a batch of {batch.nbytes} bytes; half of frame_bytes_max is {limit}")
+        self.flush()
+        _, ids = self._node.replica.enqueue(self.id, batch)
+        self._changed()
+        return Op(self._ledger, ids.last, range(ids.first, ids.last + 1))
+
+    def flush(self) -> None:
+        """Close the batch of single messages published in this turn."""
+        if not self._data:
+            return
+        data, self._data = self._data, []
+        props, self._props = self._props, []
+        self._data_bytes = 0
+        batch = Batch.pack(data, props if any(props) else None)
+        self._node.replica.enqueue(self.id, batch)
+        self._changed()
+
+    def _require_primary(self) -> None:
+        if not self._node.serving:
+            raise NotPrimary(
+                f"node {self._node.id!r} is {self._node.role.value}",
+                primary=self._node.primary,
+                address=self._node.primary_client_address,
+            )
+
+    def _changed(self) -> None:
+        self._node.poke()
+        for watcher in self._content_watchers:
+            watcher()
+
+    # --- consuming -------------------------------------------------------------------------------
+
+    def dequeue(self, ids: Ids) -> Op:
+        """Accept (or expire, or drop) messages, in any order. Those already gone are fine.
+
+        With ``Settle.IMMEDIATE`` the op is safe at once; with ``Settle.REPLICATED`` when every member has
+        made it durable: only then may the consumer be told.
+        """
+        self._require_primary()
+        self.flush()
+        wanted = as_set(ids)
+        position, gone = self._node.replica.dequeue(self.id, wanted)
+        span = range(wanted.first, wanted.last + 1) if wanted else range(0)
+        if gone:
+            self._node.poke()
+        if self.spec.settle is Settle.IMMEDIATE:
+            return Op(self._node.immediate, 0, span)
+        return Op(self._node.settled, position, span)
+
+    def read(
+        self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
+    ) -> tuple[SequenceSet, Batch] | None:
+        """The held messages from an id on: ids and their batch, shared, or None if there are none.
+
+        Returns at most one stored batch, so that nothing is copied when all of it is wanted.
+        """
+        self.flush()
+        pieces = self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max)
+        return next(pieces, None)
+
+    def get(self, id: MessageId) -> bytes | None:
+        """The data of one message, or None if it is gone."""
+        self.flush()
+        if id not in self._queue.held:
+            return None
+        _, batch = next(self._queue.select(SequenceSet.from_range(id, id)))
+        return batch.data(0)
+
+    def __iter__(self) -> Iterator[tuple[MessageId, bytes]]:
+        """(id, data) of every message held now, in order."""
+        self.flush()
+        for ids, batch in list(self._queue.select(self._queue.held)):
+            yield from zip(ids, batch, strict=True)
+
+    # --- watching --------------------------------------------------------------------------------
+
+    def on_safe_upto(self, callback: Callable[[MessageId], None]) -> None:
+        """Call ``callback(id)`` whenever more publishes are safe: all with ids up to this one, in order.
+
+        One call for many messages; the cheapest way to confirm publishes. Ends with the node's role.
+        """
+        self._watchers.append(callback)
+
+    def on_content(self, callback: Callable[[], None]) -> None:
+        """Call back, in the same turn, after messages were published."""
+        self._content_watchers.append(callback)
+
+    def _safe(self, upto: MessageId, nodes: frozenset[str]) -> None:
+        self._ledger.advance(upto, nodes)
+        for watcher in list(self._watchers):
+            watcher(upto)
+
+    def _begin(self, generation: int) -> None:
+        """This node became primary: a new ledger, from the ids that it starts with."""
+        self._ledger = Ledger(generation, self._queue.next - 1)
+
+    def _doubt(self, error: Exception) -> None:
+        """This node is no longer primary (K1): watchers end, pending ops are in doubt."""
+        self._data, self._props, self._data_bytes = [], [], 0
+        self._watchers.clear()
+        self._content_watchers.clear()
+        self._ledger.doubt(error)  # type: ignore[arg-type]

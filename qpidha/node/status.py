@@ -1,0 +1,138 @@
+"""What an operator is told: one node's view of itself and of the cluster."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from qpidha.types import Address, NodeId
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStatus:
+    """One backup, as its primary sees it."""
+
+    node: NodeId
+    member: bool
+    state: str
+    behind: int
+    """Operations that it has not acknowledged."""
+    window_bytes: int
+    resync_messages: int
+    resync_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStatus:
+    name: str
+    id: str
+    depth: int
+    bytes: int
+    next_id: int
+    pending: int
+    """Publishes that are not safe yet; 0 on a backup."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """A snapshot. Everything in it is plain data."""
+
+    node: NodeId
+    role: str
+    generation: int
+    cluster: str | None
+    epoch: str
+    in_sync: bool
+    """This node is a member of the record: it may be promoted."""
+    primary: NodeId | None
+    members: list[NodeId]
+    live: list[NodeId]
+    address: Address | None
+    client_address: Address | None
+    primary_client_address: Address | None
+    position: int
+    safe: int
+    waiting_for: list[NodeId]
+    """Why a publish is held: the members whose acknowledgement is missing."""
+    joining: NodeId | None
+    sessions: list[SessionStatus]
+    queues: list[QueueStatus]
+    quarantined: int
+    resyncs: int
+    resync_messages: int
+    resync_bytes: int
+    """What this node received to catch up since it started, against the sum of ``queues[].bytes``."""
+    store_error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def status_of(node: Node) -> NodeStatus:
+    """Look at a node. Cheap: counts, no content."""
+    replica = node.replica
+    primary = replica.primary
+    record = replica.record
+    flow = replica.follower.flow
+    return NodeStatus(
+        node=node.id,
+        role=replica.role.value,
+        generation=replica.generation,
+        cluster=str(replica.cluster) if replica.cluster else None,
+        epoch=str(replica.epoch),
+        in_sync=replica.in_sync,
+        primary=node.primary,
+        members=sorted(m.node for m in record.members) if record else [],
+        live=node.live,
+        address=node.address,
+        client_address=node.client_address,
+        primary_client_address=node.primary_client_address,
+        position=primary.position if primary else 0,
+        safe=primary.safe if primary else 0,
+        waiting_for=waiting_for(node),
+        joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
+        sessions=sessions_of(node),
+        queues=[
+            QueueStatus(
+                name=q.name, id=str(q.id), depth=q.depth, bytes=q.nbytes, next_id=q.next_id,
+                pending=q.pending if primary else 0,
+            )
+            for q in node.queues
+        ],
+        quarantined=len(replica.quarantined),
+        resyncs=flow.resyncs,
+        resync_messages=flow.resync_messages,
+        resync_bytes=flow.resync_bytes,
+        store_error=str(node.store_error) if node.store_error else None,
+    )
+
+
+def waiting_for(node: Node) -> list[NodeId]:
+    """The members that hold back the oldest pending operation."""
+    primary = node.replica.primary
+    if primary is None or primary.safe >= primary.position:
+        return []
+    return sorted(m.node for m in primary.membership.required if primary.acked_by(m) <= primary.safe)
+
+
+def sessions_of(node: Node) -> list[SessionStatus]:
+    primary, record = node.replica.primary, node.replica.record
+    if primary is None or record is None:
+        return []
+    return [
+        SessionStatus(
+            node=s.node,
+            member=s.member in record.members,
+            state=s.state.name.lower(),
+            behind=primary.position - primary.acked_by(s.member),
+            window_bytes=s.window_bytes,
+            resync_messages=s.resync.messages,
+            resync_bytes=s.resync.bytes,
+        )
+        for s in primary.sessions.values()
+        if s.sid
+    ]

@@ -1,0 +1,111 @@
+"""First in, first out, with messages acquired by consumers, accepted in any order, or released.
+
+Acquiring is not replicated: a message stays on every node until it is accepted. After a failover the new
+primary delivers again whatever was not accepted, so consumers see it at least once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from qpidha.seq import SequenceSet
+from qpidha.types import MessageId
+from qpidha.wire.batch import Batch
+
+
+class Accepted(Protocol):
+    """What accepting returns: the node's `Op`."""
+
+    @property
+    def safe(self) -> bool: ...
+
+
+class Content(Protocol):
+    """What is needed of a queue: a node's `Queue` has it."""
+
+    @property
+    def next_id(self) -> MessageId: ...
+
+    def read(
+        self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
+    ) -> tuple[SequenceSet, Batch] | None: ...
+
+    def dequeue(self, ids: SequenceSet, /) -> object: ...
+
+    def on_content(self, callback: Callable[[], None]) -> None: ...
+
+
+class FifoQueue:
+    """One per queue and term of office: make a new one in every `on_promote`.
+
+    Released messages come first, in id order; then the cursor moves on. Cost per call, not per message.
+    """
+
+    def __init__(self, queue: Content) -> None:
+        self.queue = queue
+        self._cursor: MessageId = 0
+        self._released = SequenceSet()
+        self._acquired = SequenceSet()
+        self._watchers: list[Callable[[], None]] = []
+        queue.on_content(self._wake)
+
+    @property
+    def acquired(self) -> int:
+        """Messages with a consumer, not accepted yet."""
+        return len(self._acquired)
+
+    @property
+    def available(self) -> bool:
+        """Whether `acquire` might return something."""
+        return bool(self._released) or self._cursor < self.queue.next_id
+
+    def acquire(self, messages_max: int = 1000, bytes_max: int = 1 << 20) -> tuple[SequenceSet, Batch] | None:
+        """Take the next messages for a consumer: ids and batch, or None if there are none now."""
+        taken = self._acquire_released(messages_max, bytes_max) if self._released else None
+        if taken is None:
+            taken = self.queue.read(self._cursor, messages_max=messages_max, bytes_max=bytes_max)
+            if taken is None:
+                self._cursor = self.queue.next_id
+                return None
+            self._cursor = taken[0].last + 1
+        self._acquired |= taken[0]
+        return taken
+
+    def _acquire_released(self, messages_max: int, bytes_max: int) -> tuple[SequenceSet, Batch] | None:
+        """One run of the released messages that are still there."""
+        while self._released:
+            first, last = next(self._released.runs())
+            taken = self.queue.read(first, messages_max=min(messages_max, last - first + 1), bytes_max=bytes_max)
+            if taken is None or taken[0].first > last:
+                self._released.discard(first, last)
+                continue
+            ids, batch = taken
+            if ids.last > last:
+                count = ids.count(ids.first, last)
+                ids, batch = ids.slice(ids.first, last), batch.cut(0, count)
+            self._released.discard(first, ids.last)
+            return ids, batch
+        return None
+
+    def accept(self, ids: SequenceSet) -> object:
+        """The consumer is done with these. Await the op before telling it so, if settling is replicated."""
+        self._acquired -= ids
+        self._released -= ids
+        return self.queue.dequeue(ids)
+
+    def release(self, ids: SequenceSet) -> None:
+        """The consumer gives these back, or is gone: they are delivered again, at their old place."""
+        back = ids & self._acquired
+        if back:
+            self._acquired -= back
+            self._released |= back
+            self._wake()
+
+    def on_available(self, callback: Callable[[], None]) -> None:
+        """Call back, in the same turn, when there may be something to acquire."""
+        self._watchers.append(callback)
+
+    def _wake(self) -> None:
+        for watcher in self._watchers:
+            watcher()

@@ -1,0 +1,236 @@
+"""What a store holds, as an index in memory, and what one commit changed in it.
+
+Both stores apply changes here, so that they cannot disagree about what a change means. `MemoryStore` is
+nothing else; `SqliteStore` takes the `Delta` of a commit and writes it down. A message that is added and
+removed in the same commit appears in no delta: it never touches the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from qpidha.errors import ensure
+from qpidha.journal import (
+    Audit,
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    QueueImage,
+    Release,
+    Remove,
+    Skip,
+    StoreImage,
+    StoreState,
+    StoreStatus,
+)
+from qpidha.seq import SequenceSet
+from qpidha.stores.rows import NONE_LEFT, Row, RowIndex
+from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
+
+
+class Queue:
+    """One queue: its facts and the index of its rows.
+
+    Invariant: every live id of every row is below ``next``.
+    """
+
+    __slots__ = ("digest", "key", "lineage", "next", "queue", "rows", "spec")
+
+    def __init__(self, key: int, queue: QueueId, spec: QueueSpec, lineage: tuple[Entry, ...],
+                 next: MessageId) -> None:
+        self.key = key
+        """A small number that stands for the queue in the rows of a database."""
+        self.queue = queue
+        self.spec = spec
+        self.lineage = lineage
+        self.next = next
+        self.rows = RowIndex()
+        self.digest = 0
+        """Sum of the checksums of its rows, modulo 2**32. Kept by the stores that have a disk."""
+
+    def raise_next(self, next: MessageId) -> None:
+        self.next = max(self.next, next)
+
+    def image(self) -> QueueImage:
+        held = sorted(((row.live, row.live_batch()) for row in self.rows), key=lambda pair: pair[0].first)
+        return QueueImage(self.queue, self.spec, self.lineage, self.next, held)
+
+
+class Shelved:
+    """One quarantined batch (rule W1), of which some messages may have been released already."""
+
+    __slots__ = ("change", "row")
+
+    def __init__(self, row: Row, change: Quarantine) -> None:
+        self.row = row
+        self.change = change
+        """With the ids and the batch as they came; what is left of them is the row's business."""
+
+    def image(self) -> Quarantine:
+        c = self.change
+        return Quarantine(c.queue, c.name, c.generation, self.row.live, self.row.live_batch(), c.fate)
+
+
+@dataclass(slots=True)
+class Delta:
+    """What one commit changed, with everything cancelled out that came and went."""
+
+    status: bool = False
+    queues: dict[QueueId, Queue] = field(default_factory=dict)
+    """Touched: their facts must be written."""
+    dropped: list[Queue] = field(default_factory=list)
+    inserted: dict[int, tuple[Queue, Row]] = field(default_factory=dict)
+    shrunk: dict[int, tuple[Queue | None, Row]] = field(default_factory=dict)
+    """Lost some of their messages; None: in quarantine."""
+    gone: list[tuple[Queue | None, Row]] = field(default_factory=list)
+    shelved: dict[int, Shelved] = field(default_factory=dict)
+    audit: list[Audit] = field(default_factory=list)
+
+
+class Contents:
+    """Everything one store holds. Not thread-safe; after an exception it must not be used again."""
+
+    __slots__ = ("next_queue_key", "next_row_key", "queues", "shelf", "shelf_digest", "status")
+
+    def __init__(self, status: StoreStatus) -> None:
+        self.status = status
+        self.queues: dict[QueueId, Queue] = {}
+        self.shelf: dict[tuple[QueueId, Generation], list[Shelved]] = {}
+        self.shelf_digest = 0
+        """As `Queue.digest`, for all quarantined rows."""
+        self.next_row_key = 1
+        self.next_queue_key = 1
+
+    @property
+    def blank(self) -> bool:
+        """True if nothing was ever stored for a cluster."""
+        return self.status.cluster is None and not self.queues and not self.shelf
+
+    def left(self) -> StoreState:
+        """How the store was left: what the mark says, unless there is nothing a mark could speak for."""
+        if self.blank and self.status.state is not StoreState.DAMAGED:
+            return StoreState.EMPTY
+        return self.status.state
+
+    def shelved(self) -> Iterator[Shelved]:
+        for items in self.shelf.values():
+            yield from items
+
+    def image(self) -> StoreImage:
+        """All of it, with the state it was left in. Batches are shared, not copied, unless some of it is gone."""
+        return StoreImage(self.status.with_(state=self.left()), [q.image() for q in self.queues.values()],
+                          [item.image() for item in self.shelved()])
+
+    # --- changes -----------------------------------------------------------------------------------
+
+    def apply(self, changes: Sequence[Change]) -> Delta:
+        """Apply all changes, in order, and say what they changed together.
+
+        Raises:
+            InvariantError: A change names an unknown queue, or inserts ids that are held.
+        """
+        delta = Delta()
+        for change in changes:
+            match change:
+                case Insert():
+                    self._insert(change, delta)
+                case Remove(queue=queue, ids=ids):
+                    self._remove(queue, ids, delta)
+                case Skip(queue=queue, next=next):
+                    self._touch(queue, delta).raise_next(next)
+                case PutStatus():
+                    self.status = self.status.with_(cluster=change.cluster, generation=change.generation,
+                                                    primary=change.primary)
+                    delta.status = True
+                case PutQueue():
+                    self._put_queue(change, delta)
+                case DropQueue(queue=queue):
+                    self._drop_queue(queue, delta)
+                case Quarantine():
+                    self._quarantine(change, delta)
+                case Release():
+                    self._release(change, delta)
+                case Audit():
+                    delta.audit.append(change)
+        return delta
+
+    def _touch(self, queue: QueueId, delta: Delta) -> Queue:
+        found = self.queues.get(queue)
+        ensure(found is not None, "a change names a queue that the store knows")
+        assert found is not None
+        delta.queues[queue] = found
+        return found
+
+    def _row_key(self) -> int:
+        key = self.next_row_key
+        self.next_row_key = key + 1
+        return key
+
+    def _insert(self, change: Insert, delta: Delta) -> None:
+        queue = self._touch(change.queue, delta)
+        ensure(len(change.ids) == len(change.batch), "an insert has one id per message")
+        row = Row(self._row_key(), change.ids, change.batch)
+        queue.rows.add(row)
+        queue.raise_next(row.last + 1)
+        delta.inserted[row.key] = (queue, row)
+
+    def _remove(self, name: QueueId, ids: SequenceSet, delta: Delta) -> None:
+        queue = self._touch(name, delta)
+        if not ids:
+            return
+        for row in queue.rows.take(ids):
+            self._shrunk(queue, row, delta)
+        queue.raise_next(ids.last + 1)
+
+    def _shrunk(self, queue: Queue | None, row: Row, delta: Delta) -> None:
+        """Record that this row lost messages, or all of them."""
+        if row.live:
+            delta.shrunk[row.key] = (queue, row)
+            return
+        delta.shrunk.pop(row.key, None)
+        if delta.inserted.pop(row.key, None) is None and delta.shelved.pop(row.key, None) is None:
+            delta.gone.append((queue, row))
+
+    def _put_queue(self, change: PutQueue, delta: Delta) -> None:
+        queue = self.queues.get(change.queue)
+        if queue is None:
+            queue = Queue(self.next_queue_key, change.queue, change.spec, change.lineage, change.next)
+            self.next_queue_key += 1
+            self.queues[change.queue] = queue
+            delta.status = True  # It counts the queues.
+        else:
+            queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next
+        delta.queues[change.queue] = queue
+
+    def _drop_queue(self, name: QueueId, delta: Delta) -> None:
+        queue = self.queues.pop(name, None)
+        if queue is None:
+            return
+        for row in queue.rows:
+            row.live = NONE_LEFT
+            self._shrunk(queue, row, delta)
+        delta.queues.pop(name, None)
+        delta.dropped.append(queue)
+        delta.status = True
+
+    def _quarantine(self, change: Quarantine, delta: Delta) -> None:
+        ensure(len(change.ids) == len(change.batch), "a quarantine has one id per message")
+        shelved = Shelved(Row(self._row_key(), change.ids, change.batch), change)
+        self.shelf.setdefault((change.queue, change.generation), []).append(shelved)
+        delta.shelved[shelved.row.key] = shelved
+        delta.status = True  # It keeps their digest.
+
+    def _release(self, change: Release, delta: Delta) -> None:
+        place = (change.queue, change.generation)
+        for shelved in self.shelf.get(place, ()):
+            if shelved.row.take(change.ids):
+                self._shrunk(None, shelved.row, delta)
+                delta.status = True
+        if left := [shelved for shelved in self.shelf.get(place, ()) if shelved.row.live]:
+            self.shelf[place] = left
+        else:
+            self.shelf.pop(place, None)

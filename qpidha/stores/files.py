@@ -1,0 +1,203 @@
+"""The files of one store directory, besides the database, and the few rules for writing files that last.
+
+    lock        held (flock) by the process that has the store open; its pid, for the error message
+    identity    node and epoch, written once: proves that a store was here if the database is gone
+    store.db    the database, with store.db-wal and store.db-shm while it is in use or after a kill
+    damaged     only there once verification failed: the findings; the database itself is left alone
+
+The directory is 0700, every file 0600. No name in it ever comes from the wire.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from qpidha.errors import StoreFailed, StoreLocked
+from qpidha.stores.report import Damage
+from qpidha.types import NodeId
+
+SMALL_FILE_BYTES_MAX = 64 * 1024
+"""No identity or damage note is larger; more is not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the files of a store are."""
+
+    directory: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / "lock"
+
+    @property
+    def identity(self) -> Path:
+        return self.directory / "identity"
+
+    @property
+    def database(self) -> Path:
+        return self.directory / "store.db"
+
+    @property
+    def wal(self) -> Path:
+        return self.directory / "store.db-wal"
+
+    @property
+    def shm(self) -> Path:
+        return self.directory / "store.db-shm"
+
+    @property
+    def damaged(self) -> Path:
+        return self.directory / "damaged"
+
+    def prepare(self) -> None:
+        """Create the directory, durably, if it is not there."""
+        if not self.directory.is_dir():
+            self.directory.mkdir(mode=0o700, parents=True)
+            sync_directory(self.directory.parent)
+
+
+class Lock:
+    """Exclusive hold on a store, dropped by the kernel when the process dies."""
+
+    def __init__(self, path: Path) -> None:
+        """Take it.
+
+        Raises:
+            StoreLocked: Somebody else holds it; the message names the process.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
+            self.release()
+            raise StoreLocked(f"{path.parent} is in use by process {holder or '(unknown)'}") from None
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """May be called twice. The file stays: removing it would let two processes lock two files."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose store this directory is."""
+
+    node: NodeId
+    epoch: UUID
+
+    @property
+    def _crc(self) -> int:
+        return zlib.crc32(f"{self.node}\n{self.epoch}".encode())
+
+    def write(self, path: Path) -> None:
+        fields = {"node": self.node, "epoch": str(self.epoch), "crc": self._crc}
+        write_atomically(path, json.dumps(fields).encode() + b"\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Identity | None:
+        """None: there is no such file.
+
+        Raises:
+            ValueError: The file is not what `write` has written.
+        """
+        raw = read_small(path)
+        if raw is None:
+            return None
+        try:
+            fields = json.loads(raw)
+            identity = cls(str(fields["node"]), UUID(fields["epoch"]))
+        except (KeyError, TypeError, AttributeError, RecursionError, ValueError) as error:
+            raise ValueError(f"not an identity: {error}") from error
+        if fields.get("crc") != identity._crc:
+            raise ValueError("the checksum of the identity is wrong")
+        return identity
+
+
+def note_damage(layout: Layout, findings: list[Damage]) -> None:
+    """Record that the store is damaged, if the disk lets us; without it, the next open finds out again."""
+    text = "".join(f"{finding.code}\t{finding.text}\n" for finding in findings)
+    try:
+        write_atomically(layout.damaged, text.encode()[:SMALL_FILE_BYTES_MAX])
+    except OSError:
+        pass
+
+
+def noted_damage(layout: Layout) -> list[Damage]:
+    """What `note_damage` has recorded. Empty: nothing."""
+    raw = read_small(layout.damaged)
+    if raw is None:
+        return []
+    pairs = [line.partition("\t") for line in raw.decode("utf-8", "replace").splitlines()]
+    return [Damage(code, text) for code, _, text in pairs] or [Damage("unreadable", "declared damaged")]
+
+
+def read_small(path: Path) -> bytes | None:
+    """The content of a small regular file. None: there is none.
+
+    Raises:
+        ValueError: It is not a regular file, or not small.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"{path.name}: {error.strerror}") from error
+    with open(fd, "rb") as file:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_FILE_BYTES_MAX:
+            raise ValueError(f"{path.name} is not a small regular file")
+        return file.read()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """After a crash the file is the old one or the new one, never anything else (safety D4)."""
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
+    os.replace(new, path)
+    sync_directory(path.parent)
+
+
+def create_private(path: Path) -> None:
+    """An empty file that only this user can read. SQLite gives its side files the same mode."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+
+
+def sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+sync_directory = sync_file
+"""Makes names durable: a file that was created or renamed may be gone after a power cut without it."""
+
+
+def require_regular(path: Path) -> None:
+    """Raises `StoreFailed` if there is something else than a regular file under this name."""
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise StoreFailed(f"{path} is not a regular file")

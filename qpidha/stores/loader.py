@@ -1,0 +1,270 @@
+"""Reads a whole database and verifies everything in it, without changing a byte.
+
+The same pass serves a start, clean or not, and an offline inspection: a store is only ever believed after
+all of it was read. It collects what is wrong instead of stopping at the first fault, so that an operator
+sees the extent; a store with any damage is never served from.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from qpidha.errors import InvariantError, MalformedFrame, StoreMismatch
+from qpidha.journal import Quarantine, StoreStatus
+from qpidha.seq import SequenceSet
+from qpidha.stores.contents import Contents, Queue, Shelved
+from qpidha.stores.report import Damage
+from qpidha.stores.rows import Row
+from qpidha.stores.schema import (
+    APPLICATION,
+    DIGEST_MASK,
+    FORMAT,
+    Value,
+    Values,
+    checksum,
+    decode_ids,
+    decode_lineage,
+    lineage_fault,
+    read_spec,
+    read_status_row,
+    unsigned,
+)
+from qpidha.types import Fate
+from qpidha.wire.batch import Batch
+
+DAMAGE_MAX = 100
+"""More findings than this say nothing new."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What a pass over the database has found."""
+
+    contents: Contents | None
+    """None: there is no status that can be read."""
+    damage: list[Damage] = field(default_factory=list)
+    nbytes: dict[UUID, int] = field(default_factory=dict)
+    """Payload by queue."""
+
+
+def load(db: sqlite3.Connection) -> Loaded:
+    """Read and verify everything. Faults of the data are findings, faults of the disk are errors.
+
+    Raises:
+        StoreMismatch: The database is not a store, or has a newer format.
+        sqlite3.OperationalError: The disk failed.
+    """
+    return _Loading(db).run()
+
+
+class _Loading:
+    """One pass: each step adds to the contents and to the findings."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        # Damaged text must fail its checksum, not the decoder.
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        self._db = db
+        self._found = Loaded(None)
+        self._dead: dict[int, tuple[bytes, int]] = {}
+        self._digests: dict[int, int] = {}
+        self._held: dict[int, int] = {}
+        self._by_key: dict[int, Queue] = {}
+
+    def run(self) -> Loaded:
+        self._check_format()
+        for step in (self._check_pages, self._load_status, self._load_dead, self._load_queues,
+                     self._load_batches, self._load_quarantine, self._check_sums):
+            try:
+                step()
+            except sqlite3.DatabaseError as error:
+                if is_disk_fault(error):
+                    raise
+                self._report("unreadable", f"SQLite: {error}")
+            if self._found.contents is None and self._found.damage:
+                break
+        return self._found
+
+    def _report(self, code: str, text: str) -> None:
+        if len(self._found.damage) < DAMAGE_MAX:
+            self._found.damage.append(Damage(code, text))
+
+    @property
+    def _contents(self) -> Contents:
+        assert self._found.contents is not None
+        return self._found.contents
+
+    # --- the file ----------------------------------------------------------------------------------
+
+    def _check_format(self) -> None:
+        try:
+            (application,), (version,) = (self._db.execute(f"PRAGMA {name}").fetchone()
+                                          for name in ("application_id", "user_version"))
+        except sqlite3.DatabaseError as error:
+            if is_disk_fault(error):
+                raise
+            self._report("unreadable", f"SQLite: {error}")
+            return
+        if application != APPLICATION:
+            self._report("unreadable", "the database does not carry the mark of a store")
+        elif version > FORMAT:
+            raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
+        elif version != FORMAT:
+            self._report("unreadable", f"the store has format {version}, which never existed")
+
+    def _check_pages(self) -> None:
+        rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()
+        if rows != [("ok",)]:
+            for (text,) in rows:
+                self._report("integrity", str(text).replace("\n", "; "))
+
+    # --- rows --------------------------------------------------------------------------------------
+
+    def _load_status(self) -> None:
+        rows = self._db.execute("SELECT * FROM status").fetchall()
+        if len(rows) != 1:
+            self._report("status", f"there are {len(rows)} status rows")
+            return
+        try:
+            status, self._queue_count, self._shelf_digest = read_status_row(rows[0])
+        except (ValueError, AssertionError) as error:
+            self._report("status", str(error))
+            return
+        self._found.contents = Contents(status)
+
+    def _load_dead(self) -> None:
+        for key, ids, crc in self._db.execute("SELECT key, ids, crc FROM dead"):
+            if crc != checksum((key, ids)):
+                self._report("dead", f"the note about consumed messages of batch {key} fails its checksum")
+            else:
+                self._dead[key] = (ids, crc)
+
+    def _load_queues(self) -> None:
+        contents = self._contents
+        for row in self._db.execute("SELECT * FROM queues"):
+            key, raw, name, settle, kind, lineage, next, held, digest, crc = row
+            if crc != checksum(row[:-1]):
+                self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
+                continue
+            queue = Queue(key, UUID(bytes=raw), read_spec(name, settle, kind), decode_lineage(lineage),
+                          unsigned(next))
+            fault = lineage_fault(queue.lineage, queue.next, _generation_bound(contents.status, queue))
+            if fault is not None:
+                self._report("lineage", f"queue {name!r}: {fault}")
+            if queue.queue in contents.queues:
+                self._report("queue", f"queue {name!r} is there twice")
+                continue
+            contents.queues[queue.queue] = self._by_key[key] = queue
+            self._digests[key], self._held[key] = digest, held
+            contents.next_queue_key = max(contents.next_queue_key, key + 1)
+
+    def _load_batches(self) -> None:
+        for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
+            key, owner, first, count, _, data, _ = row
+            queue = self._by_key.get(owner)
+            where = _where(queue, key, first, count)
+            stored = self._stored(row, where)
+            if stored is None:
+                continue
+            if queue is None:
+                self._report("batch", f"{where} belongs to a queue that is not there")
+                continue
+            queue.digest = (queue.digest + stored.digest + (stored.dead_digest or 0)) & DIGEST_MASK
+            self._found.nbytes[queue.queue] = self._found.nbytes.get(queue.queue, 0) + len(data)
+            if not stored.live or stored.live.last >= queue.next:
+                self._report("next", f"{where}: its ids are not below the next id {queue.next}")
+                continue
+            try:
+                queue.rows.add(stored)
+            except InvariantError:
+                self._report("overlap", f"{where}: some of its ids are in another batch too")
+
+    def _stored(self, row: tuple[Any, ...], where: str) -> Row | None:
+        """Check one row of batches; None, and a finding, if it does not verify."""
+        key, owner, first, count, ids, data, crc = row
+        self._contents.next_row_key = max(self._contents.next_row_key, key + 1)
+        head: Values = (key, owner, first, count, ids)
+        if not isinstance(data, bytes) or crc != checksum(head, data):
+            self._report("batch", f"{where} fails its checksum")
+            return None
+        try:
+            return self._row(key, decode_ids(unsigned(first), count, ids), Batch.parse(data), crc)
+        except (ValueError, MalformedFrame) as error:
+            self._report("batch", f"{where}: {error}")
+            return None
+
+    def _row(self, key: int, ids: SequenceSet, batch: Batch, crc: int) -> Row:
+        if len(ids) != len(batch):
+            raise ValueError(f"{len(ids)} ids for {len(batch)} messages")
+        row = Row(key, ids, batch)
+        row.digest = crc
+        if (note := self._dead.pop(key, None)) is not None:
+            gone = SequenceSet.decode(note[0])
+            row.live, row.dead_digest = ids - gone, note[1]
+            if gone - ids:
+                raise ValueError("the note about consumed messages names others")
+        return row
+
+    def _load_quarantine(self) -> None:
+        contents = self._contents
+        columns = "key, queue, name, generation, fate, ids, data, crc"
+        for key, queue, name, generation, fate, ids, data, crc in self._db.execute(
+                f"SELECT {columns} FROM quarantine"):
+            contents.next_row_key = max(contents.next_row_key, key + 1)
+            head: Values = (key, queue, name, generation, fate, ids)
+            if not isinstance(data, bytes) or crc != checksum(head, data):
+                self._report("quarantine", f"quarantined batch {key} of queue {name!r} fails its checksum")
+                continue
+            try:
+                row = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
+            except (ValueError, MalformedFrame) as error:
+                self._report("quarantine", f"quarantined batch {key} of queue {name!r}: {error}")
+                continue
+            assert row.batch is not None
+            change = Quarantine(UUID(bytes=queue), name, generation, row.ids, row.batch, Fate(fate))
+            contents.shelf.setdefault((change.queue, generation), []).append(Shelved(row, change))
+            contents.shelf_digest = (contents.shelf_digest + crc + (row.dead_digest or 0)) & DIGEST_MASK
+
+    # --- what no row can tell of itself ------------------------------------------------------------
+
+    def _check_sums(self) -> None:
+        contents = self._contents
+        if len(contents.queues) != self._queue_count:
+            self._report("digest", f"{self._queue_count} queues were stored, {len(contents.queues)} are there")
+        for queue in contents.queues.values():
+            if queue.digest != self._digests[queue.key] or queue.rows.held != self._held[queue.key]:
+                self._report("digest", f"queue {queue.spec.name!r} below id {queue.next}: batches are missing "
+                                       f"or not the ones that were stored last; {self._held[queue.key]} "
+                                       f"messages were stored, {queue.rows.held} are there")
+        if contents.shelf_digest != self._shelf_digest:
+            self._report("digest", "quarantined batches are missing or not the ones that were stored last")
+        for key in self._dead:
+            self._report("dead", f"a note about consumed messages names batch {key}, which is not there")
+
+
+def _generation_bound(status: StoreStatus, queue: Queue) -> int:
+    """A store that was never in a cluster has no generation that could bound a lineage."""
+    if status.cluster is None and queue.lineage:
+        return queue.lineage[-1][0]
+    return status.generation
+
+
+def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
+    """The name of a batch in a finding, with the identities it says it holds."""
+    name = repr(queue.spec.name) if queue is not None else "(unknown)"
+    ids = ""
+    if isinstance(first, int) and isinstance(count, int):
+        ids = f", {count} messages from id {unsigned(first)}"
+    return f"batch {key} of queue {name}{ids}"
+
+
+def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
+    """True if the disk did not answer; False if it answered and the data is wrong."""
+    name = getattr(error, "sqlite_errorname", "")  # Since Python 3.11; before, the text has to do.
+    if name:
+        return name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY",
+                                "SQLITE_READONLY", "SQLITE_NOMEM"))
+    return isinstance(error, sqlite3.OperationalError) and any(
+        words in str(error) for words in ("disk I/O", "disk is full", "unable to open", "locked", "readonly"))

@@ -1,0 +1,103 @@
+"""A store that forgets everything with its process: for tests, demonstrations and caches.
+
+The object outlives `close`, so a node can be "restarted" on it, and `crash` and `wipe` do to it what
+happens to disks. Batches are shared with the node, never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID, uuid4
+
+from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
+from qpidha.journal import Audit, Change, StoreImage, StoreState, StoreStatus
+from qpidha.stores.contents import Contents
+from qpidha.types import NodeId
+
+AUDIT_LINES_MAX = 1000
+"""Older lines are forgotten."""
+
+
+class MemoryStore:
+    """A `MessageStore` without a disk. Not thread-safe.
+
+    Args:
+        new_uuid: Where epochs and stop ids come from; a simulation passes its own.
+    """
+
+    blocking = False
+
+    def __init__(self, *, new_uuid: Callable[[], UUID] = uuid4) -> None:
+        self._new_uuid = new_uuid
+        self._contents: Contents | None = None
+        self._open = False
+        self._dead = False
+        self.audit: list[Audit] = []
+        """What was recorded, oldest first; at most the last `AUDIT_LINES_MAX` lines."""
+
+    def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        if self._open:
+            raise StoreLocked(f"the store is held by node {node}")
+        if self._contents is None:
+            self._contents = Contents(StoreStatus(node=node, epoch=self._new_uuid()))
+        contents = self._contents
+        if contents.status.node != node:
+            raise StoreMismatch(f"the store belongs to node {contents.status.node}, not to {node}")
+        state = contents.left()
+        if state is StoreState.DAMAGED:
+            raise StoreDamaged(f"the store of node {node} was declared damaged")
+        if refuse_dirty and state is StoreState.DIRTY:
+            raise StoreDirty(f"the store of node {node} was not closed cleanly")
+        image = contents.image()
+        contents.status = contents.status.with_(state=StoreState.DIRTY, stop=None)
+        self._open, self._dead = True, False
+        return image
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        if not self._open or self._dead or self._contents is None:
+            raise StoreFailed("the store is closed, or an earlier commit failed")
+        try:
+            delta = self._contents.apply(changes)
+        except BaseException:
+            self._dead = True
+            self.damage()  # There is no way back from half of the changes.
+            raise
+        if delta.audit:
+            self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
+
+    def close(self, *, clean: bool) -> None:
+        if clean and self._open and not self._dead and self._contents is not None:
+            stopped = self._contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
+            self._contents.status = stopped
+        self._open = False
+
+    def read_status(self) -> StoreStatus:
+        """The status as it stands, also while the store is open.
+
+        Raises:
+            StoreMismatch: It was never opened.
+        """
+        if self._contents is None:
+            raise StoreMismatch("the store was never opened")
+        return self._contents.status.with_(state=self._contents.left())
+
+    # --- what happens to disks ---------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """As if the process was killed: whatever was committed is there, and the store is dirty."""
+        self._open = False
+
+    def fail(self) -> None:
+        """As if the disk failed: the next and every later commit raises `StoreFailed` until reopened."""
+        self._dead = True
+
+    def damage(self) -> None:
+        """As if verification failed: it does not open again until it is wiped."""
+        self._open = False
+        if self._contents is not None:
+            self._contents.status = self._contents.status.with_(state=StoreState.DAMAGED)
+
+    def wipe(self) -> None:
+        """As if the disk was replaced: empty, with a new epoch at the next open."""
+        self._open = False
+        self._contents = None

@@ -1,0 +1,151 @@
+"""Looks at a store from outside: offline, without its lock, whether or not it is in use.
+
+Neither database nor write-ahead log is changed (`qpidha.stores.database.reader` says what may be).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from qpidha.errors import StoreDamaged, StoreMismatch
+from qpidha.journal import StoreState, StoreStatus
+from qpidha.stores.contents import Contents, Queue
+from qpidha.stores.database import failures, reader
+from qpidha.stores.files import Identity, Layout, noted_damage
+from qpidha.stores.loader import Loaded, is_disk_fault, load
+from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
+from qpidha.stores.schema import read_status_row
+from qpidha.stores.wal import check_wal
+
+AUDIT_LINES_SHOWN = 20
+
+
+def read_status(directory: Path) -> StoreStatus:
+    """The status alone. O(1): nothing else is verified.
+
+    Raises:
+        StoreMismatch: There is no store.
+        StoreDamaged: There was one, and its status cannot be read.
+        StoreFailed: The disk failed.
+    """
+    layout = Layout(directory)
+    if damage := missing(layout):
+        raise StoreDamaged("; ".join(map(str, damage)))
+    with failures():
+        try:
+            with reader(layout) as db:
+                row = db.execute("SELECT * FROM status").fetchone()
+                status, queues, quarantine = read_status_row(row or ())
+                blank = status.cluster is None and not queues and not quarantine
+        except (sqlite3.DatabaseError, ValueError, AssertionError) as error:
+            if isinstance(error, sqlite3.DatabaseError) and is_disk_fault(error):
+                raise
+            raise StoreDamaged(f"the status of {directory} cannot be read: {error}") from error
+        if noted_damage(layout):
+            return status.with_(state=StoreState.DAMAGED)
+    return status.with_(state=StoreState.EMPTY) if blank else status
+
+
+def inspect(directory: Path) -> StoreReport:
+    """Read and verify everything. O(store).
+
+    Raises:
+        StoreMismatch: There is no store, or it has a newer format.
+        StoreFailed: The disk failed.
+    """
+    layout = Layout(directory)
+    damage = noted_damage(layout)
+    if gone := missing(layout):
+        return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
+    with failures():
+        loaded, audit = _read(layout)
+        if loaded.damage:
+            # A store in use may change its files while they are read; real damage is there again.
+            again, audit = _read(layout)
+            loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
+            loaded.contents = again.contents
+    damage += [finding for finding in loaded.damage if finding not in damage]
+    if loaded.contents is None:
+        return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
+    return _report(directory, loaded.contents, loaded, audit, damage)
+
+
+def read_audit(directory: Path, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
+    """The last lines of the audit record, oldest first.
+
+    Raises:
+        StoreMismatch: There is no store.
+        StoreFailed: The disk failed, or the database cannot be read.
+    """
+    layout = Layout(directory)
+    if damage := missing(layout):
+        raise StoreDamaged("; ".join(map(str, damage)))
+    with failures(), reader(layout) as db:
+        return _audit(db, lines_max)
+
+
+def missing(layout: Layout) -> list[Damage]:
+    """Damage that shows in the names of the files: a database that should be there (faults F20, F21).
+
+    Raises:
+        StoreMismatch: There is nothing of a store at all.
+    """
+    if layout.database.exists():
+        return []
+    if layout.wal.exists():
+        return [Damage("missing", "the write-ahead log is there, the database is not")]
+    if layout.identity.exists():
+        return [Damage("missing", "the identity is there, the database is not: its messages are gone")]
+    raise StoreMismatch(f"there is no store in {layout.directory}")
+
+
+def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
+    """Everything `load` finds, and what the other files of the directory say."""
+    loaded = load(db)
+    loaded.damage += check_wal(layout.wal, layout.shm)
+    try:
+        identity = Identity.read(layout.identity)
+    except ValueError as error:
+        loaded.damage.append(Damage("identity", str(error)))
+        return loaded
+    if identity is not None and loaded.contents is not None:
+        status = loaded.contents.status
+        if (identity.node, identity.epoch) != (status.node, status.epoch):
+            loaded.damage.append(Damage("identity", f"the directory belongs to node {identity.node}, epoch "
+                                        f"{identity.epoch}; the database to {status.node}, {status.epoch}"))
+    return loaded
+
+
+def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...]]:
+    with reader(layout) as db:
+        loaded = verify(layout, db)
+        try:
+            return loaded, _audit(db, AUDIT_LINES_SHOWN)
+        except sqlite3.DatabaseError as error:
+            if is_disk_fault(error):
+                raise
+            return loaded, ()
+
+
+def _audit(db: sqlite3.Connection, lines_max: int) -> tuple[AuditLine, ...]:
+    rows = db.execute("SELECT at, event, generation, queue, detail FROM audit ORDER BY line DESC LIMIT ?",
+                      (lines_max,)).fetchall()
+    return tuple(AuditLine(*row) for row in reversed(rows))
+
+
+def _report(directory: Path, contents: Contents, loaded: Loaded, audit: tuple[AuditLine, ...],
+            damage: list[Damage]) -> StoreReport:
+    state = StoreState.DAMAGED if damage else contents.left()
+    return StoreReport(
+        name=str(directory), status=contents.status.with_(state=state), audit=audit, damage=tuple(damage),
+        queues=tuple(_queue_report(queue, loaded) for queue in contents.queues.values()),
+        quarantined=sum(len(shelved.row.live) for shelved in contents.shelved()))
+
+
+def _queue_report(queue: Queue, loaded: Loaded) -> QueueReport:
+    lives = [row.live for row in queue.rows]
+    span = max(live.last for live in lives) - min(live.first for live in lives) + 1 if lives else 0
+    held = queue.rows.held
+    return QueueReport(queue=queue.queue, name=queue.spec.name, lineage=queue.lineage, next=queue.next,
+                       held=held, nbytes=loaded.nbytes.get(queue.queue, 0), holes=span - held)

@@ -1,0 +1,194 @@
+"""Rows, one for each batch of messages, and the index that finds the row of an id.
+
+    slots    [ 1 .. 1000 ]   [ 1001 .. 2000 ]   [ 5001 .. 5400 ]      disjoint intervals, sorted
+                  |             |        |             |
+    rows        row 7         row 8    row 31        row 32           31 was inserted into a hole of 8
+
+A slot is an interval of ids and the rows with live ids in it: nearly always one. A batch that falls among
+rows that are there, as after a resync, joins their slots and gets slots of its own between them; it stays
+one row. So a commit costs what it touches and never depends on the length of the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sortedcontainers import SortedDict
+
+from qpidha.errors import ensure
+from qpidha.seq import SequenceSet
+from qpidha.types import MessageId
+from qpidha.wire.batch import Batch
+
+NONE_LEFT = SequenceSet()
+"""What every dead row shares. Never changed, like every set in a row."""
+
+
+class Row:
+    """One stored batch: the n-th message has the n-th of ``ids``; ``live`` says which are still there.
+
+    Invariant: ``live`` is a subset of ``ids``; both are replaced, never changed, since they are shared.
+    """
+
+    __slots__ = ("batch", "dead_digest", "digest", "ids", "key", "live")
+
+    def __init__(self, key: int, ids: SequenceSet, batch: Batch | None) -> None:
+        self.key = key
+        self.ids = ids
+        self.live = ids
+        self.batch = batch
+        """None once a disk has it."""
+        self.digest = 0
+        """Checksum of the row as stored."""
+        self.dead_digest: int | None = None
+        """Checksum of the note about its dead ids; None: there is no note."""
+
+    @property
+    def last(self) -> MessageId:
+        return self.ids.last
+
+    def take(self, ids: SequenceSet) -> bool:
+        """Forget these ids; True if any of them was live. O(runs of the row)."""
+        live = self.live
+        if not live:
+            return False
+        part = ids.slice(live.first, live.last)
+        if not part:
+            return False
+        left = live - part
+        if len(left) == len(live):
+            return False
+        self.live = left or NONE_LEFT
+        return True
+
+    def live_batch(self) -> Batch:
+        """The messages that are left: the batch itself if that is all of them."""
+        assert self.batch is not None
+        if len(self.live) == len(self.ids):
+            return self.batch
+        start, before = self.ids.first, self.ids.count
+        return self.batch.gather([(before(start, a) - 1, before(start, b)) for a, b in self.live.runs()])
+
+
+class Slot:
+    """An interval of ids, and the rows that have live ids in it."""
+
+    __slots__ = ("first", "last", "rows")
+
+    def __init__(self, first: MessageId, last: MessageId, row: Row) -> None:
+        self.first = first
+        self.last = last
+        self.rows = [row]
+
+    def drop_dead(self) -> bool:
+        """Forget the rows that have nothing left here. True if some row has."""
+        first, last = self.first, self.last
+        self.rows = [row for row in self.rows if row.live and row.live.count(first, last)]
+        return bool(self.rows)
+
+
+class RowIndex:
+    """The rows of one queue by id.
+
+    Invariants (`check` verifies them):
+      X1  slots are disjoint, and keyed by their first id
+      X2  a row is in the slots of its live ids and in no other
+      X3  no id is live in two rows
+    """
+
+    __slots__ = ("_slots", "held")
+
+    def __init__(self) -> None:
+        self._slots: SortedDict[MessageId, Slot] = SortedDict()
+        self.held = 0
+        """How many messages are live."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """Every row once, in no particular order."""
+        return iter({row.key: row for slot in self._slots.values() for row in slot.rows}.values())
+
+    def add(self, row: Row) -> None:
+        """Add a row whose live ids are live nowhere else.
+
+        Raises:
+            InvariantError: One of its ids is live in another row.
+        """
+        live = row.live
+        first, last = live.first, live.last
+        slots = self._slots
+        if not slots or slots.peekitem(-1)[1].last < first:
+            slots[first] = Slot(first, last, row)
+        elif met := list(self._met(first, last)):
+            self._add_among(row, met)
+        else:
+            slots[first] = Slot(first, last, row)
+        self.held += len(live)
+
+    def _add_among(self, row: Row, met: list[Slot]) -> None:
+        """Join the slots that are there, with slots of its own before, between and behind them."""
+        live = row.live
+        at, end = live.first, live.last
+        for slot in met:
+            if at < slot.first:
+                self._add_between(row, at, slot.first - 1)
+            if inside := live.slice(max(at, slot.first), min(end, slot.last)):
+                ensure(not any(other.live & inside for other in slot.rows), "X3: inserted ids are not held")
+                slot.rows.append(row)
+            at = slot.last + 1
+        if at <= end:
+            self._add_between(row, at, end)
+
+    def _add_between(self, row: Row, first: MessageId, last: MessageId) -> None:
+        if part := row.live.slice(first, last):
+            self._slots[part.first] = Slot(part.first, part.last, row)
+
+    def take(self, ids: SequenceSet) -> list[Row]:
+        """Forget these ids; the rows that had any of them, each once."""
+        slots = self._holding(ids)
+        touched: list[Row] = []
+        for row in {row.key: row for slot in slots for row in slot.rows}.values():
+            before = len(row.live)
+            if row.take(ids):
+                self.held -= before - len(row.live)
+                touched.append(row)
+        for slot in slots:
+            if not slot.drop_dead():
+                del self._slots[slot.first]
+        return touched
+
+    def _holding(self, ids: SequenceSet) -> list[Slot]:
+        """The slots that meet one of the runs, in order."""
+        found: list[Slot] = []
+        seen = -1
+        for first, last in ids.runs():
+            if last > seen:
+                more = list(self._met(max(first, seen + 1), last))
+                if more:
+                    found += more
+                    seen = more[-1].last
+        return found
+
+    def _met(self, first: MessageId, last: MessageId) -> Iterator[Slot]:
+        """The slots that meet this interval, in order. O(log slots) and what is found."""
+        slots = self._slots
+        index = slots.bisect_right(first) - 1
+        if index >= 0:
+            slot = slots.peekitem(index)[1]
+            if slot.last >= first:
+                yield slot
+        for start in slots.irange(first, last, inclusive=(False, True)):
+            yield slots[start]
+
+    def check(self) -> None:
+        """Verify X1–X3. O(queue): for tests."""
+        seen, previous = SequenceSet(), -1
+        for first, slot in self._slots.items():
+            ensure(first == slot.first > previous and slot.last >= first, "X1")
+            previous = slot.last
+            ensure(bool(slot.rows) and all(r.live.count(slot.first, slot.last) for r in slot.rows), "X2")
+        for row in self:
+            ensure(not seen & row.live, "X3")
+            seen |= row.live
+            places = sum(slot.last - slot.first + 1 for slot in self._slots.values() if row in slot.rows)
+            ensure(places >= len(row.live), "X2")
+        ensure(len(seen) == self.held, "X3")

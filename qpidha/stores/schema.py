@@ -1,0 +1,157 @@
+"""The tables of a store database, and how each row is written and read back.
+
+    status      one row: whose store, which cluster, how far, how it was left
+    queues      one row a queue: spec, lineage, next id; with the count and the digest of its rows
+    batches     one row for each batch of messages, as it came from the wire
+    dead        one row for each batch of which some messages, but not all, are gone
+    quarantine  as batches, for what a flip took out of a queue (rule W1)
+    audit       what was discarded, and when it was handed over
+
+Every row carries a CRC-32 over all of its values, since SQLite has none, and a flipped bit in a payload
+would go unnoticed. A row that is missing altogether shows in the digests: `queues` knows the sum of the
+checksums of its batches, `status` that of the quarantine and the number of queues.
+
+SQLite's integers are signed, ids are not: an id of 2**63 or more is stored as its two's complement.
+"""
+
+from __future__ import annotations
+
+import zlib
+from itertools import pairwise
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import msgpack
+
+from qpidha.journal import StoreState, StoreStatus
+from qpidha.seq import SequenceSet
+from qpidha.types import BytesLike, Entry, QueueSpec, Settle
+
+FORMAT: Final = 1
+"""Raised by every change that an older version could not read."""
+APPLICATION: Final = 0x71706861
+"""In the header of the file: "qpha"."""
+PAGE_BYTES: Final = 8192
+"""Measured: between 4 and 32 KiB the throughput of large batches is the same; small commits write two."""
+DIGEST_MASK: Final = 0xFFFFFFFF
+
+TABLES: Final = (
+    """CREATE TABLE status (one INTEGER PRIMARY KEY CHECK (one = 1), node TEXT, epoch BLOB, cluster BLOB,
+       generation INTEGER, is_primary INTEGER, state TEXT, stop BLOB, queues INTEGER, quarantine INTEGER,
+       crc INTEGER)""",
+    """CREATE TABLE queues (key INTEGER PRIMARY KEY, queue BLOB, name TEXT, settle INTEGER, kind TEXT,
+       lineage BLOB, next INTEGER, held INTEGER, digest INTEGER, crc INTEGER)""",
+    """CREATE TABLE batches (key INTEGER PRIMARY KEY, queue INTEGER, first INTEGER, count INTEGER, ids BLOB,
+       crc INTEGER, data BLOB)""",
+    "CREATE TABLE dead (key INTEGER PRIMARY KEY, ids BLOB, crc INTEGER)",
+    """CREATE TABLE quarantine (key INTEGER PRIMARY KEY, queue BLOB, name TEXT, generation INTEGER, fate TEXT,
+       ids BLOB, crc INTEGER, data BLOB)""",
+    """CREATE TABLE audit (line INTEGER PRIMARY KEY, at REAL, event TEXT, generation INTEGER, queue TEXT,
+       detail TEXT)""",
+)
+
+Value: TypeAlias = int | str | bytes | None
+Values: TypeAlias = tuple[Value, ...]
+
+
+def signed(number: int) -> int:
+    return number if number < 1 << 63 else number - (1 << 64)
+
+
+def unsigned(number: int) -> int:
+    return number if number >= 0 else number + (1 << 64)
+
+
+def checksum(values: Values, data: BytesLike = b"") -> int:
+    """CRC-32 of a row's values and its payload."""
+    packed: bytes = msgpack.packb(values)
+    return zlib.crc32(data, zlib.crc32(packed))
+
+
+# --- parts of rows -----------------------------------------------------------------------------------
+
+
+def encode_ids(ids: SequenceSet) -> bytes | None:
+    """None for one run, which first id and count say already."""
+    return None if ids.run_count == 1 else ids.encode()
+
+
+def decode_ids(first: int, count: int, encoded: bytes | None) -> SequenceSet:
+    """Raises ValueError if it is not a set."""
+    if encoded is None:
+        return SequenceSet.from_range(first, first + count - 1)
+    return SequenceSet.decode(encoded)
+
+
+def encode_lineage(lineage: tuple[Entry, ...]) -> bytes:
+    packed: bytes = msgpack.packb(lineage)
+    return packed
+
+
+def decode_lineage(packed: bytes) -> tuple[Entry, ...]:
+    """Raises ValueError if it is not a lineage. Its checksum was verified before."""
+    entries = msgpack.unpackb(packed, use_list=False)
+    if not all(isinstance(g, int) and isinstance(i, int) for g, i in entries):
+        raise ValueError("a lineage is pairs of numbers")
+    return tuple(entries)
+
+
+def lineage_fault(lineage: tuple[Entry, ...], next: int, generation: int) -> str | None:
+    """What is wrong with a lineage; None: nothing."""
+    generations, firsts = [g for g, _ in lineage], [i for _, i in lineage]
+    if any(a >= b for a, b in pairwise(generations)):
+        return "its generations do not ascend"
+    if firsts != sorted(firsts):
+        return "its first ids descend"
+    if firsts and firsts[-1] > next:
+        return f"it begins a generation at {firsts[-1]}, above the next id {next}"
+    if generations and generations[-1] > generation:
+        return f"it names generation {generations[-1]}, the status only {generation}"
+    return None
+
+
+# --- whole rows --------------------------------------------------------------------------------------
+
+
+def status_row(status: StoreStatus, queues: int, quarantine: int) -> Values:
+    values: Values = (
+        1, status.node, status.epoch.bytes, _raw(status.cluster), status.generation, int(status.primary),
+        status.state.value, _raw(status.stop),
+        queues, quarantine)
+    return (*values, checksum(values))
+
+
+def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
+    """The status, the number of queues and the digest of the quarantine.
+
+    Raises:
+        ValueError: The row is not what `status_row` has written.
+    """
+    one, node, epoch, cluster, generation, primary, state, stop, queues, quarantine, crc = row
+    if crc != checksum(row[:-1]) or one != 1:
+        raise ValueError("the checksum of the status is wrong")
+    assert isinstance(node, str) and isinstance(epoch, bytes) and isinstance(generation, int)
+    assert isinstance(queues, int) and isinstance(quarantine, int)
+    status = StoreStatus(node=node, epoch=UUID(bytes=epoch), cluster=_uuid(cluster), generation=generation,
+                         primary=bool(primary), state=StoreState(state), stop=_uuid(stop))
+    return status, queues, quarantine
+
+
+def queue_values(key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], next: int,
+                 held: int, digest: int) -> Values:
+    values: Values = (key, queue.bytes, spec.name, int(spec.settle), spec.kind, encode_lineage(lineage),
+                      signed(next), held, digest)
+    return (*values, checksum(values))
+
+
+def read_spec(name: Value, settle: Value, kind: Value) -> QueueSpec:
+    assert isinstance(name, str) and isinstance(kind, str) and isinstance(settle, int)
+    return QueueSpec(name=name, settle=Settle(settle), kind=kind)
+
+
+def _raw(uuid: UUID | None) -> bytes | None:
+    return None if uuid is None else uuid.bytes
+
+
+def _uuid(raw: Value) -> UUID | None:
+    return UUID(bytes=raw) if isinstance(raw, bytes) else None

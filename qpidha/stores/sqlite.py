@@ -1,0 +1,207 @@
+"""The embedded default: one SQLite database a node, one transaction a commit, one row a batch.
+
+Messages, lineages, next ids and the status change in the same transaction (rules N1, N2, C5). An index in
+memory knows which row holds which id, so SQLite is asked for nothing but to append and to delete by key.
+
+    open    lock ─► read and verify all, read-only ─► mark dirty ─► checkpoint ─► serve
+    close   checkpoint ─► mark clean, the last write ─► unlock
+
+The dirty mark is moved into the database itself before `open` returns: were it in the write-ahead log only,
+a lost log would turn a killed store into a clean older one (safety D5).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
+from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
+from qpidha.stores import offline
+from qpidha.stores.contents import Contents, Delta
+from qpidha.stores.database import checkpoint, create, failures, open_writer, reader
+from qpidha.stores.files import Identity, Layout, Lock, note_damage, noted_damage
+from qpidha.stores.report import AuditLine, Damage, StoreReport
+from qpidha.stores.writer import put_status, write
+from qpidha.types import NodeId
+
+CHECKPOINT_BYTES = 16 * 1024 * 1024
+"""Moved from the log into the database at once: larger is no faster, and makes the rare slow commit slower."""
+COMMIT_BYTES = 3 * 8192
+"""About what a commit writes besides its payload."""
+
+
+class SqliteStore:
+    """A `MessageStore` in one directory, which belongs to one node.
+
+    `open` and `close` are called from the loop's thread, `commit` from a worker, never two at a time.
+
+    Args:
+        directory: Created if it is not there. Nothing else should be in it.
+        new_uuid: Where epochs and stop ids come from.
+    """
+
+    blocking = True
+
+    def __init__(self, directory: Path | str, *, new_uuid: Callable[[], UUID] = uuid4) -> None:
+        self._layout = Layout(Path(directory))
+        self._new_uuid = new_uuid
+        self._lock: Lock | None = None
+        self._db: sqlite3.Connection | None = None
+        self._contents: Contents | None = None
+        self._failed: str | None = None
+        self._log_bytes = 0
+
+    # --- open --------------------------------------------------------------------------------------
+
+    def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        if self._lock is not None:
+            raise StoreLocked("this store is open already")
+        with failures():
+            self._layout.prepare()
+            self._lock = Lock(self._layout.lock)
+            try:
+                self._contents = contents = self._verified(node, refuse_dirty)
+                image = contents.image()
+                self._begin(contents)
+            except BaseException:
+                self._release()
+                raise
+        # The node has the messages now; the store needs to know only where they are.
+        for queue in contents.queues.values():
+            for row in queue.rows:
+                row.batch = None
+        for shelved in contents.shelved():
+            shelved.row.batch = None
+        self._failed, self._log_bytes = None, 0
+        return image
+
+    def _verified(self, node: NodeId, refuse_dirty: bool) -> Contents:
+        """Everything in the store, read-only so far. Creates it where there is none."""
+        layout = self._layout
+        try:
+            damage = noted_damage(layout) or offline.missing(layout)
+        except ValueError as error:
+            damage = [Damage("unreadable", str(error))]
+        except StoreMismatch:
+            create(layout, StoreStatus(node=node, epoch=self._new_uuid()))
+            damage = []
+        if damage:
+            raise self._damaged(damage)
+        with reader(layout) as db:
+            loaded = offline.verify(layout, db)
+        contents = loaded.contents
+        if contents is not None and contents.status.node != node:
+            raise StoreMismatch(f"the store belongs to node {contents.status.node}, not to {node}")
+        if loaded.damage or contents is None:
+            note_damage(layout, loaded.damage)
+            raise self._damaged(loaded.damage)
+        if contents.left() is StoreState.DIRTY and refuse_dirty:
+            raise StoreDirty(f"the store of node {node} was not closed cleanly")
+        return contents
+
+    def _damaged(self, damage: Sequence[Damage]) -> StoreDamaged:
+        found = "; ".join(map(str, damage))
+        return StoreDamaged(f"{self._layout.directory} does not verify: {found}")
+
+    def _begin(self, contents: Contents) -> None:
+        """Mark the store dirty, durably, and keep it open."""
+        status = contents.status
+        if not self._layout.identity.exists():
+            Identity(status.node, status.epoch).write(self._layout.identity)
+        self._db = open_writer(self._layout)
+        contents.status = status.with_(state=StoreState.DIRTY, stop=None)
+        self._put_status(self._db, contents)
+        checkpoint(self._db, "TRUNCATE")
+
+    @staticmethod
+    def _put_status(db: sqlite3.Connection, contents: Contents) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        put_status(db, contents)
+        db.execute("COMMIT")
+
+    # --- commit ------------------------------------------------------------------------------------
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        db, contents = self._db, self._contents
+        if self._failed is not None:
+            raise StoreFailed(f"an earlier commit failed: {self._failed}")
+        if db is None or contents is None:
+            raise StoreFailed("the store is not open")
+        # Whatever goes wrong from here on, index and disk may differ: dead until reopened (safety D6).
+        self._failed = "interrupted"
+        try:
+            with failures():
+                self._commit(db, contents, changes)
+        except BaseException as error:
+            self._failed = str(error)
+            with suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        self._failed = None
+
+    def _commit(self, db: sqlite3.Connection, contents: Contents, changes: Sequence[Change]) -> None:
+        delta = contents.apply(changes)
+        db.execute("BEGIN IMMEDIATE")
+        written = write(db, contents, delta, time.time())
+        db.execute("COMMIT")
+        self._forget_payload(delta)
+        self._log_bytes += written + COMMIT_BYTES
+        if self._log_bytes >= CHECKPOINT_BYTES:
+            checkpoint(db, "PASSIVE")
+            self._log_bytes = 0
+
+    @staticmethod
+    def _forget_payload(delta: Delta) -> None:
+        """The disk has it now."""
+        for _, row in delta.inserted.values():
+            row.batch = None
+        for shelved in delta.shelved.values():
+            shelved.row.batch = None
+
+    # --- close -------------------------------------------------------------------------------------
+
+    def close(self, *, clean: bool) -> None:
+        """Release the store; with ``clean``, mark it clean as the very last write.
+
+        Raises:
+            StoreFailed: The mark could not be written: the store is released, and stays dirty.
+        """
+        db, contents = self._db, self._contents
+        try:
+            if clean and self._failed is None and db is not None and contents is not None:
+                with failures():
+                    checkpoint(db, "TRUNCATE")
+                    contents.status = contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
+                    self._put_status(db, contents)
+                    checkpoint(db, "TRUNCATE")
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Close everything; what was committed is durable whether or not this succeeds."""
+        db, self._db, self._contents = self._db, None, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # --- from outside ------------------------------------------------------------------------------
+
+    def read_status(self) -> StoreStatus:
+        """See `qpidha.stores.offline.read_status`."""
+        return offline.read_status(self._layout.directory)
+
+    def inspect(self) -> StoreReport:
+        """See `qpidha.stores.offline.inspect`."""
+        return offline.inspect(self._layout.directory)
+
+    def audit(self, lines_max: int = offline.AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
+        """See `qpidha.stores.offline.read_audit`."""
+        return offline.read_audit(self._layout.directory, lines_max)

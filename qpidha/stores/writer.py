@@ -1,0 +1,117 @@
+"""Writes one commit's delta into the database, within the caller's transaction.
+
+The cost is one row for each batch that came, one statement for each that went, and one row for each queue
+that was touched: never more than what the commit is about. Digests follow as rows come and go.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from qpidha.stores.contents import Contents, Delta, Queue
+from qpidha.stores.schema import DIGEST_MASK, Values, checksum, encode_ids, queue_values, signed, status_row
+
+AUDIT_LINES_MAX = 100_000
+"""Older lines are removed as new ones come."""
+
+PUT_STATUS = "INSERT OR REPLACE INTO status VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+PUT_QUEUE = "INSERT OR REPLACE INTO queues VALUES (?,?,?,?,?,?,?,?,?,?)"
+DROP_QUEUE = "DELETE FROM queues WHERE key = ?"
+PUT_BATCH = "INSERT INTO batches VALUES (?,?,?,?,?,?,?)"
+DROP_BATCH = "DELETE FROM batches WHERE key = ?"
+PUT_DEAD = "INSERT OR REPLACE INTO dead VALUES (?,?,?)"
+DROP_DEAD = "DELETE FROM dead WHERE key = ?"
+PUT_QUARANTINE = "INSERT INTO quarantine VALUES (?,?,?,?,?,?,?,?)"
+DROP_QUARANTINE = "DELETE FROM quarantine WHERE key = ?"
+PUT_AUDIT = "INSERT INTO audit (at, event, generation, queue, detail) VALUES (?,?,?,?,?)"
+TRIM_AUDIT = "DELETE FROM audit WHERE line <= (SELECT max(line) FROM audit) - ?"
+
+
+def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) -> int:
+    """Write it all down; what went first, so that its pages can be used again.
+
+    Args:
+        now: Wall-clock seconds, for the audit lines.
+
+    Returns:
+        About how many bytes of payload were written.
+    """
+    if delta.gone:
+        _drop_rows(db, contents, delta)
+    if delta.inserted:
+        db.executemany(PUT_BATCH, _batch_rows(delta))
+    if delta.shelved:
+        db.executemany(PUT_QUARANTINE, _quarantine_rows(contents, delta))
+    if delta.shrunk:
+        db.executemany(PUT_DEAD, _dead_rows(contents, delta))
+    if delta.dropped:
+        db.executemany(DROP_QUEUE, [(queue.key,) for queue in delta.dropped])
+    db.executemany(PUT_QUEUE, [_queue_row(queue) for queue in delta.queues.values()])
+    if delta.status:
+        put_status(db, contents)
+    if delta.audit:
+        lines = [(now, _text(a.event), a.generation, _text(a.queue), _text(a.detail)) for a in delta.audit]
+        db.executemany(PUT_AUDIT, lines)
+        db.execute(TRIM_AUDIT, (AUDIT_LINES_MAX,))
+    return sum(row.batch.nbytes for _, row in delta.inserted.values() if row.batch is not None)
+
+
+def put_status(db: sqlite3.Connection, contents: Contents) -> None:
+    db.execute(PUT_STATUS, status_row(contents.status, len(contents.queues), contents.shelf_digest))
+
+
+def _weigh(contents: Contents, queue: Queue | None, change: int) -> None:
+    """Add to the digest of a queue, or of the quarantine."""
+    if queue is not None:
+        queue.digest = (queue.digest + change) & DIGEST_MASK
+    else:
+        contents.shelf_digest = (contents.shelf_digest + change) & DIGEST_MASK
+
+
+def _drop_rows(db: sqlite3.Connection, contents: Contents, delta: Delta) -> None:
+    for queue, row in delta.gone:
+        _weigh(contents, queue, -row.digest - (row.dead_digest or 0))
+    db.executemany(DROP_BATCH, [(row.key,) for queue, row in delta.gone if queue is not None])
+    db.executemany(DROP_QUARANTINE, [(row.key,) for queue, row in delta.gone if queue is None])
+    db.executemany(DROP_DEAD, [(row.key,) for _, row in delta.gone if row.dead_digest is not None])
+
+
+def _batch_rows(delta: Delta) -> Iterator[tuple[object, ...]]:
+    for queue, row in delta.inserted.values():
+        assert row.batch is not None
+        data = row.batch.chunk
+        head: Values = (row.key, queue.key, signed(row.ids.first), len(row.ids), encode_ids(row.ids))
+        row.digest = checksum(head, data)
+        queue.digest = (queue.digest + row.digest) & DIGEST_MASK
+        yield (*head, row.digest, data)
+
+
+def _quarantine_rows(contents: Contents, delta: Delta) -> Iterator[tuple[object, ...]]:
+    for shelved in delta.shelved.values():
+        c, row = shelved.change, shelved.row
+        data = c.batch.chunk
+        head: Values = (row.key, c.queue.bytes, c.name, c.generation, c.fate.value, row.ids.encode())
+        row.digest = checksum(head, data)
+        _weigh(contents, None, row.digest)
+        yield (*head, row.digest, data)
+
+
+def _dead_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
+    for queue, row in delta.shrunk.values():
+        values: Values = (row.key, (row.ids - row.live).encode())
+        digest = checksum(values)
+        _weigh(contents, queue, digest - (row.dead_digest or 0))
+        row.dead_digest = digest
+        yield (*values, digest)
+
+
+def _queue_row(queue: Queue) -> Values:
+    return queue_values(queue.key, queue.queue, queue.spec, queue.lineage, queue.next, queue.rows.held,
+                        queue.digest)
+
+
+def _text(text: str) -> str:
+    """As much of a text as UTF-8 can hold: an audit line must never fail a commit."""
+    return text.encode("utf-8", "backslashreplace").decode()
+

@@ -1,0 +1,181 @@
+"""The nouns that every layer shares: identities, the cluster record, roles, receipts.
+
+Words follow Qpid (primary, backup, replicating subscription) and PacificA (the *record* kept by
+the cluster manager, changed only by compare-and-set).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import TypeAlias
+from uuid import UUID
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+Address: TypeAlias = tuple[str, int]
+NodeId: TypeAlias = str
+"""The name of a node: stable over restarts, never reused for another machine."""
+QueueId: TypeAlias = UUID
+"""A queue that is deleted and created again under the same name is another queue."""
+Generation: TypeAlias = int
+"""Raised by one at every promotion. 0: never had a primary."""
+MessageId: TypeAlias = int
+"""64-bit, given out by the primary in enqueue order, from 1, never reused within a generation."""
+Position: TypeAlias = int
+"""Counts the operations of one generation on its primary. 1 is the activation itself (rule P3)."""
+Entry: TypeAlias = tuple[Generation, MessageId]
+"""One entry of a lineage: this generation began to give out ids at this id."""
+
+GENERATION_MAX = 2**63 - 1
+MESSAGE_ID_MAX = 2**64 - 2
+NODE_ID_BYTES_MAX = 255
+QUEUE_NAME_BYTES_MAX = 32_767
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Member:
+    """A node together with one life of its store: a wiped store is a different member (rule J3)."""
+
+    node: NodeId
+    epoch: UUID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the cluster manager keeps: one small value, changed only by compare-and-set (M1).
+
+    A primary acknowledges only what every member has made durable; only a member can be promoted.
+    """
+
+    cluster: UUID
+    generation: Generation
+    primary: tuple[NodeId, UUID] | None
+    """Node id and *boot id*: a restarted process is never primary without a new promotion (P2)."""
+    members: frozenset[Member]
+    nonce: bytes = b""
+    """Random, fresh for each write: tells a writer whose answer was lost that the value is its own."""
+
+    def member(self, node: NodeId) -> Member | None:
+        """The member entry of this node, or None."""
+        return next((m for m in self.members if m.node == node), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A record as read, with the opaque version token that a compare-and-set must present."""
+
+    record: Record
+    version: int
+    """Grows with every write; the token of rule M1."""
+
+
+class Role(Enum):
+    """What a node is doing, in the words of the base design."""
+
+    JOINING = "joining"
+    """A backup without a session."""
+    CATCH_UP = "catch-up"
+    """A backup that has subscribed and stages the primary's plan."""
+    READY = "ready"
+    """A backup that has flipped to the plan and follows operations in order."""
+    RECOVERING = "recovering"
+    """A primary whose generation is not yet established (rule W2)."""
+    ACTIVE = "active"
+    """A primary whose every member has acknowledged the plan of this generation."""
+    STOPPED = "stopped"
+    """Not serving: not started, stopped, or its store failed."""
+
+    @property
+    def is_primary(self) -> bool:
+        return self in (Role.RECOVERING, Role.ACTIVE)
+
+
+class Settle(IntEnum):
+    """When a consumer is told that its accept is done (rule O6)."""
+
+    IMMEDIATE = 0
+    """At once. A failover may deliver the message again: the documented duplicate."""
+    REPLICATED = 1
+    """When every member has made the dequeue durable: never delivered again by a later primary."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """What is fixed when a queue is declared, and replicated with it."""
+
+    name: str
+    settle: Settle = Settle.REPLICATED
+    kind: str = "fifo"
+    """The name of the queue type. Only the embedder's adapter gives it a meaning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a moved message came from: the identity it had in the queue it left (rule O3)."""
+
+    queue: QueueId
+    generation: Generation
+    id: MessageId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What an operation's completion promises: who has it, durably, in which generation."""
+
+    generation: Generation
+    ids: range
+    nodes: frozenset[NodeId]
+    """Every node that holds it: the primary and all members of the record at this moment."""
+    consumed: bool = False
+    """True if it completed because it was consumed first (rule O6)."""
+
+
+class Fate(Enum):
+    """Why a message was discarded by a flip (rule W1)."""
+
+    REWOUND = "rewound"
+    """The history of the new primary never had it: a publish nobody was told is safe."""
+    UNDONE_MOVE = "undone-move"
+    """A rewound copy made by a move; the original lives or was settled elsewhere (counterexample 11)."""
+    UNKNOWN = "unknown"
+    """Older than the primary's trimmed lineage: rewound or dequeued, nobody can tell (rule G1)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded:
+    """One message that a rewind took out of a queue, handed to the embedder."""
+
+    queue: QueueId
+    queue_name: str
+    generation: Generation
+    id: MessageId
+    fate: Fate
+    data: bytes
+    props: bytes = b""
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerInfo:
+    """Who is at the other end of a link, as far as the transport can vouch for it."""
+
+    address: str
+    identity: frozenset[str] | None = None
+    """Names in the verified certificate; None when the link is not authenticated."""
+    local: bool = False
+    """True if the peer is on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeInfo:
+    """What a node publishes about itself with its session: where peers and clients find it."""
+
+    peer: Address
+    client: Address | None = None
+    boot: UUID = field(default=UUID(int=0))
+    score: int | None = None
+    """Eligibility for promotion, higher first; None: not to be promoted."""
+
+
+Lineage: TypeAlias = Sequence[Entry]

@@ -1,0 +1,611 @@
+# cython: language_level=3, autotestdict=False
+"""Message batches in one contiguous block of bytes: the same block in memory, in the store, on the wire.
+
+Layout, all little-endian (``docs/wire.md``, "Batch")::
+
+    u32 count | u8 columns | u8 version = 1 | u16 zero
+    u32 data length      x count
+    u32 props length     x count      if columns & PROPS
+    i64 order key        x count      if columns & ORDER
+    uuid, u64, u64       x count      if columns & ORIGINS
+    data of all messages, concatenated
+    props of all messages, concatenated
+
+Invariants, established by `_scan` before anything else may look at the bytes:
+  B1  the block ends exactly where the layout says: every offset below is inside the checked window
+  B2  count >= 1; the reserved bits and bytes are zero
+  B3  every generation of an origin is < 2**63, every id of an origin < 2**64 - 1
+Everything that makes a batch goes through `_scan`, the batches built here included.
+"""
+
+cimport cython
+from cpython.buffer cimport Py_buffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.number cimport PyNumber_Index
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
+from libc.stdint cimport INT64_MAX, UINT32_MAX, UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from qpidha.errors import CallerError, MalformedFrame
+
+cdef extern from "Python.h":
+    Py_buffer* PyMemoryView_GET_BUFFER(object view)
+
+PROPS = 1
+ORDER = 2
+ORIGINS = 4
+
+cdef enum:
+    HAS_PROPS = 1
+    HAS_ORDER = 2
+    HAS_ORIGINS = 4
+    HAS_ALL = 7
+    VERSION = 1
+    HEADER = 8
+    ORIGIN = 32
+
+
+cdef struct Layout:
+    # Offsets from the first byte of the batch. data .. props .. end are contiguous.
+    uint64_t count
+    uint64_t lens
+    uint64_t props_lens
+    uint64_t order
+    uint64_t origins
+    uint64_t data
+    uint64_t props
+    uint64_t end
+    uint32_t longest
+    uint32_t columns
+
+
+cdef struct Sink:
+    # Where the next message of a batch under construction goes, section by section.
+    uint8_t* lens
+    uint8_t* props_lens
+    uint8_t* order
+    uint8_t* origins
+    uint8_t* data
+    uint8_t* props
+
+
+# --- bytes and integers --------------------------------------------------------------------------
+# Byte by byte, so that neither alignment nor the host's byte order matters; compilers fuse these into
+# one load or store where the host is little-endian.
+
+cdef inline uint32_t load32(const uint8_t* p) noexcept nogil:
+    return (<uint32_t>p[0]) | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
+
+
+cdef inline uint64_t load64(const uint8_t* p) noexcept nogil:
+    return (<uint64_t>load32(p)) | (<uint64_t>load32(p + 4) << 32)
+
+
+cdef inline void store32(uint8_t* p, uint32_t value) noexcept nogil:
+    p[0] = <uint8_t>value
+    p[1] = <uint8_t>(value >> 8)
+    p[2] = <uint8_t>(value >> 16)
+    p[3] = <uint8_t>(value >> 24)
+
+
+cdef inline void store64(uint8_t* p, uint64_t value) noexcept nogil:
+    store32(p, <uint32_t>value)
+    store32(p + 4, <uint32_t>(value >> 32))
+
+
+cdef uint64_t add_up(const uint8_t* lens, uint64_t count, uint32_t* longest) noexcept nogil:
+    # Cannot wrap: count < 2**32 terms, each < 2**32.
+    cdef uint64_t total = 0, i
+    cdef uint32_t size, most = 0
+    for i in range(count):
+        size = load32(lens + 4 * i)
+        total += size
+        if size > most:
+            most = size
+    longest[0] = most
+    return total
+
+
+cdef void lay_out(Layout* at, uint64_t count, uint32_t columns) noexcept nogil:
+    # The sections of fixed width. Cannot wrap: at most 8 + 48 * 2**32.
+    at.count = count
+    at.columns = columns
+    at.lens = HEADER
+    at.props_lens = at.lens + 4 * count
+    at.order = at.props_lens + (4 * count if columns & HAS_PROPS else 0)
+    at.origins = at.order + (8 * count if columns & HAS_ORDER else 0)
+    at.data = at.origins + (ORIGIN * count if columns & HAS_ORIGINS else 0)
+
+
+# --- building ------------------------------------------------------------------------------------
+
+cdef bytes blank(Layout* at, uint64_t data_size, uint64_t props_size, Sink* sink):
+    """A block of the right size with its header written, and the cursors to fill it."""
+    cdef uint64_t room = <uint64_t>INT64_MAX - at.data
+    if data_size > room or props_size > room - data_size:
+        raise CallerError("a batch cannot have 2**63 bytes")
+    at.props = at.data + data_size
+    at.end = at.props + props_size
+    cdef bytes block = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>at.end)
+    cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(block)
+    memset(p, 0, HEADER)
+    store32(p, <uint32_t>at.count)
+    p[4] = <uint8_t>at.columns
+    p[5] = VERSION
+    sink.lens = p + at.lens
+    sink.props_lens = p + at.props_lens
+    sink.order = p + at.order
+    sink.origins = p + at.origins
+    sink.data = p + at.data
+    sink.props = p + at.props
+    return block
+
+
+cdef tuple as_blobs(object items, str what):
+    """A tuple of bytes and contiguous memoryviews that holds every buffer still until it is dropped."""
+    cdef tuple blobs = tuple(items)
+    cdef Py_ssize_t i
+    for i in range(PyTuple_GET_SIZE(blobs)):
+        if not PyBytes_Check(<object>PyTuple_GET_ITEM(blobs, i)):
+            return tuple([as_blob(item, what, n) for n, item in enumerate(blobs)])
+    return blobs
+
+
+cdef object as_blob(object item, str what, Py_ssize_t i):
+    if PyBytes_Check(item):
+        return item
+    if not isinstance(item, (bytearray, memoryview)):
+        raise TypeError(f"{what}[{i}] must be bytes-like, not {type(item).__name__}")
+    view = memoryview(item)
+    if not view.c_contiguous:
+        raise TypeError(f"{what}[{i}] is a memoryview with gaps")
+    return view
+
+
+cdef inline Py_ssize_t span(object blob, const uint8_t** start) noexcept:
+    cdef Py_buffer* buffer
+    if PyBytes_Check(blob):
+        start[0] = <const uint8_t*>PyBytes_AS_STRING(blob)
+        return PyBytes_GET_SIZE(blob)
+    buffer = PyMemoryView_GET_BUFFER(blob)
+    start[0] = <const uint8_t*>buffer.buf
+    return buffer.len
+
+
+cdef uint64_t measure(tuple blobs, str what) except? 0:
+    cdef const uint8_t* start
+    cdef uint64_t total = 0
+    cdef Py_ssize_t i, size
+    for i in range(PyTuple_GET_SIZE(blobs)):
+        size = span(<object>PyTuple_GET_ITEM(blobs, i), &start)
+        if <uint64_t>size > UINT32_MAX:
+            raise CallerError(f"{what}[{i}] has {size} bytes; at most 2**32 - 1 fit in a batch")
+        total += <uint64_t>size
+    return total
+
+
+cdef void fill(tuple blobs, uint8_t* lens, uint8_t* content) noexcept:
+    # The sizes are those that `measure` saw: no Python code runs in between and every buffer is held.
+    cdef const uint8_t* start
+    cdef Py_ssize_t i, size
+    for i in range(PyTuple_GET_SIZE(blobs)):
+        size = span(<object>PyTuple_GET_ITEM(blobs, i), &start)
+        store32(lens + 4 * i, <uint32_t>size)
+        memcpy(content, start, <size_t>size)
+        content += size
+
+
+cdef int require_count(object column, Py_ssize_t count, str what) except -1:
+    if len(column) != count:
+        raise CallerError(f"{what} has {len(column)} entries for {count} messages")
+    return 0
+
+
+cdef list as_keys(object order):
+    """Order keys as C integers would hold them; refused before a byte is written."""
+    cdef list keys = [PyNumber_Index(key) for key in order]
+    for i, key in enumerate(keys):
+        if not -INT64_MAX - 1 <= key <= INT64_MAX:
+            raise CallerError(f"order[{i}] is not a signed 64-bit integer")
+    return keys
+
+
+cdef bytes pack_origins(object origins):
+    """The ORIGINS column; None becomes the zero origin."""
+    cdef list chunks = []
+    for i, origin in enumerate(origins):
+        if origin is None:
+            chunks.append(bytes(ORIGIN))
+            continue
+        queue, generation, message = origin
+        generation, message = PyNumber_Index(generation), PyNumber_Index(message)
+        if not isinstance(queue, bytes) or len(queue) != 16:
+            raise CallerError(f"origins[{i}]: the queue must be 16 bytes")
+        if not 0 <= generation <= INT64_MAX:
+            raise CallerError(f"origins[{i}]: generation out of range")
+        if not 0 <= message < UINT64_MAX:
+            raise CallerError(f"origins[{i}]: message id out of range")
+        chunks.append(queue + generation.to_bytes(8, "little") + message.to_bytes(8, "little"))
+    return b"".join(chunks)
+
+
+cdef void put(Sink* sink, Layout* to, Batch source, uint64_t start, uint64_t stop,
+              uint64_t data, uint64_t data_size, uint64_t props, uint64_t props_size) noexcept:
+    """Append messages start..stop of the source. Columns that the source lacks become zero."""
+    cdef Layout* at = &source._at
+    cdef const uint8_t* p = source._start
+    cdef size_t count = <size_t>(stop - start)
+    memcpy(sink.lens, p + at.lens + 4 * start, 4 * count)
+    sink.lens += 4 * count
+    if to.columns & HAS_PROPS:
+        if at.columns & HAS_PROPS:
+            memcpy(sink.props_lens, p + at.props_lens + 4 * start, 4 * count)
+        else:
+            memset(sink.props_lens, 0, 4 * count)
+        sink.props_lens += 4 * count
+    if to.columns & HAS_ORDER:
+        if at.columns & HAS_ORDER:
+            memcpy(sink.order, p + at.order + 8 * start, 8 * count)
+        else:
+            memset(sink.order, 0, 8 * count)
+        sink.order += 8 * count
+    if to.columns & HAS_ORIGINS:
+        if at.columns & HAS_ORIGINS:
+            memcpy(sink.origins, p + at.origins + ORIGIN * start, ORIGIN * count)
+        else:
+            memset(sink.origins, 0, ORIGIN * count)
+        sink.origins += ORIGIN * count
+    memcpy(sink.data, p + data, <size_t>data_size)
+    sink.data += data_size
+    memcpy(sink.props, p + props, <size_t>props_size)
+    sink.props += props_size
+
+
+cdef Batch adopt(bytes base, Py_ssize_t offset, Py_ssize_t size):
+    """The batch in this window of the base. The caller has checked that the window is inside."""
+    cdef Batch batch = Batch.__new__(Batch)
+    batch._base = base
+    batch._offset = offset
+    batch._start = <const uint8_t*>PyBytes_AS_STRING(base) + offset
+    batch._scan(<uint64_t>size)
+    return batch
+
+
+# --- the batch -----------------------------------------------------------------------------------
+
+@cython.final
+cdef class Batch:
+    """One or more messages, immutable, in the wire layout. See the stub for the contract."""
+
+    cdef bytes _base
+    cdef Py_ssize_t _offset
+    cdef const uint8_t* _start
+    cdef Layout _at
+    # Where the data (and props) of message i starts; built when a message in the middle is first asked for.
+    cdef uint64_t* _data_starts
+    cdef uint64_t* _props_starts
+
+    def __cinit__(self):
+        self._base = b""  # Batch.__new__(Batch) must be harmless: zero messages, every index refused.
+        self._start = <const uint8_t*>PyBytes_AS_STRING(self._base)
+
+    def __init__(self):
+        raise TypeError("use Batch.pack, Batch.parse or Batch.join")
+
+    def __dealloc__(self):
+        PyMem_Free(self._data_starts)
+        PyMem_Free(self._props_starts)
+
+    # --- making
+
+    @staticmethod
+    def pack(data, props=None, order=None, origins=None):
+        cdef Layout at
+        cdef Sink sink
+        cdef uint64_t data_size, props_size = 0
+        cdef tuple blobs = as_blobs(data, "data"), extras = ()
+        cdef list keys = []
+        cdef bytes packed = b""
+        cdef int64_t key
+        cdef uint32_t columns = 0
+        cdef Py_ssize_t i, count = PyTuple_GET_SIZE(blobs)
+        if count == 0:
+            raise CallerError("a batch has at least one message")
+        if <uint64_t>count > UINT32_MAX:
+            raise CallerError(f"{count} messages; at most 2**32 - 1 fit in a batch")
+        if props is not None:
+            columns |= HAS_PROPS
+            extras = as_blobs(props, "props")
+            require_count(extras, count, "props")
+        if order is not None:
+            columns |= HAS_ORDER
+            keys = as_keys(order)
+            require_count(keys, count, "order")
+        if origins is not None:
+            columns |= HAS_ORIGINS
+            require_count(origins, count, "origins")
+            packed = pack_origins(origins)
+            if PyBytes_GET_SIZE(packed) != ORIGIN * count:
+                raise CallerError("origins changed while it was read")
+        data_size = measure(blobs, "data")
+        props_size = measure(extras, "props")
+        lay_out(&at, <uint64_t>count, columns)
+        cdef bytes block = blank(&at, data_size, props_size, &sink)
+        fill(blobs, sink.lens, sink.data)
+        fill(extras, sink.props_lens, sink.props)
+        for i in range(len(keys)):
+            key = keys[i]
+            store64(sink.order + 8 * i, <uint64_t>key)
+        memcpy(sink.origins, PyBytes_AS_STRING(packed), <size_t>PyBytes_GET_SIZE(packed))
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
+    @staticmethod
+    def parse(raw, Py_ssize_t offset=0, length=None):
+        cdef bytes base
+        cdef Py_ssize_t total, size
+        if not PyBytes_CheckExact(raw):
+            raw = memoryview(raw).cast("B")
+        total = len(raw)
+        if offset < 0 or offset > total:
+            raise MalformedFrame(f"batch: offset {offset} is outside of the {total} bytes given")
+        size = total - offset if length is None else length
+        if size < 0 or size > total - offset:
+            raise MalformedFrame(f"batch: {size} bytes announced, {total - offset} are left")
+        if not PyBytes_CheckExact(raw) or size < total - size:
+            # A small batch must not keep a large frame alive.
+            base = bytes(raw[offset:offset + size])
+            offset = 0
+        else:
+            base = raw
+        return adopt(base, offset, size)
+
+    @staticmethod
+    def join(batches):
+        cdef list parts = list(batches)
+        cdef Layout at
+        cdef Sink sink
+        cdef Batch part
+        cdef uint64_t count = 0, data_size = 0, props_size = 0
+        cdef uint32_t columns = 0
+        if len(parts) == 1 and type(parts[0]) is Batch:
+            return parts[0]
+        for item in parts:
+            part = <Batch?>item
+            count += part._at.count
+            columns |= part._at.columns
+            data_size += part._at.props - part._at.data
+            props_size += part._at.end - part._at.props
+        if not 0 < count <= UINT32_MAX:
+            raise CallerError(f"a batch has 1 to 2**32 - 1 messages, not {count}")
+        lay_out(&at, count, columns)
+        cdef bytes block = blank(&at, data_size, props_size, &sink)
+        for item in parts:
+            part = <Batch>item
+            put(&sink, &at, part, 0, part._at.count, part._at.data, part._at.props - part._at.data,
+                part._at.props, part._at.end - part._at.props)
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
+    def cut(self, Py_ssize_t start, Py_ssize_t stop):
+        return self.gather(((start, stop),))
+
+    def gather(self, runs):
+        cdef list spans = [(start, stop) for start, stop in runs]
+        cdef Layout at
+        cdef Sink sink
+        cdef uint64_t count = 0, data_size = 0, props_size = 0, data, props
+        cdef Py_ssize_t start, stop, last = 0
+        for start, stop in spans:
+            if not last <= start < stop <= <Py_ssize_t>self._at.count:
+                raise IndexError(f"run {start}..{stop} of a batch of {self._at.count}, after {last}")
+            last = stop
+            count += <uint64_t>(stop - start)
+            data_size += self._data_at(stop) - self._data_at(start)
+            props_size += self._props_at(stop) - self._props_at(start)
+        if count == 0:
+            raise IndexError("an empty batch")
+        if count == self._at.count:
+            return self
+        lay_out(&at, count, self._at.columns)
+        cdef bytes block = blank(&at, data_size, props_size, &sink)
+        for start, stop in spans:
+            data, props = self._data_at(start), self._props_at(start)
+            put(&sink, &at, self, <uint64_t>start, <uint64_t>stop, data, self._data_at(stop) - data,
+                props, self._props_at(stop) - props)
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
+    def with_origins(self, origins):
+        cdef Layout at
+        cdef Sink sink
+        require_count(origins, <Py_ssize_t>self._at.count, "origins")
+        cdef bytes packed = pack_origins(origins)
+        if <uint64_t>PyBytes_GET_SIZE(packed) != ORIGIN * self._at.count:
+            raise CallerError("origins changed while it was read")
+        lay_out(&at, self._at.count, self._at.columns | HAS_ORIGINS)
+        cdef bytes block = blank(&at, self._at.props - self._at.data, self._at.end - self._at.props, &sink)
+        cdef uint8_t* column = sink.origins
+        put(&sink, &at, self, 0, self._at.count, self._at.data, self._at.props - self._at.data,
+            self._at.props, self._at.end - self._at.props)
+        memcpy(column, PyBytes_AS_STRING(packed), <size_t>PyBytes_GET_SIZE(packed))
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
+    # --- whole
+
+    @property
+    def raw(self):
+        if self._whole():
+            return self._base
+        return PyBytes_FromStringAndSize(<const char*>self._start, <Py_ssize_t>self._at.end)
+
+    @property
+    def chunk(self):
+        if self._whole():
+            return self._base
+        return memoryview(self._base)[self._offset:self._offset + <Py_ssize_t>self._at.end]
+
+    @property
+    def nbytes(self):
+        return self._at.end
+
+    @property
+    def data_nbytes(self):
+        return self._at.props - self._at.data
+
+    @property
+    def columns(self):
+        return self._at.columns
+
+    @property
+    def longest(self):
+        return self._at.longest
+
+    def __len__(self):
+        return <Py_ssize_t>self._at.count
+
+    def __iter__(self):
+        cdef uint64_t i, at = self._at.data
+        cdef uint32_t size
+        for i in range(self._at.count):
+            size = load32(self._start + self._at.lens + 4 * i)
+            yield PyBytes_FromStringAndSize(<const char*>self._start + at, size)
+            at += size
+
+    def __eq__(self, other):
+        if type(other) is not Batch:
+            return NotImplemented
+        cdef Batch that = <Batch>other
+        return (self._at.end == that._at.end
+                and memcmp(self._start, that._start, <size_t>self._at.end) == 0)
+
+    def __hash__(self):
+        return hash(self.chunk)  # A read-only memoryview hashes like the bytes it shows.
+
+    def __repr__(self):
+        # Never the payload: representations end up in logs.
+        return f"<Batch: {self._at.count} messages, {self._at.end} bytes, columns {self._at.columns}>"
+
+    def __reduce__(self):
+        return Batch.parse, (self.raw,)
+
+    # --- one message
+
+    def size(self, Py_ssize_t i):
+        self._require(i)
+        return load32(self._start + self._at.lens + 4 * i)
+
+    def data(self, Py_ssize_t i):
+        self._require(i)
+        cdef uint64_t at = self._data_at(i)
+        return PyBytes_FromStringAndSize(<const char*>self._start + at,
+                                         load32(self._start + self._at.lens + 4 * i))
+
+    def view(self, Py_ssize_t i):
+        self._require(i)
+        cdef Py_ssize_t start = self._offset + <Py_ssize_t>self._data_at(i)
+        return memoryview(self._base)[start:start + load32(self._start + self._at.lens + 4 * i)]
+
+    def props(self, Py_ssize_t i):
+        self._require(i)
+        if not self._at.columns & HAS_PROPS:
+            return b""
+        cdef uint64_t at = self._props_at(i)
+        return PyBytes_FromStringAndSize(<const char*>self._start + at,
+                                         load32(self._start + self._at.props_lens + 4 * i))
+
+    def order(self, Py_ssize_t i):
+        self._require(i)
+        if not self._at.columns & HAS_ORDER:
+            return 0
+        return <int64_t>load64(self._start + self._at.order + 8 * i)
+
+    def origin(self, Py_ssize_t i):
+        self._require(i)
+        if not self._at.columns & HAS_ORIGINS:
+            return None
+        cdef const uint8_t* p = self._start + self._at.origins + ORIGIN * i
+        cdef bytes queue = PyBytes_FromStringAndSize(<const char*>p, 16)
+        cdef uint64_t generation = load64(p + 16), message = load64(p + 24)
+        if generation == 0 and message == 0 and queue == bytes(16):
+            return None
+        return queue, generation, message
+
+    # --- inside
+
+    cdef bint _whole(self) noexcept:
+        return self._offset == 0 and <uint64_t>PyBytes_GET_SIZE(self._base) == self._at.end
+
+    cdef int _require(self, Py_ssize_t i) except -1:
+        if i < 0 or <uint64_t>i >= self._at.count:
+            raise IndexError(f"message {i} of a batch of {self._at.count}")
+        return 0
+
+    cdef int _scan(self, uint64_t size) except -1:
+        """Validate the window and find its sections. Nothing is read beyond ``size`` bytes."""
+        cdef Layout at
+        cdef const uint8_t* p = self._start
+        cdef uint64_t data_size, props_size = 0
+        cdef uint32_t longest_props
+        if size < HEADER:
+            raise MalformedFrame(f"batch: {size} bytes, less than its header of {HEADER}")
+        if p[5] != VERSION:
+            raise MalformedFrame(f"batch: layout version {p[5]}, only {VERSION} is known")
+        if p[4] & ~HAS_ALL or p[6] or p[7]:
+            raise MalformedFrame(f"batch: reserved bits are set (columns {p[4]}, {p[6]}, {p[7]})")
+        if load32(p) == 0:
+            raise MalformedFrame("batch: it is empty")
+        lay_out(&at, load32(p), p[4])
+        if at.data > size:
+            raise MalformedFrame(f"batch: {at.count} messages need {at.data} bytes of columns, "
+                                 f"it has {size} bytes")
+        data_size = add_up(p + at.lens, at.count, &at.longest)
+        if data_size > size - at.data:
+            raise MalformedFrame(f"batch: {data_size} bytes of data, {size - at.data} are left")
+        at.props = at.data + data_size
+        if at.columns & HAS_PROPS:
+            props_size = add_up(p + at.props_lens, at.count, &longest_props)
+        if props_size != size - at.props:
+            raise MalformedFrame(f"batch: {props_size} bytes of props, {size - at.props} are left")
+        at.end = size
+        if at.columns & HAS_ORIGINS:
+            self._check_origins(&at)
+        self._at = at  # Last: until here this batch has no messages.
+        return 0
+
+    cdef int _check_origins(self, Layout* at) except -1:
+        cdef const uint8_t* p = self._start + at.origins
+        cdef uint64_t i
+        for i in range(at.count):
+            if load64(p + ORIGIN * i + 16) > <uint64_t>INT64_MAX or load64(p + ORIGIN * i + 24) == UINT64_MAX:
+                raise MalformedFrame(f"batch: the origin of message {i} is out of range")
+        return 0
+
+    cdef uint64_t _data_at(self, Py_ssize_t i) except 0:
+        if i == 0:
+            return self._at.data
+        if <uint64_t>i == self._at.count:
+            return self._at.props
+        if self._data_starts is NULL:
+            self._data_starts = starts(self._start + self._at.lens, self._at.count, self._at.data)
+        return self._data_starts[i]
+
+    cdef uint64_t _props_at(self, Py_ssize_t i) except 0:
+        if i == 0 or not self._at.columns & HAS_PROPS:
+            return self._at.props
+        if <uint64_t>i == self._at.count:
+            return self._at.end
+        if self._props_starts is NULL:
+            self._props_starts = starts(self._start + self._at.props_lens, self._at.count, self._at.props)
+        return self._props_starts[i]
+
+
+cdef uint64_t* starts(const uint8_t* lens, uint64_t count, uint64_t first) except NULL:
+    """Prefix sums of the lengths, from ``first`` on; to be freed by the batch."""
+    cdef uint64_t* result = <uint64_t*>PyMem_Malloc(<size_t>count * sizeof(uint64_t))
+    cdef uint64_t i
+    if result is NULL:
+        raise MemoryError
+    for i in range(count):
+        result[i] = first
+        first += load32(lens + 4 * i)
+    return result

@@ -1,0 +1,5 @@
+"""The public door to the compiled batch layout."""
+
+from qpidha.wire._batch import Batch
+
+__all__ = ["Batch"]

@@ -1,0 +1,252 @@
+"""The fields of control events: what each may hold, and how it looks in a msgpack array.
+
+A *shape* turns a value into what msgpack carries and back, and refuses the same things in both
+directions with the same words, so that nothing can be sent that the other end must refuse. Shapes know
+no event; `qpidha.wire.codec` lists which event has which.
+
+Nothing on the wire names a class, and msgpack is kept on a short lead: no maps, no extension types, no
+floats, arrays of at most `ARRAY_MAX`. Long things (lineages, id sets) travel as ``bin``: msgpack reserves
+memory for an announced array before it reads the elements, so a few bytes could claim a lot (safety Z1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from struct import Struct
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgpack
+
+from qpidha.errors import MalformedFrame, SequenceError
+from qpidha.seq import SequenceSet
+from qpidha.types import (
+    GENERATION_MAX,
+    MESSAGE_ID_MAX,
+    NODE_ID_BYTES_MAX,
+    QUEUE_NAME_BYTES_MAX,
+    Entry,
+    QueueSpec,
+    Settle,
+)
+
+IDS_RUNS_MAX = 65_536
+LINEAGE_ENTRIES_MAX = 65_536
+REASON_BYTES_MAX = 1_024
+QUEUE_KIND_BYTES_MAX = 255
+ARRAY_MAX = 16
+SHOWN_MAX = 64
+"""Characters of a refused value that an error message shows."""
+
+
+class Shape(NamedTuple):
+    """How one field travels. Both functions take the field's name, for the error, and the value.
+
+    Both raise `MalformedFrame`; the codec turns it into `LocalProtocolError` when it was encoding.
+    """
+
+    to_wire: Callable[[str, Any], Any]
+    from_wire: Callable[[str, Any], Any]
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def show(value: object) -> str:
+    """A value for an error message: short whatever it is, and never recursing into what a peer nested."""
+    if isinstance(value, (str, bytes)):
+        return repr(value[:SHOWN_MAX])[:SHOWN_MAX]
+    if value is None or (isinstance(value, (int, float)) and value.__sizeof__() <= SHOWN_MAX):
+        return repr(value)[:SHOWN_MAX]
+    return type(value).__name__
+
+
+def refuse(where: str, rule: str, value: object) -> MalformedFrame:
+    return MalformedFrame(f"{where}: {rule}, not {show(value)}")
+
+
+# --- msgpack -------------------------------------------------------------------------------------
+
+
+def pack_array(values: list[Any]) -> bytes:
+    packed: bytes = msgpack.packb(values, use_bin_type=True)
+    return packed
+
+
+def unpack_array(where: str, body: bytes) -> tuple[Any, ...]:
+    """The one msgpack array that these bytes are. Its elements may still be anything but maps and floats."""
+    try:
+        value = msgpack.unpackb(
+            body,
+            raw=False,
+            use_list=False,  # Tuples: the empty one costs nothing, however often a peer sends it.
+            strict_map_key=True,
+            ext_hook=_no_extension,
+            max_str_len=QUEUE_NAME_BYTES_MAX,
+            max_bin_len=len(body),
+            max_array_len=ARRAY_MAX,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.UnpackException) as error:  # Every error of msgpack is one of these.
+        raise MalformedFrame(f"{where}: not msgpack within the limits: {str(error)[:SHOWN_MAX]}") from None
+    if type(value) is not tuple:
+        raise refuse(where, "must be an array", value)
+    return value
+
+
+def _no_extension(code: int, data: bytes) -> object:
+    raise ValueError(f"extension type {code}")
+
+
+# --- shapes --------------------------------------------------------------------------------------
+
+
+def integer(low: int, high: int) -> Shape:
+    def check(where: str, value: Any) -> int:
+        if type(value) is not int or not low <= value <= high:  # A bool is not an integer here.
+            raise refuse(where, f"must be an integer from {low} to {high}", value)
+        return value
+
+    return Shape(check, check)
+
+
+def _flag(where: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise refuse(where, "must be true or false", value)
+    return value
+
+
+def text(bytes_min: int, bytes_max: int) -> Shape:
+    def check(where: str, value: Any) -> str:
+        if type(value) is str:
+            try:
+                if bytes_min <= len(value.encode()) <= bytes_max:
+                    return value
+            except UnicodeEncodeError:
+                pass
+        raise refuse(where, f"must be {bytes_min} to {bytes_max} bytes of UTF-8", value)
+
+    return Shape(check, check)
+
+
+def optional(shape: Shape) -> Shape:
+    return Shape(
+        lambda where, value: None if value is None else shape.to_wire(where, value),
+        lambda where, wire: None if wire is None else shape.from_wire(where, wire),
+    )
+
+
+def _reason_to_wire(where: str, value: Any) -> str:
+    # For people, and the last words of a link: cut to size rather than refused.
+    return str(value).encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
+
+
+def _uuid_to_wire(where: str, value: Any) -> bytes:
+    if not isinstance(value, UUID):
+        raise refuse(where, "must be a UUID", value)
+    return value.bytes
+
+
+def _uuid_from_wire(where: str, wire: Any) -> UUID:
+    if type(wire) is not bytes or len(wire) != 16:
+        raise refuse(where, "must be a UUID of 16 bytes", wire)
+    return shared_uuid(wire)
+
+
+@lru_cache(maxsize=1024)
+def shared_uuid(raw: bytes) -> UUID:
+    """The UUID of these 16 bytes. The same few queues come again and again, and building one is slow."""
+    return UUID(bytes=raw)
+
+
+def _ids_to_wire(where: str, value: Any) -> bytes:
+    if not isinstance(value, SequenceSet):
+        raise refuse(where, "must be a SequenceSet", value)
+    if value.run_count > IDS_RUNS_MAX:
+        raise MalformedFrame(f"{where}: must have at most {IDS_RUNS_MAX} runs, not {value.run_count}")
+    return value.encode()
+
+
+def _ids_from_wire(where: str, wire: Any) -> SequenceSet:
+    if type(wire) is not bytes:
+        raise refuse(where, "must be an encoded SequenceSet", wire)
+    try:
+        return SequenceSet.decode(wire, max_runs=IDS_RUNS_MAX)
+    except SequenceError as error:
+        raise MalformedFrame(f"{where}: {error}") from None
+
+
+_ENTRY = Struct("<QQ")
+
+
+def _check_lineage(where: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    if len(entries) > LINEAGE_ENTRIES_MAX:
+        raise MalformedFrame(f"{where}: must have at most {LINEAGE_ENTRIES_MAX} entries, not {len(entries)}")
+    generation_before, first_before = 0, 0
+    for generation, first in entries:
+        if not generation_before < generation <= GENERATION_MAX:
+            raise refuse(where, f"generations must ascend from 1 to 2**63 - 1 ({generation_before} before)",
+                         generation)
+        if not first_before <= first <= NEXT_ID_MAX:
+            raise refuse(where, f"first ids must not descend ({first_before} before)", first)
+        generation_before, first_before = generation, first
+    return entries
+
+
+def _lineage_to_wire(where: str, value: Any) -> bytes:
+    try:
+        return b"".join([_ENTRY.pack(*entry) for entry in _check_lineage(where, tuple(value))])
+    except (TypeError, ValueError):
+        raise refuse(where, "must be pairs of integers", value) from None
+
+
+def _lineage_from_wire(where: str, wire: Any) -> tuple[Entry, ...]:
+    if type(wire) is not bytes or len(wire) % _ENTRY.size or len(wire) > LINEAGE_ENTRIES_MAX * _ENTRY.size:
+        raise refuse(where, f"must be at most {LINEAGE_ENTRIES_MAX} entries of {_ENTRY.size} bytes", wire)
+    return _check_lineage(where, tuple(_ENTRY.iter_unpack(wire)))  # type: ignore[arg-type]
+
+
+def _spec_to_wire(where: str, value: Any) -> list[Any]:
+    if not isinstance(value, QueueSpec):
+        raise refuse(where, "must be a QueueSpec", value)
+    if not isinstance(value.settle, Settle):
+        raise refuse(f"{where}.settle", "must be a Settle", value.settle)
+    return [
+        QUEUE_NAME.to_wire(f"{where}.name", value.name),
+        int(value.settle),
+        QUEUE_KIND.to_wire(f"{where}.kind", value.kind),
+    ]
+
+
+def _spec_from_wire(where: str, wire: Any) -> QueueSpec:
+    if type(wire) is not tuple or len(wire) != 3:
+        raise refuse(where, "must be an array of name, settle and kind", wire)
+    settle = SETTLE.from_wire(f"{where}.settle", wire[1])
+    return QueueSpec(
+        name=QUEUE_NAME.from_wire(f"{where}.name", wire[0]),
+        settle=Settle(settle),
+        kind=QUEUE_KIND.from_wire(f"{where}.kind", wire[2]),
+    )
+
+
+NEXT_ID_MAX = MESSAGE_ID_MAX + 1
+U16 = integer(0, 2**16 - 1)
+U32 = integer(0, 2**32 - 1)
+U64 = integer(0, 2**64 - 1)
+GENERATION = integer(0, GENERATION_MAX)
+POSITION = integer(0, 2**63 - 1)
+COUNT = integer(0, 2**63 - 1)
+MESSAGE_ID = integer(0, MESSAGE_ID_MAX)
+NEXT_ID = integer(0, NEXT_ID_MAX)
+FLAG = Shape(_flag, _flag)
+NODE = text(1, NODE_ID_BYTES_MAX)
+QUEUE_NAME = text(1, QUEUE_NAME_BYTES_MAX)
+QUEUE_KIND = text(0, QUEUE_KIND_BYTES_MAX)
+SETTLE = integer(min(Settle), max(Settle))
+REASON = Shape(_reason_to_wire, text(0, REASON_BYTES_MAX).from_wire)
+UUID_ = Shape(_uuid_to_wire, _uuid_from_wire)
+IDS = Shape(_ids_to_wire, _ids_from_wire)
+LINEAGE = Shape(_lineage_to_wire, _lineage_from_wire)
+SPEC = Shape(_spec_to_wire, _spec_from_wire)

@@ -1,0 +1,43 @@
+"""What a node publishes about itself beside its session, as bytes: where peers and clients find it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgpack
+
+from qpidha.types import Address, NodeInfo
+
+INFO_BYTES_MAX = 4096
+
+
+def encode_info(info: NodeInfo) -> bytes:
+    """A msgpack map. Unknown keys are ignored by readers, so fields can be added."""
+    packed: bytes = msgpack.packb(
+        {"peer": info.peer, "client": info.client, "boot": info.boot.bytes, "score": info.score}
+    )
+    return packed
+
+
+def decode_info(raw: bytes) -> NodeInfo | None:
+    """None for anything that is not an info: another node's mistake must not stop this one."""
+    if len(raw) > INFO_BYTES_MAX:
+        return None
+    try:
+        fields = msgpack.unpackb(raw, strict_map_key=True)
+        peer = _address(fields["peer"])
+        score = fields.get("score")
+        if peer is None or not (score is None or type(score) is int):
+            return None
+        return NodeInfo(peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=fields["boot"]), score=score)
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
+        return None
+
+
+def _address(value: object) -> Address | None:
+    if value is None:
+        return None
+    host, port = value  # type: ignore[misc]
+    if type(host) is not str or type(port) is not int or not 0 <= port <= 65_535:
+        raise ValueError("not an address")
+    return host, port

@@ -1,0 +1,40 @@
+"""Protocol versions: which ones this library speaks, and how two ends agree on one.
+
+The backup offers a range in Hello; the primary picks the highest version that both speak and names it
+in Welcome, or refuses. Every later frame on the link has the layout of that version.
+
+Rules for a new version, so that any two releases can at least say why they do not understand each other:
+
+  V1  the frame header, Refused, and the fields of Hello that version 1 has never change
+  V2  a later version may append fields to Hello; a receiver ignores them if the sender's
+      ``version_max`` is above its own, and refuses them otherwise
+  V3  everything else may change with the version, because it is sent after the version is agreed
+  V4  a kind number is never used again for something else
+"""
+
+from __future__ import annotations
+
+from qpidha.errors import VersionMismatch
+
+__all__ = ["PROTOCOL_MAX", "PROTOCOL_MIN", "negotiate"]
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+
+
+def negotiate(version_min: int, version_max: int) -> int:
+    """The highest version that both this library and a peer with this range speak.
+
+    Raises:
+        VersionMismatch: There is none, or the range is upside down.
+
+    >>> negotiate(1, 7)
+    1
+    """
+    chosen = min(version_max, PROTOCOL_MAX)
+    if version_min > version_max or chosen < max(version_min, PROTOCOL_MIN):
+        raise VersionMismatch(
+            f"the peer speaks protocol versions {version_min} to {version_max}, "
+            f"this node {PROTOCOL_MIN} to {PROTOCOL_MAX}"
+        )
+    return chosen

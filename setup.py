@@ -1,0 +1,33 @@
+"""The compiled extensions and one debug switch. Everything static is in pyproject.toml.
+
+``QPIDHA_DEBUG=1 python setup.py build_ext --inplace`` builds with assertions and line tracing,
+so that coverage and profilers see into the compiled code.
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("QPIDHA_DEBUG") == "1"
+
+MODULES = ("qpidha._seq", "qpidha.wire._batch")
+
+
+def extension(module: str) -> Extension:
+    macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else []
+    flags = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+    source = module.replace(".", "/") + ".pyx"
+    return Extension(module, [source], define_macros=macros, extra_compile_args=flags)
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(module) for module in MODULES],
+        compiler_directives={
+            "language_level": "3",
+            "embedsignature": True,
+            "linetrace": DEBUG,
+        },
+    )
+)
