@@ -9,7 +9,7 @@ VENV ?= .venv
 ARGS ?=
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
 
 # The installed project, ready to run; and the developers' tools on top of it.

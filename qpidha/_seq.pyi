@@ -1,7 +1,7 @@
 """Sequence numbers: serial arithmetic, sets of 64-bit ids, the id tracker. Import from `qpidha.seq`."""
 
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Final, SupportsIndex, TypeAlias, final
+from typing import ClassVar, SupportsIndex, TypeAlias, final
 
 from typing_extensions import Buffer
 

@@ -11,7 +11,7 @@ mean what. Everything here is called from the node's event loop unless it says o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 from qpidha.journal import Change, StoreImage, StoreStatus
@@ -254,8 +254,11 @@ Decision: TypeAlias = Literal["promote", "demote"]
 class ClusterView(Protocol):
     """What a promoter may look at. Given by the node."""
 
-    node: NodeId
-    records: RecordStore
+    @property
+    def node(self) -> NodeId: ...
+
+    @property
+    def records(self) -> RecordStore: ...
 
     @property
     def eligible(self) -> bool:
@@ -267,8 +270,3 @@ class Promoter(Protocol):
 
     def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
         """Yields whenever this node should try to become, or cease to be, primary. Repeats if ignored."""
-
-
-Clock: TypeAlias = Callable[[], float]
-"""Monotonic seconds."""
-AwaitableNone: TypeAlias = Awaitable[None]

@@ -38,6 +38,8 @@ class Settings:
     window_bytes_max: int = 32 * MIB
     """Streamed but not yet acknowledged by one backup. Beyond it the backup drops to catch-up (C7)."""
     window_operations_max: int = 65_536
+    operations_bytes: int = 128 * KIB
+    """A frame of operations is closed when it reaches this. Fits the reused receive buffer."""
     plan_chunk_bytes: int = 1 * MIB
     plan_chunks_in_flight_max: int = 8
     ids_runs_per_chunk_max: int = 65_536

@@ -163,7 +163,7 @@ class Primary:
         self.position += 1
         self._unsealed.append(parts)
         self._unsealed_bytes += nbytes
-        if self._unsealed_bytes > self._settings.frame_bytes_max // 4:
+        if self._unsealed_bytes >= self._settings.operations_bytes:
             self.seal()
         return self.position
 

@@ -334,10 +334,11 @@ def _place(index: int, candidates: Sequence[_Candidate]) -> Ranked:
 
 
 def _best(me: _Candidate, *, alone: bool) -> Finding:
-    why = "member of the recorded in-sync set, " if me.member else ""
     what = "the only usable store" if alone else "the best store"
-    return Finding(Severity.INFO, "best", f"{what}: {why}generation {me.status.generation}, "
-                   f"{'primary' if me.status.primary else 'backup'}, {me.status.state.value}")
+    member = "member of the recorded in-sync set, " if me.member else ""
+    role = "primary" if me.status.primary else "backup"
+    return Finding(Severity.INFO, "best",
+                   f"{what}: {member}generation {me.status.generation}, {role}, {me.status.state.value}")
 
 
 def _reason(me: _Candidate, better: _Candidate) -> Finding:

@@ -26,7 +26,7 @@ class Cluster:
 
     def __init__(self, node: Node, records: RecordStore, promoter: Promoter | None) -> None:
         self._node = node
-        self.records = records
+        self._records = records
         self._promoter = promoter
         self._session: Session | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -39,6 +39,10 @@ class Cluster:
     @property
     def node(self) -> NodeId:
         return self._node.id
+
+    @property
+    def records(self) -> RecordStore:
+        return self._records
 
     @property
     def eligible(self) -> bool:

@@ -48,7 +48,7 @@ class Node:
         listen: Address = ("127.0.0.1", 0),
         client_address: Address | None = None,
         promoter: Promoter | None = None,
-        score: int = 0,
+        score: int | None = None,
         settings: Settings | None = None,
         control: Path | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class Node:
             listen: Where other nodes connect; port 0 picks one. What was bound is published.
             client_address: Where *clients* find this node; told to those whom another node refuses.
             promoter: When to try to become primary. None: only `promote` does.
-            score: Higher is preferred by the priority promoter.
+            score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
         """
         self.id = id
@@ -73,7 +73,7 @@ class Node:
         self._store = store
         self._transport = transport
         self._listen = listen
-        self._score = score
+        self._score = getattr(promoter, "priority", 0) if score is None else score
         self._records = records
         self._cluster = Cluster(self, records, promoter)
         self._control = Control(self, control) if control else None

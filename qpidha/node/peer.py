@@ -53,6 +53,8 @@ class Peer:
                 self._node.replica.received(self.number, frame, self.heard_at)
                 if self._closing:
                     break
+            if self._reader.error is not None:
+                raise self._reader.error
         except RemoteProtocolError as error:
             self._node.replica.link_failed(self.number, error)
             self._closing = True

@@ -7,21 +7,18 @@ primary delivers again whatever was not accepted, so consumers see it at least o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 
 
-class Accepted(Protocol):
-    """What accepting returns: the node's `Op`."""
-
-    @property
-    def safe(self) -> bool: ...
+Op = TypeVar("Op", covariant=True)
+"""What dequeuing returns: the node's ``Op``."""
 
 
-class Content(Protocol):
+class Content(Protocol[Op]):
     """What is needed of a queue: a node's `Queue` has it."""
 
     @property
@@ -31,18 +28,18 @@ class Content(Protocol):
         self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
     ) -> tuple[SequenceSet, Batch] | None: ...
 
-    def dequeue(self, ids: SequenceSet, /) -> object: ...
+    def dequeue(self, ids: SequenceSet, /) -> Op: ...
 
     def on_content(self, callback: Callable[[], None]) -> None: ...
 
 
-class FifoQueue:
+class FifoQueue(Generic[Op]):
     """One per queue and term of office: make a new one in every `on_promote`.
 
     Released messages come first, in id order; then the cursor moves on. Cost per call, not per message.
     """
 
-    def __init__(self, queue: Content) -> None:
+    def __init__(self, queue: Content[Op]) -> None:
         self.queue = queue
         self._cursor: MessageId = 0
         self._released = SequenceSet()
@@ -88,7 +85,7 @@ class FifoQueue:
             return ids, batch
         return None
 
-    def accept(self, ids: SequenceSet) -> object:
+    def accept(self, ids: SequenceSet) -> Op:
         """The consumer is done with these. Await the op before telling it so, if settling is replicated."""
         self._acquired -= ids
         self._released -= ids

@@ -121,7 +121,7 @@ class Contents:
             yield from items
 
     def image(self) -> StoreImage:
-        """All of it, with the state it was left in. Batches are shared, not copied, unless some of it is gone."""
+        """All of it, with the state it was left in. Batches are shared, unless some of it is gone."""
         return StoreImage(self.status.with_(state=self.left()), [q.image() for q in self.queues.values()],
                           [item.image() for item in self.shelved()])
 

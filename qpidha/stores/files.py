@@ -15,6 +15,7 @@ import json
 import os
 import stat
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -132,10 +133,8 @@ class Identity:
 def note_damage(layout: Layout, findings: list[Damage]) -> None:
     """Record that the store is damaged, if the disk lets us; without it, the next open finds out again."""
     text = "".join(f"{finding.code}\t{finding.text}\n" for finding in findings)
-    try:
+    with suppress(OSError):
         write_atomically(layout.damaged, text.encode()[:SMALL_FILE_BYTES_MAX])
-    except OSError:
-        pass
 
 
 def noted_damage(layout: Layout) -> list[Damage]:

@@ -209,35 +209,34 @@ class _Loading:
 
     def _load_quarantine(self) -> None:
         contents = self._contents
-        columns = "key, queue, name, generation, fate, ids, data, crc"
-        for key, queue, name, generation, fate, ids, data, crc in self._db.execute(
-                f"SELECT {columns} FROM quarantine"):
+        for row in self._db.execute("SELECT * FROM quarantine"):
+            key, queue, name, generation, fate, ids, crc, data = row
             contents.next_row_key = max(contents.next_row_key, key + 1)
             head: Values = (key, queue, name, generation, fate, ids)
             if not isinstance(data, bytes) or crc != checksum(head, data):
                 self._report("quarantine", f"quarantined batch {key} of queue {name!r} fails its checksum")
                 continue
             try:
-                row = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
+                kept = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
             except (ValueError, MalformedFrame) as error:
                 self._report("quarantine", f"quarantined batch {key} of queue {name!r}: {error}")
                 continue
-            assert row.batch is not None
-            change = Quarantine(UUID(bytes=queue), name, generation, row.ids, row.batch, Fate(fate))
-            contents.shelf.setdefault((change.queue, generation), []).append(Shelved(row, change))
-            contents.shelf_digest = (contents.shelf_digest + crc + (row.dead_digest or 0)) & DIGEST_MASK
+            assert kept.batch is not None
+            change = Quarantine(UUID(bytes=queue), name, generation, kept.ids, kept.batch, Fate(fate))
+            contents.shelf.setdefault((change.queue, generation), []).append(Shelved(kept, change))
+            contents.shelf_digest = (contents.shelf_digest + crc + (kept.dead_digest or 0)) & DIGEST_MASK
 
     # --- what no row can tell of itself ------------------------------------------------------------
 
     def _check_sums(self) -> None:
         contents = self._contents
         if len(contents.queues) != self._queue_count:
-            self._report("digest", f"{self._queue_count} queues were stored, {len(contents.queues)} are there")
+            self._report("digest", f"{len(contents.queues)} queues are there, not {self._queue_count}")
         for queue in contents.queues.values():
-            if queue.digest != self._digests[queue.key] or queue.rows.held != self._held[queue.key]:
-                self._report("digest", f"queue {queue.spec.name!r} below id {queue.next}: batches are missing "
-                                       f"or not the ones that were stored last; {self._held[queue.key]} "
-                                       f"messages were stored, {queue.rows.held} are there")
+            stored, held = self._held[queue.key], queue.rows.held
+            if queue.digest != self._digests[queue.key] or held != stored:
+                self._report("digest", f"queue {queue.spec.name!r} below id {queue.next}: {held} messages "
+                                       f"are there, not {stored}, or not the ones that were stored last")
         if contents.shelf_digest != self._shelf_digest:
             self._report("digest", "quarantined batches are missing or not the ones that were stored last")
         for key in self._dead:

@@ -104,6 +104,10 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
     """Everything `load` finds, and what the other files of the directory say."""
     loaded = load(db)
     loaded.damage += check_wal(layout.wal, layout.shm)
+    dirty = loaded.contents is not None and loaded.contents.status.state is StoreState.DIRTY
+    if dirty and not layout.wal.exists():
+        loaded.damage.append(Damage("missing", "the store was in use, and its write-ahead log is gone: "
+                                    "its last commits are missing"))
     try:
         identity = Identity.read(layout.identity)
     except ValueError as error:

@@ -130,22 +130,27 @@ def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
     one, node, epoch, cluster, generation, primary, state, stop, queues, quarantine, crc = row
     if crc != checksum(row[:-1]) or one != 1:
         raise ValueError("the checksum of the status is wrong")
-    assert isinstance(node, str) and isinstance(epoch, bytes) and isinstance(generation, int)
-    assert isinstance(queues, int) and isinstance(quarantine, int)
+    assert isinstance(node, str)
+    assert isinstance(epoch, bytes)
+    assert isinstance(generation, int)
+    assert isinstance(queues, int)
+    assert isinstance(quarantine, int)
     status = StoreStatus(node=node, epoch=UUID(bytes=epoch), cluster=_uuid(cluster), generation=generation,
                          primary=bool(primary), state=StoreState(state), stop=_uuid(stop))
     return status, queues, quarantine
 
 
-def queue_values(key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], next: int,
-                 held: int, digest: int) -> Values:
+def queue_row(key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], *, next: int, held: int,
+              digest: int) -> Values:
     values: Values = (key, queue.bytes, spec.name, int(spec.settle), spec.kind, encode_lineage(lineage),
                       signed(next), held, digest)
     return (*values, checksum(values))
 
 
 def read_spec(name: Value, settle: Value, kind: Value) -> QueueSpec:
-    assert isinstance(name, str) and isinstance(kind, str) and isinstance(settle, int)
+    assert isinstance(name, str)
+    assert isinstance(kind, str)
+    assert isinstance(settle, int)
     return QueueSpec(name=name, settle=Settle(settle), kind=kind)
 
 

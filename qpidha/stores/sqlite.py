@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -24,13 +24,13 @@ from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores import offline
 from qpidha.stores.contents import Contents, Delta
 from qpidha.stores.database import checkpoint, create, failures, open_writer, reader
-from qpidha.stores.files import Identity, Layout, Lock, note_damage, noted_damage
+from qpidha.stores.files import Identity, Layout, Lock, create_private, note_damage, noted_damage
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.writer import put_status, write
 from qpidha.types import NodeId
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-"""Moved from the log into the database at once: larger is no faster, and makes the rare slow commit slower."""
+"""Moved from the log into the database at once: larger is no faster, and delays one commit for longer."""
 COMMIT_BYTES = 3 * 8192
 """About what a commit writes besides its payload."""
 
@@ -69,7 +69,7 @@ class SqliteStore:
                 image = contents.image()
                 self._begin(contents)
             except BaseException:
-                self._release()
+                self._release(clean=False)
                 raise
         # The node has the messages now; the store needs to know only where they are.
         for queue in contents.queues.values():
@@ -172,22 +172,34 @@ class SqliteStore:
             StoreFailed: The mark could not be written: the store is released, and stays dirty.
         """
         db, contents = self._db, self._contents
+        marked = False
         try:
             if clean and self._failed is None and db is not None and contents is not None:
                 with failures():
                     checkpoint(db, "TRUNCATE")
                     contents.status = contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
                     self._put_status(db, contents)
+                    marked = True
                     checkpoint(db, "TRUNCATE")
         finally:
-            self._release()
+            self._release(clean=marked)
 
-    def _release(self) -> None:
-        """Close everything; what was committed is durable whether or not this succeeds."""
+    def _release(self, *, clean: bool) -> None:
+        """Close everything; what was committed is durable whether or not this succeeds.
+
+        Unless clean, nothing more is written, and the log stays, as after a kill: SQLite would merge and
+        remove it, but not while a reader is there. So a dirty store without a log is known to have lost it.
+        """
         db, self._db, self._contents = self._db, None, None
         if db is not None:
-            with suppress(sqlite3.Error):
+            with suppress(sqlite3.Error, OSError, StoreFailed), ExitStack() as stack:
+                stack.callback(db.close)
+                if not clean:
+                    stack.enter_context(reader(self._layout)).execute("SELECT count(*) FROM status")
                 db.close()
+            if not clean and not self._layout.wal.exists():  # No reader could be had: it was merged whole.
+                with suppress(OSError):
+                    create_private(self._layout.wal)
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from qpidha.stores.contents import Contents, Delta, Queue
-from qpidha.stores.schema import DIGEST_MASK, Values, checksum, encode_ids, queue_values, signed, status_row
+from qpidha.stores.schema import DIGEST_MASK, Values, checksum, encode_ids, queue_row, signed, status_row
 
 AUDIT_LINES_MAX = 100_000
 """Older lines are removed as new ones come."""
@@ -107,8 +107,8 @@ def _dead_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
 
 
 def _queue_row(queue: Queue) -> Values:
-    return queue_values(queue.key, queue.queue, queue.spec, queue.lineage, queue.next, queue.rows.held,
-                        queue.digest)
+    return queue_row(queue.key, queue.queue, queue.spec, queue.lineage, next=queue.next,
+                     held=queue.rows.held, digest=queue.digest)
 
 
 def _text(text: str) -> str:

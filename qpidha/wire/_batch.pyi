@@ -1,7 +1,7 @@
 """The Python face of the compiled batch layout: what `Batch` promises. The layout is in ``docs/wire.md``."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NoReturn, final
+from typing import Final, final
 
 from qpidha.types import BytesLike
 
@@ -27,7 +27,7 @@ class Batch:
     True
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> NoReturn:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         """Always raises TypeError: batches are made by `pack`, `parse` and `join`."""
 
     # --- making

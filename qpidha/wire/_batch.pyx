@@ -37,30 +37,6 @@ PROPS = 1
 ORDER = 2
 ORIGINS = 4
 
-cdef enum:
-    HAS_PROPS = 1
-    HAS_ORDER = 2
-    HAS_ORIGINS = 4
-    HAS_ALL = 7
-    VERSION = 1
-    HEADER = 8
-    ORIGIN = 32
-
-
-cdef struct Layout:
-    # Offsets from the first byte of the batch. data .. props .. end are contiguous.
-    uint64_t count
-    uint64_t lens
-    uint64_t props_lens
-    uint64_t order
-    uint64_t origins
-    uint64_t data
-    uint64_t props
-    uint64_t end
-    uint32_t longest
-    uint32_t columns
-
-
 cdef struct Sink:
     # Where the next message of a batch under construction goes, section by section.
     uint8_t* lens
@@ -72,28 +48,6 @@ cdef struct Sink:
 
 
 # --- bytes and integers --------------------------------------------------------------------------
-# Byte by byte, so that neither alignment nor the host's byte order matters; compilers fuse these into
-# one load or store where the host is little-endian.
-
-cdef inline uint32_t load32(const uint8_t* p) noexcept nogil:
-    return (<uint32_t>p[0]) | (<uint32_t>p[1] << 8) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 24)
-
-
-cdef inline uint64_t load64(const uint8_t* p) noexcept nogil:
-    return (<uint64_t>load32(p)) | (<uint64_t>load32(p + 4) << 32)
-
-
-cdef inline void store32(uint8_t* p, uint32_t value) noexcept nogil:
-    p[0] = <uint8_t>value
-    p[1] = <uint8_t>(value >> 8)
-    p[2] = <uint8_t>(value >> 16)
-    p[3] = <uint8_t>(value >> 24)
-
-
-cdef inline void store64(uint8_t* p, uint64_t value) noexcept nogil:
-    store32(p, <uint32_t>value)
-    store32(p + 4, <uint32_t>(value >> 32))
-
 
 cdef uint64_t add_up(const uint8_t* lens, uint64_t count, uint32_t* longest) noexcept nogil:
     # Cannot wrap: count < 2**32 terms, each < 2**32.
@@ -278,14 +232,6 @@ cdef Batch adopt(bytes base, Py_ssize_t offset, Py_ssize_t size):
 @cython.final
 cdef class Batch:
     """One or more messages, immutable, in the wire layout. See the stub for the contract."""
-
-    cdef bytes _base
-    cdef Py_ssize_t _offset
-    cdef const uint8_t* _start
-    cdef Layout _at
-    # Where the data (and props) of message i starts; built when a message in the middle is first asked for.
-    cdef uint64_t* _data_starts
-    cdef uint64_t* _props_starts
 
     def __cinit__(self):
         self._base = b""  # Batch.__new__(Batch) must be harmless: zero messages, every index refused.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgpack
@@ -36,6 +36,10 @@ LINEAGE_ENTRIES_MAX = 65_536
 REASON_BYTES_MAX = 1_024
 QUEUE_KIND_BYTES_MAX = 255
 ARRAY_MAX = 16
+CONTROL_BYTES_MAX = 4 * 1024
+"""Body of a control event without long fields: msgpack never gets to see more."""
+LARGE_BYTES_MAX = 3 * 1024 * 1024
+"""Body with a lineage or an id set: room for one of each at its own limit."""
 SHOWN_MAX = 64
 """Characters of a refused value that an error message shows."""
 
@@ -48,6 +52,10 @@ class Shape(NamedTuple):
 
     to_wire: Callable[[str, Any], Any]
     from_wire: Callable[[str, Any], Any]
+
+
+Table: TypeAlias = tuple[tuple[str, Shape], ...]
+"""The fields of one event, in the order in which they travel."""
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -69,9 +77,21 @@ def refuse(where: str, rule: str, value: object) -> MalformedFrame:
 # --- msgpack -------------------------------------------------------------------------------------
 
 
-def pack_array(values: list[Any]) -> bytes:
+def pack_fields(name: str, table: Table, event: object) -> bytes:
+    """The fields of an event as one msgpack array."""
+    values = [shape.to_wire(f"{name}.{field}", getattr(event, field)) for field, shape in table]
     packed: bytes = msgpack.packb(values, use_bin_type=True)
     return packed
+
+
+def unpack_fields(name: str, table: Table, values: tuple[Any, ...]) -> dict[str, Any]:
+    """The same fields, checked, by name."""
+    if len(values) != len(table):
+        raise MalformedFrame(f"{name}: must have {len(table)} fields, not {len(values)}")
+    return {
+        field: shape.from_wire(f"{name}.{field}", value)
+        for (field, shape), value in zip(table, values, strict=True)
+    }
 
 
 def unpack_array(where: str, body: bytes) -> tuple[Any, ...]:
@@ -96,7 +116,7 @@ def unpack_array(where: str, body: bytes) -> tuple[Any, ...]:
     return value
 
 
-def _no_extension(code: int, data: bytes) -> object:
+def _no_extension(code: int, _data: bytes) -> object:
     raise ValueError(f"extension type {code}")
 
 
@@ -138,7 +158,7 @@ def optional(shape: Shape) -> Shape:
     )
 
 
-def _reason_to_wire(where: str, value: Any) -> str:
+def _reason_to_wire(_where: str, value: Any) -> str:
     # For people, and the last words of a link: cut to size rather than refused.
     return str(value).encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
 
@@ -205,7 +225,7 @@ def _lineage_to_wire(where: str, value: Any) -> bytes:
 def _lineage_from_wire(where: str, wire: Any) -> tuple[Entry, ...]:
     if type(wire) is not bytes or len(wire) % _ENTRY.size or len(wire) > LINEAGE_ENTRIES_MAX * _ENTRY.size:
         raise refuse(where, f"must be at most {LINEAGE_ENTRIES_MAX} entries of {_ENTRY.size} bytes", wire)
-    return _check_lineage(where, tuple(_ENTRY.iter_unpack(wire)))  # type: ignore[arg-type]
+    return _check_lineage(where, tuple(_ENTRY.iter_unpack(wire)))
 
 
 def _spec_to_wire(where: str, value: Any) -> list[Any]:

@@ -20,7 +20,15 @@ from typing import NamedTuple
 from qpidha.errors import FrameTooLarge, LocalProtocolError, MalformedFrame, RemoteProtocolError
 from qpidha.types import BytesLike
 
-__all__ = ["HEADER", "HEADER_BYTES", "LENGTH_BYTES", "FrameReader", "RawFrame"]
+__all__ = [
+    "HEADER",
+    "HEADER_BYTES",
+    "LENGTH_BYTES",
+    "LENGTH_MAX",
+    "LENGTH_MIN",
+    "FrameReader",
+    "RawFrame",
+]
 
 HEADER = Struct("<IBBHQQ")
 """length, kind, flags, zero, generation, session"""
@@ -28,6 +36,7 @@ HEADER_BYTES = HEADER.size
 LENGTH_BYTES = 4
 LENGTH_MIN = HEADER_BYTES - LENGTH_BYTES
 """The length of a frame with an empty body."""
+LENGTH_MAX = 2**32 - 1
 
 BUFFER_BYTES = 256 * 1024
 """What one read can deliver, once the limit is above it."""
@@ -52,8 +61,9 @@ class FrameReader:
     """Bytes in, frames out. One per direction of a link.
 
     Either ``get_buffer`` and ``buffer_updated`` in turn, or ``feed``. Frames that were complete before
-    a bad one are returned first; `error` is set from then on, and the next call raises it, as does every
-    later one. So check `error` after each call: a peer that goes silent must not delay the verdict.
+    a bad one are returned first; `error` is set from then on, and the next ``feed`` or ``buffer_updated``
+    raises it, as does every later one. So check `error` after each call: a peer that goes silent must
+    not delay the verdict.
     """
 
     def __init__(self, limit: int) -> None:
@@ -80,9 +90,12 @@ class FrameReader:
         return len(self._buffer)
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
-        """Where to receive the next bytes. Valid until the next call; never empty."""
+        """Where to receive the next bytes. Valid until the next call; never empty, and never raises.
+
+        A dead reader gives room too, so that a transport may go on until it is closed in good order.
+        """
         if self.error is not None:
-            raise self.error
+            return self._view
         self._make_room()
         return self._view[self._end :]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 import msgpack
@@ -34,10 +35,10 @@ def decode_info(raw: bytes) -> NodeInfo | None:
         return None
 
 
-def _address(value: object) -> Address | None:
+def _address(value: Any) -> Address | None:
     if value is None:
         return None
-    host, port = value  # type: ignore[misc]
+    host, port = value
     if type(host) is not str or type(port) is not int or not 0 <= port <= 65_535:
         raise ValueError("not an address")
     return host, port

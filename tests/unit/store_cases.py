@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
+
+import pytest
 
 from qpidha.journal import (
     Audit,
@@ -28,6 +31,22 @@ SPEC, OTHER_SPEC = QueueSpec(name="orders"), QueueSpec(name="mails", settle=Sett
 STATUS = PutStatus(CLUSTER, 3, True)
 CREATE = PutQueue(QUEUE, SPEC, ((1, 1), (3, 4)), 4)
 Plain = tuple[object, ...]
+
+
+@pytest.fixture(autouse=True)
+def release_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes what a test leaves open: a test file that imports this fixture may leave stores as they are."""
+    stores: list[SqliteStore] = []
+    take = SqliteStore.open
+
+    def remember(self: SqliteStore, node: str, *, refuse_dirty: bool = False) -> StoreImage:
+        stores.append(self)
+        return take(self, node, refuse_dirty=refuse_dirty)
+
+    monkeypatch.setattr(SqliteStore, "open", remember)
+    yield
+    for store in stores:
+        store.close(clean=False)
 
 
 def ids(*items: int | tuple[int, int]) -> SequenceSet:
@@ -92,5 +111,6 @@ def lived_forever(directory: Path) -> None:
     store.open("a")
     for changes in some_life():
         store.commit(changes)
-    print("committed", flush=True)
+    sys.stdout.write("committed\n")
+    sys.stdout.flush()
     time.sleep(60)

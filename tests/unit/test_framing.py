@@ -103,10 +103,12 @@ def test_a_bad_header_kills_the_reader_as_soon_as_it_can_be_seen(
         with pytest.raises(error, match=r"^frame: ") as caught:
             receive(reader, pieces)
         assert reader.error is caught.value
-        for again in (lambda: reader.feed(frame()), lambda: reader.buffer_updated(0), reader.get_buffer,
-                      lambda: reader.feed(b"")):
+        for more in (frame(), b""):
             with pytest.raises(error):
-                again()
+                reader.feed(more)
+        with pytest.raises(error):
+            reader.buffer_updated(0)
+        assert len(reader.get_buffer()) > 0  # A transport that still reads must not trip over it.
 
 
 @pytest.mark.parametrize(("data", "error"), list(BAD.values()), ids=list(BAD))
@@ -179,6 +181,7 @@ def test_an_unauthenticated_peer_costs_16_kib() -> None:
 def test_the_buffer_follows_what_was_received() -> None:
     reader = FrameReader(LIMIT)
     received, data = 0, frame(bytes(LIMIT - 20))
+    frames: list[RawFrame] = []
     while received < len(data):
         room = reader.get_buffer()
         n = min(len(room), len(data) - received, 65_536)

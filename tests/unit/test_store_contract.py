@@ -21,17 +21,29 @@ from store_cases import (
     payload,
     plain,
     quarantine,
+    release_stores,
     remove,
     some_life,
 )
 
 from qpidha.errors import InvariantError, StoreDirty, StoreError, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.interfaces import MessageStore
-from qpidha.journal import Change, DropQueue, Insert, PutQueue, PutStatus, Release, Skip, StoreImage, StoreState
+from qpidha.journal import (
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Release,
+    Skip,
+    StoreImage,
+    StoreState,
+)
 from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.types import MESSAGE_ID_MAX
 
+__all__ = ["release_stores"]
 Maker = Callable[[], MessageStore]
 
 
@@ -161,7 +173,7 @@ def test_a_flip_replaces_the_tail_in_one_commit(make: Maker) -> None:
     image = run(make, [STATUS, CREATE, insert(ids((4, 10)))],
                 [quarantine(ids((8, 10)), 3), remove(ids((8, 10))),
                  PutQueue(QUEUE, SPEC, ((1, 1), (4, 8)), 8), other, PutStatus(CLUSTER, 4, False)])
-    assert held(image) == {**{i: payload(i) for i in range(4, 8)}, **{i: payload(i + 100) for i in range(8, 12)}}
+    assert held(image) == {i: payload(i if i < 8 else i + 100) for i in range(4, 12)}
     assert (image.queues[0].lineage, image.queues[0].next) == (((1, 1), (4, 8)), 12)
     assert (image.status.generation, image.status.primary) == (4, False)
 
@@ -184,8 +196,9 @@ def test_quarantine_is_released_by_identity(make: Maker) -> None:
 
 def test_ids_have_64_bits(make: Maker) -> None:
     top = ids((MESSAGE_ID_MAX - 2, MESSAGE_ID_MAX))
-    image = run(make, [STATUS, PutQueue(QUEUE, SPEC, ((1, 2**63),), 2**63), insert(ids((2**63 - 1, 2**63 + 1))),
-                       insert(top)], [remove(ids(2**63))])
+    create = PutQueue(QUEUE, SPEC, ((1, 2**63),), 2**63)
+    middle = ids((2**63 - 1, 2**63 + 1))
+    image = run(make, [STATUS, create, insert(middle), insert(top)], [remove(ids(2**63))])
     assert set(held(image)) == {2**63 - 1, 2**63 + 1, *top}
     assert image.queues[0].next == MESSAGE_ID_MAX + 1
 
@@ -223,7 +236,5 @@ def test_nothing_given_is_changed(make: Maker) -> None:
 
 
 def test_both_stores_agree(tmp_path: Path) -> None:
-    images = []
-    for store in (MemoryStore(), SqliteStore(tmp_path / "s")):
-        images.append(run(lambda store=store: store, *some_life()))  # type: ignore[misc]
-    assert plain(images[0]) == plain(images[1])
+    memory, disk = MemoryStore(), SqliteStore(tmp_path / "s")
+    assert plain(run(lambda: memory, *some_life())) == plain(run(lambda: disk, *some_life()))

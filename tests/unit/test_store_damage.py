@@ -21,6 +21,7 @@ from store_cases import (
     ids,
     insert,
     plain,
+    release_stores,
     remove,
     some_life,
 )
@@ -30,6 +31,7 @@ from qpidha.journal import Insert, PutQueue, PutStatus, StoreState
 from qpidha.stores import SqliteStore, inspect, read_status
 from qpidha.stores.report import Damage
 
+__all__ = ["release_stores"]
 STEP_BYTES = 64
 
 

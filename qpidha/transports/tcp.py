@@ -1,0 +1,197 @@
+"""Links over TCP: mutually verified TLS, or plain text that does not leave the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from pathlib import Path
+
+from qpidha.errors import LinkClosed, SettingsError
+from qpidha.interfaces import Link, LinkFactory, LinkHandler
+from qpidha.transports.stream import TcpLink, as_link_closed, is_loopback
+from qpidha.transports.tls import client_context, require_verifying, server_context
+from qpidha.types import Address, PeerInfo
+
+TLS_HANDSHAKE_TIMEOUT_S = 10.0
+"""A peer that has not finished the TLS handshake by then is dropped."""
+BACKLOG = 128
+
+
+class TcpTransport:
+    """A `Transport`. One instance serves a node's listener and all of its outgoing links."""
+
+    def __init__(
+        self,
+        *,
+        ssl_context_server: ssl.SSLContext | None = None,
+        ssl_context_client: ssl.SSLContext | None = None,
+        insecure: bool = False,
+    ) -> None:
+        """Without contexts links are plain text, between loopback addresses only.
+
+        Args:
+            ssl_context_server: For `listen`. It must require a certificate of the peer.
+            ssl_context_client: For `connect`. The same.
+            insecure: Allow plain text on any address, and contexts that do not verify the peer. Whoever
+                can reach the port can then read and change every message.
+
+        Raises:
+            SettingsError: A context that does not verify the peer.
+        """
+        self._server = ssl_context_server
+        self._client = ssl_context_client
+        self._insecure = insecure
+        if not insecure:
+            for context, name in ((self._server, "ssl_context_server"), (self._client, "ssl_context_client")):
+                if context is not None:
+                    require_verifying(context, name)
+
+    @classmethod
+    def with_certificates(
+        cls, *, ca: str | Path, certificate: str | Path, key: str | Path | None = None
+    ) -> TcpTransport:
+        """TLS with this certificate for both directions; peers must have one signed by ``ca``.
+
+        Args:
+            ca: PEM file with the authority that signs the nodes' certificates, and nothing else.
+            certificate: PEM file with this node's chain. A DNS or URI name, or the common name, is its id.
+            key: PEM file with the private key, not encrypted, mode 0600. None: it is in ``certificate``.
+
+        Raises:
+            SettingsError: A file cannot be used, or the key is accessible by group or others.
+        """
+        return cls(
+            ssl_context_server=server_context(ca, certificate, key),
+            ssl_context_client=client_context(ca, certificate, key),
+        )
+
+    async def listen(self, address: Address, on_link: LinkFactory) -> TcpListener:
+        """Accept links until the listener is closed; see `qpidha.interfaces.Transport`."""
+        host, port = address
+        loop = asyncio.get_running_loop()
+        if self._server is None:
+            await self._require_loopback(address, "listen on")
+        listener = TcpListener(loop, on_link)
+        server = await loop.create_server(
+            listener.accept,
+            host,
+            port,
+            ssl=self._server,
+            ssl_handshake_timeout=None if self._server is None else TLS_HANDSHAKE_TIMEOUT_S,
+            backlog=BACKLOG,
+        )
+        listener.bound(server)
+        return listener
+
+    async def connect(
+        self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
+    ) -> Link:
+        """Open a link; see `qpidha.interfaces.Transport`.
+
+        With TLS 1.3 a peer that refuses our certificate says so after its own handshake: the link opens
+        and is closed again with that error.
+        """
+        if self._client is None:
+            await self._require_loopback(address, "connect to")
+        loop = asyncio.get_running_loop()
+        link = TcpLink(loop, on_link, lambda peer: _unexpected(peer, expect))
+        what = f"cannot connect to {address[0]}:{address[1]}"
+        try:
+            await asyncio.wait_for(self._open(loop, link, address), timeout_s)
+        except asyncio.TimeoutError:
+            link.abandon()
+            raise LinkClosed(f"{what}: no answer in {timeout_s} s") from None
+        except (OSError, ValueError, OverflowError) as error:
+            closed = as_link_closed(error, what)
+            assert closed is not None
+            raise closed from error
+        except BaseException:
+            link.abandon()
+            raise
+        if link.refused is not None:
+            raise link.refused
+        return link
+
+    async def _open(self, loop: asyncio.AbstractEventLoop, link: TcpLink, address: Address) -> None:
+        context = self._client
+        if context is None:
+            await loop.create_connection(lambda: link, *address)
+            return
+        await loop.create_connection(
+            lambda: link,
+            *address,
+            ssl=context,
+            server_hostname=address[0] if context.check_hostname else "",
+            ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_S,
+        )
+
+    async def _require_loopback(self, address: Address, doing: str) -> None:
+        """Plain text stays on this machine. Every address that the name stands for is looked at."""
+        if self._insecure:
+            return
+        host, port = address
+        if self._server is not None or self._client is not None:
+            raise SettingsError(f"cannot {doing} {host}:{port}: there is no TLS context for this direction")
+        found: set[str] = set()
+        if host and not is_loopback(host):
+            loop = asyncio.get_running_loop()
+            try:
+                infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except (OSError, ValueError, OverflowError):
+                return  # Whoever binds or connects next gets the same error, with its own type.
+            found = {str(info[4][0]) for info in infos}
+        if not (is_loopback(host) or (found and all(is_loopback(each) for each in found))):
+            raise SettingsError(
+                f"cannot {doing} {host}:{port} in plain text: it is not a loopback address; "
+                "use TcpTransport.with_certificates, or insecure=True"
+            )
+
+
+class TcpListener:
+    """A `Listener`. Made by `TcpTransport.listen` only."""
+
+    address: Address
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> None:
+        self._loop = loop
+        self._on_link = on_link
+        self._server: asyncio.Server
+        self._closed = False
+
+    def bound(self, server: asyncio.Server) -> None:
+        """Remember the server, and the port that was chosen."""
+        name = server.sockets[0].getsockname()
+        self.address = (str(name[0]), int(name[1]))
+        self._server = server
+
+    def accept(self) -> TcpLink:
+        """A connection came in; its TLS handshake, if any, is still to be done."""
+        return TcpLink(self._loop, self._make_handler, self._refusal)
+
+    async def close(self) -> None:
+        """Stop accepting. Links already open are not touched.
+
+        Hence no ``wait_closed``: since Python 3.12 that waits for the links too.
+        """
+        self._closed = True
+        self._server.close()
+        await asyncio.sleep(0)
+
+    def _refusal(self, peer: PeerInfo) -> str | None:
+        return "the listener was closed meanwhile" if self._closed else None
+
+    def _make_handler(self, link: Link) -> LinkHandler:
+        try:
+            return self._on_link(link)
+        except Exception as error:  # Nobody awaits an accepted link: this is the only place to tell.
+            message = f"no handler for the link from {link.peer.address}"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+            raise
+
+
+def _unexpected(peer: PeerInfo, expect: str | None) -> str | None:
+    if expect is None or peer.identity is None or expect in peer.identity:
+        return None
+    names = ", ".join(sorted(peer.identity)) or "no name"
+    return f"expected node {expect!r}, but its certificate is for {names}"

@@ -1,0 +1,77 @@
+"""TLS as nodes use it: both ends show a certificate of one private authority, nothing older than 1.2.
+
+The names in a verified certificate are compared with node ids, not with host names: a node keeps its
+name when it moves. So host name checks are off here and the link is refused by `TcpTransport` instead.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qpidha.errors import SettingsError
+
+KEY_MODE_FORBIDDEN = 0o077
+"""A private key that group or others may touch is not private."""
+
+
+def server_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
+    """For accepting links.
+
+    Raises:
+        SettingsError: A file cannot be read or used, or the key is readable by others.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # Resumption would let a link outlive the revocation of its certificate.
+    return _prepare(context, ca, certificate, key)
+
+
+def client_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
+    """For opening links. Raises the same as `server_context`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # `peer_names` is checked against the node id.
+    return _prepare(context, ca, certificate, key)
+
+
+def _prepare(
+    context: ssl.SSLContext, ca: str | Path, certificate: str | Path, key: str | Path | None
+) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    _require_private_file(certificate if key is None else key)
+    try:
+        context.load_verify_locations(cafile=ca)
+        # An empty password makes an encrypted key an error; without one OpenSSL would ask at the terminal.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot use certificate {certificate} with authority {ca}: {error}") from error
+    return context
+
+
+def _require_private_file(key: str | Path) -> None:
+    try:
+        mode = os.stat(key).st_mode
+    except OSError as error:
+        raise SettingsError(f"cannot read the key file {key}: {error.strerror}") from error
+    if mode & KEY_MODE_FORBIDDEN:
+        raise SettingsError(f"key file {key} is accessible by group or others: chmod 600 it")
+
+
+def require_verifying(context: ssl.SSLContext, what: str) -> None:
+    """Raise `SettingsError` if this context would accept a peer without a valid certificate."""
+    if context.verify_mode is not ssl.CERT_REQUIRED:
+        raise SettingsError(f"{what} does not verify the peer: its verify_mode is not CERT_REQUIRED")
+
+
+def peer_names(certificate: Mapping[str, Any] | None) -> frozenset[str] | None:
+    """DNS and URI names and the common name in ``SSLObject.getpeercert()``. None: nothing was verified."""
+    if not certificate:
+        return None
+    names = {value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "URI")}
+    for relative_name in certificate.get("subject", ()):
+        names.update(value for kind, value in relative_name if kind == "commonName")
+    return frozenset(names)

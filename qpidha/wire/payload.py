@@ -1,0 +1,234 @@
+"""The bodies that carry messages: fixed layouts, decoded without copying a payload. See `qpidha.wire.codec`.
+
+::
+
+    PlanMessages   uuid queue | u64 generation | u32 size of ids | ids | batch
+    Operations     u64 first position | u32 parts | parts
+    part           u8 part kind | u8 flags | u16 zero | u32 size of body | uuid queue | body
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from struct import Struct
+from typing import Any, Final
+
+from qpidha.errors import MalformedFrame
+from qpidha.types import BytesLike, Position
+from qpidha.wire import fields as f
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import (
+    Declare,
+    Dequeue,
+    Enqueue,
+    Operation,
+    Operations,
+    Part,
+    PlanMessages,
+    SkipIds,
+)
+from qpidha.wire.framing import LENGTH_MAX
+
+__all__ = ["decode_operations", "decode_plan", "encode_operations", "encode_plan"]
+
+DECLARE: f.Table = (("spec", f.SPEC), ("lineage", f.LINEAGE), ("next", f.NEXT_ID))
+"""The body of a Declare; its queue is in the part's header."""
+
+COALESCE_BYTES = 4 * 1024
+"""Smaller batches are copied next to their header: one write of a few pages beats two buffers."""
+
+_PLAN = Struct("<16sQI")
+"""queue, generation_of, size of the ids"""
+_OPERATIONS = Struct("<QI")
+"""first position, number of parts"""
+_PART = Struct("<BBHI16s")
+"""part kind, flags, zero, size of the body, queue"""
+_ID = Struct("<Q")
+_SKIP = Struct("<QQ")
+_CONTINUES = 1
+"""Part flag: belongs to the same operation as the part before it."""
+
+
+# --- plan messages -------------------------------------------------------------------------------
+
+
+def encode_plan(event: PlanMessages) -> bytes:
+    ids: bytes = f.IDS.to_wire("PlanMessages.ids", event.ids)
+    _check_plan(event)
+    queue = f.UUID_.to_wire("PlanMessages.queue", event.queue)
+    f.GENERATION.to_wire("PlanMessages.generation_of", event.generation_of)
+    return _PLAN.pack(queue, event.generation_of, len(ids)) + ids
+
+
+def decode_plan(body: bytes) -> PlanMessages:
+    if len(body) < _PLAN.size:
+        raise MalformedFrame(f"PlanMessages: {len(body)} bytes, at least {_PLAN.size} are needed")
+    queue, generation, size = _PLAN.unpack_from(body)
+    at = _PLAN.size + size
+    if at > len(body):
+        raise MalformedFrame(f"PlanMessages.ids: {size} bytes, {len(body) - _PLAN.size} are left")
+    event = PlanMessages(
+        queue=f.shared_uuid(queue),
+        generation_of=f.GENERATION.from_wire("PlanMessages.generation_of", generation),
+        ids=f.IDS.from_wire("PlanMessages.ids", body[_PLAN.size : at]),
+        batch=Batch.parse(body, at),
+    )
+    _check_plan(event)
+    return event
+
+
+def _check_plan(event: PlanMessages) -> None:
+    count = event.ids.count()  # Not len(): a set may have more ids than that can tell.
+    if count != len(event.batch):
+        raise MalformedFrame(f"PlanMessages: {count} ids for {len(event.batch)} messages")
+
+
+# --- operations ----------------------------------------------------------------------------------
+
+
+def encode_operations(event: Operations) -> list[BytesLike]:
+    _check_positions(event.first, len(event.operations))
+    chunks: list[BytesLike] = []
+    small = bytearray(_OPERATIONS.pack(event.first, sum(map(len, event.operations))))
+    for operation in event.operations:
+        if not operation:
+            raise MalformedFrame("Operations: an operation has at least one part")
+        flags = 0
+        for part in operation:
+            head, batch = ENCODERS[type(part)](part)
+            size = len(head) + (0 if batch is None else batch.nbytes)
+            if size > LENGTH_MAX:
+                raise MalformedFrame(f"{type(part).__name__}: {size} bytes are too many for one part")
+            queue = f.UUID_.to_wire(f"{type(part).__name__}.queue", part.queue)
+            small += _PART.pack(part.PART, flags, 0, size, queue) + head
+            flags = _CONTINUES
+            if batch is None:
+                continue
+            if batch.nbytes < COALESCE_BYTES:
+                small += batch.chunk
+            else:
+                chunks += bytes(small), batch.chunk
+                small.clear()
+    if small:
+        chunks.append(bytes(small))
+    return chunks
+
+
+def decode_operations(body: bytes) -> Operations:
+    end = len(body)
+    if end < _OPERATIONS.size:
+        raise MalformedFrame(f"Operations: {end} bytes, at least {_OPERATIONS.size} are needed")
+    first, count = _OPERATIONS.unpack_from(body)
+    if count > (end - _OPERATIONS.size) // _PART.size:
+        raise MalformedFrame(f"Operations: {count} parts do not fit in {end} bytes")
+    operations: list[Operation] = []
+    parts: list[Part] = []
+    at = _OPERATIONS.size
+    for _ in range(count):
+        if end - at < _PART.size:
+            raise MalformedFrame(f"Operations: {end - at} bytes left for a part's header of {_PART.size}")
+        kind, flags, zero, size, queue = _PART.unpack_from(body, at)
+        at += _PART.size
+        if flags & ~_CONTINUES or zero:
+            raise MalformedFrame(f"Operations: reserved bits are set (flags {flags:#x}, {zero:#x})")
+        if size > end - at:
+            raise MalformedFrame(f"Operations: a part of {size} bytes, {end - at} are left")
+        decoder = DECODERS.get(kind)
+        if decoder is None:
+            raise MalformedFrame(f"Operations: part kind {kind} is unknown")
+        if flags and not parts:
+            raise MalformedFrame("Operations: the first part continues nothing")
+        if parts and not flags:
+            operations.append(tuple(parts))
+            parts.clear()
+        parts.append(decoder(body, at, size, queue))
+        at += size
+    if at != end:
+        raise MalformedFrame(f"Operations: {end - at} bytes after the last part")
+    if parts:
+        operations.append(tuple(parts))
+    _check_positions(first, len(operations))
+    return Operations(first=first, operations=tuple(operations))
+
+
+def _check_positions(first: Position, count: int) -> None:
+    if count < 1:
+        raise MalformedFrame("Operations: there is no operation")
+    f.POSITION.to_wire("Operations.first", first)
+    f.POSITION.to_wire("Operations.last", first + count - 1)
+
+
+# --- parts: each encoder returns what precedes the batch, and the batch ---------------------------
+
+
+def _encode_enqueue(part: Enqueue) -> tuple[bytes, Batch | None]:
+    _check_enqueue(part)
+    return _ID.pack(part.first), part.batch
+
+
+def _decode_enqueue(body: bytes, at: int, size: int, queue: bytes) -> Enqueue:
+    if size < _ID.size:
+        raise MalformedFrame(f"Enqueue: {size} bytes, at least {_ID.size} are needed")
+    batch = Batch.parse(body, at + _ID.size, size - _ID.size)
+    part = Enqueue(queue=f.shared_uuid(queue), first=_ID.unpack_from(body, at)[0], batch=batch)
+    _check_enqueue(part)
+    return part
+
+
+def _check_enqueue(part: Enqueue) -> None:
+    f.MESSAGE_ID.to_wire("Enqueue.first", part.first)
+    f.MESSAGE_ID.to_wire("Enqueue.last", part.first + len(part.batch) - 1)
+
+
+def _encode_dequeue(part: Dequeue) -> tuple[bytes, Batch | None]:
+    return f.IDS.to_wire("Dequeue.ids", part.ids), None
+
+
+def _decode_dequeue(body: bytes, at: int, size: int, queue: bytes) -> Dequeue:
+    return Dequeue(queue=f.shared_uuid(queue), ids=f.IDS.from_wire("Dequeue.ids", body[at : at + size]))
+
+
+def _encode_skip(part: SkipIds) -> tuple[bytes, Batch | None]:
+    _check_skip(part)
+    return _SKIP.pack(part.first, part.last), None
+
+
+def _decode_skip(body: bytes, at: int, size: int, queue: bytes) -> SkipIds:
+    if size != _SKIP.size:
+        raise MalformedFrame(f"SkipIds: must be {_SKIP.size} bytes, not {size}")
+    first, last = _SKIP.unpack_from(body, at)
+    part = SkipIds(queue=f.shared_uuid(queue), first=first, last=last)
+    _check_skip(part)
+    return part
+
+
+def _check_skip(part: SkipIds) -> None:
+    f.MESSAGE_ID.to_wire("SkipIds.first", part.first)
+    f.MESSAGE_ID.to_wire("SkipIds.last", part.last)
+    if part.first > part.last:
+        raise MalformedFrame(f"SkipIds: first {part.first} is above last {part.last}")
+
+
+def _encode_declare(part: Declare) -> tuple[bytes, Batch | None]:
+    return f.pack_fields("Declare", DECLARE, part), None
+
+
+def _decode_declare(body: bytes, at: int, size: int, queue: bytes) -> Declare:
+    if size > f.LARGE_BYTES_MAX:
+        raise MalformedFrame(f"Declare: {size} bytes, at most {f.LARGE_BYTES_MAX} are allowed")
+    values = f.unpack_array("Declare", body[at : at + size])
+    return Declare(queue=f.shared_uuid(queue), **f.unpack_fields("Declare", DECLARE, values))
+
+
+ENCODERS: Final[Mapping[type[Part], Callable[[Any], tuple[bytes, Batch | None]]]] = {
+    Enqueue: _encode_enqueue,
+    Dequeue: _encode_dequeue,
+    SkipIds: _encode_skip,
+    Declare: _encode_declare,
+}
+DECODERS: Final[Mapping[int, Callable[[bytes, int, int, bytes], Part]]] = {
+    Enqueue.PART: _decode_enqueue,
+    Dequeue.PART: _decode_dequeue,
+    SkipIds.PART: _decode_skip,
+    Declare.PART: _decode_declare,
+}

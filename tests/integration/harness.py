@@ -1,0 +1,183 @@
+"""Whole nodes in one process, over real TCP, with a network that can be counted and cut."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from qpidha import Discarded, Node, Settings
+from qpidha.cluster.memory import MemoryRecordStore
+from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, MessageStore
+from qpidha.stores.memory import MemoryStore
+from qpidha.transports import TcpTransport
+from qpidha.types import Address, BytesLike, PeerInfo
+
+QUICK = Settings(
+    heartbeat_interval_s=0.1,
+    heartbeat_timeout_s=1.0,
+    reconnect_interval_s=0.02,
+    ack_timeout_s=2.0,
+    rejoin_timeout_s=3.0,
+    readmission_delay_s=0.1,
+)
+
+
+class Recorder:
+    """A broker that only remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.promoted: list[int] = []
+        self.demoted: list[int] = []
+        self.discarded: list[Discarded] = []
+
+    async def on_promote(self, generation: int) -> None:
+        self.promoted.append(generation)
+
+    async def on_demote(self, generation: int) -> None:
+        self.demoted.append(generation)
+
+    async def on_discarded(self, messages: Sequence[Discarded]) -> None:
+        self.discarded += messages
+
+
+class GatedLink:
+    """A link whose sending side can be held back or counted."""
+
+    def __init__(self, link: Link, gate: Gate) -> None:
+        self._link = link
+        self._gate = gate
+
+    @property
+    def peer(self) -> PeerInfo:
+        return self._link.peer
+
+    @property
+    def buffered(self) -> int:
+        return self._link.buffered
+
+    def write(self, chunks: Sequence[BytesLike]) -> None:
+        self._gate.sent += sum(len(c) for c in chunks)
+        if not self._gate.mute:
+            self._link.write(chunks)
+
+    def close(self) -> None:
+        self._link.close()
+
+    def abort(self) -> None:
+        self._link.abort()
+
+
+class Gate:
+    """A transport that counts what one node sends, and can swallow it: a one-way cut."""
+
+    def __init__(self) -> None:
+        self._inner = TcpTransport()
+        self.sent = 0
+        self.mute = False
+
+    def _factory(self, on_link: LinkFactory) -> LinkFactory:
+        def made(link: Link) -> LinkHandler:
+            return on_link(GatedLink(link, self))
+
+        return made
+
+    async def listen(self, address: Address, on_link: LinkFactory) -> Listener:
+        return await self._inner.listen(address, self._factory(on_link))
+
+    async def connect(
+        self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
+    ) -> Link:
+        return await self._inner.connect(address, self._factory(on_link), timeout_s=timeout_s, expect=expect)
+
+
+class World:
+    """A cluster in one process. Use it as an asynchronous context manager: it stops what still runs."""
+
+    def __init__(self, settings: Settings = QUICK) -> None:
+        self.records = MemoryRecordStore()
+        self.settings = settings
+        self.nodes: dict[str, Node] = {}
+        self.brokers: dict[str, Recorder] = {}
+        self.gates: dict[str, Gate] = {}
+        self.stores: dict[str, Any] = {}
+
+    async def __aenter__(self) -> World:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for name in list(self.nodes):
+            await self.stop(name)
+        await self.records.close()
+
+    async def start(self, name: str, store: MessageStore | None = None, **options: Any) -> Node:
+        """Start a node, on the store it had before if there is one."""
+        self.stores[name] = store or self.stores.get(name) or MemoryStore()
+        self.brokers[name] = Recorder()
+        self.gates[name] = Gate()
+        node = Node(
+            name,
+            broker=self.brokers[name],
+            store=self.stores[name],
+            transport=self.gates[name],
+            records=self.records,
+            settings=self.settings,
+            **options,
+        )
+        await node.start()
+        self.nodes[name] = node
+        return node
+
+    async def cluster(self, *names: str) -> list[Node]:
+        """Nodes of which the first is primary and all are members."""
+        nodes = [await self.start(name) for name in names]
+        await nodes[0].promote()
+        await until(lambda: all(n.in_sync for n in map(Node.status, nodes)))
+        return nodes
+
+    async def stop(self, name: str) -> None:
+        await self.nodes.pop(name).stop()
+
+    async def kill(self, name: str) -> None:
+        """End a node without a last word: links reset, session gone, store left dirty."""
+        node = self.nodes.pop(name)
+        self.gates[name].mute = True
+        for peer in list(node.peers.values()):
+            peer.link.abort()
+        node.replica.stopped = True
+        node._driver.failed = RuntimeError("killed")
+        await node._release(clean=False)
+
+    def members(self) -> set[str]:
+        found = next(iter(self.nodes.values())).replica.record
+        return {m.node for m in found.members} if found else set()
+
+
+async def until(reached: Callable[[], object], *, timeout_s: float = 15.0, what: str = "") -> None:
+    """Wait for a condition. Polls: nothing here may depend on how fast the machine is."""
+    deadline = time.monotonic() + timeout_s
+    while not reached():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never reached: {what or reached}")
+        await asyncio.sleep(0.005)
+
+
+def run(main: Callable[[World], Awaitable[None]], settings: Settings = QUICK) -> None:
+    """Run one test in a world of its own."""
+
+    async def wrapped() -> None:
+        async with World(settings) as world:
+            await main(world)
+
+    asyncio.run(wrapped())
+
+
+def content(node: Node, queue: str = "q") -> list[tuple[int, bytes]]:
+    return list(node.queue(queue))
+
+
+def history(node: Node, queue: str = "q") -> tuple[object, int, list[tuple[int, bytes]]]:
+    """Everything that must be equal on two nodes that are ready: lineage, next id, content in order."""
+    q = node.queue(queue)._queue
+    return q.lineage, q.next, content(node, queue)

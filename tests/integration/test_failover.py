@@ -1,0 +1,154 @@
+"""Failover on whole nodes: what a new primary keeps, what a returning backup is sent, what is undone."""
+
+from __future__ import annotations
+
+import pytest
+
+from qpidha import Batch, Fate, NotPrimary, PromotionRefused, Role, SequenceSet, Settle
+from tests.integration.harness import World, content, history, run, until
+
+MILLION = 1_000_000
+
+
+def test_a_million_messages_on_both_brokers_are_not_sent_again() -> None:
+    """LM1a: after a failover the difference is sent, and here there is none."""
+
+    async def main(world: World) -> None:
+        a, b, c = await world.cluster("a", "b", "c")
+        queue = a.declare("q")
+        batch = Batch.pack([b"%09d" % i for i in range(10_000)])
+        for _ in range(MILLION // len(batch)):
+            await queue.enqueue_many(batch)
+        assert c.queue("q").depth == MILLION
+        await world.kill("a")
+        for gate in world.gates.values():
+            gate.sent = 0
+        before = c.status().resync_messages
+        await b.promote()
+        await until(lambda: c.role is Role.READY and b.role is Role.ACTIVE)
+        assert world.gates["b"].sent + world.gates["c"].sent < 100 * 1024
+        assert c.status().resync_messages == before
+        receipt = await b.queue("q").enqueue(b"after")
+        assert receipt.nodes == {"b", "c"}
+        assert c.queue("q").depth == MILLION + 1
+        b.replica.check()
+        c.replica.check()
+
+    run(main)
+
+
+def test_a_reused_id_is_never_taken_for_the_old_message() -> None:
+    """LM1b: the new primary is behind, has reused the ids; the returning backups end identical to it."""
+
+    async def main(world: World) -> None:
+        a, b, c = await world.cluster("a", "b", "c")
+        queue = a.declare("q")
+        await queue.enqueue_many([b"m1", b"m2", b"m3", b"m4"])
+        world.gates["b"].mute = True  # b hears, but its acknowledgements are lost: nothing completes.
+        link_to_b = next(s.link for s in a.replica.primary.sessions.values() if s.node == "b")
+        a.peers.pop(link_to_b)  # … and a's frames to b are lost too.
+        lost = queue.enqueue_many([b"old5", b"old6"])
+        await until(lambda: c.queue("q").depth == 6)
+        assert not lost.safe
+        await world.kill("a")
+        world.gates["b"].mute = False
+        for peer in list(b.peers.values()):
+            peer.link.abort()
+        assert b.queue("q").depth == 4
+        await b.promote()
+        fresh = b.queue("q").enqueue_many([b"new5", b"new6", b"new7"])
+        assert fresh.ids == range(5, 8)
+        receipt = await fresh
+        assert receipt.generation == 2 and receipt.nodes == {"b", "c"}
+        assert history(b) == history(c)
+        assert [data for _, data in content(c)] == [b"m1", b"m2", b"m3", b"m4", b"new5", b"new6", b"new7"]
+        await until(lambda: len(world.brokers["c"].discarded) == 2, what="hand-over on c")
+        assert [(m.id, m.generation, m.data, m.fate) for m in world.brokers["c"].discarded] == [
+            (5, 1, b"old5", Fate.REWOUND),
+            (6, 1, b"old6", Fate.REWOUND),
+        ]
+        again = await world.start("a")
+        await until(lambda: again.status().in_sync)
+        assert history(again) == history(b)
+        await until(lambda: len(world.brokers["a"].discarded) == 2, what="hand-over on a")
+        for node in (again, b, c):
+            node.replica.check()
+
+    run(main)
+
+
+def test_only_the_primary_takes_publishes_and_says_who_is() -> None:
+    async def main(world: World) -> None:
+        a = await world.start("a", client_address=("127.0.0.1", 5001))
+        await a.promote()
+        a.declare("q")
+        b = await world.start("b")
+        await until(lambda: b.role is Role.READY)
+        with pytest.raises(NotPrimary) as refused:
+            b.queue("q").enqueue(b"x")
+        assert refused.value.primary == "a"
+        assert refused.value.address == ("127.0.0.1", 5001)
+
+    run(main)
+
+
+@pytest.mark.parametrize("settle", list(Settle))
+def test_accepts_reach_every_node_and_survive(settle: Settle) -> None:
+    """H03: a thousand in, most out; all nodes hold exactly the rest, also after a failover."""
+
+    async def main(world: World) -> None:
+        a, b, c = await world.cluster("a", "b", "c")
+        queue = a.declare("q", settle=settle)
+        await queue.enqueue_many([b"%d" % i for i in range(1000)])
+        await queue.dequeue(range(1, 991))
+        await queue.dequeue(SequenceSet([993, 995]))
+        await until(lambda: c.queue("q").depth == b.queue("q").depth == 8)
+        await world.kill("a")
+        await b.promote()
+        await b.queue("q").enqueue(b"last")
+        assert history(b) == history(c)
+        assert [i for i, _ in content(b)] == [991, 992, 994, 996, 997, 998, 999, 1000, 1001]
+
+    run(main)
+
+
+def test_a_member_that_stays_away_is_removed_by_the_record_and_only_then_not_waited_for() -> None:
+    """LM5: held publishes complete after the deadline, and the receipt shows that fewer nodes have them."""
+
+    async def main(world: World) -> None:
+        a, b, c = await world.cluster("a", "b", "c")
+        queue = a.declare("q")
+        await queue.enqueue(b"one")
+        await world.kill("c")
+        op = queue.enqueue(b"two")
+        await until(lambda: b.queue("q").depth == 2)
+        assert not op.safe and a.status().waiting_for == ["c"]
+        receipt = await op
+        assert receipt.nodes == {"a", "b"}
+        assert world.members() == {"a", "b"}
+        again = await world.start("c")
+        await until(lambda: world.members() == {"a", "b", "c"})
+        assert history(again) == history(a)
+
+    run(main)
+
+
+def test_the_last_one_standing_goes_on_alone_and_only_it_may_be_promoted() -> None:
+    """LC9: the in-sync set shrinks to one; the others cannot be promoted over it."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        queue = a.declare("q")
+        await queue.enqueue(b"both")
+        await world.kill("b")
+        assert (await queue.enqueue(b"alone")).nodes == {"a"}
+        await world.kill("a")
+        behind = await world.start("b")
+        with pytest.raises(PromotionRefused):
+            await behind.promote()
+        back = await world.start("a")
+        await back.promote()
+        await until(lambda: world.members() == {"a", "b"})
+        assert [d for _, d in content(behind)] == [b"both", b"alone"]
+
+    run(main)

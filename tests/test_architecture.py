@@ -1,0 +1,485 @@
+"""The import direction of the library, its purity and its sizes are as CONTRIBUTING.md says.
+
+Method: every source is parsed, none is imported. Python goes through ``ast``, Cython through its import
+lines. An import counts wherever it stands: in a function or under TYPE_CHECKING too, for an annotation is
+knowledge as well. Each rule is also given made-up offenders, so that it cannot go blind unnoticed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "qpidha"
+
+# --- what is allowed -----------------------------------------------------------------------------
+
+LAYERS: dict[str, str] = {
+    "_seq": "base", "seq": "base", "types": "base", "errors": "base", "settings": "base", "status": "base",
+    "wire": "wire",
+    "journal": "journal",
+    "core": "core",
+    "interfaces": "interfaces",
+    "transports": "transports", "cluster": "cluster", "stores": "stores", "queues": "queues",
+    "driver": "driver",
+    "node": "node",
+    "testing": "testing",
+    "cli": "top", "demo": "top", "__main__": "top",
+    "": "root",
+}  # fmt: skip
+"""Which layer each module or package directly under ``qpidha`` belongs to; "" is the package itself."""
+
+SHARED = frozenset({"base", "wire", "journal"})
+BELOW_NODE = SHARED | {"core", "interfaces", "transports", "cluster", "stores", "queues", "driver"}
+
+MAY_IMPORT: dict[str, frozenset[str]] = {
+    "base": frozenset(),
+    "wire": frozenset({"base"}),
+    "journal": frozenset({"base", "wire"}),
+    "core": SHARED,
+    "interfaces": SHARED,
+    "transports": SHARED | {"interfaces"},
+    "cluster": SHARED | {"interfaces"},
+    "stores": SHARED | {"interfaces"},
+    "queues": SHARED | {"interfaces"},
+    "driver": SHARED | {"core", "interfaces"},
+    "node": SHARED | {"core", "interfaces", "driver", "queues"},
+    "testing": BELOW_NODE,
+    "root": BELOW_NODE | {"node"},
+    "top": BELOW_NODE | {"node", "root"},
+}
+"""Which other layers each layer may import; its own it always may. Nobody imports testing."""
+
+PURE = frozenset({"base", "wire", "journal", "core"})
+"""Layers that do nothing to the world: time and randomness are arguments, effects are return values."""
+
+IMPURE_MODULES = frozenset(
+    "asyncio concurrent datetime fcntl glob http importlib io logging mmap multiprocessing os pathlib queue "
+    "random sched secrets select selectors shutil signal socket socketserver sqlite3 ssl subprocess tempfile "
+    "threading time urllib _thread _random _socket _ssl".split()
+)
+IMPURE_NAMES = frozenset(
+    {"open", "print", "input", "exec", "eval", "__import__", "uuid1", "uuid4", "getnode"}
+)
+IMPURE_CYTHON = re.compile(r"^(libc\.(time|stdio)|posix|openmp|cython\.parallel)(\.|$)")
+
+THIRD_PARTY: dict[str, frozenset[str]] = {
+    "msgpack": frozenset(MAY_IMPORT),
+    "sortedcontainers": frozenset(MAY_IMPORT),
+    "uvloop": frozenset({"node", "top"}),
+    "matplotlib": frozenset({"top"}),
+    "hypothesis": frozenset({"testing"}),
+    "pytest": frozenset({"testing"}),
+}
+"""Packages from elsewhere, and the layers that may know them. The first two are all we depend on."""
+
+LINES_MAX = 350
+LONGER_FOR_A_REASON: dict[str, str] = {}
+"""Files over the limit, with the reason why they are better whole. Splitting is better than an entry."""
+
+# --- how it is checked ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file: where it is, relative to the repository, and what it says."""
+
+    path: str
+    text: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The dotted name, split: ("qpidha", "core", "guard")."""
+        parts = Path(self.path).with_suffix("").parts
+        return parts[:-1] if parts[-1] == "__init__" else parts
+
+    @property
+    def package(self) -> tuple[str, ...]:
+        """The package that relative imports of this file start from."""
+        return Path(self.path).parts[:-1]
+
+    @property
+    def layer(self) -> str | None:
+        return layer_of(".".join(self.parts))
+
+    @property
+    def is_cython(self) -> bool:
+        return self.path.endswith((".pyx", ".pxd", ".pxi"))
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name, as far as it may be a module: ``from a import b`` gives ``a.b``."""
+
+    line: int
+    name: str
+    for_types_only: bool = False
+
+
+def layer_of(name: str) -> str | None:
+    """The layer of a dotted name; None if it is not ours or nobody has given it one."""
+    head, _, rest = name.partition(".")
+    if head != "qpidha":
+        return None
+    return LAYERS.get(rest.partition(".")[0])
+
+
+def imports(source: Source) -> list[Import]:
+    return list(_cython_imports(source) if source.is_cython else _python_imports(source))
+
+
+def _python_imports(source: Source) -> Iterator[Import]:
+    tree = ast.parse(source.text, source.path)
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for branch in node.body
+        for inner in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(node.lineno, alias.name, id(node) in for_types)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module.split(".") if node.module else []
+            if node.level:
+                base = [*source.package[: len(source.package) - node.level + 1], *base]
+            for alias in node.names:
+                yield Import(node.lineno, _joined(".".join(base), alias.name), id(node) in for_types)
+        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
+            yield Import(node.lineno, _dynamic_target(node, source))
+
+
+def _joined(base: str, name: str) -> str:
+    """``from qpidha import core`` means the layer, ``from qpidha import Node`` the package itself."""
+    if base == "qpidha" and name not in LAYERS:
+        return base
+    return f"{base}.{name}"
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _dynamic_target(node: ast.Call, source: Source) -> str:
+    """What an ``import_module`` call loads, when that can be read; else "?"."""
+    if not node.args:
+        return "?"
+    text = ast.unparse(node.args[0])
+    if isinstance(node.args[0], ast.JoinedStr) and "{__name__}." in text:
+        return ".".join(source.parts)
+    found = re.match(r"^f?['\"]([A-Za-z_][\w.]*)", text)
+    return found[1].rstrip(".") if found else "?"
+
+
+_CYTHON_IMPORT = re.compile(r"^\s*(?:from\s+([\w.]+)\s+c?import\s+\(?\s*([\w, ]*)|c?import\s+([\w.]+))")
+
+
+def _cython_imports(source: Source) -> Iterator[Import]:
+    for line, text in enumerate(source.text.splitlines(), 1):
+        if not (found := _CYTHON_IMPORT.match(text)):
+            continue
+        base, names, whole = found.groups()
+        if whole:
+            yield Import(line, whole)
+            continue
+        if base.startswith("."):
+            level = len(base) - len(base.lstrip("."))
+            base = ".".join([*source.package[: len(source.package) - level + 1], base.lstrip(".")]).rstrip(
+                "."
+            )
+        for name in (names or "*").split(","):
+            yield Import(line, _joined(base, name.split()[0] if name.split() else "*"))
+
+
+def wrong_directions(source: Source) -> list[str]:
+    """Imports that go up, sideways, or to something that has no layer yet."""
+    here = source.layer
+    if here is None:
+        return [f"{source.path}: has no layer; give it one in LAYERS"]
+    faults = []
+    for found in imports(source):
+        if found.name.split(".")[0] != "qpidha":
+            continue
+        there = layer_of(found.name)
+        if there is None:
+            faults.append(f"{source.path}:{found.line}: {found.name} has no layer")
+        elif there != here and there not in MAY_IMPORT[here]:
+            faults.append(f"{source.path}:{found.line}: {here} may not import {there} ({found.name})")
+    return faults
+
+
+def impurities(source: Source) -> list[str]:
+    """What pure layers have no business with: the clock, chance, threads, files, sockets, logs."""
+    if source.layer not in PURE:
+        return []
+    faults = []
+    for found in imports(source):
+        head, last = found.name.split(".")[0], found.name.split(".")[-1]
+        if (
+            head in IMPURE_MODULES
+            or found.name == "?"
+            or (head == "uuid" and last in IMPURE_NAMES)
+            or (source.is_cython and IMPURE_CYTHON.match(found.name))
+        ):
+            faults.append(f"{source.path}:{found.line}: {source.layer} may not import {found.name}")
+    if source.is_cython:
+        return faults
+    return faults + [
+        f"{source.path}:{node.lineno}: {source.layer} may not call {_called(node)}()"
+        for node in ast.walk(ast.parse(source.text))
+        if isinstance(node, ast.Call) and _reaches_out(node)
+    ]
+
+
+def _reaches_out(node: ast.Call) -> bool:
+    if isinstance(node.func, ast.Name):
+        return node.func.id in IMPURE_NAMES
+    return ast.unparse(node.func) in {
+        "uuid.uuid1",
+        "uuid.uuid4",
+        "uuid.getnode",
+        "builtins.open",
+        "builtins.print",
+    }
+
+
+def undeclared_packages(source: Source) -> list[str]:
+    """Imports of packages that installing qpidha does not bring, outside the layers that may have them."""
+    compiled_away = {"libc", "cpython", "cython"} if source.is_cython else set[str]()
+    ours = {"qpidha", *compiled_away}
+    faults = []
+    for found in imports(source):
+        head = found.name.split(".")[0]
+        if head in ours or head in sys.stdlib_module_names or found.for_types_only or head == "?":
+            continue
+        if source.layer not in THIRD_PARTY.get(head, ()):
+            faults.append(f"{source.path}:{found.line}: {source.layer} may not import {head}")
+    return faults
+
+
+def missing_introductions(sources: list[Source]) -> list[str]:
+    """Packages that do not say in a paragraph what they are for; directories that are no packages."""
+    faults = []
+    files = {source.path: source for source in sources}
+    for folder in sorted({str(Path(path).parent) for path in files}):
+        init = files.get(f"{folder}/__init__.py")
+        if init is None:
+            faults.append(f"{folder}: has no __init__.py")
+            continue
+        paragraph = (ast.get_docstring(ast.parse(init.text)) or "").split("\n\n")[0]
+        if len(paragraph.split()) < 5 or paragraph.rstrip()[-1] not in ".:":
+            faults.append(f"{init.path}: has no docstring that introduces the package")
+    return faults
+
+
+def too_long(sources: list[Source], allowed: dict[str, str]) -> list[str]:
+    """Python files over the limit, and exceptions that are not needed any more."""
+    lengths = {s.path: len(s.text.splitlines()) for s in sources if s.path.endswith(".py")}
+    over = {path: lines for path, lines in lengths.items() if lines > LINES_MAX}
+    faults = [
+        f"{path}: {lines} lines, limit {LINES_MAX}" for path, lines in over.items() if path not in allowed
+    ]
+    return faults + [f"{path}: no longer needs its exception" for path in allowed if path not in over]
+
+
+def sources() -> list[Source]:
+    return [
+        Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+        for path in sorted(PACKAGE.rglob("*"))
+        if path.suffix in {".py", ".pyx", ".pxd"} and "__pycache__" not in path.parts
+    ]
+
+
+def report(faults: list[str]) -> None:
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+# --- the library ---------------------------------------------------------------------------------
+
+
+def test_the_checks_see_the_library() -> None:
+    seen = {source.layer for source in sources()}
+    assert {"base", "wire", "journal", "core", "interfaces", "driver", "stores"} <= seen
+    assert any(source.is_cython for source in sources())
+    assert sum(len(imports(source)) for source in sources()) > 100
+
+
+def test_imports_point_downwards() -> None:
+    report([fault for source in sources() for fault in wrong_directions(source)])
+
+
+def test_pure_layers_touch_nothing() -> None:
+    report([fault for source in sources() for fault in impurities(source)])
+
+
+def test_only_declared_packages_are_imported() -> None:
+    report([fault for source in sources() for fault in undeclared_packages(source)])
+
+
+def test_every_package_introduces_itself() -> None:
+    report(missing_introductions(sources()))
+
+
+def test_no_file_outgrows_a_reader() -> None:
+    report(too_long(sources(), LONGER_FOR_A_REASON))
+
+
+# --- the checks themselves -----------------------------------------------------------------------
+
+UPWARDS = [
+    ("qpidha/types.py", "from qpidha.wire.events import Frame", "base may not import wire"),
+    ("qpidha/seq.py", "import qpidha.journal", "base may not import journal"),
+    ("qpidha/wire/codec.py", "from qpidha.core import guard", "wire may not import core"),
+    ("qpidha/wire/codec.py", "from qpidha import journal", "wire may not import journal"),
+    ("qpidha/wire/codec.py", "from ..core.guard import Guard", "wire may not import core"),
+    ("qpidha/wire/__init__.py", "from ..node import Node", "wire may not import node"),
+    ("qpidha/journal.py", "from qpidha.core.ready import Ready", "journal may not import core"),
+    ("qpidha/core/guard.py", "from qpidha.interfaces import Broker", "core may not import interfaces"),
+    ("qpidha/core/guard.py", "def f():\n    import qpidha.stores.sqlite", "core may not import stores"),
+    (
+        "qpidha/core/guard.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from qpidha.node import Node",
+        "core may not import node",
+    ),
+    ("qpidha/core/guard.py", "from qpidha import Node", "core may not import root"),
+    (
+        "qpidha/core/guard.py",
+        "from importlib import import_module\nimport_module('qpidha.cli')",
+        "import top",
+    ),
+    ("qpidha/interfaces.py", "from qpidha.core.ready import Ready", "interfaces may not import core"),
+    ("qpidha/stores/sqlite.py", "from qpidha.core.lineage import Lineage", "stores may not import core"),
+    ("qpidha/stores/sqlite.py", "from qpidha.cluster import file", "stores may not import cluster"),
+    ("qpidha/cluster/file.py", "from qpidha.node.node import Node", "cluster may not import node"),
+    ("qpidha/queues/lvq.py", "from qpidha import stores", "queues may not import stores"),
+    ("qpidha/transports/tcp.py", "from qpidha.driver import Driver", "transports may not import driver"),
+    ("qpidha/driver.py", "from qpidha.stores import SqliteStore", "driver may not import stores"),
+    ("qpidha/driver.py", "from qpidha.node import Node", "driver may not import node"),
+    ("qpidha/node/node.py", "from qpidha.transports.tcp import Tcp", "node may not import transports"),
+    ("qpidha/node/node.py", "from qpidha.cli import main", "node may not import top"),
+    ("qpidha/node/node.py", "from qpidha.testing import Simulator", "node may not import testing"),
+    ("qpidha/cli.py", "from qpidha.testing import Simulator", "top may not import testing"),
+    ("qpidha/demo/run.py", "import qpidha.testing.clock", "top may not import testing"),
+    ("qpidha/__init__.py", "from qpidha.testing import Simulator", "root may not import testing"),
+    ("qpidha/testing/clock.py", "from qpidha.node import Node", "testing may not import node"),
+    ("qpidha/metrics.py", "", "has no layer"),
+    ("qpidha/core/guard.py", "from qpidha.metrics import count", "has no layer"),
+    ("qpidha/_seq.pyx", "from qpidha.core.guard import Guard", "base may not import core"),
+    ("qpidha/_seq.pxd", "from qpidha.wire._batch cimport Batch", "base may not import wire"),
+    ("qpidha/wire/_batch.pyx", "cdef f():\n    import qpidha.node", "wire may not import node"),
+]
+
+
+@pytest.mark.parametrize(("path", "text", "expected"), UPWARDS)
+def test_an_upward_import_is_flagged(path: str, text: str, expected: str) -> None:
+    faults = wrong_directions(Source(path, text))
+    assert faults
+    assert expected in faults[0]
+
+
+DOWNWARDS = [
+    ("qpidha/errors.py", "from qpidha.types import Address"),
+    ("qpidha/wire/codec.py", "from qpidha.seq import SequenceSet\nfrom .framing import Frame\nimport struct"),
+    ("qpidha/wire/_batch.pyx", "from libc.string cimport memcpy\nfrom qpidha.errors import CallerError"),
+    ("qpidha/core/replica.py", "from qpidha.core.guard import Guard\nfrom qpidha.journal import Change"),
+    ("qpidha/stores/__init__.py", "from importlib import import_module\nimport_module(f'{__name__}.{x}')"),
+    ("qpidha/stores/sqlite.py", "import sqlite3\nfrom qpidha.interfaces import MessageStore"),
+    ("qpidha/node/node.py", "from qpidha.driver import Driver\nfrom qpidha.queues.fifo import Fifo"),
+    ("qpidha/cli.py", "from qpidha import Node\nfrom qpidha.transports import tcp"),
+    (
+        "qpidha/testing/simulator.py",
+        "from qpidha.core.replica import Replica\nfrom qpidha.stores import memory",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), DOWNWARDS)
+def test_a_downward_import_is_not_flagged(path: str, text: str) -> None:
+    source = Source(path, text)
+    assert wrong_directions(source) + impurities(source) + undeclared_packages(source) == []
+
+
+EFFECTS = [
+    *[
+        (f"qpidha/{layer}/x.py", f"import {name}")
+        for layer in ("core", "wire")
+        for name in "socket time asyncio threading random logging os datetime secrets ssl select".split()
+    ],
+    ("qpidha/core/x.py", "import os.path"),
+    ("qpidha/core/x.py", "from time import monotonic"),
+    ("qpidha/core/x.py", "def now():\n    import time as t\n    return t.monotonic()"),
+    ("qpidha/core/x.py", "from uuid import uuid4"),
+    ("qpidha/core/x.py", "import uuid\nnew = uuid.uuid4()"),
+    ("qpidha/core/x.py", "print('here')"),
+    ("qpidha/core/x.py", "with open('f') as f: pass"),
+    ("qpidha/core/x.py", "m = __import__('time')"),
+    ("qpidha/core/x.py", "import importlib\nimportlib.import_module(name)"),
+    ("qpidha/types.py", "from datetime import datetime"),
+    ("qpidha/journal.py", "import pathlib"),
+    ("qpidha/_seq.pyx", "from libc.time cimport time"),
+    ("qpidha/wire/_batch.pyx", "import os"),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), EFFECTS)
+def test_an_effect_in_a_pure_layer_is_flagged(path: str, text: str) -> None:
+    assert impurities(Source(path, text))
+
+
+def test_effects_are_allowed_where_they_belong() -> None:
+    text = "import asyncio, logging, os, socket, time\nprint(open('f'))"
+    assert not impurities(Source("qpidha/node/node.py", text))
+
+
+def test_methods_with_the_name_of_an_effect_are_allowed() -> None:
+    assert not impurities(Source("qpidha/core/x.py", "window.open(1)\nself.print = 2"))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("qpidha/core/x.py", "import numpy"),
+        ("qpidha/core/x.py", "from Cython.Build import cythonize"),
+        ("qpidha/core/x.py", "import cython"),
+        ("qpidha/core/x.py", "import hypothesis"),
+        ("qpidha/node/x.py", "from matplotlib import pyplot"),
+        ("qpidha/wire/_batch.pyx", "import numpy"),
+    ],
+)
+def test_an_undeclared_package_is_flagged(path: str, text: str) -> None:
+    assert undeclared_packages(Source(path, text))
+
+
+def test_declared_packages_are_allowed() -> None:
+    assert not undeclared_packages(Source("qpidha/wire/x.py", "import msgpack\nimport struct"))
+    assert not undeclared_packages(Source("qpidha/demo/x.py", "import matplotlib.pyplot"))
+    types_only = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from typing_extensions import Self"
+    assert not undeclared_packages(Source("qpidha/core/x.py", types_only))
+
+
+def test_a_package_without_an_introduction_is_flagged() -> None:
+    code = Source("qpidha/core/x.py", "")
+    assert missing_introductions([code])
+    assert missing_introductions([code, Source("qpidha/core/__init__.py", "")])
+    assert missing_introductions([code, Source("qpidha/core/__init__.py", '"""The core."""')])
+    assert not missing_introductions(
+        [code, Source("qpidha/core/__init__.py", '"""What a replica decides, without doing it."""')]
+    )
+
+
+def test_a_long_file_is_flagged() -> None:
+    long, short = Source("qpidha/core/x.py", "x = 1\n" * 351), Source("qpidha/core/x.py", "x = 1\n" * 350)
+    assert too_long([long], {})
+    assert not too_long([short], {})
+    assert not too_long([long], {"qpidha/core/x.py": "a table that is read from top to bottom"})
+    assert too_long([short], {"qpidha/core/x.py": "was long once"})
