@@ -1,7 +1,7 @@
 """What SequenceSet and SequenceTracker cost, in the steady state and at 500,000 runs.
 
-Method: pytest-benchmark, no timed assertions. A round of a benchmark of single calls makes as many calls as its
-``extra_info`` says: divide by that. The comparison to make is between sizes: nothing may grow with the set.
+Method: pytest-benchmark, no timed assertions. A round of a benchmark of single calls makes as many calls as
+its ``extra_info`` says: divide by that. Compare between sizes: nothing may grow with the set.
 
     python -m pytest benchmarks/test_bench_seq.py --benchmark-columns=min,median,rounds
 """

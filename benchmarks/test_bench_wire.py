@@ -1,10 +1,12 @@
 """What the wire costs per batch of 1,000 messages of 100 bytes, and per small frame.
 
-Run with ``pytest benchmarks/test_bench_wire.py``; figures that must not get worse are in the test ids.
+Budget, on one core of an ordinary server: pack 25 µs, parse 2 µs, encode and decode 10 µs a batch, and
+1 µs to cut a small frame from the stream.
 """
 
 from __future__ import annotations
 
+from typing import TypeAlias
 from uuid import UUID
 
 import pytest
@@ -25,18 +27,20 @@ def operations() -> Operations:
     return Operations(first=1, operations=((Enqueue(queue=QUEUE, first=1, batch=BATCH),),))
 
 
-EVENTS = {
+Sample: TypeAlias = Operations | PlanMessages | Acknowledged
+
+EVENTS: dict[str, Sample] = {
     "operations": operations(),
     "plan": PlanMessages(queue=QUEUE, generation_of=1, ids=SequenceSet.from_range(1, 1000), batch=BATCH),
     "acknowledged": Acknowledged(position=1),
 }
 
 
-def sent(event: Operations | PlanMessages | Acknowledged) -> bytes:
+def sent(event: Sample) -> bytes:
     return b"".join(codec.encode(Frame(1, 1, event)))
 
 
-def raw(event: Operations | PlanMessages | Acknowledged) -> RawFrame:
+def raw(event: Sample) -> RawFrame:
     (frame,) = FrameReader(2**24).feed(sent(event))
     return frame
 
@@ -91,11 +95,9 @@ def test_decode_a_hundred_small_operations(benchmark: BenchmarkFixture) -> None:
     assert benchmark(codec.decode, raw(Operations(first=1, operations=parts)))
 
 
-@pytest.mark.parametrize(("count", "body"), [(1000, 10), (1, 104_000), (1, 1_048_576)])
-def test_read_frames(benchmark: BenchmarkFixture, count: int, body: int) -> None:
-    data = sent(Acknowledged(position=1)) if body == 10 else sent(EVENTS["operations"])
-    if body > 104_000:
-        event = Operations(first=1, operations=((Enqueue(queue=QUEUE, first=1, batch=Batch.pack([bytes(body)])),),))
-        data = sent(event)
+@pytest.mark.parametrize(("count", "message"), [(1000, 0), (1, 100_000), (1, 1_000_000)])
+def test_read_frames(benchmark: BenchmarkFixture, count: int, message: int) -> None:
+    large = Enqueue(queue=QUEUE, first=1, batch=Batch.pack([bytes(message)]))
+    data = sent(Operations(first=1, operations=((large,),)) if message else Acknowledged(position=1))
     reader = FrameReader(2**24)
     assert len(benchmark(reader.feed, data * count)) == count

@@ -61,7 +61,7 @@ class Broker:
 
     node: Node
     queue: Queue
-    fifo: FifoQueue
+    fifo: FifoQueue[Op]
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -120,6 +120,8 @@ class Broker:
 class Client(Framed):
     """One client's connection: a publisher, a consumer, or both. One method call per batch."""
 
+    fifo: FifoQueue[Op]
+
     def __init__(self, broker: Broker) -> None:
         super().__init__()
         self.broker = broker
@@ -133,6 +135,7 @@ class Client(Framed):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self.broker.serving:
+            self.fifo = self.broker.fifo
             self.broker.clients.add(self)
             self.send(WELCOME, U64.pack(self.broker.node.generation))
         else:
@@ -142,8 +145,8 @@ class Client(Framed):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.broker.clients.discard(self)
-        if self.acquired and self.broker.serving:
-            self.broker.fifo.release(self.acquired)
+        if self.acquired:
+            self.fifo.release(self.acquired)
 
     def frame(self, kind: int, body: memoryview) -> None:
         if not self.broker.serving:
@@ -196,7 +199,7 @@ class Client(Framed):
 
     def deliver(self) -> bool:
         """One batch, if there is one. Its bytes are those that the publisher packed."""
-        got = self.broker.fifo.acquire(min(self.credit, DELIVER_MESSAGES_MAX), DELIVER_BYTES_MAX)
+        got = self.fifo.acquire(min(self.credit, DELIVER_MESSAGES_MAX), DELIVER_BYTES_MAX)
         if got is None:
             return False
         ids, batch = got
@@ -218,7 +221,7 @@ class Client(Framed):
             if error is None and not self.transport.is_closing():
                 self.send(SETTLED, encoded)
 
-        self.broker.fifo.accept(ids).add_safe_callback(settled)
+        self.fifo.accept(ids).add_safe_callback(settled)
         self.broker.deliver_soon()
 
 

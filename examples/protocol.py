@@ -115,7 +115,7 @@ class Framed(asyncio.BufferedProtocol):
         """Move what is left to the front; grow only as bytes really come, and shrink again."""
         left = self._end - self._begin
         if left == len(self._buffer):
-            self._buffer += bytes(left)
+            self._buffer = self._buffer + bytes(left)  # Not in place: views of it are still in use.
         elif left == 0 and len(self._buffer) > BUFFER_BYTES:
             self._buffer = bytearray(BUFFER_BYTES)
         elif self._begin:

@@ -44,29 +44,38 @@ def build_parser() -> argparse.ArgumentParser:
     from qpidha import __version__
 
     parser = argparse.ArgumentParser(
-        prog="qpidha", description="High availability for message brokers: look at nodes and stores, and steer them."
+        prog="qpidha",
+        description="High availability for message brokers: look at nodes and stores, and steer them.",
     )
     parser.add_argument("--version", action="version", version=f"qpidha {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    demo = commands.add_parser("demo", help="three brokers, a stream of messages, and a primary that is killed again and again")
+    demo = commands.add_parser(
+        "demo", help="three brokers, a stream of messages, and a primary that is killed again and again"
+    )
     from qpidha.demo.run import add_arguments
 
     add_arguments(demo)
     demo.set_defaults(run=run_demo)
 
     status = commands.add_parser("status", help="what running nodes say of themselves and of the cluster")
-    status.add_argument("directory", type=Path, nargs="+", help="a node's data directory (the one with control.sock)")
+    status.add_argument(
+        "directory", type=Path, nargs="+", help="a node's data directory (the one with control.sock)"
+    )
     status.add_argument("--cluster", type=Path, help="also show the record kept in this directory")
     add_json(status)
     status.set_defaults(run=run_status)
 
-    promote = commands.add_parser("promote", help="ask a running node to become primary; the record decides whether it may")
+    promote = commands.add_parser(
+        "promote", help="ask a running node to become primary; the record decides whether it may"
+    )
     promote.add_argument("directory", type=Path, help="the node's data directory")
     add_json(promote)
     promote.set_defaults(run=run_promote)
 
-    store = commands.add_parser("store", help="look into stores, without changing them, also while no node runs")
+    store = commands.add_parser(
+        "store", help="look into stores, without changing them, also while no node runs"
+    )
     actions = store.add_subparsers(title="actions", required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="verify one store and say what is in it")
     inspect.add_argument("directory", type=Path)
@@ -122,9 +131,9 @@ def run_demo(args: argparse.Namespace) -> int:
 
 def ask(directory: Path, command: str) -> dict[str, Any]:
     """Ask the node that runs in this directory. Raises OSError if none answers."""
-    from qpidha.node.control import ask as ask_node
+    from qpidha.node.control import ask_blocking
 
-    return asyncio.run(ask_node(directory / "control.sock", command))
+    return ask_blocking(directory / "control.sock", command)
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -154,15 +163,24 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def print_status(s: dict[str, Any]) -> None:
-    print(f"node {s['node']}: {s['role']}, generation {s['generation']}, {'in sync' if s['in_sync'] else 'not in sync'}")
-    print(f"  primary {s['primary'] or 'none'}; members {', '.join(s['members']) or 'none'}; live {', '.join(s['live'])}")
+    print(
+        f"node {s['node']}: {s['role']}, generation {s['generation']},"
+        f" {'in sync' if s['in_sync'] else 'not in sync'}"
+    )
+    print(
+        f"  primary {s['primary'] or 'none'}; members {', '.join(s['members']) or 'none'};"
+        f" live {', '.join(s['live'])}"
+    )
     if s["waiting_for"]:
         print(f"  publishes are held: waiting for {', '.join(s['waiting_for'])}")
     for b in s["sessions"]:
         kind = "member" if b["member"] else "joining" if s["joining"] == b["node"] else "not a member"
         print(f"  backup {b['node']}: {b['state']}, {kind}, {b['behind']} operations behind")
     for q in s["queues"]:
-        print(f"  queue {q['name']}: {q['depth']} messages, {q['bytes']} bytes, next id {q['next_id']}, {q['pending']} pending")
+        print(
+            f"  queue {q['name']}: {q['depth']} messages, {q['bytes']} bytes,"
+            f" next id {q['next_id']}, {q['pending']} pending"
+        )
     if s["quarantined"]:
         print(f"  {s['quarantined']} messages in quarantine")
     if s["store_error"]:
@@ -219,8 +237,10 @@ def print_report(report: Any) -> None:
     if s is None:
         print(f"store {report.name}: no status can be read")
     else:
-        print(f"store {report.name}: {s.state.value}, node {s.node}, generation {s.generation}"
-              f"{', was primary' if s.primary else ''}")
+        print(
+            f"store {report.name}: {s.state.value}, node {s.node}, generation {s.generation}"
+            f"{', was primary' if s.primary else ''}"
+        )
         print(f"  cluster {s.cluster or 'none'}; epoch {s.epoch}")
     for q in report.queues:
         print(f"  queue {q.name}: {q.held} messages, {q.nbytes} bytes, next id {q.next}, {q.holes} holes")

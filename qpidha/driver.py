@@ -36,7 +36,9 @@ class Effects(Protocol):
 class Driver:
     """Takes effects from one core and performs them, one `Ready` at a time."""
 
-    def __init__(self, replica: Replica, commit: Commit, effects: Effects, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, replica: Replica, commit: Commit, effects: Effects, clock: Callable[[], float]
+    ) -> None:
         self.replica = replica
         self.failed: Exception | None = None
         self._commit = commit
@@ -104,7 +106,9 @@ class Driver:
         self._perform(
             Ready(
                 complete=[c for c in lost.complete + last.complete if isinstance(c, Doubtful)],
-                notify=[n for n in lost.notify + last.notify if isinstance(n, (RoleChanged, CloseLink, Noted))],
+                notify=[
+                    n for n in lost.notify + last.notify if isinstance(n, (RoleChanged, CloseLink, Noted))
+                ],
             )
         )
         self._effects.store_failed(error)

@@ -185,8 +185,9 @@ class Transport(Protocol):
             OSError: The address cannot be bound.
         """
 
-    async def connect(self, address: Address, on_link: LinkFactory, *, timeout_s: float,
-                      expect: str | None = None) -> Link:
+    async def connect(
+        self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
+    ) -> Link:
         """Open a link. ``expect``: the node id the peer's certificate must carry, where there is one.
 
         Raises:

@@ -69,19 +69,30 @@ class Settings:
             value = getattr(self, f.name)
             if isinstance(value, (int, float)) and not value > 0:
                 raise SettingsError(f"{f.name} must be positive, not {value!r}")
-        self._require(self.heartbeat_interval_s * 2 <= self.heartbeat_timeout_s,
-                      "heartbeat_timeout_s must be at least twice heartbeat_interval_s")
-        self._require(self.message_bytes_max <= self.frame_bytes_max // 2,
-                      "message_bytes_max must be at most half of frame_bytes_max")
-        self._require(self.plan_chunk_bytes <= self.frame_bytes_max // 2,
-                      "plan_chunk_bytes must be at most half of frame_bytes_max")
-        self._require(self.handshake_frame_bytes_max <= self.frame_bytes_max,
-                      "handshake_frame_bytes_max must not exceed frame_bytes_max")
-        self._require(self.readmission_delay_s <= self.readmission_delay_max_s,
-                      "readmission_delay_s must not exceed readmission_delay_max_s")
+        self._require(
+            self.heartbeat_interval_s * 2 <= self.heartbeat_timeout_s,
+            "heartbeat_timeout_s must be at least twice heartbeat_interval_s",
+        )
+        self._require(
+            self.message_bytes_max <= self.frame_bytes_max // 2,
+            "message_bytes_max must be at most half of frame_bytes_max",
+        )
+        self._require(
+            self.plan_chunk_bytes <= self.frame_bytes_max // 2,
+            "plan_chunk_bytes must be at most half of frame_bytes_max",
+        )
+        self._require(
+            self.handshake_frame_bytes_max <= self.frame_bytes_max,
+            "handshake_frame_bytes_max must not exceed frame_bytes_max",
+        )
+        self._require(
+            self.readmission_delay_s <= self.readmission_delay_max_s,
+            "readmission_delay_s must not exceed readmission_delay_max_s",
+        )
         self._require(self.dirty_start in ("verify", "refuse"), "dirty_start must be 'verify' or 'refuse'")
-        self._require(self.discard_policy in ("hand-over", "drop"),
-                      "discard_policy must be 'hand-over' or 'drop'")
+        self._require(
+            self.discard_policy in ("hand-over", "drop"), "discard_policy must be 'hand-over' or 'drop'"
+        )
 
     @staticmethod
     def _require(condition: bool, message: str) -> None:

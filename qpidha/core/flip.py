@@ -163,7 +163,12 @@ def _quarantine(
                 continue
             result.discarded += len(doomed)
             result.changes.append(
-                Audit("rewound", generation, queue.spec.name, f"{fate.value}: {len(doomed)} messages, {doomed!r}")
+                Audit(
+                    "rewound",
+                    generation,
+                    queue.spec.name,
+                    f"{fate.value}: {len(doomed)} messages, {doomed!r}",
+                )
             )
             for part, batch in queue.select(doomed):
                 yield Quarantine(queue.queue, queue.spec.name, generation, part.copy(), batch, fate)

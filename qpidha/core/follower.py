@@ -78,7 +78,9 @@ class Follower:
                 raise HandshakeError(f"{type(event).__name__} before Welcome")
             self._welcome(frame.generation, event, now)
         elif frame.generation != self.replicator.generation:
-            raise RemoteProtocolError(f"frame of generation {frame.generation}, not {self.replicator.generation}")
+            raise RemoteProtocolError(
+                f"frame of generation {frame.generation}, not {self.replicator.generation}"
+            )
         elif frame.session == self.replicator.sid:
             self._replicate(frame)
 
@@ -118,7 +120,9 @@ class Follower:
             self.leave()
             return
         if event.cluster != record.cluster or replica.cluster not in (None, event.cluster):
-            raise HandshakeError(f"the primary is of cluster {event.cluster}, this store of {replica.cluster}")
+            raise HandshakeError(
+                f"the primary is of cluster {event.cluster}, this store of {replica.cluster}"
+            )
         assert self.link is not None
         self.replicator = QueueReplicator(
             link=self.link,

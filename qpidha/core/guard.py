@@ -13,6 +13,7 @@ Consumed before it was complete:
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from operator import itemgetter
 
 from qpidha.errors import ensure
@@ -85,5 +86,7 @@ class QueueGuard:
 
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
-        ensure(all(a[LAST] < b[FIRST] for a, b in zip(live, live[1:], strict=False)), "G1 entries out of order")
+        ensure(
+            all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order"
+        )
         ensure(not live or live[0][COVER] > safe, "G2 a complete publish is held")

@@ -52,7 +52,9 @@ class Host:
             self._fenced(link, event.generation, now)
             return
         if frame.generation != self._primary.generation:
-            raise RemoteProtocolError(f"frame of generation {frame.generation}, not {self._primary.generation}")
+            raise RemoteProtocolError(
+                f"frame of generation {frame.generation}, not {self._primary.generation}"
+            )
         if isinstance(event, Subscribe):
             self._subscribe(session, frame.session, event, now)
             return

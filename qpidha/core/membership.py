@@ -70,8 +70,9 @@ class Membership:
 
     # --- what should change ----------------------------------------------------------------------
 
-    def removal(self, record: Record, late: frozenset[Member], sessions: Iterable[ReplicatingSubscription],
-                now: float) -> Record | None:
+    def removal(
+        self, record: Record, late: frozenset[Member], sessions: Iterable[ReplicatingSubscription], now: float
+    ) -> Record | None:
         """The record without members that are late, or whose store began a new life (J1, J3)."""
         epochs = {s.node: s.epoch for s in sessions if s.sid}
         wiped = {m for m in record.members if m.node in epochs and epochs[m.node] != m.epoch}
@@ -82,9 +83,10 @@ class Membership:
             self._delay(member.node, now)
         return replace(record, members=record.members - gone)
 
-    def addition(self, record: Record, sessions: Iterable[ReplicatingSubscription], position: Position,
-                 now: float) -> Record | None:
-        """The record with the joiner, once it acknowledged its target; chooses a joiner if there is none (J2)."""
+    def addition(
+        self, record: Record, sessions: Iterable[ReplicatingSubscription], position: Position, now: float
+    ) -> Record | None:
+        """The record with the joiner, once it acknowledged its target; chooses one if there is none (J2)."""
         flipped = {s.node: s for s in sessions if s.flipped}
         if self.joining is None:
             for session in flipped.values():

@@ -24,8 +24,9 @@ class Outbox:
     def acknowledge(self, link: int, frame: Frame) -> None:
         """Send a cumulative acknowledgement; a later one in the same `Ready` replaces it."""
         send = self._ready.send
-        if send and send[-1][0] == link and isinstance(send[-1][1].event, Acknowledged):
-            if send[-1][1].session == frame.session:
+        if send:
+            last_link, last = send[-1]
+            if last_link == link and last.session == frame.session and isinstance(last.event, Acknowledged):
                 send.pop()
         send.append((link, frame))
 

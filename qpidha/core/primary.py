@@ -108,7 +108,7 @@ class Primary:
         return position, ids
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """Accept, expire or drop messages. Ids that are gone already are fine; returns those that were held."""
+        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine."""
         held = self._queue(queue)
         if ids and ids.last >= held.next:
             raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
@@ -143,7 +143,9 @@ class Primary:
         origin.remove(moving)
         self._out.persist(Insert(target, new, batch), Remove(source, moving))
         position = self.operate(
-            Enqueue(queue=target, first=new.first, batch=batch), Dequeue(queue=source, ids=moving), nbytes=batch.nbytes
+            Enqueue(queue=target, first=new.first, batch=batch),
+            Dequeue(queue=source, ids=moving),
+            nbytes=batch.nbytes,
         )
         self._guards[target].published(new.first, new.last, position)
         self._guards[source].dequeued(moving, position)

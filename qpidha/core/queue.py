@@ -15,7 +15,7 @@ from qpidha.core.resync import History
 from qpidha.errors import ensure
 from qpidha.journal import QueueImage
 from qpidha.seq import SequenceSet
-from qpidha.types import MESSAGE_ID_MAX, MessageId, QueueId, QueueSpec
+from qpidha.types import MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
@@ -134,8 +134,7 @@ class ReplicatedQueue:
         """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones."""
         stored = self._stored
         index = stored.bisect_right(first) - 1
-        if index < 0:
-            index = 0
+        index = max(index, 0)
         while index < len(stored):
             key, item = stored.peekitem(index)
             if key > last:
@@ -163,7 +162,9 @@ class ReplicatedQueue:
         """Ids up to this one count as given out (O2)."""
         self.next = max(self.next, last + 1)
 
-    def read(self, first: MessageId, *, messages_max: int, bytes_max: int) -> Iterator[tuple[SequenceSet, Batch]]:
+    def read(
+        self, first: MessageId, *, messages_max: int, bytes_max: int
+    ) -> Iterator[tuple[SequenceSet, Batch]]:
         """Held messages from an id on, ascending, as (ids, batch) pieces, until a limit is reached.
 
         At least one message is returned if there is one. Whole batches are shared, not copied.
@@ -196,7 +197,7 @@ class ReplicatedQueue:
         """Raise `InvariantError` if Q1–Q3 do not hold. O(batches)."""
         total = 0
         for first, item in self._stored.items():
-            live = (item.ids & self.held)
+            live = item.ids & self.held
             ensure(first == item.ids.first and len(item.ids) == len(item.batch), "Q1 ids and batch differ")
             ensure(len(live) == item.live > 0, "Q2 live count")
             total += len(live)

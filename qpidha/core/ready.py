@@ -133,7 +133,9 @@ class Noted:
     detail: str
 
 
-Notice: TypeAlias = RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | Noted
+Notice: TypeAlias = (
+    RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | Noted
+)
 
 
 @dataclass(slots=True)

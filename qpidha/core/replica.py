@@ -55,7 +55,13 @@ class Replica:
     """The sans-I/O core of one node, for one boot."""
 
     def __init__(
-        self, *, node: NodeId, boot: UUID, image: StoreImage, settings: Settings | None = None, now: float = 0.0
+        self,
+        *,
+        node: NodeId,
+        boot: UUID,
+        image: StoreImage,
+        settings: Settings | None = None,
+        now: float = 0.0,
     ) -> None:
         self.node = node
         self.boot = boot
@@ -185,7 +191,9 @@ class Replica:
         record = self.record
         if record is None:
             if self.cluster is not None or self.queues:
-                raise PromotionRefused("the cluster record is gone, but this store is not empty: an operator must decide")
+                raise PromotionRefused(
+                    "the cluster record is gone, but this store is not empty: an operator must decide"
+                )
             self._promotion_wanted = True
             self.manager.propose(
                 Record(cluster=found_as, generation=0, primary=None, members=frozenset({self.me}))
@@ -201,7 +209,8 @@ class Replica:
             raise PromotionRefused(f"node {self.node} with store epoch {self.epoch} is not a member (P1)")
         if self.generation > record.generation:
             raise PromotionRefused(
-                f"the record is at generation {record.generation}, this store at {self.generation}: the manager was reset"
+                f"the record is at generation {record.generation}, this store at {self.generation}:"
+                " the cluster manager was reset"
             )
 
     def _propose_promotion(self, record: Record) -> None:

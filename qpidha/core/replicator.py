@@ -236,4 +236,3 @@ class QueueReplicator:
         self._queues[part.queue] = ReplicatedQueue(part.queue, part.spec, part.lineage, part.next)
         self._out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
         self._out.notify(QueueAdded(part.queue, part.spec))
-

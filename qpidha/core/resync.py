@@ -79,6 +79,10 @@ def judge(lineage: Lineage, next: MessageId, generation: Generation, ids: Sequen
     return Verdict(dequeued=dequeued, rewound=rest - dequeued, unknown=unknown)
 
 
-def judge_all(lineage: Lineage, next: MessageId, own: Lineage, ids: SequenceSet) -> list[tuple[Generation, Verdict]]:
+def judge_all(
+    lineage: Lineage, next: MessageId, own: Lineage, ids: SequenceSet
+) -> list[tuple[Generation, Verdict]]:
     """`judge` for ids whose generations are given by the holder's own lineage."""
-    return [(generation, judge(lineage, next, generation, part)) for generation, part in by_generation(own, ids)]
+    return [
+        (generation, judge(lineage, next, generation, part)) for generation, part in by_generation(own, ids)
+    ]

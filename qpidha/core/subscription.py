@@ -107,7 +107,7 @@ class ReplicatingSubscription:
 
     def subscribe(self, sid: int, event: Subscribe) -> None:
         """A new session begins; everything known of the old one is forgotten (C3)."""
-        if sid == self.sid or sid == 0:
+        if sid in (0, self.sid):
             raise RemoteProtocolError(f"Subscribe with session {sid}, which is not new")
         self.sid = sid
         self.epoch = event.epoch
@@ -180,7 +180,10 @@ class ReplicatingSubscription:
             return
         wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common
         for generation, ids, batch in chunked(queue, wanted, self._settings.plan_chunk_bytes):
-            if limited and self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max:
+            if (
+                limited
+                and self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max
+            ):
                 return
             self._chunks_sent += 1
             self.resync.messages += len(batch)

@@ -113,10 +113,16 @@ class _Facts:
     def words(self) -> dict[str, object]:
         """What the texts of the rules may name."""
         s, r = self.status, self.record
-        return {"node": s.node, "epoch": s.epoch, "cluster": s.cluster, "generation": s.generation,
-                "state": s.state.value, "record_cluster": r and r.cluster,
-                "record_generation": r and r.generation,
-                "listed": self.listed and self.listed.epoch}
+        return {
+            "node": s.node,
+            "epoch": s.epoch,
+            "cluster": s.cluster,
+            "generation": s.generation,
+            "state": s.state.value,
+            "record_cluster": r and r.cluster,
+            "record_generation": r and r.generation,
+            "listed": self.listed and self.listed.epoch,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,40 +141,85 @@ def _refuse(code: str, when: Callable[[_Facts], bool], error: type[StoreError], 
 
 START_RULES: Final[tuple[_StartRule, ...]] = (
     # Refusals, gravest first. Identity before state: a foreign store is left alone whatever its state.
-    _refuse("damaged", lambda f: f.status.state is StoreState.DAMAGED, StoreDamaged,
-            "the store of node {node} is damaged and never serves while another copy exists; keep it for "
-            "inspection, start this node on an empty directory, and it will be filled by the primary"),
-    _refuse("other-cluster", lambda f: f.foreign, StoreMismatch,
-            "the store belongs to cluster {cluster}, the record to cluster {record_cluster}: this is the "
-            "wrong directory or the wrong cluster manager"),
-    _refuse("generation-ahead", lambda f: f.ahead, StoreMismatch,
-            "the store has seen generation {generation}, the record is at {record_generation}: the cluster "
-            "manager was reset or restored from an old copy. Compare all stores, then set the record's "
-            "generation above the highest of them"),
-    _refuse("no-record", lambda f: f.record is None and not f.empty, StoreMismatch,
-            "the store has data of cluster {cluster}, generation {generation}, but the cluster manager has "
-            "no record: it was reset, or this is the wrong one. Compare all stores, then create the record "
-            "from the best of them"),
-    _refuse("dirty-refused", lambda f: f.status.state is StoreState.DIRTY
-            and f.settings.dirty_start == "refuse", StoreDirty,
-            "the store of node {node} was not closed cleanly, and dirty_start is 'refuse'"),
+    _refuse(
+        "damaged",
+        lambda f: f.status.state is StoreState.DAMAGED,
+        StoreDamaged,
+        "the store of node {node} is damaged and never serves while another copy exists; keep it for "
+        "inspection, start this node on an empty directory, and it will be filled by the primary",
+    ),
+    _refuse(
+        "other-cluster",
+        lambda f: f.foreign,
+        StoreMismatch,
+        "the store belongs to cluster {cluster}, the record to cluster {record_cluster}: this is the "
+        "wrong directory or the wrong cluster manager",
+    ),
+    _refuse(
+        "generation-ahead",
+        lambda f: f.ahead,
+        StoreMismatch,
+        "the store has seen generation {generation}, the record is at {record_generation}: the cluster "
+        "manager was reset or restored from an old copy. Compare all stores, then set the record's "
+        "generation above the highest of them",
+    ),
+    _refuse(
+        "no-record",
+        lambda f: f.record is None and not f.empty,
+        StoreMismatch,
+        "the store has data of cluster {cluster}, generation {generation}, but the cluster manager has "
+        "no record: it was reset, or this is the wrong one. Compare all stores, then create the record "
+        "from the best of them",
+    ),
+    _refuse(
+        "dirty-refused",
+        lambda f: f.status.state is StoreState.DIRTY and f.settings.dirty_start == "refuse",
+        StoreDirty,
+        "the store of node {node} was not closed cleanly, and dirty_start is 'refuse'",
+    ),
     # Empty stores.
-    _StartRule("may-found", lambda f: f.record is None, Verdict.FOUND,
-               "empty store and no record: this node may found the cluster"),
-    _StartRule("founder", lambda f: f.empty and f.member, Verdict.MEMBER,
-               "empty store, listed with this epoch: founding was interrupted before anything was stored"),
-    _StartRule("wiped", lambda f: f.empty and f.listed is not None, Verdict.JOIN,
-               "the record lists node {node} with store {listed}, this one is new ({epoch}): it was wiped "
-               "or replaced, its membership does not count, it joins as new (rule J3)", Severity.WARNING),
+    _StartRule(
+        "may-found",
+        lambda f: f.record is None,
+        Verdict.FOUND,
+        "empty store and no record: this node may found the cluster",
+    ),
+    _StartRule(
+        "founder",
+        lambda f: f.empty and f.member,
+        Verdict.MEMBER,
+        "empty store, listed with this epoch: founding was interrupted before anything was stored",
+    ),
+    _StartRule(
+        "wiped",
+        lambda f: f.empty and f.listed is not None,
+        Verdict.JOIN,
+        "the record lists node {node} with store {listed}, this one is new ({epoch}): it was wiped "
+        "or replaced, its membership does not count, it joins as new (rule J3)",
+        Severity.WARNING,
+    ),
     _StartRule("new", lambda f: f.empty, Verdict.JOIN, "empty store: joins as a new member"),
     # Stores with data.
-    _StartRule("member", lambda f: f.member, Verdict.MEMBER,
-               "the {state} store is in the recorded in-sync set: all that was acknowledged is in it"),
-    _StartRule("other-epoch", lambda f: f.listed is not None, Verdict.JOIN,
-               "the record lists node {node} with store {listed}, this one is {epoch}: an older copy or a "
-               "restored backup, it joins as a non-member (rule J3)", Severity.WARNING),
-    _StartRule("not-member", lambda f: True, Verdict.JOIN,
-               "not in the recorded in-sync set: joins a primary and is corrected by difference"),
+    _StartRule(
+        "member",
+        lambda f: f.member,
+        Verdict.MEMBER,
+        "the {state} store is in the recorded in-sync set: all that was acknowledged is in it",
+    ),
+    _StartRule(
+        "other-epoch",
+        lambda f: f.listed is not None,
+        Verdict.JOIN,
+        "the record lists node {node} with store {listed}, this one is {epoch}: an older copy or a "
+        "restored backup, it joins as a non-member (rule J3)",
+        Severity.WARNING,
+    ),
+    _StartRule(
+        "not-member",
+        lambda f: True,
+        Verdict.JOIN,
+        "not in the recorded in-sync set: joins a primary and is corrected by difference",
+    ),
 )
 
 
@@ -193,11 +244,17 @@ def check_join(status: StoreStatus, cluster: UUID, generation: Generation) -> Fi
         generation: The generation the primary serves.
     """
     if status.cluster is not None and status.cluster != cluster:
-        return Finding(Severity.ERROR, "other-cluster",
-                       f"the store belongs to cluster {status.cluster}, the primary to {cluster}")
+        return Finding(
+            Severity.ERROR,
+            "other-cluster",
+            f"the store belongs to cluster {status.cluster}, the primary to {cluster}",
+        )
     if status.generation > generation:
-        return Finding(Severity.ERROR, "stale-primary",
-                       f"the primary serves generation {generation}, the store has seen {status.generation}")
+        return Finding(
+            Severity.ERROR,
+            "stale-primary",
+            f"the primary serves generation {generation}, the store has seen {status.generation}",
+        )
     return None
 
 
@@ -266,14 +323,19 @@ class _Criterion:
 
 
 CRITERIA: Final[tuple[_Criterion, ...]] = (
-    _Criterion("not-member", lambda c: c.member,
-               "is not in the recorded in-sync set, may lack acknowledged messages"),
+    _Criterion(
+        "not-member", lambda c: c.member, "is not in the recorded in-sync set, may lack acknowledged messages"
+    ),
     _Criterion("lower-generation", lambda c: c.status.generation, "has seen generation {mine}, not {best}"),
     _Criterion("not-primary", lambda c: c.status.primary, "was a backup, the other one the primary"),
-    _Criterion("not-clean", lambda c: c.status.state is StoreState.CLEAN,
-               "was not closed cleanly, the other one was"),
-    _Criterion("fewer-given-out", lambda c: sum(q.next for q in c.queues),
-               "knows fewer message ids: the sum of the next ids is {mine}, not {best}"),
+    _Criterion(
+        "not-clean", lambda c: c.status.state is StoreState.CLEAN, "was not closed cleanly, the other one was"
+    ),
+    _Criterion(
+        "fewer-given-out",
+        lambda c: sum(q.next for q in c.queues),
+        "knows fewer message ids: the sum of the next ids is {mine}, not {best}",
+    ),
     _Criterion("fewer-held", lambda c: sum(q.held for q in c.queues), "holds {mine} messages, not {best}"),
 )
 
@@ -312,8 +374,13 @@ def _exclusion(store: StoreReportLike, cluster: UUID | None) -> tuple[Finding, .
     if status.state is StoreState.EMPTY or status.cluster is None:
         return (Finding(Severity.INFO, "empty", "has never belonged to a cluster"),)
     if cluster is None:
-        return (Finding(Severity.ERROR, "several-clusters",
-                        f"belongs to cluster {status.cluster}, others to another: rank them apart"),)
+        return (
+            Finding(
+                Severity.ERROR,
+                "several-clusters",
+                f"belongs to cluster {status.cluster}, others to another: rank them apart",
+            ),
+        )
     if status.cluster != cluster:
         return (Finding(Severity.ERROR, "other-cluster", f"belongs to cluster {status.cluster}"),)
     return ()
@@ -323,13 +390,23 @@ def _place(index: int, candidates: Sequence[_Candidate]) -> Ranked:
     me = candidates[index]
     findings = [_reason(me, candidates[index - 1]) if index else _best(me, alone=len(candidates) == 1)]
     if me.record is not None and not me.member and index == 0:
-        findings.append(Finding(Severity.WARNING, "no-member",
-                                "no store of the recorded in-sync set is here: messages may be missing"))
+        findings.append(
+            Finding(
+                Severity.WARNING,
+                "no-member",
+                "no store of the recorded in-sync set is here: messages may be missing",
+            )
+        )
     rivals = [other.name for other in candidates if _conflict(me, other)]
     if rivals:
-        findings.append(Finding(Severity.WARNING, "stop-conflict",
-                                f"closed cleanly in the same generation as {', '.join(rivals)}, by another "
-                                "stop and with other content: the operator decides"))
+        findings.append(
+            Finding(
+                Severity.WARNING,
+                "stop-conflict",
+                f"closed cleanly in the same generation as {', '.join(rivals)}, by another "
+                "stop and with other content: the operator decides",
+            )
+        )
     return Ranked(me.name, index + 1, tuple(findings), bool(rivals))
 
 
@@ -337,8 +414,11 @@ def _best(me: _Candidate, *, alone: bool) -> Finding:
     what = "the only usable store" if alone else "the best store"
     member = "member of the recorded in-sync set, " if me.member else ""
     role = "primary" if me.status.primary else "backup"
-    return Finding(Severity.INFO, "best",
-                   f"{what}: {member}generation {me.status.generation}, {role}, {me.status.state.value}")
+    return Finding(
+        Severity.INFO,
+        "best",
+        f"{what}: {member}generation {me.status.generation}, {role}, {me.status.state.value}",
+    )
 
 
 def _reason(me: _Candidate, better: _Candidate) -> Finding:

@@ -8,12 +8,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from qpidha.wire.info import decode_info, encode_info
 from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Request
-from qpidha.errors import ClusterError, Conflict, LinkClosed, LocalProtocolError, OutcomeUnknown, PromotionRefused, Unavailable
+from qpidha.errors import (
+    ClusterError,
+    Conflict,
+    LinkClosed,
+    LocalProtocolError,
+    OutcomeUnknown,
+    PromotionRefused,
+    Unavailable,
+)
 from qpidha.interfaces import Promoter, RecordStore, Session
 from qpidha.types import NodeId, NodeInfo
+from qpidha.wire.info import decode_info, encode_info
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
@@ -58,7 +66,9 @@ class Cluster:
 
     async def start(self, info: NodeInfo) -> None:
         settings = self._node.settings
-        self._session = await self.records.open_session(self._node.id, encode_info(info), ttl_s=settings.session_ttl_s)
+        self._session = await self.records.open_session(
+            self._node.id, encode_info(info), ttl_s=settings.session_ttl_s
+        )
         for name, work in (
             ("record", self._watch_record()),
             ("live", self._watch_live()),
@@ -71,10 +81,12 @@ class Cluster:
             self._tasks.append(asyncio.create_task(self._promote(self._promoter), name="qpidha-promoter"))
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        waiting = set(self._tasks)
         self._tasks.clear()
+        while waiting:  # Before Python 3.12 a cancellation can be lost in `wait_for`: say it again.
+            for task in waiting:
+                task.cancel()
+            _, waiting = await asyncio.wait(waiting, timeout=0.1)
         if self._session is not None:
             await self._session.close()
             self._session = None

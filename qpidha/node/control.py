@@ -21,7 +21,7 @@ LINE_BYTES_MAX = 4096
 
 
 class Control:
-    """``{"command": "status" | "promote" | "demote"}`` → ``{"ok": true, ...}`` or ``{"ok": false, "error": …}``."""
+    """``{"command": "status" | "promote" | "demote"}`` → ``{"ok": true, …}`` or ``{"ok": false, …}``."""
 
     def __init__(self, node: Node, path: Path) -> None:
         self._node = node
@@ -31,7 +31,7 @@ class Control:
     async def start(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        with at_short_path(self._path) as short:
+        with ShortPath(self._path) as short:
             self._server = await asyncio.start_unix_server(self._serve, short, limit=LINE_BYTES_MAX)
         os.chmod(self._path, 0o600)
 
@@ -71,7 +71,7 @@ class Control:
         return {"ok": False, "error": f"unknown command {command!r}", "kind": "usage"}
 
 
-class at_short_path:
+class ShortPath:
     """A path through an open directory, because a socket's path is limited to about 100 bytes."""
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +88,7 @@ class at_short_path:
 
 async def ask(path: Path, command: str, *, timeout_s: float = 15.0) -> dict[str, Any]:
     """Ask a running node. Raises OSError if nobody answers there."""
-    with at_short_path(path) as short:
+    with ShortPath(path) as short:
         reader, writer = await asyncio.open_unix_connection(short)
     try:
         writer.write(json.dumps({"command": command}).encode() + b"\n")
@@ -100,3 +100,8 @@ async def ask(path: Path, command: str, *, timeout_s: float = 15.0) -> dict[str,
         raise ConnectionResetError("the node closed the connection")
     answer: dict[str, Any] = json.loads(line)
     return answer
+
+
+def ask_blocking(path: Path, command: str, *, timeout_s: float = 15.0) -> dict[str, Any]:
+    """`ask` for code without an event loop."""
+    return asyncio.run(ask(path, command, timeout_s=timeout_s))

@@ -81,6 +81,7 @@ class Node:
         self._effects = NodeEffects(self, self._embedder)
         self._listener: Listener | None = None
         self._disk: ThreadPoolExecutor | None = None
+        self._committed = asyncio.Event()
         self._links = 0
         self._poked = False
         self._unflushed: list[Queue] = []
@@ -124,7 +125,9 @@ class Node:
             if self._control:
                 await self._control.start()
             await self._cluster.start(
-                NodeInfo(peer=self._listener.address, client=self.client_address, boot=self.boot, score=self._score)
+                NodeInfo(
+                    peer=self._listener.address, client=self.client_address, boot=self.boot, score=self._score
+                )
             )
         except BaseException:
             await self._release(clean=False)
@@ -150,7 +153,8 @@ class Node:
         self.replica.stop()
         self._driver.run()
         while not self._driver.idle:
-            await asyncio.sleep(0.001)
+            await self._committed.wait()
+            self._committed.clear()
         await self._release(clean=self._driver.failed is None)
 
     async def _release(self, *, clean: bool) -> None:
@@ -365,8 +369,13 @@ class Node:
         if self._disk is None:
             done(self._try_commit(changes))
             return
+
+        def durable(error: Exception | None) -> None:
+            done(error)
+            self._committed.set()
+
         future = self._disk.submit(self._try_commit, changes)
-        future.add_done_callback(lambda f: self._loop.call_soon_threadsafe(done, f.result()))
+        future.add_done_callback(lambda f: self._loop.call_soon_threadsafe(durable, f.result()))
 
     def _try_commit(self, changes: list[Change]) -> Exception | None:
         """In the store's thread, where there is one."""
@@ -374,7 +383,7 @@ class Node:
             self._store.commit(changes)
         except QpidhaError as error:
             return error
-        except Exception as error:  # A store that breaks its contract is as dead as a broken disk.
+        except Exception as error:  # noqa: BLE001 - a store that breaks its contract is as dead as a broken disk.
             return StoreFailed(f"the store raised {error!r}")
         return None
 

@@ -95,7 +95,9 @@ class Queue:
         self._require_primary()
         size = len(data) + len(props)
         if size > self._node.settings.message_bytes_max:
-            raise CallerError(f"a message of {size} bytes; message_bytes_max is {self._node.settings.message_bytes_max}")
+            raise CallerError(
+                f"a message of {size} bytes; message_bytes_max is {self._node.settings.message_bytes_max}"
+            )
         id = self.next_id
         self._data.append(data)
         self._props.append(props)

@@ -98,7 +98,11 @@ def status_of(node: Node) -> NodeStatus:
         sessions=sessions_of(node),
         queues=[
             QueueStatus(
-                name=q.name, id=str(q.id), depth=q.depth, bytes=q.nbytes, next_id=q.next_id,
+                name=q.name,
+                id=str(q.id),
+                depth=q.depth,
+                bytes=q.nbytes,
+                next_id=q.next_id,
                 pending=q.pending if primary else 0,
             )
             for q in node.queues

@@ -13,12 +13,11 @@ from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 
+Op_co = TypeVar("Op_co", covariant=True)
+"""What dequeuing returns: the node's ``Op_co``."""
 
-Op = TypeVar("Op", covariant=True)
-"""What dequeuing returns: the node's ``Op``."""
 
-
-class Content(Protocol[Op]):
+class Content(Protocol[Op_co]):
     """What is needed of a queue: a node's `Queue` has it."""
 
     @property
@@ -28,18 +27,18 @@ class Content(Protocol[Op]):
         self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
     ) -> tuple[SequenceSet, Batch] | None: ...
 
-    def dequeue(self, ids: SequenceSet, /) -> Op: ...
+    def dequeue(self, ids: SequenceSet, /) -> Op_co: ...
 
     def on_content(self, callback: Callable[[], None]) -> None: ...
 
 
-class FifoQueue(Generic[Op]):
+class FifoQueue(Generic[Op_co]):
     """One per queue and term of office: make a new one in every `on_promote`.
 
     Released messages come first, in id order; then the cursor moves on. Cost per call, not per message.
     """
 
-    def __init__(self, queue: Content[Op]) -> None:
+    def __init__(self, queue: Content[Op_co]) -> None:
         self.queue = queue
         self._cursor: MessageId = 0
         self._released = SequenceSet()
@@ -73,7 +72,9 @@ class FifoQueue(Generic[Op]):
         """One run of the released messages that are still there."""
         while self._released:
             first, last = next(self._released.runs())
-            taken = self.queue.read(first, messages_max=min(messages_max, last - first + 1), bytes_max=bytes_max)
+            taken = self.queue.read(
+                first, messages_max=min(messages_max, last - first + 1), bytes_max=bytes_max
+            )
             if taken is None or taken[0].first > last:
                 self._released.discard(first, last)
                 continue
@@ -85,7 +86,7 @@ class FifoQueue(Generic[Op]):
             return ids, batch
         return None
 
-    def accept(self, ids: SequenceSet) -> Op:
+    def accept(self, ids: SequenceSet) -> Op_co:
         """The consumer is done with these. Await the op before telling it so, if settling is replicated."""
         self._acquired -= ids
         self._released -= ids

@@ -22,6 +22,7 @@ cimport cython
 from cpython.buffer cimport Py_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.long cimport PyLong_AsLongLong, PyLong_AsUnsignedLongLong
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.number cimport PyNumber_Index
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
@@ -37,6 +38,7 @@ PROPS = 1
 ORDER = 2
 ORIGINS = 4
 
+
 cdef struct Sink:
     # Where the next message of a batch under construction goes, section by section.
     uint8_t* lens
@@ -47,7 +49,8 @@ cdef struct Sink:
     uint8_t* props
 
 
-# --- bytes and integers --------------------------------------------------------------------------
+# --- sizes ---------------------------------------------------------------------------------------
+
 
 cdef uint64_t add_up(const uint8_t* lens, uint64_t count, uint32_t* longest) noexcept nogil:
     # Cannot wrap: count < 2**32 terms, each < 2**32.
@@ -151,38 +154,58 @@ cdef void fill(tuple blobs, uint8_t* lens, uint8_t* content) noexcept:
         content += size
 
 
-cdef int require_count(object column, Py_ssize_t count, str what) except -1:
-    if len(column) != count:
-        raise CallerError(f"{what} has {len(column)} entries for {count} messages")
+cdef int require_count(Py_ssize_t found, Py_ssize_t count, str what) except -1:
+    if found != count:
+        raise CallerError(f"{what} has {found} entries for {count} messages")
     return 0
 
 
-cdef list as_keys(object order):
-    """Order keys as C integers would hold them; refused before a byte is written."""
-    cdef list keys = [PyNumber_Index(key) for key in order]
-    for i, key in enumerate(keys):
-        if not -INT64_MAX - 1 <= key <= INT64_MAX:
-            raise CallerError(f"order[{i}] is not a signed 64-bit integer")
-    return keys
+cdef bytes pack_order(object order, Py_ssize_t count):
+    """The ORDER column."""
+    cdef list keys = list(order)
+    require_count(len(keys), count, "order")
+    cdef bytes column = PyBytes_FromStringAndSize(NULL, 8 * count)
+    cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(column)
+    cdef Py_ssize_t i
+    for i in range(count):
+        try:
+            store64(p + 8 * i, <uint64_t>PyLong_AsLongLong(PyNumber_Index(keys[i])))
+        except OverflowError:
+            raise CallerError(f"order[{i}] is not a signed 64-bit integer") from None
+    return column
 
 
-cdef bytes pack_origins(object origins):
+cdef bytes pack_origins(object origins, Py_ssize_t count):
     """The ORIGINS column; None becomes the zero origin."""
-    cdef list chunks = []
-    for i, origin in enumerate(origins):
-        if origin is None:
-            chunks.append(bytes(ORIGIN))
-            continue
-        queue, generation, message = origin
-        generation, message = PyNumber_Index(generation), PyNumber_Index(message)
-        if not isinstance(queue, bytes) or len(queue) != 16:
-            raise CallerError(f"origins[{i}]: the queue must be 16 bytes")
-        if not 0 <= generation <= INT64_MAX:
-            raise CallerError(f"origins[{i}]: generation out of range")
-        if not 0 <= message < UINT64_MAX:
-            raise CallerError(f"origins[{i}]: message id out of range")
-        chunks.append(queue + generation.to_bytes(8, "little") + message.to_bytes(8, "little"))
-    return b"".join(chunks)
+    cdef list entries = list(origins)
+    require_count(len(entries), count, "origins")
+    cdef bytes column = PyBytes_FromStringAndSize(NULL, ORIGIN * count)
+    cdef uint8_t* p = <uint8_t*>PyBytes_AS_STRING(column)
+    cdef Py_ssize_t i
+    for i in range(count):
+        if entries[i] is None:
+            memset(p + ORIGIN * i, 0, ORIGIN)
+        else:
+            put_origin(p + ORIGIN * i, entries[i], i)
+    return column
+
+
+cdef int put_origin(uint8_t* p, object origin, Py_ssize_t i) except -1:
+    cdef uint64_t first, second
+    queue, generation, message = origin
+    if not PyBytes_Check(queue) or PyBytes_GET_SIZE(queue) != 16:
+        raise CallerError(f"origins[{i}]: the queue must be 16 bytes")
+    try:
+        first = PyLong_AsUnsignedLongLong(PyNumber_Index(generation))
+        second = PyLong_AsUnsignedLongLong(PyNumber_Index(message))
+    except OverflowError:
+        raise CallerError(f"origins[{i}]: generation or message id out of range") from None
+    if first > <uint64_t>INT64_MAX or second == UINT64_MAX:
+        raise CallerError(f"origins[{i}]: generation or message id out of range")
+    memcpy(p, PyBytes_AS_STRING(queue), 16)
+    store64(p + 16, first)
+    store64(p + 24, second)
+    return 0
 
 
 cdef void put(Sink* sink, Layout* to, Batch source, uint64_t start, uint64_t stop,
@@ -252,11 +275,9 @@ cdef class Batch:
         cdef Sink sink
         cdef uint64_t data_size, props_size = 0
         cdef tuple blobs = as_blobs(data, "data"), extras = ()
-        cdef list keys = []
-        cdef bytes packed = b""
-        cdef int64_t key
+        cdef bytes keys = b"", sources = b""
         cdef uint32_t columns = 0
-        cdef Py_ssize_t i, count = PyTuple_GET_SIZE(blobs)
+        cdef Py_ssize_t count = PyTuple_GET_SIZE(blobs)
         if count == 0:
             raise CallerError("a batch has at least one message")
         if <uint64_t>count > UINT32_MAX:
@@ -264,27 +285,21 @@ cdef class Batch:
         if props is not None:
             columns |= HAS_PROPS
             extras = as_blobs(props, "props")
-            require_count(extras, count, "props")
+            require_count(len(extras), count, "props")
         if order is not None:
             columns |= HAS_ORDER
-            keys = as_keys(order)
-            require_count(keys, count, "order")
+            keys = pack_order(order, count)
         if origins is not None:
             columns |= HAS_ORIGINS
-            require_count(origins, count, "origins")
-            packed = pack_origins(origins)
-            if PyBytes_GET_SIZE(packed) != ORIGIN * count:
-                raise CallerError("origins changed while it was read")
+            sources = pack_origins(origins, count)
         data_size = measure(blobs, "data")
         props_size = measure(extras, "props")
         lay_out(&at, <uint64_t>count, columns)
         cdef bytes block = blank(&at, data_size, props_size, &sink)
         fill(blobs, sink.lens, sink.data)
         fill(extras, sink.props_lens, sink.props)
-        for i in range(len(keys)):
-            key = keys[i]
-            store64(sink.order + 8 * i, <uint64_t>key)
-        memcpy(sink.origins, PyBytes_AS_STRING(packed), <size_t>PyBytes_GET_SIZE(packed))
+        memcpy(sink.order, PyBytes_AS_STRING(keys), <size_t>PyBytes_GET_SIZE(keys))
+        memcpy(sink.origins, PyBytes_AS_STRING(sources), <size_t>PyBytes_GET_SIZE(sources))
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     @staticmethod
@@ -364,16 +379,13 @@ cdef class Batch:
     def with_origins(self, origins):
         cdef Layout at
         cdef Sink sink
-        require_count(origins, <Py_ssize_t>self._at.count, "origins")
-        cdef bytes packed = pack_origins(origins)
-        if <uint64_t>PyBytes_GET_SIZE(packed) != ORIGIN * self._at.count:
-            raise CallerError("origins changed while it was read")
+        cdef bytes column = pack_origins(origins, <Py_ssize_t>self._at.count)
         lay_out(&at, self._at.count, self._at.columns | HAS_ORIGINS)
         cdef bytes block = blank(&at, self._at.props - self._at.data, self._at.end - self._at.props, &sink)
-        cdef uint8_t* column = sink.origins
+        cdef uint8_t* target = sink.origins
         put(&sink, &at, self, 0, self._at.count, self._at.data, self._at.props - self._at.data,
             self._at.props, self._at.end - self._at.props)
-        memcpy(column, PyBytes_AS_STRING(packed), <size_t>PyBytes_GET_SIZE(packed))
+        memcpy(target, PyBytes_AS_STRING(column), <size_t>PyBytes_GET_SIZE(column))
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     # --- whole

@@ -254,9 +254,22 @@ class Established:
 
 
 Event: TypeAlias = (
-    Hello | Welcome | Refused | Fenced | Ping
-    | Subscribe | SubscribeQueue | PlanQueue | PlanDrop | PlanMessages | PlanEnd | Progress | Resubscribe
-    | Operations | Acknowledged | Established
+    Hello
+    | Welcome
+    | Refused
+    | Fenced
+    | Ping
+    | Subscribe
+    | SubscribeQueue
+    | PlanQueue
+    | PlanDrop
+    | PlanMessages
+    | PlanEnd
+    | Progress
+    | Resubscribe
+    | Operations
+    | Acknowledged
+    | Established
 )
 
 

@@ -177,21 +177,44 @@ CASES: list[tuple[str, Attack, type[RemoteProtocolError]]] = [
     ("B15 wants another node", hello_with(wanted="b"), HandshakeError),
     ("B17 generation 0", in_session(Acknowledged(position=1), generation=0), RemoteProtocolError),
     ("B17 higher generation", in_session(Acknowledged(position=1), generation=9), RemoteProtocolError),
-    ("B18 operations from a backup", in_session(
-        Operations(first=2, operations=((SkipIds(queue=UUID(int=5), first=1, last=2),),))), RemoteProtocolError),
+    (
+        "B18 operations from a backup",
+        in_session(Operations(first=2, operations=((SkipIds(queue=UUID(int=5), first=1, last=2),),))),
+        RemoteProtocolError,
+    ),
     ("B19 ack of the future", in_session(Acknowledged(position=10**6)), RemoteProtocolError),
     ("B19 ack going back", in_session(Acknowledged(position=0)), RemoteProtocolError),
     ("B19 progress of chunks never sent", in_session(Progress(chunks=3)), RemoteProtocolError),
-    ("B20 held ids not ascending", in_session(
-        Subscribe(epoch=UUID(int=3), stored_generation=1, queues=3),
-        SubscribeQueue(queue=UUID(int=4), lineage=LINEAGE, next=50, held=HELD),
-        SubscribeQueue(queue=UUID(int=4), lineage=LINEAGE, next=50, held=HELD), session=2), RemoteProtocolError),
-    ("B20 malformed id set", after_hello(frame(11, bytes.fromhex("94c410") + bytes(16) + b"\x90\x01\xc4\x02\xff\xff")),
-     MalformedFrame),
-    ("B28 node id of 64 KiB", at_once(frame(1, b"\x96\x01\x01\xc0\xda\xff\xff" + b"x" * 65535)), FrameTooLarge),
-    ("B28 node id not UTF-8", at_once(frame(1, b"\x96\x01\x01\xc0\xa2\xff\xfe\xc4\x10" + bytes(16) + b"\xa1a")),
-     MalformedFrame),
-    ("B28 empty node id", at_once(frame(1, b"\x96\x01\x01\xc0\xa0\xc4\x10" + bytes(16) + b"\xa1a")), MalformedFrame),
+    (
+        "B20 held ids not ascending",
+        in_session(
+            Subscribe(epoch=UUID(int=3), stored_generation=1, queues=3),
+            SubscribeQueue(queue=UUID(int=4), lineage=LINEAGE, next=50, held=HELD),
+            SubscribeQueue(queue=UUID(int=4), lineage=LINEAGE, next=50, held=HELD),
+            session=2,
+        ),
+        RemoteProtocolError,
+    ),
+    (
+        "B20 malformed id set",
+        after_hello(frame(11, bytes.fromhex("94c410") + bytes(16) + b"\x90\x01\xc4\x02\xff\xff")),
+        MalformedFrame,
+    ),
+    (
+        "B28 node id of 64 KiB",
+        at_once(frame(1, b"\x96\x01\x01\xc0\xda\xff\xff" + b"x" * 65535)),
+        FrameTooLarge,
+    ),
+    (
+        "B28 node id not UTF-8",
+        at_once(frame(1, b"\x96\x01\x01\xc0\xa2\xff\xfe\xc4\x10" + bytes(16) + b"\xa1a")),
+        MalformedFrame,
+    ),
+    (
+        "B28 empty node id",
+        at_once(frame(1, b"\x96\x01\x01\xc0\xa0\xc4\x10" + bytes(16) + b"\xa1a")),
+        MalformedFrame,
+    ),
 ]
 
 
@@ -206,8 +229,10 @@ async def _publish(a: Node) -> frozenset[str]:
     return (await a.queue("q").enqueue(b"still here")).nodes
 
 
-@pytest.mark.parametrize("attack,error", [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_bad_input_closes_its_own_link_with_a_reason(attack: Attack, error: type[RemoteProtocolError]) -> None:
+@pytest.mark.parametrize(("attack", "error"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_bad_input_closes_its_own_link_with_a_reason(
+    attack: Attack, error: type[RemoteProtocolError]
+) -> None:
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
         a.declare("q")

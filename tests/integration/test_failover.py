@@ -116,7 +116,7 @@ def test_a_member_that_stays_away_is_removed_by_the_record_and_only_then_not_wai
     """LM5: held publishes complete after the deadline, and the receipt shows that fewer nodes have them."""
 
     async def main(world: World) -> None:
-        a, b, c = await world.cluster("a", "b", "c")
+        a, b, _ = await world.cluster("a", "b", "c")
         queue = a.declare("q")
         await queue.enqueue(b"one")
         await world.kill("c")
@@ -137,7 +137,7 @@ def test_the_last_one_standing_goes_on_alone_and_only_it_may_be_promoted() -> No
     """LC9: the in-sync set shrinks to one; the others cannot be promoted over it."""
 
     async def main(world: World) -> None:
-        a, b = await world.cluster("a", "b")
+        a, _ = await world.cluster("a", "b")
         queue = a.declare("q")
         await queue.enqueue(b"both")
         await world.kill("b")

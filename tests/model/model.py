@@ -42,7 +42,7 @@ RULES: dict[str, tuple[str, str]] = {
     "add_pending": ("J2a", "completions wait for the joiner from before the compare-and-set is sent"),
     "add_target": ("J2b", "the compare-and-set is sent only once the joiner acknowledged all sent up to t0"),
     "add_doubt": ("M2", "an addition in doubt counts as done, until a higher version resolves it"),
-    "adding_cas_keep": ("J2c", "a joiner that disconnects while its addition is in flight is still waited for"),
+    "adding_cas_keep": ("J2c", "a joiner that disconnects while its addition is in flight is waited for"),
     "ack_sync": ("C6", "a backup acknowledges after its fsync"),
     "own_sync": ("O4", "the primary counts itself after its fsync"),
     "atomic_resync": ("C5", "all queues flip in one step"),
@@ -63,7 +63,7 @@ RULES: dict[str, tuple[str, str]] = {
     "act_gen": ("P2", "a node activates only a generation above its stored one"),
     "adopt_end": ("C4", "the plan sets the primary's lineage and next id on the backup"),
     "plan_covers": ("C3", "operations pending at the subscription are covered by the plan's acknowledgement"),
-    "handover": ("W2", "discarded messages are handed over only once a generation without them is established"),
+    "handover": ("W2", "what was discarded is handed over only once a generation without it is established"),
     "trim_unknown": ("W1 G1", "ids below the trimmed lineage are 'unknown', not 'rewound'"),
     "lin_match": ("G2", "common point: the highest id of the same generation in both lineages"),
     "cover": ("O2", "every id given out is covered by a frame, also if its ENQ was never sent"),
@@ -128,7 +128,7 @@ def configure(off: Iterable[str] = (), **options: Any) -> None:
         CFG[name] = value
 
 
-# --- the state: tuples of tuples -------------------------------------------------------------------------
+# --- the state: tuples of tuples ------------------------------------------------------------------------
 
 NODES = 3
 NOBODY = -1
@@ -339,7 +339,7 @@ def can(state: tuple, name: str) -> bool:
     return state[5][BUDGET[name]] < CFG[name]
 
 
-# --- queues and histories ----------------------------------------------------------------------------------
+# --- queues and histories -------------------------------------------------------------------------------
 
 
 def generation_of(lineage: tuple, id: int) -> int:
@@ -421,7 +421,7 @@ def values(store: Store) -> list[int]:
     return [h[2] for q in store.queues for h in q[2]]
 
 
-# --- stores --------------------------------------------------------------------------------------------------
+# --- stores ---------------------------------------------------------------------------------------------
 
 
 def synced(mem: Store, disk: Store) -> Store:
@@ -452,7 +452,7 @@ def own_mark() -> int:
     return NOT_COVERED if (CFG["sync"] and R["own_sync"]) else ACKED
 
 
-# --- completion --------------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------------
 
 
 def required(n: int, view: View) -> list[int]:
@@ -506,7 +506,7 @@ def check_held_by_members(w: World, value: int) -> None:
             raise Violation(f"F3 v{value} acked on an unconfirmed consumption; member {node} never had it")
 
 
-# --- sessions ------------------------------------------------------------------------------------------------
+# --- sessions -------------------------------------------------------------------------------------------
 
 
 def send(w: World, n: int, kind: str, *body: Any) -> list[int]:
@@ -564,7 +564,7 @@ def leave_session(w: World, b: int) -> None:
             w.chans[at] = Channel(c.sid, 0, (), c.to_primary) if late else NO_CHANNEL
 
 
-# --- events: clients -----------------------------------------------------------------------------------------
+# --- events: clients ------------------------------------------------------------------------------------
 
 
 def give_out(w: World, queue: int, m: Message) -> None:
@@ -701,7 +701,7 @@ def move(w: World, n: int, dequeue_first: int) -> None:
         send(w, n, "D", 0, m)
 
 
-# --- events: disks -------------------------------------------------------------------------------------------
+# --- events: disks --------------------------------------------------------------------------------------
 
 
 def fsync(w: World, n: int) -> None:
@@ -732,7 +732,7 @@ def send_ack(w: World, b: int, seq: int) -> None:
         w.chans[at] = c._replace(to_primary=(*acks, (sid, seq)))
 
 
-# --- events: resync ------------------------------------------------------------------------------------------
+# --- events: resync -------------------------------------------------------------------------------------
 
 
 def plan(ours: tuple, described: tuple, staged: tuple) -> tuple:
@@ -775,7 +775,12 @@ def check_lineage_plan(ours: Queue, theirs: Queue, common: int, own: set, have: 
     if [h for h in ours.held if h[1] not in keep] != adds or tuple(
         [h for h in theirs.held if h[1] not in keep]
     ) != drops:
-        raise Violation(f"LIN lineage plan differs from identity plan: P={ours!r} B={theirs!r}")
+        raise Violation(f"LIN lineage plan differs from identity plan: P={plain(ours)!r} B={plain(theirs)!r}")
+
+
+def plain(queue: Queue) -> tuple:
+    """Without the names of the fields, for a message."""
+    return (queue.lineage, queue.next, tuple([tuple(m) for m in queue.held]))
 
 
 def plan_frames(generation: int, items: tuple) -> list[Frame]:
@@ -915,7 +920,7 @@ def snapshot(w: World, b: int, p: int) -> None:
     )
 
 
-# --- events: a backup reads a frame --------------------------------------------------------------------------
+# --- events: a backup reads a frame ---------------------------------------------------------------------
 
 
 def receive(w: World, b: int, p: int) -> None:
@@ -1049,7 +1054,7 @@ def acknowledge(w: World, p: int, b: int) -> None:
     complete(w, p)
 
 
-# --- events: the cluster manager -----------------------------------------------------------------------------
+# --- events: the cluster manager ------------------------------------------------------------------------
 
 
 def issue(w: World, n: int, kind: str, new: Record, expected: int) -> None:
@@ -1213,7 +1218,7 @@ def demote(w: World, n: int) -> None:
     issue(w, n, "demote", Record(view.version + 1, view.generation, NOBODY, 0, view.members), view.version)
 
 
-# --- events: faults ------------------------------------------------------------------------------------------
+# --- events: faults -------------------------------------------------------------------------------------
 
 
 def crash(w: World, n: int, persist: bool) -> None:
@@ -1260,7 +1265,7 @@ def wipe(w: World, n: int) -> None:
     w.nodes[n][MEM] = w.nodes[n][DISK] = store
 
 
-# --- what may happen next ------------------------------------------------------------------------------------
+# --- what may happen next -------------------------------------------------------------------------------
 
 Action = tuple[tuple, Callable[..., None], tuple]
 """(label, event, arguments)."""
@@ -1410,7 +1415,7 @@ def backup_actions(state: tuple, n: int, acts: list[Action]) -> None:
             acts.append((("adopt", n), adopt, (n,)))
 
 
-# --- what must hold in every state ---------------------------------------------------------------------------
+# --- what must hold in every state ----------------------------------------------------------------------
 
 
 def hand_over(w: World) -> None:
@@ -1430,8 +1435,11 @@ def hand_over(w: World) -> None:
         sessions = [view.sessions[m] for m in required(n, view)]
         if all(s is not None and s.acked >= s.plan_seq for s in sessions):
             queues = x[MEM].queues
-            dead = frozenset([q for q in w.ghost[QUARANTINED]
-                              if not in_history(queues[q[0]], q[1:]) and q[1:] not in queues[q[0]].held])  # fmt: skip
+            dead = frozenset(
+                (qi, *m)
+                for qi, *m in w.ghost[QUARANTINED]
+                if not in_history(queues[qi], tuple(m)) and tuple(m) not in queues[qi].held
+            )
             w.ghost[QUARANTINED] -= dead
             w.ghost[HANDED_OVER] |= dead
 
@@ -1501,7 +1509,7 @@ def check_ready(state: tuple, p: int) -> None:
                 raise Violation(f"R-a ready backup {b} differs from primary {p} at quiescence")
 
 
-# --- healing: no more faults; the cluster must become ready, equal and empty ---------------------------------
+# --- healing: no more faults; the cluster must become ready, equal and empty ----------------------------
 
 
 def heal_check(state: tuple) -> str | None:
@@ -1669,7 +1677,7 @@ def heal_drain(w: World, p: int) -> bool:
     return done and quiet and not w.nodes[p][VIEW].pending
 
 
-# --- search --------------------------------------------------------------------------------------------------
+# --- search ---------------------------------------------------------------------------------------------
 
 Result = dict[str, Any]
 
@@ -1741,10 +1749,10 @@ def bfs(limit: int = 20_000_000, tlimit: float = 600, verbose: bool = False, hea
     frontier = [first]
     depth = transitions = healed = 0
 
-    def result(**more: Any) -> Result:
+    def result(error: str | None = None, **more: Any) -> Result:
         seconds = round(time.time() - started, 1)
-        return dict(err=None, **more, states=len(parent), depth=depth, trans=transitions, heal=healed, t=seconds) \
-            if "err" not in more else dict(more, states=len(parent), depth=depth, trans=transitions, heal=healed, t=seconds)  # fmt: skip
+        counts = {"states": len(parent), "depth": depth, "trans": transitions, "heal": healed, "t": seconds}
+        return {"err": error, **more, **counts}
 
     def trace(key: int, label: tuple | None) -> list[tuple]:
         labels = [label] if label else []
@@ -1765,13 +1773,13 @@ def bfs(limit: int = 20_000_000, tlimit: float = 600, verbose: bool = False, hea
                 healed += 1
                 error = heal_check(state)
                 if error and (want is None or want in error):
-                    return result(err=error, trace=trace(key, None))
+                    return result(error, trace=trace(key, None))
             for label, after, error in successors(state):
                 transitions += 1
                 if error:
                     if want is None or want in error:
                         depth += 1
-                        return result(err=error, trace=trace(key, label))
+                        return result(error, trace=trace(key, label))
                     continue
                 after_key = packer.pack(after)
                 if after_key not in parent:
@@ -1855,24 +1863,32 @@ def walk(seeds: int, steps: int, tlimit: float, seed0: int = 0, want: str | None
     return dict(err=None, walks=seed - seed0 + 1, steps=total, t=time.time() - started, cover=cover)
 
 
-# --- traces --------------------------------------------------------------------------------------------------
+# --- traces ---------------------------------------------------------------------------------------------
 
 
 def replay(labels: list[tuple]) -> tuple[list[tuple], str] | None:
     """The violation that these events lead to, with the events needed; None if they lead to none."""
     state = initial()
     for i, label in enumerate(labels):
-        for found, after, error in successors(state):
-            same_request = found[0] == label[0] == "mgr" and found[1:3] == label[1:3]
-            if found == label or same_request:
-                break
-        else:
+        step = find_event(state, label)
+        if step is None:
             return None
+        state, error = step
         if error:
             return labels[: i + 1], error
-        state = after
     error = heal_check(state) if CFG["heal"] else None
     return (labels, error) if error else None
+
+
+def find_event(state: tuple, label: tuple) -> tuple[tuple, str | None] | None:
+    """What this event leads to. A request to the manager may have another expected version by now."""
+    similar = None
+    for found, after, error in successors(state):
+        if found == label:
+            return after, error
+        if similar is None and found[0] == label[0] == "mgr" and found[1:3] == label[1:3]:
+            similar = after, error
+    return similar
 
 
 def shrink(labels: list[tuple], key: str) -> tuple[list[tuple], str]:
@@ -1911,7 +1927,7 @@ def shortest(result: Result, steps: int, tries: int) -> Result:
     return result
 
 
-# --- command line --------------------------------------------------------------------------------------------
+# --- command line ---------------------------------------------------------------------------------------
 
 
 def usage() -> str:
@@ -1964,8 +1980,8 @@ def main(args: list[str]) -> int:
         )
     else:
         steps = search.get("steps", 120)
-        result = walk(search.get("walks", 1_000_000), steps, search.get("tlimit", 120), search.get("seed0", 0),
-                      search.get("want"))  # fmt: skip
+        walks, tlimit = search.get("walks", 1_000_000), search.get("tlimit", 120)
+        result = walk(walks, steps, tlimit, search.get("seed0", 0), search.get("want"))
         if result["err"] and search.get("shrink", 1):
             result = shortest(result, steps, search.get("tries", 4))
     error = result["err"]

@@ -1,8 +1,8 @@
 """SequenceSet agrees with a plain set() under every sequence of operations, and its codec loses nothing (I5).
 
 Method: drive both with the same calls; blocks hold 4 runs, so that splits and joins are common. The base is
-drawn near 2**31, 2**32 and both ends of 64 bits, so that most runs cross a seam. Then laws of algebra and codec
-on generated sets, and decoding of arbitrary and of damaged bytes.
+drawn near 2**31, 2**32 and both ends of 64 bits, so that most runs cross a seam. Then laws of algebra and
+codec on generated sets, and decoding of arbitrary and of damaged bytes.
 """
 
 from __future__ import annotations

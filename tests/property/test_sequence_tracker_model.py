@@ -1,7 +1,8 @@
 """SequenceTracker agrees with a plain set of seen ids under every sequence of operations (I2, I3, I4).
 
 Method: drive both with the same calls, with bases near 2**31, 2**32, 2**63 and the ends of 64 bits and a span
-limit so small that the guard is met often. Ids given out are collected per generation: a rewind starts a new one.
+limit so small that the guard is met often. Ids given out are collected per generation: a rewind starts a new
+one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ The twin keeps one dictionary entry a message. The stores are closed, killed and
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -36,6 +37,8 @@ from qpidha.wire.batch import Batch
 QUEUES = [UUID(int=n) for n in (1, 2, 3)]
 CLUSTER = UUID(int=9)
 GENERATION = 7
+HOME = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where an fsync costs nothing: what a power cut does is not the question here."""
 WINDOW = 60
 """Ids above a queue's base that a test plays with: few, so that batches meet and interleave."""
 
@@ -81,7 +84,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.home = Path(tempfile.mkdtemp())
+        self.home = Path(tempfile.mkdtemp(dir=HOME))
         self.directory = self.home / "store"
         self.disk, self.memory = SqliteStore(self.directory), MemoryStore()
         self.twin, self.pending, self.serial = Twin(), list[Change](), 0

@@ -24,7 +24,7 @@ from qpidha.wire.codec import KINDS, decode, encode
 from qpidha.wire.framing import FrameReader, RawFrame
 
 QUICK = settings(max_examples=100, deadline=None)
-THOROUGH = settings(max_examples=250, deadline=None)
+THOROUGH = settings(max_examples=200, deadline=None)
 LIMIT = 2**20
 
 
@@ -180,7 +180,7 @@ shapes = st.recursive(
 )
 
 
-@THOROUGH
+@QUICK
 @given(kind=st.sampled_from(sorted(KINDS)), values=st.lists(shapes, max_size=7))
 def test_random_msgpack(kind: int, values: list[object]) -> None:
     value_or_typed_error(RawFrame(kind, 1, 1, msgpack.packb(values, default=repr)))
@@ -269,7 +269,7 @@ def test_a_window_is_as_good_as_the_whole(batch: Batch, before: bytes, after: by
     assert window.raw == bytes(window.chunk) == batch.raw
 
 
-@THOROUGH
+@QUICK
 @given(batch=batches(), edges=st.sets(st.integers(0, 5), max_size=6))
 def test_gather_is_slicing(batch: Batch, edges: set[int]) -> None:
     cuts = sorted(edge for edge in edges if edge <= len(batch))
@@ -279,7 +279,7 @@ def test_gather_is_slicing(batch: Batch, edges: set[int]) -> None:
         assert rows(batch.gather(runs)) == [row for a, b in runs for row in all_rows[a:b]]
 
 
-@THOROUGH
+@QUICK
 @given(several=st.lists(batches(), max_size=4))
 def test_join_is_concatenation(several: list[Batch]) -> None:
     if not several:

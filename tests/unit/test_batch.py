@@ -92,7 +92,7 @@ def test_pack_takes_every_bytes_like_and_any_iterable_twice_the_same() -> None:
         (([b"a"], None, None, [(b"short", 1, 1)]), CallerError, "16 bytes"),
         (([b"a"], None, None, [(b"q" * 16, 2**63, 1)]), CallerError, "generation"),
         (([b"a"], None, None, [(b"q" * 16, -1, 1)]), CallerError, "generation"),
-        (([b"a"], None, None, [(b"q" * 16, 1, 2**64 - 1)]), CallerError, "message id"),
+        (([b"a"], None, None, [(b"q" * 16, 1, 2**64 - 1)]), CallerError, "message id out of range"),
         ((["text"],), TypeError, r"data\[0\] must be bytes-like, not str"),
         (([b"a", 5],), TypeError, r"data\[1\]"),
         (([b"a"], [None]), TypeError, r"props\[0\]"),

@@ -222,7 +222,7 @@ class Counting(FrameReader):
 def test_moving_is_linear_in_what_was_received(body: int) -> None:
     """B06, B07: however small the pieces, a byte is moved twice at most, plus the doublings."""
     reader = Counting(LIMIT)
-    count = max(3, 400_000 // (body + 24))
+    count = max(3, 200_000 // (body + 24))
     data = frame(bytes(body)) * count
     piece = max(1, body // 1000)
     assert sum(len(reader.feed(data[i : i + piece])) for i in range(0, len(data), piece)) == count

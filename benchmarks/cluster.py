@@ -1,0 +1,151 @@
+"""Three example brokers as processes, and one pipelined client: the work that the peers are measured on.
+
+A publish counts when the broker confirms it: when the primary and both backups hold it, in memory or,
+with ``durable``, after an fsync on all three.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from qpidha import Batch
+from qpidha.node.control import ask_blocking
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+from protocol import CONFIRM, HEADER, PUBLISH, U64, WELCOME  # noqa: E402 - after the path is set
+
+NAMES = ("a", "b", "c")
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+class Brokers:
+    """A primary and its backups, each a process of its own. Stopped and removed on exit."""
+
+    def __init__(self, *, durable: bool, nodes: int = 3) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="qpidha-bench-"))
+        self.ports = {name: free_port() for name in NAMES[:nodes]}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._memory = [] if durable else ["--memory"]
+
+    def __enter__(self) -> Brokers:
+        for name in self.ports:
+            self.start(name)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGKILL)
+        for process in self.processes.values():
+            process.wait()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def start(self, name: str) -> None:
+        log = (self.base / f"{name}.log").open("ab")
+        command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", name,
+                   "--dir", str(self.base / name), "--cluster", str(self.base / "cluster"),
+                   "--client", f"127.0.0.1:{self.ports[name]}", *self._memory]  # fmt: skip
+        self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
+        log.close()
+
+    def primary(self, *, timeout_s: float = 30.0) -> str:
+        """The primary, once every node is in the in-sync set."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            for name in self.ports:
+                try:
+                    status = ask_blocking(self.base / name / "control.sock", "status")["status"]
+                except (OSError, ValueError):
+                    continue
+                if status["role"] == "active" and len(status["members"]) == len(self.ports):
+                    return name
+            time.sleep(0.05)
+        raise RuntimeError(f"no complete cluster after {timeout_s} s; see the logs in {self.base}")
+
+    def cpu_s(self) -> float:
+        """Processor time of all brokers so far."""
+        total = 0
+        for process in self.processes.values():
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / os.sysconf("SC_CLK_TCK")
+
+
+class PipelinedClient:
+    """Publishes prepared batches as fast as confirmations allow."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._inbox = bytearray()
+        self._sequence = 0
+        while WELCOME not in self._frames(self.socket.recv(1 << 16)):
+            pass
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _frames(self, data: bytes) -> dict[int, bytes]:
+        """The last body of each kind of frame in what has come."""
+        self._inbox += data
+        found: dict[int, bytes] = {}
+        at = 0
+        while len(self._inbox) - at >= HEADER.size:
+            size, kind = HEADER.unpack_from(self._inbox, at)
+            if len(self._inbox) - at < HEADER.size + size:
+                break
+            found[kind] = bytes(self._inbox[at + HEADER.size : at + HEADER.size + size])
+            at += HEADER.size + size
+        del self._inbox[:at]
+        return found
+
+    def publish(self, batch: Batch, count: int, *, window: int) -> float:
+        """Publish a batch so many times, with so many unconfirmed. Returns the seconds it took."""
+        raw = batch.raw
+        first, confirmed = self._sequence, self._sequence
+        last = first + count
+        self.socket.setblocking(False)
+        pending = memoryview(b"")
+        started = time.perf_counter()
+        while confirmed < last:
+            may_send = len(pending) or (self._sequence < last and self._sequence - confirmed < window)
+            readable, writable, _ = select.select([self.socket], [self.socket] if may_send else [], [], 60)
+            if not readable and not writable:
+                raise RuntimeError(f"stalled: {confirmed - first} of {count} confirmed")
+            if readable:
+                data = self.socket.recv(1 << 16)
+                if not data:
+                    raise RuntimeError("the broker hung up")
+                if body := self._frames(data).get(CONFIRM):
+                    confirmed = U64.unpack(body)[0]
+            if writable:
+                if not len(pending):
+                    self._sequence += 1
+                    head = HEADER.pack(U64.size + len(raw), PUBLISH) + U64.pack(self._sequence)
+                    pending = memoryview(head + raw)
+                try:
+                    pending = pending[self.socket.send(pending) :]
+                except BlockingIOError:
+                    pass
+        elapsed = time.perf_counter() - started
+        self.socket.setblocking(True)
+        return elapsed

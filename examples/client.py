@@ -1,0 +1,346 @@
+"""A publisher and a consumer for the example broker that live through failovers.
+
+    async with Publisher(addresses) as publisher:
+        await publisher.publish([b"one", b"two"])       # numbered and sent; waits only for the window
+        await publisher.drain()                         # now the whole cluster has them
+
+    async with Consumer(addresses) as consumer:
+        delivery = await consumer.receive()
+        for message in consumer.fresh(delivery): ...    # without what was delivered before
+        consumer.accept(delivery)
+
+Both try the addresses in turn, follow redirects to the primary, and come back when it dies. The publisher
+keeps what is not confirmed and sends it again, in order, to the next primary, which may have it already.
+That is why every message carries (publisher, number) in its props: a consumer drops what it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import struct
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from protocol import (
+    ACCEPT,
+    CONFIRM,
+    DELIVER,
+    PING,
+    PUBLISH,
+    REDIRECT,
+    SETTLED,
+    SUBSCRIBE,
+    U16,
+    U32,
+    U64,
+    WELCOME,
+    Address,
+    Framed,
+    ProtocolError,
+)
+
+from qpidha import Batch, SequenceSet
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+RETRY_S = 0.02
+"""Pause after every broker was asked in vain."""
+ANSWER_TIMEOUT_S = 1.0
+"""A broker that takes longer to accept a connection and speak is passed over."""
+PING_INTERVAL_S = 1.0
+SILENCE_MAX_S = 5.0
+"""A broker that answers no ping for this long is given up."""
+
+# --- the stamp of each message ---------------------------------------------------------------------
+
+
+def stamps(publisher: int, first: int, count: int) -> list[bytes]:
+    """The props of consecutive messages: u64 publisher | u64 number, little-endian."""
+    prefix = U64.pack(publisher)
+    return [prefix + U64.pack(number) for number in range(first, first + count)]
+
+
+def read_stamps(batch: Batch) -> tuple[int, ...]:
+    """publisher, number, publisher, number, … of all messages of a batch."""
+    props = b"".join([batch.props(i) for i in range(len(batch))])
+    return struct.unpack(f"<{2 * len(batch)}Q", props)
+
+
+class Deduplicator:
+    """Remembers which numbers of which publishers came. Costs a few runs of numbers, however many came."""
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        self._seen: dict[int, SequenceSet] = {}
+
+    def fresh(self, batch: Batch) -> Iterable[bytes]:
+        """The messages of a batch that did not come before, in order."""
+        stamp = read_stamps(batch)
+        publisher, first, count = stamp[0], stamp[1], len(batch)
+        seen = self._seen.setdefault(publisher, SequenceSet())
+        straight = stamp[0::2].count(publisher) == count and stamp[1::2] == tuple(range(first, first + count))
+        if straight and not seen.count(first, first + count - 1):
+            seen.add(first, first + count - 1)
+            return batch
+        return [batch.data(i) for i in range(count) if self._is_new(stamp[2 * i], stamp[2 * i + 1])]
+
+    def _is_new(self, publisher: int, number: int) -> bool:
+        seen = self._seen.setdefault(publisher, SequenceSet())
+        if number in seen:
+            self.duplicates += 1
+            return False
+        seen.add(number)
+        return True
+
+    def missing(self, publisher: int, upto: int) -> int:
+        """How many of a publisher's messages 1 … upto never came."""
+        return upto - self._seen.get(publisher, SequenceSet()).count(1, upto)
+
+
+# --- staying connected to the primary --------------------------------------------------------------
+
+
+class Connection(Framed):
+    """One connection to one broker. What it receives goes to its client."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__()
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Address | None] = loop.create_future()
+        """None: this is the primary. An address: ask there. Port 0: nobody knows."""
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.heard_at = loop.time()
+        self._client = client
+
+    def frame(self, kind: int, body: memoryview) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+        if kind == WELCOME:
+            self.answer.set_result(None)
+        elif kind == REDIRECT:
+            self.answer.set_result((str(body[U16.size :], "utf-8"), U16.unpack_from(body)[0]))
+        elif kind != PING:
+            self._client.received(self, kind, body)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(("", 0))
+        if self._client.connection is self:
+            self._client.connection = None
+        self.lost.set_result(None)
+
+
+class Client:
+    """Keeps one connection to whoever is primary. `connected` and `received` are for subclasses."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self.connection: Connection | None = None
+        self.connections = 0
+        """How many primaries were found, one after the other."""
+        self._addresses = list(addresses)
+        self._task: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+
+    def connected(self, connection: Connection) -> None:
+        """A primary was found: start over with it."""
+
+    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+        raise ProtocolError(f"frame of kind {kind} from the broker")
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: self._changed.set())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up. What is not confirmed or accepted stays so."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _change(self) -> None:
+        """Wait until something happened that a waiting caller may care about."""
+        if self._task is None or self._task.done():
+            raise ConnectionError("the client is closed")
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def _run(self) -> None:
+        while True:
+            todo, asked = deque(self._addresses), set[Address]()
+            while todo:
+                address = todo.popleft()
+                if address in asked:
+                    continue
+                asked.add(address)
+                hint = await self._visit(address)
+                if hint is not None and hint[1]:
+                    todo.appendleft(hint)
+            await asyncio.sleep(RETRY_S)
+
+    async def _visit(self, address: Address) -> Address | None:
+        """Ask one broker; if it is the primary, stay until it is lost. Otherwise who it says is."""
+        connection = Connection(self)
+        loop = asyncio.get_running_loop()
+        try:
+            opening = loop.create_connection(lambda: connection, *address)
+            await asyncio.wait_for(opening, ANSWER_TIMEOUT_S)
+            hint = await asyncio.wait_for(asyncio.shield(connection.answer), ANSWER_TIMEOUT_S)
+            if hint is None:
+                await self._stay(connection)
+            return hint
+        except (OSError, asyncio.TimeoutError):
+            return None
+        finally:
+            self.connection = None
+            if hasattr(connection, "transport"):
+                connection.transport.abort()
+
+    async def _stay(self, connection: Connection) -> None:
+        self.connection = connection
+        self.connections += 1
+        self.connected(connection)
+        loop = asyncio.get_running_loop()
+        while not connection.lost.done() and loop.time() - connection.heard_at < SILENCE_MAX_S:
+            connection.send(PING)
+            await asyncio.wait([connection.lost], timeout=PING_INTERVAL_S)
+
+
+# --- publishing ------------------------------------------------------------------------------------
+
+
+class Publisher(Client):
+    """Publishes in order, with a window of unconfirmed messages, and again after a failover."""
+
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        *,
+        publisher: int | None = None,
+        window: int = 20_000,
+        window_bytes: int = 16 * 1024 * 1024,
+    ) -> None:
+        super().__init__(addresses)
+        self.publisher = int.from_bytes(os.urandom(8), "little") if publisher is None else publisher
+        self.published = 0
+        """Messages given to `publish` so far: also the number of the last of them."""
+        self.confirmed = 0
+        """Every message up to this number is safe."""
+        self.resent = 0
+        self.confirmed_by: Connection | None = None
+        """The connection on which the last confirmation came: a new one after every failover."""
+        self._window = window
+        self._window_bytes = window_bytes
+        self._unconfirmed: deque[tuple[int, Batch]] = deque()
+        self._bytes = 0
+
+    async def publish(self, messages: Sequence[bytes]) -> int:
+        """Number these messages and send them as one batch; returns the number of the last.
+
+        Waits while the window is full, not for the confirmation.
+        """
+        while self.unconfirmed >= self._window or self._bytes >= self._window_bytes:
+            await self._change()
+        batch = Batch.pack(messages, stamps(self.publisher, self.published + 1, len(messages)))
+        self.published += len(messages)
+        self._unconfirmed.append((self.published, batch))
+        self._bytes += batch.nbytes
+        if self.connection is not None:
+            self._send(self.connection, self.published, batch)
+        return self.published
+
+    async def drain(self) -> None:
+        """Wait until everything published is safe."""
+        while self._unconfirmed:
+            await self._change()
+
+    @property
+    def unconfirmed(self) -> int:
+        """Messages published and not safe yet."""
+        return self.published - self.confirmed
+
+    def connected(self, connection: Connection) -> None:
+        """Send again what the last primary left open. This one may have some of it: hence the numbers."""
+        for number, batch in self._unconfirmed:
+            self._send(connection, number, batch)
+        if self.connections > 1:
+            self.resent += self.unconfirmed
+
+    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+        if kind != CONFIRM:
+            super().received(connection, kind, body)
+        (upto,) = U64.unpack(body)
+        while self._unconfirmed and self._unconfirmed[0][0] <= upto:
+            self.confirmed, batch = self._unconfirmed.popleft()
+            self._bytes -= batch.nbytes
+        self.confirmed_by = connection
+        self._changed.set()
+
+    @staticmethod
+    def _send(connection: Connection, number: int, batch: Batch) -> None:
+        connection.send(PUBLISH, U64.pack(number), batch.chunk)
+
+
+# --- consuming -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """A batch of messages, and what the broker calls them."""
+
+    ids: bytes
+    batch: Batch
+    connection: Connection
+
+
+class Consumer(Client):
+    """Receives batches and accepts them. After a failover, what was not accepted comes again."""
+
+    def __init__(self, addresses: Sequence[Address], *, credit: int = 10_000) -> None:
+        super().__init__(addresses)
+        self.deduplicator = Deduplicator()
+        self.delivered = 0
+        """Messages received, duplicates included."""
+        self.settled_batches = 0
+        self._credit = credit
+        self._inbox: deque[Delivery] = deque()
+
+    async def receive(self) -> Delivery:
+        """The next batch, in order."""
+        while not self._inbox:
+            await self._change()
+        return self._inbox.popleft()
+
+    def fresh(self, delivery: Delivery) -> Iterable[bytes]:
+        """The messages of a delivery that never came before. Call it once for each."""
+        return self.deduplicator.fresh(delivery.batch)
+
+    def accept(self, delivery: Delivery) -> None:
+        """Done with these. Does nothing if their connection is gone: they will be delivered again."""
+        if delivery.connection is self.connection:
+            self.connection.send(ACCEPT, delivery.ids)
+
+    def connected(self, connection: Connection) -> None:
+        self._inbox.clear()  # Not accepted, so the new primary delivers them as well.
+        connection.send(SUBSCRIBE, U32.pack(self._credit))
+
+    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+        if kind == DELIVER:
+            start = U32.size + U32.unpack_from(body)[0]
+            batch = Batch.parse(body, start)
+            self.delivered += len(batch)
+            self._inbox.append(Delivery(bytes(body[U32.size : start]), batch, connection))
+            self._changed.set()
+        elif kind == SETTLED:
+            self.settled_batches += 1
+        else:
+            super().received(connection, kind, body)

@@ -1,0 +1,220 @@
+"""The record store for the nodes of one machine: a directory that they share. The embedded default.
+
+    record.json  record.lock     the record (`qpidha.cluster.recordfile`)
+    sessions/                    who is alive (`qpidha.cluster.sessionfile`)
+
+Files are touched in two threads: one for the record, where an fsync may take its time, and one for
+sessions and watches, which must not wait for it. All watches share one task, which looks every
+``poll_interval_s`` for as long as somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from qpidha.cluster.level import Level
+from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load
+from qpidha.cluster.session import FileSession
+from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
+from qpidha.cluster.worker import Worker
+from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
+from qpidha.types import NodeId, Record, Versioned
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S = 5.0
+"""For the operations that are not given one."""
+LOCK_RETRY_S = 0.002
+SESSION_RETRY_S = 0.2
+"""How long a session's lock must be seen held before it is a `Conflict`: observers hold it for moments."""
+IDLE_POLLS_MAX = 50
+"""After so many looks that nobody waited for, the task ends until somebody does."""
+
+
+class FileRecordStore:
+    """A `RecordStore` for one process; each process opens its own on the same directory."""
+
+    def __init__(self, directory: str | Path, *, poll_interval_s: float = 0.02) -> None:
+        """Create the directory (mode 0700) if there is none.
+
+        Raises:
+            SettingsError: It cannot be created, or others may write to it.
+        """
+        self.directory = Path(directory)
+        self.poll_interval_s = poll_interval_s
+        self._sessions = self.directory / "sessions"
+        for path in (self.directory, self._sessions):
+            _prepare(path)
+        self._file = RecordFile(self.directory)
+        self._record_worker = Worker("qpidha-record")
+        self._look_worker = Worker("qpidha-sessions")
+        self._record: Level[Versioned | None] = Level(self._start_looking)
+        self._live: Level[Mapping[NodeId, bytes]] = Level(self._start_looking)
+        self._signature: Signature | None = None
+        self._signature_known = False
+        self._task: asyncio.Task[None] | None = None
+
+    # --- the record -------------------------------------------------------------------------------
+
+    async def read(self) -> Versioned | None:
+        """The record, durable; None: there is none yet.
+
+        Raises:
+            Unavailable: The disk failed, or somebody has held the lock for DEFAULT_TIMEOUT_S.
+            ClusterError: The file is damaged, has a newer format, or went back.
+        """
+        return await self._locked(self._file.read, DEFAULT_TIMEOUT_S, changes=False)
+
+    async def create(self, new: Record) -> Versioned:
+        """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
+        return await self._locked(lambda: self._file.write(None, new), DEFAULT_TIMEOUT_S, changes=True)
+
+    async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
+        """Replace the record if its version is still ``expected`` (rule M1).
+
+        If the record is this very one already, nonce included, it was our own write whose answer was
+        lost: that is success (rule M2).
+
+        Raises:
+            Conflict: There is another record.
+            Unavailable: The lock could not be had in time, or the disk failed before the change.
+            OutcomeUnknown: The disk failed, or did not answer in time, during the change.
+            ClusterError: The file is damaged, has a newer format, or went back.
+        """
+        return await self._locked(lambda: self._file.write(expected, new), timeout_s, changes=True)
+
+    def watch(self) -> AsyncIterator[Versioned | None]:
+        """The current record, then each change. Ends with an error if the record cannot be read."""
+        return self._record.watch()
+
+    async def _locked(self, job: Callable[[], T], timeout_s: float, *, changes: bool) -> T:
+        """Run a job that needs the record's lock, again and again while somebody else holds it."""
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return await self._record_worker.run(job, until - time.monotonic(), changes=changes)
+            except LockHeldError:
+                if time.monotonic() + LOCK_RETRY_S >= until:
+                    raise Unavailable(f"the record was locked by others for {timeout_s} s") from None
+            await asyncio.sleep(LOCK_RETRY_S)
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> FileSession:
+        """Prove that this process is this node, until the session is closed or lost.
+
+        Raises:
+            Conflict: Another process holds a session of this node id, or this one does (T40).
+            Unavailable: The disk failed.
+            ValueError: Not a node id.
+        """
+        content = SessionInfo(node=node, ttl_s=ttl_s, info=info)
+        until = time.monotonic() + SESSION_RETRY_S
+        while True:
+            sent = time.monotonic()
+            try:
+                file = await self._look_worker.run(lambda: SessionFile(self._sessions, content), None)
+            except SessionHeldError:
+                if time.monotonic() >= until:
+                    message = f"another process holds the session of node {node!r} in {self.directory}"
+                    raise Conflict(message, current=None) from None
+                await asyncio.sleep(LOCK_RETRY_S)
+            except OSError as error:
+                raise Unavailable(f"cannot open a session in {self._sessions}: {error}") from error
+            else:
+                return FileSession(file, self._look_worker, ttl_s=ttl_s, opened_at=sent)
+
+    async def live(self) -> Mapping[NodeId, bytes]:
+        """The info of every node with a live session, looked up now."""
+        try:
+            return await self._look_worker.run(lambda: live_sessions(self._sessions), DEFAULT_TIMEOUT_S)
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
+
+    def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
+        """The live nodes, then each change."""
+        return self._live.watch()
+
+    async def close(self) -> None:
+        """End all watches, which then stop iterating, and the threads. May be called twice."""
+        self._record.close()
+        self._live.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._record_worker.close()
+        await self._look_worker.close()
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def _start_looking(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._look_repeatedly(), name="qpidha-watch")
+
+    async def _look_repeatedly(self) -> None:
+        idle = 0
+        self._signature_known = False
+        try:
+            while idle < IDLE_POLLS_MAX:
+                await self._look()
+                await asyncio.sleep(self.poll_interval_s)
+                idle = 0 if self._record.waiting or self._live.waiting else idle + 1
+        finally:
+            self._record.forget()
+            self._live.forget()
+
+    async def _look(self) -> None:
+        try:
+            self._live.set(await self.live())
+        except ClusterError as error:
+            self._live.fail(error)
+        try:
+            signature = await self._look_worker.run(self._file.signature, DEFAULT_TIMEOUT_S)
+            if self._signature_known and signature == self._signature:
+                return
+            found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
+        except LockHeldError:
+            return  # Somebody is writing: look again next time.
+        except ClusterError as error:
+            self._signature_known = False
+            self._record.fail(error)
+            return
+        # Read after the look: if there was a change in between, the next look finds another signature.
+        self._signature, self._signature_known = signature, True
+        self._record.set(found)
+
+    # --- for the command line ---------------------------------------------------------------------
+
+    @staticmethod
+    def peek(directory: str | Path) -> Versioned | None:
+        """The record in a directory, without locking, changing or creating anything. Blocks.
+
+        Raises:
+            ClusterError: There is no such directory, or the record is damaged or newer.
+            Unavailable: The disk failed.
+        """
+        if not os.path.isdir(directory):
+            raise ClusterError(f"there is no directory {directory}")
+        return load(Path(directory) / "record.json")
+
+    @staticmethod
+    def peek_live(directory: str | Path) -> Mapping[NodeId, bytes]:
+        """The info of every node with a live session in a directory. Blocks."""
+        return live_sessions(Path(directory) / "sessions")
+
+
+def _prepare(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = directory.stat().st_mode
+    except OSError as error:
+        raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SettingsError(f"{directory} is writable by group or others, who could elect a primary: chmod 700 it")

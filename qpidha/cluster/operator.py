@@ -1,0 +1,40 @@
+"""A promoter that does what a person, or a program above, tells it to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from qpidha.interfaces import ClusterView, Decision
+
+
+class OperatorPromoter:
+    """A `Promoter` for one node. It never acts on its own: a dead primary waits for the operator.
+
+    Only the last wish counts: a promotion asked for and then revoked before anybody looked is not tried.
+    """
+
+    def __init__(self) -> None:
+        self._wish: Decision | None = None
+        self._asked = asyncio.Event()
+
+    def promote(self) -> None:
+        """Try to make this node primary. The record decides whether it may be."""
+        self._ask("promote")
+
+    def demote(self) -> None:
+        """Make this node give up being primary."""
+        self._ask("demote")
+
+    def _ask(self, wish: Decision) -> None:
+        self._wish = wish
+        self._asked.set()
+
+    async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
+        """Each wish once."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            wish, self._wish = self._wish, None
+            if wish is not None:
+                yield wish

@@ -1,0 +1,139 @@
+"""The default promoter: when the primary is gone, the best of the live members tries.
+
+It looks at hints only, so it may be wrong, late, or agree with nobody: the record's compare-and-set lets
+one candidate win, and only a member (rule P1). What it decides is who tries first, and how soon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TypeVar
+
+from qpidha.errors import ClusterError
+from qpidha.interfaces import ClusterView, Decision
+from qpidha.types import NodeId, Record, Versioned
+from qpidha.wire.info import decode_info
+
+T = TypeVar("T")
+
+REPEAT_S_MIN = 0.1
+REPEAT_S_SPREAD = 0.1
+"""Decisions repeat at intervals between these, different for each node so that they do not collide."""
+
+
+class PriorityPromoter:
+    """A `Promoter`. Among live members the highest score tries; of equal ones, the greatest node id."""
+
+    def __init__(self, priority: int = 0, *, settle_s: float = 0.0, patience_s: float = 3.0) -> None:
+        """Decide with these weights and delays.
+
+        Args:
+            priority: This node's score, as it publishes it in its `NodeInfo`.
+            settle_s: How long the primary must be gone before the first try.
+            patience_s: How long a better candidate may leave the place empty before this node tries too:
+                one that is alive but cannot serve must not keep the cluster down.
+        """
+        self.priority = priority
+        self.settle_s = settle_s
+        self.patience_s = patience_s
+
+    async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
+        """Yields "promote" every 100 to 200 ms for as long as this node should try.
+
+        Close the iterator (``contextlib.aclosing``) or cancel the task that waits in it.
+        """
+        loop = asyncio.get_running_loop()
+        repeat_s = REPEAT_S_MIN + REPEAT_S_SPREAD * zlib.crc32(view.node.encode()) / 2**32
+        seen = Seen(repeat_s)
+        tasks = [
+            loop.create_task(seen.follow(view.records.watch, seen.set_record)),
+            loop.create_task(seen.follow(view.records.watch_live, seen.set_live)),
+        ]
+        gone_since: float | None = None
+        try:
+            while True:
+                seen.news.clear()
+                if not view.eligible or not seen.complete or primary_lives(seen.record, seen.live):
+                    gone_since = None
+                else:
+                    gone_since = loop.time() if gone_since is None else gone_since
+                    if self._shall_try(view.node, seen, loop.time() - gone_since):
+                        yield "promote"
+                await seen.wait(repeat_s)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _shall_try(self, node: NodeId, seen: Seen, gone_s: float) -> bool:
+        if gone_s < self.settle_s:
+            return False
+        return gone_s >= self.settle_s + self.patience_s or not self._somebody_better(node, seen)
+
+    def _somebody_better(self, node: NodeId, seen: Seen) -> bool:
+        scores = candidates(seen.record, seen.live)
+        own = (scores.pop(node, self.priority), node)  # As published, since the others compare with that.
+        return any((score, other) > own for other, score in scores.items())
+
+
+class Seen:
+    """What the promoter knows of record and live nodes, from two watches."""
+
+    def __init__(self, retry_s: float) -> None:
+        self.news = asyncio.Event()
+        self.record: Record | None = None
+        self.live: Mapping[NodeId, bytes] = {}
+        self._retry_s = retry_s
+        self._unseen = {"record", "live"}
+
+    @property
+    def complete(self) -> bool:
+        """Both were seen once."""
+        return not self._unseen
+
+    def set_record(self, found: Versioned | None) -> None:
+        self.record = None if found is None else found.record
+        self._unseen.discard("record")
+        self.news.set()
+
+    def set_live(self, live: Mapping[NodeId, bytes]) -> None:
+        self.live = live
+        self._unseen.discard("live")
+        self.news.set()
+
+    async def follow(self, watch: Callable[[], AsyncIterator[T]], use: Callable[[T], None]) -> None:
+        """Pass on what a watch tells; begin again when it ends or fails."""
+        while True:
+            try:
+                async for value in watch():
+                    use(value)
+            except ClusterError:
+                self.news.set()  # The node, which watches too, reports it.
+            await asyncio.sleep(self._retry_s)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until there is news, or until it is time to look again."""
+        try:
+            await asyncio.wait_for(self.news.wait(), timeout_s)
+        except asyncio.TimeoutError:
+            return
+
+
+def primary_lives(record: Record | None, live: Mapping[NodeId, bytes]) -> bool:
+    """Does the process that the record calls primary live? A restarted one is another process (P2)."""
+    if record is None or record.primary is None or record.primary[0] not in live:
+        return False
+    node, boot = record.primary
+    info = decode_info(live[node])
+    return info is None or info.boot == boot  # It lives, and what it says cannot be read: leave it alone.
+
+
+def candidates(record: Record | None, live: Mapping[NodeId, bytes]) -> dict[NodeId, int]:
+    """The scores of the live nodes that may be promoted; before there is a record, any node may found one."""
+    scores: dict[NodeId, int] = {}
+    for node, raw in live.items():
+        info = decode_info(raw)
+        if info is not None and info.score is not None and (record is None or record.member(node)):
+            scores[node] = info.score
+    return scores

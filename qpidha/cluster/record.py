@@ -1,0 +1,78 @@
+"""The record as a file that operators can read: JSON, with a format number and a checksum."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from qpidha.errors import ClusterError
+from qpidha.types import GENERATION_MAX, Member, Record, Versioned
+
+FORMAT = 1
+VERSION_MAX = 2**63 - 1
+
+
+def encode_record(found: Versioned) -> bytes:
+    """The bytes of a record file."""
+    record = found.record
+    primary = record.primary
+    content = {
+        "version": found.version,
+        "cluster": str(record.cluster),
+        "generation": record.generation,
+        "primary": None if primary is None else {"node": primary[0], "boot": str(primary[1])},
+        "members": [{"node": m.node, "epoch": str(m.epoch)} for m in sorted(record.members)],
+        "nonce": record.nonce.hex(),
+    }
+    file = {"format": FORMAT, "checksum": _checksum(content), "record": content}
+    return (json.dumps(file, indent=2) + "\n").encode()
+
+
+def decode_record(data: bytes, name: str) -> Versioned:
+    """The record in a file of this name.
+
+    Raises:
+        ClusterError: The file is damaged, was edited by hand, or has a newer format.
+    """
+    try:
+        file = json.loads(data)
+        if type(file["format"]) is int and file["format"] > FORMAT:
+            raise ClusterError(f"{name} has format {file['format']}, written by a newer version of qpidha")
+        return _decode(file["record"], checksum=file["checksum"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ClusterError(f"{name} is damaged: {reason}; restore it, do not remove it") from error
+
+
+def _checksum(content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(canonical.encode()):08x}"
+
+
+def _decode(content: Mapping[str, Any], *, checksum: object) -> Versioned:
+    if checksum != _checksum(content):
+        raise ValueError("its checksum is wrong")
+    primary = content["primary"]
+    record = Record(
+        cluster=UUID(content["cluster"]),
+        generation=_number(content["generation"], 0, GENERATION_MAX),
+        primary=None if primary is None else (_name(primary["node"]), UUID(primary["boot"])),
+        members=frozenset(Member(_name(m["node"]), UUID(m["epoch"])) for m in content["members"]),
+        nonce=bytes.fromhex(content["nonce"]),
+    )
+    return Versioned(record, _number(content["version"], 1, VERSION_MAX))
+
+
+def _number(value: object, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"{value!r} is not a number from {low} to {high}")
+    return value
+
+
+def _name(value: object) -> str:
+    if type(value) is not str or not value:
+        raise ValueError(f"{value!r} is not a node id")
+    return value

@@ -1,0 +1,165 @@
+"""The record file and its lock. Everything here blocks, for less than a millisecond on a healthy disk.
+
+    record.lock   flock: exclusive for a write, shared for a read
+    record.json   replaced as a whole: write beside it, fsync, rename, fsync the directory (T33)
+
+The lock is never waited for here: whoever finds it held is told so and may come back. So a time-out
+before the lock is a request that was surely not sent, and one after it is not.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qpidha.cluster.record import decode_record, encode_record
+from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, Unavailable
+from qpidha.types import Record, Versioned
+
+RECORD_BYTES_MAX = 1024 * 1024
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+
+Signature = tuple[int, ...]
+"""Changes with every replacement of a file."""
+
+
+class LockHeldError(Exception):
+    """Somebody else holds the lock just now. Nothing was done."""
+
+
+class RecordFile:
+    """The record of one cluster, in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "record.json"
+        self._directory = directory
+        self._lock = directory / "record.lock"
+        self._temporary = directory / "record.json.tmp"
+        self._durable_version = 0
+        """The newest version known to survive a power cut. It is the newest ever read or written, too."""
+
+    def signature(self) -> Signature | None:
+        """None: no file. A change says that it is time to read; it may be that of an unfinished write."""
+        try:
+            found = os.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Unavailable(f"cannot look at {self.path}: {error.strerror}") from error
+        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+
+    def read(self) -> Versioned | None:
+        """The record; what is returned is durable.
+
+        Raises:
+            LockHeldError: Somebody is writing.
+            Unavailable: The disk failed.
+            ClusterError: The file is damaged, newer than this library, or older than it was.
+        """
+        with self._locked(fcntl.LOCK_SH):
+            found = self._load()
+            if found is not None and found.version > self._durable_version:
+                self._make_durable(found.version)  # Its writer may have been killed before it could.
+            return found
+
+    def write(self, expected: int | None, new: Record) -> Versioned:
+        """Replace the record if its version is this one; None: if there is no record.
+
+        Raises:
+            LockHeldError: Somebody is reading or writing. Nothing was done.
+            Conflict: There is another version, and it is not this very record.
+            Unavailable: The disk failed before anything was changed.
+            OutcomeUnknown: The disk failed afterwards: others may see the change, or not for long.
+            ClusterError: As for `read`.
+        """
+        with self._locked(fcntl.LOCK_EX):
+            current = self._load()
+            version = None if current is None else current.version
+            if version == expected:
+                return self._replace(Versioned(new, (version or 0) + 1))
+            if current is not None and new.nonce and current.record == new:
+                self._make_durable(current.version)  # It was ours already: the answer had been lost (M2).
+                return current
+            raise Conflict(f"the record has version {version}, not {expected}", current=current)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        try:
+            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
+        except OSError as error:
+            raise Unavailable(f"cannot open {self._lock}: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(fd, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LockHeldError from None
+            yield
+        finally:
+            os.close(fd)
+
+    def _load(self) -> Versioned | None:
+        found = load(self.path)
+        version = 0 if found is None else found.version
+        if version < self._durable_version:
+            raise ClusterError(
+                f"{self.path} went back from version {self._durable_version} to {version}: "
+                "it was removed or restored from a copy"
+            )
+        return found
+
+    def _replace(self, written: Versioned) -> Versioned:
+        try:
+            self._write_temporary(encode_record(written))
+        except OSError as error:
+            raise Unavailable(f"cannot write {self._temporary}: {error.strerror}") from error
+        try:
+            os.replace(self._temporary, self.path)
+            self._sync_directory()
+        except OSError as error:
+            raise OutcomeUnknown(f"cannot replace {self.path}: {error.strerror}") from error
+        self._durable_version = written.version
+        return written
+
+    def _write_temporary(self, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS
+        with open(os.open(self._temporary, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _make_durable(self, version: int) -> None:
+        try:
+            self._sync_directory()
+        except OSError as error:
+            raise Unavailable(f"cannot make {self.path} durable: {error.strerror}") from error
+        self._durable_version = version
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def load(path: Path) -> Versioned | None:
+    """The record in this file; None if there is no file. Never a part of it, even without the lock.
+
+    Raises:
+        Unavailable: The disk failed.
+        ClusterError: The file is damaged, newer than this library, or not a regular file.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+            data = file.read(RECORD_BYTES_MAX)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise ClusterError(f"{path} is not a regular file") from error
+        raise Unavailable(f"cannot read {path}: {error.strerror}") from error
+    return decode_record(data, str(path))

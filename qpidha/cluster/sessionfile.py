@@ -1,0 +1,211 @@
+"""Sessions as files: a lock that the kernel drops when its process dies.
+
+    sessions/<node>.lock   flock, exclusive, for as long as the session lives; its mtime is the last
+                           keep-alive, so that a process that is stopped, not dead, is noticed too
+    sessions/<node>.info   what the node says about itself, replaced as a whole
+
+The mtime is set to the *monotonic* clock, which the processes of a machine share: setting the wall clock
+kills nobody. A forked child closes its copies of the locks: else it would keep a dead parent alive.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import time
+import weakref
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from qpidha.types import NODE_ID_BYTES_MAX, NodeId
+
+INFO_BYTES_MAX = 64 * 1024
+FILE_NAME_CHARS_MAX = 200
+OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+LOCK_SUFFIX, INFO_SUFFIX, TEMPORARY_SUFFIX = ".lock", ".info", ".tmp"
+
+
+class SessionGoneError(Exception):
+    """The lock file is not ours any more: somebody removed or replaced it."""
+
+
+class SessionHeldError(Exception):
+    """Another process, or another session of this one, holds the lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """The content of an info file."""
+
+    node: NodeId
+    ttl_s: float
+    info: bytes
+
+    def encode(self) -> bytes:
+        """JSON: a checksum, then the content."""
+        content = {"node": self.node, "ttl_s": self.ttl_s, "info": base64.b64encode(self.info).decode()}
+        return json.dumps([_checksum(content), content]).encode()
+
+    @staticmethod
+    def decode(data: bytes) -> SessionInfo | None:
+        """None for anything damaged: the live nodes are a hint, and this one gives none."""
+        try:
+            checksum, content = json.loads(data)
+            if checksum != _checksum(content):
+                return None
+            return SessionInfo(
+                node=str(content["node"]),
+                ttl_s=float(content["ttl_s"]),
+                info=base64.b64decode(content["info"], validate=True),
+            )
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+
+
+class SessionFile:
+    """One held session. Its methods block for microseconds and are not to be called in parallel."""
+
+    def __init__(self, directory: Path, info: SessionInfo) -> None:
+        """Take the lock and publish the info.
+
+        Raises:
+            SessionHeldError: Somebody holds it, or an observer is just looking.
+            OSError: The disk failed.
+        """
+        stem = directory / escape(info.node)
+        self._content = info
+        self._lock = stem.with_name(stem.name + LOCK_SUFFIX)
+        self._info = stem.with_name(stem.name + INFO_SUFFIX)
+        self._temporary = stem.with_name(stem.name + TEMPORARY_SUFFIX)
+        self._fd = _take(self._lock)
+        _held.add(self)
+        try:
+            self._info.unlink(missing_ok=True)  # What a dead process said must not be taken for ours.
+            self.touch()
+            self.publish(info.info)
+        except BaseException:
+            self.release()
+            raise
+
+    def touch(self) -> None:
+        """Keep alive. Raises `SessionGoneError` if the file is not ours any more."""
+        if not self._ours():
+            raise SessionGoneError(f"{self._lock} was removed or replaced")
+        now = time.monotonic_ns()
+        os.utime(self._fd, ns=(now, now))
+
+    def publish(self, info: bytes) -> None:
+        """Replace the info that others see."""
+        content = SessionInfo(node=self._content.node, ttl_s=self._content.ttl_s, info=info)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS
+        with open(os.open(self._temporary, flags, 0o600), "wb") as file:
+            file.write(content.encode())
+        os.replace(self._temporary, self._info)
+
+    def release(self) -> None:
+        """Drop the lock and remove the files, unless they are somebody else's by now. May be called twice."""
+        if self._fd < 0:
+            return
+        try:
+            if self._ours():
+                self._info.unlink(missing_ok=True)
+                self._lock.unlink(missing_ok=True)
+        finally:
+            _held.discard(self)
+            os.close(self._fd)
+            self._fd = -1
+
+    def _ours(self) -> bool:
+        return self._fd >= 0 and _same_file(self._fd, self._lock)
+
+    def forked(self) -> None:
+        """In a child process: let go without dropping the parent's lock."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+_held: weakref.WeakSet[SessionFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for session in list(_held):
+        session.forked()
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def live_sessions(directory: Path) -> dict[NodeId, bytes]:
+    """The info of every node with a live session, by looking at each lock without waiting."""
+    live: dict[NodeId, bytes] = {}
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return live
+    for name in names:
+        if name.endswith(LOCK_SUFFIX):
+            found = _look(directory / name)
+            if found is not None:
+                live[found.node] = found.info
+    return live
+
+
+def _look(lock: Path) -> SessionInfo | None:
+    """None unless somebody holds this lock and has kept it alive."""
+    try:
+        fd = os.open(lock, os.O_RDONLY | OPEN_FLAGS)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None  # Nobody holds it. Closing it drops our own.
+        except BlockingIOError:
+            age_s = (time.monotonic_ns() - os.fstat(fd).st_mtime_ns) / 1e9
+        finally:
+            os.close(fd)
+        with open(os.open(lock.with_suffix(INFO_SUFFIX), os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+            found = SessionInfo.decode(file.read(INFO_BYTES_MAX))
+    except OSError:
+        return None  # Gone between two looks, or never complete.
+    return found if found is not None and age_s <= found.ttl_s else None
+
+
+def _take(lock: Path) -> int:
+    while True:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise SessionHeldError from None
+        if _same_file(fd, lock):
+            return fd
+        os.close(fd)  # Its last owner removed it after we had opened it.
+
+
+def _same_file(fd: int, path: Path) -> bool:
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def escape(node: NodeId) -> str:
+    """A file name for a node id: percent-encoded, or its hash if that is too long. Never two the same."""
+    if not 0 < len(node.encode()) <= NODE_ID_BYTES_MAX:
+        raise ValueError(f"a node id has 1 to {NODE_ID_BYTES_MAX} bytes")
+    name = quote(node, safe="")
+    if len(name) <= FILE_NAME_CHARS_MAX:
+        return name
+    return "%hash-" + hashlib.sha256(node.encode()).hexdigest()  # No percent-encoding begins with %h.
+
+
+def _checksum(content: object) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"

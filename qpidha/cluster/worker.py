@@ -1,0 +1,62 @@
+"""One thread for file operations, so that a slow disk does not stop the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from qpidha.errors import OutcomeUnknown, Unavailable
+
+T = TypeVar("T")
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Worker:
+    """Runs jobs one after the other in a thread of its own, which starts with the first of them."""
+
+    def __init__(self, name: str) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._closed = False
+
+    async def run(self, job: Callable[[], T], timeout_s: float | None, *, changes: bool = False) -> T:
+        """Run a job and return what it returns.
+
+        A caller that is cancelled does not stop a job that has begun.
+
+        Raises:
+            Unavailable: It did not begin in time, or it ``changes`` nothing and did not end in time.
+            OutcomeUnknown: It did begin, and did not end in time.
+        """
+        if self._closed:
+            return job()  # Owners close their sessions when they like, and that is quick.
+        future = self._executor.submit(job)
+        waiter = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait({waiter}, timeout=None if timeout_s is None else max(timeout_s, 0))
+        finally:
+            if not waiter.done():
+                waiter.add_done_callback(_retrieve)
+        if waiter.done():
+            return waiter.result()
+        if future.cancel() or not changes:
+            raise Unavailable(f"the disk did not answer in {timeout_s} s")
+        raise OutcomeUnknown(f"the disk did not answer in {timeout_s} s")
+
+    async def close(self) -> None:
+        """Let the job that runs end, for a while, then let the thread go."""
+        if not self._closed:
+            try:
+                await self.run(lambda: None, CLOSE_TIMEOUT_S)
+            except Unavailable:
+                pass  # A disk that hangs must not keep the node from stopping.
+            self._closed = True
+            self._executor.shutdown(wait=False)
+
+
+def _retrieve(waiter: asyncio.Future[T]) -> None:
+    """Look at an exception that nobody waits for any more, so that it is not logged as forgotten."""
+    if not waiter.cancelled():
+        waiter.exception()
