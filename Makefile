@@ -54,12 +54,16 @@ types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
 bench: $(READY)  ## Run the benchmarks: ARGS="-k codec", ARGS="--benchmark-compare".
 	@$(PY) -m pytest benchmarks/ --benchmark-columns=min,median,max,ops --benchmark-sort=name $(ARGS)
 
-model:  ## Search the protocol model: MODEL_RUN="bfs pub=2 ..." for larger budgets.
+model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger budgets.
 	@$(CHECK_PYTHON)
-	@$(PYTHON) $(MODEL) $(MODEL_RUN) | awk '{ print } /.err.: None, .complete.: True/ { good = 1 } \
-		END { if (!good) { print "model: a counterexample, or not searched to the end"; exit 1 } }'
-	@$(PYTHON) $(MODEL) $(MODEL_BROKEN_RUN) | awk '{ print } /^..err.: .S/ { found = 1 } \
-		END { if (!found) { print "model: the broken protocol was not caught"; exit 1 } }'
+	@out=$$($(PYTHON) $(MODEL) $(MODEL_RUN)); status=$$?; printf '%s\n' "$$out"; \
+		case "$$status $$out" in \
+		*"'complete': False"*) echo 'model: not searched to the end' >&2; exit 1;; \
+		"0 "*) ;; \
+		*) echo 'model: it failed, or found a counterexample' >&2; exit 1;; esac
+	@out=$$($(PYTHON) $(MODEL) $(MODEL_BROKEN_RUN)); printf '%s\n' "$$out"; \
+		case "$$out" in *"'err': 'S"*) echo 'model: that counterexample was asked for';; \
+		*) echo 'model: the broken protocol was not caught' >&2; exit 1;; esac
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .

@@ -238,6 +238,8 @@ class Publisher(Client):
         self.resent = 0
         self.confirmed_by: Connection | None = None
         """The connection on which the last confirmation came: a new one after every failover."""
+        self.confirmed_since = 0.0
+        """When the first confirmation came on it, on the clock of the event loop."""
         self._window = window
         self._window_bytes = window_bytes
         self._unconfirmed: deque[tuple[int, Batch]] = deque()
@@ -282,7 +284,8 @@ class Publisher(Client):
         while self._unconfirmed and self._unconfirmed[0][0] <= upto:
             self.confirmed, batch = self._unconfirmed.popleft()
             self._bytes -= batch.nbytes
-        self.confirmed_by = connection
+        if self.confirmed_by is not connection:
+            self.confirmed_by, self.confirmed_since = connection, connection.heard_at
         self._changed.set()
 
     @staticmethod

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from typing import cast
 
 from qpidha import QpidhaError
 
@@ -76,8 +77,7 @@ class Framed(asyncio.BufferedProtocol):
     # --- what asyncio calls ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def pause_writing(self) -> None:
         self.congested = True

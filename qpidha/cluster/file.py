@@ -166,29 +166,42 @@ class FileRecordStore:
                 await self._look()
                 await asyncio.sleep(self.poll_interval_s)
                 idle = 0 if self._record.waiting or self._live.waiting else idle + 1
+        except Exception as error:
+            self._fail(error)  # A bug of ours must not leave the followers waiting for ever.
+            raise
         finally:
             self._record.forget()
             self._live.forget()
 
     async def _look(self) -> None:
         try:
-            self._live.set(await self.live())
-        except ClusterError as error:
-            self._live.fail(error)
-        try:
-            signature = await self._look_worker.run(self._file.signature, DEFAULT_TIMEOUT_S)
+            live, signature = await self._look_worker.run(self._glance, DEFAULT_TIMEOUT_S)
+            self._live.set(live)
             if self._signature_known and signature == self._signature:
                 return
             found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
         except LockHeldError:
             return  # Somebody is writing: look again next time.
+        except Unavailable as error:
+            self._fail(error)
         except ClusterError as error:
-            self._signature_known = False
+            self._signature_known = False  # Read it again next time: somebody may have repaired it.
             self._record.fail(error)
-            return
-        # Read after the look: if there was a change in between, the next look finds another signature.
-        self._signature, self._signature_known = signature, True
-        self._record.set(found)
+        else:
+            # A change since the glance is found by the next one: it shows another signature.
+            self._signature, self._signature_known = signature, True
+            self._record.set(found)
+
+    def _glance(self) -> tuple[dict[NodeId, bytes], Signature | None]:
+        try:
+            return live_sessions(self._sessions), self._file.signature()
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
+
+    def _fail(self, error: Exception) -> None:
+        self._signature_known = False
+        self._record.fail(error)
+        self._live.fail(error)
 
     # --- for the command line ---------------------------------------------------------------------
 
@@ -217,4 +230,4 @@ def _prepare(directory: Path) -> None:
     except OSError as error:
         raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SettingsError(f"{directory} is writable by group or others, who could elect a primary: chmod 700 it")
+        raise SettingsError(f"group or others may write to {directory}, and so elect a primary: chmod 700 it")

@@ -40,7 +40,7 @@ class FileSession:
             raise Unavailable(f"the session is lost: {self._lost.result()}")
         try:
             await self._worker.run(lambda: self._file.publish(info), None)
-        except OSError as error:
+        except (OSError, SessionGoneError) as error:
             raise Unavailable(f"cannot publish the info of this node: {error}") from error
 
     async def wait_lost(self) -> str:
@@ -61,8 +61,9 @@ class FileSession:
         while not self._lost.done():
             await asyncio.sleep(self.granted_ttl_s / KEEP_ALIVES_PER_TTL)
             now = time.monotonic()
-            if now > self._kept_at + self.granted_ttl_s:
-                self._lose(f"no keep-alive for {now - self._kept_at:.1f} s: the process was stopped or its loop hung")
+            silent_s = now - self._kept_at
+            if silent_s > self.granted_ttl_s:
+                self._lose(f"no keep-alive for {silent_s:.1f} s: the process was stopped, or its loop hung")
                 return
             try:
                 await self._worker.run(self._file.touch, None)

@@ -94,13 +94,13 @@ class SessionFile:
 
     def touch(self) -> None:
         """Keep alive. Raises `SessionGoneError` if the file is not ours any more."""
-        if not self._ours():
-            raise SessionGoneError(f"{self._lock} was removed or replaced")
+        self._require_ours()
         now = time.monotonic_ns()
         os.utime(self._fd, ns=(now, now))
 
     def publish(self, info: bytes) -> None:
-        """Replace the info that others see."""
+        """Replace the info that others see. Raises the same."""
+        self._require_ours()
         content = SessionInfo(node=self._content.node, ttl_s=self._content.ttl_s, info=info)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS
         with open(os.open(self._temporary, flags, 0o600), "wb") as file:
@@ -119,6 +119,15 @@ class SessionFile:
             _held.discard(self)
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        """A session nobody refers to any more, as after a cancelled open, holds no lock."""
+        if getattr(self, "_fd", -1) >= 0:
+            os.close(self._fd)
+
+    def _require_ours(self) -> None:
+        if not self._ours():
+            raise SessionGoneError(f"{self._lock} was removed or replaced")
 
     def _ours(self) -> bool:
         return self._fd >= 0 and _same_file(self._fd, self._lock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from qpidha.errors import OutcomeUnknown, Unavailable
@@ -48,10 +49,8 @@ class Worker:
     async def close(self) -> None:
         """Let the job that runs end, for a while, then let the thread go."""
         if not self._closed:
-            try:
+            with suppress(Unavailable):  # A disk that hangs must not keep the node from stopping.
                 await self.run(lambda: None, CLOSE_TIMEOUT_S)
-            except Unavailable:
-                pass  # A disk that hangs must not keep the node from stopping.
             self._closed = True
             self._executor.shutdown(wait=False)
 

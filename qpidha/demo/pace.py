@@ -34,7 +34,8 @@ def plan(total: int, kills: int, seed: int) -> list[Stretch]:
     stretches = []
     for kill in range(kills):
         start, end = total * kill // (kills + 1), total * (kill + 1) // (kills + 1)
-        stretches.append(Stretch(start + int((end - start) * random.uniform(EARLIEST, LATEST)), end))
+        due = start + int((end - start) * random.uniform(EARLIEST, LATEST))
+        stretches.append(Stretch(min(max(1, due), total), end))  # Never before the first message.
     return stretches
 
 

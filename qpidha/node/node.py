@@ -15,7 +15,7 @@ from qpidha.core.validator import check_start
 from qpidha.driver import Done, Driver
 from qpidha.errors import ClusterError, LocalProtocolError, QpidhaError, StoreFailed, UnknownQueue
 from qpidha.interfaces import Broker, Link, Listener, MessageStore, Promoter, RecordStore, Transport
-from qpidha.journal import Change
+from qpidha.journal import Change, StoreState
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
 from qpidha.node.effects import NodeEffects
@@ -25,7 +25,7 @@ from qpidha.node.peer import Peer
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.settings import Settings
-from qpidha.types import Address, Generation, NodeId, NodeInfo, QueueId, QueueSpec, Role, Settle
+from qpidha.types import NODE_ID_BYTES_MAX, Address, Generation, NodeId, NodeInfo, QueueId, QueueSpec, Role, Settle, check_name
 
 logger = logging.getLogger("qpidha")
 
@@ -62,6 +62,7 @@ class Node:
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
         """
+        check_name("node id", id, NODE_ID_BYTES_MAX)
         self.id = id
         self.settings = settings or Settings()
         self.client_address = client_address
@@ -108,12 +109,14 @@ class Node:
         self._started = True
         self._loop = asyncio.get_running_loop()
         image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
+        untouched = image.status.state is StoreState.CLEAN
         try:
             found = await self._records.read()
             check_start(image.status, found.record if found else None, self.settings).require()
             self.replica = Replica(
                 node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now()
             )
+            untouched = False
             self.replica.record_seen(found, self.now())
             self._driver = Driver(self.replica, self._commit, self._effects, self.now)
             for replicated in self.replica.queues.values():
@@ -130,7 +133,7 @@ class Node:
                 )
             )
         except BaseException:
-            await self._release(clean=False)
+            await self._release(clean=untouched)
             raise
         self._beaten_at = self.now()
         self._beat()
@@ -173,7 +176,7 @@ class Node:
         self._store.close(clean=clean)
         await asyncio.sleep(0)  # Links tell that they are closed in a later turn.
 
-    async def __aenter__(self) -> Node:
+    async def __aenter__(self) -> Node:  # noqa: PYI034 - Self is not in typing before 3.11
         await self.start()
         return self
 

@@ -60,6 +60,7 @@ class TcpLink(asyncio.BufferedProtocol):
         self._was_full = False
         self._closing = False
         self._aborted = False
+        self._deaf = False
         self._error: Exception | None = None
         self._close_timer: asyncio.TimerHandle | None = None
 
@@ -172,16 +173,17 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio is to put the next bytes."""
-        if self._handler is not None and not self._aborted:
+        if self._handler is not None and not self._deaf:
             try:
                 return self._handler.get_buffer(sizehint)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
-                self._abort(error)
+                self._deaf = True
+                self._loop.call_soon(self._abort, error)  # uvloop crashes if it is closed from in here.
         return memoryview(bytearray(SCRATCH_BYTES))  # The TLS layer goes on reading until it has no more.
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes were put there."""
-        if self._handler is not None and not self._aborted:
+        if self._handler is not None and not self._deaf:
             try:
                 self._handler.received(nbytes)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
@@ -214,7 +216,7 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The last call from asyncio."""
-        self._aborted = self._closing = True
+        self._aborted = self._closing = self._deaf = True
         self._forget()
         if self._close_timer is not None:
             self._close_timer.cancel()
@@ -239,7 +241,7 @@ class TcpLink(asyncio.BufferedProtocol):
             self._drop(error)
 
     def _drop(self, error: Exception | None) -> None:
-        self._aborted = self._closing = True
+        self._aborted = self._closing = self._deaf = True
         self._error = error
         self._forget()
         if self._transport is not None:

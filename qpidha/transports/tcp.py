@@ -157,6 +157,8 @@ class TcpListener:
         self._loop = loop
         self._on_link = on_link
         self._server: asyncio.Server
+        self.accepted = 0
+        """Connections so far, whatever became of them."""
         self._closed = False
 
     def bound(self, server: asyncio.Server) -> None:
@@ -167,6 +169,7 @@ class TcpListener:
 
     def accept(self) -> TcpLink:
         """A connection came in; its TLS handshake, if any, is still to be done."""
+        self.accepted += 1
         return TcpLink(self._loop, self._make_handler, self._refusal)
 
     async def close(self) -> None:

@@ -91,6 +91,7 @@ def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path
             await world.start("a", SqliteStore(tmp_path / "a"))
         status = SqliteStore(tmp_path / "a").read_status()
         assert status.cluster is not None and status.cluster != b.replica.cluster
+        assert status.state is StoreState.CLEAN
 
     run(found)
     run(main)

@@ -493,8 +493,8 @@ def complete(w: World, n: int) -> None:
         else:
             keep.append(op)
     w.view(n, pending=tuple(keep))
-    if CFG["settle"] == "rep":
-        for value in told:
+    if CFG["settle"] == "rep" and view.generation >= w.record.generation:
+        for value in told:  # (A later primary may have delivered it already, to a consumer of its own.)
             check_held_by_members(w, value)
 
 
@@ -1355,7 +1355,7 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
             session = view.sessions[b]
             if catching_up(state[3], n, b, session):
                 for qi, m in stageable(queues, session):
-                    acts.append((("stage", b, n, qi, m.id), stage, (b, n, qi, m)))
+                    acts.append((("stage", b, n, qi, f"{m.id}@{m.generation}"), stage, (b, n, qi, m)))
                 acts.append((("snap", b, n), snapshot, (b, n)))
     if record.generation > view.generation or record.primary == NOBODY:
         acts.append((("watch", n), step_down, (n,)))
@@ -1907,8 +1907,7 @@ def shrink(labels: list[tuple], key: str) -> tuple[list[tuple], str]:
                 else:
                     i += 1
     found = replay(current)
-    assert found is not None
-    return current, found[1]
+    return (current, found[1]) if found else (labels, key)
 
 
 def shortest(result: Result, steps: int, tries: int) -> Result:

@@ -1,0 +1,178 @@
+"""The broker processes: started, killed with SIGKILL, started again, and never left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qpidha.node.control import ask
+from qpidha.types import Address
+
+STATUS_TIMEOUT_S = 1.0
+STOP_TIMEOUT_S = 10.0
+LOG_TAIL_LINES = 25
+PORTS = range(20_000, 30_000)
+"""Below the range from which systems take ports for outgoing connections: while its broker is down, a
+client port must not be given to anybody else, least of all to a client that connects to itself."""
+
+
+class BrokerProcess:
+    """One broker: a process group of its own, one life after the other, all of them logged to one file."""
+
+    def __init__(self, name: str, command: list[str], directory: Path, client: Address) -> None:
+        self.name = name
+        self.client = client
+        self.log = directory.with_suffix(".log")
+        self.lives = 0
+        self._command = command
+        self._control = directory / "control.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the present life ended; None while it lasts."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        """Begin a life. Its standard input ends when this program does, however that ends."""
+        package_root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (package_root, os.environ.get("PYTHONPATH"))))
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 — our own command line.
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+        self.lives += 1
+
+    def kill(self) -> float:
+        """SIGKILL the whole group; returns when that was."""
+        at = time.monotonic()
+        self._signal(signal.SIGKILL)
+        return at
+
+    def ask_to_stop(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until the process is gone; kill it after the time-out."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not reaped yet, so the number cannot belong to another process group.
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    async def status(self) -> dict[str, Any] | None:
+        """What the broker says of itself; None if it does not answer."""
+        if self.exit_code is not None:
+            return None
+        try:
+            answer = await ask(self._control, "status", timeout_s=STATUS_TIMEOUT_S)
+        except (OSError, asyncio.TimeoutError, ValueError):
+            return None
+        status: dict[str, Any] | None = answer.get("status")
+        return status
+
+    def tail(self) -> str:
+        """The end of its log, for a diagnosis."""
+        try:
+            lines = self.log.read_text(errors="replace").splitlines()
+        except OSError as error:
+            return f"(no log: {error.strerror})"
+        return "\n".join(lines[-LOG_TAIL_LINES:]) or "(empty)"
+
+
+class Cluster:
+    """All brokers of one demo. A context manager: on the way out every process is gone."""
+
+    def __init__(self, broker: Path, work: Path, nodes: int, *, memory: bool) -> None:
+        ports = free_ports()
+        self.processes: dict[str, BrokerProcess] = {}
+        for number in range(nodes):
+            name, client = node_name(number), ("127.0.0.1", next(ports))
+            directory = work / name
+            command = [
+                sys.executable, str(broker), "--id", name, "--dir", str(directory),
+                "--cluster", str(work / "cluster"), "--listen", "127.0.0.1:0",
+                "--client", f"{client[0]}:{client[1]}", "--priority", str(nodes - number), "--until-eof",
+            ]  # fmt: skip
+            command += ["--memory"] if memory else []
+            self.processes[name] = BrokerProcess(name, command, directory, client)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where clients look for the primary."""
+        return [process.client for process in self.processes.values()]
+
+    def start(self) -> None:
+        for process in self.processes.values():
+            process.start()
+
+    def stop(self) -> list[str]:
+        """Ask all to stop, the primary's backups last; returns the names of those that did not do it well."""
+        for process in self.processes.values():
+            process.ask_to_stop()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for process in self.processes.values():
+            process.wait(max(0.1, deadline - time.monotonic()))
+        return [name for name, process in self.processes.items() if process.exit_code]
+
+    def dead(self) -> dict[str, int]:
+        """Exit codes of brokers that ended without being killed by us, who always wait for those."""
+        codes = {name: process.exit_code for name, process in self.processes.items()}
+        return {name: code for name, code in codes.items() if code is not None and code != -signal.SIGKILL}
+
+    async def statuses(self) -> dict[str, dict[str, Any] | None]:
+        """What each says of itself, asked at the same time."""
+        found = await asyncio.gather(*(process.status() for process in self.processes.values()))
+        return dict(zip(self.processes, found, strict=True))
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait(STOP_TIMEOUT_S)
+
+
+def node_name(number: int) -> str:
+    """a, b, c … z, n26, n27 …."""
+    return chr(ord("a") + number) if number < 26 else f"n{number}"
+
+
+def free_ports() -> Iterator[int]:
+    """Ports of the loopback address on which nobody listens now."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        yield port
+    raise OSError("no free port on 127.0.0.1")

@@ -1,0 +1,176 @@
+"""The facts of a run, its verdict, and both as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+EXIT_OK, EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+@dataclass(slots=True, kw_only=True)
+class Kill:
+    """One SIGKILL and what became of it. Times are seconds; ``at`` is since the stream began."""
+
+    number: int
+    node: str
+    at: float
+    generation: int
+    """Of the primary that was killed."""
+    successor: str | None = None
+    promoted_s: float | None = None
+    """Kill to the first sight of the next primary."""
+    failover_s: float | None = None
+    """Kill to the first new acknowledgement."""
+    returned_s: float | None = None
+    """Kill to the moment when the killed node, started again, is back in the in-sync set."""
+    resync_messages: int = 0
+    resync_bytes: int = 0
+    queue_messages: int = 0
+    queue_bytes: int = 0
+    """The queue, when the node was back."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Sample:
+    """The counters at one moment, for the picture."""
+
+    at: float
+    published: int
+    acknowledged: int
+    delivered: int
+    depth: int
+    phases: dict[str, str]
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What happened. Filled in as it happens, so that it can be shown after any end."""
+
+    input: str
+    files: int
+    messages: int
+    nbytes: int
+    nodes: int
+    store: str
+    seed: int
+    kills_wanted: int
+    duration_s: float = 0.0
+    published: int = 0
+    acknowledged: int = 0
+    resent: int = 0
+    delivered: int = 0
+    """Duplicates included."""
+    distinct: int = 0
+    duplicates: int = 0
+    missing: int = 0
+    left_in_queue: int | None = None
+    resync_messages: int = 0
+    resync_bytes: int = 0
+    went_in: str = ""
+    came_out: str = ""
+    equal: bool = False
+    kills: list[Kill] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Whatever else went wrong: a broker that ended by itself, a stream that stood still."""
+
+    @property
+    def failovers(self) -> list[float]:
+        return [kill.failover_s for kill in self.kills if kill.failover_s is not None]
+
+    @property
+    def complaints(self) -> list[str]:
+        """Why this run is not a success; empty if it is one."""
+        found = list(self.problems)
+        if self.missing:
+            found.append(f"{self.missing:,} acknowledged messages were lost")
+        if self.acknowledged != self.messages:
+            found.append(f"only {self.acknowledged:,} of {self.messages:,} messages were acknowledged")
+        if self.distinct != self.messages:
+            found.append(f"{self.distinct:,} distinct messages came out, {self.messages:,} went in")
+        if not self.equal:
+            found.append("what came out differs from what went in")
+        if len(self.kills) < self.kills_wanted:
+            found.append(f"only {len(self.kills)} of {self.kills_wanted} kills took place")
+        return found
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_LOST if self.complaints else EXIT_OK
+
+    def to_json(self) -> str:
+        facts: dict[str, Any] = asdict(self)
+        facts["failover_median_s"] = statistics.median(self.failovers) if self.failovers else None
+        facts["failover_worst_s"] = max(self.failovers, default=None)
+        facts["verdict"] = "nothing lost" if not self.complaints else self.complaints
+        return json.dumps(facts, indent=1) + "\n"
+
+    def lines(self) -> list[str]:
+        """The report as a person reads it."""
+        rate = self.messages / self.duration_s if self.duration_s else 0
+        return [
+            "",
+            *rows(
+                ("input", f"{self.input}: {self.files:,} files, {self.messages:,} messages, {size(self.nbytes)}"),
+                ("brokers", f"{self.nodes}, {self.store} stores; seed {self.seed}"),
+                ("duration", f"{self.duration_s:.1f} s, {rate:,.0f} messages a second end to end"),
+                ("published", f"{self.published:,}, and {self.resent:,} again after failovers"),
+                ("acknowledged", f"{self.acknowledged:,}"),
+                ("delivered", f"{self.delivered:,}"),
+                ("duplicates", f"{self.duplicates:,} seen and removed by (publisher, number)"),
+                ("distinct", f"{self.distinct:,}"),
+                ("lost", f"{self.missing:,} of the acknowledged"),
+                ("left in queue", "unknown" if self.left_in_queue is None else f"{self.left_in_queue:,}"),
+            ),
+            "",
+            *self._kill_lines(),
+            "",
+            *rows(("SHA-256 in", self.went_in), ("SHA-256 out", self.came_out)),
+            "",
+            *self._verdict_lines(),
+        ]
+
+    def _kill_lines(self) -> list[str]:
+        if not self.kills:
+            return ["no primary was killed"]
+        found = ["kill   primary  next  first new ack   back in sync   resynchronised / queue then"]
+        for k in self.kills:
+            resync = f"{size(k.resync_bytes)} / {size(k.queue_bytes)}" if k.returned_s is not None else "-"
+            found.append(
+                f"{k.number:>4}   {k.node:<7}  {k.successor or '-':<4}  {seconds(k.failover_s):>13}"
+                f"   {seconds(k.returned_s):>12}   {resync}"
+            )
+        if self.failovers:
+            median, worst = statistics.median(self.failovers), max(self.failovers)
+            found.append(f"failover: median {median:.3f} s, worst {worst:.3f} s (kill to first new acknowledgement)")
+        found.append(f"resynchronised in all: {self.resync_messages:,} messages, {size(self.resync_bytes)}")
+        return found
+
+    def _verdict_lines(self) -> list[str]:
+        if not self.complaints:
+            deaths = "kill" if len(self.kills) == 1 else "kills"
+            return [f"OK: {len(self.kills)} {deaths}, nothing lost, nothing out of order, nothing changed"]
+        return [f"FAILED: {complaint}" for complaint in self.complaints]
+
+
+def rows(*pairs: tuple[str, str]) -> list[str]:
+    """Names and values in two columns."""
+    width = max(len(name) for name, _ in pairs) + 2
+    return [f"{name:<{width}}{value}" for name, value in pairs]
+
+
+def seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f} s"
+
+
+def size(nbytes: int) -> str:
+    """Bytes as people say them: three digits, binary units."""
+    value = float(nbytes)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:,.2f} GiB"

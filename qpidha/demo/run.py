@@ -1,0 +1,198 @@
+"""``qpidha demo``: kills a primary again and again under a stream of messages, and shows that none is lost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+
+from qpidha.demo.cluster import Cluster
+from qpidha.demo.input import Input, InputError, from_files, from_library
+from qpidha.demo.pace import Pace
+from qpidha.demo.progress import Display, display_for
+from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report
+from qpidha.demo.session import DemoFailed, Session
+from qpidha.demo.traffic import Traffic, load_client
+
+SHORT_MESSAGES = 200_000
+TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell a parser the options of the demo."""
+    parser.add_argument("--input", nargs="+", metavar="FILE", help="stream the lines of these files ('-': standard"
+                        " input) instead of the source lines of Python's standard library")  # fmt: skip
+    parser.add_argument("--kills", type=int, default=3, metavar="N", help="kill the primary so often (default: 3)")
+    parser.add_argument("--short", action="store_true", help=f"stream only the first {SHORT_MESSAGES:,} lines")
+    parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR",
+                        help="where the picture and report.json go (default: demo-out)")  # fmt: skip
+    parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
+    parser.add_argument("--memory", action="store_true", help="brokers without disks")
+    parser.add_argument("--seed", type=int, help="for the moments of the kills (default: another one each time)")
+    parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
+    parser.add_argument("--broker", type=Path, metavar="PATH", help="the example broker, if it is not found")
+    parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
+
+
+class UsageError(Exception):
+    """The demo was asked for something that it cannot do."""
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end. Not an Exception: nothing on the way may swallow it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the demo. Returns 0 if nothing was lost, 1 if something was, 2 for wrong usage, 130 after Ctrl-C."""
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # Whatever the terminal can show.
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    work = Path(tempfile.mkdtemp(prefix="qpidha-demo-"))
+    try:
+        return demo(args, work)
+    except (UsageError, InputError) as error:
+        print(f"qpidha demo: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Interrupted as interrupted:
+        print("qpidha demo: interrupted", file=sys.stderr)
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        clean_up(work, keep=args.keep)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def interrupt(number: int, _: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def clean_up(work: Path, *, keep: bool) -> None:
+    """Remove stores and logs, even if the user is impatient and presses Ctrl-C again."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    if keep:
+        print(f"stores and logs: {work}")
+    else:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def demo(args: argparse.Namespace, work: Path) -> int:
+    """Everything between the arguments and the exit code."""
+    check(args)
+    broker = find_broker(args.broker)
+    limit = SHORT_MESSAGES if args.short else None
+    source = from_files(args.input, work, limit) if args.input else from_library(limit)
+    seed = random.randrange(1_000_000) if args.seed is None else args.seed
+    report = Report(
+        input=source.name, files=len(source.files), messages=source.messages, nbytes=source.nbytes,
+        nodes=args.nodes, store="memory" if args.memory else "durable (SQLite)", seed=seed, kills_wanted=args.kills,
+    )  # fmt: skip
+    display = display_for(sys.stdout)
+    display.say(
+        f"streaming {source.name}: {source.messages:,} messages of {source.files and len(source.files):,} files,"
+        f" through {args.nodes} brokers; {args.kills} kills, seed {seed}"
+    )
+    with Cluster(broker, work, args.nodes, memory=args.memory) as cluster:
+        try:
+            perform(args, broker, source, cluster, display, report)
+        except DemoFailed as failed:
+            report.problems.append(str(failed))
+        finally:
+            display.close()
+        print("\n".join(report.lines()))
+        if report.complaints:
+            diagnose(cluster, args.out)
+    write_results(report, args.out)
+    return report.exit_code
+
+
+def perform(
+    args: argparse.Namespace, broker: Path, source: Input, cluster: Cluster, display: Display, report: Report
+) -> None:
+    """Run the session in an event loop. Raises `DemoFailed` or `Interrupted`."""
+    timeout_s = args.timeout or (SHORT_TIMEOUT_S if args.short else TIMEOUT_S)
+
+    async def session() -> None:
+        pace = Pace(source.messages, args.kills, report.seed)
+        traffic = Traffic(load_client(broker), cluster.addresses, source, pace)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        caught: list[int] = []
+
+        def cancel(number: int) -> None:
+            caught.append(number)
+            task.cancel()
+
+        for number in SIGNALS:
+            loop.add_signal_handler(number, cancel, number)
+        try:
+            await Session(cluster, traffic, pace, display, report).run(timeout_s)
+        except asyncio.CancelledError:
+            raise Interrupted(caught[0] if caught else signal.SIGINT) from None
+
+    try:
+        asyncio.run(session())
+    finally:
+        for number in SIGNALS:  # The loop left the defaults behind.
+            signal.signal(number, interrupt)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what makes no sense before anything is started."""
+    if args.nodes < 2:
+        raise UsageError("--nodes must be at least 2: somebody has to take over")
+    if args.kills < 0:
+        raise UsageError("--kills must not be negative")
+    if args.timeout is not None and args.timeout <= 0:
+        raise UsageError("--timeout must be positive")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {args.out}: {error.strerror}") from error
+
+
+def find_broker(given: Path | None) -> Path:
+    """The example broker: where the user says, beside the package, or where the demo is run."""
+    places = [given] if given else [root / "examples" / "broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
+    for place in places:
+        if place.is_file() and (place.parent / "client.py").is_file():
+            return place.resolve()
+    looked = " or ".join(str(place) for place in places)
+    raise UsageError(
+        f"no example broker at {looked}. The examples come with the source, not with the installed package:"
+        " name the file with --broker PATH/examples/broker.py"
+    )
+
+
+def diagnose(cluster: Cluster, out: Path) -> None:
+    """Show the end of every broker's log, and keep the whole of it."""
+    for process in cluster.processes.values():
+        print(f"\n--- broker {process.name}: the end of its log\n{process.tail()}")
+        if process.log.exists():
+            shutil.copy(process.log, out / process.log.name)
+    print(f"\nthe whole logs: {out}")
+
+
+def write_results(report: Report, out: Path) -> None:
+    """The report for programs, and the picture."""
+    (out / "report.json").write_text(report.to_json())
+    print(f"report   {out / 'report.json'}")
+    if importlib.util.find_spec("matplotlib") is None:
+        print("picture  none: matplotlib is not installed (pip install 'qpidha[demo]')")
+        return
+    from qpidha.demo.picture import draw
+
+    print(f"picture  {draw(report, out)}")
