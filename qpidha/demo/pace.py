@@ -1,10 +1,10 @@
 """When to kill, and how fast to publish until then, so that every kill falls inside the stream.
 
-The stream is cut into ``kills + 1`` stretches of equal length. Somewhere inside each but the last one
-(drawn from the seed) is the point from which the next kill is due. Up to there the publisher runs as fast
-as it can. Beyond, while the cluster is not yet ready for the kill, it slows down: each second it may use
-up a fixed share of what is left of the stretch. So it never stands still, never reaches the end of the
-stretch before the kill, and a short input lasts as long as a long one.
+The stream is cut into ``kills + 1`` stretches of equal length. Somewhere inside each (drawn from the seed)
+is the point from which the next kill is due; in the last stretch, the return of the last killed node. Up to
+there the publisher runs as fast as it can. Beyond, while the cluster is not yet ready, it slows down: each
+second it may use up a fixed share of what is left of the stretch. So it never stands still, never reaches
+the end of the stretch too early, and a short input lasts as long as a long one.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ EARLIEST, LATEST = 0.15, 0.6
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of the stream with one kill in it."""
+    """A part of the stream with one kill in it, or at last one return."""
 
     due: int
     """The kill is due when so many messages are confirmed."""
     end: int
-    """At most so many messages are published before it."""
+    """At most so many messages are published before it has happened."""
 
 
 def plan(total: int, kills: int, seed: int) -> list[Stretch]:
-    """One stretch for each kill, ascending. The end of the stream is never part of one."""
+    """One stretch for each kill and one more, ascending; none without kills."""
     random = Random(seed)
     stretches = []
-    for kill in range(kills):
+    for kill in range(kills + 1 if kills else 0):
         start, end = total * kill // (kills + 1), total * (kill + 1) // (kills + 1)
         due = start + int((end - start) * random.uniform(EARLIEST, LATEST))
         stretches.append(Stretch(min(max(1, due), total), end))  # Never before the first message.
@@ -51,15 +51,16 @@ class Pace:
 
     @property
     def kills_left(self) -> int:
-        return len(self._left)
+        return max(0, len(self._left) - 1)
 
     def due(self, confirmed: int) -> bool:
         """Whether the stream is far enough for the next kill."""
-        return bool(self._left) and confirmed >= self._left[-1].due
+        return self.kills_left > 0 and confirmed >= self._left[-1].due
 
-    def killed(self) -> None:
-        """The next stretch begins."""
-        self._left.pop()
+    def next(self) -> None:
+        """What this stretch waited for has happened: a kill, or in the last one the return."""
+        if self._left:
+            self._left.pop()
         self._earned_at = None
 
     def allowance(self, published: int, now: float) -> int:

@@ -45,10 +45,11 @@ class Session:
         self._numbers = Numbers(report.messages)
         self._totals = Totals()
         self._random = Random(report.seed)
-        self._began = time.monotonic()
+        self._began = 0.0
         self._kill: Kill | None = None
         self._kill_at = 0.0
-        self._moved: tuple[object, float] = ((), self._began)
+        self._moved: tuple[object, float] = ((), time.monotonic())
+        self._streamed = False
         self._stopping = False
 
     async def run(self, timeout_s: float) -> None:
@@ -69,23 +70,29 @@ class Session:
             self._fill_in()
 
     async def _play(self) -> None:
+        self.display.say(f"starting {len(self.cluster.processes)} brokers")
         self.cluster.start()
         await self._until(lambda: self._in_sync, START_TIMEOUT_S, "all brokers to be in sync at the start")
-        self.display.say(f"{len(self.cluster.processes)} brokers are up and in sync")
+        self.display.say("all brokers are in sync")
         self._began = time.monotonic()
         async with self.traffic.publisher, self.traffic.consumer:
-            await together(self.traffic.publish(), self.traffic.consume(), self._kill_primaries(), self._sample())
-            self.report.duration_s = self.now
+            await together(self._stream(), self._kill_primaries(), self._sample())
             # The consumer has everything; its last accepts are still on their way to the backups.
             await self._until(lambda: self._depth == 0, SETTLE_TIMEOUT_S, "the last accepts to be settled")
+            self.report.left_in_queue = self._depth
         self._stopping = True
         stubborn = await asyncio.to_thread(self.cluster.stop)
         self.report.problems += [f"broker {name} did not stop in order" for name in stubborn]
 
+    async def _stream(self) -> None:
+        await together(self.traffic.publish(), self.traffic.consume())
+        self.report.duration_s = self.now
+        self._streamed = True
+
     @property
     def now(self) -> float:
-        """Seconds since the stream began."""
-        return time.monotonic() - self._began
+        """Seconds since the stream began; 0 before."""
+        return time.monotonic() - self._began if self._began else 0.0
 
     @property
     def _in_sync(self) -> bool:
@@ -102,6 +109,7 @@ class Session:
             await self._until(self._kill_is_due)
             await asyncio.sleep(self._random.uniform(0, KILL_DELAY_S_MAX))
             await self._kill_one()
+        self.pace.next()
 
     def _kill_is_due(self) -> bool:
         ends = (self.traffic.publisher.connection, self.traffic.consumer.connection)
@@ -118,7 +126,7 @@ class Session:
             number=len(self.report.kills) + 1, node=process.name, at=self.now, generation=self.view.generation
         )
         self.report.kills.append(kill)
-        self.pace.killed()
+        self.pace.next()
         self.display.say(f"{self.now:6.1f} s  kill {kill.number}: SIGKILL to {process.name}, the primary")
         await asyncio.to_thread(process.wait, RESTART_AFTER_S)
         await self._until(lambda: self._failed_over(kill, before) or self._since_kill() > RESTART_AFTER_S)
@@ -178,8 +186,9 @@ class Session:
                 self.display.say(f"{self.now:6.1f} s  {view.primary} is primary of generation {view.generation}")
             self._check()
             publisher, came_out = self.traffic.publisher, self.traffic.came_out
-            self._numbers.update(self.now, publisher.confirmed, came_out.messages, view)
-            self.display.show(self._numbers)
+            if self._began:
+                self._numbers.update(self.now, publisher.confirmed, came_out.messages, view)
+                self.display.show(self._numbers)
             await asyncio.sleep(STATUS_INTERVAL_S)
 
     def _check(self) -> None:
@@ -207,7 +216,6 @@ class Session:
     async def _sample(self) -> None:
         """Note the counters for the picture, as long as the stream runs."""
         publisher, came_out = self.traffic.publisher, self.traffic.came_out
-        total = self.report.messages
         while True:
             view = self.view
             self.report.samples.append(
@@ -220,7 +228,7 @@ class Session:
                     phases={name: phase.value for name, phase in view.phases.items()} if view else {},
                 )
             )
-            if publisher.confirmed == came_out.messages == total and not self.pace.kills_left and self._in_sync:
+            if self._streamed:
                 return
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
@@ -240,7 +248,6 @@ class Session:
         report.published, report.acknowledged, report.resent = publisher.published, publisher.confirmed, publisher.resent
         report.delivered, report.distinct = consumer.delivered, traffic.came_out.messages
         report.duplicates, report.missing = consumer.deduplicator.duplicates, traffic.missing
-        report.left_in_queue = self._depth
         report.resync_messages, report.resync_bytes = self._totals.messages, self._totals.nbytes
         report.went_in, report.came_out = traffic.went_in.sha256, traffic.came_out.sha256
         report.equal = traffic.went_in.same_as(traffic.came_out)

@@ -15,8 +15,9 @@ from qpidha.demo.input import Input
 from qpidha.demo.pace import Pace
 from qpidha.types import Address
 
-BACKLOG_MAX = 50_000
-"""The consumer stays so many messages behind, so that there is a queue to keep and to resynchronise."""
+BACKLOG_MESSAGES_MAX, BACKLOG_BYTES_MAX = 500_000, 64 * 1024 * 1024
+BACKLOG_PART = 3
+"""The consumer stays a third of the stream behind, so that there is a queue to keep and to resynchronise."""
 NAP_S = 0.005
 
 
@@ -57,6 +58,12 @@ def load_client(broker: Path) -> Any:
     return import_module("client")
 
 
+def backlog_of(source: Input) -> int:
+    """How many messages are to wait in the queue while the stream runs."""
+    average = max(1, source.nbytes // max(1, source.messages))
+    return min(source.messages // BACKLOG_PART, BACKLOG_MESSAGES_MAX, BACKLOG_BYTES_MAX // average)
+
+
 class Traffic:
     """Streams one input through the queue, at a pace that leaves room for the kills."""
 
@@ -68,7 +75,7 @@ class Traffic:
         self.all_published = False
         self._source = source
         self._pace = pace
-        self._backlog = min(BACKLOG_MAX, source.messages // 8)
+        self._backlog = backlog_of(source)
 
     async def publish(self) -> None:
         """Publish everything, then wait until everything is acknowledged."""

@@ -66,6 +66,7 @@ RULES: dict[str, tuple[str, str]] = {
     "handover": ("W2", "what was discarded is handed over only once a generation without it is established"),
     "trim_unknown": ("W1 G1", "ids below the trimmed lineage are 'unknown', not 'rewound'"),
     "lin_match": ("G2", "common point: the highest id of the same generation in both lineages"),
+    "move_keep": ("O3 O6", "a move is no accept: it completes no publish that is still pending"),
     "cover": ("O2", "every id given out is covered by a frame, also if its ENQ was never sent"),
     # Catch-up in chunks (fuzzy=1).
     "stage_drop": ("C4", "what was staged and then dequeued is dropped by the plan"),
@@ -691,6 +692,8 @@ def move(w: World, n: int, dequeue_first: int) -> None:
     store = with_queue(store, 1, added(target, m2))
     store = with_queue(store, 0, removed(store.queues[0], m))
     changed(w, n, store)
+    if not R["move_keep"] and CFG["settle"] == "imm":
+        consumed_while_pending(w, n, m.value)
     if R["group"]:
         send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
     elif dequeue_first:

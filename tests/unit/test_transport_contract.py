@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transport_cases import HERE, TIMEOUT_S, Factory, Maker, memory, pair, plain, run, tls, until
 
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import Link, LinkHandler, Transport
-from transport_cases import HERE, TIMEOUT_S, Factory, Maker, memory, pair, plain, run, tls, until
 
 BIG = 3 * 1024 * 1024
 Run = Callable[[Coroutine[Any, Any, None]], None]

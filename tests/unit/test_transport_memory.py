@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from transport_cases import HERE, Factory, pair, run, until
 
 from qpidha.errors import LinkClosed
 from qpidha.transports import MemoryNetwork, MemoryTransport
-from transport_cases import HERE, Factory, pair, run, until
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, None])

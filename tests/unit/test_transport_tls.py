@@ -6,6 +6,7 @@ Method: real handshakes with certificates of throw-away authorities (B33 of the 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import socket
 import ssl
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transport_cases import HERE, TIMEOUT_S, Authority, Factory, pair, run, until
 
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.transports import TcpTransport, stream, tcp
 from qpidha.transports.tls import client_context, peer_names, server_context
-from transport_cases import HERE, TIMEOUT_S, Authority, Factory, pair, run, until
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_right_authority_wrong_name(authority: Authority) -> None:
     async def main() -> None:
         far, near = Factory(), Factory()
         listener = await authority.transport("node-b").listen(HERE, far)
-        with pytest.raises(LinkClosed, match="expected node 'node-c', but its certificate is for .*node-b"):
+        with pytest.raises(LinkClosed, match=r"expected node 'node-c', but its certificate is for .*node-b"):
             client = authority.transport("node-a")
             await client.connect(listener.address, near, timeout_s=TIMEOUT_S, expect="node-c")
         assert near.made == []
@@ -117,10 +118,8 @@ def test_a_client_without_a_certificate_is_refused(authority: Authority, version
 
 
 def test_an_expired_certificate_is_refused(authority: Authority) -> None:
-    import datetime
-
-    past = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
-    expired = authority.transport("node-b", not_before=past, not_after=past + datetime.timedelta(days=1))
+    past = dt.datetime(2001, 1, 1, tzinfo=dt.timezone.utc)
+    expired = authority.transport("node-b", not_before=past, not_after=past + dt.timedelta(days=1))
 
     async def main() -> None:
         listener = await expired.listen(HERE, Factory())
@@ -145,7 +144,8 @@ def test_tls_1_1_is_refused(authority: Authority) -> None:
         far = Factory()
         listener = await authority.transport("node-b").listen(HERE, far)
         with pytest.raises(LinkClosed):
-            await TcpTransport(ssl_context_client=old).connect(listener.address, Factory(), timeout_s=TIMEOUT_S)
+            client = TcpTransport(ssl_context_client=old)
+            await client.connect(listener.address, Factory(), timeout_s=TIMEOUT_S)
         assert far.made == []
         await listener.close()
 

@@ -107,7 +107,7 @@ class Authority:
 
 async def until(condition: Callable[[], bool]) -> None:
     async def wait() -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions are about many things, not one event
             await asyncio.sleep(0.002)
 
     await asyncio.wait_for(wait(), TIMEOUT_S)
