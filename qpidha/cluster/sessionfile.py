@@ -77,11 +77,11 @@ class SessionFile:
             SessionHeldError: Somebody holds it, or an observer is just looking.
             OSError: The disk failed.
         """
-        stem = directory / escape(info.node)
+        name = escape(info.node)
         self._content = info
-        self._lock = stem.with_name(stem.name + LOCK_SUFFIX)
-        self._info = stem.with_name(stem.name + INFO_SUFFIX)
-        self._temporary = stem.with_name(stem.name + TEMPORARY_SUFFIX)
+        self._lock = directory / (name + LOCK_SUFFIX)
+        self._info = directory / (name + INFO_SUFFIX)
+        self._temporary = directory / (name + TEMPORARY_SUFFIX)
         self._fd = _take(self._lock)
         _held.add(self)
         try:
@@ -160,13 +160,13 @@ def live_sessions(directory: Path) -> dict[NodeId, bytes]:
         return live
     for name in names:
         if name.endswith(LOCK_SUFFIX):
-            found = _look(directory / name)
+            found = _look(directory / name, directory / (name.removesuffix(LOCK_SUFFIX) + INFO_SUFFIX))
             if found is not None:
                 live[found.node] = found.info
     return live
 
 
-def _look(lock: Path) -> SessionInfo | None:
+def _look(lock: Path, info: Path) -> SessionInfo | None:
     """None unless somebody holds this lock and has kept it alive."""
     try:
         fd = os.open(lock, os.O_RDONLY | OPEN_FLAGS)
@@ -177,7 +177,7 @@ def _look(lock: Path) -> SessionInfo | None:
             age_s = (time.monotonic_ns() - os.fstat(fd).st_mtime_ns) / 1e9
         finally:
             os.close(fd)
-        with open(os.open(lock.with_suffix(INFO_SUFFIX), os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+        with open(os.open(info, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
             found = SessionInfo.decode(file.read(INFO_BYTES_MAX))
     except OSError:
         return None  # Gone between two looks, or never complete.

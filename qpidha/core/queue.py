@@ -179,7 +179,10 @@ class ReplicatedQueue:
                 continue
             average = max(1, item.batch.nbytes // len(item.batch))
             fits = min(messages_max, max(1, bytes_max // average))
-            ids, batch = item.pick(live if len(live) <= fits else live.take(fits))
+            if len(live) > fits:
+                yield item.pick(live.take(fits))
+                return  # Nothing after a gap of our own making.
+            ids, batch = item.pick(live)
             messages_max -= len(batch)
             bytes_max -= batch.nbytes
             yield ids, batch

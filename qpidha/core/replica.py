@@ -77,6 +77,8 @@ class Replica:
         self.host: Host | None = None
         """The primary's side of all links; exists exactly while ``primary`` does."""
         self.follower = Follower(self)
+        self.identities: dict[int, frozenset[str]] = {}
+        """By link that a peer opened: the names it may speak for."""
         self.stopped = False
         self.out = Outbox()
         self._told: tuple[Role, Generation] = (Role.STOPPED, 0)
@@ -110,13 +112,23 @@ class Replica:
 
     # --- links -----------------------------------------------------------------------------------
 
-    def link_opened(self, link: int, *, to: NodeId | None = None) -> None:
-        """A link is open. ``to``: we opened it to that primary; otherwise a peer opened it to us."""
+    def link_opened(
+        self, link: int, *, to: NodeId | None = None, identity: frozenset[str] | None = None
+    ) -> None:
+        """A link is open.
+
+        Args:
+            to: We opened it to that primary; None: a peer opened it to us.
+            identity: The names that the peer proved to have; None if the transport proves none.
+        """
         if to is not None:
             self.follower.link_opened(link, to)
+        elif identity is not None:
+            self.identities[link] = identity
 
     def link_closed(self, link: int) -> None:
         """A link is gone, for whatever reason. Nothing is completed by that (O5)."""
+        self.identities.pop(link, None)
         if self.host:
             self.host.closed(link)
         self.follower.closed(link)

@@ -1,10 +1,12 @@
 """When to kill, and how fast to publish until then, so that every kill falls inside the stream.
 
-The stream is cut into ``kills + 1`` stretches of equal length. Somewhere inside each (drawn from the seed)
-is the point from which the next kill is due; in the last stretch, the return of the last killed node. Up to
-there the publisher runs as fast as it can. Beyond, while the cluster is not yet ready, it slows down: each
-second it may use up a fixed share of what is left of the stretch. So it never stands still, never reaches
-the end of the stretch too early, and a short input lasts as long as a long one.
+    |------- head -------|--- kill 1 ---|--- kill 2 ---|--- kill 3 ---|-- the return of the last --|
+
+The head fills the queue as fast as it goes. What is left is cut into stretches of equal length, one for each
+kill and one for the return of the last killed broker. A kill is due somewhere in its stretch (drawn from the
+seed), but it also waits until the broker killed before is back. So a stretch is published at the speed at
+which it lasts `STRETCH_S`, and if that was not enough, ever more slowly, so that its end is not reached
+before what it waits for has happened. A short input thus lasts as long as a long one.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-SLOW_S = 1.2
-"""While a kill is due, this many seconds would use up the rest of the stretch at the present speed."""
-EARLIEST, LATEST = 0.15, 0.6
+STRETCH_S = 2.4
+"""How long a stretch should last: a failover, a restart and a resynchronisation, with some room."""
+SLOW_S = 0.9
+"""When less than this is left of it, the speed is what would use up the rest in this time."""
+EARLIEST, LATEST = 0.1, 0.6
 """Where in its stretch a kill becomes due."""
 
 
@@ -28,26 +32,29 @@ class Stretch:
     """At most so many messages are published before it has happened."""
 
 
-def plan(total: int, kills: int, seed: int) -> list[Stretch]:
+def plan(total: int, head: int, kills: int, seed: int) -> list[Stretch]:
     """One stretch for each kill and one more, ascending; none without kills."""
     random = Random(seed)
     stretches = []
     for kill in range(kills + 1 if kills else 0):
-        start, end = total * kill // (kills + 1), total * (kill + 1) // (kills + 1)
+        start, end = (head + (total - head) * part // (kills + 1) for part in (kill, kill + 1))
         due = start + int((end - start) * random.uniform(EARLIEST, LATEST))
-        stretches.append(Stretch(min(max(1, due), total), end))  # Never before the first message.
+        due = min(max(1, due), total)  # Never before the first message, of however few.
+        stretches.append(Stretch(due, max(due, end)))
     return stretches
 
 
 class Pace:
-    """Tells the publisher how many messages it may publish now."""
+    """Tells the publisher how many messages it may publish now, and the killer when to kill."""
 
-    def __init__(self, total: int, kills: int, seed: int) -> None:
-        self._left = plan(total, kills, seed)
+    def __init__(self, total: int, head: int, kills: int, seed: int) -> None:
+        self._left = plan(total, head, kills, seed)
         self._left.reverse()
         self._total = total
+        self._head = head
+        self._began: float | None = None
         self._earned = 0.0
-        self._earned_at: float | None = None
+        self._earned_at = 0.0
 
     @property
     def kills_left(self) -> int:
@@ -61,20 +68,21 @@ class Pace:
         """What this stretch waited for has happened: a kill, or in the last one the return."""
         if self._left:
             self._left.pop()
-        self._earned_at = None
+        self._began = None
 
     def allowance(self, published: int, now: float) -> int:
         """How many messages may be published now. Call again a little later if it is 0."""
         if not self._left:
             return self._total - published
+        if published < self._head:
+            return self._head - published
+        if self._began is None:
+            self._began = self._earned_at = now
+            self._earned = 0.0
         stretch = self._left[-1]
-        if published < stretch.due:
-            self._earned_at = None
-            return stretch.due - published
-        if self._earned_at is None:
-            self._earned, self._earned_at = 0.0, now
-        self._earned += (stretch.end - published) * min(1.0, (now - self._earned_at) / SLOW_S)
+        left_s = max(SLOW_S, STRETCH_S - (now - self._began))
+        self._earned += (stretch.end - published) * min(1.0, (now - self._earned_at) / left_s)
         self._earned_at = now
         whole = min(int(self._earned), stretch.end - published)
         self._earned -= whole
-        return whole
+        return max(0, whole)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qpidha.demo.report import Kill, Report, Sample, size
 from qpidha.demo.watch import Phase
 
-BIN_S = 0.25
+BIN_S_MIN, BINS_MAX = 0.1, 150
 INK, FAINT = "#1f2933", "#8a94a0"
 ACKNOWLEDGED, DELIVERED, QUEUE, KILL = "#0b6fb8", "#e07b1a", "#c9d3dc", "#c0202b"
 PHASES = {
@@ -21,11 +22,11 @@ PHASES = {
 }
 
 
-def rates(at: Sequence[float], counts: Sequence[int], bin_s: float = BIN_S) -> tuple[list[float], list[float]]:
+def rates(at: Sequence[float], counts: Sequence[int]) -> tuple[list[float], list[float]]:
     """Messages a second in bins of equal width: (middles, rates). The counters only grow."""
     if len(at) < 2 or at[-1] <= at[0]:
         return [], []
-    bins = max(1, round((at[-1] - at[0]) / bin_s))
+    bins = min(BINS_MAX, max(1, round((at[-1] - at[0]) / BIN_S_MIN)))
     width = (at[-1] - at[0]) / bins
     edges = [at[0] + i * width for i in range(bins + 1)]
     values = [interpolate(at, counts, edge) for edge in edges]
@@ -44,15 +45,26 @@ def interpolate(xs: Sequence[float], ys: Sequence[int], x: float) -> float:
     return ys[low] + share * (ys[high] - ys[low])
 
 
-def bands(samples: Sequence[Sample], node: str) -> list[tuple[float, float, str]]:
-    """(from, to, phase) of one broker, neighbours of the same phase joined."""
-    found: list[tuple[float, float, str]] = []
+@dataclass(slots=True)
+class Band:
+    """A time in which one broker was the same thing."""
+
+    since: float
+    until: float
+    phase: Phase
+    generation: int
+
+
+def bands(samples: Sequence[Sample], node: str) -> list[Band]:
+    """What one broker was, without gaps. Two terms as primary are two bands."""
+    found: list[Band] = []
     for sample, following in zip(samples, samples[1:], strict=False):
-        phase = sample.phases.get(node, Phase.DOWN.value)
-        if found and found[-1][2] == phase:
-            found[-1] = (found[-1][0], following.at, phase)
+        phase = Phase(sample.phases.get(node, Phase.DOWN.value))
+        last = found[-1] if found else None
+        if last and last.phase is phase and (phase is not Phase.PRIMARY or last.generation == sample.generation):
+            last.until = following.at
         else:
-            found.append((sample.at, following.at, phase))
+            found.append(Band(sample.at, following.at, phase, sample.generation))
     return found
 
 
@@ -78,7 +90,7 @@ def compose(report: Report) -> Any:
 
     figure = Figure(figsize=(12, 7), facecolor="white")
     FigureCanvasAgg(figure)
-    height = min(2.0, 0.36 * report.nodes)
+    height = min(2.4, 0.45 * report.nodes)
     top, bottom = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (4, height), "hspace": 0.08}
     )
@@ -134,7 +146,7 @@ def mark_kill(axes: Any, kill: Kill, top: float) -> None:
     axes.axvline(kill.at, color=KILL, linewidth=1.2, linestyle=(0, (4, 2)))
     if kill.failover_s is not None:
         axes.axvspan(kill.at, kill.at + kill.failover_s, color=KILL, alpha=0.10, linewidth=0)
-    silence = f"{kill.failover_s:.2f} s" if kill.failover_s is not None else "no ack"
+    silence = f"silent {kill.failover_s:.2f} s" if kill.failover_s is not None else "no ack"
     axes.annotate(
         f"kill {kill.number}: {kill.node}\n{silence}", (kill.at, top), xytext=(5, -4), textcoords="offset points",
         va="top", ha="left", fontsize=9, color=KILL, linespacing=1.3,
@@ -144,21 +156,25 @@ def mark_kill(axes: Any, kill: Kill, top: float) -> None:
 def draw_brokers(axes: Any, report: Report) -> None:
     """One row for each broker, coloured by what it was."""
     names = sorted({name for sample in report.samples for name in sample.phases})
-    colours = {phase.value: colour for phase, colour in PHASES.items()}
     for row, name in enumerate(names):
-        for since, until, phase in bands(report.samples, name):
+        for band in bands(report.samples, name):
+            down = band.phase is Phase.DOWN
             axes.barh(
-                row, until - since, left=since, height=0.62, color=colours[phase],
-                edgecolor=FAINT if phase == Phase.DOWN.value else colours[phase],
-                linewidth=0.5 if phase == Phase.DOWN.value else 0.0,
-                hatch="////" if phase == Phase.DOWN.value else None,
+                row, band.until - band.since, left=band.since, height=0.62, color=PHASES[band.phase],
+                edgecolor=FAINT if down else PHASES[band.phase], linewidth=0.5 if down else 0.0,
+                hatch="////" if down else None,
             )  # fmt: skip
+            if band.phase is Phase.PRIMARY:
+                axes.annotate(
+                    f"generation {band.generation}", (band.since, row), xytext=(5, 0), textcoords="offset points",
+                    va="center", fontsize=8.5, color="white", clip_on=True,
+                )  # fmt: skip
     for kill in report.kills:
         axes.axvline(kill.at, color=KILL, linewidth=1.2, linestyle=(0, (4, 2)))
         mark_return(axes, kill, names)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("seconds since the stream began")
+    axes.set_xlabel("seconds since the stream began", loc="right")
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -166,12 +182,14 @@ def draw_brokers(axes: Any, report: Report) -> None:
 
 
 def mark_return(axes: Any, kill: Kill, names: Sequence[str]) -> None:
-    """Where a killed node came back, and what that cost."""
+    """While a killed broker was away: what it was sent to catch up, and what it would have been without."""
     if kill.returned_s is None or kill.node not in names:
         return
-    axes.annotate(
-        f"+{size(kill.resync_bytes)}", (kill.at + kill.returned_s, names.index(kill.node)), xytext=(4, 0),
-        textcoords="offset points", va="center", ha="left", fontsize=8, color=INK, annotation_clip=True,
+    axes.text(
+        kill.at + kill.returned_s / 2, names.index(kill.node),
+        f"sent {size(kill.resync_bytes)}\nof {size(kill.queue_bytes)}",
+        va="center", ha="center", fontsize=7.5, color=INK, linespacing=1.15, clip_on=True,
+        bbox={"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.15", "alpha": 0.92},
     )  # fmt: skip
 
 
@@ -185,9 +203,8 @@ def draw_phase_legend(axes: Any) -> None:
         )
         for phase, colour in PHASES.items()
     ]  # fmt: skip
-    resync = Patch(facecolor="none", edgecolor="none", label="+size: what a returning broker was sent")
     axes.legend(
-        handles=[*patches, resync], loc="upper left", bbox_to_anchor=(0, -0.38), ncols=5, frameon=False,
+        handles=patches, loc="upper left", bbox_to_anchor=(0, -0.27), ncols=4, frameon=False,
         borderpad=0, borderaxespad=0, handlelength=1.4, fontsize=9,
     )  # fmt: skip
 

@@ -42,6 +42,7 @@ class Sample:
     acknowledged: int
     delivered: int
     depth: int
+    generation: int
     phases: dict[str, str]
 
 

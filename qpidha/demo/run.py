@@ -19,9 +19,9 @@ from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
 from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report
 from qpidha.demo.session import DemoFailed, Session
-from qpidha.demo.traffic import Traffic, load_client
+from qpidha.demo.traffic import Traffic, backlog_of, load_client
 
-SHORT_MESSAGES = 200_000
+SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -126,8 +126,9 @@ def perform(
     timeout_s = args.timeout or (SHORT_TIMEOUT_S if args.short else TIMEOUT_S)
 
     async def session() -> None:
-        pace = Pace(source.messages, args.kills, report.seed)
-        traffic = Traffic(load_client(broker), cluster.addresses, source, pace)
+        backlog = backlog_of(source)
+        pace = Pace(source.messages, backlog, args.kills, report.seed)
+        traffic = Traffic(load_client(broker), cluster.addresses, source, pace, backlog)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         caught: list[int] = []

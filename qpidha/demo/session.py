@@ -216,15 +216,18 @@ class Session:
     async def _sample(self) -> None:
         """Note the counters for the picture, as long as the stream runs."""
         publisher, came_out = self.traffic.publisher, self.traffic.came_out
+        depth = 0
         while True:
             view = self.view
+            depth = view.depth if view and view.primary else depth  # Between two primaries nobody counts.
             self.report.samples.append(
                 Sample(
                     at=self.now,
                     published=publisher.published,
                     acknowledged=publisher.confirmed,
                     delivered=came_out.messages,
-                    depth=view.depth if view else 0,
+                    depth=depth,
+                    generation=view.generation if view else 0,
                     phases={name: phase.value for name, phase in view.phases.items()} if view else {},
                 )
             )

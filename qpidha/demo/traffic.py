@@ -67,7 +67,9 @@ def backlog_of(source: Input) -> int:
 class Traffic:
     """Streams one input through the queue, at a pace that leaves room for the kills."""
 
-    def __init__(self, client: Any, addresses: Sequence[Address], source: Input, pace: Pace) -> None:
+    def __init__(
+        self, client: Any, addresses: Sequence[Address], source: Input, pace: Pace, backlog: int
+    ) -> None:
         self.publisher = client.Publisher(addresses)
         self.consumer = client.Consumer(addresses)
         self.went_in = Tally()
@@ -75,7 +77,7 @@ class Traffic:
         self.all_published = False
         self._source = source
         self._pace = pace
-        self._backlog = backlog_of(source)
+        self._backlog = backlog
 
     async def publish(self) -> None:
         """Publish everything, then wait until everything is acknowledged."""
@@ -89,7 +91,8 @@ class Traffic:
                     part = batch[at : at + allowed]
                     await self.publisher.publish(part)
                     at += len(part)
-                await asyncio.sleep(0 if allowed > 0 else NAP_S)
+                # Slowed down, by fewer batches rather than by smaller ones.
+                await asyncio.sleep(0 if at == len(batch) else NAP_S)
         self.all_published = True
         await self.publisher.drain()
 

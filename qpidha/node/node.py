@@ -305,7 +305,7 @@ class Node:
         if unknown >= self.settings.links_unauthenticated_max:
             peer.close("too many links before their handshake")
         else:
-            self.replica.link_opened(peer.number)
+            self.replica.link_opened(peer.number, identity=link.peer.identity)
         return peer
 
     def _peer(self, link: Link, to: NodeId | None) -> Peer:

@@ -34,6 +34,18 @@ def as_set(ids: Ids) -> SequenceSet:
     return SequenceSet(ids)
 
 
+def cut(batch: Batch, bytes_max: int) -> Iterator[Batch]:
+    """The batch in pieces of at most so many bytes each; itself, if it is small enough."""
+    if batch.nbytes <= bytes_max:
+        yield batch
+    elif len(batch) == 1:
+        raise CallerError(f"a message of {batch.nbytes} bytes; half of frame_bytes_max is {bytes_max}")
+    else:
+        middle = len(batch) // 2
+        yield from cut(batch.cut(0, middle), bytes_max)
+        yield from cut(batch.cut(middle, len(batch)), bytes_max)
+
+
 class Queue:
     """The handle of one queue on one node. The same object for as long as the node runs."""
 
@@ -111,20 +123,22 @@ class Queue:
     def enqueue_many(self, batch: Batch | list[bytes] | tuple[bytes, ...]) -> Op:
         """Publish a batch in one call: one range of ids, one `Op`, no work per message.
 
+        A batch larger than half a frame travels in pieces; a failover may keep the first of them only.
+
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
-            CallerError: The batch is larger than half a frame.
+            CallerError: One of its messages is larger than half a frame.
         """
         self._require_primary()
         if not isinstance(batch, Batch):
             batch = Batch.pack(batch)
-        limit = self._node.settings.frame_bytes_max // 2
-        if batch.nbytes > limit:
-            raise CallerError(f"a batch of {batch.nbytes} bytes; half of frame_bytes_max is {limit}")
+        pieces = list(cut(batch, self._node.settings.frame_bytes_max // 2))
         self.flush()
-        _, ids = self._node.replica.enqueue(self.id, batch)
+        first = self.next_id
+        for piece in pieces:
+            self._node.replica.enqueue(self.id, piece)
         self._changed()
-        return Op(self._ledger, ids.last, range(ids.first, ids.last + 1))
+        return Op(self._ledger, self.next_id - 1, range(first, self.next_id))
 
     def flush(self) -> None:
         """Close the batch of single messages published in this turn."""

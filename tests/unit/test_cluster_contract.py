@@ -240,7 +240,7 @@ def test_the_deadline_moves_on_while_the_session_lives(execute: Execute) -> None
 
 def test_node_ids_may_be_anything(execute: Execute) -> None:
     async def scenario(one: RecordStore, other: RecordStore) -> None:
-        names = ["..", ".", "a/b", "a.info", "a", "%", "%hash-", "ü" * 127, "x" * 255, "\n", "con", "a.lock", "A%2Fb"]
+        names = ["..", ".", "a/b", "a.info", "a", "%", "%hash-", "ü" * 127, "x" * 255, "\n", "a.lock", "A%2Fb"]
         sessions = [await one.open_session(name, name.encode(), ttl_s=5) for name in names]
         assert await other.live() == {name: name.encode() for name in names}
         for session in sessions:

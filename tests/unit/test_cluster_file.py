@@ -1,0 +1,409 @@
+"""The record file is either whole and believed, or refused with words: never half, never silently absent.
+
+Method: each step of a write fails once (T33); every byte of the file is damaged once; locks are held by others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from qpidha.cluster import FileRecordStore, file
+from qpidha.cluster.record import decode_record, encode_record
+from qpidha.cluster.recordfile import RecordFile
+from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, SettingsError, Unavailable
+from qpidha.types import Member, Record, Versioned
+
+RECORD = Record(
+    cluster=UUID(int=1),
+    generation=3,
+    primary=("a", UUID(int=2)),
+    members=frozenset((Member("a", UUID(int=7)), Member("b", UUID(int=8)))),
+    nonce=b"first",
+)
+
+
+def newer(n: int) -> Record:
+    return replace(RECORD, generation=RECORD.generation + n, nonce=n.to_bytes(2, "big"))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    asyncio.run(create(tmp_path / "c"))
+    return tmp_path / "c"
+
+
+async def create(directory: Path) -> None:
+    store = FileRecordStore(directory)
+    await store.create(RECORD)
+    await store.close()
+
+
+def test_the_directory_and_its_files_are_private(directory: Path) -> None:
+    assert directory.stat().st_mode & 0o777 == 0o700
+    for path in directory.iterdir():
+        assert path.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_directory_that_others_may_write_to_is_refused(directory: Path, mode: int) -> None:
+    directory.chmod(mode)
+    with pytest.raises(SettingsError, match="chmod 700"):
+        FileRecordStore(directory)
+
+
+def test_a_file_instead_of_the_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError):
+        FileRecordStore(tmp_path / "file")
+
+
+def test_operators_can_read_it(directory: Path) -> None:
+    content = json.loads((directory / "record.json").read_text())
+    assert content["format"] == 1
+    assert content["record"]["primary"]["node"] == "a"
+    assert [m["node"] for m in content["record"]["members"]] == ["a", "b"]
+
+
+def test_peek_reads_and_changes_nothing(directory: Path, tmp_path: Path) -> None:
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in directory.iterdir())
+    assert FileRecordStore.peek(directory) == Versioned(RECORD, 1)
+    assert FileRecordStore.peek_live(directory) == {}
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in directory.iterdir()) == before
+    (tmp_path / "empty").mkdir()
+    assert FileRecordStore.peek(tmp_path / "empty") is None
+    assert FileRecordStore.peek_live(tmp_path / "empty") == {}
+    assert list((tmp_path / "empty").iterdir()) == []
+    with pytest.raises(ClusterError, match="no directory"):
+        FileRecordStore.peek(tmp_path / "missing")
+
+
+# --- damage --------------------------------------------------------------------------------------
+
+
+def test_every_damaged_byte_and_every_cut_is_noticed() -> None:
+    whole = encode_record(Versioned(RECORD, 5))
+    assert decode_record(whole, "record.json") == Versioned(RECORD, 5)
+    for at in range(len(whole)):
+        for wrong in (whole[:at], whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :]):
+            try:
+                assert decode_record(wrong, "record.json") == Versioned(RECORD, 5)  # Blanks between tokens.
+            except ClusterError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("generation", -1),
+        ("generation", 2**63),
+        ("generation", 1.0),
+        ("generation", True),
+        ("version", 0),
+        ("primary", {"node": "", "boot": str(UUID(int=1))}),
+        ("primary", "a"),
+        ("members", [{"node": 1, "epoch": str(UUID(int=1))}]),
+        ("members", None),
+        ("cluster", "x"),
+        ("nonce", "zz"),
+    ],
+)
+def test_wrong_values_are_damage_whatever_the_checksum_says(
+    field: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.loads(encode_record(Versioned(RECORD, 5)))
+    content["record"][field] = value
+    monkeypatch.setattr("qpidha.cluster.record._checksum", lambda _: content["checksum"])
+    with pytest.raises(ClusterError, match="damaged"):
+        decode_record(json.dumps(content).encode(), "record.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "damaged"),
+        (b"{}", "damaged"),
+        (b"[]", "damaged"),
+        (b"\0" * 100, "damaged"),
+        (b"[" * 100_000, "damaged"),
+        (b'{"format": 2, "anything": "else"}', "newer version"),
+        (b'{"format": "2"}', "damaged"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_an_error_everywhere(
+    directory: Path, content: bytes, words: str
+) -> None:
+    (directory / "record.json").write_bytes(content)
+
+    async def main() -> None:
+        store = FileRecordStore(directory, poll_interval_s=0.005)
+        with pytest.raises(ClusterError, match=words):
+            await store.read()
+        with pytest.raises(ClusterError, match=words):
+            await store.create(RECORD)
+        with pytest.raises(ClusterError, match=words):
+            await store.compare_and_set(1, newer(1), timeout_s=1)
+        with pytest.raises(ClusterError, match=words):
+            await anext(store.watch())
+        assert await anext(store.watch_live()) == {}
+        with pytest.raises(ClusterError, match=words):
+            FileRecordStore.peek(directory)
+        await store.close()
+
+    asyncio.run(main())
+    assert (directory / "record.json").read_bytes() == content
+
+
+def test_a_link_or_a_directory_is_not_a_record(directory: Path, tmp_path: Path) -> None:
+    record = directory / "record.json"
+    record.rename(tmp_path / "elsewhere")
+    record.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ClusterError, match="not a regular file"):
+        FileRecordStore.peek(directory)
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(ClusterError, match="not a regular file"):
+        FileRecordStore.peek(directory)
+
+
+def test_a_record_that_goes_back_is_refused(directory: Path) -> None:
+    old = (directory / "record.json").read_bytes()
+
+    async def main() -> None:
+        store = FileRecordStore(directory)
+        await store.compare_and_set(1, newer(1), timeout_s=1)
+        (directory / "record.json").write_bytes(old)
+        with pytest.raises(ClusterError, match="went back from version 2 to 1"):
+            await store.read()
+        (directory / "record.json").unlink()
+        with pytest.raises(ClusterError, match="went back from version 2 to 0"):
+            await store.create(RECORD)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_watch_recovers_when_the_record_is_repaired(directory: Path) -> None:
+    good = (directory / "record.json").read_bytes()
+
+    async def main() -> None:
+        store = FileRecordStore(directory, poll_interval_s=0.005)
+        watch = store.watch()
+        assert await anext(watch) == Versioned(RECORD, 1)
+        (directory / "record.json").write_bytes(b"?")
+        with pytest.raises(ClusterError):
+            await asyncio.wait_for(anext(watch), 5)
+        (directory / "record.json").write_bytes(good)
+        while True:
+            try:
+                assert await asyncio.wait_for(anext(store.watch()), 5) == Versioned(RECORD, 1)
+                break
+            except ClusterError:
+                await asyncio.sleep(0.005)
+        await store.close()
+
+    asyncio.run(main())
+
+
+# --- failing steps -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["open", "fsync-file", "replace", "fsync-directory"])
+def test_each_failing_step_says_how_far_it_came(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Up to the rename the old record stands and nothing was sent; from there on nobody can tell."""
+    real_open, real_fsync = os.open, os.fsync
+    syncs = 0
+
+    def failing_open(path: Any, flags: int, *mode: int) -> int:
+        if step == "open" and str(path).endswith(".tmp"):
+            raise OSError(28, "No space left on device")
+        return real_open(path, flags, *mode)
+
+    def failing_fsync(fd: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        if step == {1: "fsync-file", 2: "fsync-directory"}.get(syncs):
+            raise OSError(5, "Input/output error")
+        real_fsync(fd)
+
+    def failing_replace(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    record = RecordFile(directory)
+    assert record.read() == Versioned(RECORD, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", failing_open)
+        patch.setattr(os, "fsync", failing_fsync)
+        if step == "replace":
+            patch.setattr(os, "replace", failing_replace)
+        with pytest.raises(Unavailable if step in ("open", "fsync-file") else OutcomeUnknown):
+            record.write(1, newer(1))
+    applied = step == "fsync-directory"
+    assert RecordFile(directory).read() == (Versioned(newer(1), 2) if applied else Versioned(RECORD, 1))
+    assert record.write(1, newer(1)) == Versioned(newer(1), 2)  # The same again resolves it (M2).
+
+
+def test_what_is_read_is_made_durable_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer may have been killed between the rename and the fsync of the directory."""
+    real_fsync = os.fsync
+    synced: list[bool] = []
+    record = RecordFile(directory)
+
+    def counting(fd: int) -> None:
+        synced.append(True)
+        real_fsync(fd)
+
+    def failing(fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(Unavailable):
+            record.read()
+        patch.setattr(os, "fsync", counting)
+        record.read()
+        record.read()
+    assert len(synced) == 1
+
+
+def test_a_left_over_temporary_file_is_ignored_and_overwritten(directory: Path) -> None:
+    (directory / "record.json.tmp").write_bytes(b"half a rec")
+    record = RecordFile(directory)
+    assert record.read() == Versioned(RECORD, 1)
+    assert record.write(1, newer(1)) == Versioned(newer(1), 2)
+    assert not (directory / "record.json.tmp").exists()
+
+
+# --- locks and time-outs -------------------------------------------------------------------------
+
+
+@contextmanager
+def lock_held(directory: Path) -> Iterator[None]:
+    with open(directory / "record.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def test_a_lock_held_for_long_is_unavailable_and_nothing_was_written(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "DEFAULT_TIMEOUT_S", 0.05)
+
+    async def main() -> None:
+        store = FileRecordStore(directory, poll_interval_s=0.005)
+        with lock_held(directory):
+            begun = time.monotonic()
+            with pytest.raises(Unavailable, match="locked by others"):
+                await store.compare_and_set(1, newer(1), timeout_s=0.1)
+            assert 0.05 < time.monotonic() - begun < 2
+            with pytest.raises(Unavailable):
+                await store.read()
+            waiting = asyncio.ensure_future(store.compare_and_set(1, newer(1), timeout_s=5))
+            watching = asyncio.ensure_future(anext(store.watch()))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            assert not watching.done()
+        assert await waiting == Versioned(newer(1), 2)
+        assert await asyncio.wait_for(watching, 5) is not None
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_slow_disk_leaves_the_outcome_unknown_and_the_loop_alive(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    real_fsync = os.fsync
+
+    def slow(fd: int) -> None:
+        gate.wait(10)
+        real_fsync(fd)
+
+    async def main() -> None:
+        store = FileRecordStore(directory)
+        assert await store.read() is not None
+        monkeypatch.setattr(os, "fsync", slow)
+        with pytest.raises(OutcomeUnknown):
+            await store.compare_and_set(1, newer(1), timeout_s=0.05)
+        with pytest.raises(Unavailable):  # It waits behind the first one, and so did not begin.
+            await store.compare_and_set(1, newer(2), timeout_s=0.05)
+        session = await store.open_session("a", b"", ttl_s=1)  # In the other thread.
+        await session.close()
+        gate.set()
+        assert await store.compare_and_set(1, newer(1), timeout_s=5) == Versioned(newer(1), 2)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_two_stores_in_one_process_lose_no_update(directory: Path) -> None:
+    async def count(store: FileRecordStore, n: int) -> int:
+        won = 0
+        for i in range(40):
+            current = await store.read()
+            assert current is not None
+            try:
+                new = replace(current.record, nonce=bytes((n, i)))
+                await store.compare_and_set(current.version, new, timeout_s=10)
+                won += 1
+            except Conflict:
+                continue
+        return won
+
+    async def main() -> None:
+        stores = [FileRecordStore(directory) for _ in range(3)]
+        won = await asyncio.gather(*(count(store, n) for n, store in enumerate(stores)))
+        final = await stores[0].read()
+        assert final is not None
+        assert final.version == 1 + sum(won)
+        for store in stores:
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_closing_ends_the_watches(directory: Path) -> None:
+    async def main() -> None:
+        store = FileRecordStore(directory)
+        watch = store.watch()
+        await anext(watch)
+        follower = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.01)
+        await store.close()
+        with pytest.raises(StopAsyncIteration):
+            await follower
+        with pytest.raises(StopAsyncIteration):
+            await anext(store.watch_live())
+
+    asyncio.run(main())
+
+
+def test_a_bug_in_looking_reaches_the_followers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        store = FileRecordStore(directory)
+
+        def broken() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(store, "_glance", broken)
+        for watch in (store.watch(), store.watch_live()):
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(anext(watch), 5)
+        await store.close()
+
+    asyncio.run(main())
