@@ -122,7 +122,8 @@ class QueueSpec:
     kind: str = "fifo"
     """The name of the queue type. Only the embedder's adapter gives it a meaning."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises `SettingsError` if it could not travel."""
         check_name("queue name", self.name, QUEUE_NAME_BYTES_MAX)
         if self.kind:
             check_name("queue kind", self.kind, QUEUE_KIND_BYTES_MAX)

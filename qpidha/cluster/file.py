@@ -166,9 +166,6 @@ class FileRecordStore:
                 await self._look()
                 await asyncio.sleep(self.poll_interval_s)
                 idle = 0 if self._record.waiting or self._live.waiting else idle + 1
-        except Exception as error:
-            self._fail(error)  # A bug of ours must not leave the followers waiting for ever.
-            raise
         finally:
             self._record.forget()
             self._live.forget()
@@ -187,6 +184,8 @@ class FileRecordStore:
         except ClusterError as error:
             self._signature_known = False  # Read it again next time: somebody may have repaired it.
             self._record.fail(error)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave the followers waiting for ever
+            self._fail(error)
         else:
             # A change since the glance is found by the next one: it shows another signature.
             self._signature, self._signature_known = signature, True

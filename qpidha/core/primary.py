@@ -90,6 +90,7 @@ class Primary:
         """A new queue, of this generation from its first id on. Complete like any operation."""
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
+        spec.check()
         lineage = ((self.generation, 1),)
         self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
         self._guards[queue] = QueueGuard(spec.settle, 0)

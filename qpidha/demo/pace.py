@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-STRETCH_S = 2.4
+STRETCH_S = 1.8
 """How long a stretch should last: a failover, a restart and a resynchronisation, with some room."""
-SLOW_S = 0.9
+SLOW_S = 0.7
 """When less than this is left of it, the speed is what would use up the rest in this time."""
 EARLIEST, LATEST = 0.1, 0.6
 """Where in its stretch a kill becomes due."""

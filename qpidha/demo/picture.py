@@ -11,7 +11,9 @@ from typing import Any
 from qpidha.demo.report import Kill, Report, Sample, size
 from qpidha.demo.watch import Phase
 
-BIN_S_MIN, BINS_MAX = 0.1, 150
+BIN_S_MIN, BINS_MAX = 0.12, 240
+ROOM = 2.0
+"""The axis ends at so many times the highest rate between the kills; what is higher is written down."""
 INK, FAINT = "#1f2933", "#8a94a0"
 ACKNOWLEDGED, DELIVERED, QUEUE, KILL = "#0b6fb8", "#e07b1a", "#c9d3dc", "#c0202b"
 PHASES = {
@@ -94,7 +96,7 @@ def compose(report: Report) -> Any:
     top, bottom = figure.subplots(
         2, 1, sharex=True, gridspec_kw={"height_ratios": (4, height), "hspace": 0.08}
     )
-    figure.subplots_adjust(left=0.075, right=0.925, top=0.83, bottom=0.135)
+    figure.subplots_adjust(left=0.085, right=0.915, top=0.83, bottom=0.135)
     draw_throughput(top, report)
     draw_brokers(bottom, report)
     end = report.samples[-1].at if report.samples else 1.0
@@ -116,12 +118,12 @@ def draw_throughput(axes: Any, report: Report) -> None:
         ([s.acknowledged for s in samples], ACKNOWLEDGED, "acknowledged to the publisher"),
         ([s.delivered for s in samples], DELIVERED, "delivered to the consumer"),
     )
-    peak = 1.0
-    for counts, colour, label in lines:
-        middles, speed = rates(at, counts)
-        axes.plot(middles, speed, color=colour, linewidth=1.8, label=label, solid_joinstyle="round")
-        peak = max([peak, *speed])
-    axes.set_ylim(0, 1.22 * peak)
+    curves = [(*rates(at, counts), colour, label) for counts, colour, label in lines]
+    top = height_of([(middles, speed) for middles, speed, _, _ in curves], report.kills)
+    for middles, speed, colour, label in curves:
+        axes.plot(middles, speed, color=colour, linewidth=1.6, label=label, solid_joinstyle="round")
+        mark_peak(axes, middles, speed, colour, top)
+    axes.set_ylim(0, top)
     axes.set_ylabel("messages a second")
     axes.set_zorder(depth.get_zorder() + 1)
     axes.patch.set_visible(False)
@@ -133,11 +135,34 @@ def draw_throughput(axes: Any, report: Report) -> None:
             axis.spines[side].set_visible(False)
     axes.tick_params(axis="both", length=0)
     for kill in report.kills:
-        mark_kill(axes, kill, 1.22 * peak)
+        mark_kill(axes, kill, top)
     handles = [*axes.get_legend_handles_labels()[0], *depth.get_legend_handles_labels()[0]]
     axes.legend(
         handles, [h.get_label() for h in handles], loc="lower left", bbox_to_anchor=(0, 1.0),
         ncols=3, frameon=False, borderpad=0, borderaxespad=0.6, handlelength=1.6,
+    )  # fmt: skip
+
+
+def height_of(curves: Sequence[tuple[Sequence[float], Sequence[float]]], kills: Sequence[Kill]) -> float:
+    """Where the axis of the rates ends, so that the time around the kills is not dwarfed by the rest."""
+    whole = 1.22 * max([1.0, *(rate for _, speed in curves for rate in speed)])
+    if not kills:
+        return whole
+    since, until = kills[0].at - 0.5, kills[-1].at + 0.5
+    among = [rate for middles, speed in curves for at, rate in zip(middles, speed, strict=True) if since <= at <= until]
+    return min(whole, ROOM * max([1.0, *among]))
+
+
+def mark_peak(axes: Any, middles: Sequence[float], speed: Sequence[float], colour: str, top: float) -> None:
+    """Write down the highest rate where the curve leaves the picture."""
+    if not speed or max(speed) <= top:
+        return
+    at = middles[speed.index(max(speed))]
+    left = at < (middles[0] + middles[-1]) / 2
+    axes.annotate(
+        f"up to {round(max(speed), -4):,.0f}/s", (at, top), xytext=(8 if left else -8, -40), textcoords="offset points",
+        ha="left" if left else "right", va="top", fontsize=9, color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.2", "alpha": 0.85},
     )  # fmt: skip
 
 
@@ -222,12 +247,12 @@ def write_titles(figure: Any, report: Report) -> None:
     good = not report.complaints
     kills = f"{len(report.kills)} primaries killed" if len(report.kills) != 1 else "one primary killed"
     verdict = "nothing lost" if good else "FAILED: " + report.complaints[0]
-    figure.text(0.075, 0.955, f"{kills}, {verdict}", fontsize=17, fontweight="bold", color=INK if good else KILL)
+    figure.text(0.085, 0.955, f"{kills}, {verdict}", fontsize=17, fontweight="bold", color=INK if good else KILL)
     facts = [f"{report.messages:,} messages, {size(report.nbytes)}", f"{report.nodes} brokers, {report.store}"]
     if report.failovers:
         median, worst = statistics.median(report.failovers), max(report.failovers)
         facts.append(f"failover {median:.2f} s median, {worst:.2f} s worst")
     facts.append(f"{report.duplicates:,} duplicates removed")
-    figure.text(0.075, 0.917, "  ·  ".join(facts), fontsize=10.5, color=FAINT)
+    figure.text(0.085, 0.917, "  ·  ".join(facts), fontsize=10.5, color=FAINT)
     sums = f"SHA-256 in {report.went_in[:16]}…  out {report.came_out[:16]}…"
-    figure.text(0.925, 0.012, sums, fontsize=8, color=FAINT, ha="right", family="monospace")
+    figure.text(0.915, 0.012, sums, fontsize=8, color=FAINT, ha="right", family="monospace")

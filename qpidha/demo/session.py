@@ -13,11 +13,11 @@ from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, Numbers
 from qpidha.demo.report import Kill, Report, Sample, seconds, size
 from qpidha.demo.traffic import Traffic
-from qpidha.demo.watch import Totals, View, look
+from qpidha.demo.watch import Phase, Totals, View, look
 
 POLL_S = 0.01
-STATUS_INTERVAL_S = 0.1
-SAMPLE_INTERVAL_S = 0.05
+STATUS_INTERVAL_S = 0.05
+SAMPLE_INTERVAL_S = 0.02
 START_TIMEOUT_S = 30.0
 RESTART_AFTER_S = 3.0
 """A killed broker is started again after the first new acknowledgement, or after this long without one."""
@@ -228,12 +228,18 @@ class Session:
                     delivered=came_out.messages,
                     depth=depth,
                     generation=view.generation if view else 0,
-                    phases={name: phase.value for name, phase in view.phases.items()} if view else {},
+                    phases=self._phases(),
                 )
             )
             if self._streamed:
                 return
             await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    def _phases(self) -> dict[str, str]:
+        """What each broker was at the last look; one that we killed since then is known to be down."""
+        phases = self.view.phases if self.view else {}
+        dead = {name for name, process in self.cluster.processes.items() if process.exit_code is not None}
+        return {name: (Phase.DOWN if name in dead else phase).value for name, phase in phases.items()}
 
     async def _until(self, reached: Callable[[], bool], timeout_s: float = 1e9, what: str = "") -> None:
         """Wait for a condition. Without a time-out the watchdog is the time-out."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qpidha import Batch, Fate, NotPrimary, PromotionRefused, Role, SequenceSet, Settle
+from qpidha import Batch, CallerError, Fate, NotPrimary, PromotionRefused, Role, SequenceSet, Settle
+from qpidha.errors import SettingsError
 from tests.integration.harness import World, content, history, run, until
 
 MILLION = 1_000_000
@@ -150,5 +151,24 @@ def test_the_last_one_standing_goes_on_alone_and_only_it_may_be_promoted() -> No
         await back.promote()
         await until(lambda: world.members() == {"a", "b"})
         assert [d for _, d in content(behind)] == [b"both", b"alone"]
+
+    run(main)
+
+
+def test_what_cannot_travel_is_refused_before_anything_changes() -> None:
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        for name in ("", "x" * 40_000, "\ud800"):
+            with pytest.raises(SettingsError):
+                a.declare(name)
+        queue = a.declare("../\0 q")  # Any other text is a name.
+        with pytest.raises(CallerError):
+            queue.enqueue(bytes(a.settings.message_bytes_max + 1))
+        with pytest.raises(CallerError):
+            queue.enqueue_many([b"small", bytes(a.settings.frame_bytes_max)])
+        with pytest.raises(CallerError):
+            queue.dequeue(range(5, 9))
+        assert queue.depth == 0
+        assert (await queue.enqueue(b"fine")).ids == range(1, 2)
 
     run(main)

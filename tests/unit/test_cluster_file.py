@@ -1,6 +1,6 @@
 """The record file is either whole and believed, or refused with words: never half, never silently absent.
 
-Method: each step of a write fails once (T33); every byte of the file is damaged once; locks are held by others.
+Method: each step of a write fails once (T33); every byte of the file is damaged once; others hold locks.
 """
 
 from __future__ import annotations

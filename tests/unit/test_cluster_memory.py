@@ -64,7 +64,8 @@ def test_out_of_reach_nothing_answers_and_watches_are_silent() -> None:
         store = MemoryRecordStore()
         session = await store.open_session("a", b"", ttl_s=1)
         store.reachable = False
-        for attempt in (store.read(), store.live(), store.create(RECORD), store.open_session("b", b"", ttl_s=1)):
+        opening = store.open_session("b", b"", ttl_s=1)
+        for attempt in (store.read(), store.live(), store.create(RECORD), opening):
             with pytest.raises(Unavailable):
                 await attempt
         store.reachable = True

@@ -1,4 +1,4 @@
-"""A session proves that its process lives: killed, stopped and hung ones are noticed, and nobody else is hurt.
+"""A session proves that its process lives: killed, stopped and hung ones are noticed, nobody else is hurt.
 
 Method: real processes and real signals; times are bounded loosely, since the machine may be busy.
 """

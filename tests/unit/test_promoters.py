@@ -1,0 +1,252 @@
+"""Promoters try when they should, and only then: all the rest is the record's affair.
+
+Method: a store in memory, sessions opened and expired by hand, and the decisions of each node counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from qpidha.cluster import MemoryRecordStore, OperatorPromoter, PriorityPromoter
+from qpidha.cluster.priority import candidates, primary_lives
+from qpidha.interfaces import Decision, Promoter, RecordStore
+from qpidha.types import Member, NodeInfo, Record
+from qpidha.wire.info import encode_info
+
+BOOT = UUID(int=1)
+OTHER_BOOT = UUID(int=2)
+
+
+def record(primary: tuple[str, UUID] | None = ("p", BOOT), members: str = "pab") -> Record:
+    return Record(
+        cluster=UUID(int=9),
+        generation=1,
+        primary=primary,
+        members=frozenset(Member(node, UUID(int=5)) for node in members),
+        nonce=b"x",
+    )
+
+
+def info(boot: UUID = BOOT, score: int | None = 0) -> bytes:
+    return encode_info(NodeInfo(peer=("127.0.0.1", 1), boot=boot, score=score))
+
+
+@dataclass
+class View:
+    """A `ClusterView`."""
+
+    node: str
+    records: RecordStore
+    eligible: bool = True
+
+
+class Decisions:
+    """Follows one promoter and remembers what it said, and when."""
+
+    def __init__(self) -> None:
+        self.made: list[Decision] = []
+        self.times: list[float] = []
+
+    async def follow(self, promoter: Promoter, view: View) -> None:
+        async with aclosing(promoter.decisions(view)) as decisions:  # type: ignore[type-var]
+            async for decision in decisions:
+                self.made.append(decision)
+                self.times.append(asyncio.get_running_loop().time())
+
+    async def some(self, n: int = 1) -> None:
+        have = len(self.made) + n
+
+        async def wait() -> None:
+            while len(self.made) < have:  # noqa: ASYNC110 - the promoter is what is tested
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(wait(), 5)
+
+    async def none_for(self, seconds: float) -> None:
+        have = len(self.made)
+        await asyncio.sleep(seconds)
+        assert self.made[have:] == []
+
+
+@asynccontextmanager
+async def following(promoter: Promoter, view: View) -> AsyncIterator[Decisions]:
+    decisions = Decisions()
+    before = asyncio.all_tasks()
+    task = asyncio.ensure_future(decisions.follow(promoter, view))
+    try:
+        yield decisions
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() - before == set()
+
+
+def test_nobody_tries_while_the_primary_lives_and_one_does_when_it_is_gone() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record())
+        await store.open_session("p", info(), ttl_s=1)
+        await store.open_session("a", info(), ttl_s=1)
+        async with following(PriorityPromoter(), View("a", store)) as decisions:
+            await decisions.none_for(0.25)
+            store.expire("p")
+            await decisions.some(3)
+            assert set(decisions.made) == {"promote"}
+            gaps = [b - a for a, b in zip(decisions.times, decisions.times[1:], strict=False)]
+            assert min(gaps) > 0.09
+            await store.open_session("p", info(), ttl_s=1)
+            await asyncio.sleep(0.01)
+            await decisions.none_for(0.25)
+
+    asyncio.run(main())
+
+
+def test_the_highest_score_tries_and_of_equals_the_greatest_name() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record())
+        sessions = {node: await store.open_session(node, info(score=1), ttl_s=1) for node in "ab"}
+        async with (
+            following(PriorityPromoter(1), View("a", store)) as low,
+            following(PriorityPromoter(1), View("b", store)) as high,
+        ):
+            await high.some()
+            assert low.made == []
+            await sessions["a"].update(info(score=2))
+            await asyncio.sleep(0.01)
+            await low.some()
+            await high.none_for(0.25)
+            await sessions["a"].update(info(score=None))
+            await asyncio.sleep(0.01)
+            await high.some()
+            store.expire("b")
+            await low.some()
+
+    asyncio.run(main())
+
+
+def test_only_eligible_nodes_try() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record())
+        view = View("a", store, eligible=False)
+        async with following(PriorityPromoter(), view) as decisions:
+            await decisions.none_for(0.25)
+            view.eligible = True
+            await decisions.some()
+
+    asyncio.run(main())
+
+
+def test_a_restarted_primary_is_not_the_primary() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record())
+        await store.open_session("p", info(OTHER_BOOT), ttl_s=1)
+        async with following(PriorityPromoter(), View("p", store)) as decisions:
+            await decisions.some()
+
+    asyncio.run(main())
+
+
+def test_the_first_primary_of_all_needs_no_record() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.open_session("a", info(), ttl_s=1)
+        async with following(PriorityPromoter(), View("a", store)) as decisions:
+            await decisions.some()
+
+    asyncio.run(main())
+
+
+def test_settling_delays_the_first_try_only() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record(primary=None))
+        async with following(PriorityPromoter(settle_s=0.4), View("a", store)) as decisions:
+            await decisions.none_for(0.3)
+            await decisions.some(2)
+
+    asyncio.run(main())
+
+
+def test_patience_with_a_better_candidate_that_does_nothing_ends() -> None:
+    async def main() -> None:
+        store = MemoryRecordStore()
+        await store.create(record())
+        await store.open_session("b", info(score=9), ttl_s=1)
+        async with following(PriorityPromoter(patience_s=0.4), View("a", store)) as decisions:
+            await decisions.none_for(0.3)
+            await decisions.some()
+
+    asyncio.run(main())
+
+
+def test_a_store_out_of_order_is_asked_again() -> None:
+    class Flaky(MemoryRecordStore):
+        failures = 3
+
+        def watch(self):  # type: ignore[no-untyped-def]
+            from qpidha.errors import ClusterError
+
+            if self.failures:
+                self.failures -= 1
+                raise ClusterError("out of order")
+            return super().watch()
+
+    async def main() -> None:
+        store = Flaky()
+        await store.create(record(primary=None))
+        async with following(PriorityPromoter(), View("a", store)) as decisions:
+            await decisions.some()
+        assert store.failures == 0
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("found", "live", "lives"),
+    [
+        (None, {}, False),
+        (record(primary=None), {"p": info()}, False),
+        (record(), {}, False),
+        (record(), {"a": info()}, False),
+        (record(), {"p": info()}, True),
+        (record(), {"p": info(OTHER_BOOT)}, False),
+        (record(), {"p": b"not an info"}, True),
+    ],
+)
+def test_whether_the_primary_lives(found: Record | None, live: dict[str, bytes], lives: bool) -> None:
+    assert primary_lives(found, live) is lives
+
+
+def test_candidates_are_live_members_with_a_score() -> None:
+    live = {"a": info(score=3), "b": info(score=None), "p": b"\xff", "stranger": info(score=7)}
+    assert candidates(record(), live) == {"a": 3}
+    assert candidates(None, live) == {"a": 3, "stranger": 7}
+
+
+def test_an_operator_is_obeyed_once_for_each_wish() -> None:
+    async def main() -> None:
+        promoter = OperatorPromoter()
+        async with following(promoter, View("a", MemoryRecordStore())) as decisions:
+            await decisions.none_for(0.05)
+            promoter.promote()
+            await decisions.some()
+            promoter.demote()
+            promoter.demote()
+            await decisions.some()
+            await decisions.none_for(0.05)
+            promoter.promote()
+            promoter.demote()
+            await decisions.some()
+        assert decisions.made == ["promote", "demote", "demote"]
+
+    asyncio.run(main())
