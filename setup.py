@@ -1,7 +1,7 @@
 """The compiled extensions and one debug switch. Everything static is in pyproject.toml.
 
-``QPIDHA_DEBUG=1 python setup.py build_ext --inplace`` builds with assertions and line tracing,
-so that coverage and profilers see into the compiled code.
+``QPIDHA_DEBUG=1 python setup.py build_ext --inplace --force`` builds with assertions and line tracing,
+so that coverage and profilers see into the compiled code. ``make clean`` and any target go back.
 """
 
 import os
@@ -24,6 +24,7 @@ def extension(module: str) -> Extension:
 setup(
     ext_modules=cythonize(
         [extension(module) for module in MODULES],
+        force=DEBUG,  # C code without tracing may be lying there, up to date as far as anyone can see
         compiler_directives={
             "language_level": "3",
             "embedsignature": True,

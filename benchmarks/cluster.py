@@ -6,6 +6,7 @@ with ``durable``, after an fsync on all three.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -127,7 +128,7 @@ class PipelinedClient:
         pending = memoryview(b"")
         started = time.perf_counter()
         while confirmed < last:
-            may_send = len(pending) or (self._sequence < last and self._sequence - confirmed < window)
+            may_send = len(pending) > 0 or (self._sequence < last and self._sequence - confirmed < window)
             readable, writable, _ = select.select([self.socket], [self.socket] if may_send else [], [], 60)
             if not readable and not writable:
                 raise RuntimeError(f"stalled: {confirmed - first} of {count} confirmed")
@@ -138,14 +139,12 @@ class PipelinedClient:
                 if body := self._frames(data).get(CONFIRM):
                     confirmed = U64.unpack(body)[0]
             if writable:
-                if not len(pending):
+                if len(pending) == 0:
                     self._sequence += 1
                     head = HEADER.pack(U64.size + len(raw), PUBLISH) + U64.pack(self._sequence)
                     pending = memoryview(head + raw)
-                try:
+                with contextlib.suppress(BlockingIOError):
                     pending = pending[self.socket.send(pending) :]
-                except BlockingIOError:
-                    pass
         elapsed = time.perf_counter() - started
         self.socket.setblocking(True)
         return elapsed

@@ -51,5 +51,7 @@ def test_one_message_at_a_time(benchmark: BenchmarkFixture, durable: bool) -> No
     batch = Batch.pack([b"x" * 100])
     with Brokers(durable=durable) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
-        benchmark.pedantic(client.publish, args=(batch, 1), kwargs={"window": 1}, rounds=500, warmup_rounds=50)
+        benchmark.pedantic(
+            client.publish, args=(batch, 1), kwargs={"window": 1}, rounds=500, warmup_rounds=50
+        )
         client.close()

@@ -252,8 +252,14 @@ async def run(args: argparse.Namespace) -> None:
     args.dir.mkdir(parents=True, exist_ok=True)
     store: MessageStore = MemoryStore() if args.memory else SqliteStore(args.dir)
     broker.node = node = Node(
-        args.id, broker=broker, store=store, transport=TcpTransport(), records=FileRecordStore(args.cluster),
-        listen=args.listen, client_address=args.client, promoter=PriorityPromoter(priority=args.priority),
+        args.id,
+        broker=broker,
+        store=store,
+        transport=TcpTransport(),
+        records=FileRecordStore(args.cluster),
+        listen=args.listen,
+        client_address=args.client,
+        promoter=PriorityPromoter(priority=args.priority),
         control=args.dir / "control.sock",
     )
     loop = asyncio.get_running_loop()

@@ -87,7 +87,7 @@ class Framed(asyncio.BufferedProtocol):
         self.drained()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._buffer)[self._end:]
+        return memoryview(self._buffer)[self._end :]
 
     def buffer_updated(self, nbytes: int) -> None:
         self._end += nbytes
@@ -108,7 +108,7 @@ class Framed(asyncio.BufferedProtocol):
             if self._end - start < size:
                 break
             self._begin = start + size
-            self.frame(kind, view[start:start + size])
+            self.frame(kind, view[start : start + size])
         self._make_room()
 
     def _make_room(self) -> None:
@@ -120,5 +120,5 @@ class Framed(asyncio.BufferedProtocol):
             self._buffer = bytearray(BUFFER_BYTES)
         elif self._begin:
             view = memoryview(self._buffer)
-            view[:left] = view[self._begin:self._end]
+            view[:left] = view[self._begin : self._end]
         self._begin, self._end = 0, left

@@ -253,7 +253,7 @@ def print_report(report: Any) -> None:
 
 
 def run_rank(args: argparse.Namespace) -> int:
-    from qpidha.core.validator import rank
+    from qpidha.core.ranking import rank
     from qpidha.stores.offline import inspect
 
     reports = []

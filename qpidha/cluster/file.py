@@ -161,20 +161,19 @@ class FileRecordStore:
     async def _look_repeatedly(self) -> None:
         idle = 0
         self._signature_known = False
-        try:
-            while idle < IDLE_POLLS_MAX:
-                await self._look()
-                await asyncio.sleep(self.poll_interval_s)
-                idle = 0 if self._record.waiting or self._live.waiting else idle + 1
-        finally:
-            self._record.forget()
-            self._live.forget()
+        while idle < IDLE_POLLS_MAX:
+            await self._look()
+            await asyncio.sleep(self.poll_interval_s)
+            idle = 0 if self._record.waiting or self._live.waiting else idle + 1
 
     async def _look(self) -> None:
+        self._record.begin()
+        self._live.begin()
         try:
             live, signature = await self._look_worker.run(self._glance, DEFAULT_TIMEOUT_S)
             self._live.set(live)
             if self._signature_known and signature == self._signature:
+                self._record.confirm()
                 return
             found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
         except LockHeldError:
@@ -188,7 +187,8 @@ class FileRecordStore:
             self._fail(error)
         else:
             # A change since the glance is found by the next one: it shows another signature.
-            self._signature, self._signature_known = signature, True
+            self._signature = signature
+            self._signature_known = signature is None or signature.settled
             self._record.set(found)
 
     def _glance(self) -> tuple[dict[NodeId, bytes], Signature | None]:

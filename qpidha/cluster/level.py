@@ -12,46 +12,60 @@ T = TypeVar("T")
 class Level(Generic[T]):
     """The value as last known. Followers see the newest one, never every one.
 
-    ``on_wait`` is called before a follower waits: whoever produces the value can start on demand.
+    Somebody may produce it by looking from time to time: ``on_wait`` is called before a follower waits, so
+    that looking can start on demand. A new follower then gets the result of a look that began after it did:
+    else its first value could be older than what its owner knows already.
     """
 
     def __init__(self, on_wait: Callable[[], None] | None = None) -> None:
         self.waiting: set[asyncio.Future[None]] = set()
         self.stamp = 0
         """Counts the changes; 0: nothing known yet."""
-        self.known = False
-        """False: the value may be stale, so new followers wait for the next `set`."""
+        self.begun = 0
+        """Counts the looks."""
+        self.looked = -1
+        """The look that the value is from."""
         self.closed = False
         self.error: Exception | None = None
         self._value: T
         self._on_wait = on_wait
+        self._impatient = False
+
+    @property
+    def polled(self) -> bool:
+        """Is the value only known from looking?"""
+        return self._on_wait is not None
 
     @property
     def value(self) -> T:
         """The value as last known. Only after the first `set`."""
         return self._value
 
+    def begin(self) -> None:
+        """A look begins."""
+        self.begun += 1
+
     def set(self, value: T) -> None:
         """The value is this now. Followers wake up only if it is another one than before."""
         changed = self.stamp == 0 or self.error is not None or value != self._value
-        woken = changed or not self.known
         self._value = value
         self.error = None
-        self.known = True
-        self.stamp += changed
-        if woken:
-            self._wake()
+        self._found(changed=changed)
+
+    def confirm(self) -> None:
+        """The value is still what it was."""
+        self._found(changed=False)
 
     def fail(self, error: Exception) -> None:
         """It cannot be told. Every follower, now and until the next `set`, gets this error and ends."""
         self.error = error
-        self.known = True
-        self.stamp += 1
-        self._wake()
+        self._found(changed=True)
 
-    def forget(self) -> None:
-        """The value is not kept up to date any more, until the next `set`."""
-        self.known = False
+    def _found(self, *, changed: bool) -> None:
+        self.stamp += changed
+        self.looked = self.begun
+        if changed or self._impatient:
+            self._wake()
 
     def close(self) -> None:
         """Every follower ends."""
@@ -62,10 +76,11 @@ class Level(Generic[T]):
         """The value, then each change."""
         return Watch(self)
 
-    async def change(self) -> None:
-        """Return after the next `set` that changes something, `fail` or `close`."""
+    async def change(self, *, fresh: bool = False) -> None:
+        """Return after the next change or `close`; if ``fresh``, after the next look whatever it finds."""
         if self._on_wait is not None:
             self._on_wait()
+        self._impatient = self._impatient or fresh
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.waiting.add(waiter)
         try:
@@ -74,6 +89,7 @@ class Level(Generic[T]):
             self.waiting.discard(waiter)
 
     def _wake(self) -> None:
+        self._impatient = False
         for waiter in self.waiting:
             if not waiter.done():
                 waiter.set_result(None)
@@ -85,14 +101,16 @@ class Watch(AsyncIterator[T]):
     def __init__(self, level: Level[T]) -> None:
         self._level = level
         self._seen = 0
+        self._after = level.begun if level.polled else -1
 
     async def __anext__(self) -> T:
         level = self._level
         while not level.closed:
-            if level.known and level.error is not None:
+            fresh = level.looked > self._after
+            if fresh and level.error is not None:
                 raise level.error
-            if level.known and level.stamp > self._seen:
+            if fresh and level.stamp > self._seen:
                 self._seen = level.stamp
                 return level.value
-            await level.change()
+            await level.change(fresh=not fresh)
         raise StopAsyncIteration

@@ -47,9 +47,10 @@ class PriorityPromoter:
         loop = asyncio.get_running_loop()
         repeat_s = REPEAT_S_MIN + REPEAT_S_SPREAD * zlib.crc32(view.node.encode()) / 2**32
         seen = Seen(repeat_s)
+        name = f"qpidha-promoter-{view.node}"
         tasks = [
-            loop.create_task(seen.follow(view.records.watch, seen.set_record)),
-            loop.create_task(seen.follow(view.records.watch_live, seen.set_live)),
+            loop.create_task(seen.follow(view.records.watch, seen.set_record), name=name),
+            loop.create_task(seen.follow(view.records.watch_live, seen.set_live), name=name),
         ]
         gone_since: float | None = None
         try:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from qpidha.cluster.record import decode_record, encode_record
@@ -23,8 +25,22 @@ from qpidha.types import Record, Versioned
 RECORD_BYTES_MAX = 1024 * 1024
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
-Signature = tuple[int, ...]
-"""Changes with every replacement of a file."""
+YOUNG_S = 0.1
+"""Two writes this close may get the same time stamp, and the second one the inode of the one before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a look at a file shows without reading it."""
+
+    inode: int
+    modified_ns: int
+    size: int
+
+    @property
+    def settled(self) -> bool:
+        """An equal signature later means the same content. Not while the file is young."""
+        return not 0 <= time.time_ns() - self.modified_ns <= YOUNG_S * 1e9
 
 
 class LockHeldError(Exception):
@@ -43,14 +59,14 @@ class RecordFile:
         """The newest version known to survive a power cut. It is the newest ever read or written, too."""
 
     def signature(self) -> Signature | None:
-        """None: no file. A change says that it is time to read; it may be that of an unfinished write."""
+        """None: no file. A change says that it is time to read; the write may not be finished."""
         try:
             found = os.stat(self.path, follow_symlinks=False)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise Unavailable(f"cannot look at {self.path}: {error.strerror}") from error
-        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        return Signature(found.st_ino, found.st_mtime_ns, found.st_size)
 
     def read(self) -> Versioned | None:
         """The record; what is returned is durable.

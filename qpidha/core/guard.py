@@ -86,7 +86,5 @@ class QueueGuard:
 
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
-        ensure(
-            all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order"
-        )
+        ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order")
         ensure(not live or live[0][COVER] > safe, "G2 a complete publish is held")

@@ -76,7 +76,9 @@ class Host:
             raise HandshakeError(f"your store is of cluster {hello.cluster}, this is {replica.cluster}")
         names = replica.identities.get(link)
         if names is not None and hello.node not in names:
-            raise HandshakeError(f"your certificate is for {', '.join(sorted(names))}, not for {hello.node!r}")
+            raise HandshakeError(
+                f"your certificate is for {', '.join(sorted(names))}, not for {hello.node!r}"
+            )
         if hello.node == replica.node:
             raise HandshakeError(f"your node id, {hello.node!r}, is mine")
         if hello.wanted != replica.node:

@@ -7,12 +7,13 @@ gets it. One that turns up in a later primary's history leaves quarantine silent
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from qpidha.core.lineage import Lineage
 from qpidha.core.resync import judge
-from qpidha.journal import Quarantine, Release
+from qpidha.journal import Audit, Change, Quarantine, Release
 from qpidha.seq import SequenceSet
 from qpidha.types import Discarded, Fate, Generation, MessageId, Origin, QueueId
 
@@ -86,8 +87,8 @@ class Quarantined:
         for kept in self._kept:
             kept.offered = False
 
-    def taken(self, messages: tuple[Discarded, ...]) -> Iterator[Release]:
-        """The embedder has these now."""
+    def taken(self, messages: tuple[Discarded, ...], followed: Generation) -> Iterator[Change]:
+        """The embedder has these now, under this generation: they leave, and the audit record says so."""
         gone: dict[tuple[QueueId, Generation], SequenceSet] = {}
         for message in messages:
             gone.setdefault((message.queue, message.generation), SequenceSet()).add(message.id)
@@ -98,6 +99,8 @@ class Quarantined:
                     if not kept.left:
                         self._kept.remove(kept)
             yield Release(queue, generation, ids)
+        for name, count in Counter(message.queue_name for message in messages).items():
+            yield Audit("handed over", followed, name, f"{count} messages")
 
 
 def as_origin(raw: tuple[bytes, int, int] | None) -> Origin | None:

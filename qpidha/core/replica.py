@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
+from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.follower import Follower
 from qpidha.core.host import Host
 from qpidha.core.lineage import Lineage, advance, trim
@@ -31,7 +32,7 @@ from qpidha.errors import (
     RemoteProtocolError,
     ensure,
 )
-from qpidha.journal import Audit, PutQueue, PutStatus, StoreImage
+from qpidha.journal import PutQueue, PutStatus, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import (
@@ -83,7 +84,6 @@ class Replica:
         self.out = Outbox()
         self._told: tuple[Role, Generation] = (Role.STOPPED, 0)
         self._promotion_wanted = False
-        self._found_as: UUID | None = None
         self._demotion_wanted = False
         self._ticked = now
 
@@ -179,13 +179,12 @@ class Replica:
             else:
                 settled = self.manager.in_flight is None
                 self.primary.membership.recorded(record.members, settled=settled)
-        elif mine and record.generation > self.generation and self._is_ours(record):
+        elif mine and record.generation > self.generation and self.cluster in (None, record.cluster):
             self._activate(record, now)
         elif self._promotion_wanted and self.manager.in_flight is None:
-            self._propose_promotion(record)
-
-    def _is_ours(self, record: Record) -> bool:
-        return self.cluster in (None, record.cluster)
+            self._promotion_wanted = False  # The cluster was founded; now be its first primary.
+            if self.me in record.members:
+                self.manager.propose(promotion(record, self.me, self.boot))
 
     # --- roles -----------------------------------------------------------------------------------
 
@@ -207,34 +206,10 @@ class Replica:
                     "the cluster record is gone, but this store is not empty: an operator must decide"
                 )
             self._promotion_wanted = True
-            self.manager.propose(
-                Record(cluster=found_as, generation=0, primary=None, members=frozenset({self.me}))
-            )
+            self.manager.propose(founding(found_as, self.me))
             return
-        self._check_promotable(record)
-        self._propose_promotion(record)
-
-    def _check_promotable(self, record: Record) -> None:
-        if not self._is_ours(record):
-            raise PromotionRefused(f"this store is of cluster {self.cluster}, the record of {record.cluster}")
-        if self.me not in record.members:
-            raise PromotionRefused(f"node {self.node} with store epoch {self.epoch} is not a member (P1)")
-        if self.generation > record.generation:
-            raise PromotionRefused(
-                f"the record is at generation {record.generation}, this store at {self.generation}:"
-                " the cluster manager was reset"
-            )
-
-    def _propose_promotion(self, record: Record) -> None:
-        """From version v to v + 1 and generation g + 1, without the old primary (P1)."""
-        self._promotion_wanted = False
-        if self.me not in record.members or self.generation > record.generation:
-            return
-        old = record.primary[0] if record.primary else None
-        members = frozenset(m for m in record.members if m.node != old or m == self.me)
-        self.manager.propose(
-            replace(record, generation=record.generation + 1, primary=(self.node, self.boot), members=members)
-        )
+        check_promotable(record, self.me, self.cluster, self.generation)
+        self.manager.propose(promotion(record, self.me, self.boot))
 
     def _activate(self, record: Record, now: float) -> None:
         """The promotion was won: begin the generation in one transaction (P2, P3)."""
@@ -322,13 +297,7 @@ class Replica:
 
     def handed_over(self, messages: Iterable[Discarded]) -> None:
         """The embedder took these: they leave quarantine, and the audit record says so."""
-        messages = tuple(messages)
-        self.out.persist(*self.quarantined.taken(messages))
-        by_queue: dict[str, int] = {}
-        for message in messages:
-            by_queue[message.queue_name] = by_queue.get(message.queue_name, 0) + 1
-        for name, count in by_queue.items():
-            self.out.persist(Audit("handed over", self.generation, name, f"{count} messages"))
+        self.out.persist(*self.quarantined.taken(tuple(messages), self.generation))
 
     def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         q = self.queues.get(queue)

@@ -63,7 +63,11 @@ def bands(samples: Sequence[Sample], node: str) -> list[Band]:
     for sample, following in zip(samples, samples[1:], strict=False):
         phase = Phase(sample.phases.get(node, Phase.DOWN.value))
         last = found[-1] if found else None
-        if last and last.phase is phase and (phase is not Phase.PRIMARY or last.generation == sample.generation):
+        if (
+            last
+            and last.phase is phase
+            and (phase is not Phase.PRIMARY or last.generation == sample.generation)
+        ):
             last.until = following.at
         else:
             found.append(Band(sample.at, following.at, phase, sample.generation))
@@ -110,7 +114,9 @@ def draw_throughput(axes: Any, report: Report) -> None:
     samples = report.samples
     at = [s.at for s in samples]
     depth = axes.twinx()
-    depth.fill_between(at, [s.depth for s in samples], color=QUEUE, alpha=0.45, linewidth=0, label="in the queue")
+    depth.fill_between(
+        at, [s.depth for s in samples], color=QUEUE, alpha=0.45, linewidth=0, label="in the queue"
+    )
     depth.set_ylabel("messages in the queue", color=FAINT)
     depth.set_ylim(0, max(1.0, 2.6 * max((s.depth for s in samples), default=0)))
     depth.tick_params(axis="y", colors=FAINT, length=0)
@@ -149,7 +155,12 @@ def height_of(curves: Sequence[tuple[Sequence[float], Sequence[float]]], kills: 
     if not kills:
         return whole
     since, until = kills[0].at - 0.5, kills[-1].at + 0.5
-    among = [rate for middles, speed in curves for at, rate in zip(middles, speed, strict=True) if since <= at <= until]
+    among = [
+        rate
+        for middles, speed in curves
+        for at, rate in zip(middles, speed, strict=True)
+        if since <= at <= until
+    ]
     return min(whole, ROOM * max([1.0, *among]))
 
 
@@ -157,10 +168,13 @@ def mark_peak(axes: Any, middles: Sequence[float], speed: Sequence[float], colou
     """Write down the highest rate where the curve leaves the picture."""
     if not speed or max(speed) <= top:
         return
-    at = middles[speed.index(max(speed))]
-    left = at < (middles[0] + middles[-1]) / 2
+    above = [at for at, rate in zip(middles, speed, strict=True) if rate > top]
+    middle = (middles[0] + middles[-1]) / 2
+    left = middles[speed.index(max(speed))] < middle
+    # Beside the curve, on the side where it is back in the picture.
+    at = max(at for at in above if at < middle) if left else min(at for at in above if at >= middle)
     axes.annotate(
-        f"up to {round(max(speed), -4):,.0f}/s", (at, top), xytext=(8 if left else -8, -40), textcoords="offset points",
+        f"up to {round(max(speed), -4):,.0f}/s", (at, top), xytext=(12 if left else -12, -40), textcoords="offset points",
         ha="left" if left else "right", va="top", fontsize=9, color=colour,
         bbox={"facecolor": "white", "edgecolor": "none", "boxstyle": "round,pad=0.2", "alpha": 0.85},
     )  # fmt: skip
@@ -247,8 +261,13 @@ def write_titles(figure: Any, report: Report) -> None:
     good = not report.complaints
     kills = f"{len(report.kills)} primaries killed" if len(report.kills) != 1 else "one primary killed"
     verdict = "nothing lost" if good else "FAILED: " + report.complaints[0]
-    figure.text(0.085, 0.955, f"{kills}, {verdict}", fontsize=17, fontweight="bold", color=INK if good else KILL)
-    facts = [f"{report.messages:,} messages, {size(report.nbytes)}", f"{report.nodes} brokers, {report.store}"]
+    figure.text(
+        0.085, 0.955, f"{kills}, {verdict}", fontsize=17, fontweight="bold", color=INK if good else KILL
+    )
+    facts = [
+        f"{report.messages:,} messages, {size(report.nbytes)}",
+        f"{report.nodes} brokers, {report.store}",
+    ]
     if report.failovers:
         median, worst = statistics.median(report.failovers), max(report.failovers)
         facts.append(f"failover {median:.2f} s median, {worst:.2f} s worst")

@@ -129,7 +129,9 @@ class LiveDisplay(Display):
             clip(f"{bar(n.share, min(40, columns - 20))} {n.share:4.0%}  {n.at:6.1f} s", columns),
             clip(counters_line(n), columns),
             # Colours take no room, so a line that fits without them is painted; a longer one is not.
-            cluster_line(n.view, COLOURS) if len(cluster_line(n.view)) < columns else clip(cluster_line(n.view), columns),
+            cluster_line(n.view, COLOURS)
+            if len(cluster_line(n.view)) < columns
+            else clip(cluster_line(n.view), columns),
         ]
         self._write(erase + self._drawn())
 

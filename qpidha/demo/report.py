@@ -67,6 +67,7 @@ class Report:
     distinct: int = 0
     duplicates: int = 0
     missing: int = 0
+    """Acknowledged and never delivered."""
     left_in_queue: int | None = None
     resync_messages: int = 0
     resync_bytes: int = 0
@@ -83,11 +84,18 @@ class Report:
         return [kill.failover_s for kill in self.kills if kill.failover_s is not None]
 
     @property
+    def lost(self) -> int:
+        """Acknowledged messages that nobody has any more; those that still wait in the queue are not lost."""
+        return self.missing if self.left_in_queue == 0 else 0
+
+    @property
     def complaints(self) -> list[str]:
         """Why this run is not a success; empty if it is one."""
         found = list(self.problems)
-        if self.missing:
-            found.append(f"{self.missing:,} acknowledged messages were lost")
+        if self.lost:
+            found.append(f"{self.lost:,} acknowledged messages were lost")
+        elif self.missing:
+            found.append(f"{self.missing:,} acknowledged messages were not delivered before the end of the run")
         if self.acknowledged != self.messages:
             found.append(f"only {self.acknowledged:,} of {self.messages:,} messages were acknowledged")
         if self.distinct != self.messages:
@@ -115,7 +123,10 @@ class Report:
         return [
             "",
             *rows(
-                ("input", f"{self.input}: {self.files:,} files, {self.messages:,} messages, {size(self.nbytes)}"),
+                (
+                    "input",
+                    f"{self.input}: {self.files:,} files, {self.messages:,} messages, {size(self.nbytes)}",
+                ),
                 ("brokers", f"{self.nodes}, {self.store} stores; seed {self.seed}"),
                 ("duration", f"{self.duration_s:.1f} s, {rate:,.0f} messages a second end to end"),
                 ("published", f"{self.published:,}, and {self.resent:,} again after failovers"),
@@ -123,7 +134,7 @@ class Report:
                 ("delivered", f"{self.delivered:,}"),
                 ("duplicates", f"{self.duplicates:,} seen and removed by (publisher, number)"),
                 ("distinct", f"{self.distinct:,}"),
-                ("lost", f"{self.missing:,} of the acknowledged"),
+                ("missing", f"{self.missing:,} of the acknowledged"),
                 ("left in queue", "unknown" if self.left_in_queue is None else f"{self.left_in_queue:,}"),
             ),
             "",
@@ -146,7 +157,9 @@ class Report:
             )
         if self.failovers:
             median, worst = statistics.median(self.failovers), max(self.failovers)
-            found.append(f"failover: median {median:.3f} s, worst {worst:.3f} s (kill to first new acknowledgement)")
+            found.append(
+                f"failover: median {median:.3f} s, worst {worst:.3f} s (kill to first new acknowledgement)"
+            )
         found.append(f"resynchronised in all: {self.resync_messages:,} messages, {size(self.resync_bytes)}")
         return found
 

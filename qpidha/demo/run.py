@@ -30,13 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell a parser the options of the demo."""
     parser.add_argument("--input", nargs="+", metavar="FILE", help="stream the lines of these files ('-': standard"
                         " input) instead of the source lines of Python's standard library")  # fmt: skip
-    parser.add_argument("--kills", type=int, default=3, metavar="N", help="kill the primary so often (default: 3)")
-    parser.add_argument("--short", action="store_true", help=f"stream only the first {SHORT_MESSAGES:,} lines")
+    parser.add_argument(
+        "--kills", type=int, default=3, metavar="N", help="kill the primary so often (default: 3)"
+    )
+    parser.add_argument(
+        "--short", action="store_true", help=f"stream only the first {SHORT_MESSAGES:,} lines"
+    )
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR",
                         help="where the picture and report.json go (default: demo-out)")  # fmt: skip
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
     parser.add_argument("--memory", action="store_true", help="brokers without disks")
-    parser.add_argument("--seed", type=int, help="for the moments of the kills (default: another one each time)")
+    parser.add_argument(
+        "--seed", type=int, help="for the moments of the kills (default: another one each time)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
     parser.add_argument("--broker", type=Path, metavar="PATH", help="the example broker, if it is not found")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
@@ -167,7 +173,11 @@ def check(args: argparse.Namespace) -> None:
 
 def find_broker(given: Path | None) -> Path:
     """The example broker: where the user says, beside the package, or where the demo is run."""
-    places = [given] if given else [root / "examples" / "broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
+    places = (
+        [given]
+        if given
+        else [root / "examples" / "broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
+    )
     for place in places:
         if place.is_file() and (place.parent / "client.py").is_file():
             return place.resolve()

@@ -21,8 +21,12 @@ SAMPLE_INTERVAL_S = 0.02
 START_TIMEOUT_S = 30.0
 RESTART_AFTER_S = 3.0
 """A killed broker is started again after the first new acknowledgement, or after this long without one."""
+IDLE_S = 1.0
+"""The same if nothing is published that could be acknowledged: a very short input."""
 STALL_S = 30.0
 """If nothing at all changes for this long, something is broken."""
+DRAINED_S = 5.0
+"""The same if everything was published and the queue is empty."""
 SETTLE_TIMEOUT_S = 15.0
 KILL_DELAY_S_MAX = 0.1
 """A kill waits up to this long, drawn from the seed, so as to meet the brokers at different moments."""
@@ -35,7 +39,9 @@ class DemoFailed(Exception):
 class Session:
     """Owns everything that moves. Fills in the report as it goes, so that there is one whatever happens."""
 
-    def __init__(self, cluster: Cluster, traffic: Traffic, pace: Pace, display: Display, report: Report) -> None:
+    def __init__(
+        self, cluster: Cluster, traffic: Traffic, pace: Pace, display: Display, report: Report
+    ) -> None:
         self.cluster = cluster
         self.traffic = traffic
         self.pace = pace
@@ -120,7 +126,6 @@ class Session:
         assert self.view is not None
         assert self.view.primary is not None
         process = self.cluster.processes[self.view.primary]
-        before = self.traffic.publisher.connection
         self._kill_at = process.kill()
         self._kill = kill = Kill(
             number=len(self.report.kills) + 1, node=process.name, at=self.now, generation=self.view.generation
@@ -129,16 +134,16 @@ class Session:
         self.pace.next()
         self.display.say(f"{self.now:6.1f} s  kill {kill.number}: SIGKILL to {process.name}, the primary")
         await asyncio.to_thread(process.wait, RESTART_AFTER_S)
-        await self._until(lambda: self._failed_over(kill, before) or self._since_kill() > RESTART_AFTER_S)
+        await self._until(lambda: self._failed_over(kill) or self._nothing_comes(RESTART_AFTER_S))
         process.start()
         await self._until(lambda: self._in_sync and self._promoted(kill))
         self._back(kill)
-        await self._until(lambda: self._failed_over(kill, before) or not self._to_acknowledge)
+        await self._until(lambda: self._failed_over(kill) or self._nothing_comes(1e9))
 
-    @property
-    def _to_acknowledge(self) -> bool:
-        publisher = self.traffic.publisher
-        return publisher.unconfirmed > 0 or not self.traffic.all_published
+    def _nothing_comes(self, patience_s: float) -> bool:
+        """Whether to wait no longer for an acknowledgement; soon, if the publisher has nothing on its way."""
+        idle = self.traffic.publisher.unconfirmed == 0
+        return self._since_kill() > (min(IDLE_S, patience_s) if idle else patience_s)
 
     def _since_kill(self) -> float:
         return time.monotonic() - self._kill_at
@@ -147,12 +152,14 @@ class Session:
         """Whether the watch has seen a successor."""
         return kill.promoted_s is not None
 
-    def _failed_over(self, kill: Kill, before: object) -> bool:
-        """Whether an acknowledgement has come from another primary than the killed one."""
+    def _failed_over(self, kill: Kill) -> bool:
+        """Whether an acknowledgement has come on a connection that is younger than the kill."""
         publisher = self.traffic.publisher
-        if kill.failover_s is None and publisher.confirmed_by not in (None, before):
+        if kill.failover_s is None and publisher.confirmed_since > self._kill_at:
             kill.failover_s = publisher.confirmed_since - self._kill_at
-            self.display.say(f"{self.now:6.1f} s  first new acknowledgement {seconds(kill.failover_s)} after the kill")
+            self.display.say(
+                f"{self.now:6.1f} s  first new acknowledgement {seconds(kill.failover_s)} after the kill"
+            )
         return kill.failover_s is not None
 
     def _back(self, kill: Kill) -> None:
@@ -183,10 +190,12 @@ class Session:
             kill = self._kill
             if kill and kill.promoted_s is None and view.primary and view.generation > kill.generation:
                 kill.promoted_s, kill.successor = self._since_kill(), view.primary
-                self.display.say(f"{self.now:6.1f} s  {view.primary} is primary of generation {view.generation}")
+                self.display.say(
+                    f"{self.now:6.1f} s  {view.primary} is primary of generation {view.generation}"
+                )
             self._check()
             publisher, came_out = self.traffic.publisher, self.traffic.came_out
-            if self._began:
+            if self._began and not self._stopping:
                 self._numbers.update(self.now, publisher.confirmed, came_out.messages, view)
                 self.display.show(self._numbers)
             await asyncio.sleep(STATUS_INTERVAL_S)
@@ -194,20 +203,36 @@ class Session:
     def _check(self) -> None:
         """Raise `DemoFailed` if a broker ended by itself, or nothing has moved for a long time."""
         if not self._stopping and (dead := self.cluster.dead()):
-            raise DemoFailed(", ".join(f"broker {name} ended with exit code {code}" for name, code in dead.items()))
+            raise DemoFailed(
+                ", ".join(f"broker {name} ended with exit code {code}" for name, code in dead.items())
+            )
         assert self.view is not None
         publisher, came_out = self.traffic.publisher, self.traffic.came_out
-        state = (publisher.published, publisher.confirmed, came_out.messages, self.view.phases, self.view.generation)
+        state = (
+            publisher.published,
+            publisher.confirmed,
+            came_out.messages,
+            self.view.phases,
+            self.view.generation,
+        )
         if state != self._moved[0]:
             self._moved = (state, time.monotonic())
-        elif time.monotonic() - self._moved[1] > STALL_S:
-            raise DemoFailed(f"nothing has moved for {STALL_S:.0f} s; {self._state()}")
+            return
+        # An empty queue in front of a consumer that still waits: what is missing will never come.
+        drained = self.traffic.all_published and publisher.unconfirmed == 0 and self._depth == 0
+        limit_s = DRAINED_S if drained and self._began else STALL_S
+        if time.monotonic() - self._moved[1] > limit_s:
+            raise DemoFailed(f"nothing has moved for {limit_s:.0f} s; {self._state()}")
 
     def _state(self) -> str:
         """Where the stream stands, for a diagnosis."""
         publisher, view = self.traffic.publisher, self.view
         connected = "connected" if publisher.connection else "without a primary"
-        waiting = {s["node"]: s["waiting_for"] for s in view.statuses.values() if s and s["waiting_for"]} if view else {}
+        waiting = (
+            {s["node"]: s["waiting_for"] for s in view.statuses.values() if s and s["waiting_for"]}
+            if view
+            else {}
+        )
         return (
             f"published {publisher.published:,}, acknowledged {publisher.confirmed:,}, publisher {connected}, "
             f"out {self.traffic.came_out.messages:,}; phases {dict(view.phases) if view else {}}; waiting for {waiting}"
@@ -254,9 +279,14 @@ class Session:
         report, traffic = self.report, self.traffic
         publisher, consumer = traffic.publisher, traffic.consumer
         report.duration_s = report.duration_s or self.now
-        report.published, report.acknowledged, report.resent = publisher.published, publisher.confirmed, publisher.resent
+        report.published, report.acknowledged, report.resent = (
+            publisher.published,
+            publisher.confirmed,
+            publisher.resent,
+        )
         report.delivered, report.distinct = consumer.delivered, traffic.came_out.messages
         report.duplicates, report.missing = consumer.deduplicator.duplicates, traffic.missing
+        report.left_in_queue = self._depth if report.left_in_queue is None else report.left_in_queue
         report.resync_messages, report.resync_bytes = self._totals.messages, self._totals.nbytes
         report.went_in, report.came_out = traffic.went_in.sha256, traffic.came_out.sha256
         report.equal = traffic.went_in.same_as(traffic.came_out)

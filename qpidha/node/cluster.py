@@ -180,7 +180,7 @@ class Cluster:
             target = self._target()
             if target is not None:
                 try:
-                    await node.connect(*target)
+                    await node.links.connect(*target)
                 except LinkClosed as error:
                     node.log("connect", f"{target[0]}: {error}")
                 await asyncio.sleep(node.settings.reconnect_interval_s)

@@ -47,7 +47,7 @@ class NodeEffects:
             peer.send(frame)
 
     def request(self, request: Request) -> None:
-        self._node.request(request)
+        self._node.cluster.request(request)
 
     def store_failed(self, error: Exception) -> None:
         self._node.store_failed(error)

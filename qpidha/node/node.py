@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from uuid import UUID, uuid4
 
 from qpidha.core.ready import HandOver
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
-from qpidha.driver import Done, Driver
-from qpidha.errors import ClusterError, LocalProtocolError, QpidhaError, StoreFailed, UnknownQueue
-from qpidha.interfaces import Broker, Link, Listener, MessageStore, Promoter, RecordStore, Transport
-from qpidha.journal import Change, StoreState
+from qpidha.driver import Driver
+from qpidha.errors import ClusterError, LocalProtocolError, UnknownQueue
+from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
+from qpidha.journal import StoreState
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
+from qpidha.node.disk import Disk
 from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
+from qpidha.node.links import Links
 from qpidha.node.op import Ledger
 from qpidha.node.peer import Peer
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.settings import Settings
-from qpidha.types import NODE_ID_BYTES_MAX, Address, Generation, NodeId, NodeInfo, QueueId, QueueSpec, Role, Settle, check_name
+from qpidha.types import (
+    NODE_ID_BYTES_MAX,
+    Address,
+    Generation,
+    NodeId,
+    NodeInfo,
+    QueueId,
+    QueueSpec,
+    Role,
+    Settle,
+    check_name,
+)
 
 logger = logging.getLogger("qpidha")
 
@@ -72,24 +84,18 @@ class Node:
         self.boot: UUID = uuid4()
         self.broker = broker
         self._store = store
-        self._transport = transport
         self._listen = listen
         self._score = getattr(promoter, "priority", 0) if score is None else score
         self._records = records
-        self._cluster = Cluster(self, records, promoter)
+        self.cluster = Cluster(self, records, promoter)
         self._control = Control(self, control) if control else None
         self._embedder = Embedder(broker, on_taken=self._taken, on_broken=self._broken)
         self._effects = NodeEffects(self, self._embedder)
-        self._listener: Listener | None = None
-        self._disk: ThreadPoolExecutor | None = None
-        self._committed = asyncio.Event()
-        self._links = 0
+        self.links = Links(self, transport)
         self._poked = False
         self._unflushed: list[Queue] = []
-        self._beating: asyncio.TimerHandle | None = None
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
-        self.peers: dict[int, Peer] = {}
         self.handles: dict[QueueId, Queue] = {}
         self.serving_generation: Generation = 0
         """The generation in which this node takes publishes; 0 while it is not primary."""
@@ -109,6 +115,7 @@ class Node:
         self._started = True
         self._loop = asyncio.get_running_loop()
         image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
+        self._disk = Disk(self._store)
         untouched = image.status.state is StoreState.CLEAN
         try:
             found = await self._records.read()
@@ -118,26 +125,20 @@ class Node:
             )
             untouched = False
             self.replica.record_seen(found, self.now())
-            self._driver = Driver(self.replica, self._commit, self._effects, self.now)
+            self._driver = Driver(self.replica, self._disk.commit, self._effects, self.now)
             for replicated in self.replica.queues.values():
                 self._effects.queue_added(replicated)
-            if self._store.blocking:
-                self._disk = ThreadPoolExecutor(1, thread_name_prefix="qpidha-store")
-            self._listener = await self._transport.listen(self._listen, self._accept)
+            address = await self.links.listen(self._listen)
             self._embedder.start()
             if self._control:
                 await self._control.start()
-            await self._cluster.start(
-                NodeInfo(
-                    peer=self._listener.address, client=self.client_address, boot=self.boot, score=self._score
-                )
+            await self.cluster.start(
+                NodeInfo(peer=address, client=self.client_address, boot=self.boot, score=self._score)
             )
         except BaseException:
             await self._release(clean=untouched)
             raise
-        self._beaten_at = self.now()
-        self._beat()
-        self.poke()
+        self.links.start_beating()
 
     async def stop(self) -> None:
         """Stop in order: pending operations are in doubt, the broker is demoted, the store is marked clean.
@@ -156,33 +157,23 @@ class Node:
         self.replica.stop()
         self._driver.run()
         while not self._driver.idle:
-            await self._committed.wait()
-            self._committed.clear()
+            await self._disk.wait_idle()
         await self._release(clean=self._driver.failed is None)
 
     async def _release(self, *, clean: bool) -> None:
-        if self._beating:
-            self._beating.cancel()
         if self._control:
             await self._control.stop()
         await self._embedder.stop()
-        await self._cluster.stop()
-        if self._listener:
-            await self._listener.close()
-        for peer in list(self.peers.values()):
-            peer.link.close()
-        if self._disk:
-            self._disk.shutdown(wait=True)
-        self._store.close(clean=clean)
+        await self.cluster.stop()
+        await self.links.close()
+        self._disk.close(clean=clean)
         await asyncio.sleep(0)  # Links tell that they are closed in a later turn.
 
-    async def __aenter__(self) -> Node:  # noqa: PYI034 - Self is not in typing before 3.11
+    async def __aenter__(self) -> Node:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     # --- state -----------------------------------------------------------------------------------
@@ -216,18 +207,18 @@ class Node:
         """Where clients of the primary connect."""
         if self.primary == self.id:
             return self.client_address
-        info = self._cluster.info_of(self.primary)
+        info = self.cluster.info_of(self.primary)
         return info.client if info else None
 
     @property
     def address(self) -> Address | None:
         """Where other nodes connect to this one."""
-        return self._listener.address if self._listener else None
+        return self.links.address
 
     @property
     def live(self) -> list[NodeId]:
         """The nodes with a live session in the cluster manager."""
-        return self._cluster.live
+        return self.cluster.live
 
     def status(self) -> NodeStatus:
         return status_of(self)
@@ -288,65 +279,32 @@ class Node:
         self.poke()
         await self._until(lambda: self.replica.primary is None, timeout_s, "hand-over")
 
-    async def _until(self, reached: object, timeout_s: float, what: str) -> None:
+    async def _until(self, reached: Callable[[], bool], timeout_s: float, what: str) -> None:
         deadline = self.now() + timeout_s
-        while not reached():  # type: ignore[operator]
+        while not reached():
             if self.now() > deadline:
                 raise ClusterError(f"no {what} within {timeout_s} s")
             if self.replica.stopped:
                 raise ClusterError(f"the node stopped during {what}")
             await asyncio.sleep(0.005)
 
-    # --- links -----------------------------------------------------------------------------------
+    # --- what links and the cluster tell -----------------------------------------------------------
 
-    def _accept(self, link: Link) -> Peer:
-        unknown = sum(not p.welcomed for p in self.peers.values())
-        peer = self._peer(link, None)
-        if unknown >= self.settings.links_unauthenticated_max:
-            peer.close("too many links before their handshake")
-        else:
-            self.replica.link_opened(peer.number, identity=link.peer.identity)
-        return peer
+    @property
+    def peers(self) -> dict[int, Peer]:
+        """The open links, by number."""
+        return self.links.peers
 
-    def _peer(self, link: Link, to: NodeId | None) -> Peer:
-        self._links += 1
-        peer = self.peers[self._links] = Peer(self, self._links, link, to, self.now())
-        return peer
-
-    async def connect(self, primary: NodeId, info: NodeInfo) -> None:
-        """Open the link to the primary. Raises `LinkClosed`."""
-
-        def opened(link: Link) -> Peer:
-            peer = self._peer(link, primary)
-            self.replica.link_opened(peer.number, to=primary)
-            self.poke()
-            return peer
-
-        await self._transport.connect(
-            info.peer, opened, timeout_s=self.settings.handshake_timeout_s, expect=primary
-        )
-
-    def link_closed(self, peer: Peer, error: Exception | None) -> None:
-        self.peers.pop(peer.number, None)
-        if error is not None:
-            self.log("link lost", f"{peer.link.peer.address}: {error}")
-        self.replica.link_closed(peer.number)
-        self._cluster.wake()
+    def link_closed(self, number: int) -> None:
+        self.replica.link_closed(number)
+        self.cluster.wake()
         self.poke()
 
-    def _beat(self) -> None:
-        """Heartbeats and time-outs. After a pause of this process everyone gets a fresh round (T42)."""
-        settings, now = self.settings, self.now()
-        if now - self._beaten_at > settings.heartbeat_timeout_s / 2:
-            for peer in self.peers.values():
-                peer.heard_at = now
-        self._beaten_at = now
-        for peer in list(self.peers.values()):
-            peer.beat(now)
+    def tick(self, now: float) -> None:
+        """Time passed: time-outs of the core, and another look at who is primary."""
         self.replica.tick(now)
-        self._cluster.wake()
+        self.cluster.wake()
         self.poke()
-        self._beating = self._loop.call_later(settings.heartbeat_interval_s / 2, self._beat)
 
     # --- effects ---------------------------------------------------------------------------------
 
@@ -367,31 +325,6 @@ class Node:
         """Single messages were published: close their batch at the end of this turn."""
         self._unflushed.append(queue)
         self.poke()
-
-    def _commit(self, changes: list[Change], done: Done) -> None:
-        if self._disk is None:
-            done(self._try_commit(changes))
-            return
-
-        def durable(error: Exception | None) -> None:
-            done(error)
-            self._committed.set()
-
-        future = self._disk.submit(self._try_commit, changes)
-        future.add_done_callback(lambda f: self._loop.call_soon_threadsafe(durable, f.result()))
-
-    def _try_commit(self, changes: list[Change]) -> Exception | None:
-        """In the store's thread, where there is one."""
-        try:
-            self._store.commit(changes)
-        except QpidhaError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - a store that breaks its contract is as dead as a broken disk.
-            return StoreFailed(f"the store raised {error!r}")
-        return None
-
-    def request(self, request: object) -> None:
-        self._cluster.request(request)  # type: ignore[arg-type]
 
     def store_failed(self, error: Exception) -> None:
         """The store is dead: say so, and let go of the cluster so that another node takes over (R12)."""

@@ -86,7 +86,7 @@ class Peer:
 
     def closed(self, error: Exception | None) -> None:
         self._closing = True
-        self._node.link_closed(self, error)
+        self._node.links.closed(self, error)
 
     # --- time ------------------------------------------------------------------------------------
 

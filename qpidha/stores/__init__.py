@@ -20,13 +20,28 @@ if TYPE_CHECKING:
     from qpidha.stores.sqlite import SqliteStore
 
 _HOMES = {
-    "AuditLine": "report", "Damage": "report", "QueueReport": "report", "StoreReport": "report",
-    "MemoryStore": "memory", "SqliteStore": "sqlite",
-    "inspect": "offline", "read_audit": "offline", "read_status": "offline",
+    "AuditLine": "report",
+    "Damage": "report",
+    "QueueReport": "report",
+    "StoreReport": "report",
+    "MemoryStore": "memory",
+    "SqliteStore": "sqlite",
+    "inspect": "offline",
+    "read_audit": "offline",
+    "read_status": "offline",
 }
 
-__all__ = ["AuditLine", "Damage", "MemoryStore", "QueueReport", "SqliteStore", "StoreReport",
-           "inspect", "read_audit", "read_status"]
+__all__ = [
+    "AuditLine",
+    "Damage",
+    "MemoryStore",
+    "QueueReport",
+    "SqliteStore",
+    "StoreReport",
+    "inspect",
+    "read_audit",
+    "read_status",
+]
 
 
 def __getattr__(name: str) -> object:

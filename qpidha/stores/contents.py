@@ -40,8 +40,9 @@ class Queue:
 
     __slots__ = ("digest", "key", "lineage", "next", "queue", "rows", "spec")
 
-    def __init__(self, key: int, queue: QueueId, spec: QueueSpec, lineage: tuple[Entry, ...],
-                 next: MessageId) -> None:
+    def __init__(
+        self, key: int, queue: QueueId, spec: QueueSpec, lineage: tuple[Entry, ...], next: MessageId
+    ) -> None:
         self.key = key
         """A small number that stands for the queue in the rows of a database."""
         self.queue = queue
@@ -122,8 +123,11 @@ class Contents:
 
     def image(self) -> StoreImage:
         """All of it, with the state it was left in. Batches are shared, unless some of it is gone."""
-        return StoreImage(self.status.with_(state=self.left()), [q.image() for q in self.queues.values()],
-                          [item.image() for item in self.shelved()])
+        return StoreImage(
+            self.status.with_(state=self.left()),
+            [q.image() for q in self.queues.values()],
+            [item.image() for item in self.shelved()],
+        )
 
     # --- changes -----------------------------------------------------------------------------------
 
@@ -143,8 +147,9 @@ class Contents:
                 case Skip(queue=queue, next=next):
                     self._touch(queue, delta).raise_next(next)
                 case PutStatus():
-                    self.status = self.status.with_(cluster=change.cluster, generation=change.generation,
-                                                    primary=change.primary)
+                    self.status = self.status.with_(
+                        cluster=change.cluster, generation=change.generation, primary=change.primary
+                    )
                     delta.status = True
                 case PutQueue():
                     self._put_queue(change, delta)

@@ -51,8 +51,9 @@ def open_writer(layout: Layout) -> sqlite3.Connection:
     Raises:
         StoreFailed: SQLite does not promise what durability needs.
     """
-    db = sqlite3.connect(layout.database, timeout=BUSY_TIMEOUT_S, isolation_level=None,
-                         check_same_thread=False)
+    db = sqlite3.connect(
+        layout.database, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
     try:
         _demand(db, "journal_mode", "WAL", "wal")
         _demand(db, "synchronous", "FULL", 2)
@@ -84,8 +85,12 @@ def reader(layout: Layout) -> Iterator[sqlite3.Connection]:
     """
     require_regular(layout.database)
     mode = "mode=ro" if layout.wal.exists() else "mode=ro&immutable=1"
-    db = sqlite3.connect(f"{layout.database.absolute().as_uri()}?{mode}", uri=True,
-                         timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db = sqlite3.connect(
+        f"{layout.database.absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+    )
     try:
         db.execute("BEGIN")
         yield db

@@ -75,8 +75,15 @@ class _Loading:
 
     def run(self) -> Loaded:
         self._check_format()
-        for step in (self._check_pages, self._load_status, self._load_dead, self._load_queues,
-                     self._load_batches, self._load_quarantine, self._check_sums):
+        for step in (
+            self._check_pages,
+            self._load_status,
+            self._load_dead,
+            self._load_queues,
+            self._load_batches,
+            self._load_quarantine,
+            self._check_sums,
+        ):
             try:
                 step()
             except sqlite3.DatabaseError as error:
@@ -100,8 +107,9 @@ class _Loading:
 
     def _check_format(self) -> None:
         try:
-            (application,), (version,) = (self._db.execute(f"PRAGMA {name}").fetchone()
-                                          for name in ("application_id", "user_version"))
+            (application,), (version,) = (
+                self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+            )
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error):
                 raise
@@ -148,8 +156,9 @@ class _Loading:
             if crc != checksum(row[:-1]):
                 self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
                 continue
-            queue = Queue(key, UUID(bytes=raw), read_spec(name, settle, kind), decode_lineage(lineage),
-                          unsigned(next))
+            queue = Queue(
+                key, UUID(bytes=raw), read_spec(name, settle, kind), decode_lineage(lineage), unsigned(next)
+            )
             fault = lineage_fault(queue.lineage, queue.next, _generation_bound(contents.status, queue))
             if fault is not None:
                 self._report("lineage", f"queue {name!r}: {fault}")
@@ -235,8 +244,11 @@ class _Loading:
         for queue in contents.queues.values():
             stored, held = self._held[queue.key], queue.rows.held
             if queue.digest != self._digests[queue.key] or held != stored:
-                self._report("digest", f"queue {queue.spec.name!r} below id {queue.next}: {held} messages "
-                                       f"are there, not {stored}, or not the ones that were stored last")
+                self._report(
+                    "digest",
+                    f"queue {queue.spec.name!r} below id {queue.next}: {held} messages "
+                    f"are there, not {stored}, or not the ones that were stored last",
+                )
         if contents.shelf_digest != self._shelf_digest:
             self._report("digest", "quarantined batches are missing or not the ones that were stored last")
         for key in self._dead:
@@ -263,7 +275,16 @@ def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
     """True if the disk did not answer; False if it answered and the data is wrong."""
     name = getattr(error, "sqlite_errorname", "")  # Since Python 3.11; before, the text has to do.
     if name:
-        return name.startswith(("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_CANTOPEN", "SQLITE_BUSY",
-                                "SQLITE_READONLY", "SQLITE_NOMEM"))
+        return name.startswith(
+            (
+                "SQLITE_IOERR",
+                "SQLITE_FULL",
+                "SQLITE_CANTOPEN",
+                "SQLITE_BUSY",
+                "SQLITE_READONLY",
+                "SQLITE_NOMEM",
+            )
+        )
     return isinstance(error, sqlite3.OperationalError) and any(
-        words in str(error) for words in ("disk I/O", "disk is full", "unable to open", "locked", "readonly"))
+        words in str(error) for words in ("disk I/O", "disk is full", "unable to open", "locked", "readonly")
+    )

@@ -106,8 +106,12 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
     loaded.damage += check_wal(layout.wal, layout.shm)
     dirty = loaded.contents is not None and loaded.contents.status.state is StoreState.DIRTY
     if dirty and not layout.wal.exists():
-        loaded.damage.append(Damage("missing", "the store was in use, and its write-ahead log is gone: "
-                                    "its last commits are missing"))
+        loaded.damage.append(
+            Damage(
+                "missing",
+                "the store was in use, and its write-ahead log is gone: its last commits are missing",
+            )
+        )
     try:
         identity = Identity.read(layout.identity)
     except ValueError as error:
@@ -116,8 +120,13 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
     if identity is not None and loaded.contents is not None:
         status = loaded.contents.status
         if (identity.node, identity.epoch) != (status.node, status.epoch):
-            loaded.damage.append(Damage("identity", f"the directory belongs to node {identity.node}, epoch "
-                                        f"{identity.epoch}; the database to {status.node}, {status.epoch}"))
+            loaded.damage.append(
+                Damage(
+                    "identity",
+                    f"the directory belongs to node {identity.node}, epoch "
+                    f"{identity.epoch}; the database to {status.node}, {status.epoch}",
+                )
+            )
     return loaded
 
 
@@ -133,23 +142,36 @@ def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...]]:
 
 
 def _audit(db: sqlite3.Connection, lines_max: int) -> tuple[AuditLine, ...]:
-    rows = db.execute("SELECT at, event, generation, queue, detail FROM audit ORDER BY line DESC LIMIT ?",
-                      (lines_max,)).fetchall()
+    rows = db.execute(
+        "SELECT at, event, generation, queue, detail FROM audit ORDER BY line DESC LIMIT ?", (lines_max,)
+    ).fetchall()
     return tuple(AuditLine(*row) for row in reversed(rows))
 
 
-def _report(directory: Path, contents: Contents, loaded: Loaded, audit: tuple[AuditLine, ...],
-            damage: list[Damage]) -> StoreReport:
+def _report(
+    directory: Path, contents: Contents, loaded: Loaded, audit: tuple[AuditLine, ...], damage: list[Damage]
+) -> StoreReport:
     state = StoreState.DAMAGED if damage else contents.left()
     return StoreReport(
-        name=str(directory), status=contents.status.with_(state=state), audit=audit, damage=tuple(damage),
+        name=str(directory),
+        status=contents.status.with_(state=state),
+        audit=audit,
+        damage=tuple(damage),
         queues=tuple(_queue_report(queue, loaded) for queue in contents.queues.values()),
-        quarantined=sum(len(shelved.row.live) for shelved in contents.shelved()))
+        quarantined=sum(len(shelved.row.live) for shelved in contents.shelved()),
+    )
 
 
 def _queue_report(queue: Queue, loaded: Loaded) -> QueueReport:
     lives = [row.live for row in queue.rows]
     span = max(live.last for live in lives) - min(live.first for live in lives) + 1 if lives else 0
     held = queue.rows.held
-    return QueueReport(queue=queue.queue, name=queue.spec.name, lineage=queue.lineage, next=queue.next,
-                       held=held, nbytes=loaded.nbytes.get(queue.queue, 0), holes=span - held)
+    return QueueReport(
+        queue=queue.queue,
+        name=queue.spec.name,
+        lineage=queue.lineage,
+        next=queue.next,
+        held=held,
+        nbytes=loaded.nbytes.get(queue.queue, 0),
+        holes=span - held,
+    )

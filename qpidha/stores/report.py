@@ -1,4 +1,4 @@
-"""What can be said about a store without serving from it: shapes for tools and for the validator."""
+"""What can be said about a store without serving from it: shapes for tools and for ranking."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class AuditLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
-    """Everything an operator wants to know of one store. `qpidha.core.validator.rank` orders several."""
+    """Everything an operator wants to know of one store. `qpidha.core.ranking.rank` orders several."""
 
     name: str
     """Where it is: the directory."""

@@ -115,9 +115,17 @@ def lineage_fault(lineage: tuple[Entry, ...], next: int, generation: int) -> str
 
 def status_row(status: StoreStatus, queues: int, quarantine: int) -> Values:
     values: Values = (
-        1, status.node, status.epoch.bytes, _raw(status.cluster), status.generation, int(status.primary),
-        status.state.value, _raw(status.stop),
-        queues, quarantine)
+        1,
+        status.node,
+        status.epoch.bytes,
+        _raw(status.cluster),
+        status.generation,
+        int(status.primary),
+        status.state.value,
+        _raw(status.stop),
+        queues,
+        quarantine,
+    )
     return (*values, checksum(values))
 
 
@@ -135,15 +143,32 @@ def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
     assert isinstance(generation, int)
     assert isinstance(queues, int)
     assert isinstance(quarantine, int)
-    status = StoreStatus(node=node, epoch=UUID(bytes=epoch), cluster=_uuid(cluster), generation=generation,
-                         primary=bool(primary), state=StoreState(state), stop=_uuid(stop))
+    status = StoreStatus(
+        node=node,
+        epoch=UUID(bytes=epoch),
+        cluster=_uuid(cluster),
+        generation=generation,
+        primary=bool(primary),
+        state=StoreState(state),
+        stop=_uuid(stop),
+    )
     return status, queues, quarantine
 
 
-def queue_row(key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], *, next: int, held: int,
-              digest: int) -> Values:
-    values: Values = (key, queue.bytes, spec.name, int(spec.settle), spec.kind, encode_lineage(lineage),
-                      signed(next), held, digest)
+def queue_row(
+    key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], *, next: int, held: int, digest: int
+) -> Values:
+    values: Values = (
+        key,
+        queue.bytes,
+        spec.name,
+        int(spec.settle),
+        spec.kind,
+        encode_lineage(lineage),
+        signed(next),
+        held,
+        digest,
+    )
     return (*values, checksum(values))
 
 

@@ -56,8 +56,13 @@ def check_wal(wal: Path, shm: Path) -> list[Damage]:
         return []
     end_of_torn = next((n for n, ends in ours if n > accepted and ends), None)
     if end_of_torn is not None and ours[-1][0] > end_of_torn:
-        return [Damage("wal", f"the write-ahead log is damaged after frame {accepted}, and frames up to "
-                              f"{ours[-1][0]} follow: transactions that were durable cannot be read")]
+        return [
+            Damage(
+                "wal",
+                f"the write-ahead log is damaged after frame {accepted}, and frames up to "
+                f"{ours[-1][0]} follow: transactions that were durable cannot be read",
+            )
+        ]
     return []
 
 

@@ -107,11 +107,17 @@ def _dead_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
 
 
 def _queue_row(queue: Queue) -> Values:
-    return queue_row(queue.key, queue.queue, queue.spec, queue.lineage, next=queue.next,
-                     held=queue.rows.held, digest=queue.digest)
+    return queue_row(
+        queue.key,
+        queue.queue,
+        queue.spec,
+        queue.lineage,
+        next=queue.next,
+        held=queue.rows.held,
+        digest=queue.digest,
+    )
 
 
 def _text(text: str) -> str:
     """As much of a text as UTF-8 can hold: an audit line must never fail a commit."""
     return text.encode("utf-8", "backslashreplace").decode()
-

@@ -207,8 +207,9 @@ def _check_lineage(where: str, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
     generation_before, first_before = 0, 0
     for generation, first in entries:
         if not generation_before < generation <= GENERATION_MAX:
-            raise refuse(where, f"generations must ascend from 1 to 2**63 - 1 ({generation_before} before)",
-                         generation)
+            raise refuse(
+                where, f"generations must ascend from 1 to 2**63 - 1 ({generation_before} before)", generation
+            )
         if not first_before <= first <= NEXT_ID_MAX:
             raise refuse(where, f"first ids must not descend ({first_before} before)", first)
         generation_before, first_before = generation, first

@@ -30,7 +30,9 @@ def decode_info(raw: bytes) -> NodeInfo | None:
         score = fields.get("score")
         if peer is None or not (score is None or type(score) is int):
             return None
-        return NodeInfo(peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=fields["boot"]), score=score)
+        return NodeInfo(
+            peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=fields["boot"]), score=score
+        )
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
         return None
 

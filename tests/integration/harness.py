@@ -103,7 +103,7 @@ class World:
         self.gates: dict[str, Gate] = {}
         self.stores: dict[str, Any] = {}
 
-    async def __aenter__(self) -> World:  # noqa: PYI034 - final in practice
+    async def __aenter__(self) -> World:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -871,7 +871,8 @@ def learn(w: World, b: int, p: int) -> None:
 
 def catching_up(w_chans: Any, p: int, b: int, session: Session | None) -> bool:
     """fuzzy: a session between SUB and its snapshot whose link is up. (Over a dead link neither staging
-    nor the snapshot can have any effect: the next SUB forgets the session.)"""
+    nor the snapshot can have any effect: the next SUB forgets the session.)
+    """
     if session is None or session.described is None:
         return False
     c = w_chans[channel(p, b)]

@@ -68,7 +68,10 @@ def diverged(draw: st.DrawFn) -> tuple[Twin, Twin]:
         common.serve(generation, publishes, dequeues)
     pair = common.copy(), common.copy()
     for side, publishes, dequeues in draw(
-        st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5), st.lists(st.integers(0, 9), max_size=3)), max_size=5)
+        st.lists(
+            st.tuples(st.integers(0, 1), st.integers(0, 5), st.lists(st.integers(0, 9), max_size=3)),
+            max_size=5,
+        )
     ):
         generation += 1
         pair[side].serve(generation, publishes, dequeues)

@@ -110,8 +110,10 @@ class StoresAgree(RuleBasedStateMachine):
     queue = st.sampled_from(QUEUES)
     some = st.one_of(
         st.tuples(st.integers(0, WINDOW - 1), st.integers(1, 20)).map(
-            lambda t: set(range(t[0], min(t[0] + t[1], WINDOW)))),
-        st.sets(st.integers(0, WINDOW - 1), min_size=1, max_size=20))
+            lambda t: set(range(t[0], min(t[0] + t[1], WINDOW)))
+        ),
+        st.sets(st.integers(0, WINDOW - 1), min_size=1, max_size=20),
+    )
 
     # --- changes -----------------------------------------------------------------------------------
 
@@ -214,11 +216,13 @@ class StoresAgree(RuleBasedStateMachine):
             report = inspect(self.directory)
             assert not report.damage
             assert {q.queue: q.held for q in report.queues} == {
-                key: len(q.messages) for key, q in self.twin.queues.items()}
+                key: len(q.messages) for key, q in self.twin.queues.items()
+            }
         self.disk.close(clean=False)
         shutil.rmtree(self.home)
 
 
 TestStoresAgree = StoresAgree.TestCase
-TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30, deadline=None,
-                                    suppress_health_check=[HealthCheck.too_slow])
+TestStoresAgree.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -104,17 +104,26 @@ parts = (
 operations = st.lists(st.lists(parts, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 EVENTS: dict[type[object], st.SearchStrategy[ev.Event]] = {
-    ev.Hello: st.builds(ev.Hello, version_min=u16, version_max=u16, cluster=st.none() | uuids, node=nodes,
-                        boot=uuids, wanted=nodes),
+    ev.Hello: st.builds(
+        ev.Hello,
+        version_min=u16,
+        version_max=u16,
+        cluster=st.none() | uuids,
+        node=nodes,
+        boot=uuids,
+        wanted=nodes,
+    ),
     ev.Welcome: st.builds(ev.Welcome, version=u16, cluster=uuids, node=nodes, boot=uuids),
     ev.Refused: st.builds(ev.Refused, code=u16, reason=st.text(max_size=256)),
     ev.Fenced: st.builds(ev.Fenced, generation=generations),
     ev.Ping: st.just(ev.Ping()),
     ev.Subscribe: st.builds(ev.Subscribe, epoch=uuids, stored_generation=generations, queues=u32),
-    ev.SubscribeQueue: st.builds(ev.SubscribeQueue, queue=uuids, lineage=lineages(), next=next_ids,
-                                 held=sets()),
-    ev.PlanQueue: st.builds(ev.PlanQueue, queue=uuids, spec=specs, lineage=lineages(), next=next_ids,
-                            held=positions),
+    ev.SubscribeQueue: st.builds(
+        ev.SubscribeQueue, queue=uuids, lineage=lineages(), next=next_ids, held=sets()
+    ),
+    ev.PlanQueue: st.builds(
+        ev.PlanQueue, queue=uuids, spec=specs, lineage=lineages(), next=next_ids, held=positions
+    ),
     ev.PlanDrop: st.builds(ev.PlanDrop, queue=uuids, ids=sets(), staged=st.booleans()),
     ev.PlanMessages: plans(),
     ev.PlanEnd: st.builds(ev.PlanEnd, position=positions, queues=u32),
@@ -163,15 +172,23 @@ def value_or_typed_error(raw: RawFrame) -> None:
 
 
 @THOROUGH
-@given(kind=st.sampled_from(sorted(KINDS)) | st.integers(0, 255), generation=near(2**64 - 1),
-       body=st.binary(max_size=200))
+@given(
+    kind=st.sampled_from(sorted(KINDS)) | st.integers(0, 255),
+    generation=near(2**64 - 1),
+    body=st.binary(max_size=200),
+)
 def test_random_bodies(kind: int, generation: int, body: bytes) -> None:
     value_or_typed_error(RawFrame(kind, generation, 0, body))
 
 
 scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
-    | st.binary(max_size=33) | st.binary(min_size=16, max_size=16)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.binary(max_size=33)
+    | st.binary(min_size=16, max_size=16)
 )
 shapes = st.recursive(
     scalars,

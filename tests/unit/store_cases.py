@@ -88,8 +88,11 @@ def plain(image: StoreImage) -> Plain:
     """Everything in an image but epoch and stop, as values that compare."""
     s = image.status
     queues = {q.queue: (q.spec, q.lineage, q.next, messages(q.held)) for q in image.queues}
-    shelf = sorted((q.queue, q.generation, q.name, q.fate.value, i, data) for q in image.quarantine
-                   for i, data in messages([(q.ids, q.batch)]).items())
+    shelf = sorted(
+        (q.queue, q.generation, q.name, q.fate.value, i, data)
+        for q in image.quarantine
+        for i, data in messages([(q.ids, q.batch)]).items()
+    )
     return (s.node, s.cluster, s.generation, s.primary, queues, shelf)
 
 

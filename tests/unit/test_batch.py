@@ -46,8 +46,10 @@ def test_layout_is_the_specified_one() -> None:
         + struct.pack("<II", 2, 1)
         + struct.pack("<II", 0, 1)
         + struct.pack("<qq", 1, -2)
-        + bytes(32) + struct.pack("<16sQQ", b"Q" * 16, 3, 4)
-        + b"abc" + b"P"
+        + bytes(32)
+        + struct.pack("<16sQQ", b"Q" * 16, 3, 4)
+        + b"abc"
+        + b"P"
     )
 
 

@@ -170,13 +170,19 @@ def test_a_watch_begins_with_the_current_record_and_never_goes_back(execute: Exe
     execute(scenario)
 
 
-def test_a_late_watch_does_not_begin_with_an_old_value(execute: Execute) -> None:
+@pytest.mark.parametrize("idle_s", [0.0, 0.4])
+def test_a_new_watch_does_not_begin_with_an_old_value(execute: Execute, idle_s: float) -> None:
+    """Whether somebody else is following (0 s) or nobody has for a while: longer than 50 looks."""
+
     async def scenario(one: RecordStore, other: RecordStore) -> None:
         current = await one.create(RECORD)
-        assert await soon(anext(other.watch())) == current
-        await asyncio.sleep(0.4)  # Longer than 50 looks: nobody follows any more.
-        latest = await one.compare_and_set(current.version, changed(), timeout_s=1)
-        assert await soon(anext(other.watch())) == latest
+        follower = other.watch()
+        assert await soon(anext(follower)) == current
+        await asyncio.sleep(idle_s)
+        for _ in range(5):
+            current = await one.compare_and_set(current.version, changed(), timeout_s=1)
+            assert await soon(anext(other.watch())) == current
+        assert await soon(anext(follower)) == current
 
     execute(scenario)
 

@@ -271,7 +271,8 @@ BAD_BODIES: dict[str, tuple[int, bytes, str]] = {
     "plan with more behind (B10)": (14, pack("<16sQI", UUID16, 1, len(RUN)) + RUN + RAW + b"\0", "batch"),
     "plan with 1 id for 2": (14, pack("<16sQI", UUID16, 1, 3) + ids((1, 1)).encode() + RAW, "1 ids for 2"),
     "plan with all ids": (
-        14, pack("<16sQI", UUID16, 1, len(ids((0, 2**64 - 2)).encode())) + ids((0, 2**64 - 2)).encode() + RAW,
+        14,
+        pack("<16sQI", UUID16, 1, len(ids((0, 2**64 - 2)).encode())) + ids((0, 2**64 - 2)).encode() + RAW,
         "18446744073709551615 ids for 2",
     ),
     # operations
@@ -367,28 +368,36 @@ LOCAL: dict[str, Frame] = {
     "node": Frame(0, 0, Welcome(version=1, cluster=QUEUE, node="n" * 256, boot=OTHER)),
     "surrogate": Frame(0, 0, Welcome(version=1, cluster=QUEUE, node="\ud800", boot=OTHER)),
     "spec": Frame(0, 0, PlanQueue(queue=QUEUE, spec="s", lineage=(), next=1, held=0)),  # type: ignore[arg-type]
-    "settle": Frame(0, 0, PlanQueue(
-        queue=QUEUE, spec=QueueSpec(name="q", settle=1), lineage=(), next=1, held=0)),  # type: ignore[arg-type]
+    "settle": Frame(
+        0, 0, PlanQueue(queue=QUEUE, spec=QueueSpec(name="q", settle=1), lineage=(), next=1, held=0)
+    ),  # type: ignore[arg-type]
     "queue name": Frame(0, 0, PlanQueue(queue=QUEUE, spec=QueueSpec(name=""), lineage=(), next=1, held=0)),
     "lineage": Frame(0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=((2, 1), (1, 1)), next=1, held=0)),
     "lineage of triples": Frame(
-        0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=((2, 1, 1),), next=1, held=0)),  # type: ignore[arg-type]
-    "lineage of text": Frame(
-        0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=(("2", 1),), next=1, held=0)),  # type: ignore[arg-type]
-    "lineage of 65,537": Frame(
-        0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=LONG_LINEAGE, next=1, held=0)),
+        0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=((2, 1, 1),), next=1, held=0)
+    ),  # type: ignore[arg-type]
+    "lineage of text": Frame(0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=(("2", 1),), next=1, held=0)),  # type: ignore[arg-type]
+    "lineage of 65,537": Frame(0, 0, PlanQueue(queue=QUEUE, spec=SPEC, lineage=LONG_LINEAGE, next=1, held=0)),
     "ids": Frame(0, 0, PlanDrop(queue=QUEUE, ids={1, 2}, staged=False)),  # type: ignore[arg-type]
     "too many runs": Frame(0, 0, PlanDrop(queue=QUEUE, ids=MANY, staged=False)),
-    "ids and batch": Frame(0, 0, PlanMessages(
-        queue=QUEUE, generation_of=1, ids=ids((1, 3)), batch=Batch.pack([b"a", b"b"]))),
+    "ids and batch": Frame(
+        0, 0, PlanMessages(queue=QUEUE, generation_of=1, ids=ids((1, 3)), batch=Batch.pack([b"a", b"b"]))
+    ),
     "no operation": Frame(0, 0, Operations(first=1, operations=())),
     "empty operation": Frame(0, 0, Operations(first=1, operations=((),))),
     "last position": Frame(
-        0, 0, Operations(first=2**63 - 1, operations=((SkipIds(queue=QUEUE, first=1, last=1),),) * 2)),
+        0, 0, Operations(first=2**63 - 1, operations=((SkipIds(queue=QUEUE, first=1, last=1),),) * 2)
+    ),
     "skip backwards": Frame(
-        0, 0, Operations(first=1, operations=((SkipIds(queue=QUEUE, first=2, last=1),),))),
-    "ids run out": Frame(0, 0, Operations(
-        first=1, operations=((Enqueue(queue=QUEUE, first=2**64 - 2, batch=Batch.pack([b"", b""])),),))),
+        0, 0, Operations(first=1, operations=((SkipIds(queue=QUEUE, first=2, last=1),),))
+    ),
+    "ids run out": Frame(
+        0,
+        0,
+        Operations(
+            first=1, operations=((Enqueue(queue=QUEUE, first=2**64 - 2, batch=Batch.pack([b"", b""])),),)
+        ),
+    ),
 }
 
 
@@ -423,8 +432,16 @@ def test_the_largest_of_each_limit_fits() -> None:
         Refused(code=65_535, reason="r" * 1024),
     ):
         assert codec.decode(cut(wire(event))).event == event
-    assert len(wire(Hello(version_min=0, version_max=1, cluster=QUEUE, node="n" * 255, boot=OTHER,
-                          wanted="w" * 255))) <= 1024
+    assert (
+        len(
+            wire(
+                Hello(
+                    version_min=0, version_max=1, cluster=QUEUE, node="n" * 255, boot=OTHER, wanted="w" * 255
+                )
+            )
+        )
+        <= 1024
+    )
 
 
 # --- versions ------------------------------------------------------------------------------------

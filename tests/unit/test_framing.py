@@ -45,9 +45,9 @@ BYTES = b"".join(frame(f.body, kind=f.kind, generation=f.generation, session=f.s
 
 def test_the_header_is_the_specified_one() -> None:
     assert HEADER_BYTES == 24
-    assert FrameReader(LIMIT).feed(bytes.fromhex(
-        "17000000 14 00 0000 0300000000000000 0400000000000000 616263"
-    )) == [RawFrame(0x14, 3, 4, b"abc")]
+    assert FrameReader(LIMIT).feed(
+        bytes.fromhex("17000000 14 00 0000 0300000000000000 0400000000000000 616263")
+    ) == [RawFrame(0x14, 3, 4, b"abc")]
 
 
 def test_frames_split_at_every_byte_are_equal() -> None:

@@ -96,7 +96,9 @@ def test_everything_comes_back(make: Maker, clean: bool) -> None:
     assert messages(queue.held) == {i: payload(i) for i in live}
     assert messages(other.held) == {i: payload(i) for i in (2, 3, 9)}
     assert {(q.generation, tuple(q.ids), q.name) for q in image.quarantine} == {
-        (1, (7, 8, 9), "orders"), (2, (40,), "orders")}
+        (1, (7, 8, 9), "orders"),
+        (2, (40,), "orders"),
+    }
 
 
 def test_it_is_dirty_as_soon_as_it_is_open(make: Maker) -> None:
@@ -170,9 +172,17 @@ def test_next_outlives_the_messages(make: Maker) -> None:
 def test_a_flip_replaces_the_tail_in_one_commit(make: Maker) -> None:
     """C5: rewound ids come back with other content; lineage and next may go down."""
     other = Insert(QUEUE, ids((8, 11)), batch(ids((108, 111))))
-    image = run(make, [STATUS, CREATE, insert(ids((4, 10)))],
-                [quarantine(ids((8, 10)), 3), remove(ids((8, 10))),
-                 PutQueue(QUEUE, SPEC, ((1, 1), (4, 8)), 8), other, PutStatus(CLUSTER, 4, False)])
+    image = run(
+        make,
+        [STATUS, CREATE, insert(ids((4, 10)))],
+        [
+            quarantine(ids((8, 10)), 3),
+            remove(ids((8, 10))),
+            PutQueue(QUEUE, SPEC, ((1, 1), (4, 8)), 8),
+            other,
+            PutStatus(CLUSTER, 4, False),
+        ],
+    )
     assert held(image) == {i: payload(i if i < 8 else i + 100) for i in range(4, 12)}
     assert (image.queues[0].lineage, image.queues[0].next) == (((1, 1), (4, 8)), 12)
     assert (image.status.generation, image.status.primary) == (4, False)
@@ -203,12 +213,15 @@ def test_ids_have_64_bits(make: Maker) -> None:
     assert image.queues[0].next == MESSAGE_ID_MAX + 1
 
 
-@pytest.mark.parametrize("wrong", [
-    [insert(ids((6, 7)))],
-    [insert(ids(1), UUID(int=99))],
-    [remove(ids(1), UUID(int=99))],
-    [Insert(QUEUE, ids((30, 40)), batch(ids(30)))],
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [insert(ids((6, 7)))],
+        [insert(ids(1), UUID(int=99))],
+        [remove(ids(1), UUID(int=99))],
+        [Insert(QUEUE, ids((30, 40)), batch(ids(30)))],
+    ],
+)
 def test_a_wrong_change_kills_the_store(make: Maker, wrong: list[Change]) -> None:
     """It is a bug of the caller; the store must not go on with an index that may be wrong."""
     store = make()

@@ -102,6 +102,7 @@ def altered(directory: Path, name: str, change: Callable[[bytearray], object], s
 def flip(at: int, bit: int) -> Callable[[bytearray], None]:
     def change(raw: bytearray) -> None:
         raw[at] ^= 1 << bit
+
     return change
 
 
@@ -137,8 +138,10 @@ def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
     """F17, and F20 with length 0."""
     size = (clean / "store.db").stat().st_size
     for length in (*range(0, size, 4096), 1, 99, 100):
+
         def cut(raw: bytearray, length: int = length) -> None:
             del raw[length:]
+
         assert altered(clean, "store.db", cut, tmp_path) is None, length
 
 
@@ -162,8 +165,10 @@ def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path:
     directory, states = killed
     size = (directory / "store.db-wal").stat().st_size
     for length in range(0, size, 4001):
+
         def cut(raw: bytearray, length: int = length) -> None:
             del raw[length:]
+
         assert altered(directory, "store.db-wal", cut, tmp_path) in states
 
 
@@ -171,8 +176,10 @@ def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path
     """F05: grown, and zeros; F04: a torn header."""
     directory, states = killed
     for zeros in (20, 32, 20_000):
+
         def blank(raw: bytearray, zeros: int = zeros) -> None:
             raw[:] = bytes(zeros)
+
         assert altered(directory, "store.db-wal", blank, tmp_path) == states[0]
 
 

@@ -31,7 +31,7 @@ from store_cases import (
     some_life,
 )
 
-from qpidha.core.validator import rank
+from qpidha.core.ranking import rank
 from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.interfaces import StatusReader
 from qpidha.journal import Audit, Insert, StoreState
@@ -80,7 +80,8 @@ def test_nobody_else_can_read_it(directory: Path) -> None:
         os.umask(before)
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()} == dict.fromkeys(
-        ["lock", "identity", "store.db", "store.db-wal", "store.db-shm"], 0o600)
+        ["lock", "identity", "store.db", "store.db-wal", "store.db-shm"], 0o600
+    )
     store.close(clean=True)
     assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db"]
 
@@ -255,8 +256,9 @@ class Failing:
 
 
 @pytest.mark.parametrize("word", ["BEGIN", "COMMIT", "PRAGMA wal_checkpoint"])
-def test_a_failing_statement_kills_the_store(directory: Path, monkeypatch: pytest.MonkeyPatch,
-                                             word: str) -> None:
+def test_a_failing_statement_kills_the_store(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
     """R12: also a checkpoint, whose errors SQLite would ignore on its own."""
     monkeypatch.setattr(sqlite_store, "CHECKPOINT_BYTES", 1)
     store = lived(directory)
@@ -351,11 +353,17 @@ def test_a_report_says_what_is_there(directory: Path) -> None:
     report = store.inspect()
     orders, mails = report.queues
     assert (orders.name, orders.lineage, orders.next, orders.held, orders.holes) == (
-        "orders", ((1, 1), (3, 4)), 21, 13, 4)
+        "orders",
+        ((1, 1), (3, 4)),
+        21,
+        13,
+        4,
+    )
     assert (mails.held, mails.holes, report.quarantined) == (3, 5, 4)
     assert orders.nbytes == len(batch(ids((4, 13))).raw) + len(batch(ids((14, 20))).raw)
     assert [(line.event, line.generation, line.queue, line.detail) for line in report.audit] == [
-        ("rewound", 3, "orders", "3 messages")]
+        ("rewound", 3, "orders", "3 messages")
+    ]
     assert report.audit[0].at > 1_600_000_000
     reader: StatusReader = store
     assert reader.read_status() == report.status
@@ -389,6 +397,7 @@ def test_reports_can_be_ranked(directory: Path, tmp_path: Path) -> None:
     assert (first.name, second.name) == (str(directory), str(tmp_path / "b"))
     status = reports[0].status
     assert status is not None
-    record = Record(cluster=UUID(int=0xC1), generation=3, primary=None,
-                    members=frozenset({Member("b", status.epoch)}))
+    record = Record(
+        cluster=UUID(int=0xC1), generation=3, primary=None, members=frozenset({Member("b", status.epoch)})
+    )
     assert rank(reports, record)[0].name == str(tmp_path / "b")

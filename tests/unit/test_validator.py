@@ -7,16 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.core.validator import (
-    CRITERIA,
-    START_RULES,
-    Finding,
-    Severity,
-    Verdict,
-    check_join,
-    check_start,
-    rank,
-)
+from qpidha.core.findings import Finding, Severity
+from qpidha.core.ranking import CRITERIA, rank
+from qpidha.core.validator import START_RULES, Verdict, check_join, check_start
 from qpidha.errors import StoreDamaged, StoreDirty, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.settings import Settings
@@ -35,8 +28,12 @@ def status(state: StoreState = CLEAN, **changes: object) -> StoreStatus:
 
 
 def record(*members: tuple[str, UUID], generation: int = 5, cluster: UUID = OURS) -> Record:
-    return Record(cluster=cluster, generation=generation, primary=None,
-                  members=frozenset(Member(node, epoch) for node, epoch in members))
+    return Record(
+        cluster=cluster,
+        generation=generation,
+        primary=None,
+        members=frozenset(Member(node, epoch) for node, epoch in members),
+    )
 
 
 LISTED, WITH_OLD_EPOCH, NOT_LISTED = record(("a", EPOCH)), record(("a", OLD_EPOCH)), record(("b", EPOCH))
@@ -64,8 +61,9 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize(("store", "found", "verdict", "code"), STARTS,
-                         ids=[f"{s.state.value}-{c}" for s, _, _, c in STARTS])
+@pytest.mark.parametrize(
+    ("store", "found", "verdict", "code"), STARTS, ids=[f"{s.state.value}-{c}" for s, _, _, c in STARTS]
+)
 def test_start_rules(store: StoreStatus, found: Record | None, verdict: Verdict, code: str) -> None:
     decision = check_start(store, found, SETTINGS)
     assert (decision.verdict, decision.finding.code) == (verdict, code)
@@ -88,12 +86,15 @@ def test_dirty_start_can_be_refused() -> None:
     assert check_start(status(CLEAN), LISTED, strict).promotable
 
 
-@pytest.mark.parametrize(("store", "found", "error"), [
-    (status(DAMAGED), LISTED, StoreDamaged),
-    (status(CLEAN), record(cluster=OTHERS), StoreMismatch),
-    (status(CLEAN, generation=9), record(generation=2), StoreMismatch),
-    (status(CLEAN), None, StoreMismatch),
-])
+@pytest.mark.parametrize(
+    ("store", "found", "error"),
+    [
+        (status(DAMAGED), LISTED, StoreDamaged),
+        (status(CLEAN), record(cluster=OTHERS), StoreMismatch),
+        (status(CLEAN, generation=9), record(generation=2), StoreMismatch),
+        (status(CLEAN), None, StoreMismatch),
+    ],
+)
 def test_refusals_raise(store: StoreStatus, found: Record | None, error: type[Exception]) -> None:
     with pytest.raises(error):
         check_start(store, found, SETTINGS).require()
@@ -113,8 +114,10 @@ def test_reset_manager_is_explained_to_the_operator() -> None:
 def test_join_checks_cluster_and_generation() -> None:
     assert check_join(status(), OURS, 5) is None
     assert check_join(status(EMPTY), OTHERS, 1) is None
-    for finding, code in ((check_join(status(), OTHERS, 5), "other-cluster"),
-                          (check_join(status(), OURS, 4), "stale-primary")):
+    for finding, code in (
+        (check_join(status(), OTHERS, 5), "other-cluster"),
+        (check_join(status(), OURS, 4), "stale-primary"),
+    ):
         assert finding is not None and finding.code == code
 
 
@@ -175,20 +178,37 @@ def test_members_of_the_record_lead() -> None:
 
 
 def test_no_member_present_is_a_warning() -> None:
-    first, = rank([store("x")], record(("m", EPOCH)))
+    (first,) = rank([store("x")], record(("m", EPOCH)))
     assert codes(first.findings) == ["best", "no-member"]
 
 
 def test_excluded_stores_come_last_and_say_why() -> None:
     broken = store("broken", generation=99)
     broken.damage = ["batch 3 fails its checksum"]
-    stores = [broken, Store("gone", None), store("foreign", cluster=OTHERS), store("marked", DAMAGED),
-              Store("new", status(EMPTY)), store("good")]
+    stores = [
+        broken,
+        Store("gone", None),
+        store("foreign", cluster=OTHERS),
+        store("marked", DAMAGED),
+        Store("new", status(EMPTY)),
+        store("good"),
+    ]
     ranked = rank(stores, record(("good", EPOCH)))
     assert [(r.name, r.place) for r in ranked] == [
-        ("good", 1), ("broken", None), ("gone", None), ("foreign", None), ("marked", None), ("new", None)]
+        ("good", 1),
+        ("broken", None),
+        ("gone", None),
+        ("foreign", None),
+        ("marked", None),
+        ("new", None),
+    ]
     assert [codes(r.findings)[0] for r in ranked[1:]] == [
-        "damaged", "damaged", "other-cluster", "damaged", "empty"]
+        "damaged",
+        "damaged",
+        "other-cluster",
+        "damaged",
+        "empty",
+    ]
     assert ranked[1].findings[1].text == "batch 3 fails its checksum"
 
 

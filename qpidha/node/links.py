@@ -1,0 +1,96 @@
+"""All links of one node: accepted and opened, numbered for the core, kept alive by heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from qpidha.interfaces import Link, Listener, Transport
+from qpidha.node.peer import Peer
+from qpidha.types import Address, NodeId, NodeInfo
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+class Links:
+    """The peers of a node, by the number that the core knows them by."""
+
+    def __init__(self, node: Node, transport: Transport) -> None:
+        self._node = node
+        self._transport = transport
+        self._listener: Listener | None = None
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._beaten_at = 0.0
+        self.peers: dict[int, Peer] = {}
+
+    @property
+    def address(self) -> Address | None:
+        """Where other nodes connect; None before `listen`."""
+        return self._listener.address if self._listener else None
+
+    async def listen(self, address: Address) -> Address:
+        """Accept links from now on. Returns the address that was bound."""
+        self._listener = await self._transport.listen(address, self._accept)
+        return self._listener.address
+
+    async def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+        if self._listener:
+            await self._listener.close()
+        for peer in list(self.peers.values()):
+            peer.link.close()
+
+    def _accept(self, link: Link) -> Peer:
+        unknown = sum(not p.welcomed for p in self.peers.values())
+        peer = self._peer(link, None)
+        if unknown >= self._node.settings.links_unauthenticated_max:
+            peer.close("too many links before their handshake")
+        else:
+            self._node.replica.link_opened(peer.number, identity=link.peer.identity)
+        return peer
+
+    def _peer(self, link: Link, to: NodeId | None) -> Peer:
+        self._count += 1
+        peer = self.peers[self._count] = Peer(self._node, self._count, link, to, self._node.now())
+        return peer
+
+    async def connect(self, primary: NodeId, info: NodeInfo) -> None:
+        """Open the link to the primary. Raises `LinkClosed`."""
+
+        def opened(link: Link) -> Peer:
+            peer = self._peer(link, primary)
+            self._node.replica.link_opened(peer.number, to=primary)
+            self._node.poke()
+            return peer
+
+        timeout_s = self._node.settings.handshake_timeout_s
+        await self._transport.connect(info.peer, opened, timeout_s=timeout_s, expect=primary)
+
+    def closed(self, peer: Peer, error: Exception | None) -> None:
+        """A link is gone; told once by its transport."""
+        self.peers.pop(peer.number, None)
+        if error is not None:
+            self._node.log("link lost", f"{peer.link.peer.address}: {error}")
+        self._node.link_closed(peer.number)
+
+    # --- heartbeats ------------------------------------------------------------------------------
+
+    def start_beating(self) -> None:
+        self._beaten_at = self._node.now()
+        self._beat()
+
+    def _beat(self) -> None:
+        """After a pause of this process everyone gets a fresh round before anyone is given up (T42)."""
+        settings, now = self._node.settings, self._node.now()
+        if now - self._beaten_at > settings.heartbeat_timeout_s / 2:
+            for peer in self.peers.values():
+                peer.heard_at = now
+        self._beaten_at = now
+        for peer in list(self.peers.values()):
+            peer.beat(now)
+        self._node.tick(now)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(settings.heartbeat_interval_s / 2, self._beat)
