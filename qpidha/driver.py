@@ -75,7 +75,7 @@ class Driver:
         def done(error: Exception | None) -> None:
             self._committing = False
             if error is not None:
-                self._fail(error, ready)
+                self.fail(error, ready)
             else:
                 self._perform(ready)
                 self.run()
@@ -94,14 +94,14 @@ class Driver:
         for notice in ready.notify:
             effects.notify(notice)
 
-    def _fail(self, error: Exception, lost: Ready) -> None:
-        """The store is dead: nothing it promised may leave, and the node serves no more (R12, D6).
+    def fail(self, error: Exception, lost: Ready) -> None:
+        """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (R12, D6).
 
         What still leaves are in-doubt answers, role changes and closed links; the rest is dropped.
         """
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
-        self.replica.stop(f"store failed: {why}")
+        self.replica.stop(f"failed: {why}")
         last = self.replica.ready(self._clock())
         self._perform(
             Ready(

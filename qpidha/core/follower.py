@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qpidha.core.ready import CloseLink, Noted
 from qpidha.core.replicator import Flow, QueueReplicator, State
 from qpidha.errors import HandshakeError, RemoteProtocolError
-from qpidha.types import NodeId, Role
+from qpidha.types import NodeId, Record, Role
 from qpidha.wire.events import Established, Fenced, Frame, Hello, Refused, Resubscribe, Welcome
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
 
@@ -50,6 +50,13 @@ class Follower:
             wanted=to,
         )
         replica.out.send(link, Frame(replica.generation, 0, hello))
+
+    def look_at(self, record: Record) -> None:
+        """Do not wait for a primary that the record no longer names to say so itself: it may be paused."""
+        named = record.primary[0] if record.primary else None
+        outdated = self.replicator is not None and self.replicator.generation < record.generation
+        if self.link is not None and (outdated or (named != self._wanted)):
+            self.leave()
 
     def leave(self) -> None:
         """Close the session; what was staged is forgotten, unread frames will not be read (P3)."""

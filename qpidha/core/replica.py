@@ -172,6 +172,7 @@ class Replica:
             if lost is not None and self.primary:
                 self.step_down("the record is gone")
             return
+        self.follower.look_at(record)
         mine = record.primary == (self.node, self.boot)
         if self.primary:
             if not mine or record.generation != self.primary.generation:

@@ -86,14 +86,9 @@ class NodeEffects:
                 if replicated is not None:
                     self.queue_added(replicated)
             case QueueRemoved():
-                node.handles.pop(notice.queue, None)
-                self._listeners.pop(notice.queue, None)
-            case Inserted():
-                if listener := self._listeners.get(notice.queue):
-                    listener.inserted(notice.ids, notice.batch)
-            case Removed():
-                if listener := self._listeners.get(notice.queue):
-                    listener.removed(notice.ids)
+                self._queue_removed(notice.queue)
+            case Inserted() | Removed():
+                self._content(notice)
             case HandOver():
                 self._embedder.tell(notice)
             case CloseLink():
@@ -112,12 +107,28 @@ class NodeEffects:
                 queue._begin(notice.generation)
         self._embedder.tell(notice)
 
+    def _content(self, notice: Inserted | Removed) -> None:
+        listener = self._listeners.get(notice.queue)
+        if listener is None:
+            return
+        if isinstance(notice, Inserted):
+            listener.inserted(notice.ids, notice.batch)
+        else:
+            listener.removed(notice.ids)
+
+    def _queue_removed(self, queue: QueueId) -> None:
+        gone = self._node.handles.pop(queue, None)
+        if gone is not None and self._node.names.get(gone.name) is gone:
+            del self._node.names[gone.name]
+        self._listeners.pop(queue, None)
+
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make the handle of a queue, and ask the broker whether it wants to follow its content."""
         node = self._node
         if replicated.queue in node.handles:
             return
-        node.handles[replicated.queue] = Queue(node, replicated)
+        handle = Queue(node, replicated)
+        node.handles[replicated.queue] = node.names[handle.name] = handle
         on_queue = getattr(node.broker, "on_queue", None)
         if on_queue is not None and (listener := on_queue(replicated.queue, replicated.spec)) is not None:
             self._listeners[replicated.queue] = listener

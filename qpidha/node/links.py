@@ -66,7 +66,7 @@ class Links:
             self._node.poke()
             return peer
 
-        timeout_s = self._node.settings.handshake_timeout_s
+        timeout_s = self._node.settings.heartbeat_timeout_s
         await self._transport.connect(info.peer, opened, timeout_s=timeout_s, expect=primary)
 
     def closed(self, peer: Peer, error: Exception | None) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from qpidha.core.ready import HandOver
+from qpidha.core.ready import HandOver, Ready
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
 from qpidha.driver import Driver
-from qpidha.errors import ClusterError, LocalProtocolError, UnknownQueue
+from qpidha.errors import ClusterError, InvariantError, LocalProtocolError, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.journal import StoreState
 from qpidha.node.cluster import Cluster
@@ -97,6 +97,7 @@ class Node:
         self._started = False
         self._stopping: asyncio.Task[None] | None = None
         self.handles: dict[QueueId, Queue] = {}
+        self.names: dict[str, Queue] = {}
         self.serving_generation: Generation = 0
         """The generation in which this node takes publishes; 0 while it is not primary."""
 
@@ -231,10 +232,9 @@ class Node:
 
     def queue(self, name: str) -> Queue:
         """The queue of this name. Raises `UnknownQueue`."""
-        for queue in self.handles.values():
-            if queue.name == name:
-                return queue
-        raise UnknownQueue(f"no queue {name!r} on node {self.id!r}")
+        if name not in self.names:
+            raise UnknownQueue(f"no queue {name!r} on node {self.id!r}")
+        return self.names[name]
 
     def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
         """The queue of this name, made now if there is none. On the primary only.
@@ -244,9 +244,8 @@ class Node:
         Raises:
             NotPrimary: Only the primary declares queues.
         """
-        for queue in self.handles.values():
-            if queue.name == name:
-                return queue
+        if name in self.names:
+            return self.names[name]
         id = uuid4()
         self.replica.declare(id, QueueSpec(name=name, settle=settle, kind=kind))
         self._effects.queue_added(self.replica.queues[id])
@@ -317,9 +316,12 @@ class Node:
     def _run(self) -> None:
         self._poked = False
         unflushed, self._unflushed = self._unflushed, []
-        for queue in unflushed:
-            queue.flush()
-        self._driver.run()
+        try:
+            for queue in unflushed:
+                queue.flush()
+            self._driver.run()
+        except InvariantError as error:  # A bug of ours: serve no more, so that another node takes over.
+            self._driver.fail(error, Ready())
 
     def flush_later(self, queue: Queue) -> None:
         """Single messages were published: close their batch at the end of this turn."""
@@ -327,9 +329,9 @@ class Node:
         self.poke()
 
     def store_failed(self, error: Exception) -> None:
-        """The store is dead: say so, and let go of the cluster so that another node takes over (R12)."""
+        """Nothing this node says can be trusted any more: let go of the cluster (R12)."""
         self.store_error = error
-        logger.error("node %s: the store failed, stopping: %s", self.id, error)
+        logger.error("node %s: stopping: %s", self.id, error)
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._release(clean=False))
 

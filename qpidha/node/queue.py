@@ -34,6 +34,15 @@ def as_set(ids: Ids) -> SequenceSet:
     return SequenceSet(ids)
 
 
+def as_bytes(data: BytesLike) -> bytes:
+    """Bytes that nobody can change any more; the same object if it is bytes already."""
+    if type(data) is bytes:
+        return data
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a message is bytes, not {type(data).__name__}")
+    return bytes(data)
+
+
 def cut(batch: Batch, bytes_max: int) -> Iterator[Batch]:
     """The batch in pieces of at most so many bytes each; itself, if it is small enough."""
     if batch.nbytes <= bytes_max:
@@ -53,8 +62,8 @@ class Queue:
         self._node = node
         self._queue = replicated
         self._ledger = Ledger(0)
-        self._data: list[BytesLike] = []
-        self._props: list[BytesLike] = []
+        self._data: list[bytes] = []
+        self._props: list[bytes] = []
         self._data_bytes = 0
         self._watchers: list[Callable[[MessageId], None]] = []
         self._content_watchers: list[Callable[[], None]] = []
@@ -103,8 +112,10 @@ class Queue:
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
             CallerError: The message is larger than the settings allow.
+            TypeError: The message is not bytes.
         """
         self._require_primary()
+        data, props = as_bytes(data), as_bytes(props)
         size = len(data) + len(props)
         if size > self._node.settings.message_bytes_max:
             raise CallerError(
@@ -186,13 +197,14 @@ class Queue:
     def read(
         self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:
-        """The held messages from an id on: ids and their batch, shared, or None if there are none.
+        """The held messages from an id on: ids and their batch, or None if there are none.
 
         Returns at most one stored batch, so that nothing is copied when all of it is wanted.
         """
         self.flush()
-        pieces = self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max)
-        return next(pieces, None)
+        for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):
+            return ids.copy(), batch
+        return None
 
     def get(self, id: MessageId) -> bytes | None:
         """The data of one message, or None if it is gone."""

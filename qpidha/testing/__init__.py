@@ -1,4 +1,5 @@
-"""Tools for testing what is built on this library: for its own tests, and for those of embedders.
+"""A deterministic simulation of whole clusters, and checkers of what must hold in them.
 
-Nothing in the library imports this package.
+Public: use it to test a fork of the protocol, another queue type or another sequence of failures. Nothing
+here imports a test framework.
 """

@@ -1,0 +1,311 @@
+"""What must hold, watched from outside: the invariants of ``docs/invariants.md`` on disks and at clients.
+
+Nothing here asks the core what it believes. The checker knows what was published, what clients were told,
+what lies on each disk, and what the cluster manager's record says; that is enough to judge
+
+  S1  an acknowledged value that nobody consumed is on the disk of every member, at every instant
+  S2  nothing that was refused, or never published, is ever delivered
+  S3  what was confirmed as settled is on no member's disk, and the current primary never delivers it again
+  S4  values stand in publish order on every disk, and are first delivered in that order
+  F1  one primary in each generation; each promotion raises the generation by one, for a member
+  F2  no disk's generation ever falls
+  F3  an OK is given only when S1 holds for it with the record of that moment
+  I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
+  R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
+  R-b what is handed over as rewound was never acknowledged, and is never delivered or acknowledged later
+  W2  each discarded message is handed over once by each node that had it
+  X2  no disk holds a value twice, in one queue or in two
+  D   the replica's memory equals its disk whenever nothing is under way
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qpidha.core.lineage import generation_of
+from qpidha.core.ready import RoleChanged
+from qpidha.core.replica import Replica
+from qpidha.journal import Change, PutQueue, Release
+from qpidha.seq import SequenceSet
+from qpidha.testing.storage import Content, messages
+from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
+from qpidha.wire.events import Acknowledged, Frame
+
+if TYPE_CHECKING:
+    from qpidha.testing.node import SimNode
+    from qpidha.testing.simulator import World
+
+Facts = frozenset[tuple[object, ...]]
+Discard = tuple[NodeId, QueueId, Generation, MessageId]
+
+
+class Violation(AssertionError):
+    """An invariant does not hold. Starts with its name."""
+
+
+class Checker:
+    """Told about everything that happens in a `World`; raises `Violation` at the first thing that must not."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ordinals: dict[str, int] = {}
+        self.acked: dict[str, None] = {}
+        """Answered OK, in the order of the answers."""
+        self.owed: dict[str, None] = {}
+        """Acknowledged, and no consumer accepted it: every member must have it."""
+        self.refusals: set[str] = set()
+        self.doubts: set[str] = set()
+        self.consumed: set[str] = set()
+        self.confirmed: set[str] = set()
+        """Settled, and the consumer was told so by a primary whose members had all dequeued it."""
+        self.dead: dict[str, Generation] = {}
+        """Handed over as rewound, and in which generation."""
+        self.undone: list[Discarded] = []
+        self._first: list[str] = []
+        self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
+        self._moved: set[str] = set()
+        self._facts: dict[tuple[Generation, Position], Facts] = {}
+        self._primaries: dict[Generation, tuple[NodeId, int]] = {}
+        self._disk_generation: dict[tuple[NodeId, object], Generation] = {}
+        self._offered: dict[Discard, int] = {}
+        self._taken: set[Discard] = set()
+        self._record: Record | None = None
+        self._steps = 0
+
+    def fail(self, rule: str, text: str) -> None:
+        raise Violation(f"{rule}: {text}")
+
+    # --- what clients do and are told ----------------------------------------------------------------
+
+    def attempted(self, values: Sequence[str]) -> None:
+        for value in values:
+            self._ordinals[value] = len(self._ordinals)
+
+    def refused(self, values: Sequence[str]) -> None:
+        self.refusals.update(values)
+        self._world.tell("refused", *values)
+
+    def published(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
+        for id, value in zip(ids, values, strict=True):
+            identity = (queue, node.replica.generation, id)
+            if identity in self._names:
+                self.fail("I1", f"{identity} was {self._names[identity]} and is now {value}")
+            self._names[identity] = value
+
+    def moved(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
+        self._moved.update(values)
+        self.published(node, queue, ids, values)
+
+    def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
+        self._world.tell(f"{node.name} answers ok", *values)
+        for value in values:
+            if value in self.dead:
+                self.fail("R-b", f"{value} was handed over as rewound and is acknowledged now")
+            self.acked[value] = None
+            if value not in self.consumed:
+                self.owed[value] = None
+        self.safe("F3")
+
+    def in_doubt(self, node: SimNode, values: Sequence[str], settles: Sequence[str]) -> None:
+        self.doubts.update(values)
+        if values:
+            self._world.tell(f"{node.name} in doubt", *values)
+        if settles:
+            self._world.tell(f"{node.name} settle in doubt", *settles)
+
+    def delivered(self, node: SimNode, queue: QueueId, id: MessageId, value: str) -> None:
+        generation = node.replica.generation
+        if value not in self._ordinals or value in self.refusals:
+            self.fail("S2", f"{value} was delivered")
+        record = self._record
+        current = record is not None and generation >= record.generation
+        if value in self.confirmed and current:
+            self.fail("S3", f"{value} is delivered again although its settle was confirmed")
+        if value in self.dead and generation >= self.dead[value]:
+            self.fail("R-b", f"{value} is delivered although it was handed over as rewound")
+        if value not in self._first:
+            self._first.append(value)
+
+    def accepted(self, values: Sequence[str]) -> None:
+        for value in values:
+            self.consumed.add(value)
+            self.owed.pop(value, None)
+
+    def settled(self, node: SimNode, values: Sequence[str]) -> None:
+        """A consumer was told that its accept is done."""
+        self._world.tell(f"{node.name} confirms settle", *values)
+        if any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
+            return  # Documented: an accept that was confirmed at once may be undone by a failover (O6).
+        self.confirmed.update(values)
+        for member in self._members():
+            left = [v for v in values if v in member.disk.content.values]
+            if left:
+                self.fail("S3", f"settle of {left} is confirmed, but {member.name}, a member, holds it")
+
+    # --- roles and the record ------------------------------------------------------------------------
+
+    def role_changed(self, node: SimNode, change: RoleChanged) -> None:
+        if change.role.is_primary:
+            mine = (node.name, node.boots)
+            if self._primaries.setdefault(change.generation, mine) != mine:
+                self.fail("F1", f"generation {change.generation} has two primaries")
+
+    def record_changed(self, record: Record) -> None:
+        old, self._record = self._record, record
+        if old is not None and record.generation != old.generation:
+            if record.generation != old.generation + 1:
+                self.fail("F1", f"generation {old.generation} is followed by {record.generation}")
+            names = {m.node for m in old.members}
+            if record.primary is None or record.primary[0] not in names or not record.members <= old.members:
+                self.fail("F1", f"{record.primary} with {record.members} follows {old.members}")
+        self.safe("S1")
+
+    def _members(self) -> list[SimNode]:
+        """Members whose disk is the one the record speaks of."""
+        if self._record is None:
+            return []
+        nodes = self._world.nodes
+        return [nodes[m.node] for m in self._record.members if nodes[m.node].epoch == m.epoch]
+
+    def safe(self, rule: str) -> None:
+        """Every value owed is on every member's disk (S1)."""
+        for member in self._members():
+            missing = self.owed.keys() - member.disk.content.values.keys()
+            if missing:
+                self.fail(rule, f"{sorted(missing)} acknowledged, but not on member {member.name}")
+
+    # --- disks ---------------------------------------------------------------------------------------
+
+    def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
+        content = node.disk.content
+        key = (node.name, node.epoch)
+        if content.status.generation < self._disk_generation.get(key, 0):
+            self.fail("F2", f"the generation of {node.name} fell to {content.status.generation}")
+        self._disk_generation[key] = content.status.generation
+        twice = [value for value, count in content.values.items() if count > 1]
+        if twice:
+            self.fail("X2", f"{node.name} holds {twice} twice")
+        for change in changes:
+            if isinstance(change, Release):
+                for id in change.ids:
+                    place = (node.name, change.queue, change.generation, id)
+                    if place in self._offered:
+                        self._taken.add(place)
+            elif isinstance(change, PutQueue):
+                self.ordered(node)
+        if node in self._members():
+            self.safe("S1")
+
+    def ordered(self, node: SimNode) -> None:
+        for queue in node.disk.content.queues.values():
+            held = [queue.held[id] for id in sorted(queue.held)]
+            order = [self._ordinals[m.value] for m in held if m.origin is None]
+            if order != sorted(order):
+                self.fail("S4", f"{node.name} holds {[m.value for m in held]} in this order")
+
+    # --- positions -----------------------------------------------------------------------------------
+
+    def operated(self, node: SimNode) -> None:
+        """The primary made one operation: remember what its queues are at this position."""
+        primary = node.replica.primary
+        if primary is not None:
+            self._facts[primary.generation, primary.position] = facts_of(node.replica)
+
+    def stepped(self, node: SimNode) -> None:
+        """The node did something."""
+        if not node.up:
+            return
+        primary = node.replica.primary
+        if primary is not None and (primary.generation, primary.position) not in self._facts:
+            self.operated(node)
+        self._steps += 1
+        if self._steps % 8 == 0:
+            node.replica.check()
+            if node.driver.idle and node.driver.failed is None and node.replica.out.empty:
+                self.same(node)
+
+    def same(self, node: SimNode) -> None:
+        """Memory and disk agree; only while nothing is under way (D)."""
+        memory, disk = facts_of(node.replica), node.disk.content.digest()
+        if memory != disk:
+            self.fail("D", f"memory and disk of {node.name} differ: {sorted(map(str, memory ^ disk))}")
+
+    def sent(self, node: SimNode, frame: Frame) -> None:
+        if not isinstance(frame.event, Acknowledged):
+            return
+        content = node.disk.content
+        if content.status.generation != frame.generation or content.status.primary:
+            return  # It was promoted, or followed another, in the same transaction: it knows at least this.
+        if not self._holds(content, frame.generation, frame.event.position):
+            at = frame.event.position
+            self.fail("R-a", f"{node.name} acknowledges {at}@{frame.generation}, but its disk differs")
+
+    def _holds(self, content: Content, generation: Generation, position: Position) -> bool:
+        """The disk is what the primary was at this position or, if the commit covered more, at a later one."""
+        found = content.digest()
+        while (expected := self._facts.get((generation, position))) is not None:
+            if expected == found:
+                return True
+            position += 1
+        return False
+
+    # --- discarded messages --------------------------------------------------------------------------
+
+    def handed_over(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
+        for d in discarded:
+            value = d.data.rstrip(b".").decode()
+            place = (node.name, d.queue, d.generation, d.id)
+            self._world.tell(f"{node.name} hands over ({d.fate.value})", value)
+            if self._names.get((d.queue, d.generation, d.id)) != value:
+                self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
+            if place in self._taken or self._offered.get(place) == node.boots:
+                self.fail("W2", f"{node.name} hands over {value} again")
+            self._offered[place] = node.boots
+            if d.fate is Fate.UNDONE_MOVE:
+                self.undone.append(d)
+                continue
+            if value in self.acked and d.fate is Fate.REWOUND:
+                self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
+            self.dead.setdefault(value, node.replica.generation)
+
+    def crashed(self, node: SimNode) -> None:
+        """What was offered and not taken may be offered again."""
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def converged(self, nodes: Sequence[SimNode]) -> None:
+        """After a time without faults: all equal, nothing lost, nothing left in quarantine."""
+        self.safe("S1")
+        for node in nodes:
+            self.same(node)
+            self.ordered(node)
+            if node.disk.content.shelf:
+                self.fail("W2", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
+            if node.disk.content.digest() != nodes[0].disk.content.digest():
+                self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
+        order = [self._ordinals[v] for v in self._first if v in self.acked and v not in self._moved]
+        if order != sorted(order):
+            self.fail("S4", f"first delivered in this order: {self._first}")
+
+    def drained(self, nodes: Sequence[SimNode]) -> None:
+        """Everything was consumed: S1 at its end, S5."""
+        lost = self.acked.keys() - self.consumed
+        if lost:
+            self.fail("S1", f"{sorted(lost)} acknowledged, and never delivered")
+        for node in nodes:
+            if node.disk.content.values:
+                self.fail("S5", f"{node.name} still holds {sorted(node.disk.content.values)}")
+
+
+def facts_of(replica: Replica) -> Facts:
+    """What `Content.digest` says of a disk, said of a replica's memory."""
+    facts: set[tuple[object, ...]] = set()
+    for name, queue in replica.queues.items():
+        facts.add((name, queue.next, queue.lineage[-1]))
+        for ids, batch in queue.select(queue.held):
+            for id, message in zip(ids, messages(batch), strict=True):
+                facts.add((name, generation_of(queue.lineage, id), id, message.data, message.origin))
+        if len(queue.held) != len(SequenceSet(queue.held)):
+            raise Violation("D: a queue counts wrongly")
+    return frozenset(facts)

@@ -1,0 +1,133 @@
+"""Frames, requests and notices as short lines of text, for traces that people compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.seq import SequenceSet
+from qpidha.types import Entry, Record
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import (
+    Acknowledged,
+    Declare,
+    Dequeue,
+    Enqueue,
+    Event,
+    Fenced,
+    Frame,
+    Hello,
+    Operations,
+    Part,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Progress,
+    Refused,
+    SkipIds,
+    Subscribe,
+    SubscribeQueue,
+)
+
+if TYPE_CHECKING:
+    from qpidha.testing.simulator import World
+
+
+def render_ids(ids: SequenceSet) -> str:
+    """``1-4,7``, or ``-`` for none."""
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ids.runs()) or "-"
+
+
+def render_lineage(lineage: tuple[Entry, ...]) -> str:
+    """``1@1 6@2``: generation 1 from id 1 on, generation 2 from id 6 on."""
+    return " ".join(f"{first}@{generation}" for generation, first in lineage) or "-"
+
+
+def render_batch(batch: Batch) -> str:
+    return " ".join(data.rstrip(b".").decode() for data in batch)
+
+
+def render_frame(frame: Frame, world: World) -> str:
+    """Session and generation first: they decide what a frame counts for."""
+    return f"[{frame.session}@{frame.generation}] {render_event(frame.event, world)}"
+
+
+def render_event(event: Event, world: World) -> str:  # noqa: C901 - one line for each event
+    name = world.queue_name
+    match event:
+        case Hello():
+            return f"hello from {event.node}"
+        case Refused():
+            return f"refused: {event.reason}"
+        case Fenced():
+            return f"fenced by generation {event.generation}"
+        case Subscribe():
+            return f"subscribe, stored generation {event.stored_generation}, {event.queues} queues"
+        case SubscribeQueue():
+            return (
+                f"have {name(event.queue)} lineage {render_lineage(event.lineage)} next {event.next} "
+                f"held {render_ids(event.held)}"
+            )
+        case PlanQueue():
+            return f"plan {name(event.queue)} lineage {render_lineage(event.lineage)} next {event.next}"
+        case PlanDrop():
+            what = "staged" if event.staged else "held"
+            return f"plan {name(event.queue)} drop {what} {render_ids(event.ids)}"
+        case PlanMessages():
+            ids = f"{render_ids(event.ids)}@{event.generation_of}"
+            return f"plan {name(event.queue)} add {ids}: {render_batch(event.batch)}"
+        case PlanEnd():
+            return f"plan ends at {event.position}, {event.queues} queues"
+        case Progress():
+            return f"staged {event.chunks} chunks"
+        case Acknowledged():
+            return f"ack {event.position}"
+        case Operations():
+            parts = " | ".join(
+                " + ".join(render_part(part, world) for part in operation) for operation in event.operations
+            )
+            return f"operations {event.first}: {parts}"
+        case _:
+            return type(event).__name__.lower()
+
+
+def render_part(part: Part, world: World) -> str:
+    queue = world.queue_name(part.queue)
+    match part:
+        case Enqueue():
+            last = part.first + len(part.batch) - 1
+            ids = render_ids(SequenceSet.from_range(part.first, last))
+            return f"enqueue {queue} {ids}: {render_batch(part.batch)}"
+        case Dequeue():
+            return f"dequeue {queue} {render_ids(part.ids)}"
+        case SkipIds():
+            return f"skip {queue} {part.first}-{part.last}"
+        case Declare():
+            return f"declare {queue}"
+
+
+def render_record(record: Record) -> str:
+    primary = record.primary[0] if record.primary else "nobody"
+    return f"generation {record.generation} {primary} of {','.join(sorted(m.node for m in record.members))}"
+
+
+def render_request(request: Request) -> str:
+    if isinstance(request, CompareAndSet):
+        return f"compare-and-set of version {request.expected}: {render_record(request.new)}"
+    return "read of the record"
+
+
+def render_notice(notice: Notice) -> str | None:
+    """None: not worth a line."""
+    match notice:
+        case RoleChanged():
+            return f"{notice.role.value}, generation {notice.generation}"
+        case Noted():
+            return f"note: {notice.event}: {notice.detail}"
+        case HandOver():
+            return None
+        case CloseLink():
+            return f"closes a link: {notice.reason}"
+        case _:
+            return None

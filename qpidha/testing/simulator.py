@@ -1,0 +1,223 @@
+"""A whole cluster in one thread and in virtual time: the same seed gives the same run, to the last event.
+
+A `World` is nodes, a network, a cluster manager, clients and a checker around one scheduler and one source
+of randomness. It does nothing by itself: a scenario or a random walk drives it.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from qpidha.core.ready import Notice, Request
+from qpidha.settings import Settings
+from qpidha.testing.checkers import Checker, Violation
+from qpidha.testing.clients import Clients
+from qpidha.testing.manager import SimManager
+from qpidha.testing.network import End, Network
+from qpidha.testing.node import SimNode
+from qpidha.testing.render import render_frame
+from qpidha.testing.scheduler import Scheduler
+from qpidha.types import NodeId, QueueId, Role
+from qpidha.wire.events import Frame
+
+SMALL = Settings(
+    heartbeat_interval_s=0.1,
+    heartbeat_timeout_s=0.4,
+    window_bytes_max=1200,
+    window_operations_max=6,
+    operations_bytes=300,
+    plan_chunk_bytes=150,
+    plan_chunks_in_flight_max=2,
+    ids_runs_per_chunk_max=2,
+    ack_timeout_s=1.0,
+    rejoin_timeout_s=1.5,
+    readmission_delay_s=0.2,
+    readmission_delay_max_s=1.0,
+    record_timeout_s=0.5,
+    record_retry_s=0.1,
+)
+"""Limits so small that catch-up, lagging, removal and re-admission happen in every run."""
+
+
+class World:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        nodes: Sequence[NodeId] = ("P", "B1", "B2"),
+        settings: Settings = SMALL,
+        wire: bool = True,
+        instant: bool = False,
+    ) -> None:
+        """``instant``: nothing takes any time but what is held back by hand (for scenarios)."""
+        self.random = random.Random(seed)
+        self.settings = settings
+        self.scheduler = Scheduler()
+        self.instant = instant
+        self.disk_slowness = 1.0
+        self.cluster = self.new_uuid()
+        self.listeners: list[Callable[[str], None]] = []
+        """Told every event as a line."""
+        self.on_notice: Callable[[SimNode, Notice], None] = lambda node, notice: None
+        self.on_request: Callable[[SimNode, Request], None] = lambda node, request: None
+        self.hash = 0
+        """Of every event so far: equal in two runs of the same seed."""
+        self.queues: dict[str, QueueId] = {}
+        self.checker = Checker(self)
+        self.clients = Clients(self)
+        self.network = Network(self.scheduler, wire=wire, delay=self._delay(0.001, 0.02))
+        self.manager = SimManager(
+            self.scheduler,
+            timeout_s=settings.record_timeout_s,
+            delay=self._delay(0.001, 0.1),
+            late=self._delay(0.5, 3.0),
+        )
+        self.disk_delay = self._delay(0.0005, 0.01, slowness=lambda: self.disk_slowness)
+        self.nodes = {name: SimNode(self, name) for name in nodes}
+        self.manager.nodes = self.nodes
+        self.manager.on_change = self._record_changed
+        self.network.on_deliver = self._delivered
+
+    # --- chance --------------------------------------------------------------------------------------
+
+    def new_uuid(self) -> UUID:
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def _delay(
+        self, low: float, high: float, slowness: Callable[[], float] = lambda: 1.0
+    ) -> Callable[[], float]:
+        if self.instant:
+            return lambda: 0.0
+        return lambda: self.random.uniform(low, high) * slowness()
+
+    # --- the record of what happened -------------------------------------------------------------------
+
+    def say(self, line: str) -> None:
+        """One event, for whoever listens and for the hash."""
+        self.hash = zlib.crc32(f"{self.scheduler.now:.9f} {line}".encode(), self.hash)
+        for listener in self.listeners:
+            listener(line)
+
+    def tell(self, what: str, *values: str) -> None:
+        self.say(f"{what}: {' '.join(values)}")
+
+    def _delivered(self, end: End, frame: Frame) -> None:
+        self.say(f"{end.other.node.name} -> {end.node.name} {render_frame(frame, self)}")
+
+    def noticed(self, node: SimNode, notice: Notice) -> None:
+        self.on_notice(node, notice)
+
+    def requested(self, node: SimNode, request: Request) -> None:
+        self.on_request(node, request)
+
+    def _record_changed(self) -> None:
+        current = self.manager.current
+        assert current is not None
+        record = current.record
+        members = ",".join(sorted(m.node for m in record.members))
+        primary = record.primary[0] if record.primary else "nobody"
+        self.say(f"record {current.version}: generation {record.generation} {primary} of {members}")
+        self.checker.record_changed(record)
+
+    # --- the cluster -----------------------------------------------------------------------------------
+
+    def queue_id(self, name: str) -> QueueId:
+        return self.queues.setdefault(name, self.new_uuid())
+
+    def queue_name(self, queue: QueueId) -> str:
+        return next((name for name, id in self.queues.items() if id == queue), "?")
+
+    def start(self) -> None:
+        for node in self.nodes.values():
+            node.start()
+
+    @property
+    def primary(self) -> SimNode | None:
+        """The node that the record names and that acts as primary, if it does."""
+        current = self.manager.current
+        if current is None or current.record.primary is None:
+            return None
+        node = self.nodes[current.record.primary[0]]
+        active = node.up and not node.paused and node.replica.primary is not None
+        return node if active and node.replica.boot == current.record.primary[1] else None
+
+    @property
+    def primaries(self) -> list[SimNode]:
+        """Every node that believes it is primary, rightly or not."""
+        return [n for n in self.nodes.values() if n.up and not n.paused and n.replica.primary is not None]
+
+    def healthy(self) -> bool:
+        """All nodes are members, in order, and owe nobody anything."""
+        current = self.manager.current
+        if current is None or {m.node for m in current.record.members} != set(self.nodes):
+            return False
+        roles = [n.role for n in self.nodes.values()]
+        settled = all(n.driver.idle and n.replica.out.empty for n in self.nodes.values() if n.up)
+        return (
+            settled
+            and roles.count(Role.ACTIVE) == 1
+            and roles.count(Role.READY) == len(roles) - 1
+            and all(n.replica.manager.in_flight is None for n in self.nodes.values())
+            and self.primary is not None
+            and self.primary.replica.primary is not None
+            and self.primary.replica.primary.safe == self.primary.replica.primary.position
+            and not any(n.disk.content.shelf for n in self.nodes.values())
+            and self.clients.waiting == 0
+        )
+
+    def heal(self, *, limit_s: float = 60.0) -> None:
+        """End all faults and demand that the cluster becomes whole again. Raises `Violation`."""
+        self.say("heal")
+        self.disk_slowness = 1.0
+        self.network.blocked.clear()
+        for node in self.nodes.values():
+            self.manager.reconnect(node)
+            node.resume()
+            node.auto_connect = node.takes_discarded = True
+            if not node.up:
+                node.start()
+            node.release_disk()
+        self.network.wake()
+        end = self.scheduler.now + limit_s
+        while not self.healthy():
+            if self.scheduler.now > end:
+                raise Violation(f"live: not healed after {limit_s} s: {self.describe()}")
+            self.scheduler.run_for(0.3)
+            if self.primary is None:
+                for node in self.nodes.values():
+                    if not node.up:
+                        node.start()
+                    if not node.promote():
+                        break
+                self.scheduler.run_for(0.5)
+        self.checker.converged(list(self.nodes.values()))
+
+    def drain(self) -> None:
+        """Consume everything on the primary, and demand that nothing is left anywhere."""
+        primary = self.primary
+        assert primary is not None
+        for queue in list(primary.replica.queues):
+            while self.clients.deliver(primary, queue, again=True):
+                self.clients.accept(primary, queue, self.clients.unsettled(primary, queue))
+        self.scheduler.run_while(lambda: not self.healthy(), limit_s=30.0)
+        self.checker.drained(list(self.nodes.values()))
+
+    def describe(self) -> str:
+        """One line for each node, for a failure report."""
+        current = self.manager.current
+        lines = [f"record {current and current.record}"]
+        for node in self.nodes.values():
+            if not node.up:
+                lines.append(f"{node.name} down {node.refused}")
+                continue
+            flight = node.replica.manager.in_flight
+            lines.append(
+                f"{node.name} {node.role.value} generation {node.replica.generation} "
+                f"in flight {flight is not None} committing {not node.driver.idle}"
+            )
+        return "; ".join(lines)

@@ -1,0 +1,227 @@
+"""A simulated disk: a dumb twin of the stores, with commits that complete later and crashes that lose them.
+
+It keeps one Python object per message and applies every change in the most literal way, so that it can
+judge what the real stores and the replica's own memory must agree with. What it holds is what is
+*durable*: a commit that has not completed is not in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from uuid import UUID
+
+from qpidha.driver import Done
+from qpidha.errors import StoreFailed
+from qpidha.journal import (
+    Audit,
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    QueueImage,
+    Release,
+    Remove,
+    Skip,
+    StoreImage,
+    StoreState,
+    StoreStatus,
+)
+from qpidha.seq import SequenceSet
+from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+
+RawOrigin = tuple[bytes, int, int]
+
+
+class Message(NamedTuple):
+    """One message as it lies on the disk."""
+
+    data: bytes
+    props: bytes
+    origin: RawOrigin | None
+
+    @property
+    def value(self) -> str:
+        """What the publisher called it: the data up to the padding."""
+        return self.data.rstrip(b".").decode()
+
+
+@dataclass(slots=True)
+class DiskQueue:
+    """One queue."""
+
+    spec: QueueSpec
+    lineage: tuple[Entry, ...]
+    next: MessageId
+    held: dict[MessageId, Message] = field(default_factory=dict)
+
+    def generation_of(self, id: MessageId) -> Generation:
+        """The same question as `qpidha.core.lineage.generation_of`, answered by looking at every entry."""
+        return max((g for g, first in self.lineage if first <= id), default=0)
+
+
+@dataclass(slots=True)
+class Content:
+    """Everything durable on one disk."""
+
+    status: StoreStatus
+    queues: dict[QueueId, DiskQueue] = field(default_factory=dict)
+    shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(default_factory=dict)
+    values: Counter[str] = field(default_factory=Counter)
+    """How often each value is held, over all queues; the shelf does not count."""
+    audit: list[Audit] = field(default_factory=list)
+
+    def digest(self) -> frozenset[tuple[object, ...]]:
+        """Everything two nodes must agree on at the same position (R-a)."""
+        facts: set[tuple[object, ...]] = set()
+        for name, queue in self.queues.items():
+            facts.add((name, queue.next, queue.lineage[-1]))
+            for id, message in queue.held.items():
+                facts.add((name, queue.generation_of(id), id, message.data, message.origin))
+        return frozenset(facts)
+
+    def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case for each change
+        """One transaction."""
+        for change in changes:
+            match change:
+                case PutStatus(cluster, generation, primary):
+                    self.status = self.status.with_(cluster=cluster, generation=generation, primary=primary)
+                case PutQueue(name, spec, lineage, next):
+                    known = self.queues.get(name)
+                    if known is None:
+                        self.queues[name] = DiskQueue(spec, lineage, next)
+                    else:
+                        known.spec, known.lineage, known.next = spec, lineage, next
+                case DropQueue(name):
+                    for message in self.queues.pop(name).held.values():
+                        self._gone(message)
+                case Insert(name, ids, batch):
+                    queue = self.queues[name]
+                    for id, message in zip(ids, messages(batch), strict=True):
+                        assert id not in queue.held, f"inserted twice: {id}"
+                        queue.held[id] = message
+                        self.values[message.value] += 1
+                    queue.next = max(queue.next, ids.last + 1)
+                case Remove(name, ids):
+                    queue = self.queues[name]
+                    for id in ids:
+                        if id in queue.held:
+                            self._gone(queue.held.pop(id))
+                    if ids:
+                        queue.next = max(queue.next, ids.last + 1)
+                case Skip(name, next):
+                    self.queues[name].next = max(self.queues[name].next, next)
+                case Quarantine(name, label, generation, ids, batch, fate):
+                    for id, message in zip(ids, messages(batch), strict=True):
+                        self.shelf[name, generation, id] = (label, fate, message)
+                case Release(name, generation, ids):
+                    for id in ids:
+                        self.shelf.pop((name, generation, id), None)
+                case Audit():
+                    self.audit.append(change)
+
+    def _gone(self, message: Message) -> None:
+        self.values[message.value] -= 1
+        if not self.values[message.value]:
+            del self.values[message.value]
+
+    def image(self) -> StoreImage:
+        """What a store gives back at the start. Batches of several messages, as a real store has them."""
+        state = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
+        queues = []
+        for name, queue in self.queues.items():
+            held = [(SequenceSet(part), packed([queue.held[i] for i in part])) for part in thirds(queue.held)]
+            queues.append(QueueImage(name, queue.spec, queue.lineage, queue.next, held))
+        shelf = [
+            Quarantine(name, label, generation, SequenceSet([id]), packed([message]), fate)
+            for (name, generation, id), (label, fate, message) in self.shelf.items()
+        ]
+        return StoreImage(self.status.with_(state=state), queues, shelf)
+
+
+def messages(batch: Batch) -> list[Message]:
+    return [Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch))]
+
+
+def packed(some: Sequence[Message]) -> Batch:
+    """The same messages as a batch, without columns that say nothing."""
+    return Batch.pack(
+        [m.data for m in some],
+        [m.props for m in some] if any(m.props for m in some) else None,
+        None,
+        [m.origin for m in some] if any(m.origin for m in some) else None,
+    )
+
+
+def thirds(held: dict[MessageId, Message]) -> list[list[MessageId]]:
+    ids = sorted(held)
+    return [ids[i : i + 3] for i in range(0, len(ids), 3)]
+
+
+class SimDisk:
+    """The disk of one node. At most one commit is under way, as the driver promises."""
+
+    def __init__(self, node: NodeId, new_uuid: Callable[[], UUID]) -> None:
+        self.node = node
+        self._new_uuid = new_uuid
+        self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
+        self.failing = False
+        """The next commit fails; what it wrote may or may not be there."""
+        self._pending: tuple[list[Change], Done] | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._pending is not None
+
+    @property
+    def epoch(self) -> UUID:
+        return self.content.status.epoch
+
+    def begin(self, changes: list[Change], done: Done) -> None:
+        """A commit: complete it with `finish`, or lose it with `crash`."""
+        assert self._pending is None, "two commits at once"
+        self._pending = (changes, done)
+
+    def finish(self) -> list[Change]:
+        """The commit under way becomes durable. Returns what it was, before calling back."""
+        if self._pending is None:
+            return []
+        (changes, done), self._pending = self._pending, None
+        if self.failing:
+            self.failing = False
+            done(StoreFailed("simulated: the disk failed"))
+            return []
+        self.content.apply(changes)
+        self.committed(changes)
+        done(None)
+        return changes
+
+    def committed(self, changes: list[Change]) -> None:
+        """Replaced by whoever wants to look before the driver goes on."""
+
+    def crash(self, *, keep: bool) -> None:
+        """The process died in the middle of a commit: it is there or it is not, but never in part."""
+        if self._pending is not None:
+            changes, _ = self._pending
+            self._pending = None
+            if keep:
+                self.content.apply(changes)
+
+    def wipe(self) -> None:
+        """A new disk: empty, and with another epoch (rule J3)."""
+        self._pending = None
+        self.content = Content(StoreStatus(node=self.node, epoch=self._new_uuid()))
+
+    def snapshot(self) -> Content:
+        return deepcopy(self.content)
+
+    def restore(self, content: Content) -> None:
+        """An older copy of the same disk (scenario T39)."""
+        self._pending = None
+        self.content = deepcopy(content)
