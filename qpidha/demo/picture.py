@@ -212,7 +212,7 @@ def draw_brokers(axes: Any, report: Report) -> None:
         axes.axvline(kill.at, color=KILL, linewidth=1.2, linestyle=(0, (4, 2)))
         mark_return(axes, kill, names)
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
     axes.set_xlabel("seconds since the stream began", loc="right")
     axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):

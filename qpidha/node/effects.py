@@ -42,7 +42,7 @@ class NodeEffects:
         self._listeners: dict[QueueId, QueueListener] = {}
 
     def send(self, link: int, frame: Frame) -> None:
-        peer = self._node.peers.get(link)
+        peer = self._node.links.peers.get(link)
         if peer is not None:
             peer.send(frame)
 
@@ -92,7 +92,7 @@ class NodeEffects:
             case HandOver():
                 self._embedder.tell(notice)
             case CloseLink():
-                if peer := node.peers.get(notice.link):
+                if peer := node.links.peers.get(notice.link):
                     peer.close(notice.reason)
             case Noted():
                 node.log(notice.event, notice.detail)

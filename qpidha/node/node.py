@@ -22,7 +22,6 @@ from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
 from qpidha.node.links import Links
 from qpidha.node.op import Ledger
-from qpidha.node.peer import Peer
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.settings import Settings
@@ -288,11 +287,6 @@ class Node:
             await asyncio.sleep(0.005)
 
     # --- what links and the cluster tell -----------------------------------------------------------
-
-    @property
-    def peers(self) -> dict[int, Peer]:
-        """The open links, by number."""
-        return self.links.peers
 
     def link_closed(self, number: int) -> None:
         self.replica.link_closed(number)

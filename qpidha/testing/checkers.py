@@ -138,7 +138,7 @@ class Checker:
         if any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
             return  # Documented: an accept that was confirmed at once may be undone by a failover (O6).
         self.confirmed.update(values)
-        for member in self._members():
+        for member in self.members:
             left = [v for v in values if v in member.disk.content.values]
             if left:
                 self.fail("S3", f"settle of {left} is confirmed, but {member.name}, a member, holds it")
@@ -161,7 +161,8 @@ class Checker:
                 self.fail("F1", f"{record.primary} with {record.members} follows {old.members}")
         self.safe("S1")
 
-    def _members(self) -> list[SimNode]:
+    @property
+    def members(self) -> list[SimNode]:
         """Members whose disk is the one the record speaks of."""
         if self._record is None:
             return []
@@ -170,7 +171,7 @@ class Checker:
 
     def safe(self, rule: str) -> None:
         """Every value owed is on every member's disk (S1)."""
-        for member in self._members():
+        for member in self.members:
             missing = self.owed.keys() - member.disk.content.values.keys()
             if missing:
                 self.fail(rule, f"{sorted(missing)} acknowledged, but not on member {member.name}")
@@ -194,7 +195,7 @@ class Checker:
                         self._taken.add(place)
             elif isinstance(change, PutQueue):
                 self.ordered(node)
-        if node in self._members():
+        if node in self.members:
             self.safe("S1")
 
     def ordered(self, node: SimNode) -> None:

@@ -143,7 +143,7 @@ class World:
         """End a node without a last word: links reset, session gone, store left dirty."""
         node = self.nodes.pop(name)
         self.gates[name].mute = True
-        for peer in list(node.peers.values()):
+        for peer in list(node.links.peers.values()):
             peer.link.abort()
         node.replica.stopped = True
         node._driver.failed = RuntimeError("killed")

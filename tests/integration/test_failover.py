@@ -47,13 +47,13 @@ def test_a_reused_id_is_never_taken_for_the_old_message() -> None:
         await queue.enqueue_many([b"m1", b"m2", b"m3", b"m4"])
         world.gates["b"].mute = True  # b hears, but its acknowledgements are lost: nothing completes.
         link_to_b = next(s.link for s in a.replica.primary.sessions.values() if s.node == "b")
-        a.peers.pop(link_to_b)  # … and a's frames to b are lost too.
+        a.links.peers.pop(link_to_b)  # … and a's frames to b are lost too.
         lost = queue.enqueue_many([b"old5", b"old6"])
         await until(lambda: c.queue("q").depth == 6)
         assert not lost.safe
         await world.kill("a")
         world.gates["b"].mute = False
-        for peer in list(b.peers.values()):
+        for peer in list(b.links.peers.values()):
             peer.link.abort()
         assert b.queue("q").depth == 4
         await b.promote()

@@ -67,7 +67,7 @@ def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
         reason = "certificate is for mallory" if who == "other name" else "certificate"
         await until(lambda: [r for r in refused if reason in r.lower()])
         assert (await a.queue("q").enqueue(b"x")).nodes == {"a"}
-        assert not any(p.welcomed for p in a.peers.values())
+        assert not any(p.welcomed for p in a.links.peers.values())
         assert b.role is Role.JOINING and world.members() == {"a"}
 
     run(main)
