@@ -24,23 +24,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from protocol import (
-    ACCEPT,
-    CONFIRM,
-    DELIVER,
-    PING,
-    PUBLISH,
-    REDIRECT,
-    SETTLED,
-    SUBSCRIBE,
-    U16,
-    U32,
-    U64,
-    WELCOME,
-    Address,
-    Framed,
-    ProtocolError,
-)
+import protocol
+from protocol import U16, U32, U64, Address, Framed, ProtocolError
 
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
 from qpidha.cluster import FileRecordStore, PriorityPromoter
@@ -137,10 +122,10 @@ class Client(Framed):
         if self.broker.serving:
             self.fifo = self.broker.fifo
             self.broker.clients.add(self)
-            self.send(WELCOME, U64.pack(self.broker.node.generation))
+            self.send(protocol.WELCOME, U64.pack(self.broker.node.generation))
         else:
             host, port = self.broker.node.primary_client_address or ("", 0)
-            self.send(REDIRECT, U16.pack(port), host.encode())
+            self.send(protocol.REDIRECT, U16.pack(port), host.encode())
             self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -151,15 +136,15 @@ class Client(Framed):
     def frame(self, kind: int, body: memoryview) -> None:
         if not self.broker.serving:
             return
-        if kind == PUBLISH:
+        if kind == protocol.PUBLISH:
             self._publish(U64.unpack_from(body)[0], Batch.parse(body, U64.size))
-        elif kind == ACCEPT:
+        elif kind == protocol.ACCEPT:
             self._accept(bytes(body))
-        elif kind == SUBSCRIBE:
+        elif kind == protocol.SUBSCRIBE:
             self.credit += U32.unpack(body)[0]
             self.broker.deliver_soon()
-        elif kind == PING:
-            self.send(PING, body)
+        elif kind == protocol.PING:
+            self.send(protocol.PING, body)
         else:
             raise ProtocolError(f"frame of kind {kind} from a client")
 
@@ -181,13 +166,13 @@ class Client(Framed):
             self.transport.pause_reading()  # TCP tells the publisher to slow down.
 
     def confirm(self, upto: int) -> None:
-        """One CONFIRM for all publishes that became safe together."""
+        """One protocol.CONFIRM for all publishes that became safe together."""
         sequence = None
         while self.unconfirmed and self.unconfirmed[0][0] <= upto:
             _, sequence, messages = self.unconfirmed.popleft()
             self.pending -= messages
         if sequence is not None:
-            self.send(CONFIRM, U64.pack(sequence))
+            self.send(protocol.CONFIRM, U64.pack(sequence))
             if self.pending <= self.broker.window:
                 self.transport.resume_reading()
 
@@ -206,7 +191,7 @@ class Client(Framed):
         self.acquired |= ids
         self.credit -= len(batch)
         encoded = ids.encode()
-        self.send(DELIVER, U32.pack(len(encoded)), encoded, batch.chunk)
+        self.send(protocol.DELIVER, U32.pack(len(encoded)), encoded, batch.chunk)
         return True
 
     def _accept(self, encoded: bytes) -> None:
@@ -219,7 +204,7 @@ class Client(Framed):
 
         def settled(op: Op, error: QpidhaError | None) -> None:
             if error is None and not self.transport.is_closing():
-                self.send(SETTLED, encoded)
+                self.send(protocol.SETTLED, encoded)
 
         self.fifo.accept(ids).add_safe_callback(settled)
         self.broker.deliver_soon()

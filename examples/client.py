@@ -25,23 +25,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from protocol import (
-    ACCEPT,
-    CONFIRM,
-    DELIVER,
-    PING,
-    PUBLISH,
-    REDIRECT,
-    SETTLED,
-    SUBSCRIBE,
-    U16,
-    U32,
-    U64,
-    WELCOME,
-    Address,
-    Framed,
-    ProtocolError,
-)
+import protocol
+from protocol import U16, U32, U64, Address, Framed, ProtocolError
 
 from qpidha import Batch, SequenceSet
 
@@ -119,11 +104,11 @@ class Connection(Framed):
 
     def frame(self, kind: int, body: memoryview) -> None:
         self.heard_at = asyncio.get_running_loop().time()
-        if kind == WELCOME:
+        if kind == protocol.WELCOME:
             self.answer.set_result(None)
-        elif kind == REDIRECT:
+        elif kind == protocol.REDIRECT:
             self.answer.set_result((str(body[U16.size :], "utf-8"), U16.unpack_from(body)[0]))
-        elif kind != PING:
+        elif kind != protocol.PING:
             self._client.received(self, kind, body)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -211,7 +196,7 @@ class Client:
         self.connected(connection)
         loop = asyncio.get_running_loop()
         while not connection.lost.done() and loop.time() - connection.heard_at < SILENCE_MAX_S:
-            connection.send(PING)
+            connection.send(protocol.PING)
             await asyncio.wait([connection.lost], timeout=PING_INTERVAL_S)
 
 
@@ -278,7 +263,7 @@ class Publisher(Client):
             self.resent += self.unconfirmed
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:
-        if kind != CONFIRM:
+        if kind != protocol.CONFIRM:
             super().received(connection, kind, body)
         (upto,) = U64.unpack(body)
         while self._unconfirmed and self._unconfirmed[0][0] <= upto:
@@ -290,7 +275,7 @@ class Publisher(Client):
 
     @staticmethod
     def _send(connection: Connection, number: int, batch: Batch) -> None:
-        connection.send(PUBLISH, U64.pack(number), batch.chunk)
+        connection.send(protocol.PUBLISH, U64.pack(number), batch.chunk)
 
 
 # --- consuming -------------------------------------------------------------------------------------
@@ -330,20 +315,20 @@ class Consumer(Client):
     def accept(self, delivery: Delivery) -> None:
         """Done with these. Does nothing if their connection is gone: they will be delivered again."""
         if delivery.connection is self.connection:
-            self.connection.send(ACCEPT, delivery.ids)
+            self.connection.send(protocol.ACCEPT, delivery.ids)
 
     def connected(self, connection: Connection) -> None:
         self._inbox.clear()  # Not accepted, so the new primary delivers them as well.
-        connection.send(SUBSCRIBE, U32.pack(self._credit))
+        connection.send(protocol.SUBSCRIBE, U32.pack(self._credit))
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:
-        if kind == DELIVER:
+        if kind == protocol.DELIVER:
             start = U32.size + U32.unpack_from(body)[0]
             batch = Batch.parse(body, start)
             self.delivered += len(batch)
             self._inbox.append(Delivery(bytes(body[U32.size : start]), batch, connection))
             self._changed.set()
-        elif kind == SETTLED:
+        elif kind == protocol.SETTLED:
             self.settled_batches += 1
         else:
             super().received(connection, kind, body)

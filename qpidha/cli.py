@@ -112,6 +112,8 @@ def plain(value: object) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(v) for v in value]
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, (UUID, Path)):
         return str(value)
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def rates(at: Sequence[float], counts: Sequence[int]) -> tuple[list[float], list
     edges = [at[0] + i * width for i in range(bins + 1)]
     values = [interpolate(at, counts, edge) for edge in edges]
     middles = [edge + width / 2 for edge in edges[:-1]]
-    return middles, [(after - before) / width for before, after in zip(values, values[1:], strict=False)]
+    return middles, [(after - before) / width for before, after in pairwise(values)]
 
 
 def interpolate(xs: Sequence[float], ys: Sequence[int], x: float) -> float:
@@ -60,7 +61,7 @@ class Band:
 def bands(samples: Sequence[Sample], node: str) -> list[Band]:
     """What one broker was, without gaps. Two terms as primary are two bands."""
     found: list[Band] = []
-    for sample, following in zip(samples, samples[1:], strict=False):
+    for sample, following in pairwise(samples):
         phase = Phase(sample.phases.get(node, Phase.DOWN.value))
         last = found[-1] if found else None
         if (
@@ -78,7 +79,7 @@ def draw(report: Report, out: Path) -> Path:
     """Write demo.png and demo.svg into the directory; returns the path of the first."""
     import matplotlib as mpl
 
-    style = {
+    style: Any = {
         "font.family": "sans-serif", "font.size": 10, "text.color": INK, "axes.edgecolor": FAINT,
         "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "svg.hashsalt": "qpidha",
     }  # fmt: skip

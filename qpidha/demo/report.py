@@ -95,7 +95,9 @@ class Report:
         if self.lost:
             found.append(f"{self.lost:,} acknowledged messages were lost")
         elif self.missing:
-            found.append(f"{self.missing:,} acknowledged messages were not delivered before the end of the run")
+            found.append(
+                f"{self.missing:,} acknowledged messages were not delivered before the end of the run"
+            )
         if self.acknowledged != self.messages:
             found.append(f"only {self.acknowledged:,} of {self.messages:,} messages were acknowledged")
         if self.distinct != self.messages:

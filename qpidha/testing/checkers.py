@@ -62,7 +62,7 @@ class Checker:
         self.dead: dict[str, Generation] = {}
         """Handed over as rewound, and in which generation."""
         self.undone: list[Discarded] = []
-        self._first: list[str] = []
+        self._first: dict[QueueId, dict[str, None]] = {}
         self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
         self._moved: set[str] = set()
         self._facts: dict[tuple[Generation, Position], Facts] = {}
@@ -124,8 +124,7 @@ class Checker:
             self.fail("S3", f"{value} is delivered again although its settle was confirmed")
         if value in self.dead and generation >= self.dead[value]:
             self.fail("R-b", f"{value} is delivered although it was handed over as rewound")
-        if value not in self._first:
-            self._first.append(value)
+        self._first.setdefault(queue, {})[value] = None
 
     def accepted(self, values: Sequence[str]) -> None:
         for value in values:
@@ -285,9 +284,10 @@ class Checker:
                 self.fail("W2", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
             if node.disk.content.digest() != nodes[0].disk.content.digest():
                 self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
-        order = [self._ordinals[v] for v in self._first if v in self.acked and v not in self._moved]
-        if order != sorted(order):
-            self.fail("S4", f"first delivered in this order: {self._first}")
+        for first in self._first.values():
+            order = [self._ordinals[v] for v in first if v in self.acked and v not in self._moved]
+            if order != sorted(order):
+                self.fail("S4", f"first delivered in this order: {list(first)}")
 
     def drained(self, nodes: Sequence[SimNode]) -> None:
         """Everything was consumed: S1 at its end, S5."""

@@ -18,7 +18,7 @@ from qpidha.testing.clients import Clients
 from qpidha.testing.manager import SimManager
 from qpidha.testing.network import End, Network
 from qpidha.testing.node import SimNode
-from qpidha.testing.render import render_frame
+from qpidha.testing.render import render_frame, render_record
 from qpidha.testing.scheduler import Scheduler
 from qpidha.types import NodeId, QueueId, Role
 from qpidha.wire.events import Frame
@@ -179,6 +179,7 @@ class World:
             self.manager.reconnect(node)
             node.resume()
             node.auto_connect = node.takes_discarded = True
+            node.disk.failing = False
             if not node.up:
                 node.start()
             node.release_disk()
@@ -188,12 +189,10 @@ class World:
             if self.scheduler.now > end:
                 raise Violation(f"live: not healed after {limit_s} s: {self.describe()}")
             self.scheduler.run_for(0.3)
-            if self.primary is None:
-                for node in self.nodes.values():
-                    if not node.up:
-                        node.start()
-                    if not node.promote():
-                        break
+            for node in self.nodes.values():
+                if not node.up:
+                    node.start()
+            if self.primary is None and any(not node.promote() for node in self.nodes.values()):
                 self.scheduler.run_for(0.5)
         self.checker.converged(list(self.nodes.values()))
 
@@ -210,7 +209,7 @@ class World:
     def describe(self) -> str:
         """One line for each node, for a failure report."""
         current = self.manager.current
-        lines = [f"record {current and current.record}"]
+        lines = [f"record {render_record(current.record) if current else None}"]
         for node in self.nodes.values():
             if not node.up:
                 lines.append(f"{node.name} down {node.refused}")

@@ -220,6 +220,8 @@ class TcpLink(asyncio.BufferedProtocol):
         self._forget()
         if self._close_timer is not None:
             self._close_timer.cancel()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()  # The TLS of Python 3.10 forgets that its transport is closed.
         self._transport = None
         handler, self._handler = self._handler, None
         if handler is None:

@@ -7,6 +7,7 @@ ports. What a broker in a process of its own does when it is killed is shown by 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -67,7 +68,9 @@ class Brokers:
     async def __aenter__(self) -> Brokers:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
         for broker in self.brokers.values():
             for client in list(broker.clients):
                 client.transport.abort()
@@ -113,7 +116,10 @@ def test_what_is_published_is_confirmed_delivered_and_settled() -> None:
     async def main(brokers: Brokers) -> None:
         await brokers.start("a")
         broker = await brokers.promote("a")
-        async with clients.Publisher(brokers.addresses) as publisher, clients.Consumer(brokers.addresses) as consumer:
+        async with (
+            clients.Publisher(brokers.addresses) as publisher,
+            clients.Consumer(brokers.addresses) as consumer,
+        ):
             for first in range(1, 5000, 500):
                 await publisher.publish(texts(first, first + 499))
             await publisher.drain()
@@ -138,7 +144,7 @@ def test_credit_bounds_what_is_delivered_and_not_accepted() -> None:
                 await asyncio.sleep(0.1)
                 assert consumer.delivered == len(delivery.batch) == 100
                 consumer.accept(delivery)
-                assert await take(consumer, 100) == texts(1, 400)[100 - 100 : 100] or consumer.delivered == 200
+                assert await take(consumer, 100) == texts(101, 200)
 
     run(main)
 
@@ -207,10 +213,8 @@ def test_a_client_that_breaks_the_protocol_is_dropped_and_nobody_else(rubbish: b
             await publisher.publish(texts(1, 10))
             reader, writer = await asyncio.open_connection(*brokers.addresses[0])
             writer.write(rubbish)
-            try:
+            with contextlib.suppress(ConnectionError):
                 await asyncio.wait_for(reader.read(), 5)
-            except ConnectionError:
-                pass
             writer.close()
             await publisher.publish(texts(11, 20))
             await publisher.drain()
@@ -308,7 +312,11 @@ class Recorder(protocol.Framed):
 
 @pytest.mark.parametrize("step", [1, 2, 7, 100, 300_000, 2_000_000])
 def test_frames_survive_any_cut(step: int) -> None:
-    sizes = [0, 1, 300, 0, 70_000] if step < 100 else [0, 5, protocol.BUFFER_BYTES - 5, protocol.BUFFER_BYTES, 1_500_000, 9]
+    sizes = (
+        [0, 1, 300, 0, 70_000]
+        if step < 100
+        else [0, 5, protocol.BUFFER_BYTES - 5, protocol.BUFFER_BYTES, 1_500_000, 9]
+    )
     frames = [(i + 1, bytes([i]) * size) for i, size in enumerate(sizes)]
     stream = b"".join(protocol.HEADER.pack(len(body), kind) + body for kind, body in frames)
     recorder = Recorder()

@@ -38,7 +38,11 @@ def play(total: int, head: int, kills: int, seed: int, recovery_s: float) -> tup
 
 
 @given(
-    st.integers(0, 100_000), st.integers(0, 5), st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 3.0]), st.data()
+    st.integers(0, 100_000),
+    st.integers(0, 5),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.5, 3.0]),
+    st.data(),
 )
 def test_all_kills_take_place_and_the_stream_ends(
     total: int, kills: int, seed: int, recovery_s: float, data: st.DataObject

@@ -87,7 +87,14 @@ def test_a_tally_sees_order_content_and_boundaries() -> None:
 
 @pytest.mark.parametrize(
     ("nbytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (2048, "2 KiB"), (1536, "1.5 KiB"), (17 << 20, "17 MiB"), (3 << 30, "3.00 GiB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (2048, "2 KiB"),
+        (1536, "1.5 KiB"),
+        (17 << 20, "17 MiB"),
+        (3 << 30, "3.00 GiB"),
+    ],
 )
 def test_sizes_are_short(nbytes: int, text: str) -> None:
     assert size(nbytes) == text
@@ -121,7 +128,14 @@ def test_bands_join_what_is_the_same() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"samples": []}, {"kills": []}, {"equal": False}, {"kills": [kill(1, "a", 0.5)]}, {"duration_s": 0.0}],
+    [
+        {},
+        {"samples": []},
+        {"kills": []},
+        {"equal": False},
+        {"kills": [kill(1, "a", 0.5)]},
+        {"duration_s": 0.0},
+    ],
 )
 def test_any_run_can_be_drawn(tmp_path: Path, changes: dict[str, Any]) -> None:
     pytest.importorskip("matplotlib")

@@ -8,7 +8,14 @@ from qpidha.demo.watch import Phase, Totals, look
 
 
 def status(node: str, role: str, generation: int = 2, **more: Any) -> dict[str, Any]:
-    found = {"node": node, "role": role, "generation": generation, "members": [], "sessions": [], "queues": []}
+    found = {
+        "node": node,
+        "role": role,
+        "generation": generation,
+        "members": [],
+        "sessions": [],
+        "queues": [],
+    }
     return found | {"resync_messages": 0, "resync_bytes": 0} | more
 
 
@@ -20,7 +27,11 @@ def primary(node: str, members: list[str], streaming: dict[str, int], generation
 
 def test_a_healthy_cluster() -> None:
     view = look(
-        {"a": primary("a", ["a", "b", "c"], {"b": 0, "c": 4}), "b": status("b", "ready"), "c": status("c", "ready")}
+        {
+            "a": primary("a", ["a", "b", "c"], {"b": 0, "c": 4}),
+            "b": status("b", "ready"),
+            "c": status("c", "ready"),
+        }
     )
     assert view.all_in_sync
     assert (view.primary, view.generation, view.depth, view.queue_bytes) == ("a", 2, 6, 79)

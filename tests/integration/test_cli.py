@@ -1,0 +1,134 @@
+"""The command line: what it says, what it prints as JSON, and which exit codes scripts can rely on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpidha import Batch, SequenceSet
+from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, USAGE, main
+from qpidha.journal import Insert, PutQueue, PutStatus
+from qpidha.stores import SqliteStore
+from qpidha.types import QueueId, QueueSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = QueueId(int=77)
+
+
+def written(directory: Path, *, generation: int, messages: int, primary: bool = False) -> Path:
+    """A store as a node leaves it after a clean stop."""
+    store = SqliteStore(directory)
+    store.open(directory.name)
+    queue = QueueId(int=1)
+    store.commit(
+        [
+            PutStatus(CLUSTER, generation, primary),
+            PutQueue(queue, QueueSpec(name="orders"), ((1, 1),), 1),
+            Insert(queue, SequenceSet.from_range(1, messages), Batch.pack([b"x"] * messages)),
+        ]
+    )
+    store.close(clean=True)
+    return directory
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(a) for a in arguments])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:
+    code, out, _ = run(capsys, *arguments, "--json")
+    return code, json.loads(out)
+
+
+def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["bogus"], ["store"], ["store", "rank"], ["promote"], ["status"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == USAGE
+        assert "usage: qpidha" in capsys.readouterr().err
+
+
+def test_nobody_there_is_3(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments in (["status"], ["promote"], ["store", "inspect"], ["store", "rank"]):
+        code, out, err = run(capsys, *arguments, tmp_path / "nowhere")
+        assert (code, out) == (UNREACHABLE, "")
+        assert err.startswith("qpidha: ")
+
+
+def test_inspect_tells_what_is_in_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    directory = written(tmp_path / "a", generation=4, messages=3)
+    code, out, _ = run(capsys, "store", "inspect", directory)
+    assert code == OK
+    assert "clean, node a, generation 4" in out
+    assert "queue orders: 3 messages" in out
+    code, report = document(capsys, "store", "inspect", directory)
+    assert code == OK
+    assert report["status"]["cluster"] == str(CLUSTER)
+    assert report["queues"][0]["held"] == 3
+
+
+def test_a_damaged_store_is_bad_news(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    directory = written(tmp_path / "a", generation=4, messages=3)
+    (directory / "store.db").write_bytes(b"not a database")
+    code, out, _ = run(capsys, "store", "inspect", directory)
+    assert code == BAD_NEWS
+    assert "DAMAGED" in out
+
+
+def test_rank_puts_the_latest_first_and_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """LM6: after a total failure, which store is the best."""
+    old = written(tmp_path / "old", generation=3, messages=9)
+    backup = written(tmp_path / "backup", generation=4, messages=5)
+    best = written(tmp_path / "best", generation=4, messages=5, primary=True)
+    code, ranked = document(capsys, "store", "rank", old, backup, best)
+    assert code == OK
+    assert [Path(place["name"]).name for place in ranked] == ["best", "backup", "old"]
+    code, out, _ = run(capsys, "store", "rank", old, best)
+    assert code == OK
+    assert "has seen generation 3, not 4" in out
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Path]:
+    """A running example broker's data directory. It is alone, so it founds a cluster and is primary."""
+    directory = tmp_path / "a"
+    command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
+               "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:0"]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not (directory / "control.sock").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        yield directory
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+
+
+def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        code, found = document(capsys, "status", broker, "--cluster", broker.parent / "cluster")
+        status = found["nodes"][str(broker)]
+        if code == OK and status["role"] == "active":
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert status["in_sync"] and status["members"] == ["a"]
+    assert found["record"]["record"]["generation"] == status["generation"] == 1
+    code, out, _ = run(capsys, "status", broker)
+    assert code == OK
+    assert "node a: active, generation 1, in sync" in out
+    code, _, err = run(capsys, "promote", broker)
+    assert code == BAD_NEWS
+    assert "refused" in err
