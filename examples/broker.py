@@ -166,7 +166,7 @@ class Client(Framed):
             self.transport.pause_reading()  # TCP tells the publisher to slow down.
 
     def confirm(self, upto: int) -> None:
-        """One protocol.CONFIRM for all publishes that became safe together."""
+        """One CONFIRM for all publishes that became safe together."""
         sequence = None
         while self.unconfirmed and self.unconfirmed[0][0] <= upto:
             _, sequence, messages = self.unconfirmed.popleft()

@@ -8,21 +8,27 @@ Consumed before it was complete:
   replicated   it completes *with the dequeue*, not before: its covering position moves to the dequeue's.
                A member may have got a plan without it; answering on the enqueue alone would tell the
                publisher OK while the consumer is not confirmed and nobody holds it (counterexample 7).
+
+Moved before it was complete: a move is no accept, and completes nothing. The message lives on in another
+queue, so its publish completes with the publish that the move made there, whatever becomes of that.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import pairwise
 from operator import itemgetter
+from typing import Any
 
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, Position, Settle
 
 _first = itemgetter(0)
-FIRST, LAST, COVER, LEFT = range(4)
-"""A pending publish is [first id, last id, covering position, messages not yet consumed]."""
+FIRST, LAST, COVER, LEFT, MOVED = range(5)
+"""A pending publish is [first id, last id, covering position, messages not yet consumed, the pending
+publishes that moves made of its messages, or None]."""
 
 TRIM_AT = 1024
 """Finished entries are cut off the front in lots, so that finishing one is O(1)."""
@@ -40,7 +46,7 @@ class QueueGuard:
 
     def __init__(self, settle: Settle, upto: MessageId) -> None:
         self._settle = settle
-        self._pending: list[list[int]] = []
+        self._pending: list[list[Any]] = []
         self._head = 0
         self.upto = upto
         """Every publish with an id up to here is complete."""
@@ -50,20 +56,33 @@ class QueueGuard:
 
     def published(self, first: MessageId, last: MessageId, position: Position) -> None:
         """A publish of these ids is covered by the operation at this position (O1)."""
-        self._pending.append([first, last, position, last - first + 1])
+        self._pending.append([first, last, position, last - first + 1, None])
 
     def dequeued(self, ids: SequenceSet, position: Position) -> None:
         """Messages were accepted by the operation at this position; some may still be pending (O6)."""
+        for entry, taken in self._with(ids):
+            entry[LEFT] -= taken
+            if self._settle is Settle.REPLICATED:
+                entry[COVER] = position
+
+    def moved(self, ids: SequenceSet, target: QueueGuard) -> None:
+        """Messages were moved by the newest publish of ``target``; some may still be pending (O3)."""
+        made = target._pending[-1]
+        for entry, _ in self._with(ids):
+            if entry[MOVED] is None:
+                entry[MOVED] = []
+            entry[MOVED].append(made)
+
+    def _with(self, ids: SequenceSet) -> Iterator[tuple[list[Any], int]]:
+        """The pending publishes that have any of these ids, each with how many."""
         pending = self._pending
         if len(pending) == self._head or not ids or ids.last < pending[self._head][FIRST]:
             return
         index = max(bisect_right(pending, ids.first, lo=self._head, key=_first) - 1, self._head)
         while index < len(pending) and pending[index][FIRST] <= ids.last:
             entry = pending[index]
-            if taken := ids.count(entry[FIRST], entry[LAST]):
-                entry[LEFT] -= taken
-                if self._settle is Settle.REPLICATED:
-                    entry[COVER] = position
+            if count := ids.count(entry[FIRST], entry[LAST]):
+                yield entry, count
             index += 1
 
     def advance(self, safe: Position) -> MessageId | None:
@@ -72,7 +91,7 @@ class QueueGuard:
         immediate = self._settle is Settle.IMMEDIATE
         while head < len(pending):
             entry = pending[head]
-            if entry[COVER] > safe and not (immediate and entry[LEFT] == 0):
+            if not covered(entry, safe) and not (immediate and entry[LEFT] == 0):
                 break
             head += 1
         if head == self._head:
@@ -87,4 +106,14 @@ class QueueGuard:
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
         ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order")
-        ensure(not live or live[0][COVER] > safe, "G2 a complete publish is held")
+        ensure(not live or not covered(live[0], safe), "G2 a complete publish is held")
+
+
+def covered(entry: list[Any], safe: Position) -> bool:
+    """The watermark covers a publish, and what moves made of its messages."""
+    if entry[COVER] > safe:
+        return False
+    moved = entry[MOVED]
+    while moved and covered(moved[-1], safe):
+        moved.pop()
+    return not moved

@@ -149,10 +149,8 @@ class Primary:
             nbytes=batch.nbytes,
         )
         self._guards[target].published(new.first, new.last, position)
-        self._guards[source].dequeued(moving, position)
+        self._guards[source].moved(moving, self._guards[target])
         self._touched.add(target)
-        if source in self._touched:
-            self._consumed.add(source)
         return position, new
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:

@@ -46,12 +46,12 @@ class ReplicatedQueue:
     """The content of one queue on one node.
 
     Invariants (`check` verifies all):
-      Q1  every held id lies in exactly one stored batch, and below next
+      Q1  every held id lies in exactly one stored batch, and below next; their intervals are disjoint
       Q2  a stored batch has at least one held id, and ``live`` counts them
       Q3  lineage first ids are at most next
     """
 
-    __slots__ = ("_stored", "bytes", "held", "lineage", "next", "queue", "spec")
+    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "next", "queue", "spec")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         self.queue = queue
@@ -61,6 +61,9 @@ class ReplicatedQueue:
         self.held = SequenceSet()
         self.bytes = 0
         self._stored: SortedDict[MessageId, Stored] = SortedDict()
+        self._top: MessageId = 0
+        """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
+        place of its rewound messages until it is cut, and their ids are given out again."""
 
     @classmethod
     def from_image(cls, image: QueueImage) -> ReplicatedQueue:
@@ -86,7 +89,7 @@ class ReplicatedQueue:
     def insert(self, ids: SequenceSet, batch: Batch) -> None:
         """Hold a batch at the given ids, at their place in the order (C6). Raises next (N2)."""
         first, last = ids.first, ids.last
-        if first >= self.next or not self._overlaps(first, last):
+        if first > self._top or not self._overlaps(first, last):
             self._stored[first] = Stored(ids, batch)
         else:  # Falls among stored batches: one run at a time, so that batches stay disjoint intervals.
             at = 0
@@ -99,6 +102,7 @@ class ReplicatedQueue:
         else:
             self.held |= ids
         self.bytes += batch.nbytes
+        self._top = max(self._top, last)
         if last >= self.next:
             self.next = last + 1
 
@@ -198,9 +202,11 @@ class ReplicatedQueue:
 
     def check(self) -> None:
         """Raise `InvariantError` if Q1–Q3 do not hold. O(batches)."""
-        total = 0
+        total, end = 0, -1
         for first, item in self._stored.items():
             live = item.ids & self.held
+            ensure(end < first <= item.last <= self._top, "Q1 stored batches overlap")
+            end = item.last
             ensure(first == item.ids.first and len(item.ids) == len(item.batch), "Q1 ids and batch differ")
             ensure(len(live) == item.live > 0, "Q2 live count")
             total += len(live)

@@ -194,6 +194,18 @@ class Queue:
             return Op(self._node.immediate, 0, span)
         return Op(self._node.settled, position, span)
 
+    def move(self, ids: Ids, target: Queue) -> Op:
+        """Move messages to the end of another queue, as one operation: nobody ever sees them twice or not at all.
+
+        The op's ids are the new ones; it is safe when every member has made the move durable.
+        """
+        self._require_primary()
+        self.flush()
+        target.flush()
+        position, new = self._node.replica.move(self.id, as_set(ids), target.id)
+        target._changed()
+        return Op(self._node.settled, position, range(new.first, new.last + 1) if new else range(0))
+
     def read(
         self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:

@@ -275,7 +275,9 @@ def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
         await peer.greet()
         peer.send(HEADER.pack(16 << 20, 14, 0, 0, 1, 1) + b"x")
         await asyncio.sleep(0.05)
-        ours = next(p for p in a.links.peers.values() if p.to is None and p.link.peer.address.endswith(_port(peer)))
+        ours = next(
+            p for p in a.links.peers.values() if p.to is None and p.link.peer.address.endswith(_port(peer))
+        )
         assert ours._reader.capacity < 1 << 20
         assert await peer.refusal() == 0  # Closed by the heartbeat.
         await unharmed(world, a)

@@ -227,8 +227,8 @@ class FakeTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert high is not None
 
-    def abort(self) -> None:
-        self.written.append("abort")
+    def is_closing(self) -> bool:
+        return True
 
 
 def test_large_chunks_are_not_copied_and_small_ones_are_joined() -> None:

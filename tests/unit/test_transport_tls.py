@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import socket
 import ssl
 from pathlib import Path
@@ -345,8 +344,3 @@ def test_a_peer_that_does_not_answer_the_goodbye_is_dropped(
             assert "did not read the last bytes" in str(error)
 
     run(main())
-
-
-def test_key_files_are_made_private_by_these_tests(authority: Authority) -> None:
-    _, key = authority.issue("node-a")
-    assert os.stat(key).st_mode & 0o077 == 0
