@@ -37,8 +37,8 @@ RETRY_S = 0.02
 """Pause after every broker was asked in vain."""
 ANSWER_TIMEOUT_S = 1.0
 """A broker that takes longer to accept a connection and speak is passed over."""
-PING_INTERVAL_S = 1.0
-SILENCE_MAX_S = 5.0
+PING_INTERVAL_S = 0.5
+SILENCE_MAX_S = 3.0
 """A broker that answers no ping for this long is given up."""
 
 # --- the stamp of each message ---------------------------------------------------------------------

@@ -96,13 +96,14 @@ class FileRecordStore:
     async def _locked(self, job: Callable[[], T], timeout_s: float, *, changes: bool) -> T:
         """Run a job that needs the record's lock, again and again while somebody else holds it."""
         until = time.monotonic() + timeout_s
-        while True:
+        left_s = timeout_s
+        while left_s > LOCK_RETRY_S:  # Not with less: a job that cannot end in time only adds doubt.
             try:
-                return await self._record_worker.run(job, until - time.monotonic(), changes=changes)
+                return await self._record_worker.run(job, left_s, changes=changes)
             except LockHeldError:
-                if time.monotonic() + LOCK_RETRY_S >= until:
-                    raise Unavailable(f"the record was locked by others for {timeout_s} s") from None
-            await asyncio.sleep(LOCK_RETRY_S)
+                await asyncio.sleep(LOCK_RETRY_S)
+            left_s = until - time.monotonic()
+        raise Unavailable(f"the record was locked by others for {timeout_s} s")
 
     # --- sessions ---------------------------------------------------------------------------------
 

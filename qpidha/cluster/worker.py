@@ -36,15 +36,15 @@ class Worker:
         future = self._executor.submit(job)
         waiter = asyncio.wrap_future(future)
         try:
-            await asyncio.wait({waiter}, timeout=None if timeout_s is None else max(timeout_s, 0))
+            await asyncio.wait({waiter}, timeout=timeout_s)
         finally:
             if not waiter.done():
                 waiter.add_done_callback(_retrieve)
         if waiter.done():
             return waiter.result()
         if future.cancel() or not changes:
-            raise Unavailable(f"the disk did not answer in {timeout_s} s")
-        raise OutcomeUnknown(f"the disk did not answer in {timeout_s} s")
+            raise Unavailable(f"the disk did not answer in {timeout_s:.3f} s")
+        raise OutcomeUnknown(f"the disk did not answer in {timeout_s:.3f} s")
 
     async def close(self) -> None:
         """Let the job that runs end, for a while, then let the thread go."""

@@ -122,13 +122,11 @@ class Report:
     def lines(self) -> list[str]:
         """The report as a person reads it."""
         rate = self.messages / self.duration_s if self.duration_s else 0
+        source = f"{self.input}: {counted(self.files, 'file')}, {counted(self.messages, 'message')}, {size(self.nbytes)}"
         return [
             "",
             *rows(
-                (
-                    "input",
-                    f"{self.input}: {self.files:,} files, {self.messages:,} messages, {size(self.nbytes)}",
-                ),
+                ("input", source),
                 ("brokers", f"{self.nodes}, {self.store} stores; seed {self.seed}"),
                 ("duration", f"{self.duration_s:.1f} s, {rate:,.0f} messages a second end to end"),
                 ("published", f"{self.published:,}, and {self.resent:,} again after failovers"),
@@ -167,8 +165,9 @@ class Report:
 
     def _verdict_lines(self) -> list[str]:
         if not self.complaints:
-            deaths = "kill" if len(self.kills) == 1 else "kills"
-            return [f"OK: {len(self.kills)} {deaths}, nothing lost, nothing out of order, nothing changed"]
+            return [
+                f"OK: {counted(len(self.kills), 'kill')}, nothing lost, nothing out of order, nothing changed"
+            ]
         return [f"FAILED: {complaint}" for complaint in self.complaints]
 
 
@@ -176,6 +175,11 @@ def rows(*pairs: tuple[str, str]) -> list[str]:
     """Names and values in two columns."""
     width = max(len(name) for name, _ in pairs) + 2
     return [f"{name:<{width}}{value}" for name, value in pairs]
+
+
+def counted(number: int, noun: str) -> str:
+    """1 kill, 2 kills."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def seconds(value: float | None) -> str:

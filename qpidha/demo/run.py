@@ -17,12 +17,14 @@ from qpidha.demo.cluster import Cluster
 from qpidha.demo.input import Input, InputError, from_files, from_library
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
-from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report
+from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report, counted
 from qpidha.demo.session import DemoFailed, Session
 from qpidha.demo.traffic import Traffic, backlog_of, load_client
 
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
+BESIDE = ("client.py", "protocol.py")
+"""What the demo needs of the example besides the broker."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -108,8 +110,8 @@ def demo(args: argparse.Namespace, work: Path) -> int:
     )  # fmt: skip
     display = display_for(sys.stdout)
     display.say(
-        f"streaming {source.name}: {source.messages:,} messages of {source.files and len(source.files):,} files,"
-        f" through {args.nodes} brokers; {args.kills} kills, seed {seed}"
+        f"streaming {source.name}: {counted(source.messages, 'message')} of {counted(len(source.files), 'file')}"
+        f" through {args.nodes} brokers; {counted(args.kills, 'kill')}, seed {seed}"
     )
     with Cluster(broker, work, args.nodes, memory=args.memory) as cluster:
         try:
@@ -179,7 +181,7 @@ def find_broker(given: Path | None) -> Path:
         else [root / "examples" / "broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
     )
     for place in places:
-        if place.is_file() and (place.parent / "client.py").is_file():
+        if place.is_file() and all((place.parent / name).is_file() for name in BESIDE):
             return place.resolve()
     looked = " or ".join(str(place) for place in places)
     raise UsageError(

@@ -21,7 +21,8 @@ from qpidha.wire.framing import FrameReader
 if TYPE_CHECKING:
     from qpidha.testing.node import SimNode
 
-FRAME_BYTES_MAX = 1 << 24
+FRAME_BYTES_MAX = 1 << 16
+"""Simulated messages are small, and so are their buffers."""
 
 
 class Fin:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from qpidha.driver import Done
@@ -52,6 +53,10 @@ class Message(NamedTuple):
         return self.data.rstrip(b".").decode()
 
 
+Facts: TypeAlias = dict[QueueId, tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]]
+"""Of each queue: next id, newest lineage entry, and every message with its identity, in order."""
+
+
 @dataclass(slots=True)
 class DiskQueue:
     """One queue."""
@@ -63,7 +68,11 @@ class DiskQueue:
 
     def generation_of(self, id: MessageId) -> Generation:
         """The same question as `qpidha.core.lineage.generation_of`, answered by looking at every entry."""
-        return max((g for g, first in self.lineage if first <= id), default=0)
+        found = 0
+        for generation, first in self.lineage:
+            if first <= id:
+                found = generation
+        return found
 
 
 @dataclass(slots=True)
@@ -77,14 +86,16 @@ class Content:
     """How often each value is held, over all queues; the shelf does not count."""
     audit: list[Audit] = field(default_factory=list)
 
-    def digest(self) -> frozenset[tuple[object, ...]]:
+    def facts(self) -> Facts:
         """Everything two nodes must agree on at the same position (R-a)."""
-        facts: set[tuple[object, ...]] = set()
-        for name, queue in self.queues.items():
-            facts.add((name, queue.next, queue.lineage[-1]))
-            for id, message in queue.held.items():
-                facts.add((name, queue.generation_of(id), id, message.data, message.origin))
-        return frozenset(facts)
+        return {
+            name: (
+                queue.next,
+                queue.lineage[-1],
+                [(queue.generation_of(id), id, queue.held[id]) for id in sorted(queue.held)],
+            )
+            for name, queue in self.queues.items()
+        }
 
     def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case for each change
         """One transaction."""
@@ -145,8 +156,9 @@ class Content:
         return StoreImage(self.status.with_(state=state), queues, shelf)
 
 
-def messages(batch: Batch) -> list[Message]:
-    return [Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch))]
+@lru_cache(4096)
+def messages(batch: Batch) -> tuple[Message, ...]:
+    return tuple(Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch)))
 
 
 def packed(some: Sequence[Message]) -> Batch:

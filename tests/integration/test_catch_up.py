@@ -60,7 +60,7 @@ def test_many_holes_travel_in_chunks() -> None:
     """T09, I5: more runs of ids than one frame may carry, in both directions, are neither cut nor lost."""
 
     async def main(world: World) -> None:
-        a, b = await world.cluster("a", "b")
+        a, _ = await world.cluster("a", "b")
         queue = a.declare("q")
         for _ in range(50):
             await queue.enqueue_many(Batch.pack([b"x"] * 400))

@@ -149,7 +149,7 @@ def test_a_record_that_cannot_be_read_is_an_error_everywhere(
         with pytest.raises(ClusterError, match=words):
             await store.create(RECORD)
         with pytest.raises(ClusterError, match=words):
-            await store.compare_and_set(1, newer(1), timeout_s=1)
+            await store.compare_and_set(1, newer(1), timeout_s=20)
         with pytest.raises(ClusterError, match=words):
             await anext(store.watch())
         assert await anext(store.watch_live()) == {}
@@ -178,7 +178,7 @@ def test_a_record_that_goes_back_is_refused(directory: Path) -> None:
 
     async def main() -> None:
         store = FileRecordStore(directory)
-        await store.compare_and_set(1, newer(1), timeout_s=1)
+        await store.compare_and_set(1, newer(1), timeout_s=20)
         (directory / "record.json").write_bytes(old)
         with pytest.raises(ClusterError, match="went back from version 2 to 1"):
             await store.read()

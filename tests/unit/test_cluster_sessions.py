@@ -136,7 +136,7 @@ def test_a_stopped_holder_is_noticed_after_its_ttl_and_knows_it_when_it_goes_on(
         with process(HOLDER, tmp_path / "c", 0.5) as child:
             assert line_of(child) == "open"
             child.send_signal(signal.SIGSTOP)
-            assert await gone_after(store, "holder") > 0.2
+            await gone_after(store, "holder")
             with pytest.raises(Conflict):  # It may go on at any time: its name is not free.
                 await store.open_session("holder", b"heir", ttl_s=1)
             child.send_signal(signal.SIGCONT)
@@ -170,7 +170,7 @@ def test_a_hung_loop_is_not_alive(tmp_path: Path) -> None:
 def test_a_removed_session_file_is_a_lost_session(tmp_path: Path, replaced: bool) -> None:
     async def main() -> None:
         store = FileRecordStore(tmp_path / "c")
-        session = await store.open_session("a", b"", ttl_s=0.2)
+        session = await store.open_session("a", b"", ttl_s=1)
         lock = tmp_path / "c" / "sessions" / "a.lock"
         lock.unlink()
         if replaced:

@@ -1,0 +1,98 @@
+"""Wrong usage of the demo is answered with exit code 2 and one line, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpidha.demo import run
+from qpidha.demo.cluster import Cluster, free_ports, node_name
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: Any) -> Path:
+    """Temporary directories of the demo go where the test can see them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--nodes", "1"], "--nodes must be at least 2"),
+        (["--kills", "-1"], "--kills must not be negative"),
+        (["--timeout", "0"], "--timeout must be positive"),
+        (["--input", "/nowhere/at/all"], "cannot read /nowhere/at/all: No such file"),
+        (["--input", "/"], "cannot read /"),
+        (["--broker", "/nowhere/broker.py"], "no example broker at /nowhere/broker.py"),
+        (["--out", "/dev/null/x"], "cannot write to /dev/null/x"),
+    ],
+)
+def test_wrong_usage(words: list[str], complaint: str, capsys: Any, scratch: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    assert run.main(parse(*words)) == 2
+    captured = capsys.readouterr()
+    assert complaint in captured.err
+    assert captured.err.count("\n") == 1
+    assert not list(scratch.glob("qpidha-demo-*"))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_broker_is_found_in_the_checkout() -> None:
+    assert run.find_broker(None).name == "broker.py"
+
+
+def test_the_defaults() -> None:
+    args = parse()
+    assert (args.kills, args.nodes, args.input, args.seed) == (3, 3, None, None)
+    assert args.out == Path("demo-out")
+
+
+def test_brokers_have_names_ports_and_directories_of_their_own(scratch: Path) -> None:
+    with Cluster(scratch / "broker.py", scratch, 30, memory=False) as cluster:
+        assert len(set(cluster.addresses)) == 30
+        assert list(cluster.processes)[24:28] == ["y", "z", "n26", "n27"]
+        assert cluster.dead() == {}
+        assert cluster.processes["a"].tail().startswith("(no log")
+
+
+def test_names_and_ports() -> None:
+    assert (node_name(0), node_name(25), node_name(26)) == ("a", "z", "n26")
+    ports = free_ports()
+    assert len({next(ports) for _ in range(10)}) == 10
+
+
+def test_a_broker_that_cannot_start_is_diagnosed(scratch: Path, capsys: Any) -> None:
+    """One that ends by itself ends the demo at once, with what it said."""
+    examples = scratch / "examples"
+    examples.mkdir()
+    (examples / "broker.py").write_text("raise SystemExit('out of order')\n")
+    for name in run.BESIDE:
+        (examples / name).symlink_to(run.find_broker(None).parent / name)
+    (scratch / "lines").write_bytes(b"x\n" * 10)
+    args = parse(
+        "--broker",
+        str(examples / "broker.py"),
+        "--input",
+        str(scratch / "lines"),
+        "--out",
+        str(scratch / "out"),
+    )
+    assert run.main(args) == 1
+    out = capsys.readouterr().out
+    assert "ended with exit code 1" in out
+    assert "--- broker a: the end of its log\nout of order" in out
+    assert (scratch / "out" / "a.log").read_text() == "out of order\n"
+    assert not list(scratch.glob("qpidha-demo-*"))
