@@ -30,7 +30,7 @@ class Effects(Protocol):
     def request(self, request: Request) -> None: ...
     def complete(self, completion: Completion) -> None: ...
     def notify(self, notice: Notice) -> None: ...
-    def store_failed(self, error: Exception) -> None: ...
+    def store_failed(self, error: BaseException) -> None: ...
 
 
 class Driver:
@@ -40,7 +40,7 @@ class Driver:
         self, replica: Replica, commit: Commit, effects: Effects, clock: Callable[[], float]
     ) -> None:
         self.replica = replica
-        self.failed: Exception | None = None
+        self.failed: BaseException | None = None
         self._commit = commit
         self._effects = effects
         self._clock = clock
@@ -94,7 +94,7 @@ class Driver:
         for notice in ready.notify:
             effects.notify(notice)
 
-    def fail(self, error: Exception, lost: Ready) -> None:
+    def fail(self, error: BaseException, lost: Ready) -> None:
         """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (R12, D6).
 
         What still leaves are in-doubt answers, role changes and closed links; the rest is dropped.

@@ -155,7 +155,7 @@ def height_of(curves: Sequence[tuple[Sequence[float], Sequence[float]]], kills: 
     whole = 1.22 * max([1.0, *(rate for _, speed in curves for rate in speed)])
     if not kills:
         return whole
-    since, until = kills[0].at - 0.5, kills[-1].at + 0.5
+    since, until = kills[0].at - 0.2, kills[-1].at + 0.5
     among = [
         rate
         for middles, speed in curves

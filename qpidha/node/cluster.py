@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ from qpidha.core.ready import CompareAndSet, Request
 from qpidha.errors import (
     ClusterError,
     Conflict,
+    InvariantError,
     LinkClosed,
     LocalProtocolError,
     OutcomeUnknown,
@@ -76,9 +77,19 @@ class Cluster:
             ("connect", self._stay_connected()),
             ("session", self._keep_session(info)),
         ):
-            self._tasks.append(asyncio.create_task(work, name=f"qpidha-{name}"))
+            self._spawn(name, work)
         if self._promoter is not None:
-            self._tasks.append(asyncio.create_task(self._promote(self._promoter), name="qpidha-promoter"))
+            self._spawn("promoter", self._promote(self._promoter))
+
+    def _spawn(self, name: str, work: Coroutine[None, None, None]) -> None:
+        """A task that must not end. One that does would leave a node that looks alive and never acts."""
+        task = asyncio.create_task(work, name=f"qpidha-{name}")
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task in self._tasks:
+            self._node.broken(task.exception() or InvariantError(f"{task.get_name()} ended by itself"))
 
     async def stop(self) -> None:
         waiting = set(self._tasks)

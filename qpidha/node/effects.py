@@ -49,7 +49,7 @@ class NodeEffects:
     def request(self, request: Request) -> None:
         self._node.cluster.request(request)
 
-    def store_failed(self, error: Exception) -> None:
+    def store_failed(self, error: BaseException) -> None:
         self._node.store_failed(error)
 
     # --- completions -----------------------------------------------------------------------------

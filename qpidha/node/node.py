@@ -77,7 +77,7 @@ class Node:
         self.id = id
         self.settings = settings or Settings()
         self.client_address = client_address
-        self.store_error: Exception | None = None
+        self.store_error: BaseException | None = None
         self.immediate = Ledger(0)
         self.settled = Ledger(0)
         self.boot: UUID = uuid4()
@@ -189,8 +189,7 @@ class Node:
     @property
     def serving(self) -> bool:
         """This node is primary and takes publishes."""
-        primary = self.replica.primary
-        return primary is not None and primary.generation == self.serving_generation
+        return self.replica.primary is not None and self.generation == self.serving_generation
 
     @property
     def generation(self) -> Generation:
@@ -217,17 +216,16 @@ class Node:
 
     @property
     def live(self) -> list[NodeId]:
-        """The nodes with a live session in the cluster manager."""
         return self.cluster.live
+
+    @property
+    def queues(self) -> list[Queue]:
+        return list(self.handles.values())
 
     def status(self) -> NodeStatus:
         return status_of(self)
 
     # --- queues ----------------------------------------------------------------------------------
-
-    @property
-    def queues(self) -> list[Queue]:
-        return list(self.handles.values())
 
     def queue(self, name: str) -> Queue:
         """The queue of this name. Raises `UnknownQueue`."""
@@ -314,18 +312,22 @@ class Node:
             for queue in unflushed:
                 queue.flush()
             self._driver.run()
-        except InvariantError as error:  # A bug of ours: serve no more, so that another node takes over.
-            self._driver.fail(error, Ready())
+        except InvariantError as error:
+            self.broken(error)
+
+    def broken(self, error: BaseException) -> None:
+        """A bug, ours or an adapter's: serve no more, so that another node takes over."""
+        self._driver.fail(error, Ready())
 
     def flush_later(self, queue: Queue) -> None:
         """Single messages were published: close their batch at the end of this turn."""
         self._unflushed.append(queue)
         self.poke()
 
-    def store_failed(self, error: Exception) -> None:
+    def store_failed(self, error: BaseException) -> None:
         """Nothing this node says can be trusted any more: let go of the cluster (R12)."""
         self.store_error = error
-        logger.error("node %s: stopping: %s", self.id, error)
+        logger.error("node %s: stopping: %r", self.id, error)
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._release(clean=False))
 

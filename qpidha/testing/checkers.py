@@ -12,7 +12,7 @@ what lies on each disk, and what the cluster manager's record says; that is enou
   F3  an OK is given only when S1 holds for it with the record of that moment
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
-  R-b what is handed over as rewound was never acknowledged, and is never delivered or acknowledged later
+  R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
   W2  each discarded message is handed over once by each node that had it
   X2  no disk holds a value twice, in one queue or in two
   D   the replica's memory equals its disk whenever nothing is under way
@@ -60,7 +60,9 @@ class Checker:
         self.dead: dict[str, Generation] = {}
         """Handed over as rewound, and in which generation."""
         self.undone: list[Discarded] = []
-        self._first: dict[QueueId, dict[str, None]] = {}
+        self._first: dict[QueueId, dict[str, bool]] = {}
+        """Values in the order of their first delivery, and whether that was by the current primary: what a
+        stale one delivers at the same time has no order with the rest."""
         self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
         self._moved: set[str] = set()
         self._facts: dict[tuple[Generation, Position], Facts] = {}
@@ -98,11 +100,12 @@ class Checker:
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
         self._world.tell(f"{node.name} answers ok", *values)
         for value in values:
+            self.acked[value] = None
+            if value in self.consumed:
+                continue
+            self.owed[value] = None
             if value in self.dead:
                 self.fail("R-b", f"{value} was handed over as rewound and is acknowledged now")
-            self.acked[value] = None
-            if value not in self.consumed:
-                self.owed[value] = None
         self.safe("F3")
 
     def in_doubt(self, node: SimNode, values: Sequence[str], settles: Sequence[str]) -> None:
@@ -122,8 +125,7 @@ class Checker:
             self.fail("S3", f"{value} is delivered again although its settle was confirmed")
         if value in self.dead and generation >= self.dead[value]:
             self.fail("R-b", f"{value} is delivered although it was handed over as rewound")
-        if current:  # What a stale primary delivers at the same time has no order with the rest.
-            self._first.setdefault(queue, {})[value] = None
+        self._first.setdefault(queue, {}).setdefault(value, current)
 
     def accepted(self, values: Sequence[str]) -> None:
         for value in values:
@@ -264,7 +266,7 @@ class Checker:
             if d.fate is Fate.UNDONE_MOVE:
                 self.undone.append(d)
                 continue
-            if value in self.acked and d.fate is Fate.REWOUND:
+            if value in self.owed and d.fate is Fate.REWOUND:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
             self.dead.setdefault(value, node.replica.generation)
 
@@ -284,7 +286,8 @@ class Checker:
             if node.disk.content.facts() != nodes[0].disk.content.facts():
                 self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
         for first in self._first.values():
-            order = [self._ordinals[v] for v in first if v in self.acked and v not in self._moved]
+            told = [v for v, current in first.items() if current and v in self.acked and v not in self._moved]
+            order = [self._ordinals[v] for v in told]
             if order != sorted(order):
                 self.fail("S4", f"first delivered in this order: {list(first)}")
 

@@ -58,7 +58,9 @@ class Network:
         self.wire = wire
         self.delay = delay
         self.blocked: set[tuple[NodeId, NodeId]] = set()
-        """(from, to): nothing passes in this direction now."""
+        """(from, to): cut. Nothing passes in this direction now, and no link can be opened."""
+        self.held: set[tuple[NodeId, NodeId]] = set()
+        """(from, to): what is sent waits, but the link can be opened, and heartbeats pass."""
         self.ends: dict[tuple[NodeId, int], End] = {}
         self._links = 0
         self.on_send: Callable[[End, Frame], None] = lambda end, frame: None
@@ -68,6 +70,11 @@ class Network:
 
     def passes(self, source: NodeId, target: NodeId) -> bool:
         return (source, target) not in self.blocked
+
+    def waits(self, end: End) -> bool:
+        """What is on its way to this end does not arrive now."""
+        direction = (end.other.node.name, end.node.name)
+        return end.node.paused or direction in self.blocked or direction in self.held
 
     def connect(self, source: SimNode, target: SimNode) -> None:
         """Open a link, if the handshake of the transport can pass now; both ends hear of it later."""
@@ -138,7 +145,7 @@ class Network:
     def _pump(self, end: End) -> None:
         """Deliver what is due, unless the direction is blocked or the receiver sleeps."""
         while end.inbound and end.open and end.inbound[0][0] <= self.scheduler.now:
-            if not self.passes(end.other.node.name, end.node.name) or end.node.paused:
+            if self.waits(end):
                 return
             self._deliver(end, end.inbound.popleft()[1])
 
@@ -157,8 +164,12 @@ class Network:
     def block(self, source: NodeId, target: NodeId) -> None:
         self.blocked.add((source, target))
 
+    def hold(self, source: NodeId, target: NodeId) -> None:
+        self.held.add((source, target))
+
     def unblock(self, source: NodeId, target: NodeId) -> None:
         self.blocked.discard((source, target))
+        self.held.discard((source, target))
         self.wake(source, target)
 
     def wake(self, source: NodeId | None = None, target: NodeId | None = None) -> None:
@@ -168,7 +179,7 @@ class Network:
                 self._pump(end)
 
     def let_pass(self, source: NodeId, target: NodeId, count: int) -> int:
-        """Deliver this many of the waiting items of a blocked direction. Says how many there were."""
+        """Deliver at most this many of the waiting items of a direction. Says how many there were."""
         passed = 0
         for end in list(self.ends.values()):
             if (end.other.node.name, end.node.name) == (source, target):
@@ -176,15 +187,6 @@ class Network:
                     passed += 1
                     self._deliver(end, end.inbound.popleft()[1])
         return passed
-
-    def drop(self, source: NodeId, target: NodeId) -> int:
-        """Forget what waits in this direction; the link must be reset for that to be fair."""
-        dropped = 0
-        for end in self.ends.values():
-            if (end.other.node.name, end.node.name) == (source, target):
-                dropped += len(end.inbound)
-                end.inbound.clear()
-        return dropped
 
     def silent(self, node: SimNode, timeout_s: float) -> list[End]:
         """The links of a node on which nothing was heard for this long. Stands for heartbeats."""

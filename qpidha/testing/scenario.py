@@ -82,7 +82,7 @@ class Scenario:
 
     def _sent(self, end: End, frame: Frame) -> None:
         names = end.node.name, end.other.node.name
-        if not self.world.network.passes(*names) or end.other.node.paused:
+        if self.world.network.waits(end.other):
             self._say(f"{names[0]} -> {names[1]} {render_frame(frame, self.world)} (waits)")
 
     def _noticed(self, node: SimNode, notice: Notice) -> None:
@@ -125,7 +125,7 @@ class Scenario:
         )
 
     def nodes(self, *names: str) -> None:
-        """``nodes P B1 B2``: a new cluster; the first found it and is promoted, the others connect."""
+        """``nodes P B1 B2``: they start, with empty disks."""
         self.world = world = World(nodes=names, settings=self.settings, instant=True)
         world.manager.held = []
         world.listeners.append(self._say)
@@ -135,6 +135,14 @@ class Scenario:
         for node in world.nodes.values():
             node.auto_connect = False
         world.start()
+
+    def cluster(self, *names: str) -> None:
+        """``cluster P B1 B2``: the same, P promoted and the others members; not shown."""
+        self.nodes(*names)
+        self.promote(names[0])
+        self.world.scheduler.run_for(0.0)
+        self.connect(*names[1:])
+        self._lines = self._lines[-1:]
 
     def connect(self, *words: str) -> None:
         """``connect B1`` to the primary of the record, ``connect B1->P`` to the one it wants to believe in."""
@@ -230,9 +238,9 @@ class Scenario:
     # --- commands: faults ----------------------------------------------------------------------------
 
     def hold(self, *directions: str) -> None:
-        """``hold P->B1``: what is sent in this direction waits."""
+        """``hold P->B1``: what is sent in this direction waits, as on a slow link. Heartbeats pass."""
         for words in directions:
-            self.world.network.block(*self._direction(words))
+            self.world.network.hold(*self._direction(words))
 
     def pass_(self, direction: str, count: str = "1000") -> None:
         """``pass P->B1 2``: two of the frames that wait arrive; the direction stays held."""
@@ -244,8 +252,9 @@ class Scenario:
             self.world.network.unblock(*self._direction(words))
 
     def cut(self, a: str, b: str) -> None:
-        """``cut P B1``: both directions."""
-        self.hold(f"{a}->{b}", f"{b}->{a}")
+        """``cut P B1``: nothing passes in either direction, and soon both ends give their links up."""
+        self.world.network.block(a, b)
+        self.world.network.block(b, a)
 
     def mend(self, a: str, b: str) -> None:
         self.release(f"{a}->{b}", f"{b}->{a}")
@@ -392,7 +401,7 @@ class Scenario:
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
     method.__name__.rstrip("_"): method
     for method in (
-        Scenario.settings_, Scenario.nodes, Scenario.connect, Scenario.auto, Scenario.promote, Scenario.demote,
+        Scenario.settings_, Scenario.nodes, Scenario.cluster, Scenario.connect, Scenario.auto, Scenario.promote, Scenario.demote,
         Scenario.crash, Scenario.restart, Scenario.pause, Scenario.resume, Scenario.wait, Scenario.queue,
         Scenario.publish, Scenario.deliver, Scenario.accept, Scenario.move, Scenario.skip, Scenario.hold,
         Scenario.pass_, Scenario.release, Scenario.cut, Scenario.mend, Scenario.reset, Scenario.forge,

@@ -175,6 +175,7 @@ class World:
         self.say("heal")
         self.disk_slowness = 1.0
         self.network.blocked.clear()
+        self.network.held.clear()
         for node in self.nodes.values():
             self.manager.reconnect(node)
             node.resume()

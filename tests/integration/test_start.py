@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpidha import PromotionRefused, Role, Settings, Settle, StoreError
+from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Change, StoreState
 from qpidha.stores import MemoryStore, SqliteStore
@@ -199,3 +200,29 @@ def test_a_backup_whose_store_fails_leaves_the_record_before_publishes_go_on() -
 
 async def _publish(queue: object) -> frozenset[str]:
     return (await queue.enqueue(b"alone")).nodes  # type: ignore[attr-defined, no-any-return]
+
+
+class BrokenRecords(MemoryRecordStore):
+    """An adapter with a bug."""
+
+    broken = False
+
+    async def watch(self):  # type: ignore[no-untyped-def]
+        async for current in super().watch():
+            if self.broken:
+                raise ZeroDivisionError
+            yield current
+
+
+def test_a_node_whose_adapter_has_a_bug_stops_instead_of_looking_alive() -> None:
+    async def main(world: World) -> None:
+        records = world.records = BrokenRecords()
+        a = await world.start("a")
+        await a.promote()
+        b = await world.start("b")
+        records.broken = True
+        await until(lambda: b.role is Role.STOPPED)
+        assert isinstance(b.store_error, ZeroDivisionError)
+        await until(lambda: "b" not in a.live)
+
+    run(main)
