@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from qpidha.errors import SettingsError
+from qpidha.types import NODE_ID_BYTES_MAX, QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX, NodeId, QueueSpec
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -98,3 +99,24 @@ class Settings:
     def _require(condition: bool, message: str) -> None:
         if not condition:
             raise SettingsError(message)
+
+
+def check_node_id(node: NodeId) -> None:
+    """Raises `SettingsError` if it could not travel."""
+    _check_name("node id", node, NODE_ID_BYTES_MAX)
+
+
+def check_spec(spec: QueueSpec) -> None:
+    """Raises `SettingsError` if it could not travel. Any text is a queue name, as long as it is not too long."""
+    _check_name("queue name", spec.name, QUEUE_NAME_BYTES_MAX)
+    if spec.kind:
+        _check_name("queue kind", spec.kind, QUEUE_KIND_BYTES_MAX)
+
+
+def _check_name(what: str, name: str, bytes_max: int) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise SettingsError(f"{what} {name[:64]!r} cannot be encoded as UTF-8") from None
+    if not 1 <= size <= bytes_max:
+        raise SettingsError(f"{what} has {size} bytes; 1 to {bytes_max} are allowed")

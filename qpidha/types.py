@@ -12,8 +12,6 @@ from enum import Enum, IntEnum
 from typing import TypeAlias
 from uuid import UUID
 
-from qpidha.errors import SettingsError
-
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 Address: TypeAlias = tuple[str, int]
 NodeId: TypeAlias = str
@@ -34,16 +32,6 @@ MESSAGE_ID_MAX = 2**64 - 2
 NODE_ID_BYTES_MAX = 255
 QUEUE_NAME_BYTES_MAX = 32_767
 QUEUE_KIND_BYTES_MAX = 255
-
-
-def check_name(what: str, name: str, bytes_max: int) -> None:
-    """Any text may be a name, as long as it can travel. Raises `SettingsError`."""
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise SettingsError(f"{what} {name[:64]!r} cannot be encoded as UTF-8") from None
-    if not 1 <= size <= bytes_max:
-        raise SettingsError(f"{what} has {size} bytes; 1 to {bytes_max} are allowed")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -121,12 +109,6 @@ class QueueSpec:
     settle: Settle = Settle.REPLICATED
     kind: str = "fifo"
     """The name of the queue type. Only the embedder's adapter gives it a meaning."""
-
-    def check(self) -> None:
-        """Raises `SettingsError` if it could not travel."""
-        check_name("queue name", self.name, QUEUE_NAME_BYTES_MAX)
-        if self.kind:
-            check_name("queue kind", self.kind, QUEUE_KIND_BYTES_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
-from qpidha.settings import Settings
+from qpidha.settings import Settings, check_spec
 from qpidha.types import Generation, Member, MessageId, Position, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
@@ -90,7 +90,7 @@ class Primary:
         """A new queue, of this generation from its first id on. Complete like any operation."""
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
-        spec.check()
+        check_spec(spec)
         lineage = ((self.generation, 1),)
         self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
         self._guards[queue] = QueueGuard(spec.settle, 0)

@@ -24,9 +24,8 @@ from qpidha.node.links import Links
 from qpidha.node.op import Ledger
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, status_of
-from qpidha.settings import Settings
+from qpidha.settings import Settings, check_node_id
 from qpidha.types import (
-    NODE_ID_BYTES_MAX,
     Address,
     Generation,
     NodeId,
@@ -35,7 +34,6 @@ from qpidha.types import (
     QueueSpec,
     Role,
     Settle,
-    check_name,
 )
 
 logger = logging.getLogger("qpidha")
@@ -73,7 +71,7 @@ class Node:
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
         """
-        check_name("node id", id, NODE_ID_BYTES_MAX)
+        check_node_id(id)
         self.id = id
         self.settings = settings or Settings()
         self.client_address = client_address

@@ -276,6 +276,7 @@ def main(arguments: list[str]) -> int:
         except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
             failed += 1
             sys.stdout.write(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}\n")
+            sys.stdout.flush()
         events += walk.world.scheduler.steps
     seconds = time.perf_counter() - began
     sys.stdout.write(f"{runs} runs, {failed} failed, {events} events, {events / seconds:.0f} a second\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -103,7 +104,8 @@ def broker(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "a"
     command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:0"]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 20
         while not (directory / "control.sock").exists():
