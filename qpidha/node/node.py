@@ -308,7 +308,7 @@ class Node:
         unflushed, self._unflushed = self._unflushed, []
         try:
             for queue in unflushed:
-                queue.flush()
+                queue.end_of_turn()
             self._driver.run()
         except InvariantError as error:
             self.broken(error)
@@ -318,7 +318,7 @@ class Node:
         self._driver.fail(error, Ready())
 
     def flush_later(self, queue: Queue) -> None:
-        """Single messages were published: close their batch at the end of this turn."""
+        """Something small was published: call the queue back at the end of this turn."""
         self._unflushed.append(queue)
         self.poke()
 

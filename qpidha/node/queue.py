@@ -1,8 +1,8 @@
 """A replicated queue as the embedder works with it: synchronous changes, safety later.
 
-Only the primary may change a queue; anyone may look. Single messages published in one turn of the event
-loop become one batch: their ids are given out at once, the batch is closed when the turn ends or when
-anything else is done with the queue.
+Only the primary may change a queue; anyone may look. Single messages and small batches published in one
+turn of the event loop become one operation: their ids are given out at once, the operation is made when the
+turn ends or when anything else is done with the queue.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from qpidha.wire.batch import Batch
 if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
     from qpidha.node.node import Node
+
+SMALL_BATCH_BYTES = 16 * 1024
+"""Smaller batches of one turn are joined: copying them costs less than an operation of their own on every node."""
 
 Ids = int | range | SequenceSet | Iterable[int]
 
@@ -55,6 +58,43 @@ def cut(batch: Batch, bytes_max: int) -> Iterator[Batch]:
         yield from cut(batch.cut(middle, len(batch)), bytes_max)
 
 
+class Waiting:
+    """Single messages and small batches published in one turn: one operation for all of them."""
+
+    __slots__ = ("_batches", "_data", "_props", "bytes", "messages", "scheduled")
+
+    def __init__(self, *, scheduled: bool = False) -> None:
+        self._batches: list[Batch] = []
+        self._data: list[bytes] = []
+        self._props: list[bytes] = []
+        self.messages = 0
+        self.bytes = 0
+        self.scheduled = scheduled
+        """The node will flush at the end of this turn."""
+
+    def add(self, data: bytes, props: bytes) -> None:
+        self._data.append(data)
+        self._props.append(props)
+        self.messages += 1
+        self.bytes += len(data) + len(props)
+
+    def add_batch(self, batch: Batch) -> None:
+        self._close_singles()
+        self._batches.append(batch)
+        self.messages += len(batch)
+        self.bytes += batch.nbytes
+
+    def _close_singles(self) -> None:
+        if self._data:
+            self._batches.append(Batch.pack(self._data, self._props if any(self._props) else None))
+            self._data, self._props = [], []
+
+    def joined(self) -> Batch:
+        """Everything, in order, as one batch. There is at least one message."""
+        self._close_singles()
+        return self._batches[0] if len(self._batches) == 1 else Batch.join(self._batches)
+
+
 class Queue:
     """The handle of one queue on one node. The same object for as long as the node runs."""
 
@@ -62,9 +102,7 @@ class Queue:
         self._node = node
         self._queue = replicated
         self._ledger = Ledger(0)
-        self._data: list[bytes] = []
-        self._props: list[bytes] = []
-        self._data_bytes = 0
+        self._waiting = Waiting()
         self._watchers: list[Callable[[MessageId], None]] = []
         self._content_watchers: list[Callable[[], None]] = []
 
@@ -83,7 +121,7 @@ class Queue:
     @property
     def depth(self) -> int:
         """How many messages this node holds, safe or not."""
-        return len(self._queue) + len(self._data)
+        return len(self._queue) + self._waiting.messages
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +130,7 @@ class Queue:
 
     @property
     def next_id(self) -> MessageId:
-        return self._queue.next + len(self._data)
+        return self._queue.next + self._waiting.messages
 
     @property
     def safe_upto(self) -> MessageId:
@@ -122,13 +160,8 @@ class Queue:
                 f"a message of {size} bytes; message_bytes_max is {self._node.settings.message_bytes_max}"
             )
         id = self.next_id
-        self._data.append(data)
-        self._props.append(props)
-        self._data_bytes += size
-        if len(self._data) == 1:
-            self._node.flush_later(self)
-        elif self._data_bytes >= self._node.settings.plan_chunk_bytes:
-            self.flush()
+        self._waiting.add(data, props)
+        self._flush_in_time()
         return Op(self._ledger, id, range(id, id + 1))
 
     def enqueue_many(self, batch: Batch | list[bytes] | tuple[bytes, ...]) -> Op:
@@ -143,24 +176,38 @@ class Queue:
         self._require_primary()
         if not isinstance(batch, Batch):
             batch = Batch.pack(batch)
-        pieces = list(cut(batch, self._node.settings.frame_bytes_max // 2))
-        self.flush()
         first = self.next_id
-        for piece in pieces:
-            self._node.replica.enqueue(self.id, piece)
-        self._changed()
+        if batch.nbytes < SMALL_BATCH_BYTES:
+            self._waiting.add_batch(batch)
+            self._flush_in_time()
+        else:
+            pieces = list(cut(batch, self._node.settings.frame_bytes_max // 2))
+            self.flush()
+            for piece in pieces:
+                self._node.replica.enqueue(self.id, piece)
+            self._changed()
         return Op(self._ledger, self.next_id - 1, range(first, self.next_id))
 
+    def _flush_in_time(self) -> None:
+        """At the end of this turn, or now if much is waiting already."""
+        if self._waiting.bytes >= self._node.settings.operations_bytes:
+            self.flush()
+        elif not self._waiting.scheduled:
+            self._waiting.scheduled = True
+            self._node.flush_later(self)
+
     def flush(self) -> None:
-        """Close the batch of single messages published in this turn."""
-        if not self._data:
-            return
-        data, self._data = self._data, []
-        props, self._props = self._props, []
-        self._data_bytes = 0
-        batch = Batch.pack(data, props if any(props) else None)
-        self._node.replica.enqueue(self.id, batch)
-        self._changed()
+        """Publish what was collected in this turn, as one batch and one operation."""
+        waiting = self._waiting
+        if waiting.messages:
+            self._waiting = Waiting(scheduled=waiting.scheduled)
+            self._node.replica.enqueue(self.id, waiting.joined())
+            self._changed()
+
+    def end_of_turn(self) -> None:
+        """Called by the node, once for each `flush_later`."""
+        self._waiting.scheduled = False
+        self.flush()
 
     def _require_primary(self) -> None:
         if not self._node.serving:
@@ -256,7 +303,7 @@ class Queue:
 
     def _doubt(self, error: Exception) -> None:
         """This node is no longer primary (K1): watchers end, pending ops are in doubt."""
-        self._data, self._props, self._data_bytes = [], [], 0
+        self._waiting = Waiting(scheduled=self._waiting.scheduled)
         self._watchers.clear()
         self._content_watchers.clear()
         self._ledger.doubt(error)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from typing import Final
 
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
@@ -34,6 +35,12 @@ from qpidha.wire.events import Acknowledged, Frame
 INDENT: Final = "    "
 ONLINE: Final = frozenset({"S2", "S3", "F1", "F2", "F3", "I1", "R-a", "R-b", "W2", "X2"})
 """Watched at every event: they hold if the scenario got this far."""
+
+
+def collapsed(lines: list[str]) -> list[str]:
+    """The same lines, each repetition in a row counted instead of repeated."""
+    counted = [(line, len(list(group))) for line, group in groupby(lines)]
+    return [line if count == 1 else f"{line} ({count} times)" for line, count in counted]
 
 
 class ScenarioError(Exception):
@@ -63,7 +70,7 @@ class Scenario:
             except (ScenarioError, Violation, KeyError, TypeError) as error:
                 what = f"line {number}: {line}: {type(error).__name__}: {error}"
                 raise ScenarioError("\n".join([*result, *self._lines, what])) from error
-            result += [INDENT + output for output in self._lines]
+            result += [INDENT + output for output in collapsed(self._lines)]
             self._lines = []
         return "\n".join(result) + "\n"
 
