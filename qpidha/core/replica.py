@@ -318,6 +318,7 @@ class Replica:
 
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
+        self.tick(now)  # After a pause whatever comes first may come before the next tick (T42).
         if self.primary and self.host:
             established = self.primary.established
             self.primary.settle(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING
@@ -99,7 +100,8 @@ class Cluster:
                 task.cancel()
             _, waiting = await asyncio.wait(waiting, timeout=0.1)
         if self._session is not None:
-            await self._session.close()
+            with contextlib.suppress(ClusterError):  # The kernel drops it with this process anyway.
+                await self._session.close()
             self._session = None
 
     def info_of(self, node: NodeId | None) -> NodeInfo | None:

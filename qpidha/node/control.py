@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,10 @@ class Control:
     async def start(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
+        # We remove the socket ourselves: asyncio would do it by the short path, which is gone by then.
+        options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         with ShortPath(self._path) as short:
-            self._server = await asyncio.start_unix_server(self._serve, short, limit=LINE_BYTES_MAX)
+            self._server = await asyncio.start_unix_server(self._serve, short, limit=LINE_BYTES_MAX, **options)
         os.chmod(self._path, 0o600)
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@ what lies on each disk, and what the cluster manager's record says; that is enou
   R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
   W2  each discarded message is handed over once by each node that had it
   X2  no disk holds a value twice, in one queue or in two
+  peer  no node finds that another one broke the protocol
   D   the replica's memory equals its disk whenever nothing is under way
 """
 
@@ -23,19 +24,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qpidha.core.host import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.core.lineage import generation_of
 from qpidha.core.ready import RoleChanged
 from qpidha.core.replica import Replica
 from qpidha.journal import Change, PutQueue, Release
 from qpidha.testing.storage import Content, Facts, Message, messages
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
-from qpidha.wire.events import Acknowledged, Frame
+from qpidha.wire.events import Acknowledged, Frame, Refused
 
 if TYPE_CHECKING:
     from qpidha.testing.node import SimNode
     from qpidha.testing.simulator import World
 
 Discard = tuple[NodeId, QueueId, Generation, MessageId]
+
+
+POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN})
+"""Reasons to refuse a peer that did nothing wrong."""
 
 
 class Violation(AssertionError):
@@ -59,7 +65,6 @@ class Checker:
         """Settled, and the consumer was told so by a primary whose members had all dequeued it."""
         self.dead: dict[str, Generation] = {}
         """Handed over as rewound, and in which generation."""
-        self.undone: list[Discarded] = []
         self._first: dict[QueueId, dict[str, bool]] = {}
         """Values in the order of their first delivery, and whether that was by the current primary: what a
         stale one delivers at the same time has no order with the rest."""
@@ -233,6 +238,8 @@ class Checker:
             self.fail("D", f"{node.name} has {memory} in memory and {disk} on its disk")
 
     def sent(self, node: SimNode, frame: Frame) -> None:
+        if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
+            self.fail("peer", f"{node.name} says that an honest peer broke the protocol: {frame.event.reason}")
         if not isinstance(frame.event, Acknowledged):
             return
         content = node.disk.content
@@ -263,15 +270,11 @@ class Checker:
             if place in self._taken or self._offered.get(place) == node.boots:
                 self.fail("W2", f"{node.name} hands over {value} again")
             self._offered[place] = node.boots
-            if d.fate is Fate.UNDONE_MOVE:
-                self.undone.append(d)
-                continue
-            if value in self.owed and d.fate is Fate.REWOUND:
+            if d.fate is not Fate.REWOUND:
+                continue  # A copy; or so old that the primary cannot tell what became of it.
+            if value in self.owed:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
             self.dead.setdefault(value, node.replica.generation)
-
-    def crashed(self, node: SimNode) -> None:
-        """What was offered and not taken may be offered again."""
 
     # --- the end -------------------------------------------------------------------------------------
 

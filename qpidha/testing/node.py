@@ -86,7 +86,6 @@ class SimNode:
         self.disk.crash(keep=keep)
         self.world.network.crashed(self, silent=silent, lose=lose)
         self.world.clients.crashed(self)
-        self.world.checker.crashed(self)
 
     def pause(self) -> None:
         """SIGSTOP."""

@@ -105,7 +105,9 @@ def broker(tmp_path: Path) -> Iterator[Path]:
     command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:0"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + 20
         while not (directory / "control.sock").exists():
@@ -114,7 +116,7 @@ def broker(tmp_path: Path) -> Iterator[Path]:
         yield directory
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(20) == 0, log.read_text()
 
 
 def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str], broker: Path) -> None:

@@ -1,0 +1,202 @@
+"""The random walks can fail: each rule of the protocol that is taken out of the core is missed within seconds.
+
+Method: one method of the core is replaced by one that lacks a single rule, and walks run until something is
+found. A checker that finds nothing in a broken core would prove nothing about the real one. The seeds were
+searched once; any number below ``RUNS`` more would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from qpidha.core import replica, resync
+from qpidha.core.flip import Flipped
+from qpidha.core.follower import Follower
+from qpidha.core.guard import QueueGuard
+from qpidha.core.manager import Answer, Manager, Unknown
+from qpidha.core.membership import Membership
+from qpidha.core.primary import Primary
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.ready import CompareAndSet, Ready, Request
+from qpidha.core.replica import Replica
+from qpidha.core.subscription import ReplicatingSubscription
+from qpidha.driver import Driver
+from qpidha.errors import InvariantError
+from qpidha.journal import PutQueue
+from qpidha.testing.checkers import Violation
+from qpidha.testing.walk import Walk
+from qpidha.types import Member, Record
+
+Mutation = Callable[[pytest.MonkeyPatch], None]
+RUNS = 150
+
+
+def waits_for_the_attached_only(patch: pytest.MonkeyPatch) -> None:
+    """P4, J1: a member that is away is not waited for."""
+    complete = Primary._complete
+
+    def without(self: Primary) -> None:
+        attached = {s.node for s in self.sessions.values()}
+        self.membership.members, kept = (
+            frozenset(m for m in self.membership.members if m.node in attached),
+            self.membership.members,
+        )
+        complete(self)
+        self.membership.members = kept
+
+    patch.setattr(Primary, "_complete", without)
+
+
+def ignores_the_joiner(patch: pytest.MonkeyPatch) -> None:
+    """J2a: completions do not wait for the joiner."""
+    patch.setattr(
+        Membership, "required", property(lambda self: {m for m in self.members if m.node != self.node})
+    )
+
+
+def forgets_the_joiner(patch: pytest.MonkeyPatch) -> None:
+    """J2c: a joiner that disconnects is forgotten although its addition was sent."""
+
+    def session_over(self: Membership, node: str, sid: int) -> None:
+        if self.joining and self.joining.member.node == node:
+            self.joining = None
+
+    patch.setattr(Membership, "session_over", session_over)
+
+
+def doubt_means_no(patch: pytest.MonkeyPatch) -> None:
+    """M2: a compare-and-set without an answer counts as not done."""
+    real = Manager.answer
+
+    def answer(self: Manager, request: Request, answer: Answer, now: float) -> CompareAndSet | None:
+        if isinstance(answer, Unknown) and request == self.in_flight:
+            self.in_flight = None
+            return None
+        return real(self, request, answer, now)
+
+    def recorded(self: Membership, members: frozenset[Member], *, settled: bool) -> None:
+        self.members = members
+        self.joining = None if settled else self.joining
+
+    patch.setattr(Manager, "answer", answer)
+    patch.setattr(Membership, "recorded", recorded)
+    real_resolved = Replica._resolved
+
+    def resolved(self: Replica, lost: CompareAndSet | None, now: float) -> None:
+        real_resolved(self, lost, now)
+        if self.primary and self.manager.in_flight is None:
+            self.primary.membership.joining = None
+
+    patch.setattr(Replica, "_resolved", resolved)
+
+
+def compares_ids_only(patch: pytest.MonkeyPatch) -> None:
+    """C4, N1: ids without generations (scenario T01)."""
+    patch.setattr(resync, "common_point", lambda a, next_a, b, next_b: min(next_a, next_b))
+
+
+def hands_over_at_once(patch: pytest.MonkeyPatch) -> None:
+    """W2: a discarded message is handed over before the generation is established."""
+    replicate = Follower._replicate
+
+    def early(self: Follower, frame: object) -> None:
+        replicate(self, frame)  # type: ignore[arg-type]
+        self._replica.hand_over()
+
+    patch.setattr(Follower, "_replicate", early)
+
+
+def sends_before_it_persists(patch: pytest.MonkeyPatch) -> None:
+    """C6, O4: acknowledgements and answers leave before the disk has what they speak of."""
+    persist = Driver._persist
+
+    def early(self: Driver, ready: Ready) -> None:
+        self._perform(Ready(send=ready.send, complete=ready.complete))
+        persist(self, Ready(persist=ready.persist, request=ready.request, notify=ready.notify))
+
+    patch.setattr(Driver, "_persist", early)
+
+
+def anybody_may_be_promoted(patch: pytest.MonkeyPatch) -> None:
+    """P1: membership is not looked at."""
+
+    def promotion(record: Record, me: Member, boot: UUID) -> Record:
+        return replace(
+            record,
+            generation=record.generation + 1,
+            primary=(me.node, boot),
+            members=frozenset(m for m in record.members if m.node != me.node) | {me},
+        )
+
+    patch.setattr(replica, "check_promotable", lambda record, me, cluster, generation: None)
+    patch.setattr(replica, "promotion", promotion)
+
+
+def completes_before_the_dequeue(patch: pytest.MonkeyPatch) -> None:
+    """O3, O6: a moved message counts as consumed."""
+    patch.setattr(QueueGuard, "moved", lambda self, ids, target: self.dequeued(ids, 0))
+
+
+def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
+    """C4: what was staged and then dequeued is not dropped by the plan."""
+    drops = ReplicatingSubscription._drops
+
+    def without(self: ReplicatingSubscription, queue: object, ids: object, *, staged: bool) -> object:
+        return iter(()) if staged else drops(self, queue, ids, staged=staged)  # type: ignore[arg-type]
+
+    patch.setattr(ReplicatingSubscription, "_drops", without)
+
+
+def keeps_its_own_lineage(patch: pytest.MonkeyPatch) -> None:
+    """C4, N1: the flip's lineage does not reach the disk."""
+    real = Flipped.__init__
+
+    def init(self: Flipped, *arguments: object, **named: object) -> None:
+        real(self, *arguments, **named)  # type: ignore[arg-type]
+
+        class Dropping(list[object]):
+            def append(self, change: object) -> None:
+                if not isinstance(change, PutQueue) or len(change.lineage) < 2:
+                    super().append(change)
+
+        self.changes = Dropping()  # type: ignore[assignment]
+
+    patch.setattr(Flipped, "__init__", init)
+
+
+def never_releases(patch: pytest.MonkeyPatch) -> None:
+    """W2: what turns out to be alive stays in quarantine, and is handed over."""
+    patch.setattr(Quarantined, "release_alive", lambda self, history_of: iter(()))
+
+
+MUTATIONS: list[tuple[Mutation, int]] = [
+    (waits_for_the_attached_only, 0),
+    (ignores_the_joiner, 0),
+    (forgets_the_joiner, 0),
+    (doubt_means_no, 0),
+    (compares_ids_only, 0),
+    (hands_over_at_once, 0),
+    (sends_before_it_persists, 0),
+    (anybody_may_be_promoted, 0),
+    (completes_before_the_dequeue, 0),
+    (forgets_what_was_staged, 0),
+    (keeps_its_own_lineage, 0),
+    (never_releases, 0),
+]
+"""What is broken, and the seed of the first walk to try."""
+
+
+@pytest.mark.parametrize(("mutation", "seed"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
+def test_a_missing_rule_is_found(mutation: Mutation, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    for attempt in range(seed, seed + RUNS):
+        try:
+            Walk(attempt, wire=False).run()
+        except (Violation, InvariantError, AssertionError) as found:
+            print(f"walk {attempt}: {found}")
+            return
+    pytest.fail(f"{mutation.__name__} was not found in {RUNS} walks")
