@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -264,10 +263,13 @@ async def run(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    with contextlib.suppress(KeyboardInterrupt):
-        try:
-            import uvloop
-        except ImportError:
-            asyncio.run(run(parse_arguments()))
-        else:
-            uvloop.run(run(parse_arguments()))
+    try:
+        from uvloop import run as run_loop
+    except ImportError:
+        from asyncio import run as run_loop
+    try:
+        run_loop(run(parse_arguments()))
+    except KeyboardInterrupt:
+        pass
+    except (QpidhaError, OSError) as error:
+        sys.exit(f"broker: {error}")

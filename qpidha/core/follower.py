@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qpidha.core.ready import CloseLink, Noted
+from qpidha.core.ready import Noted
 from qpidha.core.replicator import Flow, QueueReplicator, State
 from qpidha.errors import HandshakeError, RemoteProtocolError
 from qpidha.types import NodeId, Record, Role
@@ -37,7 +37,7 @@ class Follower:
         replica = self._replica
         self.leave()
         if replica.primary or replica.stopped:
-            replica.out.notify(CloseLink(link, "not a backup"))
+            replica.out.close(link, "not a backup")
             return
         self.link = link
         self._wanted = to
@@ -61,7 +61,7 @@ class Follower:
     def leave(self) -> None:
         """Close the session; what was staged is forgotten, unread frames will not be read (P3)."""
         if self.link is not None:
-            self._replica.out.notify(CloseLink(self.link, "leaving"))
+            self._replica.out.close(self.link, "leaving")
         self.link = None
         self.replicator = None
 

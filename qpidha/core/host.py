@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qpidha.core.primary import Primary
-from qpidha.core.ready import CloseLink, Noted
+from qpidha.core.ready import Noted
 from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.errors import HandshakeError, RemoteProtocolError
 from qpidha.wire.events import (
@@ -92,7 +92,7 @@ class Host:
                 self.refuse(replica, link, TAKEN_OVER, f"another process is connected as {hello.node!r}")
                 return
             self._primary.closed(other.link)
-            replica.out.notify(CloseLink(other.link, "replaced by a newer link"))
+            replica.out.close(other.link, "replaced by a newer link")
         self._primary.sessions[link] = ReplicatingSubscription(link, hello.node, hello.boot, replica.settings)
         assert replica.cluster is not None
         welcome = Welcome(version=version, cluster=replica.cluster, node=replica.node, boot=replica.boot)
@@ -110,7 +110,7 @@ class Host:
         replica.out.notify(Noted("fenced", f"a peer has seen generation {generation}"))
         replica.manager.ask(now)
         self._primary.closed(link)
-        replica.out.notify(CloseLink(link, "fenced"))
+        replica.out.close(link, "fenced")
 
     def closed(self, link: int) -> None:
         self._primary.closed(link)
@@ -134,4 +134,4 @@ class Host:
         """Say why, then close."""
         refused = Refused(code=code, reason=reason[:1000])
         replica.out.send(link, Frame(replica.generation, 0, refused))
-        replica.out.notify(CloseLink(link, reason))
+        replica.out.close(link, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qpidha.core.ready import Completion, Notice, Ready, Request
+from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request
 from qpidha.journal import Change
 from qpidha.wire.events import Acknowledged, Frame
 
@@ -10,10 +10,12 @@ from qpidha.wire.events import Acknowledged, Frame
 class Outbox:
     """Collects one `Ready`. Order within a kind is the order of the calls; between kinds it is `Ready`'s."""
 
-    __slots__ = ("_ready",)
+    __slots__ = ("_ready", "closing")
 
     def __init__(self) -> None:
         self._ready = Ready()
+        self.closing: set[int] = set()
+        """Links that are to be closed, until they are: what still arrives on them is not read (C1, P3)."""
 
     def persist(self, *changes: Change) -> None:
         self._ready.persist.extend(changes)
@@ -38,6 +40,11 @@ class Outbox:
 
     def notify(self, notice: Notice) -> None:
         self._ready.notify.append(notice)
+
+    def close(self, link: int, reason: str) -> None:
+        """Close this link, after what was sent before."""
+        self.closing.add(link)
+        self._ready.notify.append(CloseLink(link, reason))
 
     @property
     def empty(self) -> bool:

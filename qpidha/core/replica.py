@@ -128,6 +128,10 @@ class Replica:
 
     def link_closed(self, link: int) -> None:
         """A link is gone, for whatever reason. Nothing is completed by that (O5)."""
+        self.out.closing.discard(link)
+        self._link_over(link)
+
+    def _link_over(self, link: int) -> None:
         self.identities.pop(link, None)
         if self.host:
             self.host.closed(link)
@@ -135,7 +139,7 @@ class Replica:
 
     def received(self, link: int, frame: Frame, now: float) -> None:
         """A well-formed frame. What the protocol does not allow closes the link, and nothing else."""
-        if self.stopped:
+        if self.stopped or link in self.out.closing:
             return
         try:
             if link == self.follower.link:
@@ -150,7 +154,7 @@ class Replica:
     def link_failed(self, link: int, error: RemoteProtocolError) -> None:
         """The peer broke the protocol: tell it why, close its link, harm nobody else."""
         Host.refuse(self, link, error.code, str(error))
-        self.link_closed(link)
+        self._link_over(link)
 
     # --- the record ------------------------------------------------------------------------------
 

@@ -91,7 +91,7 @@ class Node:
         self.links = Links(self, transport)
         self._poked = False
         self._unflushed: list[Queue] = []
-        self._started = False
+        self._started = self._running = False
         self._stopping: asyncio.Task[None] | None = None
         self.handles: dict[QueueId, Queue] = {}
         self.names: dict[str, Queue] = {}
@@ -136,6 +136,7 @@ class Node:
         except BaseException:
             await self._release(clean=untouched)
             raise
+        self._running = True
         self.links.start_beating()
 
     async def stop(self) -> None:
@@ -148,8 +149,8 @@ class Node:
         await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
-        if not self._started:
-            return
+        if not self._running:
+            return  # It never started; what `start` had opened it has closed.
         for queue in self._unflushed:
             queue.flush()
         self.replica.stop()
@@ -182,7 +183,7 @@ class Node:
 
     @property
     def role(self) -> Role:
-        return self.replica.role if self._started else Role.STOPPED
+        return self.replica.role if self._running else Role.STOPPED
 
     @property
     def serving(self) -> bool:

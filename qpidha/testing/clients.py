@@ -130,6 +130,12 @@ class Clients:
         self._world.checker.operated(node)
         node.run()
 
+    def skip(self, node: SimNode, queue: QueueId, count: int) -> None:
+        """Leave a gap of ids: what becomes of a publish that is given up before it is stored (O2)."""
+        node.replica.skip(queue, count)
+        self._world.checker.operated(node)
+        node.run()
+
     # --- what they are told --------------------------------------------------------------------------
 
     def completed(self, node: SimNode, completion: Completion) -> None:

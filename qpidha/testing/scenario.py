@@ -237,10 +237,7 @@ class Scenario:
 
     def skip(self, name: str, queue: str, count: str) -> None:
         """``skip P q 4294967296``: so many ids are given out and used for nothing that is left."""
-        node = self._node(name)
-        node.replica.skip(self._queue(queue), int(count))
-        self.world.checker.operated(node)
-        node.run()
+        self.world.clients.skip(self._node(name), self._queue(queue), int(count))
 
     # --- commands: faults ----------------------------------------------------------------------------
 

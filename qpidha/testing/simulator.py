@@ -59,7 +59,7 @@ class World:
         self.settings = settings
         self.scheduler = Scheduler()
         self.instant = instant
-        self.disk_slowness = 1.0
+        self.disk_slowness = self.network_slowness = 1.0
         self.cluster = self.new_uuid()
         self.listeners: list[Callable[[str], None]] = []
         """Told every event as a line."""
@@ -70,7 +70,7 @@ class World:
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
         self.clients = Clients(self)
-        self.network = Network(self.scheduler, wire=wire, delay=self._delay(0.001, 0.02))
+        self.network = Network(self.scheduler, wire=wire, delay=self._delay(0.001, 0.02, slowness=lambda: self.network_slowness))
         self.manager = SimManager(
             self.scheduler,
             timeout_s=settings.record_timeout_s,
@@ -173,7 +173,7 @@ class World:
     def heal(self, *, limit_s: float = 60.0) -> None:
         """End all faults and demand that the cluster becomes whole again. Raises `Violation`."""
         self.say("heal")
-        self.disk_slowness = 1.0
+        self.disk_slowness = self.network_slowness = 1.0
         self.network.blocked.clear()
         self.network.held.clear()
         for node in self.nodes.values():

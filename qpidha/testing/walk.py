@@ -33,6 +33,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "deliver": 8,
     "accept": 10,
     "move": 3,
+    "skip": 0.7,
     "crash": 2,
     "crash_primary": 1.2,
     "restart": 4,
@@ -42,6 +43,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "cut_one_way": 1,
     "mend": 4,
     "reset": 1.5,
+    "stray": 2,
     "promote": 3,
     "demote": 0.4,
     "faulty_manager": 1,
@@ -49,7 +51,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "no_manager": 1,
     "stale_watch": 1,
     "slow_disk": 1,
-    "fast_disk": 1,
+    "slow_network": 1,
+    "good_speed": 2,
     "fail_disk": 0.3,
     "wipe": 0.5,
     "stall": 1,
@@ -157,6 +160,10 @@ class Walk:
             ids = sorted(self.random.sample(held, self.random.randint(1, min(3, len(held)))))
             self.world.clients.move(node, queues[0], ids, queues[1])
 
+    def _skip(self) -> None:
+        if (node := self._acting()) and (name := self._queue_of(node)):
+            self.world.clients.skip(node, self.world.queue_id(name), self.random.randint(1, 3))
+
     # --- nodes ---------------------------------------------------------------------------------------
 
     def _kill(self, node: SimNode | None) -> None:
@@ -216,6 +223,14 @@ class Walk:
     def _reset(self) -> None:
         self.world.network.reset(*self._pair())
 
+    def _stray(self) -> None:
+        """A backup with an old list of addresses: it connects to a stale primary, if there is one."""
+        stale = [node for node in self.world.primaries if node is not self.world.primary]
+        target = self.random.choice(stale) if stale else self._acting()
+        node = self._node()
+        if node and target and node is not target:
+            self.world.network.connect(node, target)
+
     def _faulty_manager(self) -> None:
         rate = self.random.choice([0.2, 0.6])
         faults = list(Fault)
@@ -241,8 +256,11 @@ class Walk:
     def _slow_disk(self) -> None:
         self.world.disk_slowness = self.random.choice([10, 40])
 
-    def _fast_disk(self) -> None:
-        self.world.disk_slowness = 1.0
+    def _slow_network(self) -> None:
+        self.world.network_slowness = self.random.choice([5, 15])
+
+    def _good_speed(self) -> None:
+        self.world.disk_slowness = self.world.network_slowness = 1.0
 
     def _fail_disk(self) -> None:
         if node := self._node():

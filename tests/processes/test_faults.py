@@ -1,0 +1,168 @@
+"""Brokers as processes, killed and stopped at bad moments under a stream of publishes: nothing confirmed is lost.
+
+What each test asserts is in `Stream.verify`: all that was confirmed comes out once, in order, unchanged,
+and in the end every store holds the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qpidha.journal import PutStatus
+from qpidha.stores import SqliteStore
+from qpidha.stores.offline import read_status
+from qpidha.types import QueueId
+from tests.processes.stream import ROOT, Stream, run
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_the_primary_is_killed_again_and_again(tmp_path: Path) -> None:
+    async def main(stream: Stream) -> None:
+        for _ in range(4):
+            primary = await stream.whole()
+            await stream.confirmed(500)
+            stream.kill(primary)
+            await stream.confirmed(500)  # By another primary, before the killed one is back.
+            stream[primary].start()  # On the store as the kill left it.
+        await stream.whole()
+
+    run(tmp_path, main)
+
+
+def test_backups_are_killed_and_come_back(tmp_path: Path) -> None:
+    """Also while they catch up; the publishes of one held moment are confirmed by whoever is left."""
+
+    async def main(stream: Stream) -> None:
+        primary = await stream.whole()
+        one, other = [n for n in stream.cluster.processes if n != primary]
+        for _ in range(3):
+            stream.kill(one)
+            stream[one].start()
+            await asyncio.sleep(0.3)  # Often in the middle of catching up.
+        stream.kill(one)
+        stream.kill(other)
+        await stream.confirmed(100)  # The primary removed both in the record, and goes on alone.
+        stream[one].start()
+        stream[other].start()
+        await stream.whole()
+        await stream.confirmed(100)
+
+    run(tmp_path, main)
+
+
+def test_all_are_killed_at_once(tmp_path: Path) -> None:
+    """A power cut: everything acknowledged was on every member's disk."""
+
+    async def main(stream: Stream) -> None:
+        await stream.confirmed(2000)
+        for name in stream.cluster.processes:
+            stream[name].kill()
+        for name in stream.cluster.processes:
+            stream[name].wait(10)
+            stream[name].start()
+        await stream.whole()
+        await stream.confirmed(500)
+
+    run(tmp_path, main)
+
+
+def test_a_paused_primary_wakes_as_a_zombie(tmp_path: Path) -> None:
+    """T04: SIGSTOP for longer than every time-out, then SIGCONT. What it says then may confirm nothing."""
+
+    async def main(stream: Stream) -> None:
+        primary = await stream.whole()
+        await stream.confirmed(500)
+        stream.signal(primary, signal.SIGSTOP)
+        await stream.until(lambda: promoted(stream, primary), "another primary")
+        await stream.confirmed(500)
+        stream.signal(primary, signal.SIGCONT)
+        await stream.whole()
+        await stream.confirmed(500)
+
+    run(tmp_path, main)
+
+
+async def promoted(stream: Stream, old: str) -> bool:
+    statuses = {n: await p.status() for n, p in stream.cluster.processes.items() if n != old}
+    return any(s and s["role"] in ("active", "recovering") for s in statuses.values())
+
+
+def test_a_paused_backup_is_removed_and_comes_back(tmp_path: Path) -> None:
+    """T44, H42: publishes are held for its time-out at most, and only the record ends the waiting."""
+
+    async def main(stream: Stream) -> None:
+        primary = await stream.whole()
+        await stream.confirmed(500)
+        paused = next(n for n in stream.cluster.processes if n != primary)
+        stream.signal(paused, signal.SIGSTOP)
+        await stream.until(lambda: removed(stream, primary, paused), "removal of the paused backup")
+        await stream.confirmed(500)
+        stream.signal(paused, signal.SIGCONT)
+        await stream.whole()
+        await stream.confirmed(500)
+
+    run(tmp_path, main)
+
+
+async def removed(stream: Stream, primary: str, backup: str) -> bool:
+    status = await stream[primary].status()
+    return status is not None and backup not in status["members"]
+
+
+def test_an_empty_store_joins_as_a_new_member(tmp_path: Path) -> None:
+    """T16: the primary's disk is gone. It may not erase the others, nor be primary before it has everything."""
+
+    async def main(stream: Stream) -> None:
+        primary = await stream.whole()
+        await stream.confirmed(1000)
+        stream.kill(primary)
+        for file in (stream.work / primary).iterdir():
+            file.unlink()
+        stream[primary].start()
+        await stream.whole()
+        await stream.confirmed(500)
+
+    run(tmp_path, main)
+
+
+def refused(tmp_path: Path, directory: Path) -> str:
+    """Start a broker that must not start; returns what it said."""
+    command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
+               "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:0"]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT,
+                          env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})  # fmt: skip
+    assert done.returncode != 0
+    return done.stderr
+
+
+def test_a_store_of_another_cluster_is_refused_and_not_touched(tmp_path: Path) -> None:
+    foreign = SqliteStore(tmp_path / "foreign")
+    foreign.open("a")
+    foreign.commit([PutStatus(QueueId(int=1), 3, primary=True)])
+    foreign.close(clean=True)
+
+    async def main(stream: Stream) -> None:
+        before = read_status(tmp_path / "foreign")
+        assert "belongs to cluster" in refused(tmp_path, tmp_path / "foreign")
+        after = read_status(tmp_path / "foreign")
+        assert (after.cluster, after.generation, after.state) == (before.cluster, 3, before.state)
+        await stream.confirmed(100)
+
+    run(tmp_path, main)
+
+
+def test_a_second_process_on_a_store_is_refused(tmp_path: Path) -> None:
+    async def main(stream: Stream) -> None:
+        said = refused(tmp_path, tmp_path / "a")
+        assert "in use by process" in said
+        assert "Traceback" not in said
+        await stream.confirmed(100)
+
+    run(tmp_path, main)

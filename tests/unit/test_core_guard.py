@@ -1,0 +1,66 @@
+"""A move is no accept: a publish whose message was moved completes with what the move published (O3, O6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from qpidha import SequenceSet, Settle
+from qpidha.core.guard import QueueGuard
+
+BOTH = pytest.mark.parametrize("settle", list(Settle))
+
+
+def guards(settle: Settle) -> tuple[QueueGuard, QueueGuard]:
+    return QueueGuard(settle, 0), QueueGuard(settle, 0)
+
+
+@BOTH
+def test_a_move_completes_nothing(settle: Settle) -> None:
+    source, target = guards(settle)
+    source.published(1, 1, 5)
+    target.published(1, 1, 6)
+    source.moved(SequenceSet([1]), target)
+    assert source.advance(4) is None
+    assert source.advance(5) is None, "position 6 made the copy that is left of it"
+    assert source.advance(6) == 1
+
+
+def test_a_moved_message_that_is_accepted_holds_its_publish_until_the_dequeue() -> None:
+    source, target = guards(Settle.REPLICATED)
+    source.published(1, 2, 5)
+    target.published(1, 1, 6)
+    source.moved(SequenceSet([2]), target)
+    target.dequeued(SequenceSet([1]), 9)
+    assert source.advance(8) is None, "a member that took its plan after the dequeue never had it"
+    assert source.advance(9) == 2
+    assert target.advance(9) == 1
+
+
+def test_moves_in_a_chain_are_followed() -> None:
+    first, second, third = QueueGuard(Settle.REPLICATED, 0), *guards(Settle.REPLICATED)
+    first.published(1, 1, 5)
+    second.published(1, 1, 6)
+    first.moved(SequenceSet([1]), second)
+    third.published(1, 1, 7)
+    second.moved(SequenceSet([1]), third)
+    third.dequeued(SequenceSet([1]), 8)
+    assert first.advance(7) is None
+    assert first.advance(8) == 1
+
+
+def test_a_message_moved_to_the_end_of_its_own_queue() -> None:
+    guard = QueueGuard(Settle.REPLICATED, 0)
+    guard.published(1, 1, 5)
+    guard.published(2, 2, 6)
+    guard.moved(SequenceSet([1]), guard)
+    assert guard.advance(5) is None
+    assert guard.advance(6) == 2
+
+
+def test_what_was_complete_before_the_move_is_not_touched() -> None:
+    source, target = guards(Settle.REPLICATED)
+    source.published(1, 1, 5)
+    assert source.advance(5) == 1
+    target.published(1, 1, 6)
+    source.moved(SequenceSet([1]), target)
+    assert len(source) == 0

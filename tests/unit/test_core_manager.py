@@ -1,0 +1,119 @@
+"""One compare-and-set in flight, resolved by its answer or by a higher version, and by nothing else (M1–M4)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from qpidha.core.manager import Applied, Lost, Manager, NotSent, Read, Unknown
+from qpidha.core.ready import CompareAndSet, ReadRecord
+from qpidha.errors import InvariantError
+from qpidha.types import Record, Versioned
+
+MINE = Record(cluster=UUID(int=1), generation=1, primary=("P", UUID(int=2)), members=frozenset())
+RETRY_S = 0.5
+
+
+@pytest.fixture
+def manager() -> Manager:
+    manager = Manager(UUID(int=2), RETRY_S)
+    manager.seen(Versioned(MINE, 3))
+    manager.propose(MINE)
+    return manager
+
+
+def sent(manager: Manager) -> CompareAndSet:
+    request = manager.request(0.0)
+    assert isinstance(request, CompareAndSet)
+    return request
+
+
+def other(version: int) -> Versioned:
+    return Versioned(Record(cluster=UUID(int=1), generation=2, primary=None, members=frozenset()), version)
+
+
+def test_it_is_sent_once_and_nothing_else_may_be_proposed(manager: Manager) -> None:
+    assert sent(manager).expected == 3
+    assert manager.request(99.0) is None
+    with pytest.raises(InvariantError):
+        manager.propose(MINE)
+
+
+def test_its_answer_resolves_it(manager: Manager) -> None:
+    request = sent(manager)
+    assert manager.answer(request, Applied(Versioned(request.new, 4)), 0.0) is None
+    assert manager.in_flight is None
+    assert manager.known == Versioned(request.new, 4)
+
+
+def test_a_higher_version_of_somebody_else_says_that_it_lost(manager: Manager) -> None:
+    request = sent(manager)
+    assert manager.seen(other(4)) == request
+    assert manager.in_flight is None
+
+
+def test_its_own_value_in_a_watch_says_that_it_won(manager: Manager) -> None:
+    request = sent(manager)
+    assert manager.seen(Versioned(request.new, 4)) is None
+    assert manager.in_flight is None
+
+
+def test_the_old_version_resolves_nothing(manager: Manager) -> None:
+    """Counterexample 2: the lost request may still arrive."""
+    request = sent(manager)
+    assert manager.answer(request, Unknown(), 1.0) is None
+    assert manager.answer(ReadRecord(), Read(Versioned(MINE, 3)), 1.1) is None
+    assert manager.in_flight == request
+    assert manager.request(1.4) is None
+    assert manager.next_at() == 1.0 + RETRY_S
+    assert manager.request(1.5) == request, "the very same request, at the same version"
+
+
+def test_a_retry_that_meets_its_own_first_try_has_won(manager: Manager) -> None:
+    request = sent(manager)
+    manager.answer(request, Unknown(), 0.0)
+    assert manager.request(RETRY_S) == request
+    assert manager.answer(request, Lost(Versioned(request.new, 4)), 1.0) is None
+    assert manager.in_flight is None
+
+
+def test_not_sent_is_tried_again_for_an_earlier_try_may_be_under_way(manager: Manager) -> None:
+    request = sent(manager)
+    manager.answer(request, Unknown(), 0.0)
+    manager.answer(manager.request(RETRY_S) or request, NotSent(), 1.0)
+    assert manager.in_flight == request
+    assert manager.request(1.0 + RETRY_S) == request
+
+
+def test_late_answers_of_a_resolved_request_change_nothing(manager: Manager) -> None:
+    request = sent(manager)
+    manager.seen(other(4))
+    manager.propose(MINE)
+    second = sent(manager)
+    assert manager.answer(request, Unknown(), 0.0) is None
+    assert manager.answer(request, Lost(other(4)), 0.0) is None
+    assert manager.in_flight == second
+
+
+def test_a_removed_record_is_a_refusal(manager: Manager) -> None:
+    request = sent(manager)
+    assert manager.answer(request, Lost(None), 0.0) == request
+
+
+def test_older_records_are_not_believed(manager: Manager) -> None:
+    manager.seen(other(9))
+    manager.seen(Versioned(MINE, 5))
+    assert manager.known == other(9)
+
+
+def test_a_read_waits_for_the_request_in_flight_and_is_asked_once(manager: Manager) -> None:
+    manager.ask(0.0)
+    manager.ask(0.1)
+    sent(manager)
+    assert manager.request(5.0) is None
+    manager.seen(other(4))
+    assert isinstance(manager.request(5.0), ReadRecord)
+    assert manager.request(5.0) is None
+    manager.answer(ReadRecord(), Unknown(), 6.0)
+    assert isinstance(manager.request(6.0 + RETRY_S), ReadRecord)

@@ -1,0 +1,70 @@
+"""A queue whose next id falls at a rewind still gives every id its own message.
+
+Method: the sequences of a rewind are played by hand, the rest is left to tests/property/test_core_twins.py,
+whose queues only grow.
+"""
+
+from __future__ import annotations
+
+import random
+from uuid import UUID
+
+from qpidha import Batch, SequenceSet
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.types import QueueSpec
+
+
+def made() -> ReplicatedQueue:
+    return ReplicatedQueue(UUID(int=1), QueueSpec(name="q"), ((1, 1),), 1)
+
+
+def batch(*values: str) -> Batch:
+    return Batch.pack([value.encode() for value in values])
+
+
+def content(queue: ReplicatedQueue) -> dict[int, str]:
+    return {
+        id: data.decode()
+        for ids, piece in queue.select(queue.held)
+        for id, data in zip(ids, piece, strict=True)
+    }
+
+
+def rewind(queue: ReplicatedQueue, drop: SequenceSet, next: int) -> None:
+    """What a flip does to a queue before it inserts (`qpidha.core.flip`)."""
+    queue.remove(drop)
+    queue.next = next
+
+
+def test_ids_given_out_again_do_not_read_as_the_rewound_messages() -> None:
+    queue = made()
+    queue.append(batch("one", "two", "three"))
+    rewind(queue, SequenceSet([(2, 3)]), 2)
+    queue.append(batch("new two", "new three"))
+    queue.check()
+    assert content(queue) == {1: "one", 2: "new two", 3: "new three"}
+    assert queue.remove(SequenceSet([(1, 3)])) == SequenceSet([(1, 3)])
+    queue.check()
+    assert queue.bytes == 0
+
+
+def test_any_mixture_of_rewinds_and_publishes_agrees_with_a_dict() -> None:
+    random_ = random.Random(7)
+    for _ in range(200):
+        queue, twin = made(), dict[int, str]()
+        for step in range(25):
+            match random_.randrange(4):
+                case 0 | 1:
+                    values = [f"{step}.{n}" for n in range(random_.randint(1, 5))]
+                    ids = queue.append(batch(*values))
+                    twin.update(zip(ids, values, strict=True))
+                case 2:
+                    gone = SequenceSet(i for i in twin if random_.random() < 0.3)
+                    assert queue.remove(gone) == gone
+                    twin = {i: v for i, v in twin.items() if i not in gone}
+                case 3:
+                    next = random_.randint(1, queue.next)
+                    rewind(queue, SequenceSet(i for i in twin if i >= next), next)
+                    twin = {i: v for i, v in twin.items() if i < next}
+            queue.check()
+            assert content(queue) == twin
