@@ -35,7 +35,9 @@ class Control:
         # We remove the socket ourselves: asyncio would do it by the short path, which is gone by then.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         with ShortPath(self._path) as short:
-            self._server = await asyncio.start_unix_server(self._serve, short, limit=LINE_BYTES_MAX, **options)
+            self._server = await asyncio.start_unix_server(
+                self._serve, short, limit=LINE_BYTES_MAX, **options
+            )
         os.chmod(self._path, 0o600)
 
     async def stop(self) -> None:

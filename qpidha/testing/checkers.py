@@ -13,7 +13,7 @@ what lies on each disk, and what the cluster manager's record says; that is enou
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
   R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
-  W2  each discarded message is handed over once by each node that had it
+  W2  a discarded message is handed over once by each node that had it, when no member has it any more
   X2  no disk holds a value twice, in one queue or in two
   peer  no node finds that another one broke the protocol
   D   the replica's memory equals its disk whenever nothing is under way
@@ -239,7 +239,9 @@ class Checker:
 
     def sent(self, node: SimNode, frame: Frame) -> None:
         if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
-            self.fail("peer", f"{node.name} says that an honest peer broke the protocol: {frame.event.reason}")
+            self.fail(
+                "peer", f"{node.name} says that an honest peer broke the protocol: {frame.event.reason}"
+            )
         if not isinstance(frame.event, Acknowledged):
             return
         content = node.disk.content
@@ -274,6 +276,9 @@ class Checker:
                 continue  # A copy; or so old that the primary cannot tell what became of it.
             if value in self.owed:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
+            holders = [m.name for m in self.members if value in m.disk.content.values]
+            if holders:
+                self.fail("W2", f"{node.name} hands over {value}, which {holders} may bring back")
             self.dead.setdefault(value, node.replica.generation)
 
     # --- the end -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from qpidha.errors import LocalProtocolError, PromotionRefused, StoreError
 from qpidha.journal import Change
 from qpidha.testing.network import End
 from qpidha.testing.storage import SimDisk
-from qpidha.types import NodeId, Role, Versioned
+from qpidha.types import Discarded, NodeId, Role, Versioned
 from qpidha.wire.events import Frame
 
 if TYPE_CHECKING:
@@ -237,14 +237,19 @@ class SimNode:
                 world.checker.handed_over(self, messages)
                 if self.takes_discarded:
                     boot = self.boots
-                    world.scheduler.after(world.disk_delay(), lambda: self.post(lambda: taken(boot)))
+                    world.scheduler.after(
+                        world.disk_delay(), lambda: self.post(lambda: self._taken(messages, boot))
+                    )
 
-                def taken(boot: int) -> None:
-                    if boot == self.boots:
-                        self.replica.handed_over(messages)
-                        self.run()
+            case _:
+                pass  # Content is looked at where it is durable: on the disk.
 
-    def store_failed(self, error: Exception) -> None:
+    def _taken(self, messages: tuple[Discarded, ...], boot: int) -> None:
+        if boot == self.boots:
+            self.replica.handed_over(messages)
+            self.run()
+
+    def store_failed(self, error: BaseException) -> None:
         self.world.say(f"{self.name}: store failed: {error}")
         self.world.scheduler.after(0.0, lambda: self.crash(keep=self.world.random.random() < 0.5))
 

@@ -53,7 +53,7 @@ def render_frame(frame: Frame, world: World) -> str:
     return f"[{frame.session}@{frame.generation}] {render_event(frame.event, world)}"
 
 
-def render_event(event: Event, world: World) -> str:  # noqa: C901 - one line for each event
+def render_event(event: Event, world: World) -> str:  # noqa: PLR0912 - one each
     name = world.queue_name
     match event:
         case Hello():

@@ -13,24 +13,14 @@ marked "(waits)". `COMMANDS` lists the language; its docstrings are the referenc
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
-from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
 from qpidha.seq import SequenceSet
 from qpidha.testing.checkers import Violation
-from qpidha.testing.clients import Clients
-from qpidha.testing.manager import Fault
-from qpidha.testing.network import End
-from qpidha.testing.node import SimNode
-from qpidha.testing.render import render_frame, render_ids, render_lineage, render_notice, render_request
-from qpidha.testing.simulator import SMALL, World
-from qpidha.testing.storage import Content
-from qpidha.types import QueueId, Settle
-from qpidha.wire.events import Acknowledged, Frame
+from qpidha.testing.render import render_ids, render_lineage
+from qpidha.testing.stage import ScenarioError, Stage
 
 INDENT: Final = "    "
 ONLINE: Final = frozenset({"S2", "S3", "F1", "F2", "F3", "I1", "R-a", "R-b", "W2", "X2"})
@@ -43,18 +33,8 @@ def collapsed(lines: list[str]) -> list[str]:
     return [line if count == 1 else f"{line} ({count} times)" for line, count in counted]
 
 
-class ScenarioError(Exception):
-    """The scenario is not written correctly, or one of its expectations does not hold."""
-
-
-class Scenario:
+class Scenario(Stage):
     """Interprets one text."""
-
-    def __init__(self) -> None:
-        self.settings = SMALL
-        self.world: World
-        self._lines: list[str] = []
-        self._saved: dict[str, Content] = {}
 
     def run(self, text: str) -> str:
         """The text with the outputs that it should have."""
@@ -82,246 +62,6 @@ class Scenario:
         if name != "settings":
             self.world.scheduler.run_for(0.0)
 
-    # --- output --------------------------------------------------------------------------------------
-
-    def _say(self, line: str) -> None:
-        self._lines.append(line)
-
-    def _sent(self, end: End, frame: Frame) -> None:
-        names = end.node.name, end.other.node.name
-        if self.world.network.waits(end.other):
-            self._say(f"{names[0]} -> {names[1]} {render_frame(frame, self.world)} (waits)")
-
-    def _noticed(self, node: SimNode, notice: Notice) -> None:
-        if isinstance(notice, (RoleChanged, Noted)):
-            self._say(f"{node.name}: {render_notice(notice)}")
-
-    def _requested(self, node: SimNode, request: Request) -> None:
-        if isinstance(request, CompareAndSet):
-            self._say(f"{node.name}: {render_request(request)}")
-
-    # --- words ---------------------------------------------------------------------------------------
-
-    def _node(self, name: str) -> SimNode:
-        return self.world.nodes[name]
-
-    @staticmethod
-    def _direction(words: str) -> tuple[str, str]:
-        source, arrow, target = words.partition("->")
-        if not arrow:
-            raise ScenarioError(f"a direction is written P->B1, not {words}")
-        return source, target
-
-    def _queue(self, name: str) -> QueueId:
-        return self.world.queues[name]
-
-    def _ids(self, node: SimNode, queue: str, values: tuple[str, ...]) -> list[int]:
-        held = {
-            Clients.value_at(node, self._queue(queue), id): id
-            for id in node.replica.queues[self._queue(queue)].held
-        }
-        return sorted(held[value] for value in values)
-
-    # --- commands: the cluster -----------------------------------------------------------------------
-
-    def settings_(self, *words: str) -> None:
-        """``settings ack_timeout_s=2``: before ``nodes``."""
-        given = {key: float(value) for key, _, value in (word.partition("=") for word in words)}
-        self.settings = replace(
-            self.settings, **{k: int(v) if k.endswith("_max") else v for k, v in given.items()}  # type: ignore[arg-type]
-        )
-
-    def nodes(self, *names: str) -> None:
-        """``nodes P B1 B2``: they start, with empty disks."""
-        self.world = world = World(nodes=names, settings=self.settings, instant=True)
-        world.manager.held = []
-        world.listeners.append(self._say)
-        world.network.on_send = self._sent
-        world.on_notice = self._noticed
-        world.on_request = self._requested
-        for node in world.nodes.values():
-            node.auto_connect = False
-        world.start()
-
-    def cluster(self, *names: str) -> None:
-        """``cluster P B1 B2``: the same, P promoted and the others members; not shown."""
-        self.nodes(*names)
-        self.promote(names[0])
-        self.world.scheduler.run_for(0.0)
-        self.connect(*names[1:])
-        self._lines = self._lines[-1:]
-
-    def connect(self, *words: str) -> None:
-        """``connect B1`` to the primary of the record, ``connect B1->P`` to the one it wants to believe in."""
-        for word in words:
-            source, arrow, target = word.partition("->")
-            if arrow:
-                self.world.network.connect(self._node(source), self._node(target))
-            else:
-                self._node(source).connect()
-            self.world.scheduler.run_for(0.0)
-
-    def auto(self, *names: str) -> None:
-        """``auto B1``: these nodes connect by themselves from now on."""
-        for name in names:
-            self._node(name).auto_connect = True
-
-    def promote(self, name: str) -> None:
-        """``promote B1``: try; says why not."""
-        if why := self._node(name).promote():
-            self._say(f"{name}: not promoted: {why}")
-
-    def demote(self, name: str) -> None:
-        """``demote P``: hand over."""
-        self._node(name).demote()
-
-    def crash(self, name: str, *how: str) -> None:
-        """``crash P``: kill -9. ``keep``: a commit under way is durable. ``silent``: nobody is told.
-
-        ``lose``: what was sent and is held back is lost.
-        """
-        self._node(name).crash(keep="keep" in how, silent="silent" in how, lose="lose" in how)
-
-    def restart(self, name: str) -> None:
-        self._node(name).start()
-
-    def pause(self, name: str) -> None:
-        """``pause P``: SIGSTOP."""
-        self._node(name).pause()
-
-    def resume(self, name: str) -> None:
-        self._node(name).resume()
-
-    def wait(self, seconds: str) -> None:
-        self.world.scheduler.run_for(float(seconds))
-
-    # --- commands: clients ---------------------------------------------------------------------------
-
-    def queue(self, name: str, *how: str) -> None:
-        """``queue q`` or ``queue q immediate``: declared on the primary."""
-        settle = Settle.IMMEDIATE if "immediate" in how else Settle.REPLICATED
-        primary = self.world.primary
-        if primary is None:
-            raise ScenarioError("nobody is primary")
-        self.world.clients.declare(primary, self.world.queue_id(name), name, settle)
-
-    def publish(self, name: str, queue: str, *values: str) -> None:
-        """``publish P q v1 v2``: one batch. ``v1..v9`` are nine values."""
-        given: list[str] = []
-        for word in values:
-            first, dots, last = word.partition("..")
-            low = int(first.lstrip("v"))
-            given += [f"v{n}" for n in range(low, int(last.lstrip("v")) + 1)] if dots else [word]
-        if not self.world.clients.publish(self._node(name), self._queue(queue), given, run=False):
-            return
-        q = self._node(name).replica.queues[self._queue(queue)]
-        self._say(f"{name}: {queue} {q.next - len(given)}-{q.next - 1}@{q.lineage[-1][0]}")
-        self._node(name).run()
-
-    def deliver(self, name: str, queue: str) -> None:
-        """``deliver P q``: the next message for the consumer."""
-        found = self.world.clients.deliver(self._node(name), self._queue(queue))
-        self._say(f"{name} delivers: {found[1] if found else 'nothing'}")
-
-    def accept(self, name: str, queue: str, *values: str) -> None:
-        """``accept P q v1``: delivered and accepted."""
-        node, id = self._node(name), self._queue(queue)
-        for number in self._ids(node, queue, values):
-            self.world.checker.delivered(node, id, number, Clients.value_at(node, id, number))
-        self.world.clients.accept(node, id, self._ids(node, queue, values))
-
-    def move(self, name: str, source: str, target: str, *values: str) -> None:
-        """``move P q dlq v1``"""
-        node = self._node(name)
-        self.world.clients.move(node, self._queue(source), self._ids(node, source, values), self._queue(target))
-
-    def skip(self, name: str, queue: str, count: str) -> None:
-        """``skip P q 4294967296``: so many ids are given out and used for nothing that is left."""
-        self.world.clients.skip(self._node(name), self._queue(queue), int(count))
-
-    # --- commands: faults ----------------------------------------------------------------------------
-
-    def hold(self, *directions: str) -> None:
-        """``hold P->B1``: what is sent in this direction waits, as on a slow link. Heartbeats pass."""
-        for words in directions:
-            self.world.network.hold(*self._direction(words))
-
-    def pass_(self, direction: str, count: str = "1000") -> None:
-        """``pass P->B1 2``: two of the frames that wait arrive; the direction stays held."""
-        self.world.network.let_pass(*self._direction(direction), int(count))
-
-    def release(self, *directions: str) -> None:
-        """``release P->B1``: all that waits arrives, in order, and the direction is open again."""
-        for words in directions:
-            self.world.network.unblock(*self._direction(words))
-
-    def cut(self, a: str, b: str) -> None:
-        """``cut P B1``: nothing passes in either direction, and soon both ends give their links up."""
-        self.world.network.block(a, b)
-        self.world.network.block(b, a)
-
-    def mend(self, a: str, b: str) -> None:
-        self.release(f"{a}->{b}", f"{b}->{a}")
-
-    def reset(self, a: str, b: str) -> None:
-        """``reset P B1``: links between them break; what waits is lost."""
-        self.world.network.reset(a, b)
-
-    def forge(self, direction: str, position: str, session: str, generation: str) -> None:
-        """``forge B1->P 9 1 1``: B1 sends "ack 9" of session 1, generation 1, on the link it has now."""
-        source, _ = self._direction(direction)
-        node = self._node(source)
-        link = node.replica.follower.link
-        if link is None:
-            raise ScenarioError(f"{source} has no link")
-        frame = Frame(int(generation), int(session), Acknowledged(position=int(position)))
-        self.world.network.send(node, link, frame)
-
-    def disk(self, name: str, what: str) -> None:
-        """``disk B1 hold``, ``disk B1 release``, ``disk B1 fail``: its commits."""
-        node = self._node(name)
-        if what == "hold":
-            node.hold_disk = True
-        elif what == "release":
-            node.release_disk()
-        else:
-            node.disk.failing = True
-
-    def wipe(self, name: str) -> None:
-        """``wipe P``: a new, empty disk. The node is down."""
-        self._node(name).disk.wipe()
-
-    def save(self, name: str) -> None:
-        """``save B1``: an image of its disk, for ``restore B1``."""
-        self._saved[name] = self._node(name).disk.snapshot()
-
-    def restore(self, name: str) -> None:
-        self._node(name).disk.restore(self._saved[name])
-
-    def manager(self, name: str, *words: str) -> None:
-        """``manager P unreachable``, ``stale`` (silent watch), ``reachable``; ``manager P next late lost``.
-
-        ``next``: what befalls its next compare-and-sets. ``manager all deliver-late``: late ones arrive now.
-        """
-        manager = self.world.manager
-        if words == ("deliver-late",):
-            late, manager.held = manager.held or [], []
-            for request in late:
-                request()
-            return
-        node = self._node(name)
-        match words:
-            case ("unreachable",):
-                manager.unreachable.add(name)
-            case ("stale",):
-                manager.stale.add(name)
-            case ("reachable",):
-                manager.reconnect(node)
-            case ("next", *faults):
-                manager.faults.setdefault(name, deque()).extend(Fault(fault) for fault in faults)
-            case _:
-                raise ScenarioError(f"manager {name} {' '.join(words)}")
-
     # --- commands: looking ---------------------------------------------------------------------------
 
     def state(self, *names: str) -> None:
@@ -339,23 +79,26 @@ class Scenario:
                 self._say(f"  quarantine {label} {id_}@{generation} {fate.value}: {message.value}")
 
     def expect(self, *words: str) -> None:
-        """``expect [not] acked v1``, ``[not] confirmed v1``, ``[not] dead v1``, ``members P B1``,
-        ``[not] primary P``, ``holds B1 q v1 v2`` (exactly, in this order), ``role B1 ready``.
-        """  # noqa: D205, D415 - a list, not a sentence
+        """``expect FACT`` or ``expect not FACT``.
+
+        Of all values named, or of none: ``acked v1 v2``, ``confirmed v1`` (its settle), ``dead v1`` (handed
+        over). Of nodes: ``members P B1``, ``primary P``, ``role B1 ready``, ``holds B1 q v1 v2`` (exactly
+        these, in this order).
+        """
         wanted = words[0] != "not"
         what, *rest = words if wanted else words[1:]
-        if self._holds(what, rest) != wanted:
+        checker = self.world.checker
+        values = {"acked": checker.acked, "confirmed": checker.confirmed, "dead": checker.dead}.get(what)
+        if values is not None:
+            wrong = [value for value in rest if (value in values) != wanted]
+            if wrong:
+                raise ScenarioError(f"this is not so: {' '.join(wrong)}")
+        elif self._holds(what, rest) != wanted:
             raise ScenarioError("this is not so")
 
     def _holds(self, what: str, rest: list[str]) -> bool:
-        world, checker = self.world, self.world.checker
+        world = self.world
         match what:
-            case "acked":
-                return all(v in checker.acked for v in rest) if rest else bool(checker.acked)
-            case "confirmed":
-                return all(v in checker.confirmed for v in rest)
-            case "dead":
-                return all(v in checker.dead for v in rest)
             case "members":
                 current = world.manager.current
                 return current is not None and {m.node for m in current.record.members} == set(rest)
@@ -403,14 +146,9 @@ class Scenario:
 
 
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    method.__name__.rstrip("_"): method
-    for method in (
-        Scenario.settings_, Scenario.nodes, Scenario.cluster, Scenario.connect, Scenario.auto, Scenario.promote, Scenario.demote,
-        Scenario.crash, Scenario.restart, Scenario.pause, Scenario.resume, Scenario.wait, Scenario.queue,
-        Scenario.publish, Scenario.deliver, Scenario.accept, Scenario.move, Scenario.skip, Scenario.hold,
-        Scenario.pass_, Scenario.release, Scenario.cut, Scenario.mend, Scenario.reset, Scenario.forge,
-        Scenario.disk, Scenario.wipe, Scenario.save, Scenario.restore, Scenario.manager, Scenario.state,
-        Scenario.expect, Scenario.heal, Scenario.drain, Scenario.check,
-    )
-}  # fmt: skip
+    name.rstrip("_"): method
+    for owner in (Stage, Scenario)
+    for name, method in vars(owner).items()
+    if callable(method) and not name.startswith("_") and name != "run"
+}
 """The language."""

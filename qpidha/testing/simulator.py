@@ -70,7 +70,9 @@ class World:
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
         self.clients = Clients(self)
-        self.network = Network(self.scheduler, wire=wire, delay=self._delay(0.001, 0.02, slowness=lambda: self.network_slowness))
+        self.network = Network(
+            self.scheduler, wire=wire, delay=self._delay(0.001, 0.02, slowness=lambda: self.network_slowness)
+        )
         self.manager = SimManager(
             self.scheduler,
             timeout_s=settings.record_timeout_s,

@@ -81,7 +81,9 @@ class Content:
 
     status: StoreStatus
     queues: dict[QueueId, DiskQueue] = field(default_factory=dict)
-    shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(default_factory=dict)
+    shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(
+        default_factory=dict
+    )
     values: Counter[str] = field(default_factory=Counter)
     """How often each value is held, over all queues; the shelf does not count."""
     audit: list[Audit] = field(default_factory=list)
@@ -97,7 +99,7 @@ class Content:
             for name, queue in self.queues.items()
         }
 
-    def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case for each change
+    def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case each
         """One transaction."""
         for change in changes:
             match change:
@@ -185,11 +187,9 @@ class SimDisk:
         self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
         self.failing = False
         """The next commit fails; what it wrote may or may not be there."""
+        self.committed: Callable[[list[Change]], None] = lambda changes: None
+        """Called when a commit is durable, before the driver hears of it."""
         self._pending: tuple[list[Change], Done] | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self._pending is not None
 
     @property
     def epoch(self) -> UUID:
@@ -213,9 +213,6 @@ class SimDisk:
         self.committed(changes)
         done(None)
         return changes
-
-    def committed(self, changes: list[Change]) -> None:
-        """Replaced by whoever wants to look before the driver goes on."""
 
     def crash(self, *, keep: bool) -> None:
         """The process died in the middle of a commit: it is there or it is not, but never in part."""

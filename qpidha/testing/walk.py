@@ -1,16 +1,12 @@
 """Random walks: everything that may happen to a cluster, in an order drawn from a seed; then no more faults.
 
 Each run draws its own weights for the actions ("swarm"), so that some runs crash all the time and others
-never do: rare combinations become common in some of them. A run that fails is repeated exactly by its seed:
-
-    python -m qpidha.testing.walk 1234            prints every event of it
-    python -m qpidha.testing.walk --from 0 --runs 5000
+never do: rare combinations become common in some of them. A run that fails is repeated exactly by its seed
+(``python -m qpidha.testing``).
 """
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -272,34 +268,3 @@ class Walk:
     def _stall(self) -> None:
         """Long enough for a member to be removed and added again."""
         self.world.scheduler.run_for(self.random.uniform(1.0, 2.5))
-
-
-def main(arguments: list[str]) -> int:
-    """The command line of this module."""
-    if arguments and not arguments[0].startswith("-"):
-        walk = Walk(int(arguments[0]))
-        walk.world.listeners.append(
-            lambda line: sys.stdout.write(f"{walk.world.scheduler.now:9.4f} {line}\n")
-        )
-        world = walk.run()
-        sys.stdout.write(f"clean, hash {world.hash:08x}, {len(world.checker.acked)} acknowledged\n")
-        return 0
-    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    first, runs = int(options.get("--from", "0")), int(options.get("--runs", "1000"))
-    began, failed, events = time.perf_counter(), 0, 0
-    for seed in range(first, first + runs):
-        walk = Walk(seed)
-        try:
-            walk.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
-            failed += 1
-            sys.stdout.write(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}\n")
-            sys.stdout.flush()
-        events += walk.world.scheduler.steps
-    seconds = time.perf_counter() - began
-    sys.stdout.write(f"{runs} runs, {failed} failed, {events} events, {events / seconds:.0f} a second\n")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

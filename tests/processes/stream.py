@@ -78,7 +78,9 @@ class Stream:
 
         return str(await self.until(found, f"all of {sorted(names)} in sync"))
 
-    async def until(self, reached: Callable[[], Awaitable[Any]], what: str, *, timeout_s: float = 45.0) -> Any:
+    async def until(
+        self, reached: Callable[[], Awaitable[Any]], what: str, *, timeout_s: float = 45.0
+    ) -> Any:
         """Poll: nothing may depend on how fast the machine is."""
         deadline = time.monotonic() + timeout_s
         while not (found := await reached()):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.testing.scenario import COMMANDS, Scenario, ScenarioError
+from qpidha.testing import Scenario, ScenarioError
+from qpidha.testing.scenario import COMMANDS
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import pytest
 
+from qpidha import SequenceSet
 from qpidha.core import replica, resync
 from qpidha.core.flip import Flipped
 from qpidha.core.follower import Follower
-from qpidha.core.guard import QueueGuard
+from qpidha.core.guard import LEFT, QueueGuard
 from qpidha.core.manager import Answer, Manager, Unknown
 from qpidha.core.membership import Membership
 from qpidha.core.primary import Primary
@@ -27,8 +28,7 @@ from qpidha.core.subscription import ReplicatingSubscription
 from qpidha.driver import Driver
 from qpidha.errors import InvariantError
 from qpidha.journal import PutQueue
-from qpidha.testing.checkers import Violation
-from qpidha.testing.walk import Walk
+from qpidha.testing import Violation, Walk
 from qpidha.types import Member, Record
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
@@ -136,9 +136,14 @@ def anybody_may_be_promoted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(replica, "promotion", promotion)
 
 
-def completes_before_the_dequeue(patch: pytest.MonkeyPatch) -> None:
+def completes_with_a_move(patch: pytest.MonkeyPatch) -> None:
     """O3, O6: a moved message counts as consumed."""
-    patch.setattr(QueueGuard, "moved", lambda self, ids, target: self.dequeued(ids, 0))
+
+    def moved(self: QueueGuard, ids: SequenceSet, target: QueueGuard) -> None:
+        for entry, count in self._with(ids):
+            entry[LEFT] -= count
+
+    patch.setattr(QueueGuard, "moved", moved)
 
 
 def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
@@ -182,7 +187,7 @@ MUTATIONS: list[tuple[Mutation, int]] = [
     (hands_over_at_once, 0),
     (sends_before_it_persists, 0),
     (anybody_may_be_promoted, 0),
-    (completes_before_the_dequeue, 0),
+    (completes_with_a_move, 0),
     (forgets_what_was_staged, 0),
     (keeps_its_own_lineage, 0),
     (never_releases, 0),

@@ -4,7 +4,7 @@ Method: `qpidha.testing.walk` draws a run from a seed: clients, crashes, cuts, p
 lost answers of the manager, wiped stores, promotions; then everything is mended and must converge and drain.
 The checkers look at every event. One seed is one exact run:
 
-    python -m qpidha.testing.walk SEED
+    python -m qpidha.testing SEED
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qpidha.core import lineage
-from qpidha.testing.walk import Walk
+from qpidha.testing import Walk
 
 SAVED = [
     int(line.split()[0])
@@ -30,10 +30,7 @@ def run(seed: int, *, wire: bool = True) -> Walk:
     try:
         walk.run()
     except Exception as error:
-        error.add_note(f"seed {seed}: python -m qpidha.testing.walk {seed}") if hasattr(
-            error, "add_note"
-        ) else print(f"seed {seed}")
-        raise
+        raise AssertionError(f"python -m qpidha.testing {seed}") from error
     return walk
 
 

@@ -1,0 +1,177 @@
+"""The flip: what goes, what comes, what is kept in quarantine, and plans that contradict themselves (C5, W1, W2)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet
+from qpidha.core.flip import Flipped, Planned, flip
+from qpidha.core.lineage import Lineage
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import QueueRemoved
+from qpidha.errors import RemoteProtocolError
+from qpidha.journal import Audit, DropQueue, Insert, PutQueue, Quarantine, Release, Remove
+from qpidha.types import Fate, QueueSpec
+from qpidha.wire.events import PlanQueue
+
+Q, DLQ = UUID(int=1), UUID(int=2)
+SPEC = QueueSpec(name="q")
+
+
+def held(queue: UUID, lineage: Lineage, **messages: str) -> ReplicatedQueue:
+    """A backup's queue: ``held(Q, ((1, 1),), _1="one", _3="three")``."""
+    made = ReplicatedQueue(queue, SPEC, lineage, 1)
+    for name, value in messages.items():
+        made.insert(SequenceSet([int(name[1:])]), Batch.pack([value.encode()]))
+    return made
+
+
+def planned(queue: UUID, lineage: Lineage, next: int, count: int) -> Planned:
+    return Planned(meta=PlanQueue(queue=queue, spec=SPEC, lineage=lineage, next=next, held=count))
+
+
+def stage(plan: Planned, generation: int, ids: SequenceSet, *values: str) -> None:
+    plan.staged_ids |= ids
+    plan.staged.append((generation, ids, Batch.pack([v.encode() for v in values])))
+
+
+def content(queue: ReplicatedQueue) -> dict[int, bytes]:
+    return {i: d for ids, piece in queue.select(queue.held) for i, d in zip(ids, piece, strict=True)}
+
+
+def run(
+    queues: list[ReplicatedQueue], plans: dict[UUID, Planned]
+) -> tuple[Flipped, dict[UUID, ReplicatedQueue], Quarantined]:
+    all_queues = {q.queue: q for q in queues}
+    quarantined = Quarantined([])
+    return flip(all_queues, plans, len(plans), quarantined), all_queues, quarantined
+
+
+def test_the_same_id_as_an_old_message_and_as_a_new_one() -> None:
+    """T01: 2@1 goes to quarantine, 2@2 takes its place, in one transaction and in this order."""
+    queue = held(Q, ((1, 1),), _1="one", _2="old")
+    plan = planned(Q, ((1, 1), (2, 2)), 3, 2)
+    plan.drop = SequenceSet([2])
+    stage(plan, 2, SequenceSet([2]), "new")
+    result, queues, _ = run([queue], {Q: plan})
+    queues[Q].check()
+    assert content(queues[Q]) == {1: b"one", 2: b"new"}
+    kinds = [type(c) for c in result.changes]
+    assert kinds.index(Quarantine) < kinds.index(Remove) < kinds.index(PutQueue) < kinds.index(Insert)
+    (kept,) = [c for c in result.changes if isinstance(c, Quarantine)]
+    assert (kept.generation, list(kept.ids), list(kept.batch), kept.fate) == (1, [2], [b"old"], Fate.REWOUND)
+
+
+def test_staged_and_dequeued_meanwhile() -> None:
+    plan = planned(Q, ((1, 1),), 5, 2)
+    stage(plan, 1, SequenceSet([1, 2, 4]), "one", "two", "four")
+    plan.staged_drop = SequenceSet([2])
+    _, queues, _ = run([], {Q: plan})
+    assert content(queues[Q]) == {1: b"one", 4: b"four"}
+    assert queues[Q].next == 5
+
+
+def test_what_the_primary_dequeued_is_erased_and_what_it_never_had_is_kept() -> None:
+    queue = held(Q, ((1, 1),), _1="settled", _2="settled too", _3="rewound")
+    plan = planned(Q, ((1, 1), (2, 3)), 3, 0)
+    plan.drop = SequenceSet([(1, 3)])
+    result, _, quarantined = run([queue], {Q: plan})
+    assert (result.erased, result.discarded) == (2, 1)
+    assert [(d.id, d.generation, d.fate, d.data) for d in quarantined.due()] == [
+        (3, 1, Fate.REWOUND, b"rewound")
+    ]
+
+
+def test_older_than_the_primary_remembers_is_unknown() -> None:
+    queue = held(Q, ((1, 1),), _1="old")
+    plan = planned(Q, ((5, 9),), 9, 0)
+    plan.drop = SequenceSet([1])
+    _, _, quarantined = run([queue], {Q: plan})
+    assert [d.fate for d in quarantined.due()] == [Fate.UNKNOWN]
+
+
+def test_a_queue_the_primary_does_not_have_is_quarantined_whole() -> None:
+    """R13: never deleted because it is absent."""
+    result, queues, quarantined = run([held(Q, ((1, 1),), _1="one")], {})
+    assert queues == {}
+    assert len(quarantined) == 1
+    assert isinstance(result.changes[-1], DropQueue)
+    assert QueueRemoved(Q) in result.notices
+
+
+def test_an_undone_move_names_where_it_came_from() -> None:
+    queue = ReplicatedQueue(DLQ, SPEC, ((1, 1),), 1)
+    queue.append(Batch.pack([b"moved"], origins=[(Q.bytes, 1, 7)]))
+    plan = planned(DLQ, ((2, 1),), 1, 0)
+    plan.drop = SequenceSet([1])
+    _, _, quarantined = run([queue], {DLQ: plan})
+    (discarded,) = quarantined.due()
+    assert discarded.fate is Fate.UNDONE_MOVE
+    assert discarded.origin is not None
+    assert (discarded.origin.queue, discarded.origin.generation, discarded.origin.id) == (Q, 1, 7)
+
+
+def test_what_a_later_history_has_leaves_quarantine_silently() -> None:
+    """Counterexample 9: the discarded message won after all."""
+    queue = held(Q, ((1, 1),), _1="one")
+    plan = planned(Q, ((2, 1),), 1, 0)
+    plan.drop = SequenceSet([1])
+    _, queues, quarantined = run([queue], {Q: plan})
+    later = planned(Q, ((1, 1), (3, 2)), 2, 1)
+    stage(later, 1, SequenceSet([1]), "one")
+    result = flip(queues, {Q: later}, 1, quarantined)
+    assert [type(c) for c in result.changes].count(Release) == 1
+    assert list(quarantined.due()) == []
+    assert len(quarantined) == 0
+
+
+def test_handed_over_once_unless_it_was_not_taken() -> None:
+    _, _, quarantined = run([held(Q, ((1, 1),), _1="one", _2="two")], {})
+    first = tuple(quarantined.due())
+    assert [d.id for d in first] == [1, 2]
+    assert list(quarantined.due()) == []
+    quarantined.withdraw()
+    assert tuple(quarantined.due()) == first
+    release, audit = quarantined.taken(first[:1], 2)
+    assert isinstance(release, Release)
+    assert isinstance(audit, Audit)
+    assert release.ids == SequenceSet([1])
+    quarantined.withdraw()
+    assert [d.id for d in quarantined.due()] == [2]
+
+
+def contradictions() -> list[tuple[str, Planned]]:
+    """Plans for a backup that holds 1@1 and 2@1."""
+    lineage = ((1, 1),)
+    made: list[tuple[str, Planned]] = [("without a PlanQueue", Planned())]
+
+    def add(what: str, plan: Planned) -> Planned:
+        made.append((what, plan))
+        return plan
+
+    add("drops what is not held", planned(Q, lineage, 3, 2)).drop = SequenceSet([7])
+    add("drops what was not staged", planned(Q, lineage, 3, 2)).staged_drop = SequenceSet([1])
+    stage(add("sends what is kept", planned(Q, lineage, 3, 2)), 1, SequenceSet([1]), "x")
+    add("miscounts", planned(Q, lineage, 3, 3))
+    add("holds ids at or above next", planned(Q, lineage, 2, 2))
+    wrong = add("sends a message of another generation", planned(Q, lineage, 4, 3))
+    stage(wrong, 2, SequenceSet([3]), "x")
+    return made
+
+
+@pytest.mark.parametrize(("what", "plan"), contradictions(), ids=[what for what, _ in contradictions()])
+def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned) -> None:
+    queue = held(Q, ((1, 1),), _1="one", _2="two")
+    queues, quarantined = {Q: queue}, Quarantined([])
+    with pytest.raises(RemoteProtocolError):
+        flip(queues, {Q: plan}, 1, quarantined)
+    assert content(queues[Q]) == {1: b"one", 2: b"two"}
+    assert (queue.next, queue.lineage, len(quarantined)) == (3, ((1, 1),), 0)
+
+
+def test_a_plan_with_fewer_queues_than_it_says() -> None:
+    with pytest.raises(RemoteProtocolError, match="ends with 2"):
+        flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]))

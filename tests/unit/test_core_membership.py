@@ -1,0 +1,116 @@
+"""Who must acknowledge, and when the record is to change (J1–J3, L4, T44)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from qpidha import Settings
+from qpidha.core.membership import Membership
+from qpidha.core.subscription import ReplicatingSubscription
+from qpidha.types import Member, Record
+from qpidha.wire.events import PlanEnd, Subscribe
+
+SETTINGS = Settings(readmission_delay_s=1.0, readmission_delay_max_s=3.0)
+P, B1, B2 = (Member(name, UUID(int=n)) for n, name in enumerate(("P", "B1", "B2"), 1))
+NEVER = frozenset[Member]()
+
+
+def record(*members: Member) -> Record:
+    return Record(cluster=UUID(int=9), generation=1, primary=("P", UUID(int=8)), members=frozenset(members))
+
+
+def session(member: Member, *, sid: int = 1, plan: int = 5, acked: int = 5) -> ReplicatingSubscription:
+    """A session whose plan ended at ``plan`` and whose backup acknowledged up to ``acked``."""
+    made = ReplicatingSubscription(1, member.node, UUID(int=7), SETTINGS)
+    made.subscribe(sid, Subscribe(epoch=member.epoch, stored_generation=0, queues=0))
+    assert isinstance(list(made.catch_up({}, plan))[-1], PlanEnd)
+    if acked:
+        made.sent = max(plan, acked)
+        made.acknowledged(acked)
+    return made
+
+
+@pytest.fixture
+def membership() -> Membership:
+    return Membership("P", frozenset({P, B1}), SETTINGS)
+
+
+def test_a_member_is_waited_for_until_the_record_says_otherwise(membership: Membership) -> None:
+    change = membership.removal(record(P, B1), frozenset({B1}), [], 0.0)
+    assert change is not None
+    assert change.members == {P}
+    assert membership.required == {B1}, "asked for is not done (J1)"
+    membership.recorded(change.members, settled=True)
+    assert membership.required == set()
+
+
+def test_a_member_with_another_store_is_removed_at_once(membership: Membership) -> None:
+    reborn = session(Member("B1", UUID(int=77)))
+    change = membership.removal(record(P, B1), NEVER, [reborn], 0.0)
+    assert change is not None
+    assert change.members == {P}
+
+
+def test_a_joiner_is_waited_for_before_it_is_proposed(membership: Membership) -> None:
+    """J2: (a) counted from t0, (b) proposed once it acknowledged what was sent by then."""
+    joiner = session(B2, plan=5, acked=5)
+    assert membership.addition(record(P, B1), [joiner], 8, 0.0) is None
+    assert B2 in membership.required
+    joiner.sent = 9
+    joiner.acknowledged(7)
+    assert membership.addition(record(P, B1), [joiner], 9, 0.0) is None
+    joiner.acknowledged(8)
+    change = membership.addition(record(P, B1), [joiner], 9, 0.0)
+    assert change is not None
+    assert change.members == {P, B1, B2}
+
+
+def test_a_backup_that_did_not_flip_does_not_join(membership: Membership) -> None:
+    assert membership.addition(record(P, B1), [session(B2, acked=0)], 5, 0.0) is None
+    assert membership.joining is None
+
+
+def test_a_disconnect_ends_a_joining_only_before_it_was_proposed(membership: Membership) -> None:
+    joiner = session(B2)
+    membership.addition(record(P, B1), [joiner], 8, 0.0)
+    membership.session_over("B2", joiner.sid)
+    assert membership.joining is None
+    assert membership.addition(record(P, B1), [joiner], 5, 0.0) is not None
+    membership.session_over("B2", joiner.sid)
+    membership.give_up_joining(frozenset({B2}), 0.0)
+    assert B2 in membership.required, "its compare-and-set was sent (J2c)"
+    membership.recorded(frozenset({P, B1}), settled=False)
+    assert B2 in membership.required, "in doubt (M3)"
+    membership.recorded(frozenset({P, B1}), settled=True)
+    assert B2 not in membership.required
+
+
+def test_another_session_of_the_joiner_does_not_count(membership: Membership) -> None:
+    membership.addition(record(P, B1), [session(B2, sid=1)], 8, 0.0)
+    again = session(B2, sid=2, plan=9, acked=9)
+    assert membership.addition(record(P, B1), [again], 9, 0.0) is None
+
+
+def test_a_node_that_flaps_waits_longer_each_time(membership: Membership) -> None:
+    waits = []
+    now = 0.0
+    for _ in range(4):
+        membership.removal(record(P, B1), frozenset({B1}), [], now)
+        until = membership.next_at(now)
+        assert until is not None
+        waits.append(until - now)
+        back = session(B1)
+        assert membership.addition(record(P), [back], 5, until - 0.01) is None
+        assert membership.joining is None
+        now = until
+    assert waits == [1.0, 2.0, 3.0, 3.0]
+    assert membership.addition(record(P), [session(B1)], 5, now) is not None
+
+
+def test_a_joiner_that_stalls_does_not_hold_publishers(membership: Membership) -> None:
+    membership.addition(record(P, B1), [session(B2)], 8, 0.0)
+    membership.give_up_joining(frozenset({B2}), 0.0)
+    assert B2 not in membership.required
+    assert membership.next_at(0.0) == 1.0
