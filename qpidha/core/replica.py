@@ -317,7 +317,7 @@ class Replica:
         self._ticked = now
 
     def hand_over_failed(self) -> None:
-        """The embedder did not take what was handed over: it is offered again, now if that is possible."""
+        """The embedder did not take what was handed over: it is offered again with the next `Established`."""
         self.quarantined.withdraw()
 
     def ready(self, now: float) -> Ready:

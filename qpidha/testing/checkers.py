@@ -281,6 +281,11 @@ class Checker:
                 self.fail("W2", f"{node.name} hands over {value}, which {holders} may bring back")
             self.dead.setdefault(value, node.replica.generation)
 
+    def not_taken(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
+        """The embedder failed: the same may be offered again."""
+        for d in discarded:
+            self._offered.pop((node.name, d.queue, d.generation, d.id), None)
+
     # --- the end -------------------------------------------------------------------------------------
 
     def converged(self, nodes: Sequence[SimNode]) -> None:

@@ -39,7 +39,7 @@ class SimNode:
         self.boots = 0
         self.auto_connect = True
         self.takes_discarded = True
-        """The embedder takes what is handed over; False: it never answers."""
+        """The embedder takes what is handed over; False: it fails to."""
         self.hold_disk = False
         """Commits wait until `release_disk`."""
         self.refused = ""
@@ -235,19 +235,23 @@ class SimNode:
                     world.scheduler.after(0.0, lambda: self.link_closed(end))
             case HandOver(messages):
                 world.checker.handed_over(self, messages)
-                if self.takes_discarded:
-                    boot = self.boots
-                    world.scheduler.after(
-                        world.disk_delay(), lambda: self.post(lambda: self._taken(messages, boot))
-                    )
+                boot = self.boots
+                world.scheduler.after(
+                    world.disk_delay(), lambda: self.post(lambda: self._taken(messages, boot))
+                )
 
             case _:
                 pass  # Content is looked at where it is durable: on the disk.
 
     def _taken(self, messages: tuple[Discarded, ...], boot: int) -> None:
-        if boot == self.boots:
+        if boot != self.boots:
+            return
+        if self.takes_discarded:
             self.replica.handed_over(messages)
-            self.run()
+        else:
+            self.world.checker.not_taken(self, messages)
+            self.replica.hand_over_failed()
+        self.run()
 
     def store_failed(self, error: BaseException) -> None:
         self.world.say(f"{self.name}: store failed: {error}")

@@ -181,8 +181,10 @@ class World:
         for node in self.nodes.values():
             self.manager.reconnect(node)
             node.resume()
+            if not node.takes_discarded:
+                node.crash()  # What its embedder did not take is offered again by the next process.
             node.auto_connect = node.takes_discarded = True
-            node.disk.failing = False
+            node.disk.failing = None
             if not node.up:
                 node.start()
             node.release_disk()

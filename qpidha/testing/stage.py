@@ -240,7 +240,7 @@ class Stage:
         elif what == "release":
             node.release_disk()
         else:
-            node.disk.failing = True
+            node.disk.failing = "before"
 
     def wipe(self, name: str) -> None:
         """``wipe P``: a new, empty disk. The node is down."""

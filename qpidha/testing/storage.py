@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from qpidha.driver import Done
@@ -38,6 +38,7 @@ from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, Qu
 from qpidha.wire.batch import Batch
 
 RawOrigin = tuple[bytes, int, int]
+Failing = Literal["before", "after"]
 
 
 class Message(NamedTuple):
@@ -185,8 +186,8 @@ class SimDisk:
         self.node = node
         self._new_uuid = new_uuid
         self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
-        self.failing = False
-        """The next commit fails; what it wrote may or may not be there."""
+        self.failing: Failing | None = None
+        """The next commit fails, and what it wrote is there or not."""
         self.committed: Callable[[list[Change]], None] = lambda changes: None
         """Called when a commit is durable, before the driver hears of it."""
         self._pending: tuple[list[Change], Done] | None = None
@@ -206,7 +207,9 @@ class SimDisk:
             return []
         (changes, done), self._pending = self._pending, None
         if self.failing:
-            self.failing = False
+            if self.failing == "after":
+                self.content.apply(changes)
+            self.failing = None
             done(StoreFailed("simulated: the disk failed"))
             return []
         self.content.apply(changes)

@@ -7,6 +7,7 @@ never do: rare combinations become common in some of them. A run that fails is r
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -20,6 +21,7 @@ STEPS: Final = 140
 PAUSE_S: Final = 0.06
 """Between two steps, on average."""
 
+QUEUES_MAX: Final = 6
 LATEST_S: Final = 4.0
 """By then every late request has arrived."""
 
@@ -30,6 +32,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "accept": 10,
     "move": 3,
     "skip": 0.7,
+    "declare": 0.7,
+    "deaf": 0.3,
     "crash": 2,
     "crash_primary": 1.2,
     "restart": 4,
@@ -66,7 +70,8 @@ class Walk:
     def __init__(self, seed: int, *, steps: int = STEPS, wire: bool = True) -> None:
         self.seed = seed
         self.steps = steps
-        self.world = World(seed=seed, wire=wire)
+        count = random.Random(seed).choice((2, 3, 3, 3, 3, 4, 5))
+        self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
         self.random = self.world.random
         self.settle = self.random.choice([Settle.REPLICATED, Settle.IMMEDIATE])
         self.weights = {
@@ -117,7 +122,7 @@ class Walk:
 
     def _publish(self) -> None:
         if node := self._acting():
-            queue = self.world.queue_id(self.random.choice(["q", "q", "dlq"]))
+            queue = self.world.queue_id(self.random.choice(["q", "q", "dlq", *self.world.queues]))
             count = self.random.choice([1, 1, 2, 3, 5])
             size = self.random.choice([0, 0, 20, 200])
             if queue in node.replica.queues:
@@ -160,6 +165,13 @@ class Walk:
         if (node := self._acting()) and (name := self._queue_of(node)):
             self.world.clients.skip(node, self.world.queue_id(name), self.random.randint(1, 3))
 
+    def _declare(self) -> None:
+        """A queue that the next primary may never have heard of."""
+        if (node := self._acting()) and len(self.world.queues) < QUEUES_MAX:
+            name = f"q{len(self.world.queues)}"
+            self.world.clients.declare(node, self.world.queue_id(name), name, self.settle)
+            self._publish()
+
     # --- nodes ---------------------------------------------------------------------------------------
 
     def _kill(self, node: SimNode | None) -> None:
@@ -193,6 +205,11 @@ class Walk:
     def _demote(self) -> None:
         if node := self._acting():
             node.demote()
+
+    def _deaf(self) -> None:
+        """An embedder that fails to take what is handed over."""
+        if node := self._node():
+            node.takes_discarded = not node.takes_discarded
 
     def _wipe(self) -> None:
         """Only while another member's disk is whole: the loss of every copy is no fault to survive."""
@@ -260,7 +277,7 @@ class Walk:
 
     def _fail_disk(self) -> None:
         if node := self._node():
-            node.disk.failing = True
+            node.disk.failing = self.random.choice(("before", "after"))
 
     def _wait(self) -> None:
         self.world.scheduler.run_for(self.random.uniform(0.1, 0.6))
