@@ -49,7 +49,7 @@ format: $(TOOLS)  ## Put the code into the layout that lint wants.
 
 types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
 	@$(PY) -m mypy
-	@$(PY) -m mypy.stubtest qpidha._seq qpidha.wire._batch
+	@$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml qpidha._seq qpidha.wire._batch
 
 bench: $(READY)  ## Run the benchmarks: ARGS="-k codec", ARGS="--benchmark-compare".
 	@$(PY) -m pytest benchmarks/ --benchmark-columns=min,median,max,ops --benchmark-sort=name $(ARGS)

@@ -9,6 +9,9 @@ The checkers look at every event. One seed is one exact run:
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,24 @@ def test_walks_with_trimmed_lineages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_same_seed_is_the_same_run() -> None:
     for seed in range(5):
         assert run(seed).world.hash == run(seed).world.hash
+
+
+def test_the_same_seed_is_the_same_run_in_another_process() -> None:
+    """Nothing may hang on the order of a set: that order is drawn anew by each process."""
+    root = Path(__file__).parent.parent.parent
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-m", "qpidha.testing", "7"],
+            env={**os.environ, "PYTHONHASHSEED": salt},
+            cwd=root,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for salt in ("1", "2")
+    ]
+    assert "clean, hash" in outputs[0]
+    assert outputs[0] == outputs[1]
 
 
 def test_the_wire_changes_nothing() -> None:
