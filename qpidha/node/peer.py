@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from qpidha.interfaces import Link
     from qpidha.node.node import Node
 
+FRAME_BYTES_PER_S_MIN = 1024
+"""A peer that sends a frame more slowly than this is cut off."""
+
 
 class Peer:
     """The handler of one link, in either direction."""
@@ -29,6 +32,8 @@ class Peer:
         self.welcomed = False
         """The handshake is over: larger frames are allowed."""
         self.opened_at = self.heard_at = self.sent_at = now
+        self._frame_since: float | None = None
+        """When the frame that is still arriving began to; None between frames."""
         self._node = node
         self._settings = node.settings
         self._reader = FrameReader(node.settings.handshake_frame_bytes_max)
@@ -44,7 +49,10 @@ class Peer:
         if self._closing:
             return
         try:
-            for raw in self._reader.buffer_updated(nbytes):
+            frames = self._reader.buffer_updated(nbytes)
+            if frames or self._frame_since is None:
+                self._frame_since = self.heard_at if self._reader.pending else None
+            for raw in frames:
                 frame = codec.decode(raw)
                 if isinstance(frame.event, Ping):
                     continue
@@ -98,5 +106,15 @@ class Peer:
         elif now - self.heard_at > settings.heartbeat_timeout_s and (self.welcomed or self.to):
             self._node.log("silent link", f"{self.link.peer.address}, {now - self.heard_at:.2f} s")
             self.link.abort()
+        elif self._is_dribbling(now):
+            self._node.log("slow link", f"{self.link.peer.address}: a frame does not come to its end")
+            self.link.abort()
         elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
             self.send(Frame(self._node.replica.generation, 0, Ping()))
+
+    def _is_dribbling(self, now: float) -> bool:
+        """A frame is arriving more slowly than FRAME_BYTES_PER_S_MIN: silence, said in single bytes."""
+        if self._frame_since is None:
+            return False
+        allowed = self._settings.heartbeat_timeout_s + self._reader.pending / FRAME_BYTES_PER_S_MIN
+        return now - self._frame_since > allowed

@@ -266,7 +266,7 @@ def test_split_and_merged_frames_are_frames() -> None:
 
 
 def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
-    """B05, B06: announce the most that is allowed, send one byte, wait."""
+    """B05: announce the most that is allowed, send one byte, wait."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -283,6 +283,31 @@ def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
         await unharmed(world, a)
 
     run(main)
+
+
+def test_a_frame_that_dribbles_in_is_cut_off() -> None:
+    """B06: one byte now and then is never silent, and never a frame."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        a.declare("q")
+        peer = await Peer.connect(a)
+        await peer.greet()
+        for byte in HEADER.pack(1 << 20, 14, 0, 0, 1, 1) + bytes(1 << 20):
+            peer.send(bytes([byte]))
+            await asyncio.sleep(0.1)
+            if peer.reader.at_eof() or not [p for p in a.links.peers.values() if p.welcomed and _is(p, peer)]:
+                break
+        else:
+            raise AssertionError("never cut off")
+        peer.writer.close()
+        await unharmed(world, a)
+
+    run(main)
+
+
+def _is(ours: object, peer: Peer) -> bool:
+    return bool(ours.link.peer.address.endswith(_port(peer)))  # type: ignore[attr-defined]
 
 
 def _port(peer: Peer) -> str:
