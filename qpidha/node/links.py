@@ -87,7 +87,7 @@ class Links:
         settings, now = self._node.settings, self._node.now()
         if now - self._beaten_at > settings.heartbeat_timeout_s / 2:
             for peer in self.peers.values():
-                peer.heard_at = now
+                peer.fresh_round(now)
         self._beaten_at = now
         for peer in list(self.peers.values()):
             peer.beat(now)

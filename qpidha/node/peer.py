@@ -98,6 +98,12 @@ class Peer:
 
     # --- time ------------------------------------------------------------------------------------
 
+    def fresh_round(self, now: float) -> None:
+        """This process was paused: what the peer did meanwhile is still to be read (T42)."""
+        self.heard_at = now
+        if self._frame_since is not None:
+            self._frame_since = now
+
     def beat(self, now: float) -> None:
         """Say something if nothing was said for a while; give up on a peer that says nothing."""
         settings = self._settings
