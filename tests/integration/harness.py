@@ -111,10 +111,12 @@ class World:
             await self.stop(name)
         await self.records.close()
 
-    async def start(self, name: str, store: MessageStore | None = None, **options: Any) -> Node:
+    async def start(
+        self, name: str, store: MessageStore | None = None, broker: Recorder | None = None, **options: Any
+    ) -> Node:
         """Start a node, on the store it had before if there is one."""
         self.stores[name] = store or self.stores.get(name) or MemoryStore()
-        self.brokers[name] = Recorder()
+        self.brokers[name] = broker or Recorder()
         self.gates[name] = Gate()
         node = Node(
             name,

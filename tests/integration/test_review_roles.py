@@ -1,0 +1,129 @@
+"""Changes of role faster than the broker that has to follow them, and brokers that cannot follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from qpidha import Discarded, NotPrimary, Role
+from qpidha.cluster import PriorityPromoter
+from qpidha.node.node import Node
+from tests.integration.harness import Recorder, World, content, run, until
+
+SOON_S = 10.0
+"""For what is due at once: a limit for failures, never waited for otherwise."""
+
+
+class Slow(Recorder):
+    """Takes its time to drop its clients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = asyncio.Event()
+
+    async def on_demote(self, generation: int) -> None:
+        await self.may_go_on.wait()
+        await super().on_demote(generation)
+
+
+def test_a_node_serves_no_new_generation_before_its_broker_has_left_the_old_one() -> None:
+    """A client of the first generation still holds id 2. In the third one that id is another message."""
+
+    async def main(world: World) -> None:
+        slow = Slow()
+        a = await world.start("a", broker=slow)
+        b = await world.start("b")
+        await a.promote()
+        await until(lambda: a.status().in_sync and b.status().in_sync)
+        queue = a.declare("q")
+        await queue.enqueue(b"one")
+        world.gates["a"].mute = True
+        queue.enqueue(b"old two")  # Delivered to a client of a, and never confirmed.
+        await until(lambda: content(a)[-1] == (2, b"old two"))
+        await b.promote()
+        world.gates["a"].mute = False
+        await b.queue("q").enqueue(b"new two")
+        await until(lambda: a.role is Role.READY and content(a)[-1] == (2, b"new two"))
+        await until(lambda: a.status().in_sync)
+        again = asyncio.ensure_future(a.promote())
+        await until(lambda: a.replica.primary is not None)
+        await asyncio.sleep(0.05)
+        with pytest.raises(NotPrimary):
+            queue.dequeue(2)  # The client's accept: its broker was not told yet that it is over.
+        slow.may_go_on.set()
+        await asyncio.wait_for(again, SOON_S)
+        assert slow.demoted and slow.promoted == [1, 3]
+        assert content(a) == [(1, b"one"), (2, b"new two")]
+
+    run(main)
+
+
+class Failing(Recorder):
+    """Cannot be primary: its port is taken, say."""
+
+    async def on_promote(self, generation: int) -> None:
+        await super().on_promote(generation)
+        raise OSError("injected")
+
+
+def test_a_broker_that_cannot_be_primary_makes_room_for_another() -> None:
+    """Also if it is the preferred one: it must not take the place again and again."""
+
+    async def main(world: World) -> None:
+        first = PriorityPromoter(2, patience_s=0.3)
+        await world.start("a", broker=Failing(), promoter=first)
+        await until(lambda: world.brokers["a"].promoted)
+        b = await world.start("b", promoter=PriorityPromoter(1, patience_s=0.3))
+        await until(lambda: b.role is Role.ACTIVE, timeout_s=30, what="b is primary")
+
+    run(main)
+
+
+class Stopping(Recorder):
+    """Stops its node from within a callback."""
+
+    node: Node
+
+    async def on_demote(self, generation: int) -> None:
+        await self.node.stop()
+        await super().on_demote(generation)
+
+
+def test_a_broker_may_stop_its_node_from_a_callback() -> None:
+    async def main(world: World) -> None:
+        broker = Stopping()
+        broker.node = await world.start("a", broker=broker)
+        await broker.node.promote()
+        broker.node.replica.step_down("the test wants it")
+        broker.node.poke()
+        await until(lambda: broker.demoted, what="on_demote to return")
+        await asyncio.wait_for(world.stop("a"), SOON_S)
+        assert broker.node.role is Role.STOPPED
+        again = await world.start("a")  # Its store was released, cleanly.
+        assert again.replica.epoch == broker.node.replica.epoch
+
+    run(main)
+
+
+def test_news_of_a_role_that_is_over_is_not_told() -> None:
+    """A broker busy with a demotion is not promoted into a generation that is over by then."""
+
+    async def main(world: World) -> None:
+        slow = Slow()
+        a = await world.start("a", broker=slow)
+        await a.promote()
+        a.replica.step_down("the test wants it")
+        a.poke()
+        again = asyncio.ensure_future(a.promote(timeout_s=0.5))
+        await until(lambda: a.replica.primary is not None)
+        a.replica.step_down("the test wants it")
+        a.poke()
+        await asyncio.wait([again])
+        assert again.exception() is not None
+        slow.may_go_on.set()
+        await a.promote()
+        assert slow.promoted == [1, 3]
+
+    run(main)
