@@ -45,9 +45,13 @@ class Broker(Protocol):
     async def on_discarded(self, messages: Sequence[Discarded]) -> None:
         """Messages that a rewind took out of this node's queues, once nothing can bring them back.
 
-        None of them was ever acknowledged, except ``Fate.UNKNOWN``, of which nobody can tell. Keep,
-        publish again, dead-letter or drop them. They leave the node's quarantine when this returns; a
-        crash before that hands them over again.
+        None of them was acknowledged, with two exceptions: ``Fate.UNKNOWN``, of which nobody can tell; and
+        with ``Settle.IMMEDIATE`` a message that a consumer accepted before it was replicated. Keep, publish
+        again, dead-letter or drop them. Every node that held a message hands over its own copy: whoever
+        publishes them again removes duplicates by (queue, generation, id).
+
+        They leave the node's quarantine when this returns; after an error or a crash they are handed over
+        again, with the next generation that is established or at the next start.
         """
 
 
