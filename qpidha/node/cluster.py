@@ -58,7 +58,7 @@ class Cluster:
     def eligible(self) -> bool:
         """A member that is not primary; or anybody, while there is no record and the store is empty."""
         replica = self._node.replica
-        if replica.stopped or replica.primary is not None:
+        if replica.stopped or replica.primary is not None or self._node.now() < self._node.unfit_until:
             return False
         if replica.record is None:
             return replica.cluster is None and not replica.queues

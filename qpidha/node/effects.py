@@ -84,7 +84,7 @@ class NodeEffects:
             case QueueAdded():
                 replicated = node.replica.queues.get(notice.queue)
                 if replicated is not None:
-                    self.queue_added(replicated)
+                    self.queue_added(replicated)  # Its content follows as notices of its own.
             case QueueRemoved():
                 self._queue_removed(notice.queue)
             case Inserted() | Removed():
@@ -102,7 +102,9 @@ class NodeEffects:
         node.log("role", f"{notice.role.value}, generation {notice.generation}")
         if notice.role.is_primary and node.serving_generation != notice.generation:
             node.serving_generation = notice.generation
-            node.settled = Ledger(notice.generation)
+            # Completions of this very `Ready` were performed before this notice: begin where they got to.
+            primary = node.replica.primary
+            node.settled = Ledger(notice.generation, primary.safe if primary else 0)
             for queue in node.queues:
                 queue._begin(notice.generation)
         self._embedder.tell(notice)
@@ -122,8 +124,11 @@ class NodeEffects:
             del self._node.names[gone.name]
         self._listeners.pop(queue, None)
 
-    def queue_added(self, replicated: ReplicatedQueue) -> None:
-        """Make the handle of a queue, and ask the broker whether it wants to follow its content."""
+    def queue_added(self, replicated: ReplicatedQueue, *, loaded: bool = False) -> None:
+        """Make the handle of a queue, and ask the broker whether it wants to follow its content.
+
+        ``loaded``: from the store, with content that no notice will tell of.
+        """
         node = self._node
         if replicated.queue in node.handles:
             return
@@ -132,5 +137,5 @@ class NodeEffects:
         on_queue = getattr(node.broker, "on_queue", None)
         if on_queue is not None and (listener := on_queue(replicated.queue, replicated.spec)) is not None:
             self._listeners[replicated.queue] = listener
-            for ids, batch in list(replicated.select(replicated.held)):
+            for ids, batch in list(replicated.select(replicated.held)) if loaded else ():
                 listener.inserted(ids, batch)

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from qpidha.core.ready import HandOver, RoleChanged
 from qpidha.interfaces import Broker
+from qpidha.types import Generation
 
 logger = logging.getLogger("qpidha")
 
@@ -28,12 +29,15 @@ class Embedder:
         *,
         on_taken: Callable[[HandOver, bool], None],
         on_broken: Callable[[Exception], None],
+        is_current: Callable[[Generation], bool],
     ) -> None:
         self._broker = broker
         self._on_taken = on_taken
         self._on_broken = on_broken
+        self._is_current = is_current
+        self.generation: Generation = 0
+        """The generation in which the broker was told that it is primary; 0 while it was told that it is not."""
         self._news: asyncio.Queue[News | None] = asyncio.Queue()
-        self._promoted = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -49,6 +53,11 @@ class Embedder:
             await self._task
             self._task = None
 
+    @property
+    def calls_us(self) -> bool:
+        """We are called from within one of the broker's methods, which so must not be waited for."""
+        return self._task is not None and asyncio.current_task() is self._task
+
     async def _run(self) -> None:
         while (news := await self._news.get()) is not None:
             if isinstance(news, RoleChanged):
@@ -57,18 +66,23 @@ class Embedder:
                 await self._hand_over(news)
 
     async def _role(self, news: RoleChanged) -> None:
-        if news.role.is_primary == self._promoted:
+        """Bring the broker to where the node is now; news that is over by then is left out."""
+        promoted = news.role.is_primary
+        if promoted == (self.generation > 0) or (promoted and not self._is_current(news.generation)):
             return
-        self._promoted = news.role.is_primary
         try:
-            if self._promoted:
+            if promoted:
+                self.generation = news.generation
                 await self._broker.on_promote(news.generation)
             else:
                 await self._broker.on_demote(news.generation)
+                self.generation = 0
         except Exception as error:
             logger.exception("the broker failed to follow its new role")
-            if self._promoted:
+            if promoted:
                 self._on_broken(error)
+            else:
+                self.generation = 0
 
     async def _hand_over(self, news: HandOver) -> None:
         try:

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 from qpidha.core.ready import HandOver, Ready
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
-from qpidha.driver import Driver
-from qpidha.errors import ClusterError, InvariantError, LocalProtocolError, UnknownQueue
+from qpidha.driver import Done, Driver
+from qpidha.errors import ClusterError, LocalProtocolError, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
-from qpidha.journal import StoreState
+from qpidha.journal import Change, StoreState
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
 from qpidha.node.disk import Disk
@@ -86,7 +86,9 @@ class Node:
         self._records = records
         self.cluster = Cluster(self, records, promoter)
         self._control = Control(self, control) if control else None
-        self._embedder = Embedder(broker, on_taken=self._taken, on_broken=self._broken)
+        self._embedder = Embedder(
+            broker, on_taken=self._taken, on_broken=self._broken, is_current=self._is_current
+        )
         self._effects = NodeEffects(self, self._embedder)
         self.links = Links(self, transport)
         self._poked = False
@@ -95,6 +97,8 @@ class Node:
         self._stopping: asyncio.Task[None] | None = None
         self.handles: dict[QueueId, Queue] = {}
         self.names: dict[str, Queue] = {}
+        self.unfit_until = 0.0
+        """The broker failed to become primary: not before then is it asked to again."""
         self.serving_generation: Generation = 0
         """The generation in which this node takes publishes; 0 while it is not primary."""
 
@@ -123,9 +127,9 @@ class Node:
             )
             untouched = False
             self.replica.record_seen(found, self.now())
-            self._driver = Driver(self.replica, self._disk.commit, self._effects, self.now)
+            self._driver = Driver(self.replica, self._commit, self._effects, self.now)
             for replicated in self.replica.queues.values():
-                self._effects.queue_added(replicated)
+                self._effects.queue_added(replicated, loaded=True)
             address = await self.links.listen(self._listen)
             self._embedder.start()
             if self._control:
@@ -146,7 +150,8 @@ class Node:
         """
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop())
-        await asyncio.shield(self._stopping)
+        if not self._embedder.calls_us:  # It ends only after the method that called this has returned.
+            await asyncio.shield(self._stopping)
 
     async def _stop(self) -> None:
         if not self._running:
@@ -188,7 +193,8 @@ class Node:
     @property
     def serving(self) -> bool:
         """This node is primary and takes publishes."""
-        return self.replica.primary is not None and self.generation == self.serving_generation
+        generation = self.serving_generation
+        return self._is_current(generation) and self._embedder.generation == generation
 
     @property
     def generation(self) -> Generation:
@@ -293,6 +299,8 @@ class Node:
     def tick(self, now: float) -> None:
         """Time passed: time-outs of the core, and another look at who is primary."""
         self.replica.tick(now)
+        if now < self.unfit_until:
+            self._make_room()
         self.cluster.wake()
         self.poke()
 
@@ -311,8 +319,19 @@ class Node:
             for queue in unflushed:
                 queue.end_of_turn()
             self._driver.run()
-        except InvariantError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)
+
+    def _commit(self, changes: list[Change], done: Done) -> None:
+        """Durable elsewhere, maybe; what follows from it is performed here, and a bug in that is caught."""
+
+        def guarded(error: Exception | None) -> None:
+            try:
+                done(error)
+            except Exception as bug:  # noqa: BLE001 - as in `_run`.
+                self.broken(bug)
+
+        self._disk.commit(changes, guarded)
 
     def broken(self, error: BaseException) -> None:
         """A bug, ours or an adapter's: serve no more, so that another node takes over."""
@@ -342,8 +361,18 @@ class Node:
             self.replica.hand_over_failed()
         self.poke()
 
+    def _is_current(self, generation: Generation) -> bool:
+        """This node is primary of this generation, now."""
+        primary = self.replica.primary
+        return primary is not None and primary.generation == generation
+
     def _broken(self, error: Exception) -> None:
-        """The broker cannot serve as primary: let another node try."""
-        if self.replica.primary is not None:
+        """The broker cannot serve as primary: let another node try, and do not try again for a while."""
+        self.unfit_until = self.now() + self.settings.readmission_delay_max_s
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Hand over as soon as there is somebody to take over."""
+        if self.replica.primary is not None and len(self.replica.primary.membership.members) > 1:
             self.replica.demote()
             self.poke()

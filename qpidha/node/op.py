@@ -9,13 +9,24 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from qpidha.errors import InDoubt, QpidhaError
 from qpidha.types import Generation, NodeId, Receipt
 
+logger = logging.getLogger("qpidha")
+
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
+
+
+def call(callback: Callable[..., object], *arguments: object) -> None:
+    """Call the embedder back. What it raises is its own: nobody else's completion may suffer from it."""
+    try:
+        callback(*arguments)
+    except Exception:
+        logger.exception("a callback of the broker raised")
 
 
 class Ledger:
@@ -96,9 +107,9 @@ class Op:
     def add_safe_callback(self, callback: SafeCallback) -> None:
         """Call ``callback(op, error)`` once: error None means safe. At once if that is known already."""
         if self.safe:
-            callback(self, None)
+            call(callback, self, None)
         elif self._error is not None:
-            callback(self, self._error)
+            call(callback, self, self._error)
         elif self._callbacks is None:
             self._callbacks = [callback]
             self._ledger.enter(self)
@@ -109,7 +120,7 @@ class Op:
         self._error = error
         callbacks, self._callbacks = self._callbacks or [], None
         for callback in callbacks:
-            callback(self, error)
+            call(callback, self, error)
 
     def __await__(self) -> Generator[object, None, Receipt]:
         if not self.safe and self._error is None:

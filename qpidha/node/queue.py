@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qpidha.errors import CallerError, NotPrimary
-from qpidha.node.op import Ledger, Op
+from qpidha.node.op import Ledger, Op, call
 from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, MessageId, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -197,9 +197,14 @@ class Queue:
             self._node.flush_later(self)
 
     def flush(self) -> None:
-        """Publish what was collected in this turn, as one batch and one operation."""
+        """Publish what was collected in this turn, as one batch and one operation.
+
+        If this node has ceased to be primary in the same turn, its ops are in doubt and it is forgotten.
+        """
         waiting = self._waiting
-        if waiting.messages:
+        if waiting.messages and not self._node.serving:
+            self._waiting = Waiting(scheduled=waiting.scheduled)
+        elif waiting.messages:
             self._waiting = Waiting(scheduled=waiting.scheduled)
             self._node.replica.enqueue(self.id, waiting.joined())
             self._changed()
@@ -219,8 +224,8 @@ class Queue:
 
     def _changed(self) -> None:
         self._node.poke()
-        for watcher in self._content_watchers:
-            watcher()
+        for watcher in list(self._content_watchers):
+            call(watcher)
 
     # --- consuming -------------------------------------------------------------------------------
 
@@ -295,7 +300,7 @@ class Queue:
     def _safe(self, upto: MessageId, nodes: frozenset[str]) -> None:
         self._ledger.advance(upto, nodes)
         for watcher in list(self._watchers):
-            watcher(upto)
+            call(watcher, upto)
 
     def _begin(self, generation: int) -> None:
         """This node became primary: a new ledger, from the ids that it starts with."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
-from qpidha import Batch, Discarded, InDoubt, NotPrimary, Role, SequenceSet
-from qpidha.cluster import PriorityPromoter
+from qpidha import Batch, InDoubt, SequenceSet
 from qpidha.interfaces import QueueListener
-from qpidha.stores.memory import MemoryStore
 from qpidha.types import QueueId, QueueSpec
-from tests.integration.harness import QUICK, Recorder, World, content, history, run, until
+from tests.integration.harness import Recorder, World, content, run, until
 
 SOON_S = 10.0
 """For what is due at once: a limit for failures, never waited for otherwise."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import pytest
 
-from qpidha import Discarded, NotPrimary, Role
+from qpidha import NotPrimary, Role
 from qpidha.cluster import PriorityPromoter
 from qpidha.node.node import Node
 from tests.integration.harness import Recorder, World, content, run, until

@@ -72,6 +72,15 @@ def killed_copy(directory: Path, to: Path) -> Path:
 # --- files -------------------------------------------------------------------------------------------
 
 
+def left(directory: Path) -> StoreState:
+    """How the store was left, as the next start finds it."""
+    store = SqliteStore(directory)
+    try:
+        return store.open("a").status.state
+    finally:
+        store.close(clean=False)
+
+
 def test_nobody_else_can_read_it(directory: Path) -> None:
     before = os.umask(0)
     try:
@@ -172,7 +181,7 @@ def test_a_kill_after_any_commit(directory: Path, tmp_path: Path) -> None:
         assert opened.status.state is StoreState.DIRTY
         assert plain(opened) == plain(expected)
     store.close(clean=False)
-    assert SqliteStore(directory).open("a").status.state is StoreState.DIRTY
+    assert left(directory) is StoreState.DIRTY
 
 
 def test_recovery_may_be_killed_too(directory: Path, tmp_path: Path) -> None:
@@ -268,7 +277,7 @@ def test_a_failing_statement_kills_the_store(
     with pytest.raises(StoreFailed, match="earlier commit"):
         store.commit([])
     store.close(clean=True)
-    assert SqliteStore(directory).open("a").status.state is StoreState.DIRTY
+    assert left(directory) is StoreState.DIRTY
 
 
 def test_a_clean_stop_that_fails_stays_dirty(directory: Path) -> None:
@@ -277,7 +286,7 @@ def test_a_clean_stop_that_fails_stays_dirty(directory: Path) -> None:
     store._db = Failing(store._db, "COMMIT")  # type: ignore[arg-type, assignment]
     with pytest.raises(StoreFailed):
         store.close(clean=True)
-    assert SqliteStore(directory).open("a").status.state is StoreState.DIRTY
+    assert left(directory) is StoreState.DIRTY
 
 
 def test_an_unclean_close_without_a_free_descriptor(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +300,7 @@ def test_an_unclean_close_without_a_free_descriptor(directory: Path, monkeypatch
     store.close(clean=False)
     monkeypatch.undo()
     assert not inspect(directory).damage
-    assert SqliteStore(directory).open("a").status.state is StoreState.DIRTY
+    assert left(directory) is StoreState.DIRTY
 
 
 def test_commits_come_from_another_thread(directory: Path) -> None:
