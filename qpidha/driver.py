@@ -74,7 +74,9 @@ class Driver:
 
         def done(error: Exception | None) -> None:
             self._committing = False
-            if error is not None:
+            if self.failed is not None:
+                self._perform(farewell(ready))  # The node failed meanwhile, for another reason.
+            elif error is not None:
                 self.fail(error, ready)
             else:
                 self._perform(ready)
@@ -97,18 +99,26 @@ class Driver:
     def fail(self, error: BaseException, lost: Ready) -> None:
         """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (R12, D6).
 
-        What still leaves are in-doubt answers, role changes and closed links; the rest is dropped.
+        What still leaves are in-doubt answers, the end of a role and closed links; the rest is dropped. Of
+        several failures the first one counts.
         """
+        if self.failed is not None:
+            return
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
         self.replica.stop(f"failed: {why}")
-        last = self.replica.ready(self._clock())
-        self._perform(
-            Ready(
-                complete=[c for c in lost.complete + last.complete if isinstance(c, Doubtful)],
-                notify=[
-                    n for n in lost.notify + last.notify if isinstance(n, (RoleChanged, CloseLink, Noted))
-                ],
-            )
-        )
+        self._perform(farewell(lost))
+        self._perform(farewell(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
+
+
+def farewell(lost: Ready) -> Ready:
+    """What a node that failed still performs of its effects."""
+    return Ready(
+        complete=[c for c in lost.complete if isinstance(c, Doubtful)],
+        notify=[
+            n
+            for n in lost.notify
+            if isinstance(n, (CloseLink, Noted)) or (isinstance(n, RoleChanged) and not n.role.is_primary)
+        ],
+    )

@@ -110,10 +110,15 @@ class QueueGuard:
 
 
 def covered(entry: list[Any], safe: Position) -> bool:
-    """The watermark covers a publish, and what moves made of its messages."""
-    if entry[COVER] > safe:
-        return False
-    moved = entry[MOVED]
-    while moved and covered(moved[-1], safe):
-        moved.pop()
-    return not moved
+    """The watermark covers a publish, what moves made of its messages, what moves made of those, and so on."""
+    chain = [entry]
+    while chain:
+        if chain[-1][COVER] > safe:
+            return False
+        if moved := chain[-1][MOVED]:
+            chain.append(moved[-1])
+            continue
+        chain.pop()
+        if chain:
+            chain[-1][MOVED].pop()
+    return True

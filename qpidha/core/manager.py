@@ -56,7 +56,17 @@ Answer: TypeAlias = Applied | Lost | NotSent | Unknown | Read
 class Manager:
     """What this node knows of the record, and its one request in flight."""
 
-    __slots__ = ("_boot", "_count", "_fresh", "_read_at", "_retry_at", "_retry_s", "in_flight", "known")
+    __slots__ = (
+        "_boot",
+        "_count",
+        "_fresh",
+        "_read_at",
+        "_reading",
+        "_retry_at",
+        "_retry_s",
+        "in_flight",
+        "known",
+    )
 
     def __init__(self, boot: UUID, retry_s: float) -> None:
         self._boot = boot
@@ -65,6 +75,8 @@ class Manager:
         self._fresh = False
         self._retry_at: float | None = None
         self._read_at: float | None = None
+        self._reading = False
+        """A read was sent, and its answer will come."""
         self.known: Versioned | None = None
         """The newest record seen: by an own compare-and-set, a read or a watch."""
         self.in_flight: CompareAndSet | None = None
@@ -72,6 +84,10 @@ class Manager:
     @property
     def record(self) -> Record | None:
         return self.known.record if self.known else None
+
+    def newer_than(self, lost: CompareAndSet) -> bool:
+        """A record is known that explains why this compare-and-set was refused."""
+        return self.known is not None and self.known.version > (lost.expected or 0)
 
     def propose(self, new: Record) -> None:
         """Start a compare-and-set from the record known now. Only while none is in flight (M1)."""
@@ -83,7 +99,11 @@ class Manager:
         self._retry_at = None
 
     def ask(self, now: float) -> None:
-        """Read the record as soon as there is room for a request. Repeated calls do not add up."""
+        """Read the record as soon as there is room for a request.
+
+        Repeated calls do not add up: one read is under way at most, and one more follows it if this was called
+        meanwhile.
+        """
         if self._read_at is None:
             self._read_at = now
 
@@ -96,8 +116,9 @@ class Manager:
             if self._fresh:
                 self._fresh = False
                 return self.in_flight
-        elif self._read_at is not None and now >= self._read_at:
+        elif self._read_at is not None and now >= self._read_at and not self._reading:
             self._read_at = None
+            self._reading = True
             return ReadRecord()
         return None
 
@@ -123,6 +144,8 @@ class Manager:
         meanwhile only adds to what is known.
         """
         mine = self.in_flight is not None and isinstance(request, CompareAndSet) and request == self.in_flight
+        if isinstance(request, ReadRecord):
+            self._reading = False
         match answer:
             case Applied(current) | Read(current):
                 return self.seen(current)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from qpidha.core.subscription import ReplicatingSubscription
+from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.settings import Settings
 from qpidha.types import Member, NodeId, Position, Record
 
@@ -90,7 +90,8 @@ class Membership:
         flipped = {s.node: s for s in sessions if s.flipped}
         if self.joining is None:
             for session in flipped.values():
-                if session.member not in record.members and self._may_join(session.node, now):
+                streams = session.state is State.STREAMING  # Else it is about to be planned again (C7).
+                if streams and session.member not in record.members and self._may_join(session.node, now):
                     self.joining = Joining(session.member, session.sid, position)
                     break
         joining = self.joining

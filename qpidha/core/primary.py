@@ -16,7 +16,7 @@ Invariants (`check`):
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from qpidha.core.guard import QueueGuard
 from qpidha.core.lineage import generation_of
@@ -24,7 +24,7 @@ from qpidha.core.membership import Membership
 from qpidha.core.outbox import Outbox
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, Safe, Settled
-from qpidha.core.subscription import ReplicatingSubscription, State
+from qpidha.core.subscription import ReplicatingSubscription, State, split
 from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
@@ -46,6 +46,8 @@ from qpidha.wire.events import (
 )
 
 ACTIVATION: Position = 1
+ORIGIN_BYTES = 64
+"""What a moved message costs in its batch beside data and props, at most."""
 MARK_INTERVAL_S = 0.01
 """Time-outs are measured to this accuracy."""
 
@@ -109,19 +111,23 @@ class Primary:
         return position, ids
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine."""
+        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine.
+
+        As many operations as it takes to name them: each accept stands for itself.
+        """
         held = self._queue(queue)
         if ids and ids.last >= held.next:
             raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
         gone = held.remove(ids)
         if not gone:
             return self.position, gone
-        position = self.operate(Dequeue(queue=queue, ids=gone))
-        self._out.persist(Remove(queue, gone))
-        self._guards[queue].dequeued(gone, position)
+        for part in split(gone, self._settings.ids_runs_per_chunk_max):
+            position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
+            self._out.persist(Remove(queue, part))
+            self._guards[queue].dequeued(part, position)
         if queue in self._touched:
             self._consumed.add(queue)
-        return position, gone
+        return self.position, gone
 
     def skip(self, queue: QueueId, count: int) -> Position:
         """Leave a gap of ids, replicated like anything else (O2)."""
@@ -131,14 +137,18 @@ class Primary:
         self._out.persist(Skip(queue, held.next))
         return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
 
+    def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
+        """These ids, as far as they are held, in portions that one `move` can take: a frame must hold them."""
+        queue = self._queue(source)
+        return list(portions(queue, ids & queue.held, self._settings))
+
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """Move messages to another queue as one operation: enqueue first, then dequeue (O3, R11)."""
+        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, R11)."""
         origin, goal = self._queue(source), self._queue(target)
         moving = ids & origin.held
         if not moving:
             return self.position, moving
-        pieces = list(origin.select(moving))
-        batch = Batch.join([piece for _, piece in pieces])
+        batch = Batch.join([piece for _, piece in origin.select(moving)])
         batch = batch.with_origins([(source.bytes, generation_of(origin.lineage, id), id) for id in moving])
         new = goal.append(batch)
         origin.remove(moving)
@@ -298,3 +308,19 @@ class Primary:
         for queue, guard in self._guards.items():
             guard.check(self.safe)
             self.queues[queue].check()
+
+
+def portions(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
+    """These held messages in portions that fit a frame, as bytes and as ids."""
+    portion, size = SequenceSet(), 0
+    for piece_ids, batch in queue.select(ids):
+        for index, id in enumerate(piece_ids):
+            room = batch.size(index) + len(batch.props(index)) + ORIGIN_BYTES
+            full = size + room > settings.frame_bytes_max * 3 // 4
+            if portion and (full or portion.run_count >= settings.ids_runs_per_chunk_max):
+                yield portion
+                portion, size = SequenceSet(), 0
+            portion.add(id)
+            size += room
+    if portion:
+        yield portion

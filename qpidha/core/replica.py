@@ -172,9 +172,10 @@ class Replica:
         if lost is not None:
             self.out.notify(Noted("compare-and-set lost", f"expected version {lost.expected}"))
             self._promotion_wanted = False
+        if lost is not None and not self.manager.newer_than(lost):
+            self.step_down("the record is gone")
+            return
         if record is None or self.stopped:
-            if lost is not None and self.primary:
-                self.step_down("the record is gone")
             return
         self.follower.look_at(record)
         mine = record.primary == (self.node, self.boot)
@@ -281,6 +282,9 @@ class Replica:
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
         return self._serving().dequeue(queue, ids)
+
+    def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
+        return self._serving().portions(source, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         return self._serving().move(source, ids, target)

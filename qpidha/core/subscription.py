@@ -5,15 +5,15 @@
          └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
 
 Catching up copies what the backup lacks from the live queues, in chunks, while operations go on. They
-are not sent on this session and nothing is buffered. When what is left fits the window, the *snapshot*
-is taken: the exact plan against what the backup held and staged, closed by PlanEnd at the position of
-that instant (C4, C5). From there on every operation is sent.
+are not sent on this session and nothing is buffered. Once everything was copied, the *snapshot* is taken:
+the exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant
+(C4, C5). From there on every operation is sent.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
@@ -89,8 +89,11 @@ class ReplicatingSubscription:
         self._settings = settings
         self._theirs: dict[QueueId, Theirs] = {}
         self._expected = 0
-        self._chunks_sent = 0
         self._chunks_staged = 0
+        self._in_flight: deque[int] = deque()
+        """Bytes of the chunks that were sent and not yet staged, and …"""
+        self._in_flight_bytes = 0
+        """… their sum."""
         self._window: deque[tuple[Position, int]] = deque()
         self.window_bytes = 0
 
@@ -117,7 +120,8 @@ class ReplicatingSubscription:
         self.plan_position = self.sent = self.acked = 0
         self._theirs = {}
         self._expected = event.queues
-        self._chunks_sent = self._chunks_staged = 0
+        self._chunks_staged = self._in_flight_bytes = 0
+        self._in_flight.clear()
         self._window.clear()
         self.window_bytes = 0
         self._maybe_subscribed()
@@ -146,23 +150,36 @@ class ReplicatingSubscription:
 
     def progress(self, chunks: int) -> None:
         """The backup staged this many chunks: flow control only."""
-        if not self._chunks_staged <= chunks <= self._chunks_sent:
-            raise RemoteProtocolError(f"Progress of {chunks} chunks, {self._chunks_sent} were sent")
+        sent = self._chunks_staged + len(self._in_flight)
+        if not self._chunks_staged <= chunks <= sent:
+            raise RemoteProtocolError(f"Progress of {chunks} chunks, {sent} were sent")
+        for _ in range(chunks - self._chunks_staged):
+            self._in_flight_bytes -= self._in_flight.popleft()
         self._chunks_staged = chunks
 
+    @property
+    def _is_full(self) -> bool:
+        """As much of the copy is under way as the limits allow; a single chunk always may be.
+
+        With the window of the stream that follows it must fit what may wait on a link, or it would be cut off
+        by its own plan, again and again.
+        """
+        limits = self._settings
+        many = len(self._in_flight) >= limits.plan_chunks_in_flight_max
+        return many or self._in_flight_bytes >= limits.window_bytes_max // 4
+
     def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
-        """What to send now. Ends with the snapshot when what is left fits the window (C4, C5).
+        """What to send now. Ends with the snapshot once everything was copied (C4, C5).
 
         The snapshot is taken within one call: nothing may change between its first event and PlanEnd.
         """
         if self.state is not State.CATCHING_UP:
             return
         for queue in list(queues.values()):
-            yield from self._copy(queue, limited=True)
-            if self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max:
-                break
-        if self._remaining_bytes(queues.values()) <= self._settings.window_bytes_max // 4:
-            yield from self._snapshot(queues, position)
+            yield from self._copy(queue)
+            if self._of(queue).cursor < queue.next:
+                return
+        yield from self._snapshot(queues, position)
 
     def _of(self, queue: ReplicatedQueue) -> Theirs:
         theirs = self._theirs.get(queue.queue)
@@ -173,19 +190,21 @@ class ReplicatingSubscription:
             theirs.staged = SequenceSet()
         return theirs
 
-    def _copy(self, queue: ReplicatedQueue, *, limited: bool) -> Iterator[Event]:
+    def _copy(self, queue: ReplicatedQueue) -> Iterator[Event]:
+        """Send what is wanted from the cursor on, as much as may be under way."""
         theirs = self._of(queue)
         assert theirs.common is not None and theirs.staged is not None
         if queue.next <= theirs.cursor:
             return
         wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common
-        for generation, ids, batch in chunked(queue, wanted, self._settings.plan_chunk_bytes):
-            if (
-                limited
-                and self._chunks_sent - self._chunks_staged >= self._settings.plan_chunks_in_flight_max
-            ):
+        limits = self._settings
+        for generation, ids, batch in chunked(
+            queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
+        ):
+            if self._is_full:
                 return
-            self._chunks_sent += 1
+            self._in_flight.append(batch.nbytes)
+            self._in_flight_bytes += batch.nbytes
             self.resync.messages += len(batch)
             self.resync.bytes += batch.nbytes
             theirs.staged |= ids
@@ -193,18 +212,8 @@ class ReplicatingSubscription:
             yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
         theirs.cursor = queue.next
 
-    def _remaining_bytes(self, queues: Iterable[ReplicatedQueue]) -> int:
-        """An estimate of what the snapshot would still have to send."""
-        total = 0
-        for queue in queues:
-            theirs = self._of(queue)
-            if queue.next > theirs.cursor and len(queue):
-                total += queue.held.count(theirs.cursor, MESSAGE_ID_MAX) * (queue.bytes // len(queue))
-        return total
-
     def _snapshot(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
         for queue in queues.values():
-            yield from self._copy(queue, limited=False)
             theirs = self._of(queue)
             assert theirs.common is not None and theirs.staged is not None
             yield PlanQueue(
@@ -248,13 +257,14 @@ class ReplicatingSubscription:
 
 
 def chunked(
-    queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int
+    queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int, runs_max: int
 ) -> Iterator[tuple[Generation, SequenceSet, Batch]]:
     """These held messages as chunks of one generation each. Large stored batches go as they are."""
     ids, batches, size, generation = SequenceSet(), list[Batch](), 0, 0
-    for piece_ids, piece in queue.select(wanted):
+    for piece_ids, piece in pieces(queue, wanted, runs_max):
         of = generation_of(queue.lineage, piece_ids.first)
         full = size + piece.nbytes > bytes_max or len(ids) + len(piece) > MESSAGES_PER_CHUNK
+        full = full or ids.run_count + piece_ids.run_count > runs_max
         if batches and (full or of != generation):
             yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
             ids, batches, size = SequenceSet(), [], 0
@@ -264,6 +274,18 @@ def chunked(
         size += piece.nbytes
     if batches:
         yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
+
+
+def pieces(queue: ReplicatedQueue, wanted: SequenceSet, runs_max: int) -> Iterator[tuple[SequenceSet, Batch]]:
+    """These held messages as they are stored; what has more holes than a frame can name is cut."""
+    for ids, batch in queue.select(wanted):
+        if ids.run_count <= runs_max:
+            yield ids, batch
+            continue
+        at = 0
+        for part in split(ids, runs_max):
+            yield part, batch.cut(at, at + len(part))
+            at += len(part)
 
 
 def split(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:

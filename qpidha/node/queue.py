@@ -247,14 +247,21 @@ class Queue:
         return Op(self._node.settled, position, span)
 
     def move(self, ids: Ids, target: Queue) -> Op:
-        """Move messages to the end of another queue, as one operation: nobody ever sees them twice or not at all.
+        """Move messages to the end of another queue: nobody ever sees one of them twice or not at all.
 
-        The op's ids are the new ones; it is safe when every member has made the move durable.
+        The op's ids are the new ones; it is safe when every member has made the move durable. What fits a frame
+        is one operation; of a larger move, a failover may leave the first part done and the rest not.
         """
         self._require_primary()
         self.flush()
         target.flush()
-        position, new = self._node.replica.move(self.id, as_set(ids), target.id)
+        replica = self._node.replica
+        position, new = replica.move(
+            self.id, SequenceSet(), target.id
+        )  # What an earlier move has done already.
+        for portion in replica.portions(self.id, as_set(ids)):
+            position, made = replica.move(self.id, portion, target.id)
+            new |= made
         target._changed()
         return Op(self._node.settled, position, range(new.first, new.last + 1) if new else range(0))
 

@@ -125,9 +125,11 @@ class Clients:
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
         values = [self.value_at(node, source, id) for id in ids]
-        _, new = node.replica.move(source, SequenceSet(ids), target)
-        self._world.checker.moved(node, target, list(new), values)
-        self._world.checker.operated(node)
+        for portion in node.replica.portions(source, SequenceSet(ids)):
+            _, new = node.replica.move(source, portion, target)
+            moved, values = values[: len(new)], values[len(new) :]
+            self._world.checker.moved(node, target, list(new), moved)
+            self._world.checker.operated(node)
         node.run()
 
     def skip(self, node: SimNode, queue: QueueId, count: int) -> None:

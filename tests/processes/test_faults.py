@@ -18,14 +18,14 @@ from qpidha.journal import PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.stores.offline import read_status
 from qpidha.types import QueueId
-from tests.processes.stream import ROOT, Stream, run
+from tests.processes.stream import ROOT, LoyalPublisher, SettlingConsumer, Stream, run
 
 pytestmark = pytest.mark.timeout(180)
 
 
 def test_the_primary_is_killed_again_and_again(tmp_path: Path) -> None:
     async def main(stream: Stream) -> None:
-        for _ in range(4):
+        for _ in range(5):
             primary = await stream.whole()
             await stream.confirmed(500)
             stream.kill(primary)
@@ -87,6 +87,71 @@ def test_a_paused_primary_wakes_as_a_zombie(tmp_path: Path) -> None:
         await stream.confirmed(500)
 
     run(tmp_path, main)
+
+
+def test_what_a_zombie_confirms_is_not_lost(tmp_path: Path) -> None:
+    """T04, F3: its own clients stay with it, and publish before, during and after its pause."""
+
+    async def main(stream: Stream) -> None:
+        primary = await stream.whole()
+        loyal = LoyalPublisher()
+        await loyal.open(stream[primary])
+        listening = asyncio.create_task(loyal.listen())
+        loyal.publish(10)
+        await stream.until(lambda: _confirmed(loyal, 10), "confirmation")
+        loyal.publish(1000)
+        stream.signal(primary, signal.SIGSTOP)
+        loyal.publish(1000)
+        await stream.until(lambda: promoted(stream, primary), "another primary")
+        await stream.confirmed(500)
+        loyal.publish(1000)
+        stream.signal(primary, signal.SIGCONT)
+        await stream.until(lambda: _done(listening), "the zombie to hang up")
+        await stream.verify()
+        assert 10 <= loyal.confirmed <= loyal.published
+        assert stream.others[: loyal.confirmed] == [b"loyal %d" % (n + 1) for n in range(loyal.confirmed)]
+
+    run(tmp_path, main, verify=False)
+
+
+async def _confirmed(loyal: LoyalPublisher, count: int) -> bool:
+    return loyal.confirmed >= count
+
+
+async def _done(task: asyncio.Task[None]) -> bool:
+    return task.done()
+
+
+def test_nothing_settled_is_delivered_again(tmp_path: Path) -> None:
+    """S3: a consumer accepts all the time while the primary is killed; SETTLED is kept (settle=replicated)."""
+
+    async def main(stream: Stream) -> None:
+        async with SettlingConsumer(stream) as consumer:
+
+            async def consume() -> None:
+                while True:
+                    stream.take(consumer, await consumer.receive())
+
+            consuming = asyncio.create_task(consume())
+            for _ in range(3):
+                primary = await stream.whole()
+                goal = len(consumer.settled) + 1000
+                await stream.until(lambda goal=goal: _settled(consumer, goal), "settled messages")
+                stream.kill(primary)
+                await stream.confirmed(200)
+                stream[primary].start()
+            await stream.whole()
+            assert not consuming.done()
+            consuming.cancel()
+            await asyncio.wait([consuming])
+        assert consumer.connections >= 3
+        assert consumer.again == []
+
+    run(tmp_path, main)
+
+
+async def _settled(consumer: SettlingConsumer, count: int) -> bool:
+    return len(consumer.settled) >= count
 
 
 async def promoted(stream: Stream, old: str) -> bool:

@@ -176,7 +176,7 @@ def keeps_its_own_lineage(patch: pytest.MonkeyPatch) -> None:
 MUTATIONS: list[tuple[Mutation, int]] = [
     (waits_for_the_attached_only, 0),
     (ignores_the_joiner, 0),
-    (forgets_the_joiner, 50),
+    (forgets_the_joiner, 110),
     (compares_ids_only, 0),
     (hands_over_at_once, 45),
     (sends_before_it_persists, 0),
