@@ -297,7 +297,7 @@ class Consumer(Client):
         super().__init__(addresses)
         self.deduplicator = Deduplicator()
         self.delivered = 0
-        """Messages received, duplicates included."""
+        """Messages that `receive` returned, duplicates included."""
         self.settled_batches = 0
         self._credit = credit
         self._inbox: deque[Delivery] = deque()
@@ -306,7 +306,9 @@ class Consumer(Client):
         """The next batch, in order."""
         while not self._inbox:
             await self._change()
-        return self._inbox.popleft()
+        delivery = self._inbox.popleft()
+        self.delivered += len(delivery.batch)
+        return delivery
 
     def fresh(self, delivery: Delivery) -> Iterable[bytes]:
         """The messages of a delivery that never came before. Call it once for each."""
@@ -325,7 +327,6 @@ class Consumer(Client):
         if kind == protocol.DELIVER:
             start = U32.size + U32.unpack_from(body)[0]
             batch = Batch.parse(body, start)
-            self.delivered += len(batch)
             self._inbox.append(Delivery(bytes(body[U32.size : start]), batch, connection))
             self._changed.set()
         elif kind == protocol.SETTLED:
