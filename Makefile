@@ -26,7 +26,7 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench model wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -51,7 +51,10 @@ types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
 	@$(PY) -m mypy
 	@$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml qpidha._seq qpidha.wire._batch
 
-bench: $(READY)  ## Run the benchmarks: ARGS="-k codec", ARGS="--benchmark-compare".
+bench: $(READY)  ## Measure the whole table, peers included: ARGS="--quick", ARGS="--only resync".
+	@$(PY) -m benchmarks $(ARGS)
+
+bench-parts: $(READY)  ## Benchmark the parts: ARGS="-k codec", ARGS="--benchmark-compare".
 	@$(PY) -m pytest benchmarks/ --benchmark-columns=min,median,max,ops --benchmark-sort=name $(ARGS)
 
 model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger budgets.

@@ -15,9 +15,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from qpidha import Batch
 from qpidha.node.control import ask_blocking
@@ -25,9 +27,9 @@ from qpidha.node.control import ask_blocking
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
-from protocol import CONFIRM, HEADER, PUBLISH, U64, WELCOME  # noqa: E402 - after the path is set
+from protocol import ACCEPT, CONFIRM, DELIVER, HEADER, PUBLISH, SUBSCRIBE, U32, U64, WELCOME  # noqa: E402 - after the path is set
 
-NAMES = ("a", "b", "c")
+NAMES = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
 
 
 def free_port() -> int:
@@ -35,6 +37,18 @@ def free_port() -> int:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
         return port
+
+
+def cpu_of(pid: int) -> float:
+    """Processor time of a process so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(pid: int) -> int:
+    """Resident bytes of a process that belong to it alone."""
+    fields = Path(f"/proc/{pid}/statm").read_text().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Brokers:
@@ -68,27 +82,35 @@ class Brokers:
         self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
         log.close()
 
-    def primary(self, *, timeout_s: float = 30.0) -> str:
-        """The primary, once every node is in the in-sync set."""
+    def kill(self, name: str) -> None:
+        """SIGKILL, and gone."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """What a broker says of itself; None while it cannot be asked."""
+        try:
+            answer = ask_blocking(self.base / name / "control.sock", "status")["status"]
+        except (OSError, ValueError):
+            return None
+        assert isinstance(answer, dict)
+        return answer
+
+    def primary(self, *, timeout_s: float = 60.0) -> str:
+        """The primary, once every running node is in the in-sync set."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            for name in self.ports:
-                try:
-                    status = ask_blocking(self.base / name / "control.sock", "status")["status"]
-                except (OSError, ValueError):
-                    continue
-                if status["role"] == "active" and len(status["members"]) == len(self.ports):
+            for name in self.processes:
+                status = self.status(name)
+                if status and status["role"] == "active" and set(status["members"]) == set(self.processes):
                     return name
             time.sleep(0.05)
         raise RuntimeError(f"no complete cluster after {timeout_s} s; see the logs in {self.base}")
 
     def cpu_s(self) -> float:
         """Processor time of all brokers so far."""
-        total = 0
-        for process in self.processes.values():
-            fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / os.sysconf("SC_CLK_TCK")
+        return sum(cpu_of(process.pid) for process in self.processes.values())
 
 
 class PipelinedClient:
@@ -99,8 +121,13 @@ class PipelinedClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._inbox = bytearray()
         self._sequence = 0
-        while WELCOME not in self._frames(self.socket.recv(1 << 16)):
-            pass
+        while True:
+            data = self.socket.recv(1 << 16)
+            if WELCOME in self._frames(data):
+                return
+            if not data:
+                self.socket.close()
+                raise RuntimeError("this broker is not primary")
 
     def close(self) -> None:
         self.socket.close()
@@ -148,3 +175,42 @@ class PipelinedClient:
         elapsed = time.perf_counter() - started
         self.socket.setblocking(True)
         return elapsed
+
+
+class Consumer:
+    """Takes what is delivered and accepts it, without unpacking a message."""
+
+    CREDIT = 64_000
+
+    def __init__(self, port: int) -> None:
+        self._client = PipelinedClient(port)
+        self._client.socket.sendall(HEADER.pack(U32.size, SUBSCRIBE) + U32.pack(self.CREDIT))
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self.nbytes = 0
+        """Bytes of batches so far."""
+        self._reader.start()
+
+    def close(self) -> None:
+        self._client.socket.shutdown(socket.SHUT_RDWR)
+        self._reader.join()
+        self._client.close()
+
+    def until(self, nbytes: int, *, timeout_s: float = 60.0) -> None:
+        """Wait for so many bytes of batches."""
+        deadline = time.monotonic() + timeout_s
+        while self.nbytes < nbytes:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"only {self.nbytes} of {nbytes} bytes came out")
+            time.sleep(0.0005)
+
+    def _read(self) -> None:
+        read = self._client.socket.makefile("rb", buffering=1 << 20).readinto
+        buffer = memoryview(bytearray(16 << 20))
+        while read(buffer[: HEADER.size]) == HEADER.size:
+            size, kind = HEADER.unpack_from(buffer)
+            read(buffer[:size])
+            if kind != DELIVER:
+                continue
+            (n,) = U32.unpack_from(buffer)
+            self.nbytes += size - n - U32.size
+            self._client.socket.sendall(HEADER.pack(n, ACCEPT) + buffer[U32.size : U32.size + n])

@@ -1,0 +1,100 @@
+"""How the cost of a message grows: with queues, backups, depth, batch, size and holes.
+
+Whole nodes in one process, over TCP on loopback, everything in memory. The figure is processor time a message, of
+all nodes together, for publishing and consuming it: on a noisy machine it says more than a rate does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qpidha import Batch, Op, Queue, SequenceSet
+from tests.integration.harness import World
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is published, into what."""
+
+    queues: int = 1
+    backups: int = 2
+    depth: int = 0
+    """Messages in the first queue before and while it is measured."""
+    batch: int = 1000
+    size: int = 100
+    holes: bool = False
+    """Every second of the messages that lie in the queue was consumed."""
+
+
+def cost(shape: Shape, messages: int) -> float:
+    """Seconds of processor time a message, published and consumed."""
+    return asyncio.run(_cost(shape, messages))
+
+
+async def _cost(shape: Shape, messages: int) -> float:
+    async with World() as world:
+        primary, *_ = await world.cluster(*(f"n{i}" for i in range(1 + shape.backups)))
+        queues = [primary.declare(f"q{i}") for i in range(shape.queues)]
+        await _fill(queues[0], shape)
+        batch = Batch.pack([b"x" * shape.size] * shape.batch)
+        rounds = max(4, messages // shape.batch)
+        await _work(queues, batch, rounds // 4)
+        best = float("inf")
+        for _ in range(3):
+            started = time.process_time()
+            await _work(queues, batch, rounds)
+            best = min(best, (time.process_time() - started) / (rounds * shape.batch))
+        assert {node.queue("q0").depth for node in world.nodes.values()} == {queues[0].depth}
+        return best
+
+
+async def _fill(queue: Queue, shape: Shape) -> None:
+    batch = Batch.pack([b"x" * shape.size] * 10_000)
+    for _ in range(-(-shape.depth // len(batch))):
+        await queue.enqueue_many(batch)
+    if shape.holes and shape.depth:
+        await queue.dequeue(SequenceSet(range(2, queue.next_id, 2)))
+
+
+async def _work(queues: Sequence[Queue], batch: Batch, rounds: int) -> None:
+    """Publish to the queues in turn, 16 batches under way; consume each batch when it is safe."""
+    waiting: list[tuple[Queue, Op]] = []
+    for i in range(rounds):
+        queue = queues[i % len(queues)]
+        waiting.append((queue, queue.enqueue_many(batch)))
+        if len(waiting) == 16:
+            await _consume(waiting)
+    await _consume(waiting)
+
+
+async def _consume(waiting: list[tuple[Queue, Op]]) -> None:
+    for _, op in waiting:
+        await op
+    settled = [queue.dequeue(SequenceSet.from_range(op.ids[0], op.ids[-1])) for queue, op in waiting]
+    for op in settled:
+        await op
+    waiting.clear()
+
+
+STUDIES: dict[str, list[tuple[float, Shape]]] = {
+    "queues": [(n, Shape(queues=n)) for n in (1, 10, 100, 1000)],
+    "backups": [(n, Shape(backups=n)) for n in (1, 2, 4, 8)],
+    "depth": [(n, Shape(depth=n)) for n in (1_000, 10_000, 100_000, 1_000_000)],
+    "batch": [(n, Shape(batch=n)) for n in (1, 10, 100, 1000, 10_000)],
+    "size": [(n, Shape(size=n)) for n in (10, 100, 1_000, 10_000)],
+    "holes": [(n, Shape(depth=n, holes=True)) for n in (1_000, 10_000, 100_000, 1_000_000)],
+}
+
+
+def study(name: str, messages: int) -> list[tuple[float, float]]:
+    """(x, microseconds a message) for each point of one study."""
+    points = []
+    for x, shape in STUDIES[name]:
+        few = max(shape.batch * 16, min(messages, messages * 100 * 1000 // (max(shape.size, 100) * 1000)))
+        if shape.batch < 100:
+            few = min(few, 20_000)
+        points.append((x, cost(shape, few) * 1e6))
+    return points

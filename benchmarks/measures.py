@@ -1,0 +1,198 @@
+"""What is measured on running brokers: one function a figure. Each starts its own cluster and returns one number."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+
+from benchmarks.cluster import Brokers, Consumer, PipelinedClient, free_port, memory_of
+from qpidha import Batch
+from tests.integration.harness import World, until
+
+BATCH_BYTES = 100 * 1024
+WINDOW = 48
+"""Batches without a confirmation."""
+
+
+def batch_of(size: int) -> Batch:
+    """As many messages as make about 100 KiB; at most 1,000."""
+    return Batch.pack([b"x" * size] * max(1, min(1000, BATCH_BYTES // size)))
+
+
+def publish(count: int, size: int, *, durable: bool = False, nodes: int = 3) -> float:
+    """Messages a second: client → primary → backups → confirmation."""
+    batch = batch_of(size)
+    with Brokers(durable=durable, nodes=nodes) as brokers:
+        client = PipelinedClient(brokers.ports[brokers.primary()])
+        client.publish(batch, 20, window=WINDOW)
+        batches = max(1, count // len(batch))
+        return batches * len(batch) / client.publish(batch, batches, window=WINDOW)
+
+
+def stream(count: int, size: int) -> float:
+    """Messages a second from a publisher to a consumer, each confirmed, delivered and accepted on three nodes."""
+    batch = batch_of(size)
+    with Brokers(durable=False) as brokers:
+        port = brokers.ports[brokers.primary()]
+        client, consumer = PipelinedClient(port), Consumer(port)
+        client.publish(batch, 20, window=WINDOW)
+        batches = max(1, count // len(batch))
+        consumer.until(20 * batch.nbytes)
+        started = time.perf_counter()
+        client.publish(batch, batches, window=WINDOW)
+        consumer.until((20 + batches) * batch.nbytes)
+        elapsed = time.perf_counter() - started
+        consumer.close()
+        return batches * len(batch) / elapsed
+
+
+def publish_durable(count: int, size: int) -> float:
+    return publish(count, size, durable=True)
+
+
+def latencies(rounds: int) -> list[float]:
+    """Seconds from one message of 100 B to its confirmation, one at a time, two backups, in memory."""
+    batch = Batch.pack([b"x" * 100])
+    with Brokers(durable=False) as brokers:
+        client = PipelinedClient(brokers.ports[brokers.primary()])
+        for _ in range(rounds // 10):
+            client.publish(batch, 1, window=1)
+        return [client.publish(batch, 1, window=1) for _ in range(rounds)]
+
+
+def resync(count: int, size: int) -> float:
+    """Messages a second that a fresh backup takes over, from its first answer to being in sync."""
+    batch = batch_of(size)
+    with Brokers(durable=False, nodes=2) as brokers:
+        client = PipelinedClient(brokers.ports[brokers.primary()])
+        client.publish(batch, count // len(batch), window=WINDOW)
+        return count / _join(brokers, "c")
+
+
+def _join(brokers: Brokers, name: str, meanwhile: Callable[[], None] = lambda: time.sleep(0.002)) -> float:
+    """Start a fresh node and say how long it took from running to in sync."""
+    brokers.ports[name] = brokers.ports.get(name) or free_port()
+    brokers.start(name)
+    while (status := brokers.status(name)) is None:
+        meanwhile()
+    started = time.perf_counter()
+    while status is None or not status["in_sync"]:
+        meanwhile()
+        status = brokers.status(name)
+    return time.perf_counter() - started
+
+
+def publish_during_resync(count: int, size: int) -> float:
+    """The publish rate while a fresh backup catches up, as a share of the rate before."""
+    batch = batch_of(size)
+    with Brokers(durable=False, nodes=2) as brokers:
+        client = PipelinedClient(brokers.ports[brokers.primary()])
+        batches = count // len(batch)
+        client.publish(batch, batches // 2, window=WINDOW)
+        before = batches // 2 / client.publish(batch, batches // 2, window=WINDOW)
+        published, spent = 0, 0.0
+
+        def work() -> None:
+            nonlocal published, spent
+            spent += client.publish(batch, 100, window=WINDOW)
+            published += 100
+
+        _join(brokers, "c", work)
+        return published / spent / before
+
+
+def memory_per_message(count: int, size: int) -> float:
+    """Bytes that a message costs beside its payload, on the node where it costs most."""
+    batch = batch_of(size)
+    with Brokers(durable=False) as brokers:
+        client = PipelinedClient(brokers.ports[brokers.primary()])
+        client.publish(batch, 50, window=WINDOW)
+        before = {name: memory_of(p.pid) for name, p in brokers.processes.items()}
+        batches = count // len(batch)
+        client.publish(batch, batches, window=WINDOW)
+        grown = max(memory_of(p.pid) - before[name] for name, p in brokers.processes.items())
+        return grown / (batches * len(batch)) - size
+
+
+def wire_per_message(size: int) -> float:
+    """Bytes on the wire to one backup and back, beside the payload, in the steady state."""
+    batch = batch_of(size)
+
+    async def main() -> float:
+        async with World() as world:
+            a, _ = await world.cluster("a", "b")
+            queue = a.declare("q")
+            await queue.enqueue_many(batch)
+            before = [world.gates[n].sent for n in "ab"]
+            for _ in range(100):
+                await queue.enqueue_many(batch)
+            sent = sum(world.gates[n].sent for n in "ab") - sum(before)
+            return sent / (100 * len(batch)) - size
+
+    return asyncio.run(main())
+
+
+def failover_resync(count: int) -> tuple[float, int]:
+    """With so many messages on both brokers: seconds from the backup's return to ready, and the bytes sent."""
+
+    async def main() -> tuple[float, int]:
+        async with World() as world:
+            a, b, c = await world.cluster("a", "b", "c")
+            queue = a.declare("q")
+            batch = Batch.pack([b"x" * 100] * 10_000)
+            for _ in range(count // len(batch)):
+                await queue.enqueue_many(batch)
+            await world.kill("a")
+            for gate in world.gates.values():
+                gate.sent = 0
+            await until(lambda: not c.links.peers)
+            started = time.perf_counter()
+            await b.promote()
+            await until(lambda: b.status().role == "active" and b.status().safe > 0)
+            return time.perf_counter() - started, sum(gate.sent for gate in world.gates.values())
+
+    return asyncio.run(main())
+
+
+def failovers(rounds: int) -> list[float]:
+    """Seconds from SIGKILL of the primary to the first confirmation of the next one, durable, three nodes."""
+    batch = Batch.pack([b"x" * 100] * 10)
+    found: list[float] = []
+    with Brokers(durable=True) as brokers:
+        for _ in range(rounds):
+            primary = brokers.primary()
+            client = PipelinedClient(brokers.ports[primary])
+            client.publish(batch, 20, window=4)
+            client.close()
+            killed = time.perf_counter()
+            brokers.kill(primary)
+            confirm_anywhere([brokers.ports[name] for name in brokers.processes], batch)
+            found.append(time.perf_counter() - killed)
+            brokers.start(primary)
+    return found
+
+
+def confirm_anywhere(ports: list[int], batch: Batch, *, timeout_s: float = 30.0) -> None:
+    """Try the brokers in turn until one of them confirms a publish."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        for port in ports:
+            try:
+                client = PipelinedClient(port)
+            except (OSError, RuntimeError):
+                continue
+            try:
+                client.publish(batch, 1, window=1)
+                return
+            except (OSError, RuntimeError):
+                pass
+            finally:
+                client.close()
+        time.sleep(0.002)
+    raise RuntimeError(f"nobody confirmed anything for {timeout_s} s")
+
+
+def percentile(values: list[float], share: float) -> float:
+    return statistics.quantiles(values, n=1000, method="inclusive")[round(share * 1000) - 1]

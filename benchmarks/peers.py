@@ -1,0 +1,342 @@
+"""Other systems on the same work: a client publishes, and a message counts once two further replicas hold it.
+
+Everything in memory, on loopback, three servers (two for a resynchronisation), one pipelined client. A peer that
+is not installed says so and is left out; nothing is ever estimated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from benchmarks.cluster import cpu_of, free_port
+
+HOST = "127.0.0.1"
+CHUNK_BYTES = 128 * 1024
+START_S = 30.0
+
+Measure = Callable[[int, int], float]
+"""Messages and bytes a message → messages a second."""
+
+
+def raw_sockets(count: int, size: int) -> float:
+    """The limit: the same bytes to a process that passes them on to two others; one answer at the end."""
+    total = count * size
+    listeners = [socket.create_server((HOST, 0)) for _ in range(3)]
+    children = [_fork(lambda i=i: _sink(listeners[i], total)) for i in (1, 2)]
+    children.append(_fork(lambda: _relay(listeners, total)))
+    block = bytes(min(CHUNK_BYTES, total))
+    with socket.create_connection(listeners[0].getsockname()) as client:
+        started = time.perf_counter()
+        left = total
+        while left:
+            client.sendall(block[:left])
+            left -= min(len(block), left)
+        client.recv(1)
+        elapsed = time.perf_counter() - started
+    for child in children:
+        os.waitpid(child, 0)
+    for listener in listeners:
+        listener.close()
+    return count / elapsed
+
+
+def _fork(work: Callable[[], None]) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+def _sink(listener: socket.socket, total: int) -> None:
+    connection, _ = listener.accept()
+    buffer = bytearray(256 * 1024)
+    while total > 0:
+        total -= connection.recv_into(buffer)
+    connection.send(b"!")
+
+
+def _relay(listeners: list[socket.socket], total: int) -> None:
+    backups = [socket.create_connection(listener.getsockname()) for listener in listeners[1:]]
+    connection, _ = listeners[0].accept()
+    buffer = memoryview(bytearray(256 * 1024))
+    while total > 0:
+        received = connection.recv_into(buffer)
+        total -= received
+        for backup in backups:
+            backup.sendall(buffer[:received])
+    for backup in backups:
+        backup.recv(1)
+    connection.send(b"!")
+
+
+# --- Redis ---------------------------------------------------------------------------------------
+
+
+class Redis:
+    """A primary and its replicas, nothing persisted."""
+
+    def __init__(self, replicas: int) -> None:
+        self.base = tempfile.mkdtemp(prefix="qpidha-redis-")
+        self.ports: list[int] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+        for _ in range(1 + replicas):
+            self.start()
+
+    def __enter__(self) -> Redis:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        stop(self.processes)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def start(self) -> int:
+        port = free_port()
+        command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no",
+                   "--dir", self.base, "--repl-diskless-sync-delay", "0", "--repl-diskless-load", "swapdb",
+                   "--client-output-buffer-limit", "replica 0 0 0"]  # fmt: skip
+        if self.ports:
+            command += ["--replicaof", f"{HOST} {self.ports[0]}"]
+        self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+        self.ports.append(port)
+        wait_for_port(port)
+        return port
+
+    def until_online(self, replicas: int) -> None:
+        deadline = time.monotonic() + START_S
+        while self.ask(self.ports[0], b"INFO", b"replication").count(b"state=online") < replicas:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the replicas of Redis do not come online")
+            time.sleep(0.1)
+
+    @staticmethod
+    def ask(port: int, *words: bytes) -> bytes:
+        with socket.create_connection((HOST, port)) as connection:
+            connection.sendall(command_of(*words))
+            return connection.recv(1 << 16)
+
+    def push(self, count: int, size: int) -> float:
+        """RPUSH one message at a time, pipelined, then WAIT for two replicas. Returns the seconds."""
+        one = command_of(b"RPUSH", b"q", b"x" * size)
+        per_block = max(1, CHUNK_BYTES // len(one))
+
+        def commands() -> Iterator[bytes]:
+            block = one * per_block
+            for _ in range(count // per_block):
+                yield block
+            yield one * (count % per_block)
+            yield command_of(b"WAIT", b"2", b"0")
+
+        with socket.create_connection((HOST, self.ports[0])) as client:
+            started = time.perf_counter()
+            pump(client, commands(), lambda data: data.count(b"\r\n"), count + 1)
+            return time.perf_counter() - started
+
+    def pop(self, count: int, size: int) -> None:
+        """LPOP until so many messages came, then WAIT for two replicas."""
+        with socket.create_connection((HOST, self.ports[0])) as client:
+            reader = client.makefile("rb", buffering=1 << 20)
+            taken = 0
+            while taken < count:
+                client.sendall(command_of(b"LPOP", b"q", b"500"))
+                found = int(reader.readline()[1:])
+                if found <= 0:
+                    time.sleep(0.0005)
+                    continue
+                reader.read(found * (size + len(b"$%d\r\n\r\n" % size)))
+                taken += found
+            client.sendall(command_of(b"WAIT", b"2", b"0"))
+            reader.readline()
+
+
+def command_of(*words: bytes) -> bytes:
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words)
+
+
+def redis(count: int, size: int) -> float:
+    with Redis(replicas=2) as servers:
+        servers.until_online(2)
+        return count / servers.push(count, size)
+
+
+def redis_stream(count: int, size: int) -> float:
+    """A publisher as above, and a consumer that takes 500 at a time; done when the replicas have the last removal."""
+    with Redis(replicas=2) as servers:
+        servers.until_online(2)
+        consumer = threading.Thread(target=servers.pop, args=(count, size))
+        started = time.perf_counter()
+        consumer.start()
+        servers.push(count, size)
+        consumer.join()
+        return count / (time.perf_counter() - started)
+
+
+def redis_resync(count: int, size: int) -> float:
+    """Elements a second that a fresh replica takes over."""
+    with Redis(replicas=0) as servers:
+        one = b"".join(command_of(b"RPUSH", b"q", os.urandom(size)) for _ in range(500))
+        with socket.create_connection((HOST, servers.ports[0])) as client:
+            pump(client, (one for _ in range(count // 500)), lambda d: d.count(b"\r\n"), count // 500 * 500)
+        started = time.perf_counter()
+        port = servers.start()
+        while servers.ask(port, b"LLEN", b"q") != b":%d\r\n" % (count // 500 * 500):
+            time.sleep(0.005)
+        return count / (time.perf_counter() - started)
+
+
+# --- NATS JetStream ------------------------------------------------------------------------------
+
+
+def nats(count: int, size: int) -> float:
+    """A stream of three replicas in memory; acknowledgements counted, 4,000 outstanding at most."""
+    import asyncio
+
+    import nats as client_library  # type: ignore[import-not-found,unused-ignore]
+
+    base = Path(tempfile.mkdtemp(prefix="qpidha-nats-"))
+    clients, routes = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
+    servers = []
+    for i in range(3):
+        peers = ", ".join(f"nats://{HOST}:{port}" for port in routes)
+        (base / f"{i}.conf").write_text(
+            f'server_name: n{i}\nlisten: "{HOST}:{clients[i]}"\njetstream {{store_dir: "{base}/{i}", max_mem: 4G}}\n'
+            f'cluster {{name: c, listen: "{HOST}:{routes[i]}", routes: [{peers}]}}\n'
+        )
+        command = ["nats-server", "-c", str(base / f"{i}.conf")]
+        servers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    async def make_stream() -> int:
+        connection = await client_library.connect(f"nats://{HOST}:{clients[0]}")
+        stream = connection.jetstream(timeout=10)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                await stream.add_stream(name="S", subjects=["q"], num_replicas=3, storage="memory")
+                break
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+        leader = (await stream.stream_info("S")).cluster.leader
+        await connection.close()
+        return int(leader[1:])
+
+    try:
+        for port in clients:
+            wait_for_port(port)
+        leader = asyncio.run(make_stream())
+        with socket.create_connection((HOST, clients[leader])) as client:
+            client.sendall(b'CONNECT {"verbose":false,"pedantic":false}\r\nSUB answers 1\r\n')
+            one = b"PUB q answers %d\r\n%s\r\n" % (size, b"x" * size)
+            started, sent, answered, tail = time.perf_counter(), 0, 0, b""
+            while answered < count:
+                while sent < count and sent - answered < 4000:
+                    part = min(500, count - sent)
+                    client.sendall(one * part)
+                    sent += part
+                data = tail + client.recv(1 << 20)
+                answered += data.count(b'"stream"')
+                tail = b"" if data.endswith(b'"stream"') else data[-7:]
+            return count / (time.perf_counter() - started)
+    finally:
+        stop(servers)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+# --- PySyncObj -----------------------------------------------------------------------------------
+
+
+def pysyncobj(count: int, size: int) -> float:
+    """Its ReplQueue on three nodes. In a process of its own: its threads never end."""
+    ports = [free_port() for _ in range(3)]
+    program = str(Path(__file__).with_name("pysyncobj_queue.py"))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, program, str(i), *map(str, [*ports, count, size])], stdout=subprocess.PIPE
+        )
+        for i in (1, 2, 0)
+    ]
+    try:
+        out, _ = processes[-1].communicate(timeout=300)
+        return count / float(out)
+    finally:
+        stop(processes, signal.SIGKILL)
+
+
+# --- what is there -------------------------------------------------------------------------------
+
+
+def _has_module(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+PEERS: dict[str, tuple[Measure, bool, int]] = {
+    # name: the measurement, whether it is installed, for how many messages of those of the table
+    "Redis, WAIT 2": (redis, shutil.which("redis-server") is not None, 1),
+    "NATS JetStream, R3": (nats, shutil.which("nats-server") is not None and _has_module("nats"), 10),
+    "PySyncObj ReplQueue": (pysyncobj, _has_module("pysyncobj"), 20),
+}
+
+
+def pump(
+    client: socket.socket, blocks: Iterable[bytes], answers_in: Callable[[bytes], int], wanted: int
+) -> None:
+    """Send all blocks and read until so many answers have come, whichever is possible."""
+    client.setblocking(False)
+    rest, pending, sending, seen = iter(blocks), memoryview(b""), True, 0
+    while seen < wanted:
+        readable, writable, _ = select.select([client], [client] if sending else [], [], 60)
+        if not readable and not writable:
+            raise RuntimeError(f"stalled: {seen} of {wanted} answers")
+        if readable:
+            data = client.recv(1 << 20)
+            if not data:
+                raise RuntimeError("the server hung up")
+            seen += answers_in(data)
+        if writable:
+            if not pending:
+                block = next(rest, None)
+                if block is None:
+                    sending = False
+                    continue
+                pending = memoryview(block)
+            with contextlib.suppress(BlockingIOError):
+                pending = pending[client.send(pending) :]
+
+
+def wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            socket.create_connection((HOST, port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def stop(processes: list[subprocess.Popen[bytes]], how: int = signal.SIGTERM) -> None:
+    for process in processes:
+        process.send_signal(how)
+    for process in processes:
+        process.wait()
+
+
+def cpu_s(processes: list[subprocess.Popen[bytes]]) -> float:
+    return sum(cpu_of(process.pid) for process in processes)

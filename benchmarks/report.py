@@ -1,0 +1,101 @@
+"""`docs/performance.md` and its pictures, from what was measured."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import peers
+from benchmarks.table import US, Row, number
+
+Studies = dict[str, list[tuple[float, float]]]
+
+LAWS = {
+    "queues": "messages are published to each in turn",
+    "backups": "all nodes together: what one more backup adds is its own work and one more write",
+    "depth": "messages lying in the queue",
+    "batch": "messages a publish",
+    "size": "bytes a message",
+    "holes": "messages in the queue, of which every second was consumed",
+}
+
+
+def markdown(rows: Sequence[Row], repeats: int, studies: Studies, pictures: str) -> str:
+    """The whole page but for what `docs/performance.md` says in its own words."""
+    lines = [
+        f"Measured on {dt.datetime.now(tz=dt.timezone.utc).date()} on {machine()};",
+        f"{repeats} runs of each, in turn (A B A B …). The figure is the median, and ± is half the distance of the",
+        "extremes. All processes share the machine: three brokers and the client.",
+        "",
+        f"Not installed there, hence not measured: {', '.join(missing()) or 'nothing'}.",
+        "",
+        "| | who | figure | | goal | |",
+        "|---|---|---:|---|---|---|",
+    ]
+    for row in rows:
+        ours = row.results[US].median
+        for who, series in row.results.items():
+            first = who == US
+            ratio = "" if first else f"qpidha is {ours / series.median:.2f} ×"
+            lines.append(
+                f"| {row.name if first else ''} | {who} | {number(series.median)} ± {series.spread:.0%} | {row.unit} "
+                f"| {row.goal if first else ratio} | {('met' if row.is_met else '**not met**') if first else ''} |"
+            )
+    if studies:
+        lines += ["", f"![Cost of a message as things grow]({pictures})", ""]
+        lines += ["| grows | " + " | ".join(["point: µs a message"] * 5) + " |", "|---" * 6 + "|"]
+        for name, points in studies.items():
+            cells = [f"{x:,.0f}: {y:.3f}" for x, y in points]
+            lines.append(f"| {name} — {LAWS[name]} | " + " | ".join(cells + [""] * (5 - len(cells))) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> str:
+    """Processor, cores, memory, system and Python."""
+    model = "an unnamed processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def missing() -> list[str]:
+    return [name for name, (_, installed, _) in peers.PEERS.items() if not installed]
+
+
+def draw(studies: Studies, file: Path) -> None:
+    """One small plot a study: cost of a message against what grows."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    for axis, (name, points) in zip(axes.flat, studies.items(), strict=False):
+        axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#2b6cb0")
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set_title(name)
+        axis.set_xlabel(LAWS[name], fontsize=8)
+        axis.grid(alpha=0.3)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("µs of processor time a message")
+    figure.savefig(file, metadata={"Date": None})
+    plt.close(figure)
+
+
+def splice(page: Path, measured: str) -> None:
+    """Replace what lies between the two markers of the page, and nothing else."""
+    begin, end = "<!-- measured -->", "<!-- end -->"
+    text = page.read_text(encoding="utf-8")
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    page.write_text(f"{head}{begin}\n\n{measured}\n{end}{tail}", encoding="utf-8")
