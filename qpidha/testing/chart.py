@@ -59,7 +59,7 @@ HEADS: Final = 34
 def draw(happened: Sequence[Happening], nodes: Sequence[str], title: str, about: str = "") -> Chart:
     """The chart of a whole run; ``about`` is a paragraph under the title."""
     lanes = [RECORD, *nodes]
-    width = GUTTER + LANE * len(lanes) + 40
+    width = GUTTER + LANE * len(lanes) + 60
     drawing = Drawing(lanes, width)
     for happening in folded(happened):
         drawing.show(happening)
@@ -237,17 +237,17 @@ class Drawing:
     def _arrow(self, arrow: Arrow, top: int, bottom: int) -> None:
         towards = 1 if self.x(arrow.target) > self.x(arrow.source) else -1
         x, end = self.x(arrow.source) + 7 * towards, self.x(arrow.target) - 7 * towards
-        if arrow.fate == "arrived":
+        if arrow.landed is not None:
             line = f"M{x} {top}L{end} {bottom}m{-6 * towards} -3.5l{6 * towards} 3.5l{-6 * towards} 3.5"
         else:
             end = x + int(LANE * 0.62) * towards
             line = f"M{x} {top}L{end} {bottom}"
         anchor = "" if towards > 0 else ' text-anchor="end"'
-        fate = f"arrived {clock(arrow.landed)}" if arrow.landed is not None else arrow.fate
+        fate = arrow.fate if arrow.landed is None else f"{arrow.fate} {clock(arrow.landed)}"
         target = "the record" if arrow.target == RECORD else arrow.target
         title = f"{arrow.source} → {target}  {arrow.text}\nsent {clock(arrow.left)}, {fate}"
         label = arrow.label if arrow.times == 1 else f"{arrow.times} × {arrow.label}"
-        if arrow.fate == "lost":
+        if arrow.fate in {"lost", "refused"}:
             ending = f'<path class="lost" d="M{end - 4} {bottom - 4}l8 8m0 -8l-8 8"/>'
         elif arrow.fate == "under way":
             ending = f'<circle class="waiting" cx="{end}" cy="{bottom}" r="4"/>'

@@ -127,7 +127,7 @@ def run_scenario(args: argparse.Namespace) -> int:
         sys.stdout.write(found)
     facts = {"scenario": str(args.scenario), "error": error or None, "as_written": found == text}
     nodes = list(scenario.world.nodes) if hasattr(scenario, "world") else []
-    return report(args, facts, Picture(recorder, nodes, args.scenario.stem, about_of(text)))
+    return report(args, facts, Picture(recorder, nodes, args.scenario.stem.replace("_", " "), about_of(text)))
 
 
 def about_of(text: str) -> str:

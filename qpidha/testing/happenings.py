@@ -37,7 +37,7 @@ class Arrow:
     """It could not pass at once."""
     landed: float | None = None
     fate: str = "under way"
-    """Or ``arrived``, or ``lost``."""
+    """Or ``arrived``, ``lost``, or ``refused`` (by the manager: the record is another by now)."""
     times: int = 1
     """How often this was tried, if the others are left out (see `qpidha.testing.fold`)."""
 

@@ -195,6 +195,7 @@ class Recorder(Observer):
                 self._requests.remove((other, arrow))
                 if isinstance(answer, Lost):
                     self._land(arrow)
+                    arrow.fate = "refused"
                 elif isinstance(answer, NotSent):
                     arrow.fate = "lost"
                     self._add(Mark(node.name, "note", "the manager cannot be reached"))
@@ -259,7 +260,7 @@ class Recorder(Observer):
         if current is None or current.version == self._version:
             return
         self._version = current.version
-        for request, arrow in self._requests:
+        for request, arrow in reversed(self._requests):  # A repeated one asks for the same.
             if isinstance(request, CompareAndSet) and request.new == current.record:
                 self._requests.remove((request, arrow))
                 self._land(arrow)

@@ -46,6 +46,9 @@ def head_of(title: str, about: str, width: int) -> tuple[str, int]:
         x += 44 + int(len(word) * CHARACTER)
     out.append(f'<path class="lost" d="M{x} {y - 4}h20m-4 -4l8 8m0 -8l-8 8"/>')
     out.append(f'<text class="key" x="{x + 29}" y="{y}">lost</text>')
+    x += 64
+    out.append(f'<g class="op waited"><path d="M{x} {y - 4}h24m-5 -3l5 3l-5 3"/></g>')
+    out.append(f'<text class="key" x="{x + 29}" y="{y}">had to wait</text>')
     x, y = 16, y + 24
     for kind, word in MARK_KINDS.items():
         out.append(f'<g transform="translate({x} {y})">{chip(kind, word)}</g>')
