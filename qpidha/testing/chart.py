@@ -240,7 +240,7 @@ class Drawing:
         if arrow.landed is not None:
             line = f"M{x} {top}L{end} {bottom}m{-6 * towards} -3.5l{6 * towards} 3.5l{-6 * towards} 3.5"
         else:
-            end = x + int(LANE * 0.62) * towards
+            end = x + int(LANE * 0.85) * towards  # Behind its label, before the next line.
             line = f"M{x} {top}L{end} {bottom}"
         anchor = "" if towards > 0 else ' text-anchor="end"'
         fate = arrow.fate if arrow.landed is None else f"{arrow.fate} {clock(arrow.landed)}"
@@ -264,7 +264,7 @@ class Drawing:
     def finish(self) -> None:
         """Draw what has no end yet."""
         for arrow, top in self._left.items():
-            self._arrow(arrow, top, top + 10)
+            self._arrow(arrow, top, top + 2)
         self.y += ROW
         for began, look in self._looks.values():
             self._band(look, began, self.y)
