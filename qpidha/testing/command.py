@@ -82,6 +82,8 @@ def attempt(walk: Walk) -> str:
     """Run it. Says what was wrong, or nothing."""
     try:
         walk.run()
+    except BrokenPipeError:  # Nobody reads the trace any more: see `qpidha.cli.main`.
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
         return f"{type(error).__name__}: {error}"
     return ""

@@ -13,7 +13,8 @@ body{margin:0;background:#fff;font:13px "Helvetica Neue",Arial,sans-serif;color:
 #bar{position:sticky;left:0;padding:8px 16px;background:#f5f7fa;display:flex;flex-wrap:wrap;gap:4px 14px}
 #bar label{white-space:nowrap}
 #bar input[type=range]{width:180px;vertical-align:middle}
-#heads{position:sticky;top:0;width:max-content;min-width:100%;background:#fffffff2;border-bottom:1px solid #e4e7eb;z-index:1}
+#heads{position:sticky;top:0;width:max-content;min-width:100%;
+background:#fffffff2;border-bottom:1px solid #e4e7eb;z-index:1}
 svg{display:block;width:calc(var(--wide)*var(--zoom));height:auto}
 g:hover>path{stroke-width:3}
 .sync:hover text,.op:hover text,.ack:hover text,.hand:hover text,.cas:hover text{font-weight:700}

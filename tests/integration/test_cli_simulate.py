@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from qpidha.cli import BAD_NEWS, OK, USAGE, main
 from qpidha.testing import Walk
+from qpidha.testing.command import attempt
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "tests" / "scenarios"
@@ -127,6 +129,21 @@ def test_a_page_needs_nothing_from_elsewhere(capsys: pytest.CaptureFixture[str],
         assert outside not in text, outside
     for part in ('type="range"', 'name="ack"', 'id="heads"', "body.no-ack #run .ack{display:none}"):
         assert part in text, part
+    for kind in ("op", "ack", "sync", "hand", "fence", "cas", "m-publish", "m-ok", "m-consume", "m-note"):
+        assert f'name="{kind}"' in text, kind
+        assert re.search(rf'<g class="{kind}[ "]', text), kind
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure_of_the_run() -> None:
+    """``main`` knows what to do about a closed pipe, if it hears of it."""
+
+    def closed(line: str) -> None:
+        raise BrokenPipeError
+
+    run = Walk(7)
+    run.world.listeners.append(closed)
+    with pytest.raises(BrokenPipeError):
+        attempt(run)
 
 
 # --- scenarios -----------------------------------------------------------------------------------
