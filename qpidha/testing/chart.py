@@ -40,6 +40,8 @@ class Chart:
     title: str
     title_height: int
     body: str
+    generations: tuple[int, ...] = ()
+    """Each begins at an element ``gen1``, ``gen2`` …"""
 
     def svg(self) -> str:
         """One self-contained file."""
@@ -70,7 +72,7 @@ def draw(happened: Sequence[Happening], nodes: Sequence[str], title: str, about:
     )
     top, height = head_of(title, about, width)
     body = "\n".join([*drawing.under, *drawing.bands, *drawing.over, *drawing.labels])
-    return Chart(width, drawing.y + 24, heads, top, height, body)
+    return Chart(width, drawing.y + 24, heads, top, height, body, tuple(drawing.generations))
 
 
 @dataclass
@@ -84,6 +86,7 @@ class Drawing:
     bands: list[str] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    generations: list[int] = field(default_factory=list)
     _lane: dict[str, int] = field(default_factory=dict)
     """Down to where a line is used; likewise gaps, by the lane at their left, and the gutter."""
     _gap: dict[str, int] = field(default_factory=dict)
@@ -175,6 +178,9 @@ class Drawing:
     def _kept(self, kept: Kept) -> None:
         y = self._place(lane=RECORD, above=13, below=10)
         record = kept.record
+        if record.generation not in self.generations:
+            self.generations.append(record.generation)
+            self.under.append(f'<path id="gen{record.generation}" d="M0 {max(y - 80, 0)}h1"/>')
         primary = record.primary[0] if record.primary else "nobody"
         members = " ".join(sorted(m.node for m in record.members))
         text = f"gen {record.generation}: {primary} of {members}"

@@ -1,4 +1,4 @@
-"""A chart as one HTML page: filters, zoom, and the names of the lines always in view. Works from file://."""
+"""A chart as one HTML page: filters, zoom, jumps, and the names of the lines in view. Works from file://."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def page(chart: Chart, title: str) -> str:
         f'<label><input type="checkbox" name="{kind}" checked> {escape(word)}</label>'
         for kind, word in filters.items()
     )
+    jumps = " ".join(f'<a href="#gen{g}">{g}</a>' for g in chart.generations)
     hiding = "\n".join(f"body.no-{kind} #run .{kind}{{display:none}}" for kind in filters)
 
     def svg(name: str, height: int, content: str) -> str:
@@ -54,7 +55,8 @@ def page(chart: Chart, title: str) -> str:
 <style>:root{{--wide:{chart.width}px;--zoom:1}}{STYLE}{LOOK}{hiding}</style>
 </head>
 <body>
-<div id="bar"><label>zoom <input type="range" min="15" max="200" value="100"></label>{boxes}</div>
+<div id="bar"><label>zoom <input type="range" min="15" max="200" value="100"></label>{boxes}
+<span>generation {jumps}</span></div>
 {svg("about", chart.title_height, chart.title)}
 <div id="heads">{svg("names", HEADS, chart.heads)}</div>
 {svg("run", chart.height, chart.body)}

@@ -125,8 +125,11 @@ def test_a_page_needs_nothing_from_elsewhere(capsys: pytest.CaptureFixture[str],
     assert run(capsys, "--seed", 7, "--picture", file)[0] == OK
     text = file.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
-    for outside in ("http:", "https:", "src=", "href=", "@import", "url("):
+    for outside in ("http:", "https:", "src=", "<link", "@import", "url("):
         assert outside not in text, outside
+    targets = re.findall(r'href="([^"]*)"', text)
+    assert len(targets) > 3
+    assert all(target.startswith("#gen") and f'id="{target[1:]}"' in text for target in targets)
     for part in ('type="range"', 'name="ack"', 'id="heads"', "body.no-ack #run .ack{display:none}"):
         assert part in text, part
     for kind in ("op", "ack", "sync", "hand", "fence", "cas", "m-publish", "m-ok", "m-consume", "m-note"):
