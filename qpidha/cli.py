@@ -86,7 +86,22 @@ def build_parser() -> argparse.ArgumentParser:
     rank.add_argument("--cluster", type=Path, help="the directory of the file record store, if it survived")
     add_json(rank)
     rank.set_defaults(run=run_rank)
+    add_simulate(
+        commands.add_parser("simulate", help="random failures of a simulated cluster, and pictures of runs")
+    )
     return parser
+
+
+def add_simulate(simulate: argparse.ArgumentParser) -> None:
+    what = simulate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seeds", type=int, metavar="N", help="run N random walks; say which of them fail")
+    what.add_argument("--seed", type=int, metavar="S", help="run this one")
+    what.add_argument("--scenario", type=Path, metavar="FILE", help="run a scenario written as text")
+    simulate.add_argument("--from", type=int, metavar="S", dest="first", help="the first of the seeds (0)")
+    simulate.add_argument("--trace", action="store_true", help="print every event of the run")
+    simulate.add_argument("--picture", type=Path, metavar="OUT", help="draw the run: OUT.html or OUT.svg")
+    add_json(simulate)
+    simulate.set_defaults(run=run_simulate)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -126,6 +141,15 @@ def run_demo(args: argparse.Namespace) -> int:
     from qpidha.demo.run import main as demo
 
     return demo(args)
+
+
+# --- simulation ----------------------------------------------------------------------------------
+
+
+def run_simulate(args: argparse.Namespace) -> int:
+    from qpidha.testing.command import run  # Only here: no other command pays for the simulator.
+
+    return run(args)
 
 
 # --- running nodes -------------------------------------------------------------------------------

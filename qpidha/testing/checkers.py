@@ -103,7 +103,7 @@ class Checker:
         self.published(node, queue, ids, values)
 
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
-        self._world.tell(f"{node.name} answers ok", *values)
+        self._world.tell("answers ok", *values, by=node)
         for value in values:
             self.acked[value] = None
             if value in self.consumed:
@@ -116,9 +116,9 @@ class Checker:
     def in_doubt(self, node: SimNode, values: Sequence[str], settles: Sequence[str]) -> None:
         self.doubts.update(values)
         if values:
-            self._world.tell(f"{node.name} in doubt", *values)
+            self._world.tell("in doubt", *values, by=node)
         if settles:
-            self._world.tell(f"{node.name} settle in doubt", *settles)
+            self._world.tell("settle in doubt", *settles, by=node)
 
     def delivered(self, node: SimNode, queue: QueueId, id: MessageId, value: str) -> None:
         generation = node.replica.generation
@@ -139,7 +139,7 @@ class Checker:
 
     def settled(self, node: SimNode, values: Sequence[str]) -> None:
         """A consumer was told that its accept is done."""
-        self._world.tell(f"{node.name} confirms settle", *values)
+        self._world.tell("confirms settle", *values, by=node)
         if any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
             return  # Documented: an accept that was confirmed at once may be undone by a failover (O6).
         self.confirmed.update(values)
@@ -266,7 +266,7 @@ class Checker:
         for d in discarded:
             value = d.data.rstrip(b".").decode()
             place = (node.name, d.queue, d.generation, d.id)
-            self._world.tell(f"{node.name} hands over ({d.fate.value})", value)
+            self._world.tell(f"hands over ({d.fate.value})", value, by=node)
             if self._names.get((d.queue, d.generation, d.id)) != value:
                 self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
             if place in self._taken or self._offered.get(place) == node.boots:

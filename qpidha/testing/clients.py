@@ -63,6 +63,7 @@ class Clients:
         """One batch. False: refused, the messages are surely nowhere."""
         checker = self._world.checker
         checker.attempted(values)
+        self._world.observe(node, "publishes", values)
         batch = Batch.pack([v.encode().ljust(size, b".") for v in values])
         try:
             _, ids = node.replica.enqueue(queue, batch)
@@ -95,6 +96,7 @@ class Clients:
                 serving.delivered.add((queue, id))
                 value = self.value_at(node, queue, id)
                 self._world.checker.delivered(node, queue, id, value)
+                self._world.observe(node, "is given", [value])
                 return id, value
         return None
 
@@ -113,6 +115,7 @@ class Clients:
         values = tuple(self.value_at(node, queue, id) for id in ids)
         checker = self._world.checker
         checker.accepted(values)
+        self._world.observe(node, "accepts", values)
         immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
         position, _ = node.replica.dequeue(queue, SequenceSet(ids))
         checker.operated(node)
@@ -125,6 +128,7 @@ class Clients:
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
         values = [self.value_at(node, source, id) for id in ids]
+        self._world.observe(node, "moves", values)
         for portion in node.replica.portions(source, SequenceSet(ids)):
             _, new = node.replica.move(source, portion, target)
             moved, values = values[: len(new)], values[len(new) :]

@@ -145,6 +145,7 @@ class SimNode:
 
     def answered(self, request: Request, answer: Answer, boot: int) -> None:
         if boot == self.boots:
+            self.world.answered(self, request, answer)
             self.replica.answered(request, answer, self.world.scheduler.now)
             self.run()
 

@@ -43,6 +43,7 @@ class Scenario(Stage):
             if line.startswith(INDENT):
                 continue
             result.append(line)
+            self.on_command(line)
             if not line.strip() or line.startswith("#"):
                 continue
             try:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
 from qpidha.testing.checkers import Checker, Violation
@@ -18,6 +19,7 @@ from qpidha.testing.clients import Clients
 from qpidha.testing.manager import SimManager
 from qpidha.testing.network import End, Network
 from qpidha.testing.node import SimNode
+from qpidha.testing.observer import Observer
 from qpidha.testing.render import render_frame, render_record
 from qpidha.testing.scheduler import Scheduler
 from qpidha.types import NodeId, QueueId, Role
@@ -63,6 +65,9 @@ class World:
         self.cluster = self.new_uuid()
         self.listeners: list[Callable[[str], None]] = []
         """Told every event as a line."""
+        self.observers: list[Observer] = []
+        """Told every event as values."""
+        self.on_send: Callable[[End, Frame], None] = lambda end, frame: None
         self.on_notice: Callable[[SimNode, Notice], None] = lambda node, notice: None
         self.on_request: Callable[[SimNode, Request], None] = lambda node, request: None
         self.hash = 0
@@ -83,6 +88,7 @@ class World:
         self.nodes = {name: SimNode(self, name) for name in nodes}
         self.manager.nodes = self.nodes
         self.manager.on_change = self._record_changed
+        self.network.on_send = self._sent
         self.network.on_deliver = self._delivered
 
     # --- chance --------------------------------------------------------------------------------------
@@ -104,18 +110,42 @@ class World:
         self.hash = zlib.crc32(f"{self.scheduler.now:.9f} {line}".encode(), self.hash)
         for listener in self.listeners:
             listener(line)
+        for observer in self.observers:
+            observer.said(line)
 
-    def tell(self, what: str, *values: str) -> None:
-        self.say(f"{what}: {' '.join(values)}")
+    def tell(self, what: str, *values: str, by: SimNode | None = None) -> None:
+        """A client is told something, by this node."""
+        self.say(f"{by.name} {what}: {' '.join(values)}" if by else f"{what}: {' '.join(values)}")
+        self.observe(by, what, values)
+
+    def observe(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
+        """What clients do: of no interest to the trace, which says what came of it."""
+        for observer in self.observers:
+            observer.client(node, what, values)
+
+    def _sent(self, end: End, frame: Frame) -> None:
+        self.on_send(end, frame)
+        for observer in self.observers:
+            observer.sent(end, frame)
 
     def _delivered(self, end: End, frame: Frame) -> None:
+        for observer in self.observers:
+            observer.arrived(end, frame)
         self.say(f"{end.other.node.name} -> {end.node.name} {render_frame(frame, self)}")
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         self.on_notice(node, notice)
+        for observer in self.observers:
+            observer.noticed(node, notice)
 
     def requested(self, node: SimNode, request: Request) -> None:
         self.on_request(node, request)
+        for observer in self.observers:
+            observer.requested(node, request)
+
+    def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        for observer in self.observers:
+            observer.answered(node, request, answer)
 
     def _record_changed(self) -> None:
         current = self.manager.current

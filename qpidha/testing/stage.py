@@ -7,6 +7,7 @@ arguments are the words behind the command. A name that Python reserves ends in 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
@@ -31,6 +32,10 @@ class Stage:
     def __init__(self) -> None:
         self.settings = SMALL
         self.world: World
+        self.on_world: Callable[[World], None] = lambda world: None
+        """Told of the world before its nodes start."""
+        self.on_command: Callable[[str], None] = lambda line: None
+        """Told of each command, and of each comment, before it is obeyed."""
         self._lines: list[str] = []
         self._saved: dict[str, Content] = {}
 
@@ -89,11 +94,12 @@ class Stage:
         self.world = world = World(nodes=names, settings=self.settings, instant=True)
         world.manager.held = []
         world.listeners.append(self._say)
-        world.network.on_send = self._sent
+        world.on_send = self._sent
         world.on_notice = self._noticed
         world.on_request = self._requested
         for node in world.nodes.values():
             node.auto_connect = False
+        self.on_world(world)
         world.start()
 
     def cluster(self, *names: str) -> None:

@@ -1,0 +1,186 @@
+"""The command ``qpidha simulate``: many seeds, or one run to read, or one to look at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from qpidha.testing.chart import Chart, draw
+from qpidha.testing.page import page
+from qpidha.testing.recorder import Recorder
+from qpidha.testing.scenario import Scenario
+from qpidha.testing.stage import ScenarioError
+from qpidha.testing.walk import Walk
+
+OK, BAD_NEWS, USAGE = range(3)
+"""As in ``qpidha.cli``."""
+
+
+class WrongUsage(Exception):
+    """What was asked for makes no sense, or a file cannot be read or written."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Obey the arguments of the command line. Returns the exit code."""
+    try:
+        check(args)
+        if args.scenario is not None:
+            return run_scenario(args)
+        return run_seed(args) if args.seed is not None else run_seeds(args)
+    except WrongUsage as error:
+        sys.stderr.write(f"qpidha: {error}\n")
+        return USAGE
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what would be ignored, before anything is run."""
+    if args.seeds is not None:
+        if args.seeds < 1:
+            raise WrongUsage(f"--seeds {args.seeds}: at least one")
+        if args.trace or args.picture:
+            raise WrongUsage("--trace and --picture show one run: use --seed or --scenario")
+    elif args.first is not None:
+        raise WrongUsage("--from goes with --seeds")
+    if args.trace and args.json:
+        raise WrongUsage("--trace and --json both write to the standard output: choose one")
+    if args.picture and args.picture.suffix not in {".html", ".svg"}:
+        raise WrongUsage(f"--picture {args.picture}: the name must end in .html or .svg")
+
+
+# --- many seeds ----------------------------------------------------------------------------------
+
+
+def run_seeds(args: argparse.Namespace) -> int:
+    first = args.first or 0
+    began, events, acknowledged, failures = time.perf_counter(), 0, 0, []
+    for seed in range(first, first + args.seeds):
+        walk = Walk(seed)
+        if error := attempt(walk):
+            failures.append({"seed": seed, "error": error})
+            sys.stderr.write(f"seed {seed}: {error[:300]}\n")
+        events += walk.world.scheduler.steps
+        acknowledged += len(walk.world.checker.acked)
+    seconds = time.perf_counter() - began
+    if args.json:
+        facts = {"from": first, "seeds": args.seeds, "failures": failures, "events": events}
+        show_json({**facts, "acknowledged": acknowledged, "seconds": round(seconds, 3)})
+    else:
+        sys.stdout.write(
+            f"{args.seeds} runs from seed {first}, {len(failures)} failed; {events} events, "
+            f"{acknowledged} acknowledged messages, {seconds:.1f} s\n"
+        )
+    return BAD_NEWS if failures else OK
+
+
+def attempt(walk: Walk) -> str:
+    """Run it. Says what was wrong, or nothing."""
+    try:
+        walk.run()
+    except BrokenPipeError:  # Nobody reads the trace any more: see `qpidha.cli.main`.
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+def run_seed(args: argparse.Namespace) -> int:
+    walk, recorder = Walk(args.seed), Recorder()
+    world = walk.world
+    if args.trace:
+        world.listeners.append(lambda line: show(f"{world.scheduler.now:9.4f} {line}"))
+    if args.picture:
+        recorder.watch(world)
+    error = attempt(walk)
+    facts: dict[str, Any] = {
+        "seed": args.seed,
+        "error": error or None,
+        "hash": f"{world.hash:08x}",
+        "events": world.scheduler.steps,
+        "acknowledged": len(world.checker.acked),
+    }
+    title = f"seed {args.seed}"
+    about = f"A random walk of {walk.steps} steps. {error or 'Nothing wrong.'}"
+    return report(args, facts, Picture(recorder, list(world.nodes), title, about))
+
+
+def run_scenario(args: argparse.Namespace) -> int:
+    try:
+        text = args.scenario.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise WrongUsage(f"cannot read {args.scenario}: {wrong}") from wrong
+    scenario, recorder, found, error = Scenario(), Recorder(), "", ""
+    if args.picture:
+        recorder.attach(scenario)
+    try:
+        found = scenario.run(text)
+    except ScenarioError as wrong:
+        found, _, error = str(wrong).rpartition("\n")
+        found += "\n"
+    if args.trace:
+        sys.stdout.write(found)
+    facts = {"scenario": str(args.scenario), "error": error or None, "as_written": found == text}
+    nodes = list(scenario.world.nodes) if hasattr(scenario, "world") else []
+    return report(args, facts, Picture(recorder, nodes, args.scenario.stem.replace("_", " "), about_of(text)))
+
+
+def about_of(text: str) -> str:
+    """The comment at the top of a scenario."""
+    return " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), text.splitlines()))
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a picture is made of."""
+
+    recorder: Recorder
+    nodes: list[str]
+    title: str
+    about: str
+
+    def chart(self, error: str | None) -> Chart:
+        """The chart; a run that went wrong says so at its end."""
+        if error:
+            self.recorder.note(error)
+        return draw(self.recorder.happened, self.nodes, self.title, self.about)
+
+    def write(self, file: Path, error: str | None) -> None:
+        chart = self.chart(error)
+        try:
+            file.write_text(
+                chart.svg() if file.suffix == ".svg" else page(chart, self.title), encoding="utf-8"
+            )
+        except OSError as wrong:
+            raise WrongUsage(f"cannot write {file}: {wrong}") from wrong
+
+
+def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) -> int:
+    """What came of one run, and its picture if there shall be one."""
+    error = facts["error"]
+    if args.picture:
+        picture.write(args.picture, error)
+        facts["picture"] = str(args.picture)
+    if args.json:
+        show_json(facts)
+    elif error:
+        sys.stderr.write(f"{picture.title}: {error}\n")
+    else:
+        said = [f"{key} {value}" for key, value in facts.items() if key in {"hash", "events", "acknowledged"}]
+        show(f"{picture.title}: {', '.join(['nothing wrong', *said])}")
+    return BAD_NEWS if error else OK
+
+
+def show(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def show_json(value: object) -> None:
+    show(json.dumps(value, indent=2))

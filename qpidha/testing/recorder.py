@@ -1,0 +1,323 @@
+"""What happened in a simulated run, in order, as a picture needs it.
+
+A `Recorder` observes one `World` and keeps a list of `Happening`s: steps of whoever drives the run, arrows
+that leave and land, marks at nodes, and how nodes and the record look from then on. Nodes are looked at
+whenever anything happens, so that a crash, which nobody reports, is seen at the next event at the latest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from qpidha.core.manager import Answer, Lost, NotSent, Unknown
+from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
+from qpidha.testing.happenings import (
+    RECORD,
+    Arrow,
+    Happening,
+    Kept,
+    Lands,
+    Leaves,
+    Look,
+    Mark,
+    Step,
+    What,
+    span,
+)
+from qpidha.testing.network import End
+from qpidha.testing.observer import Observer
+from qpidha.testing.render import render_event, render_frame, render_record, render_request
+from qpidha.types import Generation, NodeId, Role
+from qpidha.wire.events import Acknowledged, Fenced, Frame, Hello, Operations, Refused, Welcome
+
+if TYPE_CHECKING:
+    from qpidha.testing.node import SimNode
+    from qpidha.testing.simulator import World
+    from qpidha.testing.stage import Stage
+
+CLIENTS: Final = frozenset("publish burst deliver accept move skip declare queue wait stall drain".split())
+"""Steps that are no faults. Of these, some look at the run, others end a fault or change who is who."""
+LOOKS: Final = frozenset({"expect", "check", "state"})
+REPAIRS: Final = frozenset(
+    "nodes cluster settings connect auto promote demote restart resume release pass mend save heal "
+    "good_manager good_speed".split()
+)
+
+MARKS: Final = {
+    "publishes": ("publish", "publish"),
+    "answers ok": ("ok", "ok"),
+    "in doubt": ("doubt", "in doubt"),
+    "settle in doubt": ("doubt", "settle in doubt"),
+    "is given": ("consume", "deliver"),
+    "accepts": ("consume", "accept"),
+    "moves": ("consume", "move"),
+    "confirms settle": ("consume", "settled"),
+}
+"""What clients do or are told: the kind of mark, and its word."""
+
+
+class Recorder(Observer):
+    """See the module."""
+
+    def __init__(self) -> None:
+        self.happened: list[Happening] = []
+        self.world: World
+        self._watches = False
+        self._scripted = False
+        """A scenario names its steps in full; those of a walk are completed with what is seen."""
+        self._quiet = False
+        self._idle: Step | None = None
+        self._looks: dict[NodeId, Look] = {}
+        self._boots: dict[NodeId, int] = {}
+        self._roles: dict[NodeId, tuple[str, Generation]] = {}
+        self._shelves: dict[NodeId, set[object]] = {}
+        self._troubles: dict[str, None] = {}
+        self._version = 0
+        self._frames: dict[End, list[Arrow]] = {}
+        self._requests: list[tuple[Request, Arrow]] = []
+
+    def watch(self, world: World) -> None:
+        """Observe this world from now on."""
+        self.world, self._watches = world, True
+        world.observers.append(self)
+        self._look()
+
+    def attach(self, stage: Stage) -> None:
+        """Observe the world of this scenario, and its commands."""
+        stage.on_world = self.watch
+        stage.on_command = self.commanded
+
+    def note(self, text: str) -> None:
+        """A last word."""
+        self._quiet = False
+        self._add(Step("fault", text))
+
+    def _add(self, what: What) -> None:
+        if not self._quiet:
+            self.happened.append(Happening(self.world.scheduler.now if self._watches else 0.0, what))
+
+    # --- steps ---------------------------------------------------------------------------------------
+
+    def commanded(self, line: str) -> None:
+        """The next line of a scenario. How ``cluster`` sets the stage is not shown, only what it led to."""
+        self._scripted = True
+        if self._quiet:
+            self._quiet, self._version = False, 0
+            self._looks.clear()
+        if self._watches:
+            self._look()
+        elif line.startswith("#"):
+            return  # What the scenario is about: its title.
+        if line.strip():
+            self._step(line)
+        self._quiet = line.startswith("cluster ")
+
+    def _step(self, line: str) -> None:
+        word = line.split(maxsplit=1)[0]
+        if word.startswith("#"):
+            kind, line = "comment", line.lstrip("# ")
+        elif word in LOOKS:
+            kind = "look"
+        else:
+            kind = "client" if word in CLIENTS else "repair" if word in REPAIRS else "fault"
+        self._replace_idle({"client", "repair"})
+        self._idle = None if self._scripted else Step(kind, line)
+        self._add(self._idle or Step(kind, line))
+
+    def _replace_idle(self, kinds: set[str]) -> None:
+        """The last step of a walk had no effect, or the next line says more exactly what it was."""
+        if self._idle and self._idle.kind in kinds and self.happened and self.happened[-1].what is self._idle:
+            self.happened.pop()
+
+    def said(self, line: str) -> None:
+        self._look()
+        if line.startswith("* "):
+            self._step(line[2:])
+        elif line == "heal" and not self._scripted:
+            self._step(line)
+        elif " start refused: " in line or " store failed: " in line:
+            name, _, text = line.partition(": ")
+            self._add(Mark(name, "note", text))
+
+    # --- frames and requests ---------------------------------------------------------------------------
+
+    def sent(self, end: End, frame: Frame) -> None:
+        self._look()
+        arrow = Arrow(
+            end.node.name,
+            end.other.node.name,
+            kind_of(frame),
+            render_frame(frame, self.world),
+            render_event(frame.event, self.world),
+            self.world.scheduler.now,
+            waits=self.world.network.waits(end.other),
+        )
+        self._frames.setdefault(end.other, []).append(arrow)
+        self._add(Leaves(arrow))
+
+    def arrived(self, end: End, frame: Frame) -> None:
+        """The oldest of its kind that is under way; if there is none, this frame came once more."""
+        self._look()
+        text = render_frame(frame, self.world)
+        waiting = self._frames.get(end, [])
+        arrow = next((a for a in waiting if a.text == text), None)
+        if arrow is None:
+            names, label = (end.other.node.name, end.node.name), render_event(frame.event, self.world)
+            arrow = Arrow(*names, kind_of(frame), text, f"again: {label}", self.world.scheduler.now)
+            self._add(Leaves(arrow))
+        else:
+            waiting.remove(arrow)
+        self._land(arrow)
+
+    def _land(self, arrow: Arrow) -> None:
+        arrow.landed, arrow.fate = self.world.scheduler.now, "arrived"
+        self._add(Lands(arrow))
+
+    def requested(self, node: SimNode, request: Request) -> None:
+        self._look()
+        if isinstance(request, CompareAndSet):
+            label, now = f"set: {render_record(request.new)}", self.world.scheduler.now
+            arrow = Arrow(node.name, RECORD, "cas", render_request(request), label, now)
+            self._requests.append((request, arrow))
+            self._add(Leaves(arrow))
+
+    def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        self._look()
+        if not isinstance(request, CompareAndSet):
+            return
+        if isinstance(answer, Unknown):
+            self._add(Mark(node.name, "note", "the manager does not answer"))
+            return  # It may still arrive.
+        for other, arrow in self._requests:
+            if other is request:
+                self._requests.remove((other, arrow))
+                if isinstance(answer, Lost):
+                    self._land(arrow)
+                    arrow.fate = "refused"
+                elif isinstance(answer, NotSent):
+                    arrow.fate = "lost"
+                    self._add(Mark(node.name, "note", "the manager cannot be reached"))
+                break
+
+    # --- nodes and clients -----------------------------------------------------------------------------
+
+    def noticed(self, node: SimNode, notice: Notice) -> None:
+        if isinstance(notice, RoleChanged):
+            self._roles[node.name] = notice.role.value, notice.generation
+        self._look()
+        if isinstance(notice, Noted) and notice.event != "refused by the primary":  # An arrow says so.
+            self._add(Mark(node.name, "note", f"{notice.event}: {notice.detail}"))
+
+    def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
+        self._look()
+        if node is None:
+            self._add(Step("client", f"{what}: {span(values)}"))
+        elif what in MARKS:
+            kind, word = MARKS[what]
+            self._mark(Mark(node.name, kind, word, tuple(values)))
+        elif what.startswith("hands over"):
+            self._mark(Mark(node.name, "rewind", what, tuple(values)))
+
+    def _mark(self, mark: Mark) -> None:
+        """One mark for what is one thing to a reader: a delivery and its accept, a row of accepts."""
+        while self.happened and not self._quiet:
+            last = self.happened[-1].what
+            if not isinstance(last, Mark) or last.node != mark.node:
+                break
+            if (last.word, mark.word) == ("deliver", "accept") and last.values == mark.values:
+                self.happened.pop()
+            elif last.word == mark.word and self.happened[-1].time == self.world.scheduler.now:
+                self.happened.pop()
+                mark = replace(mark, values=last.values + mark.values)
+            else:
+                break
+        self._add(mark)
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Note whatever is not as it was."""
+        self._look_at_record()
+        for node in self.world.nodes.values():
+            self._look_at(node)
+        for end in [end for end in self._frames if not end.open]:
+            for arrow in self._frames.pop(end):
+                arrow.fate = "lost"
+        if not self._scripted:
+            troubles = dict.fromkeys(troubles_of(self.world))
+            if troubles.keys() != self._troubles.keys():
+                self._replace_idle({"fault", "repair"})
+            for text in [t for t in troubles if t not in self._troubles]:
+                self._add(Step("fault", text))
+            for text in [t for t in self._troubles if t not in troubles]:
+                self._add(Step("repair", f"no longer: {text}"))
+            self._troubles = troubles
+
+    def _look_at_record(self) -> None:
+        current = self.world.manager.current
+        if current is None or current.version == self._version:
+            return
+        self._version = current.version
+        for request, arrow in reversed(self._requests):  # A repeated one asks for the same.
+            if isinstance(request, CompareAndSet) and request.new == current.record:
+                self._requests.remove((request, arrow))
+                self._land(arrow)
+                break
+        self._add(Kept(current.version, current.record))
+
+    def _look_at(self, node: SimNode) -> None:
+        generation: Generation
+        if self._boots.get(node.name) != node.boots:
+            self._boots[node.name] = node.boots
+            self._roles.pop(node.name, None)
+        stored = node.disk.content.status.generation
+        role, generation = self._roles.get(node.name, (Role.JOINING.value, stored))
+        if not node.up:
+            role, generation = "down", stored
+        elif node.paused:
+            role = "paused"
+        look = Look(node.name, role, generation, node in self.world.checker.members)
+        old = self._looks.get(node.name)
+        if old != look and (old or node.boots):
+            self._looks[node.name] = look
+            self._add(look)
+        shelf = node.disk.content.shelf
+        new = [shelf[key][2].value for key in shelf if key not in self._shelves.get(node.name, ())]
+        self._shelves[node.name] = set(shelf)
+        if new:
+            self._add(Mark(node.name, "rewind", "rewinds", tuple(new)))
+
+
+def troubles_of(world: World) -> list[str]:
+    """What is wrong around the nodes, one line each."""
+    blocked, manager = world.network.blocked, world.manager
+    both = sorted((a, b) for a, b in blocked if a < b and (b, a) in blocked)
+    single = sorted((a, b) for a, b in blocked if (b, a) not in blocked)
+    return [
+        *(f"{a} and {b} are cut off" for a, b in both),
+        *(f"nothing passes {a} → {b}" for a, b in single),
+        *(f"{a} → {b} waits" for a, b in sorted(world.network.held)),
+        *(f"{name} has no manager" for name in sorted(manager.unreachable)),
+        *(f"the watch of {name} is silent" for name in sorted(manager.stale)),
+        *(f"the disk of {n.name} fails" for n in world.nodes.values() if n.disk.failing),
+        *(f"the embedder of {n.name} is deaf" for n in world.nodes.values() if not n.takes_discarded),
+        *(["disks are slow"] if world.disk_slowness > 1 else []),
+        *(["the network is slow"] if world.network_slowness > 1 else []),
+    ]
+
+
+def kind_of(frame: Frame) -> str:
+    """The family of a frame, for its colour and for the filter."""
+    match frame.event:
+        case Operations():
+            return "op"
+        case Acknowledged():
+            return "ack"
+        case Refused() | Fenced():
+            return "fence"
+        case Hello() | Welcome():
+            return "hand"
+        case _:
+            return "sync"

@@ -1,0 +1,253 @@
+"""A recorder misses nothing and makes nothing up; a chart gives everything it recorded a place of its own.
+
+Method: runs are recorded and compared with what others say of them: the trace, the checker, the nodes at the
+end. Of a drawing, the places of labels are read back from the SVG.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from qpidha.testing import Scenario, Walk
+from qpidha.testing.chart import HEADS, draw
+from qpidha.testing.fold import folded
+from qpidha.testing.happenings import Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step, span
+from qpidha.testing.page import page
+from qpidha.testing.recorder import CLIENTS, LOOKS, REPAIRS, Recorder
+from qpidha.testing.scenario import COMMANDS
+from qpidha.testing.walk import WEIGHTS
+
+SEEDS = [*range(20, 28)]
+
+
+def walked(seed: int) -> tuple[Walk, Recorder, list[str]]:
+    walk, recorder, lines = Walk(seed), Recorder(), list[str]()
+    walk.world.listeners.append(lines.append)
+    recorder.watch(walk.world)
+    walk.run()
+    return walk, recorder, lines
+
+
+def played(text: str) -> tuple[Scenario, Recorder]:
+    scenario, recorder = Scenario(), Recorder()
+    recorder.attach(scenario)
+    scenario.run(text)
+    return scenario, recorder
+
+
+def arrows(recorder: Recorder) -> list[Arrow]:
+    return [h.what.arrow for h in recorder.happened if isinstance(h.what, Leaves)]
+
+
+def texts(recorder: Recorder, kind: type[Mark | Step] = Mark) -> list[str]:
+    return [h.what.text for h in recorder.happened if isinstance(h.what, kind)]
+
+
+# --- what is recorded ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_lands_is_what_the_trace_says(seed: int) -> None:
+    _, recorder, lines = walked(seed)
+    landed = [h.what.arrow for h in recorder.happened if isinstance(h.what, Lands)]
+    told = [line for line in lines if re.match(r"\w+ -> ", line)]
+    assert [f"{a.source} -> {a.target} {a.text}" for a in landed if a.kind != "cas"] == told
+    assert not any(a.label.startswith("again") for a in landed)
+    assert all(a.landed is not None and a.landed >= a.left for a in landed)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_answers_roles_and_records_are_all_there(seed: int) -> None:
+    walk, recorder, lines = walked(seed)
+    world = walk.world
+    marks = [h.what for h in recorder.happened if isinstance(h.what, Mark)]
+    assert {v for m in marks if m.kind == "ok" for v in m.values} == set(world.checker.acked)
+    assert world.checker.dead.keys() <= {
+        v for m in marks if m.word.startswith("hands over") for v in m.values
+    }
+    kept = [h.what for h in recorder.happened if isinstance(h.what, Kept)]
+    assert len(kept) == len([line for line in lines if line.startswith("record ")])
+    last = {h.what.node: h.what for h in recorder.happened if isinstance(h.what, Look)}
+    for node in world.nodes.values():
+        role = node.role.value if node.up else "down"
+        member = node in world.checker.members
+        assert last[node.name] == Look(node.name, role, node.replica.generation, member)
+
+
+def test_times_never_fall() -> None:
+    _, recorder, _ = walked(25)
+    times = [h.time for h in recorder.happened]
+    assert times == sorted(times)
+
+
+TWO = "cluster P B1\nqueue q\n"
+
+
+def test_a_frame_that_is_lost_and_one_that_waits() -> None:
+    _, recorder = played(TWO + "hold P->B1\npublish P q v1\n")
+    assert [(a.fate, a.waits) for a in arrows(recorder) if "v1" in a.text] == [("under way", True)]
+    _, recorder = played(TWO + "hold P->B1\npublish P q v1\ncrash P lose\nwait 1\n")
+    assert [a.fate for a in arrows(recorder) if "v1" in a.text] == ["lost"]
+    assert "in doubt v1" in texts(recorder)
+    _, recorder = played(TWO + "hold P->B1\npublish P q v1\nrelease P->B1\n")
+    assert [(a.fate, a.waits) for a in arrows(recorder) if "v1" in a.text] == [("arrived", True)]
+
+
+def test_a_frame_that_comes_twice_is_two_arrows() -> None:
+    scenario, recorder = played(TWO)
+    world = scenario.world
+    frames = []
+    world.network.on_deliver = lambda end, frame: frames.append((end, frame))
+    scenario.publish("P", "q", "v1")
+    world.scheduler.run_for(0.0)
+    end, frame = frames[0]
+    recorder.arrived(end, frame)
+    recorder.arrived(end, frame)
+    both = [a for a in arrows(recorder) if "v1" in a.text]
+    assert [a.label.startswith("again: ") for a in both] == [False, True]
+    assert [a.fate for a in both] == ["arrived", "arrived"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "fate", "note"),
+    [
+        ("manager B1 unreachable", "lost", "the manager cannot be reached"),
+        ("manager B1 next lost", "under way", "the manager does not answer"),
+        ("manager B1 next no-reply", "arrived", "the manager does not answer"),
+    ],
+)
+def test_what_becomes_of_a_compare_and_set(fault: str, fate: str, note: str) -> None:
+    _, recorder = played(f"{TWO}crash P\n{fault}\npromote B1\nwait 0.6\n")
+    first = next(a for a in arrows(recorder) if a.kind == "cas")
+    assert (first.source, first.fate) == ("B1", fate)
+    assert note in texts(recorder)
+
+
+def test_a_compare_and_set_that_comes_too_late_is_refused() -> None:
+    _, recorder, _ = walked(7)
+    refused = [a.source for a in arrows(recorder) if a.fate == "refused"]
+    lost = [
+        h.what.node
+        for h in recorder.happened
+        if isinstance(h.what, Mark) and h.what.word.startswith("compare-and-set lost")
+    ]
+    assert refused == lost != []
+
+
+def test_how_a_cluster_is_made_is_not_shown_but_what_it_is() -> None:
+    _, recorder = played("# title\ncluster P B1\n# remark\nqueue q\n")
+    steps = [h.what for h in recorder.happened if isinstance(h.what, Step)]
+    assert [(s.kind, s.text) for s in steps] == [
+        ("repair", "cluster P B1"),
+        ("comment", "remark"),
+        ("client", "queue q"),
+    ]
+    looks = [h.what for h in recorder.happened if isinstance(h.what, Look)]
+    assert looks == [Look("P", "active", 1, True), Look("B1", "ready", 1, True)]
+    assert not any("hello" in a.text for a in arrows(recorder))
+
+
+def test_steps_of_a_walk_are_told_by_what_they_did() -> None:
+    walk, recorder = Walk(1), Recorder()
+    world = walk.world
+    recorder.watch(world)
+    for line in ("* restart", "* publish", "* cut"):
+        world.say(line)
+    world.network.block("P", "B1")
+    world.say("* mend")
+    world.network.unblock("P", "B1")
+    world.say("* stray")
+    assert texts(recorder, Step) == ["nothing passes P → B1", "no longer: nothing passes P → B1", "stray"]
+
+
+def test_every_command_has_a_kind() -> None:
+    """What is named nowhere is a fault; these are all, today."""
+    known = CLIENTS | LOOKS | REPAIRS
+    assert {"crash", "pause", "cut", "hold", "reset", "disk", "wipe"} <= COMMANDS.keys() - known
+    assert {"crash", "crash_primary", "cut", "fail_disk"} <= WEIGHTS.keys() - known
+    assert known <= COMMANDS.keys() | WEIGHTS.keys()
+
+
+def test_many_values_are_told_by_their_ends() -> None:
+    assert span(["v1"]) == "v1"
+    assert span([f"v{n}" for n in range(1, 10)]) == "v1 … v9 (9)"
+
+
+# --- folding -------------------------------------------------------------------------------------
+
+
+def test_vain_attempts_become_one_and_nothing_else_is_lost() -> None:
+    _, recorder, _ = walked(7)
+    shown = folded(recorder.happened)
+    rest = [h.what.arrow for h in shown if isinstance(h.what, Leaves)]
+    assert len(rest) < len(arrows(recorder))
+    for kind in ("op", "ack", "sync", "cas"):
+        assert [a for a in rest if a.kind == kind] == [a for a in arrows(recorder) if a.kind == kind]
+    refused = Counter(a.text for a in arrows(recorder) if a.kind == "fence")
+    told = Counter[str]()
+    for arrow in rest:
+        if arrow.kind == "fence":
+            told[arrow.text] += arrow.times
+    assert told == refused
+
+
+# --- what is drawn -------------------------------------------------------------------------------
+
+
+def labels(body: str) -> dict[tuple[str, str], list[int]]:
+    """Heights of the labels, by the gap they stand in: of arrows, and of marks."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for x, y, end in re.findall(r'<path d="M[^"]*"/>(?:<[^t][^>]*>)*<text x="(\d+)" y="(\d+)"([^>]*)>', body):
+        lane = int(x) + 15 if end else int(x) - 15
+        found.setdefault((str(lane), "left" if end else "right"), []).append(int(y) + 3)
+    for x, y in re.findall(r'<g transform="translate\((\d+) (\d+)\)"><g class="chip', body):
+        found.setdefault((str(int(x) - 14), "right"), []).append(int(y))
+    return found
+
+
+@pytest.mark.parametrize("seed", [7, *SEEDS])
+def test_no_two_labels_share_a_place(seed: int) -> None:
+    walk, recorder, _ = walked(seed)
+    chart = draw(recorder.happened, list(walk.world.nodes), "title")
+    found = labels(chart.body)
+    assert sum(map(len, found.values())) > 30
+    for heights in found.values():
+        heights.sort()
+        assert all(b - a >= 16 for a, b in pairwise(heights))
+        assert heights[0] >= HEADS
+        assert heights[-1] <= chart.height
+
+
+def test_later_stands_lower() -> None:
+    walk, recorder, _ = walked(25)
+    body = draw(recorder.happened, list(walk.world.nodes), "title").body
+    told = re.findall(r'class="time" x="\d+" y="(\d+)">([\d.]+) s', body)
+    assert len(told) > 20
+    assert sorted(told, key=lambda t: int(t[0])) == sorted(told, key=lambda t: float(t[1]))
+
+
+def test_a_picture_is_well_formed_whatever_the_texts() -> None:
+    nasty = "<&\"'>]]>"
+    happened = [
+        Happening(0.0, Look("P&", "active", 1, True)),
+        Happening(0.0, Step("fault", nasty)),
+        Happening(0.0, Mark("P&", "note", nasty)),
+        Happening(0.0, Step("comment", nasty)),
+    ]
+    chart = draw(happened, ["P&", "B<"], nasty, nasty)
+    root = ET.fromstring(chart.svg())
+    assert nasty in "".join(root.itertext())
+    assert page(chart, nasty).count("<script>") == 1
+
+
+def test_the_same_run_gives_the_same_picture() -> None:
+    first, second = (
+        draw(recorder.happened, list(walk.world.nodes), "t").svg()
+        for walk, recorder, _ in (walked(21), walked(21))
+    )
+    assert first == second
