@@ -39,10 +39,8 @@ class Found:
     expanded: int = 0
     """Of these, how many had all their actions tried."""
     transitions: int = 0
-    depth: int = 0
-    """The longest of the shortest ways to a state."""
-    whole_depth: int = 0
-    """Every state that needs at most this many actions was reached."""
+    interruptions: int = 0
+    """Everything that takes fewer of these was reached."""
     steps: int = 0
     """Steps of the real core: distinct pairs of a node's state and an input."""
     node_states: int = 0
@@ -53,8 +51,8 @@ class Found:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.states:,} distinct states by {self.transitions:,} transitions, depth {self.depth}, "
-            f"{'complete' if self.complete else f'complete to depth {self.whole_depth}'}",
+            f"{self.states:,} distinct states by {self.transitions:,} transitions; "
+            f"{'complete' if self.complete else f'not complete, at {self.interruptions} interruptions'}",
             f"{self.steps:,} steps of the core between {self.node_states:,} states of a node",
             f"{self.seconds:.1f} s, {self.states / max(self.seconds, 1e-9):,.0f} states/s",
         ]
@@ -63,11 +61,24 @@ class Found:
         return "\n".join(lines)
 
 
-class Explorer:
-    """One search."""
+def digest(packed: bytes) -> bytes:
+    return blake2b(packed, digest_size=16).digest()
 
-    def __init__(self, scope: Scope, *, clock: Callable[[], float] = time.monotonic) -> None:
+
+class Explorer:
+    """One search.
+
+    With ``interruptions`` states are reached in the order of what it takes to reach them: first all runs in
+    which everything that happens by itself does so, in one order, before anything else happens; then those in which
+    one thing comes between or out of order; then two; and so on. Without, in the order of the number of actions.
+    Either way it ends when everything was reached.
+    """
+
+    def __init__(
+        self, scope: Scope, *, interruptions: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.cluster = Cluster(scope)
+        self._interruptions = interruptions
         self._clock = clock
         self._actions = Table[Action](())
         self._seen: set[bytes] = set()
@@ -75,7 +86,10 @@ class Explorer:
         """Of each state, in the order of discovery: the state it was reached from …"""
         self._by = array("L")
         """… and by which action."""
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._now: deque[tuple[int, bytes]] = deque()
+        """States to go on from."""
+        self._later: dict[bytes, tuple[int, int, bytes]] = {}
+        """States reached by one interruption more than those, with the way to them."""
 
     def run(self, *, seconds: float = float("inf"), states: int = sys.maxsize) -> Found:
         """Search until everything was seen, something must not be, or a limit is reached."""
@@ -85,51 +99,61 @@ class Explorer:
             self._search(found, began + seconds, states)
         except (Violation, InvariantError, AssertionError) as error:
             found.violation = f"{type(error).__name__}: {error}"
-        found.states = len(self._seen)
+        found.states = len(self._seen) + sum(key not in self._seen for key in self._later)
         found.seconds = self._clock() - began
         found.steps = len(self.cluster.tables.nodes.steps)
         found.node_states = len(self.cluster.tables.nodes.looks)
         return found
 
     def _search(self, found: Found, until: float, states: int) -> None:
-        self._add(self.cluster.beginning(), ROOT, 0)
-        level_ends = 1
-        while self._waiting:
-            if len(self._seen) >= states or (
-                found.expanded % LOOK_EVERY == 0 and self._clock() >= until
-            ):
+        packed = marshal.dumps(self.cluster.beginning(), STABLE)
+        self._add(digest(packed), packed, ROOT, 0)
+        while True:
+            while self._now:
+                if len(self._seen) + len(self._later) >= states:
+                    return
+                if found.expanded % LOOK_EVERY == 0 and self._clock() >= until:
+                    return
+                ordinal, packed = self._now.popleft()
+                found.transitions += self._expand(ordinal, marshal.loads(packed), found)  # noqa: S302
+                found.expanded += 1
+            if not self._later:
+                found.complete = True
                 return
-            ordinal, packed = self._waiting.popleft()
-            if ordinal == level_ends:
-                found.whole_depth = found.depth
-                found.depth += 1
-                level_ends = len(self._parents)
-            found.transitions += self._expand(ordinal, marshal.loads(packed), found)  # noqa: S302
-            found.expanded += 1
-        found.complete = True
-        found.whole_depth = found.depth
+            found.interruptions += 1
+            later, self._later = self._later, {}
+            for key, (parent, action, packed) in later.items():
+                if key not in self._seen:
+                    self._add(key, packed, parent, action)
 
     def _expand(self, ordinal: int, state: State, found: Found) -> int:
-        count = 0
+        """Let everything happen that can, what happens by itself first."""
+        count, goes_on = 0, False
         for action in self.cluster.actions(state):
             try:
                 after = self.cluster.act(state, action)
             except (Violation, InvariantError, AssertionError):
                 found.path = [*self.path(ordinal), describe(self.cluster, state, action)]
                 raise
-            if after is not None:
-                count += 1
-                self._add(after, ordinal, self._actions.number(action))
+            if after is None:
+                continue
+            count += 1
+            packed = marshal.dumps(after, STABLE)
+            key = digest(packed)
+            if key not in self._seen:
+                number = self._actions.number(action)
+                if goes_on and self._interruptions:
+                    self._later.setdefault(key, (ordinal, number, packed))
+                else:
+                    self._add(key, packed, ordinal, number)
+            goes_on = goes_on or self.cluster.is_quiet(action)
         return count
 
-    def _add(self, state: State, parent: int, action: int) -> None:
-        packed = marshal.dumps(state, STABLE)
-        key = blake2b(packed, digest_size=16).digest()
-        if key not in self._seen:
-            self._seen.add(key)
-            self._waiting.append((len(self._parents), packed))
-            self._parents.append(parent)
-            self._by.append(action)
+    def _add(self, key: bytes, packed: bytes, parent: int, action: int) -> None:
+        self._seen.add(key)
+        self._now.append((len(self._parents), packed))
+        self._parents.append(parent)
+        self._by.append(action)
 
     def path(self, ordinal: int) -> list[str]:
         """The shortest way to a state, in words: found by playing it again."""
@@ -156,9 +180,11 @@ def main(arguments: list[str]) -> int:
     defaults = {f.name: f.default for f in fields(Scope)}
     for name in ("queues", *LIMITED):
         parser.add_argument(f"--{name}", type=int, default=defaults[name], metavar="N")
+    parser.add_argument("--breadth", action="store_true", help="in the order of the number of actions")
     options = vars(parser.parse_args(arguments))
     limits = {name: options.pop(name) for name in ("seconds", "states")}
-    found = Explorer(Scope(**options)).run(**limits)
+    interruptions = not options.pop("breadth")
+    found = Explorer(Scope(**options), interruptions=interruptions).run(**limits)
     sys.stdout.write(f"{found}\n")
     return 1 if found.violation else 0
 

@@ -6,16 +6,15 @@ alone, so any order of actions can be tried, and a path of them played again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from qpidha.core.ready import CompareAndSet
 from qpidha.testing.explorer_draft import HOW, Draft
+from qpidha.testing.explorer_nodes import Look
 from qpidha.testing.explorer_scope import (
     ACCEPT, ANSWERED, CONNECT, DEMOTE, FAULT, LIMITED, MOVE, PROMOTE, PUBLISH, SENT, Action, Scope, State, Tables,
 )  # fmt: skip
 
 QUIET = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", "connect"})
-"""What happens by itself."""
+"""What happens by itself, if nobody prevents it."""
 
 
 class Cluster:
@@ -49,80 +48,90 @@ class Cluster:
     def settled(self, state: State) -> State:
         """After all that happens by itself, in one order of many."""
         while True:
-            found = (self.act(state, action) for action in self.actions(state) if action[0] in QUIET)
+            found = (self.act(state, action) for action in self.actions(state) if self.is_quiet(action))
             after = next((one for one in found if one is not None), None)
             if after is None:
                 return state
             state = after
 
+    def is_quiet(self, action: Action) -> bool:
+        """It happens by itself. A request that nobody waits for any more arrives late, if ever."""
+        return action[0] in QUIET and (action[0] != "apply" or action[1][2] == SENT)
+
     # --- what can happen -----------------------------------------------------------------------------
 
     def actions(self, state: State) -> list[Action]:
-        """All of it. Some may turn out to mean nothing: then `act` returns None."""
+        """All of it, what happens by itself first. Some may mean nothing: then `act` returns None."""
         nodes, links, record, requests, _, budget = state
-        found: list[Action] = []
-        for link, to_acceptor, to_opener in links:
-            if to_acceptor:
-                found.append(("deliver", link, True))
-            if to_opener:
-                found.append(("deliver", link, False))
-            if budget[FAULT]:
-                found.append(("cut", link))
-        for request in dict.fromkeys(requests):
-            found += self._of_request(request, budget)
+        quiet: list[Action] = []
+        events: list[Action] = []
         version = self.tables.version(record)
         for node, number in enumerate(nodes):
-            found += self._of_node(node, number, version, budget, nodes)
-        return found
+            self._of_node(node, number, budget, events)
+            if self.tables.nodes.looks[number].committing:
+                quiet.append(("commit", node))
+        for link, to_acceptor, to_opener in links:
+            if to_acceptor:
+                quiet.append(("deliver", link, True))
+            if to_opener:
+                quiet.append(("deliver", link, False))
+            if budget[FAULT]:
+                events.append(("cut", link))
+        for request in dict.fromkeys(requests):
+            self._of_request(request, budget, quiet, events)
+        for node, number in enumerate(nodes):
+            look = self.tables.nodes.looks[number]
+            if look.up and look.known < version:
+                quiet.append(("watch", node))
+            if budget[CONNECT] and self._may_connect(node, look, nodes):
+                quiet.append(("connect", node))
+        return quiet + events
 
-    def _of_request(self, request: tuple[int, ...], budget: tuple[int, ...]) -> Iterator[Action]:
+    def _may_connect(self, node: int, look: Look, nodes: tuple[int, ...]) -> bool:
+        free = look.up and not look.primary and not look.linked
+        return free and look.named not in (-1, node) and self.tables.nodes.looks[nodes[look.named]].up
+
+    def _of_request(
+        self, request: tuple[int, ...], budget: tuple[int, ...], quiet: list[Action], events: list[Action]
+    ) -> None:
         _, number, stage, _ = request
         if not isinstance(self.tables.requests.values[number], CompareAndSet):
-            yield ("read", request)
+            quiet.append(("read", request))
         elif stage == ANSWERED:
-            yield ("answer", request)
+            quiet.append(("answer", request))
+        elif stage == SENT:
+            quiet.append(("apply", request))
+            if budget[FAULT]:
+                events.append(("give up", request))
         else:
-            yield ("apply", request)
-            if stage == SENT and budget[FAULT]:
-                yield ("give up", request)
+            events.append(("apply", request))  # It is late by as much as it likes.
 
-    def _of_node(
-        self, node: int, number: int, version: int, budget: tuple[int, ...], nodes: tuple[int, ...]
-    ) -> Iterator[Action]:
+    def _of_node(self, node: int, number: int, budget: tuple[int, ...], events: list[Action]) -> None:
         look = self.tables.nodes.looks[number]
         if not look.up:
-            yield ("start", node)
+            events.append(("start", node))
             return
-        if look.committing:
-            yield ("commit", node)
-        if look.known < version:
-            yield ("watch", node)
         if budget[FAULT]:
-            yield ("crash", node, False)
+            events.append(("crash", node, False))
             if look.committing:
-                yield ("crash", node, True)
+                events.append(("crash", node, True))
         if look.primary:
-            yield from self._of_primary(node, number, budget)
-            return
-        if budget[PROMOTE]:
-            yield ("promote", node)
-        to = look.named
-        if budget[CONNECT] and not look.linked and to not in (-1, node) and self.tables.nodes.looks[nodes[to]].up:
-            yield ("connect", node)
+            self._of_primary(node, look, budget, events)
+        elif budget[PROMOTE]:
+            events.append(("promote", node))
 
-    def _of_primary(self, node: int, number: int, budget: tuple[int, ...]) -> Iterator[Action]:
-        look = self.tables.nodes.looks[number]
+    def _of_primary(self, node: int, look: Look, budget: tuple[int, ...], events: list[Action]) -> None:
         if budget[PUBLISH]:
-            yield ("publish", node)
+            events.append(("publish", node))
         for queue, id, _ in look.held:
             if budget[ACCEPT]:
-                yield ("accept", node, queue, id)
+                events.append(("accept", node, queue, id))
             if budget[MOVE]:
-                yield ("move", node, queue, id)
+                events.append(("move", node, queue, id))
         if budget[FAULT] and look.owed:
-            yield ("late", node)
+            events.append(("late", node))
         if budget[DEMOTE]:
-            yield ("demote", node)
+            events.append(("demote", node))
 
     # --- letting it happen ---------------------------------------------------------------------------
 

@@ -72,14 +72,15 @@ class Draft:
         return True
 
     def send(self, node: int, link: int, frame: bytes) -> None:
-        """To the other end, if this end and that one are open."""
+        """To the other end, if this end and that one are open and the link between them whole."""
         there, back = self.links.get(link, (None, None))
         number = self.tables.frames.number(frame) if frame else FIN
-        if node == self.tables.ends(link)[0]:
-            if there is not None and (back is not None or number == FIN):
-                self.links[link] = ((*there, number), back)
-        elif back is not None and (there is not None or number == FIN):
-            self.links[link] = (there, (*back, number))
+        opener = node == self.tables.ends(link)[0]
+        mine, queue = (back, there) if opener else (there, back)
+        if queue is None or queue[-1:] == (FIN,) or (mine is None and number != FIN):
+            return
+        queue = (*queue, number)
+        self.links[link] = (queue, back) if opener else (there, queue)
 
     def close(self, node: int, link: int) -> None:
         """This end gives up; the other hears of it behind what was sent before."""
