@@ -7,10 +7,10 @@ keeps its identity: met again, it is named by the number of its first visit.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from sortedcontainers import SortedDict
@@ -21,79 +21,99 @@ from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.wire.batch import Batch
 
-NEVER_DECIDES = (Settings, Flow, Resync)
-"""The same everywhere, or counted for people only."""
+Out: TypeAlias = list[str]
+Seen: TypeAlias = dict[int, int]
+Encode: TypeAlias = Callable[[Any, Out, Seen], None]
 
 
 def canonical(value: object) -> bytes:
     """See the module."""
-    out: list[bytes] = []
+    return _text(value).encode()
+
+
+def _text(value: object) -> str:
+    out: Out = []
     _encode(value, out, {})
-    return b" ".join(out)
+    return " ".join(out)
 
 
-def _encode(value: Any, out: list[bytes], seen: dict[int, int]) -> None:
-    match value:
-        case None | bool() | float() | int() | str() | bytes() if not isinstance(value, Enum):
-            out.append(repr(value).encode())
-        case UUID():
-            out.append(value.hex.encode())
-        case Enum():
-            out.append(value.name.encode())
-        case Batch():
-            out.append(bytes(value.raw).hex().encode())
-        case SequenceSet():
-            out.append(repr(list(value.runs())).encode())
-        case set() | frozenset():
-            _several(b"{", sorted(map(canonical, value)), out)
-        case tuple():
-            _all(b"(", value, out, seen)
-        case _ if isinstance(value, NEVER_DECIDES):
-            pass
-        case _ if is_frozen(value):
-            _object(value, out, seen)
-        case _:
-            _changeable(value, out, seen)
+def _encode(value: object, out: Out, seen: Seen) -> None:
+    of = type(value)
+    encode = ENCODERS.get(of)
+    if encode is None:
+        encode = ENCODERS[of] = _encoder_of(of)
+    encode(value, out, seen)
 
 
-def is_frozen(value: object) -> bool:
-    parameters = getattr(type(value), "__dataclass_params__", None)
-    return parameters is not None and bool(parameters.frozen)
-
-
-def _changeable(value: Any, out: list[bytes], seen: dict[int, int]) -> None:
-    if id(value) in seen:
-        out.append(b"@%d" % seen[id(value)])
-        return
-    seen[id(value)] = len(seen)
-    match value:
-        case list() | deque():
-            _all(b"[", value, out, seen)
-        case dict() | SortedDict():  # The order of a dict decides in which order things are done.
-            _all(b"<", (part for pair in value.items() for part in pair), out, seen)
-        case _:
-            _object(value, out, seen)
-
-
-def _object(value: object, out: list[bytes], seen: dict[int, int]) -> None:
-    out.append(type(value).__name__.encode())
-    _all(b"=", (part for pair in _attributes(value) for part in pair), out, seen)
-
-
-def _attributes(value: object) -> list[tuple[str, object]]:
-    names = [name for of in type(value).__mro__ for name in getattr(of, "__slots__", ())]
-    names += list(getattr(value, "__dict__", ()))
-    if not names and not is_frozen(value):
-        raise TypeError(f"no canonical form of {type(value).__name__}")
-    return [(name, getattr(value, name)) for name in sorted(names)]
-
-
-def _all(opening: bytes, parts: Iterable[object], out: list[bytes], seen: dict[int, int]) -> None:
+def _all(opening: str, parts: Iterable[object], out: Out, seen: Seen) -> None:
     out.append(opening)
     for part in parts:
         _encode(part, out, seen)
-    out.append(b".")
+    out.append(".")
 
 
-def _several(opening: bytes, parts: list[bytes], out: list[bytes]) -> None:
-    out += [opening, *parts, b"."]
+def _by_repr(value: object, out: Out, _: Seen) -> None:
+    out.append(repr(value))
+
+
+def _set(value: Iterable[object], out: Out, _: Seen) -> None:
+    out.extend(("{", *sorted(map(_text, value)), "."))
+
+
+def _dict(value: dict[object, object], out: Out, seen: Seen) -> None:
+    """In its own order: that decides in which order things are done."""
+    _all("<", (part for pair in value.items() for part in pair), out, seen)
+
+
+def _once(encode: Encode) -> Encode:
+    """What can be changed: encoded where it is first met, only named wherever it is met again."""
+
+    def once(value: object, out: Out, seen: Seen) -> None:
+        number = seen.get(id(value))
+        if number is None:
+            seen[id(value)] = len(seen)
+            encode(value, out, seen)
+        else:
+            out.append(f"@{number}")
+
+    return once
+
+
+def _encoder_of(of: type) -> Encode:
+    if issubclass(of, Enum):
+        return lambda value, out, _: out.append(value.name)
+    if issubclass(of, tuple):
+        return ENCODERS[tuple]
+    slots = [name for base in of.__mro__ for name in getattr(base, "__slots__", ())]
+    has_dict = bool(of.__dictoffset__)
+    if has_dict and (slots or of.__module__.split(".")[0] != "qpidha"):
+        raise TypeError(f"no canonical form of {of.__name__}")
+
+    def attributes(value: Any, out: Out, seen: Seen) -> None:
+        out.append(of.__name__)
+        for name in value.__dict__ if has_dict else slots:
+            out.append(name)
+            _encode(getattr(value, name), out, seen)
+        out.append(".")
+
+    parameters = getattr(of, "__dataclass_params__", None)
+    if parameters is not None and parameters.frozen:
+        return attributes
+    return _once(attributes)
+
+
+def _decides_nothing(value: object, out: Out, seen: Seen) -> None:
+    """The same everywhere, or counted for people only."""
+
+
+ENCODERS: dict[type, Encode] = {
+    **dict.fromkeys((type(None), bool, int, float, str, bytes), _by_repr),
+    **dict.fromkeys((set, frozenset), _set),
+    **dict.fromkeys((dict, Counter, SortedDict), _once(_dict)),
+    **dict.fromkeys((list, deque), _once(lambda value, out, seen: _all("[", value, out, seen))),
+    **dict.fromkeys((Settings, Flow, Resync), _decides_nothing),
+    tuple: lambda value, out, seen: _all("(", value, out, seen),
+    UUID: lambda value, out, _: out.append(value.hex),
+    Batch: lambda value, out, _: out.append(bytes(value.raw).hex()),
+    SequenceSet: lambda value, out, _: out.append(repr(list(value.runs()))),
+}
