@@ -23,6 +23,7 @@ from qpidha.errors import InvariantError
 from qpidha.testing.checkers import Violation
 from qpidha.testing.explorer_cluster import Cluster
 from qpidha.testing.explorer_scope import LIMITED, Action, Scope, State, Table
+from qpidha.testing.explorer_trace import trace
 
 ROOT = 0
 STABLE = 2
@@ -133,7 +134,7 @@ class Explorer:
             try:
                 after = self.cluster.act(state, action)
             except (Violation, InvariantError, AssertionError):
-                found.path = [*self.path(ordinal), describe(self.cluster, state, action)]
+                found.path = trace(self.cluster, [*self.path(ordinal), action])
                 raise
             if after is None:
                 continue
@@ -155,21 +156,13 @@ class Explorer:
         self._parents.append(parent)
         self._by.append(action)
 
-    def path(self, ordinal: int) -> list[str]:
-        """The shortest way to a state, in words: found by playing it again."""
+    def path(self, ordinal: int) -> list[Action]:
+        """The way on which a state was first reached."""
         actions: list[Action] = []
         while ordinal != ROOT:
             actions.append(self._actions.values[self._by[ordinal]])
             ordinal = self._parents[ordinal]
-        state, lines = self.cluster.beginning(), list[str]()
-        for action in reversed(actions):
-            lines.append(describe(self.cluster, state, action))
-            state = self.cluster.done(state, action)
-        return lines
-
-
-def describe(cluster: Cluster, state: State, action: Action) -> str:
-    return repr(action)
+        return actions[::-1]
 
 
 def main(arguments: list[str]) -> int:
