@@ -51,9 +51,9 @@ class Found:
     path: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        end = "complete" if self.complete else f"not complete, at {self.interruptions} interruptions"
         lines = [
-            f"{self.states:,} distinct states by {self.transitions:,} transitions; "
-            f"{'complete' if self.complete else f'not complete, at {self.interruptions} interruptions'}",
+            f"{self.states:,} distinct states by {self.transitions:,} transitions; {end}",
             f"{self.steps:,} steps of the core between {self.node_states:,} states of a node",
             f"{self.seconds:.1f} s, {self.states / max(self.seconds, 1e-9):,.0f} states/s",
         ]

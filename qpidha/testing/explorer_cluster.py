@@ -10,7 +10,20 @@ from qpidha.core.ready import CompareAndSet
 from qpidha.testing.explorer_draft import HOW, Draft
 from qpidha.testing.explorer_nodes import Look
 from qpidha.testing.explorer_scope import (
-    ACCEPT, ANSWERED, CONNECT, DEMOTE, FAULT, LIMITED, MOVE, PROMOTE, PUBLISH, SENT, Action, Scope, State, Tables,
+    ACCEPT,
+    ANSWERED,
+    CONNECT,
+    DEMOTE,
+    FAULT,
+    LIMITED,
+    MOVE,
+    PROMOTE,
+    PUBLISH,
+    SENT,
+    Action,
+    Scope,
+    State,
+    Tables,
 )  # fmt: skip
 
 QUIET = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", "connect"})

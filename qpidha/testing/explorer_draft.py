@@ -8,13 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qpidha.core.manager import Answer, Lost, Read, Unknown
+from qpidha.core.manager import Answer, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Completion, Doubtful, ReadRecord, Safe, Settled
 from qpidha.testing.checkers import Violation
 from qpidha.testing.explorer_nodes import Given, Look
 from qpidha.testing.explorer_scope import (
-    ACCEPT, ACKED, ANSWERED, CONFIRMED, CONNECT, CONSUMED, DEAD, DEMOTE, FAULT, FIN, GIVEN_UP, MOVE, NAMES,
-    PROMOTE, PUBLISH, PUBLISHED, SENT, SETTLES, WAITING, Queued, State, Tables,
+    ACCEPT,
+    ACKED,
+    ANSWERED,
+    CONFIRMED,
+    CONNECT,
+    CONSUMED,
+    DEAD,
+    DEMOTE,
+    FAULT,
+    FIN,
+    GIVEN_UP,
+    MOVE,
+    NAMES,
+    PROMOTE,
+    PUBLISH,
+    PUBLISHED,
+    SENT,
+    SETTLES,
+    WAITING,
+    Queued,
+    State,
+    Tables,
 )  # fmt: skip
 from qpidha.testing.invariants import check_cluster, check_record
 from qpidha.types import Discarded, Fate, Versioned
@@ -205,7 +225,9 @@ class Draft:
         self.budget[PUBLISH] -= 1
         message = self.clients[PUBLISHED]
         self.clients[PUBLISHED] += 1
-        return self.step(node, "publish", self.tables.queues[message % len(self.tables.queues)], f"v{message}")
+        return self.step(
+            node, "publish", self.tables.queues[message % len(self.tables.queues)], f"v{message}"
+        )
 
     def accept(self, node: int, queue: int, id: int) -> bool:
         self.budget[ACCEPT] -= 1
