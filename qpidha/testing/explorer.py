@@ -22,7 +22,8 @@ from hashlib import blake2b
 from qpidha.errors import InvariantError
 from qpidha.testing.checkers import Violation
 from qpidha.testing.explorer_cluster import Cluster
-from qpidha.testing.explorer_scope import LIMITED, Action, Scope, State, Table
+from qpidha.testing.explorer_scope import LIMITED, Action, Scope, State
+from qpidha.testing.explorer_tables import Table
 from qpidha.testing.explorer_trace import trace
 
 ROOT = 0

@@ -17,8 +17,10 @@ from sortedcontainers import SortedDict
 
 from qpidha.core.replicator import Flow
 from qpidha.core.subscription import Resync
+from qpidha.journal import StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
+from qpidha.types import Member, QueueSpec, Record, Versioned
 from qpidha.wire.batch import Batch
 
 Out: TypeAlias = list[str]
@@ -79,6 +81,21 @@ def _once(encode: Encode) -> Encode:
     return once
 
 
+def _remembered(encode: Encode) -> Encode:
+    """For values that are hashed faster than they are encoded."""
+    texts: dict[object, str] = {}
+
+    def remembered(value: object, out: Out, seen: Seen) -> None:
+        text = texts.get(value)
+        if text is None:
+            parts: Out = []
+            encode(value, parts, {})
+            text = texts[value] = " ".join(parts)
+        out.append(text)
+
+    return remembered
+
+
 def _encoder_of(of: type) -> Encode:
     if issubclass(of, Enum):
         return lambda value, out, _: out.append(value.name)
@@ -98,7 +115,7 @@ def _encoder_of(of: type) -> Encode:
 
     parameters = getattr(of, "__dataclass_params__", None)
     if parameters is not None and parameters.frozen:
-        return attributes
+        return _remembered(attributes) if of in OFTEN else attributes
     return _once(attributes)
 
 
@@ -106,6 +123,7 @@ def _decides_nothing(value: object, out: Out, seen: Seen) -> None:
     """The same everywhere, or counted for people only."""
 
 
+OFTEN = frozenset({Member, QueueSpec, Record, StoreStatus, Versioned})
 ENCODERS: dict[type, Encode] = {
     **dict.fromkeys((type(None), bool, int, float, str, bytes), _by_repr),
     **dict.fromkeys((set, frozenset), _set),

@@ -14,7 +14,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Hashable, Iterator
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from io import BytesIO
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from qpidha.core.ready import CloseLink
@@ -24,9 +25,21 @@ from qpidha.settings import Settings
 from qpidha.testing.checkers import facts_of
 from qpidha.testing.explorer_keys import canonical
 from qpidha.testing.explorer_life import INPUTS, Effect, Life, Snapshot
+from qpidha.testing.explorer_tables import Table
 from qpidha.testing.invariants import check_node
 from qpidha.testing.storage import Content, Facts
-from qpidha.types import Generation, MessageId, NodeId, Position, QueueId, Versioned
+from qpidha.types import (
+    Generation,
+    Member,
+    MessageId,
+    NodeId,
+    Position,
+    QueueId,
+    QueueSpec,
+    Record,
+    Versioned,
+)
+from qpidha.wire.batch import Batch
 
 Given: TypeAlias = tuple[Hashable, ...]
 """What happens to a node: ("received", link, bytes), ("committed",), ("crash", kept?) …"""
@@ -71,6 +84,26 @@ class Look(NamedTuple):
     """Everything on its disk."""
     speaks_of: frozenset[int]
     """Links that effects it has still to perform are for, open or not: their numbers are not free."""
+
+
+SHARED: Table[Any] = Table(None)
+"""Values that never change: pickles have their numbers only, so that they are neither written nor made again."""
+
+
+def shared(number: int) -> object:
+    return SHARED.values[number]
+
+
+def share(value: object) -> tuple[Any, ...]:
+    return shared, (SHARED.number(value),)
+
+
+class Pickler(pickle.Pickler):
+    """For pickles that this process reads."""
+
+    dispatch_table = dict.fromkeys(
+        (UUID, Batch, Member, QueueSpec, Record, Settings, StoreStatus, Versioned), share
+    )
 
 
 class Nodes:
@@ -135,7 +168,9 @@ class Nodes:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._pickles)
-            self._pickles.append(pickle.dumps(snapshot, protocol=pickle.HIGHEST_PROTOCOL))
+            kept = BytesIO()
+            Pickler(kept, pickle.HIGHEST_PROTOCOL).dump(snapshot)
+            self._pickles.append(kept.getvalue())
             self.looks.append(self._look(snapshot))
         return number
 

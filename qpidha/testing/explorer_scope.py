@@ -13,9 +13,9 @@ A state of the whole cluster is one tuple of numbers, so that millions can be ke
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable
+from collections.abc import Container
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from qpidha.core.manager import Answer, Applied, Lost
@@ -23,13 +23,13 @@ from qpidha.core.ready import Request
 from qpidha.settings import Settings
 from qpidha.testing.explorer_life import SMALLEST
 from qpidha.testing.explorer_nodes import Nodes
+from qpidha.testing.explorer_tables import Table
 from qpidha.types import Versioned
 
 Queued: TypeAlias = "tuple[int, ...] | None"
 State: TypeAlias = tuple[Any, ...]
 Action: TypeAlias = tuple[Any, ...]
 """What happens, and to what: ("deliver", link, to who accepted it?), ("commit", node), …"""
-T = TypeVar("T", bound=Hashable)
 
 FIN = 0
 """Stands among the frames of a link: the other end closed, or its process died."""
@@ -61,22 +61,6 @@ class Scope:
     @property
     def budget(self) -> tuple[int, ...]:
         return tuple(int(getattr(self, name)) for name in LIMITED)
-
-
-class Table(Generic[T]):
-    """Values by number, and back."""
-
-    def __init__(self, first: T) -> None:
-        self.values = [first]
-        self._numbers = {first: 0}
-
-    def number(self, value: T) -> int:
-        """Of this value; a new one if it has none."""
-        found = self._numbers.get(value)
-        if found is None:
-            found = self._numbers[value] = len(self.values)
-            self.values.append(value)
-        return found
 
 
 class Tables:
