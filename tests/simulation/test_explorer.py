@@ -20,10 +20,13 @@ from tests.simulation import test_mutations as broken
 BROKEN = {
     broken.waits_for_the_attached_only: (Scope(), "S1"),
     broken.sends_before_it_persists: (Scope(), "S1"),
-    broken.anybody_may_be_promoted: (Scope(accept=0), "F1"),
-    broken.keeps_its_own_lineage: (Scope(accept=0), "D"),
+    broken.anybody_may_be_promoted: (
+        Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=1),
+        "F1",
+    ),
+    broken.keeps_its_own_lineage: (Scope(queues=1, publish=0, accept=0, promote=1, connect=1, fault=0), "D"),
     broken.ignores_the_joiner: (Scope(queues=1, publish=2, accept=0, promote=0, connect=2, fault=1), "S1"),
-    broken.hands_over_at_once: (Scope(queues=1, publish=1, accept=0, promote=1, fault=1), "W2"),
+    broken.hands_over_at_once: (Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=1), "W2"),
     broken.forgets_what_was_staged: (
         Scope(queues=1, publish=2, accept=1, promote=0, connect=1, fault=1),
         "peer",
