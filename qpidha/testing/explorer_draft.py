@@ -310,13 +310,18 @@ def _published(draft: Draft, node: int, queue: Any, id: int, before: Look) -> No
 
 
 def _accepted(draft: Draft, node: int, of: Any, position: int, before: Look) -> None:
-    queue = draft.tables.queues.index(of[0])
-    message = next(message for q, id, message in before.held if (q, id) == (queue, of[1]))
-    draft.accepted(node, message, before.primary, position)
+    draft.accepted(node, _message(draft, of, before), before.primary, position)
 
 
-def _moved(draft: Draft, node: int, of: Any, message: int, before: Look) -> None:
-    draft.named(before.primary, draft.tables.queues.index(of[0]), of[1], message)
+def _moved(draft: Draft, node: int, to: Any, of: Any, before: Look) -> None:
+    queue, id = to
+    draft.named(before.primary, draft.tables.queues.index(queue), id, _message(draft, of, before))
+
+
+def _message(draft: Draft, of: Any, before: Look) -> int:
+    """The message that a node held under an id."""
+    place = (draft.tables.queues.index(of[0]), of[1])
+    return next(message for queue, id, message in before.held if (queue, id) == place)
 
 
 EFFECTS: dict[str, Callable[[Draft, int, Any, Any, Look], None]] = {

@@ -231,7 +231,7 @@ class Life:
 
     def move(self, queue: QueueId, id: MessageId, target: QueueId) -> bool:
         _, new = self.replica.move(queue, SequenceSet([id]), target)
-        self._did("moved", (target, new.first), None)
+        self._did("moved", (target, new.first), (queue, id))
         return True
 
 

@@ -36,6 +36,7 @@ ENOUGH = 150_000
 
 WHOLE = {
     "an accept": Scope(queues=1, publish=1, accept=1, promote=0, connect=0, fault=0),
+    "a move and an accept": Scope(queues=2, publish=1, accept=1, move=1, promote=0, connect=0, fault=0),
     "a fault": Scope(queues=1, publish=1, accept=0, promote=0, connect=1, fault=1),
     "a promotion": Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=0),
 }
