@@ -24,9 +24,13 @@ MODEL := tests/model/model.py
 MODEL_RUN ?= bfs pub=1 acc=1 crash=0 prom=1 reconn=1 rem=1 add=1
 MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=0
 
+# Two minutes together: everything in the order of its length, then in the order of its interruptions.
+EXPLORE_SHORT_RUN ?= --breadth --seconds 60
+EXPLORE_RUN ?= --seconds 60
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -67,6 +71,10 @@ model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger
 	@out=$$($(PYTHON) $(MODEL) $(MODEL_BROKEN_RUN)); printf '%s\n' "$$out"; \
 		case "$$out" in *"'err': 'S"*) echo 'model: that counterexample was asked for';; \
 		*) echo 'model: the broken protocol was not caught' >&2; exit 1;; esac
+
+explore: $(READY)  ## Search all interleavings over the real core: ARGS="--publish 2 --fault 1".
+	@$(PY) -m qpidha.testing.explorer $(EXPLORE_SHORT_RUN) $(ARGS)
+	@$(PY) -m qpidha.testing.explorer $(EXPLORE_RUN) $(ARGS)
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Noted, Notice, Request, RoleChanged
 from qpidha.seq import SequenceSet
-from qpidha.types import Entry, Record
+from qpidha.types import Entry, QueueId, Record
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Acknowledged,
@@ -30,8 +30,11 @@ from qpidha.wire.events import (
     SubscribeQueue,
 )
 
-if TYPE_CHECKING:
-    from qpidha.testing.simulator import World
+
+class Names(Protocol):
+    """Knows what people call a queue."""
+
+    def queue_name(self, queue: QueueId) -> str: ...
 
 
 def render_ids(ids: SequenceSet) -> str:
@@ -48,13 +51,13 @@ def render_batch(batch: Batch) -> str:
     return " ".join(data.rstrip(b".").decode() for data in batch)
 
 
-def render_frame(frame: Frame, world: World) -> str:
+def render_frame(frame: Frame, names: Names) -> str:
     """Session and generation first: they decide what a frame counts for."""
-    return f"[{frame.session}@{frame.generation}] {render_event(frame.event, world)}"
+    return f"[{frame.session}@{frame.generation}] {render_event(frame.event, names)}"
 
 
-def render_event(event: Event, world: World) -> str:  # noqa: PLR0912 - one each
-    name = world.queue_name
+def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
+    name = names.queue_name
     match event:
         case Hello():
             return f"hello from {event.node}"
@@ -85,15 +88,15 @@ def render_event(event: Event, world: World) -> str:  # noqa: PLR0912 - one each
             return f"ack {event.position}"
         case Operations():
             parts = " | ".join(
-                " + ".join(render_part(part, world) for part in operation) for operation in event.operations
+                " + ".join(render_part(part, names) for part in operation) for operation in event.operations
             )
             return f"operations {event.first}: {parts}"
         case _:
             return type(event).__name__.lower()
 
 
-def render_part(part: Part, world: World) -> str:
-    queue = world.queue_name(part.queue)
+def render_part(part: Part, names: Names) -> str:
+    queue = names.queue_name(part.queue)
     match part:
         case Enqueue():
             last = part.first + len(part.batch) - 1

@@ -1,0 +1,244 @@
+"""One step of one node: a real `Replica` and a real `Driver`, woken for one input and put to sleep again.
+
+There is no clock: `now` moves only when a time-out is asked for. What the node does to the world is a list
+of effects in the order of the driver; whoever woke it carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from qpidha.core.manager import Answer
+from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Ready, Request
+from qpidha.core.replica import Replica
+from qpidha.core.validator import check_start
+from qpidha.driver import Done, Driver
+from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, StoreError
+from qpidha.journal import Change
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.testing.invariants import check_frame
+from qpidha.testing.storage import Content
+from qpidha.types import MessageId, NodeId, QueueId, QueueSpec, Versioned
+from qpidha.wire import codec
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Frame
+from qpidha.wire.framing import FrameReader
+
+Effect: TypeAlias = tuple[str, Any, Any]
+"""(kind, of what, more): send, close, request, complete, hand over, published, accepted, moved."""
+
+AT_ONCE = 1e-300
+"""A time so short that it is over when it begins: added to any reading of the clock it changes nothing."""
+SMALLEST = Settings(
+    window_operations_max=1,
+    operations_bytes=1,
+    plan_chunk_bytes=1,
+    plan_chunks_in_flight_max=1,
+    ack_timeout_s=1.0,
+    rejoin_timeout_s=1.0,
+    readmission_delay_s=AT_ONCE,
+    readmission_delay_max_s=AT_ONCE,
+    record_retry_s=AT_ONCE,
+)
+"""Each operation is a frame, each message a chunk; a backup that owes two frames lags (C7)."""
+NOON = 1.0
+TICK = 0.45
+"""Shorter than what the replica takes for a pause; three of them are longer than any time-out."""
+FRAME_BYTES_MAX = 1 << 16
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All of one node."""
+
+    name: NodeId
+    content: Content
+    """What is durable."""
+    boots: int = 0
+    now: float = NOON
+    replica: Replica | None = None
+    under_way: Ready | None = None
+    """What the driver is committing."""
+
+
+class _Driver(Driver):
+    """Remembers what it commits, so that another one can be put into its place."""
+
+    under_way: Ready | None = None
+
+    def _persist(self, ready: Ready) -> None:
+        self.under_way = ready
+        super()._persist(ready)
+
+
+@dataclass
+class Life:
+    """A snapshot brought to life."""
+
+    snapshot: Snapshot
+    effects: list[Effect] = field(default_factory=list)
+    _done: Done | None = None
+    _muted: bool = False
+
+    def wake(self, replica: Replica) -> None:
+        """With a driver in the middle of a commit, if it was."""
+        self.snapshot.replica = self.replica = replica
+        self.driver = _Driver(replica, self._commit, self, lambda: self.snapshot.now)
+        if self.snapshot.under_way is not None:
+            self._muted = True  # Whatever it did before the commit is done.
+            self.driver._persist(self.snapshot.under_way)
+            self._muted = False
+
+    def start(self, current: Versioned | None, boot: UUID, settings: Settings) -> bool:
+        """A new process on the disk as it is. False: the store is refused."""
+        snapshot = self.snapshot
+        image = snapshot.content.image()
+        try:
+            check_start(image.status, current.record if current else None, settings).require()
+        except StoreError:
+            return False
+        snapshot.boots += 1
+        self.wake(Replica(node=snapshot.name, boot=boot, image=image, settings=settings, now=snapshot.now))
+        self.replica.record_seen(current, snapshot.now)
+        self.run()
+        return True
+
+    def crash(self, *, keep: bool) -> None:
+        """The process dies; a commit under way is kept or lost as a whole."""
+        snapshot = self.snapshot
+        if keep and snapshot.under_way is not None:
+            snapshot.content.apply(snapshot.under_way.persist)
+        snapshot.replica = snapshot.under_way = None
+        snapshot.now = NOON
+
+    def run(self) -> None:
+        """Perform what there is. Links that it closed are gone at once, messages handed over taken at once."""
+        self.driver.run()
+        at = 0
+        while at < len(self.effects):
+            what, of, _ = self.effects[at]
+            at += 1
+            if what == "close":
+                self.replica.link_closed(of)
+            elif what == "hand over":
+                self.replica.handed_over(of)
+            self.driver.run()
+        self.snapshot.under_way = None if self.driver.idle else self.driver.under_way
+
+    # --- effects (see `qpidha.driver.Effects`) -------------------------------------------------------
+
+    def _commit(self, changes: list[Change], done: Done) -> None:
+        self._done = done
+
+    def _did(self, what: str, of: object, more: object = None) -> None:
+        if not self._muted:
+            self.effects.append((what, of, more))
+
+    def send(self, link: int, frame: Frame) -> None:
+        check_frame(self.snapshot.name, frame)
+        self._did("send", link, b"".join(codec.encode(frame)))
+
+    def request(self, request: Request) -> None:
+        self._did("request", request)
+
+    def complete(self, completion: Completion) -> None:
+        self._did("complete", completion)
+
+    def notify(self, notice: Notice) -> None:
+        if isinstance(notice, CloseLink):
+            self._did("close", notice.link)
+        elif isinstance(notice, HandOver):
+            self._did("hand over", notice.messages)
+
+    def store_failed(self, error: BaseException) -> None:
+        raise AssertionError("no disk fails here") from error
+
+    # --- inputs; False: it means nothing to this node now ---------------------------------------------
+
+    def committed(self) -> bool:
+        if self._done is None or self.driver.under_way is None:
+            return False
+        done, self._done = self._done, None
+        self.snapshot.content.apply(self.driver.under_way.persist)
+        done(None)
+        return True
+
+    def opened(self, link: int, to: NodeId) -> bool:
+        self.replica.link_opened(link, to=to)
+        return True
+
+    def received(self, link: int, raw: bytes) -> bool:
+        for frame in FrameReader(FRAME_BYTES_MAX).feed(raw):
+            self.replica.received(link, codec.decode(frame), self.snapshot.now)
+        return True
+
+    def closed(self, link: int) -> bool:
+        self.replica.link_closed(link)
+        return True
+
+    def seen(self, current: Versioned) -> bool:
+        self.replica.record_seen(current, self.snapshot.now)
+        return True
+
+    def answered(self, request: Request, answer: Answer) -> bool:
+        self.replica.answered(request, answer, self.snapshot.now)
+        return True
+
+    def promote(self, cluster: UUID) -> bool:
+        if self.replica.manager.in_flight is not None:
+            return False
+        try:
+            self.replica.promote(found_as=cluster)
+        except (PromotionRefused, LocalProtocolError):
+            return False
+        return True
+
+    def demote(self) -> bool:
+        if self.replica.primary is None or self.replica._demotion_wanted:
+            return False
+        self.replica.demote()
+        return True
+
+    def late(self) -> bool:
+        """Nothing happens for longer than any time-out."""
+        if self.replica.primary is None:
+            return False
+        for _ in range(3):
+            self.snapshot.now += TICK
+            self.replica.tick(self.snapshot.now)
+        return True
+
+    def declare(self, queue: QueueId, name: str) -> bool:
+        self.replica.declare(queue, QueueSpec(name=name))
+        return True
+
+    def publish(self, queue: QueueId, value: str) -> bool:
+        try:
+            _, ids = self.replica.enqueue(queue, Batch.pack([value.encode()]))
+        except CallerError:
+            return False  # This generation never had the queue.
+        self._did("published", queue, ids.first)
+        return True
+
+    def accept(self, queue: QueueId, id: MessageId) -> bool:
+        position, _ = self.replica.dequeue(queue, SequenceSet([id]))
+        self._did("accepted", (queue, id), position)
+        return True
+
+    def move(self, queue: QueueId, id: MessageId, target: QueueId) -> bool:
+        _, new = self.replica.move(queue, SequenceSet([id]), target)
+        self._did("moved", (target, new.first), (queue, id))
+        return True
+
+
+INPUTS: dict[str, Callable[..., bool]] = {
+    f.__name__: f
+    for f in (
+        Life.committed, Life.opened, Life.received, Life.closed, Life.seen, Life.answered, Life.promote,
+        Life.demote, Life.late, Life.declare, Life.publish, Life.accept, Life.move,
+    )
+}  # fmt: skip

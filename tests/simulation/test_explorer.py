@@ -1,0 +1,126 @@
+"""The explorer sees everything in its scope, and finds what a core without one rule does wrong.
+
+The broken cores are those that random walks are tried on (`test_mutations`): searched here instead of rolled
+for. Each is searched in the smallest scope in which its rule matters.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+
+from qpidha.seq import SequenceSet
+from qpidha.testing.explorer import Explorer, main
+from qpidha.testing.explorer_keys import canonical
+from qpidha.testing.explorer_scope import Scope
+from qpidha.types import Role
+from tests.simulation import test_mutations as broken
+
+ONE = Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=1)
+PAIR = ("P", "B1")
+
+BROKEN = {
+    broken.waits_for_the_attached_only: (Scope(), "S1"),
+    broken.sends_before_it_persists: (Scope(), "S1"),
+    broken.anybody_may_be_promoted: (replace(ONE, nodes=PAIR), "F1"),
+    broken.compares_ids_only: (replace(ONE, nodes=PAIR, publish=2), "R-a"),
+    broken.keeps_its_own_lineage: (replace(ONE, publish=0, fault=0), "D"),
+    broken.ignores_the_joiner: (replace(ONE, publish=2, promote=0, connect=2), "S1"),
+    broken.hands_over_at_once: (ONE, "W2"),
+    broken.forgets_what_was_staged: (replace(ONE, publish=2, accept=1, promote=0), "peer"),
+}
+"""What is broken, where it is looked for, and the invariant that does not hold then."""
+ENOUGH = 150_000
+
+WHOLE = {
+    "an accept": Scope(queues=1, publish=1, accept=1, promote=0, connect=0, fault=0),
+    "a move and an accept": Scope(queues=2, publish=1, accept=1, move=1, promote=0, connect=0, fault=0),
+    "a fault": Scope(queues=1, publish=1, accept=0, promote=0, connect=1, fault=1),
+    "a promotion": Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=0),
+}
+"""Small enough to be seen to the end in seconds; each has one publish, three nodes and every interleaving."""
+
+
+@pytest.mark.parametrize("mutation", BROKEN, ids=lambda m: m.__name__)
+def test_a_missing_rule_is_found(mutation: broken.Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    scope, rule = BROKEN[mutation]
+    found = Explorer(scope).run(states=ENOUGH)
+    print(found)
+    assert found.violation.startswith(f"Violation: {rule}:"), found.violation or "not found"
+    assert found.path[-1].startswith(f"{len(found.path):3} ")
+
+
+@pytest.mark.parametrize("scope", WHOLE.values(), ids=WHOLE.keys())
+def test_a_small_scope_is_seen_to_the_end(scope: Scope) -> None:
+    found = Explorer(scope).run()
+    print(found)
+    assert not found.violation, found
+    assert found.complete
+    assert found.states == found.expanded > 500
+
+
+def test_the_order_of_the_search_does_not_change_what_is_found() -> None:
+    scope = WHOLE["a fault"]
+    by_interruptions, by_length = Explorer(scope).run(), Explorer(scope, interruptions=False).run()
+    assert by_interruptions.complete
+    assert by_length.complete
+    assert by_interruptions.states == by_length.states
+    assert by_interruptions.transitions == by_length.transitions
+
+
+def test_the_largest_scope_is_entered_as_far_as_there_is_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--states", "3000"]) == 0
+    assert "not complete" in capsys.readouterr().out
+
+
+def test_a_limit_of_time_ends_a_search() -> None:
+    readings = iter([0.0, 0.0, *[9.0] * 9])
+    found = Explorer(Scope(), clock=lambda: next(readings)).run(seconds=1.0)
+    assert not found.complete
+    assert found.states > found.expanded > 0
+
+
+# --- canonical forms -----------------------------------------------------------------------------
+
+
+class Box:
+    __slots__ = ("first", "second")
+
+    def __init__(self, first: object, second: object) -> None:
+        self.first = first
+        self.second = second
+
+
+def test_equal_values_have_one_form() -> None:
+    box = Box([1, {"a": SequenceSet([1, 2, 9])}], frozenset({Role.READY, Role.ACTIVE}))
+    assert canonical(box) == canonical(deepcopy(box))
+    assert canonical({1, 2, 3}) == canonical({3, 2, 1})
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (Box([], 0), Box([0], 0)),
+        (Box(1, (2, 3)), Box(1, [2, 3])),
+        (Box(1, True), Box(1, 1)),
+        (Box("1", 2), Box(1, 2)),
+        (Box(SequenceSet([1]), 0), Box(SequenceSet([2]), 0)),
+        ({1: 0, 2: 0}, {2: 0, 1: 0}),
+        ([[1], [2]], [[1, [2]]]),
+    ],
+)
+def test_different_values_have_different_forms(a: object, b: object) -> None:
+    assert canonical(a) != canonical(b)
+
+
+def test_what_is_shared_and_changes_is_not_what_is_merely_equal() -> None:
+    shared: list[int] = []
+    assert canonical(Box(shared, shared)) != canonical(Box([], []))
+
+
+def test_what_nobody_taught_it_has_no_form() -> None:
+    with pytest.raises(TypeError, match="no canonical form"):
+        canonical(object.__new__(type("Stranger", (), {})))
