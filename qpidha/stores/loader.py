@@ -90,6 +90,8 @@ class _Loading:
                 if is_disk_fault(error):
                     raise
                 self._report("unreadable", f"SQLite: {error}")
+            except UnicodeDecodeError:
+                self._report("unreadable", "SQLite: a message that quotes a damaged name")
             if self._found.contents is None and self._found.damage:
                 break
         return self._found
@@ -137,7 +139,7 @@ class _Loading:
             return
         try:
             status, self._queue_count, self._shelf_digest = read_status_row(rows[0])
-        except (ValueError, AssertionError) as error:
+        except ValueError as error:
             self._report("status", str(error))
             return
         self._found.contents = Contents(status)
