@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from uuid import UUID
 
+import pytest
+
 from qpidha import Batch, SequenceSet
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.types import QueueSpec
@@ -48,7 +50,31 @@ def test_ids_given_out_again_do_not_read_as_the_rewound_messages() -> None:
     assert queue.bytes == 0
 
 
-def test_any_mixture_of_rewinds_and_publishes_agrees_with_a_dict() -> None:
+def test_the_rest_of_a_sparse_batch_is_taken_in_several_runs() -> None:
+    """The first run leaves less than half of the batch, which is then rewritten; the second takes that."""
+    queue = made()
+    queue.append(Batch.pack([bytes(1000)] * 10))
+    queue.remove(SequenceSet([7]))
+    queue.remove(SequenceSet([(1, 6), (8, 10)]))
+    queue.check()
+    assert (len(queue), queue.bytes) == (0, 0)
+
+
+def test_a_batch_that_was_rewritten_gives_up_more_in_the_same_step() -> None:
+    queue = made()
+    queue.append(Batch.pack([bytes(1000)] * 10))
+    queue.append(batch("eleven"))
+    queue.remove(SequenceSet([(2, 7), 9, 11]))
+    queue.check()
+    assert queue.held == SequenceSet([1, 8, 10])
+    assert queue.bytes < 5000
+
+
+@pytest.mark.parametrize("compact_bytes", [1, 4096])
+def test_any_mixture_of_rewinds_and_publishes_agrees_with_a_dict(
+    compact_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpidha.core.queue.COMPACT_BYTES_MIN", compact_bytes)
     random_ = random.Random(7)
     for _ in range(200):
         queue, twin = made(), dict[int, str]()
