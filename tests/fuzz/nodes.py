@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from qpidha.core.ready import CloseLink
+from qpidha.core.ready import CloseLink, Notice
 from qpidha.core.replica import Replica
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import Insert, PutQueue, QueueImage, StoreImage, StoreStatus
@@ -19,7 +19,7 @@ from qpidha.stores.schema import lineage_fault
 from qpidha.types import Member, QueueSpec, Record, Versioned
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Frame, Hello, Subscribe, Welcome
+from qpidha.wire.events import Event, Frame, Hello, Subscribe, Welcome
 from qpidha.wire.framing import FrameReader, RawFrame
 
 CLUSTER, BOOT, PEER_BOOT, EPOCH, PEER_EPOCH = (UUID(int=n) for n in range(1, 6))
@@ -49,6 +49,8 @@ class Node:
             self.contents.apply([PutQueue(q.queue, q.spec, q.lineage, q.next)])
             self.contents.apply([Insert(q.queue, ids, batch) for ids, batch in q.held])
         self.closed = False
+        self.sent: list[Event] = []
+        self.notices: list[Notice] = []
         self._now = 0.0
 
     def promoted(self) -> Node:
@@ -90,6 +92,8 @@ class Node:
         self.contents.apply(ready.persist)
         for _, frame in ready.send:
             assert b"".join(codec.encode(frame))
+            self.sent.append(frame.event)
+        self.notices += ready.notify
         self.closed = self.closed or any(isinstance(notice, CloseLink) for notice in ready.notify)
 
     def check(self) -> None:
