@@ -29,7 +29,7 @@ from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings, check_spec
-from qpidha.types import Generation, Member, MessageId, Position, QueueId, QueueSpec
+from qpidha.types import Generation, Member, Position, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Declare,

@@ -36,14 +36,14 @@ WELCOME = Welcome(version=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT)
 class Node:
     """A replica, and the contents of the store that takes what it persists."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
         held = SequenceSet([(1, 6), (8, 9)])
         lineage = ((1, 1), (2, 5))
         status = StoreStatus(node="me", epoch=EPOCH, cluster=CLUSTER, generation=2)
         full = QueueImage(QUEUE, QueueSpec(name="full"), lineage, 10, [(held, messages(held))])
         empty = QueueImage(OTHER, QueueSpec(name="empty", kind="ring"), ((2, 1),), 1)
         image = StoreImage(status, [full, empty])
-        self.replica = Replica(node="me", boot=BOOT, image=image, settings=SETTINGS)
+        self.replica = Replica(node="me", boot=BOOT, image=image, settings=settings)
         self.contents = Contents(status)
         for q in image.queues:
             self.contents.apply([PutQueue(q.queue, q.spec, q.lineage, q.next)])
@@ -68,12 +68,11 @@ class Node:
         self.perform()
         return self
 
-    def say(self, *frames: Frame) -> Node:
-        """What the peer says first, and is allowed to."""
-        for frame in frames:
-            self.replica.received(LINK, frame, 0.0)
+    def say(self, *events: Event, session: int = SESSION) -> Node:
+        """What the peer says in this session, once it was welcomed."""
+        for event in events:
+            self.replica.received(LINK, Frame(GENERATION, session, event), self._now)
             self.perform()
-        assert not self.closed
         return self
 
     def received(self, raw: RawFrame) -> None:
@@ -144,13 +143,13 @@ def snapshot(data: bytes) -> None:
     Each event is its kind, the size of its body in two bytes, and the body. Its header is right.
     """
     if data[:1] and data[0] & 1:
-        node = Node().promoted().say(Frame(2, 0, HELLO))
+        node = Node().promoted().say(HELLO, session=0)
         subscribe = Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=data[0] >> 1)
-        node.say(Frame(GENERATION, SESSION, subscribe))
+        node.say(subscribe)
         node.replica.enqueue(QUEUE, messages(SequenceSet([(10, 12)])))
         node.replica.dequeue(QUEUE, SequenceSet([1, 11]))
     else:
-        node = Node().following().say(Frame(GENERATION, 0, WELCOME))
+        node = Node().following().say(WELCOME, session=0)
     at = 1
     while at + 3 <= len(data) and not node.closed:
         kind, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
