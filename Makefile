@@ -15,6 +15,7 @@ PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
 # The installed project, ready to run; and the developers' tools on top of it.
 READY := $(VENV)/.stamp-ready
 TOOLS := $(VENV)/.stamp-tools
+FUZZER := $(VENV)/.stamp-fuzz
 
 SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*/*.pyx qpidha/*/*.pxd)
 
@@ -24,9 +25,13 @@ MODEL := tests/model/model.py
 MODEL_RUN ?= bfs pub=1 acc=1 crash=0 prom=1 reconn=1 rem=1 add=1
 MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=0
 
+# What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
+COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review seq store validator wire)) \
+	tests/property tests/scenarios tests/fuzz
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench model wheel clean distclean
+.PHONY: help setup demo test coverage fuzz sanitize lint format types bench model wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -38,6 +43,13 @@ demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
 	@$(PY) -m pytest tests/ $(ARGS)
+
+coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of their branches must be taken.
+	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} $(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
+	@$(PY) -m coverage report
+
+fuzz: $(FUZZER)  ## Run the fuzz targets: ARGS="--target frame --seconds 60".
+	@$(PY) -m tests.fuzz.run $(ARGS)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .
@@ -70,7 +82,7 @@ wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 
 clean:  ## Remove what was built, and the stamps, so that the next target builds again.
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
-	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS)
+	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(FUZZER)
 	find qpidha tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## clean, and remove the virtual environment too.
@@ -110,4 +122,9 @@ $(READY): $(SOURCES) | $(VENV)/bin/pip
 $(TOOLS): $(READY)
 	@echo 'Installing the tools for development into $(VENV)'
 	@$(PIP_INSTALL) 'qpidha[dev]'
+	@touch $@
+
+$(FUZZER): $(READY)
+	@echo 'Installing atheris into $(VENV), if there is one for this Python'
+	@$(PIP_INSTALL) 'qpidha[fuzz]'
 	@touch $@

@@ -18,6 +18,7 @@ from qpidha.wire.events import (
     Declare,
     Dequeue,
     Enqueue,
+    Established,
     Event,
     Fenced,
     Frame,
@@ -84,6 +85,10 @@ def test_who_is_not_welcome(hello: Event, why: str) -> None:
     assert refused(node, why)
     assert node.replica.primary is not None
     assert not node.replica.primary.sessions
+
+
+def test_whoever_says_no_hello_is_not_welcome() -> None:
+    assert refused(Node().promoted().say(Subscribe(epoch=NEW, stored_generation=2, queues=0)), "before Hello")
 
 
 def test_a_certificate_must_name_the_node() -> None:
@@ -171,6 +176,20 @@ def test_a_backup_may_claim_to_hold_every_id_there_is() -> None:
     assert not node.closed
     assert node.replica.primary is not None
     assert node.replica.primary.sessions[LINK].resync.dropped == ALL_IDS.count()
+
+
+def test_established_is_said_to_those_who_follow_already() -> None:
+    """The others hear it when they do."""
+    node = Node().promoted()
+    node.replica.link_opened(LINK + 1)
+    node.replica.received(LINK + 1, Frame(2, 0, replace(HELLO, node="third")), 0.0)
+    node.say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    assert node.replica.role is Role.RECOVERING
+    node.sent.clear()
+    node.say(Acknowledged(position=1))
+    assert node.sent == [Established()]
+    assert node.replica.role is Role.ACTIVE
+    assert node.replica.in_sync
 
 
 def test_nothing_is_copied_before_the_backup_has_described_itself() -> None:
@@ -279,6 +298,16 @@ def test_acknowledgements_of_one_turn_become_one() -> None:
     node.perform()
     assert node.sent == [Acknowledged(position=7)]
     node.check()
+
+
+def test_an_acknowledgement_replaces_nothing_else() -> None:
+    """A staged chunk and the flip in one turn: flow control, then the acknowledgement."""
+    node = backup()
+    node.sent.clear()
+    for event in (chunk(10), replace(PLAN, next=11, held=9), EMPTY, PlanEnd(position=4, queues=2)):
+        node.replica.received(LINK, Frame(GENERATION, 1, event), 0.0)
+    node.perform()
+    assert node.sent == [Progress(chunks=1), Acknowledged(position=4)]
 
 
 def test_a_primary_has_no_link_to_a_primary() -> None:
