@@ -26,8 +26,8 @@ MODEL_RUN ?= bfs pub=1 acc=1 crash=0 prom=1 reconn=1 rem=1 add=1
 MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=0
 
 # What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
-COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review seq store validator wire)) \
-	tests/property tests/scenarios tests/fuzz
+COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review store validator wire)) \
+	tests/scenarios tests/fuzz
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -45,7 +45,7 @@ test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
 	@$(PY) -m pytest tests/ $(ARGS)
 
 coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of their branches must be taken.
-	@HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} $(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
+	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
 	@$(PY) -m coverage report
 
 fuzz: $(FUZZER)  ## Run the fuzz targets: ARGS="--target frame --seconds 60".

@@ -76,3 +76,14 @@ def test_a_publish_that_is_moved_in_two_steps_waits_for_both(settle: Settle) -> 
     source.moved(SequenceSet([4]), target)
     assert source.advance(7) is None
     assert source.advance(8) == 4
+
+
+def test_a_publish_between_two_that_lost_messages_is_left_alone() -> None:
+    guard = QueueGuard(Settle.IMMEDIATE, 0)
+    for n in range(3):
+        guard.published(2 * n + 1, 2 * n + 2, n + 5)
+    guard.dequeued(SequenceSet([1, 2, 5]), 9)
+    assert guard.advance(0) == 2, "consumed before it was complete: that completes it"
+    guard.dequeued(SequenceSet([6]), 10)
+    assert guard.advance(0) is None, "the third is consumed, the second still waits before it"
+    assert guard.advance(6) == 6

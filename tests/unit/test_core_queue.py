@@ -94,3 +94,39 @@ def test_any_mixture_of_rewinds_and_publishes_agrees_with_a_dict(
                     twin = {i: v for i, v in twin.items() if i < next}
             queue.check()
             assert content(queue) == twin
+
+
+def test_unknown_ids_that_are_removed_count_as_given_out() -> None:
+    """O2: a dequeue may come to a backup that never had the message."""
+    queue = made()
+    assert queue.remove(SequenceSet([7])) == SequenceSet()
+    assert queue.next == 8
+    assert queue.append(batch("eight")) == SequenceSet([8])
+
+
+def test_reading_ends_at_either_limit_and_says_at_least_one_message() -> None:
+    queue = made()
+    queue.append(batch(*"abcd"))
+    queue.append(batch(*"efgh"))
+    queue.append(batch("x" * 100))
+    queue.remove(SequenceSet([2, 5, 6]))
+
+    def read(first: int, messages_max: int, bytes_max: int) -> list[list[int]]:
+        found = list(queue.read(first, messages_max=messages_max, bytes_max=bytes_max))
+        twin = content(queue)
+        for ids, piece in found:
+            assert [data.decode() for data in piece] == [twin[id] for id in ids]
+        return [list(ids) for ids, _ in found]
+
+    assert read(1, 100, 10_000) == [[1, 3, 4], [7, 8], [9]]
+    assert read(4, 100, 10_000) == [[4], [7, 8], [9]]
+    assert read(5, 1, 10_000) == [[7]]
+    assert read(1, 4, 10_000) == [[1, 3, 4], [7]]
+    assert read(1, 3, 10_000) == [[1, 3, 4]]
+    assert read(1, 100, 1) == [[1]]
+    assert read(9, 100, 1) == [[9]]
+    assert read(10, 100, 10_000) == []
+    assert read(1, 0, 10_000) == []
+    queue.remove(SequenceSet([1, 3]))
+    assert read(1, 100, 10_000) == [[4], [7, 8], [9]]
+    assert read(2, 100, 10_000) == [[4], [7, 8], [9]]
