@@ -29,6 +29,12 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review store validator wire)) \
 	tests/scenarios tests/fuzz
 
+# The compiled code is built and tested in a copy: the checkout keeps its fast one.
+SANITIZED := build/sanitize
+SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_tracker serial) \
+	$(patsubst %,tests/property/test_sequence_%_model.py,set tracker) tests/fuzz \
+	-k 'not (handshake or record or session or snapshot or status or store)'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test coverage fuzz sanitize lint format types bench model wheel clean distclean
@@ -50,6 +56,16 @@ coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of the
 
 fuzz: $(FUZZER)  ## Run the fuzz targets: ARGS="--target frame --seconds 60".
 	@$(PY) -m tests.fuzz.run $(ARGS)
+
+sanitize: $(TOOLS)  ## Run the tests of the compiled code with address and undefined-behaviour sanitizers.
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@tar -cf - --exclude='*.so' --exclude='*.c' --exclude=__pycache__ qpidha tests docs setup.py \
+		pyproject.toml README.md LICENSE | tar -xf - -C $(SANITIZED)
+	@cd $(SANITIZED) && QPIDHA_SANITIZE=1 $(abspath $(PY)) setup.py -q build_ext --inplace
+	@cd $(SANITIZED) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} \
+		$(abspath $(PY)) -m pytest -q $(SANITIZING) $(ARGS)
+	@rm -rf $(SANITIZED)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .
