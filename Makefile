@@ -15,6 +15,7 @@ PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
 # The installed project, ready to run; and the developers' tools on top of it.
 READY := $(VENV)/.stamp-ready
 TOOLS := $(VENV)/.stamp-tools
+FUZZER := $(VENV)/.stamp-fuzz
 
 SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*/*.pyx qpidha/*/*.pxd)
 
@@ -28,9 +29,19 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
 
+# What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
+COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review store validator wire)) \
+	tests/scenarios tests/fuzz
+
+# The compiled code is built and tested in a copy: the checkout keeps its fast one.
+SANITIZED := build/sanitize
+SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_tracker serial) \
+	$(patsubst %,tests/property/test_sequence_%_model.py,set tracker) tests/fuzz/test_corpus.py \
+	-k 'not (handshake or record or session or snapshot or status or store)'
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -42,6 +53,23 @@ demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
 	@$(PY) -m pytest tests/ $(ARGS)
+
+coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of their branches must be taken.
+	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
+	@$(PY) -m coverage report
+
+fuzz: $(FUZZER)  ## Run the fuzz targets: ARGS="--target frame --seconds 60".
+	@$(PY) -m tests.fuzz.run $(ARGS)
+
+sanitize: $(TOOLS)  ## Run the tests of the compiled code with address and undefined-behaviour sanitizers.
+	@rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	@tar -cf - --exclude='*.so' --exclude='*.c' --exclude=__pycache__ qpidha tests docs setup.py \
+		pyproject.toml README.md LICENSE | tar -xf - -C $(SANITIZED)
+	@cd $(SANITIZED) && QPIDHA_SANITIZE=1 $(abspath $(PY)) setup.py -q build_ext --inplace
+	@cd $(SANITIZED) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} \
+		$(abspath $(PY)) -m pytest -q $(SANITIZING) $(ARGS)
+	@rm -rf $(SANITIZED)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .
@@ -81,7 +109,7 @@ wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 
 clean:  ## Remove what was built, and the stamps, so that the next target builds again.
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
-	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS)
+	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(FUZZER)
 	find qpidha tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## clean, and remove the virtual environment too.
@@ -121,4 +149,9 @@ $(READY): $(SOURCES) | $(VENV)/bin/pip
 $(TOOLS): $(READY)
 	@echo 'Installing the tools for development into $(VENV)'
 	@$(PIP_INSTALL) 'qpidha[dev]'
+	@touch $@
+
+$(FUZZER): $(READY)
+	@echo 'Installing atheris into $(VENV), if there is one for this Python'
+	@$(PIP_INSTALL) 'qpidha[fuzz]'
 	@touch $@

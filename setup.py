@@ -1,7 +1,9 @@
-"""The compiled extensions and one debug switch. Everything static is in pyproject.toml.
+"""The compiled extensions and two switches. Everything static is in pyproject.toml.
 
 ``QPIDHA_DEBUG=1 python setup.py build_ext --inplace --force`` builds with assertions and line tracing,
 so that coverage and profilers see into the compiled code. ``make clean`` and any target go back.
+
+``QPIDHA_SANITIZE=1`` builds them with the address and undefined-behaviour sanitizers: ``make sanitize``.
 """
 
 import os
@@ -10,6 +12,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 DEBUG = os.environ.get("QPIDHA_DEBUG") == "1"
+SANITIZE = os.environ.get("QPIDHA_SANITIZE") == "1"
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
 MODULES = ("qpidha._seq", "qpidha.wire._batch")
 
@@ -17,8 +21,11 @@ MODULES = ("qpidha._seq", "qpidha.wire._batch")
 def extension(module: str) -> Extension:
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else []
     flags = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
+    link = []
+    if SANITIZE:
+        flags, link = ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZERS], SANITIZERS
     source = module.replace(".", "/") + ".pyx"
-    return Extension(module, [source], define_macros=macros, extra_compile_args=flags)
+    return Extension(module, [source], define_macros=macros, extra_compile_args=flags, extra_link_args=link)
 
 
 setup(

@@ -42,7 +42,7 @@ def decode_record(data: bytes, name: str) -> Versioned:
         if type(file["format"]) is int and file["format"] > FORMAT:
             raise ClusterError(f"{name} has format {file['format']}, written by a newer version of qpidha")
         return _decode(file["record"], checksum=file["checksum"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ClusterError(f"{name} is damaged: {reason}; restore it, do not remove it") from error
 

@@ -63,7 +63,7 @@ class SessionInfo:
                 ttl_s=float(content["ttl_s"]),
                 info=base64.b64decode(content["info"], validate=True),
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
 

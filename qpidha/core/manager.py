@@ -157,7 +157,7 @@ class Manager:
                     self.in_flight = None
                     return failed
                 return by_version
-            case NotSent() | Unknown():
+            case NotSent() | Unknown():  # pragma: no branch - mypy knows that there is no other answer
                 # NotSent: an earlier try of the same request may still be under way, so go on trying.
                 if mine:
                     self._retry_at = now + self._retry_s

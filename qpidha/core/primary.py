@@ -29,7 +29,7 @@ from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings, check_spec
-from qpidha.types import Generation, Member, MessageId, Position, QueueId, QueueSpec
+from qpidha.types import Generation, Member, Position, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Declare,
@@ -283,24 +283,9 @@ class Primary:
                 late.add(member)
         return frozenset(late)
 
-    def next_overdue_at(self) -> float | None:
-        """When `overdue` may first have something to say."""
-        if self.safe >= self.position:
-            return None
-        first = self._marks[0][1]
-        return first + min(self._settings.rejoin_timeout_s, self._settings.ack_timeout_s)
-
     def jumped(self, now: float) -> None:
         """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
         self._marks = deque((position, now) for position, _ in self._marks)
-
-    @property
-    def pending(self) -> int:
-        """Publishes that are not complete yet."""
-        return sum(len(guard) for guard in self._guards.values())
-
-    def upto(self, queue: QueueId) -> MessageId:
-        return self._guards[queue].upto
 
     def check(self) -> None:
         ensure(self.safe <= self.position, "I1 safe beyond position")

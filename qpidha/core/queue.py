@@ -128,24 +128,22 @@ class ReplicatedQueue:
         gone = ids & self.held
         if ids and ids.last >= self.next:
             self.next = ids.last + 1
-        if gone:
-            self.held -= gone
-            for first, last in gone.runs():
-                self._release(first, last)
+        for first, last in gone.runs():
+            self.held.discard(first, last)  # One run at a time: a batch may be rewritten between two of them.
+            self._release(first, last)
         return gone
 
     def _release(self, first: MessageId, last: MessageId) -> None:
-        """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones."""
+        """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones.
+
+        Its first id was held, so by Q1 the batch at or before it is the first one that the run meets.
+        """
         stored = self._stored
         index = stored.bisect_right(first) - 1
-        index = max(index, 0)
         while index < len(stored):
             key, item = stored.peekitem(index)
             if key > last:
                 return
-            if item.last < first:
-                index += 1
-                continue
             item.live -= item.ids.count(first, last)
             if item.live == 0:
                 del stored[key]

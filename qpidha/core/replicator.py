@@ -126,6 +126,7 @@ class QueueReplicator:
             case PlanMessages() if self.state is State.STAGING:
                 self._stage(event)
             case PlanQueue() if self.state is State.STAGING:
+                self._check_lineage(event)
                 self._planned(event.queue).meta = event
             case PlanDrop() if self.state is State.STAGING:
                 planned = self._planned(event.queue)
@@ -135,6 +136,12 @@ class QueueReplicator:
                 self._flip(event)
             case _:
                 raise RemoteProtocolError(f"{type(event).__name__} while {self.state.name}")
+
+    def _check_lineage(self, queue: PlanQueue | Declare) -> None:
+        """No store may hold a lineage that goes beyond its next id or its generation (N1)."""
+        generation, first = queue.lineage[-1] if queue.lineage else (0, 0)
+        if first > queue.next or generation > self.generation:
+            raise RemoteProtocolError(f"a lineage up to ({generation}, {first}), but next is {queue.next}")
 
     def _planned(self, queue: QueueId) -> Planned:
         planned = self._plan.get(queue)
@@ -194,6 +201,7 @@ class QueueReplicator:
             if isinstance(part, Declare):
                 if known:
                     raise RemoteProtocolError(f"queue {queue} is declared twice")
+                self._check_lineage(part)
                 nexts[queue] = part.next
                 continue
             if not known:
@@ -208,7 +216,7 @@ class QueueReplicator:
                     if part.first != next:
                         raise RemoteProtocolError(f"skipped from {part.first}, but next is {next}")
                     nexts[queue] = part.last + 1
-                case Dequeue():
+                case Dequeue():  # pragma: no branch - mypy knows that there is no other part
                     nexts[queue] = max(next, part.ids.last + 1) if part.ids else next
 
     def _apply(self, part: Part) -> None:
@@ -228,7 +236,7 @@ class QueueReplicator:
                 if gone := q.remove(part.ids):
                     self._out.notify(Removed(part.queue, gone))
                 self._out.persist(Remove(part.queue, part.ids))
-            case SkipIds():
+            case SkipIds():  # pragma: no branch - as above
                 q.skip(part.last)
                 self._out.persist(Skip(part.queue, q.next))
 

@@ -220,7 +220,7 @@ class ReplicatingSubscription:
                 queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
             )
             gone = theirs.history.held - (theirs.common & queue.held)
-            self.resync.dropped += len(gone)
+            self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
             yield from self._drops(queue.queue, gone, staged=False)
             yield from self._drops(queue.queue, theirs.staged - queue.held, staged=True)
         yield PlanEnd(position=position, queues=len(queues))

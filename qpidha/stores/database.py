@@ -22,7 +22,7 @@ def failures() -> Iterator[None]:
     """The one gate where errors of the disk become `StoreFailed`."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
         raise StoreFailed(f"the disk or the database failed: {error}") from error
 
 

@@ -90,6 +90,8 @@ class _Loading:
                 if is_disk_fault(error):
                     raise
                 self._report("unreadable", f"SQLite: {error}")
+            except UnicodeDecodeError:
+                self._report("unreadable", "SQLite: a message that quotes a damaged name")
             if self._found.contents is None and self._found.damage:
                 break
         return self._found
@@ -137,7 +139,7 @@ class _Loading:
             return
         try:
             status, self._queue_count, self._shelf_digest = read_status_row(rows[0])
-        except (ValueError, AssertionError) as error:
+        except ValueError as error:
             self._report("status", str(error))
             return
         self._found.contents = Contents(status)
@@ -151,7 +153,9 @@ class _Loading:
 
     def _load_queues(self) -> None:
         contents = self._contents
-        for row in self._db.execute("SELECT * FROM queues"):
+        for row in self._db.execute(
+            "SELECT key, queue, name, settle, kind, lineage, next, held, digest, crc FROM queues"
+        ):
             key, raw, name, settle, kind, lineage, next, held, digest, crc = row
             if crc != checksum(row[:-1]):
                 self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
@@ -193,11 +197,11 @@ class _Loading:
     def _stored(self, row: tuple[Any, ...], where: str) -> Row | None:
         """Check one row of batches; None, and a finding, if it does not verify."""
         key, owner, first, count, ids, data, crc = row
-        self._contents.next_row_key = max(self._contents.next_row_key, key + 1)
         head: Values = (key, owner, first, count, ids)
         if not isinstance(data, bytes) or crc != checksum(head, data):
             self._report("batch", f"{where} fails its checksum")
             return None
+        self._contents.next_row_key = max(self._contents.next_row_key, key + 1)
         try:
             return self._row(key, decode_ids(unsigned(first), count, ids), Batch.parse(data), crc)
         except (ValueError, MalformedFrame) as error:
@@ -218,13 +222,14 @@ class _Loading:
 
     def _load_quarantine(self) -> None:
         contents = self._contents
-        for row in self._db.execute("SELECT * FROM quarantine"):
-            key, queue, name, generation, fate, ids, crc, data = row
-            contents.next_row_key = max(contents.next_row_key, key + 1)
+        for key, queue, name, generation, fate, ids, crc, data in self._db.execute(
+            "SELECT key, queue, name, generation, fate, ids, crc, data FROM quarantine"
+        ):
             head: Values = (key, queue, name, generation, fate, ids)
             if not isinstance(data, bytes) or crc != checksum(head, data):
                 self._report("quarantine", f"quarantined batch {key} of queue {name!r} fails its checksum")
                 continue
+            contents.next_row_key = max(contents.next_row_key, key + 1)
             try:
                 kept = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
             except (ValueError, MalformedFrame) as error:

@@ -38,7 +38,7 @@ def read_status(directory: Path) -> StoreStatus:
                 row = db.execute("SELECT * FROM status").fetchone()
                 status, queues, quarantine = read_status_row(row or ())
                 blank = status.cluster is None and not queues and not quarantine
-        except (sqlite3.DatabaseError, ValueError, AssertionError) as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             if isinstance(error, sqlite3.DatabaseError) and is_disk_fault(error):
                 raise
             raise StoreDamaged(f"the status of {directory} cannot be read: {error}") from error
@@ -138,6 +138,8 @@ def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...]]:
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error):
                 raise
+            return loaded, ()
+        except UnicodeDecodeError:  # From SQLite's message, which quotes a damaged name.
             return loaded, ()
 
 

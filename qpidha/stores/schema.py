@@ -138,11 +138,14 @@ def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
     one, node, epoch, cluster, generation, primary, state, stop, queues, quarantine, crc = row
     if crc != checksum(row[:-1]) or one != 1:
         raise ValueError("the checksum of the status is wrong")
-    assert isinstance(node, str)
-    assert isinstance(epoch, bytes)
-    assert isinstance(generation, int)
-    assert isinstance(queues, int)
-    assert isinstance(quarantine, int)
+    if not (
+        isinstance(node, str)
+        and isinstance(epoch, bytes)
+        and isinstance(generation, int)
+        and isinstance(queues, int)
+        and isinstance(quarantine, int)
+    ):
+        raise ValueError("a value of the status is of another kind")  # noqa: TRY004 - data, not an argument
     status = StoreStatus(
         node=node,
         epoch=UUID(bytes=epoch),

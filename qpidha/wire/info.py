@@ -28,11 +28,10 @@ def decode_info(raw: bytes) -> NodeInfo | None:
         fields = msgpack.unpackb(raw, strict_map_key=True)
         peer = _address(fields["peer"])
         score = fields.get("score")
-        if peer is None or not (score is None or type(score) is int):
+        boot = fields["boot"]
+        if peer is None or type(boot) is not bytes or not (score is None or type(score) is int):
             return None
-        return NodeInfo(
-            peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=fields["boot"]), score=score
-        )
+        return NodeInfo(peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=boot), score=score)
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
         return None
 

@@ -175,3 +175,13 @@ def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned
 def test_a_plan_with_fewer_queues_than_it_says() -> None:
     with pytest.raises(RemoteProtocolError, match="ends with 2"):
         flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]))
+
+
+def test_a_staged_batch_that_was_dequeued_whole_leaves_nothing() -> None:
+    plan = planned(Q, ((1, 1),), 5, 1)
+    stage(plan, 1, SequenceSet([1, 2]), "one", "two")
+    stage(plan, 1, SequenceSet([4]), "four")
+    plan.staged_drop = SequenceSet([1, 2])
+    result, queues, _ = run([], {Q: plan})
+    assert content(queues[Q]) == {4: b"four"}
+    assert [c.ids for c in result.changes if isinstance(c, Insert)] == [SequenceSet([4])]

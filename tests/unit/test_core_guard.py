@@ -64,3 +64,26 @@ def test_what_was_complete_before_the_move_is_not_touched() -> None:
     target.published(1, 1, 6)
     source.moved(SequenceSet([1]), target)
     assert len(source) == 0
+
+
+@BOTH
+def test_a_publish_that_is_moved_in_two_steps_waits_for_both(settle: Settle) -> None:
+    source, target = guards(settle)
+    source.published(1, 4, 5)
+    target.published(1, 2, 6)
+    source.moved(SequenceSet([1, 2]), target)
+    target.published(3, 3, 8)
+    source.moved(SequenceSet([4]), target)
+    assert source.advance(7) is None
+    assert source.advance(8) == 4
+
+
+def test_a_publish_between_two_that_lost_messages_is_left_alone() -> None:
+    guard = QueueGuard(Settle.IMMEDIATE, 0)
+    for n in range(3):
+        guard.published(2 * n + 1, 2 * n + 2, n + 5)
+    guard.dequeued(SequenceSet([1, 2, 5]), 9)
+    assert guard.advance(0) == 2, "consumed before it was complete: that completes it"
+    guard.dequeued(SequenceSet([6]), 10)
+    assert guard.advance(0) is None, "the third is consumed, the second still waits before it"
+    assert guard.advance(6) == 6

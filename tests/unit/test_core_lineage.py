@@ -35,6 +35,13 @@ def test_ids_older_than_the_lineage_have_no_generation() -> None:
         (((1, 1),), 1, ((1, 1),), 1, 0),  # Nothing given out.
         (((3, 10),), 20, ((2, 5), (3, 10)), 15, 15),  # Trimmed at the front.
         (((1, 1),), 2**33, ((1, 1),), 2**32, 2**32),  # 64 bits (T21, T23).
+        (
+            ((1, 1), (2, 5)),
+            6,
+            ((1, 7), (2, 9)),
+            10,
+            0,
+        ),  # The same generations with other ids: a peer's nonsense.
     ],
 )
 def test_the_common_point(

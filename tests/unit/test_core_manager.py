@@ -117,3 +117,13 @@ def test_a_read_waits_for_the_request_in_flight_and_is_asked_once(manager: Manag
     assert manager.request(5.0) is None
     manager.answer(ReadRecord(), Unknown(), 6.0)
     assert isinstance(manager.request(6.0 + RETRY_S), ReadRecord)
+
+
+def test_a_late_answer_to_a_resolved_request_changes_nothing(manager: Manager) -> None:
+    """A watch showed the outcome before the time-out of the request came."""
+    request = sent(manager)
+    manager.seen(Versioned(request.new, 4))
+    assert manager.answer(request, Unknown(), 1.0) is None
+    assert manager.answer(request, NotSent(), 1.0) is None
+    assert manager.next_at() is None
+    assert manager.request(99.0) is None

@@ -128,6 +128,14 @@ def test_feed_keeps_good_frames_across_its_pieces() -> None:
     assert isinstance(reader.error, MalformedFrame)
 
 
+def test_feed_keeps_good_frames_when_a_later_piece_is_bad_from_its_first_byte() -> None:
+    reader = FrameReader(100)
+    good = frame(bytes(8)) * (reader.capacity // len(frame(bytes(8))))
+    assert len(good) == reader.capacity
+    assert len(reader.feed(good + b"\0" * 30)) == 128
+    assert isinstance(reader.error, MalformedFrame)
+
+
 def test_limit_counts_and_can_be_raised_between_frames() -> None:
     reader = FrameReader(100)
     assert len(reader.feed(frame(bytes(80)))) == 1

@@ -1,0 +1,158 @@
+"""Two nodes that are given what a fuzzer says, as from a peer: the whole way from bytes to effects.
+
+As in the library, a peer that breaks the protocol loses its link. Anything else that comes out of a node
+is a bug, and so are effects that its store cannot take.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from qpidha.core.ready import CloseLink, Notice
+from qpidha.core.replica import Replica
+from qpidha.errors import RemoteProtocolError
+from qpidha.journal import Insert, PutQueue, QueueImage, StoreImage, StoreStatus
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.stores.contents import Contents
+from qpidha.stores.schema import lineage_fault
+from qpidha.types import Member, QueueSpec, Record, Versioned
+from qpidha.wire import codec
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Event, Frame, Hello, Subscribe, Welcome
+from qpidha.wire.framing import FrameReader, RawFrame
+
+CLUSTER, BOOT, PEER_BOOT, EPOCH, PEER_EPOCH = (UUID(int=n) for n in range(1, 6))
+QUEUE, OTHER = UUID(int=0xA1), UUID(int=0xA2)
+GENERATION, SESSION, LINK = 3, 1, 7
+ME, PEER = Member("me", EPOCH), Member("peer", PEER_EPOCH)
+SETTINGS = Settings(plan_chunk_bytes=64, ids_runs_per_chunk_max=2, window_bytes_max=512, queues_max=4)
+"""Small, so that few bytes reach the limits."""
+
+HELLO = Hello(version_min=1, version_max=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT, wanted="me")
+WELCOME = Welcome(version=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT)
+
+
+class Node:
+    """A replica, and the contents of the store that takes what it persists."""
+
+    def __init__(self, settings: Settings = SETTINGS) -> None:
+        held = SequenceSet([(1, 6), (8, 9)])
+        lineage = ((1, 1), (2, 5))
+        status = StoreStatus(node="me", epoch=EPOCH, cluster=CLUSTER, generation=2)
+        full = QueueImage(QUEUE, QueueSpec(name="full"), lineage, 10, [(held, messages(held))])
+        empty = QueueImage(OTHER, QueueSpec(name="empty", kind="ring"), ((2, 1),), 1)
+        image = StoreImage(status, [full, empty])
+        self.replica = Replica(node="me", boot=BOOT, image=image, settings=settings)
+        self.contents = Contents(status)
+        for q in image.queues:
+            self.contents.apply([PutQueue(q.queue, q.spec, q.lineage, q.next)])
+            self.contents.apply([Insert(q.queue, ids, batch) for ids, batch in q.held])
+        self.closed = False
+        self.sent: list[Event] = []
+        self.notices: list[Notice] = []
+        self._now = 0.0
+
+    def promoted(self) -> Node:
+        """Primary of generation 3, with one peer as a member, and operations to send."""
+        members = frozenset({ME, PEER})
+        self.replica.record_seen(seen(3, ("me", BOOT), members), 0.0)
+        self.replica.link_opened(LINK)
+        self.perform()
+        return self
+
+    def following(self) -> Node:
+        """Has opened a link to the primary of generation 3, and said Hello."""
+        self.replica.record_seen(seen(3, ("peer", PEER_BOOT), frozenset({ME, PEER})), 0.0)
+        self.replica.link_opened(LINK, to="peer")
+        self.perform()
+        return self
+
+    def say(self, *events: Event, session: int = SESSION) -> Node:
+        """What the peer says in this session, once it was welcomed."""
+        for event in events:
+            self.replica.received(LINK, Frame(GENERATION, session, event), self._now)
+            self.perform()
+        return self
+
+    def received(self, raw: RawFrame) -> None:
+        """One frame, as `qpidha.node.peer` takes it."""
+        try:
+            frame = codec.decode(raw)
+        except RemoteProtocolError as error:
+            self.replica.link_failed(LINK, error)
+        else:
+            self.replica.received(LINK, frame, self._now)
+        self.perform()
+
+    def perform(self) -> None:
+        self._now += 0.1
+        ready = self.replica.ready(self._now)
+        self.contents.apply(ready.persist)
+        for _, frame in ready.send:
+            assert b"".join(codec.encode(frame))
+            self.sent.append(frame.event)
+        self.notices += ready.notify
+        self.closed = self.closed or any(isinstance(notice, CloseLink) for notice in ready.notify)
+
+    def check(self) -> None:
+        """The store holds what the replica holds, and the link closes in good order."""
+        self.perform()
+        for queue in self.replica.queues.values():
+            queue.check()
+            kept = self.contents.queues[queue.queue]
+            kept.rows.check()
+            assert (kept.next, kept.lineage, kept.rows.held) == (queue.next, queue.lineage, len(queue))
+            assert lineage_fault(kept.lineage, kept.next, self.contents.status.generation) is None
+        if self.replica.primary:
+            self.replica.primary.check()
+        self.replica.link_closed(LINK)
+        self.perform()
+
+
+def seen(generation: int, primary: tuple[str, UUID], members: frozenset[Member]) -> Versioned:
+    record = Record(cluster=CLUSTER, generation=generation, primary=primary, members=members)
+    return Versioned(record, generation)
+
+
+def messages(ids: SequenceSet) -> Batch:
+    return Batch.pack([b"message %d" % id for id in ids])
+
+
+# --- targets -------------------------------------------------------------------------------------
+
+
+def handshake(data: bytes) -> None:
+    """The first bytes on a new link, to a primary or (first byte odd) to a backup that opened the link."""
+    node = Node().following() if data[:1] and data[0] & 1 else Node().promoted()
+    reader = FrameReader(SETTINGS.handshake_frame_bytes_max)
+    try:
+        frames = reader.feed(data[1:])
+    except RemoteProtocolError:
+        return
+    for raw in frames:
+        if node.closed:
+            break
+        node.received(raw)
+    node.check()
+
+
+def snapshot(data: bytes) -> None:
+    """A resync: events to a backup that has subscribed, or (first byte odd) to a primary that was asked.
+
+    Each event is its kind, the size of its body in two bytes, and the body. Its header is right.
+    """
+    if data[:1] and data[0] & 1:
+        node = Node().promoted().say(HELLO, session=0)
+        subscribe = Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=data[0] >> 1)
+        node.say(subscribe)
+        node.replica.enqueue(QUEUE, messages(SequenceSet([(10, 12)])))
+        node.replica.dequeue(QUEUE, SequenceSet([1, 11]))
+    else:
+        node = Node().following().say(WELCOME, session=0)
+    at = 1
+    while at + 3 <= len(data) and not node.closed:
+        kind, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
+        node.received(RawFrame(kind, GENERATION, SESSION, data[at + 3 : at + 3 + size]))
+        at += 3 + size
+    node.check()

@@ -1,0 +1,195 @@
+"""Valid bytes for each target, from which a fuzzer begins: ``python -m tests.fuzz.seeds`` writes them.
+
+They are kept in the corpus as ``valid-...``; `tests/fuzz/test_corpus.py` compares them, so that a change of
+an encoding, which old files and other versions would not understand, does not go unnoticed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from uuid import UUID
+
+import msgpack
+
+from qpidha.cluster.record import encode_record
+from qpidha.cluster.sessionfile import SessionInfo
+from qpidha.journal import StoreState, StoreStatus
+from qpidha.seq import SequenceSet
+from qpidha.stores.schema import status_row
+from qpidha.types import Member, NodeInfo, QueueSpec, Record, Settle, Versioned
+from qpidha.wire import codec
+from qpidha.wire import events as ev
+from qpidha.wire.batch import Batch
+from qpidha.wire.info import encode_info
+from tests.fuzz.mutation import CORPUS
+from tests.fuzz.nodes import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME
+
+A_SET = SequenceSet([1, (3, 9), (2**32 - 1, 2**32 + 1)])
+A_BATCH = Batch.pack(
+    [b"one", b"", b"three"], [b"p", b"", b"q"], [1, -1, 2**62], [None, (b"q" * 16, 2, 7), None]
+)
+PLAIN = Batch.pack([b"first", b"second"])
+LINEAGE = ((1, 1), (2, 5), (3, 10))
+SPEC = QueueSpec(name="full", settle=Settle.IMMEDIATE, kind="ring")
+
+EVENTS: dict[str, ev.Event] = {
+    "hello": HELLO,
+    "welcome": WELCOME,
+    "refused": ev.Refused(code=4, reason="no common version"),
+    "fenced": ev.Fenced(generation=4),
+    "ping": ev.Ping(),
+    "subscribe": ev.Subscribe(epoch=UUID(int=5), stored_generation=2, queues=1),
+    "subscribe-queue": ev.SubscribeQueue(
+        queue=QUEUE, lineage=LINEAGE[:2], next=7, held=SequenceSet([(1, 6)])
+    ),
+    "plan-queue": ev.PlanQueue(queue=QUEUE, spec=SPEC, lineage=LINEAGE, next=12, held=7),
+    "plan-drop": ev.PlanDrop(queue=QUEUE, ids=SequenceSet([(1, 3)]), staged=False),
+    "plan-messages": ev.PlanMessages(queue=QUEUE, generation_of=3, ids=SequenceSet([10, 11]), batch=PLAIN),
+    "plan-end": ev.PlanEnd(position=5, queues=1),
+    "progress": ev.Progress(chunks=1),
+    "resubscribe": ev.Resubscribe(),
+    "operations": ev.Operations(
+        first=6,
+        operations=(
+            (
+                ev.Enqueue(queue=QUEUE, first=12, batch=A_BATCH),
+                ev.Dequeue(queue=QUEUE, ids=SequenceSet([4, 10])),
+            ),
+            (ev.SkipIds(queue=QUEUE, first=15, last=16),),
+            (ev.Declare(queue=OTHER, spec=QueueSpec(name="new"), lineage=((3, 1),), next=1),),
+        ),
+    ),
+    "acknowledged": ev.Acknowledged(position=1),
+    "established": ev.Established(),
+}
+
+
+def valid(target: str) -> dict[str, bytes]:
+    """Names and inputs for one target."""
+    return _VALID[target]()
+
+
+def _frames() -> dict[str, bytes]:
+    single = {name: b"\xff" + framed(event) for name, event in EVENTS.items()}
+    return single | {"all": b"\x06" + b"".join(map(framed, list(EVENTS.values())[::2]))}
+
+
+def framed(event: ev.Event, session: int = SESSION) -> bytes:
+    return b"".join(codec.encode(ev.Frame(GENERATION, session, event)))
+
+
+def _handshake() -> dict[str, bytes]:
+    subscribes = [framed(EVENTS[name]) for name in ("subscribe", "subscribe-queue")]
+    offers = [framed(EVENTS[name]) for name in ("plan-queue", "plan-end")]
+    return {
+        "to-primary": b"\0" + framed(HELLO, 0) + b"".join(subscribes),
+        "to-backup": b"\1" + framed(WELCOME, 0) + b"".join(offers),
+        "refused": b"\1" + framed(EVENTS["refused"], 0),
+        "twice": b"\0" + framed(HELLO, 0) + framed(HELLO, 0),
+        "fenced": b"\0" + framed(HELLO, 0) + framed(EVENTS["fenced"]),
+    }
+
+
+def listed(first: int, events: Iterable[ev.Event]) -> bytes:
+    """Events in the form of the target `snapshot`."""
+    parts = [bytes([first])]
+    for event in events:
+        body = framed(event)[24:]
+        parts += [bytes([event.KIND]), len(body).to_bytes(2, "big"), body]
+    return b"".join(parts)
+
+
+def _snapshot() -> dict[str, bytes]:
+    keep = ev.PlanQueue(queue=QUEUE, spec=SPEC, lineage=LINEAGE, next=12, held=6)
+    plan = [EVENTS["plan-messages"], EVENTS["plan-drop"]]
+    staged = ev.PlanDrop(queue=QUEUE, ids=SequenceSet([10]), staged=True)
+    end = EVENTS["plan-end"]
+    after = [EVENTS[name] for name in ("operations", "established", "resubscribe")]
+    subscribe = EVENTS["subscribe-queue"]
+    everything = ev.SubscribeQueue(queue=QUEUE, lineage=(), next=2**64 - 1, held=ALL_IDS)
+    answers = [EVENTS["progress"], EVENTS["progress"], EVENTS["acknowledged"], ev.Acknowledged(position=3)]
+    return {
+        "plan": listed(0, [*plan, staged, keep, end]),
+        "plan-and-operations": listed(0, [*plan, staged, keep, end, *after]),
+        "nothing": listed(0, [ev.PlanEnd(position=1, queues=0)]),
+        "subscribed": listed(3, [subscribe, *answers]),
+        "subscribed-to-nothing": listed(1, answers),
+        "claims-all-ids": listed(3, [everything, *answers]),
+    }
+
+
+ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
+
+
+def _ids() -> dict[str, bytes]:
+    sets = {"empty": SequenceSet(), "runs": A_SET, "all": ALL_IDS, "last": SequenceSet([2**64 - 2])}
+    return {name: ids.encode() for name, ids in sets.items()}
+
+
+def _batch() -> dict[str, bytes]:
+    return {"full": b"\1" + A_BATCH.raw, "plain": b"\1" + PLAIN.raw, "short": b"\1" + PLAIN.cut(0, 1).raw}
+
+
+def _status() -> dict[str, bytes]:
+    found = {
+        state.value: StoreStatus(
+            node="me", epoch=UUID(int=2), cluster=UUID(int=1), generation=3, primary=True, state=state
+        )
+        for state in StoreState
+    }
+    found["blank"] = StoreStatus(node="me", epoch=UUID(int=2))
+    rows = {name: msgpack.packb(status_row(status, 1, 7)[:-1]) for name, status in found.items()}
+    identity = {"node": "me", "epoch": str(UUID(int=2)), "crc": 2309737967}
+    return rows | {"identity": json.dumps(identity).encode(), "note": b"batch\ta finding\n"}
+
+
+def _store() -> dict[str, bytes]:
+    places = {"header": 0, "schema": 25, "page": 2048, "rows": 4094, "tail": 6000}
+    return {name: at.to_bytes(2, "big") + b"\0\1\2\3" for name, at in places.items()}
+
+
+def _record() -> dict[str, bytes]:
+    members = frozenset({Member("a", UUID(int=2)), Member("b", UUID(int=3))})
+    record = Record(cluster=CLUSTER, generation=3, primary=("a", PEER_BOOT), members=members, nonce=b"n")
+    file = encode_record(Versioned(record, 7))
+    nobody = encode_record(
+        Versioned(Record(cluster=CLUSTER, generation=0, primary=None, members=frozenset()), 1)
+    )
+    return {
+        "file": file,
+        "content": json.dumps(json.loads(file)["record"]).encode(),
+        "nobody": json.dumps(json.loads(nobody)["record"]).encode(),
+    }
+
+
+def _session() -> dict[str, bytes]:
+    file = SessionInfo(node="a", ttl_s=2.0, info=b"about a").encode()
+    about = NodeInfo(peer=("::1", 5671), client=("host", 5672), boot=PEER_BOOT, score=3)
+    content = json.dumps(json.loads(file)[1]).encode()
+    return {"file": file, "content": content, "about": encode_info(about)}
+
+
+_VALID = {
+    "frame": _frames,
+    "handshake": _handshake,
+    "ids": _ids,
+    "batch": _batch,
+    "snapshot": _snapshot,
+    "status": _status,
+    "store": _store,
+    "record": _record,
+    "session": _session,
+}
+
+
+def main() -> None:
+    for target in _VALID:
+        directory = CORPUS / target
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, data in valid(target).items():
+            (directory / f"valid-{name}").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Quarantine: what leaves it, when, and that nothing is handed over that may be alive (W1, W2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from qpidha import Batch, SequenceSet
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.ready import HandOver
+from qpidha.journal import Audit, Quarantine, Release
+from qpidha.types import Fate, Origin, QueueSpec
+from qpidha.wire.events import Established, PlanEnd, PlanQueue
+from tests.fuzz.nodes import OTHER, QUEUE, SETTINGS, WELCOME, Node
+
+GONE = UUID(int=0xA9)
+
+
+def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: bool = False) -> Quarantine:
+    origins = [(OTHER.bytes, 1, id) for id in ids] if moved else None
+    batch = Batch.pack([b"message %d" % id for id in ids], origins=origins)
+    return Quarantine(queue, "orders", generation, ids, batch, Fate.REWOUND)
+
+
+def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
+    """Ids 5 and 6 are of generation 2 there too; 7 and 8 were never given out by it."""
+    quarantined = Quarantined([kept(SequenceSet([(5, 8)]))])
+    lineage = ((1, 1), (2, 5), (3, 7))
+    released = list(quarantined.release_alive(lambda _: (lineage, 9)))
+    assert released == [Release(QUEUE, 2, SequenceSet([5, 6]))]
+    assert [message.id for message in quarantined.due()] == [7, 8]
+    assert list(quarantined.release_alive(lambda _: (lineage, 9))) == []
+    assert list(quarantined.release_alive(lambda _: None)) == [], "no history, no verdict"
+
+
+def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
+    quarantined = Quarantined([kept(SequenceSet([5, 6]))])
+    assert [message.id for message in quarantined.due()] == [5, 6]
+    assert list(quarantined.due()) == []
+    quarantined.withdraw()
+    assert [message.id for message in quarantined.due()] == [5, 6]
+
+
+def test_what_was_taken_leaves_its_own_place_only() -> None:
+    """The same ids may lie there for another queue, and for another generation."""
+    of_all = [kept(SequenceSet([5, 6])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([5]), generation=1)]
+    quarantined = Quarantined(of_all)
+    messages = tuple(message for message in quarantined.due() if message.id == 5 and message.queue == QUEUE)
+    taken = [message for message in messages if message.generation == 2]
+    changes = list(quarantined.taken(tuple(taken), 3))
+    assert changes == [
+        Release(QUEUE, 2, SequenceSet([5])),
+        Audit("handed over", 3, "orders", "1 messages"),
+    ]
+    assert len(quarantined) == 3
+
+
+def test_a_message_whose_move_was_undone_says_where_it_came_from() -> None:
+    """Its original may be alive in the queue it left: the fate says so (A11)."""
+    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due()
+    assert message.fate is Fate.UNDONE_MOVE
+    assert message.origin == Origin(queue=OTHER, generation=1, id=5)
+
+
+# --- in a node -----------------------------------------------------------------------------------------
+
+
+def backup(policy: str) -> Node:
+    """With two messages in quarantine, following a primary that never had them."""
+    node = Node(replace(SETTINGS, discard_policy=policy))
+    node.replica.quarantined.add(kept(SequenceSet([5, 6]), GONE))
+    node.contents.apply([kept(SequenceSet([5, 6]), GONE)])
+    plan = PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=((1, 1), (3, 10)), next=10, held=8)
+    node.following().say(WELCOME, session=0)
+    return node.say(
+        plan, replace(plan, queue=OTHER, lineage=((3, 1),), held=0), PlanEnd(position=1, queues=2)
+    )
+
+
+def offered(node: Node) -> list[int]:
+    return [m.id for notice in node.notices if isinstance(notice, HandOver) for m in notice.messages]
+
+
+def test_nothing_is_handed_over_before_every_member_follows() -> None:
+    node = backup("hand-over")
+    assert offered(node) == []
+    node.say(Established())
+    assert offered(node) == [5, 6]
+    node.say(Established())
+    assert offered(node) == [5, 6], "it was offered, and there is no answer yet"
+    node.replica.hand_over_failed()
+    node.say(Established())
+    assert offered(node) == [5, 6, 5, 6]
+    assert len(list(node.contents.shelved())) == 1
+
+
+def test_a_policy_may_drop_what_was_discarded() -> None:
+    """At the same moment, and not before; the audit record still says what it was."""
+    node = backup("drop")
+    assert len(list(node.contents.shelved())) == 1
+    node.say(Established())
+    assert offered(node) == []
+    assert list(node.contents.shelved()) == []
+
+
+def test_a_primary_releases_what_its_own_history_has() -> None:
+    """Established as a primary: what it had quarantined is judged by its own queues, if they are there."""
+    node = Node().promoted()
+    alive, dead = kept(SequenceSet([8]), QUEUE, 2), kept(SequenceSet([1]), GONE)
+    for change in (alive, dead):
+        node.replica.quarantined.add(change)
+        node.contents.apply([change])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
+    assert offered(node) == [1]
+    assert [shelved.change for shelved in node.contents.shelved()] == [dead]

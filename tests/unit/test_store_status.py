@@ -1,0 +1,164 @@
+"""The status of a store, read without opening it: what is no status, and a disk that does not answer (D3, D7)."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+import msgpack
+import pytest
+from store_cases import release_stores, some_life
+
+from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
+from qpidha.journal import StoreState, StoreStatus
+from qpidha.stores import SqliteStore, database, inspect, offline, read_audit, read_status
+from qpidha.stores.schema import Value, checksum, decode_lineage, lineage_fault, read_status_row, status_row
+
+__all__ = ["release_stores"]
+EPOCH = UUID(int=2)
+STATUS = StoreStatus(node="a", epoch=EPOCH, cluster=UUID(int=1), generation=3, state=StoreState.CLEAN)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    made = SqliteStore(tmp_path / "store")
+    made.open("a")
+    for changes in some_life():
+        made.commit(changes)
+    made.close(clean=True)
+    return tmp_path / "store"
+
+
+# --- the row -------------------------------------------------------------------------------------------
+
+
+def test_a_status_comes_back() -> None:
+    assert read_status_row(status_row(STATUS, 2, 7)) == (STATUS, 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (1, 7),
+        (1, b"a"),
+        (2, None),
+        (2, 7),
+        (2, b"short"),
+        (4, "3"),
+        (4, None),
+        (6, "fine"),
+        (8, None),
+        (9, b"7"),
+    ],
+)
+def test_a_value_of_another_kind_is_no_status(column: int, value: Value) -> None:
+    """Its checksum is right: it was written like that."""
+    row = list(status_row(STATUS, 2, 7)[:-1])
+    row[column] = value
+    with pytest.raises(ValueError):  # noqa: PT011 - what is wrong is said by whoever finds it
+        read_status_row((*row, checksum(tuple(row))))
+
+
+@pytest.mark.parametrize("column", range(10))
+def test_a_changed_value_fails_the_checksum(column: int) -> None:
+    row = list(status_row(STATUS, 2, 7))
+    row[column] = "changed"
+    with pytest.raises(ValueError, match="checksum"):
+        read_status_row(tuple(row))
+
+
+@pytest.mark.parametrize("entries", [["ab"], [(1, "1")], [(None, 1)], [(1, 2, 3)], 7])
+def test_what_is_no_lineage(entries: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        decode_lineage(msgpack.packb(entries))
+
+
+@pytest.mark.parametrize(
+    ("lineage", "fault"),
+    [
+        (((1, 1), (1, 2)), "its generations do not ascend"),
+        (((1, 5), (2, 1)), "its first ids descend"),
+        (((1, 11),), "above the next id 10"),
+        (((1, 1), (4, 2)), "the status only 3"),
+        (((1, 1), (3, 10)), None),
+        ((), None),
+    ],
+)
+def test_lineages_that_cannot_be(lineage: tuple[tuple[int, int], ...], fault: str | None) -> None:
+    found = lineage_fault(lineage, 10, 3)
+    assert found is None if fault is None else fault in str(found)
+
+
+# --- without opening it --------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_not_there_and_one_that_is_gone(tmp_path: Path, store: Path) -> None:
+    for look in (read_status, inspect, read_audit):
+        with pytest.raises(StoreMismatch, match="there is no store"):
+            look(tmp_path / "nowhere")
+    (store / "store.db").unlink()
+    for look in (read_status, read_audit):
+        with pytest.raises(StoreDamaged, match="its messages are gone"):
+            look(store)
+    assert inspect(store).status is None
+    assert [finding.code for finding in inspect(store).damage] == ["missing"]
+
+
+def test_a_database_without_a_status_is_damaged(store: Path) -> None:
+    with closing(sqlite3.connect(store / "store.db")) as db:
+        db.execute("DELETE FROM status")
+        db.commit()
+    with pytest.raises(StoreDamaged, match=r"the status of .* cannot be read"):
+        read_status(store)
+
+
+def test_a_disk_that_does_not_answer_is_not_called_damage(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else holds the database: nothing can be read, and nothing is wrong with it."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
+    with closing(sqlite3.connect(store / "store.db", isolation_level=None)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("BEGIN EXCLUSIVE")
+        holder.execute("UPDATE status SET node = node")
+        for look in (read_status, inspect, read_audit):
+            with pytest.raises(StoreFailed):
+                look(store)
+        holder.execute("ROLLBACK")
+    assert not inspect(store).damage
+
+
+def test_a_disk_that_fails_at_the_audit_is_not_called_damage(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(db: sqlite3.Connection, lines_max: int) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_READ"
+        raise error
+
+    monkeypatch.setattr(offline, "_audit", fail)
+    with pytest.raises(StoreFailed, match="disk I/O error"):
+        inspect(store)
+
+
+def test_an_audit_record_that_cannot_be_read_hides_nothing_else(store: Path) -> None:
+    with closing(sqlite3.connect(store / "store.db")) as db:
+        db.execute("DROP TABLE audit")
+        db.commit()
+    report = inspect(store)
+    assert report.audit == ()
+    assert [queue.name for queue in report.queues] == ["orders", "mails"]
+    with pytest.raises(StoreFailed, match="no such table"):
+        read_audit(store)
+
+
+def test_a_name_that_is_no_text_in_a_message_of_the_database(store: Path) -> None:
+    """SQLite quotes the name, and Python cannot decode what it quotes."""
+    path = store / "store.db"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE audit", b"CREATE TABLE aud\xfft"))
+    report = inspect(store)
+    assert report.damage
+    with pytest.raises(StoreFailed):
+        read_audit(store)

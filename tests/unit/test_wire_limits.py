@@ -1,0 +1,95 @@
+"""Sizes that no frame can have, and what a node says about itself when it says nonsense."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import msgpack
+import pytest
+
+from qpidha.errors import LocalProtocolError, MalformedFrame
+from qpidha.types import NodeInfo
+from qpidha.wire import codec
+from qpidha.wire.events import Enqueue, Frame, Operations, Progress, SkipIds
+from qpidha.wire.fields import CONTROL_BYTES_MAX
+from qpidha.wire.framing import RawFrame
+from qpidha.wire.info import INFO_BYTES_MAX, decode_info, encode_info
+
+QUEUE, BOOT = UUID(int=1), UUID(int=2)
+
+
+class Huge:
+    """Stands for a batch of 4 GiB, which nobody wants to allocate in a test."""
+
+    nbytes = 2**32
+
+    def __len__(self) -> int:
+        return 1
+
+
+def test_a_part_beyond_4_gib_is_not_sent() -> None:
+    part = Enqueue(queue=QUEUE, first=1, batch=Huge())  # type: ignore[arg-type]
+    with pytest.raises(LocalProtocolError, match="4294967304 bytes are too many for one part"):
+        codec.encode(Frame(1, 1, Operations(first=2, operations=((part,),))))
+
+
+def test_a_frame_beyond_4_gib_is_not_sent() -> None:
+    """Each part fits; together, as they were encoded for an earlier session, they do not."""
+    operations = Operations(first=2, operations=((SkipIds(queue=QUEUE, first=1, last=1),),))
+    operations.chunks.append(range(2**32))  # type: ignore[arg-type]
+    with pytest.raises(LocalProtocolError, match="Operations of 4294967316 bytes"):
+        codec.encode(Frame(1, 1, operations))
+
+
+def test_a_control_event_has_at_most_4_kib() -> None:
+    """Checked before msgpack sees it."""
+    body = msgpack.packb([1]).ljust(CONTROL_BYTES_MAX + 1, b"\0")
+    with pytest.raises(MalformedFrame, match="4097 bytes, at most 4096 are allowed"):
+        codec.decode(RawFrame(Progress.KIND, 1, 1, body))
+
+
+def test_no_more_is_encoded_than_would_be_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No event can reach its limit today, as each of its fields has one; this is for the event of tomorrow."""
+    monkeypatch.setattr("qpidha.wire.fields.CONTROL_BYTES_MAX", 9)
+    with pytest.raises(LocalProtocolError, match="Progress: 10 bytes, at most 9 are allowed"):
+        codec.encode(Frame(1, 1, Progress(chunks=2**62)))
+
+
+# --- what a node says about itself ---------------------------------------------------------------------
+
+INFO = NodeInfo(peer=("::1", 5671), client=("host", 5672), boot=BOOT, score=3)
+FIELDS = {"peer": ["::1", 5671], "client": ["host", 5672], "boot": BOOT.bytes, "score": 3}
+
+
+def test_it_comes_back() -> None:
+    assert decode_info(encode_info(INFO)) == INFO
+    assert decode_info(msgpack.packb(FIELDS | {"later": 1})) == INFO, "fields may be added"
+    assert decode_info(msgpack.packb({"peer": ["h", 1], "boot": BOOT.bytes})) == NodeInfo(
+        peer=("h", 1), boot=BOOT
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"peer": None},
+        {"peer": ["::1"]},
+        {"peer": ["::1", 65_536]},
+        {"peer": [1, 1]},
+        {"client": "host"},
+        {"client": ["host", True]},
+        {"boot": "0123456789abcdef"},
+        {"boot": list(range(16))},
+        {"boot": b"short"},
+        {"score": "high"},
+        {"later": bytes(INFO_BYTES_MAX)},
+    ],
+    ids=repr,
+)
+def test_nonsense_says_nothing(fields: dict[str, object]) -> None:
+    assert decode_info(msgpack.packb(FIELDS | fields)) is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x01", b"\x90", msgpack.packb({1: 2}), b"\x81\xa4peer"])
+def test_what_is_no_map_says_nothing(raw: bytes) -> None:
+    assert decode_info(raw) is None
