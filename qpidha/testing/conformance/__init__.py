@@ -11,5 +11,6 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
 from qpidha.testing.conformance.store import store_checks
+from qpidha.testing.conformance.transport import transport_checks
 
-__all__ = ["Check", "RuleBroken", "RulesBroken", "run", "store_checks"]
+__all__ = ["Check", "RuleBroken", "RulesBroken", "run", "store_checks", "transport_checks"]

@@ -100,6 +100,9 @@ class Trial:
         except RuleBroken as broken:
             return broken
 
+    async def settle(self) -> None:
+        """The check passed: look whether anything is left that should not be."""
+
     async def release(self) -> None:
         """Give back what the check took. Called at its end, whatever that was."""
 
@@ -145,6 +148,7 @@ class Check(Generic[TrialT]):
             result = self.body(trial)
             if inspect.isawaitable(result):
                 await result
+            await trial.settle()
 
         try:
             await asyncio.wait_for(whole(), self.timeout_s)
