@@ -82,7 +82,7 @@ class Rehearsal:
         *,
         seed: int,
         nodes: int = 3,
-        values: int = 150,
+        values: int = 300,
         faults_s: float = 15.0,
         patience_s: float = 240.0,
     ) -> None:

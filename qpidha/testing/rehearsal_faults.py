@@ -29,11 +29,13 @@ class Faults:
         """Nodes to be killed in the middle of their next commit, and what becomes of that."""
         self._ending: set[asyncio.Task[None]] = set()
         self.over = False
+        rehearsal.wires.delay_s = (0.0001, self._chance.choice([0.003, 0.03, 0.1]))
         self.unsure = self._chance.choice([0.0, 0.0, 0.2])
         kinds: list[Callable[[Chair], None]] = [
             self.kill,
             self.lose_machine,
             self.kill_in_commit,
+            self.cut_then_kill,
             self.stop,
             self.isolate,
             self.cut_one_way,
@@ -49,7 +51,7 @@ class Faults:
         await asyncio.sleep(self._chance.uniform(0.2, 1.5))
         while loop.time() < end:
             kind = self._chance.choice(self.kinds)
-            chair = self._chance.choice(self._rehearsal.chairs)
+            chair = self._victim()
             if chair.life is not None and chair.life.running:
                 name = kind.__name__.replace("_", " ")
                 self._rehearsal.report.faults[name] = self._rehearsal.report.faults.get(name, 0) + 1
@@ -62,6 +64,15 @@ class Faults:
         for chair in self._rehearsal.chairs:
             self._rehearsal.restart(chair)
         self.over = True
+
+    def _victim(self) -> Chair:
+        """The primary more often than others: it has the most to lose."""
+        chairs = self._rehearsal.chairs
+        found = self._rehearsal.shared._record.value
+        primary = found.record.primary[0] if found and found.record.primary else None
+        if self._chance.random() < 0.5:
+            chairs = [chair for chair in chairs if chair.name == primary] or chairs
+        return self._chance.choice(chairs)
 
     def _later(self, least_s: float, most_s: float, undo: Callable[[], None]) -> None:
         """A fault ends after a while."""
@@ -97,6 +108,18 @@ class Faults:
             life.kill()  # Now: nothing that follows from this commit happens.
             asyncio.get_running_loop().call_soon(self.kill, chair, context=Context())
         return fate
+
+    def cut_then_kill(self, chair: Chair) -> None:
+        """What it takes from clients in its last moments reaches no other node."""
+        life = chair.life
+        others = [c.name for c in self._rehearsal.chairs if c is not chair]
+        self._cut([(chair.name, other) for other in others])
+
+        def kill() -> None:
+            if chair.life is life:
+                self.kill(chair)
+
+        self._later(0.05, 1.0, kill)
 
     def stop(self, chair: Chair) -> None:
         """SIGSTOP, and SIGCONT later: a zombie, if it was the primary."""

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 import broker as example
 import client as clients
 
+CREDIT = 20
+
 
 def node(client: type[example.Client] = example.Client) -> Broker:
     """What `examples/broker.py` does in `run`, with what a seat offers instead of disks and sockets."""
@@ -54,6 +56,16 @@ class Publisher(clients.Publisher):
             self.edge.confirmed(value)
 
 
+class Consumer(clients.Consumer):
+    """Tells the edge of its connections."""
+
+    edge: Edge
+
+    def connected(self, connection: clients.Connection) -> None:
+        self.edge.consumer_connected(CREDIT)
+        super().connected(connection)
+
+
 async def publish(edge: Edge) -> None:
     async with Publisher(edge.addresses, publisher=1) as publisher:
         publisher.edge = edge
@@ -63,11 +75,13 @@ async def publish(edge: Edge) -> None:
 
 
 async def consume(edge: Edge) -> None:
-    async with clients.Consumer(edge.addresses, credit=20) as consumer:
+    async with Consumer(edge.addresses, credit=CREDIT) as consumer:
+        consumer.edge = edge
         while True:
             delivery = await consumer.receive()
             for value in delivery.batch:
                 edge.delivered(value)
+            await edge.work()
             consumer.accept(delivery)
 
 
@@ -86,6 +100,7 @@ class Forgetful(example.Client):
         delivered = super().deliver()
         if delivered:
             self.fifo.accept(self.acquired)
+            self.credit += len(self.acquired)
             self.acquired = SequenceSet()
         return delivered
 
@@ -93,12 +108,15 @@ class Forgetful(example.Client):
         return
 
 
-class Jumbled(example.Client):
-    """A planted bug: what a lost consumer had goes to the end of the queue."""
+class Swapped(example.Client):
+    """A planted bug: now and then two deliveries overtake each other."""
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.broker.clients.discard(self)
-        if self.acquired and self.broker.serving:
-            lost = [data for id, data in self.broker.queue if id in self.acquired]
-            self.fifo.accept(self.acquired)
-            self.broker.queue.enqueue_many(lost)
+    def deliver(self) -> bool:
+        waiting: list[tuple[bytes | memoryview, ...]] = []
+        self.send, send = lambda *frame: waiting.append(frame), self.send  # type: ignore[method-assign]
+        while self.hungry and super().deliver():
+            pass
+        self.send = send  # type: ignore[method-assign]
+        for frame in reversed(waiting):
+            self.send(*frame)
+        return False
