@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 
 import pytest
 from example import Forgetful, Hasty, Swapped, consume, example, node, publish
@@ -13,6 +14,7 @@ from qpidha.testing.rehearsal import Edge, Rehearsal, Report, Seat
 SEEDS = range(20)
 
 
+@cache
 def rehearse(seed: int, client: type[example.Client] = example.Client) -> Report:
     return Rehearsal(node(client), publish, consume, seed=seed).run()
 

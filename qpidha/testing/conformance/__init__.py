@@ -1,6 +1,6 @@
-"""Checks for what others write: a store, a transport, a record store, a queue, a listener.
+"""Checks for what others write: a store, a transport, a record store, a promoter, a queue, a listener.
 
-    store_checks, transport_checks, record_checks, queue_checks, listener_checks
+    store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks
                  a factory in, a list of `Check` out: one for each rule of the interface
     run          runs many
     RuleBroken   which rule was broken, what was done, what was expected and what was seen
@@ -10,6 +10,7 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 """
 
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
+from qpidha.testing.conformance.promoter import promoter_checks
 from qpidha.testing.conformance.queue import listener_checks, queue_checks
 from qpidha.testing.conformance.records import record_checks
 from qpidha.testing.conformance.store import store_checks
@@ -20,6 +21,7 @@ __all__ = [
     "RuleBroken",
     "RulesBroken",
     "listener_checks",
+    "promoter_checks",
     "queue_checks",
     "record_checks",
     "run",
