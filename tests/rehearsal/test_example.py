@@ -12,17 +12,18 @@ from qpidha.testing import Violation
 from qpidha.testing.rehearsal import Edge, Rehearsal, Report, Seat
 
 SEEDS = range(20)
+VALUES = 200
 
 
 @cache
 def rehearse(seed: int, client: type[example.Client] = example.Client) -> Report:
-    return Rehearsal(node(client), publish, consume, seed=seed).run()
+    return Rehearsal(node(client), publish, consume, seed=seed, values=VALUES).run()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_example_broker_loses_nothing(seed: int) -> None:
     report = rehearse(seed)
-    assert report.confirmed == 300
+    assert report.confirmed == VALUES
     out_of_reach = [text for text in report.raised if "ended: Unavailable" in text]
     assert report.raised == out_of_reach, "started without the manager; nothing else goes wrong"
 
