@@ -36,6 +36,8 @@ from qpidha.transports import TcpTransport
 QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
 DELIVER_BYTES_MAX = 256 * 1024
+SILENCE_MAX_S = 5.0
+"""A client that says nothing for this long, not even PING, is gone: others get what it had."""
 
 log = logging.getLogger("broker")
 
@@ -115,17 +117,27 @@ class Client(Framed):
         self.credit = 0
         self.acquired = SequenceSet()
         """Delivered to this client and not accepted: they go back to the queue when it is lost."""
+        self.heard = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         if self.broker.serving:
             self.fifo = self.broker.fifo
             self.broker.clients.add(self)
+            self._listen()
             self.send(protocol.WELCOME, U64.pack(self.broker.node.generation))
         else:
             host, port = self.broker.node.primary_client_address or ("", 0)
             self.send(protocol.REDIRECT, U16.pack(port), host.encode())
             self.transport.close()
+
+    def _listen(self) -> None:
+        """Give up a client that was not heard since the last look. A broken network tells nobody."""
+        if not self.heard:
+            self.failed(ProtocolError(f"nothing heard for {SILENCE_MAX_S:.0f} s"))
+        elif not self.transport.is_closing():
+            self.heard = not self.transport.is_reading()  # One we do not read from cannot be heard.
+            asyncio.get_running_loop().call_later(SILENCE_MAX_S, self._listen)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.broker.clients.discard(self)
@@ -133,6 +145,7 @@ class Client(Framed):
             self.fifo.release(self.acquired)
 
     def frame(self, kind: int, body: memoryview) -> None:
+        self.heard = True
         if not self.broker.serving:
             return
         if kind == protocol.PUBLISH:

@@ -194,7 +194,7 @@ class Node:
     def serving(self) -> bool:
         """This node is primary and takes publishes."""
         generation = self.serving_generation
-        return self._is_current(generation) and self._embedder.generation == generation
+        return generation > 0 and self._is_current(generation) and self._embedder.generation == generation
 
     @property
     def generation(self) -> Generation:
@@ -202,8 +202,8 @@ class Node:
 
     @property
     def primary(self) -> NodeId | None:
-        """Who is primary, as far as this node knows."""
-        record = self.replica.record
+        """Who is primary, as far as this node knows: nobody before it has started."""
+        record = self.replica.record if hasattr(self, "replica") else None
         return record.primary[0] if record and record.primary else None
 
     @property

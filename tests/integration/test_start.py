@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from qpidha import PromotionRefused, Role, Settings, Settle, StoreError
+from qpidha import Node, PromotionRefused, Role, Settings, Settle, StoreError
 from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Change, StoreState
 from qpidha.stores import MemoryStore, SqliteStore
-from tests.integration.harness import QUICK, World, content, history, run, until
+from qpidha.transports import TcpTransport
+from tests.integration.harness import QUICK, Recorder, World, content, history, run, until
 
 
 def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: Path) -> None:
@@ -226,3 +227,13 @@ def test_a_node_whose_adapter_has_a_bug_stops_instead_of_looking_alive() -> None
         await until(lambda: "b" not in a.live)
 
     run(main)
+
+
+def test_a_node_that_has_not_started_knows_no_primary() -> None:
+    """A broker may open its client port before the node has started: clients are told that nobody serves."""
+    node = Node(
+        "a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(), records=MemoryRecordStore()
+    )
+    assert node.primary is None
+    assert node.primary_client_address is None
+    assert not node.serving

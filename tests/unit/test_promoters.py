@@ -131,19 +131,6 @@ def test_the_highest_score_tries_and_of_equals_the_greatest_name() -> None:
     asyncio.run(main())
 
 
-def test_only_eligible_nodes_try() -> None:
-    async def main() -> None:
-        store = MemoryRecordStore()
-        await store.create(record())
-        view = View("a", store, eligible=False)
-        async with following(PriorityPromoter(), view) as decisions:
-            await decisions.none_for(0.25)
-            view.eligible = True
-            await decisions.some()
-
-    asyncio.run(main())
-
-
 def test_a_restarted_primary_is_not_the_primary() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
@@ -184,28 +171,6 @@ def test_patience_with_a_better_candidate_that_does_nothing_ends() -> None:
         async with following(PriorityPromoter(patience_s=0.4), View("a", store)) as decisions:
             await decisions.none_for(0.3)
             await decisions.some()
-
-    asyncio.run(main())
-
-
-def test_a_store_out_of_order_is_asked_again() -> None:
-    class Flaky(MemoryRecordStore):
-        failures = 3
-
-        def watch(self):  # type: ignore[no-untyped-def]
-            from qpidha.errors import ClusterError
-
-            if self.failures:
-                self.failures -= 1
-                raise ClusterError("out of order")
-            return super().watch()
-
-    async def main() -> None:
-        store = Flaky()
-        await store.create(record(primary=None))
-        async with following(PriorityPromoter(), View("a", store)) as decisions:
-            await decisions.some()
-        assert store.failures == 0
 
     asyncio.run(main())
 

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from store_cases import (
+from store_cases import release_stores
+
+from qpidha.errors import StoreDamaged, StoreError
+from qpidha.journal import Insert, PutQueue, PutStatus, StoreState
+from qpidha.stores import SqliteStore, inspect, read_status
+from qpidha.stores.report import Damage
+from qpidha.testing.conformance.changes import (
     CLUSTER,
     CREATE,
     QUEUE,
@@ -23,15 +29,9 @@ from store_cases import (
     ids,
     insert,
     plain,
-    release_stores,
     remove,
     some_life,
 )
-
-from qpidha.errors import StoreDamaged, StoreError
-from qpidha.journal import Insert, PutQueue, PutStatus, StoreState
-from qpidha.stores import SqliteStore, inspect, read_status
-from qpidha.stores.report import Damage
 
 __all__ = ["release_stores"]
 STEP_BYTES = 64

@@ -16,7 +16,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from store_cases import (
+from store_cases import release_stores
+
+from qpidha.core.ranking import rank
+from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
+from qpidha.interfaces import StatusReader
+from qpidha.journal import Audit, Insert, StoreState
+from qpidha.stores import SqliteStore, inspect, read_audit, read_status
+from qpidha.stores import sqlite as sqlite_store
+from qpidha.testing.conformance.changes import (
     CREATE,
     QUEUE,
     STATUS,
@@ -26,17 +34,9 @@ from store_cases import (
     insert,
     messages,
     plain,
-    release_stores,
     remove,
     some_life,
 )
-
-from qpidha.core.ranking import rank
-from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
-from qpidha.interfaces import StatusReader
-from qpidha.journal import Audit, Insert, StoreState
-from qpidha.stores import SqliteStore, inspect, read_audit, read_status
-from qpidha.stores import sqlite as sqlite_store
 from qpidha.types import Member, Record
 
 __all__ = ["release_stores"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from transport_cases import HERE, Factory, pair, run, until
+from transport_cases import run
 
 from qpidha.errors import LinkClosed
+from qpidha.testing.conformance.links import HERE, Factory, pair, until
 from qpidha.transports import MemoryNetwork, MemoryTransport
 
 

@@ -8,9 +8,10 @@ import sys
 from typing import Any
 
 import pytest
-from transport_cases import HERE, TIMEOUT_S, Factory, pair, run, until
+from transport_cases import run
 
 from qpidha.errors import LinkClosed, SettingsError
+from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, pair, until
 from qpidha.transports import TcpTransport, stream
 from qpidha.transports.stream import PIECE_BYTES, SMALL_BYTES, TcpLink, as_link_closed, is_loopback
 from qpidha.types import Address

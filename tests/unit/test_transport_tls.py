@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transport_cases import HERE, TIMEOUT_S, Authority, Factory, pair, run, until
+from transport_cases import Authority, run
 
 from qpidha.errors import LinkClosed, SettingsError
+from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, pair, until
 from qpidha.transports import TcpTransport, stream, tcp
 from qpidha.transports.tls import client_context, peer_names, server_context
 

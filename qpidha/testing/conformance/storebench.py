@@ -1,0 +1,120 @@
+"""Where the rules of a store are tried: a place that stores are made at, opened, killed and opened again."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from qpidha.interfaces import MessageStore
+from qpidha.journal import Change, StoreImage
+from qpidha.testing.conformance.changes import QUEUE, messages, plain, said
+from qpidha.testing.conformance.check import Trial
+
+MakeStore: TypeAlias = Callable[[Path], MessageStore]
+"""The store that lives in this directory. Called again for the same one after a close or a kill."""
+Kill: TypeAlias = Callable[[MessageStore, Path], Path]
+"""Ends a store as a kill or a power cut would; says in which directory it is found afterwards."""
+
+
+def copy_away(store: MessageStore, directory: Path) -> Path:
+    """A kill, seen from the disk: what the files hold now, without what the process still keeps to itself."""
+    for n in range(1, 1000):
+        copy = directory.with_name(f"{directory.name}.{n}")
+        if not copy.exists():
+            shutil.copytree(directory, copy)
+            return copy
+    raise RuntimeError("killed too often")
+
+
+class Opened:
+    """A store that is open, used as a node does: commits in a worker thread if they wait for a disk."""
+
+    def __init__(self, bench: StoreBench, store: MessageStore) -> None:
+        self._bench = bench
+        self.store = store
+        self._thread = ThreadPoolExecutor(1) if store.blocking else None
+
+    def commit(self, *changes: Change) -> None:
+        self._bench.did(said(changes))
+        if self._thread is None:
+            self.store.commit(changes)
+        else:
+            self._thread.submit(self.store.commit, changes).result()
+
+    def close(self, *, clean: bool) -> None:
+        self._bench.did(f"close({clean=})")
+        self.store.close(clean=clean)
+
+    def release(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+        with contextlib.suppress(Exception):  # The check is over; what close may do has checks of its own.
+            self.store.close(clean=False)
+
+
+class StoreBench(Trial):
+    """A place for one store, and words for its lives."""
+
+    def __init__(self, make: MakeStore, kill: Kill, **trial: Any) -> None:
+        super().__init__(**trial)
+        self._make = make
+        self._kill = kill
+        self.home = self.directory / "store"
+        self.home.mkdir()
+        self._opened: list[Opened] = []
+
+    def make(self) -> MessageStore:
+        return self._make(self.home)
+
+    def open(self, node: str = "a", *, refuse_dirty: bool = False) -> tuple[Opened, StoreImage]:
+        self.did(f"open({node!r}{', refuse_dirty=True' if refuse_dirty else ''})")
+        opened = Opened(self, self.make())
+        image = opened.store.open(node, refuse_dirty=refuse_dirty)
+        self._opened.append(opened)
+        return opened, image
+
+    def kill(self, opened: Opened) -> None:
+        """The process is gone. What is opened next is what it left."""
+        self.did("kill")
+        self.home = self._kill(opened.store, self.home)
+
+    def life(self, *commits: Sequence[Change], clean: bool = True) -> StoreImage:
+        """Open, commit, close, open again: what the next life sees. Closed afterwards."""
+        opened, _ = self.open()
+        for changes in commits:
+            opened.commit(*changes)
+        opened.close(clean=clean)
+        opened, image = self.open()
+        opened.close(clean=clean)
+        return image
+
+    def held(self, image: StoreImage, queue: UUID = QUEUE) -> dict[int, bytes]:
+        """The content of one queue, which must be there."""
+        found = next((q for q in image.queues if q.queue == queue), None)
+        if found is not None:
+            return messages(found.held)
+        return self.broken(f"a queue {queue}", f"queues {[str(q.queue) for q in image.queues]}")
+
+    def agrees(self, expected: StoreImage, seen: StoreImage) -> None:
+        """The image holds just this, whatever the state and stop id."""
+        for what, one, other in zip(
+            ("node", "cluster", "generation", "primary"), plain(expected), plain(seen), strict=False
+        ):
+            self.same(what, one, other)
+        queues, found = ({q.queue: q for q in image.queues} for image in (expected, seen))
+        self.same("queues", set(queues), set(found))
+        for name, queue in queues.items():
+            self.same(f"spec of {name.hex[-2:]}", queue.spec, found[name].spec)
+            self.same(f"lineage of {name.hex[-2:]}", queue.lineage, found[name].lineage)
+            self.same(f"next of {name.hex[-2:]}", queue.next, found[name].next)
+            self.same(f"messages of {name.hex[-2:]}", messages(queue.held), messages(found[name].held))
+        self.same("quarantine", plain(expected)[-1], plain(seen)[-1])
+
+    async def release(self) -> None:
+        for opened in self._opened:
+            opened.release()

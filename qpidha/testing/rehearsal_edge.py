@@ -1,0 +1,117 @@
+"""The clients' side of a rehearsal: what was published, confirmed and delivered, and what that must add up to.
+
+S1  every confirmed value is delivered
+S2  nothing is delivered that was never published
+S4  first deliveries come in the order of the publishes
+S5  once all faults are over, everything is confirmed and delivered
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+
+from qpidha.testing.checkers import Violation
+from qpidha.types import Address
+
+
+class Edge:
+    """Told by the embedder's clients what they see. One publisher, any number of consumers of one queue."""
+
+    def __init__(
+        self, addresses: Sequence[Address], chance: random.Random, values: int, over_s: float
+    ) -> None:
+        self.addresses = list(addresses)
+        """Where the nodes' clients connect."""
+        self.published: list[bytes] = []
+        self.confirmations: dict[bytes, int] = {}
+        """Confirmed values, and how many deliveries there had been by then."""
+        self.deliveries = 0
+        self.first: list[bytes] = []
+        """Values in the order of their first delivery."""
+        self._number: dict[bytes, int] = {}
+        self._seen: set[bytes] = set()
+        self._highest = -1
+        self._may_be_late = 0
+        self._connections = 0
+        self._published_before = 0
+        self._chance = chance
+        self._values = values
+        self._pause_s = over_s / values
+
+    async def values(self) -> AsyncIterator[bytes]:
+        """What to publish, in this order, at the rehearsal's pace."""
+        for number in range(self._values):
+            value = b"value %d" % number
+            self._number[value] = number
+            self.published.append(value)
+            yield value
+            if self._chance.random() < 0.5:  # Else in one go with the one before.
+                await asyncio.sleep(self._chance.uniform(0, 4 * self._pause_s))
+
+    def confirmed(self, value: bytes) -> None:
+        """The publisher was told that this value is safe."""
+        if value not in self._number:
+            raise Violation(f"S2: {value!r} was confirmed and never published")
+        self.confirmations.setdefault(value, self.deliveries)
+
+    def delivered(self, value: bytes) -> None:
+        """A consumer got this value, for the first time or again."""
+        if value not in self._number:
+            raise Violation(f"S2: {value!r} was delivered and never published")
+        self.deliveries += 1
+        if value not in self._seen:
+            self._seen.add(value)
+            self.first.append(value)
+            self._in_order(self._number[value])
+
+    async def work(self) -> None:
+        """What a consumer does with a delivery: usually quick, sometimes slow, so that messages wait."""
+        slow = self._chance.random() < 0.1
+        await asyncio.sleep(self._chance.uniform(0, 3.0 if slow else 0.02))
+
+    def consumer_connected(self, prefetch: int) -> None:
+        """The consumer has a connection, the first or another one.
+
+        Args:
+            prefetch: What the broker may have sent to a connection without an answer. So many values may come
+                late after it was lost: the broker gives them out again when it knows of the loss, which can be
+                long after it began to serve the new connection.
+        """
+        self._may_be_late += prefetch if self._connections else 0
+        self._connections += 1
+        self._published_before = len(self.published)
+
+    def _in_order(self, number: int) -> None:
+        if number > self._highest:
+            self._highest = number
+            return
+        self._may_be_late -= 1
+        if self._may_be_late < 0 or number >= self._published_before:
+            raise Violation(f"S4: {self.published[number]!r} came after {self.published[self._highest]!r}")
+
+    @property
+    def done(self) -> bool:
+        """All was published, confirmed and delivered."""
+        return len(self.published) == len(self.confirmations) == len(self.first) == self._values
+
+    @property
+    def duplicates(self) -> int:
+        return self.deliveries - len(self.first)
+
+    def lost(self) -> list[bytes]:
+        """Confirmed, and not delivered so far."""
+        return [value for value in self.confirmations if value not in self._seen]
+
+    def check(self) -> None:
+        """Everything came out. Raises `Violation`."""
+        if lost := self.lost():
+            raise Violation(
+                f"S1: {len(lost)} confirmed values were never delivered, the first is {lost[0]!r}"
+            )
+        if not self.done:
+            raise Violation(
+                f"S5: of {self._values} values {len(self.published)} were published, "
+                f"{len(self.confirmations)} confirmed, {len(self.first)} delivered, and nothing moves any more"
+            )

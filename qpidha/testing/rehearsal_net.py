@@ -1,0 +1,303 @@
+"""Connections of a rehearsal: asyncio transports without sockets, with delays, cuts and resets.
+
+Between two places (nodes, or the clients' side) each direction can be cut: bytes then wait, as TCP's do, and
+come when it is healed. Nobody is told of a cut; that is what heartbeats are for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any
+
+from qpidha.testing.rehearsal_loop import LIFE, Life
+from qpidha.types import Address
+
+OUTSIDE = "clients"
+"""The place of whatever runs in no node's life."""
+RETRY_S = 0.2
+"""How often an attempt to connect through a cut is repeated."""
+HIGH_BYTES = 64 * 1024
+
+
+class Wires:
+    """The network. Delays are drawn from the rehearsal's chance."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.delay_s = (0.0001, 0.003)
+        self.cuts: set[tuple[str, str]] = set()
+        """Directions in which nothing gets through."""
+        self.listeners: dict[Address, Port] = {}
+        self.ends: dict[End, None] = {}
+        self._next_port = 40_000
+
+    def delay(self) -> float:
+        return self.chance.uniform(*self.delay_s)
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def cut(self, one: str, other: str) -> None:
+        """From one place to the other nothing gets through."""
+        self.cuts.add((one, other))
+
+    def heal(self, one: str, other: str) -> None:
+        """Undo `cut`: what waited arrives."""
+        self.cuts.discard((one, other))
+        for end in list(self.ends):
+            end.flow()
+
+    def reset(self, place: str) -> None:
+        """Every connection of this place breaks."""
+        for end in [end for end in self.ends if end.place == place]:
+            end.broken(ConnectionResetError("connection reset"))
+            end.other.broken(ConnectionResetError("connection reset by peer"))
+
+    def kill(self, life: Life, *, silently: bool) -> None:
+        """A process is gone: its ports are closed, and its peers are told unless its machine is gone too."""
+        for address in [a for a, port in self.listeners.items() if port.life is life]:
+            del self.listeners[address]
+        for end in [end for end in self.ends if end.life is life]:
+            self.ends.pop(end, None)
+            if not silently:
+                end.other.broken(ConnectionResetError("connection reset by peer"))
+
+    # --- what the loop asks for --------------------------------------------------------------------
+
+    def listen(self, factory: Callable[[], Any], host: str, port: int) -> Port:
+        while port == 0 or (host, port) in self.listeners:
+            if port:
+                raise OSError(98, f"address {host}:{port} is already in use")
+            self._next_port += 1
+            if (host, self._next_port) not in self.listeners:
+                port = self._next_port
+        made = self.listeners[host, port] = Port(self, factory, (host, port))
+        return made
+
+    async def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Any, Any]:
+        loop = asyncio.get_running_loop()
+        here = _place(LIFE.get())
+        await asyncio.sleep(self.delay())
+        found = self.listeners.get((host, port))
+        while found is not None and {(here, found.place), (found.place, here)} & self.cuts:
+            await asyncio.sleep(RETRY_S)
+            found = self.listeners.get((host, port))
+        life = LIFE.get()
+        if found is None or (life is not None and not life.alive):
+            raise ConnectionRefusedError(111, f"nobody answers at {host}:{port}")
+        self._next_port += 1
+        near = End(self, copy_context(), factory(), ("127.0.0.1", self._next_port), (host, port))
+        far = End(
+            self,
+            found.context,
+            found.context.copy().run(found.factory),
+            (host, port),
+            ("127.0.0.1", self._next_port),
+        )
+        near.other, far.other = far, near
+        self.ends.update({near: None, far: None})
+        near.protocol.connection_made(near)
+        loop.call_soon(far.protocol.connection_made, far, context=far.context)
+        return near, near.protocol
+
+
+class Port(asyncio.AbstractServer):
+    """A server that listens, and its own only socket."""
+
+    def __init__(self, wires: Wires, factory: Callable[[], Any], address: Address) -> None:
+        self.factory = factory
+        self.context = copy_context()
+        self.life = LIFE.get()
+        self.place = _place(self.life)
+        self.sockets = (self,)
+        self._wires = wires
+        self._address = address
+
+    def getsockname(self) -> Address:
+        return self._address
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def close(self) -> None:
+        if self._wires.listeners.get(self._address) is self:
+            del self._wires.listeners[self._address]
+
+    def is_serving(self) -> bool:
+        return self._wires.listeners.get(self._address) is self
+
+    async def start_serving(self) -> None:
+        """It does from the beginning."""
+
+    async def serve_forever(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def wait_closed(self) -> None:
+        await asyncio.sleep(0)
+
+
+class End(asyncio.Transport):
+    """One end of a connection. What it writes is in flight until the other end's protocol took it."""
+
+    other: End
+
+    def __init__(self, wires: Wires, context: Context, protocol: Any, own: Address, peer: Address) -> None:
+        super().__init__({"sockname": own, "peername": peer})
+        self.context = context
+        self.life = context.get(LIFE)
+        self.place = _place(self.life)
+        self.protocol = protocol
+        self._wires = wires
+        self._loop = asyncio.get_running_loop()
+        self._flight: deque[tuple[float, bytes | None]] = deque()
+        """(when it arrives, bytes); None is the end of the stream."""
+        self._inbox: deque[bytes | None] = deque()
+        self._bytes = 0
+        self._high, self._low = HIGH_BYTES, HIGH_BYTES // 4
+        self._full = False
+        self._reading = True
+        self._closing = False
+        self._ended = False
+        self._latest = 0.0
+
+    # --- what a protocol may call ------------------------------------------------------------------
+
+    def write(self, data: Any) -> None:
+        if self._closing or not data or self._void:
+            return
+        self._bytes += len(data)
+        self._send(bytes(data))
+        if self._bytes > self._high and not self._full:
+            self._full = True
+            self.protocol.pause_writing()
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._send(None)
+            self._end(None)
+
+    def write_eof(self) -> None:
+        self._send(None)
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def abort(self) -> None:
+        self._closing = True
+        self._flight.clear()
+        if not self._void and not self._ended:
+            self._loop.call_later(self._wires.delay(), self._reset_other, context=Context())
+        self._end(None)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def pause_reading(self) -> None:
+        self._reading = False
+
+    def resume_reading(self) -> None:
+        self._reading = True
+        self._loop.call_soon(self._take, context=self.context)
+
+    def is_reading(self) -> bool:
+        return self._reading
+
+    def get_protocol(self) -> Any:
+        return self.protocol
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        self._high = HIGH_BYTES if high is None else high
+        self._low = self._high // 4 if low is None else low
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        return self._low, self._high
+
+    def get_write_buffer_size(self) -> int:
+        return self._bytes
+
+    # --- the way -----------------------------------------------------------------------------------
+
+    @property
+    def _void(self) -> bool:
+        """The process is gone; what it thinks it does is not done."""
+        return self.life is not None and not self.life.alive
+
+    def _send(self, data: bytes | None) -> None:
+        if self._void:
+            return
+        self._latest = max(self._latest, self._loop.time() + self._wires.delay())
+        self._flight.append((self._latest, data))
+        self._loop.call_at(self._latest, self.flow, context=Context())
+
+    def flow(self) -> None:
+        """What has arrived goes to the other end's kernel, unless the way there is cut."""
+        if (self.place, self.other.place) in self._wires.cuts:
+            return
+        while self._flight and self._flight[0][0] <= self._loop.time() + 1e-9:
+            _, data = self._flight.popleft()
+            if self.other._ended:
+                self.broken(ConnectionResetError("connection reset by peer"))
+                return
+            self.other._inbox.append(data)
+            self._loop.call_soon(self.other._take, context=self.other.context)
+
+    def _take(self) -> None:
+        """In the life of this end: its protocol gets what its kernel has."""
+        while self._inbox and self._reading and not self._ended:
+            data = self._inbox.popleft()
+            if data is None:
+                if not self.protocol.eof_received():
+                    self.close()
+                return
+            self._feed(data)
+            self._loop.call_soon(self.other._taken, len(data), context=self.other.context)
+
+    def _feed(self, data: bytes) -> None:
+        if not isinstance(self.protocol, asyncio.BufferedProtocol):
+            self.protocol.data_received(data)
+            return
+        view = memoryview(data)
+        while view and not self._ended:
+            buffer: memoryview = self.protocol.get_buffer(len(view))  # type: ignore[assignment]
+            size = min(len(buffer), len(view))
+            buffer[:size] = view[:size]
+            view = view[size:]
+            self.protocol.buffer_updated(size)
+
+    def _taken(self, nbytes: int) -> None:
+        self._bytes -= nbytes
+        if self._full and self._bytes <= self._low and not self._ended:
+            self._full = False
+            self.protocol.resume_writing()
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def broken(self, error: Exception) -> None:
+        """The connection is gone, and this end finds out, if the news can reach it."""
+        if (self.other.place, self.place) not in self._wires.cuts and not self._void:
+            self._closing = True
+            self._end(error)
+
+    def _reset_other(self) -> None:
+        self.other.broken(ConnectionResetError("connection reset by peer"))
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self._loop.call_soon(self._lost, error, context=self.context)
+
+    def _lost(self, error: Exception | None) -> None:
+        if not self._flight:
+            self._wires.ends.pop(self, None)
+        self.protocol.connection_lost(error)
+
+
+def _place(life: Life | None) -> str:
+    return OUTSIDE if life is None else life.node

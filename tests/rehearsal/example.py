@@ -1,0 +1,122 @@
+"""The example broker and its clients, as a rehearsal wants them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from qpidha import Batch, Node, SequenceSet
+from qpidha.cluster import PriorityPromoter
+from qpidha.testing.rehearsal import Broker, Edge, Seat
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+
+import broker as example
+import client as clients
+
+CREDIT = 20
+
+
+def node(client: type[example.Client] = example.Client) -> Broker:
+    """What `examples/broker.py` does in `run`, with what a seat offers instead of disks and sockets."""
+
+    async def run(seat: Seat) -> None:
+        broker = example.Broker(window=1000)
+        broker.node = node = Node(
+            seat.id,
+            broker=broker,
+            store=seat.store,
+            transport=seat.transport,
+            records=seat.records,
+            client_address=seat.client_address,
+            promoter=PriorityPromoter(priority=seat.number),
+        )
+        port = await asyncio.get_running_loop().create_server(lambda: client(broker), *seat.client_address)
+        try:
+            await node.start()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            port.close()
+            await node.stop()
+
+    return run
+
+
+class Publisher(clients.Publisher):
+    """Tells the edge what was confirmed."""
+
+    edge: Edge
+
+    def received(self, *frame: Any) -> None:
+        before = self.confirmed
+        super().received(*frame)
+        for value in self.edge.published[before : self.confirmed]:
+            self.edge.confirmed(value)
+
+
+class Consumer(clients.Consumer):
+    """Tells the edge of its connections."""
+
+    edge: Edge
+
+    def connected(self, connection: clients.Connection) -> None:
+        self.edge.consumer_connected(CREDIT)
+        super().connected(connection)
+
+
+async def publish(edge: Edge) -> None:
+    async with Publisher(edge.addresses, publisher=1) as publisher:
+        publisher.edge = edge
+        async for value in edge.values():
+            await publisher.publish([value])
+        await publisher.drain()
+
+
+async def consume(edge: Edge) -> None:
+    async with Consumer(edge.addresses, credit=CREDIT) as consumer:
+        consumer.edge = edge
+        while True:
+            delivery = await consumer.receive()
+            for value in delivery.batch:
+                edge.delivered(value)
+            await edge.work()
+            consumer.accept(delivery)
+
+
+class Hasty(example.Client):
+    """A planted bug: confirms a publish when it is stored, not when it is safe."""
+
+    def _publish(self, sequence: int, batch: Batch) -> None:
+        super()._publish(sequence, batch)
+        self.confirm(self.unconfirmed[-1][0])
+
+
+class Forgetful(example.Client):
+    """A planted bug: accepts for a consumer what it has only sent to it."""
+
+    def deliver(self) -> bool:
+        delivered = super().deliver()
+        if delivered:
+            self.fifo.accept(self.acquired)
+            self.credit += len(self.acquired)
+            self.acquired = SequenceSet()
+        return delivered
+
+    def _accept(self, encoded: bytes) -> None:
+        return
+
+
+class Swapped(example.Client):
+    """A planted bug: now and then two deliveries overtake each other."""
+
+    def deliver(self) -> bool:
+        waiting: list[tuple[bytes | memoryview, ...]] = []
+        self.send, send = lambda *frame: waiting.append(frame), self.send  # type: ignore[method-assign]
+        while self.hungry and super().deliver():
+            pass
+        self.send = send  # type: ignore[method-assign]
+        for frame in reversed(waiting):
+            self.send(*frame)
+        return False
