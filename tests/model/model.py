@@ -88,6 +88,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "trim": (0, "1: lineages are trimmed at the front; 2: inner empty entries too (G1)"),
     "fuzzy": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot (C4, C5)"),
     "water": (0, "1: publishes complete in id order, and an accept moves a pending one to its DEQ (O6)"),
+    "lib": (0, "1: sessions end, joiners are given up, members leave together, as in the library (J1, J2c)"),
     "adds_first": (0, "1: a variant that is wrong: the plan adds in one step, drops in another"),
     "learn": (0, "1: the primary learns dequeues from a backup (safe, not needed)"),
     # Checks.
@@ -107,11 +108,12 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "wipe": (0, "lost disks"),
     "move": (0, "moves of the first message from queue 0 to queue 1 (NQ=2)"),
     "demote": (0, "hand-overs: the primary removes itself as primary from the record"),
+    "over": (0, "lib: sessions that the primary finds closed, and joiners that it gives up"),
     "maxacc": (2, "accepts reach this far into the queue, out of order"),
 }
 CFG: dict[str, Any] = {name: default for name, (default, _) in OPTIONS.items()}
 
-BUDGETS = ["pub", "acc", "crash", "reconn", "prom", "rem", "add", "casto", "wipe", "move", "demote"]
+BUDGETS = ["pub", "acc", "crash", "reconn", "prom", "rem", "add", "casto", "wipe", "move", "demote", "over"]
 BUDGET = {name: index for index, name in enumerate(BUDGETS)}
 
 
@@ -205,6 +207,8 @@ class Session(NamedTuple):
     """fuzzy: (queue as the backup described it, common point) for each queue, until the snapshot."""
     staged: tuple
     """fuzzy: (queue index, message) sent to be staged in this session."""
+    flipped: int = 0
+    """lib: this life of the store acknowledged a plan of this generation, in this session or an earlier one."""
 
 
 class Joining(NamedTuple):
@@ -233,6 +237,8 @@ class View(NamedTuple):
     sessions: tuple
     joining: Joining | None
     pending: tuple
+    established: int = 0
+    """lib: once every required node acknowledged a plan of this generation (W2)."""
 
 
 class Channel(NamedTuple):
@@ -730,7 +736,7 @@ def send_ack(w: World, b: int, seq: int) -> None:
     c = w.chans[at]
     if c.sid == sid and w.nodes[p][VIEW] is not None:
         acks = c.to_primary
-        if acks and acks[-1][0] == sid:  # Cumulative: the newest is enough.
+        if acks and acks[-1][0] == sid and not CFG["lib"]:  # Cumulative: the newest is enough.
             acks = acks[:-1]
         w.chans[at] = c._replace(to_primary=(*acks, (sid, seq)))
 
@@ -832,6 +838,8 @@ def subscribe(w: World, b: int, p: int, keep_acks: bool) -> None:
     x[LINK] = (p, sid)
     x[ACK_DUE] = 0
     other_epoch = old is not None and old.epoch != x[MEM].epoch
+    if old is not None and not other_epoch:
+        session = session._replace(flipped=old.flipped)
     joining = view.joining
     if joining is not None and joining.node == b and (w.nodes[p][CAS] is None or not R["adding_cas_keep"]):
         joining = None  # J2c: its compare-and-set was not sent yet.
@@ -915,7 +923,7 @@ def snapshot(w: World, b: int, p: int) -> None:
     at = channel(p, b)
     c = w.chans[at]
     w.chans[at] = c._replace(to_backup=(*c.to_backup, *frames))
-    session = Session(session.sid, plan_seq, len(frames), 0, session.epoch, None, ())
+    session = Session(session.sid, plan_seq, len(frames), 0, session.epoch, None, (), session.flipped)
     covered = plan_seq if R["snap_covers"] and R["plan_covers"] else NOT_COVERED
     w.view(
         p,
@@ -1054,8 +1062,37 @@ def acknowledge(w: World, p: int, b: int) -> None:
     acked = max(session.acked, min(seq, session.sent))
     pending = [op._replace(cover=acknowledged_by(b, op.cover)) if 0 < op.cover[b] <= seq else op
                for op in view.pending]  # fmt: skip
-    w.view(p, sessions=replaced(view.sessions, b, session._replace(acked=acked)), pending=tuple(pending))
+    flipped = int(session.flipped or acked >= session.plan_seq) if CFG["lib"] else 0
+    session = session._replace(acked=acked, flipped=flipped)
+    w.view(p, sessions=replaced(view.sessions, b, session), pending=tuple(pending))
     complete(w, p)
+
+
+def session_over(w: World, b: int, p: int) -> None:
+    """lib: the primary finds the link of a session closed. A joiner whose addition was not sent is no
+    joiner any more (J2c); what the backup acknowledged still counts (C3).
+    """
+    use(w, "over")
+    view = w.nodes[p][VIEW]
+    old = view.sessions[b]
+    closed = Session(0, BEFORE_SNAPSHOT, 0, 0, old.epoch, None, (), old.flipped)
+    w.view(p, sessions=replaced(view.sessions, b, closed))
+    if view.joining is not None and (view.joining.node, view.joining.sid) == (b, old.sid):
+        give_up_joiner(w, p)
+
+
+def give_up(w: World, p: int) -> None:
+    """lib: the joiner takes too long (J1)."""
+    use(w, "over")
+    give_up_joiner(w, p)
+
+
+def give_up_joiner(w: World, p: int) -> None:
+    """lib: a joiner ends before its addition is sent, and is not waited for any more (J2c)."""
+    cas = w.nodes[p][CAS]
+    if (cas is None or cas.kind != "add") or not R["adding_cas_keep"]:
+        w.view(p, joining=None)
+        complete(w, p)
 
 
 # --- events: the cluster manager ------------------------------------------------------------------------
@@ -1185,11 +1222,11 @@ def adopt(w: World, n: int) -> None:
     activate(w, n, record)
 
 
-def remove_member(w: World, n: int, m: int) -> None:
+def remove_member(w: World, n: int, *gone: int) -> None:
     """J1."""
     use(w, "rem")
     view = w.nodes[n][VIEW]
-    members = tuple([x for x in view.members if x[0] != m])
+    members = tuple([x for x in view.members if x[0] not in gone])
     if not R["shrink_cas"]:
         w.view(n, members=members)
         complete(w, n)
@@ -1347,6 +1384,9 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
             for m, _ in view.members:
                 if m != n:
                     acts.append((("rem", n, m), remove_member, (n, m)))
+            others = [m for m, _ in view.members if m != n]
+            if CFG["lib"] and len(others) > 1:
+                acts.append((("rem", n, *others), remove_member, (n, *others)))
         for b in range(NODES):
             if may_add(n, view, b) and can(state, "add"):
                 acts.append((("add", n, b), add_member, (n, b)))
@@ -1361,6 +1401,13 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
                 for qi, m in stageable(queues, session):
                     acts.append((("stage", b, n, qi, f"{m.id}@{m.generation}"), stage, (b, n, qi, m)))
                 acts.append((("snap", b, n), snapshot, (b, n)))
+    if CFG["lib"] and can(state, "over"):
+        for b in range(NODES):
+            session = view.sessions[b]
+            if session is not None and session.sid:
+                acts.append((("over", b, n), session_over, (b, n)))
+        if view.joining is not None:
+            acts.append((("giveup", n), give_up, (n,)))
     if record.generation > view.generation or record.primary == NOBODY:
         acts.append((("watch", n), step_down, (n,)))
 
@@ -1425,7 +1472,7 @@ def backup_actions(state: tuple, n: int, acts: list[Action]) -> None:
 def hand_over(w: World) -> None:
     """W2: once a generation is established, quarantined identities outside its history are dead."""
     quarantined = w.ghost[QUARANTINED]
-    if not quarantined:
+    if not quarantined and not CFG["lib"]:
         return
     if not R["handover"]:
         w.know(HANDED_OVER, *quarantined)
@@ -1436,8 +1483,7 @@ def hand_over(w: World) -> None:
         view = x[VIEW]
         if view is None or (CFG["sync"] and x[DISK] != x[MEM]):
             continue
-        sessions = [view.sessions[m] for m in required(n, view)]
-        if all(s is not None and s.acked >= s.plan_seq for s in sessions):
+        if established(w, n):
             queues = x[MEM].queues
             dead = frozenset(
                 (qi, *m)
@@ -1446,6 +1492,17 @@ def hand_over(w: World) -> None:
             )
             w.ghost[QUARANTINED] -= dead
             w.ghost[HANDED_OVER] |= dead
+
+
+def established(w: World, n: int) -> bool:
+    """W2: every required node follows the history of primary n."""
+    view = w.nodes[n][VIEW]
+    sessions = [view.sessions[m] for m in required(n, view)]
+    if not CFG["lib"]:
+        return all(s is not None and s.acked >= s.plan_seq for s in sessions)
+    if not view.established and all(s is not None and s.flipped for s in sessions):
+        view = w.view(n, established=1)
+    return bool(view.established)
 
 
 def check(state: tuple) -> None:
