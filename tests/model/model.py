@@ -1346,7 +1346,8 @@ def actions(state: tuple) -> list[Action]:
         if x[CAS] is not None:
             if x[CAS].status != "sent":
                 acts.append((("cas" + x[CAS].status, n), cas_resolved, (n,)))
-            elif can(state, "casto"):
+            answered = x[CAS].status == "doubt" if CFG["lib"] else x[CAS].status != "sent"
+            if not answered and can(state, "casto"):
                 acts.append((("casto", n), cas_times_out, (n,)))
         if can(state, "crash"):
             acts.append((("crash", n), crash, (n, False)))
