@@ -48,6 +48,8 @@ class CodeFacts:
         assert world.manager.current is not None
         self.first_version = world.manager.current.version - 1
         self._wiped: Counter[str] = Counter()
+        self.late: set[tuple[str, int, int, int]] = set()
+        """(node, boot, link, session): sessions opened for a backup that had left already. The model has none."""
         self.told: set[int] = set()
         self.settled: set[int] = set()
         self.handed_over: set[tuple[int, ...]] = set()
@@ -109,7 +111,7 @@ class CodeFacts:
         yield "members", self._members(primary) if primary else ()
         yield "joining", self._joining(primary) if primary else ()
         for b in range(model.NODES):
-            yield f"session of {b}", self._session(primary, b) if primary else ()
+            yield f"session of {b}", self._session(node, primary, b) if primary else ()
 
     def _disk(self, node: SimNode) -> tuple[Any, ...]:
         content = node.disk.content
@@ -159,9 +161,10 @@ class CodeFacts:
         return kind, self.version(cas.expected)
 
     def _staged(self, node: SimNode) -> tuple[Any, ...] | None:
-        """What is staged, while that is certain: the model keeps it for a while after a session has ended."""
+        """What is staged, while the session lives: when one ends, only the next SUB says when it is forgotten."""
         replicator = node.replica.follower.replicator
-        if replicator is None or replicator.state is not Replicating.STAGING or not replicator._plan:
+        end = self.world.network.ends.get((node.name, replicator.link)) if replicator else None
+        if replicator is None or end is None or not end.other.open or replicator.state is not Replicating.STAGING or not replicator._plan:
             return None
         return tuple(sorted(
             (self.queues.index(queue), message)
@@ -177,10 +180,11 @@ class CodeFacts:
         joining = primary.membership.joining
         return (self.node(joining.member.node), self.epochs[joining.member.epoch]) if joining else ()
 
-    def _session(self, primary: Primary, b: int) -> tuple[Any, ...]:
+    def _session(self, node: SimNode, primary: Primary, b: int) -> tuple[Any, ...]:
         """Catching up, or: the plan was sent, and how many operations behind it were acknowledged."""
         for session in primary.sessions.values():
-            if self.node(session.node) == b and subscribed(session):
+            late = (node.name, node.boots, session.link, session.sid) in self.late
+            if self.node(session.node) == b and subscribed(session) and not late:
                 if session.state is State.CATCHING_UP:
                     return (self.epochs[session.epoch], "catching up")
                 return (self.epochs[session.epoch], max(session.acked - session.plan_position, -1))

@@ -207,8 +207,6 @@ class Session(NamedTuple):
     """fuzzy: (queue as the backup described it, common point) for each queue, until the snapshot."""
     staged: tuple
     """fuzzy: (queue index, message) sent to be staged in this session."""
-    flipped: int = 0
-    """lib: this life of the store acknowledged a plan of this generation, in this session or an earlier one."""
 
 
 class Joining(NamedTuple):
@@ -226,6 +224,8 @@ class Pending(NamedTuple):
     value: int
     cover: tuple
     """For each node: ACKED, NOT_COVERED, or the seq in its current session that covers it."""
+    lives: tuple = ()
+    """lib: (node, store epoch) that acknowledged it before the node began another life."""
 
 
 class View(NamedTuple):
@@ -237,8 +237,10 @@ class View(NamedTuple):
     sessions: tuple
     joining: Joining | None
     pending: tuple
+    flipped: tuple = ()
+    """lib: (node, store epoch) that acknowledged a plan of this generation, in any session."""
     established: int = 0
-    """lib: once every required node acknowledged a plan of this generation (W2)."""
+    """lib: once all that are required did so (W2)."""
 
 
 class Channel(NamedTuple):
@@ -331,7 +333,7 @@ def initial() -> tuple:
     for n in range(NODES):
         if n:
             chans[channel(0, n)] = Channel(n, 1, (), ())
-        view = None if n else View(1, 1, members, tuple(sessions), None, ())
+        view = None if n else View(1, 1, members, tuple(sessions), None, (), members[1:] if CFG["lib"] else ())
         nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, ()))
     none: frozenset = frozenset()
     ghost = (none, none, none, none, none, frozenset([(1, 0, 0)]), none, none)
@@ -472,6 +474,21 @@ def required(n: int, view: View) -> list[int]:
     return nodes
 
 
+def required_lives(n: int, view: View) -> set[tuple[int, int]]:
+    """lib: the same as (node, store epoch): another life of a store is another node (C3, O4)."""
+    nodes = required(n, view)
+    joining = view.joining
+    lives = {(m, e) for m, e in view.members if m in nodes}
+    if joining is not None and R["add_pending"]:
+        lives.add((joining.node, joining.epoch))
+    return lives
+
+
+def acknowledged_lives(view: View, op: Pending) -> set[tuple[int, int]]:
+    sessions = [(b, s) for b, s in enumerate(view.sessions) if s is not None]
+    return {(b, s.epoch) for b, s in sessions if op.cover[b] == ACKED} | set(op.lives)
+
+
 def complete(w: World, n: int) -> None:
     """Tell clients what every required node has acknowledged (O4, O5, O6)."""
     view = w.nodes[n][VIEW]
@@ -482,8 +499,10 @@ def complete(w: World, n: int) -> None:
     held_back = False  # water=1: a publish waits for the publishes before it.
     told = []
     for op in view.pending:
-        kind, _, value, cover = op
+        kind, value, cover = op.kind, op.value, op.cover
         done = cover[n] == ACKED and all(cover[m] == ACKED for m in wait_for)
+        if CFG["lib"]:
+            done = cover[n] == ACKED and required_lives(n, view) <= acknowledged_lives(view, op)
         if CFG["water"] and kind in ("E", "EC"):
             if (done or kind == "EC") and not held_back:
                 w.know(TOLD, value)
@@ -682,8 +701,10 @@ def consumed_while_pending(w: World, n: int, value: int) -> str:
 
 
 def move_completion(w: World, n: int, value: int, cover: tuple) -> None:
-    """water=1, O6 replicated: a publish that is still pending completes where its DEQ does."""
-    pending = [op._replace(cover=cover) if op.kind == "E" and op.value == value else op
+    """A publish that is still pending completes where its DEQ does (water=1, O6 replicated), or where its move
+    does (lib=1, O3).
+    """
+    pending = [op._replace(cover=cover, lives=()) if op.kind == "E" and op.value == value else op
                for op in w.nodes[n][VIEW].pending]  # fmt: skip
     w.view(n, pending=tuple(pending))
 
@@ -701,7 +722,10 @@ def move(w: World, n: int, dequeue_first: int) -> None:
     if not R["move_keep"] and CFG["settle"] == "imm":
         consumed_while_pending(w, n, m.value)
     if R["group"]:
-        send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
+        cover = send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
+        if CFG["lib"] and R["move_keep"]:
+            cover[n] = own_mark()
+            move_completion(w, n, m.value, tuple(cover))
     elif dequeue_first:
         send(w, n, "D", 0, m)
         send(w, n, "E", 1, m2)
@@ -838,26 +862,29 @@ def subscribe(w: World, b: int, p: int, keep_acks: bool) -> None:
     x[LINK] = (p, sid)
     x[ACK_DUE] = 0
     other_epoch = old is not None and old.epoch != x[MEM].epoch
-    if old is not None and not other_epoch:
-        session = session._replace(flipped=old.flipped)
     joining = view.joining
     if joining is not None and joining.node == b and (w.nodes[p][CAS] is None or not R["adding_cas_keep"]):
         joining = None  # J2c: its compare-and-set was not sent yet.
     w.view(
         p,
         sessions=replaced(view.sessions, b, session),
-        pending=tuple([cover_again(op, b, covered, other_epoch) for op in view.pending]),
+        pending=tuple([cover_again(op, b, covered, old.epoch if other_epoch else None) for op in view.pending]),
         joining=joining,
     )
     if not R["adding_cas_keep"]:
         complete(w, p)
 
 
-def cover_again(op: Pending, b: int, seq: int, also_acked: bool) -> Pending:
-    """C3: what node b has not acknowledged yet is covered by this seq of its new session."""
-    if op.cover[b] == ACKED and not also_acked:
+def cover_again(op: Pending, b: int, seq: int, former: int | None) -> Pending:
+    """C3: what node b has not acknowledged yet is covered by this seq of its new session. ``former``: the store
+    epoch of its former session, if this is another one, which has acknowledged nothing.
+    """
+    if op.cover[b] == ACKED and former is None:
         return op
-    return op._replace(cover=replaced(op.cover, b, seq))
+    lives = op.lives
+    if op.cover[b] == ACKED and CFG["lib"]:
+        lives = (*lives, (b, former))
+    return op._replace(cover=replaced(op.cover, b, seq), lives=lives)
 
 
 def replaced(items: tuple, index: int, item: Any) -> tuple:
@@ -923,12 +950,12 @@ def snapshot(w: World, b: int, p: int) -> None:
     at = channel(p, b)
     c = w.chans[at]
     w.chans[at] = c._replace(to_backup=(*c.to_backup, *frames))
-    session = Session(session.sid, plan_seq, len(frames), 0, session.epoch, None, (), session.flipped)
+    session = Session(session.sid, plan_seq, len(frames), 0, session.epoch, None, ())
     covered = plan_seq if R["snap_covers"] and R["plan_covers"] else NOT_COVERED
     w.view(
         p,
         sessions=replaced(view.sessions, b, session),
-        pending=tuple([cover_again(op, b, covered, False) for op in view.pending]),
+        pending=tuple([cover_again(op, b, covered, None) for op in view.pending]),
     )
 
 
@@ -1062,9 +1089,11 @@ def acknowledge(w: World, p: int, b: int) -> None:
     acked = max(session.acked, min(seq, session.sent))
     pending = [op._replace(cover=acknowledged_by(b, op.cover)) if 0 < op.cover[b] <= seq else op
                for op in view.pending]  # fmt: skip
-    flipped = int(session.flipped or acked >= session.plan_seq) if CFG["lib"] else 0
-    session = session._replace(acked=acked, flipped=flipped)
-    w.view(p, sessions=replaced(view.sessions, b, session), pending=tuple(pending))
+    session = session._replace(acked=acked)
+    flipped = view.flipped
+    if CFG["lib"] and acked >= session.plan_seq:
+        flipped = tuple(sorted({*flipped, (b, session.epoch)}))
+    w.view(p, sessions=replaced(view.sessions, b, session), pending=tuple(pending), flipped=flipped)
     complete(w, p)
 
 
@@ -1075,7 +1104,7 @@ def session_over(w: World, b: int, p: int) -> None:
     use(w, "over")
     view = w.nodes[p][VIEW]
     old = view.sessions[b]
-    closed = Session(0, BEFORE_SNAPSHOT, 0, 0, old.epoch, None, (), old.flipped)
+    closed = Session(0, BEFORE_SNAPSHOT, 0, 0, old.epoch, None, ())
     w.view(p, sessions=replaced(view.sessions, b, closed))
     if view.joining is not None and (view.joining.node, view.joining.sid) == (b, old.sid):
         give_up_joiner(w, p)
@@ -1498,10 +1527,10 @@ def hand_over(w: World) -> None:
 def established(w: World, n: int) -> bool:
     """W2: every required node follows the history of primary n."""
     view = w.nodes[n][VIEW]
-    sessions = [view.sessions[m] for m in required(n, view)]
     if not CFG["lib"]:
+        sessions = [view.sessions[m] for m in required(n, view)]
         return all(s is not None and s.acked >= s.plan_seq for s in sessions)
-    if not view.established and all(s is not None and s.flipped for s in sessions):
+    if not view.established and required_lives(n, view) <= set(view.flipped):
         view = w.view(n, established=1)
     return bool(view.established)
 

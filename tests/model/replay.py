@@ -27,7 +27,7 @@ from tracker import Disagreement, Label, Tracker
 
 from qpidha.core.replicator import State as Replicating
 from qpidha.core.ready import CompareAndSet, Ready
-from qpidha.core.subscription import State
+from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.testing.network import End
 from qpidha.testing.node import SimNode
 from qpidha.testing.simulator import SMALL, World
@@ -162,18 +162,32 @@ class Run:
             primary, boot = replica.primary, node.boots
             for session in list(primary.sessions.values()) if primary else ():
                 key = (node.name, boot, session.link, session.sid)
-                if session.state is State.CATCHING_UP and key not in self._subscribed:
+                if session.state is not State.CATCHING_UP:
+                    continue
+                if not self._alive(node, session):
+                    self.facts.late.add(key)  # What is sent now can have no effect.
+                elif key not in self._subscribed:
                     self._subscribed.add(key)
                     b, p = self.facts.node(session.node), self._n(node)
                     self.events += [e for e in [("over", b, p)] if self.tracker.allows(e) and session.sid > 1]
                     self.events.append(("conn", b, p))
             out = real(now)
             for link, frame in out.send:
-                if primary and link in primary.sessions:
-                    self._planned(node, self.facts.node(primary.sessions[link].node), frame)
+                session = primary.sessions.get(link) if primary else None
+                if session and (node.name, boot, link, session.sid) not in self.facts.late:
+                    self._planned(node, self.facts.node(session.node), frame)
             return out
 
         replica.ready = ready  # type: ignore[method-assign]
+
+    def _alive(self, node: SimNode, session: ReplicatingSubscription) -> bool:
+        """The backup still is in the session that it asked for."""
+        end = self.world.network.ends.get((node.name, session.link))
+        if end is None or not end.other.open or not end.other.node.up:
+            return False
+        follower = end.other.node.replica.follower
+        here = follower.link == end.other.number and follower.replicator
+        return bool(here and here.sid == session.sid)
 
     def _planned(self, node: SimNode, b: int, frame: Frame) -> None:
         match frame.event:

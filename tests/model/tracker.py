@@ -98,7 +98,10 @@ class Tracker:
 
 
 def after_event(state: tuple[Any, ...], label: Label) -> Iterator[tuple[Any, ...]]:
-    """The state after this event, if the model allows it and calls it no violation."""
+    """The states after this event, if the model allows it and calls it no violation.
+
+    Requests of several boots to the manager have the same name.
+    """
     for found, event, arguments in model.actions(state):
         if found != label:
             continue
@@ -109,9 +112,8 @@ def after_event(state: tuple[Any, ...], label: Label) -> Iterator[tuple[Any, ...
             after = world.freeze()
             model.check(after)
         except model.Violation:
-            return
+            continue
         yield after
-        return
 
 
 def inside(state: tuple[Any, ...], wrong: set[Any]) -> Iterator[Label]:
