@@ -22,8 +22,7 @@ from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.testing.clients import Clients
 from qpidha.testing.node import SimNode
 from qpidha.testing.simulator import World
-from qpidha.types import Generation, Record
-from qpidha.wire.batch import Batch
+from qpidha.types import Record
 
 Facts = dict[tuple[Any, ...], Any]
 """(node or "cluster", what) → value. A fact that only one side can know is None, and matches anything."""
@@ -167,10 +166,10 @@ class CodeFacts:
         if replicator is None or end is None or not end.other.open or replicator.state is not Replicating.STAGING or not replicator._plan:
             return None
         return tuple(sorted(
-            (self.queues.index(queue), message)
+            (self.queues.index(queue), id, number(batch.data(index).rstrip(b".").decode()))
             for queue, planned in replicator._plan.items()
-            for generation, ids, batch in planned.staged
-            for message in messages(generation, list(ids), batch)
+            for _, ids, batch in planned.staged
+            for index, id in enumerate(ids)
         ))  # fmt: skip
 
     def _members(self, primary: Primary) -> tuple[Any, ...]:
@@ -194,11 +193,6 @@ class CodeFacts:
 def subscribed(session: ReplicatingSubscription) -> bool:
     """The backup has said everything: what was said before is only a handshake."""
     return session.sid != 0 and session.state is not State.SUBSCRIBING
-
-
-def messages(generation: Generation, ids: list[int], batch: Batch) -> Iterator[tuple[int, int, int]]:
-    for index, id in enumerate(ids):
-        yield generation, id, number(batch.data(index).rstrip(b".").decode())
 
 
 # --- the model ------------------------------------------------------------------------------------------
@@ -226,7 +220,7 @@ def _facts_of_node(x: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
     yield "memory", plain(x[model.MEM]) if up else None
     yield "primary", x[model.ROLE] == 1
     yield "compare-and-set", () if cas is None else (cas.kind, cas.expected)
-    yield "staged", tuple((q, tuple(m)) for q, m in x[model.STAGED])
+    yield "staged", tuple(sorted((q, m.id, m.value) for q, m in x[model.STAGED]))
     yield "members", view.members if view else ()
     yield "joining", (view.joining.node, view.joining.epoch) if view and view.joining else ()
     for b in range(model.NODES):

@@ -1111,9 +1111,15 @@ def session_over(w: World, b: int, p: int) -> None:
 
 
 def give_up(w: World, p: int) -> None:
-    """lib: the joiner takes too long (J1)."""
+    """lib: the joiner takes too long (J1). Clients are told at the next occasion: see `tell`."""
     use(w, "over")
-    give_up_joiner(w, p)
+    if w.nodes[p][CAS] is None or w.nodes[p][CAS].kind != "add":
+        w.view(p, joining=None)
+
+
+def tell(w: World, p: int) -> None:
+    """lib: the primary looks what is complete."""
+    complete(w, p)
 
 
 def give_up_joiner(w: World, p: int) -> None:
@@ -1438,6 +1444,8 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
                 acts.append((("over", b, n), session_over, (b, n)))
         if view.joining is not None:
             acts.append((("giveup", n), give_up, (n,)))
+        elif view.pending:
+            acts.append((("tell", n), tell, (n,)))
     if record.generation > view.generation or record.primary == NOBODY:
         acts.append((("watch", n), step_down, (n,)))
 

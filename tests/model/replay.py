@@ -26,6 +26,7 @@ from manager import HeldManager
 from tracker import Disagreement, Label, Tracker
 
 from qpidha.core.replicator import State as Replicating
+from qpidha.core.lineage import generation_of
 from qpidha.core.ready import CompareAndSet, Ready
 from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.testing.network import End
@@ -191,9 +192,10 @@ class Run:
 
     def _planned(self, node: SimNode, b: int, frame: Frame) -> None:
         match frame.event:
-            case PlanMessages(queue=queue, generation_of=generation, ids=ids):
-                q = self.facts.queues.index(queue)
-                self.events += [("stage", b, self._n(node), q, f"{id}@{generation}") for id in ids]
+            case PlanMessages(queue=queue, ids=ids):
+                q, lineage = self.facts.queues.index(queue), node.replica.queues[queue].lineage
+                for id in ids:
+                    self.events.append(("stage", b, self._n(node), q, f"{id}@{generation_of(lineage, id)}"))
             case PlanEnd():
                 self.events.append(("snap", b, self._n(node)))
 

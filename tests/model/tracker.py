@@ -16,7 +16,7 @@ from abstraction import Facts, differences, facts_of
 Label = tuple[Any, ...]
 
 INSIDE = frozenset(
-    {"add", "addcas", "giveup", "rem", "demote", "prom", "over", "watch", "fence", "adopt", "ack"}
+    {"add", "addcas", "giveup", "tell", "rem", "demote", "prom", "over", "watch", "fence", "adopt", "ack"}
     | {"casok", "casfail", "casdoubt", "casto"}
 )
 """Events that the code makes of itself, in the step in which their reason arrives."""
