@@ -26,7 +26,7 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench model wheel clean distclean
+.PHONY: help setup demo test lint format types bench model model-full replay wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -64,6 +64,13 @@ model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger
 	@out=$$($(PYTHON) $(MODEL) $(MODEL_BROKEN_RUN)); printf '%s\n' "$$out"; \
 		case "$$out" in *"'err': 'S"*) echo 'model: that counterexample was asked for';; \
 		*) echo 'model: the broken protocol was not caught' >&2; exit 1;; esac
+
+model-full:  ## Search it to the end, and without each rule once: ARGS="limit=60 NAME ..."; minutes.
+	@$(CHECK_PYTHON)
+	@$(PYTHON) tests/model/full.py $(ARGS)
+
+replay: $(READY)  ## Follow random runs of the core in the protocol model: ARGS="FIRST_SEED RUNS STEPS".
+	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .

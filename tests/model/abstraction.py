@@ -149,7 +149,6 @@ class CodeFacts:
 
     def named(self, node: SimNode, cas: CompareAndSet) -> tuple[str, int]:
         """What the model calls this compare-and-set."""
-
         primary = cas.new.primary
         if primary is None:
             kind = "demote"
@@ -163,7 +162,13 @@ class CodeFacts:
         """What is staged, while the session lives: when one ends, only the next SUB says when it is forgotten."""
         replicator = node.replica.follower.replicator
         end = self.world.network.ends.get((node.name, replicator.link)) if replicator else None
-        if replicator is None or end is None or not end.other.open or replicator.state is not Replicating.STAGING or not replicator._plan:
+        if (
+            replicator is None
+            or end is None
+            or not end.other.open
+            or replicator.state is not Replicating.STAGING
+            or not replicator._plan
+        ):
             return None
         return tuple(sorted(
             (self.queues.index(queue), id, number(batch.data(index).rstrip(b".").decode()))

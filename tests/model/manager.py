@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from qpidha.core.manager import Answer, Applied, Lost, Read, Unknown
-from qpidha.core.ready import CompareAndSet, ReadRecord, Request
+from qpidha.core.ready import CompareAndSet, Request
 from qpidha.testing.manager import SimManager
 from qpidha.testing.node import SimNode
 
@@ -66,7 +66,9 @@ class HeldManager(SimManager):
 
     def give_up(self, node: SimNode, request: CompareAndSet, rnd: random.Random) -> None:
         """The node gets no answer; the request arrives later, or is lost, or its answer is."""
-        self.answers = [(a, v) for a, v in self.answers if (a.node, a.boot, a.request) != (node, node.boots, request)]
+        self.answers = [
+            (a, v) for a, v in self.answers if (a.node, a.boot, a.request) != (node, node.boots, request)
+        ]
         if rnd.random() < 0.4:
             self.asked = [a for a in self.asked if (a.node, a.boot, a.request) != (node, node.boots, request)]
         self._given_up.add((node.name, node.boots, request))
@@ -76,7 +78,11 @@ class HeldManager(SimManager):
         """The compare-and-set whose answer this node waits for."""
         flight = node.replica.manager.in_flight
         under_way = [*self.asked, *(asked for asked, _ in self.answers)]
-        return flight if any(a.node is node and a.boot == node.boots and a.request == flight for a in under_way) else None
+        return (
+            flight
+            if any(a.node is node and a.boot == node.boots and a.request == flight for a in under_way)
+            else None
+        )
 
     def show(self, node: SimNode) -> None:
         """The node's watch shows the record of now."""
@@ -84,6 +90,3 @@ class HeldManager(SimManager):
             super().show(node)
         else:
             node.record_seen(self.current, node.boots)
-
-
-__all__ = ["Asked", "HeldManager", "ReadRecord"]

@@ -333,7 +333,9 @@ def initial() -> tuple:
     for n in range(NODES):
         if n:
             chans[channel(0, n)] = Channel(n, 1, (), ())
-        view = None if n else View(1, 1, members, tuple(sessions), None, (), members[1:] if CFG["lib"] else ())
+        view = (
+            None if n else View(1, 1, members, tuple(sessions), None, (), members[1:] if CFG["lib"] else ())
+        )
         nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, ()))
     none: frozenset = frozenset()
     ghost = (none, none, none, none, none, frozenset([(1, 0, 0)]), none, none)
@@ -868,7 +870,9 @@ def subscribe(w: World, b: int, p: int, keep_acks: bool) -> None:
     w.view(
         p,
         sessions=replaced(view.sessions, b, session),
-        pending=tuple([cover_again(op, b, covered, old.epoch if other_epoch else None) for op in view.pending]),
+        pending=tuple(
+            [cover_again(op, b, covered, old.epoch if other_epoch else None) for op in view.pending]
+        ),
         joining=joining,
     )
     if not R["adding_cas_keep"]:

@@ -50,7 +50,7 @@ class Tracker:
             if not states:
                 raise Disagreement(self._refused(event))
             self.taken.append(event)
-        reached = {state: () for state in states}
+        reached = dict.fromkeys(states, ())
         self.states = self._agreeing(reached, facts)
 
     def _agreeing(self, reached: dict[tuple[Any, ...], tuple[Label, ...]], facts: Facts) -> set[Any]:
@@ -132,7 +132,18 @@ def shown(label: Label) -> str:
 def described(state: tuple[Any, ...]) -> list[str]:
     """A state of the model, a line for each node."""
     lines = [f"the model: {state[0]}", f"  under way to the manager: {state[1]!r}"]
-    names = ("up", "boot", "memory", "disk", "primary", "view", "link", "compare-and-set", "ack due", "staged")
+    names = (
+        "up",
+        "boot",
+        "memory",
+        "disk",
+        "primary",
+        "view",
+        "link",
+        "compare-and-set",
+        "ack due",
+        "staged",
+    )
     for n, node in enumerate(state[2]):
         parts = ", ".join(f"{name} {value!r}" for name, value in zip(names, node, strict=True))
         lines.append(f"  node {n}: {parts}")
