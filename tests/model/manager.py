@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from qpidha.core.manager import Answer, Applied, Lost, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Request
@@ -16,10 +16,15 @@ from qpidha.testing.manager import SimManager
 from qpidha.testing.node import SimNode
 
 
-class Asked(NamedTuple):
+@dataclass(eq=False)
+class Asked:
+    """A request under way."""
+
     node: SimNode
     boot: int
     request: Request
+    abandoned: bool = False
+    """The node does not wait for the answer any more."""
 
 
 class HeldManager(SimManager):
@@ -53,7 +58,8 @@ class HeldManager(SimManager):
         """The request takes effect. Says whether it changed the record."""
         self.asked.remove(asked)
         answer = self._perform(asked.request)
-        self.answers.append((asked, answer))
+        if not asked.abandoned:
+            self.answers.append((asked, answer))
         return isinstance(answer, Applied)
 
     def answer(self, index: int) -> None:
@@ -71,18 +77,19 @@ class HeldManager(SimManager):
         ]
         if rnd.random() < 0.4:
             self.asked = [a for a in self.asked if (a.node, a.boot, a.request) != (node, node.boots, request)]
+        for asked in self.asked:
+            asked.abandoned |= (asked.node, asked.boot, asked.request) == (node, node.boots, request)
         self._given_up.add((node.name, node.boots, request))
         node.answered(request, Unknown(), node.boots)
 
     def waiting(self, node: SimNode) -> CompareAndSet | None:
         """The compare-and-set whose answer this node waits for."""
         flight = node.replica.manager.in_flight
-        under_way = [*self.asked, *(asked for asked, _ in self.answers)]
-        return (
-            flight
-            if any(a.node is node and a.boot == node.boots and a.request == flight for a in under_way)
-            else None
-        )
+        for asked in [*self.asked, *(asked for asked, _ in self.answers)]:
+            here = (asked.node, asked.boot, asked.request) == (node, node.boots, flight)
+            if here and not asked.abandoned:
+                return flight
+        return None
 
     def show(self, node: SimNode) -> None:
         """The node's watch shows the record of now."""
