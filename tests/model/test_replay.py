@@ -17,7 +17,7 @@ from tracker import Disagreement, Tracker, facts_of
 
 from tests.simulation import test_mutations as mutations
 
-RUNS = 80
+RUNS = 200
 SEEDS = 60
 """In so many runs a broken core must be noticed."""
 
