@@ -41,7 +41,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_trac
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -103,6 +103,13 @@ model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger
 explore: $(READY)  ## Search all interleavings over the real core: ARGS="--publish 2 --fault 1".
 	@$(PY) -m qpidha.testing.explorer $(EXPLORE_SHORT_RUN) $(ARGS)
 	@$(PY) -m qpidha.testing.explorer $(EXPLORE_RUN) $(ARGS)
+
+model-full:  ## Search it to the end, and without each rule once: ARGS="limit=60 NAME ..."; minutes.
+	@$(CHECK_PYTHON)
+	@$(PYTHON) tests/model/full.py $(ARGS)
+
+replay: $(READY)  ## Follow random runs of the core in the protocol model: ARGS="FIRST_SEED RUNS STEPS".
+	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .

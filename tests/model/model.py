@@ -88,6 +88,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "trim": (0, "1: lineages are trimmed at the front; 2: inner empty entries too (G1)"),
     "fuzzy": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot (C4, C5)"),
     "water": (0, "1: publishes complete in id order, and an accept moves a pending one to its DEQ (O6)"),
+    "lib": (0, "1: sessions end, joiners are given up, members leave together, as in the library (J1, J2c)"),
     "adds_first": (0, "1: a variant that is wrong: the plan adds in one step, drops in another"),
     "learn": (0, "1: the primary learns dequeues from a backup (safe, not needed)"),
     # Checks.
@@ -107,11 +108,12 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "wipe": (0, "lost disks"),
     "move": (0, "moves of the first message from queue 0 to queue 1 (NQ=2)"),
     "demote": (0, "hand-overs: the primary removes itself as primary from the record"),
+    "over": (0, "lib: sessions that the primary finds closed, and joiners that it gives up"),
     "maxacc": (2, "accepts reach this far into the queue, out of order"),
 }
 CFG: dict[str, Any] = {name: default for name, (default, _) in OPTIONS.items()}
 
-BUDGETS = ["pub", "acc", "crash", "reconn", "prom", "rem", "add", "casto", "wipe", "move", "demote"]
+BUDGETS = ["pub", "acc", "crash", "reconn", "prom", "rem", "add", "casto", "wipe", "move", "demote", "over"]
 BUDGET = {name: index for index, name in enumerate(BUDGETS)}
 
 
@@ -222,6 +224,8 @@ class Pending(NamedTuple):
     value: int
     cover: tuple
     """For each node: ACKED, NOT_COVERED, or the seq in its current session that covers it."""
+    lives: tuple = ()
+    """lib: (node, store epoch) that acknowledged it before the node began another life."""
 
 
 class View(NamedTuple):
@@ -233,6 +237,10 @@ class View(NamedTuple):
     sessions: tuple
     joining: Joining | None
     pending: tuple
+    flipped: tuple = ()
+    """lib: (node, store epoch) that acknowledged a plan of this generation, in any session."""
+    established: int = 0
+    """lib: once all that are required did so (W2)."""
 
 
 class Channel(NamedTuple):
@@ -325,7 +333,9 @@ def initial() -> tuple:
     for n in range(NODES):
         if n:
             chans[channel(0, n)] = Channel(n, 1, (), ())
-        view = None if n else View(1, 1, members, tuple(sessions), None, ())
+        view = (
+            None if n else View(1, 1, members, tuple(sessions), None, (), members[1:] if CFG["lib"] else ())
+        )
         nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, ()))
     none: frozenset = frozenset()
     ghost = (none, none, none, none, none, frozenset([(1, 0, 0)]), none, none)
@@ -466,6 +476,21 @@ def required(n: int, view: View) -> list[int]:
     return nodes
 
 
+def required_lives(n: int, view: View) -> set[tuple[int, int]]:
+    """lib: the same as (node, store epoch): another life of a store is another node (C3, O4)."""
+    nodes = required(n, view)
+    joining = view.joining
+    lives = {(m, e) for m, e in view.members if m in nodes}
+    if joining is not None and R["add_pending"]:
+        lives.add((joining.node, joining.epoch))
+    return lives
+
+
+def acknowledged_lives(view: View, op: Pending) -> set[tuple[int, int]]:
+    sessions = [(b, s) for b, s in enumerate(view.sessions) if s is not None]
+    return {(b, s.epoch) for b, s in sessions if op.cover[b] == ACKED} | set(op.lives)
+
+
 def complete(w: World, n: int) -> None:
     """Tell clients what every required node has acknowledged (O4, O5, O6)."""
     view = w.nodes[n][VIEW]
@@ -476,8 +501,10 @@ def complete(w: World, n: int) -> None:
     held_back = False  # water=1: a publish waits for the publishes before it.
     told = []
     for op in view.pending:
-        kind, _, value, cover = op
+        kind, value, cover = op.kind, op.value, op.cover
         done = cover[n] == ACKED and all(cover[m] == ACKED for m in wait_for)
+        if CFG["lib"]:
+            done = cover[n] == ACKED and required_lives(n, view) <= acknowledged_lives(view, op)
         if CFG["water"] and kind in ("E", "EC"):
             if (done or kind == "EC") and not held_back:
                 w.know(TOLD, value)
@@ -676,8 +703,10 @@ def consumed_while_pending(w: World, n: int, value: int) -> str:
 
 
 def move_completion(w: World, n: int, value: int, cover: tuple) -> None:
-    """water=1, O6 replicated: a publish that is still pending completes where its DEQ does."""
-    pending = [op._replace(cover=cover) if op.kind == "E" and op.value == value else op
+    """A publish that is still pending completes where its DEQ does (water=1, O6 replicated), or where its move
+    does (lib=1, O3).
+    """
+    pending = [op._replace(cover=cover, lives=()) if op.kind == "E" and op.value == value else op
                for op in w.nodes[n][VIEW].pending]  # fmt: skip
     w.view(n, pending=tuple(pending))
 
@@ -695,7 +724,10 @@ def move(w: World, n: int, dequeue_first: int) -> None:
     if not R["move_keep"] and CFG["settle"] == "imm":
         consumed_while_pending(w, n, m.value)
     if R["group"]:
-        send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
+        cover = send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
+        if CFG["lib"] and R["move_keep"]:
+            cover[n] = own_mark()
+            move_completion(w, n, m.value, tuple(cover))
     elif dequeue_first:
         send(w, n, "D", 0, m)
         send(w, n, "E", 1, m2)
@@ -730,7 +762,7 @@ def send_ack(w: World, b: int, seq: int) -> None:
     c = w.chans[at]
     if c.sid == sid and w.nodes[p][VIEW] is not None:
         acks = c.to_primary
-        if acks and acks[-1][0] == sid:  # Cumulative: the newest is enough.
+        if acks and acks[-1][0] == sid and not CFG["lib"]:  # Cumulative: the newest is enough.
             acks = acks[:-1]
         w.chans[at] = c._replace(to_primary=(*acks, (sid, seq)))
 
@@ -838,18 +870,25 @@ def subscribe(w: World, b: int, p: int, keep_acks: bool) -> None:
     w.view(
         p,
         sessions=replaced(view.sessions, b, session),
-        pending=tuple([cover_again(op, b, covered, other_epoch) for op in view.pending]),
+        pending=tuple(
+            [cover_again(op, b, covered, old.epoch if other_epoch else None) for op in view.pending]
+        ),
         joining=joining,
     )
     if not R["adding_cas_keep"]:
         complete(w, p)
 
 
-def cover_again(op: Pending, b: int, seq: int, also_acked: bool) -> Pending:
-    """C3: what node b has not acknowledged yet is covered by this seq of its new session."""
-    if op.cover[b] == ACKED and not also_acked:
+def cover_again(op: Pending, b: int, seq: int, former: int | None) -> Pending:
+    """C3: what node b has not acknowledged yet is covered by this seq of its new session. ``former``: the store
+    epoch of its former session, if this is another one, which has acknowledged nothing.
+    """
+    if op.cover[b] == ACKED and former is None:
         return op
-    return op._replace(cover=replaced(op.cover, b, seq))
+    lives = op.lives
+    if op.cover[b] == ACKED and CFG["lib"]:
+        lives = (*lives, (b, former))
+    return op._replace(cover=replaced(op.cover, b, seq), lives=lives)
 
 
 def replaced(items: tuple, index: int, item: Any) -> tuple:
@@ -920,7 +959,7 @@ def snapshot(w: World, b: int, p: int) -> None:
     w.view(
         p,
         sessions=replaced(view.sessions, b, session),
-        pending=tuple([cover_again(op, b, covered, False) for op in view.pending]),
+        pending=tuple([cover_again(op, b, covered, None) for op in view.pending]),
     )
 
 
@@ -1054,8 +1093,45 @@ def acknowledge(w: World, p: int, b: int) -> None:
     acked = max(session.acked, min(seq, session.sent))
     pending = [op._replace(cover=acknowledged_by(b, op.cover)) if 0 < op.cover[b] <= seq else op
                for op in view.pending]  # fmt: skip
-    w.view(p, sessions=replaced(view.sessions, b, session._replace(acked=acked)), pending=tuple(pending))
+    session = session._replace(acked=acked)
+    flipped = view.flipped
+    if CFG["lib"] and acked >= session.plan_seq:
+        flipped = tuple(sorted({*flipped, (b, session.epoch)}))
+    w.view(p, sessions=replaced(view.sessions, b, session), pending=tuple(pending), flipped=flipped)
     complete(w, p)
+
+
+def session_over(w: World, b: int, p: int) -> None:
+    """lib: the primary finds the link of a session closed. A joiner whose addition was not sent is no
+    joiner any more (J2c); what the backup acknowledged still counts (C3).
+    """
+    use(w, "over")
+    view = w.nodes[p][VIEW]
+    old = view.sessions[b]
+    closed = Session(0, BEFORE_SNAPSHOT, 0, 0, old.epoch, None, ())
+    w.view(p, sessions=replaced(view.sessions, b, closed))
+    if view.joining is not None and (view.joining.node, view.joining.sid) == (b, old.sid):
+        give_up_joiner(w, p)
+
+
+def give_up(w: World, p: int) -> None:
+    """lib: the joiner takes too long (J1). Clients are told at the next occasion: see `tell`."""
+    use(w, "over")
+    if w.nodes[p][CAS] is None or w.nodes[p][CAS].kind != "add":
+        w.view(p, joining=None)
+
+
+def tell(w: World, p: int) -> None:
+    """lib: the primary looks what is complete."""
+    complete(w, p)
+
+
+def give_up_joiner(w: World, p: int) -> None:
+    """lib: a joiner ends before its addition is sent, and is not waited for any more (J2c)."""
+    cas = w.nodes[p][CAS]
+    if (cas is None or cas.kind != "add") or not R["adding_cas_keep"]:
+        w.view(p, joining=None)
+        complete(w, p)
 
 
 # --- events: the cluster manager ------------------------------------------------------------------------
@@ -1185,11 +1261,11 @@ def adopt(w: World, n: int) -> None:
     activate(w, n, record)
 
 
-def remove_member(w: World, n: int, m: int) -> None:
+def remove_member(w: World, n: int, *gone: int) -> None:
     """J1."""
     use(w, "rem")
     view = w.nodes[n][VIEW]
-    members = tuple([x for x in view.members if x[0] != m])
+    members = tuple([x for x in view.members if x[0] not in gone])
     if not R["shrink_cas"]:
         w.view(n, members=members)
         complete(w, n)
@@ -1309,7 +1385,8 @@ def actions(state: tuple) -> list[Action]:
         if x[CAS] is not None:
             if x[CAS].status != "sent":
                 acts.append((("cas" + x[CAS].status, n), cas_resolved, (n,)))
-            elif can(state, "casto"):
+            answered = x[CAS].status == "doubt" if CFG["lib"] else x[CAS].status != "sent"
+            if not answered and can(state, "casto"):
                 acts.append((("casto", n), cas_times_out, (n,)))
         if can(state, "crash"):
             acts.append((("crash", n), crash, (n, False)))
@@ -1347,6 +1424,9 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
             for m, _ in view.members:
                 if m != n:
                     acts.append((("rem", n, m), remove_member, (n, m)))
+            others = [m for m, _ in view.members if m != n]
+            if CFG["lib"] and len(others) > 1:
+                acts.append((("rem", n, *others), remove_member, (n, *others)))
         for b in range(NODES):
             if may_add(n, view, b) and can(state, "add"):
                 acts.append((("add", n, b), add_member, (n, b)))
@@ -1361,6 +1441,15 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
                 for qi, m in stageable(queues, session):
                     acts.append((("stage", b, n, qi, f"{m.id}@{m.generation}"), stage, (b, n, qi, m)))
                 acts.append((("snap", b, n), snapshot, (b, n)))
+    if CFG["lib"] and can(state, "over"):
+        for b in range(NODES):
+            session = view.sessions[b]
+            if session is not None and session.sid:
+                acts.append((("over", b, n), session_over, (b, n)))
+        if view.joining is not None:
+            acts.append((("giveup", n), give_up, (n,)))
+        elif view.pending:
+            acts.append((("tell", n), tell, (n,)))
     if record.generation > view.generation or record.primary == NOBODY:
         acts.append((("watch", n), step_down, (n,)))
 
@@ -1425,7 +1514,7 @@ def backup_actions(state: tuple, n: int, acts: list[Action]) -> None:
 def hand_over(w: World) -> None:
     """W2: once a generation is established, quarantined identities outside its history are dead."""
     quarantined = w.ghost[QUARANTINED]
-    if not quarantined:
+    if not quarantined and not CFG["lib"]:
         return
     if not R["handover"]:
         w.know(HANDED_OVER, *quarantined)
@@ -1436,8 +1525,7 @@ def hand_over(w: World) -> None:
         view = x[VIEW]
         if view is None or (CFG["sync"] and x[DISK] != x[MEM]):
             continue
-        sessions = [view.sessions[m] for m in required(n, view)]
-        if all(s is not None and s.acked >= s.plan_seq for s in sessions):
+        if established(w, n):
             queues = x[MEM].queues
             dead = frozenset(
                 (qi, *m)
@@ -1446,6 +1534,17 @@ def hand_over(w: World) -> None:
             )
             w.ghost[QUARANTINED] -= dead
             w.ghost[HANDED_OVER] |= dead
+
+
+def established(w: World, n: int) -> bool:
+    """W2: every required node follows the history of primary n."""
+    view = w.nodes[n][VIEW]
+    if not CFG["lib"]:
+        sessions = [view.sessions[m] for m in required(n, view)]
+        return all(s is not None and s.acked >= s.plan_seq for s in sessions)
+    if not view.established and required_lives(n, view) <= set(view.flipped):
+        view = w.view(n, established=1)
+    return bool(view.established)
 
 
 def check(state: tuple) -> None:
