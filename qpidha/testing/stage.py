@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
 from qpidha.journal import StoreState
@@ -183,7 +184,7 @@ class Stage:
 
         ``queue r named q``: to the brokers another queue of the name q; the scenario calls it r.
         """
-        options = dict(zip(how, how[1:], strict=False))
+        options = dict(pairwise(how))
         settle = Settle.IMMEDIATE if "immediate" in how else Settle.REPLICATED
         primary = self._node(options["at"]) if "at" in options else self.world.primary
         if primary is None:
@@ -268,8 +269,9 @@ class Stage:
         self.world.network.send(node, link, frame)
 
     def disk(self, name: str, what: str) -> None:
-        """``disk B1 hold``, ``release``: its commits wait. ``fail``: the next one fails and wrote nothing;
-        ``fail-after``: it fails, and what it wrote is there all the same.
+        """``disk B1 hold``, ``disk B1 release``: its commits wait.
+
+        ``fail``: the next one fails and wrote nothing; ``fail-after``: it is there all the same.
         """
         node = self._node(name)
         if what == "hold":
