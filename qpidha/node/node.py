@@ -210,7 +210,7 @@ class Node:
     @property
     def primary(self) -> NodeId | None:
         """Who is primary, as far as this node knows."""
-        record = self.replica.record
+        record = self.replica.record if self._running else None
         return record.primary[0] if record and record.primary else None
 
     @property
