@@ -153,6 +153,11 @@ class Network:
         """What is under way from or to this broker is lost with its links: its machine died."""
         self._break(link for link in self._links if name in link.ends)
 
+    def release(self, source: str, *targets: str) -> None:
+        """What waited passes, in order."""
+        for target in targets:
+            self.passage((source, target)).open.set()
+
     def mend(self) -> None:
         """All faults end."""
         for passage in self._passages.values():
