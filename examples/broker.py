@@ -26,7 +26,7 @@ from pathlib import Path
 import protocol
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
 
-from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
+from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settings, Settle
 from qpidha.cluster import FileRecordStore, PriorityPromoter
 from qpidha.interfaces import MessageStore
 from qpidha.queues import FifoQueue
@@ -236,12 +236,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dir", required=True, type=Path, help="where this node keeps its messages")
     parser.add_argument("--cluster", required=True, type=Path, help="directory that all nodes share")
     parser.add_argument("--listen", type=address, default=("127.0.0.1", 0), help="for the other nodes")
+    parser.add_argument("--advertise", type=address, help="where they find it, if a proxy stands between")
+    parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of all nodes' certificates")
+    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="of this node, with its key")
     parser.add_argument("--client", type=address, required=True, metavar="HOST:PORT", help="for clients")
     parser.add_argument("--priority", type=int, default=0, help="the highest is promoted first")
     parser.add_argument("--memory", action="store_true", help="keep messages in memory only")
     parser.add_argument("--window", type=int, default=100_000, help="unconfirmed publishes per client")
+    parser.add_argument("--ack-timeout", type=float, default=5.0, help="seconds; slower backups are removed")
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
+
+
+def transport(args: argparse.Namespace) -> TcpTransport:
+    """Links between nodes: plain text on one machine, or TLS with the node's id in its certificate."""
+    if args.tls_certificate is None:
+        return TcpTransport()
+    return TcpTransport.with_certificates(ca=args.tls_ca, certificate=args.tls_certificate)
 
 
 async def run(args: argparse.Namespace) -> None:
@@ -252,11 +263,13 @@ async def run(args: argparse.Namespace) -> None:
         args.id,
         broker=broker,
         store=store,
-        transport=TcpTransport(),
+        transport=transport(args),
         records=FileRecordStore(args.cluster),
         listen=args.listen,
+        advertise=args.advertise,
         client_address=args.client,
         promoter=PriorityPromoter(priority=args.priority),
+        settings=Settings(ack_timeout_s=args.ack_timeout, rejoin_timeout_s=2 * args.ack_timeout),
         control=args.dir / "control.sock",
     )
     loop = asyncio.get_running_loop()

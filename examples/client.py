@@ -149,8 +149,10 @@ class Client:
     async def close(self) -> None:
         """Hang up. What is not confirmed or accepted stays so."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            done: set[asyncio.Task[None]] = set()
+            while not done:  # Before Python 3.12 `wait_for` may swallow a cancellation.
+                self._task.cancel()
+                done, _ = await asyncio.wait([self._task], timeout=RETRY_S)
 
     async def _change(self) -> None:
         """Wait until something happened that a waiting caller may care about."""

@@ -55,6 +55,7 @@ class Node:
         transport: Transport,
         records: RecordStore,
         listen: Address = ("127.0.0.1", 0),
+        advertise: Address | None = None,
         client_address: Address | None = None,
         promoter: Promoter | None = None,
         score: int | None = None,
@@ -65,7 +66,8 @@ class Node:
 
         Args:
             id: The name of the node: stable over restarts, never reused for another machine.
-            listen: Where other nodes connect; port 0 picks one. What was bound is published.
+            listen: Where other nodes connect; port 0 picks one. What was bound is published,
+            advertise: or this instead, where something stands between.
             client_address: Where *clients* find this node; told to those whom another node refuses.
             promoter: When to try to become primary. None: only `promote` does.
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
@@ -81,7 +83,7 @@ class Node:
         self.boot: UUID = uuid4()
         self.broker = broker
         self._store = store
-        self._listen = listen
+        self._listen, self._advertise = listen, advertise
         self._score = getattr(promoter, "priority", 0) if score is None else score
         self._records = records
         self.cluster = Cluster(self, records, promoter)
@@ -135,7 +137,12 @@ class Node:
             if self._control:
                 await self._control.start()
             await self.cluster.start(
-                NodeInfo(peer=address, client=self.client_address, boot=self.boot, score=self._score)
+                NodeInfo(
+                    peer=self._advertise or address,
+                    client=self.client_address,
+                    boot=self.boot,
+                    score=self._score,
+                )
             )
         except BaseException:
             await self._release(clean=untouched)

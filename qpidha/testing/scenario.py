@@ -109,7 +109,7 @@ class Scenario(Stage):
                 return self._node(rest[0]).role.value == rest[1]
             case "holds":
                 queue = self._node(rest[0]).disk.content.queues[self._queue(rest[1])]
-                return [queue.held[i].value for i in sorted(queue.held)] == rest[2:]
+                return [queue.held[i].value for i in sorted(queue.held)] == self._values(tuple(rest[2:]))
             case _:
                 raise ScenarioError(f"nothing is known of {what}")
 

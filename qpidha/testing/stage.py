@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
+from qpidha.journal import StoreState
 from qpidha.testing.clients import Clients
 from qpidha.testing.manager import Fault
 from qpidha.testing.network import End
@@ -18,8 +20,11 @@ from qpidha.testing.node import SimNode
 from qpidha.testing.render import render_frame, render_notice, render_request
 from qpidha.testing.simulator import SMALL, World
 from qpidha.testing.storage import Content
-from qpidha.types import QueueId, Settle
-from qpidha.wire.events import Acknowledged, Frame
+from qpidha.types import QueueId, Settle, Versioned
+from qpidha.wire.events import Acknowledged, Fenced, Frame
+
+LINE_CHARS_MAX = 300
+"""Longer lines are cut in the middle: a scenario is there to be read."""
 
 
 class ScenarioError(Exception):
@@ -38,10 +43,15 @@ class Stage:
         """Told of each command, and of each comment, before it is obeyed."""
         self._lines: list[str] = []
         self._saved: dict[str, Content] = {}
+        self._clones: dict[str, SimNode] = {}
+        self._lost_record: Versioned | None = None
 
     # --- output --------------------------------------------------------------------------------------
 
     def _say(self, line: str) -> None:
+        if len(line) > LINE_CHARS_MAX:
+            half = LINE_CHARS_MAX // 2
+            line = f"{line[:half]} … {line[-half:]} ({len(line)} characters)"
         self._lines.append(line)
 
     def _sent(self, end: End, frame: Frame) -> None:
@@ -60,7 +70,20 @@ class Stage:
     # --- words ---------------------------------------------------------------------------------------
 
     def _node(self, name: str) -> SimNode:
-        return self.world.nodes[name]
+        return self._clones.get(name) or self.world.nodes[name]
+
+    @staticmethod
+    def _values(words: tuple[str, ...]) -> list[str]:
+        """``v1..v9`` are nine values, ``v1..v9/2`` every second of them."""
+        given: list[str] = []
+        for word in words:
+            first, dots, rest = word.partition("..")
+            last, _, step = rest.partition("/")
+            low = int(first.lstrip("v")) if dots else 0
+            given += (
+                [f"v{n}" for n in range(low, int(last.lstrip("v")) + 1, int(step or 1))] if dots else [word]
+            )
+        return given
 
     @staticmethod
     def _direction(words: str) -> tuple[str, str]:
@@ -72,12 +95,12 @@ class Stage:
     def _queue(self, name: str) -> QueueId:
         return self.world.queues[name]
 
-    def _ids(self, node: SimNode, queue: str, values: tuple[str, ...]) -> list[int]:
+    def _ids(self, node: SimNode, queue: str, words: tuple[str, ...]) -> list[int]:
         held = {
             Clients.value_at(node, self._queue(queue), id): id
             for id in node.replica.queues[self._queue(queue)].held
         }
-        return sorted(held[value] for value in values)
+        return sorted(held[value] for value in self._values(words))
 
     # --- commands: the cluster -----------------------------------------------------------------------
 
@@ -157,20 +180,20 @@ class Stage:
     # --- commands: clients ---------------------------------------------------------------------------
 
     def queue(self, name: str, *how: str) -> None:
-        """``queue q`` or ``queue q immediate``: declared on the primary."""
+        """``queue q`` or ``queue q immediate``: declared on the primary; ``queue q at P``, on that one.
+
+        ``queue r named q``: to the brokers another queue of the name q; the scenario calls it r.
+        """
+        options = dict(pairwise(how))
         settle = Settle.IMMEDIATE if "immediate" in how else Settle.REPLICATED
-        primary = self.world.primary
+        primary = self._node(options["at"]) if "at" in options else self.world.primary
         if primary is None:
             raise ScenarioError("nobody is primary")
-        self.world.clients.declare(primary, self.world.queue_id(name), name, settle)
+        self.world.clients.declare(primary, self.world.queue_id(name), options.get("named", name), settle)
 
     def publish(self, name: str, queue: str, *values: str) -> None:
         """``publish P q v1 v2``: one batch. ``v1..v9`` are nine values."""
-        given: list[str] = []
-        for word in values:
-            first, dots, last = word.partition("..")
-            low = int(first.lstrip("v"))
-            given += [f"v{n}" for n in range(low, int(last.lstrip("v")) + 1)] if dots else [word]
+        given = self._values(values)
         if not self.world.clients.publish(self._node(name), self._queue(queue), given, run=False):
             return
         q = self._node(name).replica.queues[self._queue(queue)]
@@ -228,25 +251,47 @@ class Stage:
         """``reset P B1``: links between them break; what waits is lost."""
         self.world.network.reset(a, b)
 
-    def forge(self, direction: str, position: str, session: str, generation: str) -> None:
-        """``forge B1->P 9 1 1``: B1 sends "ack 9" of session 1, generation 1, on the link it has now."""
+    def forge(self, direction: str, what: str, *numbers: str) -> None:
+        """``forge B1->P 9 1 1``: B1 sends "ack 9" of session 1, generation 1, on the link it has now.
+
+        ``forge B1->P fenced 9``: B1 claims that it has seen generation 9.
+        """
         source, _ = self._direction(direction)
         node = self._node(source)
         link = node.replica.follower.link
         if link is None:
             raise ScenarioError(f"{source} has no link")
-        frame = Frame(int(generation), int(session), Acknowledged(position=int(position)))
+        if what == "fenced":
+            frame = Frame(node.replica.generation, 0, Fenced(generation=int(numbers[0])))
+        else:
+            session, generation = map(int, numbers)
+            frame = Frame(generation, session, Acknowledged(position=int(what)))
         self.world.network.send(node, link, frame)
 
     def disk(self, name: str, what: str) -> None:
-        """``disk B1 hold``, ``disk B1 release``, ``disk B1 fail``: its commits."""
+        """``disk B1 hold``, ``disk B1 release``: its commits wait.
+
+        ``fail``: the next one fails and wrote nothing; ``fail-after``: it is there all the same.
+        """
         node = self._node(name)
         if what == "hold":
             node.hold_disk = True
         elif what == "release":
             node.release_disk()
         else:
-            node.disk.failing = "before"
+            node.disk.failing = "after" if what == "fail-after" else "before"
+
+    def damage(self, name: str) -> None:
+        """``damage B1``: its store finds a checksum that is wrong when it is opened the next time."""
+        content = self._node(name).disk.content
+        content.status = content.status.with_(state=StoreState.DAMAGED)
+
+    def clone(self, name: str, other: str) -> None:
+        """``clone B1 B1x``: a second process with the node id B1, on a copy of its disk; B1x only here."""
+        self._clones[other] = clone = SimNode(self.world, name)
+        clone.auto_connect = False
+        clone.disk.restore(self._node(name).disk.snapshot())
+        clone.start()
 
     def wipe(self, name: str) -> None:
         """``wipe P``: a new, empty disk. The node is down."""
@@ -263,8 +308,18 @@ class Stage:
         """``manager P unreachable``, ``stale`` (silent watch), ``reachable``; ``manager P next late lost``.
 
         ``next``: what befalls its next compare-and-sets. ``manager all deliver-late``: late ones arrive now.
+        ``manager all wiped``: the record is gone. ``manager all generation 1``: somebody put another one in
+        the place of the last, that of before with this generation and version 1.
         """
         manager = self.world.manager
+        if words == ("wiped",):
+            self._lost_record, manager.current = manager.current, None
+            return
+        if words[0] == "generation":
+            old = manager.current or self._lost_record
+            assert old is not None
+            manager.current = Versioned(replace(old.record, generation=int(words[1]), primary=None), 1)
+            return
         if words == ("deliver-late",):
             late, manager.held = manager.held or [], []
             for request in late:

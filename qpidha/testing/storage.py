@@ -148,6 +148,8 @@ class Content:
     def image(self) -> StoreImage:
         """What a store gives back at the start. Batches of several messages, as a real store has them."""
         state = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
+        if self.status.state is StoreState.DAMAGED:
+            state = StoreState.DAMAGED
         queues = []
         for name, queue in self.queues.items():
             held = [(SequenceSet(part), packed([queue.held[i] for i in part])) for part in thirds(queue.held)]

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from qpidha import Batch, SequenceSet
-from qpidha.demo.cluster import BrokerProcess, Cluster
+from qpidha.demo.cluster import BrokerProcess, Cluster, free_ports
 from qpidha.stores.offline import inspect
+from qpidha.types import Address
+from tests.processes.proxy import Network
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples"))
@@ -29,9 +31,12 @@ BATCH = 50
 class Stream:
     """Three brokers with SQLite stores, and one publisher that never stops until it is told to."""
 
-    def __init__(self, work: Path, *, nodes: int = 3) -> None:
+    def __init__(self, work: Path, *, nodes: int = 3, pace_s: float = 0.001) -> None:
         self.work = work
         self.cluster = Cluster(ROOT / "examples" / "broker.py", work, nodes, memory=False)
+        self.network = Network(self.pids)
+        self._gates: list[tuple[str, Address, Address]] = []
+        self._pace_s = pace_s
         self.publisher = Publisher(self.cluster.addresses, window=2_000)
         self.seen = 0
         """Messages of the publisher that came out: 1 … seen, in order."""
@@ -39,13 +44,32 @@ class Stream:
         """What came out of other publishers."""
         self._deduplicator = Deduplicator()
         self._publishing: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._going = asyncio.Event()
+        self._going.set()
+
+    def interpose(self) -> None:
+        """Put the network of the tests between the brokers. Before they start."""
+        ports = free_ports()
+        for name, process in self.cluster.processes.items():
+            gate, listen = ("127.0.0.1", next(ports)), ("127.0.0.1", next(ports))
+            self._gates.append((name, gate, listen))
+            process._command += ["--listen", f"127.0.0.1:{listen[1]}", "--advertise", f"127.0.0.1:{gate[1]}"]
+
+    def option(self, name: str, *words: str) -> None:
+        """One more option on the command line of a broker. Before it starts."""
+        self[name]._command += words
+
+    def pids(self) -> dict[str, int]:
+        processes = {n: p._process for n, p in self.cluster.processes.items()}
+        return {n: p.pid for n, p in processes.items() if p is not None and p.poll() is None}
 
     def __getitem__(self, name: str) -> BrokerProcess:
         return self.cluster.processes[name]
 
     async def __aenter__(self) -> Stream:
         self.cluster.__enter__()
+        for gate in self._gates:
+            await self.network.gate(*gate)
         self.cluster.start()
         await self.whole()
         await self.publisher.__aenter__()
@@ -60,13 +84,15 @@ class Stream:
         for name in self.cluster.processes:
             self.signal(name, signal.SIGCONT)
         self.cluster.__exit__()
+        await self.network.__aexit__()
 
     async def _publish(self) -> None:
         """Message n is the text of n: order and content can be checked without keeping anything."""
-        while not self._stopping:
+        while True:
+            await self._going.wait()
             first = self.publisher.published + 1
             await self.publisher.publish([b"%d" % n for n in range(first, first + BATCH)])
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(self._pace_s)
 
     # --- what tests wait for ---------------------------------------------------------------------
 
@@ -112,7 +138,7 @@ class Stream:
 
     # --- the verdict -----------------------------------------------------------------------------
 
-    def take(self, consumer: Consumer, delivery: Delivery) -> None:
+    def take(self, consumer: Consumer, delivery: Delivery, *, accept: bool = True) -> None:
         """Judge what came out, whichever consumer it came to."""
         consumer.deduplicator = self._deduplicator
         for data in consumer.fresh(delivery):
@@ -121,14 +147,23 @@ class Stream:
                 continue
             self.seen += 1
             assert data == b"%d" % self.seen, f"message {self.seen} came out as {data!r}"
-        consumer.accept(delivery)
+        if accept:
+            consumer.accept(delivery)
 
     async def verify(self) -> None:
-        """Everything confirmed comes out once, in order, unchanged; then all stores are the same, and empty.
+        """Everything confirmed comes out once, in order, unchanged; then all stores are the same, and empty."""
+        await self.judge()
+        assert self.cluster.stop() == []
+        reports = [inspect(self.work / name) for name in self.cluster.processes]
+        assert not any(report.damage for report in reports)
+        assert len({(q.queue, q.lineage, q.next, q.held) for report in reports for q in report.queues}) == 1
+
+    async def judge(self) -> None:
+        """Everything confirmed comes out once, in order, unchanged. Afterwards nothing is published.
 
         The publisher sends again what was in doubt, so in the end everything is confirmed and comes out.
         """
-        self._stopping = True
+        self._going.clear()
         await self.publisher.drain()
         await self.whole()
         async with Consumer(self.cluster.addresses) as consumer:
@@ -139,10 +174,10 @@ class Stream:
                     self.take(consumer, await asyncio.wait_for(consumer.receive(), 0.2))
                     last = time.monotonic()
         assert self.seen == self.publisher.published
-        assert self.cluster.stop() == []
-        reports = [inspect(self.work / name) for name in self.cluster.processes]
-        assert not any(report.damage for report in reports)
-        assert len({(q.queue, q.lineage, q.next, q.held) for report in reports for q in report.queues}) == 1
+
+    def go_on(self) -> None:
+        """Publish again, after `judge`."""
+        self._going.set()
 
     async def _drained(self) -> bool:
         statuses = await self.cluster.statuses()
@@ -219,6 +254,39 @@ class LoyalPublisher:
                 (self.confirmed,) = struct.unpack("<Q", body)
         except (asyncio.IncompleteReadError, ConnectionError):
             self._writer.close()
+
+
+class LoyalConsumer:
+    """Stays with one broker, and takes only what it asked for."""
+
+    async def open(self, broker: BrokerProcess) -> None:
+        self._reader, self._writer = await asyncio.open_connection(*broker.client)
+        assert (await self._frame())[0] == protocol.WELCOME
+
+    async def _frame(self) -> tuple[int, bytes]:
+        size, kind = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
+        return kind, await self._reader.readexactly(size)
+
+    async def take(self, credit: int) -> bytes:
+        """One delivery: the encoded ids."""
+        body = struct.pack("<I", credit)
+        self._writer.write(protocol.HEADER.pack(len(body), protocol.SUBSCRIBE) + body)
+        kind, body = await self._frame()
+        assert kind == protocol.DELIVER
+        return body[4 : 4 + struct.unpack_from("<I", body)[0]]
+
+    def accept(self, ids: bytes) -> None:
+        self._writer.write(protocol.HEADER.pack(len(ids), protocol.ACCEPT) + ids)
+
+    async def settled(self) -> bool:
+        """Whether the broker said that anything is settled, before it hung up."""
+        said = False
+        try:
+            while True:
+                said |= (await self._frame())[0] == protocol.SETTLED
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._writer.close()
+        return said
 
 
 def run(work: Path, main: Callable[[Stream], Awaitable[None]], *, verify: bool = True) -> None:
