@@ -134,7 +134,7 @@ class RecordFile:
             raise Unavailable(f"cannot write {self._temporary}: {error.strerror}") from error
         try:
             os.replace(self._temporary, self.path)
-            self._sync_directory()
+            sync_directory(self._directory)
         except OSError as error:
             raise OutcomeUnknown(f"cannot replace {self.path}: {error.strerror}") from error
         self._durable_version = written.version
@@ -149,17 +149,19 @@ class RecordFile:
 
     def _make_durable(self, version: int) -> None:
         try:
-            self._sync_directory()
+            sync_directory(self._directory)
         except OSError as error:
             raise Unavailable(f"cannot make {self.path} durable: {error.strerror}") from error
         self._durable_version = version
 
-    def _sync_directory(self) -> None:
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+
+def sync_directory(path: Path) -> None:
+    """Make names durable: without it, what was created or renamed may be gone after a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def load(path: Path) -> Versioned | None:

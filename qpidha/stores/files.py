@@ -59,10 +59,12 @@ class Layout:
         return self.directory / "damaged"
 
     def prepare(self) -> None:
-        """Create the directory, durably, if it is not there."""
-        if not self.directory.is_dir():
+        """Create the directory and what is missing above it, durably."""
+        new = [path for path in (self.directory, *self.directory.parents) if not path.is_dir()]
+        if new:
             self.directory.mkdir(mode=0o700, parents=True)
-            sync_directory(self.directory.parent)
+        for path in new:
+            sync_directory(path.parent)
 
 
 class Lock:
