@@ -114,6 +114,8 @@ class SqliteStore:
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
         self._db = open_writer(self._layout)
+        # A new log: behind our next frame, the rest of a torn transaction would look like proof of damage.
+        checkpoint(self._db, "TRUNCATE")
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
         self._put_status(self._db, contents)
         checkpoint(self._db, "TRUNCATE")
