@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +113,12 @@ class RecordFile:
                 fcntl.flock(fd, how | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LockHeldError from None
+            except OSError as error:
+                raise Unavailable(f"cannot lock {self._lock}: {error.strerror}") from error
             yield
         finally:
-            os.close(fd)
+            with suppress(OSError):  # Nothing was written to it, and the lock is dropped all the same.
+                os.close(fd)
 
     def _load(self) -> Versioned | None:
         found = load(self.path)
