@@ -10,6 +10,7 @@ The directory is 0700, every file 0600. No name in it ever comes from the wire.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -93,7 +94,8 @@ class Lock:
     def release(self) -> None:
         """May be called twice. The file stays: removing it would let two processes lock two files."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # Dropped all the same, and there is nothing in it to lose.
+                os.close(self._fd)
             self._fd = -1
 
 
@@ -153,13 +155,16 @@ def read_small(path: Path) -> bytes | None:
 
     Raises:
         ValueError: It is not a regular file, or not small.
+        OSError: The disk failed, which says nothing about the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ValueError(f"{path.name}: {error.strerror}") from error
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError(f"{path.name}: {error.strerror}") from error
+        raise
     with open(fd, "rb") as file:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_FILE_BYTES_MAX:

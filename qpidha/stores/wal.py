@@ -84,7 +84,7 @@ def _accepted(shm: Path) -> int | None:
     try:
         with shm.open("rb") as file:
             raw = file.read(INDEX_FRAMES_AT + INDEX_FRAMES.size)
-    except OSError:
+    except FileNotFoundError:
         return None
     if len(raw) < INDEX_FRAMES_AT + INDEX_FRAMES.size:
         return None
