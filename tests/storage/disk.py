@@ -82,6 +82,11 @@ class Disk:
         return len(self._durable) - 1
 
     def follow(self, call: Call) -> None:
+        if call.op is Op.SYNC and call.error and not self._is_directory(call.name):
+            # The page cache takes for clean what it could not write: the next fsync will not try again.
+            # (A directory is metadata: a file system that cannot write its journal stops, or tries again.)
+            covered = self._covered(call)
+            self.pending = [p for p in self.pending if p not in covered]
         if not call.happened:
             return
         match call.op:
@@ -114,14 +119,23 @@ class Disk:
         if new is not None:
             self._names[new] = file
 
+    def _is_directory(self, name: str) -> bool:
+        return name in self._names and self._names[name] is None
+
+    def _covered(self, call: Call) -> list[Pending]:
+        """The pending changes that an fsync is about."""
+        if self._is_directory(call.name):
+            return [p for p in self.pending if isinstance(p, Names) and p.directory == call.name]
+        file = self._by_inode[call.inode]
+        return [p for p in self.pending if not isinstance(p, Names) and p.file == file]
+
     def _sync(self, call: Call) -> None:
-        if call.name in self._names and self._names[call.name] is None:
-            done = [p for p in self.pending if isinstance(p, Names) and p.directory == call.name]
-            _rename_all(self._durable_names, done)
-        else:
-            file = self._by_inode[call.inode]
-            done = [p for p in self.pending if not isinstance(p, Names) and p.file == file]
-            self._durable[file] = self._content(file, done)
+        done = self._covered(call)
+        for change in done[:1]:
+            if isinstance(change, Names):
+                _rename_all(self._durable_names, done)
+            else:
+                self._durable[change.file] = self._content(change.file, done)
         self.pending = [p for p in self.pending if p not in done]
 
     def _content(self, file: int, changes: Iterable[Pending]) -> bytes:
@@ -138,7 +152,7 @@ class Disk:
     def image(self, kept: Sequence[Pending]) -> Image:
         """What is there if a power cut leaves these of the pending changes, in this order."""
         names = dict(self._durable_names)
-        _rename_all(names, [change for change in kept if isinstance(change, Names)])
+        _rename_all(names, kept)
         return {
             name: None if file is None else self._content(file, kept)
             for name, file in sorted(names.items())
@@ -146,8 +160,10 @@ class Disk:
         }
 
 
-def _rename_all(names: dict[str, int | None], changes: Iterable[Names]) -> None:
+def _rename_all(names: dict[str, int | None], changes: Iterable[Pending]) -> None:
     for change in changes:
+        if not isinstance(change, Names):
+            continue
         if change.gone is not None:
             names.pop(change.gone, None)
         if change.new is not None:

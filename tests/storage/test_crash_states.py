@@ -22,7 +22,7 @@ from tests.storage.workload import COMMITS, RECORDS
 
 FEW = Effort(exhaustive=4, last=2, samples=8, cuts=0)
 """Enough where something must be found."""
-RECOVERED = 12
+RECOVERED = 6
 """So many states are recovered under the shim again: a crash during recovery."""
 
 

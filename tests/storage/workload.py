@@ -171,12 +171,14 @@ async def _elect(directory: Path, tell: Say) -> None:
             tell(f"failed open {type(error).__name__}: {error}")
             return
         try:
-            await _terms(manager, tell, first)
+            sound = await _terms(manager, tell, first)
         finally:
             await manager.close()
+        if not sound:
+            return
 
 
-async def _terms(manager: FileRecordStore, tell: Say, first: int) -> None:
+async def _terms(manager: FileRecordStore, tell: Say, first: int) -> bool:
     for version in (first, first + 1):
         try:
             found = await manager.read()
@@ -189,7 +191,8 @@ async def _terms(manager: FileRecordStore, tell: Say, first: int) -> None:
             tell(f"committed {version}")
         except Exception as error:
             tell(f"failed commit {type(error).__name__}: {error}")
-            return
+            return False
+    return True
 
 
 def attempt(step: str, tell: Say, job: Callable[[], object]) -> bool:
