@@ -26,18 +26,21 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench model wheel clean distclean
+.PHONY: help setup demo test crash-states lint format types bench model wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
 
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
 	@$(PY) -m pytest tests/ $(ARGS)
+
+crash-states: $(READY)  ## Power cuts, failing disks, flipped bits: ARGS=--full for every fault of every call.
+	@$(PY) -m pytest tests/storage/ -rP $(ARGS)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .

@@ -131,6 +131,25 @@ def test_a_power_cut_after_a_failed_fsync(
     print(f"{workload}: {tried} crash states after {len(syncs)} failed syncs")
 
 
+@pytest.mark.timeout(3600)
+def test_a_write_that_never_reaches_the_disk(bench: Bench, place: Path, full: bool) -> None:
+    """F14: it reports success and is lost. The next start finds what is missing, unless nothing is."""
+    calls = [call for call in bench.run("live", place) if call.op is not Op.SAY]
+    writes = [n for n, c in enumerate(calls, 1) if c.op is Op.WRITE and not c.name.endswith(("-shm", "lock"))]
+    found = Counter[str]()
+    for number in writes if full else writes[1::5]:
+        shutil.rmtree(place)
+        place.mkdir()
+        told = promised(bench.run("live", place, Fault(Action.LOSE, 0, number, number)))
+        try:
+            CHECKS["live"](place, told)  # Broken would be: less than was promised, and nobody says so.
+            found["harmless"] += 1
+        except StoreDamaged:
+            found["damage"] += 1
+    print(f"lost writes: {dict(found)}")
+    assert found["damage"], "some writes matter"
+
+
 @pytest.mark.parametrize("sabotage", ["immortal"])
 def test_a_store_that_ignores_a_failed_fsync_is_caught(bench: Bench, place: Path, sabotage: str) -> None:
     """The check of the first test, on a store that breaks its rule."""
