@@ -6,7 +6,6 @@ in it. Needs root and loop devices; where they are missing it is skipped, and sa
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from qpidha.stores.files import sync_directory
 from tests.storage.oracle import CHECKS, Broken, promised
 from tests.storage.shim import Action, Bench, Fault, Op
 
@@ -64,7 +64,7 @@ def cuts(
     wrong, count = [], 0
     with mounted(image, scratch / "mounted") as place:
         (place / "data").mkdir()
-        os.sync()  # The workload's parent directory is there from the start.
+        sync_directory(place)  # The directory around the workload's own is there from the start.
         for number, calls in enumerate(bench.stops(workload, place / "data", fault, sabotage=sabotage)):
             if number % every == 0:
                 shutil.copyfile(image, copy)
