@@ -41,12 +41,12 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_trac
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
@@ -70,6 +70,9 @@ sanitize: $(TOOLS)  ## Run the tests of the compiled code with address and undef
 		PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} \
 		$(abspath $(PY)) -m pytest -q $(SANITIZING) $(ARGS)
 	@rm -rf $(SANITIZED)
+
+crash-states: $(READY)  ## Power cuts, failing disks, flipped bits: ARGS=--full for every fault of every call.
+	@$(PY) -m pytest tests/storage/ -rP $(ARGS)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .

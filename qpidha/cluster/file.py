@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qpidha.cluster.level import Level
-from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load
+from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
 from qpidha.cluster.session import FileSession
 from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
 from qpidha.cluster.worker import Worker
@@ -225,7 +225,10 @@ class FileRecordStore:
 
 def _prepare(directory: Path) -> None:
     try:
+        new = [path for path in (directory, *directory.parents) if not path.is_dir()]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in new:
+            sync_directory(path.parent)
         mode = directory.stat().st_mode
     except OSError as error:
         raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error

@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +113,12 @@ class RecordFile:
                 fcntl.flock(fd, how | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LockHeldError from None
+            except OSError as error:
+                raise Unavailable(f"cannot lock {self._lock}: {error.strerror}") from error
             yield
         finally:
-            os.close(fd)
+            with suppress(OSError):  # Nothing was written to it, and the lock is dropped all the same.
+                os.close(fd)
 
     def _load(self) -> Versioned | None:
         found = load(self.path)
@@ -134,7 +137,7 @@ class RecordFile:
             raise Unavailable(f"cannot write {self._temporary}: {error.strerror}") from error
         try:
             os.replace(self._temporary, self.path)
-            self._sync_directory()
+            sync_directory(self._directory)
         except OSError as error:
             raise OutcomeUnknown(f"cannot replace {self.path}: {error.strerror}") from error
         self._durable_version = written.version
@@ -149,17 +152,19 @@ class RecordFile:
 
     def _make_durable(self, version: int) -> None:
         try:
-            self._sync_directory()
+            sync_directory(self._directory)
         except OSError as error:
             raise Unavailable(f"cannot make {self.path} durable: {error.strerror}") from error
         self._durable_version = version
 
-    def _sync_directory(self) -> None:
-        fd = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+
+def sync_directory(path: Path) -> None:
+    """Make names durable: without it, what was created or renamed may be gone after a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def load(path: Path) -> Versioned | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
@@ -18,12 +18,12 @@ BUSY_TIMEOUT_S = 1.0
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """The one gate where errors of the disk become `StoreFailed`."""
+def failures(layout: Layout) -> Iterator[None]:
+    """The one gate where errors of the disk become `StoreFailed`, which says which disk to look at."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
-        raise StoreFailed(f"the disk or the database failed: {error}") from error
+        raise StoreFailed(f"the disk or the database failed in {layout.directory}: {error}") from error
 
 
 def create(layout: Layout, status: StoreStatus) -> None:
@@ -39,7 +39,7 @@ def create(layout: Layout, status: StoreStatus) -> None:
         for table in TABLES:
             db.execute(table)
         db.execute(PUT_STATUS, status_row(status, 0, 0))
-        db.execute("PRAGMA journal_mode = WAL")
+        _demand(db, "journal_mode", "WAL", "wal")
     sync_file(new)
     new.rename(layout.database)
     sync_directory(layout.directory)
@@ -64,13 +64,29 @@ def open_writer(layout: Layout) -> sqlite3.Connection:
         # SQLite ignores errors of its own checkpoints; ours are fatal (hostile.md, 13).
         db.execute("PRAGMA wal_autocheckpoint = 0")
     except BaseException:
-        db.close()
+        close_keeping_log(layout, db)
         raise
     return db
 
 
+def close_keeping_log(layout: Layout, db: sqlite3.Connection) -> None:
+    """Close a writer as a kill does: nothing more is written, and the log stays. Fails silently.
+
+    SQLite would merge the log and remove it, but not while a reader is there. So a dirty store without a log
+    is known to have lost it.
+    """
+    with suppress(sqlite3.Error, OSError, StoreFailed), ExitStack() as stack:
+        stack.callback(db.close)
+        stack.enter_context(reader(layout)).execute("SELECT count(*) FROM status")
+        db.close()
+    with suppress(OSError):
+        if not layout.wal.exists():  # No reader could be had: it was merged whole.
+            create_private(layout.wal)
+
+
 def _demand(db: sqlite3.Connection, pragma: str, value: str, answer: object) -> None:
-    db.execute(f"PRAGMA {pragma} = {value}")
+    # To the end of the statement: a write that fails after its first row is reported there, or never.
+    db.execute(f"PRAGMA {pragma} = {value}").fetchall()
     (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
     if found != answer:
         raise StoreFailed(f"SQLite refuses {pragma} = {value}, it stays {found!r}")

@@ -10,6 +10,7 @@ The directory is 0700, every file 0600. No name in it ever comes from the wire.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -59,10 +60,12 @@ class Layout:
         return self.directory / "damaged"
 
     def prepare(self) -> None:
-        """Create the directory, durably, if it is not there."""
-        if not self.directory.is_dir():
+        """Create the directory and what is missing above it, durably."""
+        new = [path for path in (self.directory, *self.directory.parents) if not path.is_dir()]
+        if new:
             self.directory.mkdir(mode=0o700, parents=True)
-            sync_directory(self.directory.parent)
+        for path in new:
+            sync_directory(path.parent)
 
 
 class Lock:
@@ -91,7 +94,8 @@ class Lock:
     def release(self) -> None:
         """May be called twice. The file stays: removing it would let two processes lock two files."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # Dropped all the same, and there is nothing in it to lose.
+                os.close(self._fd)
             self._fd = -1
 
 
@@ -151,13 +155,16 @@ def read_small(path: Path) -> bytes | None:
 
     Raises:
         ValueError: It is not a regular file, or not small.
+        OSError: The disk failed, which says nothing about the file.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ValueError(f"{path.name}: {error.strerror}") from error
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError(f"{path.name}: {error.strerror}") from error
+        raise
     with open(fd, "rb") as file:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_FILE_BYTES_MAX:

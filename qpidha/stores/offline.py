@@ -32,7 +32,7 @@ def read_status(directory: Path) -> StoreStatus:
     layout = Layout(directory)
     if damage := missing(layout):
         raise StoreDamaged("; ".join(map(str, damage)))
-    with failures():
+    with failures(layout):
         try:
             with reader(layout) as db:
                 row = db.execute("SELECT * FROM status").fetchone()
@@ -55,10 +55,10 @@ def inspect(directory: Path) -> StoreReport:
         StoreFailed: The disk failed.
     """
     layout = Layout(directory)
-    damage = noted_damage(layout)
-    if gone := missing(layout):
-        return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
-    with failures():
+    with failures(layout):
+        damage = noted_damage(layout)
+        if gone := missing(layout):
+            return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
         loaded, audit = _read(layout)
         if loaded.damage:
             # A store in use may change its files while they are read; real damage is there again.
@@ -81,7 +81,7 @@ def read_audit(directory: Path, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[Aud
     layout = Layout(directory)
     if damage := missing(layout):
         raise StoreDamaged("; ".join(map(str, damage)))
-    with failures(), reader(layout) as db:
+    with failures(layout), reader(layout) as db:
         return _audit(db, lines_max)
 
 

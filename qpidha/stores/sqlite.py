@@ -15,7 +15,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -23,8 +23,15 @@ from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, St
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores import offline
 from qpidha.stores.contents import Contents, Delta
-from qpidha.stores.database import checkpoint, create, failures, open_writer, reader
-from qpidha.stores.files import Identity, Layout, Lock, create_private, note_damage, noted_damage
+from qpidha.stores.database import checkpoint, close_keeping_log, create, failures, open_writer, reader
+from qpidha.stores.files import (
+    Identity,
+    Layout,
+    Lock,
+    note_damage,
+    noted_damage,
+    sync_directory,
+)
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.writer import put_status, write
 from qpidha.types import NodeId
@@ -61,7 +68,7 @@ class SqliteStore:
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
         if self._lock is not None:
             raise StoreLocked("this store is open already")
-        with failures():
+        with failures(self._layout):
             self._layout.prepare()
             self._lock = Lock(self._layout.lock)
             try:
@@ -114,6 +121,10 @@ class SqliteStore:
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
         self._db = open_writer(self._layout)
+        # A new log: behind our next frame, the rest of a torn transaction would look like proof of damage.
+        checkpoint(self._db, "TRUNCATE")
+        # The log's name must last before the mark does. SQLite ignores errors of its own attempt.
+        sync_directory(self._layout.directory)
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
         self._put_status(self._db, contents)
         checkpoint(self._db, "TRUNCATE")
@@ -135,7 +146,7 @@ class SqliteStore:
         # Whatever goes wrong from here on, index and disk may differ: dead until reopened (safety D6).
         self._failed = "interrupted"
         try:
-            with failures():
+            with failures(self._layout):
                 self._commit(db, contents, changes)
         except BaseException as error:
             self._failed = str(error)
@@ -175,7 +186,7 @@ class SqliteStore:
         marked = False
         try:
             if clean and self._failed is None and db is not None and contents is not None:
-                with failures():
+                with failures(self._layout):
                     checkpoint(db, "TRUNCATE")
                     contents.status = contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
                     self._put_status(db, contents)
@@ -187,19 +198,14 @@ class SqliteStore:
     def _release(self, *, clean: bool) -> None:
         """Close everything; what was committed is durable whether or not this succeeds.
 
-        Unless clean, nothing more is written, and the log stays, as after a kill: SQLite would merge and
-        remove it, but not while a reader is there. So a dirty store without a log is known to have lost it.
+        Unless clean, nothing more is written, and the log stays, as after a kill.
         """
         db, self._db, self._contents = self._db, None, None
-        if db is not None:
-            with suppress(sqlite3.Error, OSError, StoreFailed), ExitStack() as stack:
-                stack.callback(db.close)
-                if not clean:
-                    stack.enter_context(reader(self._layout)).execute("SELECT count(*) FROM status")
+        if db is not None and clean:
+            with suppress(sqlite3.Error):
                 db.close()
-            if not clean and not self._layout.wal.exists():  # No reader could be had: it was merged whole.
-                with suppress(OSError):
-                    create_private(self._layout.wal)
+        elif db is not None:
+            close_keeping_log(self._layout, db)
         if self._lock is not None:
             self._lock.release()
             self._lock = None

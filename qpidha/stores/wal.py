@@ -41,7 +41,8 @@ def check_wal(wal: Path, shm: Path) -> list[Damage]:
             return []  # Never used, or torn before anything in it was durable.
         magic, _, page_bytes, _, salt1, salt2, *_ = HEADER.unpack(raw)
         if not _header_valid(raw, magic):
-            rest_used = any(raw) or any(file.read(FRAME.size))
+            # SQLite syncs the header before it writes a frame: without frames, nothing was ever in this log.
+            rest_used = any(file.read(FRAME.size))
             return [Damage("wal", "the header of the write-ahead log is damaged")] if rest_used else []
         ours: list[tuple[int, bool]] = []
         number, step = 1, FRAME.size + page_bytes
@@ -83,7 +84,7 @@ def _accepted(shm: Path) -> int | None:
     try:
         with shm.open("rb") as file:
             raw = file.read(INDEX_FRAMES_AT + INDEX_FRAMES.size)
-    except OSError:
+    except FileNotFoundError:
         return None
     if len(raw) < INDEX_FRAMES_AT + INDEX_FRAMES.size:
         return None

@@ -1,0 +1,119 @@
+"""What a workload was promised, and whether the files still say so.
+
+The states that a store may show are computed with a store that has no disk, from the same commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from qpidha.cluster.file import FileRecordStore
+from qpidha.journal import StoreState
+from qpidha.stores import MemoryStore, SqliteStore
+from tests.storage.shim import Call, Op
+from tests.storage.workload import COMMITS, image_digest, plain, record
+
+
+class Broken(AssertionError):
+    """A promise was broken: something is lost, half there, or from nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What must be there, in numbers of commits or of versions."""
+
+    floor: int = 0
+    """At least this many: they were confirmed."""
+    ceiling: int = 0
+    """At most this many: nothing more was ever asked for."""
+    states: tuple[StoreState, ...] = tuple(StoreState)
+    """How the store may say that it was left."""
+    failed: str = ""
+    """The first failure, as "step type: message"."""
+
+
+@cache
+def state_numbers() -> dict[int, int]:
+    """What a store shows after none, one, two ... of the commits: digests, and how many."""
+    store = MemoryStore()
+    found = {image_digest(store.open("a")): 0}
+    for number, changes in enumerate(COMMITS, 1):
+        store.commit(changes)
+        store.close(clean=False)
+        found[image_digest(store.open("a"))] = number
+    return found
+
+
+IN_USE = (StoreState.DIRTY, StoreState.EMPTY)
+STOPPED = (StoreState.CLEAN, StoreState.EMPTY)
+
+
+def promised(calls: Iterable[Call], given: Promise | None = None) -> Promise:
+    """The sum of what a workload said, after what was promised before it began."""
+    now = given or Promise()
+    for call in calls:
+        if call.op is Op.SAY:
+            now = _said(now, call.words)
+    return now
+
+
+def _said(now: Promise, words: tuple[str, ...]) -> Promise:
+    match words:
+        case ("commit", number):
+            return replace(now, ceiling=max(now.ceiling, int(number)))
+        case ("committed", number):
+            return replace(now, floor=max(now.floor, int(number)), ceiling=max(now.ceiling, int(number)))
+        case ("found", digest):  # Whoever was told so may have acted on it.
+            number = state_numbers()[int(digest)]
+            return replace(now, floor=number, ceiling=number, states=IN_USE)
+        case ("opened",) | ("closed",):
+            return replace(now, states=IN_USE)
+        case ("open",):
+            return replace(now, states=(*STOPPED, *IN_USE) if StoreState.CLEAN in now.states else IN_USE)
+        case ("close", "clean"):
+            return now if now.failed else replace(now, states=(*STOPPED, *IN_USE))
+        case ("closed", "clean"):
+            return replace(now, states=STOPPED)
+        case ("failed", step, what):
+            if step == "commit" and what.startswith(("Unavailable:", "Conflict:")):
+                now = replace(now, ceiling=now.floor)  # The request was surely not carried out (M1).
+            return replace(now, failed=now.failed or f"{step} {what}")
+    return now
+
+
+def check_store(directory: Path, promise: Promise) -> int:
+    """Open it for real; the number of commits it shows.
+
+    Raises:
+        Broken: It shows something that it must not.
+        StoreError: It does not open.
+    """
+    store = SqliteStore(directory / "node" / "store")
+    image = store.open("a")
+    store.close(clean=False)
+    shown = state_numbers().get(image_digest(image))
+    if shown is None:
+        raise Broken(f"a state that never was: {plain(image)}")
+    if not promise.floor <= shown <= promise.ceiling:
+        raise Broken(f"{shown} commits are there, {promise.floor} to {promise.ceiling} were promised")
+    if image.status.state not in promise.states:
+        raise Broken(f"left {image.status.state.value}, after {shown} commits; {promise}")
+    return shown
+
+
+def check_record(directory: Path, promise: Promise) -> int:
+    """Read the record; its version, 0 if there is none. Raises as `check_store`, with `ClusterError`."""
+    place = directory / "shared" / "cluster"
+    found = FileRecordStore.peek(place) if place.is_dir() else None
+    version = 0 if found is None else found.version
+    if found is not None and found.record != record(version):
+        raise Broken(f"not what was written as version {version}: {found}")
+    if not promise.floor <= version <= promise.ceiling:
+        raise Broken(f"version {version} is there, {promise.floor} to {promise.ceiling} were promised")
+    return version
+
+
+CHECKS = {"live": check_store, "recover": check_store, "elect": check_record}

@@ -1,0 +1,162 @@
+"""F15, F16, F18: every page of a stored file flipped, zeroed, misdirected, or as it was before.
+
+Found, or in a place that holds nothing: never a crash, and never other messages than were stored.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from qpidha.cli import main
+from qpidha.errors import StoreDamaged
+from qpidha.stores import SqliteStore, inspect
+from qpidha.stores.schema import PAGE_BYTES
+from tests.storage.workload import COMMITS, image_digest, plain
+
+HALF = PAGE_BYTES // 2
+TABLES = ("status", "queues", "batches", "dead", "quarantine")
+"""All that a node reads. Audit lines are for people."""
+LEFT_OUT = 2
+"""The last commits of the workload remove what makes some of the pages."""
+
+
+@pytest.fixture(scope="module")
+def versions(memory: Path) -> list[bytes]:
+    """The database after each commit, stored and closed; the last is the one that is damaged."""
+    directory = memory / "pages"
+    found = []
+    for changes in COMMITS[:-LEFT_OUT]:
+        store = SqliteStore(directory)
+        store.open("a")
+        store.commit(changes)
+        store.close(clean=True)
+        found.append((directory / "store.db").read_bytes())
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(memory: Path, versions: list[bytes]) -> Path:
+    assert (memory / "pages" / "store.db").read_bytes() == versions[-1]
+    return memory / "pages"
+
+
+def roots(store: Path) -> dict[str, int]:
+    """The number of the first page of each table, from 0."""
+    with closing(sqlite3.connect(f"{(store / 'store.db').as_uri()}?mode=ro", uri=True)) as db:
+        return {name: page - 1 for name, page in db.execute("SELECT name, rootpage FROM sqlite_master")}
+
+
+def detected(store: Path, place: Path, raw: bytes) -> bool:
+    """Whether a start refuses these bytes. If not, it must show what was stored."""
+    copy = place / "copy"
+    shutil.copytree(store, copy)
+    (copy / "store.db").write_bytes(raw)
+    try:
+        report = inspect(copy)
+        opened = SqliteStore(copy)
+        try:
+            image = opened.open("a")
+        except StoreDamaged:
+            assert report.damage, "the inspection must find what a start finds"
+            return True
+        opened.close(clean=False)
+        assert not report.damage
+        assert image_digest(image) == expected(store, place), plain(image)
+        return False
+    finally:
+        shutil.rmtree(copy)
+
+
+def expected(store: Path, place: Path) -> int:
+    copy = place / "sound"
+    shutil.copytree(store, copy)
+    sound = SqliteStore(copy)
+    digest = image_digest(sound.open("a"))
+    sound.close(clean=False)
+    shutil.rmtree(copy)
+    return digest
+
+
+def replaced(raw: bytes, at: int, by: bytes) -> bytes:
+    return raw[:at] + by + raw[at + len(by) :]
+
+
+def pages(raw: bytes) -> range:
+    return range(len(raw) // PAGE_BYTES)
+
+
+def page(raw: bytes, number: int) -> bytes:
+    return raw[number * PAGE_BYTES : (number + 1) * PAGE_BYTES]
+
+
+@pytest.mark.timeout(3600)
+def test_flipped_bits_of_every_page(store: Path, place: Path, versions: list[bytes], full: bool) -> None:
+    raw, chance = versions[-1], random.Random(16)
+    for number in pages(raw):
+        offsets = [0, 1, 2, 3, 5, 7, 8, PAGE_BYTES - 1]  # Where SQLite keeps what a page is.
+        offsets += [chance.randrange(PAGE_BYTES) for _ in range(2000 if full else 8)]
+        for offset in offsets:
+            at = number * PAGE_BYTES + offset
+            detected(store, place, replaced(raw, at, bytes([raw[at] ^ 1 << chance.randrange(8)])))
+
+
+def misdirected(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each page, and half of each, in the place of each other; and a page of zeros or of noise."""
+    for to in pages(raw):
+        for origin in pages(raw):
+            if page(raw, to) != page(raw, origin):
+                yield to, replaced(raw, to * PAGE_BYTES, page(raw, origin))
+        yield to, replaced(raw, to * PAGE_BYTES, bytes(PAGE_BYTES))
+        yield to, replaced(raw, to * PAGE_BYTES, random.Random(to).randbytes(PAGE_BYTES))
+        yield to, replaced(raw, to * PAGE_BYTES + HALF, page(raw, (to + 1) % len(pages(raw)))[HALF:])
+
+
+@pytest.mark.timeout(3600)
+def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> None:
+    """F15: a page in the place of another that a node reads is always found."""
+    found: dict[int, list[bool]] = {}
+    for to, raw in misdirected(versions[-1]):
+        found.setdefault(to, []).append(detected(store, place, raw))
+    first = roots(store)
+    for table in TABLES:
+        assert any(found[first[table]]), table
+    assert sum(map(sum, found.values())) > sum(map(len, found.values())) // 2
+
+
+def test_pages_of_an_older_version(store: Path, place: Path, versions: list[bytes]) -> None:
+    """F18: one page as it was some commits ago. What the digests cover is found."""
+    raw, first = versions[-1], roots(store)
+    for older in versions[:-1]:
+        for table in ("batches", "dead", "quarantine"):
+            number = first[table]
+            if page(older, number) not in (b"", page(raw, number)):
+                assert detected(store, place, replaced(raw, number * PAGE_BYTES, page(older, number))), table
+
+
+def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]) -> None:
+    """F17."""
+    for number in pages(versions[-1]):
+        for length in (number * PAGE_BYTES, number * PAGE_BYTES + HALF):
+            assert detected(store, place, versions[-1][:length])
+
+
+def test_the_command_says_so(
+    store: Path, place: Path, versions: list[bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`qpidha store inspect` ends with a status that a script can see, for damage in each table."""
+    assert main(["store", "inspect", str(store)]) == 0
+    for table in TABLES:
+        copy = place / table
+        shutil.copytree(store, copy)
+        at = roots(store)[table] * PAGE_BYTES
+        (copy / "store.db").write_bytes(replaced(versions[-1], at, bytes(PAGE_BYTES)))
+        capsys.readouterr()
+        assert main(["store", "inspect", str(copy)]) == 1, table
+        assert "DAMAGED" in capsys.readouterr().out

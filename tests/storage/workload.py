@@ -1,0 +1,307 @@
+"""Short lives of a store and of a cluster record, run in a process whose disk is the shim.
+
+Run as a program, it reads jobs from its input, forks for each, and answers when the child has stopped or ended.
+A workload says in the trace what it is about to do and what it was promised: `oracle.py` holds it to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from qpidha.cluster.file import FileRecordStore
+from qpidha.cluster.recordfile import RecordFile
+from qpidha.errors import QpidhaError, StoreFailed
+from qpidha.journal import (
+    Audit,
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    Release,
+    Remove,
+    Skip,
+    StoreImage,
+)
+from qpidha.seq import SequenceSet
+from qpidha.stores import SqliteStore, database, files
+from qpidha.stores import sqlite as sqlite_store
+from qpidha.types import Fate, Member, QueueSpec, Record
+from qpidha.wire.batch import Batch
+from tests.storage.shim import say
+
+Say = Callable[[str], None]
+Plain = tuple[object, ...]
+
+CLUSTER, QUEUE, OTHER = UUID(int=0xC1), UUID(int=0xA1), UUID(int=0xA2)
+SPEC, OTHER_SPEC = QueueSpec(name="orders"), QueueSpec(name="mails")
+CHECKPOINT_BYTES = 60_000
+"""So that a short life has checkpoints, and starts its log again from the front."""
+
+
+def ids(*runs: tuple[int, int]) -> SequenceSet:
+    return SequenceSet(runs)
+
+
+def batch(of: SequenceSet, size: int = 20) -> Batch:
+    return Batch.pack([(b"message %d " % id).ljust(size, b".") for id in of])
+
+
+def insert(first: int, last: int, size: int = 20, queue: UUID = QUEUE) -> Insert:
+    of = ids((first, last))
+    return Insert(queue, of, batch(of, size))
+
+
+REWOUND = ids((7, 9))
+LIVES: list[list[list[Change]]] = [
+    [
+        [PutStatus(CLUSTER, 3, True), PutQueue(QUEUE, SPEC, ((1, 1), (3, 4)), 4)],
+        [insert(4, 13), insert(14, 16, 6000)],
+        [Remove(QUEUE, ids((5, 5), (14, 14))), PutQueue(OTHER, OTHER_SPEC, (), 1)],
+    ],
+    [
+        [insert(17, 20, 4000), insert(1, 3, queue=OTHER)],
+        [Quarantine(QUEUE, "orders", 1, REWOUND, batch(REWOUND), Fate.REWOUND), Remove(QUEUE, ids((4, 13)))],
+        [Audit("rewound", 3, "orders", "3 messages"), PutStatus(CLUSTER, 4, False), Skip(QUEUE, 30)],
+        [insert(30, 33, 5000)],
+    ],
+    [
+        [Release(QUEUE, 1, REWOUND), insert(34, 35)],
+        [DropQueue(OTHER), Remove(QUEUE, ids((15, 31)))],
+    ],
+]
+"""Commits by session: the first ends in an orderly stop, the second without one, the third again with one."""
+COMMITS: list[list[Change]] = [changes for life in LIVES for changes in life]
+
+
+def plain(image: StoreImage) -> Plain:
+    """Everything in an image but how it was left, as values that compare."""
+
+    def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, bytes]:
+        return {id: data for of, batch in held for id, data in zip(of, batch, strict=True)}
+
+    s = image.status
+    queues = {q.queue.int: (q.spec.name, q.lineage, q.next, messages(q.held)) for q in image.queues}
+    shelf = [
+        (q.queue.int, q.generation, q.fate.value, messages([(q.ids, q.batch)])) for q in image.quarantine
+    ]
+    return (s.node, s.cluster and s.cluster.int, s.generation, s.primary, queues, shelf)
+
+
+def image_digest(image: StoreImage) -> int:
+    return zlib.crc32(repr(plain(image)).encode())
+
+
+def live(directory: Path, tell: Say) -> None:
+    """Three sessions; it ends with the first one in which anything failed."""
+    number = 0
+    for session, life in enumerate(LIVES):
+        clean = session != 1
+        if not session_of(directory / "node" / "store", tell, life, number, clean=clean):
+            return
+        number += len(life)
+
+
+def session_of(directory: Path, tell: Say, life: list[list[Change]], number: int, *, clean: bool) -> bool:
+    """Open, commit, close. After a failure: what the store says to those who go on regardless."""
+    store = SqliteStore(directory)
+    tell("open")
+    if not attempt("open", tell, lambda: store.open("a")):
+        return False
+    tell("opened")
+    sound = True
+    for at, changes in enumerate(life, number + 1):
+        tell(f"commit {at}")
+        done = attempt(
+            f"commit{'' if sound else '-again'}", tell, lambda changes=changes: store.commit(changes)
+        )
+        sound = sound and done
+        if done:
+            tell(f"committed {at}")
+    tell("close clean" if clean else "close")
+    sound &= attempt("close", tell, lambda: store.close(clean=clean))
+    if sound:
+        tell("closed clean" if clean else "closed")
+    return sound
+
+
+def recover(directory: Path, tell: Say) -> None:
+    """What a node does that finds a store: opens it, is promoted, and is stopped."""
+    store = SqliteStore(directory / "node" / "store")
+    tell("open")
+    image = store.open("a")
+    tell(f"found {image_digest(image)}")
+    tell("close clean")
+    store.close(clean=True)
+    tell("closed clean")
+
+
+def record(version: int) -> Record:
+    """What the managers write as this version."""
+    members = frozenset({Member("a", UUID(int=1))})
+    return Record(
+        cluster=CLUSTER, generation=version, primary=("a", UUID(int=2)), members=members, nonce=bytes([version])
+    )  # fmt: skip
+
+
+RECORDS = 4
+
+
+def elect(directory: Path, tell: Say) -> None:
+    """Versions of a cluster record, written and read by two managers in turn."""
+    asyncio.run(_elect(directory / "shared" / "cluster", tell))
+
+
+async def _elect(directory: Path, tell: Say) -> None:
+    for first in (1, 3):
+        try:
+            manager = FileRecordStore(directory)
+        except QpidhaError as error:
+            tell(f"failed open {type(error).__name__}: {error}")
+            return
+        try:
+            sound = await _terms(manager, tell, first)
+        finally:
+            await manager.close()
+        if not sound:
+            return
+
+
+async def _terms(manager: FileRecordStore, tell: Say, first: int) -> bool:
+    for version in (first, first + 1):
+        try:
+            found = await manager.read()
+            tell(f"committed {found.version if found else 0}")
+            tell(f"commit {version}")
+            if version == 1:
+                await manager.create(record(1))
+            else:
+                await manager.compare_and_set(version - 1, record(version), timeout_s=5.0)
+            tell(f"committed {version}")
+        except Exception as error:
+            tell(f"failed commit {type(error).__name__}: {error}")
+            return False
+    return True
+
+
+def attempt(step: str, tell: Say, job: Callable[[], object]) -> bool:
+    try:
+        job()
+    except Exception as error:
+        tell(f"failed {step} {type(error).__name__}: {error}")
+        return False
+    return True
+
+
+WORKLOADS: dict[str, Callable[[Path, Say], None]] = {"live": live, "recover": recover, "elect": elect}
+
+
+# --- stores that lose writes: the tests must notice -------------------------------------------------
+
+
+def hurried() -> None:
+    """A store that trusts the operating system instead of the disk."""
+    demand = database._demand
+
+    def shrug(db: Any, pragma: str, value: str, answer: object) -> None:
+        demand(db, pragma, *(("OFF", 0) if pragma == "synchronous" else (value, answer)))
+
+    database._demand = shrug
+
+
+def eager() -> None:
+    """A store that says "committed" before it is."""
+    commit = SqliteStore._commit
+    waiting: list[Any] = []
+
+    def later(self: SqliteStore, db: Any, contents: Any, changes: Any) -> None:
+        if waiting:
+            commit(self, db, contents, waiting.pop())
+        waiting.append(changes)
+
+    SqliteStore._commit = later  # type: ignore[method-assign]
+
+
+def immortal() -> None:
+    """A store that carries on after a failed fsync, as if the next one could make up for it."""
+    commit = SqliteStore.commit
+
+    def again(self: SqliteStore, changes: Any) -> None:
+        self._failed = None
+        try:
+            commit(self, changes)
+        except StoreFailed:
+            self._failed = None
+
+    SqliteStore.commit = again  # type: ignore[method-assign]
+
+
+def nameless() -> None:
+    """New names are not made durable: `sync_directory` is forgotten."""
+    files.sync_directory = database.sync_directory = lambda path: None
+
+
+def careless() -> None:
+    """A record that is renamed before it is durable."""
+    RecordFile._write_temporary = lambda self, data: self._temporary.write_bytes(data)  # type: ignore[method-assign,assignment,return-value]
+
+
+SABOTAGE: dict[str, Callable[[], None]] = {
+    "": lambda: None, "hurried": hurried, "eager": eager, "immortal": immortal, "nameless": nameless,
+    "careless": careless,
+}  # fmt: skip
+
+
+# --- the server -------------------------------------------------------------------------------------
+
+
+def run(job: dict[str, Any]) -> None:
+    """In the child: arm the shim, live, and leave without ceremony."""
+    trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    SABOTAGE[job["sabotage"]]()
+    sqlite_store.CHECKPOINT_BYTES = CHECKPOINT_BYTES
+    arm = ctypes.CDLL(None).shim_arm
+    arm.argtypes = [
+        ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long, ctypes.c_uint
+    ]  # fmt: skip
+    numbers = [job[key] for key in ("action", "error", "at", "until", "which")]
+    arm(os.fsencode(job["directory"]), trace, *numbers)
+    WORKLOADS[job["workload"]](Path(job["directory"]), lambda text: say(trace, text))
+    say(trace, "end")
+
+
+def serve() -> None:
+    child = 0
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "continue" in job:
+            os.kill(child, signal.SIGCONT)
+        else:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    run(job)
+                    status = 0
+                finally:
+                    sys.stderr.flush()
+                    os._exit(status)
+        _, how = os.waitpid(child, os.WUNTRACED)
+        stopped = os.WIFSTOPPED(how)
+        answer = {"stopped": stopped, "signal": os.WTERMSIG(how) if os.WIFSIGNALED(how) else 0}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
