@@ -98,6 +98,8 @@ def add_simulate(simulate: argparse.ArgumentParser) -> None:
     what.add_argument("--seed", type=int, metavar="S", help="run this one")
     what.add_argument("--scenario", type=Path, metavar="FILE", help="run a scenario written as text")
     simulate.add_argument("--from", type=int, metavar="S", dest="first", help="the first of the seeds (0)")
+    simulate.add_argument("--jobs", type=int, default=1, metavar="N", help="processes; 0: one a core (1)")
+    simulate.add_argument("--seconds", type=float, metavar="S", help="begin no more seeds after this time")
     simulate.add_argument("--trace", action="store_true", help="print every event of the run")
     simulate.add_argument("--picture", type=Path, metavar="OUT", help="draw the run: OUT.html or OUT.svg")
     add_json(simulate)

@@ -1,44 +1,72 @@
-"""Random walks from the command line: many seeds, or every event of one.
+"""``python -m qpidha.testing``: what ``qpidha simulate`` does, in short.
 
-python -m qpidha.testing 1234
-python -m qpidha.testing --from 0 --runs 5000
+python -m qpidha.testing 1234                        every event of one walk
+python -m qpidha.testing 1234 --only 3,17,40         with these of its steps alone
+python -m qpidha.testing --from 0 --runs 5000        many walks on all cores
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-import time
 
+from qpidha.testing.command import summary
+from qpidha.testing.shrink import shrink
+from qpidha.testing.sweep import Sweep, sweep
 from qpidha.testing.walk import Walk
 
 
 def main(arguments: list[str]) -> int:
     """Says what it found; the exit status is 1 if that was anything."""
-    if arguments and not arguments[0].startswith("-"):
-        walk = Walk(int(arguments[0]))
+    parser = argparse.ArgumentParser(prog="python -m qpidha.testing", description="Random walks by seed.")
+    parser.add_argument("seed", nargs="?", type=int, help="one walk: every event")
+    parser.add_argument("--only", type=_numbers, help="its steps with these numbers alone: 3,17,40")
+    parser.add_argument("--from", type=int, dest="first", default=0, help="the first of many seeds (0)")
+    parser.add_argument("--runs", type=int, default=1000, help="how many seeds (1000)")
+    parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core (0)")
+    parser.add_argument("--seconds", type=float, help="begin no more seeds after this time")
+    parser.add_argument("--counts", action="store_true", help="show how often everything happened")
+    parser.add_argument("--complete", action="store_true", help="fail if something never happened")
+    args = parser.parse_args(arguments)
+    if args.seed is not None:
+        return one(args.seed, args.only)
+    found = sweep(args.first, args.runs, jobs=args.jobs, seconds_max=args.seconds, on_failure=failed)
+    if args.counts:
+        for name, count in sorted(found.sightings.counts.items()):
+            sys.stdout.write(f"{count:9} {name}\n")
+    sys.stdout.write(summary(found))
+    if found.failures and (shrunk := shrink(min(found.failures))):
+        sys.stdout.write("\n" + shrunk.report())
+    return max(bool(found.failures), args.complete and missed(found))
 
-        def show(line: str) -> None:
-            sys.stdout.write(f"{walk.world.scheduler.now:9.4f} {line}\n")
 
-        walk.world.listeners.append(show)
-        world = walk.run()
-        sys.stdout.write(f"clean, hash {world.hash:08x}, {len(world.checker.acked)} acknowledged\n")
-        return 0
-    options = dict(zip(arguments[::2], arguments[1::2], strict=True))
-    first, runs = int(options.get("--from", "0")), int(options.get("--runs", "1000"))
-    began, failed, events = time.perf_counter(), 0, 0
-    for seed in range(first, first + runs):
-        walk = Walk(seed)
-        try:
-            walk.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
-            failed += 1
-            sys.stdout.write(f"seed {seed}: {type(error).__name__}: {str(error)[:300]}\n")
-            sys.stdout.flush()
-        events += walk.world.scheduler.steps
-    seconds = time.perf_counter() - began
-    sys.stdout.write(f"{runs} runs, {failed} failed, {events} events, {events / seconds:.0f} a second\n")
-    return 1 if failed else 0
+def one(seed: int, only: list[int] | None) -> int:
+    walk = Walk(seed, only=only)
+
+    def show(line: str) -> None:
+        sys.stdout.write(f"{walk.world.scheduler.now:9.4f} {line}\n")
+
+    walk.world.listeners.append(show)
+    world = walk.run()
+    sys.stdout.write(f"clean, hash {world.hash:08x}, {len(world.checker.acked)} acknowledged\n")
+    return 0
+
+
+def failed(seed: int, error: str) -> None:
+    sys.stdout.write(f"seed {seed}: {error[:300]}\n")
+    sys.stdout.flush()
+
+
+def missed(found: Sweep) -> bool:
+    """Whether so many walks left out what they are for."""
+    never = found.sightings.never()
+    for name in never:
+        sys.stdout.write(f"never happened: {name}\n")
+    return bool(never)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

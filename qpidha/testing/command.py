@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -15,7 +14,9 @@ from qpidha.testing.chart import Chart, draw
 from qpidha.testing.page import page
 from qpidha.testing.recorder import Recorder
 from qpidha.testing.scenario import Scenario
+from qpidha.testing.shrink import attempt, shrink
 from qpidha.testing.stage import ScenarioError
+from qpidha.testing.sweep import Sweep, sweep
 from qpidha.testing.walk import Walk
 
 OK, BAD_NEWS, USAGE = range(3)
@@ -45,6 +46,8 @@ def check(args: argparse.Namespace) -> None:
             raise WrongUsage(f"--seeds {args.seeds}: at least one")
         if args.trace or args.picture:
             raise WrongUsage("--trace and --picture show one run: use --seed or --scenario")
+        if args.jobs < 0:
+            raise WrongUsage(f"--jobs {args.jobs}: a number of processes, or 0 for one a core")
     elif args.first is not None:
         raise WrongUsage("--from goes with --seeds")
     if args.trace and args.json:
@@ -57,36 +60,42 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run_seeds(args: argparse.Namespace) -> int:
-    first = args.first or 0
-    began, events, acknowledged, failures = time.perf_counter(), 0, 0, []
-    for seed in range(first, first + args.seeds):
-        walk = Walk(seed)
-        if error := attempt(walk):
-            failures.append({"seed": seed, "error": error})
-            sys.stderr.write(f"seed {seed}: {error[:300]}\n")
-        events += walk.world.scheduler.steps
-        acknowledged += len(walk.world.checker.acked)
-    seconds = time.perf_counter() - began
+    def failed(seed: int, error: str) -> None:
+        sys.stderr.write(f"seed {seed}: {error[:300]}\n")
+        sys.stderr.flush()
+
+    found = sweep(args.first or 0, args.seeds, jobs=args.jobs, seconds_max=args.seconds, on_failure=failed)
     if args.json:
-        facts = {"from": first, "seeds": args.seeds, "failures": failures, "events": events}
-        show_json({**facts, "acknowledged": acknowledged, "seconds": round(seconds, 3)})
+        show_json(facts_of(found))
     else:
-        sys.stdout.write(
-            f"{args.seeds} runs from seed {first}, {len(failures)} failed; {events} events, "
-            f"{acknowledged} acknowledged messages, {seconds:.1f} s\n"
-        )
-    return BAD_NEWS if failures else OK
+        sys.stdout.write(summary(found))
+    if found.failures and (shrunk := shrink(min(found.failures))):
+        sys.stderr.write("\n" + shrunk.report())
+    return BAD_NEWS if found.failures else OK
 
 
-def attempt(walk: Walk) -> str:
-    """Run it. Says what was wrong, or nothing."""
-    try:
-        walk.run()
-    except BrokenPipeError:  # Nobody reads the trace any more: see `qpidha.cli.main`.
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, its seed is what counts.
-        return f"{type(error).__name__}: {error}"
-    return ""
+def facts_of(found: Sweep) -> dict[str, Any]:
+    """For JSON."""
+    return {
+        "from": found.first,
+        "seeds": found.runs,
+        "failures": [{"seed": seed, "error": error} for seed, error in sorted(found.failures.items())],
+        "events": found.events,
+        "acknowledged": found.acknowledged,
+        "failovers": found.failovers,
+        "counts": dict(sorted(found.sightings.counts.items())),
+        "seconds": round(found.seconds, 3),
+    }
+
+
+def summary(found: Sweep) -> str:
+    """What many runs came to, for people."""
+    rate = found.seconds or 1.0
+    return (
+        f"{found.runs} runs from seed {found.first}, {len(found.failures)} failed; {found.events} events, "
+        f"{found.acknowledged} acknowledged messages, {found.failovers} failovers, {found.seconds:.1f} s "
+        f"({found.events / rate:,.0f} events and {found.failovers / rate:,.0f} failovers a second)\n"
+    )
 
 
 # --- one run -------------------------------------------------------------------------------------

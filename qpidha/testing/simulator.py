@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
@@ -72,6 +73,8 @@ class World:
         self.on_request: Callable[[SimNode, Request], None] = lambda node, request: None
         self.hash = 0
         """Of every event so far: equal in two runs of the same seed."""
+        self.counts: Counter[str] = Counter()
+        """What the run itself counts: faults that hit something."""
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
         self.clients = Clients(self)

@@ -8,7 +8,7 @@ never do: rare combinations become common in some of them. A run that fails is r
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -67,9 +67,18 @@ CLIENTS: Final = frozenset({"publish", "burst", "deliver", "accept", "wait"})
 class Walk:
     """One run."""
 
-    def __init__(self, seed: int, *, steps: int = STEPS, wire: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        steps: int = STEPS,
+        wire: bool = True,
+        only: Sequence[int] | None = None,
+    ) -> None:
+        """``only``: leave out every other step (see `qpidha.testing.shrink`)."""
         self.seed = seed
         self.steps = steps
+        self.only = only
         count = random.Random(seed).choice((2, 3, 3, 3, 3, 4, 5))
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
         self.random = self.world.random
@@ -91,9 +100,11 @@ class Walk:
         for name in ("q", "dlq"):
             world.clients.declare(first, world.queue_id(name), name, self.settle)
         names, weights = list(self.weights), list(self.weights.values())
-        for name in self.random.choices(names, weights, k=self.steps):
-            world.say(f"* {name}")
-            self.actions[name]()
+        plan = self.random.choices(names, weights, k=self.steps)
+        for number in range(self.steps) if self.only is None else self.only:
+            self.random.seed(f"{self.seed}/{number}")  # A step means the same whatever is left out before it.
+            world.say(f"* {plan[number]}")
+            self.actions[plan[number]]()
             world.scheduler.run_for(self.random.expovariate(1 / PAUSE_S))
         world.manager.draw = lambda: Fault.NONE
         world.scheduler.run_for(LATEST_S)

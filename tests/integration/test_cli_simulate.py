@@ -56,7 +56,8 @@ def broken(monkeypatch: pytest.MonkeyPatch, *seeds: int) -> None:
         def _fail(self) -> None:
             self.world.checker.fail("S1", "made up")
 
-    monkeypatch.setattr("qpidha.testing.command.Walk", Broken)
+    for user in ("command", "sweep", "shrink"):
+        monkeypatch.setattr(f"qpidha.testing.{user}.Walk", Broken)
 
 
 # --- many seeds ----------------------------------------------------------------------------------
@@ -79,7 +80,10 @@ def test_a_seed_that_fails_is_named_and_bad_news(
     code, out, err = run(capsys, "--seeds", 3, "--from", 40)
     assert code == BAD_NEWS
     assert "1 failed" in out
-    assert err == "seed 41: Violation: S1: made up\n"
+    assert err.startswith("seed 41: Violation: S1: made up\n\nseed 41: Violation: S1: made up\nqpidha ")
+    steps = re.search(r"(\d+) of its steps fail as well as all: --only ([\d,]+)\n", err)
+    assert steps
+    assert int(steps[1]) == len(steps[2].split(",")) == 1
     code, facts = document(capsys, "--seeds", 3, "--from", 40)
     assert code == BAD_NEWS
     assert facts["failures"] == [{"seed": 41, "error": "Violation: S1: made up"}]

@@ -32,7 +32,7 @@ from qpidha.testing import Scenario, ScenarioError, Violation, Walk
 from qpidha.types import Member, Record
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
-RUNS = 40
+RUNS = 1000
 
 
 def waits_for_the_attached_only(patch: pytest.MonkeyPatch) -> None:
@@ -173,29 +173,29 @@ def keeps_its_own_lineage(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flipped, "__init__", init)
 
 
-MUTATIONS: list[tuple[Mutation, int]] = [
-    (waits_for_the_attached_only, 0),
-    (ignores_the_joiner, 0),
-    (forgets_the_joiner, 110),
-    (compares_ids_only, 0),
-    (hands_over_at_once, 45),
-    (sends_before_it_persists, 0),
-    (anybody_may_be_promoted, 0),
-    (completes_with_a_move, 0),
-    (forgets_what_was_staged, 10),
-    (keeps_its_own_lineage, 0),
+MUTATIONS: list[Mutation] = [
+    waits_for_the_attached_only,
+    ignores_the_joiner,
+    forgets_the_joiner,
+    compares_ids_only,
+    hands_over_at_once,
+    sends_before_it_persists,
+    anybody_may_be_promoted,
+    completes_with_a_move,
+    forgets_what_was_staged,
+    keeps_its_own_lineage,
 ]
-"""What is broken, and the seed of the first walk to try."""
+"""What is broken."""
 
 
-@pytest.mark.parametrize(("mutation", "seed"), MUTATIONS, ids=[m.__name__ for m, _ in MUTATIONS])
-def test_a_missing_rule_is_found(mutation: Mutation, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[m.__name__ for m in MUTATIONS])
+def test_a_missing_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     mutation(monkeypatch)
-    for attempt in range(seed, seed + RUNS):
+    for seed in range(RUNS):
         try:
-            Walk(attempt, wire=False).run()
+            Walk(seed, wire=False).run()
         except (Violation, InvariantError, AssertionError) as found:
-            print(f"walk {attempt}: {found}")
+            print(f"walk {seed}: {found}")
             return
     pytest.fail(f"{mutation.__name__} was not found in {RUNS} walks")
 

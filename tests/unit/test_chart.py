@@ -33,6 +33,19 @@ def walked(seed: int) -> tuple[Walk, Recorder, list[str]]:
     return walk, recorder, lines
 
 
+def walked_with(word: str, kind: str) -> Recorder:
+    """The first walk that has a mark which begins with this word, and an arrow of this kind that is drawn once."""
+    for seed in range(100):
+        _, recorder, _ = walked(seed)
+        marks = [h.what.word for h in recorder.happened if isinstance(h.what, Mark)]
+        few = [h.what.arrow for h in folded(recorder.happened) if isinstance(h.what, Leaves)]
+        if any(m.startswith(word) for m in marks) and (
+            not kind or any(a.kind == kind and a.times > 1 for a in few)
+        ):
+            return recorder
+    raise AssertionError(f"no walk has {word!r}")
+
+
 def played(text: str) -> tuple[Scenario, Recorder]:
     scenario, recorder = Scenario(), Recorder()
     recorder.attach(scenario)
@@ -129,7 +142,7 @@ def test_what_becomes_of_a_compare_and_set(fault: str, fate: str, note: str) -> 
 
 
 def test_a_compare_and_set_that_comes_too_late_is_refused() -> None:
-    _, recorder, _ = walked(7)
+    recorder = walked_with("compare-and-set lost", "")
     refused = [a.source for a in arrows(recorder) if a.fate == "refused"]
     lost = [
         h.what.node
@@ -182,7 +195,7 @@ def test_many_values_are_told_by_their_ends() -> None:
 
 
 def test_vain_attempts_become_one_and_nothing_else_is_lost() -> None:
-    _, recorder, _ = walked(7)
+    recorder = walked_with("", "fence")
     shown = folded(recorder.happened)
     rest = [h.what.arrow for h in shown if isinstance(h.what, Leaves)]
     assert len(rest) < len(arrows(recorder))
