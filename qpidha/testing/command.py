@@ -10,9 +10,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from qpidha.testing.chart import Chart, draw
-from qpidha.testing.page import page
-from qpidha.testing.recorder import Recorder
+from qpidha.testing.picture.chart import Chart, draw
+from qpidha.testing.picture.page import page
+from qpidha.testing.picture.recorder import Recorder
 from qpidha.testing.scenario import Scenario
 from qpidha.testing.shrink import attempt, shrink
 from qpidha.testing.stage import ScenarioError

@@ -12,9 +12,10 @@ from dataclasses import replace
 import pytest
 
 from qpidha.seq import SequenceSet
-from qpidha.testing.explorer import Explorer, main
-from qpidha.testing.explorer_keys import canonical
-from qpidha.testing.explorer_scope import Scope
+from qpidha.testing.explorer import Explorer
+from qpidha.testing.explorer.__main__ import main
+from qpidha.testing.explorer.keys import canonical
+from qpidha.testing.explorer.scope import Scope
 from qpidha.types import Role
 from tests.simulation import test_mutations as broken
 

@@ -25,11 +25,11 @@ from typing import Any, TypeAlias
 from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.testing.checkers import Violation
-from qpidha.testing.rehearsal_edge import Edge
-from qpidha.testing.rehearsal_faults import Faults
-from qpidha.testing.rehearsal_loop import LIFE, Life, VirtualLoop
-from qpidha.testing.rehearsal_net import Wires
-from qpidha.testing.rehearsal_seat import Seat, SeatRecords, SeatStore
+from qpidha.testing.rehearsal.edge import Edge
+from qpidha.testing.rehearsal.faults import Faults
+from qpidha.testing.rehearsal.loop import LIFE, Life, VirtualLoop
+from qpidha.testing.rehearsal.net import Wires
+from qpidha.testing.rehearsal.seat import Seat, SeatRecords, SeatStore
 from qpidha.transports.tcp import TcpTransport
 
 Broker: TypeAlias = Callable[[Seat], Coroutine[Any, Any, None]]

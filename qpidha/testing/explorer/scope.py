@@ -3,7 +3,7 @@
 A state of the whole cluster is one tuple of numbers, so that millions can be kept, compared and hashed:
 
     state     (nodes, links, record, requests, clients, budget)
-    nodes     the number of each node's state (`qpidha.testing.explorer_nodes`)
+    nodes     the number of each node's state (`qpidha.testing.explorer.nodes`)
     links     (number, frames to who accepted it, frames to who opened it); None: that end is closed
     record    by number
     requests  (node, request, SENT, 0), (node, request, GIVEN_UP, 0) or (node, request, ANSWERED, answer)
@@ -21,9 +21,9 @@ from uuid import UUID
 from qpidha.core.manager import Answer, Applied, Lost
 from qpidha.core.ready import Request
 from qpidha.settings import Settings
-from qpidha.testing.explorer_life import SMALLEST
-from qpidha.testing.explorer_nodes import Nodes
-from qpidha.testing.explorer_tables import Table
+from qpidha.testing.explorer.life import SMALLEST
+from qpidha.testing.explorer.nodes import Nodes
+from qpidha.testing.explorer.tables import Table
 from qpidha.types import Versioned
 
 Queued: TypeAlias = "tuple[int, ...] | None"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from qpidha.testing.rehearsal_net import OUTSIDE
-from qpidha.testing.rehearsal_seat import MANAGER
+from qpidha.testing.rehearsal.net import OUTSIDE
+from qpidha.testing.rehearsal.seat import MANAGER
 
 if TYPE_CHECKING:
-    from qpidha.testing.rehearsal import Chair, Rehearsal
-    from qpidha.testing.rehearsal_loop import Life
+    from qpidha.testing.rehearsal.loop import Life
+    from qpidha.testing.rehearsal.rehearsal import Chair, Rehearsal
 
 SESSION_S = 2.0
 """A node that is stopped or out of the manager's reach for longer than this is thought to be dead."""

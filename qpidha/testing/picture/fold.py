@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qpidha.testing.happenings import Arrow, Happening, Lands, Leaves
+from qpidha.testing.picture.happenings import Arrow, Happening, Lands, Leaves
 
 
 def folded(happened: Sequence[Happening]) -> list[Happening]:

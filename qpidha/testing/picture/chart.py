@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-from qpidha.testing.fold import folded
-from qpidha.testing.happenings import RECORD, Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step
-from qpidha.testing.shapes import LANE, chip, clip, clock, head_of, pill
-from qpidha.testing.style import STYLE
+from qpidha.testing.picture.fold import folded
+from qpidha.testing.picture.happenings import RECORD, Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step
+from qpidha.testing.picture.shapes import LANE, chip, clip, clock, head_of, pill
+from qpidha.testing.picture.style import STYLE
 
 GUTTER: Final = 262
 """Pixels for times and steps, left of the first line."""

@@ -16,8 +16,8 @@ from qpidha.errors import OutcomeUnknown, StoreFailed, Unavailable
 from qpidha.interfaces import MessageStore, RecordStore, Session, Transport
 from qpidha.journal import Change, StoreImage
 from qpidha.stores.memory import MemoryStore
-from qpidha.testing.rehearsal_loop import Life
-from qpidha.testing.rehearsal_net import Wires
+from qpidha.testing.rehearsal.loop import Life
+from qpidha.testing.rehearsal.net import Wires
 from qpidha.types import Address, NodeId, Record, Versioned
 
 T = TypeVar("T")

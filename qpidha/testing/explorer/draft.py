@@ -11,8 +11,9 @@ from typing import Any
 from qpidha.core.manager import Answer, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Completion, Doubtful, ReadRecord, Safe, Settled
 from qpidha.testing.checkers import Violation
-from qpidha.testing.explorer_nodes import Given, Look
-from qpidha.testing.explorer_scope import (
+from qpidha.testing.explorer.invariants import check_cluster, check_record
+from qpidha.testing.explorer.nodes import Given, Look
+from qpidha.testing.explorer.scope import (
     ACCEPT,
     ACKED,
     ANSWERED,
@@ -36,7 +37,6 @@ from qpidha.testing.explorer_scope import (
     State,
     Tables,
 )  # fmt: skip
-from qpidha.testing.invariants import check_cluster, check_record
 from qpidha.types import Discarded, Fate, Versioned
 
 Request = tuple[int, int, int, int]

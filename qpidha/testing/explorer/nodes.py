@@ -6,7 +6,7 @@ looked up; the core runs only when a pair is new. The cluster around it is then 
 millions of states cost no replica.
 
 A state is kept as a pickle, for the core changes its objects in place. Whether it is new is decided by its
-canonical form (`qpidha.testing.explorer_keys`).
+canonical form (`qpidha.testing.explorer.keys`).
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from qpidha.core.replicator import State
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
 from qpidha.testing.checkers import facts_of
-from qpidha.testing.explorer_keys import canonical
-from qpidha.testing.explorer_life import INPUTS, Effect, Life, Snapshot
-from qpidha.testing.explorer_tables import Table
-from qpidha.testing.invariants import check_node
+from qpidha.testing.explorer.invariants import check_node
+from qpidha.testing.explorer.keys import canonical
+from qpidha.testing.explorer.life import INPUTS, Effect, Life, Snapshot
+from qpidha.testing.explorer.tables import Table
 from qpidha.testing.storage import Content, Facts
 from qpidha.types import (
     Generation,

@@ -39,7 +39,7 @@ class Arrow:
     fate: str = "under way"
     """Or ``arrived``, ``lost``, or ``refused`` (by the manager: the record is another by now)."""
     times: int = 1
-    """How often this was tried, if the others are left out (see `qpidha.testing.fold`)."""
+    """How often this was tried, if the others are left out (see `qpidha.testing.picture.fold`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from qpidha.testing.rehearsal_net import Wires
+    from qpidha.testing.rehearsal.net import Wires
 
 
 class Life:

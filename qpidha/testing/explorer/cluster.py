@@ -7,9 +7,9 @@ alone, so any order of actions can be tried, and a path of them played again.
 from __future__ import annotations
 
 from qpidha.core.ready import CompareAndSet
-from qpidha.testing.explorer_draft import HOW, Draft
-from qpidha.testing.explorer_nodes import Look
-from qpidha.testing.explorer_scope import (
+from qpidha.testing.explorer.draft import HOW, Draft
+from qpidha.testing.explorer.nodes import Look
+from qpidha.testing.explorer.scope import (
     ACCEPT,
     ANSWERED,
     CONNECT,

@@ -20,7 +20,7 @@ from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, Sto
 from qpidha.journal import Change
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.testing.invariants import check_frame
+from qpidha.testing.explorer.invariants import check_frame
 from qpidha.testing.storage import Content
 from qpidha.types import MessageId, NodeId, QueueId, QueueSpec, Versioned
 from qpidha.wire import codec

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from qpidha.testing.chart import HEADS, Chart
-from qpidha.testing.style import KINDS, MARK_KINDS, STYLE
+from qpidha.testing.picture.chart import HEADS, Chart
+from qpidha.testing.picture.style import KINDS, MARK_KINDS, STYLE
 
 LOOK: Final = """
 body{margin:0;background:#fff;font:13px "Helvetica Neue",Arial,sans-serif;color:#1f2933}

@@ -17,8 +17,8 @@ from qpidha.types import Generation, NodeId, Record
 from qpidha.wire.events import Frame, Refused
 
 if TYPE_CHECKING:
-    from qpidha.testing.explorer_nodes import Look
-    from qpidha.testing.explorer_scope import Tables
+    from qpidha.testing.explorer.nodes import Look
+    from qpidha.testing.explorer.scope import Tables
 
 
 def check_frame(sender: NodeId, frame: Frame) -> None:

@@ -1,30 +1,27 @@
-"""All interleavings of a small cluster: breadth first, every state once, judged in every state.
+"""All interleavings of a small cluster: every state once, judged in every state.
 
-    python -m qpidha.testing.explorer --seconds 120 --publish 3 --fault 3
-
-The nodes are the real core and the real driver (`qpidha.testing.explorer_nodes`); what can happen to them
-is in `qpidha.testing.explorer_cluster`, what must hold in `qpidha.testing.invariants`. A counterexample
+The nodes are the real core and the real driver (`qpidha.testing.explorer.nodes`); what can happen to them
+is in `qpidha.testing.explorer.cluster`, what must hold in `qpidha.testing.explorer.invariants`. A counterexample
 is printed as the shortest list of actions that leads to it.
 """
 
 from __future__ import annotations
 
-import argparse
 import marshal
 import sys
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from qpidha.errors import InvariantError
 from qpidha.testing.checkers import Violation
-from qpidha.testing.explorer_cluster import Cluster
-from qpidha.testing.explorer_scope import LIMITED, Action, Scope, State
-from qpidha.testing.explorer_tables import Table
-from qpidha.testing.explorer_trace import trace
+from qpidha.testing.explorer.cluster import Cluster
+from qpidha.testing.explorer.scope import Action, Scope, State
+from qpidha.testing.explorer.tables import Table
+from qpidha.testing.explorer.trace import trace
 
 ROOT = 0
 STABLE = 2
@@ -164,24 +161,3 @@ class Explorer:
             actions.append(self._actions.values[self._by[ordinal]])
             ordinal = self._parents[ordinal]
         return actions[::-1]
-
-
-def main(arguments: list[str]) -> int:
-    """Exit status 1: something was found."""
-    parser = argparse.ArgumentParser(prog="python -m qpidha.testing.explorer", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="stop after this long")
-    parser.add_argument("--states", type=int, default=sys.maxsize, help="stop after this many states")
-    defaults = {f.name: f.default for f in fields(Scope)}
-    for name in ("queues", *LIMITED):
-        parser.add_argument(f"--{name}", type=int, default=defaults[name], metavar="N")
-    parser.add_argument("--breadth", action="store_true", help="in the order of the number of actions")
-    options = vars(parser.parse_args(arguments))
-    limits = {name: options.pop(name) for name in ("seconds", "states")}
-    interruptions = not options.pop("breadth")
-    found = Explorer(Scope(**options), interruptions=interruptions).run(**limits)
-    sys.stdout.write(f"{found}\n")
-    return 1 if found.violation else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

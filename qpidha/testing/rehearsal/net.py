@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-from qpidha.testing.rehearsal_loop import LIFE, Life
+from qpidha.testing.rehearsal.loop import LIFE, Life
 from qpidha.types import Address
 
 OUTSIDE = "clients"

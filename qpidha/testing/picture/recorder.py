@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer, Lost, NotSent, Unknown
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
-from qpidha.testing.happenings import (
+from qpidha.testing.network import End
+from qpidha.testing.observer import Observer
+from qpidha.testing.picture.happenings import (
     RECORD,
     Arrow,
     Happening,
@@ -26,8 +28,6 @@ from qpidha.testing.happenings import (
     What,
     span,
 )
-from qpidha.testing.network import End
-from qpidha.testing.observer import Observer
 from qpidha.testing.render import render_event, render_frame, render_record, render_request
 from qpidha.types import Generation, NodeId, Role
 from qpidha.wire.events import Acknowledged, Fenced, Frame, Hello, Operations, Refused, Welcome

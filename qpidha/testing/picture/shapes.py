@@ -6,7 +6,7 @@ import textwrap
 from html import escape
 from typing import Final
 
-from qpidha.testing.style import BOLD_MARKS, KINDS, LEGEND_ROLES, MARK_KINDS
+from qpidha.testing.picture.style import BOLD_MARKS, KINDS, LEGEND_ROLES, MARK_KINDS
 
 LANE: Final = 284
 """From one line to the next."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qpidha.core.ready import Request
-from qpidha.testing.explorer_cluster import Cluster
-from qpidha.testing.explorer_life import FRAME_BYTES_MAX
-from qpidha.testing.explorer_scope import FIN, PUBLISHED, Action, State, Tables
+from qpidha.testing.explorer.cluster import Cluster
+from qpidha.testing.explorer.life import FRAME_BYTES_MAX
+from qpidha.testing.explorer.scope import FIN, PUBLISHED, Action, State, Tables
 from qpidha.testing.render import render_frame, render_record, render_request
 from qpidha.types import QueueId
 from qpidha.wire import codec
