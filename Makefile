@@ -51,8 +51,9 @@ help:  ## Show the targets.
 demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
 
-test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'".
-	@$(PY) -m pytest tests/ $(ARGS)
+# Half of the tests wait most of their time. A file stays whole: its tests may share brokers.
+test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'", ARGS=-n0 for one process.
+	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable $(ARGS)
 
 coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of their branches must be taken.
 	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
