@@ -48,7 +48,9 @@ def one(seed: int, only: list[int] | None) -> int:
 
     walk.world.listeners.append(show)
     world = walk.run()
-    sys.stdout.write(f"clean, hash {world.hash:08x}, {len(world.checker.acked)} acknowledged\n")
+    sys.stdout.write(
+        f"{walk.apart or 'clean'}, hash {world.hash:08x}, {len(world.checker.acked)} acknowledged\n"
+    )
     return 0
 
 

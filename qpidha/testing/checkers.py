@@ -25,11 +25,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qpidha.core.host import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
-from qpidha.core.lineage import generation_of
 from qpidha.core.ready import RoleChanged
-from qpidha.core.replica import Replica
-from qpidha.journal import Change, PutQueue, Release
-from qpidha.testing.storage import Content, Facts, Message, messages
+from qpidha.errors import VersionMismatch
+from qpidha.journal import Change, PutQueue, PutStatus, Release
+from qpidha.testing.facts import Known, facts_of
+from qpidha.testing.storage import Content, Facts
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
 from qpidha.wire.events import Acknowledged, Frame, Refused
 
@@ -40,12 +40,16 @@ if TYPE_CHECKING:
 Discard = tuple[NodeId, QueueId, Generation, MessageId]
 
 
-POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN})
+POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN, VersionMismatch.code})
 """Reasons to refuse a peer that did nothing wrong."""
 
 
 class Violation(AssertionError):
     """An invariant does not hold. Starts with its name."""
+
+
+class OutsideTheModel(Exception):
+    """What happened is no fault that the protocol promises to survive. The run ends, and is counted apart."""
 
 
 class Checker:
@@ -71,11 +75,13 @@ class Checker:
         self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
         self._moved: set[str] = set()
         self._facts: dict[tuple[Generation, Position], Facts] = {}
+        self._known = Known()
         self._primaries: dict[Generation, tuple[NodeId, int]] = {}
         self._disk_generation: dict[tuple[NodeId, object], Generation] = {}
         self._offered: dict[Discard, int] = {}
         self._taken: set[Discard] = set()
         self._record: Record | None = None
+        self.rolled_back: set[str] = set()
         self._steps = 0
 
     def fail(self, rule: str, text: str) -> None:
@@ -152,7 +158,7 @@ class Checker:
 
     def role_changed(self, node: SimNode, change: RoleChanged) -> None:
         if change.role.is_primary:
-            mine = (node.name, node.boots)
+            mine = (node.host, node.boots)
             if self._primaries.setdefault(change.generation, mine) != mine:
                 self.fail("F1", f"generation {change.generation} has two primaries")
 
@@ -164,15 +170,41 @@ class Checker:
             names = {m.node for m in old.members}
             if record.primary is None or record.primary[0] not in names or not record.members <= old.members:
                 self.fail("F1", f"{record.primary} with {record.members} follows {old.members}")
+        if record.primary is not None:
+            name, boot = record.primary
+            if any(
+                n.host in self.rolled_back and n.replica.boot == boot for n in self._world.processes(name)
+            ):
+                raise OutsideTheModel("an older copy of a member's store was promoted")
         self.safe("S1")
 
     @property
-    def members(self) -> list[SimNode]:
-        """Members whose disk is the one the record speaks of."""
+    def listed(self) -> list[SimNode]:
+        """Members whose disk is the one the record speaks of, and whole."""
         if self._record is None:
             return []
-        nodes = self._world.nodes
-        return [nodes[m.node] for m in self._record.members if nodes[m.node].epoch == m.epoch]
+        epochs = {(m.node, m.epoch) for m in self._record.members}
+        nodes = self._world.nodes.values()
+        return [n for n in nodes if (n.name, n.epoch) in epochs and not n.disk.damage]
+
+    @property
+    def members(self) -> list[SimNode]:
+        """Those of them that have all they should: not the ones with an older copy of their disk."""
+        return [n for n in self.listed if n.host not in self.rolled_back]
+
+    def restored(self, node: SimNode) -> None:
+        """The disk is an older copy of itself: it will hand over again, and its generation may be lower.
+
+        If it is promoted before it follows a primary again, nobody can know (``docs/protocol.md``, "Fault model").
+        """
+        self.rolled_back.add(node.host)
+        self._disk_generation.pop((node.name, node.epoch), None)
+        self.forget(node)
+
+    def forget(self, node: SimNode) -> None:
+        """What this node handed over, another disk in its place may hand over too."""
+        self._taken = {place for place in self._taken if place[0] != node.host}
+        self._offered = {place: boot for place, boot in self._offered.items() if place[0] != node.host}
 
     def safe(self, rule: str) -> None:
         """Every value owed is on every member's disk (S1)."""
@@ -185,6 +217,11 @@ class Checker:
 
     def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
         content = node.disk.content
+        followed = any(isinstance(c, PutStatus) and not c.primary for c in changes)
+        newest = self._record is not None and content.status.generation == self._record.generation
+        if node.host in self.rolled_back and followed and newest:
+            self.rolled_back.discard(node.host)
+            self._world.sometimes("older copy corrected by difference")
         key = (node.name, node.epoch)
         if content.status.generation < self._disk_generation.get(key, 0):
             self.fail("F2", f"the generation of {node.name} fell to {content.status.generation}")
@@ -195,7 +232,7 @@ class Checker:
         for change in changes:
             if isinstance(change, Release):
                 for id in change.ids:
-                    place = (node.name, change.queue, change.generation, id)
+                    place = (node.host, change.queue, change.generation, id)
                     if place in self._offered:
                         self._taken.add(place)
             elif isinstance(change, PutQueue):
@@ -216,7 +253,7 @@ class Checker:
         """The primary made one operation: remember what its queues are at this position."""
         primary = node.replica.primary
         if primary is not None:
-            self._facts[primary.generation, primary.position] = facts_of(node.replica)
+            self._facts[primary.generation, primary.position] = self._known.facts(node)
 
     def stepped(self, node: SimNode) -> None:
         """The node did something."""
@@ -237,11 +274,10 @@ class Checker:
         if memory != disk:
             self.fail("D", f"{node.name} has {memory} in memory and {disk} on its disk")
 
-    def sent(self, node: SimNode, frame: Frame) -> None:
-        if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
-            self.fail(
-                "peer", f"{node.name} says that an honest peer broke the protocol: {frame.event.reason}"
-            )
+    def sent(self, node: SimNode, frame: Frame, *, excused: bool = False) -> None:
+        """``excused``: what the node read on this link was not what its peer wrote."""
+        if isinstance(frame.event, Refused) and frame.event.code not in POLITE and not excused:
+            self.fail("peer", f"{node.name} says that an honest peer broke the rules: {frame.event.reason}")
         if not isinstance(frame.event, Acknowledged):
             return
         content = node.disk.content
@@ -265,7 +301,7 @@ class Checker:
     def handed_over(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
         for d in discarded:
             value = d.data.rstrip(b".").decode()
-            place = (node.name, d.queue, d.generation, d.id)
+            place = (node.host, d.queue, d.generation, d.id)
             self._world.tell(f"hands over ({d.fate.value})", value, by=node)
             if self._names.get((d.queue, d.generation, d.id)) != value:
                 self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
@@ -284,7 +320,7 @@ class Checker:
     def not_taken(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
         """The embedder failed: the same may be offered again."""
         for d in discarded:
-            self._offered.pop((node.name, d.queue, d.generation, d.id), None)
+            self._offered.pop((node.host, d.queue, d.generation, d.id), None)
 
     # --- the end -------------------------------------------------------------------------------------
 
@@ -312,15 +348,3 @@ class Checker:
         for node in nodes:
             if node.disk.content.values:
                 self.fail("S5", f"{node.name} still holds {sorted(node.disk.content.values)}")
-
-
-def facts_of(replica: Replica) -> Facts:
-    """What `Content.facts` says of a disk, said of a replica's memory."""
-    facts: Facts = {}
-    for name, queue in replica.queues.items():
-        held: list[tuple[Generation, MessageId, Message]] = []
-        for ids, batch in queue.select(queue.held):
-            of = [generation_of(queue.lineage, id) for id in ids]
-            held += zip(of, ids, messages(batch), strict=True)
-        facts[name] = (queue.next, queue.lineage[-1], held)
-    return facts

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
+from qpidha.core.subscription import split
 from qpidha.errors import NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
@@ -39,7 +40,7 @@ class Clients:
         self._count = 0
 
     def _at(self, node: SimNode) -> Serving:
-        return self._serving.setdefault((node.name, node.replica.generation), Serving())
+        return self._serving.setdefault((node.host, node.replica.generation), Serving())
 
     @property
     def waiting(self) -> int:
@@ -117,8 +118,12 @@ class Clients:
         checker.accepted(values)
         self._world.observe(node, "accepts", values)
         immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
-        position, _ = node.replica.dequeue(queue, SequenceSet(ids))
-        checker.operated(node)
+        position = 0
+        for part in split(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
+            position, _ = node.replica.dequeue(
+                queue, part
+            )  # One operation each: the checker wants to see all.
+            checker.operated(node)
         if immediate:
             checker.settled(node, values)
         else:
@@ -145,7 +150,7 @@ class Clients:
     # --- what they are told --------------------------------------------------------------------------
 
     def completed(self, node: SimNode, completion: Completion) -> None:
-        serving = self._serving.get((node.name, completion.generation))
+        serving = self._serving.get((node.host, completion.generation))
         if serving is None:
             return
         checker = self._world.checker
@@ -165,7 +170,7 @@ class Clients:
                 self._doubt(node, serving)
 
     def crashed(self, node: SimNode) -> None:
-        for key in [key for key in self._serving if key[0] == node.name]:
+        for key in [key for key in self._serving if key[0] == node.host]:
             self._doubt(node, self._serving.pop(key))
 
     def _doubt(self, node: SimNode, serving: Serving) -> None:

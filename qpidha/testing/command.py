@@ -83,6 +83,7 @@ def facts_of(found: Sweep) -> dict[str, Any]:
         "events": found.events,
         "acknowledged": found.acknowledged,
         "failovers": found.failovers,
+        "apart": dict(sorted(found.apart.items())),
         "counts": dict(sorted(found.sightings.counts.items())),
         "seconds": round(found.seconds, 3),
     }
@@ -91,8 +92,9 @@ def facts_of(found: Sweep) -> dict[str, Any]:
 def summary(found: Sweep) -> str:
     """What many runs came to, for people."""
     rate = found.seconds or 1.0
+    apart = "".join(f"{count} runs ended early: {why}\n" for why, count in sorted(found.apart.items()))
     return (
-        f"{found.runs} runs from seed {found.first}, {len(found.failures)} failed; {found.events} events, "
+        f"{apart}{found.runs} runs from seed {found.first}, {len(found.failures)} failed; {found.events} events, "
         f"{found.acknowledged} acknowledged messages, {found.failovers} failovers, {found.seconds:.1f} s "
         f"({found.events / rate:,.0f} events and {found.failovers / rate:,.0f} failovers a second)\n"
     )
@@ -118,7 +120,7 @@ def run_seed(args: argparse.Namespace) -> int:
     }
     title = f"seed {args.seed}"
     about = f"A random walk of {walk.steps} steps. {error or 'Nothing wrong.'}"
-    return report(args, facts, Picture(recorder, list(world.nodes), title, about))
+    return report(args, facts, Picture(recorder, world.hosts, title, about))
 
 
 def run_scenario(args: argparse.Namespace) -> int:

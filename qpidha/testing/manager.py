@@ -55,13 +55,17 @@ class SimManager:
         """What befalls the next compare-and-sets of a node."""
         self.draw: Callable[[], Fault] = lambda: Fault.NONE
         """What befalls any other."""
+        self.befell: Callable[[Fault], None] = lambda fault: None
+        """Told what befell a compare-and-set."""
         self.on_change: Callable[[], None] = lambda: None
 
     # --- requests ------------------------------------------------------------------------------------
 
     def request(self, node: SimNode, request: Request) -> None:
-        fault = self._fault(node.name, request)
+        fault = self._fault(node.host, request)
         boot = node.boots
+        if isinstance(request, CompareAndSet):
+            self.befell(fault)
 
         def answer(value: Answer) -> None:
             node.post(lambda: node.answered(request, value, boot))
@@ -69,7 +73,7 @@ class SimManager:
         def apply() -> Answer:
             return self._perform(request)
 
-        if node.name in self.unreachable or fault is Fault.UNAVAILABLE:
+        if node.host in self.unreachable or fault is Fault.UNAVAILABLE:
             self.scheduler.after(self.delay(), lambda: answer(NotSent()))
             return
         if fault in (Fault.LOST, Fault.NO_REPLY, Fault.LATE):
@@ -115,14 +119,14 @@ class SimManager:
             self.show(node)
 
     def show(self, node: SimNode) -> None:
-        if node.name in self.unreachable or node.name in self.stale:
+        if node.host in self.unreachable or node.host in self.stale:
             return
         seen, boot = self.current, node.boots
         self.scheduler.after(self.delay(), lambda: node.post(lambda: node.record_seen(seen, boot)))
 
     def reconnect(self, node: SimNode) -> None:
-        self.unreachable.discard(node.name)
-        self.stale.discard(node.name)
+        self.unreachable.discard(node.host)
+        self.stale.discard(node.host)
         self.show(node)
 
 

@@ -7,6 +7,7 @@ driver and what the disk had not finished; a restart makes new ones from what is
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Request, 
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
 from qpidha.driver import Done, Driver
-from qpidha.errors import LocalProtocolError, PromotionRefused, StoreError
+from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolError, StoreError
 from qpidha.journal import Change
 from qpidha.testing.network import End
 from qpidha.testing.storage import SimDisk
 from qpidha.types import Discarded, NodeId, Role, Versioned
-from qpidha.wire.events import Frame
+from qpidha.wire.events import Frame, Hello
+from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
 
 if TYPE_CHECKING:
     from qpidha.testing.simulator import World
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 class SimNode:
     """See the module. Everything that reaches the core passes `post`, so that a paused node hears nothing."""
 
-    def __init__(self, world: World, name: NodeId) -> None:
+    def __init__(self, world: World, name: NodeId, host: str = "") -> None:
         self.world = world
         self.name = name
+        self.host = host or name
+        """Where it runs: its place in the network. Another one than its name for a second process of this name."""
         self.disk = SimDisk(name, world.new_uuid)
         self.disk.committed = lambda changes: world.checker.committed(self, changes)
         self.up = False
@@ -44,6 +48,14 @@ class SimNode:
         """Commits wait until `release_disk`."""
         self.refused = ""
         """Why the store was refused at the last start."""
+        self.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
+        """Which protocols its release says that it speaks."""
+        self.clock_rate = 1.0
+        """Of its clock and its timers."""
+        self.jump_s = 0.0
+        """How far its clock jumps at the next resume."""
+        self._clock = (0.0, 0.0)
+        """What its clock showed, and when that was."""
         self._backlog: list[Callable[[], None]] = []
         self.replica: Replica
         self.driver: Driver
@@ -55,12 +67,14 @@ class SimNode:
         world = self.world
         assert not self.up
         current = world.manager.current
-        image = self.disk.content.image()
         try:
-            check_start(image.status, current.record if current else None, world.settings).require()
+            image = self.disk.image()
+            decision = check_start(image.status, current.record if current else None, world.settings)
+            world.sometimes(f"start {decision.finding.code}")
+            decision.require()
         except StoreError as error:
             self.refused = str(error)
-            world.say(f"{self.name}: start refused: {error}")
+            world.say(f"{self.host}: start refused: {error}")
             return
         self.up, self.paused, self.refused = True, False, ""
         self.boots += 1
@@ -69,11 +83,11 @@ class SimNode:
             boot=world.new_uuid(),
             image=image,
             settings=world.settings,
-            now=world.scheduler.now,
+            now=self.now(),
         )
-        self.driver = Driver(self.replica, self._commit, self, lambda: world.scheduler.now)
-        if self.name not in world.manager.unreachable | world.manager.stale:
-            self.replica.record_seen(current, world.scheduler.now)
+        self.driver = Driver(self.replica, self._commit, self, self.now)
+        if self.host not in world.manager.unreachable | world.manager.stale:
+            self.replica.record_seen(current, self.now())
         self._tick(self.boots)
         self.run()
 
@@ -87,6 +101,11 @@ class SimNode:
         self.world.network.crashed(self, silent=silent, lose=lose)
         self.world.clients.crashed(self)
 
+    def replace_disk(self) -> None:
+        """A new disk in the place of the one that is lost or damaged, and whatever befell that is over."""
+        self.crash()
+        self.disk.wipe()
+
     def pause(self) -> None:
         """SIGSTOP."""
         self.paused = self.up
@@ -96,10 +115,21 @@ class SimNode:
         if not self.paused:
             return
         self.paused = False
+        if self.jump_s:
+            self.set_clock(self.now() + self.jump_s)
+            self.jump_s = 0.0
+            self.world.sometimes("fault clock_jump")
         backlog, self._backlog = self._backlog, []
         for action in backlog:
             self.post(action)
-        self.world.network.wake(target=self.name)
+        self.world.network.wake(target=self.host)
+
+    def stutter(self, turns: int, pause_s: float) -> None:
+        """Stand still again and again: hardly any time to do anything."""
+        if turns and self.up:
+            self.pause()
+            self.world.scheduler.after(pause_s, self.resume)
+            self.world.scheduler.after(pause_s * 1.1, lambda: self.stutter(turns - 1, pause_s))
 
     # --- inputs ------------------------------------------------------------------------------------
 
@@ -125,8 +155,14 @@ class SimNode:
     def received(self, end: End, frame: Frame) -> None:
         if not self.up or end.boot != self.boots:
             return
-        self.replica.received(end.number, frame, self.world.scheduler.now)
+        self.replica.received(end.number, frame, self.now())
         self.run()
+
+    def link_failed(self, end: End, error: RemoteProtocolError) -> None:
+        """Bytes arrived that are no frame."""
+        if self.up and end.boot == self.boots:
+            self.replica.link_failed(end.number, error)
+            self.run()
 
     def link_closed(self, end: End) -> None:
         """The other end is gone, or this one was closed by this node."""
@@ -140,13 +176,13 @@ class SimNode:
 
     def record_seen(self, current: Versioned | None, boot: int) -> None:
         if boot == self.boots:
-            self.replica.record_seen(current, self.world.scheduler.now)
+            self.replica.record_seen(current, self.now())
             self.run()
 
     def answered(self, request: Request, answer: Answer, boot: int) -> None:
         if boot == self.boots:
             self.world.answered(self, request, answer)
-            self.replica.answered(request, answer, self.world.scheduler.now)
+            self.replica.answered(request, answer, self.now())
             self.run()
 
     def promote(self) -> str:
@@ -167,17 +203,27 @@ class SimNode:
 
     # --- time --------------------------------------------------------------------------------------
 
+    def now(self) -> float:
+        """What this node's clock shows: nothing that another node's clock could be compared with."""
+        shown, since = self._clock
+        return shown + (self.world.scheduler.now - since) * self.clock_rate
+
+    def set_clock(self, shows: float | None = None, *, rate: float | None = None) -> None:
+        self._clock = (self.now() if shows is None else shows, self.world.scheduler.now)
+        self.clock_rate = rate or self.clock_rate
+
     def _tick(self, boot: int) -> None:
         if boot != self.boots or not self.up:
             return
-        self.world.scheduler.after(self.world.settings.heartbeat_interval_s, lambda: self._tick(boot))
+        limits = self.world.settings
+        self.world.scheduler.after(limits.heartbeat_interval_s / self.clock_rate, lambda: self._tick(boot))
         if self.paused:
             return
         world = self.world
-        for end in world.network.silent(self, world.settings.heartbeat_timeout_s):
+        for end in world.network.silent(self, limits.heartbeat_timeout_s / self.clock_rate):
             world.network.close(end)
             self.replica.link_closed(end.number)
-        self.replica.tick(world.scheduler.now)
+        self.replica.tick(self.now())
         self.run()
         if self.auto_connect:
             self.connect()
@@ -188,7 +234,8 @@ class SimNode:
         if record is None or record.primary is None or self.replica.primary or self.replica.stopped:
             return
         if record.primary[0] != self.name and self.replica.follower.link is None:
-            self.world.network.connect(self, self.world.nodes[record.primary[0]])
+            found = self.world.processes(record.primary[0])
+            self.world.network.connect(self, found[0] if len(found) == 1 else self.world.random.choice(found))
 
     # --- the disk ----------------------------------------------------------------------------------
 
@@ -213,7 +260,10 @@ class SimNode:
     # --- effects (see `qpidha.driver.Effects`) -------------------------------------------------------
 
     def send(self, link: int, frame: Frame) -> None:
-        self.world.checker.sent(self, frame)
+        self.world.checker.sent(self, frame, excused=link in self.world.network.spoiled)
+        if isinstance(frame.event, Hello):
+            low, high = self.versions
+            frame = replace(frame, event=replace(frame.event, version_min=low, version_max=high))
         self.world.network.send(self, link, frame)
 
     def request(self, request: Request) -> None:
@@ -230,7 +280,7 @@ class SimNode:
             case RoleChanged():
                 world.checker.role_changed(self, notice)
             case CloseLink(link):
-                end = world.network.ends.get((self.name, link))
+                end = world.network.ends.get((self.host, link))
                 if end is not None:
                     world.network.close(end)
                     world.scheduler.after(0.0, lambda: self.link_closed(end))
@@ -255,7 +305,7 @@ class SimNode:
         self.run()
 
     def store_failed(self, error: BaseException) -> None:
-        self.world.say(f"{self.name}: store failed: {error}")
+        self.world.say(f"{self.host}: store failed: {error}")
         self.world.scheduler.after(0.0, lambda: self.crash(keep=self.world.random.random() < 0.5))
 
     # --- what others ask -----------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """What happened at least once: a run of many walks that never saw a fencing proves nothing about fencing.
 
 Counted from outside, by an `Observer`: frames on the wire, roles, notes and refusals, requests to the manager and
-their answers, fates of discarded messages, what clients were told.
+their answers, changes of the record, fates of discarded messages, what clients were told. Faults are counted by
+the world itself (`World.counts`), when they hit something.
 """
 
 from __future__ import annotations
@@ -10,10 +11,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from qpidha.core.host import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.core.manager import Answer
 from qpidha.core.ready import HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.errors import FrameTooLarge, MalformedFrame, VersionMismatch
+from qpidha.testing.faults import FAULTS
+from qpidha.testing.manager import Fault
 from qpidha.testing.observer import Observer
-from qpidha.wire.events import Frame, Refused
+from qpidha.types import Record
+from qpidha.wire.events import Frame, PlanDrop, Refused
 
 if TYPE_CHECKING:
     from qpidha.testing.network import End
@@ -26,28 +32,38 @@ class Sightings(Observer):
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._roles: dict[str, str] = {}
+        self._roles: dict[tuple[str, int], str] = {}
+        """By host and boot: a new process begins again."""
+        self._world: World
+        self._record: Record | None = None
 
     def watch(self, world: World) -> None:
         """From now on, this world too."""
         self._roles = {}
+        self._world, self._record = world, None
         self.counts["runs"] += 1
         world.observers.append(self)
 
     def said(self, line: str) -> None:
         if line.startswith("* "):
             self.counts[f"step {line[2:]}"] += 1
+        elif line.startswith("record ") and (now := self._world.manager.current) is not None:
+            self.counts[f"record {change_of(self._record, now.record)}"] += 1
+            self._record = now.record
 
     def arrived(self, end: End, frame: Frame) -> None:
         self.counts[f"frame {type(frame.event).__name__}"] += 1
         if isinstance(frame.event, Refused):
             self.counts[f"refusal {frame.event.code}"] += 1
+        elif isinstance(frame.event, PlanDrop):
+            self.counts[f"plan drops {'staged' if frame.event.staged else 'held'}"] += 1
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         match notice:
             case RoleChanged(role, _):
-                before = self._roles.get(node.name, "joining")
-                self._roles[node.name] = role.value
+                life = (node.host, node.boots)
+                before = self._roles.get(life, "joining")
+                self._roles[life] = role.value
                 self.counts[f"role {before} > {role.value}"] += 1
             case Noted(what, _):
                 self.counts[f"note {what}"] += 1
@@ -73,6 +89,19 @@ class Sightings(Observer):
         return [name for name in EXPECTED if not self.counts[name]]
 
 
+def change_of(old: Record | None, new: Record) -> str:
+    """Which rule made this record of that one."""
+    if old is None:
+        return "founded"
+    if new.generation > old.generation:
+        return "promotion"
+    if new.primary is None and old.primary is not None:
+        return "hand-over"
+    if new.members != old.members and {m.node for m in new.members} == {m.node for m in old.members}:
+        return "replacement of a store"
+    return "removal" if len(new.members) < len(old.members) else "addition"
+
+
 BACKUP: Final = ("joining", "catch-up", "ready")
 PRIMARY: Final = ("recovering", "active")
 PROMOTIONS: Final = tuple(f"role {before} > {after}" for before in BACKUP for after in PRIMARY)
@@ -91,6 +120,23 @@ EXPECTED: Final = (
         "joining > recovering", "ready > recovering", "ready > active", "recovering > active", "recovering > joining",
         "active > joining", "ready > stopped",
     )),
+    *(kind.counter for kind in FAULTS),
+    *(f"compare-and-set {fault.value}" for fault in Fault),
+    *(f"refusal {code}" for code in (
+        MalformedFrame.code, FrameTooLarge.code, VersionMismatch.code, NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN,
+    )),
+    *(f"record {name}" for name in (
+        "founded", "promotion", "hand-over", "replacement of a store", "removal", "addition",
+    )),
+    *(f"start {name}" for name in (
+        "damaged", "may-found", "founder", "wiped", "new", "member", "other-epoch", "not-member",
+    )),
+    *(f"plan drops {name}" for name in ("held", "staged")),
+    *(f"damaged frame found {where}" for where in ("in the frame", "by the transport")),
+    *(f"damage {name}" for name in ("found", "harmless")),
+    *(f"power cut left {name} of a transaction" for name in ("all", "nothing")),
+    *(f"wrong promotion {name}" for name in ("refused", "tried")),
+    "older copy corrected by difference",
     *(f"CompareAndSet {name}" for name in ("Applied", "Lost", "NotSent", "Unknown")),
     *(f"ReadRecord {name}" for name in ("Read", "NotSent", "Unknown")),
     *(f"fate {name}" for name in ("rewound", "undone-move")),

@@ -17,7 +17,7 @@ from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
 from qpidha.testing.checkers import Checker, Violation
 from qpidha.testing.clients import Clients
-from qpidha.testing.manager import SimManager
+from qpidha.testing.manager import Fault, SimManager
 from qpidha.testing.network import End, Network
 from qpidha.testing.node import SimNode
 from qpidha.testing.observer import Observer
@@ -25,6 +25,7 @@ from qpidha.testing.render import render_frame, render_record
 from qpidha.testing.scheduler import Scheduler
 from qpidha.types import NodeId, QueueId, Role
 from qpidha.wire.events import Frame
+from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
 
 SMALL = Settings(
     heartbeat_interval_s=0.1,
@@ -74,12 +75,15 @@ class World:
         self.hash = 0
         """Of every event so far: equal in two runs of the same seed."""
         self.counts: Counter[str] = Counter()
-        """What the run itself counts: faults that hit something."""
+        """What the run itself counts: faults that hit something, and what came of them."""
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
         self.clients = Clients(self)
         self.network = Network(
-            self.scheduler, wire=wire, delay=self._delay(0.001, 0.02, slowness=lambda: self.network_slowness)
+            self.scheduler,
+            wire=wire,
+            delay=self._delay(0.001, 0.02, slowness=lambda: self.network_slowness),
+            seed=seed,
         )
         self.manager = SimManager(
             self.scheduler,
@@ -89,8 +93,13 @@ class World:
         )
         self.disk_delay = self._delay(0.0005, 0.01, slowness=lambda: self.disk_slowness)
         self.nodes = {name: SimNode(self, name) for name in nodes}
+        """Every process there is, by host: a second one with the id of another too."""
+        self.hosts = list(self.nodes)
+        """Every one that there ever was."""
         self.manager.nodes = self.nodes
         self.manager.on_change = self._record_changed
+        self.manager.befell = self._befell
+        self.network.counted = self.sometimes
         self.network.on_send = self._sent
         self.network.on_deliver = self._delivered
 
@@ -105,6 +114,16 @@ class World:
         if self.instant:
             return lambda: 0.0
         return lambda: self.random.uniform(low, high) * slowness()
+
+    def sometimes(self, what: str) -> None:
+        """This happened. What never does, over many runs, is not tested."""
+        self.counts[what] += 1
+
+    def _befell(self, fault: Fault) -> None:
+        """A compare-and-set had this fate."""
+        self.sometimes(f"compare-and-set {fault.value}")
+        if fault is not Fault.NONE:
+            self.sometimes("fault lost_reply")
 
     # --- the record of what happened -------------------------------------------------------------------
 
@@ -134,7 +153,7 @@ class World:
     def _delivered(self, end: End, frame: Frame) -> None:
         for observer in self.observers:
             observer.arrived(end, frame)
-        self.say(f"{end.other.node.name} -> {end.node.name} {render_frame(frame, self)}")
+        self.say(f"{end.other.node.host} -> {end.node.host} {render_frame(frame, self)}")
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         self.on_notice(node, notice)
@@ -167,6 +186,10 @@ class World:
     def queue_name(self, queue: QueueId) -> str:
         return next((name for name, id in self.queues.items() if id == queue), "?")
 
+    def processes(self, name: NodeId) -> list[SimNode]:
+        """All that run under this node id: one, but for a mistake."""
+        return [n for n in self.nodes.values() if n.name == name]
+
     def start(self) -> None:
         for node in self.nodes.values():
             node.start()
@@ -177,9 +200,8 @@ class World:
         current = self.manager.current
         if current is None or current.record.primary is None:
             return None
-        node = self.nodes[current.record.primary[0]]
-        active = node.up and not node.paused and node.replica.primary is not None
-        return node if active and node.replica.boot == current.record.primary[1] else None
+        name, boot = current.record.primary
+        return next((n for n in self.primaries if n.name == name and n.replica.boot == boot), None)
 
     @property
     def primaries(self) -> list[SimNode]:
@@ -209,15 +231,20 @@ class World:
         """End all faults and demand that the cluster becomes whole again. Raises `Violation`."""
         self.say("heal")
         self.disk_slowness = self.network_slowness = 1.0
-        self.network.blocked.clear()
-        self.network.held.clear()
+        self.network.mend()
+        for twin in [n for n in self.nodes.values() if n.host != n.name]:
+            self.end_twin(twin)
         for node in self.nodes.values():
             self.manager.reconnect(node)
             node.resume()
-            if not node.takes_discarded:
+            if not node.takes_discarded or node.versions != (PROTOCOL_MIN, PROTOCOL_MAX):
                 node.crash()  # What its embedder did not take is offered again by the next process.
             node.auto_connect = node.takes_discarded = True
-            node.disk.failing = None
+            node.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
+            node.set_clock(rate=1.0)
+            node.disk.failing, node.disk.full, node.disk.armed = None, False, None
+            if node.disk.damage:
+                node.replace_disk()
             if not node.up:
                 node.start()
             node.release_disk()
@@ -233,6 +260,24 @@ class World:
             if self.primary is None and any(not node.promote() for node in self.nodes.values()):
                 self.scheduler.run_for(0.5)
         self.checker.converged(list(self.nodes.values()))
+
+    def start_twin(self, name: NodeId) -> None:
+        """A second process with a node id that is taken, and a disk of its own."""
+        twin = SimNode(self, name, f"{name}'")
+        self.nodes[twin.host] = twin
+        self.hosts += [twin.host] if twin.host not in self.hosts else []
+        twin.start()
+
+    def end_twin(self, twin: SimNode) -> None:
+        """An operator finds two processes with one node id: the one whose store the record lists goes on."""
+        original, current = self.nodes[twin.name], self.manager.current
+        listed = current.record.member(twin.name) if current else None
+        twin.crash()
+        del self.nodes[twin.host]
+        if listed is not None and listed.epoch == twin.epoch and not twin.disk.damage:
+            original.replace_disk()
+            original.disk.content = twin.disk.content
+            self.checker.forget(original)
 
     def drain(self) -> None:
         """Consume everything on the primary, and demand that nothing is left anywhere."""
@@ -250,11 +295,11 @@ class World:
         lines = [f"record {render_record(current.record) if current else None}"]
         for node in self.nodes.values():
             if not node.up:
-                lines.append(f"{node.name} down {node.refused}")
+                lines.append(f"{node.host} down {node.refused}")
                 continue
             flight = node.replica.manager.in_flight
             lines.append(
-                f"{node.name} {node.role.value} generation {node.replica.generation} "
+                f"{node.host} {node.role.value} generation {node.replica.generation} "
                 f"in flight {flight is not None} committing {not node.driver.idle}"
             )
         return "; ".join(lines)

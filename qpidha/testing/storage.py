@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
@@ -38,7 +37,7 @@ from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, Qu
 from qpidha.wire.batch import Batch
 
 RawOrigin = tuple[bytes, int, int]
-Failing = Literal["before", "after"]
+Failing = Literal["before", "after", "torn"]
 
 
 class Message(NamedTuple):
@@ -54,8 +53,9 @@ class Message(NamedTuple):
         return self.data.rstrip(b".").decode()
 
 
-Facts: TypeAlias = dict[QueueId, tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]]
-"""Of each queue: next id, newest lineage entry, and every message with its identity, in order."""
+Fact: TypeAlias = tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]
+"""Of one queue: next id, newest lineage entry, and every message with its identity, in order."""
+Facts: TypeAlias = dict[QueueId, Fact]
 
 
 @dataclass(slots=True)
@@ -140,6 +140,12 @@ class Content:
                 case Audit():
                     self.audit.append(change)
 
+    def copy(self) -> Content:
+        queues = {name: replace(queue, held=dict(queue.held)) for name, queue in self.queues.items()}
+        return replace(
+            self, queues=queues, shelf=dict(self.shelf), values=self.values.copy(), audit=list(self.audit)
+        )
+
     def _gone(self, message: Message) -> None:
         self.values[message.value] -= 1
         if not self.values[message.value]:
@@ -189,7 +195,15 @@ class SimDisk:
         self._new_uuid = new_uuid
         self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
         self.failing: Failing | None = None
-        """The next commit fails, and what it wrote is there or not."""
+        """The next commit fails, and what it wrote is there, or not, or ``tear`` says."""
+        self.full = False
+        """No commit succeeds, and no store opens: opening it is a write (safety D5)."""
+        self.damage = ""
+        """What the store's verification says at the next start."""
+        self.armed: Callable[[], None] | None = None
+        """Called when the next commit is under way."""
+        self.tear: Callable[[Content, Sequence[Change]], bool] = lambda content, changes: False
+        """Whether a transaction that was cut off is there afterwards (`qpidha.testing.media`)."""
         self.committed: Callable[[list[Change]], None] = lambda changes: None
         """Called when a commit is durable, before the driver hears of it."""
         self._pending: tuple[list[Change], Done] | None = None
@@ -198,21 +212,43 @@ class SimDisk:
     def epoch(self) -> UUID:
         return self.content.status.epoch
 
+    @property
+    def pending(self) -> list[Change] | None:
+        """What the commit under way would make durable."""
+        return self._pending[0] if self._pending else None
+
+    def image(self) -> StoreImage:
+        """What the store says when it is opened.
+
+        Raises:
+            StoreFailed: It cannot be.
+        """
+        if self.full:
+            raise StoreFailed("simulated: the disk is full")
+        image = self.content.image()
+        if self.damage:
+            return StoreImage(image.status.with_(state=StoreState.DAMAGED))
+        return image
+
     def begin(self, changes: list[Change], done: Done) -> None:
         """A commit: complete it with `finish`, or lose it with `crash`."""
         assert self._pending is None, "two commits at once"
         self._pending = (changes, done)
+        if self.armed is not None:
+            armed, self.armed = self.armed, None
+            armed()
 
     def finish(self) -> list[Change]:
         """The commit under way becomes durable. Returns what it was, before calling back."""
         if self._pending is None:
             return []
         (changes, done), self._pending = self._pending, None
-        if self.failing:
-            if self.failing == "after":
+        if self.failing or self.full:
+            torn = self.failing == "torn" and self.tear(self.content, changes)
+            if self.failing == "after" or torn:
                 self.content.apply(changes)
             self.failing = None
-            done(StoreFailed("simulated: the disk failed"))
+            done(StoreFailed("simulated: the disk is full" if self.full else "simulated: the disk failed"))
             return []
         self.content.apply(changes)
         self.committed(changes)
@@ -230,12 +266,13 @@ class SimDisk:
     def wipe(self) -> None:
         """A new disk: empty, and with another epoch (rule J3)."""
         self._pending = None
+        self.failing, self.full, self.damage, self.armed = None, False, "", None
         self.content = Content(StoreStatus(node=self.node, epoch=self._new_uuid()))
 
     def snapshot(self) -> Content:
-        return deepcopy(self.content)
+        return self.content.copy()
 
     def restore(self, content: Content) -> None:
         """An older copy of the same disk (scenario T39)."""
         self._pending = None
-        self.content = deepcopy(content)
+        self.content = content.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Sweep:
     failures: dict[int, str] = field(default_factory=dict)
     """What was wrong, by seed."""
     sightings: Sightings = field(default_factory=Sightings)
+    apart: Counter[str] = field(default_factory=Counter)
+    """Runs that ended early outside of what the protocol promises, by reason: no failures, and no successes."""
     seconds: float = 0.0
     """By the clock, whatever the number of processes."""
 
@@ -40,6 +43,7 @@ class Sweep:
         self.events += other.events
         self.acknowledged += other.acknowledged
         self.failures.update(other.failures)
+        self.apart.update(other.apart)
         self.sightings.counts.update(other.sightings.counts)
 
 
@@ -51,6 +55,8 @@ def part(first: int, runs: int) -> Sweep:
         found.sightings.watch(walk.world)
         if error := attempt(walk):
             found.failures[seed] = error
+        elif walk.apart:
+            found.apart[walk.apart] += 1
         found.runs += 1
         found.events += walk.world.scheduler.steps
         found.acknowledged += len(walk.world.checker.acked)

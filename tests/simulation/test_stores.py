@@ -62,7 +62,8 @@ def compare(make: Callable[[UUID], MessageStore], seeds: Sequence[int], patch: p
         if epoch not in stores:
             stores[epoch] = (make(epoch), self)
             stores[epoch][0].open(self.status.node)
-        stores[epoch][0].commit(changes)
+        if stores[epoch][1] is self:  # Not an older copy of it, which somebody put in its place.
+            stores[epoch][0].commit(changes)
 
     patch.setattr(Content, "apply", apply_both)
     compared = 0

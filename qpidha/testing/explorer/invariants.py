@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qpidha.core.replica import Replica
-from qpidha.testing.checkers import POLITE, Violation, facts_of
+from qpidha.testing.checkers import POLITE, Violation
+from qpidha.testing.facts import facts_of
 from qpidha.testing.storage import Content
 from qpidha.types import Generation, NodeId, Record
 from qpidha.wire.events import Frame, Refused

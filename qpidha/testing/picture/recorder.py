@@ -42,7 +42,7 @@ CLIENTS: Final = frozenset("publish burst deliver accept move skip declare queue
 LOOKS: Final = frozenset({"expect", "check", "state"})
 REPAIRS: Final = frozenset(
     "nodes cluster settings connect auto promote demote restart resume release pass mend save heal "
-    "good_manager good_speed".split()
+    "good_manager good_speed repair_disk end_twin image".split()
 )
 
 MARKS: Final = {
@@ -146,8 +146,8 @@ class Recorder(Observer):
     def sent(self, end: End, frame: Frame) -> None:
         self._look()
         arrow = Arrow(
-            end.node.name,
-            end.other.node.name,
+            end.node.host,
+            end.other.node.host,
             kind_of(frame),
             render_frame(frame, self.world),
             render_event(frame.event, self.world),
@@ -164,7 +164,7 @@ class Recorder(Observer):
         waiting = self._frames.get(end, [])
         arrow = next((a for a in waiting if a.text == text), None)
         if arrow is None:
-            names, label = (end.other.node.name, end.node.name), render_event(frame.event, self.world)
+            names, label = (end.other.node.host, end.node.host), render_event(frame.event, self.world)
             arrow = Arrow(*names, kind_of(frame), text, f"again: {label}", self.world.scheduler.now)
             self._add(Leaves(arrow))
         else:
@@ -179,7 +179,7 @@ class Recorder(Observer):
         self._look()
         if isinstance(request, CompareAndSet):
             label, now = f"set: {render_record(request.new)}", self.world.scheduler.now
-            arrow = Arrow(node.name, RECORD, "cas", render_request(request), label, now)
+            arrow = Arrow(node.host, RECORD, "cas", render_request(request), label, now)
             self._requests.append((request, arrow))
             self._add(Leaves(arrow))
 
@@ -188,7 +188,7 @@ class Recorder(Observer):
         if not isinstance(request, CompareAndSet):
             return
         if isinstance(answer, Unknown):
-            self._add(Mark(node.name, "note", "the manager does not answer"))
+            self._add(Mark(node.host, "note", "the manager does not answer"))
             return  # It may still arrive.
         for other, arrow in self._requests:
             if other is request:
@@ -198,17 +198,17 @@ class Recorder(Observer):
                     arrow.fate = "refused"
                 elif isinstance(answer, NotSent):
                     arrow.fate = "lost"
-                    self._add(Mark(node.name, "note", "the manager cannot be reached"))
+                    self._add(Mark(node.host, "note", "the manager cannot be reached"))
                 break
 
     # --- nodes and clients -----------------------------------------------------------------------------
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         if isinstance(notice, RoleChanged):
-            self._roles[node.name] = notice.role.value, notice.generation
+            self._roles[node.host] = notice.role.value, notice.generation
         self._look()
         if isinstance(notice, Noted) and notice.event != "refused by the primary":  # An arrow says so.
-            self._add(Mark(node.name, "note", f"{notice.event}: {notice.detail}"))
+            self._add(Mark(node.host, "note", f"{notice.event}: {notice.detail}"))
 
     def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
         self._look()
@@ -216,9 +216,9 @@ class Recorder(Observer):
             self._add(Step("client", f"{what}: {span(values)}"))
         elif what in MARKS:
             kind, word = MARKS[what]
-            self._mark(Mark(node.name, kind, word, tuple(values)))
+            self._mark(Mark(node.host, kind, word, tuple(values)))
         elif what.startswith("hands over"):
-            self._mark(Mark(node.name, "rewind", what, tuple(values)))
+            self._mark(Mark(node.host, "rewind", what, tuple(values)))
 
     def _mark(self, mark: Mark) -> None:
         """One mark for what is one thing to a reader: a delivery and its accept, a row of accepts."""
@@ -269,25 +269,25 @@ class Recorder(Observer):
 
     def _look_at(self, node: SimNode) -> None:
         generation: Generation
-        if self._boots.get(node.name) != node.boots:
-            self._boots[node.name] = node.boots
-            self._roles.pop(node.name, None)
+        if self._boots.get(node.host) != node.boots:
+            self._boots[node.host] = node.boots
+            self._roles.pop(node.host, None)
         stored = node.disk.content.status.generation
-        role, generation = self._roles.get(node.name, (Role.JOINING.value, stored))
+        role, generation = self._roles.get(node.host, (Role.JOINING.value, stored))
         if not node.up:
             role, generation = "down", stored
         elif node.paused:
             role = "paused"
-        look = Look(node.name, role, generation, node in self.world.checker.members)
-        old = self._looks.get(node.name)
+        look = Look(node.host, role, generation, node in self.world.checker.members)
+        old = self._looks.get(node.host)
         if old != look and (old or node.boots):
-            self._looks[node.name] = look
+            self._looks[node.host] = look
             self._add(look)
         shelf = node.disk.content.shelf
-        new = [shelf[key][2].value for key in shelf if key not in self._shelves.get(node.name, ())]
-        self._shelves[node.name] = set(shelf)
+        new = [shelf[key][2].value for key in shelf if key not in self._shelves.get(node.host, ())]
+        self._shelves[node.host] = set(shelf)
         if new:
-            self._add(Mark(node.name, "rewind", "rewinds", tuple(new)))
+            self._add(Mark(node.host, "rewind", "rewinds", tuple(new)))
 
 
 def troubles_of(world: World) -> list[str]:
@@ -301,8 +301,8 @@ def troubles_of(world: World) -> list[str]:
         *(f"{a} → {b} waits" for a, b in sorted(world.network.held)),
         *(f"{name} has no manager" for name in sorted(manager.unreachable)),
         *(f"the watch of {name} is silent" for name in sorted(manager.stale)),
-        *(f"the disk of {n.name} fails" for n in world.nodes.values() if n.disk.failing),
-        *(f"the embedder of {n.name} is deaf" for n in world.nodes.values() if not n.takes_discarded),
+        *(f"the disk of {n.host} fails" for n in world.nodes.values() if n.disk.failing),
+        *(f"the embedder of {n.host} is deaf" for n in world.nodes.values() if not n.takes_discarded),
         *(["disks are slow"] if world.disk_slowness > 1 else []),
         *(["the network is slow"] if world.network_slowness > 1 else []),
     ]
