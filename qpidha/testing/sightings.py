@@ -37,6 +37,10 @@ class Sightings(Observer):
         self._world: World
         self._record: Record | None = None
 
+    def __getstate__(self) -> dict[str, object]:
+        """Between processes only the counts travel."""
+        return {"counts": self.counts, "_roles": {}, "_record": None}
+
     def watch(self, world: World) -> None:
         """From now on, this world too."""
         self._roles = {}

@@ -63,7 +63,7 @@ class Watcher:
             self.facts.handed_over.add((self.facts.queues.index(m.queue), m.generation, m.id, value))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: None
+        return lambda *arguments, **named: None
 
 
 class Run(Steps):
