@@ -34,22 +34,22 @@ class Sightings(Observer):
         self.counts: Counter[str] = Counter()
         self._roles: dict[tuple[str, int], str] = {}
         """By host and boot: a new process begins again."""
-        self._world: World
         self._record: Record | None = None
 
     def watch(self, world: World) -> None:
         """From now on, this world too."""
         self._roles = {}
-        self._world, self._record = world, None
+        self._record = None
         self.counts["runs"] += 1
         world.observers.append(self)
 
     def said(self, line: str) -> None:
         if line.startswith("* "):
             self.counts[f"step {line[2:]}"] += 1
-        elif line.startswith("record ") and (now := self._world.manager.current) is not None:
-            self.counts[f"record {change_of(self._record, now.record)}"] += 1
-            self._record = now.record
+
+    def recorded(self, record: Record) -> None:
+        self.counts[f"record {change_of(self._record, record)}"] += 1
+        self._record = record
 
     def arrived(self, end: End, frame: Frame) -> None:
         self.counts[f"frame {type(frame.event).__name__}"] += 1
