@@ -97,8 +97,6 @@ def change_of(old: Record | None, new: Record) -> str:
         return "promotion"
     if new.primary is None and old.primary is not None:
         return "hand-over"
-    if new.members != old.members and {m.node for m in new.members} == {m.node for m in old.members}:
-        return "replacement of a store"
     return "removal" if len(new.members) < len(old.members) else "addition"
 
 
@@ -118,7 +116,8 @@ EXPECTED: Final = (
     *(f"role {name}" for name in (
         "joining > catch-up", "catch-up > ready", "ready > catch-up", "catch-up > joining", "ready > joining",
         "joining > recovering", "ready > recovering", "ready > active", "recovering > active", "recovering > joining",
-        "active > joining", "ready > stopped",
+        "active > joining", "ready > stopped", "joining > stopped", "joining > active", "catch-up > active",
+        "catch-up > recovering",
     )),
     *(kind.counter for kind in FAULTS),
     *(f"compare-and-set {fault.value}" for fault in Fault),
@@ -126,7 +125,7 @@ EXPECTED: Final = (
         MalformedFrame.code, FrameTooLarge.code, VersionMismatch.code, NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN,
     )),
     *(f"record {name}" for name in (
-        "founded", "promotion", "hand-over", "replacement of a store", "removal", "addition",
+        "founded", "promotion", "hand-over", "removal", "addition",
     )),
     *(f"start {name}" for name in (
         "damaged", "may-found", "founder", "wiped", "new", "member", "other-epoch", "not-member",
