@@ -47,11 +47,12 @@ def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: 
         after = content.copy()
         after.apply(changes)
         if kind == "reordered_writes":
+            rate = chance.choice([0, 0.01, 0.3])
             for at in range(begin, len(raw), SECTOR_BYTES):
-                if chance.random() < 0.3:
+                if chance.random() < rate:
                     raw[at : at + SECTOR_BYTES] = bytes(len(raw[at : at + SECTOR_BYTES]))
         else:
-            del raw[chance.randint(begin, len(raw)) :]
+            del raw[chance.choice([chance.randint(begin, len(raw)), len(raw)]) :]
         wal.write_bytes(raw)
         try:
             found = plain(store.open(content.status.node))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
+from qpidha.types import Record
 from qpidha.wire.events import Frame
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Observer:
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         """The core tells its embedder something: a role, a note, a link to close."""
+
+    def recorded(self, record: Record) -> None:
+        """The cluster manager's record is another one."""
 
     def requested(self, node: SimNode, request: Request) -> None:
         """A node asks the cluster manager."""

@@ -176,6 +176,8 @@ class World:
         members = ",".join(sorted(m.node for m in record.members))
         primary = record.primary[0] if record.primary else "nobody"
         self.say(f"record {current.version}: generation {record.generation} {primary} of {members}")
+        for observer in self.observers:
+            observer.recorded(record)
         self.checker.record_changed(record)
 
     # --- the cluster -----------------------------------------------------------------------------------

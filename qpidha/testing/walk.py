@@ -49,6 +49,7 @@ OTHERS: Final[Mapping[str, float]] = {
     "declare": 0.7,
     "deaf": 0.3,
     "stray": 2,
+    "zombie": 1,
     "demote": 0.4,
     "slow_disk": 1,
 }
@@ -227,6 +228,22 @@ class Walk:
         node = self.random.choice(list(self.world.nodes.values()))
         if node.up and target and node.name != target.name:
             self.world.network.connect(node, target)
+
+    def _zombie(self) -> None:
+        """A primary that is not told of its successor, and then meets one who knows."""
+        old = self.world.primary
+        others = [n for n in self.world.checker.members if n is not old and n.up and not n.paused]
+        if old is None or not others:
+            return
+        self.world.manager.stale.add(old.host)
+        self.random.choice(others).promote()
+
+        def meet() -> None:
+            knows = [n for n in others if n.up and n.replica.generation > old.replica.generation]
+            if old in self.world.primaries and knows:
+                self.world.network.connect(knows[0], old)
+
+        self.world.scheduler.after(self.random.uniform(0.3, 1.2), meet)
 
     def _slow_disk(self) -> None:
         self.world.disk_slowness = self.random.choice([10, 40])

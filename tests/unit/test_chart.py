@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from qpidha.testing import Scenario, Walk
+from qpidha.testing.faults import FAULTS
 from qpidha.testing.picture.chart import HEADS, draw
 from qpidha.testing.picture.fold import folded
 from qpidha.testing.picture.happenings import Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step, span
@@ -182,7 +183,7 @@ def test_every_command_has_a_kind() -> None:
     """What is named nowhere is a fault; these are all, today."""
     known = CLIENTS | LOOKS | REPAIRS
     assert {"crash", "pause", "cut", "hold", "reset", "disk", "wipe"} <= COMMANDS.keys() - known
-    assert {"crash", "cut", "bit_flip", "twin"} <= WEIGHTS.keys() - known
+    assert {kind.name for kind in FAULTS} <= WEIGHTS.keys() - known
     assert known <= COMMANDS.keys() | WEIGHTS.keys()
 
 
@@ -226,7 +227,7 @@ def labels(body: str) -> dict[tuple[str, str], list[int]]:
 @pytest.mark.parametrize("seed", [7, *SEEDS])
 def test_no_two_labels_share_a_place(seed: int) -> None:
     walk, recorder, _ = walked(seed)
-    chart = draw(recorder.happened, list(walk.world.hosts), "title")
+    chart = draw(recorder.happened, walk.world.hosts, "title")
     found = labels(chart.body)
     assert sum(map(len, found.values())) > 30
     for heights in found.values():
@@ -238,7 +239,7 @@ def test_no_two_labels_share_a_place(seed: int) -> None:
 
 def test_later_stands_lower() -> None:
     walk, recorder, _ = walked(25)
-    body = draw(recorder.happened, list(walk.world.hosts), "title").body
+    body = draw(recorder.happened, walk.world.hosts, "title").body
     told = re.findall(r'class="time" x="\d+" y="(\d+)">([\d.]+) s', body)
     assert len(told) > 20
     assert sorted(told, key=lambda t: int(t[0])) == sorted(told, key=lambda t: float(t[1]))
@@ -260,7 +261,6 @@ def test_a_picture_is_well_formed_whatever_the_texts() -> None:
 
 def test_the_same_run_gives_the_same_picture() -> None:
     first, second = (
-        draw(recorder.happened, list(walk.world.hosts), "t").svg()
-        for walk, recorder, _ in (walked(21), walked(21))
+        draw(recorder.happened, walk.world.hosts, "t").svg() for walk, recorder, _ in (walked(21), walked(21))
     )
     assert first == second

@@ -1,0 +1,52 @@
+"""What power cuts and bad disks leave is judged by the real store, and a store that does not look is found out."""
+
+from __future__ import annotations
+
+import random
+from uuid import UUID
+
+import pytest
+
+from qpidha import SequenceSet
+from qpidha.journal import Insert, PutQueue, PutStatus, StoreStatus
+from qpidha.stores.loader import _Loading
+from qpidha.testing import media
+from qpidha.testing.storage import Content
+from qpidha.types import QueueSpec
+from qpidha.wire.batch import Batch
+
+QUEUE = UUID(int=7)
+TRIES = 40
+
+
+def filled() -> Content:
+    content = Content(StoreStatus(node="P", epoch=UUID(int=1)))
+    content.apply(
+        [
+            PutStatus(UUID(int=2), 3, primary=True),
+            PutQueue(QUEUE, QueueSpec(name="q"), ((3, 1),), 1),
+            *(Insert(QUEUE, SequenceSet([n]), Batch.pack([b"v%d" % n * 500])) for n in range(1, 20)),
+        ]
+    )
+    return content
+
+
+@pytest.mark.parametrize("kind", ["torn_write", "short_write", "reordered_writes"])
+def test_a_transaction_is_there_or_not(kind: str) -> None:
+    change = Insert(QUEUE, SequenceSet([20]), Batch.pack([b"v20" * 9000]))
+    seen = {media.interrupted(filled(), [change], kind, random.Random(n)) for n in range(TRIES)}
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("kind", ["bit_flip", "misdirected_write", "truncated", "lost_write"])
+def test_damage_is_found_or_does_no_harm(kind: str) -> None:
+    said = [media.damaged(filled(), kind, random.Random(n)) for n in range(TRIES)]
+    assert sum(map(bool, said)) > TRIES // 4
+
+
+def test_a_store_that_does_not_verify_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, with a store whose verification keeps its findings for itself."""
+    monkeypatch.setattr(_Loading, "_report", lambda self, code, text: None)
+    with pytest.raises(media.MediaError, match="D3: bit_flip"):
+        for n in range(TRIES):
+            media.damaged(filled(), "bit_flip", random.Random(n))
