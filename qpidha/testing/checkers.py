@@ -274,9 +274,8 @@ class Checker:
         if memory != disk:
             self.fail("D", f"{node.name} has {memory} in memory and {disk} on its disk")
 
-    def sent(self, node: SimNode, frame: Frame, *, excused: bool = False) -> None:
-        """``excused``: what the node read on this link was not what its peer wrote."""
-        if isinstance(frame.event, Refused) and frame.event.code not in POLITE and not excused:
+    def sent(self, node: SimNode, frame: Frame) -> None:
+        if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
             self.fail("peer", f"{node.name} says that an honest peer broke the rules: {frame.event.reason}")
         if not isinstance(frame.event, Acknowledged):
             return

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
+from qpidha.core.subscription import State
 from qpidha.settings import Settings
 from qpidha.testing.checkers import Checker, Violation
 from qpidha.testing.clients import Clients
@@ -225,6 +226,8 @@ class World:
             and self.primary is not None
             and self.primary.replica.primary is not None
             and self.primary.replica.primary.safe == self.primary.replica.primary.position
+            and self.primary.replica.primary.membership.joining is None
+            and all(s.state is State.STREAMING for s in self.primary.replica.primary.sessions.values())
             and not any(n.disk.content.shelf for n in self.nodes.values())
             and self.clients.waiting == 0
         )
