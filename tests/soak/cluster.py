@@ -77,7 +77,7 @@ class SoakCluster(Stream):
             while True:
                 await self._eating.wait()
                 delivery = await consumer.receive()
-                self.ledger.take(consumer, delivery)
+                self.ledger.take(delivery.batch)
                 consumer.accept(delivery)
 
     async def consumer_leaves(self) -> None:
@@ -132,7 +132,7 @@ class SoakCluster(Stream):
         return sum(p.published for p in self.publishers)
 
     @property
-    def confirmed(self) -> int:
+    def acknowledged(self) -> int:
         return sum(p.confirmed for p in self.publishers)
 
     async def caught_up(self) -> None:
@@ -161,9 +161,9 @@ class SoakCluster(Stream):
         await self.whole()
         await self.caught_up()
         await self.until(self._drained, "empty queues on all brokers")
-        assert self.confirmed == self.published == self.ledger.fresh
+        assert self.acknowledged == self.published == self.ledger.fresh
         for publisher in self.publishers:
             publisher.forget_times()
 
     async def _all_confirmed(self) -> bool:
-        return self.confirmed == self.published
+        return self.acknowledged == self.published

@@ -6,8 +6,9 @@ import asyncio
 import struct
 from collections.abc import Sequence
 
+from qpidha import Batch
 from qpidha.types import Address
-from tests.processes.stream import Connection, Consumer, Deduplicator, Delivery, Publisher, protocol
+from tests.processes.stream import Connection, Publisher, protocol, read_stamps
 
 PADDING_MAX = 300
 
@@ -55,25 +56,22 @@ class Ledger:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
-        """Of each publisher the messages 1 … n came out, once counted, in order."""
+        """Of each publisher the messages 1 … n came out, in order."""
         self.delivered = 0
-        self._deduplicator = Deduplicator()
-
-    @property
-    def duplicates(self) -> int:
-        """Delivered again: what was not yet accepted, or confirmed too late for its publisher to know."""
-        return self._deduplicator.duplicates
+        self.duplicates = 0
+        """Delivered again: what was not yet accepted, or what its publisher sent again."""
 
     @property
     def fresh(self) -> int:
         return sum(self.seen.values())
 
-    def take(self, consumer: Consumer, delivery: Delivery) -> None:
-        consumer.deduplicator = self._deduplicator
-        self.delivered += len(delivery.batch)
-        for data in consumer.fresh(delivery):
-            publisher = int(bytes(data[:20]).partition(b" ")[0])
-            number = self.seen.get(publisher, 0) + 1
-            expected = message(publisher, number)
-            assert data == expected, f"{expected[:24]!r} had to come next of its publisher, not {data[:24]!r}"
-            self.seen[publisher] = number
+    def take(self, batch: Batch) -> None:
+        stamp = read_stamps(batch)
+        for place, (publisher, number) in enumerate(zip(stamp[0::2], stamp[1::2], strict=True)):
+            expected, data = message(publisher, number), batch.data(place)
+            assert data == expected, f"{expected[:24]!r} came out as {data[:24]!r}"
+            upto = self.seen.get(publisher, 0)
+            assert number <= upto + 1, f"publisher {publisher}: message {number} came out after {upto}"
+            self.seen[publisher] = max(upto, number)
+            self.delivered += 1
+            self.duplicates += number <= upto

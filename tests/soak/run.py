@@ -51,10 +51,10 @@ class Soak:
                     await cluster.judge()
                     self.judgements += 1
                     cluster.go_on()
-            self.failovers = await self._generation() - 1
             await cluster.verify()
             self.judgements += 1
-            self._check_logs(set())
+            self._read_logs(set())
+        assert not self.logs.unexplained, f"{len(self.logs.unexplained)} lines in logs that nothing explains"
 
     def __len__(self) -> int:
         """Rounds so far."""
@@ -77,7 +77,8 @@ class Soak:
         cluster.eat(not backlog)
         said = await FAULTS[kind](Scene(cluster, random, primary, (backups[0], backups[1])))
         full = set(cluster.full)
-        assert not cluster.cluster.dead(), f"ended by themselves: {cluster.cluster.dead()}"
+        ended = set(cluster.cluster.dead()) - full
+        assert not ended, f"ended by themselves: {ended}"
         await cluster.heal()
         healed = time.monotonic()
         await cluster.serving()
@@ -85,37 +86,46 @@ class Soak:
         whole_s = time.monotonic() - healed
         await cluster.caught_up()
         self.memory.look(cluster.pids())
-        self._check_logs(full)
+        self._read_logs(full)
+        self.failovers = await self._generation(after) - 1
         self.faults[kind] += 1
         gap_ms = 1000 * max(publisher.longest_s for publisher in cluster.publishers)
         self.unavailable_ms.setdefault(kind, []).append(gap_ms)
         print(
             f"{self.elapsed_s:7.1f} s  #{len(self):<4} {kind:<22} {said}{', with a backlog' if backlog else ''}: "
             f"primary {primary}{f' > {after}' if after != primary else ''}, silent for {gap_ms:.0f} ms, "
-            f"whole {whole_s:.1f} s after the repair, {cluster.confirmed} acknowledged",
+            f"whole {whole_s:.1f} s after the repair, {cluster.acknowledged} acknowledged",
             flush=True,
         )
 
-    def _check_logs(self, full: set[str]) -> None:
-        unexpected = self.logs.unexpected(full)
-        assert not unexpected, "nothing explains:\n" + "\n".join(unexpected)
+    def _read_logs(self, full: set[str]) -> None:
+        """A line that nothing explains makes the run fail, but not end: what comes of it may say more."""
+        for line in self.logs.look(full):
+            print(f"nothing explains: {line}", flush=True)
 
-    async def _generation(self) -> int:
-        status = await self.cluster[await self.cluster.whole()].status()
-        assert status is not None
-        return int(status["generation"])
+    async def _generation(self, primary: str) -> int:
+        """Each promotion begins one."""
+        status = await self.cluster[primary].status()
+        return int(status["generation"]) if status else self.failovers + 1
 
     def report(self) -> str:
         """Also of a run that failed, as far as it came."""
         cluster, ledger = self.cluster, self.cluster.ledger
         lines = [
-            f"{self.elapsed_s:.0f} s, {len(self)} faults, {self.failovers} failovers and hand-overs, "
-            f"{cluster.starts} brokers started again, {self.logs.resyncs} resyncs, "
-            f"{self.judgements} times drained and compared",
-            f"published {cluster.published}, acknowledged {cluster.confirmed}, delivered {ledger.delivered}, of them "
-            f"{ledger.fresh} for the first time and {ledger.duplicates} again; "
-            f"sent again {sum(p.resent for p in cluster.publishers)}",
-            f"log lines {self.logs.lines}, all of them known; {self.logs.discarded} hand-overs of rewound messages",
+            (
+                f"{self.elapsed_s:.0f} s, {len(self)} faults, {self.failovers} failovers and hand-overs, "
+                f"{cluster.starts} brokers started again, {self.logs.resyncs} resyncs, "
+                f"{self.judgements} times drained and compared"
+            ),
+            (
+                f"published {cluster.published}, acknowledged {cluster.acknowledged}, delivered {ledger.delivered}, "
+                f"of them {ledger.fresh} for the first time and {ledger.duplicates} again; "
+                f"sent again {sum(p.resent for p in cluster.publishers)}"
+            ),
+            (
+                f"log lines {self.logs.lines}, unexplained {len(self.logs.unexplained)}; "
+                f"rewound messages handed over {self.logs.discarded} times"
+            ),
         ]
         with contextlib.suppress(ValueError, statistics.StatisticsError):
             lines.append(self.memory.report())

@@ -13,13 +13,14 @@ KNOWN = re.compile(
       qpidha:\ node\ \w+:\ (
           role | link\ lost | connect | silent\ link | slow\ link | closing\ link | cut\ off | resynchronised
         | removing\ a\ member | live\ nodes | session\ lost | promote\ refused | fenced | stepped\ down
-        | compare-and-set\ lost
+        | compare-and-set\ lost | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
       ):\ .*
+    | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ \w+\ is\ (joining|catch-up|ready)
     | broker:\ (
           primary\ of\ generation\ \d+,\ \d+\ messages
         | not\ primary\ any\ more
         | \d+\ messages\ discarded,\ none\ of\ them\ confirmed\ to\ anybody
-        | client\ dropped:\ nothing\ heard\ for\ 5\ s
+        | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ joining)
       )
     )$""",
     re.VERBOSE,
@@ -35,11 +36,12 @@ class Logs:
         self._files = files
         self._read = dict.fromkeys(files, 0)
         self.lines = 0
+        self.unexplained: list[str] = []
         self.resyncs = 0
         self.discarded = 0
 
-    def unexpected(self, full: Container[str]) -> list[str]:
-        """Lines that nothing explains. ``full``: the brokers whose disk was full."""
+    def look(self, full: Container[str]) -> list[str]:
+        """New lines that nothing explains. ``full``: the brokers whose disk was full."""
         found = []
         for name, file in self._files.items():
             for line in self._added(name, file):
@@ -48,6 +50,7 @@ class Logs:
                 self.discarded += " messages discarded, " in line
                 if not KNOWN.match(line) and not (name in full and FULL_DISK.search(line)):
                     found.append(f"{name}: {line}")
+        self.unexplained += found
         return found
 
     def _added(self, name: str, file: Path) -> Iterator[str]:
