@@ -41,7 +41,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_trac
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -74,6 +74,9 @@ sanitize: $(TOOLS)  ## Run the tests of the compiled code with address and undef
 
 crash-states: $(READY)  ## Power cuts, failing disks, flipped bits: ARGS=--full for every fault of every call.
 	@$(PY) -m pytest tests/storage/ -rP $(ARGS)
+
+soak: $(READY)  ## Real brokers under a schedule of faults: ARGS="--minutes 30 --seed 1".
+	@$(PY) -m tests.soak $(ARGS)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .

@@ -1,0 +1,115 @@
+"""A short soak, and that its verdicts bite: a ledger or a reader of logs that accepts everything proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from qpidha import Batch
+from tests.processes.stream import stamps
+from tests.soak.faults import FAULTS
+from tests.soak.ledger import Ledger, message
+from tests.soak.run import Soak, schedule
+from tests.soak.watch import Logs, Memory
+
+SHORT = ("kill-primary", "cut-and-kill", "full-disk-of-backup", "wiped-backup")
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.timeout(240)
+def test_a_short_soak(tmp_path: Path) -> None:
+    soak = Soak(tmp_path, 6, SHORT)
+    asyncio.run(soak.run(rounds=len(SHORT)))
+    assert set(soak.faults) == set(SHORT)
+    assert soak.failovers >= 2
+    assert soak.cluster.ledger.fresh == soak.cluster.acknowledged > 0
+    assert not soak.logs.unexplained
+
+
+def test_a_seed_is_a_schedule() -> None:
+    def drawn(seed: int) -> list[tuple[str, float]]:
+        return [(kind, random.random()) for kind, random in islice(schedule(seed, list(FAULTS)), 60)]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+    assert sorted(kind for kind, _ in drawn(1)[: len(FAULTS)]) == sorted(FAULTS)
+
+
+# --- the ledger ----------------------------------------------------------------------------------------
+
+
+def deliver(ledger: Ledger, publisher: int, *numbers: int, wrong: bytes | None = None) -> None:
+    messages = [wrong or message(publisher, number) for number in numbers]
+    ledger.take(Batch.pack(messages, [stamps(publisher, number, 1)[0] for number in numbers]))
+
+
+def test_what_comes_in_order_is_taken_and_what_comes_again_is_counted() -> None:
+    ledger = Ledger()
+    deliver(ledger, 1, 1, 2, 3)
+    deliver(ledger, 2, 1)
+    deliver(ledger, 1, 2, 3, 4)
+    assert (ledger.seen, ledger.fresh, ledger.duplicates, ledger.delivered) == ({1: 4, 2: 1}, 5, 2, 7)
+
+
+@pytest.mark.parametrize("numbers", [(2,), (1, 3), (2, 1)])
+def test_a_message_that_is_lost_or_out_of_order_is_noticed(numbers: tuple[int, ...]) -> None:
+    with pytest.raises(AssertionError, match="came out after"):
+        deliver(Ledger(), 1, *numbers)
+
+
+@pytest.mark.parametrize("wrong", [message(1, 1)[:-1], message(1, 1) + b".", message(2, 1), b"1 1x"])
+def test_a_message_that_was_changed_is_noticed(wrong: bytes) -> None:
+    ledger = Ledger()
+    with pytest.raises(AssertionError, match="came out as"):
+        deliver(ledger, 1, 1, wrong=wrong)
+    deliver(ledger, 1, 1)
+    with pytest.raises(AssertionError, match="came out as"):
+        deliver(ledger, 1, 1, wrong=wrong)  # Again is no excuse.
+
+
+# --- logs and memory -------------------------------------------------------------------------------------
+
+AT = "2030-01-01 00:00:00,000 "
+GOOD = f"{AT}qpidha: node a: role: ready, generation 2\n"
+FULL = f"{AT}qpidha: node a: stopping: StoreFailed('disk I/O error')\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Traceback (most recent call last):\n",
+        f"{AT}qpidha: a callback of the broker raised\n",
+        f"{AT}qpidha: node a: two processes with one node id: b\n",
+        f"{AT}qpidha: node a: stopping: KeyError(1)\n",
+        f"{AT}asyncio: Task exception was never retrieved\n",
+        FULL,
+    ],
+)
+def test_a_line_that_nothing_explains_is_found(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(GOOD + line)
+    logs = Logs({"a": log})
+    assert logs.look(set()) == [f"a: {line.rstrip()}"]
+    assert (logs.lines, len(logs.unexplained)) == (2, 1)
+
+
+def test_a_full_disk_explains_that_its_broker_stops_and_nothing_else(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(GOOD + FULL + GOOD[:20])
+    logs = Logs({"a": log})
+    assert logs.look({"a"}) == []
+    with log.open("a") as file:
+        file.write(GOOD[20:] + "Traceback (most recent call last):\n")
+    assert len(logs.look({"a"})) == 1
+    assert logs.lines == 4
+
+
+def test_memory_of_a_process_is_read() -> None:
+    memory = Memory()
+    memory.look({"me": os.getpid(), "nobody": 2**22 + 1})
+    assert len(memory.samples) == 1
+    assert memory.samples[0] > 1

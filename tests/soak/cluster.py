@@ -1,0 +1,169 @@
+"""Three brokers with SQLite stores, the network between them, and clients that never stop."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from tests.processes.stream import BATCH, Consumer, Stream
+from tests.soak.ledger import Ledger, TimedPublisher, message
+
+PUBLISHERS = 3
+PACE_S = 0.03
+WHOLE_TIMEOUT_S = 150.0
+"""More than the longest delay before a backup that keeps failing is admitted again."""
+
+
+class SoakCluster(Stream):
+    """A `Stream` of several publishers, and a consumer that takes everything all the time."""
+
+    def __init__(self, work: Path) -> None:
+        super().__init__(work, pace_s=PACE_S)
+        self.interpose()
+        for name in self.cluster.processes:
+            self.option(name, "--ack-timeout", "2.5")
+        self.ledger = Ledger()
+        self.publishers = [TimedPublisher(self.cluster.addresses, n + 1) for n in range(PUBLISHERS)]
+        self.publisher = self.publishers[0]
+        self.full: set[str] = set()
+        """Brokers whose disk is full: they may stop, and say so."""
+        self.starts = 0
+        self._eating = asyncio.Event()
+        self._eating.set()
+        self._consuming: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> SoakCluster:
+        (self.work / "cluster").mkdir(mode=0o700)
+        await super().__aenter__()
+        for publisher in self.publishers[1:]:
+            await publisher.__aenter__()
+        self._consuming = asyncio.create_task(self._consume())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.consumer_leaves()
+        for publisher in self.publishers[1:]:
+            await publisher.close()
+        await super().__aexit__()
+
+    async def until(
+        self, reached: Callable[[], Awaitable[Any]], what: str, *, timeout_s: float = WHOLE_TIMEOUT_S
+    ) -> Any:
+        async def reached_or_broken() -> Any:
+            self.check_clients()
+            return await reached()
+
+        return await super().until(reached_or_broken, what, timeout_s=timeout_s)
+
+    # --- clients -----------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        await asyncio.gather(*map(self._publish_one, self.publishers))
+
+    async def _publish_one(self, publisher: TimedPublisher) -> None:
+        while True:
+            await self._going.wait()
+            first = publisher.published + 1
+            await publisher.publish([message(publisher.publisher, n) for n in range(first, first + BATCH)])
+            await asyncio.sleep(self._pace_s)
+
+    async def _consume(self) -> None:
+        async with Consumer(self.cluster.addresses, credit=5_000) as consumer:
+            while True:
+                await self._eating.wait()
+                delivery = await consumer.receive()
+                self.ledger.take(delivery.batch)
+                consumer.accept(delivery)
+
+    async def consumer_leaves(self) -> None:
+        """In the middle of whatever it does. What it did not accept is for the next one."""
+        if self._consuming is not None and not self._consuming.done():
+            self._consuming.cancel()
+            await asyncio.wait([self._consuming])
+
+    def consumer_comes(self) -> None:
+        self._consuming = asyncio.create_task(self._consume())
+
+    def eat(self, yes: bool) -> None:
+        """Whether the consumer takes what is delivered: a backlog grows while it does not."""
+        self._eating.set() if yes else self._eating.clear()
+
+    def check_clients(self) -> None:
+        """A client of ours that failed has found something wrong: say what."""
+        for task in (self._publishing, self._consuming):
+            if task is not None and task.done() and not task.cancelled():
+                task.result()
+
+    # --- faults that leave something to repair -------------------------------------------------------
+
+    def wipe(self, name: str) -> None:
+        """Its disk is lost. It must not run."""
+        shutil.rmtree(self.work / name)
+
+    def fill(self, name: str) -> None:
+        """Whatever this process writes behind the first 4 KiB of a file fails from now on."""
+        self.full.add(name)
+        resource.prlimit(self.pids()[name], resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+    async def heal(self) -> None:
+        """All faults end; brokers that do not run, or whose disk was full, are started again."""
+        self.network.mend()
+        for name in self.cluster.processes:
+            self.signal(name, signal.SIGCONT)
+        for name in sorted(self.full):
+            self.kill(name)
+        self.full.clear()
+        for name in sorted(set(self.cluster.processes) - set(self.pids())):
+            self[name].start()
+            self.starts += 1
+        self.eat(True)
+        if self._consuming is None or self._consuming.cancelled():
+            self.consumer_comes()
+
+    # --- the verdict -----------------------------------------------------------------------------------
+
+    @property
+    def published(self) -> int:
+        return sum(p.published for p in self.publishers)
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(p.confirmed for p in self.publishers)
+
+    async def caught_up(self) -> None:
+        """Everything that is confirmed by now came out."""
+        goal = {p.publisher: p.confirmed for p in self.publishers}
+
+        async def reached() -> bool:
+            return all(self.ledger.seen.get(n, 0) >= confirmed for n, confirmed in goal.items())
+
+        await self.until(reached, f"delivery of what is confirmed, {goal}; {self.ledger.seen} came out")
+
+    async def serving(self) -> None:
+        """Each publisher gets confirmations."""
+        goal = {p: p.confirmed + 100 for p in self.publishers}
+
+        async def reached() -> bool:
+            return all(p.confirmed >= confirmed for p, confirmed in goal.items())
+
+        await self.until(reached, "confirmations for every publisher")
+
+    async def judge(self) -> None:
+        """Nothing is published any more: everything that ever was is confirmed and comes out, and all is empty."""
+        self._going.clear()
+        await asyncio.sleep(2 * self._pace_s)  # A publish that was on its way is out, or waits in the window.
+        await self.until(self._all_confirmed, "confirmation of everything")
+        await self.whole()
+        await self.caught_up()
+        await self.until(self._drained, "empty queues on all brokers")
+        assert self.acknowledged == self.published == self.ledger.fresh
+        for publisher in self.publishers:
+            publisher.forget_times()
+
+    async def _all_confirmed(self) -> bool:
+        return self.acknowledged == self.published

@@ -1,0 +1,77 @@
+"""What publishers sent and what came out of the brokers: every message, in the order of its publisher."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+
+from qpidha import Batch
+from qpidha.types import Address
+from tests.processes.stream import Connection, Publisher, protocol, read_stamps
+
+PADDING_MAX = 300
+
+
+def message(publisher: int, number: int) -> bytes:
+    """Who sent it, its number, and a length that follows from both: nothing needs to be kept to check it."""
+    return b"%d %d " % (publisher, number) + b"." * (number * 31 % PADDING_MAX)
+
+
+class TimedPublisher(Publisher):
+    """Knows the longest time between two confirmations."""
+
+    def __init__(self, addresses: Sequence[Address], number: int) -> None:
+        super().__init__(addresses, publisher=number, window=2_000)
+        self.longest_s = 0.0
+        self._confirmed_at: float | None = None
+
+    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+        before = self.confirmed
+        super().received(connection, kind, body)
+        if kind == protocol.CONFIRM:
+            assert struct.unpack("<Q", body)[0] <= self.published, (
+                "a confirmation of what was never published"
+            )
+            if self.confirmed > before:
+                self._confirmed()
+
+    def _confirmed(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self.longest_s = max(self.longest_s, self.silent_s)
+        self._confirmed_at = now
+
+    @property
+    def silent_s(self) -> float:
+        """Since the last confirmation."""
+        return 0.0 if self._confirmed_at is None else asyncio.get_running_loop().time() - self._confirmed_at
+
+    def forget_times(self) -> None:
+        """A pause of our own begins or ends: it is not the brokers'."""
+        self._confirmed_at, self.longest_s = None, 0.0
+
+
+class Ledger:
+    """Takes deliveries of all consumers, of which there is never more than one at a time."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+        """Of each publisher the messages 1 … n came out, in order."""
+        self.delivered = 0
+        self.duplicates = 0
+        """Delivered again: what was not yet accepted, or what its publisher sent again."""
+
+    @property
+    def fresh(self) -> int:
+        return sum(self.seen.values())
+
+    def take(self, batch: Batch) -> None:
+        stamp = read_stamps(batch)
+        for place, (publisher, number) in enumerate(zip(stamp[0::2], stamp[1::2], strict=True)):
+            expected, data = message(publisher, number), batch.data(place)
+            assert data == expected, f"{expected[:24]!r} came out as {data[:24]!r}"
+            upto = self.seen.get(publisher, 0)
+            assert number <= upto + 1, f"publisher {publisher}: message {number} came out after {upto}"
+            self.seen[publisher] = max(upto, number)
+            self.delivered += 1
+            self.duplicates += number <= upto

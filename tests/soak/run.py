@@ -1,0 +1,135 @@
+"""The schedule of faults, the verdict after each of them, and the report at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+from tests.soak.cluster import SoakCluster
+from tests.soak.faults import FAULTS, Scene
+from tests.soak.watch import Logs, Memory
+
+JUDGE_EVERY = 10
+BACKLOG = 0.3
+"""In so many rounds the consumer takes nothing during the fault, and there is something to copy."""
+
+
+def schedule(seed: int, kinds: Sequence[str]) -> Iterator[tuple[str, Random]]:
+    """Every kind comes once before any comes twice. Each round has a generator of its own."""
+    number = 0
+    while True:
+        for kind in Random(f"{seed} {number}").sample(kinds, len(kinds)):
+            number += 1
+            yield kind, Random(f"{seed} {number} {kind}")
+
+
+class Soak:
+    """One run. `run` raises AssertionError for whatever is lost, out of order, or not expected."""
+
+    def __init__(self, work: Path, seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> None:
+        self.cluster = SoakCluster(work)
+        self.logs = Logs({name: process.log for name, process in self.cluster.cluster.processes.items()})
+        self.memory = Memory()
+        self.faults: Counter[str] = Counter()
+        self.unavailable_ms: dict[str, list[float]] = {}
+        self.failovers = 0
+        self.judgements = 0
+        self._schedule = schedule(seed, kinds)
+        self._began = time.monotonic()
+
+    async def run(self, *, minutes: float = float("inf"), rounds: int | None = None) -> None:
+        """Until either is over; then everything is drained and the stores are compared."""
+        async with self.cluster as cluster:
+            while len(self) != rounds and self.elapsed_s < 60 * minutes:
+                await self._round()
+                if len(self) % JUDGE_EVERY == 0:
+                    await cluster.judge()
+                    self.judgements += 1
+                    cluster.go_on()
+            await cluster.verify()
+            self.judgements += 1
+            self._read_logs(set())
+        assert not self.logs.unexplained, f"{len(self.logs.unexplained)} lines in logs that nothing explains"
+
+    def __len__(self) -> int:
+        """Rounds so far."""
+        return self.faults.total()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    async def _round(self) -> None:
+        cluster = self.cluster
+        primary = await cluster.whole()
+        await cluster.serving()
+        for publisher in cluster.publishers:
+            publisher.longest_s = 0.0
+        kind, random = next(self._schedule)
+        backlog = random.random() < BACKLOG
+        backups = [name for name in cluster.cluster.processes if name != primary]
+        random.shuffle(backups)
+        cluster.eat(not backlog)
+        said = await FAULTS[kind](Scene(cluster, random, primary, (backups[0], backups[1])))
+        full = set(cluster.full)
+        ended = set(cluster.cluster.dead()) - full
+        assert not ended, f"ended by themselves: {ended}"
+        await cluster.heal()
+        healed = time.monotonic()
+        await cluster.serving()
+        after = await cluster.whole()
+        whole_s = time.monotonic() - healed
+        await cluster.caught_up()
+        self.memory.look(cluster.pids())
+        self._read_logs(full)
+        self.failovers = await self._generation(after) - 1
+        self.faults[kind] += 1
+        gap_ms = 1000 * max(publisher.longest_s for publisher in cluster.publishers)
+        self.unavailable_ms.setdefault(kind, []).append(gap_ms)
+        print(
+            f"{self.elapsed_s:7.1f} s  #{len(self):<4} {kind:<22} {said}{', with a backlog' if backlog else ''}: "
+            f"primary {primary}{f' > {after}' if after != primary else ''}, silent for {gap_ms:.0f} ms, "
+            f"whole {whole_s:.1f} s after the repair, {cluster.acknowledged} acknowledged",
+            flush=True,
+        )
+
+    def _read_logs(self, full: set[str]) -> None:
+        """A line that nothing explains makes the run fail, but not end: what comes of it may say more."""
+        for line in self.logs.look(full):
+            print(f"nothing explains: {line}", flush=True)
+
+    async def _generation(self, primary: str) -> int:
+        """Each promotion begins one."""
+        status = await self.cluster[primary].status()
+        return int(status["generation"]) if status else self.failovers + 1
+
+    def report(self) -> str:
+        """Also of a run that failed, as far as it came."""
+        cluster, ledger = self.cluster, self.cluster.ledger
+        lines = [
+            (
+                f"{self.elapsed_s:.0f} s, {len(self)} faults, {self.failovers} failovers and hand-overs, "
+                f"{cluster.starts} brokers started again, {self.logs.resyncs} resyncs, "
+                f"{self.judgements} times drained and compared"
+            ),
+            (
+                f"published {cluster.published}, acknowledged {cluster.acknowledged}, delivered {ledger.delivered}, "
+                f"of them {ledger.fresh} for the first time and {ledger.duplicates} again; "
+                f"sent again {sum(p.resent for p in cluster.publishers)}"
+            ),
+            (
+                f"log lines {self.logs.lines}, unexplained {len(self.logs.unexplained)}; "
+                f"rewound messages handed over {self.logs.discarded} times"
+            ),
+        ]
+        with contextlib.suppress(ValueError, statistics.StatisticsError):
+            lines.append(self.memory.report())
+        lines.append("longest time without a confirmation, ms:        faults   median      max")
+        for kind, times in sorted(self.unavailable_ms.items()):
+            lines.append(f"  {kind:<44} {len(times):>7} {statistics.median(times):>8.0f} {max(times):>8.0f}")
+        return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""What the processes say and need: each line of their logs has to be one that we know, and memory is counted."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Container, Iterator
+from pathlib import Path
+
+KNOWN = re.compile(
+    r"""^\d{4}-\d\d-\d\d\ [\d:,]+\ (
+      qpidha:\ node\ \w+:\ (
+          role | link\ lost | connect | silent\ link | slow\ link | closing\ link | cut\ off | resynchronised
+        | removing\ a\ member | live\ nodes | session\ lost | promote\ refused | fenced | stepped\ down
+        | compare-and-set\ lost | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
+      ):\ .*
+    | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ \w+\ is\ (joining|catch-up|ready)
+    | broker:\ (
+          primary\ of\ generation\ \d+,\ \d+\ messages
+        | not\ primary\ any\ more
+        | \d+\ messages\ discarded,\ none\ of\ them\ confirmed\ to\ anybody
+        | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ joining)
+      )
+    )$""",
+    re.VERBOSE,
+)
+"""What a broker may say at any time. Everything else has to be explained by what was done to it."""
+FULL_DISK = re.compile(r"qpidha: node \w+: stopping: StoreFailed")
+
+
+class Logs:
+    """Reads what was added to the log of each process since the last look."""
+
+    def __init__(self, files: dict[str, Path]) -> None:
+        self._files = files
+        self._read = dict.fromkeys(files, 0)
+        self.lines = 0
+        self.unexplained: list[str] = []
+        self.resyncs = 0
+        self.discarded = 0
+
+    def look(self, full: Container[str]) -> list[str]:
+        """New lines that nothing explains. ``full``: the brokers whose disk was full."""
+        found = []
+        for name, file in self._files.items():
+            for line in self._added(name, file):
+                self.lines += 1
+                self.resyncs += ": resynchronised: " in line
+                self.discarded += " messages discarded, " in line
+                if not KNOWN.match(line) and not (name in full and FULL_DISK.search(line)):
+                    found.append(f"{name}: {line}")
+        self.unexplained += found
+        return found
+
+    def _added(self, name: str, file: Path) -> Iterator[str]:
+        """Whole lines only: half of one is read when the rest is there."""
+        with file.open("rb") as log:
+            log.seek(self._read[name])
+            data = log.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read[name] += len(whole)
+        return iter(whole.decode(errors="replace").splitlines())
+
+
+class Memory:
+    """Resident memory of each process, life by life."""
+
+    SETTLED_S = 20.0
+    """A life this old has seen its buffers and its catch-up; what it takes from then on is growth."""
+
+    def __init__(self) -> None:
+        self.samples: list[float] = []
+        """MiB, of all processes, in the order of time."""
+        self.growth = (0.0, 0.0)
+        """The most that one life took after it had settled: MiB, and in how many seconds."""
+        self._lives: dict[int, tuple[float, float]] = {}
+        """When a process was first seen, and what it had when it was settled (0: it is not)."""
+
+    def look(self, pids: dict[str, int]) -> None:
+        now = time.monotonic()
+        for pid in pids.values():
+            mib = resident_mib(pid)
+            if not mib:
+                continue  # Gone meanwhile.
+            self.samples.append(mib)
+            born, base = self._lives.setdefault(pid, (now, 0.0))
+            if not base and now - born >= self.SETTLED_S:
+                self._lives[pid] = (now, mib)
+            elif base:
+                self.growth = max(self.growth, (mib - base, now - born))
+
+    def report(self) -> str:
+        third = max(1, len(self.samples) // 3)
+        first, last = statistics.median(self.samples[:third]), statistics.median(self.samples[-third:])
+        return (
+            f"resident memory of a broker: median {first:.0f} MiB in the first third of the run, {last:.0f} MiB in the "
+            f"last; most {max(self.samples):.0f} MiB; one life grew by {self.growth[0]:.1f} MiB in "
+            f"{self.growth[1]:.0f} s at most"
+        )
+
+
+def resident_mib(pid: int) -> float:
+    try:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    except OSError:
+        return 0.0
+    return int(found[1]) / 1024 if found else 0.0
