@@ -15,7 +15,9 @@ KNOWN = re.compile(
         | removing\ a\ member | live\ nodes | session\ lost | promote\ refused | fenced | stepped\ down
         | compare-and-set\ lost | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
       ):\ .*
-    | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ \w+\ is\ (joining|catch-up|ready)
+    | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ (
+          \w+\ is\ (joining | catch-up | ready) | generation\ \d+\ has\ another\ primary | stopping
+      )
     | broker:\ (
           primary\ of\ generation\ \d+,\ \d+\ messages
         | not\ primary\ any\ more
