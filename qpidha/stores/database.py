@@ -32,7 +32,7 @@ def create(layout: Layout, status: StoreStatus) -> None:
     for name in (new.name, new.name + "-journal", new.name + "-wal", new.name + "-shm"):
         new.with_name(name).unlink(missing_ok=True)
     create_private(new)
-    with closing(sqlite3.connect(new, isolation_level=None)) as db:
+    with closing(sqlite3.connect(new, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { OPEN = 1, CLOSE, READ, WRITE, TRUNCATE, SYNC, UNLINK, RENAME, MKDIR, STAT, LOCK, MAP };
@@ -237,6 +238,13 @@ int flock(int fd, int how) { SIMPLE(LOCK, of(fd), NULL, 0, how, REAL(flock)(fd, 
     }
 CONTROL(fcntl)
 CONTROL(fcntl64)
+
+/* SQLite sleeps between its attempts to get a lock, up to ten seconds: here, nobody is there who would release it. */
+#define SLEEPER(call, result, params, args)                                                               \
+    result call params { return directory_len ? 0 : REAL(call) args; }
+SLEEPER(sleep, unsigned, (unsigned seconds), (seconds))
+SLEEPER(usleep, int, (useconds_t micros), (micros))
+SLEEPER(nanosleep, int, (const struct timespec *wanted, struct timespec *left), (wanted, left))
 
 #define MAPPER(call, offset)                                                                              \
     void *call(void *to, size_t size, int protection, int flags, int fd, offset at) {                     \
