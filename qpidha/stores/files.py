@@ -27,6 +27,7 @@ from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
 """No identity or damage note is larger; more is not read."""
+READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,13 @@ def read_small(path: Path) -> bytes | None:
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_FILE_BYTES_MAX:
             raise ValueError(f"{path.name} is not a small regular file")
         return file.read()
+
+
+def read_through(path: Path) -> None:
+    """Read a whole file, if there is one, for the errors of the disk: they are raised as `OSError`."""
+    with suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
+        while file.read(READ_BYTES):
+            pass
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -277,7 +277,10 @@ def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
 
 
 def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
-    """True if the disk did not answer; False if it answered and the data is wrong."""
+    """True if the disk did not answer. False: it answered and the data is wrong, or SQLite says so.
+
+    For SQLite a page that cannot be read (EIO) is malformed: `qpidha.stores.offline.confirmed` tells.
+    """
     name = getattr(error, "sqlite_errorname", "")  # Since Python 3.11; before, the text has to do.
     if name:
         return name.startswith(
@@ -288,8 +291,10 @@ def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
                 "SQLITE_BUSY",
                 "SQLITE_READONLY",
                 "SQLITE_NOMEM",
+                "SQLITE_PROTOCOL",
             )
         )
     return isinstance(error, sqlite3.OperationalError) and any(
-        words in str(error) for words in ("disk I/O", "disk is full", "unable to open", "locked", "readonly")
+        words in str(error)
+        for words in ("disk I/O", "disk is full", "unable to open", "locked", "locking", "readonly")
     )

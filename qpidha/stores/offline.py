@@ -8,11 +8,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from qpidha.errors import StoreDamaged, StoreMismatch
+from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import failures, reader
-from qpidha.stores.files import Identity, Layout, noted_damage
+from qpidha.stores.files import Identity, Layout, noted_damage, read_through
 from qpidha.stores.loader import Loaded, is_disk_fault, load
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.schema import read_status_row
@@ -34,16 +34,23 @@ def read_status(directory: Path) -> StoreStatus:
         raise StoreDamaged("; ".join(map(str, damage)))
     with failures(layout):
         try:
-            with reader(layout) as db:
-                row = db.execute("SELECT * FROM status").fetchone()
-                status, queues, quarantine = read_status_row(row or ())
-                blank = status.cluster is None and not queues and not quarantine
-        except (sqlite3.DatabaseError, ValueError) as error:
-            if isinstance(error, sqlite3.DatabaseError) and is_disk_fault(error):
-                raise
-            raise StoreDamaged(f"the status of {directory} cannot be read: {error}") from error
-        if noted_damage(layout):
-            return status.with_(state=StoreState.DAMAGED)
+            status = _status(layout)
+        except StoreDamaged:
+            _require_readable(layout)
+            status = _status(layout)
+        return status.with_(state=StoreState.DAMAGED) if noted_damage(layout) else status
+
+
+def _status(layout: Layout) -> StoreStatus:
+    try:
+        with reader(layout) as db:
+            row = db.execute("SELECT * FROM status").fetchone()
+            status, queues, quarantine = read_status_row(row or ())
+    except (sqlite3.DatabaseError, ValueError) as error:
+        if isinstance(error, sqlite3.DatabaseError) and is_disk_fault(error):
+            raise
+        raise StoreDamaged(f"the status of {layout.directory} cannot be read: {error}") from error
+    blank = status.cluster is None and not queues and not quarantine
     return status.with_(state=StoreState.EMPTY) if blank else status
 
 
@@ -62,6 +69,7 @@ def inspect(directory: Path) -> StoreReport:
         loaded, audit = _read(layout)
         if loaded.damage:
             # A store in use may change its files while they are read; real damage is there again.
+            _require_readable(layout)
             again, audit = _read(layout)
             loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
             loaded.contents = again.contents
@@ -128,6 +136,31 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
                 )
             )
     return loaded
+
+
+def confirmed(layout: Layout, damage: list[Damage]) -> list[Damage]:
+    """What a second reading finds too: a disk that fails now and then is not a damaged store.
+
+    SQLite does not tell a page that cannot be read from one with nonsense in it.
+
+    Raises:
+        OSError: Something cannot be read.
+        StoreFailed: Everything can be read, and nothing of this is found again.
+    """
+    _require_readable(layout)
+    with reader(layout) as db:
+        again = verify(layout, db).damage
+    if found := [finding for finding in damage if finding in again]:
+        return found
+    first = "; ".join(map(str, damage))
+    raise StoreFailed(
+        f"the disk gave different answers when {layout.directory} was read twice; first: {first}"
+    )
+
+
+def _require_readable(layout: Layout) -> None:
+    read_through(layout.database)
+    read_through(layout.wal)
 
 
 def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...]]:

@@ -105,8 +105,9 @@ class SqliteStore:
         if contents is not None and contents.status.node != node:
             raise StoreMismatch(f"the store belongs to node {contents.status.node}, not to {node}")
         if loaded.damage or contents is None:
-            note_damage(layout, loaded.damage)
-            raise self._damaged(loaded.damage)
+            damage = offline.confirmed(layout, loaded.damage)
+            note_damage(layout, damage)
+            raise self._damaged(damage)
         if contents.left() is StoreState.DIRTY and refuse_dirty:
             raise StoreDirty(f"the store of node {node} was not closed cleanly")
         return contents

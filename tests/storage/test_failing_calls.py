@@ -36,7 +36,7 @@ ERRORS: dict[Op, tuple[int, ...]] = {
     Op.MAP: (errno.ENOMEM,),
 }
 CHANGING = {Op.WRITE, Op.SYNC, Op.RENAME, Op.MKDIR, Op.TRUNCATE, Op.UNLINK}
-STRIDE = {op: 19 if op in CHANGING else 83 for op in Op}
+STRIDE = {op: 19 if op in CHANGING else 83 for op in Op} | {Op.READ: 3}
 """Of the faults of these calls, one in so many is tried by default."""
 TYPED = {
     "live": {"StoreFailed"},
@@ -50,8 +50,10 @@ def faults(calls: list[Call]) -> Iterator[tuple[Op, Fault]]:
     for number, call in enumerate((call for call in calls if call.op is not Op.SAY), 1):
         for error in ERRORS[call.op]:
             yield call.op, Fault(Action.FAIL, error, number, number)
-        if call.op in (Op.WRITE, Op.SYNC):
+        if call.op in (Op.READ, Op.WRITE, Op.SYNC):
             yield call.op, Fault(Action.FAIL, errno.EIO, number)
+        if call.op is Op.READ:
+            yield call.op, Fault(Action.FAIL, errno.EIO, number, ops=(Op.READ,))
         if call.op is Op.WRITE:
             full = (Op.WRITE, Op.MKDIR, Op.RENAME)
             yield call.op, Fault(Action.SHORT, errno.ENOSPC, number, number)
@@ -86,9 +88,6 @@ def verdict(bench: Bench, workload: str, place: Path, fault: Fault) -> list[str]
         CHECKS[workload](place, promised(calls))
     except Exception as error:
         wrong.append(f"{type(error).__name__}: {error}")
-    if any(call.hit and call.op is Op.READ for call in calls):
-        # What cannot be read is taken for damage, for good, though it may come back: loud, and nothing is lost.
-        wrong = [line for line in wrong if "StoreDamaged: " not in line]
     return [f"{line} [{fault.action.name} {fault.error} at {fault.at}, {_hit(calls)}]" for line in wrong]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgpack
@@ -14,6 +17,8 @@ from store_cases import release_stores, some_life
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores import SqliteStore, database, inspect, offline, read_audit, read_status
+from qpidha.stores.loader import Loaded
+from qpidha.stores.report import Damage
 from qpidha.stores.schema import Value, checksum, decode_lineage, lineage_fault, read_status_row, status_row
 
 __all__ = ["release_stores"]
@@ -141,6 +146,63 @@ def test_a_disk_that_fails_at_the_audit_is_not_called_damage(
     monkeypatch.setattr(offline, "_audit", fail)
     with pytest.raises(StoreFailed, match="disk I/O error"):
         inspect(store)
+
+
+def once(answer: Callable[..., Any], first: Callable[[Any], object]) -> Callable[..., Any]:
+    """The same, but for what a failing disk does to the first answer."""
+    firsts = iter([first])
+
+    def answered(*arguments: Any) -> Any:
+        given = answer(*arguments)
+        for spoil in firsts:
+            spoil(given)
+        return given
+
+    return answered
+
+
+def test_damage_that_a_second_reading_does_not_find_is_a_failing_disk(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says "malformed" of a page that could not be read: nothing is noted, and the next start succeeds."""
+
+    def malformed(loaded: Loaded) -> None:
+        loaded.damage.append(Damage("unreadable", "SQLite: database disk image is malformed"))
+
+    monkeypatch.setattr(offline, "load", once(offline.load, malformed))
+    with pytest.raises(StoreFailed, match="malformed"):
+        SqliteStore(store).open("a")
+    assert not (store / "damaged").exists()
+    SqliteStore(store).open("a")
+
+
+def test_damage_on_a_disk_that_cannot_be_read_is_a_failing_disk(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(store / "store.db")) as db:
+        db.execute("DELETE FROM status")
+        db.commit()
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "read_through", fail)
+        for look in (SqliteStore(store).open, lambda node: inspect(store), lambda node: read_status(store)):
+            with pytest.raises(StoreFailed, match="Input/output error"):
+                look("a")
+    assert not (store / "damaged").exists()
+    with pytest.raises(StoreDamaged):
+        SqliteStore(store).open("a")
+    assert (store / "damaged").exists()
+
+
+def test_a_status_that_a_second_reading_finds(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def malformed(found: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(offline, "read_status_row", once(offline.read_status_row, malformed))
+    assert read_status(store).state is StoreState.CLEAN
 
 
 def test_an_audit_record_that_cannot_be_read_hides_nothing_else(store: Path) -> None:
