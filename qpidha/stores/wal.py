@@ -6,6 +6,9 @@ were written after it had been synced, so what broke it is damage, and to cut it
 were acknowledged (safety D3, scenario T36). Damage within the very last transaction cannot be told from a
 torn write.
 
+A damaged header is harmless in one case only: SQLite begins a log that it has checkpointed again from the
+front, and the disk takes a part of the new header. Then the database holds all of the log (`_spent`).
+
 The format is SQLite's own, documented and stable ("WAL-mode File Format"): a header of 32 bytes, then
 frames of 24 bytes and a page; two salts tell frames of this log from older ones. Everything is big-endian
 except the words that are summed up, whose order the magic number tells.
@@ -14,24 +17,29 @@ except the words that are summed up, whose order the magic number tells.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from qpidha.stores.report import Damage
+from qpidha.stores.schema import PAGE_BYTES
 
 HEADER = struct.Struct(">8I")
 """Magic, format, page size, checkpoint number, two salts, two checksums."""
 FRAME = struct.Struct(">6I")
 """Page, size of the database in pages if it ends a transaction else 0, two salts, two checksums."""
 MAGIC_LITTLE, MAGIC_BIG = 0x377F0682, 0x377F0683
+MASK = 0xFFFFFFFF
+STEP = FRAME.size + PAGE_BYTES
 INDEX_FRAMES = struct.Struct("=I")
 INDEX_FRAMES_AT = 16
 """Where the shared-memory index keeps the number of the last frame that SQLite accepted."""
 
 
-def check_wal(wal: Path, shm: Path) -> list[Damage]:
+def check_wal(wal: Path, shm: Path, database: Path) -> list[Damage]:
     """What is wrong with a log that SQLite has just recovered, and still has open. Empty: nothing.
 
-    Nothing is changed. O(frames), reading their headers only.
+    Nothing is changed. O(frames), reading their headers only, unless that of the log is damaged.
     """
     if not wal.exists():
         return []
@@ -39,19 +47,17 @@ def check_wal(wal: Path, shm: Path) -> list[Damage]:
         raw = file.read(HEADER.size)
         if len(raw) < HEADER.size:
             return []  # Never used, or torn before anything in it was durable.
-        magic, _, page_bytes, _, salt1, salt2, *_ = HEADER.unpack(raw)
-        if not _header_valid(raw, magic):
+        _, _, page_bytes, _, salt1, salt2, *_ = HEADER.unpack(raw)
+        if not _header_valid(raw):
             # SQLite syncs the header before it writes a frame: without frames, nothing was ever in this log.
-            rest_used = any(file.read(FRAME.size))
-            return [Damage("wal", "the header of the write-ahead log is damaged")] if rest_used else []
-        ours: list[tuple[int, bool]] = []
-        number, step = 1, FRAME.size + page_bytes
-        while len(head := file.read(FRAME.size)) == FRAME.size:
-            _, ends, frame_salt1, frame_salt2, _, _ = FRAME.unpack(head)
-            if (frame_salt1, frame_salt2) == (salt1, salt2):
-                ours.append((number, ends != 0))
-            file.seek(HEADER.size + number * step)
-            number += 1
+            if not any(file.read(FRAME.size)) or _spent(raw, file, database):
+                return []
+            return [Damage("wal", "the header of the write-ahead log is damaged")]
+        ours = [
+            (number, ends != 0)
+            for number, (_, ends, *salts, _, _) in _frames(file, page_bytes)
+            if salts == [salt1, salt2]
+        ]
     accepted = _accepted(shm)
     if accepted is None:
         return []
@@ -67,16 +73,92 @@ def check_wal(wal: Path, shm: Path) -> list[Damage]:
     return []
 
 
-def _header_valid(raw: bytes, magic: int) -> bool:
+def _frames(file: BinaryIO, page_bytes: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The number and the head of every frame of the file, of this log or of an older one."""
+    number, step = 0, FRAME.size + page_bytes
+    while True:
+        file.seek(HEADER.size + number * step)
+        head = file.read(FRAME.size)
+        if len(head) < FRAME.size:
+            return
+        number += 1
+        yield number, FRAME.unpack(head)
+
+
+def running_sum(data: bytes, sums: tuple[int, int] = (0, 0), *, little: bool) -> tuple[int, int]:
+    """SQLite's checksum of a header, or of a frame after what is before it."""
+    words = struct.unpack(f"{'<' if little else '>'}{len(data) // 4}I", data)
+    one, two = sums
+    for first, second in zip(words[::2], words[1::2], strict=True):
+        one = (one + first + two) & MASK
+        two = (two + second + one) & MASK
+    return one, two
+
+
+def _header_valid(raw: bytes) -> bool:
     """SQLite's own checksum over the first 24 bytes."""
+    magic, *_, one, two = HEADER.unpack(raw)
     if magic not in (MAGIC_LITTLE, MAGIC_BIG):
         return False
-    words = struct.unpack(("<" if magic == MAGIC_LITTLE else ">") + "6I", raw[:24])
-    one = two = 0
-    for first, second in zip(words[::2], words[1::2], strict=True):
-        one = (one + first + two) & 0xFFFFFFFF
-        two = (two + second + one) & 0xFFFFFFFF
-    return (one, two) == HEADER.unpack(raw)[6:]
+    return running_sum(raw[:24], little=magic == MAGIC_LITTLE) == (one, two)
+
+
+def _spent(raw: bytes, file: BinaryIO, database: Path) -> bool:
+    """Whether the database holds all that is in a log with half a header over it.
+
+    SQLite writes a header over frames at one moment only: all of them are in the database, which was synced, and
+    no frame of the new log follows before the new header is synced. So nothing that was confirmed needs the log,
+    and SQLite, which takes it for empty, is right. But other damage looks alike. Therefore nothing is believed:
+
+    - The first frame must be whole under the header that was there before, whose checksum it continues. So
+      no later log had a frame: its first one would be in this place.
+    - The frames of that log must be its first ones, without a gap, and end a transaction.
+    - What each page was last must be what the database holds: then a replay would change nothing.
+
+    Whatever else is there is of older logs.
+    """
+    file.seek(HEADER.size)
+    head, page = file.read(FRAME.size), file.read(PAGE_BYTES)
+    if len(page) < PAGE_BYTES or not _follows_older_header(raw, head, page):
+        return False
+    salt1, salt2 = FRAME.unpack(head)[2:4]
+    latest: dict[int, int] = {}
+    count = pages = 0
+    for number, (of, ends, frame_salt1, frame_salt2, _, _) in _frames(file, PAGE_BYTES):
+        if (frame_salt1, frame_salt2) == (salt1, salt2):
+            if number > count + 1:
+                return False
+            latest[of], count, pages = number, number, ends
+        elif frame_salt1 == (salt1 + 1) & MASK:  # The log that the new header was for.
+            return False
+    if not pages:
+        return False
+    with database.open("rb") as db:
+        return all(
+            _page(db, (of - 1) * PAGE_BYTES) == _page(file, HEADER.size + number * STEP - PAGE_BYTES)
+            for of, number in latest.items()
+            if of <= pages
+        )
+
+
+def _follows_older_header(raw: bytes, head: bytes, page: bytes) -> bool:
+    """Whether a first frame is whole under the header that was there before a part of this one was put over it.
+
+    The new header counts one checkpoint more, in some of its bytes or in all; the old salts are the frame's.
+    """
+    magic, _, _, count, *_ = HEADER.unpack(raw)
+    little = magic == MAGIC_LITTLE
+    for more in (0, 1, 1 << 8, 1 << 16, 1 << 24):
+        older = raw[:12] + struct.pack(">I", (count - more) & MASK) + head[8:16]
+        sums = running_sum(head[:8] + page, running_sum(older, little=little), little=little)
+        if sums == FRAME.unpack(head)[4:]:
+            return True
+    return False
+
+
+def _page(file: BinaryIO, at: int) -> bytes:
+    file.seek(at)
+    return file.read(PAGE_BYTES)
 
 
 def _accepted(shm: Path) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from qpidha.errors import StoreDamaged
+from qpidha.stores.wal import HEADER
 from tests.storage.crash import Effort, crash_states
 from tests.storage.disk import Disk
 from tests.storage.oracle import CHECKS, Broken, promised
@@ -111,6 +112,17 @@ def test_every_call_fails_with_every_error(bench: Bench, place: Path, full: bool
     wrong = [line for fault in work for line in verdict(bench, workload, place, fault)]
     print(f"{workload}: {len(work)} faults")
     assert not wrong, f"{len(wrong)} of {len(work)}:\n" + "\n".join(wrong[:20])
+
+
+@pytest.mark.timeout(3600)
+def test_a_full_disk_takes_half_of_the_header_of_a_log(bench: Bench, place: Path) -> None:
+    """A log that begins again from the front, over frames that the database holds."""
+    calls = [call for call in bench.run("live", place) if call.op is not Op.SAY]
+    headers = [n for n, c in enumerate(calls, 1) if c.op is Op.WRITE and len(c.data) == HEADER.size]
+    assert len(headers) > 3, "a log begins with its file, and again after checkpoints"
+    faults = [Fault(Action.SHORT, errno.ENOSPC, number, number) for number in headers]
+    wrong = [line for fault in faults for line in verdict(bench, "live", place, fault)]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.timeout(7200)
