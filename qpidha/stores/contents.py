@@ -38,7 +38,7 @@ class Queue:
     Invariant: every live id of every row is below ``next``.
     """
 
-    __slots__ = ("digest", "key", "lineage", "next", "queue", "rows", "spec")
+    __slots__ = ("crc", "digest", "key", "lineage", "next", "queue", "rows", "spec")
 
     def __init__(
         self, key: int, queue: QueueId, spec: QueueSpec, lineage: tuple[Entry, ...], next: MessageId
@@ -52,6 +52,8 @@ class Queue:
         self.rows = RowIndex()
         self.digest = 0
         """Sum of the checksums of its rows, modulo 2**32. Kept by the stores that have a disk."""
+        self.crc = 0
+        """Checksum of its own row, likewise; 0: not stored yet."""
 
     def raise_next(self, next: MessageId) -> None:
         self.next = max(self.next, next)
@@ -81,6 +83,7 @@ class Delta:
     """What one commit changed, with everything cancelled out that came and went."""
 
     status: bool = False
+    """Cluster, generation or primary may have changed."""
     queues: dict[QueueId, Queue] = field(default_factory=dict)
     """Touched: their facts must be written."""
     dropped: list[Queue] = field(default_factory=list)
@@ -95,12 +98,22 @@ class Delta:
 class Contents:
     """Everything one store holds. Not thread-safe; after an exception it must not be used again."""
 
-    __slots__ = ("next_queue_key", "next_row_key", "queues", "shelf", "shelf_digest", "status")
+    __slots__ = (
+        "next_queue_key",
+        "next_row_key",
+        "queues",
+        "queues_digest",
+        "shelf",
+        "shelf_digest",
+        "status",
+    )
 
     def __init__(self, status: StoreStatus) -> None:
         self.status = status
         self.queues: dict[QueueId, Queue] = {}
         self.shelf: dict[tuple[QueueId, Generation], list[Shelved]] = {}
+        self.queues_digest = 0
+        """Sum of the `Queue.crc` of all queues, modulo 2**32."""
         self.shelf_digest = 0
         """As `Queue.digest`, for all quarantined rows."""
         self.next_row_key = 1
@@ -206,7 +219,6 @@ class Contents:
             queue = Queue(self.next_queue_key, change.queue, change.spec, change.lineage, change.next)
             self.next_queue_key += 1
             self.queues[change.queue] = queue
-            delta.status = True  # It counts the queues.
         else:
             queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next
         delta.queues[change.queue] = queue
@@ -220,21 +232,18 @@ class Contents:
             self._shrunk(queue, row, delta)
         delta.queues.pop(name, None)
         delta.dropped.append(queue)
-        delta.status = True
 
     def _quarantine(self, change: Quarantine, delta: Delta) -> None:
         ensure(len(change.ids) == len(change.batch), "a quarantine has one id per message")
         shelved = Shelved(Row(self._row_key(), change.ids, change.batch), change)
         self.shelf.setdefault((change.queue, change.generation), []).append(shelved)
         delta.shelved[shelved.row.key] = shelved
-        delta.status = True  # It keeps their digest.
 
     def _release(self, change: Release, delta: Delta) -> None:
         place = (change.queue, change.generation)
         for shelved in self.shelf.get(place, ()):
             if shelved.row.take(change.ids):
                 self._shrunk(None, shelved.row, delta)
-                delta.status = True
         if left := [shelved for shelved in self.shelf.get(place, ()) if shelved.row.live]:
             self.shelf[place] = left
         else:

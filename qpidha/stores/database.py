@@ -8,9 +8,10 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
+from qpidha.stores.contents import Contents
 from qpidha.stores.files import Layout, create_private, require_regular, sync_directory, sync_file
-from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, TABLES, status_row
-from qpidha.stores.writer import PUT_STATUS
+from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STATUS, TABLES
+from qpidha.stores.writer import put_status
 
 CACHE_KIB = 8 * 1024
 BUSY_TIMEOUT_S = 1.0
@@ -38,11 +39,19 @@ def create(layout: Layout, status: StoreStatus) -> None:
         db.execute(f"PRAGMA user_version = {FORMAT}")
         for table in TABLES:
             db.execute(table)
-        db.execute(PUT_STATUS, status_row(status, 0, 0))
+        put_status(db, Contents(status), facts=True)
         _demand(db, "journal_mode", "WAL", "wal")
     sync_file(new)
     new.rename(layout.database)
     sync_directory(layout.directory)
+
+
+def upgrade(db: sqlite3.Connection) -> None:
+    """From format 1, in the caller's transaction, which must put a status."""
+    db.execute("DROP TABLE status")
+    db.execute(STATUS)
+    db.execute(SEAL)
+    db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def open_writer(layout: Layout) -> sqlite3.Connection:

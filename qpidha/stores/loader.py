@@ -22,6 +22,7 @@ from qpidha.stores.schema import (
     APPLICATION,
     DIGEST_MASK,
     FORMAT,
+    Tally,
     Value,
     Values,
     checksum,
@@ -30,6 +31,7 @@ from qpidha.stores.schema import (
     lineage_fault,
     read_spec,
     read_status_row,
+    seal_row,
     unsigned,
 )
 from qpidha.types import Fate
@@ -48,6 +50,8 @@ class Loaded:
     damage: list[Damage] = field(default_factory=list)
     nbytes: dict[UUID, int] = field(default_factory=dict)
     """Payload by queue."""
+    format: int = FORMAT
+    """Of the database; an older one must be upgraded before anything is written."""
 
 
 def load(db: sqlite3.Connection) -> Loaded:
@@ -121,8 +125,9 @@ class _Loading:
             self._report("unreadable", "the database does not carry the mark of a store")
         elif version > FORMAT:
             raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
-        elif version != FORMAT:
+        elif version < 1:
             self._report("unreadable", f"the store has format {version}, which never existed")
+        self._found.format = version
 
     def _check_pages(self) -> None:
         rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()
@@ -133,12 +138,8 @@ class _Loading:
     # --- rows --------------------------------------------------------------------------------------
 
     def _load_status(self) -> None:
-        rows = self._db.execute("SELECT * FROM status").fetchall()
-        if len(rows) != 1:
-            self._report("status", f"there are {len(rows)} status rows")
-            return
         try:
-            status, self._queue_count, self._shelf_digest = read_status_row(rows[0])
+            status, self._tally = stored_status(self._db)
         except ValueError as error:
             self._report("status", str(error))
             return
@@ -171,6 +172,8 @@ class _Loading:
                 continue
             contents.queues[queue.queue] = self._by_key[key] = queue
             self._digests[key], self._held[key] = digest, held
+            queue.crc = crc
+            contents.queues_digest = (contents.queues_digest + crc) & DIGEST_MASK
             contents.next_queue_key = max(contents.next_queue_key, key + 1)
 
     def _load_batches(self) -> None:
@@ -243,9 +246,11 @@ class _Loading:
     # --- what no row can tell of itself ------------------------------------------------------------
 
     def _check_sums(self) -> None:
-        contents = self._contents
-        if len(contents.queues) != self._queue_count:
-            self._report("digest", f"{len(contents.queues)} queues are there, not {self._queue_count}")
+        contents, tally = self._contents, self._tally
+        if len(contents.queues) != tally.queues:
+            self._report("digest", f"{len(contents.queues)} queues are there, not {tally.queues}")
+        if tally.digest not in (contents.queues_digest, None):
+            self._report("digest", "the queues, or the status, are not the ones that were stored last")
         for queue in contents.queues.values():
             stored, held = self._held[queue.key], queue.rows.held
             if queue.digest != self._digests[queue.key] or held != stored:
@@ -254,10 +259,26 @@ class _Loading:
                     f"queue {queue.spec.name!r} below id {queue.next}: {held} messages "
                     f"are there, not {stored}, or not the ones that were stored last",
                 )
-        if contents.shelf_digest != self._shelf_digest:
+        if contents.shelf_digest != tally.quarantine:
             self._report("digest", "quarantined batches are missing or not the ones that were stored last")
         for key in self._dead:
             self._report("dead", f"a note about consumed messages names batch {key}, which is not there")
+
+
+def stored_status(db: sqlite3.Connection) -> tuple[StoreStatus, Tally]:
+    """The status, if it is whole and of the last commit that changed what it says of the store.
+
+    Raises:
+        ValueError: It is not.
+        sqlite3.DatabaseError: It cannot be read.
+    """
+    rows = db.execute("SELECT * FROM status").fetchall()
+    if len(rows) != 1:
+        raise ValueError(f"there are {len(rows)} status rows")
+    status, tally = read_status_row(rows[0])
+    if tally.digest is not None and db.execute("SELECT * FROM seal").fetchall() != [seal_row(status)]:
+        raise ValueError("the status, or its seal, is not the one that was stored last")
+    return status, tally
 
 
 def _generation_bound(status: StoreStatus, queue: Queue) -> int:

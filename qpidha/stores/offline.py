@@ -13,9 +13,8 @@ from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import failures, reader
 from qpidha.stores.files import Identity, Layout, noted_damage, read_through
-from qpidha.stores.loader import Loaded, is_disk_fault, load
+from qpidha.stores.loader import Loaded, is_disk_fault, load, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
-from qpidha.stores.schema import read_status_row
 from qpidha.stores.wal import check_wal
 
 AUDIT_LINES_SHOWN = 20
@@ -44,13 +43,12 @@ def read_status(directory: Path) -> StoreStatus:
 def _status(layout: Layout) -> StoreStatus:
     try:
         with reader(layout) as db:
-            row = db.execute("SELECT * FROM status").fetchone()
-            status, queues, quarantine = read_status_row(row or ())
+            status, tally = stored_status(db)
     except (sqlite3.DatabaseError, ValueError) as error:
         if isinstance(error, sqlite3.DatabaseError) and is_disk_fault(error):
             raise
         raise StoreDamaged(f"the status of {layout.directory} cannot be read: {error}") from error
-    blank = status.cluster is None and not queues and not quarantine
+    blank = status.cluster is None and not tally.queues and not tally.quarantine
     return status.with_(state=StoreState.EMPTY) if blank else status
 
 

@@ -1,6 +1,7 @@
 """The tables of a store database, and how each row is written and read back.
 
-    status      one row: whose store, which cluster, how far, how it was left
+    status      one row: whose store, which cluster, how far, how it was left; with what it knows of the others
+    seal        one row: the checksum of the first part of the status, which commits of messages leave alone
     queues      one row a queue: spec, lineage, next id; with the count and the digest of its rows
     batches     one row for each batch of messages, as it came from the wire
     dead        one row for each batch of which some messages, but not all, are gone
@@ -8,8 +9,9 @@
     audit       what was discarded, and when it was handed over
 
 Every row carries a CRC-32 over all of its values, since SQLite has none, and a flipped bit in a payload
-would go unnoticed. A row that is missing altogether shows in the digests: `queues` knows the sum of the
-checksums of its batches, `status` that of the quarantine and the number of queues.
+would go unnoticed. A row that is missing altogether, or as it was before, shows in the digests: `queues`
+knows the sum of the checksums of its batches, `status` those of the queues and of the quarantine. A status
+as it was before shows in them too, since it is written with every commit, or in the seal.
 
 SQLite's integers are signed, ids are not: an id of 2**63 or more is stored as its two's complement.
 """
@@ -17,6 +19,7 @@ SQLite's integers are signed, ids are not: an id of 2**63 or more is stored as i
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -27,18 +30,21 @@ from qpidha.journal import StoreState, StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, QueueSpec, Settle
 
-FORMAT: Final = 1
-"""Raised by every change that an older version could not read."""
+FORMAT: Final = 2
+"""Raised by every change that an older version could not read. Format 1 had no digest of queues and no seal."""
 APPLICATION: Final = 0x71706861
 """In the header of the file: "qpha"."""
 PAGE_BYTES: Final = 8192
 """Measured: between 4 and 32 KiB the throughput of large batches is the same; small commits write two."""
 DIGEST_MASK: Final = 0xFFFFFFFF
 
+STATUS: Final = """CREATE TABLE status (one INTEGER PRIMARY KEY CHECK (one = 1), node TEXT, epoch BLOB, cluster BLOB,
+       generation INTEGER, is_primary INTEGER, state TEXT, stop BLOB, queues INTEGER, digest INTEGER,
+       quarantine INTEGER, crc INTEGER)"""
+SEAL: Final = "CREATE TABLE seal (one INTEGER PRIMARY KEY CHECK (one = 1), facts INTEGER)"
 TABLES: Final = (
-    """CREATE TABLE status (one INTEGER PRIMARY KEY CHECK (one = 1), node TEXT, epoch BLOB, cluster BLOB,
-       generation INTEGER, is_primary INTEGER, state TEXT, stop BLOB, queues INTEGER, quarantine INTEGER,
-       crc INTEGER)""",
+    STATUS,
+    SEAL,
     """CREATE TABLE queues (key INTEGER PRIMARY KEY, queue BLOB, name TEXT, settle INTEGER, kind TEXT,
        lineage BLOB, next INTEGER, held INTEGER, digest INTEGER, crc INTEGER)""",
     """CREATE TABLE batches (key INTEGER PRIMARY KEY, queue INTEGER, first INTEGER, count INTEGER, ids BLOB,
@@ -113,8 +119,29 @@ def lineage_fault(lineage: tuple[Entry, ...], next: int, generation: int) -> str
 # --- whole rows --------------------------------------------------------------------------------------
 
 
-def status_row(status: StoreStatus, queues: int, quarantine: int) -> Values:
-    values: Values = (
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the status knows of the other tables."""
+
+    queues: int = 0
+    """How many there are."""
+    digest: int | None = 0
+    """Sum of the checksums of the rows of `queues`, modulo 2**32. None: not known in format 1."""
+    quarantine: int = 0
+    """Likewise, for the quarantine and the notes about its dead."""
+
+
+def status_row(status: StoreStatus, tally: Tally) -> Values:
+    values = (*_facts(status), tally.queues, tally.digest, tally.quarantine)
+    return (*values, checksum(values))
+
+
+def seal_row(status: StoreStatus) -> Values:
+    return (1, checksum(_facts(status)))
+
+
+def _facts(status: StoreStatus) -> Values:
+    return (
         1,
         status.node,
         status.epoch.bytes,
@@ -123,19 +150,17 @@ def status_row(status: StoreStatus, queues: int, quarantine: int) -> Values:
         int(status.primary),
         status.state.value,
         _raw(status.stop),
-        queues,
-        quarantine,
     )
-    return (*values, checksum(values))
 
 
-def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
-    """The status, the number of queues and the digest of the quarantine.
+def read_status_row(row: Values) -> tuple[StoreStatus, Tally]:
+    """The status, and what must be there besides it.
 
     Raises:
-        ValueError: The row is not what `status_row` has written.
+        ValueError: The row is not what `status_row` has written, in this format or in format 1.
     """
-    one, node, epoch, cluster, generation, primary, state, stop, queues, quarantine, crc = row
+    one, node, epoch, cluster, generation, primary, state, stop, queues, *added, quarantine, crc = row
+    digest = added[0] if added else None
     if crc != checksum(row[:-1]) or one != 1:
         raise ValueError("the checksum of the status is wrong")
     if not (
@@ -144,8 +169,10 @@ def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
         and isinstance(generation, int)
         and isinstance(queues, int)
         and isinstance(quarantine, int)
+        and (digest is None or isinstance(digest, int))
+        and len(added) == (digest is not None)
     ):
-        raise ValueError("a value of the status is of another kind")  # noqa: TRY004 - data, not an argument
+        raise ValueError("a value of the status is of another kind")
     status = StoreStatus(
         node=node,
         epoch=UUID(bytes=epoch),
@@ -155,12 +182,13 @@ def read_status_row(row: Values) -> tuple[StoreStatus, int, int]:
         state=StoreState(state),
         stop=_uuid(stop),
     )
-    return status, queues, quarantine
+    return status, Tally(queues, digest, quarantine)
 
 
 def queue_row(
     key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], *, next: int, held: int, digest: int
-) -> Values:
+) -> tuple[Values, int]:
+    """All values but the last, and the last: the checksum of the others."""
     values: Values = (
         key,
         queue.bytes,
@@ -172,7 +200,7 @@ def queue_row(
         held,
         digest,
     )
-    return (*values, checksum(values))
+    return values, checksum(values)
 
 
 def read_spec(name: Value, settle: Value, kind: Value) -> QueueSpec:

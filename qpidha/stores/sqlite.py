@@ -23,7 +23,15 @@ from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, St
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores import offline
 from qpidha.stores.contents import Contents, Delta
-from qpidha.stores.database import checkpoint, close_keeping_log, create, failures, open_writer, reader
+from qpidha.stores.database import (
+    checkpoint,
+    close_keeping_log,
+    create,
+    failures,
+    open_writer,
+    reader,
+    upgrade,
+)
 from qpidha.stores.files import (
     Identity,
     Layout,
@@ -33,6 +41,7 @@ from qpidha.stores.files import (
     sync_directory,
 )
 from qpidha.stores.report import AuditLine, Damage, StoreReport
+from qpidha.stores.schema import FORMAT
 from qpidha.stores.writer import put_status, write
 from qpidha.types import NodeId
 
@@ -72,9 +81,9 @@ class SqliteStore:
             self._layout.prepare()
             self._lock = Lock(self._layout.lock)
             try:
-                self._contents = contents = self._verified(node, refuse_dirty)
-                image = contents.image()
-                self._begin(contents)
+                contents, version = self._verified(node, refuse_dirty)
+                self._contents, image = contents, contents.image()
+                self._begin(contents, version)
             except BaseException:
                 self._release(clean=False)
                 raise
@@ -87,8 +96,8 @@ class SqliteStore:
         self._failed, self._log_bytes = None, 0
         return image
 
-    def _verified(self, node: NodeId, refuse_dirty: bool) -> Contents:
-        """Everything in the store, read-only so far. Creates it where there is none."""
+    def _verified(self, node: NodeId, refuse_dirty: bool) -> tuple[Contents, int]:
+        """Everything in the store, read-only so far, and its format. Creates it where there is none."""
         layout = self._layout
         try:
             damage = noted_damage(layout) or offline.missing(layout)
@@ -110,14 +119,14 @@ class SqliteStore:
             raise self._damaged(damage)
         if contents.left() is StoreState.DIRTY and refuse_dirty:
             raise StoreDirty(f"the store of node {node} was not closed cleanly")
-        return contents
+        return contents, loaded.format
 
     def _damaged(self, damage: Sequence[Damage]) -> StoreDamaged:
         found = "; ".join(map(str, damage))
         return StoreDamaged(f"{self._layout.directory} does not verify: {found}")
 
-    def _begin(self, contents: Contents) -> None:
-        """Mark the store dirty, durably, and keep it open."""
+    def _begin(self, contents: Contents, version: int) -> None:
+        """Mark the store dirty, durably and in the format of today, and keep it open."""
         status = contents.status
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
@@ -127,13 +136,15 @@ class SqliteStore:
         # The log's name must last before the mark does. SQLite ignores errors of its own attempt.
         sync_directory(self._layout.directory)
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
-        self._put_status(self._db, contents)
+        self._put_status(self._db, contents, version)
         checkpoint(self._db, "TRUNCATE")
 
     @staticmethod
-    def _put_status(db: sqlite3.Connection, contents: Contents) -> None:
+    def _put_status(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
         db.execute("BEGIN IMMEDIATE")
-        put_status(db, contents)
+        if version != FORMAT:
+            upgrade(db)
+        put_status(db, contents, facts=True)
         db.execute("COMMIT")
 
     # --- commit ------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Writes one commit's delta into the database, within the caller's transaction.
 
-The cost is one row for each batch that came, one statement for each that went, and one row for each queue
-that was touched: never more than what the commit is about. Digests follow as rows come and go.
+The cost is one row for each batch that came, one statement for each that went, one row for each queue that
+was touched, and the status: never more than what the commit is about. Digests follow as rows come and go, up to
+the status: so it is written each time, and a page that comes back from an earlier commit contradicts another.
 """
 
 from __future__ import annotations
@@ -10,12 +11,24 @@ import sqlite3
 from collections.abc import Iterator
 
 from qpidha.stores.contents import Contents, Delta, Queue
-from qpidha.stores.schema import DIGEST_MASK, Values, checksum, encode_ids, queue_row, signed, status_row
+from qpidha.stores.schema import (
+    DIGEST_MASK,
+    Tally,
+    Values,
+    checksum,
+    encode_ids,
+    queue_row,
+    seal_row,
+    signed,
+    status_row,
+)
 
 AUDIT_LINES_MAX = 100_000
 """Older lines are removed as new ones come."""
 
-PUT_STATUS = "INSERT OR REPLACE INTO status VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+PUT_STATUS = "INSERT OR REPLACE INTO status VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+PUT_TALLY = "UPDATE status SET queues = ?, digest = ?, quarantine = ?, crc = ?"
+PUT_SEAL = "INSERT OR REPLACE INTO seal VALUES (?,?)"
 PUT_QUEUE = "INSERT OR REPLACE INTO queues VALUES (?,?,?,?,?,?,?,?,?,?)"
 DROP_QUEUE = "DELETE FROM queues WHERE key = ?"
 PUT_BATCH = "INSERT INTO batches VALUES (?,?,?,?,?,?,?)"
@@ -46,10 +59,9 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
     if delta.shrunk:
         db.executemany(PUT_DEAD, _dead_rows(contents, delta))
     if delta.dropped:
-        db.executemany(DROP_QUEUE, [(queue.key,) for queue in delta.dropped])
-    db.executemany(PUT_QUEUE, [_queue_row(queue) for queue in delta.queues.values()])
-    if delta.status:
-        put_status(db, contents)
+        db.executemany(DROP_QUEUE, _dropped_keys(contents, delta))
+    db.executemany(PUT_QUEUE, _queue_rows(contents, delta))
+    put_status(db, contents, facts=delta.status)
     if delta.audit:
         lines = [(now, _text(a.event), a.generation, _text(a.queue), _text(a.detail)) for a in delta.audit]
         db.executemany(PUT_AUDIT, lines)
@@ -57,8 +69,15 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
     return sum(row.batch.nbytes for _, row in delta.inserted.values() if row.batch is not None)
 
 
-def put_status(db: sqlite3.Connection, contents: Contents) -> None:
-    db.execute(PUT_STATUS, status_row(contents.status, len(contents.queues), contents.shelf_digest))
+def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> None:
+    """Write what the status knows of the rest; with ``facts``, also what it says of the store itself, and the seal."""
+    tally = Tally(len(contents.queues), contents.queues_digest, contents.shelf_digest)
+    row = status_row(contents.status, tally)
+    if facts:
+        db.execute(PUT_STATUS, row)
+        db.execute(PUT_SEAL, seal_row(contents.status))
+    else:
+        db.execute(PUT_TALLY, row[-4:])
 
 
 def _weigh(contents: Contents, queue: Queue | None, change: int) -> None:
@@ -106,16 +125,26 @@ def _dead_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
         yield (*values, digest)
 
 
-def _queue_row(queue: Queue) -> Values:
-    return queue_row(
-        queue.key,
-        queue.queue,
-        queue.spec,
-        queue.lineage,
-        next=queue.next,
-        held=queue.rows.held,
-        digest=queue.digest,
-    )
+def _dropped_keys(contents: Contents, delta: Delta) -> Iterator[Values]:
+    for queue in delta.dropped:
+        contents.queues_digest = (contents.queues_digest - queue.crc) & DIGEST_MASK
+        yield (queue.key,)
+
+
+def _queue_rows(contents: Contents, delta: Delta) -> Iterator[Values]:
+    for queue in delta.queues.values():
+        values, crc = queue_row(
+            queue.key,
+            queue.queue,
+            queue.spec,
+            queue.lineage,
+            next=queue.next,
+            held=queue.rows.held,
+            digest=queue.digest,
+        )
+        contents.queues_digest = (contents.queues_digest + crc - queue.crc) & DIGEST_MASK
+        queue.crc = crc
+        yield (*values, crc)
 
 
 def _text(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -32,8 +33,8 @@ RECORDS = (
     Record(cluster=CLUSTER, generation=3, primary=None, members=frozenset({Member("me", EPOCH)})),
     Record(cluster=QUEUE, generation=0, primary=None, members=frozenset()),
 )
-COLUMNS = 10
-"""Of a status row, without its checksum."""
+COLUMNS = {10, 11}
+"""Of a status row, without its checksum: in format 1, and today."""
 
 
 @cache
@@ -58,15 +59,16 @@ def status(data: bytes) -> None:
     except (ValueError, msgpack.UnpackException):
         files(data)
         return
-    if type(values) is not tuple or len(values) != COLUMNS or not set(map(type, values)) <= VALUES:
+    if type(values) is not tuple or len(values) not in COLUMNS or not set(map(type, values)) <= VALUES:
         return
     if any(type(value) is int and not -(2**63) <= value < 2**63 for value in values):
         return
     try:
-        found, queues, quarantine = read_status_row((*values, checksum(values)))
+        found, tally = read_status_row((*values, checksum(values)))
     except ValueError:
         return
-    assert read_status_row(status_row(found, queues, quarantine)) == (found, queues, quarantine)
+    today = replace(tally, digest=tally.digest or 0)
+    assert read_status_row(status_row(found, today)) == (found, today)
     for record in RECORDS:
         for settings in (Settings(), Settings(dirty_start="refuse")):
             decision = check_start(found, record, settings)

@@ -16,7 +16,7 @@ from qpidha.cluster.record import encode_record
 from qpidha.cluster.sessionfile import SessionInfo
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.seq import SequenceSet
-from qpidha.stores.schema import status_row
+from qpidha.stores.schema import Tally, status_row
 from qpidha.types import Member, NodeInfo, QueueSpec, Record, Settle, Versioned
 from qpidha.wire import codec
 from qpidha.wire import events as ev
@@ -139,7 +139,7 @@ def _status() -> dict[str, bytes]:
         for state in StoreState
     }
     found["blank"] = StoreStatus(node="me", epoch=UUID(int=2))
-    rows = {name: msgpack.packb(status_row(status, 1, 7)[:-1]) for name, status in found.items()}
+    rows = {name: msgpack.packb(status_row(status, Tally(1, 5, 7))[:-1]) for name, status in found.items()}
     identity = {"node": "me", "epoch": str(UUID(int=2)), "crc": 2309737967}
     return rows | {"identity": json.dumps(identity).encode(), "note": b"batch\ta finding\n"}
 

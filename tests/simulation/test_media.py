@@ -45,8 +45,14 @@ def test_damage_is_found_or_does_no_harm(kind: str) -> None:
 
 
 def test_a_store_that_does_not_verify_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, with a store whose verification keeps its findings for itself."""
-    monkeypatch.setattr(_Loading, "_report", lambda self, code, text: None)
+    """The same, with a store whose verification keeps its findings for itself, but for those it cannot go on after."""
+    report = _Loading._report
+
+    def whisper(self: _Loading, code: str, text: str) -> None:
+        if code in ("status", "unreadable"):
+            report(self, code, text)
+
+    monkeypatch.setattr(_Loading, "_report", whisper)
     with pytest.raises(media.MediaError, match="D3: bit_flip"):
         for n in range(TRIES):
             media.damaged(filled(), "bit_flip", random.Random(n))

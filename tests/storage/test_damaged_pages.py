@@ -11,17 +11,20 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from qpidha.cli import main
 from qpidha.errors import StoreDamaged
+from qpidha.journal import Change, DropQueue, Insert, PutQueue, PutStatus, Quarantine, Release, Remove, Skip
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
-from tests.storage.workload import COMMITS, image_digest, plain
+from qpidha.types import Fate, QueueSpec
+from tests.storage.workload import CLUSTER, COMMITS, QUEUE, SPEC, batch, ids, image_digest, plain
 
 HALF = PAGE_BYTES // 2
-TABLES = ("status", "queues", "batches", "dead", "quarantine")
+TABLES = ("status", "seal", "queues", "batches", "dead", "quarantine")
 """All that a node reads. Audit lines are for people."""
 LEFT_OUT = 2
 """The last commits of the workload remove what makes some of the pages."""
@@ -131,13 +134,70 @@ def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> N
 
 
 def test_pages_of_an_older_version(store: Path, place: Path, versions: list[bytes]) -> None:
-    """F18: one page as it was some commits ago. What the digests cover is found."""
+    """F18: one page as it was some commits ago. Those that begin a table are always found."""
     raw, first = versions[-1], roots(store)
     for older in versions[:-1]:
-        for table in ("batches", "dead", "quarantine"):
-            number = first[table]
-            if page(older, number) not in (b"", page(raw, number)):
-                assert detected(store, place, replaced(raw, number * PAGE_BYTES, page(older, number))), table
+        for number in pages(raw):
+            if page(older, number) in (b"", page(raw, number)):
+                continue
+            found = detected(store, place, replaced(raw, number * PAGE_BYTES, page(older, number)))
+            assert found or number not in [first[table] for table in TABLES], number
+
+
+KEPT = ids((900, 901))
+TOUCHES: dict[str, tuple[list[Change], list[Change]]] = {
+    "generation": ([PutStatus(CLUSTER, 5, False)], [PutStatus(CLUSTER, 6, False)]),
+    "messages": ([Insert(QUEUE, KEPT, batch(KEPT))], [Remove(QUEUE, KEPT)]),
+    "next id": ([Skip(QUEUE, 950)], [Skip(QUEUE, 960)]),
+    "lineage": (
+        [PutQueue(QUEUE, SPEC, ((1, 1), (3, 4)), 960)],
+        [PutQueue(QUEUE, SPEC, ((1, 1), (3, 4), (4, 950)), 960)],
+    ),
+    "quarantine": (
+        [Quarantine(QUEUE, "orders", 4, KEPT, batch(KEPT), Fate.REWOUND)],
+        [Release(QUEUE, 4, KEPT)],
+    ),
+    "queue": ([PutQueue(UUID(int=0xA3), QueueSpec(name="more"), (), 1)], [DropQueue(UUID(int=0xA3))]),
+}
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+def test_a_page_of_any_commit_before(store: Path, place: Path, touch: str) -> None:
+    """F18, B40: each page that two commits changed, as it was before them and in between, while the rest is of today.
+
+    A status that is older than its queues, and queues that are older than their status: what is gone from them
+    leaves nothing, and an id that was given out would be given out again.
+    """
+    copy = place / "touched"
+    shutil.copytree(store, copy)
+    seen = []
+    for changes in ([], *TOUCHES[touch]):
+        opened = SqliteStore(copy)
+        opened.open("a")
+        if changes:
+            opened.commit(changes)
+        opened.close(clean=False)
+        opened.open("a")  # Into the database, out of the log.
+        opened.close(clean=False)
+        seen.append((copy / "store.db").read_bytes())
+    found = 0
+    for older in seen[:-1]:
+        for number in pages(older):
+            raw = replaced(seen[-1], number * PAGE_BYTES, page(older, number))
+            if contents(raw, place) != contents(seen[-1], place):
+                assert detected(copy, place, raw), number
+                found += 1
+    assert found > 1, "at least the status, and what it knows of"
+
+
+def contents(raw: bytes, place: Path) -> list[object]:
+    """All that a node reads, or the error."""
+    (place / "rows.db").write_bytes(raw)
+    with closing(sqlite3.connect(f"{(place / 'rows.db').as_uri()}?immutable=1", uri=True)) as db:
+        try:
+            return [db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
 
 
 def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]) -> None:

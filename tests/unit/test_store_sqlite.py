@@ -318,10 +318,10 @@ def test_commits_come_from_another_thread(directory: Path) -> None:
 def test_a_newer_format_is_refused(directory: Path) -> None:
     lived(directory).close(clean=True)
     with sqlite3.connect(directory / "store.db", isolation_level=None) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     for look in (lambda: SqliteStore(directory).open("a"), lambda: inspect(directory)):
-        with pytest.raises(StoreMismatch, match="format 2"):
+        with pytest.raises(StoreMismatch, match="format 3"):
             look()
 
 
