@@ -103,6 +103,7 @@ def _tears(write: Write, disk: Disk, effort: Effort, chance: random.Random) -> I
         ways = [[n < cut for n in range(count)] for cut in range(1, count)]
         ways += [[not here for here in way] for way in ways]
         ways += [[chance.random() < 0.5 for _ in range(count)] for _ in range(effort.cuts)]
+        ways = [list(way) for way in dict.fromkeys(map(tuple, ways)) if sum(way) < count]  # Each once.
         for way in chance.sample(ways, min(effort.cuts, len(ways))):
             yield torn(write, way, sector_bytes)
     end = write.offset + len(write.data)

@@ -139,10 +139,12 @@ class Disk:
         self.pending = [p for p in self.pending if p not in done]
 
     def _content(self, file: int, changes: Iterable[Pending]) -> bytes:
+        applied = [change for change in changes if not isinstance(change, Names) and change.file == file]
+        if not applied:
+            return self._durable[file]
         content = bytearray(self._durable[file])
-        for change in changes:
-            if not isinstance(change, Names) and change.file == file:
-                change.apply(content)
+        for change in applied:
+            change.apply(content)
         return bytes(content)
 
     def size(self, file: int) -> int:
