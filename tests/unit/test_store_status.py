@@ -234,8 +234,11 @@ def test_an_audit_record_that_cannot_be_read_hides_nothing_else(store: Path) -> 
 def test_a_name_that_is_no_text_in_a_message_of_the_database(store: Path) -> None:
     """SQLite quotes the name, and Python cannot decode what it quotes."""
     path = store / "store.db"
-    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE audit", b"CREATE TABLE aud\xfft"))
-    report = inspect(store)
-    assert report.damage
+    path.write_bytes(
+        path.read_bytes().replace(b"tableaudit", b"tableaud\xfft")
+    )  # The name, not the statement.
+    assert [finding.text for finding in inspect(store).damage] == [
+        "SQLite: a message that quotes a damaged name"
+    ]
     with pytest.raises(StoreFailed):
         read_audit(store)
