@@ -22,6 +22,9 @@ from qpidha.stores.schema import (
     APPLICATION,
     DIGEST_MASK,
     FORMAT,
+    SEAL,
+    STATUS,
+    TABLES,
     Tally,
     Value,
     Values,
@@ -87,6 +90,7 @@ class _Loading:
             self._load_batches,
             self._load_quarantine,
             self._check_sums,
+            self._check_tables,
         ):
             try:
                 step()
@@ -134,6 +138,13 @@ class _Loading:
         if rows != [("ok",)]:
             for (text,) in rows:
                 self._report("integrity", str(text).replace("\n", "; "))
+
+    def _check_tables(self) -> None:
+        """SQLite reads some definitions that it refuses when it shall write."""
+        made = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}
+        changed = set() if self._found.format == FORMAT else {STATUS, SEAL}
+        if set(TABLES) - changed - made:
+            self._report("unreadable", "the tables are not as they were made")
 
     # --- rows --------------------------------------------------------------------------------------
 

@@ -227,6 +227,20 @@ def test_rows_that_changed_or_are_gone(clean: Path, tmp_path: Path, sql: str, co
         SqliteStore(copy).open("a")
 
 
+@pytest.mark.parametrize(("words", "instead"), [(b"one = 1", b"oje = 1"), (b"detail TEXT", b"detail TUXT")])
+def test_a_table_that_is_not_as_it_was_made(
+    clean: Path, tmp_path: Path, words: bytes, instead: bytes
+) -> None:
+    """Also where SQLite finds out later, when it is asked to write, or never."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    raw = (copy / "store.db").read_bytes()
+    assert words in raw
+    (copy / "store.db").write_bytes(raw.replace(words, instead))
+    assert "unreadable" in {finding.code for finding in inspect(copy).damage}
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+
+
 def test_findings_name_the_messages(clean: Path, tmp_path: Path) -> None:
     """D3: reported with the identity range, and with everything else that is wrong."""
     copy = shutil.copytree(clean, tmp_path / "copy")
