@@ -72,7 +72,7 @@ def test_a_crash_during_recovery(bench: Bench, place: Path, memory: Path, effort
     """F24: once more, over what the first crash has left."""
     states = recorded(bench, "live", place, effort)
     tried = 0
-    for image, promise in random.Random(24).sample(states, 40 * RECOVERED if full else RECOVERED):
+    for image, promise in random.Random(24).sample(states, 25 * RECOVERED if full else RECOVERED):
         with TemporaryDirectory(dir=memory) as name:
             put(image, Path(name))
             disk = Disk(Path(name))
