@@ -6,6 +6,7 @@ were written after it had been synced, so what broke it is damage, and to cut it
 were acknowledged (safety D3, scenario T36). Damage within the very last transaction cannot be told from a
 torn write.
 
+A header is synced before its frames are written: frames of a later log are proof that it was lost.
 A damaged header is harmless in one case only: SQLite begins a log that it has checkpointed again from the
 front, and the disk takes a part of the new header. Then the database holds all of the log (`_spent`).
 
@@ -53,11 +54,17 @@ def check_wal(wal: Path, shm: Path, database: Path) -> list[Damage]:
             if not any(file.read(FRAME.size)) or _spent(raw, file, database):
                 return []
             return [Damage("wal", "the header of the write-ahead log is damaged")]
-        ours = [
-            (number, ends != 0)
-            for number, (_, ends, *salts, _, _) in _frames(file, page_bytes)
-            if salts == [salt1, salt2]
-        ]
+        ours: list[tuple[int, bool]] = []
+        for number, (_, ends, frame_salt1, frame_salt2, _, _) in _frames(file, page_bytes):
+            if (frame_salt1, frame_salt2) == (salt1, salt2):
+                ours.append((number, ends != 0))
+            elif frame_salt1 == (salt1 + 1) & MASK:  # Each log counts one more.
+                return [
+                    Damage(
+                        "wal",
+                        "the header of the write-ahead log is older than its frames, which are of a later log",
+                    )
+                ]
     accepted = _accepted(shm)
     if accepted is None:
         return []

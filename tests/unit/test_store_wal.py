@@ -15,7 +15,7 @@ from qpidha.journal import StoreState
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, running_sum
-from qpidha.testing.conformance.changes import Plain, ids, insert, plain
+from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
 
 __all__ = ["release_stores"]
 STEP = FRAME.size + PAGE_BYTES
@@ -157,3 +157,23 @@ def test_checkpoints_are_counted_in_several_bytes(
         store = SqliteStore(copy)
         assert plain(store.open("a")) == life[2]
         store.close(clean=False)
+
+
+def test_a_lost_header_does_not_hide_the_log_that_it_was_for(tmp_path: Path) -> None:
+    """F14: the old header is whole, and all of the old frames are gone. No power cut leaves this."""
+    store = SqliteStore(tmp_path / "store")
+    store.open("a")
+    store.commit([STATUS, CREATE, insert(ids((4, 9)))])
+    assert store._db is not None
+    store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    log = tmp_path / "store" / "store.db-wal"
+    header, length = log.read_bytes()[:32], log.stat().st_size
+    for first in range(10, 30, 2):
+        store.commit([insert(ids((first, first + 1)))])
+    store.close(clean=False)
+    raw = log.read_bytes()
+    assert raw[:32] != header and len(raw) > length
+    log.write_bytes(header + raw[32:])
+    assert {finding.code for finding in inspect(tmp_path / "store").damage} == {"wal"}
+    with pytest.raises(StoreDamaged, match="later log"):
+        SqliteStore(tmp_path / "store").open("a")
