@@ -17,7 +17,7 @@ from tests.mutants.judge import Answer, Question
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("qpidha", "tests", "pyproject.toml")
+NEEDED = ("qpidha", "tests", "docs", "pyproject.toml")
 SECONDS_MAX = 300
 """A walk over broken code may never end. What was answered until then counts."""
 

@@ -36,7 +36,7 @@ NOT_WALKED = ("qpidha/cluster/",)
 """What the simulator replaces by something of its own, so that no walk can notice it."""
 
 
-def tests_for(file: str) -> tuple[str, ...]:
+def judges_of(file: str) -> tuple[str, ...]:
     return next(tests for place, tests in TESTS.items() if file.startswith(place))
 
 
@@ -75,7 +75,7 @@ class Workers:
     def whole(self, mutants: Sequence[Mutant], seeds: int) -> list[str]:
         """What is wrong with the code as it is, in all tests that may judge these bugs. Empty: nothing."""
         files = {m.file for m in mutants}
-        questions = [(tests, 0) for tests in dict.fromkeys(map(tests_for, sorted(files)))]
+        questions = [(tests, 0) for tests in dict.fromkeys(map(judges_of, sorted(files)))]
         if any(map(is_walked, files)):
             questions.append(((), seeds))
 
@@ -91,7 +91,7 @@ class Workers:
         def verdict(mutant: Mutant) -> Verdict:
             with self._copy() as copy, copy.broken(mutant):
                 answers = copy.judge(
-                    tests_for(mutant.file), mutant.first, seeds if is_walked(mutant.file) else 0
+                    judges_of(mutant.file), mutant.first, seeds if is_walked(mutant.file) else 0
                 )
             by = {answer.by: answer for answer in answers}
             test, walk = by.get("tests"), by.get("walks")

@@ -17,7 +17,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
     # --- who is obeyed
     Mutant(
         name="two-sessions-at-once",
-        rules="C1",
+        rules="C1 C5 R-d",
         why="a backup that connects anew keeps what it staged, and its link, of the time before",
         file=FOLLOWER,
         old="        replica = self._replica\n        self.leave()\n        if replica.primary or replica.stopped:",
@@ -58,7 +58,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
         file=FOLLOWER,
         old="if record is None or record.generation != generation or record.primary != (event.node, event.boot):",
         new="if record is None:",
-        first="T32",
+        first="test_core_peers",
     ),
     Mutant(
         name="other-generations-taken",
@@ -113,7 +113,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
         file=HOST,
         old="if frame.session != session.sid:",
         new="if frame.session > session.sid:",
-        first="T19",
+        first="test_core_peers",
     ),
     Mutant(
         name="acknowledged-ahead",
@@ -190,7 +190,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="own-lineage-kept",
-        rules="C4 N1 R1",
+        rules="C4 N1 R1 R-a I1",
         why="a flip does not take the primary's lineage over",
         file=FLIP,
         old="    queue.next, queue.lineage = meta.next, meta.lineage\n",
@@ -216,15 +216,6 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
         first="T33",
     ),
     Mutant(
-        name="staged-survives",
-        rules="C5 R-d",
-        why="what an earlier session staged is still there in the next one",
-        file=REPLICATOR,
-        old="        self.state = State.STAGING\n        self._plan = {}\n",
-        new="        self.state = State.STAGING\n",
-        first="test_core_flip",
-    ),
-    Mutant(
         name="operations-out-of-order",
         rules="C6",
         why="applies operations without looking at their position",
@@ -240,7 +231,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
         file=SUBSCRIPTION,
         old="            self.state = State.LAGGING\n            yield Resubscribe()\n",
         new="            self.state = State.LAGGING\n",
-        first="T44",
+        first="test_core_peers",
     ),
     Mutant(
         name="laggard-buffered-for",
@@ -250,7 +241,7 @@ RESYNC_AND_DISCARDS: tuple[Mutant, ...] = (
         old="if self.window_bytes > limits.window_bytes_max or len(self._window) > limits"
         ".window_operations_max:",
         new="if self.window_bytes < 0:",
-        first="T44",
+        first="test_core_peers",
     ),
     # --- discards
     Mutant(

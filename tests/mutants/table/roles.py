@@ -78,7 +78,7 @@ ROLES: tuple[Mutant, ...] = (
         why="a refusal without a newer record, as when the record was removed, is ignored",
         file=MANAGER,
         old="if failed is not None and self.in_flight is failed:",
-        new="if failed is not None and self.in_flight is not failed:",
+        new="if failed is not None and self.in_flight is failed and current is not None:",
         first="test_core_manager",
     ),
     # --- promotion
