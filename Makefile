@@ -41,7 +41,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_trac
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak mutants wheel clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -77,6 +77,9 @@ crash-states: $(READY)  ## Power cuts, failing disks, flipped bits: ARGS=--full 
 
 soak: $(READY)  ## Real brokers under a schedule of faults: ARGS="--minutes 30 --seed 1".
 	@$(PY) -m tests.soak $(ARGS)
+
+mutants: $(READY)  ## Plant bugs, one at a time; each must be noticed: ARGS="--list", ARGS="--seeds 200 O4".
+	@$(PY) -m tests.mutants $(ARGS)
 
 lint: $(TOOLS)  ## Check rules and layout of the code.
 	@$(PY) -m ruff check .

@@ -83,6 +83,9 @@ def test_what_the_primary_dequeued_is_erased_and_what_it_never_had_is_kept() -> 
     assert [(d.id, d.generation, d.fate, d.data) for d in quarantined.due()] == [
         (3, 1, Fate.REWOUND, b"rewound")
     ]
+    (line,) = [c for c in result.changes if isinstance(c, Audit)]
+    assert (line.event, line.generation, line.queue) == ("rewound", 1, "q")
+    assert line.detail.startswith("rewound: 1 messages")
 
 
 def test_older_than_the_primary_remembers_is_unknown() -> None:

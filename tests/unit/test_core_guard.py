@@ -87,3 +87,14 @@ def test_a_publish_between_two_that_lost_messages_is_left_alone() -> None:
     guard.dequeued(SequenceSet([6]), 10)
     assert guard.advance(0) is None, "the third is consumed, the second still waits before it"
     assert guard.advance(6) == 6
+
+
+def test_an_accept_answers_no_publish_that_it_does_not_cover() -> None:
+    """O6: with settle replicated a publish that was accepted waits for its dequeue, and so do those behind it."""
+    guard = QueueGuard(Settle.REPLICATED, 0)
+    guard.published(1, 1, 5)
+    guard.published(2, 2, 6)
+    guard.dequeued(SequenceSet([1]), 9)
+    assert guard.advance(4) is None, "nobody but the primary has it, and the consumer is not confirmed"
+    assert guard.advance(8) is None
+    assert guard.advance(9) == 2

@@ -29,6 +29,7 @@ from qpidha.wire.events import (
     PlanQueue,
     Progress,
     Refused,
+    Resubscribe,
     SkipIds,
     Subscribe,
     SubscribeQueue,
@@ -152,6 +153,7 @@ def test_a_backup_that_saw_a_later_generation_makes_the_primary_ask() -> None:
         ([subscribe(0), subscribe(0)], "which is not new"),
         ([subscribe(1), Progress(chunks=1)], "Progress of 1 chunks, 0 were sent"),
         ([subscribe(0), Acknowledged(position=77)], "Acknowledged 77"),
+        ([subscribe(0), Progress(chunks=1), Acknowledged(position=0)], "Acknowledged 0"),
         ([subscribe(1), Acknowledged(position=1)], "Acknowledged while SUBSCRIBING"),
     ],
 )
@@ -159,6 +161,40 @@ def test_a_backup_that_subscribes_in_nonsense(events: list[Event], why: str) -> 
     node = Node().promoted().say(HELLO, session=0).say(*events)
     assert refused(node, why)
     node.check()
+
+
+@pytest.mark.parametrize("generation", [2, 4])
+def test_what_a_backup_says_in_another_generation_counts_for_nothing(generation: int) -> None:
+    """R2: it was said to another primary."""
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    node.replica.received(LINK, Frame(generation, 1, Acknowledged(position=1)), 0.0)
+    node.perform()
+    assert refused(node, f"frame of generation {generation}, not 3")
+    assert node.replica.role is Role.RECOVERING
+
+
+def test_what_a_backup_says_in_an_earlier_session_counts_for_nothing() -> None:
+    """T19, C3: it subscribed again, and has not acknowledged the new plan."""
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    node.say(subscribe(0), Progress(chunks=1), session=2)
+    node.say(Acknowledged(position=1), session=1)
+    assert node.replica.role is Role.RECOVERING
+    assert not node.closed
+    node.say(Acknowledged(position=1), session=2)
+    assert node.replica.role is Role.ACTIVE
+
+
+def test_a_backup_that_falls_behind_is_told_so_and_not_buffered_for() -> None:
+    """C7, L5: the window is full, whoever it is."""
+    session = ReplicatingSubscription(LINK, "peer", NEW, SETTINGS)
+    session.subscribe(1, subscribe(0))
+    list(session.catch_up({}, 5))
+    skip = (SkipIds(queue=QUEUE, first=1, last=3),)
+    half = SETTINGS.window_bytes_max // 2
+    first, second, third = (Operations(first=position, operations=(skip,)) for position in (6, 7, 8))
+    assert list(session.stream(first, half)) == [first]
+    assert list(session.stream(second, half + 1)) == [second, Resubscribe()]
+    assert list(session.stream(third, 1)) == []
 
 
 def test_held_ids_may_come_in_chunks() -> None:
@@ -230,6 +266,23 @@ EMPTY = PlanQueue(queue=OTHER, spec=SPEC, lineage=((3, 1),), next=1, held=0)
 
 def backup(*events: Event) -> Node:
     return Node().following().say(WELCOME, session=0).say(*events)
+
+
+def test_only_the_recorded_generation_is_followed() -> None:
+    """F6: a peer that claims a higher one is not believed; the record is asked."""
+    node = Node().following()
+    node.replica.received(LINK, Frame(GENERATION + 1, 0, WELCOME), 0.0)
+    node.perform()
+    assert node.closed
+    assert not any(isinstance(event, Subscribe) for event in node.sent)
+    assert Noted("not the recorded primary", "peer at generation 4") in node.notices
+
+
+def test_the_primary_of_another_cluster_is_not_followed() -> None:
+    """D7: the record and the primary agree, this store is in the wrong place."""
+    node = Node()
+    node.replica.cluster = NEW
+    assert refused(node.following().say(WELCOME, session=0), f"this store of {NEW}")
 
 
 def chunk(*ids: int, generation: int = 3) -> PlanMessages:

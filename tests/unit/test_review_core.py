@@ -125,6 +125,19 @@ def test_a_primary_whose_record_was_removed_steps_down() -> None:
     assert Doubtful(1) in node.effects
 
 
+def test_it_does_not_take_its_old_record_for_a_new_promotion() -> None:
+    """P2: what it knew last names this boot as primary, of a generation that it has been in already."""
+    node = Node().promoted()
+    node.replica.demote()
+    node.driver.run()
+    request = node.requests[-1]
+    assert isinstance(request, CompareAndSet)
+    node.replica.answered(request, Lost(None), 0.0)
+    node.replica.record_seen(None, 1.0)
+    node.driver.run()
+    assert node.replica.primary is None
+
+
 # --- a failure while a transaction is under way --------------------------------------------------------
 
 

@@ -224,6 +224,14 @@ def test_ids_survive_many_checkpoints(directory: Path, monkeypatch: pytest.Monke
 # --- failing disks -----------------------------------------------------------------------------------
 
 
+def test_every_commit_waits_for_the_disk(directory: Path) -> None:
+    """D1. With less than 2, SQLite syncs its log at checkpoints only; `tests/storage` shows what that loses."""
+    store = lived(directory)
+    assert store._db is not None
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    store.close(clean=True)
+
+
 def test_a_full_disk(directory: Path) -> None:
     """T34, F12: no commit succeeds after the first failure; what was committed is there and readable."""
     store = lived(directory)

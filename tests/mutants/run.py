@@ -1,0 +1,127 @@
+"""All planted bugs, some at a time: is each of them noticed, and by what?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+
+from tests.mutants.copies import ROOT, Copy
+from tests.mutants.judge import Answer
+from tests.mutants.mutant import Mutant
+
+UNIT = "tests/unit/test_"
+
+CORE = ("tests/scenarios", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(UNIT + "core_*.py")))
+CORE += (UNIT + "review_core.py", UNIT + "validator.py")
+STORES = tuple(f"{UNIT}store_{part}.py" for part in ("contract", "rows", "sqlite", "status", "damage"))
+CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks", "promoters"))
+CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
+WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))
+
+TESTS = {
+    "qpidha/core/": CORE,
+    "qpidha/driver.py": CORE,
+    "qpidha/stores/": STORES,
+    "qpidha/cluster/": CLUSTER,
+    "qpidha/wire/": WIRE,
+}
+"""What is run for a bug, by where it is planted: what is fast, and near."""
+
+NOT_WALKED = ("qpidha/cluster/",)
+"""What the simulator replaces by something of its own, so that no walk can notice it."""
+
+
+def judges_of(file: str) -> tuple[str, ...]:
+    return next(tests for place, tests in TESTS.items() if file.startswith(place))
+
+
+def is_walked(file: str) -> bool:
+    return not file.startswith(NOT_WALKED)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one planted bug."""
+
+    mutant: Mutant
+    test: str = ""
+    """The first test that failed."""
+    error: str = ""
+    """What the first walk that failed says."""
+    seeds: int | None = None
+    """How many walks that took. None: none of them failed."""
+
+    @property
+    def caught(self) -> bool:
+        return bool(self.test or self.error)
+
+
+class Workers:
+    """Copies of the tree, and a thread for each."""
+
+    def __init__(self, directory: Path, jobs: int, source: Path = ROOT) -> None:
+        self._pool = ThreadPoolExecutor(jobs)
+        self._free: SimpleQueue[Copy] = SimpleQueue()
+        for number in range(jobs):
+            place = directory / str(number)
+            place.mkdir()
+            self._free.put(Copy(place, source))
+
+    def whole(self, mutants: Sequence[Mutant], seeds: int) -> list[str]:
+        """What is wrong with the code as it is, in all tests that may judge these bugs. Empty: nothing."""
+        files = {m.file for m in mutants}
+        questions = [(tests, 0) for tests in dict.fromkeys(map(judges_of, sorted(files)))]
+        if any(map(is_walked, files)):
+            questions.append(((), seeds))
+
+        def ask(question: tuple[tuple[str, ...], int]) -> list[Answer]:
+            with self._copy() as copy:
+                return copy.judge(question[0], "", question[1])
+
+        return [a.found for answers in self._pool.map(ask, questions) for a in answers if a.found]
+
+    def verdicts(self, mutants: Sequence[Mutant], seeds: int) -> Iterator[Verdict]:
+        """In the order of the table."""
+
+        def verdict(mutant: Mutant) -> Verdict:
+            with self._copy() as copy, copy.broken(mutant):
+                answers = copy.judge(
+                    judges_of(mutant.file), mutant.first, seeds if is_walked(mutant.file) else 0
+                )
+            by = {answer.by: answer for answer in answers}
+            test, walk = by.get("tests"), by.get("walks")
+            failed = walk is not None and bool(walk.found)
+            return Verdict(
+                mutant,
+                test.found if test else "",
+                walk.found if walk else "",
+                walk.count if walk and failed else None,
+            )
+
+        return self._pool.map(verdict, mutants)
+
+    @contextmanager
+    def _copy(self) -> Iterator[Copy]:
+        copy = self._free.get()
+        try:
+            yield copy
+        finally:
+            self._free.put(copy)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def workers(jobs: int, source: Path = ROOT) -> Iterator[Workers]:
+    with TemporaryDirectory(prefix="qpidha-mutants-") as directory:
+        pool = Workers(Path(directory), jobs, source)
+        try:
+            yield pool
+        finally:
+            pool.close()

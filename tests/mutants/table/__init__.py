@@ -1,0 +1,13 @@
+"""Which bugs are planted: plain data, by the layer that they are in."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.table.discards import DISCARDS
+from tests.mutants.table.operations import OPERATIONS
+from tests.mutants.table.resync import RESYNC
+from tests.mutants.table.roles import ROLES
+from tests.mutants.table.stores import STORES
+from tests.mutants.table.surroundings import SURROUNDINGS
+
+MUTANTS: tuple[Mutant, ...] = (*ROLES, *OPERATIONS, *RESYNC, *DISCARDS, *STORES, *SURROUNDINGS)

@@ -1,0 +1,124 @@
+"""Identities, and what becomes of discarded messages."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+FLIP = "qpidha/core/flip.py"
+FOLLOWER = "qpidha/core/follower.py"
+LINEAGE = "qpidha/core/lineage.py"
+REPLICA = "qpidha/core/replica.py"
+DIFFERENCE = "qpidha/core/resync.py"
+
+DISCARDS: tuple[Mutant, ...] = (
+    # --- discards
+    Mutant(
+        name="rewound-erased",
+        rules="W1 R7 R-b",
+        why="a flip erases what the primary's history never had, instead of keeping it",
+        file=FLIP,
+        old="((Fate.REWOUND, verdict.rewound), (Fate.UNKNOWN, verdict.unknown))",
+        new="((Fate.UNKNOWN, verdict.unknown),)",
+        first="T01",
+    ),
+    Mutant(
+        name="dequeued-handed-over",
+        rules="W1 R7 S3",
+        why="what the primary dequeued is judged to be rewound, and is handed over again",
+        file=DIFFERENCE,
+        old="            dequeued = rest.slice(first, last)",
+        new="            dequeued = rest.slice(first, first - 1) if first > last else SequenceSet()",
+        first="T10",
+    ),
+    Mutant(
+        name="queue-deleted-by-absence",
+        rules="R13 R-f T27",
+        why="a queue that the primary does not have is deleted with its messages",
+        file=FLIP,
+        old="    for change in _quarantine(queue, queue.held, (), 0, result):",
+        new="    for change in _quarantine(queue, SequenceSet(), (), 0, result):",
+        first="T27",
+    ),
+    Mutant(
+        name="discard-not-logged",
+        rules="R7 W1",
+        why="what a rewind discards leaves no line in the audit record",
+        file=FLIP,
+        old="            result.changes.append(\n                Audit(",
+        new="            str(\n                Audit(",
+        first="test_core_flip",
+    ),
+    Mutant(
+        name="handed-over-at-once",
+        rules="W2 A09",
+        why="hands a discarded message over before its generation is established",
+        file=FOLLOWER,
+        old="                    replica.cluster = replicator.cluster\n",
+        new="                    replica.cluster = replicator.cluster\n                    replica.hand_over()\n",
+        first="A09",
+    ),
+    Mutant(
+        name="established-too-early",
+        rules="W2 P4",
+        why="says established before the members have acknowledged the plan",
+        file="qpidha/core/primary.py",
+        old="if not self.established and self.safe >= ACTIVATION:",
+        new="if not self.established:",
+        first="T48",
+    ),
+    Mutant(
+        name="alive-stays-in-quarantine",
+        rules="W2",
+        why="a quarantined message that lives again in the new history is handed over all the same",
+        file=FLIP,
+        old="    result.changes += quarantined.release_alive(history_of)\n",
+        new="",
+        first="test_core_flip",
+    ),
+    Mutant(
+        name="alive-stays-on-the-primary",
+        rules="W2",
+        why="a new primary hands over what its own history has",
+        file=REPLICA,
+        old="                self.out.persist(*self.quarantined.release_alive(self.history_of))\n",
+        new="",
+        first="A09",
+    ),
+    Mutant(
+        name="offered-once-only",
+        rules="W2",
+        why="what an embedder did not take is never offered again",
+        file="qpidha/core/quarantine.py",
+        old="            kept.offered = False\n",
+        new="            kept.offered = True\n",
+        first="test_core_quarantine",
+    ),
+    # --- lineage
+    Mutant(
+        name="first-id-is-older",
+        rules="N1 R1",
+        why="counts the first id of a generation to the one before",
+        file=LINEAGE,
+        old="    index = bisect_right(lineage, id, key=_first_id)",
+        new="    index = bisect_right(lineage, id - 1, key=_first_id)",
+        first="test_core_lineage",
+    ),
+    Mutant(
+        name="last-entry-trimmed",
+        rules="G1",
+        why="drops the last entry of a lineage if it is empty",
+        file=LINEAGE,
+        old="if i == last or lineage[i + 1][1] > e[1]]",
+        new="if i != last and lineage[i + 1][1] > e[1]]",
+        first="test_core_lineage",
+    ),
+    Mutant(
+        name="trimmed-above-the-held",
+        rules="G1",
+        why="drops entries of a lineage whose messages are still held",
+        file=LINEAGE,
+        old="while len(kept) - drop > ENTRIES_KEPT and kept[drop + 1][1] <= lowest_held:",
+        new="while len(kept) - drop > ENTRIES_KEPT:",
+        first="test_core_lineage",
+    ),
+)

@@ -1,0 +1,162 @@
+"""Publishes, accepts and moves: what is sent, and when it is complete."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+DRIVER = "qpidha/driver.py"
+GUARD = "qpidha/core/guard.py"
+PRIMARY = "qpidha/core/primary.py"
+QUEUE = "qpidha/core/queue.py"
+
+OPERATIONS: tuple[Mutant, ...] = (
+    Mutant(
+        name="members-only-are-sent-to",
+        rules="O1",
+        why="operations are not sent to those who are still joining",
+        file=PRIMARY,
+        old="            self._send(session, session.stream(event, self._unsealed_bytes))",
+        new="            if session.member in self.membership.members:\n"
+        "                self._send(session, session.stream(event, self._unsealed_bytes))",
+    ),
+    Mutant(
+        name="gap-not-sent",
+        rules="O2",
+        why="ids that were skipped are not told to the backups",
+        file=PRIMARY,
+        old="return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))",
+        new="return self.position",
+    ),
+    Mutant(
+        name="unknown-id-not-counted",
+        rules="O2 N2 R8",
+        why="a dequeue of an id that this node never had does not raise its next id",
+        file=QUEUE,
+        old="        if ids and ids.last >= self.next:\n            self.next = ids.last + 1\n",
+        new="",
+    ),
+    Mutant(
+        name="move-in-two-steps",
+        rules="O3 R11 X2",
+        why="a move is two operations, the dequeue first",
+        file=PRIMARY,
+        old="            Enqueue(queue=target, first=new.first, batch=batch),\n"
+        "            Dequeue(queue=source, ids=moving),\n            nbytes=batch.nbytes,\n",
+        new="            Dequeue(queue=source, ids=moving),\n        )\n        self.seal()\n"
+        "        position = self.operate(\n"
+        "            Enqueue(queue=target, first=new.first, batch=batch), nbytes=batch.nbytes\n",
+    ),
+    Mutant(
+        name="move-forgets-its-origin",
+        rules="O3 W2 A11",
+        why="a moved message does not say where it came from",
+        file=PRIMARY,
+        old="        batch = batch.with_origins([(source.bytes, generation_of(origin.lineage, id), id)"
+        " for id in moving])\n",
+        new="",
+        first="A11",
+    ),
+    Mutant(
+        name="move-counts-as-accept",
+        rules="O3 O6 M01",
+        why="a pending publish is complete as soon as its message moves",
+        file=GUARD,
+        old="            entry[MOVED].append(made)",
+        new="            entry[MOVED].append(made)\n            entry[LEFT] = 0",
+        first="M01",
+    ),
+    Mutant(
+        name="moved-copy-forgotten",
+        rules="O3 O6 M02",
+        why="a publish whose message moved completes without the publish that the move made",
+        file=GUARD,
+        old="        if moved := chain[-1][MOVED]:",
+        new="        if moved := chain[0][MOVED] and None:",
+        first="M02",
+    ),
+    Mutant(
+        name="one-acknowledgement-is-enough",
+        rules="O4 S1 F3",
+        why="a publish is complete when the fastest member has it",
+        file=PRIMARY,
+        old="        lowest = min((self.acked_by(m) for m in self.membership.required), default=self.position)",
+        new="        lowest = max((self.acked_by(m) for m in self.membership.required), default=self.position)",
+        first="T03",
+    ),
+    Mutant(
+        name="answered-before-own-disk",
+        rules="O4 R12",
+        why="clients are answered before this node's own transaction is durable",
+        file=DRIVER,
+        old="                if ready.persist:\n",
+        new="                self._perform(Ready(complete=ready.complete))\n"
+        "                ready.complete = []\n                if ready.persist:\n",
+        first="T35",
+    ),
+    Mutant(
+        name="disconnect-completes",
+        rules="O5 J1",
+        why="a member whose link breaks is not waited for any more",
+        file=PRIMARY,
+        old="        if session:\n            self.membership.session_over(session.node, session.sid)\n",
+        new="        if session:\n            self.membership.members -= {session.member}\n"
+        "            self.membership.session_over(session.node, session.sid)\n",
+        first="T03",
+    ),
+    Mutant(
+        name="accept-completes-a-replicated-publish",
+        rules="O6 R15 S3",
+        why="with settle replicated, a publish that is accepted is answered at once",
+        file=GUARD,
+        old="and not (immediate and entry[LEFT] == 0):",
+        new="and entry[LEFT] != 0:",
+        first="test_core_guard",
+    ),
+    Mutant(
+        name="accept-does-not-delay",
+        rules="O6 R15",
+        why="with settle replicated, an accepted publish completes where it would have without the accept",
+        file=GUARD,
+        old="            if self._settle is Settle.REPLICATED:\n",
+        new="            if self._settle is None:\n",
+        first="test_core_guard",
+    ),
+    Mutant(
+        name="immediate-accept-delays",
+        rules="O6",
+        why="with settle immediate, an accept does not complete the publish",
+        file=GUARD,
+        old="immediate = self._settle is Settle.IMMEDIATE",
+        new="immediate = False",
+        first="test_core_guard",
+    ),
+    # --- the driver: nothing is said of what is not durable
+    Mutant(
+        name="acknowledged-before-it-is-durable",
+        rules="C6 O4 R-e R12",
+        why="frames leave, acknowledgements among them, before the disk has what they speak of",
+        file=DRIVER,
+        old="                if ready.persist:\n",
+        new="                self._perform(Ready(send=ready.send))\n                ready.send = []\n"
+        "                if ready.persist:\n",
+        first="T15",
+    ),
+    Mutant(
+        name="failed-fsync-forgotten",
+        rules="R12 D6 T35",
+        why="what a failed transaction held is answered all the same",
+        file=DRIVER,
+        old="                self.fail(error, ready)",
+        new="                self._perform(ready)",
+        first="T35",
+    ),
+    Mutant(
+        name="last-words-of-a-dead-store",
+        rules="R12 D6 K1",
+        why="a node whose store failed still performs everything that was waiting for it",
+        file=DRIVER,
+        old="        self._perform(farewell(lost))\n",
+        new="        self._perform(lost)\n",
+        first="T35",
+    ),
+)

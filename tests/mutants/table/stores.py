@@ -1,0 +1,198 @@
+"""Stores, what they say of themselves, and who may start with one."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+CONTENTS = "qpidha/stores/contents.py"
+LOADER = "qpidha/stores/loader.py"
+SQLITE = "qpidha/stores/sqlite.py"
+VALIDATOR = "qpidha/core/validator.py"
+
+STORES: tuple[Mutant, ...] = (
+    # --- the start
+    Mutant(
+        name="damaged-store-serves",
+        rules="D3 T29",
+        why="a store that failed verification may be used",
+        file=VALIDATOR,
+        old="lambda f: f.status.state is StoreState.DAMAGED,",
+        new="lambda f: f.status.state is None,",
+        first="test_validator",
+    ),
+    Mutant(
+        name="old-image-is-a-member",
+        rules="F4 J3 T39",
+        why="an older copy of a store counts as the member that the record lists",
+        file=VALIDATOR,
+        old="return self.listed is not None and self.listed.epoch == self.status.epoch",
+        new="return self.listed is not None",
+        first="T39",
+    ),
+    Mutant(
+        name="foreign-store-joins",
+        rules="D7",
+        why="a store of another cluster may join",
+        file=VALIDATOR,
+        old="cluster is not None and cluster != self.record.cluster",
+        new="cluster is not None and cluster != cluster",
+        first="test_validator",
+    ),
+    Mutant(
+        name="founds-over-data",
+        rules="D7 T31",
+        why="a store with data may found a new cluster when there is no record",
+        file=VALIDATOR,
+        old="lambda f: f.record is None and not f.empty,",
+        new="lambda f: f.record is None and f.empty and f.member,",
+        first="test_validator",
+    ),
+    # --- what a commit means
+    Mutant(
+        name="next-not-raised-by-a-dequeue",
+        rules="N2 R8 I4",
+        why="the store forgets ids of messages that it never held",
+        file=CONTENTS,
+        old="        queue.raise_next(ids.last + 1)\n",
+        new="",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="skip-not-stored",
+        rules="N2 O2 R8",
+        why="the store forgets ids that were skipped",
+        file=CONTENTS,
+        old="                    self._touch(queue, delta).raise_next(next)\n",
+        new="                    self._touch(queue, delta)\n",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="rewind-keeps-next",
+        rules="C4 N1 M04",
+        why="the store keeps the higher next id of a history that was rewound",
+        file=CONTENTS,
+        old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
+        new="queue.spec, queue.lineage, queue.next = (\n                change.spec, change.lineage,"
+        " max(queue.next, change.next)\n            )",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="store-keeps-its-lineage",
+        rules="N1 R1 P3",
+        why="the store keeps the lineage that a queue began with",
+        file=CONTENTS,
+        old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
+        new="queue.spec, queue.next = change.spec, change.next",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="released-comes-back",
+        rules="W2",
+        why="what left the quarantine is there again after a restart",
+        file=CONTENTS,
+        old="            if shelved.row.take(change.ids):\n",
+        new="            if shelved.row.take(SequenceSet()):\n",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="ids-signed",
+        rules="R9 I2",
+        why="reads ids of 2**63 and above as negative numbers",
+        file="qpidha/stores/schema.py",
+        old="    return number if number >= 0 else number + (1 << 64)",
+        new="    return number",
+        first="test_store_status",
+    ),
+    # --- SQLite
+    Mutant(
+        name="serves-after-a-failed-commit",
+        rules="R12 D6",
+        why="a store whose commit failed takes the next one",
+        file=SQLITE,
+        old="            self._failed = str(error)\n",
+        new="            self._failed = None\n",
+        first="test_store_sqlite",
+    ),
+    Mutant(
+        name="clean-after-a-failure",
+        rules="D5 R12",
+        why="a store whose commit failed is marked clean when it is closed",
+        file=SQLITE,
+        old="if clean and self._failed is None and db is not None",
+        new="if clean and db is not None",
+        first="test_store_sqlite",
+    ),
+    Mutant(
+        name="never-dirty",
+        rules="D5",
+        why="an open store still says that it was closed cleanly",
+        file=SQLITE,
+        old="contents.status = status.with_(state=StoreState.DIRTY, stop=None)",
+        new="contents.status = status",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="not-synced",
+        rules="D1 R12 R6",
+        why="a commit returns before the log is synced",
+        file="qpidha/stores/database.py",
+        old='_demand(db, "synchronous", "FULL", 2)',
+        new='_demand(db, "synchronous", "NORMAL", 1)',
+        first="test_store_sqlite",
+    ),
+    Mutant(
+        name="somebody-elses-store",
+        rules="D7 T40",
+        why="a node starts with the store of another one",
+        file=SQLITE,
+        old="if contents is not None and contents.status.node != node:",
+        new="if contents is not None and contents.status.node is None:",
+        first="test_store_contract",
+    ),
+    Mutant(
+        name="two-processes-in-one-store",
+        rules="D1 T40",
+        why="a store that is open may be opened by another process",
+        file="qpidha/stores/files.py",
+        old="            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        new="",
+        first="test_store_sqlite",
+    ),
+    Mutant(
+        name="payload-not-verified",
+        rules="D3 T37",
+        why="a flipped bit in a payload is not noticed",
+        file=LOADER,
+        old="if not isinstance(data, bytes) or crc != checksum(head, data):\n"
+        '            self._report("batch", f"{where} fails its checksum")',
+        new='if not isinstance(data, bytes):\n            self._report("batch", f"{where} fails its checksum")',
+        first="test_store_damage",
+    ),
+    Mutant(
+        name="missing-rows-not-noticed",
+        rules="D3 R-c",
+        why="a batch that is missing altogether is not noticed",
+        file=LOADER,
+        old="if queue.digest != self._digests[queue.key] or held != stored:",
+        new="if queue.digest != self._digests[queue.key] and held == stored:",
+        first="test_store_damage",
+    ),
+    Mutant(
+        name="lost-transactions-not-noticed",
+        rules="D3 T36",
+        why="a log is cut at its first bad frame, whatever follows",
+        file="qpidha/stores/wal.py",
+        old="if end_of_torn is not None and ours[-1][0] > end_of_torn:",
+        new="if end_of_torn is not None and ours[-1][0] < 0:",
+        first="test_store_damage",
+    ),
+    Mutant(
+        name="damage-forgotten",
+        rules="D3 T29",
+        why="damage that was found once is not looked at again",
+        file=SQLITE,
+        old="damage = noted_damage(layout) or offline.missing(layout)",
+        new="damage = offline.missing(layout)",
+        first="test_store_damage",
+    ),
+)

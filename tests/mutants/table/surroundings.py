@@ -1,0 +1,168 @@
+"""What the core stands on: record stores, promoters, and the wire."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+RECORD_FILE = "qpidha/cluster/recordfile.py"
+PRIORITY = "qpidha/cluster/priority.py"
+SESSION_FILE = "qpidha/cluster/sessionfile.py"
+
+SURROUNDINGS: tuple[Mutant, ...] = (
+    # --- the record in a file
+    Mutant(
+        name="generation-compared",
+        rules="M1 R4 F1",
+        why="compares the generation of the record, not its version: a removal does not change that",
+        file=RECORD_FILE,
+        old="            if version == expected:\n",
+        new="            if version == expected or (current and current.record.generation == new.generation):\n",
+        first="test_cluster_contract",
+    ),
+    Mutant(
+        name="own-write-refused",
+        rules="M2",
+        why="a repeated compare-and-set is refused although the first try was applied",
+        file=RECORD_FILE,
+        old="if current is not None and new.nonce and current.record == new:",
+        new="if current is not None and not new.nonce and current.record == new:",
+        first="test_cluster_contract",
+    ),
+    Mutant(
+        name="doubt-hidden",
+        rules="M2 M3",
+        why="a failure after the rename is reported as surely not applied",
+        file=RECORD_FILE,
+        old='            raise OutcomeUnknown(f"cannot replace {self.path}',
+        new='            raise Unavailable(f"cannot replace {self.path}',
+        first="test_cluster_file",
+    ),
+    Mutant(
+        name="record-goes-back",
+        rules="M1 T31",
+        why="a record that is older than the one read before is believed",
+        file=RECORD_FILE,
+        old="        if version < self._durable_version:\n",
+        new="        if version < 0:\n",
+        first="test_cluster_file",
+    ),
+    Mutant(
+        name="damaged-record-believed",
+        rules="F1",
+        why="the checksum of the record is not compared",
+        file="qpidha/cluster/record.py",
+        old="    if checksum != _checksum(content):\n",
+        new="    if not checksum:\n",
+        first="test_cluster_file",
+    ),
+    Mutant(
+        name="watched-before-it-is-durable",
+        rules="M2 D1",
+        why="a record is believed before it is durable: its writer may have been killed before that",
+        file=RECORD_FILE,
+        old="            if found is not None and found.version > self._durable_version:\n",
+        new="            if found is not None and found.version < self._durable_version:\n",
+        first="test_cluster_file",
+    ),
+    # --- sessions and promoters
+    Mutant(
+        name="two-sessions-of-one-node",
+        rules="T40",
+        why="a session may be taken while another process holds it",
+        file=SESSION_FILE,
+        old="            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        new="            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
+        first="test_cluster_sessions",
+    ),
+    Mutant(
+        name="stopped-process-lives",
+        rules="L1",
+        why="a process that does not move any more counts as alive as long as it holds its lock",
+        file=SESSION_FILE,
+        old="    return found if found is not None and age_s <= found.ttl_s else None",
+        new="    return found",
+        first="test_cluster_sessions",
+    ),
+    Mutant(
+        name="own-deadline-too-late",
+        rules="L1",
+        why="a holder believes in its session for longer than the others do",
+        file="qpidha/cluster/session.py",
+        old="return self._kept_at + self.granted_ttl_s * (1 - DEADLINE_MARGIN)",
+        new="return self._kept_at + self.granted_ttl_s * (1 + DEADLINE_MARGIN)",
+        first="test_cluster_contract",
+    ),
+    Mutant(
+        name="restarted-primary-is-the-same",
+        rules="P2",
+        why="the promoter takes a restarted process for the primary that the record names",
+        file=PRIORITY,
+        old="return info is None or info.boot == boot",
+        new="return info is None or info.boot is not None",
+        first="test_promoters",
+    ),
+    Mutant(
+        name="worst-candidate-first",
+        rules="L2",
+        why="the promoter gives way to worse candidates",
+        file=PRIORITY,
+        old="return any((score, other) > own for",
+        new="return any((score, other) < own for",
+        first="test_promoters",
+    ),
+    # --- the wire
+    Mutant(
+        name="length-not-limited",
+        rules="Z1 L5",
+        why="a peer may announce a frame of any length",
+        file="qpidha/wire/framing.py",
+        old="                if length > self.limit:\n",
+        new="                if length < 0:\n",
+        first="test_framing",
+    ),
+    Mutant(
+        name="lineage-may-descend",
+        rules="P3 N1 Z2",
+        why="the generations of a lineage from a peer need not ascend",
+        file="qpidha/wire/fields.py",
+        old="if not generation_before < generation <= GENERATION_MAX:",
+        new="if not 0 < generation <= GENERATION_MAX:",
+        first="test_codec",
+    ),
+    Mutant(
+        name="generation-not-sent",
+        rules="R2",
+        why="every frame says that it is of generation 0",
+        file="qpidha/wire/codec.py",
+        old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
+        new="header = HEADER.pack(length, event.KIND, 0, 0, 0, frame.session)",
+        first="test_codec",
+    ),
+    Mutant(
+        name="session-not-sent",
+        rules="R10 C3",
+        why="every frame says that it is of session 0",
+        file="qpidha/wire/codec.py",
+        old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
+        new="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, 0)",
+        first="test_codec",
+    ),
+    Mutant(
+        name="trailing-fields-taken",
+        rules="Z2",
+        why="an event with more fields than it has is taken",
+        file="qpidha/wire/codec.py",
+        old="if kind is Hello and len(values) > len(table) and _from_the_future(values):",
+        new="if len(values) > len(table):",
+        first="test_codec",
+    ),
+    Mutant(
+        name="no-common-version",
+        rules="Z2",
+        why="speaks to a peer whose oldest version is newer than its own newest",
+        file="qpidha/wire/version.py",
+        old="if version_min > version_max or chosen < max(version_min, PROTOCOL_MIN):",
+        new="if version_min > version_max or chosen < PROTOCOL_MIN:",
+        first="test_codec",
+    ),
+)

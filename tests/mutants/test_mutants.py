@@ -1,0 +1,93 @@
+"""The table of planted bugs fits the code, covers every rule, and the runner tells noticed from not noticed.
+
+All of them take minutes (``make mutants``); here are those checks that take seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import run
+from tests.mutants.copies import ROOT, Copy
+from tests.mutants.mutant import Mutant, StaleTableError
+from tests.mutants.run import Verdict, Workers, judges_of
+from tests.mutants.table import MUTANTS
+
+SAMPLE = next(m for m in MUTANTS if m.name == "record-gone-unnoticed")
+HARMLESS = replace(
+    SAMPLE,
+    name="harmless",
+    old="from dataclasses import dataclass,",
+    new="from dataclasses import dataclass ,",
+)
+MANAGER = "tests/unit/test_core_manager.py"
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
+def test_it_fits_the_code_and_is_code(mutant: Mutant) -> None:
+    patched = mutant.patched_file(ROOT)
+    assert patched != (ROOT / mutant.file).read_text(encoding="utf-8")
+    compile(patched, mutant.file, "exec")
+    assert all((ROOT / path).exists() for path in judges_of(mutant.file))
+
+
+def test_names_are_names() -> None:
+    assert [name for name, count in Counter(m.name for m in MUTANTS).items() if count > 1] == []
+
+
+def test_every_rule_is_broken_by_one() -> None:
+    """Those of the protocol, and R1 to R15."""
+    protocol = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
+    rules = set(re.findall(r"^- \*\*([A-Z]\d)\*\*", protocol, re.MULTILINE))
+    assert len(rules) > 25
+    rules |= {f"R{number}" for number in range(1, 16)}
+    assert rules - {rule for mutant in MUTANTS for rule in mutant.rules.split()} == set()
+
+
+def test_what_does_not_fit_any_more_is_an_error() -> None:
+    for old in ("nowhere in this file", "self"):
+        with pytest.raises(StaleTableError):
+            replace(SAMPLE, old=old).patched_file(ROOT)
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Workers:
+    return Workers(tmp_path_factory.mktemp("mutants"), 1)
+
+
+def test_what_is_noticed_and_what_is_not(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "TESTS", {"qpidha/core/": (MANAGER,)})
+    before = (ROOT / SAMPLE.file).read_bytes()
+    noticed, missed = workers.verdicts([SAMPLE, HARMLESS], 1)
+    assert noticed.test == f"{MANAGER}::test_a_removed_record_is_a_refusal"
+    assert noticed.caught
+    assert missed == Verdict(HARMLESS)
+    assert not missed.caught
+    assert (ROOT / SAMPLE.file).read_bytes() == before, "the checkout is not touched"
+
+
+def test_walks_count_as_well(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "TESTS", {"qpidha/core/": ()})
+    mutant = next(m for m in MUTANTS if m.name == "one-acknowledgement-is-enough")
+    (verdict,) = workers.verdicts([mutant], 25)
+    assert verdict.seeds
+    assert verdict.error.startswith("Violation: ")
+
+
+def test_code_that_is_broken_already_is_noticed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every planted bug would seem to be noticed."""
+    monkeypatch.setattr(run, "TESTS", {"qpidha/core/": (MANAGER,)})
+    source, place = tmp_path / "source", tmp_path / "copies"
+    source.mkdir()
+    place.mkdir()
+    Copy(source)
+    broken = source / SAMPLE.file
+    broken.write_text(SAMPLE.patched_file(source), encoding="utf-8")
+    assert Workers(place, 1, source).whole([SAMPLE], 1) == [f"{MANAGER}::test_a_removed_record_is_a_refusal"]
