@@ -98,9 +98,8 @@ class Walk:
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {
-            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name) for name in WEIGHTS
+            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name) for name in self.weights
         }
-        self.actions["relay"] = lambda: relay(self)
 
     def run(self) -> World:
         """The whole run. Raises `Violation`, or whatever the core raises when it should not."""
@@ -216,6 +215,9 @@ class Walk:
         old.crash(keep=self.random.random() < 0.5)
         self.random.choice(others).promote()
         self.world.scheduler.after(self.random.uniform(0.05, 0.5), lambda: self.back(old))
+
+    def _relay(self) -> None:
+        relay(self)
 
     def back(self, node: SimNode) -> None:
         """Start it again, unless somebody did or it is gone for good."""
