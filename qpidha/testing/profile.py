@@ -41,6 +41,8 @@ TRIES: Final = 3
 """A promotion is lost if the record changed meanwhile; the next one knows of that."""
 TAKES_OVER_S: Final = 0.5
 """By then a promotion is won, or a fault prevents it and the walk goes on."""
+TAKEN_AT_ONCE: Final = 6
+"""Messages that a consumer takes, and mostly accepts, of each queue."""
 REPAIRED_S: Final = 1.2
 """By then a member that was removed is one again, mostly."""
 ANSWERS_S: Final = 0.8
@@ -78,13 +80,15 @@ def relay(walk: Walk) -> None:
 
 def _consume(walk: Walk, node: SimNode) -> None:
     """Consumers that keep up: queues that grow are another matter, and slow."""
-    clients = walk.world.clients
+    clients, random = walk.world.clients, walk.random
     for queue in list(node.replica.queues):
-        if walk.random.random() < 0.7:
-            while clients.deliver(node, queue):
-                pass
-            if ids := clients.unsettled(node, queue):
-                clients.accept(node, queue, ids[: walk.random.randint(1, len(ids) + 2)])
+        if random.random() < 0.2:
+            continue
+        for _ in range(TAKEN_AT_ONCE):
+            if not clients.deliver(node, queue):
+                break
+        if ids := clients.unsettled(node, queue):
+            clients.accept(node, queue, ids if random.random() < 0.7 else ids[: random.randint(1, len(ids))])
 
 
 def _next(walk: Walk) -> list[SimNode]:
