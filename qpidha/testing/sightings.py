@@ -163,3 +163,7 @@ EXPECTED: Final = (
     )),
 )  # fmt: skip
 """What some thousand walks must reach."""
+
+COMPLETE_RUNS: Final = 3000
+"""So many ordinary walks. The rarest, a length that is damaged into one too large, comes in one walk of 400: 3,000
+leave it out once in 1,800 times, 5,000 once in 250,000."""

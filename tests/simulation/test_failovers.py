@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qpidha.testing import Walk
+from qpidha.testing.__main__ import main
 from qpidha.testing.profile import FAILOVERS
 from qpidha.testing.sightings import Sightings
 from qpidha.testing.slices import in_slices, read
@@ -73,3 +74,13 @@ def test_a_search_ends_when_there_were_enough_failovers(tmp_path: Path) -> None:
     found = in_slices(tmp_path / "log", 0, 10, size=1, failovers=30, profile=FAILOVERS)
     assert found.runs < 10
     assert found.failovers >= 30
+
+
+def test_what_too_few_walks_leave_out_is_said_and_is_no_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0
+    assert "never happened: refusal 3 (in 1 walks; it needs 3000 to be sure)" in capsys.readouterr().out
+    monkeypatch.setattr("qpidha.testing.__main__.COMPLETE_RUNS", 1)
+    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 1
+    assert "never happened: refusal 3\n" in capsys.readouterr().out
