@@ -22,6 +22,7 @@ from qpidha.stores.schema import (
     APPLICATION,
     DIGEST_MASK,
     FORMAT,
+    TABLES,
     Value,
     Values,
     checksum,
@@ -83,6 +84,7 @@ class _Loading:
             self._load_batches,
             self._load_quarantine,
             self._check_sums,
+            self._check_schema,
         ):
             try:
                 step()
@@ -123,6 +125,12 @@ class _Loading:
             raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
         elif version != FORMAT:
             self._report("unreadable", f"the store has format {version}, which never existed")
+
+    def _check_schema(self) -> None:
+        """A damaged definition may do for reading, and fail the first write."""
+        found = [sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master ORDER BY rowid")]
+        if found != list(TABLES):
+            self._report("unreadable", "the definitions of the tables are not those of a store")
 
     def _check_pages(self) -> None:
         rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()

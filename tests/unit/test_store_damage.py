@@ -315,3 +315,19 @@ def test_ids_above_next(tmp_path: Path) -> None:
     store.commit([PutQueue(QUEUE, SPEC, (), 8)])
     store.close(clean=True)
     assert "next" in {finding.code for finding in inspect(tmp_path / "s").damage}
+
+
+def test_a_definition_that_fails_only_writers_is_damage(clean: Path, tmp_path: Path) -> None:
+    """Found by seed 1006783: one flipped bit; reading does not look at the check, the first write did."""
+    directory = tmp_path / "store"
+    shutil.copytree(clean, directory)
+    file = directory / "store.db"
+    raw = file.read_bytes()
+    assert raw.count(b"CHECK (one = 1)") == 1
+    file.write_bytes(raw.replace(b"CHECK (one = 1)", b"CHECK (mne = 1)"))
+    assert (
+        Damage("unreadable", "the definitions of the tables are not those of a store")
+        in inspect(directory).damage
+    )
+    with pytest.raises(StoreDamaged, match="definitions"):
+        SqliteStore(directory).open("a")
