@@ -76,7 +76,7 @@ class Membership:
         """The record without members that are late, or whose store began a new life (J1, J3)."""
         epochs = {s.node: s.epoch for s in sessions if s.sid}
         wiped = {m for m in record.members if m.node in epochs and epochs[m.node] != m.epoch}
-        gone = (late | wiped) & record.members
+        gone = (late | wiped) & record.members if late or wiped else late
         if not gone:
             return None
         for member in gone & late:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request
 from qpidha.journal import Change
 from qpidha.wire.events import Acknowledged, Frame
+
+NOTHING: Final = Ready()
+"""What there mostly is to do. Nobody adds to a `Ready` that was taken."""
 
 
 class Outbox:
@@ -51,5 +56,7 @@ class Outbox:
         return not self._ready
 
     def take(self) -> Ready:
+        if not self._ready:
+            return NOTHING
         ready, self._ready = self._ready, Ready()
         return ready

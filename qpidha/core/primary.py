@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from qpidha.core.guard import QueueGuard
 from qpidha.core.lineage import generation_of
@@ -48,6 +49,7 @@ from qpidha.wire.events import (
 ACTIVATION: Position = 1
 ORIGIN_BYTES = 64
 """What a moved message costs in its batch beside data and props, at most."""
+NOBODY: Final[frozenset[Member]] = frozenset()
 MARK_INTERVAL_S = 0.01
 """Time-outs are measured to this accuracy."""
 
@@ -242,16 +244,18 @@ class Primary:
         return self._acked.get(member, 0)
 
     def _complete(self) -> None:
-        lowest = min((self.acked_by(m) for m in self.membership.required), default=self.position)
+        acked = self._acked
+        lowest = min([acked.get(m, 0) for m in self.membership.required], default=self.position)
         moved = lowest > self.safe
         if moved:
             self.safe = lowest
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
             while len(self._marks) > 1 and self._marks[0][0] <= self.safe:
                 self._marks.popleft()
-        for queue in list(self._touched if moved else self._consumed):
-            self._advance(queue)
-        self._consumed.clear()
+        if moved or self._consumed:
+            for queue in list(self._touched if moved else self._consumed):
+                self._advance(queue)
+            self._consumed.clear()
         if not self.established and self.safe >= ACTIVATION:
             self._establish()
 
@@ -274,14 +278,16 @@ class Primary:
 
     def overdue(self, now: float) -> frozenset[Member]:
         """Members, and the joiner, that left an operation unacknowledged for too long (J1, L4)."""
-        late: set[Member] = set()
+        newest, late = self._marks[-1][0], set[Member]()
         for member in self.membership.required:
             acked = self.acked_by(member)
+            if acked >= newest:
+                continue
             limit = self._settings.rejoin_timeout_s if acked == 0 else self._settings.ack_timeout_s
             oldest = next((at for position, at in self._marks if position > acked), None)
             if oldest is not None and now - oldest > limit:
                 late.add(member)
-        return frozenset(late)
+        return frozenset(late) if late else NOBODY
 
     def jumped(self, now: float) -> None:
         """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from qpidha.core.host import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.core.ready import RoleChanged
@@ -81,6 +82,8 @@ class Checker:
         self._offered: dict[Discard, int] = {}
         self._taken: set[Discard] = set()
         self._record: Record | None = None
+        self._epochs: dict[NodeId, UUID] = {}
+        """Of its members."""
         self.rolled_back: set[str] = set()
         self._steps = 0
 
@@ -164,6 +167,7 @@ class Checker:
 
     def record_changed(self, record: Record) -> None:
         old, self._record = self._record, record
+        self._epochs = {m.node: m.epoch for m in record.members}
         if old is not None and record.generation != old.generation:
             if record.generation != old.generation + 1:
                 self.fail("F1", f"generation {old.generation} is followed by {record.generation}")
@@ -181,11 +185,8 @@ class Checker:
     @property
     def listed(self) -> list[SimNode]:
         """Members whose disk is the one the record speaks of, and whole."""
-        if self._record is None:
-            return []
-        epochs = {(m.node, m.epoch) for m in self._record.members}
-        nodes = self._world.nodes.values()
-        return [n for n in nodes if (n.name, n.epoch) in epochs and not n.disk.damage]
+        epochs, nodes = self._epochs, self._world.nodes.values()
+        return [n for n in nodes if epochs.get(n.name) == n.epoch and not n.disk.damage]
 
     @property
     def members(self) -> list[SimNode]:

@@ -21,10 +21,14 @@ def facts_of(replica: Replica) -> Facts:
 
 def fact_of(queue: ReplicatedQueue) -> Fact:
     held: list[tuple[Generation, MessageId, Message]] = []
+    lineage = queue.lineage
     for ids, batch in queue.select(queue.held):
-        of = [generation_of(queue.lineage, id) for id in ids]
-        held += zip(of, ids, messages(batch), strict=True)
-    return (queue.next, queue.lineage[-1], held)
+        some, of = messages(batch), generation_of(lineage, ids.first)
+        if of == generation_of(lineage, ids.last):  # And so are all between: generations ascend.
+            held += zip([of] * len(some), ids, some, strict=True)
+        else:
+            held += zip((generation_of(lineage, id) for id in ids), ids, some, strict=True)
+    return (queue.next, lineage[-1], held)
 
 
 class Known:

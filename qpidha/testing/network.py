@@ -302,7 +302,7 @@ class Network:
         """The links of a node on which nothing was heard for this long. Stands for heartbeats."""
         now = self.scheduler.now
         found = []
-        for end in list(self.ends.values()):
+        for end in self.ends.values():
             if end.node is not node:
                 continue
             peer = end.other

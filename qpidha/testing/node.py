@@ -264,7 +264,8 @@ class SimNode:
             self.world.checker.sent(self, frame)  # Else what it read is not what its peer wrote.
         if isinstance(frame.event, Hello):
             low, high = self.versions
-            frame = replace(frame, event=replace(frame.event, version_min=low, version_max=high))
+            if (low, high) != (PROTOCOL_MIN, PROTOCOL_MAX):
+                frame = replace(frame, event=replace(frame.event, version_min=low, version_max=high))
         self.world.network.send(self, link, frame)
 
     def request(self, request: Request) -> None:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from importlib.metadata import version as release
 from pathlib import Path
 
-from qpidha.testing.walk import STEPS, Walk
+from qpidha.testing.profile import ORDINARY, Profile
+from qpidha.testing.walk import Walk
 
 RUNS_MAX = 400
 """Enough to bring a walk of 140 steps to its core; some seconds."""
@@ -49,17 +50,23 @@ Run = Callable[[Sequence[int]], str]
 """The walk with these steps: what was wrong, or nothing."""
 
 
-def shrink(seed: int, *, steps: int = STEPS, runs_max: int = RUNS_MAX) -> Shrunk | None:
+def shrink(
+    seed: int, *, steps: int | None = None, runs_max: int = RUNS_MAX, profile: Profile = ORDINARY
+) -> Shrunk | None:
     """Shorten a walk that fails. None if it does not."""
+    steps = steps or profile.steps
+
+    def walk_of(only: Sequence[int]) -> Walk:
+        return Walk(seed, steps=steps, only=only, profile=profile)
 
     def run(only: Sequence[int]) -> str:
-        return attempt(Walk(seed, steps=steps, only=only))
+        return attempt(walk_of(only))
 
     error = run(range(steps))
     if not error:
         return None
     left, runs = reduced(run, tuple(range(steps)), rule_of(error), runs_max)
-    walk, trace = Walk(seed, steps=steps, only=left), list[str]()
+    walk, trace = walk_of(left), list[str]()
     world = walk.world
     world.listeners.append(lambda line: trace.append(f"{world.scheduler.now:9.4f} {line}"))
     return Shrunk(seed, left, attempt(walk), tuple(trace), runs + 2)

@@ -283,6 +283,8 @@ class World:
             original.replace_disk()
             original.disk.content = twin.disk.content
             self.checker.forget(original)
+            older = self.checker.rolled_back  # Its disk is what the twin's was, an older copy or not.
+            (older.add if twin.host in older else older.discard)(original.host)
 
     def drain(self) -> None:
         """Consume everything on the primary, and demand that nothing is left anywhere."""

@@ -8,7 +8,7 @@ judge what the real stores and the replica's own memory must agree with. What it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeAlias
@@ -75,6 +75,15 @@ class DiskQueue:
                 found = generation
         return found
 
+    def identified(self) -> Iterator[tuple[Generation, MessageId, Message]]:
+        """Every message with its identity, in order: `generation_of` for ascending ids, in one pass."""
+        of, at, entries = 0, 0, len(self.lineage)
+        for id in sorted(self.held):
+            while at < entries and self.lineage[at][1] <= id:
+                of = self.lineage[at][0]
+                at += 1
+            yield of, id, self.held[id]
+
 
 @dataclass(slots=True)
 class Content:
@@ -95,7 +104,7 @@ class Content:
             name: (
                 queue.next,
                 queue.lineage[-1],
-                [(queue.generation_of(id), id, queue.held[id]) for id in sorted(queue.held)],
+                list(queue.identified()),
             )
             for name, queue in self.queues.items()
         }

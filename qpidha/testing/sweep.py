@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+from qpidha.testing.profile import ORDINARY, Profile
 from qpidha.testing.shrink import attempt
 from qpidha.testing.sightings import Sightings
 from qpidha.testing.walk import Walk
@@ -47,11 +48,11 @@ class Sweep:
         self.sightings.counts.update(other.sightings.counts)
 
 
-def part(first: int, runs: int) -> Sweep:
+def part(first: int, runs: int, profile: Profile = ORDINARY) -> Sweep:
     """Some seeds, one after the other."""
     found = Sweep(first)
     for seed in range(first, first + runs):
-        walk = Walk(seed)
+        walk = Walk(seed, profile=profile)
         found.sightings.watch(walk.world)
         if error := attempt(walk):
             found.failures[seed] = error
@@ -71,6 +72,7 @@ def sweep(
     jobs: int = 1,
     seconds_max: float | None = None,
     on_failure: Callable[[int, str], None] = lambda seed, error: None,
+    profile: Profile = ORDINARY,
 ) -> Sweep:
     """All seeds from ``first`` on; fewer if the time is over before.
 
@@ -80,10 +82,11 @@ def sweep(
         jobs: Processes; 0 for one a core. With one, nothing is forked.
         seconds_max: No part is begun after this time.
         on_failure: Told each failing seed as soon as it is known.
+        profile: What walks are drawn.
     """
     began = time.perf_counter()
     total = Sweep(first)
-    for found in _parts(first, runs, jobs or os.cpu_count() or 1, began, seconds_max):
+    for found in _parts(first, runs, jobs or os.cpu_count() or 1, began, seconds_max, profile):
         total.add(found)
         for seed, error in found.failures.items():
             on_failure(seed, error)
@@ -91,17 +94,19 @@ def sweep(
     return total
 
 
-def _parts(first: int, runs: int, jobs: int, began: float, seconds_max: float | None) -> Iterator[Sweep]:
-    work = [(at, min(PART, first + runs - at)) for at in range(first, first + runs, PART)]
+def _parts(
+    first: int, runs: int, jobs: int, began: float, seconds_max: float | None, profile: Profile
+) -> Iterator[Sweep]:
+    work = [(at, min(PART, first + runs - at), profile) for at in range(first, first + runs, PART)]
 
     def is_over() -> bool:
         return seconds_max is not None and time.perf_counter() - began > seconds_max
 
     if jobs == 1:
-        for at, count in work:
+        for some in work:
             if is_over():
                 return
-            yield part(at, count)
+            yield part(*some)
         return
     with ProcessPoolExecutor(jobs) as pool:
         rest = iter(work)
@@ -110,5 +115,5 @@ def _parts(first: int, runs: int, jobs: int, began: float, seconds_max: float | 
             done = next(as_completed(running))
             running.remove(done)
             yield done.result()
-            if not is_over() and (some := next(rest, None)) is not None:
-                running.add(pool.submit(part, *some))
+            if not is_over() and (more := next(rest, None)) is not None:
+                running.add(pool.submit(part, *more))

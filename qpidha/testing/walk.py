@@ -21,12 +21,9 @@ from qpidha.testing.checkers import OutsideTheModel
 from qpidha.testing.faults import FAULTS
 from qpidha.testing.manager import Fault
 from qpidha.testing.node import SimNode
+from qpidha.testing.profile import ORDINARY, Profile, relay
 from qpidha.testing.simulator import SMALL, World
 from qpidha.types import Settle
-
-STEPS: Final = 140
-PAUSE_S: Final = 0.06
-"""Between two steps, on average."""
 
 QUEUES_MAX: Final = 8
 LATEST_S: Final = 4.0
@@ -70,18 +67,20 @@ class Walk:
         self,
         seed: int,
         *,
-        steps: int = STEPS,
+        steps: int | None = None,
         wire: bool = True,
         only: Sequence[int] | None = None,
+        profile: Profile = ORDINARY,
     ) -> None:
-        """``only``: leave out every other step (see `qpidha.testing.shrink`)."""
+        """``steps``: another number than the profile has; ``only``: leave out every other step (see `shrink`)."""
         self.seed = seed
-        self.steps = steps
+        self.profile = profile
+        self.steps = steps = steps or profile.steps
         self.only = only
         draw = random.Random(seed)
-        count = draw.choice((2, 3, 3, 3, 3, 4, 5))
+        count = draw.choice(profile.nodes)
         self.settle = draw.choice([Settle.REPLICATED, Settle.IMMEDIATE])
-        self.queues = draw.choice((1, 2, 2, 2, 3, 5, 8))
+        self.queues = draw.choice(profile.queues)
         window = draw.choice([2, 6, 1000])
         deaths = draw.choice([0.5, 3, 10, 25])
         self.weights = {
@@ -89,6 +88,8 @@ class Walk:
             for name, weight in WEIGHTS.items()
         }
         self.weights["failover"] *= deaths
+        if profile.relays:
+            self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
         self.apart = ""
         """Why this run was ended early and counted apart: an operator must decide, or nobody could know."""
@@ -97,7 +98,7 @@ class Walk:
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {
-            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name) for name in WEIGHTS
+            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name) for name in self.weights
         }
 
     def run(self) -> World:
@@ -120,7 +121,7 @@ class Walk:
             self.random.seed(f"{self.seed}/{number}")  # A step means the same whatever is left out before it.
             world.say(f"* {self.plan[number]}")
             self.actions[self.plan[number]]()
-            world.scheduler.run_for(self.random.expovariate(1 / PAUSE_S))
+            world.scheduler.run_for(self.random.expovariate(1 / self.profile.pause_s))
         world.manager.draw = lambda: Fault.NONE
         world.scheduler.run_for(LATEST_S)
         if not world.checker.listed:
@@ -143,11 +144,14 @@ class Walk:
 
     def _publish(self) -> None:
         if node := self._acting():
-            queue = self.world.queue_id(self.random.choice(["q", "q", "q", *self.world.queues]))
-            count = self.random.choice([1, 1, 2, 3, 5])
-            size = self.random.choice([0, 0, 20, 200])
-            if queue in node.replica.queues:
-                self.world.clients.publish(node, queue, self.world.clients.fresh(count), size=size)
+            self.publish_at(node)
+
+    def publish_at(self, node: SimNode) -> None:
+        queue = self.world.queue_id(self.random.choice(["q", "q", "q", *self.world.queues]))
+        count = self.random.choice([1, 1, 2, 3, 5])
+        size = self.random.choice([0, 0, 20, 200])
+        if queue in node.replica.queues:
+            self.world.clients.publish(node, queue, self.world.clients.fresh(count), size=size)
 
     def _burst(self) -> None:
         for _ in range(self.random.randint(3, 10)):
@@ -163,7 +167,11 @@ class Walk:
                 self.world.clients.deliver(node, self.world.queue_id(name), again=self.random.random() < 0.05)
 
     def _accept(self) -> None:
-        if (node := self._acting()) and (name := self._queue_of(node)):
+        if node := self._acting():
+            self.accept_at(node)
+
+    def accept_at(self, node: SimNode) -> None:
+        if name := self._queue_of(node):
             queue = self.world.queue_id(name)
             self.world.clients.deliver(node, queue)
             ids = self.world.clients.unsettled(node, queue)
@@ -206,9 +214,13 @@ class Walk:
             return
         old.crash(keep=self.random.random() < 0.5)
         self.random.choice(others).promote()
-        self.world.scheduler.after(self.random.uniform(0.05, 0.5), lambda: self._back(old))
+        self.world.scheduler.after(self.random.uniform(0.05, 0.5), lambda: self.back(old))
 
-    def _back(self, node: SimNode) -> None:
+    def _relay(self) -> None:
+        relay(self)
+
+    def back(self, node: SimNode) -> None:
+        """Start it again, unless somebody did or it is gone for good."""
         if not node.up and self.world.nodes.get(node.host) is node:
             node.start()
 

@@ -75,6 +75,8 @@ CONTROL: Final[Mapping[type[Event], f.Table]] = {
 }
 """The fields of each control event, in the order in which they travel."""
 
+_ROWS: Final = {kind: f.rows(kind.__name__, table) for kind, table in CONTROL.items()}
+
 LARGE: Final = frozenset({SubscribeQueue, PlanQueue, PlanDrop})
 """Events with a lineage or an id set, and so with the larger limit on the body."""
 
@@ -135,14 +137,14 @@ def decode(raw: RawFrame) -> Frame:
 
 def _encode_control(event: Event) -> bytes:
     kind = type(event)
-    body = f.pack_fields(kind.__name__, CONTROL[kind], event)
+    body = f.pack_fields(_ROWS[kind], event)
     if len(body) > _body_max(kind):
         raise MalformedFrame(f"{kind.__name__}: {len(body)} bytes, at most {_body_max(kind)} are allowed")
     return body
 
 
 def _decode_control(kind: type[Event], body: bytes) -> Event:
-    name, table = kind.__name__, CONTROL[kind]
+    name, table = kind.__name__, _ROWS[kind]
     if len(body) > _body_max(kind):
         raise MalformedFrame(f"{name}: {len(body)} bytes, at most {_body_max(kind)} are allowed")
     values = f.unpack_array(name, body)

@@ -58,6 +58,24 @@ Table: TypeAlias = tuple[tuple[str, Shape], ...]
 """The fields of one event, in the order in which they travel."""
 
 
+class Row(NamedTuple):
+    """One field of an event, ready to travel."""
+
+    field: str
+    where: str
+    """What an error calls it."""
+    to_wire: Callable[[str, Any], Any]
+    from_wire: Callable[[str, Any], Any]
+
+
+Rows: TypeAlias = tuple[Row, ...]
+
+
+def rows(name: str, table: Table) -> Rows:
+    """The table of the event with this name, made once for all that travel."""
+    return tuple(Row(field, f"{name}.{field}", shape.to_wire, shape.from_wire) for field, shape in table)
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -77,21 +95,18 @@ def refuse(where: str, rule: str, value: object) -> MalformedFrame:
 # --- msgpack -------------------------------------------------------------------------------------
 
 
-def pack_fields(name: str, table: Table, event: object) -> bytes:
+def pack_fields(table: Rows, event: object) -> bytes:
     """The fields of an event as one msgpack array."""
-    values = [shape.to_wire(f"{name}.{field}", getattr(event, field)) for field, shape in table]
+    values = [to_wire(where, getattr(event, field)) for field, where, to_wire, _ in table]
     packed: bytes = msgpack.packb(values, use_bin_type=True)
     return packed
 
 
-def unpack_fields(name: str, table: Table, values: tuple[Any, ...]) -> dict[str, Any]:
+def unpack_fields(name: str, table: Rows, values: tuple[Any, ...]) -> dict[str, Any]:
     """The same fields, checked, by name."""
     if len(values) != len(table):
         raise MalformedFrame(f"{name}: must have {len(table)} fields, not {len(values)}")
-    return {
-        field: shape.from_wire(f"{name}.{field}", value)
-        for (field, shape), value in zip(table, values, strict=True)
-    }
+    return {row[0]: row[3](row[1], value) for row, value in zip(table, values, strict=True)}
 
 
 def unpack_array(where: str, body: bytes) -> tuple[Any, ...]:

@@ -33,6 +33,7 @@ __all__ = ["decode_operations", "decode_plan", "encode_operations", "encode_plan
 
 DECLARE: f.Table = (("spec", f.SPEC), ("lineage", f.LINEAGE), ("next", f.NEXT_ID))
 """The body of a Declare; its queue is in the part's header."""
+_DECLARE_ROWS: Final = f.rows("Declare", DECLARE)
 
 COALESCE_BYTES = 4 * 1024
 """Smaller batches are copied next to their header: one write of a few pages beats two buffers."""
@@ -210,14 +211,14 @@ def _check_skip(part: SkipIds) -> None:
 
 
 def _encode_declare(part: Declare) -> tuple[bytes, Batch | None]:
-    return f.pack_fields("Declare", DECLARE, part), None
+    return f.pack_fields(_DECLARE_ROWS, part), None
 
 
 def _decode_declare(body: bytes, at: int, size: int, queue: bytes) -> Declare:
     if size > f.LARGE_BYTES_MAX:
         raise MalformedFrame(f"Declare: {size} bytes, at most {f.LARGE_BYTES_MAX} are allowed")
     values = f.unpack_array("Declare", body[at : at + size])
-    return Declare(queue=f.shared_uuid(queue), **f.unpack_fields("Declare", DECLARE, values))
+    return Declare(queue=f.shared_uuid(queue), **f.unpack_fields("Declare", _DECLARE_ROWS, values))
 
 
 ENCODERS: Final[Mapping[type[Part], Callable[[Any], tuple[bytes, Batch | None]]]] = {

@@ -1,0 +1,86 @@
+"""Walks that do little else than fail over, what counts as a failover, and long searches in slices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qpidha.testing import Walk
+from qpidha.testing.__main__ import main
+from qpidha.testing.profile import FAILOVERS
+from qpidha.testing.sightings import Sightings
+from qpidha.testing.slices import in_slices, read
+from qpidha.testing.sweep import part
+
+
+def test_most_of_what_these_walks_do_is_failing_over() -> None:
+    found = part(0, 20, FAILOVERS)
+    assert not found.failures
+    assert found.failovers > 20 * FAILOVERS.steps / 3
+    assert found.acknowledged > found.failovers, "there is traffic between them"
+    assert found.events / found.failovers < 120
+
+
+def test_they_know_all_faults_of_the_others() -> None:
+    walk, ordinary = Walk(1, profile=FAILOVERS), Walk(1)
+    assert walk.weights.keys() - ordinary.weights.keys() == {"relay"}
+    assert {name for name, weight in ordinary.weights.items() if weight} <= set(walk.weights)
+
+
+def test_a_promotion_that_answers_nobody_is_no_failover() -> None:
+    walk = Walk(0, only=[])
+    world, seen = walk.world, Sightings()
+    seen.watch(world)
+    world.start()
+    first, second = list(world.nodes.values())[:2]
+    first.promote()
+    world.scheduler.run_for(5.0)
+    world.clients.declare(first, world.queue_id("q"), "q", walk.settle)
+    world.clients.publish(first, world.queue_id("q"), world.clients.fresh(1))
+    world.scheduler.run_for(1.0)
+    assert seen.counts["client answers ok"] == 1
+    assert seen.failovers == 0, "the first primary takes over from nobody"
+    first.crash()
+    second.promote()
+    world.scheduler.run_for(1.0)
+    assert seen.counts["record promotion"] == 2
+    assert seen.failovers == 0, "it leads, and has done nothing for anybody"
+    for _ in range(2):
+        world.clients.publish(second, world.queue_id("q"), world.clients.fresh(1))
+        world.scheduler.run_for(5.0)
+    assert seen.counts["client answers ok"] == 3
+    assert seen.failovers == 1
+
+
+def test_a_search_in_slices_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    whole = part(100, 5)
+    in_slices(log, 100, 4, size=2)
+    with log.open("a", encoding="utf-8") as file:
+        file.write('{"from": 104, "se')  # Killed while it wrote.
+    assert sorted(read(log)) == [(100, 2, "ordinary"), (102, 2, "ordinary")]
+    found = in_slices(log, 100, 5, size=2)
+    assert (found.runs, found.events, found.failovers) == (5, whole.events, whole.failovers)
+    assert found.sightings.counts == whole.sightings.counts
+
+    monkeypatch.setattr("qpidha.testing.slices.sweep", lambda *args, **kwargs: pytest.fail("run again"))
+    assert in_slices(log, 100, 5, size=2).events == whole.events
+
+
+def test_a_search_ends_when_there_were_enough_failovers(tmp_path: Path) -> None:
+    found = in_slices(tmp_path / "log", 0, 10, size=1, failovers=30, profile=FAILOVERS)
+    assert found.runs < 10
+    assert found.failovers >= 30
+
+
+def test_what_too_few_walks_leave_out_is_said_and_is_no_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0
+    assert "never happened: refusal 3 (in 1 walks; it needs 3000 to be sure)" in capsys.readouterr().out
+    monkeypatch.setattr("qpidha.testing.__main__.COMPLETE_RUNS", 1)
+    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 1
+    assert "never happened: refusal 3\n" in capsys.readouterr().out
