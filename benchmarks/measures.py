@@ -11,14 +11,20 @@ from benchmarks.cluster import Brokers, Consumer, PipelinedClient, free_port, me
 from qpidha import Batch
 from tests.integration.harness import World, until
 
-BATCH_BYTES = 100 * 1024
+BATCH_MESSAGES = 1000
+BATCH_BYTES = 1 << 20
+"""What a publisher sends in one call: so many messages, or as many as make so many bytes."""
 WINDOW = 48
-"""Batches without a confirmation."""
+WINDOW_BYTES = 16 << 20
+"""How much waits for its confirmation: so many batches, or so many bytes."""
 
 
 def batch_of(size: int) -> Batch:
-    """As many messages as make about 100 KiB; at most 1,000."""
-    return Batch.pack([b"x" * size] * max(1, min(1000, BATCH_BYTES // size)))
+    return Batch.pack([b"x" * size] * max(1, min(BATCH_MESSAGES, BATCH_BYTES // size)))
+
+
+def window(batch: Batch) -> int:
+    return min(WINDOW, max(1, WINDOW_BYTES // batch.nbytes))
 
 
 def publish(count: int, size: int, *, durable: bool = False, nodes: int = 3) -> float:
@@ -26,9 +32,9 @@ def publish(count: int, size: int, *, durable: bool = False, nodes: int = 3) -> 
     batch = batch_of(size)
     with Brokers(durable=durable, nodes=nodes) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
-        client.publish(batch, 20, window=WINDOW)
+        client.publish(batch, 20, window=window(batch))
         batches = max(1, count // len(batch))
-        return batches * len(batch) / client.publish(batch, batches, window=WINDOW)
+        return batches * len(batch) / client.publish(batch, batches, window=window(batch))
 
 
 def stream(count: int, size: int) -> float:
@@ -37,11 +43,11 @@ def stream(count: int, size: int) -> float:
     with Brokers(durable=False) as brokers:
         port = brokers.ports[brokers.primary()]
         client, consumer = PipelinedClient(port), Consumer(port)
-        client.publish(batch, 20, window=WINDOW)
+        client.publish(batch, 20, window=window(batch))
         batches = max(1, count // len(batch))
         consumer.until(20 * batch.nbytes)
         started = time.perf_counter()
-        client.publish(batch, batches, window=WINDOW)
+        client.publish(batch, batches, window=window(batch))
         consumer.until((20 + batches) * batch.nbytes)
         elapsed = time.perf_counter() - started
         consumer.close()
@@ -67,7 +73,7 @@ def resync(count: int, size: int) -> float:
     batch = batch_of(size)
     with Brokers(durable=False, nodes=2) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
-        client.publish(batch, count // len(batch), window=WINDOW)
+        client.publish(batch, count // len(batch), window=window(batch))
         return count / _join(brokers, "c")
 
 
@@ -90,13 +96,13 @@ def publish_during_resync(count: int, size: int) -> float:
     with Brokers(durable=False, nodes=2) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
         batches = count // len(batch)
-        client.publish(batch, batches // 2, window=WINDOW)
-        before = batches // 2 / client.publish(batch, batches // 2, window=WINDOW)
+        client.publish(batch, batches // 2, window=window(batch))
+        before = batches // 2 / client.publish(batch, batches // 2, window=window(batch))
         published, spent = 0, 0.0
 
         def work() -> None:
             nonlocal published, spent
-            spent += client.publish(batch, 100, window=WINDOW)
+            spent += client.publish(batch, 100, window=window(batch))
             published += 100
 
         _join(brokers, "c", work)
@@ -108,10 +114,10 @@ def memory_per_message(count: int, size: int) -> float:
     batch = batch_of(size)
     with Brokers(durable=False) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
-        client.publish(batch, 50, window=WINDOW)
+        client.publish(batch, 50, window=window(batch))
         before = {name: memory_of(p.pid) for name, p in brokers.processes.items()}
         batches = count // len(batch)
-        client.publish(batch, batches, window=WINDOW)
+        client.publish(batch, batches, window=window(batch))
         grown = max(memory_of(p.pid) - before[name] for name, p in brokers.processes.items())
         return grown / (batches * len(batch)) - size
 

@@ -144,7 +144,7 @@ class Client(Framed):
         if self.acquired:
             self.fifo.release(self.acquired)
 
-    def frame(self, kind: int, body: memoryview) -> None:
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
         self.heard = True
         if not self.broker.serving:
             return

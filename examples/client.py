@@ -102,7 +102,7 @@ class Connection(Framed):
         self.heard_at = loop.time()
         self._client = client
 
-    def frame(self, kind: int, body: memoryview) -> None:
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
         self.heard_at = asyncio.get_running_loop().time()
         if kind == protocol.WELCOME:
             self.answer.set_result(None)
@@ -133,7 +133,7 @@ class Client:
     def connected(self, connection: Connection) -> None:
         """A primary was found: start over with it."""
 
-    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+    def received(self, connection: Connection, kind: int, body: memoryview | bytes) -> None:
         raise ProtocolError(f"frame of kind {kind} from the broker")
 
     async def __aenter__(self) -> Self:
@@ -264,7 +264,7 @@ class Publisher(Client):
         if self.connections > 1:
             self.resent += self.unconfirmed
 
-    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+    def received(self, connection: Connection, kind: int, body: memoryview | bytes) -> None:
         if kind != protocol.CONFIRM:
             super().received(connection, kind, body)
         (upto,) = U64.unpack(body)

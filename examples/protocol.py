@@ -25,7 +25,7 @@ import asyncio
 import struct
 from typing import cast
 
-from qpidha import QpidhaError
+from qpidha import Landing, QpidhaError
 
 (WELCOME, REDIRECT, PUBLISH, CONFIRM, SUBSCRIBE, DELIVER, ACCEPT, SETTLED, PING) = range(1, 10)
 
@@ -36,6 +36,12 @@ U64 = struct.Struct("<Q")
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 BUFFER_BYTES = 256 * 1024
+LANDING_BYTES = 128 * 1024
+"""A frame that lacks at least this much is received where its body stays, instead of in the buffer."""
+LANDING_SHARE = 64
+"""Such a share of it must be there: nobody gets much memory for a header alone."""
+HEAD_BYTES = 64 * 1024
+"""What is read after such a frame: the beginning of the next one, which is likely as large."""
 
 Address = tuple[str, int]
 
@@ -45,7 +51,9 @@ class ProtocolError(Exception):
 
 
 class Framed(asyncio.BufferedProtocol):
-    """Cuts the received bytes into frames. Bytes land in one reused buffer; bodies are views of it.
+    """Cuts the received bytes into frames.
+
+    Bytes land in one reused buffer, and bodies are views of it; those of large frames land where they stay.
 
     Subclasses override `frame`, and `drained` if they send much.
     """
@@ -55,11 +63,14 @@ class Framed(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         self._buffer = bytearray(BUFFER_BYTES)
         self._begin = self._end = 0
+        self._landing: Landing | None = None
+        self._landing_kind = 0
+        self._landed = False
         self.congested = False
         """The peer does not read as fast as we write: do not send it more for now."""
 
-    def frame(self, kind: int, body: memoryview) -> None:
-        """One frame came. The body is valid only during this call."""
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
+        """One frame came. A body that is a view is valid only during this call."""
         raise NotImplementedError
 
     def drained(self) -> None:
@@ -87,12 +98,18 @@ class Framed(asyncio.BufferedProtocol):
         self.drained()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._buffer)[self._end :]
+        if self._landing is not None:
+            return self._landing.room
+        room = memoryview(self._buffer)[self._end :]
+        return room[:HEAD_BYTES] if self._landed else room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._end += nbytes
         try:
-            self._take_frames()
+            if self._landing is not None:
+                self._land(self._landing, nbytes)
+            else:
+                self._end += nbytes
+                self._take_frames()
         except (ProtocolError, struct.error, UnicodeDecodeError, QpidhaError) as error:
             self.failed(error)
 
@@ -105,11 +122,25 @@ class Framed(asyncio.BufferedProtocol):
             if size > FRAME_BYTES_MAX:
                 raise ProtocolError(f"a frame of {size} bytes; {FRAME_BYTES_MAX} is the limit")
             start = self._begin + HEADER.size
-            if self._end - start < size:
+            if (lacking := start + size - self._end) > 0:
+                if lacking >= LANDING_BYTES and size <= LANDING_SHARE * (self._end - start):
+                    self._begin_landing(size, kind, view[start : self._end])
                 break
-            self._begin = start + size
+            self._begin, self._landed = start + size, False
             self.frame(kind, view[start : start + size])
         self._make_room()
+
+    def _begin_landing(self, size: int, kind: int, come: memoryview) -> None:
+        """The rest of this frame is received where its body stays."""
+        self._landing, self._landing_kind = Landing(size), kind
+        self._landing.put(come)
+        self._begin = self._end
+
+    def _land(self, landing: Landing, nbytes: int) -> None:
+        landing.received(nbytes)
+        if not landing.rest:
+            self._landing, self._landed = None, True
+            self.frame(self._landing_kind, landing.take())
 
     def _make_room(self) -> None:
         """Move what is left to the front; grow only as bytes really come, and shrink again."""

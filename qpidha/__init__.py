@@ -27,7 +27,7 @@ from qpidha.node import Node, NodeStatus, Op, Queue
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Discarded, Fate, Receipt, Role, Settle
-from qpidha.wire.batch import Batch
+from qpidha.wire.batch import Batch, Landing
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "Discarded",
     "Fate",
     "InDoubt",
+    "Landing",
     "Node",
     "NodeStatus",
     "NotPrimary",

@@ -69,3 +69,9 @@ cdef class Batch:
     cdef int _check_origins(self, Layout* at) except -1
     cdef uint64_t _data_at(self, Py_ssize_t i) except 0
     cdef uint64_t _props_at(self, Py_ssize_t i) except 0
+
+
+cdef class Landing:
+    cdef bytes _block
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t _filled

@@ -126,3 +126,45 @@ class Batch:
     def props(self, i: int) -> bytes: ...
     def order(self, i: int) -> int: ...
     def origin(self, i: int) -> tuple[bytes, int, int] | None: ...
+
+@final
+class Landing:
+    """Bytes that are received where they stay: writable while they arrive, an ordinary ``bytes`` afterwards.
+
+    A transport receives into `room` and says how much it was. It must not write to that view any more once
+    `received` has counted its bytes: what `take` returns is as immutable as any ``bytes``.
+
+    >>> landing = Landing(5)
+    >>> landing.put(b"he")
+    >>> landing.room[:] = b"llo"
+    >>> landing.received(3)
+    >>> landing.take()
+    b'hello'
+    """
+
+    def __new__(cls, size: int) -> Landing:
+        """Room for so many bytes, at least one; nothing is cleared. Raises ValueError."""
+
+    def __len__(self) -> int:
+        """How many there are to be."""
+
+    @property
+    def room(self) -> memoryview:
+        """The part still to come. Raises BufferError when there is none."""
+
+    @property
+    def filled(self) -> int:
+        """How many bytes have landed."""
+
+    @property
+    def rest(self) -> int:
+        """How many are still to come."""
+
+    def received(self, nbytes: int) -> None:
+        """So many bytes were written to the view. Raises ValueError if there is no room for them."""
+
+    def put(self, data: BytesLike) -> None:
+        """Copy bytes that arrived elsewhere. Raises ValueError if there is no room for them."""
+
+    def take(self) -> bytes:
+        """All of it, without a copy. Raises ValueError while bytes are missing."""

@@ -19,7 +19,7 @@ Everything that makes a batch goes through `_scan`, the batches built here inclu
 """
 
 cimport cython
-from cpython.buffer cimport Py_buffer
+from cpython.buffer cimport Py_buffer, PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongLong, PyLong_AsUnsignedLongLong
@@ -567,3 +567,57 @@ cdef uint64_t* starts(const uint8_t* lens, uint64_t count, uint64_t first) excep
         result[i] = first
         first += load32(lens + 4 * i)
     return result
+
+
+# --- bytes that are still arriving ----------------------------------------------------------------
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Landing:
+    """Bytes that are received where they stay. See the stub for the contract."""
+
+    def __cinit__(self, Py_ssize_t size):
+        if size < 1:
+            raise ValueError(f"{size} bytes cannot land")
+        self._block = PyBytes_FromStringAndSize(NULL, size)
+        self._size = size
+        self._filled = 0
+
+    def __len__(self):
+        return self._size
+
+    @property
+    def filled(self):
+        return self._filled
+
+    @property
+    def rest(self):
+        return self._size - self._filled
+
+    @property
+    def room(self):
+        return memoryview(self)
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        if self._filled == self._size:
+            raise BufferError("all bytes have landed: nobody may write any more")
+        PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._block) + self._filled, self._size - self._filled, 0, flags)
+
+    def received(self, Py_ssize_t nbytes):
+        if not 0 <= nbytes <= self._size - self._filled:
+            raise ValueError(f"{nbytes} bytes cannot have landed in {self._size - self._filled}")
+        self._filled += nbytes
+
+    def put(self, data):
+        cdef const uint8_t* start
+        cdef object held = as_blob(data, "data", 0)
+        cdef Py_ssize_t size = span(held, &start)
+        if size > self._size - self._filled:
+            raise ValueError(f"{size} bytes cannot land in {self._size - self._filled}")
+        memcpy(PyBytes_AS_STRING(self._block) + self._filled, start, <size_t>size)
+        self._filled += size
+
+    def take(self):
+        if self._filled < self._size:
+            raise ValueError(f"{self._size - self._filled} of {self._size} bytes have not landed")
+        return self._block

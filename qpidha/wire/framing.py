@@ -3,11 +3,13 @@
     u32 length (of all that follows) | u8 kind | u8 flags = 0 | u16 zero | u64 generation | u64 session | body
 
 The reader is made for `asyncio.BufferedProtocol`: the transport receives straight into the reader's
-buffer, and the one copy that is made of a payload is the frame's body, a fresh ``bytes``.
+buffer, and the one copy that is made of a payload is the frame's body, a fresh ``bytes``. Large bodies are
+spared even that: once the head of such a frame is there, the rest is received where it stays.
 
 Invariants:
   F1  a length is compared with the limit before anything is allocated or waited for
-  F2  the buffer grows with bytes received: it at most doubles, and only when it is full
+  F2  memory grows with bytes received: the buffer at most doubles, and only when it is full; a frame lands
+      in memory of its own, which is not touched before, once a LANDING_SHARE-th of it is there
   F3  0 <= start <= end <= len(buffer); the pending bytes are buffer[start:end], less than one frame
   F4  each byte is moved inside the buffer O(1) times, however the stream is split
 """
@@ -19,6 +21,7 @@ from typing import NamedTuple
 
 from qpidha.errors import FrameTooLarge, LocalProtocolError, MalformedFrame, RemoteProtocolError
 from qpidha.types import BytesLike
+from qpidha.wire.batch import Landing
 
 __all__ = [
     "HEADER",
@@ -44,6 +47,12 @@ BUFFER_BYTES_MIN = 4 * 1024
 """What an unauthenticated peer costs: the limit in force is tiny, so is the buffer (safety Z1)."""
 BUFFER_BYTES_KEPT = 8 * BUFFER_BYTES
 """A buffer that had to grow beyond this for one frame is given back after it."""
+LANDING_BYTES = 128 * 1024
+"""A frame that lacks at least this much is worth a read of its own: it lands where it stays."""
+LANDING_SHARE = 64
+"""So much of a frame must be there before memory is taken for the whole: a header alone costs nothing."""
+HEAD_BYTES = 64 * 1024
+"""What is read after a frame that landed: enough of the next one, which is likely as large, to land it as well."""
 
 _length = Struct("<I").unpack_from
 
@@ -78,16 +87,24 @@ class FrameReader:
         self._end = 0
         self._needed = LENGTH_BYTES
         """Pending bytes below which scanning cannot get any further."""
+        self._landing: Landing | None = None
+        """The body of the frame that is arriving, if it is large; nothing is pending in the buffer then."""
+        self._head = (0, 0, 0)
+        """Kind, generation and session of that frame."""
+        self._landed = False
+        """The last frame was one of these."""
 
     @property
     def pending(self) -> int:
         """Bytes of the frame that has begun and is not complete; 0 between frames."""
+        if self._landing is not None:
+            return HEADER_BYTES + self._landing.filled
         return self._end - self._start
 
     @property
     def capacity(self) -> int:
-        """Bytes of memory in the buffer."""
-        return len(self._buffer)
+        """Bytes of memory for what is still arriving."""
+        return len(self._buffer) + (0 if self._landing is None else len(self._landing))
 
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive the next bytes. Valid until the next call; never empty, and never raises.
@@ -96,8 +113,10 @@ class FrameReader:
         """
         if self.error is not None:
             return self._view
+        if self._landing is not None:
+            return self._landing.room
         self._make_room()
-        return self._view[self._end :]
+        return self._view[self._end :][:HEAD_BYTES] if self._landed else self._view[self._end :]
 
     def buffer_updated(self, nbytes: int) -> list[RawFrame]:
         """So many bytes were received into the buffer: the frames they complete, in order.
@@ -108,8 +127,11 @@ class FrameReader:
         """
         if self.error is not None:
             raise self.error
-        if not 0 <= nbytes <= len(self._buffer) - self._end:
+        room = len(self._buffer) - self._end if self._landing is None else self._landing.rest
+        if not 0 <= nbytes <= room:
             raise LocalProtocolError(f"{nbytes} bytes cannot have been received into the buffer")
+        if self._landing is not None:
+            return self._land(self._landing, nbytes)
         self._end += nbytes
         if self._end - self._start < self._needed:
             return []
@@ -169,7 +191,26 @@ class FrameReader:
                 start = stop
         finally:
             self._start = start
+            self._landed = self._landed and not frames
         self._needed = needed
+        if needed - (end - start) >= LANDING_BYTES and needed <= LANDING_SHARE * (end - start):
+            self._begin_landing()
+
+    def _begin_landing(self) -> None:
+        """The rest of the frame at the front of the buffer is received where its body stays."""
+        length, kind, _, _, generation, session = HEADER.unpack_from(self._view, self._start)
+        self._head = kind, generation, session
+        self._landing = Landing(LENGTH_BYTES + length - HEADER_BYTES)
+        self._landing.put(self._view[self._start + HEADER_BYTES : self._end])
+        self._start = self._end = 0
+        self._needed = LENGTH_BYTES
+
+    def _land(self, landing: Landing, nbytes: int) -> list[RawFrame]:
+        landing.received(nbytes)
+        if landing.rest:
+            return []
+        self._landing, self._landed = None, True
+        return [RawFrame(*self._head, landing.take())]
 
     def _room_wanted(self) -> int:
         return min(BUFFER_BYTES, max(BUFFER_BYTES_MIN, LENGTH_BYTES + self.limit))

@@ -298,7 +298,7 @@ class Recorder(protocol.Framed):
         self.frames: list[tuple[int, bytes]] = []
         self.connection_made(Recorder.Transport())  # type: ignore[arg-type]
 
-    def frame(self, kind: int, body: memoryview) -> None:
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
         self.frames.append((kind, bytes(body)))
 
     def feed(self, data: bytes) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from qpidha.testing.__main__ import main
+from qpidha.testing.__main__ import COMPLETE_RUNS, main, missed
 from qpidha.testing.shrink import Walk, attempt, reduced, rule_of, shrink
 from qpidha.testing.sightings import Sightings
-from qpidha.testing.sweep import sweep
+from qpidha.testing.sweep import Sweep, sweep
 from tests.simulation.test_mutations import waits_for_the_attached_only
 
 
@@ -72,5 +72,7 @@ def test_a_sweep_ends_in_time() -> None:
 
 def test_what_never_happened_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "frame Fenced" in Sightings().never()
-    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 1
-    assert "never happened: " in capsys.readouterr().out
+    assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0, "one walk proves nothing"
+    assert f"it needs {COMPLETE_RUNS} to be sure" in capsys.readouterr().out
+    assert missed(Sweep(first=0, runs=COMPLETE_RUNS))
+    assert "never happened: frame Fenced\n" in capsys.readouterr().out

@@ -6,6 +6,7 @@ broken in each place where it can be.
 
 from __future__ import annotations
 
+import gc
 import pickle
 import struct
 import sys
@@ -17,7 +18,7 @@ import pytest
 from qpidha.errors import CallerError, MalformedFrame
 from qpidha.types import BytesLike
 from qpidha.wire._batch import ORDER, ORIGINS, PROPS
-from qpidha.wire.batch import Batch
+from qpidha.wire.batch import Batch, Landing
 
 DATA = [b"alpha", b"", b"gamma-long", b"d"]
 EXTRA = [b"", b"p1", b"p", b"pppp"]
@@ -269,3 +270,33 @@ def test_views_keep_the_bytes_alive() -> None:
     views = [Batch.parse(b"x" * 8 + full().raw, 8).view(i) for i in range(4)]
     assert [bytes(view) for view in views] == DATA
     assert all(view.readonly for view in views)
+
+
+def test_bytes_land_where_they_stay() -> None:
+    landing = Landing(10)
+    landing.put(b"0123")
+    assert (len(landing), landing.filled, landing.rest) == (10, 4, 6)
+    landing.room[:5] = b"45678"
+    landing.received(5)
+    for refused in (lambda: landing.put(b"90"), lambda: landing.received(2), lambda: landing.received(-1)):
+        with pytest.raises(ValueError, match="cannot"):
+            refused()
+    with pytest.raises(ValueError, match="1 of 10 bytes"):
+        landing.take()
+    landing.put(memoryview(b"9"))
+    taken = landing.take()
+    assert taken == b"0123456789"
+    assert landing.take() is taken
+    with pytest.raises(BufferError):
+        landing.room  # noqa: B018
+    with pytest.raises(ValueError, match="0 bytes cannot land"):
+        Landing(0)
+    with pytest.raises(TypeError):
+        landing.put("text")  # type: ignore[arg-type]
+
+
+def test_a_view_keeps_what_lands_alive() -> None:
+    view = Landing(1000).room
+    gc.collect()
+    view[:] = bytes(1000)
+    assert view == bytes(1000)

@@ -194,7 +194,7 @@ def test_the_buffer_follows_what_was_received() -> None:
         room = reader.get_buffer()
         n = min(len(room), len(data) - received, 65_536)
         assert n > 0
-        assert reader.capacity <= max(framing.BUFFER_BYTES, 2 * received)
+        assert reader.capacity <= framing.BUFFER_BYTES + framing.LANDING_SHARE * received
         room[:n] = data[received : received + n]
         received += n
         frames = reader.buffer_updated(n)
@@ -203,15 +203,43 @@ def test_the_buffer_follows_what_was_received() -> None:
     assert reader.capacity == framing.BUFFER_BYTES  # Given back: one large frame is not every frame.
 
 
-def test_a_stream_of_plan_chunks_keeps_its_buffer() -> None:
+def test_large_frames_land_where_they_stay() -> None:
+    """After the first, each costs one read of its head and the reads of its body; the buffer does not grow."""
     reader = FrameReader(LIMIT)
-    data = frame(bytes(1024 * 1024 + 100))
-    reader.feed(data)
-    reader.get_buffer()
-    before = reader.capacity
-    for _ in range(4):
-        assert len(reader.feed(data)) == 1
-    assert reader.capacity == before >= len(data)
+    bodies = [bytes([n]) * (1024 * 1024 + 100 * n) for n in range(1, 5)]
+    stream, sent, taken = b"".join(map(frame, bodies)), 0, []
+    reads = []
+    while sent < len(stream):
+        room = reader.get_buffer()
+        n = min(len(room), len(stream) - sent)
+        room[:n] = stream[sent : sent + n]
+        taken += reader.buffer_updated(n)
+        sent += n
+        reads.append(n)
+        assert len(reader._buffer) == framing.BUFFER_BYTES
+    assert [f.body for f in taken] == bodies
+    assert all(type(f.body) is bytes for f in taken)
+    assert len(reads) == 2 * len(bodies)
+    assert reads[2::2] == [framing.HEAD_BYTES] * 3
+    assert reader.pending == 0
+    assert reader.capacity == framing.BUFFER_BYTES
+
+
+def test_a_frame_that_lands_keeps_its_bounds() -> None:
+    reader = FrameReader(LIMIT)
+    data = frame(b"x" * (1 << 20))
+    with pytest.raises(LocalProtocolError):
+        reader.feed(data[: 1 << 19])
+        reader.buffer_updated(1 << 20)
+    assert reader.pending == 1 << 19
+    assert [f.body for f in reader.feed(data[1 << 19 :] + frame(b"small"))] == [b"x" * (1 << 20), b"small"]
+    assert len(reader.get_buffer()) == framing.BUFFER_BYTES
+
+
+def test_a_header_alone_pays_for_nothing() -> None:
+    reader = FrameReader(LIMIT)
+    assert reader.feed(frame(bytes(1 << 20))[: HEADER_BYTES + 100]) == []
+    assert reader.capacity == framing.BUFFER_BYTES
 
 
 class Counting(FrameReader):
