@@ -31,60 +31,6 @@ Measure = Callable[[int, int], float]
 """Messages and bytes a message → messages a second."""
 
 
-def raw_sockets(count: int, size: int) -> float:
-    """The limit: the same bytes to a process that passes them on to two others; one answer at the end."""
-    total = count * size
-    listeners = [socket.create_server((HOST, 0)) for _ in range(3)]
-    children = [_fork(lambda i=i: _sink(listeners[i], total)) for i in (1, 2)]
-    children.append(_fork(lambda: _relay(listeners, total)))
-    block = bytes(min(CHUNK_BYTES, total))
-    with socket.create_connection(listeners[0].getsockname()) as client:
-        started = time.perf_counter()
-        left = total
-        while left:
-            client.sendall(block[:left])
-            left -= min(len(block), left)
-        client.recv(1)
-        elapsed = time.perf_counter() - started
-    for child in children:
-        os.waitpid(child, 0)
-    for listener in listeners:
-        listener.close()
-    return count / elapsed
-
-
-def _fork(work: Callable[[], None]) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return child
-
-
-def _sink(listener: socket.socket, total: int) -> None:
-    connection, _ = listener.accept()
-    buffer = bytearray(256 * 1024)
-    while total > 0:
-        total -= connection.recv_into(buffer)
-    connection.send(b"!")
-
-
-def _relay(listeners: list[socket.socket], total: int) -> None:
-    backups = [socket.create_connection(listener.getsockname()) for listener in listeners[1:]]
-    connection, _ = listeners[0].accept()
-    buffer = memoryview(bytearray(256 * 1024))
-    while total > 0:
-        received = connection.recv_into(buffer)
-        total -= received
-        for backup in backups:
-            backup.sendall(buffer[:received])
-    for backup in backups:
-        backup.recv(1)
-    connection.send(b"!")
-
-
 # --- Redis ---------------------------------------------------------------------------------------
 
 

@@ -41,6 +41,10 @@ class Member:
     node: NodeId
     epoch: UUID
 
+    def __hash__(self) -> int:
+        """Of the name alone: hardly ever are there two lives of one store in a set, and this is called often."""
+        return hash(self.node)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:

@@ -278,12 +278,15 @@ class Primary:
 
     def overdue(self, now: float) -> frozenset[Member]:
         """Members, and the joiner, that left an operation unacknowledged for too long (J1, L4)."""
+        settings = self._settings
+        if now - self._marks[0][1] <= min(settings.ack_timeout_s, settings.rejoin_timeout_s):
+            return NOBODY  # Nothing is that old.
         newest, late = self._marks[-1][0], set[Member]()
         for member in self.membership.required:
             acked = self.acked_by(member)
             if acked >= newest:
                 continue
-            limit = self._settings.rejoin_timeout_s if acked == 0 else self._settings.ack_timeout_s
+            limit = settings.rejoin_timeout_s if acked == 0 else settings.ack_timeout_s
             oldest = next((at for position, at in self._marks if position > acked), None)
             if oldest is not None and now - oldest > limit:
                 late.add(member)
