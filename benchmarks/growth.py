@@ -82,7 +82,7 @@ async def _consume(waiting: list[tuple[Queue, Op]]) -> None:
 STUDIES: dict[str, list[tuple[float, Shape]]] = {
     "queues": [(n, Shape(queues=n)) for n in (1, 10, 100, 1000)],
     "backups": [(n, Shape(backups=n)) for n in (1, 2, 4, 8)],
-    "depth": [(n, Shape(depth=n)) for n in (1_000, 10_000, 100_000, 1_000_000)],
+    "depth": [(n, Shape(depth=n)) for n in (1_000, 10_000, 100_000, 1_000_000, 5_000_000)],
     "batch": [(n, Shape(batch=n)) for n in (1, 10, 100, 1000, 10_000)],
     "size": [(n, Shape(size=n)) for n in (10, 100, 1_000, 10_000)],
     "holes": [(n, Shape(depth=n, holes=True)) for n in (1_000, 10_000, 100_000, 1_000_000)],
