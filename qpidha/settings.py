@@ -64,6 +64,8 @@ class Settings:
     dirty_start: Literal["verify", "refuse"] = "verify"
     """What to do with a store that was not closed cleanly: verify it, or refuse as the base design did."""
     discard_policy: Literal["hand-over", "drop"] = "hand-over"
+    discard_retry_s: float = 1.0
+    """Discarded messages that the broker did not take are offered to it again after this time."""
 
     def __post_init__(self) -> None:
         for f in fields(self):

@@ -32,6 +32,11 @@ class Follower:
             return Role.JOINING
         return Role.READY if self.replicator.state is State.FOLLOWING else Role.CATCH_UP
 
+    @property
+    def established(self) -> bool:
+        """The history that is followed now is established (W2)."""
+        return self.replicator is not None and self.replicator.established
+
     def link_opened(self, link: int, to: NodeId) -> None:
         """A new link replaces the old one, and its session, at once (C1)."""
         replica = self._replica
@@ -97,6 +102,7 @@ class Follower:
         following = replicator.state is State.FOLLOWING
         match frame.event:
             case Established() if following:
+                replicator.established = True
                 replica.hand_over()
             case Resubscribe() if following:
                 self._subscribe()

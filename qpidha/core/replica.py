@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import inf
 from uuid import UUID
 
 from qpidha.core.candidate import check_promotable, founding, promotion
@@ -85,6 +86,8 @@ class Replica:
         self._told: tuple[Role, Generation] = (Role.STOPPED, 0)
         self._promotion_wanted = False
         self._demotion_wanted = False
+        self._offer_at = inf
+        """When to offer again what the embedder did not take."""
         self._ticked = now
 
     # --- state -----------------------------------------------------------------------------------
@@ -320,9 +323,18 @@ class Replica:
             self.primary.jumped(now)
         self._ticked = now
 
-    def hand_over_failed(self) -> None:
-        """The embedder did not take what was handed over: it is offered again with the next `Established`."""
+    def hand_over_failed(self, now: float) -> None:
+        """The embedder did not take what was handed over: it is offered again after a while.
+
+        Or with the next `Established`, if the history now followed is another one by then (W2).
+        """
         self.quarantined.withdraw()
+        self._offer_at = now + self.settings.discard_retry_s
+
+    def _offer_again(self) -> None:
+        self._offer_at = inf
+        if self.primary.established if self.primary else self.follower.established:
+            self.hand_over()
 
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
@@ -334,6 +346,8 @@ class Replica:
                 self.out.persist(*self.quarantined.release_alive(self.history_of))
                 self.hand_over()
             self._change_record(now)
+        if now >= self._offer_at:
+            self._offer_again()
         if request := self.manager.request(now):
             self.out.request(request)
         self._tell(self.role)

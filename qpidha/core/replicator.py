@@ -86,6 +86,8 @@ class QueueReplicator:
         self.sid = 0
         self.state = State.HELLO
         self.position: Position = 0
+        self.established = False
+        """The primary said so of the history that this session follows (W2)."""
         self.flow = flow
         self.cluster = cluster
         self._queues = queues
@@ -101,6 +103,7 @@ class QueueReplicator:
         """Tell the primary everything it needs to plan: lineages, next ids, held ids (C1, C4)."""
         self.sid = sid
         self.state = State.STAGING
+        self.established = False
         self._plan = {}
         self._chunks = 0
         described = list(self._describe())

@@ -365,7 +365,7 @@ class Node:
         if taken:
             self.replica.handed_over(news.messages)
         else:
-            self.replica.hand_over_failed()
+            self.replica.hand_over_failed(self.now())
         self.poke()
 
     def _is_current(self, generation: Generation) -> bool:

@@ -127,11 +127,25 @@ class _Loading:
             return
         if application != APPLICATION:
             self._report("unreadable", "the database does not carry the mark of a store")
+        elif version > FORMAT and self._is_of_this_format():
+            self._report("unreadable", f"the store says that it has format {version}, but is sealed in {FORMAT}")
         elif version > FORMAT:
             raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
         elif version < 1:
             self._report("unreadable", f"the store has format {version}, which never existed")
         self._found.format = version
+
+    def _is_of_this_format(self) -> bool:
+        """Whatever number it bears: SQLite has no checksum over it."""
+        try:
+            _, tally = stored_status(self._db)
+        except ValueError:
+            return False
+        except sqlite3.DatabaseError as error:
+            if is_disk_fault(error):
+                raise
+            return False
+        return tally.digest is not None
 
     def _check_pages(self) -> None:
         rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()

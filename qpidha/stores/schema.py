@@ -31,7 +31,8 @@ from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, QueueSpec, Settle
 
 FORMAT: Final = 2
-"""Raised by every change that an older version could not read. Format 1 had no digest of queues and no seal."""
+"""Raised by every change that an older version could not read, which also changes the status or its seal: that
+tells a newer format from a damaged number. Format 1 had no digest of queues and no seal."""
 APPLICATION: Final = 0x71706861
 """In the header of the file: "qpha"."""
 PAGE_BYTES: Final = 8192

@@ -303,7 +303,7 @@ class SimNode:
             self.replica.handed_over(messages)
         else:
             self.world.checker.not_taken(self, messages)
-            self.replica.hand_over_failed()
+            self.replica.hand_over_failed(self.now())
         self.run()
 
     def store_failed(self, error: BaseException) -> None:

@@ -51,7 +51,7 @@ class Node:
         self.closed = False
         self.sent: list[Event] = []
         self.notices: list[Notice] = []
-        self._now = 0.0
+        self.clock = 0.0
 
     def promoted(self) -> Node:
         """Primary of generation 3, with one peer as a member, and operations to send."""
@@ -71,7 +71,7 @@ class Node:
     def say(self, *events: Event, session: int = SESSION) -> Node:
         """What the peer says in this session, once it was welcomed."""
         for event in events:
-            self.replica.received(LINK, Frame(GENERATION, session, event), self._now)
+            self.replica.received(LINK, Frame(GENERATION, session, event), self.clock)
             self.perform()
         return self
 
@@ -82,12 +82,12 @@ class Node:
         except RemoteProtocolError as error:
             self.replica.link_failed(LINK, error)
         else:
-            self.replica.received(LINK, frame, self._now)
+            self.replica.received(LINK, frame, self.clock)
         self.perform()
 
     def perform(self) -> None:
-        self._now += 0.1
-        ready = self.replica.ready(self._now)
+        self.clock += 0.1
+        ready = self.replica.ready(self.clock)
         self.contents.apply(ready.persist)
         for _, frame in ready.send:
             assert b"".join(codec.encode(frame))

@@ -10,7 +10,7 @@ from qpidha.core.quarantine import Quarantined
 from qpidha.core.ready import HandOver
 from qpidha.journal import Audit, Quarantine, Release
 from qpidha.types import Fate, Origin, QueueSpec
-from qpidha.wire.events import Established, PlanEnd, PlanQueue
+from qpidha.wire.events import Established, PlanEnd, PlanQueue, Resubscribe
 from tests.fuzz.nodes import OTHER, QUEUE, SETTINGS, WELCOME, Node
 
 GONE = UUID(int=0xA9)
@@ -88,10 +88,41 @@ def test_nothing_is_handed_over_before_every_member_follows() -> None:
     assert offered(node) == [5, 6]
     node.say(Established())
     assert offered(node) == [5, 6], "it was offered, and there is no answer yet"
-    node.replica.hand_over_failed()
+    node.replica.hand_over_failed(node.clock)
     node.say(Established())
     assert offered(node) == [5, 6, 5, 6]
     assert len(list(node.contents.shelved())) == 1
+
+
+def test_what_was_not_taken_is_offered_again_after_a_while() -> None:
+    """Also if no other generation ever comes; but not while a history is followed that may still lose (W2)."""
+    node = backup("hand-over")
+    node.say(Established())
+    node.replica.hand_over_failed(node.clock)
+    node.perform()
+    assert offered(node) == [5, 6], "at once, the broker would hardly do better"
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [5, 6, 5, 6]
+    node.replica.hand_over_failed(node.clock)
+    node.say(Resubscribe())
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [5, 6, 5, 6], "it is being planned again"
+
+
+def test_a_primary_offers_again_too() -> None:
+    node = Node().promoted()
+    dead = kept(SequenceSet([1]), GONE)
+    node.replica.quarantined.add(dead)
+    node.contents.apply([dead])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
+    node.replica.hand_over_failed(node.clock)
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [1, 1]
 
 
 def test_a_policy_may_drop_what_was_discarded() -> None:

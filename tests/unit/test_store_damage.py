@@ -211,6 +211,7 @@ ROWS = [
     ("DROP TABLE batches", "unreadable"),
     ("PRAGMA application_id = 1", "unreadable"),
     ("PRAGMA user_version = 0", "unreadable"),
+    ("PRAGMA user_version = 18", "unreadable"),
 ]
 
 
