@@ -46,6 +46,7 @@ class Driver:
         self._clock = clock
         self._committing = False
         self._running = False
+        self._again = False
 
     @property
     def idle(self) -> bool:
@@ -54,11 +55,15 @@ class Driver:
 
     def run(self) -> None:
         """Perform whatever there is to perform. Call after every input, or once for several."""
+        self._again = True
         if self._running:
-            return  # Called from one of our own effects: the loop below goes on anyway.
+            return  # Called from one of our own effects: the loop below goes on.
         self._running = True
         try:
             while not self._committing and self.failed is None:
+                if not self._again and self.replica.out.empty:
+                    return  # Nothing came in meanwhile, and one call draws all consequences of what did.
+                self._again = False
                 ready = self.replica.ready(self._clock())
                 if not ready:
                     return
@@ -80,7 +85,8 @@ class Driver:
                 self.fail(error, ready)
             else:
                 self._perform(ready)
-                self.run()
+                if not self._running:
+                    self.run()
 
         self._commit(ready.persist, done)
 

@@ -44,29 +44,27 @@ class Membership:
         self.node = node
         self.members = members
         self.joining: Joining | None = None
+        self.required: frozenset[Member] = frozenset()
+        """Everyone but this node whom a completion waits for (O4)."""
+        self.holders: frozenset[NodeId] = frozenset()
+        """Who has a message whose publish is complete."""
         self._settings = settings
         self._delays: dict[NodeId, Delay] = {}
+        self._become(members, None)
 
-    @property
-    def required(self) -> set[Member]:
-        """Everyone but this node whom a completion waits for (O4)."""
-        required = {m for m in self.members if m.node != self.node}
-        if self.joining:
-            required.add(self.joining.member)
-        return required
-
-    @property
-    def holders(self) -> frozenset[NodeId]:
-        """Who has a message whose publish is complete."""
-        return frozenset(m.node for m in self.members) | {self.node}
+    def _become(self, members: frozenset[Member], joining: Joining | None) -> None:
+        self.members = members
+        self.joining = joining
+        others = frozenset(m for m in members if m.node != self.node)
+        self.required = others | {joining.member} if joining else others
+        self.holders = frozenset(m.node for m in members) | {self.node}
 
     # --- what the record says --------------------------------------------------------------------
 
     def recorded(self, members: frozenset[Member], *, settled: bool) -> None:
         """The record, still ours, has these members. ``settled``: no compare-and-set is in flight."""
-        self.members = members
-        if settled and self.joining and self.joining.proposed:
-            self.joining = None
+        over = settled and self.joining and self.joining.proposed
+        self._become(members, None if over else self.joining)
 
     # --- what should change ----------------------------------------------------------------------
 
@@ -83,6 +81,10 @@ class Membership:
             self._delay(member.node, now)
         return replace(record, members=record.members - gone)
 
+    def stays(self, record: Record, sessions: Iterable[ReplicatingSubscription]) -> bool:
+        """Nobody is to be added, and no store began a new life: every session is one of a member."""
+        return self.joining is None and record.members.issuperset(s.member for s in sessions)
+
     def addition(
         self, record: Record, sessions: Iterable[ReplicatingSubscription], position: Position, now: float
     ) -> Record | None:
@@ -92,7 +94,7 @@ class Membership:
             for session in flipped.values():
                 streams = session.state is State.STREAMING  # Else it is about to be planned again (C7).
                 if streams and session.member not in record.members and self._may_join(session.node, now):
-                    self.joining = Joining(session.member, session.sid, position)
+                    self._become(self.members, Joining(session.member, session.sid, position))
                     break
         joining = self.joining
         if joining is None or joining.proposed:
@@ -108,14 +110,14 @@ class Membership:
         """A joiner that stalls before its compare-and-set was sent must not hold publishers (L4)."""
         joining = self.joining
         if joining and not joining.proposed and joining.member in late:
-            self.joining = None
+            self._become(self.members, None)
             self._delay(joining.member.node, now)
 
     def session_over(self, node: NodeId, sid: int) -> None:
         """The session is closed or replaced: its joining is cancelled if nothing was sent yet (J2c)."""
         joining = self.joining
         if joining and not joining.proposed and joining.member.node == node and joining.sid == sid:
-            self.joining = None
+            self._become(self.members, None)
 
     # --- flapping --------------------------------------------------------------------------------
 

@@ -341,11 +341,13 @@ class Replica:
         self.tick(now)  # After a pause whatever comes first may come before the next tick (T42).
         if self.primary and self.host:
             established = self.primary.established
+            late = self.primary.overdue(now)
+            self.primary.membership.give_up_joining(late, now)
             self.primary.settle(now)
             if self.primary.established and not established:
                 self.out.persist(*self.quarantined.release_alive(self.history_of))
                 self.hand_over()
-            self._change_record(now)
+            self._change_record(late, now)
         if now >= self._offer_at:
             self._offer_again()
         if request := self.manager.request(now):
@@ -353,7 +355,7 @@ class Replica:
         self._tell(self.role)
         return self.out.take()
 
-    def _change_record(self, now: float) -> None:
+    def _change_record(self, late: frozenset[Member], now: float) -> None:
         """Propose what should change in the record, one thing at a time (M1)."""
         record = self.record
         if self.manager.in_flight is not None or record is None or not self.primary or not self.host:
@@ -362,8 +364,8 @@ class Replica:
         if self._demotion_wanted:
             self.manager.propose(replace(record, primary=None))
             return
-        late = self.primary.overdue(now)
-        membership.give_up_joining(late, now)
+        if not late and membership.stays(record, sessions):
+            return
         if change := membership.removal(record, late, sessions, now):
             gone = ", ".join(sorted(m.node for m in record.members - change.members))
             self.out.notify(Noted("removing a member", gone))

@@ -78,6 +78,7 @@ class ReplicatingSubscription:
         self.boot = boot
         self.sid = 0
         self.epoch = UUID(int=0)
+        self.member = Member(node, self.epoch)
         self.state = State.LAGGING
         self.stored_generation: Generation = 0
         self.resync = Resync()
@@ -98,10 +99,6 @@ class ReplicatingSubscription:
         self.window_bytes = 0
 
     @property
-    def member(self) -> Member:
-        return Member(self.node, self.epoch)
-
-    @property
     def flipped(self) -> bool:
         """The backup has acknowledged the plan of this session."""
         return 0 < self.plan_position <= self.acked
@@ -114,6 +111,7 @@ class ReplicatingSubscription:
             raise RemoteProtocolError(f"Subscribe with session {sid}, which is not new")
         self.sid = sid
         self.epoch = event.epoch
+        self.member = Member(self.node, self.epoch)
         self.stored_generation = event.stored_generation
         self.state = State.SUBSCRIBING
         self.resync = Resync()

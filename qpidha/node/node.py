@@ -320,11 +320,13 @@ class Node:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        self._poked = False
         unflushed, self._unflushed = self._unflushed, []
         try:
             for queue in unflushed:
                 queue.end_of_turn()
+            self._poked = False  # What they have published is part of this run …
+            if self._unflushed:
+                self.poke()  # … but not what their watchers published meanwhile.
             self._driver.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)

@@ -128,7 +128,9 @@ class _Loading:
         if application != APPLICATION:
             self._report("unreadable", "the database does not carry the mark of a store")
         elif version > FORMAT and self._is_of_this_format():
-            self._report("unreadable", f"the store says that it has format {version}, but is sealed in {FORMAT}")
+            self._report(
+                "unreadable", f"the store says that it has format {version}, but is sealed in {FORMAT}"
+            )
         elif version > FORMAT:
             raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
         elif version < 1:

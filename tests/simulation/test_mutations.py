@@ -20,7 +20,7 @@ from qpidha.core.flip import Flipped
 from qpidha.core.follower import Follower
 from qpidha.core.guard import LEFT, QueueGuard
 from qpidha.core.manager import Answer, Manager, Unknown
-from qpidha.core.membership import Membership
+from qpidha.core.membership import Joining, Membership
 from qpidha.core.primary import Primary
 from qpidha.core.ready import CompareAndSet, Ready, Request
 from qpidha.core.replica import Replica
@@ -41,21 +41,24 @@ def waits_for_the_attached_only(patch: pytest.MonkeyPatch) -> None:
 
     def without(self: Primary) -> None:
         attached = {s.node for s in self.sessions.values()}
-        self.membership.members, kept = (
-            frozenset(m for m in self.membership.members if m.node in attached),
-            self.membership.members,
-        )
+        membership = self.membership
+        kept = membership.members
+        membership._become(frozenset(m for m in kept if m.node in attached), membership.joining)
         complete(self)
-        self.membership.members = kept
+        membership._become(kept, membership.joining)
 
     patch.setattr(Primary, "_complete", without)
 
 
 def ignores_the_joiner(patch: pytest.MonkeyPatch) -> None:
     """J2a: completions do not wait for the joiner."""
-    patch.setattr(
-        Membership, "required", property(lambda self: {m for m in self.members if m.node != self.node})
-    )
+    become = Membership._become
+
+    def without(self: Membership, members: frozenset[Member], joining: Joining | None) -> None:
+        become(self, members, joining)
+        self.required = frozenset(m for m in members if m.node != self.node)
+
+    patch.setattr(Membership, "_become", without)
 
 
 def forgets_the_joiner(patch: pytest.MonkeyPatch) -> None:
@@ -63,7 +66,7 @@ def forgets_the_joiner(patch: pytest.MonkeyPatch) -> None:
 
     def session_over(self: Membership, node: str, sid: int) -> None:
         if self.joining and self.joining.member.node == node:
-            self.joining = None
+            self._become(self.members, None)
 
     patch.setattr(Membership, "session_over", session_over)
 
@@ -79,8 +82,7 @@ def doubt_means_no(patch: pytest.MonkeyPatch) -> None:
         return real(self, request, answer, now)
 
     def recorded(self: Membership, members: frozenset[Member], *, settled: bool) -> None:
-        self.members = members
-        self.joining = None if settled else self.joining
+        self._become(members, None if settled else self.joining)
 
     patch.setattr(Manager, "answer", answer)
     patch.setattr(Membership, "recorded", recorded)
@@ -89,7 +91,8 @@ def doubt_means_no(patch: pytest.MonkeyPatch) -> None:
     def resolved(self: Replica, lost: CompareAndSet | None, now: float) -> None:
         real_resolved(self, lost, now)
         if self.primary and self.manager.in_flight is None:
-            self.primary.membership.joining = None
+            membership = self.primary.membership
+            membership._become(membership.members, None)
 
     patch.setattr(Replica, "_resolved", resolved)
 

@@ -59,8 +59,8 @@ ROLES: tuple[Mutant, ...] = (
         rules="M3 J2",
         why="forgets the joiner at the next record, although its addition may still arrive",
         file=MEMBERSHIP,
-        old="if settled and self.joining and self.joining.proposed:",
-        new="if self.joining and self.joining.proposed:",
+        old="over = settled and self.joining and self.joining.proposed",
+        new="over = self.joining and self.joining.proposed",
         first="A02",
     ),
     Mutant(
@@ -182,8 +182,8 @@ ROLES: tuple[Mutant, ...] = (
         rules="J2 O4",
         why="completions do not wait for the node that is joining",
         file=MEMBERSHIP,
-        old="        if self.joining:\n            required.add(self.joining.member)\n",
-        new="",
+        old="others | {joining.member} if joining else others",
+        new="others",
         first="A01",
     ),
     Mutant(
