@@ -84,8 +84,8 @@ class DiskFaults(Picks):
         changes = node.disk.pending
         if not node.up or not changes:
             return
-        keep, known = False, node.disk.content.status.cluster is not None
-        if known and kind != "crash_unsynced":
+        keep = False
+        if kind != "crash_unsynced":
             keep = media.interrupted(node.disk.content, changes, kind, self.random)
             self.world.sometimes(f"power cut left {'all' if keep else 'nothing'} of a transaction")
         node.crash(keep=keep, silent=True, lose=True)

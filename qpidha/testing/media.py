@@ -124,7 +124,8 @@ def scratch(content: Content) -> Iterator[tuple[SqliteStore, Path]]:
         directory = Path(home) / "store"
         store = SqliteStore(directory, new_uuid=lambda: content.status.epoch)
         store.open(content.status.node)
-        store.commit(list(_all(content)))
+        if content.status.cluster is not None:  # Else its first transaction is still to come.
+            store.commit(list(_all(content)))
         store.close(clean=True)
         try:
             yield store, directory
