@@ -10,14 +10,24 @@ from contextlib import contextmanager
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 128 * 1024
+BLOCK_BYTES = 1 << 20
 MESSAGE_BYTES = 100
 
 
 def raw_sockets(count: int, size: int) -> float:
     """The limit: the same bytes to a process that passes them on to two others; one answer at the end."""
+    return _rate(count, size, keep=False)
+
+
+def raw_sockets_kept(count: int, size: int) -> float:
+    """The same where each of the three keeps what it received, as brokers whose queue grows must."""
+    return _rate(count, size, keep=True)
+
+
+def _rate(count: int, size: int, *, keep: bool) -> float:
     total = count * size
     block = bytes(min(CHUNK_BYTES, total))
-    with _relayed(total, total) as client:
+    with _relayed(total, total, keep=keep) as client:
         started = time.perf_counter()
         left = total
         while left:
@@ -42,11 +52,11 @@ def latencies(rounds: int) -> list[float]:
 
 
 @contextmanager
-def _relayed(total: int, every: int) -> Iterator[socket.socket]:
+def _relayed(total: int, every: int, *, keep: bool = False) -> Iterator[socket.socket]:
     """A connection to a process that passes on so many bytes, and has an answer after each ``every`` of them."""
     listeners = [socket.create_server((HOST, 0)) for _ in range(3)]
-    children = [_fork(lambda i=i: _sink(listeners[i], total, every)) for i in (1, 2)]  # type: ignore[misc]
-    children.append(_fork(lambda: _relay(listeners, total, every)))
+    children = [_fork(lambda i=i: _sink(listeners[i], total, every, Space(keep))) for i in (1, 2)]  # type: ignore[misc]
+    children.append(_fork(lambda: _relay(listeners, total, every, Space(keep))))
     with socket.create_connection(listeners[0].getsockname()) as client:
         yield client
     for child in children:
@@ -65,26 +75,45 @@ def _fork(work: Callable[[], None]) -> int:
     return child
 
 
-def _sink(listener: socket.socket, total: int, every: int) -> None:
+class Space:
+    """Where bytes are received: into the same block again and again, or into new ones that are kept."""
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self._blocks = [bytearray(BLOCK_BYTES)]
+        self.room = memoryview(self._blocks[0])
+
+    def received(self, count: int) -> memoryview:
+        """So many bytes came into `room`: these."""
+        came = self.room[:count]
+        if self._keep:
+            self.room = self.room[count:]
+            if not self.room:
+                self._blocks.append(bytearray(BLOCK_BYTES))
+                self.room = memoryview(self._blocks[-1])
+        return came
+
+
+def _sink(listener: socket.socket, total: int, every: int, space: Space) -> None:
     connection, _ = listener.accept()
-    buffer, received = bytearray(256 * 1024), 0
+    received = 0
     while received < total:
-        received += connection.recv_into(buffer)
+        received += len(space.received(connection.recv_into(space.room)))
         if received % every == 0:
             connection.send(b"!")
 
 
-def _relay(listeners: list[socket.socket], total: int, every: int) -> None:
+def _relay(listeners: list[socket.socket], total: int, every: int, space: Space) -> None:
     backups = [socket.create_connection(listener.getsockname()) for listener in listeners[1:]]
     connection, _ = listeners[0].accept()
     for each in (connection, *backups):
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    buffer, received = memoryview(bytearray(256 * 1024)), 0
+    received = 0
     while received < total:
-        came = connection.recv_into(buffer)
-        received += came
+        came = space.received(connection.recv_into(space.room))
+        received += len(came)
         for backup in backups:
-            backup.sendall(buffer[:came])
+            backup.sendall(came)
         if received % every == 0:
             for backup in backups:
                 backup.recv(1)

@@ -98,7 +98,11 @@ def _publish_rows(scale: int) -> Iterator[Row]:
         def measured(run: peers.Measure, share: int, few: int = few, size: int = size) -> Callable[[], float]:
             return lambda: run(max(1000, few // share), size)
 
-        runs = {US: measured(measures.publish, 1), RAW: measured(raw.raw_sockets, 1)}
+        runs = {
+            US: measured(measures.publish, 1),
+            RAW: measured(raw.raw_sockets, 1),
+            f"{RAW}, all kept": measured(raw.raw_sockets_kept, 1),
+        }
         for name, (run, installed, share) in peers.PEERS.items():
             if installed:
                 runs[name] = measured(run, share * (3 if size == 100 else 1))

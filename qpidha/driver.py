@@ -9,7 +9,7 @@ next `Ready` then carries all of it (group commit).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from qpidha.core.ready import CloseLink, Completion, Doubtful, Noted, Notice, Ready, Request, RoleChanged
@@ -26,7 +26,9 @@ Commit = Callable[[list[Change], Done], None]
 class Effects(Protocol):
     """Who performs the single effects. None of these may raise."""
 
-    def send(self, link: int, frame: Frame) -> None: ...
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """All frames of one `Ready`, (link, frame), in order for each link. Never empty."""
+
     def request(self, request: Request) -> None: ...
     def complete(self, completion: Completion) -> None: ...
     def notify(self, notice: Notice) -> None: ...
@@ -93,8 +95,8 @@ class Driver:
     def _perform(self, ready: Ready) -> None:
         """Everything in it is durable now."""
         effects = self._effects
-        for link, frame in ready.send:
-            effects.send(link, frame)
+        if ready.send:
+            effects.send(ready.send)
         if ready.request is not None:
             effects.request(ready.request)
         for completion in ready.complete:

@@ -39,36 +39,40 @@ class Host:
         self._replica = replica
         self._primary = primary
 
-    def received(self, link: int, frame: Frame, now: float) -> None:
-        """One frame from a peer. Raises `RemoteProtocolError` on what is not legal now."""
+    def received(self, link: int, frame: Frame, now: float) -> bool:
+        """One frame from a peer. Raises `RemoteProtocolError` on what is not legal now.
+
+        Returns False if no effect can follow from it.
+        """
         event = frame.event
         session = self._primary.sessions.get(link)
         if session is None:
             if not isinstance(event, Hello):
                 raise HandshakeError(f"{type(event).__name__} before Hello")
             self._hello(link, event)
-            return
+            return True
         if isinstance(event, Fenced):
             self._fenced(link, event.generation, now)
-            return
+            return True
         if frame.generation != self._primary.generation:
             raise RemoteProtocolError(
                 f"frame of generation {frame.generation}, not {self._primary.generation}"
             )
         if isinstance(event, Subscribe):
             self._subscribe(session, frame.session, event, now)
-            return
+            return True
         if frame.session != session.sid:
-            return  # Of an earlier session: counts for nothing (C3, T19).
+            return False  # Of an earlier session: counts for nothing (C3, T19).
         match event:
             case Acknowledged() if session.state in (State.STREAMING, State.LAGGING):
-                self._primary.acknowledged(session, event.position)
+                return self._primary.acknowledged(session, event.position)
             case Progress():
                 session.progress(event.chunks)
             case SubscribeQueue():
                 session.subscribe_queue(event)
             case _:
                 raise RemoteProtocolError(f"{type(event).__name__} while {session.state.name}")
+        return True
 
     def _hello(self, link: int, hello: Hello) -> None:
         replica = self._replica

@@ -228,24 +228,34 @@ class Primary:
         self.membership.session_over(session.node, session.sid)
         session.subscribe(sid, event)
 
-    def acknowledged(self, session: ReplicatingSubscription, position: Position) -> None:
-        """A backup made everything up to here durable; acks of other sessions never get here (C3)."""
+    def acknowledged(self, session: ReplicatingSubscription, position: Position) -> bool:
+        """A backup made everything up to here durable; acks of other sessions never get here (C3).
+
+        Returns False if nothing follows from it yet: another member is as far behind as this one was.
+        """
         had_flipped = session.flipped
         session.acknowledged(position)
         member = session.member
         if position > self._acked.get(member, 0):
             self._acked[member] = position
-        if self.established and not had_flipped and session.flipped:
+        if had_flipped:
+            return self.membership.joining is not None or self._lowest() > self.safe
+        if self.established and session.flipped:
             self._send(session, [Established()])
+        return True
 
     # --- completion ------------------------------------------------------------------------------
 
     def acked_by(self, member: Member) -> Position:
         return self._acked.get(member, 0)
 
-    def _complete(self) -> None:
+    def _lowest(self) -> Position:
+        """What every member and the joining node acknowledged (O4)."""
         acked = self._acked
-        lowest = min([acked.get(m, 0) for m in self.membership.required], default=self.position)
+        return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
+
+    def _complete(self) -> None:
+        lowest = self._lowest()
         moved = lowest > self.safe
         if moved:
             self.safe = lowest

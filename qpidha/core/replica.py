@@ -140,19 +140,23 @@ class Replica:
             self.host.closed(link)
         self.follower.closed(link)
 
-    def received(self, link: int, frame: Frame, now: float) -> None:
-        """A well-formed frame. What the protocol does not allow closes the link, and nothing else."""
+    def received(self, link: int, frame: Frame, now: float) -> bool:
+        """A well-formed frame. What the protocol does not allow closes the link, and nothing else.
+
+        Returns False if no effect follows from it before the next input: the driver need not run.
+        """
         if self.stopped or link in self.out.closing:
-            return
+            return False
         try:
+            if self.host and link != self.follower.link:
+                return self.host.received(link, frame, now)
             if link == self.follower.link:
                 self.follower.received(frame, now)
-            elif self.host:
-                self.host.received(link, frame, now)
             else:
                 Host.not_primary(self, link, frame)
         except RemoteProtocolError as error:
             self.link_failed(link, error)
+        return True
 
     def link_failed(self, link: int, error: RemoteProtocolError) -> None:
         """The peer broke the protocol: tell it why, close its link, harm nobody else."""

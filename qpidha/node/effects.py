@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qpidha.core.queue import ReplicatedQueue
@@ -41,10 +42,15 @@ class NodeEffects:
         self._embedder = embedder
         self._listeners: dict[QueueId, QueueListener] = {}
 
-    def send(self, link: int, frame: Frame) -> None:
-        peer = self._node.links.peers.get(link)
-        if peer is not None:
-            peer.send(frame)
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """One write for each link, so that one system call takes all that it is sent."""
+        by_link: dict[int, list[Frame]] = {}
+        for link, frame in frames:
+            by_link.setdefault(link, []).append(frame)
+        for link, of_link in by_link.items():
+            peer = self._node.links.peers.get(link)
+            if peer is not None:
+                peer.send(of_link)
 
     def request(self, request: Request) -> None:
         self._node.cluster.request(request)

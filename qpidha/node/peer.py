@@ -5,10 +5,11 @@ The heartbeat lives here and not in the core because it must go on while the cor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from qpidha.errors import RemoteProtocolError
-from qpidha.types import NodeId
+from qpidha.types import BytesLike, NodeId
 from qpidha.wire import codec
 from qpidha.wire.events import Frame, Ping, Welcome
 from qpidha.wire.framing import FrameReader
@@ -49,6 +50,7 @@ class Peer:
         if self._closing:
             return
         try:
+            follows = False
             frames = self._reader.buffer_updated(nbytes)
             if frames or self._frame_since is None:
                 self._frame_since = self.heard_at if self._reader.pending else None
@@ -58,15 +60,16 @@ class Peer:
                     continue
                 if isinstance(frame.event, Welcome):
                     self._widen()
-                self._node.replica.received(self.number, frame, self.heard_at)
+                follows |= self._node.replica.received(self.number, frame, self.heard_at)
                 if self._closing:
                     break
             if self._reader.error is not None:
                 raise self._reader.error
         except RemoteProtocolError as error:
             self._node.replica.link_failed(self.number, error)
-            self._closing = True
-        self._node.poke()
+            self._closing = follows = True
+        if follows:
+            self._node.poke()
 
     def _widen(self) -> None:
         self.welcomed = True
@@ -74,11 +77,14 @@ class Peer:
 
     # --- out -------------------------------------------------------------------------------------
 
-    def send(self, frame: Frame) -> None:
-        if isinstance(frame.event, Welcome):
-            self._widen()
+    def send(self, frames: Iterable[Frame]) -> None:
+        chunks: list[BytesLike] = []
+        for frame in frames:
+            if isinstance(frame.event, Welcome):
+                self._widen()
+            chunks += codec.encode(frame)
         self.sent_at = self._node.now()
-        self.link.write(codec.encode(frame))
+        self.link.write(chunks)
         if self.link.buffered > self._settings.link_buffer_bytes_max:
             self._node.log("cut off", f"{self.link.peer.address} does not read")
             self.link.abort()
@@ -116,7 +122,7 @@ class Peer:
             self._node.log("slow link", f"{self.link.peer.address}: a frame does not come to its end")
             self.link.abort()
         elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
-            self.send(Frame(self._node.replica.generation, 0, Ping()))
+            self.send([Frame(self._node.replica.generation, 0, Ping())])
 
     def _is_dribbling(self, now: float) -> bool:
         """A frame is arriving more slowly than FRAME_BYTES_PER_S_MIN: silence, said in single bytes."""

@@ -6,7 +6,7 @@ driver and what the disk had not finished; a restart makes new ones from what is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -155,8 +155,8 @@ class SimNode:
     def received(self, end: End, frame: Frame) -> None:
         if not self.up or end.boot != self.boots:
             return
-        self.replica.received(end.number, frame, self.now())
-        self.run()
+        if self.replica.received(end.number, frame, self.now()):
+            self.run()
 
     def link_failed(self, end: End, error: RemoteProtocolError) -> None:
         """Bytes arrived that are no frame."""
@@ -259,7 +259,11 @@ class SimNode:
 
     # --- effects (see `qpidha.driver.Effects`) -------------------------------------------------------
 
-    def send(self, link: int, frame: Frame) -> None:
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        for link, frame in frames:
+            self._send(link, frame)
+
+    def _send(self, link: int, frame: Frame) -> None:
         if link not in self.world.network.spoiled or not isinstance(frame.event, Refused):
             self.world.checker.sent(self, frame)  # Else what it read is not what its peer wrote.
         if isinstance(frame.event, Hello):

@@ -2,9 +2,9 @@
 
 The same class serves plain text and TLS: asyncio's TLS layer speaks the same protocol to it.
 
-What is written waits here, by reference, and goes to asyncio's transport in pieces, once per turn of the
-loop, for as long as the transport wants more. So a peer that reads slowly costs references, not copies,
-and `buffered` is right under TLS too, whose transport does not count what its inner transport holds.
+What is written goes to asyncio's transport at once, in pieces, for as long as the transport wants more; the
+rest waits here, by reference. So a peer that reads slowly costs references, not copies, and `buffered` is
+right under TLS too, whose transport does not count what its inner transport holds.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ PIECE_BYTES = 256 * KIB
 """What is handed down in one call."""
 SMALL_BYTES = 32 * KIB
 """Smaller chunks are joined: copying them costs less than a system call or a TLS record of their own."""
-FLUSH_BYTES = 64 * KIB
-"""When this much waits it is sent at once instead of at the end of the turn."""
 CLOSE_TIMEOUT_S = 5.0
 """How long `close` waits for a peer that does not read, before it aborts."""
 SCRATCH_BYTES = 16 * KIB
@@ -74,10 +72,7 @@ class TcpLink(asyncio.BufferedProtocol):
             if size := len(chunk):
                 self._pending.append(chunk)
                 self._pending_bytes += size
-        if self._pending_bytes >= FLUSH_BYTES and not self._paused:
-            self._flush()
-        else:
-            self._schedule()
+        self._hand_down()
 
     @property
     def buffered(self) -> int:
@@ -102,14 +97,10 @@ class TcpLink(asyncio.BufferedProtocol):
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._end_of_turn)
+            self._loop.call_soon(self._flush)
 
-    def _end_of_turn(self) -> None:
-        self._scheduled = False
-        self._flush()
-
-    def _flush(self) -> None:
-        """Hand down pieces until the transport is full. It may call `pause_writing` meanwhile."""
+    def _hand_down(self) -> None:
+        """Pieces, until the transport is full. It may call `pause_writing` meanwhile."""
         transport = self._transport
         if transport is None or self._aborted:
             return
@@ -120,6 +111,14 @@ class TcpLink(asyncio.BufferedProtocol):
             else:
                 for chunk in piece:
                     transport.write(chunk)
+
+    def _flush(self) -> None:
+        """In a turn of its own: the transport wants more, or is to be closed after what it has."""
+        self._scheduled = False
+        self._hand_down()
+        transport = self._transport
+        if transport is None or self._aborted:
+            return
         if self._paused:
             self._was_full = True
         elif self._was_full:

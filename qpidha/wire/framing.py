@@ -220,7 +220,7 @@ class FrameReader:
         size = len(self._buffer)
         if self._start == self._end:
             self._start = self._end = 0
-            if not self._room_wanted() <= size <= BUFFER_BYTES_KEPT:
+            if size != BUFFER_BYTES and not self._room_wanted() <= size <= BUFFER_BYTES_KEPT:
                 self._resize(self._room_wanted())
             return
         # Moving to the front costs `pending`: worth it when at least as much was consumed since the last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from qpidha import Batch, SequenceSet, Settings
@@ -85,8 +86,8 @@ class Node:
         else:
             done(None)
 
-    def send(self, link: int, frame: Frame) -> None:
-        self.effects.append(frame)
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        self.effects += [frame for _, frame in frames]
 
     def request(self, request: object) -> None:
         self.requests.append(request)

@@ -6,7 +6,7 @@ of effects in the order of the driver; whoever woke it carries them out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -138,9 +138,10 @@ class Life:
         if not self._muted:
             self.effects.append((what, of, more))
 
-    def send(self, link: int, frame: Frame) -> None:
-        check_frame(self.snapshot.name, frame)
-        self._did("send", link, b"".join(codec.encode(frame)))
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        for link, frame in frames:
+            check_frame(self.snapshot.name, frame)
+            self._did("send", link, b"".join(codec.encode(frame)))
 
     def request(self, request: Request) -> None:
         self._did("request", request)
