@@ -121,6 +121,8 @@ class PipelinedClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._inbox = bytearray()
         self._sequence = 0
+        self.confirmed = 0
+        """Batches so far. Another thread may look."""
         while True:
             data = self.socket.recv(1 << 16)
             if WELCOME in self._frames(data):
@@ -149,22 +151,23 @@ class PipelinedClient:
     def publish(self, batch: Batch, count: int, *, window: int) -> float:
         """Publish a batch so many times, with so many unconfirmed. Returns the seconds it took."""
         raw = batch.raw
-        first, confirmed = self._sequence, self._sequence
+        first = self.confirmed = self._sequence
         last = first + count
         self.socket.setblocking(False)
         pending = memoryview(b"")
         started = time.perf_counter()
-        while confirmed < last:
-            may_send = len(pending) > 0 or (self._sequence < last and self._sequence - confirmed < window)
+        while self.confirmed < last:
+            room = self._sequence < last and self._sequence - self.confirmed < window
+            may_send = len(pending) > 0 or room
             readable, writable, _ = select.select([self.socket], [self.socket] if may_send else [], [], 60)
             if not readable and not writable:
-                raise RuntimeError(f"stalled: {confirmed - first} of {count} confirmed")
+                raise RuntimeError(f"stalled: {self.confirmed - first} of {count} confirmed")
             if readable:
                 data = self.socket.recv(1 << 16)
                 if not data:
                     raise RuntimeError("the broker hung up")
                 if body := self._frames(data).get(CONFIRM):
-                    confirmed = U64.unpack(body)[0]
+                    self.confirmed = U64.unpack(body)[0]
             if writable:
                 if len(pending) == 0:
                     self._sequence += 1

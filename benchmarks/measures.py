@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from benchmarks.cluster import Brokers, Consumer, PipelinedClient, free_port, memory_of
 from qpidha import Batch
@@ -17,6 +20,10 @@ BATCH_BYTES = 1 << 20
 WINDOW = 48
 WINDOW_BYTES = 16 << 20
 """How much waits for its confirmation: so many batches, or so many bytes."""
+
+
+SETTLED_S = 2.5
+"""After this a cluster that has formed is calm: its nodes look seldom for changes of the record."""
 
 
 def batch_of(size: int) -> Batch:
@@ -63,6 +70,7 @@ def latencies(rounds: int) -> list[float]:
     batch = Batch.pack([b"x" * 100])
     with Brokers(durable=False) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
+        time.sleep(SETTLED_S)
         for _ in range(rounds // 10):
             client.publish(batch, 1, window=1)
         return [client.publish(batch, 1, window=1) for _ in range(rounds)]
@@ -77,36 +85,61 @@ def resync(count: int, size: int) -> float:
         return count / _join(brokers, "c")
 
 
-def _join(brokers: Brokers, name: str, meanwhile: Callable[[], None] = lambda: time.sleep(0.002)) -> float:
+def _join(brokers: Brokers, name: str) -> float:
     """Start a fresh node and say how long it took from running to in sync."""
-    brokers.ports[name] = brokers.ports.get(name) or free_port()
-    brokers.start(name)
-    while (status := brokers.status(name)) is None:
-        meanwhile()
+    _start(brokers, name)
     started = time.perf_counter()
-    while status is None or not status["in_sync"]:
-        meanwhile()
-        status = brokers.status(name)
+    _in_sync(brokers, name)
     return time.perf_counter() - started
 
 
+def _start(brokers: Brokers, name: str) -> None:
+    brokers.ports[name] = brokers.ports.get(name) or free_port()
+    brokers.start(name)
+    while brokers.status(name) is None:
+        time.sleep(0.002)
+
+
+def _in_sync(brokers: Brokers, name: str) -> None:
+    while (status := brokers.status(name)) is None or not status["in_sync"]:
+        time.sleep(0.002)
+
+
 def publish_during_resync(count: int, size: int) -> float:
-    """The publish rate while a fresh backup catches up, as a share of the rate before."""
+    """The publish rate while a fresh backup catches up, as a share of the rate once it follows.
+
+    One client publishes without a pause; the backup starts with an empty store while two nodes hold ``count`` messages.
+    """
     batch = batch_of(size)
     with Brokers(durable=False, nodes=2) as brokers:
         client = PipelinedClient(brokers.ports[brokers.primary()])
-        batches = count // len(batch)
-        client.publish(batch, batches // 2, window=window(batch))
-        before = batches // 2 / client.publish(batch, batches // 2, window=window(batch))
-        published, spent = 0, 0.0
+        client.publish(batch, count // len(batch), window=window(batch))
+        with _publishing(client, batch):
+            _start(brokers, "c")
+            begin, at = client.confirmed, time.perf_counter()
+            _in_sync(brokers, "c")
+            follows, then = client.confirmed, time.perf_counter()
+            time.sleep(1)
+            end, now = client.confirmed, time.perf_counter()
+        return ((follows - begin) / (then - at)) / ((end - follows) / (now - then))
 
-        def work() -> None:
-            nonlocal published, spent
-            spent += client.publish(batch, 100, window=window(batch))
-            published += 100
 
-        _join(brokers, "c", work)
-        return published / spent / before
+@contextmanager
+def _publishing(client: PipelinedClient, batch: Batch) -> Iterator[None]:
+    """Publish all the while, as fast as it goes."""
+
+    def work() -> None:
+        with suppress(RuntimeError, OSError):  # Its connection is closed under it, in the end.
+            client.publish(batch, 10**9, window=window(batch))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        client.socket.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        client.close()
 
 
 def memory_per_message(count: int, size: int) -> float:

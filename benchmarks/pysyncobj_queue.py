@@ -22,6 +22,7 @@ def main(node: int, ports: list[int], count: int, size: int) -> None:
     conf = SyncObjConf(
         raftMinTimeout=least,
         raftMaxTimeout=most,
+        connectionTimeout=10.0,
         commandsQueueSize=10**7,
         appendEntriesBatchSizeBytes=1 << 16,
     )

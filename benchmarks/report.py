@@ -13,6 +13,8 @@ from benchmarks.table import US, Row, number
 
 Studies = dict[str, list[tuple[float, float]]]
 
+TIMES = ("ns", "µs", "ms")
+
 LAWS = {
     "queues": "messages are published to each in turn",
     "backups": "all nodes together: what one more backup adds is its own work and one more write",
@@ -39,7 +41,8 @@ def markdown(rows: Sequence[Row], repeats: int, studies: Studies, pictures: str)
         ours = row.results[US].median
         for who, series in row.results.items():
             first = who == US
-            ratio = "" if first else f"qpidha is {ours / series.median:.2f} ×"
+            takes = "takes" if row.unit.split(",")[0] in TIMES else "is"
+            ratio = "" if first else f"qpidha {takes} {ours / series.median:.2g} ×"
             lines.append(
                 f"| {row.name if first else ''} | {who} | {number(series.median)} ± {series.spread:.0%} | {row.unit} "
                 f"| {row.goal if first else ratio} | {('met' if row.is_met else '**not met**') if first else ''} |"

@@ -253,6 +253,13 @@ class RecordStore(Protocol):
         """Release watches and files. Sessions are closed by their owners."""
 
 
+class LookingRecordStore(RecordStore, Protocol):
+    """One that is told of nothing and has to look from time to time: detected by the presence of this method."""
+
+    def look(self) -> None:
+        """A link broke or a role changed: look for changes at once, and often for a while. Never blocks."""
+
+
 Decision: TypeAlias = Literal["promote", "demote"]
 
 

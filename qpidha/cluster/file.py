@@ -4,13 +4,15 @@
     sessions/                    who is alive (`qpidha.cluster.sessionfile`)
 
 Files are touched in two threads: one for the record, where an fsync may take its time, and one for
-sessions and watches, which must not wait for it. All watches share one task, which looks every
-``poll_interval_s`` for as long as somebody waits.
+sessions and watches, which must not wait for it. All watches share one task, which looks for as long as somebody
+waits: every ``poll_interval_s`` while something goes on, and seldom when it has been calm for a while, for each look
+costs every process of the machine some tenths of a millisecond.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import time
@@ -33,21 +35,32 @@ DEFAULT_TIMEOUT_S = 5.0
 LOCK_RETRY_S = 0.002
 SESSION_RETRY_S = 0.2
 """How long a session's lock must be seen held before it is a `Conflict`: observers hold it for moments."""
-IDLE_POLLS_MAX = 50
-"""After so many looks that nobody waited for, the task ends until somebody does."""
+IDLE_S = 1.0
+"""When nobody has waited for so long, the task ends until somebody does."""
+CALM_AFTER_S = 1.0
+"""So long after the last change, or the last word that there might be one, it is calm."""
 
 
 class FileRecordStore:
     """A `RecordStore` for one process; each process opens its own on the same directory."""
 
-    def __init__(self, directory: str | Path, *, poll_interval_s: float = 0.02) -> None:
+    def __init__(
+        self, directory: str | Path, *, poll_interval_s: float = 0.02, calm_interval_s: float = 0.2
+    ) -> None:
         """Create the directory (mode 0700) if there is none.
+
+        Args:
+            poll_interval_s: Between two looks at the record and the sessions, while something goes on.
+            calm_interval_s: The same when nothing has changed for a second. `look` ends the calm.
 
         Raises:
             SettingsError: It cannot be created, or others may write to it.
         """
         self.directory = Path(directory)
         self.poll_interval_s = poll_interval_s
+        self.calm_interval_s = max(poll_interval_s, calm_interval_s)
+        self._calm_from = 0.0
+        self._called = asyncio.Event()
         self._sessions = self.directory / "sessions"
         for path in (self.directory, self._sessions):
             _prepare(path)
@@ -73,6 +86,7 @@ class FileRecordStore:
 
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
+        self.look()
         return await self._locked(lambda: self._file.write(None, new), DEFAULT_TIMEOUT_S, changes=True)
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
@@ -87,10 +101,12 @@ class FileRecordStore:
             OutcomeUnknown: The disk failed, or did not answer in time, during the change.
             ClusterError: The file is damaged, has a newer format, or went back.
         """
+        self.look()
         return await self._locked(lambda: self._file.write(expected, new), timeout_s, changes=True)
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
+        self.look()
         return self._record.watch()
 
     async def _locked(self, job: Callable[[], T], timeout_s: float, *, changes: bool) -> T:
@@ -140,6 +156,7 @@ class FileRecordStore:
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
         """The live nodes, then each change."""
+        self.look()
         return self._live.watch()
 
     async def close(self) -> None:
@@ -155,19 +172,43 @@ class FileRecordStore:
 
     # --- watching ---------------------------------------------------------------------------------
 
+    def look(self) -> None:
+        """Something has changed or is about to: look at once, and often for a while."""
+        self._stir()
+        self._called.set()
+
+    def _stir(self) -> None:
+        self._calm_from = time.monotonic() + CALM_AFTER_S
+
     def _start_looking(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._look_repeatedly(), name="qpidha-watch")
 
     async def _look_repeatedly(self) -> None:
-        idle = 0
+        wanted_at = time.monotonic()
         self._signature_known = False
-        while idle < IDLE_POLLS_MAX:
+        while time.monotonic() - wanted_at < IDLE_S:
+            self._called.clear()
             await self._look()
+            await self._pause()
+            if self._record.waiting or self._live.waiting:
+                wanted_at = time.monotonic()
+
+    async def _pause(self) -> None:
+        """Until the next look is due."""
+        if time.monotonic() < self._calm_from:
             await asyncio.sleep(self.poll_interval_s)
-            idle = 0 if self._record.waiting or self._live.waiting else idle + 1
+        else:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._called.wait(), self.calm_interval_s)
 
     async def _look(self) -> None:
+        known = self._record.stamp, self._live.stamp
+        await self._glance_and_read()
+        if (self._record.stamp, self._live.stamp) != known:
+            self._stir()
+
+    async def _glance_and_read(self) -> None:
         self._record.begin()
         self._live.begin()
         try:

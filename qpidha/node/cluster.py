@@ -196,6 +196,7 @@ class Cluster:
                     await node.links.connect(*target)
                 except LinkClosed as error:
                     node.log("connect", f"{target[0]}: {error}")
+                    self.look()
                 await asyncio.sleep(node.settings.reconnect_interval_s)
                 if node.replica.follower.link is None:
                     continue
@@ -204,6 +205,13 @@ class Cluster:
     def wake(self) -> None:
         """Something changed that may ask for another link. The node's heartbeat calls it too."""
         self._wake.set()
+
+    def look(self) -> None:
+        """A link broke or a role changed: there may be news, and a record store that has to look should do so now."""
+        self._wake.set()
+        look = getattr(self.records, "look", None)
+        if look is not None:
+            look()
 
     def _target(self) -> tuple[NodeId, NodeInfo] | None:
         replica = self._node.replica

@@ -106,6 +106,7 @@ class NodeEffects:
     def _role_changed(self, notice: RoleChanged) -> None:
         node = self._node
         node.log("role", f"{notice.role.value}, generation {notice.generation}")
+        node.cluster.look()
         if notice.role.is_primary and node.serving_generation != notice.generation:
             node.serving_generation = notice.generation
             # Completions of this very `Ready` were performed before this notice: begin where they got to.

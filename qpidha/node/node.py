@@ -300,7 +300,7 @@ class Node:
 
     def link_closed(self, number: int) -> None:
         self.replica.link_closed(number)
-        self.cluster.wake()
+        self.cluster.look()
         self.poke()
 
     def tick(self, now: float) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from qpidha import Batch, InDoubt, SequenceSet
+from qpidha.cluster import MemoryRecordStore
 from qpidha.interfaces import QueueListener
 from qpidha.types import QueueId, QueueSpec
 from tests.integration.harness import Recorder, World, content, run, until
@@ -160,3 +161,29 @@ def test_a_listener_is_told_of_each_message_once() -> None:
         assert again.told == {"q": [("inserted", 1), ("inserted", 3)], "late": [("inserted", 1)]}
 
     run(main)
+
+
+def test_a_record_store_that_has_to_look_is_told_when() -> None:
+    """A broken link or another role may mean that somebody died, or that the record changed."""
+
+    class Looking(MemoryRecordStore):
+        def __init__(self) -> None:
+            super().__init__()
+            self.looks = 0
+
+        def look(self) -> None:
+            self.looks += 1
+
+    async def main() -> None:
+        async with World() as world:
+            world.records = records = Looking()
+            a, _ = await world.cluster("a", "b")
+            assert records.looks > 0, "roles changed"
+            before = records.looks
+            await asyncio.sleep(2 * world.settings.heartbeat_interval_s)
+            assert records.looks == before, "time alone is no reason"
+            await world.kill("b")
+            await until(lambda: not a.links.peers)
+            assert records.looks > before
+
+    asyncio.run(main())

@@ -281,3 +281,91 @@ def test_a_left_over_temporary_file_is_ignored_and_overwritten(directory: Path) 
     assert record.read() == Versioned(RECORD, 1)
     assert record.write(1, newer(1)) == Versioned(newer(1), 2)
     assert not (directory / "record.json.tmp").exists()
+
+
+# --- calm ----------------------------------------------------------------------------------------
+
+
+class Counting(FileRecordStore):
+    """Counts its looks."""
+
+    looks = 0
+
+    def _glance(self) -> Any:
+        self.looks += 1
+        return super()._glance()
+
+
+async def calm(store: Counting) -> None:
+    """Until it has not looked for a while."""
+    before = -1
+    while store.looks != before:
+        before = store.looks
+        await asyncio.sleep(0.1)
+
+
+def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+
+    async def main() -> None:
+        store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)
+        other = FileRecordStore(directory)
+        watch = store.watch()
+        assert await anext(watch) == Versioned(RECORD, 1)
+        following = asyncio.ensure_future(anext(watch))
+        await calm(store)
+        changed = await other.compare_and_set(1, newer(1), timeout_s=20)
+        await asyncio.sleep(0.1)
+        assert not following.done(), "it would have looked only by chance"
+        store.look()
+        assert await asyncio.wait_for(following, 20) == changed
+        await other.close()
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has begun to change goes on changing: the next steps of a failover are not waited for."""
+    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+
+    async def main() -> None:
+        store = Counting(directory, poll_interval_s=0.005, calm_interval_s=0.3)
+        other = FileRecordStore(directory)
+        watch = store.watch()
+        await anext(watch)
+        following = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 600)
+        await other.compare_and_set(1, newer(1), timeout_s=20)
+        await asyncio.wait_for(following, 20)
+        following = asyncio.ensure_future(anext(watch))
+        store.calm_interval_s = 600  # From here on only an attentive store sees anything.
+        await other.compare_and_set(2, newer(2), timeout_s=20)
+        await asyncio.wait_for(following, 20)
+        await other.close()
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_new_watch_does_not_wait_for_the_calm_to_end(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+
+    async def main() -> None:
+        store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)
+        first = store.watch()
+        await anext(first)
+        waiting = asyncio.ensure_future(anext(first))
+        await calm(store)
+        assert await asyncio.wait_for(anext(store.watch()), 20) == Versioned(RECORD, 1)
+        await calm(store)
+        assert await asyncio.wait_for(anext(store.watch_live()), 20) == {}
+        waiting.cancel()
+        await store.close()
+
+    asyncio.run(main())
