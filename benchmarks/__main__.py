@@ -33,7 +33,7 @@ def main() -> int:
         row.measure(repeats, say)
     studies: report.Studies = {}
     if not args.no_growth and not args.only:
-        for name in growth.STUDIES:
+        for name in growth.NAMES:
             studies[name] = growth.study(name, 20_000 if args.quick else 200_000)
             say(f"growth of {name}: " + ", ".join(f"{x:,.0f}: {y:.3f} µs" for x, y in studies[name]))
     text = report.markdown(rows, repeats, studies, "pictures/growth.svg")

@@ -45,6 +45,11 @@ def cpu_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def spent_by(pid: int) -> float:
+    """Processor time of the first thread of a process so far, in seconds, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def memory_of(pid: int) -> int:
     """Resident bytes of a process that belong to it alone."""
     fields = Path(f"/proc/{pid}/statm").read_text().split()

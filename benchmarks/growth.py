@@ -1,7 +1,8 @@
 """How the cost of a message grows: with queues, backups, depth, batch, size and holes.
 
 Whole nodes in one process, over TCP on loopback, everything in memory. The figure is processor time a message, of
-all nodes together, for publishing and consuming it: on a noisy machine it says more than a rate does.
+all nodes together, for publishing and consuming it: on a noisy machine it says more than a rate does. What the primary
+alone spends is measured on processes of their own, beside the bare writes of the same bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import measures, raw
+from benchmarks.cluster import Brokers, PipelinedClient, spent_by
 from qpidha import Batch, Op, Queue, SequenceSet
 from tests.integration.harness import World
 
@@ -89,8 +92,32 @@ STUDIES: dict[str, list[tuple[float, Shape]]] = {
 }
 
 
+def primary_alone(backups: int, messages: int) -> float:
+    """Seconds of processor time that a primary spends on a message of 100 B which is published."""
+    batch = measures.batch_of(100)
+    with Brokers(durable=False, nodes=1 + backups) as brokers:
+        name = brokers.primary()
+        client = PipelinedClient(brokers.ports[name])
+        client.publish(batch, 100, window=measures.window(batch))
+        before = spent_by(brokers.processes[name].pid)
+        client.publish(batch, messages // len(batch), window=measures.window(batch))
+        return (spent_by(brokers.processes[name].pid) - before) / messages
+
+
+def bare_writes(backups: int, messages: int) -> float:
+    """Seconds of processor time a message to send such batches to so many sockets, and nothing else."""
+    batch = measures.batch_of(100)
+    return raw.writes(backups, batch.nbytes, messages // len(batch)) / len(batch)
+
+
+ALONE = {"primary": primary_alone, "writes": bare_writes}
+NAMES = (*STUDIES, *ALONE)
+
+
 def study(name: str, messages: int) -> list[tuple[float, float]]:
     """(x, microseconds a message) for each point of one study."""
+    if name in ALONE:
+        return [(n, ALONE[name](n, 5 * messages) * 1e6) for n in (1, 2, 4, 8)]
     points = []
     for x, shape in STUDIES[name]:
         few = max(shape.batch * 16, min(messages, messages * 100 * 1000 // (max(shape.size, 100) * 1000)))

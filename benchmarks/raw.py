@@ -51,6 +51,31 @@ def latencies(rounds: int) -> list[float]:
     return found
 
 
+def writes(sockets: int, size: int, rounds: int) -> float:
+    """Seconds of processor time to send a block of so many bytes to so many sockets, which others empty."""
+    block = bytes(size)
+    with socket.create_server((HOST, 0)) as listener:
+        children = [_fork(lambda: _empty(listener.getsockname())) for _ in range(sockets)]
+        connections = [listener.accept()[0] for _ in children]
+    started = time.thread_time()
+    for _ in range(rounds):
+        for connection in connections:
+            connection.sendall(block)
+    spent = time.thread_time() - started
+    for connection in connections:
+        connection.close()
+    for child in children:
+        os.waitpid(child, 0)
+    return spent / rounds
+
+
+def _empty(address: tuple[str, int]) -> None:
+    with socket.create_connection(address) as connection:
+        buffer = bytearray(256 * 1024)
+        while connection.recv_into(buffer):
+            pass
+
+
 @contextmanager
 def _relayed(total: int, every: int, *, keep: bool = False) -> Iterator[socket.socket]:
     """A connection to a process that passes on so many bytes, and has an answer after each ``every`` of them."""

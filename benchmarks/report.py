@@ -17,11 +17,13 @@ TIMES = ("ns", "µs", "ms")
 
 LAWS = {
     "queues": "messages are published to each in turn",
-    "backups": "all nodes together: what one more backup adds is its own work and one more write",
+    "backups": "of all nodes together",
     "depth": "messages lying in the queue",
     "batch": "messages a publish",
     "size": "bytes a message",
     "holes": "messages in the queue, of which every second was consumed",
+    "primary": "backups, in processes of their own; the primary's part of publishing",
+    "writes": "sockets that the same bytes are written to, without a broker",
 }
 
 
@@ -81,7 +83,7 @@ def draw(studies: Studies, file: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6), constrained_layout=True)
+    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
     for axis, (name, points) in zip(axes.flat, studies.items(), strict=False):
         axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#2b6cb0")
         axis.set_xscale("log")
