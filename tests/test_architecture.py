@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 }
 """Which other layers each layer may import; its own it always may. Nobody imports testing."""
 
-COMMANDS = frozenset({("qpidha/cli.py", "qpidha.testing.command.run")})
+COMMANDS = frozenset({("qpidha/cli/__init__.py", "qpidha.testing.command.run")})
 """But for these: a command of the library that *is* testing. Inside a function, so that no other pays for it."""
 
 PURE = frozenset({"base", "wire", "journal", "core"})
@@ -394,8 +394,8 @@ UPWARDS = [
     ("qpidha/node/node.py", "from qpidha.transports.tcp import Tcp", "node may not import transports"),
     ("qpidha/node/node.py", "from qpidha.cli import main", "node may not import top"),
     ("qpidha/node/node.py", "from qpidha.testing import Simulator", "node may not import testing"),
-    ("qpidha/cli.py", "from qpidha.testing import Simulator", "top may not import testing"),
-    ("qpidha/cli.py", "from qpidha.testing.command import run", "top may not import testing"),
+    ("qpidha/cli/__init__.py", "from qpidha.testing import Simulator", "top may not import testing"),
+    ("qpidha/cli/__init__.py", "from qpidha.testing.command import run", "top may not import testing"),
     ("qpidha/demo/run.py", "import qpidha.testing.clock", "top may not import testing"),
     (
         "qpidha/demo/run.py",
@@ -427,8 +427,8 @@ DOWNWARDS = [
     ("qpidha/stores/__init__.py", "from importlib import import_module\nimport_module(f'{__name__}.{x}')"),
     ("qpidha/stores/sqlite.py", "import sqlite3\nfrom qpidha.interfaces import MessageStore"),
     ("qpidha/node/node.py", "from qpidha.driver import Driver\nfrom qpidha.queues.fifo import Fifo"),
-    ("qpidha/cli.py", "from qpidha import Node\nfrom qpidha.transports import tcp"),
-    ("qpidha/cli.py", "def f():\n    from qpidha.testing.command import run"),
+    ("qpidha/cli/__init__.py", "from qpidha import Node\nfrom qpidha.transports import tcp"),
+    ("qpidha/cli/__init__.py", "def f():\n    from qpidha.testing.command import run"),
     (
         "qpidha/testing/simulator.py",
         "from qpidha.core.replica import Replica\nfrom qpidha.stores import memory",

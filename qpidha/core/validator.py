@@ -134,8 +134,8 @@ START_RULES: Final[tuple[_StartRule, ...]] = (
         lambda f: f.ahead,
         StoreMismatch,
         "the store has seen generation {generation}, the record is at {record_generation}: the cluster "
-        "manager was reset or restored from an old copy. Compare all stores, then set the record's "
-        "generation above the highest of them",
+        "manager was reset or restored from an old copy. Compare all stores, then set the record to "
+        "the highest generation of them (`qpidha record rebuild`)",
     ),
     _refuse(
         "no-record",
@@ -143,7 +143,7 @@ START_RULES: Final[tuple[_StartRule, ...]] = (
         StoreMismatch,
         "the store has data of cluster {cluster}, generation {generation}, but the cluster manager has "
         "no record: it was reset, or this is the wrong one. Compare all stores, then create the record "
-        "from the best of them",
+        "from the best of them (`qpidha record rebuild`)",
     ),
     _refuse(
         "dirty-refused",

@@ -6,13 +6,15 @@ Neither database nor write-ahead log is changed (`qpidha.stores.database.reader`
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import failures, reader
-from qpidha.stores.files import Identity, Layout, noted_damage, read_through
+from qpidha.stores.files import Identity, Layout, Lock, noted_damage, read_through
 from qpidha.stores.loader import Loaded, is_disk_fault, load, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
@@ -75,6 +77,24 @@ def inspect(directory: Path) -> StoreReport:
     if loaded.contents is None:
         return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
     return _report(directory, loaded.contents, loaded, audit, damage)
+
+
+@contextmanager
+def unused(directories: Iterable[Path]) -> Iterator[None]:
+    """No node uses these stores, nor can one start on them meanwhile.
+
+    Raises:
+        StoreLocked: One of them is in use.
+        StoreMismatch: There is no store in one of them.
+    """
+    with ExitStack() as held:
+        for directory in directories:
+            layout = Layout(directory)
+            if not layout.lock.exists():
+                raise StoreMismatch(f"there is no store in {directory}")
+            with failures(layout):
+                held.callback(Lock(layout.lock).release)
+        yield
 
 
 def read_audit(directory: Path, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:

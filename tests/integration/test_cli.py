@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from qpidha import Batch, SequenceSet
+from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, USAGE, main
+from qpidha.cluster import FileRecordStore
+from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.types import QueueId, QueueSpec
+from tests.integration.harness import World, content, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)
@@ -51,7 +55,16 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
 
 
 def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in ([], ["bogus"], ["store"], ["store", "rank"], ["promote"], ["status"]):
+    for arguments in (
+        [],
+        ["bogus"],
+        ["store"],
+        ["store", "rank"],
+        ["promote"],
+        ["status"],
+        ["record"],
+        ["record", "rebuild", "x"],
+    ):
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == USAGE
@@ -136,3 +149,65 @@ def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str]
     code, _, err = run(capsys, "promote", broker)
     assert code == BAD_NEWS
     assert "refused" in err
+
+
+# --- the record ------------------------------------------------------------------------------------------
+
+
+def test_a_lost_record_is_rebuilt_from_the_stores(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """T31: nobody starts without a record; rebuilt from the best store, all come back, and agree."""
+    cluster = tmp_path / "cluster"
+    a = written(tmp_path / "a", generation=4, messages=5, primary=True)
+    b = written(tmp_path / "b", generation=3, messages=3)
+
+    async def start(world: World, name: str) -> Node:
+        return await world.start(name, SqliteStore(tmp_path / name))
+
+    async def refused() -> None:
+        async with World() as world:
+            world.records = FileRecordStore(cluster)  # type: ignore[assignment]
+            with pytest.raises(StoreMismatch, match="no record"):
+                await start(world, "a")
+
+    async def whole_again() -> None:
+        async with World() as world:
+            world.records = FileRecordStore(cluster)  # type: ignore[assignment]
+            first, second = await start(world, "a"), await start(world, "b")
+            await first.promote()
+            await until(lambda: second.status().in_sync)
+            assert first.generation == 5
+            assert content(first, "orders") == content(second, "orders") == [(n, b"x") for n in range(1, 6)]
+
+    asyncio.run(refused())
+    code, out, _ = run(capsys, "record", "rebuild", cluster, a, b)
+    assert code == OK and "would be at generation 4, with node a alone in sync" in out
+    assert run(capsys, "record", "show", cluster)[0] == BAD_NEWS, "nothing was written"
+    code, found = document(capsys, "record", "rebuild", cluster, a, b, "--write")
+    assert (code, found["written"], found["record"]["generation"]) == (OK, True, 4)
+    code, out, _ = run(capsys, "record", "show", cluster)
+    assert code == OK and "generation 4, primary none" in out
+    code, _, err = run(capsys, "record", "rebuild", cluster, a, b, "--write")
+    assert code == BAD_NEWS and "nothing to rebuild" in err
+    asyncio.run(whole_again())
+
+
+def test_no_record_is_rebuilt_under_a_running_node(
+    capsys: pytest.CaptureFixture[str], broker: Path, tmp_path: Path
+) -> None:
+    cluster = broker.parent / "cluster"
+    code, _, err = run(capsys, "record", "rebuild", cluster, broker, "--write")
+    assert code == BAD_NEWS and "still running: a" in err
+    code, _, err = run(capsys, "record", "rebuild", tmp_path / "elsewhere", broker, "--write")
+    assert code == BAD_NEWS and "in use by process" in err
+    assert not (tmp_path / "elsewhere").exists()
+    code, _, err = run(capsys, "record", "rebuild", cluster.parent / "elsewhere", tmp_path / "nowhere")
+    assert code == UNREACHABLE and "there is no store" in err
+
+
+def test_a_primary_hands_over_when_asked(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
+    deadline = time.monotonic() + 20
+    while document(capsys, "status", broker)[1]["nodes"][str(broker)]["role"] != "active":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    code, out, _ = run(capsys, "demote", broker)
+    assert (code, out) == (OK, "not primary any more\n")

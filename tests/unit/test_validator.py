@@ -108,7 +108,7 @@ def test_an_accepted_start_returns_itself() -> None:
 def test_reset_manager_is_explained_to_the_operator() -> None:
     """T31: the message names both generations and what to do."""
     text = check_start(status(generation=9), record(generation=2), SETTINGS).finding.text
-    assert "9" in text and "2" in text and "set the record's generation above" in text
+    assert "9" in text and "2" in text and "set the record to the highest generation" in text
 
 
 def test_join_checks_cluster_and_generation() -> None:

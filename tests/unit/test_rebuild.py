@@ -1,0 +1,102 @@
+"""A record made anew from what the stores say: the only answer after a cluster manager lost its data (T31)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+
+from qpidha.core.rebuild import rebuilt
+from qpidha.errors import CallerError
+from qpidha.journal import StoreState, StoreStatus
+from qpidha.types import Member, Record
+
+CLUSTER, OTHER, QUEUE = UUID(int=1), UUID(int=2), UUID(int=9)
+
+
+@dataclass(frozen=True)
+class Queue:
+    queue: UUID = QUEUE
+    next: int = 10
+    held: int = 5
+
+
+@dataclass(frozen=True)
+class Store:
+    """As much of a report as is looked at."""
+
+    status: StoreStatus | None
+    queues: tuple[Queue, ...] = (Queue(),)
+    damage: tuple[object, ...] = ()
+    name: str = field(default="")
+
+
+def store(node: str, generation: int, **changes: object) -> Store:
+    status = StoreStatus(node=node, epoch=UUID(int=ord(node)), cluster=CLUSTER, generation=generation)
+    queues = changes.pop("queues", (Queue(),))
+    status = status.with_(**{"state": StoreState.DIRTY, **changes})
+    return Store(status, queues, name=f"/{node}")  # type: ignore[arg-type]
+
+
+def record(generation: int, cluster: UUID = CLUSTER) -> Record:
+    return Record(cluster=cluster, generation=generation, primary=None, members=frozenset())
+
+
+def test_the_best_store_becomes_the_only_member() -> None:
+    """It may be promoted; everybody else joins it. No store is above the record, so all of them may start."""
+    found = rebuilt([store("a", 3), store("b", 5), store("c", 4)], None, nonce=b"n")
+    assert found.record == Record(
+        cluster=CLUSTER,
+        generation=5,
+        primary=None,
+        members=frozenset({Member("b", UUID(int=ord("b")))}),
+        nonce=b"n",
+    )
+    assert [place.name for place in found.ranked] == ["/b", "/c", "/a"]
+
+
+def test_a_record_that_went_back_is_replaced() -> None:
+    assert rebuilt([store("a", 3)], record(2), nonce=b"n").record.generation == 3
+
+
+@pytest.mark.parametrize("generation", [3, 4])
+def test_a_record_that_is_not_behind_stays(generation: int) -> None:
+    """It knows who is in sync, which the stores do not."""
+    with pytest.raises(CallerError, match="nothing to rebuild"):
+        rebuilt([store("a", 3)], record(generation), nonce=b"n")
+
+
+def test_the_record_of_another_cluster_stays() -> None:
+    with pytest.raises(CallerError, match="the record is of cluster"):
+        rebuilt([store("a", 3)], record(1, OTHER), nonce=b"n")
+
+
+def test_stores_of_several_clusters_are_for_a_person_to_sort() -> None:
+    with pytest.raises(CallerError, match="none of these"):
+        rebuilt([store("a", 3), store("b", 3, cluster=OTHER)], None, nonce=b"n")
+
+
+def test_no_usable_store() -> None:
+    with pytest.raises(CallerError, match="none of these"):
+        rebuilt([store("a", 3, state=StoreState.DAMAGED)], None, nonce=b"n")
+
+
+def test_a_conflict_is_for_a_person_to_decide() -> None:
+    """Two clean stores of one generation, from different stops, with other content."""
+    clean = {"state": StoreState.CLEAN}
+    a = store("a", 3, **clean, stop=UUID(int=7), queues=(Queue(held=5),))
+    b = store("b", 3, **clean, stop=UUID(int=8), queues=(Queue(held=4),))
+    with pytest.raises(CallerError, match="name the node"):
+        rebuilt([a, b], None, nonce=b"n")
+    found = rebuilt([a, b], None, nonce=b"n", best="b")
+    assert {m.node for m in found.record.members} == {"b"}
+
+
+def test_an_operator_who_knows_better_is_obeyed_but_not_below_what_was_seen() -> None:
+    found = rebuilt([store("a", 3), store("b", 5)], None, nonce=b"n", best="a")
+    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 5)
+    with pytest.raises(CallerError, match="0 of the usable stores are of node 'z'"):
+        rebuilt([store("a", 3)], None, nonce=b"n", best="z")
+    with pytest.raises(CallerError, match="2 of the usable stores are of node 'a'"):
+        rebuilt([store("a", 3), Store(store("a", 2).status, name="/copy")], None, nonce=b"n", best="a")
