@@ -96,6 +96,7 @@ cdef extern from "Python.h":
 cdef enum:
     ROOM_MIN = 4           # Runs in the first block of a small set, entries in its directory.
     REPR_RUNS = 8          # A repr shows this many runs at most.
+    CHUNK = 512            # Runs of a result that are collected before they become a block.
     SPARSE = 8             # A set with so many times fewer runs is applied run by run.
 
 cdef Py_ssize_t capacity = 512          # Runs per block: 8 KiB. Only tests change it.
@@ -477,6 +478,17 @@ cdef inline void seek(Cursor* c, uint64_t id) noexcept nogil:
             c.last = c.block.last[c.run]
 
 
+cdef inline void step(Cursor* c, bint on) noexcept nogil:
+    """Advance, or stay where it is: without a branch that no processor could foresee."""
+    c.run += on
+    if c.run == c.block.end:
+        c.entry += 1
+        enter(c)
+    else:
+        c.first = c.block.first[c.run]
+        c.last = c.block.last[c.run]
+
+
 cdef inline Cursor walk_from(SequenceSet s, uint64_t id) noexcept nogil:
     cdef Cursor c = walk(s)
     seek(&c, id)
@@ -718,6 +730,61 @@ cdef inline int append(SequenceSet s, uint64_t first, uint64_t last) except -1:
     return 0
 
 
+cdef struct Chunk:
+    # Runs of a result on their way into its blocks: ascending, disjoint, not adjacent.
+    uint64_t first[512]
+    uint64_t last[512]
+
+
+cdef inline uint64_t larger(uint64_t a, uint64_t b) noexcept nogil:
+    """Without a branch, as in `grow`."""
+    return a ^ ((a ^ b) & -<uint64_t>(a < b))
+
+
+cdef inline uint64_t smaller(uint64_t a, uint64_t b) noexcept nogil:
+    return a ^ ((a ^ b) & -<uint64_t>(b < a))
+
+
+cdef inline Py_ssize_t grow(Chunk* chunk, Py_ssize_t n, uint64_t first, uint64_t last) noexcept nogil:
+    """Add a run that does not begin before number `n`, the newest one. Returns the number of the newest one.
+
+    Whether it touches the newest one is as good as random where two sets are merged, and a wrong guess of the
+    processor costs more than all of this: hence no branch.
+    """
+    cdef bint apart = first > chunk.last[n] + 1
+    cdef uint64_t mask = -<uint64_t>apart
+    cdef uint64_t newest_first = chunk.first[n], newest_last = chunk.last[n]
+    first = newest_first ^ ((first ^ newest_first) & mask)
+    mask |= -<uint64_t>(last > newest_last)
+    last = newest_last ^ ((last ^ newest_last) & mask)
+    n += apart
+    chunk.first[n] = first
+    chunk.last[n] = last
+    return n
+
+
+cdef Py_ssize_t write(SequenceSet s, Chunk* chunk, Py_ssize_t n) except -1:
+    """Append the first `n` runs of a chunk to a result. Returns 0: the run after them is now the first one."""
+    cdef Block* block
+    cdef Py_ssize_t i
+    if n >= CHUNK - 1 and capacity >= CHUNK:
+        reserve_entry(s)
+        block = new_block(s, capacity)
+        memcpy(block.first, chunk.first, n * sizeof(uint64_t))
+        memcpy(block.last, chunk.last, n * sizeof(uint64_t))
+        block.end = n
+        block.ids = ids_in(block, 0, n)
+        insert_entry(s, s._end - s._begin, block)
+        s._ids += block.ids
+        s._runs += n
+    else:
+        for i in range(n):
+            append(s, chunk.first[i], chunk.last[i])
+    chunk.first[0] = chunk.first[n % CHUNK]
+    chunk.last[0] = chunk.last[n % CHUNK]
+    return 0
+
+
 # --- Removing -------------------------------------------------------------------------------------------
 
 
@@ -855,26 +922,61 @@ cdef SequenceSet united(SequenceSet a, SequenceSet b):
         return out
     out = new_set()
     cdef Cursor x = walk(a), y = walk(b)
-    cdef Cursor* next_one
-    cdef uint64_t first = 0, last = 0
-    cdef bint open = False               # Is first .. last a run that may still grow?
-    while x.alive or y.alive:
-        next_one = &x if not y.alive or (x.alive and x.first <= y.first) else &y
-        if open and next_one.first <= last + 1:
-            last = max(last, next_one.last)
-        else:
-            if open:
-                append(out, first, last)
-            open = True
-            first = next_one.first
-            last = next_one.last
-        advance(next_one)
-    if open:
-        append(out, first, last)
+    cdef Chunk chunk
+    cdef Py_ssize_t n = 0                # chunk.first[n] .. chunk.last[n] is a run that may still grow.
+    cdef uint64_t mask, first, last
+    cdef bint from_x, apart
+    if not x.alive or not y.alive:
+        return copied(a if x.alive else b)
+    chunk.first[0] = min(x.first, y.first)
+    chunk.last[0] = chunk.first[0]       # The run that begins there comes next, and grows it.
+    while x.alive and y.alive:
+        from_x = x.first <= y.first
+        mask = -<uint64_t>from_x
+        first = y.first ^ ((x.first ^ y.first) & mask)
+        last = y.last ^ ((x.last ^ y.last) & mask)
+        step(&x, from_x)
+        step(&y, not from_x)
+        n = grow(&chunk, n, first, last)
+        if n == CHUNK - 1:
+            n = write(out, &chunk, n)
+    while x.alive:
+        n = grow(&chunk, n, x.first, x.last)
+        if n == CHUNK - 1:
+            n = write(out, &chunk, n)
+        advance(&x)
+    while y.alive:
+        n = grow(&chunk, n, y.first, y.last)
+        if n == CHUNK - 1:
+            n = write(out, &chunk, n)
+        advance(&y)
+    write(out, &chunk, n + 1)
     return out
 
 
 cdef SequenceSet intersected(SequenceSet a, SequenceSet b):
+    if sparse(a, b) or sparse(b, a):
+        return searched(a, b)
+    cdef SequenceSet out = new_set()
+    cdef Cursor x = walk(a), y = walk(b)
+    cdef Chunk chunk
+    cdef Py_ssize_t n = 0
+    cdef bint x_ends_first
+    while x.alive and y.alive:
+        chunk.first[n] = larger(x.first, y.first)
+        chunk.last[n] = smaller(x.last, y.last)
+        n += chunk.first[n] <= chunk.last[n]
+        if n == CHUNK:
+            n = write(out, &chunk, n)
+        x_ends_first = x.last <= y.last  # The one that ends first has no more to give.
+        step(&x, x_ends_first)
+        step(&y, not x_ends_first)
+    write(out, &chunk, n)
+    return out
+
+
+cdef SequenceSet searched(SequenceSet a, SequenceSet b):
+    """The intersection of two sets of which one has far fewer runs: it is looked for in the other."""
     cdef SequenceSet out = new_set()
     cdef Cursor x = walk(a), y = walk(b)
     while x.alive and y.alive:
@@ -897,7 +999,41 @@ cdef SequenceSet subtracted(SequenceSet a, SequenceSet b):
         out = copied(a)
         drop_all(out, b)
         return out
+    if sparse(a, b):
+        return left_over(a, b)
     out = new_set()
+    cdef Cursor x = walk(a), y = walk(b)
+    cdef Chunk chunk
+    cdef Py_ssize_t n = 0
+    cdef uint64_t first = x.first, mask  # What is left of the run of x begins here.
+    cdef bint y_ends_first
+    while x.alive and y.alive:
+        chunk.first[n] = first
+        chunk.last[n] = smaller(x.last, y.first - 1)
+        n += first < y.first
+        if n == CHUNK:
+            n = write(out, &chunk, n)
+        y_ends_first = y.last < x.last
+        first = larger(first, y.last + 1)
+        step(&y, y_ends_first)
+        step(&x, not y_ends_first)
+        mask = -<uint64_t>y_ends_first
+        first = x.first ^ ((x.first ^ first) & mask)
+    while x.alive:
+        chunk.first[n] = first
+        chunk.last[n] = x.last
+        n += 1
+        if n == CHUNK:
+            n = write(out, &chunk, n)
+        advance(&x)
+        first = x.first
+    write(out, &chunk, n)
+    return out
+
+
+cdef SequenceSet left_over(SequenceSet a, SequenceSet b):
+    """What a set leaves of one that has far fewer runs, each of which is looked for in it."""
+    cdef SequenceSet out = new_set()
     cdef Cursor x = walk(a), y = walk(b)
     cdef uint64_t first
     while x.alive:

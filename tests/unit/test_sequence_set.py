@@ -7,6 +7,7 @@ tests/property/test_sequence_set_model.py.
 from __future__ import annotations
 
 import copy
+import operator
 import pickle
 import random
 import sys
@@ -552,3 +553,75 @@ def test_chunks_of_nothing_and_of_no_size() -> None:
     for wrong in (0, -1):
         with pytest.raises(SequenceError, match="one run or more"):
             SequenceSet([1]).encode_chunks(wrong)
+
+
+# --- whole sets of many runs ----------------------------------------------------------------------
+
+
+def drawn(
+    chance: random.Random, runs: int, length: int, gap: int, *, start: int = 0
+) -> list[tuple[int, int]]:
+    """Runs of up to so many ids, with gaps of up to so many between them."""
+    found, id = [], start
+    for _ in range(runs):
+        first = id + chance.randint(0 if not found else 2, gap)
+        id = first + chance.randint(0, length - 1)
+        found.append((first, id))
+    return found
+
+
+def runs_of(ids: set[int]) -> list[tuple[int, int]]:
+    found: list[list[int]] = []
+    for id in sorted(ids):
+        if found and found[-1][1] == id - 1:
+            found[-1][1] = id
+        else:
+            found.append([id, id])
+    return [(first, last) for first, last in found]
+
+
+MANY_RUNS: dict[str, Callable[[random.Random], tuple[list[tuple[int, int]], list[tuple[int, int]]]]] = {
+    "unrelated": lambda r: (drawn(r, 2000, 5, 6), drawn(r, 1500, 9, 4)),
+    "single ids": lambda r: (drawn(r, 3000, 1, 3), drawn(r, 3000, 1, 3)),
+    "touching": lambda r: (
+        [(4 * n, 4 * n + 1) for n in range(2000)],
+        [(4 * n + 2, 4 * n + 3) for n in range(2000)],
+    ),
+    "equal": lambda r: (drawn(random.Random(1), 1600, 4, 4), drawn(random.Random(1), 1600, 4, 4)),
+    "one after the other": lambda r: (drawn(r, 1024, 3, 5), drawn(r, 1024, 3, 5, start=20_000)),
+    "a run of one over many": lambda r: (drawn(r, 400, 60, 9), drawn(r, 3000, 2, 5)),
+    "exactly a chunk": lambda r: (drawn(r, 512, 2, 4), drawn(r, 512, 2, 4, start=9000)),
+    "one less and one more": lambda r: (drawn(r, 511, 2, 4), drawn(r, 513, 2, 4, start=9000)),
+}
+
+
+@pytest.mark.parametrize("capacity", [64, 512, 700])
+@pytest.mark.parametrize("shape", MANY_RUNS)
+def test_algebra_of_many_runs_is_that_of_sets(shape: str, capacity: int) -> None:
+    """Results are written in chunks of runs: what crosses the border of a chunk is neither lost nor cut."""
+    before = _seq._set_block_capacity(capacity)
+    try:
+        for seed in range(3):
+            a, b = MANY_RUNS[shape](random.Random(seed))
+            s, t = SequenceSet(a), SequenceSet(b)
+            plain = [{id for first, last in runs for id in range(first, last + 1)} for runs in (a, b)]
+            for x, y, p, q in ((s, t, *plain), (t, s, *reversed(plain))):
+                for combine in (operator.or_, operator.and_, operator.sub, operator.xor):
+                    found = combine(x, y)
+                    found.check()
+                    assert list(found.runs()) == runs_of(combine(p, q)), combine
+                    found.add(10**9)  # It is a set like any other: it can be changed.
+                    found.discard(0, 1000)
+                    found.check()
+    finally:
+        _seq._set_block_capacity(before)
+
+
+def test_algebra_at_both_ends_of_the_ids() -> None:
+    top = 2**64 - 2
+    a = SequenceSet([(0, 0), (5, 5), (top - 4, top - 2), (top, top)])
+    b = SequenceSet([(0, 1), (3, 5), (top - 3, top)])
+    assert list((a | b).runs()) == [(0, 1), (3, 5), (top - 4, top)]
+    assert list((a & b).runs()) == [(0, 0), (5, 5), (top - 3, top - 2), (top, top)]
+    assert list((a - b).runs()) == [(top - 4, top - 4)]
+    assert list((b - a).runs()) == [(1, 1), (3, 4), (top - 1, top - 1)]
