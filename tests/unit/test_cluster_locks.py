@@ -77,9 +77,9 @@ def test_a_slow_disk_leaves_the_outcome_unknown_and_the_loop_alive(
         assert await store.read() is not None
         monkeypatch.setattr(os, "fsync", slow)
         with pytest.raises(OutcomeUnknown):
-            await store.compare_and_set(1, newer(1), timeout_s=0.05)
+            await store.compare_and_set(1, newer(1), timeout_s=0.5)
         with pytest.raises(Unavailable):  # It waits behind the first one, and so did not begin.
-            await store.compare_and_set(1, newer(2), timeout_s=0.05)
+            await store.compare_and_set(1, newer(2), timeout_s=0.5)
         session = await store.open_session("a", b"", ttl_s=1)  # In the other thread.
         await session.close()
         gate.set()
