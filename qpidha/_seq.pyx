@@ -446,15 +446,26 @@ cdef inline Cursor walk(SequenceSet s) noexcept nogil:
     return c
 
 
-cdef inline void advance(Cursor* c) noexcept nogil:
-    """To the next run. The cursor is alive."""
-    c.run += 1
+cdef inline void load(Cursor* c) noexcept nogil:
+    """Load the run that `run` is the number of: of this block, or the first one of the next."""
     if c.run == c.block.end:
         c.entry += 1
         enter(c)
     else:
         c.first = c.block.first[c.run]
         c.last = c.block.last[c.run]
+
+
+cdef inline void advance(Cursor* c) noexcept nogil:
+    """To the next run. The cursor is alive."""
+    c.run += 1
+    load(c)
+
+
+cdef inline void step(Cursor* c, bint on) noexcept nogil:
+    """Advance, or stay where it is: without a branch that no processor could foresee."""
+    c.run += on
+    load(c)
 
 
 cdef inline void seek(Cursor* c, uint64_t id) noexcept nogil:
@@ -470,23 +481,7 @@ cdef inline void seek(Cursor* c, uint64_t id) noexcept nogil:
             c.entry += block_of(c.entry, c.stop - c.entry, id)
             enter(c)
         c.run = run_at(c.block, c.run, id)
-        if c.run == c.block.end:
-            c.entry += 1
-            enter(c)
-        else:
-            c.first = c.block.first[c.run]
-            c.last = c.block.last[c.run]
-
-
-cdef inline void step(Cursor* c, bint on) noexcept nogil:
-    """Advance, or stay where it is: without a branch that no processor could foresee."""
-    c.run += on
-    if c.run == c.block.end:
-        c.entry += 1
-        enter(c)
-    else:
-        c.first = c.block.first[c.run]
-        c.last = c.block.last[c.run]
+        load(c)
 
 
 cdef inline Cursor walk_from(SequenceSet s, uint64_t id) noexcept nogil:
