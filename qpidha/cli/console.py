@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, errors, JSON."""
+"""What several commands share: exit codes, errors, JSON, and how a record and a ranking are shown."""
 
 from __future__ import annotations
 
@@ -38,3 +38,23 @@ def plain(value: object) -> Any:
     if isinstance(value, (UUID, Path)):
         return str(value)
     return value
+
+
+def peek(directory: Path) -> Any:
+    """The record of a file record store, or None."""
+    from qpidha.cluster.file import FileRecordStore
+
+    return FileRecordStore.peek(directory)
+
+
+def print_record(found: Any) -> None:
+    record = found.record
+    primary = record.primary[0] if record.primary else "none"
+    print(f"record: version {found.version}, generation {record.generation}, primary {primary}")
+    print(f"  members {', '.join(sorted(m.node for m in record.members))}; cluster {record.cluster}")
+
+
+def print_ranked(place: Any) -> None:
+    print(f"{place.place or '-'}  {place.name}")
+    for finding in place.findings:
+        print(f"     {finding}")

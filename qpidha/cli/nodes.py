@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, show_json
-from qpidha.cli.record import peek, print_record
+from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_record, show_json
 from qpidha.errors import ClusterError
 
 

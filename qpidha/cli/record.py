@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, show_json
+from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_ranked, print_record, show_json
 from qpidha.errors import CallerError, ClusterError, Conflict, QpidhaError, StoreLocked
 
 if TYPE_CHECKING:
@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from qpidha.types import Record, Versioned
 
 TIMEOUT_S = 10.0
-
-
-def peek(directory: Path) -> Any:
-    """The record of a file record store, or None."""
-    from qpidha.cluster.file import FileRecordStore
-
-    return FileRecordStore.peek(directory)
-
-
-def print_record(found: Any) -> None:
-    record = found.record
-    primary = record.primary[0] if record.primary else "none"
-    print(f"record: version {found.version}, generation {record.generation}, primary {primary}")
-    print(f"  members {', '.join(sorted(m.node for m in record.members))}; cluster {record.cluster}")
 
 
 def run_show(args: argparse.Namespace) -> int:
@@ -90,8 +76,6 @@ async def write(directory: Path, current: Versioned | None, record: Record) -> N
 
 
 def print_rebuilt(found: Rebuilt, *, written: bool) -> None:
-    from qpidha.cli.stores import print_ranked
-
     for place in found.ranked:
         print_ranked(place)
     (member,) = found.record.members

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, show_json
-from qpidha.cli.record import peek
+from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_ranked, show_json
 from qpidha.errors import ClusterError, StoreError
 
 
@@ -67,9 +66,3 @@ def run_rank(args: argparse.Namespace) -> int:
         for place in ranked:
             print_ranked(place)
     return OK if any(place.place for place in ranked) else BAD_NEWS
-
-
-def print_ranked(place: Any) -> None:
-    print(f"{place.place or '-'}  {place.name}")
-    for finding in place.findings:
-        print(f"     {finding}")
