@@ -126,6 +126,15 @@ class Cluster:
                 self._node.log("record", str(error))
             await asyncio.sleep(self._node.settings.record_retry_s)
 
+    async def refresh(self, timeout_s: float) -> None:
+        """See the record as it is now. Raises `ClusterError` if it cannot be read in this time."""
+        try:
+            found = await asyncio.wait_for(self.records.read(), timeout_s)
+        except asyncio.TimeoutError:
+            raise ClusterError(f"the record could not be read in {timeout_s} s") from None
+        self._node.replica.record_seen(found, self._node.now())
+        self._node.poke()
+
     async def _watch_live(self) -> None:
         while True:
             try:

@@ -269,9 +269,10 @@ class Node:
 
         Raises:
             PromotionRefused: A rule forbids it.
-            ClusterError: The compare-and-set was lost, or not decided in time.
+            ClusterError: The record could not be read; the compare-and-set was lost, or not decided in time.
         """
         before = self.generation
+        await self.cluster.refresh(timeout_s)  # What a watch tells late would only lose a compare-and-set.
         self.replica.promote(found_as=uuid4())
         self.poke()
         await self._until(lambda: self.serving and self.generation > before, timeout_s, "promotion")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from qpidha import NotPrimary, Role
-from qpidha.cluster import PriorityPromoter
+from qpidha.cluster import MemoryRecordStore, PriorityPromoter
+from qpidha.errors import ClusterError, PromotionRefused
 from qpidha.node.node import Node
+from qpidha.types import Versioned
 from tests.integration.harness import Recorder, World, content, run, until
 
 SOON_S = 10.0
@@ -124,5 +128,49 @@ def test_news_of_a_role_that_is_over_is_not_told() -> None:
         slow.may_go_on.set()
         await a.promote()
         assert slow.promoted == [1, 3]
+
+    run(main)
+
+
+# --- an operator and a watch that is late ------------------------------------------------------------
+
+
+class LateWatch(MemoryRecordStore):
+    """Tells its watches nothing any more once it is late."""
+
+    late = False
+
+    async def watch(self) -> AsyncIterator[Versioned | None]:  # type: ignore[override]
+        async for current in super().watch():
+            if self.late:
+                await asyncio.Event().wait()
+            yield current
+
+
+def test_a_promotion_goes_by_the_record_as_it_is_not_as_it_was_last_seen() -> None:
+    """P1: a node that was removed a moment ago is refused at once; it does not lose a compare-and-set and wait."""
+
+    async def main(world: World) -> None:
+        world.records = records = LateWatch()
+        _, b = await world.cluster("a", "b")
+        records.late = True
+        current = await records.read()
+        assert current is not None
+        alone = frozenset(m for m in current.record.members if m.node == "a")
+        await records.compare_and_set(current.version, replace(current.record, members=alone), timeout_s=1)
+        assert "b" in b.status().members, "it has not been told"
+        with pytest.raises(PromotionRefused, match="P1"):
+            await asyncio.wait_for(b.promote(), SOON_S)
+
+    run(main)
+
+
+def test_a_promotion_needs_the_manager() -> None:
+    async def main(world: World) -> None:
+        _, b = await world.cluster("a", "b")
+        world.records.reachable = False
+        with pytest.raises(ClusterError):
+            await asyncio.wait_for(b.promote(), SOON_S)
+        world.records.reachable = True
 
     run(main)
