@@ -178,8 +178,7 @@ class TcpListener:
         Hence no ``wait_closed``: since Python 3.12 that waits for the links too.
         """
         self._closed = True
-        self._server.close()
-        await asyncio.sleep(0)
+        await close_server(self._server)
 
     def _refusal(self, peer: PeerInfo) -> str | None:
         return "the listener was closed meanwhile" if self._closed else None
@@ -191,6 +190,21 @@ class TcpListener:
             message = f"no handler for the link from {link.peer.address}"
             self._loop.call_exception_handler({"message": message, "exception": error})
             raise
+
+
+async def close_server(server: asyncio.Server) -> None:
+    """Stop accepting, and close once what was accepted is open.
+
+    asyncio opens an accepted connection in a task of its own. When the server is closed before that ran, the
+    task fails inside asyncio, in every version so far, and the socket stays open until it is garbage: the peer
+    waits for an answer that nobody gives.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)  # The tasks of what was accepted run meanwhile.
+    server.close()
+    await asyncio.sleep(0)
 
 
 def _unexpected(peer: PeerInfo, expect: str | None) -> str | None:

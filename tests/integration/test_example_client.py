@@ -21,6 +21,7 @@ from qpidha import Batch, Node, Settings
 from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
+from qpidha.transports.tcp import close_server
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
@@ -57,7 +58,7 @@ class Brokers:
         return self.brokers[name]
 
     async def stop(self, name: str) -> None:
-        self.ports.pop(name).close()
+        await close_server(self.ports.pop(name))
         await self.brokers.pop(name).node.stop()
 
     @property

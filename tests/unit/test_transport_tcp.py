@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import socket
 import sys
 from typing import Any
@@ -274,6 +276,30 @@ def test_vectored_writes_only_where_the_loop_has_them() -> None:
         async with pair(TcpTransport(), TcpTransport()) as (near, _far):
             expected = sys.version_info >= (3, 13, 2) or (3, 12, 9) <= sys.version_info < (3, 13)
             assert near.link._vectored == expected  # type: ignore[attr-defined]
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_listener_that_closes_in_any_turn_leaves_no_peer_waiting(turns: int) -> None:
+    """Closed before, while and after a connection is accepted: the peer has a link, or hears that there is none."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        far = Factory()
+        listener = await TcpTransport().listen(("127.0.0.1", 0), far)
+        with socket.create_connection(listener.address, timeout=TIMEOUT_S) as peer:
+            peer.setblocking(False)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await listener.close()
+            if listener.accepted:
+                await asyncio.sleep(0)
+            for made in far.made:
+                made.link.close()
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(loop.sock_recv(peer, 1), TIMEOUT_S) == b""
+        gc.collect()  # A socket left open would warn here, and a warning is an error.
 
     run(main())
 
