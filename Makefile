@@ -30,7 +30,7 @@ EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
 
 # What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
-COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters review store validator wire)) \
+COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters rebuild review store validator wire)) \
 	tests/scenarios tests/fuzz
 
 # The compiled code is built and tested in a copy: the checkout keeps its fast one.

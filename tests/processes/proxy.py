@@ -19,6 +19,7 @@ import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from qpidha.transports.tcp import close_server
 from qpidha.types import Address
 
 Way = tuple[str, str]
@@ -42,16 +43,15 @@ class Passage:
 class Link:
     """One connection between two brokers: two streams, and a pump in each direction."""
 
-    def __init__(self, network: Network, source: str, target: str) -> None:
+    def __init__(self, network: Network, source: str, target: str, writer: asyncio.StreamWriter) -> None:
         self.ends = {source, target}
         self.damaged = False
         """Something was swallowed: what follows would make no sense."""
         self._network = network
         self._ways = (source, target), (target, source)
-        self._writers: list[asyncio.StreamWriter] = []
+        self._writers = [writer]
 
     async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Address) -> None:
-        self._writers.append(writer)
         try:
             far_reader, far_writer = await asyncio.open_connection(*target)
             self._writers.append(far_writer)
@@ -105,7 +105,8 @@ class Network:
 
     async def __aexit__(self, *_: object) -> None:
         for server in self._servers:
-            server.close()
+            await close_server(server)
+        self._break(self._links)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -114,7 +115,7 @@ class Network:
         """Whoever connects to ``listen`` speaks to the broker ``name``, which listens on ``target``."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            link = Link(self, self._owner(writer.get_extra_info("peername")[1]), name)
+            link = Link(self, self._owner(writer.get_extra_info("peername")[1]), name, writer)
             task = asyncio.get_running_loop().create_task(link.run(reader, writer, target))
             self._links.add(link)
             self._tasks.add(task)

@@ -14,10 +14,11 @@ import msgpack
 import pytest
 from store_cases import release_stores, some_life
 
-from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
+from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores import SqliteStore, database, inspect, offline, read_audit, read_status
 from qpidha.stores.loader import Loaded
+from qpidha.stores.offline import unused
 from qpidha.stores.report import Damage
 from qpidha.stores.schema import (
     Tally,
@@ -124,6 +125,22 @@ def test_a_store_that_is_not_there_and_one_that_is_gone(tmp_path: Path, store: P
             look(store)
     assert inspect(store).status is None
     assert [finding.code for finding in inspect(store).damage] == ["missing"]
+
+
+def test_stores_that_are_looked_at_together_cannot_be_started_meanwhile(tmp_path: Path, store: Path) -> None:
+    """Whatever goes wrong with one of several, none stays locked."""
+    used = SqliteStore(store)
+    with unused([store]), pytest.raises(StoreLocked):
+        used.open("a")
+    with (
+        pytest.raises(StoreMismatch, match="there is no store in"),
+        unused([store, tmp_path / "nowhere"]),
+    ):
+        pass
+    used.open("a")
+    with pytest.raises(StoreLocked), unused([store]):
+        pass
+    used.close(clean=True)
 
 
 def test_a_database_without_a_status_is_damaged(store: Path) -> None:
