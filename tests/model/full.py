@@ -66,7 +66,7 @@ CLEAN = [
     Clean("join twice", dict(pub=1, rem=1, add=1, reconn=2, prom=2), 1_052_010, 26),
     Clean("chunks, accepts", dict(**FUZZY, **REP, pub=2, acc=1, reconn=2, prom=1), 1_488_169, 25),
     Clean("hand-over", dict(demote=1, pub=1, rem=1, add=1, reconn=2, prom=1, casto=1), 2_008_048, 25),
-    Clean("trimmed", dict(**REP, trim=1, pub=2, acc=1, reconn=2, prom=2), 2_905_628, 26),
+    Clean("trimmed", dict(**REP, trim=1, pub=2, acc=1, reconn=2, prom=2), 3_896_458, 26),
     Clean("crash, accepts", dict(**REP, pub=2, acc=1, crash=1, reconn=2, prom=1), 4_045_555, 24),
     Clean("moves, crash, fsync",
           dict(**REP, **SYNC, NQ=2, pub=1, acc=1, move=1, crash=1, reconn=1, prom=1), 3_603_558, 29),
