@@ -47,8 +47,9 @@ def rebuilt(
     usable = [(place, status) for place in ranked if place.place and (status := by_name[place.name])]
     if not usable:
         raise CallerError("none of these stores can be started from")
-    highest = max(status.generation for _, status in usable)
     cluster = usable[0][1].cluster
+    # Of a damaged store, too: a generation that it has seen must not be given out again (I1).
+    highest = max(s.status.generation for s in stores if s.status and s.status.cluster == cluster)
     if current is not None and current.cluster != cluster:
         raise CallerError(f"the record is of cluster {current.cluster}, the stores of {cluster}")
     if current is not None and current.generation >= highest:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import pytest
@@ -37,6 +37,10 @@ def store(node: str, generation: int, **changes: object) -> Store:
     queues = changes.pop("queues", (Queue(),))
     status = status.with_(**{"state": StoreState.DIRTY, **changes})
     return Store(status, queues, name=f"/{node}")  # type: ignore[arg-type]
+
+
+def damaged(node: str, generation: int, **changes: object) -> Store:
+    return replace(store(node, generation, **changes), damage=("a page is broken",))
 
 
 def record(generation: int, cluster: UUID = CLUSTER) -> Record:
@@ -80,6 +84,15 @@ def test_stores_of_several_clusters_are_for_a_person_to_sort() -> None:
 def test_no_usable_store() -> None:
     with pytest.raises(CallerError, match="none of these"):
         rebuilt([store("a", 3, state=StoreState.DAMAGED)], None, nonce=b"n")
+
+
+def test_no_generation_is_used_again_that_a_damaged_store_has_seen() -> None:
+    """I1: its messages carry that generation, and it may be repaired; those that follow must not be taken for them."""
+    broken = damaged("b", 6)
+    found = rebuilt([store("a", 5), broken], record(5), nonce=b"n")
+    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 6)
+    elsewhere, unreadable = damaged("b", 6, cluster=OTHER), Store(None, name="/c")
+    assert rebuilt([store("a", 5), elsewhere, unreadable], None, nonce=b"n").record.generation == 5
 
 
 def test_a_conflict_is_for_a_person_to_decide() -> None:
