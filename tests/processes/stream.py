@@ -9,7 +9,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Stream:
         self.network = Network(self.pids)
         self._gates: list[tuple[str, Address, Address]] = []
         self._pace_s = pace_s
-        self.publisher = Publisher(self.cluster.addresses, window=2_000)
+        self.publisher = ResendingPublisher(self.cluster.addresses, window=2_000)
         self.seen = 0
         """Messages of the publisher that came out: 1 … seen, in order."""
         self.others: list[bytes] = []
@@ -191,6 +191,25 @@ async def _true(value: bool) -> bool:
 # --- clients that look closer than the example's ---------------------------------------------------
 
 
+class ResendingPublisher(Publisher):
+    """Knows which numbers it sent more than once: there may be a message more of each."""
+
+    def __init__(self, addresses: Sequence[Address], *, window: int) -> None:
+        super().__init__(addresses, window=window)
+        self.doubted = SequenceSet()
+        self.late_s = 0.0
+        """How long it stays away after it lost a primary."""
+
+    async def _visit(self, address: Address) -> Address | None:
+        await asyncio.sleep(self.late_s if self.connections else 0)
+        return await super()._visit(address)
+
+    def connected(self, connection: Connection) -> None:
+        if self.connections > 1 and self.unconfirmed:
+            self.doubted.add(self.confirmed + 1, self.published)
+        super().connected(connection)
+
+
 class SettlingConsumer(Consumer):
     """Knows which messages were settled: told by a broker that nobody will deliver them again."""
 
@@ -199,22 +218,28 @@ class SettlingConsumer(Consumer):
         self.settled = SequenceSet()
         """By number."""
         self.again: list[int] = []
-        """Delivered although they had been settled."""
+        """Numbers of messages delivered although they had been settled."""
+        self._ids = SequenceSet()
+        """Of what was settled. No primary gives one of them to another message."""
+        self._doubted = stream.publisher.doubted
         self._numbers: dict[int, int] = {}
         self._of: Connection | None = None
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:
-        if connection is not self._of:  # Ids mean something on their own connection only.
+        if connection is not self._of:  # What was not safe on the last primary may have another id here.
             self._of, self._numbers = connection, {}
         if kind == protocol.SETTLED:
             for id in SequenceSet.decode(bytes(body)):
                 self.settled.add(self._numbers.pop(id))
+                self._ids.add(id)
         super().received(connection, kind, body)
         if kind == protocol.DELIVER:
             delivery = self._inbox[-1]
-            numbers = read_stamps(delivery.batch)[1::2]
-            self._numbers.update(zip(SequenceSet.decode(delivery.ids), numbers, strict=True))
-            self.again += [number for number in numbers if number in self.settled]
+            ids, numbers = SequenceSet.decode(delivery.ids), read_stamps(delivery.batch)[1::2]
+            for id, number in zip(ids, numbers, strict=True):
+                self._numbers[id] = number
+                if id in self._ids or (number in self.settled and number not in self._doubted):
+                    self.again.append(number)
 
 
 class LoyalPublisher:

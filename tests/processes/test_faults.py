@@ -122,10 +122,16 @@ async def _done(task: asyncio.Task[None]) -> bool:
     return task.done()
 
 
-def test_nothing_settled_is_delivered_again(tmp_path: Path) -> None:
-    """S3: a consumer accepts all the time while the primary is killed; SETTLED is kept (settle=replicated)."""
+@pytest.mark.parametrize("late_s", [0.0, 0.3])
+def test_nothing_settled_is_delivered_again(tmp_path: Path, late_s: float) -> None:
+    """S3: a consumer accepts all the time while the primary is killed; SETTLED is kept (settle=replicated).
+
+    A publisher that comes late to the next primary sends again what the consumer may have settled there
+    by then. That is another message, with the number of one that is gone.
+    """
 
     async def main(stream: Stream) -> None:
+        stream.publisher.late_s = late_s
         async with SettlingConsumer(stream) as consumer:
 
             async def consume() -> None:
