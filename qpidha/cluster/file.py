@@ -16,9 +16,8 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from qpidha.cluster.level import Level
 from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
@@ -27,8 +26,6 @@ from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInf
 from qpidha.cluster.worker import Worker
 from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
 from qpidha.types import NodeId, Record, Versioned
-
-T = TypeVar("T")
 
 DEFAULT_TIMEOUT_S = 5.0
 """For the operations that are not given one."""
@@ -79,15 +76,15 @@ class FileRecordStore:
         """The record, durable; None: there is none yet.
 
         Raises:
-            Unavailable: The disk failed, or somebody has held the lock for DEFAULT_TIMEOUT_S.
+            Unavailable: The disk failed, or did not answer for DEFAULT_TIMEOUT_S.
             ClusterError: The file is damaged, has a newer format, or went back.
         """
-        return await self._locked(self._file.read, DEFAULT_TIMEOUT_S, changes=False)
+        return await self._record_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
 
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
         self.look()
-        return await self._locked(lambda: self._file.write(None, new), DEFAULT_TIMEOUT_S, changes=True)
+        return await self._write(None, new, DEFAULT_TIMEOUT_S)
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
         """Replace the record if its version is still ``expected`` (rule M1).
@@ -102,20 +99,22 @@ class FileRecordStore:
             ClusterError: The file is damaged, has a newer format, or went back.
         """
         self.look()
-        return await self._locked(lambda: self._file.write(expected, new), timeout_s, changes=True)
+        return await self._write(expected, new, timeout_s)
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
         self.look()
         return self._record.watch()
 
-    async def _locked(self, job: Callable[[], T], timeout_s: float, *, changes: bool) -> T:
-        """Run a job that needs the record's lock, again and again while somebody else holds it."""
+    async def _write(self, expected: int | None, new: Record, timeout_s: float) -> Versioned:
+        """Write, again and again while somebody else holds the record's lock."""
         until = time.monotonic() + timeout_s
         left_s = timeout_s
         while left_s > LOCK_RETRY_S:  # Not with less: a job that cannot end in time only adds doubt.
             try:
-                return await self._record_worker.run(job, left_s, changes=changes)
+                return await self._record_worker.run(
+                    lambda: self._file.write(expected, new), left_s, changes=True
+                )
             except LockHeldError:
                 await asyncio.sleep(LOCK_RETRY_S)
             left_s = until - time.monotonic()
@@ -218,8 +217,6 @@ class FileRecordStore:
                 self._record.confirm()
                 return
             found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
-        except LockHeldError:
-            return  # Somebody is writing: look again next time.
         except Unavailable as error:
             self._fail(error)
         except ClusterError as error:

@@ -1,7 +1,10 @@
 """The record file and its lock. Everything here blocks, for less than a millisecond on a healthy disk.
 
-    record.lock   flock: exclusive for a write, shared for a read
+    record.lock   flock, exclusive, for a write
     record.json   replaced as a whole: write beside it, fsync, rename, fsync the directory (T33)
+
+Readers take no lock: a process that is stopped while it reads, which all do all the time, must not keep
+the others from electing a primary in its place (T42).
 
 The lock is never waited for here: whoever finds it held is told so and may come back. So a time-out
 before the lock is a request that was surely not sent, and one after it is not.
@@ -12,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -55,8 +59,9 @@ class RecordFile:
         self._directory = directory
         self._lock = directory / "record.lock"
         self._temporary = directory / "record.json.tmp"
+        self._guard = threading.Lock()
         self._durable_version = 0
-        """The newest version known to survive a power cut. It is the newest ever read or written, too."""
+        """The newest version known to survive a power cut. It is the newest ever returned, too."""
 
     def signature(self) -> Signature | None:
         """None: no file. A change says that it is time to read; the write may not be finished."""
@@ -72,27 +77,25 @@ class RecordFile:
         """The record; what is returned is durable.
 
         Raises:
-            LockHeldError: Somebody is writing.
             Unavailable: The disk failed.
             ClusterError: The file is damaged, newer than this library, or older than it was.
         """
-        with self._locked(fcntl.LOCK_SH):
-            found = self._load()
-            if found is not None and found.version > self._durable_version:
-                self._make_durable(found.version)  # Its writer may have been killed before it could.
-            return found
+        found = self._load()
+        if found is not None and found.version > self._durable_version:
+            self._make_durable(found.version)  # Its writer may be about to, or killed before it could.
+        return found
 
     def write(self, expected: int | None, new: Record) -> Versioned:
         """Replace the record if its version is this one; None: if there is no record.
 
         Raises:
-            LockHeldError: Somebody is reading or writing. Nothing was done.
+            LockHeldError: Somebody is writing. Nothing was done.
             Conflict: There is another version, and it is not this very record.
             Unavailable: The disk failed before anything was changed.
             OutcomeUnknown: The disk failed afterwards: others may see the change, or not for long.
             ClusterError: As for `read`.
         """
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked():
             current = self._load()
             version = None if current is None else current.version
             if version == expected:
@@ -103,14 +106,14 @@ class RecordFile:
             raise Conflict(f"the record has version {version}, not {expected}", current=current)
 
     @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         try:
             fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
         except OSError as error:
             raise Unavailable(f"cannot open {self._lock}: {error.strerror}") from error
         try:
             try:
-                fcntl.flock(fd, how | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LockHeldError from None
             except OSError as error:
@@ -121,11 +124,12 @@ class RecordFile:
                 os.close(fd)
 
     def _load(self) -> Versioned | None:
+        known = self._durable_version  # Before the file: another thread may read or write a newer one.
         found = load(self.path)
         version = 0 if found is None else found.version
-        if version < self._durable_version:
+        if version < known:
             raise ClusterError(
-                f"{self.path} went back from version {self._durable_version} to {version}: "
+                f"{self.path} went back from version {known} to {version}: "
                 "it was removed or restored from a copy"
             )
         return found
@@ -140,7 +144,7 @@ class RecordFile:
             sync_directory(self._directory)
         except OSError as error:
             raise OutcomeUnknown(f"cannot replace {self.path}: {error.strerror}") from error
-        self._durable_version = written.version
+        self._is_durable(written.version)
         return written
 
     def _write_temporary(self, data: bytes) -> None:
@@ -155,7 +159,11 @@ class RecordFile:
             sync_directory(self._directory)
         except OSError as error:
             raise Unavailable(f"cannot make {self.path} durable: {error.strerror}") from error
-        self._durable_version = version
+        self._is_durable(version)
+
+    def _is_durable(self, version: int) -> None:
+        with self._guard:
+            self._durable_version = max(self._durable_version, version)
 
 
 def sync_directory(path: Path) -> None:

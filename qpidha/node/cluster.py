@@ -17,7 +17,6 @@ from qpidha.errors import (
     InvariantError,
     LinkClosed,
     LocalProtocolError,
-    OutcomeUnknown,
     PromotionRefused,
     Unavailable,
 )
@@ -43,6 +42,8 @@ class Cluster:
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._live: Mapping[NodeId, bytes] = {}
+        self._reported = ""
+        """What was said last of a manager that does not answer."""
 
     # --- the promoter's view ---------------------------------------------------------------------
 
@@ -175,22 +176,27 @@ class Cluster:
     async def _ask(self, request: Request) -> Answer:
         timeout_s = self._node.settings.record_timeout_s
         try:
-            if not isinstance(request, CompareAndSet):
-                return Read(await asyncio.wait_for(self.records.read(), timeout_s))
-            if request.expected is None:
-                return Applied(await self.records.create(request.new))
-            return Applied(
-                await self.records.compare_and_set(request.expected, request.new, timeout_s=timeout_s)
-            )
+            answer = await self._answer(request, timeout_s)
         except Conflict as error:
-            return Lost(error.current)
-        except Unavailable:
-            return NotSent()
-        except (OutcomeUnknown, asyncio.TimeoutError):
-            return Unknown()
-        except ClusterError as error:
-            self._node.log("cluster manager", str(error))
-            return Unknown()
+            answer = Lost(error.current)
+        except (ClusterError, asyncio.TimeoutError) as error:
+            self._report(str(error) or f"no answer in {timeout_s} s")
+            return NotSent() if isinstance(error, Unavailable) else Unknown()
+        self._reported = ""
+        return answer
+
+    async def _answer(self, request: Request, timeout_s: float) -> Answer:
+        if not isinstance(request, CompareAndSet):
+            return Read(await asyncio.wait_for(self.records.read(), timeout_s))
+        if request.expected is None:
+            return Applied(await self.records.create(request.new))
+        return Applied(await self.records.compare_and_set(request.expected, request.new, timeout_s=timeout_s))
+
+    def _report(self, trouble: str) -> None:
+        """Once, not at every try: a manager that is silent is asked several times a second."""
+        if trouble != self._reported:
+            self._node.log("cluster manager", trouble)
+            self._reported = trouble
 
     # --- the primary -----------------------------------------------------------------------------
 

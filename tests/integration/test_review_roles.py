@@ -174,3 +174,27 @@ def test_a_promotion_needs_the_manager() -> None:
         world.records.reachable = True
 
     run(main)
+
+
+def test_a_manager_that_does_not_answer_is_reported_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    """A held publish needs a reason that an operator can read, and not one for every try."""
+
+    def said() -> int:
+        return caplog.text.count("node a: cluster manager: the record store is not reachable")
+
+    async def main(world: World) -> None:
+        nodes = await world.cluster("a", "b", "c")
+        queue = nodes[0].declare("q")
+        for times, name in ((1, "c"), (2, "b")):
+            await world.kill(name)
+            world.records.reachable = False
+            op = queue.enqueue(b"held until the dead backup is removed")
+            await until(lambda times=times: said() == times)
+            await asyncio.sleep(5 * world.settings.record_retry_s)
+            assert said() == times
+            assert not op.safe
+            world.records.reachable = True
+            await until(lambda op=op: op.safe)
+
+    caplog.set_level("INFO", "qpidha")
+    run(main)

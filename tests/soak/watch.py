@@ -13,7 +13,7 @@ KNOWN = re.compile(
       qpidha:\ node\ \w+:\ (
           role | link\ lost | connect | silent\ link | slow\ link | closing\ link | cut\ off | resynchronised
         | removing\ a\ member | live\ nodes | session\ lost | promote\ refused | fenced | stepped\ down
-        | compare-and-set\ lost | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
+        | compare-and-set\ lost | cluster\ manager | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
       ):\ .*
     | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ (
           \w+\ is\ (joining | catch-up | ready) | generation\ \d+\ has\ another\ primary | stopping

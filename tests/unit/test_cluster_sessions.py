@@ -79,6 +79,21 @@ setattr(os, sys.argv[2], die)
 record.write(current.version, replace(current.record, nonce=b"new"))
 """
 
+READER = """
+import os, signal, sys
+from pathlib import Path
+from qpidha.cluster import recordfile
+
+real = recordfile.decode_record
+
+def stop(*args):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return real(*args)
+
+recordfile.decode_record = stop
+print(recordfile.RecordFile(Path(sys.argv[1])).read().version)
+"""
+
 
 @contextmanager
 def process(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
@@ -239,6 +254,24 @@ def test_a_forked_child_does_not_keep_the_session_alive(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_process_stopped_while_it_reads_the_record_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    """T42: it may be the primary, and then the others have to promote one of themselves."""
+    from test_cluster_file import RECORD, create
+
+    async def write() -> None:
+        store = FileRecordStore(tmp_path / "c")
+        assert (await store.compare_and_set(1, RECORD, timeout_s=5)).version == 2
+        await store.close()
+
+    asyncio.run(create(tmp_path / "c"))
+    with process(READER, tmp_path / "c") as reader:
+        _, status = os.waitpid(reader.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        asyncio.run(write())
+        reader.send_signal(signal.SIGCONT)
+        assert line_of(reader) == "1"  # As it was when it looked.
 
 
 def test_a_forgotten_session_holds_no_lock(tmp_path: Path) -> None:
