@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from qpidha.types import Address, Versioned
+    from qpidha.types import Address, QueueSpec, Versioned
 
 
 class QpidhaError(Exception):
@@ -30,8 +30,12 @@ class CallerError(QpidhaError):
     """The embedding code asked for something that is not allowed. Nothing was changed."""
 
 
-class SettingsError(CallerError, ValueError):
-    """A setting has a wrong value, or two settings contradict each other."""
+class ArgumentError(CallerError, ValueError, TypeError):
+    """An argument has a wrong type or is out of range. The message names it, what was given and what is allowed."""
+
+
+class SettingsError(ArgumentError):
+    """A setting, or an argument of a constructor, has a wrong value, or two of them contradict each other."""
 
 
 class LocalProtocolError(CallerError):
@@ -52,6 +56,32 @@ class UnknownQueue(CallerError, KeyError):
 
     def __str__(self) -> str:  # KeyError would show the repr.
         return str(self.args[0]) if self.args else "unknown queue"
+
+
+class QueueMismatch(CallerError):
+    """A queue of this name exists, and was declared differently. ``existing`` and ``asked`` say how."""
+
+    def __init__(self, message: str, *, existing: QueueSpec, asked: QueueSpec) -> None:
+        super().__init__(message)
+        self.existing = existing
+        self.asked = asked
+
+
+class StaleHandle(CallerError):
+    """A queue handle of an earlier term: it can be read, and changes nothing any more.
+
+    ``generation`` is the term it was made for, 0 if this node was a backup; ``current`` is the one that began since.
+    Get the queue again with ``node.queue(name)``.
+    """
+
+    def __init__(self, message: str, *, generation: int, current: int) -> None:
+        super().__init__(message)
+        self.generation = generation
+        self.current = current
+
+
+class WrongThread(LocalProtocolError):
+    """A node, a queue or an op was used from another thread than that of its event loop."""
 
 
 class PromotionRefused(CallerError):

@@ -1,4 +1,4 @@
-"""Every limit and time-out, in one place, with units in the names and relations checked.
+"""Every limit and time-out, in one place, with units in the names; types, ranges and relations are checked.
 
 All times are seconds on the monotonic clock. Times decide *when* something is tried, never whether
 it is safe (safety R14).
@@ -6,11 +6,22 @@ it is safe (safety R14).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
+from qpidha.checks import (
+    NODE_ID,
+    QUEUE_KIND,
+    QUEUE_NAME,
+    SECONDS,
+    SECONDS_OR_ZERO,
+    Rule,
+    instance_of,
+    integer,
+    one_of,
+)
 from qpidha.errors import SettingsError
-from qpidha.types import NODE_ID_BYTES_MAX, QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX, NodeId, QueueSpec
+from qpidha.types import NodeId, QueueSpec, Settle
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -68,57 +79,83 @@ class Settings:
     """Discarded messages that the broker did not take are offered to it again after this time."""
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, (int, float)) and not value > 0:
-                raise SettingsError(f"{f.name} must be positive, not {value!r}")
-        self._require(
-            self.heartbeat_interval_s * 2 <= self.heartbeat_timeout_s,
-            "heartbeat_timeout_s must be at least twice heartbeat_interval_s",
-        )
-        self._require(
-            self.message_bytes_max <= self.frame_bytes_max // 2,
-            "message_bytes_max must be at most half of frame_bytes_max",
-        )
-        self._require(
-            self.plan_chunk_bytes <= self.frame_bytes_max // 2,
-            "plan_chunk_bytes must be at most half of frame_bytes_max",
-        )
-        self._require(
-            self.handshake_frame_bytes_max <= self.frame_bytes_max,
-            "handshake_frame_bytes_max must not exceed frame_bytes_max",
-        )
-        self._require(
-            self.readmission_delay_s <= self.readmission_delay_max_s,
-            "readmission_delay_s must not exceed readmission_delay_max_s",
-        )
-        self._require(self.dirty_start in ("verify", "refuse"), "dirty_start must be 'verify' or 'refuse'")
-        self._require(
-            self.discard_policy in ("hand-over", "drop"), "discard_policy must be 'hand-over' or 'drop'"
-        )
+        """Check every field, then what holds between them.
 
-    @staticmethod
-    def _require(condition: bool, message: str) -> None:
-        if not condition:
-            raise SettingsError(message)
+        Raises:
+            SettingsError: It names the setting, its value and what is allowed.
+        """
+        for name, rule in RULES.items():
+            rule(name, getattr(self, name), SettingsError)
+        for low, factor, high in ORDER:
+            lower, upper = getattr(self, low), getattr(self, high)
+            if lower * factor > upper:
+                times = f" times {factor}" if factor > 1 else ""
+                raise SettingsError(f"{low} ({lower}){times} must not exceed {high} ({upper})")
+
+
+FRAME_BYTES_MIN = 64 * KIB
+"""Room for a declaration with the longest names."""
+FRAME_BYTES_MAX = 1024 * MIB
+"""What of it may be one batch, three quarters, fits a value of SQLite (10⁹ bytes)."""
+COUNT_MAX = 2**31 - 1
+
+RULES: dict[str, Rule] = {
+    "handshake_timeout_s": SECONDS,
+    "heartbeat_interval_s": SECONDS,
+    "heartbeat_timeout_s": SECONDS,
+    "reconnect_interval_s": SECONDS,
+    "ack_timeout_s": SECONDS,
+    "rejoin_timeout_s": SECONDS,
+    "readmission_delay_s": SECONDS_OR_ZERO,
+    "readmission_delay_max_s": SECONDS_OR_ZERO,
+    "session_ttl_s": SECONDS,
+    "record_timeout_s": SECONDS,
+    "record_retry_s": SECONDS_OR_ZERO,
+    "discard_retry_s": SECONDS,
+    "links_unauthenticated_max": integer(1, 65_536),
+    "link_buffer_bytes_max": integer(FRAME_BYTES_MIN, 2**40),
+    "handshake_frame_bytes_max": integer(2 * KIB, FRAME_BYTES_MAX),
+    "frame_bytes_max": integer(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
+    "message_bytes_max": integer(1, FRAME_BYTES_MAX),
+    "window_bytes_max": integer(1, 2**40),
+    "window_operations_max": integer(1, COUNT_MAX),
+    "operations_bytes": integer(1, FRAME_BYTES_MAX),
+    "plan_chunk_bytes": integer(1, FRAME_BYTES_MAX),
+    "plan_chunks_in_flight_max": integer(1, 65_536),
+    "ids_runs_per_chunk_max": integer(1, 65_536),
+    "queues_max": integer(1, COUNT_MAX),
+    "dirty_start": one_of("verify", "refuse"),
+    "discard_policy": one_of("hand-over", "drop"),
+}
+"""What each field may be. Sizes end where a frame (32-bit lengths) or a value of SQLite does."""
+
+ORDER: tuple[tuple[str, int, str], ...] = (
+    ("heartbeat_interval_s", 2, "heartbeat_timeout_s"),
+    ("readmission_delay_s", 1, "readmission_delay_max_s"),
+    ("message_bytes_max", 2, "frame_bytes_max"),
+    ("plan_chunk_bytes", 2, "frame_bytes_max"),
+    ("handshake_frame_bytes_max", 1, "frame_bytes_max"),
+    # A move fills three quarters of a frame; an eighth each is left for operations before it, and for ids.
+    ("operations_bytes", 8, "frame_bytes_max"),
+    ("ids_runs_per_chunk_max", 128, "frame_bytes_max"),
+    # A peer is cut off when more than this waits for it: one frame must not be enough.
+    ("frame_bytes_max", 1, "link_buffer_bytes_max"),
+)
+"""(a, factor, b): a times factor must not exceed b."""
 
 
 def check_node_id(node: NodeId) -> None:
     """Raises `SettingsError` if it could not travel."""
-    _check_name("node id", node, NODE_ID_BYTES_MAX)
+    NODE_ID("node id", node, SettingsError)
 
 
 def check_spec(spec: QueueSpec) -> None:
-    """Raises `SettingsError` if it could not travel. Any text is a queue name, as long as it is not too long."""
-    _check_name("queue name", spec.name, QUEUE_NAME_BYTES_MAX)
-    if spec.kind:
-        _check_name("queue kind", spec.kind, QUEUE_KIND_BYTES_MAX)
+    """Raises `ArgumentError` if it could not travel or be stored. Any text is a queue name, if it is not too long."""
+    SPEC("spec", spec)
+    QUEUE_NAME("queue name", spec.name)
+    SETTLE("settle", spec.settle)
+    QUEUE_KIND("kind", spec.kind)
 
 
-def _check_name(what: str, name: str, bytes_max: int) -> None:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise SettingsError(f"{what} {name[:64]!r} cannot be encoded as UTF-8") from None
-    if not 1 <= size <= bytes_max:
-        raise SettingsError(f"{what} has {size} bytes; 1 to {bytes_max} are allowed")
+SPEC = instance_of(QueueSpec)
+SETTLE = instance_of(Settle, what="Settle.IMMEDIATE or Settle.REPLICATED")

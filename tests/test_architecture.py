@@ -22,7 +22,8 @@ PACKAGE = ROOT / "qpidha"
 # --- what is allowed -----------------------------------------------------------------------------
 
 LAYERS: dict[str, str] = {
-    "_seq": "base", "seq": "base", "types": "base", "errors": "base", "settings": "base", "status": "base",
+    "_seq": "base", "seq": "base", "types": "base", "errors": "base", "checks": "base", "settings": "base",
+    "status": "base",
     "wire": "wire",
     "journal": "journal",
     "core": "core",

@@ -106,10 +106,10 @@ class Stage:
 
     def settings_(self, *words: str) -> None:
         """``settings ack_timeout_s=2``: before ``nodes``."""
-        given = {key: float(value) for key, _, value in (word.partition("=") for word in words)}
+        given = {key: value for key, _, value in (word.partition("=") for word in words)}
         self.settings = replace(
             self.settings,
-            **{k: int(v) if k.endswith("_max") else v for k, v in given.items()},  # type: ignore[arg-type]
+            **{k: float(v) if k.endswith("_s") else int(v) for k, v in given.items()},  # type: ignore[arg-type]
         )
 
     def nodes(self, *names: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.candidate import check_promotable
 from qpidha.core.primary import portions
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replica import Replica
 from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, UnknownQueue
@@ -140,8 +141,14 @@ def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:
     sparse = SequenceSet([1, 3, 5, 8])
     by_runs = portions(queue, sparse, Settings(ids_runs_per_chunk_max=2))
     assert list(by_runs) == [SequenceSet([1, 3]), SequenceSet([5, 8])]
-    tiny = Settings(
-        frame_bytes_max=256, message_bytes_max=64, plan_chunk_bytes=64, handshake_frame_bytes_max=64
+    small = Settings(
+        frame_bytes_max=65_536,
+        message_bytes_max=32_768,
+        plan_chunk_bytes=32_768,
+        operations_bytes=8_192,
+        ids_runs_per_chunk_max=512,
     )
-    by_bytes = portions(queue, SequenceSet([(1, 5)]), tiny)
+    large = ReplicatedQueue(QUEUE, queue.spec, queue.lineage, 1)
+    large.append(Batch.pack([bytes(20_000)] * 5))
+    by_bytes = portions(large, SequenceSet([(1, 5)]), small)
     assert list(by_bytes) == [SequenceSet([1, 2]), SequenceSet([3, 4]), SequenceSet([5])]

@@ -1,0 +1,267 @@
+"""Rules for values that come from outside: what is allowed, and an error that says so.
+
+A rule is called with the name of an argument and the value that was given::
+
+    MESSAGES = integer(1, 2**31 - 1)
+    MESSAGES("messages_max", messages_max)
+
+    ArgumentError: messages_max must be an integer from 1 to 2147483647, not '10' (str)
+
+Rules never change a value, never raise anything but the error, and look at types before they compare, so that no
+code of a caller's class runs. A bool is no number here, and neither are NaN and infinity.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ipaddress
+import math
+import re
+import reprlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from qpidha.errors import ArgumentError
+from qpidha.types import NODE_ID_BYTES_MAX, QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX
+
+SHOWN_CHARACTERS = 80
+ZEROS = re.compile(r"(0x0*|0+)(\.(0x0*|0+)){0,3}", re.ASCII)
+"""Every way to write the IPv4 address of all zeros."""
+HOST_BYTES_MAX = 255
+PORT_MAX = 65_535
+TIME_S_MIN = 0.001
+TIME_S_MAX = 31_536_000.0
+"""A year: longer than that is "never", and what asks for it is likely in milliseconds."""
+
+Test = Callable[[Any], bool]
+Hint = Callable[[Any], str]
+
+
+def shown(value: object) -> str:
+    """A value and its type for an error message: short whatever it is, and never raising."""
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # noqa: BLE001 - a repr of the caller's, or an integer too long for decimal digits.
+        text = "a value"
+    if len(text) > SHOWN_CHARACTERS:
+        text = text[:SHOWN_CHARACTERS] + "…"
+    return text if value is None else f"{text} ({type(value).__name__})"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlong = 40
+
+
+class Rule:
+    """What one argument may be."""
+
+    __slots__ = ("_fits", "_hint", "allowed")
+
+    def __init__(self, allowed: str, fits: Test, hint: Hint | None = None) -> None:
+        """``fits`` must not raise; ``hint`` adds to the error what to write instead, or ""."""
+        self.allowed = allowed
+        self._fits = fits
+        self._hint = hint
+
+    def fits(self, value: object) -> bool:
+        return self._fits(value)
+
+    def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
+        """Raise the error unless the value is allowed."""
+        if not self._fits(value):
+            hint = self._hint(value) if self._hint else ""
+            raise error(f"{name} must be {self.allowed}, not {shown(value)}{hint}")
+
+
+# --- numbers and flags ---------------------------------------------------------------------------
+
+
+def is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def integer(low: int, high: int) -> Rule:
+    def fits(value: Any) -> bool:
+        return is_integer(value) and low <= int(value) <= high
+
+    return Rule(f"an integer from {low} to {high}", fits, _text_for("int"))
+
+
+def number(low: float, high: float) -> Rule:
+    """A finite int or float."""
+
+    def fits(value: Any) -> bool:
+        if isinstance(value, float):
+            return math.isfinite(value) and low <= value <= high
+        return is_integer(value) and low <= int(value) <= high
+
+    return Rule(f"a number from {low:.12g} to {high:.12g}", fits, _text_for("float"))
+
+
+def _text_for(kind: str) -> Hint:
+    def hint(value: object) -> str:
+        return f"; convert text with {kind}(…)" if isinstance(value, (str, bytes)) else ""
+
+    return hint
+
+
+SECONDS = number(TIME_S_MIN, TIME_S_MAX)
+SECONDS_OR_ZERO = number(0, TIME_S_MAX)
+FLAG = Rule("True or False", lambda value: isinstance(value, bool))
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def text(bytes_min: int, bytes_max: int) -> Rule:
+    """A str of so many bytes in UTF-8. It may hold any character that can be encoded."""
+
+    def fits(value: Any) -> bool:
+        if not isinstance(value, str) or len(value) > bytes_max:
+            return False
+        try:
+            return bytes_min <= len(value.encode()) <= bytes_max
+        except UnicodeEncodeError:
+            return False
+
+    def hint(value: object) -> str:
+        if not isinstance(value, str):
+            return "; decode bytes with .decode()" if isinstance(value, bytes) else ""
+        try:
+            return f": it has {len(value.encode())} bytes"
+        except UnicodeEncodeError:
+            return ": it cannot be encoded as UTF-8"
+
+    return Rule(f"text of {bytes_min} to {bytes_max} bytes in UTF-8", fits, hint)
+
+
+NODE_ID = text(1, NODE_ID_BYTES_MAX)
+QUEUE_NAME = text(1, QUEUE_NAME_BYTES_MAX)
+QUEUE_KIND = text(0, QUEUE_KIND_BYTES_MAX)
+
+
+def one_of(*choices: str) -> Rule:
+    """One of these texts."""
+    return Rule(
+        " or ".join(map(repr, choices)), lambda value: isinstance(value, str) and str(value) in choices
+    )
+
+
+# --- objects -------------------------------------------------------------------------------------
+
+
+def instance_of(*classes: type, what: str | None = None, hint: str = "") -> Rule:
+    """An instance of one of these classes; a class itself is none."""
+    named = what or " or ".join(f"a {c.__name__}" for c in classes)
+    return Rule(named, lambda value: isinstance(value, classes), lambda _: hint)
+
+
+def optional(rule: Rule) -> Rule:
+    """None, or what the rule allows."""
+    return Rule(f"None or {rule.allowed}", lambda value: value is None or rule.fits(value), rule._hint)
+
+
+def sequence_of(rule: Rule, *, what: str) -> Rule:
+    """A list or a tuple of which every element is allowed."""
+    return Rule(what, lambda value: isinstance(value, (list, tuple)) and all(map(rule.fits, value)))
+
+
+BYTES = instance_of(bytes, bytearray, memoryview, what="bytes, a bytearray or a memoryview")
+CALLBACK = Rule("a function, or anything that can be called", callable)
+
+
+def implements(protocol: str, *, plain: Iterable[str] = (), waiting: Iterable[str] = ()) -> Rule:
+    """An instance with these methods: ``waiting`` ones are coroutine functions, ``plain`` ones are not.
+
+    Methods of a mock, of a compiled class or behind a decorator cannot always be told apart, so what is refused
+    is a plain Python function where a coroutine function is needed, and the reverse.
+    """
+    wanted = [(name, False) for name in plain] + [(name, True) for name in waiting]
+
+    def hint(value: object) -> str:
+        if isinstance(value, type):
+            return f"; give an instance: {value.__name__}(…)"
+        return "".join(
+            f"; {fault}" for name, coroutine in wanted if (fault := method_fault(value, name, coroutine))
+        )
+
+    def fits(value: object) -> bool:
+        return not isinstance(value, type) and not any(
+            method_fault(value, name, coroutine) for name, coroutine in wanted
+        )
+
+    return Rule(f"a {protocol} (see qpidha.interfaces)", fits, hint)
+
+
+def method_fault(value: object, name: str, coroutine: bool) -> str:
+    """What is wrong with a method that an object must have; "": nothing."""
+    try:
+        method = getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - a property of the caller's.
+        method = None
+    if method is None or not callable(method):
+        return f"it has no method {name}()"
+    if coroutine and inspect.isroutine(method) and not _is_coroutine(method) and _is_python(method):
+        return f"{name}() must be written with 'async def'"
+    if not coroutine and _is_coroutine(method):
+        return f"{name}() must be a plain method, without 'async'"
+    return ""
+
+
+def _is_coroutine(method: object) -> bool:
+    return inspect.iscoroutinefunction(method)
+
+
+def _is_python(method: Any) -> bool:
+    """Its body is Python and it does not wrap another function, so whether it is a coroutine can be told."""
+    function = inspect.unwrap(method)
+    return inspect.isfunction(getattr(function, "__func__", function)) and function is method
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def is_wildcard(host: str) -> bool:
+    """It stands for all addresses of a machine, or for many machines: nothing that one can connect to."""
+    host = host.strip("[]")
+    if host in ("", "*") or ZEROS.fullmatch(host.lower()):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False  # A name.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255"
+
+
+def _is_address(value: object, port_min: int) -> bool:
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    host, port = value
+    return HOST.fits(host) and "\0" not in host and is_integer(port) and port_min <= port <= PORT_MAX
+
+
+def _address_hint(value: object) -> str:
+    if isinstance(value, str):
+        return '; give host and port apart: ("host", 5671)'
+    if isinstance(value, list):
+        return "; give a tuple"
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+        return "; convert the port with int(…)"
+    return ""
+
+
+HOST = text(0, HOST_BYTES_MAX)
+ADDRESS = Rule(
+    f"an address (host, port) with port from 0 to {PORT_MAX}",
+    lambda value: _is_address(value, 0),
+    _address_hint,
+)
+"""Something to listen on: port 0 picks one."""
+DESTINATION = Rule(
+    f"an address (host, port) that others can connect to: a name or an address of one machine, and a port from 1 "
+    f"to {PORT_MAX}",
+    lambda value: _is_address(value, 1) and not is_wildcard(value[0]),
+    _address_hint,
+)
