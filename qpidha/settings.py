@@ -37,6 +37,9 @@ class Settings:
     heartbeat_timeout_s: float = 1.5
     """A link that is silent for this long is closed."""
     reconnect_interval_s: float = 0.05
+    """After a failed attempt to reach the primary; doubles with every further one (with jitter)."""
+    reconnect_interval_max_s: float = 10.0
+    """At most this long between two attempts. Another primary, address or certificate is tried at once."""
     links_unauthenticated_max: int = 64
     link_buffer_bytes_max: int = 64 * MIB
     """A peer that does not read is cut off when this much waits for it."""
@@ -70,6 +73,13 @@ class Settings:
     session_ttl_s: float = 2.0
     record_timeout_s: float = 2.0
     record_retry_s: float = 0.1
+    """After a failed watch or session; doubles with every further failure (with jitter)."""
+    record_retry_max_s: float = 2.0
+    """At most this long between two attempts to watch the record, or to open a session."""
+
+    # --- log
+    log_reminder_s: float = 600.0
+    """What is still wrong after this time is logged again, with the number of attempts."""
 
     # --- store
     dirty_start: Literal["verify", "refuse"] = "verify"
@@ -104,6 +114,7 @@ RULES: dict[str, Rule] = {
     "heartbeat_interval_s": SECONDS,
     "heartbeat_timeout_s": SECONDS,
     "reconnect_interval_s": SECONDS,
+    "reconnect_interval_max_s": SECONDS,
     "ack_timeout_s": SECONDS,
     "rejoin_timeout_s": SECONDS,
     "readmission_delay_s": SECONDS_OR_ZERO,
@@ -111,6 +122,8 @@ RULES: dict[str, Rule] = {
     "session_ttl_s": SECONDS,
     "record_timeout_s": SECONDS,
     "record_retry_s": SECONDS_OR_ZERO,
+    "record_retry_max_s": SECONDS,
+    "log_reminder_s": SECONDS,
     "discard_retry_s": SECONDS,
     "links_unauthenticated_max": integer(1, 65_536),
     "link_buffer_bytes_max": integer(FRAME_BYTES_MIN, 2**40),
@@ -131,6 +144,8 @@ RULES: dict[str, Rule] = {
 
 ORDER: tuple[tuple[str, int, str], ...] = (
     ("heartbeat_interval_s", 2, "heartbeat_timeout_s"),
+    ("reconnect_interval_s", 1, "reconnect_interval_max_s"),
+    ("record_retry_s", 1, "record_retry_max_s"),
     ("readmission_delay_s", 1, "readmission_delay_max_s"),
     ("message_bytes_max", 2, "frame_bytes_max"),
     ("plan_chunk_bytes", 2, "frame_bytes_max"),

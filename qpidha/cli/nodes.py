@@ -66,6 +66,11 @@ def print_status(s: dict[str, Any]) -> None:
         )
     if s["quarantined"]:
         print(f"  {s['quarantined']} messages in quarantine")
+    for t in s["troubles"]:
+        print(
+            f"  trouble: {t['cause']}: {t['text']} (for {t['began_ago_s']:.0f} s, {t['attempts']} times,"
+            f" last {t['last_ago_s']:.0f} s ago)"
+        )
     if s["store_error"]:
         print(f"  store failed: {s['store_error']}")
 

@@ -24,6 +24,7 @@ from qpidha.node.links import Links
 from qpidha.node.op import Ledger
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, status_of
+from qpidha.node.troubles import Troubles
 from qpidha.settings import Settings, check_node_id
 from qpidha.types import (
     Address,
@@ -93,6 +94,12 @@ class Node:
         )
         self._effects = NodeEffects(self, self._embedder)
         self.links = Links(self, transport)
+        self.troubles = Troubles(
+            self._write_line,
+            self.now,
+            reminder_s=self.settings.log_reminder_s,
+            fade_s=max(self.settings.log_reminder_s, 3 * self.settings.reconnect_interval_max_s),
+        )
         self._poked = False
         self._unflushed: list[Queue] = []
         self._started = self._running = False
@@ -310,6 +317,7 @@ class Node:
         if now < self.unfit_until:
             self._make_room()
         self.cluster.wake()
+        self.troubles.tick()
         self.poke()
 
     # --- effects ---------------------------------------------------------------------------------
@@ -360,7 +368,11 @@ class Node:
             self._stopping = asyncio.ensure_future(self._release(clean=False))
 
     def log(self, event: str, detail: str) -> None:
-        logger.info("node %s: %s: %s", self.id, event, detail)
+        """Something happened and is over. What is still wrong goes to ``troubles.report``."""
+        self.troubles.event(event, detail)
+
+    def _write_line(self, level: int, line: str) -> None:
+        logger.log(level, "node %s: %s", self.id, line)
 
     # --- the broker ------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class NodeStatus:
     resync_bytes: int
     """What this node received to catch up since it started, against the sum of ``queues[].bytes``."""
     store_error: str | None
+    troubles: list[TroubleStatus]
+    """What is wrong now and tried again, the oldest first."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -112,6 +115,7 @@ def status_of(node: Node) -> NodeStatus:
         resync_messages=flow.resync_messages,
         resync_bytes=flow.resync_bytes,
         store_error=str(node.store_error) if node.store_error else None,
+        troubles=node.troubles.standing(),
     )
 
 

@@ -1,0 +1,156 @@
+"""A cause that stands is logged when it begins, changes and ends, and seldom in between; attempts are counted."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from qpidha.node import troubles as module
+from qpidha.node.troubles import CAUSES_MAX, EVENT_LINES_MAX, LINES_MAX, OTHER, Troubles
+
+REMINDER_S = 600.0
+
+
+class Log:
+    """A `Troubles` with a clock of its own and the lines it wrote."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.lines: list[str] = []
+        self.levels: list[int] = []
+        self.troubles = Troubles(self._write, lambda: self.now, reminder_s=REMINDER_S, fade_s=900.0)
+
+    def _write(self, level: int, line: str) -> None:
+        self.lines.append(line)
+        self.levels.append(level)
+
+    def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += step_s
+            self.troubles.tick()
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_a_cause_is_logged_when_it_begins_and_when_it_is_over(log: Log) -> None:
+    for _ in range(500):
+        log.troubles.report("record", "damaged")
+        log.now += 0.1
+    log.troubles.clear("record")
+    log.troubles.clear("record")
+    assert log.lines == ["record: damaged", "record: in order again, after 500 times in 50 s"]
+    assert log.levels == [logging.WARNING, logging.INFO]
+    assert log.troubles.standing() == []
+
+
+def test_a_cause_that_stands_is_in_the_status_with_its_attempts(log: Log) -> None:
+    log.troubles.report("record", "damaged")
+    log.now += 5
+    log.troubles.report("record", "not readable")
+    log.troubles.report("disk", "full")
+    log.now += 2
+    first, second = log.troubles.standing()
+    assert (first.cause, first.text, first.attempts) == ("record", "not readable", 2)
+    assert (first.began_ago_s, first.last_ago_s) == (7, 2)
+    assert second.cause == "disk"
+
+
+def test_another_text_is_logged_at_once_but_not_each_time_it_comes_back(log: Log) -> None:
+    for text in ("refused", "no answer", "refused", "no answer"):
+        log.troubles.report("connect", text)
+    assert log.lines == ["connect: refused", "connect: no answer"]
+
+
+@pytest.mark.parametrize("attempts", [True, False])
+def test_a_cause_that_goes_on_is_repeated_seldom(log: Log, attempts: bool) -> None:
+    log.troubles.report("record", "damaged")
+    for _ in range(3 * 600 + 1):
+        log.pass_time(1)
+        if attempts:
+            log.troubles.report("record", "damaged")
+    assert len(log.lines) == 4
+    assert log.lines[1] == f"record: damaged ({600 if attempts else 1} time{'s' * attempts} in 600 s)"
+
+
+def test_texts_that_never_repeat_are_no_flood(log: Log) -> None:
+    for n in range(6000):
+        log.troubles.report("connect", f"from port {n}")
+        log.pass_time(0.1, 0.1)
+    assert len(log.lines) <= 2 * LINES_MAX
+    assert "more lines about this are left out" in log.lines[LINES_MAX - 1]
+    log.pass_time(2)
+    log.troubles.report("connect", "another")
+    assert any("lines about this were left out before" in line for line in log.lines)
+
+
+def test_a_cause_that_begins_and_ends_again_and_again_is_no_flood(log: Log) -> None:
+    for _ in range(5000):
+        log.troubles.report("link", "lost")
+        log.troubles.clear("link")
+        log.pass_time(0.1, 0.1)
+    assert len(log.lines) == LINES_MAX
+    log.pass_time(2 * REMINDER_S)
+    log.troubles.report("link", "lost")
+    assert log.lines[-1] == "link: lost", "forgotten by now"
+
+
+def test_a_cause_that_nobody_clears_fades(log: Log) -> None:
+    log.troubles.report("link from 10.0.0.9", "wrong cluster", fades=True)
+    log.troubles.report("record", "damaged")
+    log.pass_time(901)
+    assert [t.cause for t in log.troubles.standing()] == ["record"]
+    assert any(
+        line.startswith("link from 10.0.0.9: not seen again for 900 s, after 1 time") for line in log.lines
+    )
+
+
+def test_more_causes_than_are_remembered_share_one(log: Log) -> None:
+    for n in range(10 * CAUSES_MAX):
+        log.troubles.report(f"link from {n}", "wrong cluster", fades=True)
+    standing = log.troubles.standing()
+    assert len(standing) == CAUSES_MAX + 1
+    assert standing[-1].cause == OTHER
+    assert standing[-1].attempts == 9 * CAUSES_MAX
+    assert len(log.lines) == CAUSES_MAX + 1
+
+
+def test_a_cause_that_is_over_makes_room_for_another(log: Log) -> None:
+    for n in range(CAUSES_MAX):
+        log.troubles.report(f"link from {n}", "wrong cluster")
+        log.now += 1
+    log.troubles.clear("link from 7")
+    log.troubles.clear("link from 5")
+    log.troubles.report("record", "damaged")
+    assert "record" in {t.cause for t in log.troubles.standing()}
+    assert len(log.troubles.standing()) == CAUSES_MAX - 1
+
+
+def test_an_event_is_logged_each_time_but_never_floods(log: Log) -> None:
+    for n in range(10 * EVENT_LINES_MAX):
+        log.troubles.event("link lost", str(n))
+    assert log.lines[0] == "link lost: 0"
+    assert len(log.lines) == EVENT_LINES_MAX
+    log.now += REMINDER_S
+    log.troubles.event("link lost", "later")
+    assert log.lines[-1] == f"link lost: later ({9 * EVENT_LINES_MAX} lines about this were left out before)"
+    assert log.troubles.standing() == []
+    assert module.EVENT_LINES_MAX > LINES_MAX
+
+
+def test_a_text_from_elsewhere_cannot_forge_a_line(log: Log) -> None:
+    log.troubles.report(
+        "link from 'x\ny'", "no\nnode a: role: active \x1b[31m \ud800" + 5000 * "z", fades=True
+    )
+    log.troubles.event("refused", "a\r\nb")
+    first, second = log.lines
+    assert first.startswith("link from 'x\\ny': no\\nnode a: role: active \\x1b[31m \\ud800zzz")
+    assert len(first) < 1200
+    assert second == "refused: a\\r\\nb"
+    assert log.troubles.standing()[0].text.isprintable()
+    log.troubles.clear("link from 'x\ny'")
+    assert not log.troubles.standing()
