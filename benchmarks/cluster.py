@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from qpidha import Batch
-from qpidha.node.control import ask_blocking
+from qpidha.node.ask import ask_blocking
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "examples"))

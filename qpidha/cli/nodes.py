@@ -14,7 +14,7 @@ from qpidha.errors import ClusterError
 
 def ask(directory: Path, command: str) -> dict[str, Any]:
     """Ask the node that runs in this directory. Raises OSError if none answers."""
-    from qpidha.node.control import ask_blocking
+    from qpidha.node.ask import ask_blocking
 
     return ask_blocking(directory / "control.sock", command)
 

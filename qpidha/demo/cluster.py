@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qpidha.node.control import ask
+from qpidha.node.ask import ask
 from qpidha.types import Address
 
 STATUS_TIMEOUT_S = 1.0

@@ -1,5 +1,8 @@
 """Answers operators on a local socket in the node's own directory: one JSON line in, one out.
 
+A status names every queue, so it is made and written in pieces: other work of the event loop goes on in between, and
+a question may limit how many queues are named (``"queues": N``).
+
 Whoever may open the socket (mode 0600, in a directory of mode 0700) may steer the node; there is no
 network port for it.
 """
@@ -10,15 +13,25 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpidha.errors import QpidhaError
+from qpidha.node.ask import ShortPath
+from qpidha.node.status import queue_status, status_of
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
+    from qpidha.node.queue import Queue
 
 LINE_BYTES_MAX = 4096
+QUESTION_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 60.0
+"""Whoever asked and does not read for so long gets no more."""
+QUEUES_A_PIECE = 200
+"""About a millisecond of work."""
 
 
 class Control:
@@ -48,23 +61,32 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = await asyncio.wait_for(reader.readline(), 5.0)
-            answer = await self._answer(line)
-            writer.write(json.dumps(answer).encode() + b"\n")
-            await writer.drain()
+            line = await asyncio.wait_for(reader.readline(), QUESTION_TIMEOUT_S)
+            answer, queues = await self._answer(line)
+            await asyncio.wait_for(self._write(writer, answer, queues), ANSWER_TIMEOUT_S)
         except (OSError, ValueError, asyncio.TimeoutError):
-            pass  # Whoever asked is gone, or sent no line: there is nobody to tell.
+            writer.transport.abort()  # Whoever asked is gone, sent no line, or does not read.
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> tuple[dict[str, Any], Sequence[Queue]]:
+        """The answer, and the queues that it shall name."""
         try:
-            command = json.loads(line).get("command")
-        except (ValueError, AttributeError):
-            return {"ok": False, "error": "not a JSON object", "kind": "usage"}
+            question = json.loads(line)
+            command, queues_max = question.get("command"), question.get("queues")
+        except (ValueError, AttributeError, RecursionError):
+            return {"ok": False, "error": "not a JSON object", "kind": "usage"}, ()
+        if queues_max is not None and (type(queues_max) is not int or queues_max < 0):
+            return {"ok": False, "error": f"wrong number of queues: {queues_max!r:.50}", "kind": "usage"}, ()
+        if command == "status":
+            return self._status(), self._node.queues[:queues_max]
+        return await self._steer(command), ()
+
+    def _status(self) -> dict[str, Any]:
+        return {"ok": True, "status": status_of(self._node, queues_max=0).to_dict()}
+
+    async def _steer(self, command: object) -> dict[str, Any]:
         try:
-            if command == "status":
-                return {"ok": True, "status": self._node.status().to_dict()}
             if command == "promote":
                 await self._node.promote()
                 return {"ok": True, "generation": self._node.generation}
@@ -73,40 +95,25 @@ class Control:
                 return {"ok": True}
         except QpidhaError as error:
             return {"ok": False, "error": str(error), "kind": type(error).__name__}
-        return {"ok": False, "error": f"unknown command {command!r}", "kind": "usage"}
+        return {"ok": False, "error": f"unknown command {command!r:.50}", "kind": "usage"}
 
-
-class ShortPath:
-    """A path through an open directory, because a socket's path is limited to about 100 bytes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> str:
-        self._fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        proc = Path(f"/proc/self/fd/{self._fd}")
-        return str(proc / self._path.name) if proc.exists() else str(self._path)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-
-async def ask(path: Path, command: str, *, timeout_s: float = 15.0) -> dict[str, Any]:
-    """Ask a running node. Raises OSError if nobody answers there."""
-    with ShortPath(path) as short:
-        reader, writer = await asyncio.open_unix_connection(short)
-    try:
-        writer.write(json.dumps({"command": command}).encode() + b"\n")
+    async def _write(
+        self, writer: asyncio.StreamWriter, answer: dict[str, Any], queues: Sequence[Queue]
+    ) -> None:
+        """One line of JSON; the queues are written into the status piece by piece."""
+        status = answer.pop("status", None)
+        head = json.dumps(answer)
+        if status is None:
+            writer.write(f"{head}\n".encode())
+            await writer.drain()
+            return
+        del status["queues"]
+        writer.write(f'{head[:-1]}, "status": {json.dumps(status)[:-1]}, "queues": ['.encode())
+        for first in range(0, len(queues), QUEUES_A_PIECE):
+            piece = queues[first : first + QUEUES_A_PIECE]
+            rows = [json.dumps(asdict(queue_status(self._node, q))) for q in piece]
+            writer.write((", " * bool(first) + ", ".join(rows)).encode())
+            await writer.drain()
+            await asyncio.sleep(0)  # `drain` alone does not wait while the other side reads fast enough.
+        writer.write(b"]}}\n")
         await writer.drain()
-        line = await asyncio.wait_for(reader.readline(), timeout_s)
-    finally:
-        writer.close()
-    if not line:
-        raise ConnectionResetError("the node closed the connection")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
-
-
-def ask_blocking(path: Path, command: str, *, timeout_s: float = 15.0) -> dict[str, Any]:
-    """`ask` for code without an event loop."""
-    return asyncio.run(ask(path, command, timeout_s=timeout_s))

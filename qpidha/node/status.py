@@ -10,6 +10,7 @@ from qpidha.types import Address, NodeId
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
+    from qpidha.node.queue import Queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,16 @@ class NodeStatus:
     store_error: str | None
     troubles: list[TroubleStatus]
     """What is wrong now and tried again, the oldest first."""
+    queue_count: int
+    """How many queues there are. ``queues`` may name fewer: as many as were asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def status_of(node: Node) -> NodeStatus:
-    """Look at a node. Cheap: counts, no content."""
+def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
+    """Look at a node. Cheap: counts, no content. O(queues named), at most ``queues_max`` of them; None: all."""
     replica = node.replica
     primary = replica.primary
     record = replica.record
@@ -99,23 +102,25 @@ def status_of(node: Node) -> NodeStatus:
         waiting_for=waiting_for(node),
         joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
         sessions=sessions_of(node),
-        queues=[
-            QueueStatus(
-                name=q.name,
-                id=str(q.id),
-                depth=q.depth,
-                bytes=q.nbytes,
-                next_id=q.next_id,
-                pending=q.pending if primary else 0,
-            )
-            for q in node.queues
-        ],
+        queues=[queue_status(node, q) for q in node.queues[:queues_max]],
         quarantined=len(replica.quarantined),
         resyncs=flow.resyncs,
         resync_messages=flow.resync_messages,
         resync_bytes=flow.resync_bytes,
         store_error=str(node.store_error) if node.store_error else None,
         troubles=node.troubles.standing(),
+        queue_count=len(node.queues),
+    )
+
+
+def queue_status(node: Node, q: Queue) -> QueueStatus:
+    return QueueStatus(
+        name=q.name,
+        id=str(q.id),
+        depth=q.depth,
+        bytes=q.nbytes,
+        next_id=q.next_id,
+        pending=q.pending if node.replica.primary else 0,
     )
 
 

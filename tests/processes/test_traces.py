@@ -26,7 +26,7 @@ import trustme
 
 from qpidha import SequenceSet
 from qpidha.cluster.record import decode_record, encode_record
-from qpidha.node.control import ask
+from qpidha.node.ask import ask
 from qpidha.types import Versioned
 from tests.processes.stream import (
     Consumer,

@@ -1,0 +1,207 @@
+"""Asks a running node on its control socket: the other side of `qpidha.node.control`.
+
+One line of JSON in each direction. An answer may be long, for it names every queue; `ANSWER_BYTES_MAX` limits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ANSWER_BYTES_MAX = 256 * 1024 * 1024
+"""A million queues with names of usual length. A longer answer is not read to its end."""
+READ_BYTES = 256 * 1024
+CONNECT_RETRY_S = 0.02
+TIMEOUT_S = 15.0
+
+
+class NoAnswer(OSError):
+    """No answer came from a control socket. ``kind`` is stable, for programs; the message is for people."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """no-directory, not-a-directory, no-socket, not-a-socket, refused, hung, permission, closed, too-large,
+        not-json, failed."""
+
+
+class ShortPath:
+    """A path through an open directory, because a socket's path is limited to about 100 bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        proc = Path(f"/proc/self/fd/{self._fd}")
+        return str(proc / self._path.name) if proc.exists() else str(self._path)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+
+async def ask(path: Path, command: str, *, timeout_s: float = TIMEOUT_S, **options: object) -> dict[str, Any]:
+    """Ask a running node.
+
+    Args:
+        path: Its control socket.
+        command: "status", "promote" or "demote".
+        timeout_s: For everything together.
+        options: Further fields of the question: ``queues``, how many queues a status names at most.
+
+    Raises:
+        NoAnswer: An OSError that says why there is no answer.
+    """
+    with _explained(path, timeout_s):
+        return await asyncio.wait_for(_asked(path, _question(command, options)), timeout_s)
+
+
+async def _asked(path: Path, question: bytes) -> dict[str, Any]:
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.setblocking(False)
+        with _short(path) as short:
+            await _connect_waiting(link, short)
+        reader, writer = await asyncio.open_unix_connection(sock=link, limit=ANSWER_BYTES_MAX)
+    except BaseException:
+        link.close()
+        raise
+    try:
+        writer.write(question)
+        await writer.drain()
+        try:
+            line = await reader.readline()
+        except ValueError:
+            raise _too_large() from None
+    finally:
+        writer.close()
+    return _decoded(line)
+
+
+async def _connect_waiting(link: socket.socket, short: str) -> None:
+    while True:
+        try:
+            return link.connect(short)
+        except BlockingIOError:  # asyncio itself would take this for a connection.
+            await asyncio.sleep(CONNECT_RETRY_S)
+
+
+def ask_blocking(
+    path: Path, command: str, *, timeout_s: float = TIMEOUT_S, **options: object
+) -> dict[str, Any]:
+    """`ask` for code without an event loop. Blocks this thread for ``timeout_s`` at most, unless the disk hangs."""
+    deadline = time.monotonic() + timeout_s
+    with _explained(path, timeout_s), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        with _short(path) as short:
+            _connect(link, short, deadline)
+        link.sendall(_question(command, options))
+        answer = bytearray()
+        while not answer.endswith(b"\n"):
+            link.settimeout(_left(deadline))
+            piece = link.recv(READ_BYTES)
+            if not piece:
+                break
+            answer += piece
+            if len(answer) > ANSWER_BYTES_MAX:
+                raise _too_large()
+        return _decoded(bytes(answer))
+
+
+def _connect(link: socket.socket, short: str, deadline: float) -> None:
+    while True:
+        link.settimeout(_left(deadline))
+        try:
+            return link.connect(short)
+        except BlockingIOError:  # More wait to be accepted than the system lets wait.
+            time.sleep(min(CONNECT_RETRY_S, _left(deadline)))
+
+
+def _left(deadline: float) -> float:
+    left_s = deadline - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+def _question(command: str, options: dict[str, object]) -> bytes:
+    return json.dumps({"command": command, **options}).encode() + b"\n"
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    if not line.endswith(b"\n"):
+        raise NoAnswer("closed", "the node closed the connection before its answer was complete")
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise NoAnswer("not-json", f"what answers is no node: {error}") from error
+    if not isinstance(answer, dict) or "ok" not in answer:
+        raise NoAnswer("not-json", "what answers is no node: not an answer as nodes give it")
+    return answer
+
+
+def _too_large() -> NoAnswer:
+    return NoAnswer("too-large", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """The short path of a socket that is there."""
+    with ShortPath(path) as short:
+        if not stat.S_ISSOCK(os.stat(short).st_mode):
+            raise NoAnswer("not-a-socket", f"{path.name} is not a socket")
+        yield short
+
+
+@contextmanager
+def _explained(path: Path, timeout_s: float) -> Iterator[None]:
+    """The one gate where whatever goes wrong becomes `NoAnswer`."""
+    try:
+        yield
+    except NoAnswer:
+        raise
+    except (TimeoutError, asyncio.TimeoutError) as error:
+        raise NoAnswer(
+            "hung", f"no answer in {timeout_s:g} s: its process is stopped, or its event loop is blocked"
+        ) from error
+    except FileNotFoundError as error:
+        if path.parent.is_dir():
+            raise NoAnswer(
+                "no-socket", f"there is no {path.name}: the node does not run, or has no control socket here"
+            ) from error
+        raise NoAnswer("no-directory", "there is no such directory") from error
+    except NotADirectoryError as error:
+        raise NoAnswer("not-a-directory", "this is not a directory") from error
+    except PermissionError as error:
+        raise NoAnswer("permission", f"permission denied{_whose(path)}") from error
+    except ConnectionRefusedError as error:
+        raise NoAnswer(
+            "refused", f"nobody listens on {path.name}: the node was killed, or has ended without removing it"
+        ) from error
+    except (ConnectionResetError, BrokenPipeError) as error:
+        raise NoAnswer("closed", "the node closed the connection before its answer was complete") from error
+    except OSError as error:
+        raise NoAnswer("failed", error.strerror or str(error) or type(error).__name__) from error
+
+
+def _whose(path: Path) -> str:
+    """Who may use it, as far as can be seen."""
+    for place in (path, path.parent):
+        try:
+            owner = place.stat().st_uid
+        except OSError:
+            continue
+        try:
+            name = pwd.getpwuid(owner).pw_name
+        except KeyError:
+            name = f"uid {owner}"
+        return f": {place.name} belongs to {name}; ask as this user or as root"
+    return ""
