@@ -72,7 +72,7 @@ class Driver:
                 if ready.persist:
                     self._persist(ready)
                 else:
-                    self._perform(ready)
+                    self._perform_all(ready)
         finally:
             self._running = False
 
@@ -86,11 +86,15 @@ class Driver:
             elif error is not None:
                 self.fail(error, ready)
             else:
-                self._perform(ready)
+                self._perform_all(ready)
                 if not self._running:
                     self.run()
 
         self._commit(ready.persist, done)
+
+    def _perform_all(self, ready: Ready) -> None:
+        self._perform(ready)
+        self.replica.performed(self._clock())
 
     def _perform(self, ready: Ready) -> None:
         """Everything in it is durable now."""

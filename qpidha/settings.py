@@ -43,6 +43,9 @@ class Settings:
     links_unauthenticated_max: int = 64
     link_buffer_bytes_max: int = 64 * MIB
     """A peer that does not read is cut off when this much waits for it."""
+    link_bytes_per_s_min: int = 512 * KIB
+    """The slowest link that is to work. Time-outs of acknowledgements grow by the time that it takes for what is under
+    way: at most by (window_bytes_max + frame_bytes_max) / link_bytes_per_s_min, 96 s by default."""
 
     # --- frames
     handshake_frame_bytes_max: int = 4 * KIB
@@ -62,7 +65,8 @@ class Settings:
 
     # --- membership
     ack_timeout_s: float = 5.0
-    """A member that leaves an operation unacknowledged for this long is removed by compare-and-set (J1)."""
+    """A member that leaves an operation unacknowledged for this long is removed by compare-and-set (J1).
+    It begins when the operation has left this node; for large messages see ``link_bytes_per_s_min``."""
     rejoin_timeout_s: float = 10.0
     """The same for members that have not come back since a promotion (LM5): never silently."""
     readmission_delay_s: float = 0.5
@@ -127,6 +131,7 @@ RULES: dict[str, Rule] = {
     "discard_retry_s": SECONDS,
     "links_unauthenticated_max": integer(1, 65_536),
     "link_buffer_bytes_max": integer(FRAME_BYTES_MIN, 2**40),
+    "link_bytes_per_s_min": integer(1, 2**40),
     "handshake_frame_bytes_max": integer(2 * KIB, FRAME_BYTES_MAX),
     "frame_bytes_max": integer(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
     "message_bytes_max": integer(1, FRAME_BYTES_MAX),

@@ -49,8 +49,10 @@ class Host:
         if session is None:
             if not isinstance(event, Hello):
                 raise HandshakeError(f"{type(event).__name__} before Hello")
-            self._hello(link, event)
+            self._hello(link, event, now)
             return True
+        if session.state is not State.STREAMING:
+            session.turn.asked(now)
         if isinstance(event, Fenced):
             self._fenced(link, event.generation, now)
             return True
@@ -74,7 +76,7 @@ class Host:
                 raise RemoteProtocolError(f"{type(event).__name__} while {session.state.name}")
         return True
 
-    def _hello(self, link: int, hello: Hello) -> None:
+    def _hello(self, link: int, hello: Hello, now: float) -> None:
         replica = self._replica
         if hello.cluster is not None and hello.cluster != replica.cluster:
             raise HandshakeError(f"your store is of cluster {hello.cluster}, this is {replica.cluster}")
@@ -97,7 +99,9 @@ class Host:
                 return
             self._primary.closed(other.link)
             replica.out.close(other.link, "replaced by a newer link")
-        self._primary.sessions[link] = ReplicatingSubscription(link, hello.node, hello.boot, replica.settings)
+        session = ReplicatingSubscription(link, hello.node, hello.boot, replica.settings)
+        session.turn.asked(now)
+        self._primary.sessions[link] = session
         assert replica.cluster is not None
         welcome = Welcome(version=version, cluster=replica.cluster, node=replica.node, boot=replica.boot)
         replica.out.send(link, Frame(self._primary.generation, 0, welcome))

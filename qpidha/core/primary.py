@@ -15,10 +15,9 @@ Invariants (`check`):
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Final
 
+from qpidha.core.deadlines import Deadlines
 from qpidha.core.guard import QueueGuard
 from qpidha.core.lineage import generation_of
 from qpidha.core.membership import Membership
@@ -49,9 +48,6 @@ from qpidha.wire.events import (
 ACTIVATION: Position = 1
 ORIGIN_BYTES = 64
 """What a moved message costs in its batch beside data and props, at most."""
-NOBODY: Final[frozenset[Member]] = frozenset()
-MARK_INTERVAL_S = 0.01
-"""Time-outs are measured to this accuracy."""
 
 
 class Primary:
@@ -65,7 +61,6 @@ class Primary:
         queues: dict[QueueId, ReplicatedQueue],
         outbox: Outbox,
         settings: Settings,
-        now: float,
     ) -> None:
         self.generation = generation
         self.queues = queues
@@ -85,8 +80,7 @@ class Primary:
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
-        self._marks: deque[tuple[Position, float]] = deque([(ACTIVATION, now)])
-        """Up to which position operations were made by which time: what time-outs are measured from."""
+        self.deadlines = Deadlines(settings)
 
     # --- what clients do -------------------------------------------------------------------------
 
@@ -197,22 +191,18 @@ class Primary:
         for event in events:
             self._out.send(session.link, Frame(self.generation, session.sid, event))
 
-    def settle(self, now: float) -> None:
+    def settle(self) -> None:
         """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
-        self._mark(now)
         self.seal()
         for session in self.sessions.values():
             if session.state is State.CATCHING_UP:
                 self._send(session, session.catch_up(self.queues, self.position))
         self._complete()
+        self.deadlines.taken(self.position, self.sessions.values())
 
-    def _mark(self, now: float) -> None:
-        position, at = self._marks[-1]
-        if self.position > position:
-            if position > self.safe and now - at < MARK_INTERVAL_S:
-                self._marks[-1] = (self.position, at)
-            else:
-                self._marks.append((self.position, now))
+    def performed(self, now: float) -> None:
+        """The effects taken last were performed: what is in them has left this node."""
+        self.deadlines.performed(now, self.safe, self.sessions.values())
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -260,8 +250,7 @@ class Primary:
         if moved:
             self.safe = lowest
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
-            while len(self._marks) > 1 and self._marks[0][0] <= self.safe:
-                self._marks.popleft()
+            self.deadlines.complete(lowest)
         if moved or self._consumed:
             for queue in list(self._touched if moved else self._consumed):
                 self._advance(queue)
@@ -286,29 +275,23 @@ class Primary:
 
     # --- time ------------------------------------------------------------------------------------
 
-    def overdue(self, now: float) -> frozenset[Member]:
-        """Members, and the joiner, that left an operation unacknowledged for too long (J1, L4)."""
-        settings = self._settings
-        if now - self._marks[0][1] <= min(settings.ack_timeout_s, settings.rejoin_timeout_s):
-            return NOBODY  # Nothing is that old.
-        newest, late = self._marks[-1][0], set[Member]()
-        for member in self.membership.required:
-            acked = self.acked_by(member)
-            if acked >= newest:
-                continue
-            limit = settings.rejoin_timeout_s if acked == 0 else settings.ack_timeout_s
-            oldest = next((at for position, at in self._marks if position > acked), None)
-            if oldest is not None and now - oldest > limit:
-                late.add(member)
-        return frozenset(late) if late else NOBODY
+    def judge(self, now: float) -> None:
+        """Look which members, or the joiner, left an operation unacknowledged for too long (J1, L4)."""
+        self.deadlines.judge(now, self.membership.required, self._acked, self.sessions.values())
+
+    @property
+    def late(self) -> frozenset[Member]:
+        """Those who were late at the last look and are so still."""
+        return self.deadlines.late(self._acked)
 
     def jumped(self, now: float) -> None:
         """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
-        self._marks = deque((position, now) for position, _ in self._marks)
+        self.deadlines.restart(now)
 
     def check(self) -> None:
         ensure(self.safe <= self.position, "I1 safe beyond position")
         ensure(self.established == (self.safe >= ACTIVATION), "I3 established")
+        self.deadlines.check(self.safe)
         for queue, guard in self._guards.items():
             guard.check(self.safe)
             self.queues[queue].check()

@@ -2,10 +2,10 @@
 
     inputs    link_opened, received, link_closed · record_seen, answered · promote, demote, tick
               declare, enqueue, dequeue, move · handed_over
-    output    ready()
+    output    ready(), and performed() once all of that is done
 
 Everything is synchronous and single-threaded. After any input take `ready()` and perform it whole, in
-order, before taking the next.
+order, then say `performed`, before taking the next.
 """
 
 from __future__ import annotations
@@ -241,7 +241,6 @@ class Replica:
             queues=self.queues,
             outbox=self.out,
             settings=self.settings,
-            now=now,
         )
         self.host = Host(self, self.primary)
         self._demotion_wanted = False
@@ -322,10 +321,24 @@ class Replica:
     # --- time and effects ------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time passes. Call at least every second: a longer silence is taken for a pause (T42)."""
+        """Time passes: look who owes an acknowledgement for too long.
+
+        Call at least every second: a longer silence is taken for a pause of this process (T42). Everything that had
+        arrived by ``now`` must have been received before: what waits in a socket is no silence of the peer.
+        """
+        self._passed(now)
+        if self.primary:
+            self.primary.judge(now)
+
+    def _passed(self, now: float) -> None:
         if self.primary and now - self._ticked > self.settings.ack_timeout_s / 2:
             self.primary.jumped(now)
         self._ticked = now
+
+    def performed(self, now: float) -> None:
+        """The last `Ready` was performed whole: what was sent has left, so time-outs of its answers begin (L4)."""
+        if self.primary:
+            self.primary.performed(now)
 
     def hand_over_failed(self, now: float) -> None:
         """The embedder did not take what was handed over: it is offered again after a while.
@@ -342,12 +355,12 @@ class Replica:
 
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
-        self.tick(now)  # After a pause whatever comes first may come before the next tick (T42).
+        self._passed(now)  # After a pause whatever comes first may come before the next tick (T42).
         if self.primary and self.host:
             established = self.primary.established
-            late = self.primary.overdue(now)
+            late = self.primary.late
             self.primary.membership.give_up_joining(late, now)
-            self.primary.settle(now)
+            self.primary.settle()
             if self.primary.established and not established:
                 self.out.persist(*self.quarantined.release_alive(self.history_of))
                 self.hand_over()

@@ -21,6 +21,7 @@ from uuid import UUID
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, shared
+from qpidha.core.turn import Turn
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -90,18 +91,29 @@ class ReplicatingSubscription:
         self._settings = settings
         self._theirs: dict[QueueId, Theirs] = {}
         self._expected = 0
+        self._described_bytes = 0
+        """What the backup has said of its queues so far, about."""
         self._chunks_staged = 0
         self._in_flight: deque[int] = deque()
         """Bytes of the chunks that were sent and not yet staged, and …"""
         self._in_flight_bytes = 0
         """… their sum."""
-        self._window: deque[tuple[Position, int]] = deque()
+        self._window: deque[tuple[Position, int, int]] = deque()
+        """Frames not acknowledged: last position, bytes, and bytes that were under way once it was sent."""
         self.window_bytes = 0
+        self.turn = Turn()
 
     @property
     def flipped(self) -> bool:
         """The backup has acknowledged the plan of this session."""
         return 0 < self.plan_position <= self.acked
+
+    @property
+    def bytes_ahead(self) -> int:
+        """What had to cross the link before the backup could acknowledge the oldest operation that it owes."""
+        if not self.flipped:
+            return self._described_bytes + self.resync.bytes
+        return self._window[0][2] if self._window else 0
 
     # --- subscribing -----------------------------------------------------------------------------
 
@@ -118,6 +130,7 @@ class ReplicatingSubscription:
         self.plan_position = self.sent = self.acked = 0
         self._theirs = {}
         self._expected = event.queues
+        self._described_bytes = 0
         self._chunks_staged = self._in_flight_bytes = 0
         self._in_flight.clear()
         self._window.clear()
@@ -137,6 +150,7 @@ class ReplicatingSubscription:
                 raise RemoteProtocolError("held ids are not ascending over the chunks of a queue")
             held = known.history.held
             held |= event.held
+        self._described_bytes += 64 + 16 * event.held.run_count
         self._expected -= 1
         self._maybe_subscribed()
 
@@ -238,8 +252,8 @@ class ReplicatingSubscription:
             return
         yield event
         self.sent = event.last
-        self._window.append((event.last, nbytes))
         self.window_bytes += nbytes
+        self._window.append((event.last, nbytes, self.window_bytes + self._in_flight_bytes))
         limits = self._settings
         if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
             self.state = State.LAGGING

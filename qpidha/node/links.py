@@ -12,6 +12,11 @@ from qpidha.types import Address, NodeId, NodeInfo
 if TYPE_CHECKING:
     from qpidha.node.node import Node
 
+READING_TURNS = 2
+"""After so many turns of the loop every socket was read: what is called in the next turn may come before its reads."""
+READING_ATTEMPTS = 3
+"""So often it is begun again if the loop was blocked meanwhile: a loop that is blocked all the time must go on, too."""
+
 
 class Links:
     """The peers of a node, by the number that the core knows them by."""
@@ -21,7 +26,7 @@ class Links:
         self._transport = transport
         self._listener: Listener | None = None
         self._count = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._beaten_at = 0.0
         self.peers: dict[int, Peer] = {}
 
@@ -82,6 +87,20 @@ class Links:
         self._beaten_at = self._node.now()
         self._beat()
 
+    def _wake(self, attempts: int = READING_ATTEMPTS) -> None:
+        """If the loop was blocked, acknowledgements and heartbeats wait in the sockets: read them, then judge (T42)."""
+        woken_at = self._node.now()
+
+        def later(turns: int) -> None:
+            if turns:
+                self._timer = asyncio.get_running_loop().call_soon(later, turns - 1)
+            elif attempts and self._node.now() - woken_at > self._node.settings.heartbeat_interval_s:
+                self._wake(attempts - 1)  # It was blocked in between: what came meanwhile is not read yet.
+            else:
+                self._beat()
+
+        later(READING_TURNS)
+
     def _beat(self) -> None:
         """After a pause of this process everyone gets a fresh round before anyone is given up (T42)."""
         settings, now = self._node.settings, self._node.now()
@@ -93,4 +112,4 @@ class Links:
             peer.beat(now)
         self._node.tick(now)
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(settings.heartbeat_interval_s / 2, self._beat)
+        self._timer = loop.call_later(settings.heartbeat_interval_s / 2, self._wake)

@@ -107,6 +107,8 @@ class Peer:
     def fresh_round(self, now: float) -> None:
         """This process was paused: what the peer did meanwhile is still to be read (T42)."""
         self.heard_at = now
+        if not self.welcomed:
+            self.opened_at = now
         if self._frame_since is not None:
             self._frame_since = now
 

@@ -121,20 +121,18 @@ def test_a_joiner_that_stalls_does_not_hold_publishers(membership: Membership) -
 def test_an_acknowledgement_says_whether_anything_follows_from_it() -> None:
     """The driver need not run for the first of two: only the last one completes something."""
     membership = Membership("P", frozenset({P, B1, B2}), SETTINGS)
-    primary = Primary(
-        generation=1, membership=membership, queues={}, outbox=Outbox(), settings=SETTINGS, now=0.0
-    )
+    primary = Primary(generation=1, membership=membership, queues={}, outbox=Outbox(), settings=SETTINGS)
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
     assert primary.acknowledged(first, 1), "it has flipped: it may be told that the history is established"
     assert primary.acknowledged(last, 1)
-    primary.settle(0.0)
+    primary.settle()
     assert primary.established
     for each in (first, last):
         each.sent = primary.position = 3
     assert not primary.acknowledged(first, 2), "the other one has not got it"
     assert not primary.acknowledged(first, 3)
     assert primary.acknowledged(last, 2)
-    primary.settle(0.0)
+    primary.settle()
     assert primary.safe == 2
     membership.joining = Joining(Member("B3", UUID(int=4)), sid=1, target=3)
     assert primary.acknowledged(first, 3), "it may be what the joining waits for"

@@ -224,9 +224,9 @@ ROLES: tuple[Mutant, ...] = (
         name="nobody-is-late",
         rules="L4 L2 T44",
         why="never removes a member that does not answer",
-        file="qpidha/core/primary.py",
-        old="if oldest is not None and now - oldest > limit:",
-        new="if oldest is None and now > limit:",
+        file="qpidha/core/deadlines.py",
+        old="            if now - since > limit:",
+        new="            if now < since:",
         first="T44",
     ),
     Mutant(
@@ -236,7 +236,7 @@ ROLES: tuple[Mutant, ...] = (
         file="qpidha/core/primary.py",
         old="                self._send(session, session.catch_up(self.queues, self.position))\n        self._complete()",
         new="                self._send(session, session.catch_up(self.queues, self.position))\n"
-        "        self.membership.members -= self.overdue(now)\n        self._complete()",
+        "        self.membership.members -= self.late\n        self._complete()",
         first="T05",
     ),
     Mutant(

@@ -1,0 +1,396 @@
+"""Time-outs of acknowledgements (J1, L4, T42): measured from what left this node, never across its own pause.
+
+Method: one primary, whose driver commits when the test says so, and a backup that is played by hand. Time is a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.deadlines import allowance_s
+from qpidha.core.ready import CompareAndSet, Completion, Notice, Request
+from qpidha.core.replica import Replica
+from qpidha.driver import Done, Driver
+from qpidha.journal import Change, StoreImage, StoreStatus
+from qpidha.types import Member, NodeId, QueueSpec, Record, Versioned
+from qpidha.wire.events import (
+    Acknowledged,
+    Event,
+    Frame,
+    Hello,
+    Operations,
+    PlanEnd,
+    PlanMessages,
+    Progress,
+    Subscribe,
+    SubscribeQueue,
+    Welcome,
+)
+
+CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), UUID(int=3)
+P, B, C = (Member(name, UUID(int=n)) for n, name in enumerate("PBC", 10))
+MIB = 1024 * 1024
+SETTINGS = Settings(
+    ack_timeout_s=5.0, rejoin_timeout_s=10.0, link_bytes_per_s_min=MIB, heartbeat_interval_s=0.25
+)
+TICK_S = 0.25
+
+
+class World:
+    """The primary of generation 1, its clock and its disk."""
+
+    def __init__(self, *members: Member, settings: Settings = SETTINGS) -> None:
+        self.now = 100.0
+        self.sent: list[tuple[int, Event]] = []
+        self.requests: list[Request] = []
+        self.holds = False
+        self.held: list[Done] = []
+        image = StoreImage(StoreStatus(node="P", epoch=P.epoch, cluster=CLUSTER, generation=0))
+        self.replica = Replica(node="P", boot=BOOT, image=image, settings=settings, now=self.now)
+        self.driver = Driver(self.replica, self.commit, self, lambda: self.now)
+        record = Record(cluster=CLUSTER, generation=1, primary=("P", BOOT), members=frozenset((P, *members)))
+        self.replica.record_seen(Versioned(record, 1), self.now)
+        self.driver.run()
+        self.links: dict[NodeId, int] = {}
+
+    # --- the driver's side -----------------------------------------------------------------------
+
+    def commit(self, changes: list[Change], done: Done) -> None:
+        if self.holds:
+            self.held.append(done)
+        else:
+            done(None)
+
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        self.sent += [(link, frame.event) for link, frame in frames]
+
+    def request(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def complete(self, completion: Completion) -> None: ...
+    def notify(self, notice: Notice) -> None: ...
+    def store_failed(self, error: BaseException) -> None:
+        raise AssertionError(error)
+
+    def stall(self) -> None:
+        """Commits wait from now on."""
+        self.holds = True
+
+    def recover(self) -> None:
+        self.holds = False
+        for done in self.held:
+            done(None)
+        self.held.clear()
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    def pass_time(self, seconds: float) -> None:
+        """The loop lives: it ticks."""
+        until = self.now + seconds
+        while self.now < until:
+            self.now = min(self.now + TICK_S, until)
+            self.replica.tick(self.now)
+            self.driver.run()
+
+    def say(self, member: Member, *events: Event, session: int = 1) -> None:
+        for event in events:
+            frame = Frame(1, 0 if isinstance(event, Hello) else session, event)
+            self.replica.received(self.links[member.node], frame, self.now)
+        self.driver.run()
+
+    def connect(self, member: Member) -> None:
+        link = self.links[member.node] = len(self.links) + 1 + 10 * int(self.now)
+        self.replica.link_opened(link)
+        hello = Hello(
+            version_min=1, version_max=1, cluster=CLUSTER, node=member.node, boot=member.epoch, wanted="P"
+        )
+        self.say(member, hello)
+
+    def subscribe(self, member: Member, session: int = 1) -> None:
+        """With nothing in its store that the primary would have."""
+        self.say(
+            member,
+            Subscribe(epoch=member.epoch, stored_generation=0, queues=0),
+            session=session,
+        )
+
+    def follow(self, member: Member) -> None:
+        """All the way to streaming."""
+        self.connect(member)
+        self.subscribe(member)
+        self.acknowledge(member)
+
+    def acknowledge(self, member: Member, session: int = 1) -> None:
+        assert self.replica.primary
+        position = self.replica.primary.sessions[self.links[member.node]].sent
+        self.say(member, Acknowledged(position=position), session=session)
+
+    def heard(self, member: Member, kind: type[Event]) -> list[Event]:
+        """What the primary sent to this backup, of this kind."""
+        link = self.links[member.node]
+        return [event for to, event in self.sent if to == link and isinstance(event, kind)]
+
+    def declare(self) -> None:
+        self.replica.declare(QUEUE, QueueSpec(name="q"))
+        self.driver.run()
+
+    def publish(self, size: int = 1) -> None:
+        self.replica.enqueue(QUEUE, Batch.pack([bytes(size)]))
+        self.driver.run()
+
+    @property
+    def removed(self) -> set[NodeId]:
+        """Whom the primary wants out of the record."""
+        assert self.replica.record
+        known = {m.node for m in self.replica.record.members}
+        asked = [r.new.members for r in self.requests if isinstance(r, CompareAndSet)]
+        return known - {m.node for m in asked[-1]} if asked else set()
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(B)
+    made.follow(B)
+    made.declare()
+    made.acknowledge(B)
+    return made
+
+
+# --- own pauses ----------------------------------------------------------------------------------
+
+
+def test_a_backup_that_does_not_answer_is_removed(world: World) -> None:
+    """What all the rest is an exception of (J1, L4)."""
+    world.publish()
+    world.pass_time(5.0)
+    assert world.removed == set()
+    world.pass_time(0.5)
+    assert world.removed == {"B"}
+
+
+def test_an_own_disk_that_stalls_is_not_counted_against_a_backup(world: World) -> None:
+    """The operation has not left yet: there is nothing to acknowledge."""
+    world.stall()
+    world.publish()
+    world.pass_time(60.0)
+    assert len(world.heard(B, Operations)) == 1, "only the declaration"
+    world.recover()
+    assert len(world.heard(B, Operations)) == 2
+    world.pass_time(4.9)
+    assert world.removed == set()
+    world.acknowledge(B)
+    world.pass_time(60.0)
+    assert world.removed == set()
+
+
+def test_after_the_stall_a_backup_has_its_whole_time_and_no_more(world: World) -> None:
+    world.stall()
+    world.publish()
+    world.pass_time(60.0)
+    world.recover()
+    world.pass_time(5.5)
+    assert world.removed == {"B"}
+
+
+def test_a_backup_that_owed_something_before_the_stall_still_owes_it(world: World) -> None:
+    """Its answer does not need the disk of the primary, whose loop reads it all the time."""
+    world.publish()
+    world.stall()
+    world.publish()
+    world.pass_time(6.0)
+    world.recover()
+    world.pass_time(0.25)
+    assert world.removed == {"B"}
+
+
+def test_an_acknowledgement_during_the_stall_counts(world: World) -> None:
+    """Late by a tick, and then it came: nobody is removed for what was true once."""
+    world.publish()
+    world.stall()
+    world.publish()
+    world.pass_time(6.0)
+    world.acknowledge(B)
+    world.recover()
+    world.pass_time(0.25)
+    assert world.removed == set()
+
+
+def test_what_was_not_read_yet_is_not_judged(world: World) -> None:
+    """Only `tick` judges, and whoever calls it has read what had arrived. Taking effects judges nobody."""
+    world.publish()
+    world.pass_time(4.75)
+    world.now += 2.0  # The loop was blocked, for less than what counts as a pause …
+    world.driver.run()  # … and something runs before the sockets are read.
+    assert world.removed == set()
+    world.acknowledge(B)
+    world.pass_time(1.0)
+    assert world.removed == set()
+
+
+def test_a_pause_gives_everybody_a_fresh_time_out(world: World) -> None:
+    """T42, whatever comes first after it."""
+    for first in ("run", "tick"):
+        world.publish()
+        world.pass_time(4.0)
+        world.now += 60.0
+        if first == "run":
+            world.driver.run()
+        world.pass_time(4.75)
+        assert world.removed == set(), first
+        world.acknowledge(B)
+
+
+def test_a_backup_that_waits_for_the_stalled_primary_gets_a_fresh_time_out(world: World) -> None:
+    """Its link broke, it came back, and the primary could not even welcome it."""
+    world.publish()
+    world.replica.link_closed(world.links["B"])
+    world.pass_time(1.0)
+    world.stall()
+    world.publish()
+    world.connect(B)
+    world.pass_time(7.0)
+    assert world.heard(B, Welcome) == []
+    world.recover()
+    assert world.heard(B, Welcome)
+    world.pass_time(4.0)
+    assert world.removed == set()
+    world.subscribe(B)
+    assert world.heard(B, PlanEnd)
+    world.acknowledge(B)
+    world.pass_time(60.0)
+    assert world.removed == set()
+
+
+def test_a_backup_that_was_kept_waiting_is_removed_if_it_then_stays_away(world: World) -> None:
+    """The fresh time-out is one, not one for each stall: it has to say something in between."""
+    world.publish()
+    world.replica.link_closed(world.links["B"])
+    world.connect(B)
+    for _ in range(3):
+        world.stall()
+        world.publish()
+        world.pass_time(3.0)
+        world.recover()
+        world.pass_time(0.25)
+    assert world.removed == {"B"}
+
+
+def test_a_backup_kept_waiting_for_a_moment_gets_nothing_more(world: World) -> None:
+    """Any commit takes some time. That must not add up to a backup that holds the publishers for ever."""
+    world.publish()
+    world.replica.link_closed(world.links["B"])
+    world.connect(B)
+    for n in range(4):
+        world.stall()
+        world.publish()
+        world.subscribe(B, session=n + 1)
+        world.pass_time(1.25)
+        world.recover()
+    world.pass_time(0.5)
+    assert world.removed == {"B"}
+
+
+def test_members_that_do_not_come_back_have_the_longer_time_out() -> None:
+    """After a promotion, from the moment at which the generation is durable (P4)."""
+    world = World(B, C)
+    world.follow(C)
+    world.pass_time(9.5)
+    assert world.removed == set()
+    world.pass_time(1.0)
+    assert world.removed == {"B"}
+
+
+# --- bytes under way -----------------------------------------------------------------------------
+
+
+def test_a_large_message_over_a_slow_link_has_more_time(world: World) -> None:
+    """7 MiB at the slowest link that is to work, 1 MiB/s here: 7 s more."""
+    world.publish(7 * MIB)
+    world.pass_time(11.75)
+    assert world.removed == set()
+    world.pass_time(0.75)
+    assert world.removed == {"B"}
+
+
+def test_a_small_message_behind_large_ones_waits_for_them(world: World) -> None:
+    for size in (7 * MIB, 7 * MIB, 1):
+        world.publish(size)
+    world.pass_time(6.5)
+    first = world.heard(B, Operations)[1]
+    assert isinstance(first, Operations)
+    world.say(B, Acknowledged(position=first.last))
+    world.pass_time(12.0)
+    assert world.removed == set(), "14 MiB were ahead of the second when it was sent"
+    world.pass_time(1.0)
+    assert world.removed == {"B"}
+
+
+def test_what_was_sent_later_gives_no_more_time(world: World) -> None:
+    """The oldest operation decides, and only what was sent before it is ahead of it."""
+    world.publish()
+    for _ in range(4):
+        world.publish(7 * MIB)
+    world.pass_time(5.5)
+    assert world.removed == {"B"}
+
+
+def test_what_a_catch_up_has_to_carry_gives_more_time(world: World) -> None:
+    """Its link broke for a moment, and a message of 7 MiB was published meanwhile."""
+    world.replica.link_closed(world.links["B"])
+    world.publish(7 * MIB)
+    world.follow(B)
+    assert world.heard(B, PlanMessages)
+    world.replica.link_closed(world.links["B"])
+    world.connect(B)
+    world.subscribe(B)
+    world.pass_time(11.75)
+    assert world.removed == set()
+    world.say(B, Progress(chunks=1))
+    world.acknowledge(B)
+    world.pass_time(60.0)
+    assert world.removed == set()
+
+
+def test_a_catch_up_that_stands_still_is_given_up(world: World) -> None:
+    world.replica.link_closed(world.links["B"])
+    world.publish(7 * MIB)
+    world.connect(B)
+    world.subscribe(B)
+    world.pass_time(12.5)
+    assert world.removed == {"B"}
+
+
+def test_a_long_description_of_queues_gives_more_time_too(world: World) -> None:
+    """The other direction: a backup whose queues have many holes says so in many bytes."""
+    primary = world.replica.primary
+    assert primary
+    session = primary.sessions[world.links["B"]]
+    session.subscribe(2, Subscribe(epoch=B.epoch, stored_generation=1, queues=2))
+    ids = SequenceSet(range(1, 2 * 65_536, 2))
+    session.subscribe_queue(SubscribeQueue(queue=QUEUE, lineage=((1, 1),), next=200_000, held=ids))
+    assert session.bytes_ahead > MIB
+    assert SETTINGS.ack_timeout_s < SETTINGS.ack_timeout_s + allowance_s(session.bytes_ahead, SETTINGS) < 7
+
+
+def test_no_time_out_grows_without_bound() -> None:
+    """`Settings.link_bytes_per_s_min` says the worst case."""
+    settings = Settings()
+    assert allowance_s(2**50, settings) == 96.0
+    assert allowance_s(512 * 1024, settings) == 1.0
+
+
+def test_the_marks_are_those_of_operations_that_somebody_owes(world: World) -> None:
+    """Memory for a time-out is bounded by what is pending, 100 marks for each second of it."""
+    primary = world.replica.primary
+    assert primary
+    for _ in range(100):
+        world.publish()
+        world.now += 0.001
+    assert len(primary.deadlines._left) <= 11
+    world.acknowledge(B)
+    assert len(primary.deadlines._left) == 0
+    world.replica.check()
