@@ -42,6 +42,14 @@ class LocalProtocolError(CallerError):
     """A method was called in a state in which it is not legal."""
 
 
+class ControlSocketInUse(SettingsError):
+    """Another node answers on the path given as ``control``. Its socket was left alone."""
+
+
+class ForkedError(CallerError):
+    """An object of the parent process was used in a forked child. Nothing was done, here or in the parent."""
+
+
 class NotPrimary(CallerError):
     """This node is not the primary. ``primary`` says who is, as far as this node knows."""
 
@@ -176,8 +184,12 @@ class StoreMismatch(StoreError):
     """The store belongs to another cluster or another node, or has a newer format."""
 
 
+class StoreUnsuitable(StoreError):
+    """The directory is where no store can be kept: on a network file system, or together with a cluster record."""
+
+
 class StoreFailed(StoreError):
-    """A write or an fsync failed. The store is dead until it is opened again and verified."""
+    """A write or an fsync failed, or the files are not those that were opened. Dead until opened again and verified."""
 
 
 # --- the cluster manager -------------------------------------------------------------------------

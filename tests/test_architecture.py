@@ -28,6 +28,7 @@ LAYERS: dict[str, str] = {
     "journal": "journal",
     "core": "core",
     "interfaces": "interfaces",
+    "system": "system",
     "transports": "transports", "cluster": "cluster", "stores": "stores", "queues": "queues",
     "driver": "driver",
     "node": "node",
@@ -38,7 +39,7 @@ LAYERS: dict[str, str] = {
 """Which layer each module or package directly under ``qpidha`` belongs to; "" is the package itself."""
 
 SHARED = frozenset({"base", "wire", "journal"})
-BELOW_NODE = SHARED | {"core", "interfaces", "transports", "cluster", "stores", "queues", "driver"}
+BELOW_NODE = SHARED | {"core", "interfaces", "system", "transports", "cluster", "stores", "queues", "driver"}
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "base": frozenset(),
@@ -46,12 +47,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "journal": frozenset({"base", "wire"}),
     "core": SHARED,
     "interfaces": SHARED,
-    "transports": SHARED | {"interfaces"},
-    "cluster": SHARED | {"interfaces"},
-    "stores": SHARED | {"interfaces"},
+    "system": frozenset({"base"}),
+    "transports": SHARED | {"interfaces", "system"},
+    "cluster": SHARED | {"interfaces", "system"},
+    "stores": SHARED | {"interfaces", "system"},
     "queues": SHARED | {"interfaces"},
     "driver": SHARED | {"core", "interfaces"},
-    "node": SHARED | {"core", "interfaces", "driver", "queues"},
+    "node": SHARED | {"core", "interfaces", "system", "driver", "queues"},
     "testing": BELOW_NODE,
     "root": BELOW_NODE | {"node"},
     "top": BELOW_NODE | {"node", "root"},
@@ -388,6 +390,8 @@ UPWARDS = [
     ("qpidha/stores/sqlite.py", "from qpidha.core.lineage import Lineage", "stores may not import core"),
     ("qpidha/stores/sqlite.py", "from qpidha.cluster import file", "stores may not import cluster"),
     ("qpidha/cluster/file.py", "from qpidha.node.node import Node", "cluster may not import node"),
+    ("qpidha/system/forks.py", "from qpidha.stores import files", "system may not import stores"),
+    ("qpidha/core/guard.py", "from qpidha.system import forks", "core may not import system"),
     ("qpidha/queues/lvq.py", "from qpidha import stores", "queues may not import stores"),
     ("qpidha/transports/tcp.py", "from qpidha.driver import Driver", "transports may not import driver"),
     ("qpidha/driver.py", "from qpidha.stores import SqliteStore", "driver may not import stores"),

@@ -25,13 +25,15 @@ from qpidha.cluster.session import FileSession
 from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
 from qpidha.cluster.worker import Worker
 from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
+from qpidha.system import mounts
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
 """For the operations that are not given one."""
 LOCK_RETRY_S = 0.002
 SESSION_RETRY_S = 0.2
-"""How long a session's lock must be seen held before it is a `Conflict`: observers hold it for moments."""
+"""How long a session's lock must be seen held before it is a `Conflict`: where there is only flock, observers hold
+it for moments."""
 IDLE_S = 1.0
 """When nobody has waited for so long, the task ends until somebody does."""
 CALM_AFTER_S = 1.0
@@ -51,7 +53,8 @@ class FileRecordStore:
             calm_interval_s: The same when nothing has changed for a second. `look` ends the calm.
 
         Raises:
-            SettingsError: It cannot be created, or others may write to it.
+            SettingsError: It cannot be created, others may write to it, it is on a network file system, or it
+                is the directory of a store.
         """
         self.directory = Path(directory)
         self.poll_interval_s = poll_interval_s
@@ -61,6 +64,8 @@ class FileRecordStore:
         self._sessions = self.directory / "sessions"
         for path in (self.directory, self._sessions):
             _prepare(path)
+        if (self.directory / "store.db").exists():  # Both lock their directory as a whole.
+            raise SettingsError(f"{self.directory} is a store: give the record a directory without one")
         self._file = RecordFile(self.directory)
         self._record_worker = Worker("qpidha-record")
         self._look_worker = Worker("qpidha-sessions")
@@ -270,5 +275,7 @@ def _prepare(directory: Path) -> None:
         mode = directory.stat().st_mode
     except OSError as error:
         raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error
+    if why := mounts.refusal(directory):
+        raise SettingsError(why)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(f"group or others may write to {directory}, and so elect a primary: chmod 700 it")

@@ -1,6 +1,7 @@
 """The record file and its lock. Everything here blocks, for less than a millisecond on a healthy disk.
 
-    record.lock   flock, exclusive, for a write
+    record.lock   flock, exclusive, for a write; and the same on the directory itself, which stays one and the
+                  same for all when somebody removes the lock file
     record.json   replaced as a whole: write beside it, fsync, rename, fsync the directory (T33)
 
 Readers take no lock: a process that is stopped while it reads, which all do all the time, must not keep
@@ -18,7 +19,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,33 +96,40 @@ class RecordFile:
             OutcomeUnknown: The disk failed afterwards: others may see the change, or not for long.
             ClusterError: As for `read`.
         """
-        with self._locked():
+        with self._locked() as directory:
             current = self._load()
             version = None if current is None else current.version
             if version == expected:
-                return self._replace(Versioned(new, (version or 0) + 1))
+                return self._replace(Versioned(new, (version or 0) + 1), directory)
             if current is not None and new.nonce and current.record == new:
                 self._make_durable(current.version)  # It was ours already: the answer had been lost (M2).
                 return current
             raise Conflict(f"the record has version {version}, not {expected}", current=current)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[int]:
+        """Nobody else writes meanwhile. Yields the directory, open."""
+        with ExitStack() as held:
+            directory = self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)
+            lock = self._lock_file(held, self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            if not same_file(directory, self._directory, follow=True) or not same_file(lock, self._lock):
+                raise LockHeldError  # Removed or replaced since it was opened: others lock another one.
+            yield directory
+
+    @staticmethod
+    def _lock_file(held: ExitStack, path: Path, flags: int) -> int:
         try:
-            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
+            fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise Unavailable(f"cannot open {self._lock}: {error.strerror}") from error
+            raise Unavailable(f"cannot open {path}: {error.strerror}") from error
+        held.callback(_close, fd)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LockHeldError from None
-            except OSError as error:
-                raise Unavailable(f"cannot lock {self._lock}: {error.strerror}") from error
-            yield
-        finally:
-            with suppress(OSError):  # Nothing was written to it, and the lock is dropped all the same.
-                os.close(fd)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockHeldError from None
+        except OSError as error:
+            raise Unavailable(f"cannot lock {path}: {error.strerror}") from error
+        return fd
 
     def _load(self) -> Versioned | None:
         known = self._durable_version  # Before the file: another thread may read or write a newer one.
@@ -134,11 +142,13 @@ class RecordFile:
             )
         return found
 
-    def _replace(self, written: Versioned) -> Versioned:
+    def _replace(self, written: Versioned, directory: int) -> Versioned:
         try:
             self._write_temporary(encode_record(written))
         except OSError as error:
             raise Unavailable(f"cannot write {self._temporary}: {error.strerror}") from error
+        if not same_file(directory, self._directory, follow=True):
+            raise Unavailable(f"{self._directory} was moved or replaced while the record was written")
         try:
             os.replace(self._temporary, self.path)
             sync_directory(self._directory)
@@ -164,6 +174,21 @@ class RecordFile:
     def _is_durable(self, version: int) -> None:
         with self._guard:
             self._durable_version = max(self._durable_version, version)
+
+
+def same_file(fd: int, path: Path, *, follow: bool = False) -> bool:
+    """Whether this path still leads to the file or directory that is open here. ``follow``: also through links."""
+    try:
+        there = os.stat(path, follow_symlinks=follow)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _close(fd: int) -> None:
+    with suppress(OSError):  # Nothing was written to it, and a lock is dropped all the same.
+        os.close(fd)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,8 +1,12 @@
 """Sessions as files: a lock that the kernel drops when its process dies.
 
-    sessions/<node>.lock   flock, exclusive, for as long as the session lives; its mtime is the last
-                           keep-alive, so that a process that is stopped, not dead, is noticed too
+    sessions/<node>.lock   locked for as long as the session lives; its mtime is the last keep-alive, so that
+                           a process that is stopped, not dead, is noticed too
     sessions/<node>.info   what the node says about itself, replaced as a whole
+
+The owner has an *open file description lock*, which others can ask for without taking one (F_OFD_GETLK): an observer
+that is stopped while it looks keeps no node from starting (T42). Besides it the owner has the flock by which older
+versions, and systems without such locks, know a session; there an observer has to take it, shared, for a moment.
 
 The mtime is set to the *monotonic* clock, which the processes of a machine share: setting the wall clock
 kills nobody. A forked child closes its copies of the locks: else it would keep a dead parent alive.
@@ -15,18 +19,25 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import time
-import weakref
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from qpidha.cluster.recordfile import same_file
+from qpidha.system import forks
 from qpidha.types import NODE_ID_BYTES_MAX, NodeId
 
 INFO_BYTES_MAX = 64 * 1024
 FILE_NAME_CHARS_MAX = 200
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+OPEN_FILE_LOCKS = hasattr(fcntl, "F_OFD_GETLK")
+"""Linux. Elsewhere there is only flock."""
+LOCK_FIELDS = struct.Struct("hhqqi")
+"""struct flock: kind, whence, start, length (0: all), pid."""
 LOCK_SUFFIX, INFO_SUFFIX, TEMPORARY_SUFFIX = ".lock", ".info", ".tmp"
 
 
@@ -45,10 +56,17 @@ class SessionInfo:
     node: NodeId
     ttl_s: float
     info: bytes
+    asked: bool = OPEN_FILE_LOCKS
+    """The owner has a lock that can be asked for. Older versions do not say so, and have none."""
 
     def encode(self) -> bytes:
         """JSON: a checksum, then the content."""
-        content = {"node": self.node, "ttl_s": self.ttl_s, "info": base64.b64encode(self.info).decode()}
+        content = {
+            "node": self.node,
+            "ttl_s": self.ttl_s,
+            "info": base64.b64encode(self.info).decode(),
+            "asked": self.asked,
+        }
         return json.dumps([_checksum(content), content]).encode()
 
     @staticmethod
@@ -62,6 +80,7 @@ class SessionInfo:
                 node=str(content["node"]),
                 ttl_s=float(content["ttl_s"]),
                 info=base64.b64decode(content["info"], validate=True),
+                asked=content.get("asked") is True,
             )
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
@@ -74,7 +93,7 @@ class SessionFile:
         """Take the lock and publish the info.
 
         Raises:
-            SessionHeldError: Somebody holds it, or an observer is just looking.
+            SessionHeldError: Somebody holds it.
             OSError: The disk failed.
         """
         name = escape(info.node)
@@ -83,7 +102,7 @@ class SessionFile:
         self._info = directory / (name + INFO_SUFFIX)
         self._temporary = directory / (name + TEMPORARY_SUFFIX)
         self._fd = _take(self._lock)
-        _held.add(self)
+        forks.watch(self)
         try:
             self._info.unlink(missing_ok=True)  # What a dead process said must not be taken for ours.
             self.touch()
@@ -116,7 +135,7 @@ class SessionFile:
                 self._info.unlink(missing_ok=True)
                 self._lock.unlink(missing_ok=True)
         finally:
-            _held.discard(self)
+            forks.release(self)
             os.close(self._fd)
             self._fd = -1
 
@@ -130,25 +149,12 @@ class SessionFile:
             raise SessionGoneError(f"{self._lock} was removed or replaced")
 
     def _ours(self) -> bool:
-        return self._fd >= 0 and _same_file(self._fd, self._lock)
+        return self._fd >= 0 and same_file(self._fd, self._lock)
 
-    def forked(self) -> None:
+    def forked(self) -> Iterable[int]:
         """In a child process: let go without dropping the parent's lock."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-_held: weakref.WeakSet[SessionFile] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for session in list(_held):
-        session.forked()
-    _held.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+        fd, self._fd = self._fd, -1
+        return (fd,)
 
 
 def live_sessions(directory: Path) -> dict[NodeId, bytes]:
@@ -169,41 +175,65 @@ def live_sessions(directory: Path) -> dict[NodeId, bytes]:
 def _look(lock: Path, info: Path) -> SessionInfo | None:
     """None unless somebody holds this lock and has kept it alive."""
     try:
+        with open(os.open(info, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+            found = SessionInfo.decode(file.read(INFO_BYTES_MAX))
+        if found is None:
+            return None
         fd = os.open(lock, os.O_RDONLY | OPEN_FLAGS)
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None  # Nobody holds it. Closing it drops our own.
-        except BlockingIOError:
+            held = _asked(fd) if found.asked and OPEN_FILE_LOCKS else _tried(fd)
             age_s = (time.monotonic_ns() - os.fstat(fd).st_mtime_ns) / 1e9
         finally:
             os.close(fd)
-        with open(os.open(info, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
-            found = SessionInfo.decode(file.read(INFO_BYTES_MAX))
     except OSError:
         return None  # Gone between two looks, or never complete.
-    return found if found is not None and age_s <= found.ttl_s else None
+    return found if held and age_s <= found.ttl_s else None
+
+
+def _asked(fd: int) -> bool:
+    """Whether somebody holds the lock; none is taken."""
+    question = LOCK_FIELDS.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, question)
+    return bool(LOCK_FIELDS.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def _tried(fd: int) -> bool:
+    """The same, of an owner whose lock can only be tried. Closing the file drops ours."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _take(lock: Path) -> int:
     while True:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
         except BlockingIOError:
             os.close(fd)
             raise SessionHeldError from None
-        if _same_file(fd, lock):
+        except BaseException:
+            os.close(fd)
+            raise
+        if same_file(fd, lock):
             return fd
         os.close(fd)  # Its last owner removed it after we had opened it.
 
 
-def _same_file(fd: int, path: Path) -> bool:
+def _lock(fd: int) -> None:
+    """Raises BlockingIOError if another owner has it. An observer of an older version is not one."""
+    if OPEN_FILE_LOCKS:
+        everything = LOCK_FIELDS.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, everything)
     try:
-        there = os.stat(path, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(fd)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not OPEN_FILE_LOCKS:
+            raise
+        # Shared with observers that are looking; an owner of an older version has it for itself alone.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def escape(node: NodeId) -> str:

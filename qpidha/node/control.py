@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath
+from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_status, status_of
 
 if TYPE_CHECKING:
@@ -40,24 +40,34 @@ class Control:
     def __init__(self, node: Node, path: Path) -> None:
         self._node = node
         self._path = path
+        self._held = SocketPath(path)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        """Answer from now on.
+
+        Raises:
+            ControlSocketInUse: Another node answers on this path. Nothing of it was touched.
+            OSError: The socket cannot be made.
+        """
+        self._held.take()
         # We remove the socket ourselves: asyncio would do it by the short path, which is gone by then.
         options: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
-        with ShortPath(self._path) as short:
-            self._server = await asyncio.start_unix_server(
-                self._serve, short, limit=LINE_BYTES_MAX, **options
-            )
-        os.chmod(self._path, 0o600)
+        try:
+            with ShortPath(self._path) as short:
+                self._server = await asyncio.start_unix_server(
+                    self._serve, short, limit=LINE_BYTES_MAX, **options
+                )
+            self._held.bound()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._path.unlink(missing_ok=True)
+        self._held.release()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

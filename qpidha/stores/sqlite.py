@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
+from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch, StoreUnsuitable
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores import offline
 from qpidha.stores.contents import Contents, Delta
@@ -43,6 +43,7 @@ from qpidha.stores.files import (
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.schema import FORMAT
 from qpidha.stores.writer import put_status, write
+from qpidha.system import mounts
 from qpidha.types import NodeId
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
@@ -79,6 +80,7 @@ class SqliteStore:
             raise StoreLocked("this store is open already")
         with failures(self._layout):
             self._layout.prepare()
+            self._require_suitable()
             self._lock = Lock(self._layout.lock)
             try:
                 contents, version = self._verified(node, refuse_dirty)
@@ -95,6 +97,14 @@ class SqliteStore:
             shelved.row.batch = None
         self._failed, self._log_bytes = None, 0
         return image
+
+    def _require_suitable(self) -> None:
+        if why := mounts.refusal(self._layout.directory):
+            raise StoreUnsuitable(why)
+        if (self._layout.directory / "record.json").exists():  # Both lock their directory as a whole.
+            raise StoreUnsuitable(
+                f"{self._layout.directory} holds a cluster record: give the store a directory of its own"
+            )
 
     def _verified(self, node: NodeId, refuse_dirty: bool) -> tuple[Contents, int]:
         """Everything in the store, read-only so far, and its format. Creates it where there is none."""

@@ -56,10 +56,11 @@ class TcpTransport:
         Args:
             ca: PEM file with the authority that signs the nodes' certificates, and nothing else.
             certificate: PEM file with this node's chain. A DNS or URI name, or the common name, is its id.
-            key: PEM file with the private key, not encrypted, mode 0600. None: it is in ``certificate``.
+            key: PEM file with the private key, not encrypted; of this user or root, mode 0600, or 0640 with a
+                group of this process. None: it is in ``certificate``.
 
         Raises:
-            SettingsError: A file cannot be used, or the key is accessible by group or others.
+            SettingsError: A file cannot be used, or the key is not private.
         """
         return cls(
             ssl_context_server=server_context(ca, certificate, key),

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import os
 import socket
 import ssl
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -232,12 +234,69 @@ def test_a_handshake_that_outlives_the_listener_gets_no_handler(authority: Autho
     run(main())
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o660, 0o650, 0o666])
 def test_a_key_that_others_may_touch_is_refused(authority: Authority, mode: int) -> None:
     certificate, key = authority.issue("node-a")
     key.chmod(mode)
-    with pytest.raises(SettingsError, match="accessible by group or others"):
+    with pytest.raises(SettingsError, match=f"has mode {mode:04o}: it must not be readable by others"):
         TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=key)
+
+
+class Owned:
+    """A file as `os.stat` would show it to a service: of this owner and group, with this mode."""
+
+    def __init__(self, path: Path, *, user: int, group: int, mode: int) -> None:
+        self.path, self.facts = path, (stat.S_IFREG | mode, 1, 1, 1, user, group, 100, 0, 0, 0)
+
+    def look(self, path: object, **options: object) -> os.stat_result:
+        follows = options.get("follow_symlinks", True)
+        real = os.path.realpath(str(path)) if follows else str(path)
+        return os.stat_result(self.facts) if real == str(self.path) else REAL_STAT(path, **options)  # type: ignore[arg-type]
+
+
+REAL_STAT = os.stat
+US, OUR_GROUPS = 1000, (1000, 114)
+KEYS = [  # user, group, mode, what is said of it; None: it is taken
+    (US, 1000, 0o600, None),
+    (US, 1000, 0o400, None),
+    (US, 7, 0o600, None),
+    (0, 114, 0o640, None),
+    (0, 114, 0o440, None),
+    (0, 1000, 0o640, None),
+    (US, 114, 0o640, None),
+    (0, 7, 0o640, "readable by group 7, to which this process does not belong"),
+    (US, 7, 0o640, "readable by group 7, to which this process does not belong"),
+    (0, 114, 0o660, "has mode 0660"),
+    (0, 114, 0o644, "has mode 0644"),
+    (33, 114, 0o640, "belongs to user 33, who could replace it"),
+    (33, 114, 0o600, "belongs to user 33"),
+]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize(("user", "group", "mode", "refusal"), KEYS)
+def test_a_key_is_read_through_a_group_of_ours(
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    user: int,
+    group: int,
+    mode: int,
+    refusal: str | None,
+    linked: bool,
+) -> None:
+    certificate, key = authority.issue("node-a")
+    given = key.with_name("linked.key") if linked else key
+    if linked:
+        given.symlink_to(key.name)
+    monkeypatch.setattr(os, "stat", Owned(key, user=user, group=group, mode=mode).look)
+    monkeypatch.setattr(os, "geteuid", lambda: US)
+    monkeypatch.setattr(os, "getegid", lambda: OUR_GROUPS[0])
+    monkeypatch.setattr(os, "getgroups", lambda: [*OUR_GROUPS[1:]])
+    if refusal is None:
+        TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=given)
+    else:
+        with pytest.raises(SettingsError, match=refusal):
+            TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=given)
 
 
 def test_a_key_within_the_certificate_file_is_looked_at_too(authority: Authority) -> None:
@@ -247,7 +306,7 @@ def test_a_key_within_the_certificate_file_is_looked_at_too(authority: Authority
     both.write_bytes(key.read_bytes() + certificate.read_bytes())
     TcpTransport.with_certificates(ca=authority.ca_file, certificate=both)
     both.chmod(0o644)
-    with pytest.raises(SettingsError, match="accessible by group or others"):
+    with pytest.raises(SettingsError, match="must not be readable by others"):
         TcpTransport.with_certificates(ca=authority.ca_file, certificate=both)
 
 
