@@ -26,6 +26,7 @@ from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInf
 from qpidha.cluster.worker import Worker
 from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
 from qpidha.system import mounts
+from qpidha.system.ownership import make_directories
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -268,9 +269,7 @@ class FileRecordStore:
 
 def _prepare(directory: Path) -> None:
     try:
-        new = [path for path in (directory, *directory.parents) if not path.is_dir()]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in new:
+        for path in make_directories(directory):
             sync_directory(path.parent)
         mode = directory.stat().st_mode
     except OSError as error:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from qpidha.cluster.record import decode_record, encode_record
 from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, Unavailable
+from qpidha.system.ownership import create_like, open_or_create
 from qpidha.types import Record, Versioned
 
 RECORD_BYTES_MAX = 1024 * 1024
@@ -111,7 +112,7 @@ class RecordFile:
         """Nobody else writes meanwhile. Yields the directory, open."""
         with ExitStack() as held:
             directory = self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)
-            lock = self._lock_file(held, self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            lock = self._lock_file(held, self._lock, os.O_RDWR)
             if not same_file(directory, self._directory, follow=True) or not same_file(lock, self._lock):
                 raise LockHeldError  # Removed or replaced since it was opened: others lock another one.
             yield directory
@@ -119,7 +120,8 @@ class RecordFile:
     @staticmethod
     def _lock_file(held: ExitStack, path: Path, flags: int) -> int:
         try:
-            fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
+            create = not flags & os.O_DIRECTORY
+            fd = open_or_create(path, flags) if create else os.open(path, flags | os.O_CLOEXEC)
         except OSError as error:
             raise Unavailable(f"cannot open {path}: {error.strerror}") from error
         held.callback(_close, fd)
@@ -158,8 +160,7 @@ class RecordFile:
         return written
 
     def _write_temporary(self, data: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS
-        with open(os.open(self._temporary, flags, 0o600), "wb") as file:
+        with open(create_like(self._temporary, self.path, os.O_WRONLY), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

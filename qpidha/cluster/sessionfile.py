@@ -29,6 +29,7 @@ from urllib.parse import quote
 
 from qpidha.cluster.recordfile import same_file
 from qpidha.system import forks
+from qpidha.system.ownership import create_like, open_or_create
 from qpidha.types import NODE_ID_BYTES_MAX, NodeId
 
 INFO_BYTES_MAX = 64 * 1024
@@ -121,8 +122,7 @@ class SessionFile:
         """Replace the info that others see. Raises the same."""
         self._require_ours()
         content = SessionInfo(node=self._content.node, ttl_s=self._content.ttl_s, info=info)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OPEN_FLAGS
-        with open(os.open(self._temporary, flags, 0o600), "wb") as file:
+        with open(create_like(self._temporary, self._info, os.O_WRONLY), "wb") as file:
             file.write(content.encode())
         os.replace(self._temporary, self._info)
 
@@ -208,7 +208,7 @@ def _tried(fd: int) -> bool:
 
 def _take(lock: Path) -> int:
     while True:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | OPEN_FLAGS, 0o600)
+        fd = open_or_create(lock, os.O_RDWR)
         try:
             _lock(fd)
         except BlockingIOError:

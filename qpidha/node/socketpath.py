@@ -20,6 +20,7 @@ from pathlib import Path
 
 from qpidha.errors import ControlSocketInUse
 from qpidha.node.ask import ShortPath
+from qpidha.system.ownership import make_directories, open_or_create
 
 PEER_CREDENTIALS = struct.Struct("3i")
 """pid, uid, gid of the process that listens."""
@@ -41,7 +42,7 @@ class SocketPath:
             ControlSocketInUse: Another node has it, or what is there is not a socket.
             OSError: The directory cannot be used.
         """
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directories(self._path.parent)
         self._take_lock()
         try:
             self._remove_stale()
@@ -70,8 +71,7 @@ class SocketPath:
             self.lock_fd = -1
 
     def _take_lock(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self._lock_path, flags, 0o600)
+        fd = open_or_create(self._lock_path, os.O_RDWR)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(fd, 0)

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from qpidha.errors import StoreFailed, StoreLocked
 from qpidha.stores.report import Damage
+from qpidha.system.ownership import create, create_like, make_directories, open_or_create
 from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
@@ -62,10 +63,7 @@ class Layout:
 
     def prepare(self) -> None:
         """Create the directory and what is missing above it, durably."""
-        new = [path for path in (self.directory, *self.directory.parents) if not path.is_dir()]
-        if new:
-            self.directory.mkdir(mode=0o700, parents=True)
-        for path in new:
+        for path in make_directories(self.directory):
             sync_directory(path.parent)
 
 
@@ -78,8 +76,7 @@ class Lock:
         Raises:
             StoreLocked: Somebody else holds it; the message names the process.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = open_or_create(path, os.O_RDWR)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(self._fd, 0)
@@ -183,8 +180,7 @@ def read_through(path: Path) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """After a crash the file is the old one or the new one, never anything else (safety D4)."""
     new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fd = create_like(new, path, os.O_WRONLY)
     with open(fd, "wb") as file:
         file.write(data)
         file.flush()
@@ -195,7 +191,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def create_private(path: Path) -> None:
     """An empty file that only this user can read. SQLite gives its side files the same mode."""
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    os.close(create(path, os.O_WRONLY))
 
 
 def sync_file(path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What adapters and nodes need to know of the operating system: forks of this process, and mounted file systems."""
+"""The operating system, as adapters and nodes need to know it: forks, mounts, and who owns created files."""
