@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from qpidha.core.ready import CloseLink, Completion, Doubtful, Noted, Notice, Ready, Request, RoleChanged
+from qpidha.core.ready import Completion, Notice, Ready, Request, last_words, remainder
 from qpidha.core.replica import Replica
+from qpidha.core.urgent import urgent
 from qpidha.errors import QpidhaError
 from qpidha.journal import Change
 from qpidha.wire.events import Frame
@@ -46,14 +47,16 @@ class Driver:
         self._commit = commit
         self._effects = effects
         self._clock = clock
-        self._committing = False
+        self._waiting: Ready | None = None
+        """What is being made durable."""
+        self._bypassing = False
         self._running = False
         self._again = False
 
     @property
     def idle(self) -> bool:
         """Nothing is being made durable."""
-        return not self._committing
+        return self._waiting is None
 
     def run(self) -> None:
         """Perform whatever there is to perform. Call after every input, or once for several."""
@@ -62,7 +65,9 @@ class Driver:
             return  # Called from one of our own effects: the loop below goes on.
         self._running = True
         try:
-            while not self._committing and self.failed is None:
+            if self._waiting is not None and self._bypassing:
+                self._bypass(self._waiting)
+            while self._waiting is None and self.failed is None:
                 if not self._again and self.replica.out.empty:
                     return  # Nothing came in meanwhile, and one call draws all consequences of what did.
                 self._again = False
@@ -77,12 +82,12 @@ class Driver:
             self._running = False
 
     def _persist(self, ready: Ready) -> None:
-        self._committing = True
+        self._waiting = ready
 
         def done(error: Exception | None) -> None:
-            self._committing = False
+            ready, self._waiting, self._bypassing = self._waiting or Ready(), None, False
             if self.failed is not None:
-                self._perform(farewell(ready))  # The node failed meanwhile, for another reason.
+                self._perform(last_words(ready))  # The node failed meanwhile, for another reason.
             elif error is not None:
                 self.fail(error, ready)
             else:
@@ -91,6 +96,26 @@ class Driver:
                     self.run()
 
         self._commit(ready.persist, done)
+
+    def bypass(self) -> None:
+        """The disk hangs: until it answers, do what needs no disk (`qpidha.core.urgent`).
+
+        For a primary that gives its place away. Once its role is over, what waits for the disk is stored, if it can
+        be, but neither sent nor answered any more.
+        """
+        self._bypassing = self._waiting is not None
+        self.run()
+
+    def _bypass(self, waiting: Ready) -> None:
+        if self.failed is not None:
+            return
+        if self.replica.primary is None:
+            self._waiting = remainder(waiting)
+            self._perform(last_words(waiting))
+        elif waiting.request is not None:  # It would keep the hand-over from being asked for (M1).
+            request, waiting.request = waiting.request, None
+            self._effects.request(request)
+        self._perform(urgent(self.replica, self._clock()))
 
     def _perform_all(self, ready: Ready) -> None:
         self._perform(ready)
@@ -119,18 +144,6 @@ class Driver:
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
         self.replica.stop(f"failed: {why}")
-        self._perform(farewell(lost))
-        self._perform(farewell(self.replica.ready(self._clock())))
+        self._perform(last_words(lost))
+        self._perform(last_words(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
-
-
-def farewell(lost: Ready) -> Ready:
-    """What a node that failed still performs of its effects."""
-    return Ready(
-        complete=[c for c in lost.complete if isinstance(c, Doubtful)],
-        notify=[
-            n
-            for n in lost.notify
-            if isinstance(n, (CloseLink, Noted)) or (isinstance(n, RoleChanged) and not n.role.is_primary)
-        ],
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request
+from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request, is_last_word, last_words
 from qpidha.journal import Change
 from qpidha.wire.events import Acknowledged, Frame
 
@@ -54,6 +54,14 @@ class Outbox:
     @property
     def empty(self) -> bool:
         return not self._ready
+
+    def take_last_words(self) -> Ready:
+        """What needs no disk of a role that is over; the changes to be stored, and what depends on them, stay."""
+        ready = self._ready
+        last = last_words(ready)
+        ready.complete = []
+        ready.notify = [notice for notice in ready.notify if not is_last_word(notice)]
+        return last
 
     def take(self) -> Ready:
         if not self._ready:

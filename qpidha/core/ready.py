@@ -159,3 +159,28 @@ class Ready:
 
     def __bool__(self) -> bool:
         return bool(self.persist or self.send or self.request or self.complete or self.notify)
+
+
+def is_last_word(effect: Completion | Notice) -> bool:
+    """May be performed although nothing is durable."""
+    if isinstance(effect, RoleChanged):
+        return not effect.role.is_primary
+    return isinstance(effect, (Doubtful, CloseLink, Noted))
+
+
+def last_words(ready: Ready) -> Ready:
+    """What a node whose role is over still performs of these effects at once."""
+    return Ready(
+        complete=[c for c in ready.complete if is_last_word(c)],
+        notify=[n for n in ready.notify if is_last_word(n)],
+    )
+
+
+def remainder(ready: Ready) -> Ready:
+    """What is left of them once the disk has answered: nothing is sent or promised for a role that is over.
+
+    A request stays: what asked for it waits for an answer.
+    """
+    spoken = (RoleChanged, CloseLink, Noted)
+    notices: list[Notice] = [n for n in ready.notify if not isinstance(n, spoken)]
+    return Ready(persist=ready.persist, request=ready.request, notify=notices)

@@ -14,6 +14,7 @@ from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.deadlines import allowance_s
 from qpidha.core.ready import CompareAndSet, Completion, Notice, Request
 from qpidha.core.replica import Replica
+from qpidha.core.turn import Turn
 from qpidha.driver import Done, Driver
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.types import Member, NodeId, QueueSpec, Record, Versioned
@@ -394,3 +395,25 @@ def test_the_marks_are_those_of_operations_that_somebody_owes(world: World) -> N
     world.acknowledge(B)
     assert len(primary.deadlines._left) == 0
     world.replica.check()
+
+
+def test_a_turn_is_that_of_the_first_question_that_is_open() -> None:
+    turn = Turn()
+    assert turn.since(5.0) == 5.0, "it waits for nothing"
+    turn.asked(6.0)
+    turn.asked(7.0)
+    assert turn.since(9.0) == 6.0
+    turn.answered_since, turn.asked_at = turn.asked_at, None
+    turn.asked(8.0)
+    assert turn.since(9.0) == 6.0, "the answer is under way, and the next question waits behind it"
+
+
+def test_a_primary_without_backups_owes_and_is_owed_nothing() -> None:
+    world = World()
+    primary = world.replica.primary
+    assert primary
+    world.declare()
+    for _ in range(3):
+        world.publish()
+    world.pass_time(60.0)
+    assert len(primary.deadlines._left) == 0 and world.requests == []

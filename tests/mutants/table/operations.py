@@ -155,7 +155,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="R12 D6 K1",
         why="a node whose store failed still performs everything that was waiting for it",
         file=DRIVER,
-        old="        self._perform(farewell(lost))\n",
+        old="        self._perform(last_words(lost))\n",
         new="        self._perform(lost)\n",
         first="T35",
     ),

@@ -1,0 +1,31 @@
+"""What a primary does without its disk, when that hangs: hand its place over, and say that it is over (L1, K1).
+
+A `Ready` that waits for the disk holds back everything behind it. If the disk does not answer, the cluster would wait
+with it. What is taken out here promises nothing that has to be durable:
+
+    the hand-over     a compare-and-set that names no primary and leaves the members as they are
+    the end           answers "in doubt", links that are closed, the role that is over
+
+Everything else stays where it is: frames, answers OK and changes of the membership wait for the disk, and what waits when
+the role ends never leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from qpidha.core.ready import Ready
+
+if TYPE_CHECKING:
+    from qpidha.core.replica import Replica
+
+
+def urgent(replica: Replica, now: float) -> Ready:
+    """The hand-over, if one is wanted and no other request is in flight (M1); or the end of the role."""
+    if replica.primary is None:
+        return replica.out.take_last_words()
+    record, manager = replica.record, replica.manager
+    if replica._demotion_wanted and record is not None and manager.in_flight is None:
+        manager.propose(replace(record, primary=None))
+    return Ready(request=manager.request(now))

@@ -1,0 +1,219 @@
+"""A primary whose disk hangs gives its place away without it, and promises nothing that is not durable (L1, K1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch
+from qpidha.core.manager import Applied, Lost, NotSent
+from qpidha.core.ready import (
+    CloseLink,
+    CompareAndSet,
+    Completion,
+    Doubtful,
+    HandOver,
+    Noted,
+    Notice,
+    Ready,
+    Request,
+    RoleChanged,
+    Safe,
+    Settled,
+    is_last_word,
+    remainder,
+)
+from qpidha.core.replica import Replica
+from qpidha.driver import Done, Driver
+from qpidha.errors import StoreFailed
+from qpidha.journal import Change, Insert, StoreImage, StoreStatus
+from qpidha.types import Member, QueueSpec, Record, Role, Versioned
+from qpidha.wire.events import Frame, Operations
+
+CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), UUID(int=3)
+P, B = Member("P", UUID(int=4)), Member("B", UUID(int=5))
+
+
+class Hung:
+    """A primary of two members whose disk does not answer, with a publish behind it."""
+
+    def __init__(self) -> None:
+        self.effects: list[object] = []
+        self.stored: list[Change] = []
+        self.done: list[Done] = []
+        self.hangs = False
+        image = StoreImage(StoreStatus(node="P", epoch=P.epoch, cluster=CLUSTER))
+        self.replica = Replica(node="P", boot=BOOT, image=image)
+        self.driver = Driver(self.replica, self.commit, self, lambda: 0.0)
+        self.record = Record(cluster=CLUSTER, generation=1, primary=("P", BOOT), members=frozenset((P, B)))
+        self.replica.record_seen(Versioned(self.record, 1), 0.0)
+        self.driver.run()
+        self.replica.declare(QUEUE, QueueSpec(name="q"))
+        self.driver.run()
+        self.hangs = True
+        self.publish()
+        self.publish()  # Behind it, not taken yet.
+        self.effects.clear()
+
+    def commit(self, changes: list[Change], done: Done) -> None:
+        self.stored += changes
+        if self.hangs:
+            self.done.append(done)
+        else:
+            done(None)
+
+    def publish(self) -> None:
+        self.replica.enqueue(QUEUE, Batch.pack([b"x"]))
+        self.driver.run()
+
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        self.effects += [frame for _, frame in frames]
+
+    def request(self, request: Request) -> None:
+        self.effects.append(request)
+
+    def complete(self, completion: Completion) -> None:
+        self.effects.append(completion)
+
+    def notify(self, notice: Notice) -> None:
+        self.effects.append(notice)
+
+    def store_failed(self, error: BaseException) -> None:
+        self.effects.append(error)
+
+    def gave_away(self) -> Hung:
+        """The hand-over was asked for and granted."""
+        self.replica.demote()
+        self.driver.bypass()
+        asked = self.effects[-1]
+        assert isinstance(asked, CompareAndSet)
+        self.replica.answered(asked, Applied(Versioned(asked.new, 2)), 0.0)
+        self.driver.run()
+        return self
+
+    def found(self, *kinds: type) -> list[object]:
+        return [e for e in self.effects if isinstance(e, kinds)]
+
+
+@pytest.fixture
+def hung() -> Hung:
+    return Hung()
+
+
+def test_without_the_bypass_everything_waits_for_the_disk(hung: Hung) -> None:
+    hung.replica.demote()
+    hung.driver.run()
+    assert hung.effects == []
+
+
+def test_the_hand_over_needs_no_disk(hung: Hung) -> None:
+    hung.replica.demote()
+    hung.driver.bypass()
+    [asked] = hung.effects
+    assert isinstance(asked, CompareAndSet)
+    assert asked.new.primary is None and asked.new.members == {P, B}
+    assert hung.replica.primary is not None, "until the record says so (M3)"
+    hung.driver.run()
+    assert len(hung.effects) == 1, "asked once"
+
+
+def test_once_it_is_granted_the_role_ends_and_what_is_pending_is_in_doubt(hung: Hung) -> None:
+    hung.gave_away()
+    assert hung.found(Doubtful) == [Doubtful(1)]
+    assert [e.role for e in hung.found(RoleChanged) if isinstance(e, RoleChanged)] == [Role.JOINING]
+    assert not hung.driver.idle, "the disk has not answered yet"
+    hung.driver.run()
+    assert hung.found(Doubtful) == [Doubtful(1)], "once"
+
+
+def test_what_waited_for_the_disk_is_stored_and_promises_nothing(hung: Hung) -> None:
+    hung.gave_away()
+    hung.hangs = False
+    hung.done.pop()(None)
+    assert hung.driver.idle
+    assert len([c for c in hung.stored if isinstance(c, Insert)]) == 2, "memory and disk agree again"
+    assert hung.found(Safe, Settled) == []
+    assert not any(isinstance(e, Frame) and isinstance(e.event, Operations) for e in hung.effects)
+    roles = [e.role for e in hung.found(RoleChanged) if isinstance(e, RoleChanged)]
+    assert roles == [Role.JOINING]
+
+
+def test_it_goes_on_as_a_backup_when_the_disk_is_back(hung: Hung) -> None:
+    hung.gave_away()
+    hung.hangs = False
+    hung.done.pop()(None)
+    record = Record(cluster=CLUSTER, generation=2, primary=("B", UUID(int=9)), members=frozenset((P, B)))
+    hung.replica.record_seen(Versioned(record, 3), 0.0)
+    hung.replica.link_opened(7, to="B")
+    hung.driver.run()
+    assert any(isinstance(e, Frame) for e in hung.effects), "it says hello"
+
+
+def test_it_is_told_of_another_primary_while_it_hangs(hung: Hung) -> None:
+    """The manager granted somebody else the place first: the same end."""
+    hung.driver.bypass()
+    record = Record(cluster=CLUSTER, generation=2, primary=("B", UUID(int=9)), members=frozenset((P, B)))
+    hung.replica.record_seen(Versioned(record, 2), 0.0)
+    hung.driver.run()
+    assert hung.found(Doubtful) == [Doubtful(1)]
+
+
+def test_a_disk_that_fails_in_the_end_fails_the_node(hung: Hung) -> None:
+    hung.gave_away()
+    hung.done.pop()(StoreFailed("injected"))
+    assert hung.found(StoreFailed)
+    assert hung.found(Doubtful) == [Doubtful(1)], "once"
+    assert hung.found(Safe, Settled) == []
+
+
+def test_a_node_that_failed_does_nothing_more(hung: Hung) -> None:
+    hung.driver.fail(RuntimeError("injected"), Ready())
+    hung.effects.clear()
+    hung.driver.bypass()
+    assert hung.effects == []
+
+
+def test_a_disk_that_works_needs_no_bypass(hung: Hung) -> None:
+    hung.hangs = False
+    hung.done.pop()(None)
+    hung.replica.demote()
+    hung.driver.bypass()
+    assert len(hung.found(CompareAndSet)) == 1
+
+
+def test_a_request_that_waited_behind_the_disk_is_asked_first(hung: Hung) -> None:
+    """One compare-and-set is in flight at most (M1), and the disk held this one back."""
+    hung.replica.demote()
+    hung.done.pop(0)(None)  # The next Ready has a publish and the hand-over, and hangs as well.
+    assert hung.found(CompareAndSet) == []
+    hung.driver.bypass()
+    assert len(hung.found(CompareAndSet)) == 1
+    hung.hangs = False
+    hung.done.pop()(None)
+    assert len(hung.found(CompareAndSet)) == 1, "not again with the Ready that it was part of"
+
+
+def test_the_hand_over_is_tried_again_and_lost_like_any_other(hung: Hung) -> None:
+    hung.replica.demote()
+    hung.driver.bypass()
+    [asked] = hung.found(CompareAndSet)
+    assert isinstance(asked, CompareAndSet)
+    hung.replica.answered(asked, NotSent(), 0.0)
+    hung.driver.run()
+    assert len(hung.found(CompareAndSet)) == 1, "not at once"
+    hung.replica.answered(asked, Lost(None), 1.0)
+    hung.driver.run()
+    assert hung.found(Doubtful) == [Doubtful(1)], "the record is gone (M4)"
+
+
+def test_what_has_to_wait_stays_in_order() -> None:
+    """Messages that are to be handed over are, later; a role that began and is over is not spoken of."""
+    begun, over = RoleChanged(Role.ACTIVE, 1), RoleChanged(Role.JOINING, 1)
+    given, closed, noted = HandOver(()), CloseLink(1, "x"), Noted("a", "b")
+    asked = CompareAndSet(None, Record(cluster=CLUSTER, generation=0, primary=None, members=frozenset()))
+    waiting = Ready(complete=[Doubtful(1)], request=asked, notify=[begun, given, over, closed, noted])
+    assert [is_last_word(n) for n in waiting.notify] == [False, False, True, True, True]
+    left = remainder(waiting)
+    assert (left.notify, left.request, left.complete, left.send) == ([given], asked, [], [])
