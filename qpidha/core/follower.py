@@ -63,10 +63,10 @@ class Follower:
         if self.link is not None and (outdated or (named != self._wanted)):
             self.leave()
 
-    def leave(self) -> None:
+    def leave(self, why: str = "leaving") -> None:
         """Close the session; what was staged is forgotten, unread frames will not be read (P3)."""
         if self.link is not None:
-            self._replica.out.close(self.link, "leaving")
+            self._replica.out.close(self.link, why)
         self.link = None
         self.replicator = None
 
@@ -82,7 +82,7 @@ class Follower:
         if isinstance(event, Refused):
             replica.out.notify(Noted("refused by the primary", event.reason))
             replica.manager.ask(now)
-            self.leave()
+            self.leave(f"refused: {event.reason}")
         elif frame.generation < replica.generation:
             self._fence(frame)
         elif self.replicator is None:
@@ -117,8 +117,9 @@ class Follower:
         replica = self._replica
         assert self.link is not None
         replica.out.send(self.link, Frame(replica.generation, 0, Fenced(generation=replica.generation)))
-        replica.out.notify(Noted("fenced a stale primary", f"its generation is {frame.generation}"))
-        self.leave()
+        stale = f"its generation is {frame.generation}, {replica.generation} was seen"
+        replica.out.notify(Noted("fenced a stale primary", stale))
+        self.leave(f"a stale primary: {stale}")
 
     def _welcome(self, generation: int, event: Welcome, now: float) -> None:
         """Obey only the primary that the record names, in the generation that the record says (F6)."""
@@ -128,9 +129,10 @@ class Follower:
         if event.node != self._wanted:
             raise HandshakeError(f"this is {event.node!r}, not {self._wanted!r}")
         if record is None or record.generation != generation or record.primary != (event.node, event.boot):
-            replica.out.notify(Noted("not the recorded primary", f"{event.node} at generation {generation}"))
+            found = f"{event.node} at generation {generation}"
+            replica.out.notify(Noted("not the recorded primary", found))
             replica.manager.ask(now)
-            self.leave()
+            self.leave(f"not the recorded primary: {found}")
             return
         if event.cluster != record.cluster or replica.cluster not in (None, event.cluster):
             raise HandshakeError(

@@ -56,6 +56,9 @@ class Host:
         if isinstance(event, Fenced):
             self._fenced(link, event.generation, now)
             return True
+        if isinstance(event, Refused):
+            self._refused(session, event)
+            return True
         if frame.generation != self._primary.generation:
             raise RemoteProtocolError(
                 f"frame of generation {frame.generation}, not {self._primary.generation}"
@@ -79,23 +82,32 @@ class Host:
     def _hello(self, link: int, hello: Hello, now: float) -> None:
         replica = self._replica
         if hello.cluster is not None and hello.cluster != replica.cluster:
-            raise HandshakeError(f"your store is of cluster {hello.cluster}, this is {replica.cluster}")
+            raise HandshakeError(
+                f"the store of backup {hello.node!r} is of cluster {hello.cluster},"
+                f" primary {replica.node!r} is of cluster {replica.cluster}"
+            )
         names = replica.identities.get(link)
         if names is not None and hello.node not in names:
             raise HandshakeError(
-                f"your certificate is for {', '.join(sorted(names))}, not for {hello.node!r}"
+                f"the certificate of backup {hello.node!r} is for {', '.join(sorted(names)) or 'no name'}"
             )
         if hello.node == replica.node:
-            raise HandshakeError(f"your node id, {hello.node!r}, is mine")
+            raise HandshakeError(f"backup and primary have the same node id, {hello.node!r}")
         if hello.wanted != replica.node:
-            raise HandshakeError(f"you want {hello.wanted!r}, this is {replica.node!r}")
-        version = negotiate(hello.version_min, hello.version_max)
+            raise HandshakeError(f"the backup wants node {hello.wanted!r}, this is {replica.node!r}")
+        version = negotiate(
+            hello.version_min,
+            hello.version_max,
+            here=f"primary {replica.node!r}",
+            there=f"backup {hello.node!r}",
+        )
         for other in list(self._primary.sessions.values()):
             if other.node != hello.node:
                 continue
             if other.boot != hello.boot:
-                replica.out.notify(Noted("two processes with one node id", hello.node))
-                self.refuse(replica, link, TAKEN_OVER, f"another process is connected as {hello.node!r}")
+                both = f"{hello.node!r}: process {other.boot} is connected, process {hello.boot} was refused"
+                replica.out.notify(Noted("two processes with one node id", both))
+                self.refuse(replica, link, TAKEN_OVER, f"two processes have the node id {both}")
                 return
             self._primary.closed(other.link)
             replica.out.close(other.link, "replaced by a newer link")
@@ -115,10 +127,17 @@ class Host:
     def _fenced(self, link: int, generation: int, now: float) -> None:
         """A peer claims a higher generation. Only the manager's word counts: ask it (C2, F6)."""
         replica = self._replica
-        replica.out.notify(Noted("fenced", f"a peer has seen generation {generation}"))
+        why = f"a peer has seen generation {generation}"
+        replica.out.notify(Noted("fenced", why))
         replica.manager.ask(now)
         self._primary.closed(link)
-        replica.out.close(link, "fenced")
+        replica.out.close(link, f"fenced: {why}")
+
+    def _refused(self, session: ReplicatingSubscription, refused: Refused) -> None:
+        """The backup gives up this link: what it says is for the operator of this node, too."""
+        self._replica.out.notify(Noted("refused by a backup", f"{session.node}: {refused.reason}"))
+        self._primary.closed(session.link)
+        self._replica.out.close(session.link, f"refused: {refused.reason}")
 
     def closed(self, link: int) -> None:
         self._primary.closed(link)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
@@ -15,19 +14,20 @@ from qpidha.errors import (
     ClusterError,
     Conflict,
     InvariantError,
-    LinkClosed,
     LocalProtocolError,
     PromotionRefused,
     Unavailable,
 )
 from qpidha.interfaces import Promoter, RecordStore, Session
-from qpidha.types import NodeId, NodeInfo
+from qpidha.node.backoff import Backoff
+from qpidha.node.connect import Connector
+from qpidha.types import NodeId, NodeInfo, Versioned
 from qpidha.wire.info import decode_info, encode_info
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
 
-logger = logging.getLogger("qpidha")
+T = TypeVar("T")
 
 
 class Cluster:
@@ -40,10 +40,10 @@ class Cluster:
         self._session: Session | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
-        self._wake = asyncio.Event()
+        self.connector = Connector(node)
         self._live: Mapping[NodeId, bytes] = {}
-        self._reported = ""
-        """What was said last of a manager that does not answer."""
+        self.live_known = False
+        """The list of live nodes was seen at least once."""
 
     # --- the promoter's view ---------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Cluster:
             ("record", self._watch_record()),
             ("live", self._watch_live()),
             ("requests", self._serve_requests()),
-            ("connect", self._stay_connected()),
+            ("connect", self.connector.run()),
             ("session", self._keep_session(info)),
         ):
             self._spawn(name, work)
@@ -117,15 +117,44 @@ class Cluster:
     # --- the record ------------------------------------------------------------------------------
 
     async def _watch_record(self) -> None:
+        await self._follow("record", self.records.watch, self._record_seen)
+
+    def _record_seen(self, current: Versioned | None) -> None:
+        self._node.replica.record_seen(current, self._node.now())
+        self._node.poke()
+        self.connector.wake()
+
+    async def _watch_live(self) -> None:
+        await self._follow("live nodes", self.records.watch_live, self._live_seen)
+
+    def _live_seen(self, live: Mapping[NodeId, bytes]) -> None:
+        self._live, self.live_known = live, True
+        self.connector.wake()
+
+    async def _follow(
+        self, cause: str, watch: Callable[[], AsyncIterator[T]], seen: Callable[[T], None]
+    ) -> None:
+        """Watch for ever; when the watch ends, begin another one after a delay."""
+        node = self._node
+        retry = self._backoff()
         while True:
+            since: float | None = None
             try:
-                async for current in self.records.watch():
-                    self._node.replica.record_seen(current, self._node.now())
-                    self._node.poke()
-                    self._wake.set()
+                async for value in watch():
+                    if since is None:
+                        since = node.now()
+                        node.troubles.clear(cause)
+                    seen(value)
+                node.troubles.report(cause, "the watch has ended")
             except ClusterError as error:
-                self._node.log("record", str(error))
-            await asyncio.sleep(self._node.settings.record_retry_s)
+                node.troubles.report(cause, str(error))
+            if since is not None and node.now() - since >= node.settings.record_retry_max_s:
+                retry.reset()
+            await asyncio.sleep(retry.delay())
+
+    def _backoff(self) -> Backoff:
+        settings = self._node.settings
+        return Backoff(settings.record_retry_s, settings.record_retry_max_s)
 
     async def refresh(self, timeout_s: float) -> None:
         """See the record as it is now. Raises `ClusterError` if it cannot be read in this time."""
@@ -136,42 +165,52 @@ class Cluster:
         self._node.replica.record_seen(found, self._node.now())
         self._node.poke()
 
-    async def _watch_live(self) -> None:
-        while True:
-            try:
-                async for live in self.records.watch_live():
-                    self._live = live
-                    self._wake.set()
-            except ClusterError as error:
-                self._node.log("live nodes", str(error))
-            await asyncio.sleep(self._node.settings.record_retry_s)
-
     async def _keep_session(self, info: NodeInfo) -> None:
         """A lost session costs nothing but speed: others may think we are dead. Open another."""
+        node, retry = self._node, self._backoff()
+        opened_at = node.now()
         while True:
             assert self._session is not None
             why = await self._session.wait_lost()
-            self._node.log("session lost", why)
-            await asyncio.sleep(self._node.settings.record_retry_s)
-            try:
-                await self._session.close()
-                self._session = await self.records.open_session(
-                    self._node.id, encode_info(info), ttl_s=self._node.settings.session_ttl_s
-                )
-            except ClusterError as error:
-                self._node.log("session", str(error))
+            node.troubles.report("session", f"lost: {why}")
+            if node.now() - opened_at >= node.settings.record_retry_max_s:
+                retry.reset()
+            while not await self._renew_session(info, retry.delay()):
+                pass
+            opened_at = node.now()
+
+    async def _renew_session(self, info: NodeInfo, delay_s: float) -> bool:
+        node = self._node
+        assert self._session is not None
+        await asyncio.sleep(delay_s)
+        try:
+            await self._session.close()
+            self._session = await self.records.open_session(
+                node.id, encode_info(info), ttl_s=node.settings.session_ttl_s
+            )
+        except ClusterError as error:
+            node.troubles.report("session", str(error))
+            return False
+        node.troubles.clear("session")
+        return True
 
     def request(self, request: Request) -> None:
         self._requests.put_nowait(request)
 
     async def _serve_requests(self) -> None:
         """One request at a time, answers in order."""
+        retry = self._backoff()
         while True:
             request = await self._requests.get()
             answer = await self._ask(request)
+            if isinstance(answer, (NotSent, Unknown)):
+                # The core asks again after record_retry_s: wait here for what the delay has grown by.
+                await asyncio.sleep(max(0.0, retry.delay() - self._node.settings.record_retry_s))
+            else:
+                retry.reset()
             self._node.replica.answered(request, answer, self._node.now())
             self._node.poke()
-            self._wake.set()
+            self.connector.wake()
 
     async def _ask(self, request: Request) -> Answer:
         timeout_s = self._node.settings.record_timeout_s
@@ -180,9 +219,9 @@ class Cluster:
         except Conflict as error:
             answer = Lost(error.current)
         except (ClusterError, asyncio.TimeoutError) as error:
-            self._report(str(error) or f"no answer in {timeout_s} s")
+            self._node.troubles.report("cluster manager", str(error) or f"no answer in {timeout_s} s")
             return NotSent() if isinstance(error, Unavailable) else Unknown()
-        self._reported = ""
+        self._node.troubles.clear("cluster manager")
         return answer
 
     async def _answer(self, request: Request, timeout_s: float) -> Answer:
@@ -192,52 +231,18 @@ class Cluster:
             return Applied(await self.records.create(request.new))
         return Applied(await self.records.compare_and_set(request.expected, request.new, timeout_s=timeout_s))
 
-    def _report(self, trouble: str) -> None:
-        """Once, not at every try: a manager that is silent is asked several times a second."""
-        if trouble != self._reported:
-            self._node.log("cluster manager", trouble)
-            self._reported = trouble
-
-    # --- the primary -----------------------------------------------------------------------------
-
-    async def _stay_connected(self) -> None:
-        """While this node is a backup, keep one link to the primary that the record names."""
-        node = self._node
-        while True:
-            self._wake.clear()
-            target = self._target()
-            if target is not None:
-                try:
-                    await node.links.connect(*target)
-                except LinkClosed as error:
-                    node.log("connect", f"{target[0]}: {error}")
-                    self.look()
-                await asyncio.sleep(node.settings.reconnect_interval_s)
-                if node.replica.follower.link is None:
-                    continue
-            await self._wake.wait()
+    # --- looking ---------------------------------------------------------------------------------
 
     def wake(self) -> None:
         """Something changed that may ask for another link. The node's heartbeat calls it too."""
-        self._wake.set()
+        self.connector.wake()
 
     def look(self) -> None:
         """A link broke or a role changed: there may be news, and a record store that has to look should do so now."""
-        self._wake.set()
+        self.connector.wake()
         look = getattr(self.records, "look", None)
         if look is not None:
             look()
-
-    def _target(self) -> tuple[NodeId, NodeInfo] | None:
-        replica = self._node.replica
-        record = replica.record
-        if replica.stopped or replica.primary or record is None or record.primary is None:
-            return None
-        primary = record.primary[0]
-        if primary == self._node.id or replica.follower.link is not None:
-            return None
-        info = self.info_of(primary)
-        return (primary, info) if info is not None else None
 
     # --- promotion -------------------------------------------------------------------------------
 
@@ -249,5 +254,5 @@ class Cluster:
                 else:
                     self._node.replica.demote()
             except (PromotionRefused, LocalProtocolError) as error:
-                self._node.log(f"{decision} refused", str(error))
+                self._node.troubles.report(f"{decision} refused", str(error), fades=True)
             self._node.poke()

@@ -33,6 +33,13 @@ from qpidha.wire.events import Frame
 if TYPE_CHECKING:
     from qpidha.node.node import Node
 
+STANDING = frozenset({"fenced a stale primary", "not the recorded primary"})
+"""What the core notes at every attempt, for as long as its cause stands."""
+TOLD_BY_LINKS = frozenset(
+    {"refused by the primary", "refused by a backup", "two processes with one node id", "fenced"}
+)
+"""What the end of a link tells with the same words (`Links.closed`)."""
+
 
 class NodeEffects:
     """See `qpidha.driver.Effects`."""
@@ -101,11 +108,18 @@ class NodeEffects:
                 if peer := node.links.peers.get(notice.link):
                     peer.close(notice.reason)
             case Noted():
-                node.log(notice.event, notice.detail)
+                self._noted(notice)
+
+    def _noted(self, notice: Noted) -> None:
+        if notice.event in STANDING:
+            self._node.troubles.report(notice.event, notice.detail, fades=True)
+        elif notice.event not in TOLD_BY_LINKS:
+            self._node.log(notice.event, notice.detail)
 
     def _role_changed(self, notice: RoleChanged) -> None:
         node = self._node
         node.log("role", f"{notice.role.value}, generation {notice.generation}")
+        node.cluster.connector.role_changed(notice.role)
         node.cluster.look()
         if notice.role.is_primary and node.serving_generation != notice.generation:
             node.serving_generation = notice.generation

@@ -31,6 +31,11 @@ class Links:
         self.peers: dict[int, Peer] = {}
 
     @property
+    def credentials(self) -> object:
+        """Changes when the transport has other certificates than before."""
+        return getattr(self._transport, "credentials", None)
+
+    @property
     def address(self) -> Address | None:
         """Where other nodes connect; None before `listen`."""
         return self._listener.address if self._listener else None
@@ -67,6 +72,7 @@ class Links:
 
         def opened(link: Link) -> Peer:
             peer = self._peer(link, primary)
+            self._node.cluster.connector.opened()
             self._node.replica.link_opened(peer.number, to=primary)
             self._node.poke()
             return peer
@@ -77,9 +83,19 @@ class Links:
     def closed(self, peer: Peer, error: Exception | None) -> None:
         """A link is gone; told once by its transport."""
         self.peers.pop(peer.number, None)
-        if error is not None:
-            self._node.log("link lost", f"{peer.link.peer.address}: {error}")
-        self._node.link_closed(peer.number)
+        node = self._node
+        # Without the address: its port is another one each time, and so the same cause would look like many.
+        told = "" if error is None else str(error).removeprefix(f"{peer.link.peer.address}: ")
+        why = peer.why or told
+        if peer.to is not None:
+            node.cluster.connector.ended(peer, why or peer.silence)
+        elif node.replica.stopped:
+            pass
+        elif why or (peer.heard and not peer.welcomed):
+            node.troubles.report(peer.cause, why or f"{peer.silence} before its handshake", fades=True)
+        elif peer.welcomed:
+            node.log("link closed", f"{peer.name}: {peer.silence}")
+        node.link_closed(peer.number)
 
     # --- heartbeats ------------------------------------------------------------------------------
 
@@ -110,6 +126,16 @@ class Links:
         self._beaten_at = now
         for peer in list(self.peers.values()):
             peer.beat(now)
+        self._see_settled()
         self._node.tick(now)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(settings.heartbeat_interval_s / 2, self._wake)
+
+    def _see_settled(self) -> None:
+        """A backup that has caught up is in order again, whatever its links were closed for before."""
+        primary = self._node.replica.primary
+        for session in primary.sessions.values() if primary else ():
+            peer = self.peers.get(session.link)
+            if peer is not None and session.flipped and not peer.settled:
+                peer.settled = True
+                self._node.troubles.clear(peer.cause)

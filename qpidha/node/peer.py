@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qpidha.errors import RemoteProtocolError
 from qpidha.types import BytesLike, NodeId
 from qpidha.wire import codec
-from qpidha.wire.events import Frame, Ping, Welcome
+from qpidha.wire.events import Frame, Hello, Ping, Welcome
 from qpidha.wire.framing import FrameReader
 
 if TYPE_CHECKING:
@@ -30,15 +30,45 @@ class Peer:
         self.link = link
         self.to = to
         """The primary we opened it to; None if the peer opened it."""
+        self.why = ""
+        """Why this node closes the link, once it does."""
         self.welcomed = False
         """The handshake is over: larger frames are allowed."""
+        self.settled = False
+        """A backup that has caught up over this link."""
         self.opened_at = self.heard_at = self.sent_at = now
+        self._heard_bytes = 0
         self._frame_since: float | None = None
         """When the frame that is still arriving began to; None between frames."""
         self._node = node
         self._settings = node.settings
         self._reader = FrameReader(node.settings.handshake_frame_bytes_max)
         self._closing = False
+        self._says: NodeId | None = None
+        """The node that the peer says it is, in its Hello."""
+
+    @property
+    def name(self) -> str:
+        """For people: the other node if it said or proved which, else the host."""
+        node = self.to or self._says
+        return f"node {node!r}" if node is not None else self.link.peer.address.rpartition(":")[0]
+
+    @property
+    def cause(self) -> str:
+        """What the trouble with a link that the peer opened is called."""
+        return f"link from {self.name}"
+
+    @property
+    def heard(self) -> bool:
+        """The peer has said anything at all."""
+        return self._heard_bytes > 0
+
+    @property
+    def silence(self) -> str:
+        """What to say of a link that the other end closed without a reason."""
+        if self.heard or self.to is None:
+            return "closed by the other end"
+        return "closed by the other end without an answer; does it expect TLS, and this node does not use it?"
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -47,6 +77,7 @@ class Peer:
 
     def received(self, nbytes: int) -> None:
         self.heard_at = self._node.now()
+        self._heard_bytes += nbytes
         if self._closing:
             return
         try:
@@ -60,6 +91,8 @@ class Peer:
                     continue
                 if isinstance(frame.event, Welcome):
                     self._widen()
+                elif isinstance(frame.event, Hello):
+                    self._says = frame.event.node
                 follows |= self._node.replica.received(self.number, frame, self.heard_at)
                 if self._closing:
                     break
@@ -86,8 +119,9 @@ class Peer:
         self.sent_at = self._node.now()
         self.link.write(chunks)
         if self.link.buffered > self._settings.link_buffer_bytes_max:
-            self._node.log("cut off", f"{self.link.peer.address} does not read")
-            self.link.abort()
+            self._cut_off(
+                f"it does not read: more than {self._settings.link_buffer_bytes_max} bytes wait for it"
+            )
 
     def drained(self) -> None:
         """The window bounds what waits; nothing else to do."""
@@ -95,8 +129,12 @@ class Peer:
     def close(self, reason: str) -> None:
         """Send what was written, then close; if the peer does not take it, the heartbeat ends it."""
         self._closing = True
-        self._node.log("closing link", f"{self.link.peer.address}: {reason}")
+        self.why = self.why or reason
         self.link.close()
+
+    def _cut_off(self, reason: str) -> None:
+        self.why = self.why or reason
+        self.link.abort()
 
     def closed(self, error: Exception | None) -> None:
         self._closing = True
@@ -116,13 +154,11 @@ class Peer:
         """Say something if nothing was said for a while; give up on a peer that says nothing."""
         settings = self._settings
         if not self.welcomed and now - self.opened_at > settings.handshake_timeout_s:
-            self.link.abort()
+            self._cut_off(f"no handshake in {settings.handshake_timeout_s:g} s")
         elif now - self.heard_at > settings.heartbeat_timeout_s and (self.welcomed or self.to):
-            self._node.log("silent link", f"{self.link.peer.address}, {now - self.heard_at:.2f} s")
-            self.link.abort()
+            self._cut_off(f"silent for more than {settings.heartbeat_timeout_s:g} s")
         elif self._is_dribbling(now):
-            self._node.log("slow link", f"{self.link.peer.address}: a frame does not come to its end")
-            self.link.abort()
+            self._cut_off(f"a frame arrives more slowly than {FRAME_BYTES_PER_S_MIN} bytes a second")
         elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
             self.send([Frame(self._node.replica.generation, 0, Ping())])
 

@@ -1,8 +1,9 @@
 """What is wrong with a node now, and a log that says so once instead of at every attempt.
 
 A cause is reported at each attempt that fails, and cleared when it is over. The log gets a line when a cause
-begins, when its text changes, when it is over, and a reminder every ``log_reminder_s`` in between. The
-attempts are counted; `NodeStatus.troubles` shows them.
+begins, when its text changes, and when it is over. In between there are reminders: the first after
+FIRST_REMINDER_S, each of the next ones after four times as long, up to ``log_reminder_s``. The attempts are
+counted; `NodeStatus.troubles` shows them.
 
 Invariants:
   T1  a cause has at most LINES_MAX lines in each ``log_reminder_s``, however it changes, ends and begins again
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+FIRST_REMINDER_S = 5.0
+REMINDER_FACTOR = 4
 LINES_MAX = 10
 EVENT_LINES_MAX = 60
 CAUSES_MAX = 100
@@ -77,6 +80,8 @@ class _Cause:
     began_at: float = 0.0
     last_at: float = 0.0
     told_at: float = 0.0
+    remind_s: float = FIRST_REMINDER_S
+    """The next reminder comes so long after the last line."""
     attempts: int = 0
     told: set[str] = field(default_factory=set)
     """The texts that were logged since it began or the last reminder."""
@@ -91,7 +96,7 @@ class Troubles:
         Args:
             write: Where lines go.
             now: The clock, in seconds.
-            reminder_s: A cause that stands is logged again after this time.
+            reminder_s: A cause that stands is logged again after this time at the latest.
             fade_s: A cause that fades is over when it was not reported for this time.
         """
         self._write = write
@@ -117,6 +122,7 @@ class Troubles:
         begins = not known.standing
         if begins:
             known.standing, known.began_at, known.attempts = True, now, 0
+            known.remind_s = min(FIRST_REMINDER_S, self._reminder_s)
             known.told.clear()
         known.attempts += 1
         known.last_at, known.text, known.fades = now, text, fades
@@ -172,7 +178,8 @@ class Troubles:
         return known
 
     def _remind(self, known: _Cause, now: float) -> None:
-        if now - known.told_at >= self._reminder_s:
+        if now - known.told_at >= known.remind_s:
+            known.remind_s = min(REMINDER_FACTOR * known.remind_s, self._reminder_s)
             known.told.clear()
             self._tell(known, now, f"{known.text} ({_times(known.attempts)} in {now - known.began_at:.0f} s)")
 

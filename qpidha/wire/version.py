@@ -22,8 +22,10 @@ PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
 
 
-def negotiate(version_min: int, version_max: int) -> int:
+def negotiate(version_min: int, version_max: int, *, here: str = "this node", there: str = "the peer") -> int:
     """The highest version that both this library and a peer with this range speak.
+
+    ``here`` and ``there`` are what the error calls the two.
 
     Raises:
         VersionMismatch: There is none, or the range is upside down.
@@ -34,7 +36,7 @@ def negotiate(version_min: int, version_max: int) -> int:
     chosen = min(version_max, PROTOCOL_MAX)
     if version_min > version_max or chosen < max(version_min, PROTOCOL_MIN):
         raise VersionMismatch(
-            f"the peer speaks protocol versions {version_min} to {version_max}, "
-            f"this node {PROTOCOL_MIN} to {PROTOCOL_MAX}"
+            f"{there} speaks protocol versions {version_min} to {version_max}, "
+            f"{here} {PROTOCOL_MIN} to {PROTOCOL_MAX}"
         )
     return chosen

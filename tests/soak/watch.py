@@ -11,12 +11,17 @@ from pathlib import Path
 KNOWN = re.compile(
     r"""^\d{4}-\d\d-\d\d\ [\d:,]+\ (
       qpidha:\ node\ \w+:\ (
-          role | link\ lost | connect | silent\ link | slow\ link | closing\ link | cut\ off | resynchronised
-        | removing\ a\ member | live\ nodes | session\ lost | promote\ refused | fenced | stepped\ down
-        | compare-and-set\ lost | cluster\ manager | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
+          role | link\ closed | resynchronised | removing\ a\ member | stepped\ down | compare-and-set\ lost
+        | record | live\ nodes | session | promote\ refused | cluster\ manager
+        | fenced | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
       ):\ .*
-    | qpidha:\ node\ \w+:\ refused\ by\ the\ primary:\ (
-          \w+\ is\ (joining | catch-up | ready) | generation\ \d+\ has\ another\ primary | stopping
+    | qpidha:\ node\ \w+:\ link\ from\ node\ '\w+':\ (?!two\ processes | refused:).*
+    | qpidha:\ node\ \w+:\ link\ to\ the\ primary:\ (
+          in\ order\ again,\ .*
+        | \w+:\ (?!refused:).*
+        | \w+:\ refused:\ (
+              \w+\ is\ (joining | catch-up | ready) | generation\ \d+\ has\ another\ primary | stopping
+          )
       )
     | broker:\ (
           primary\ of\ generation\ \d+,\ \d+\ messages

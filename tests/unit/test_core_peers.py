@@ -36,10 +36,12 @@ from qpidha.wire.events import (
     Welcome,
 )
 from tests.fuzz.nodes import (
+    CLUSTER,
     GENERATION,
     HELLO,
     LINK,
     OTHER,
+    PEER_BOOT,
     PEER_EPOCH,
     QUEUE,
     SETTINGS,
@@ -75,9 +77,12 @@ def held(*ids: int | tuple[int, int], queue: UUID = QUEUE) -> SubscribeQueue:
 @pytest.mark.parametrize(
     ("hello", "why"),
     [
-        (replace(HELLO, cluster=NEW), "your store is of cluster"),
-        (replace(HELLO, node="me"), "is mine"),
-        (replace(HELLO, wanted="you"), "you want 'you'"),
+        (
+            replace(HELLO, cluster=NEW),
+            f"the store of backup 'peer' is of cluster {NEW}, primary 'me' is of cluster {CLUSTER}",
+        ),
+        (replace(HELLO, node="me"), "backup and primary have the same node id, 'me'"),
+        (replace(HELLO, wanted="you"), "the backup wants node 'you', this is 'me'"),
         (replace(HELLO, version_min=2, version_max=9), "protocol versions"),
     ],
 )
@@ -95,7 +100,7 @@ def test_whoever_says_no_hello_is_not_welcome() -> None:
 def test_a_certificate_must_name_the_node() -> None:
     node = Node().promoted()
     node.replica.link_opened(LINK, identity=frozenset({"somebody"}))
-    assert refused(node.say(HELLO, session=0), "your certificate is for somebody, not for 'peer'")
+    assert refused(node.say(HELLO, session=0), "the certificate of backup 'peer' is for somebody")
 
 
 def test_a_second_process_with_the_same_node_id_is_sent_away() -> None:
@@ -106,9 +111,21 @@ def test_a_second_process_with_the_same_node_id_is_sent_away() -> None:
     node.perform()
     assert isinstance(node.sent[-1], Refused)
     assert node.sent[-1].code == TAKEN_OVER
-    assert CloseLink(LINK + 1, "another process is connected as 'peer'") in node.notices
+    both = f"'peer': process {PEER_BOOT} is connected, process {NEW} was refused"
+    assert CloseLink(LINK + 1, f"two processes have the node id {both}") in node.notices
+    assert Noted("two processes with one node id", both) in node.notices
     assert node.replica.primary is not None
     assert set(node.replica.primary.sessions) == {LINK}
+
+
+def test_what_a_backup_says_when_it_gives_up_is_told_on_the_primary() -> None:
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(0))
+    node.say(Refused(code=3, reason="frame: length 9 exceeds the limit of 8 bytes"), session=0)
+    assert Noted("refused by a backup", "peer: frame: length 9 exceeds the limit of 8 bytes") in node.notices
+    assert CloseLink(LINK, "refused: frame: length 9 exceeds the limit of 8 bytes") in node.notices
+    assert not isinstance(node.sent[-1], Refused)
+    assert node.replica.primary is not None
+    assert not node.replica.primary.sessions
 
 
 def test_a_newer_link_of_the_same_process_replaces_the_older() -> None:

@@ -1,0 +1,142 @@
+"""Keeps the one link of a backup: to the primary that the record names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, TypeAlias
+
+from qpidha.errors import CallerError, LinkClosed
+from qpidha.node.backoff import Backoff
+from qpidha.types import NodeId, NodeInfo, Role
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+    from qpidha.node.peer import Peer
+
+Target: TypeAlias = "tuple[NodeId, NodeInfo]"
+
+CAUSE = "link to the primary"
+
+
+class Connector:
+    """Opens the link, and opens it again when it ends: at once if something has changed, else after a delay.
+
+    Invariants:
+      N1  the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
+      N2  another target (generation, primary, boot, address) or other certificates are tried at once
+      N3  while attempts fail, `CAUSE` stands in the node's troubles; it is cleared by following, or by a role
+          in which no link is wanted
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._wake = asyncio.Event()
+        settings = node.settings
+        self._backoff = Backoff(settings.reconnect_interval_s, settings.reconnect_interval_max_s)
+        self._tried: object = None
+        """What the last attempt depended on."""
+        self._next_at = 0.0
+        """Not before then is the same tried again."""
+        self._opened_for: object = None
+        """What the record said about the primary when the last link was opened."""
+        self._following_since: float | None = None
+        """Since when that link was followed; None if it was not."""
+
+    def wake(self) -> None:
+        """Something changed that may ask for another link."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Never returns."""
+        node = self._node
+        while True:
+            self._wake.clear()
+            target = self._target()
+            if target is None:
+                await self._wake.wait()
+                continue
+            self._aim(target)
+            wait_s = self._next_at - node.now()
+            if wait_s > 0:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), wait_s)
+                continue
+            await self._attempt(*target)
+
+    async def _attempt(self, primary: NodeId, info: NodeInfo) -> None:
+        self._next_at = self._node.now() + self._backoff.delay()  # First: the link may be over in a moment.
+        try:
+            await self._node.links.connect(primary, info)
+        except (LinkClosed, CallerError) as error:
+            self._failed(primary, str(error))
+
+    # --- what is tried ---------------------------------------------------------------------------
+
+    def _target(self) -> Target | None:
+        """The primary to connect to; None while no link is wanted, there is one, or nobody knows the address."""
+        node = self._node
+        replica = node.replica
+        record = replica.record
+        if replica.stopped:
+            return None
+        if replica.primary or record is None or record.primary is None:
+            node.troubles.clear(CAUSE)
+            return None
+        primary = record.primary[0]
+        if primary == node.id or replica.follower.link is not None:
+            return None
+        info = node.cluster.info_of(primary)
+        if info is not None:
+            return primary, info
+        if node.cluster.live_known and self._tried != (absent := (primary, None)):
+            self._tried = absent
+            self._failed(
+                primary, "it has no session in the record store: it is stopped, or cut off from there"
+            )
+        return None
+
+    def _aim(self, target: Target) -> None:
+        """Forget the delay if anything has changed that could make the next attempt succeed (N2)."""
+        key = (self._named(), target[1], self._node.links.credentials)
+        if key != self._tried:
+            self._tried = key
+            self._backoff.reset()
+            self._next_at = 0.0
+
+    def _named(self) -> tuple[object, ...] | None:
+        """What the record says about the primary."""
+        record = self._node.replica.record
+        return (record.cluster, record.generation, record.primary) if record else None
+
+    # --- what came of it -------------------------------------------------------------------------
+
+    def role_changed(self, role: Role) -> None:
+        """The core tells its role: READY means that the link does what it is for."""
+        if role is Role.READY:
+            self._following_since = self._following_since or self._node.now()
+            self._node.troubles.clear(CAUSE)
+        elif role.is_primary:
+            self._node.troubles.clear(CAUSE)
+
+    def opened(self) -> None:
+        """A link is open, and its handshake begins."""
+        self._opened_for = self._named()
+        self._following_since = None
+
+    def ended(self, peer: Peer, why: str) -> None:
+        """A link that this node had opened is gone."""
+        replica = self._node.replica
+        if replica.stopped or replica.primary or replica.follower.link is not None:
+            return
+        if self._opened_for != self._named():
+            return  # It was left because the record names another primary.
+        since = self._following_since
+        if since is not None and self._node.now() - since >= self._node.settings.reconnect_interval_max_s:
+            self._backoff.reset()
+        assert peer.to is not None
+        self._failed(peer.to, why)
+
+    def _failed(self, primary: NodeId, why: str) -> None:
+        self._node.troubles.report(CAUSE, f"{primary}: {why}")
+        self._node.cluster.look()

@@ -1,0 +1,350 @@
+"""What is wrong for good is tried seldom, logged once with both values, and shown in the status until it is over.
+
+Method: nodes in one process with a short longest delay. Attempts are counted, not timed: a cause that was tried
+without a delay would be tried thousands of times while a test waits for the few that it wants to see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpidha import Node, Settings
+from qpidha.cluster import FileRecordStore
+from qpidha.errors import ClusterError
+from qpidha.interfaces import Link, LinkFactory
+from qpidha.node.backoff import Backoff
+from qpidha.node.connect import CAUSE
+from qpidha.node.troubles import LINES_MAX
+from qpidha.stores.memory import MemoryStore
+from qpidha.transports import TcpTransport
+from qpidha.types import Address
+from tests.integration.harness import QUICK, Recorder, World, run, until
+
+SLOW = replace(QUICK, reconnect_interval_s=0.02, reconnect_interval_max_s=0.3, record_retry_max_s=0.3)
+
+
+class Counted(TcpTransport):
+    """A transport that counts what it is asked for."""
+
+    attempts = 0
+
+    async def connect(
+        self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
+    ) -> Link:
+        self.attempts += 1
+        return await super().connect(address, on_link, timeout_s=timeout_s, expect=expect)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """The lines that nodes have logged, at the default level of an operator who wants to see all."""
+
+    class Lines(logging.Handler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lines: list[str] = []
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.lines.append(record.getMessage())
+
+    caplog.set_level("INFO", "qpidha")
+    handler = Lines()
+    logging.getLogger("qpidha").addHandler(handler)
+    yield handler.lines
+    logging.getLogger("qpidha").removeHandler(handler)
+
+
+def make(name: str, records: Any, settings: Settings = SLOW, **options: Any) -> tuple[Node, Counted]:
+    transport = Counted()
+    options.setdefault("store", MemoryStore())
+    node = Node(name, broker=Recorder(), transport=transport, records=records, settings=settings, **options)
+    return node, transport
+
+
+def trouble(node: Node, cause: str = CAUSE) -> str:
+    """What the status says of a cause; "" if it does not stand."""
+    return next((t.text for t in node.status().troubles if t.cause == cause), "")
+
+
+def attempts(node: Node, cause: str = CAUSE) -> int:
+    return next((t.attempts for t in node.status().troubles if t.cause == cause), 0)
+
+
+async def watch(lines: list[str], node: Node, transport: Counted, cause: str = CAUSE) -> Counter[str]:
+    """Let five more attempts fail; they take some time, and one line at most is written. Returns all lines."""
+    await until(lambda: attempts(node, cause) >= 8, what=f"8 attempts, {node.status().troubles}")
+    before, tried, seen = asyncio.get_running_loop().time(), transport.attempts, attempts(node, cause)
+    await until(lambda: attempts(node, cause) >= seen + 5)
+    took_s = asyncio.get_running_loop().time() - before
+    assert transport.attempts - tried <= 7
+    assert took_s > 4 * SLOW.reconnect_interval_max_s / 2, "the delays have not grown"
+    for line, count in (found := Counter(lines)).items():
+        assert count == 1 or ": role: " in line, line
+    return found
+
+
+def test_a_delay_doubles_to_its_maximum_and_is_shortened_by_chance() -> None:
+    chance = iter([0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0.0])
+    backoff = Backoff(0.1, 0.8, chance=lambda: next(chance))
+    assert [backoff.delay() for _ in range(5)] == pytest.approx([0.1, 0.2, 0.2, 0.6, 0.8])
+    backoff.reset()
+    assert backoff.delay() == pytest.approx(0.1)
+    assert Backoff(0.0, 0.0).delay() > 0
+
+
+def test_an_address_that_leads_nowhere(lines: list[str]) -> None:
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, advertise=("127.0.0.1", 1))
+        b, transport = make("b", world.records)
+        async with a:
+            await a.promote()
+            async with b:
+                found = await watch(lines, b, transport)
+                text = trouble(b)
+        assert f"node b: {CAUSE}: {text}" in found
+        assert sum(CAUSE in line for line in found) <= 2, "the second one is a reminder"
+        assert "a: cannot connect to 127.0.0.1:1" in text
+
+    run(main)
+
+
+def test_another_address_is_tried_at_once() -> None:
+    """Not after the delay that the old one had come to."""
+    settings = replace(SLOW, reconnect_interval_max_s=3600.0, reconnect_interval_s=3600.0)
+
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, settings, advertise=("127.0.0.1", 1))
+        b, transport = make("b", world.records, settings)
+        async with b:
+            async with a:
+                await a.promote()
+                await until(lambda: trouble(b))
+            assert transport.attempts == 1
+            again, _ = make("a", world.records, settings, store=a._store)
+            async with again:
+                await until(lambda: again.status().in_sync)
+                await again.promote()
+                await until(lambda: b.status().in_sync)
+                assert trouble(b) == ""
+
+    run(main)
+
+
+def test_a_link_that_worked_for_long_is_opened_again_at_once() -> None:
+    settings = replace(SLOW, reconnect_interval_s=0.05, reconnect_interval_max_s=0.05)
+
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, settings)
+        b, transport = make("b", world.records, settings)
+        async with a, b:
+            await a.promote()
+            await until(lambda: b.status().in_sync)
+            for _ in range(5):
+                tried = transport.attempts
+                for peer in list(b.links.peers.values()):
+                    peer.link.abort()
+                await until(lambda tried=tried: transport.attempts > tried and b.status().role == "ready")  # type: ignore[misc]
+
+    run(main)
+
+
+def test_a_store_of_another_cluster_is_told_on_both_sides(lines: list[str]) -> None:
+    store = MemoryStore()
+
+    async def main(world: World) -> None:
+        async with World(SLOW) as other:
+            node, _ = make("b", other.records, store=store)
+            async with node:
+                await node.promote()
+                wrong = node.replica.cluster
+        lines.clear()
+        a, _ = make("a", world.records)
+        b, transport = make("b", other.records, store=store)
+        async with a:
+            await a.promote()
+            right = a.replica.cluster
+            b._records = b.cluster._records = _Foreign(world.records, other.records)  # type: ignore[assignment]
+            async with b:
+                found = await watch(lines, b, transport)
+                assert str(wrong) in trouble(b) and str(right) in trouble(b)
+                assert trouble(a, "link from node 'b'") == trouble(b).removeprefix("a: refused: ")
+        assert len(found) < 12
+
+    run(main)
+
+
+class _Foreign:
+    """The records of another cluster, seen through a record that was read before: a cluster directory was swapped."""
+
+    def __init__(self, theirs: Any, ours: Any) -> None:
+        self._theirs, self._ours = theirs, ours
+
+    async def read(self) -> Any:
+        return await self._ours.read()
+
+    async def watch(self) -> AsyncIterator[Any]:
+        async for found in self._theirs.watch():
+            yield replace(found, version=found.version + 100)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._theirs, name)
+
+
+def test_two_processes_with_one_node_id_are_told_on_both_sides(lines: list[str]) -> None:
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records)
+        b, _ = make("b", world.records)
+        async with a, b:
+            await a.promote()
+            await until(lambda: b.status().in_sync)
+            await until(lambda: any(peer.settled for peer in a.links.peers.values()))
+            twin, transport = make("b", _NoSession(world.records))
+            async with twin:
+                await watch(lines, twin, transport)
+                for node in (twin, a):
+                    told = trouble(node, CAUSE if node is twin else "link from node 'b'")
+                    assert str(b.boot) in told and str(twin.boot) in told
+                assert b.status().in_sync
+
+    run(main)
+
+
+class _NoSession:
+    """A record store in which a second session of a node is no conflict: two stores that do not know each other."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+
+    async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Any:
+        return await self._records.open_session(f"{node}-twin", info, ttl_s=ttl_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._records, name)
+
+
+def test_a_primary_without_a_session_is_a_cause(lines: list[str]) -> None:
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        await world.kill("a")
+        await until(lambda: "no session" in trouble(b))
+        assert attempts(b) <= 3
+        await b.promote()
+        assert trouble(b) == ""
+        del a
+
+    run(main)
+    assert sum("no session" in line and " times in " not in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("damage", ["damaged", "a directory", "gone back"])
+def test_a_record_that_cannot_be_read(tmp_path: Path, lines: list[str], damage: str) -> None:
+    async def main() -> None:
+        records = [FileRecordStore(tmp_path / "cluster") for _ in "ab"]
+        a, _ = make("a", records[0])
+        b, transport = make("b", records[1])
+        async with a, b:
+            await a.promote()
+            await until(lambda: b.status().in_sync)
+            record = tmp_path / "cluster" / "record.json"
+            good = record.read_bytes()
+            lines.clear()
+            if damage == "damaged":
+                record.write_bytes(good.replace(b'"generation": 1', b'"generation": 7'))
+            elif damage == "a directory":
+                record.unlink()
+                record.mkdir()
+            else:
+                record.unlink()
+            found = await watch(lines, b, transport, "record")
+            assert all("record: " in line for line in found)
+            assert 2 <= len(found) <= 4, "one line for each node, and perhaps a reminder"
+            if damage == "a directory":
+                record.rmdir()
+            record.write_bytes(good)
+            await until(lambda: not trouble(a, "record") and not trouble(b, "record"))
+            assert sum("in order again" in line for line in lines) == 2
+        for each in records:
+            await each.close()
+
+    asyncio.run(main())
+
+
+def test_a_record_store_whose_watch_tells_once_and_fails_is_no_flood(lines: list[str]) -> None:
+    """It is in order for a moment each time: the lines are bounded all the same, and so are the attempts."""
+
+    class Failing:
+        watches = 0
+
+        def __init__(self, records: Any) -> None:
+            self._records = records
+
+        async def watch(self) -> AsyncIterator[Any]:
+            self.watches += 1
+            yield await self._records.read()
+            raise ClusterError("the connection to the manager was reset")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._records, name)
+
+    async def main(world: World) -> None:
+        records = Failing(world.records)
+        node, _ = make("a", records)
+        async with node:
+            await until(lambda: records.watches >= 12)
+        assert sum(": record: " in line for line in lines) <= LINES_MAX
+
+    run(main)
+
+
+def test_a_session_that_cannot_be_had_again(lines: list[str]) -> None:
+    class Failing:
+        opened = 0
+
+        def __init__(self, records: Any) -> None:
+            self._records = records
+
+        async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Any:
+            self.opened += 1
+            if 2 <= self.opened <= 7:
+                raise ClusterError("the manager refuses sessions")
+            return await self._records.open_session(node, info, ttl_s=ttl_s)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._records, name)
+
+    async def main(world: World) -> None:
+        records = Failing(world.records)
+        node, _ = make("a", records)
+        async with node:
+            session = node.cluster._session
+            assert session is not None
+            world.records.expire("a")
+            await until(lambda: trouble(node, "session"))
+            await until(lambda: records.opened >= 8 and not trouble(node, "session"))
+        told = [line for line in lines if ": session: " in line]
+        assert 3 <= len(told) <= 4, told
+
+    run(main)
+
+
+def test_causes_are_shown_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from qpidha.cli.nodes import print_status
+
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, advertise=("127.0.0.1", 1))
+        b, _ = make("b", world.records)
+        async with a, b:
+            await a.promote()
+            await until(lambda: attempts(b) >= 2)
+            print_status(b.status().to_dict())
+
+    run(main)
+    assert f"trouble: {CAUSE}: a: cannot connect to 127.0.0.1:1" in capsys.readouterr().out
