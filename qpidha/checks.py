@@ -106,6 +106,8 @@ def _text_for(kind: str) -> Hint:
     return hint
 
 
+SCORE = integer(-(2**63), 2**63 - 1)
+"""Eligibility for promotion: published as a number of msgpack."""
 SECONDS = number(TIME_S_MIN, TIME_S_MAX)
 SECONDS_OR_ZERO = number(0, TIME_S_MAX)
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
@@ -139,6 +141,18 @@ def text(bytes_min: int, bytes_max: int) -> Rule:
 NODE_ID = text(1, NODE_ID_BYTES_MAX)
 QUEUE_NAME = text(1, QUEUE_NAME_BYTES_MAX)
 QUEUE_KIND = text(0, QUEUE_KIND_BYTES_MAX)
+
+
+def _is_path(value: Any) -> bool:
+    try:
+        path = value if isinstance(value, str) else value.__fspath__()
+        path.encode("utf-8", "surrogateescape")  # As names of files are decoded.
+    except Exception:  # noqa: BLE001 - no path, or a class of the caller's.
+        return False
+    return isinstance(path, str) and path != "" and "\0" not in path
+
+
+PATH = Rule("a path, as text or as a Path", lambda value: not isinstance(value, type) and _is_path(value))
 
 
 def one_of(*choices: str) -> Rule:
@@ -259,9 +273,27 @@ ADDRESS = Rule(
     _address_hint,
 )
 """Something to listen on: port 0 picks one."""
+PAIR = Rule(
+    "an address (host, port)",
+    lambda value: (
+        isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and is_integer(value[1])
+    ),
+    _address_hint,
+)
 DESTINATION = Rule(
     f"an address (host, port) that others can connect to: a name or an address of one machine, and a port from 1 "
     f"to {PORT_MAX}",
     lambda value: _is_address(value, 1) and not is_wildcard(value[0]),
     _address_hint,
 )
+
+
+def check_connect(address: object, on_link: object, timeout_s: object, expect: object) -> None:
+    """The arguments of `qpidha.interfaces.Transport.connect`. Raises `ArgumentError`.
+
+    The address may be a peer's mistake, so nobody answering at such a port is for the transport to say.
+    """
+    PAIR("address", address)
+    CALLBACK("on_link", on_link)
+    SECONDS_OR_ZERO("timeout_s", timeout_s)
+    optional(NODE_ID)("expect", expect)

@@ -19,7 +19,9 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+from qpidha.checks import PATH, SECONDS, SECONDS_OR_ZERO
 from qpidha.cluster.level import Level
+from qpidha.cluster.record import VERSION, check_record, check_session
 from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
 from qpidha.cluster.session import FileSession
 from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
@@ -55,8 +57,11 @@ class FileRecordStore:
 
         Raises:
             SettingsError: It cannot be created, others may write to it, it is on a network file system, or it
-                is the directory of a store.
+                is the directory of a store; or an argument has a wrong type or value.
         """
+        PATH("directory", directory, SettingsError)
+        SECONDS("poll_interval_s", poll_interval_s, SettingsError)
+        SECONDS("calm_interval_s", calm_interval_s, SettingsError)
         self.directory = Path(directory)
         self.poll_interval_s = poll_interval_s
         self.calm_interval_s = max(poll_interval_s, calm_interval_s)
@@ -89,6 +94,7 @@ class FileRecordStore:
 
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
+        check_record(new)
         self.look()
         return await self._write(None, new, DEFAULT_TIMEOUT_S)
 
@@ -102,8 +108,12 @@ class FileRecordStore:
             Conflict: There is another record.
             Unavailable: The lock could not be had in time, or the disk failed before the change.
             OutcomeUnknown: The disk failed, or did not answer in time, during the change.
+            ArgumentError: A record that could not be written, or not be read again. Nothing was sent.
             ClusterError: The file is damaged, has a newer format, or went back.
         """
+        VERSION("expected", expected)
+        check_record(new)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
         self.look()
         return await self._write(expected, new, timeout_s)
 
@@ -134,8 +144,9 @@ class FileRecordStore:
         Raises:
             Conflict: Another process holds a session of this node id, or this one does (T40).
             Unavailable: The disk failed.
-            ValueError: Not a node id.
+            ArgumentError: Not a node id, not bytes, or a time out of range.
         """
+        check_session(node, info, ttl_s)
         content = SessionInfo(node=node, ttl_s=ttl_s, info=info)
         until = time.monotonic() + SESSION_RETRY_S
         while True:
@@ -257,6 +268,7 @@ class FileRecordStore:
             ClusterError: There is no such directory, or the record is damaged or newer.
             Unavailable: The disk failed.
         """
+        PATH("directory", directory)
         if not os.path.isdir(directory):
             raise ClusterError(f"there is no directory {directory}")
         return load(Path(directory) / "record.json")
@@ -264,6 +276,7 @@ class FileRecordStore:
     @staticmethod
     def peek_live(directory: str | Path) -> Mapping[NodeId, bytes]:
         """The info of every node with a live session in a directory. Blocks."""
+        PATH("directory", directory)
         return live_sessions(Path(directory) / "sessions")
 
 

@@ -12,7 +12,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from enum import Enum
 
+from qpidha.checks import SECONDS_OR_ZERO
 from qpidha.cluster.level import Level
+from qpidha.cluster.record import VERSION, check_record, check_session
 from qpidha.errors import Conflict, OutcomeUnknown, Unavailable
 from qpidha.types import NodeId, Record, Versioned
 
@@ -58,10 +60,14 @@ class MemoryRecordStore:
 
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already."""
+        check_record(new)
         return await self._write(None, new)
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
         """Replace the record if its version is still ``expected``; see `qpidha.interfaces.RecordStore`."""
+        VERSION("expected", expected)
+        check_record(new)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
         return await self._write(expected, new)
 
     def watch(self) -> AsyncIterator[Versioned | None]:
@@ -70,6 +76,7 @@ class MemoryRecordStore:
 
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> MemorySession:
         """Raises `Conflict` if there is a session of this node."""
+        check_session(node, info, ttl_s)
         await self._reach()
         if node in self._sessions:
             raise Conflict(f"there is another live session of node {node!r}", current=None)

@@ -11,7 +11,8 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TypeVar
 
-from qpidha.errors import ClusterError
+from qpidha.checks import SCORE, SECONDS_OR_ZERO
+from qpidha.errors import ClusterError, SettingsError
 from qpidha.interfaces import ClusterView, Decision
 from qpidha.types import NodeId, Record, Versioned
 from qpidha.wire.info import decode_info
@@ -34,7 +35,13 @@ class PriorityPromoter:
             settle_s: How long the primary must be gone before the first try.
             patience_s: How long a better candidate may leave the place empty before this node tries too:
                 one that is alive but cannot serve must not keep the cluster down.
+
+        Raises:
+            SettingsError: An argument has a wrong type or is out of range.
         """
+        SCORE("priority", priority, SettingsError)
+        SECONDS_OR_ZERO("settle_s", settle_s, SettingsError)
+        SECONDS_OR_ZERO("patience_s", patience_s, SettingsError)
         self.priority = priority
         self.settle_s = settle_s
         self.patience_s = patience_s

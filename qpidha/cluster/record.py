@@ -8,11 +8,56 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from qpidha.checks import NODE_ID, SECONDS, Rule, instance_of, integer
 from qpidha.errors import ClusterError
 from qpidha.types import GENERATION_MAX, Member, Record, Versioned
 
 FORMAT = 1
 VERSION_MAX = 2**63 - 1
+
+
+RECORD = instance_of(Record)
+IDENTITY = instance_of(UUID)
+GENERATION = integer(0, GENERATION_MAX)
+VERSION = integer(0, VERSION_MAX)
+NONCE = Rule("at most 255 bytes", lambda value: isinstance(value, bytes) and len(value) <= 255)
+
+
+def check_record(new: Record) -> None:
+    """Raises `ArgumentError` if it could not be written, or not be read again."""
+    RECORD("new", new)
+    IDENTITY("new.cluster", new.cluster)
+    GENERATION("new.generation", new.generation)
+    if new.primary is not None:
+        PRIMARY("new.primary", new.primary)
+    MEMBERS("new.members", new.members)
+    NONCE("new.nonce", new.nonce)
+
+
+def _is_member(value: object) -> bool:
+    return isinstance(value, Member) and NODE_ID.fits(value.node) and isinstance(value.epoch, UUID)
+
+
+def _is_primary(value: object) -> bool:
+    return (
+        isinstance(value, tuple) and len(value) == 2 and NODE_ID.fits(value[0]) and isinstance(value[1], UUID)
+    )
+
+
+MEMBERS = Rule(
+    "a frozenset of Member", lambda value: isinstance(value, frozenset) and all(map(_is_member, value))
+)
+PRIMARY = Rule("None or (node id, boot id)", _is_primary)
+
+
+def check_session(node: object, info: object, ttl_s: object) -> None:
+    """The arguments of `qpidha.interfaces.RecordStore.open_session`. Raises `ArgumentError`."""
+    NODE_ID("node", node)
+    INFO("info", info)
+    SECONDS("ttl_s", ttl_s)
+
+
+INFO = Rule("at most 65536 bytes", lambda value: isinstance(value, bytes) and len(value) <= 65_536)
 
 
 def encode_record(found: Versioned) -> bytes:

@@ -26,9 +26,9 @@ from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, Position, Settle
 
 _first = itemgetter(0)
-FIRST, LAST, COVER, LEFT, MOVED = range(5)
+FIRST, LAST, COVER, LEFT, MOVED, TAKEN = range(6)
 """A pending publish is [first id, last id, covering position, messages not yet consumed, the pending
-publishes that moves made of its messages, or None]."""
+publishes that moves made of its messages, or None, the ids that were consumed, or None]."""
 
 TRIM_AT = 1024
 """Finished entries are cut off the front in lots, so that finishing one is O(1)."""
@@ -42,7 +42,7 @@ class QueueGuard:
       G2  an entry that is complete is not at the front
     """
 
-    __slots__ = ("_head", "_pending", "_settle", "upto")
+    __slots__ = ("_head", "_pending", "_settle", "consumed", "upto")
 
     def __init__(self, settle: Settle, upto: MessageId) -> None:
         self._settle = settle
@@ -50,18 +50,22 @@ class QueueGuard:
         self._head = 0
         self.upto = upto
         """Every publish with an id up to here is complete."""
+        self.consumed: SequenceSet | None = None
+        """The messages of the publishes that `advance` completed last that had been consumed before that."""
 
     def __len__(self) -> int:
         return len(self._pending) - self._head
 
     def published(self, first: MessageId, last: MessageId, position: Position) -> None:
         """A publish of these ids is covered by the operation at this position (O1)."""
-        self._pending.append([first, last, position, last - first + 1, None])
+        self._pending.append([first, last, position, last - first + 1, None, None])
 
     def dequeued(self, ids: SequenceSet, position: Position) -> None:
         """Messages were accepted by the operation at this position; some may still be pending (O6)."""
         for entry, taken in self._with(ids):
             entry[LEFT] -= taken
+            part = ids.slice(entry[FIRST], entry[LAST])
+            entry[TAKEN] = part if entry[TAKEN] is None else entry[TAKEN] | part
             if self._settle is Settle.REPLICATED:
                 entry[COVER] = position
 
@@ -89,11 +93,15 @@ class QueueGuard:
         """Complete what the watermark covers. Returns the new id watermark if it moved."""
         pending, head = self._pending, self._head
         immediate = self._settle is Settle.IMMEDIATE
+        consumed: SequenceSet | None = None
         while head < len(pending):
             entry = pending[head]
             if not covered(entry, safe) and not (immediate and entry[LEFT] == 0):
                 break
+            if entry[TAKEN] is not None:
+                consumed = entry[TAKEN] if consumed is None else consumed | entry[TAKEN]
             head += 1
+        self.consumed = consumed
         if head == self._head:
             return None
         self.upto = pending[head - 1][LAST]

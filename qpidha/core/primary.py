@@ -89,12 +89,17 @@ class Primary:
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
         check_spec(spec)
+        if len(self.queues) >= self._settings.queues_max:
+            raise CallerError(
+                f"there are {len(self.queues)} queues already (queues_max): no backup could take one more"
+            )
         lineage = ((self.generation, 1),)
         self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
         self._guards[queue] = QueueGuard(spec.settle, 0)
         self._out.persist(PutQueue(queue, spec, lineage, 1))
         self._out.notify(QueueAdded(queue, spec))
-        return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1))
+        nbytes = 128 + len(spec.name.encode()) + len(spec.kind.encode())
+        return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1), nbytes=nbytes)
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
         """Publish a batch: ids at once, completion later (O1)."""
@@ -262,7 +267,8 @@ class Primary:
         guard = self._guards[queue]
         upto = guard.advance(self.safe)
         if upto is not None:
-            self._out.complete(Safe(queue, upto, self.generation, self.membership.holders))
+            holders = self.membership.holders
+            self._out.complete(Safe(queue, upto, self.generation, holders, guard.consumed))
         if len(guard) == 0:
             self._touched.discard(queue)
 

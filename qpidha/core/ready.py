@@ -57,6 +57,8 @@ class Safe:
     upto: MessageId
     generation: Generation
     nodes: frozenset[NodeId]
+    consumed: SequenceSet | None = None
+    """Of the messages that this completes, those that were consumed first: no node needs to hold them."""
 
 
 @dataclass(frozen=True, slots=True)

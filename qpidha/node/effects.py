@@ -25,7 +25,7 @@ from qpidha.core.ready import (
 from qpidha.errors import InDoubt
 from qpidha.interfaces import QueueListener
 from qpidha.node.embedder import Embedder
-from qpidha.node.op import Ledger
+from qpidha.node.op import NOBODY, Ledger
 from qpidha.node.queue import Queue
 from qpidha.types import QueueId
 from qpidha.wire.events import Frame
@@ -73,7 +73,7 @@ class NodeEffects:
             case Safe():
                 queue = node.handles.get(completion.queue)
                 if queue is not None:
-                    queue._safe(completion.upto, completion.nodes)
+                    queue._safe(completion.upto, completion.nodes, completion.consumed)
             case Settled():
                 node.settled.advance(completion.upto, completion.nodes)
             case Doubtful():
@@ -83,7 +83,7 @@ class NodeEffects:
         node = self._node
         node.serving_generation = 0
         error = InDoubt(f"node {node.id!r} is no longer primary of generation {generation}")
-        for queue in node.queues:
+        for queue in list(node.handles.values()):
             queue._doubt(error)
         node.settled.doubt(error)
 
@@ -125,9 +125,12 @@ class NodeEffects:
             node.serving_generation = notice.generation
             # Completions of this very `Ready` were performed before this notice: begin where they got to.
             primary = node.replica.primary
-            node.settled = Ledger(notice.generation, primary.safe if primary else 0)
-            for queue in node.queues:
-                queue._begin(notice.generation)
+            safe = primary.safe if primary else 0
+            holders = primary.membership.holders if primary and safe else NOBODY
+            node.settled = Ledger(notice.generation, safe, thread=node.thread, nodes=holders)
+            node.immediate = Ledger(notice.generation, thread=node.thread)
+            for queue in list(node.handles.values()):
+                self._new_handle(queue._queue)
         self._embedder.tell(notice)
 
     def _content(self, notice: Inserted | Removed) -> None:
@@ -145,6 +148,12 @@ class NodeEffects:
             del self._node.names[gone.name]
         self._listeners.pop(queue, None)
 
+    def _new_handle(self, replicated: ReplicatedQueue) -> None:
+        """The handle of a queue for the term that runs now; earlier ones only read from here on."""
+        node = self._node
+        handle = Queue(node, replicated, node.serving_generation)
+        node.handles[replicated.queue] = node.names[handle.name] = handle
+
     def queue_added(self, replicated: ReplicatedQueue, *, loaded: bool = False) -> None:
         """Make the handle of a queue, and ask the broker whether it wants to follow its content.
 
@@ -153,8 +162,7 @@ class NodeEffects:
         node = self._node
         if replicated.queue in node.handles:
             return
-        handle = Queue(node, replicated)
-        node.handles[replicated.queue] = node.names[handle.name] = handle
+        self._new_handle(replicated)
         on_queue = getattr(node.broker, "on_queue", None)
         if on_queue is not None and (listener := on_queue(replicated.queue, replicated.spec)) is not None:
             self._listeners[replicated.queue] = listener

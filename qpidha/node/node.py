@@ -6,15 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from threading import get_ident
 from uuid import UUID, uuid4
 
+from qpidha.checks import SECONDS_OR_ZERO, instance_of
 from qpidha.core.ready import HandOver, Ready
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
 from qpidha.driver import Done, Driver
-from qpidha.errors import ClusterError, LocalProtocolError, UnknownQueue
+from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.journal import Change, StoreState
+from qpidha.node.caller import check_addresses, check_node, checked_score, wrong_thread
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
 from qpidha.node.disk import Disk
@@ -22,10 +25,10 @@ from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
 from qpidha.node.links import Links
 from qpidha.node.op import Ledger
-from qpidha.node.queue import Queue
+from qpidha.node.queue import Queue, same_spec
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
-from qpidha.settings import Settings, check_node_id
+from qpidha.settings import Settings, check_spec
 from qpidha.types import (
     Address,
     Generation,
@@ -38,13 +41,14 @@ from qpidha.types import (
 )
 
 logger = logging.getLogger("qpidha")
+TEXT = instance_of(str, what="text")
 
 
 class Node:
     """A member of a cluster. Start it, work with its queues while it is primary, stop it.
 
-    Use it from one event loop, the one it was started in. Everything but start, stop, promote and demote
-    is synchronous.
+    Use it from one event loop, the one it was started in: methods called from another thread raise `WrongThread`
+    at once. Everything but start, stop, promote and demote is synchronous.
     """
 
     def __init__(
@@ -61,34 +65,50 @@ class Node:
         promoter: Promoter | None = None,
         score: int | None = None,
         settings: Settings | None = None,
-        control: Path | None = None,
+        control: str | Path | None = None,
     ) -> None:
-        """Nothing happens before `start`.
+        """Nothing happens before `start`, but all arguments are checked here.
 
         Args:
             id: The name of the node: stable over restarts, never reused for another machine.
-            listen: Where other nodes connect; port 0 picks one. What was bound is published,
-            advertise: or this instead, where something stands between.
+            listen: Where other nodes connect; port 0 picks one. What was bound is published to them.
+            advertise: Published instead, where a proxy or address translation stands between. Needed when
+                ``listen`` is a wildcard such as 0.0.0.0, which is no address that one can connect to.
             client_address: Where *clients* find this node; told to those whom another node refuses.
             promoter: When to try to become primary. None: only `promote` does.
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
+
+        Raises:
+            SettingsError: An argument has a wrong type or value, or a part lacks a method that it must have.
         """
-        check_node_id(id)
+        check_node(
+            id=id,
+            broker=broker,
+            store=store,
+            transport=transport,
+            records=records,
+            promoter=promoter,
+            settings=settings,
+            control=control,
+        )
+        check_addresses(listen, advertise, client_address)
         self.id = id
         self.settings = settings or Settings()
         self.client_address = client_address
         self.store_error: BaseException | None = None
         self.immediate = Ledger(0)
         self.settled = Ledger(0)
+        self.thread = 0
+        """Of the event loop in which it was started; nobody else may use it. 0: not started."""
         self.boot: UUID = uuid4()
         self.broker = broker
         self._store = store
         self._listen, self._advertise = listen, advertise
-        self._score = getattr(promoter, "priority", 0) if score is None else score
+        self._score = checked_score(score, promoter)
         self._records = records
         self.cluster = Cluster(self, records, promoter)
-        self._control = Control(self, control) if control else None
+        self._control = None if control is None else Control(self, Path(control))
         self._embedder = Embedder(
             broker, on_taken=self._taken, on_broken=self._broken, is_current=self._is_current
         )
@@ -125,6 +145,7 @@ class Node:
             raise LocalProtocolError("a node is started once")
         self._started = True
         self._loop = asyncio.get_running_loop()
+        self.thread = get_ident()
         image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
         self._disk = Disk(self._store)
         untouched = image.status.state is StoreState.CLEAN
@@ -162,6 +183,8 @@ class Node:
 
         May be called twice, also while it is under way.
         """
+        if self.thread:
+            self._here("Node.stop")
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._stop())
         if not self._embedder.calls_us:  # It ends only after the method that called this has returned.
@@ -212,7 +235,8 @@ class Node:
 
     @property
     def generation(self) -> Generation:
-        return self.replica.generation
+        """The highest generation seen; 0 before the start."""
+        return self.replica.generation if hasattr(self, "replica") else 0
 
     @property
     def primary(self) -> NodeId | None:
@@ -242,12 +266,33 @@ class Node:
         return list(self.handles.values())
 
     def status(self) -> NodeStatus:
+        """What this node knows of itself and of the cluster, as one value."""
+        self._here("Node.status")
         return status_of(self)
+
+    def not_primary(self) -> NotPrimary:
+        """The error for who asks this node for what only a primary does."""
+        return NotPrimary(
+            f"node {self.id!r} is {self.role.value}",
+            primary=self.primary,
+            address=self.primary_client_address,
+        )
+
+    def _here(self, what: str) -> None:
+        if get_ident() != self.thread:
+            raise wrong_thread(what, self.thread)
 
     # --- queues ----------------------------------------------------------------------------------
 
     def queue(self, name: str) -> Queue:
-        """The queue of this name. Raises `UnknownQueue`."""
+        """The queue of this name, as a handle for the term that runs now: one object for each term.
+
+        Raises:
+            UnknownQueue: This node has none of this name.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Node.queue")
+        TEXT("name", name)
         if name not in self.names:
             raise UnknownQueue(f"no queue {name!r} on node {self.id!r}")
         return self.names[name]
@@ -259,13 +304,21 @@ class Node:
 
         Raises:
             NotPrimary: Only the primary declares queues.
+            QueueMismatch: There is one of this name with another settle or kind; `queue` returns it as it is.
+            ArgumentError: A name, settle or kind that could not be stored or sent.
+            CallerError: There are ``queues_max`` queues already.
+            WrongThread: Called from another thread than the event loop's.
         """
+        self._here("Node.declare")
+        spec = QueueSpec(name=name, settle=settle, kind=kind)
+        check_spec(spec)
+        if not self.serving:
+            raise self.not_primary()
         if name in self.names:
-            return self.names[name]
+            return same_spec(self.names[name], spec)
         id = uuid4()
-        self.replica.declare(id, QueueSpec(name=name, settle=settle, kind=kind))
+        self.replica.declare(id, spec)
         self._effects.queue_added(self.replica.queues[id])
-        self.handles[id]._begin(self.serving_generation)
         self.poke()
         return self.handles[id]
 
@@ -278,6 +331,8 @@ class Node:
             PromotionRefused: A rule forbids it.
             ClusterError: The record could not be read; the compare-and-set was lost, or not decided in time.
         """
+        self._here("Node.promote")
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
         before = self.generation
         await self.cluster.refresh(timeout_s)  # What a watch tells late would only lose a compare-and-set.
         self.replica.promote(found_as=uuid4())
@@ -291,6 +346,8 @@ class Node:
             LocalProtocolError: This node is not primary.
             ClusterError: The cluster manager did not answer in time; this node is still primary.
         """
+        self._here("Node.demote")
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
         self.replica.demote()
         self.poke()
         await self._until(lambda: self.replica.primary is None, timeout_s, "hand-over")

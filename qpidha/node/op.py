@@ -1,7 +1,8 @@
 """One publish or accept on its way to being safe, and the ledger that completes it.
 
 An `Op` costs next to nothing until somebody asks for it: it knows which watermark covers it, and only an
-op that is awaited or has a callback is entered in the ledger.
+op that is awaited or has a callback is entered in the ledger. What a receipt says is noted once for all ops that
+complete together.
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import asyncio
 import heapq
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Generator
+from threading import get_ident
 from typing import TypeAlias
 
-from qpidha.errors import InDoubt, QpidhaError
+from qpidha.checks import CALLBACK
+from qpidha.errors import InDoubt, LocalProtocolError, QpidhaError
+from qpidha.node.caller import wrong_thread
+from qpidha.seq import SequenceSet
 from qpidha.types import Generation, NodeId, Receipt
 
 logger = logging.getLogger("qpidha")
 
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
+NOBODY: frozenset[NodeId] = frozenset()
 
 
 def call(callback: Callable[..., object], *arguments: object) -> None:
@@ -29,101 +36,150 @@ def call(callback: Callable[..., object], *arguments: object) -> None:
         logger.exception("a callback of the broker raised")
 
 
+class Outcome:
+    """What became of operations that complete together. Written once, by the ledger."""
+
+    __slots__ = ("consumed", "nodes")
+
+    def __init__(self) -> None:
+        self.nodes: frozenset[NodeId] = NOBODY
+        """Who had made them durable when they were complete."""
+        self.consumed: SequenceSet | None = None
+        """Published messages that were consumed before that."""
+
+
 class Ledger:
     """One watermark of one generation, and the ops that wait for it, lowest first."""
 
-    __slots__ = ("_count", "_doubt", "_waiting", "generation", "nodes", "upto")
+    __slots__ = ("_count", "_doubt", "_expected", "_waiting", "generation", "nodes", "thread", "upto")
 
-    def __init__(self, generation: Generation, upto: int = 0) -> None:
+    def __init__(
+        self, generation: Generation, upto: int = 0, *, thread: int = 0, nodes: frozenset[NodeId] = NOBODY
+    ) -> None:
         self.generation = generation
         self.upto = upto
-        self.nodes: frozenset[NodeId] = frozenset()
+        self.nodes = nodes
+        self.thread = thread
+        """Of the event loop that this belongs to."""
         self._waiting: list[tuple[int, int, Op]] = []
+        self._expected: deque[tuple[int, Outcome]] = deque()
         self._count = itertools.count()
         self._doubt: InDoubt | None = None
 
-    def advance(self, upto: int, nodes: frozenset[NodeId]) -> None:
-        """Everything up to here is safe on these nodes."""
+    def expect(self, cover: int, outcome: Outcome) -> Outcome:
+        """Note the outcome when this is covered. Covers come in ascending order."""
+        if cover <= self.upto:
+            outcome.nodes = self.nodes
+        elif self._doubt is None:
+            self._expected.append((cover, outcome))
+        return outcome
+
+    def advance(self, upto: int, nodes: frozenset[NodeId], consumed: SequenceSet | None = None) -> None:
+        """Everything up to here is safe on these nodes, or was consumed first."""
         self.upto = upto
         self.nodes = nodes
-        waiting = self._waiting
+        expected, waiting = self._expected, self._waiting
+        while expected and expected[0][0] <= upto:
+            outcome = expected.popleft()[1]
+            outcome.nodes, outcome.consumed = nodes, consumed
         while waiting and waiting[0][0] <= upto:
             heapq.heappop(waiting)[2]._tell(None)
 
     def doubt(self, error: InDoubt) -> None:
         """The generation is over for this node; whatever is not safe now is in doubt (K1)."""
         self._doubt = error
+        self._expected.clear()
         waiting, self._waiting = self._waiting, []
         for _, _, op in waiting:
             op._tell(error)
 
     @property
-    def over(self) -> bool:
-        return self._doubt is not None
+    def error(self) -> InDoubt | None:
+        """Why what is not safe never will be; None while it may."""
+        return self._doubt
 
     def enter(self, op: Op) -> None:
-        """This op wants to be told. At once if its generation is over."""
-        if self._doubt is not None:
-            op._tell(self._doubt)
-            return
+        """This op wants to be told."""
         heapq.heappush(self._waiting, (op._cover, next(self._count), op))
 
 
 class Op:
     """A publish or an accept. Await it for its `Receipt`, or add a callback, or use a watermark instead.
 
+    It may be awaited more than once, by several tasks, and again after a task that awaited it was cancelled.
+
     Raises, when awaited:
         InDoubt: This node stepped down or stopped first; the next primary may hold the message or not.
     """
 
-    __slots__ = ("_callbacks", "_cover", "_error", "_ledger", "ids")
+    __slots__ = ("_callbacks", "_cover", "_ledger", "_outcome", "ids")
 
-    def __init__(self, ledger: Ledger, cover: int, ids: range) -> None:
+    def __init__(self, ledger: Ledger, cover: int, ids: range, outcome: Outcome) -> None:
         self._ledger = ledger
         self._cover = cover
+        self._outcome = outcome
         self._callbacks: list[SafeCallback] | None = None
-        self._error: QpidhaError | None = None
         self.ids = ids
         """The ids of the messages, given out at once."""
 
     @property
     def safe(self) -> bool:
-        """Every member of the cluster has made it durable."""
+        """Every member of the cluster has made it durable; or it was consumed, or accepted at once (O6)."""
         return self._cover <= self._ledger.upto
 
     @property
     def done(self) -> bool:
         """Safe, or known to be in doubt."""
-        return self.safe or self._error is not None or self._ledger.over
+        return self.safe or self._ledger.error is not None
 
     def receipt(self) -> Receipt:
-        """Who has it. Raises `InDoubt` if it never became safe, `RuntimeError` if that is not known yet."""
+        """Who has it. Fixed when it completes; see `Receipt`.
+
+        Raises:
+            InDoubt: It never became safe.
+            LocalProtocolError: That is not known yet: await the op, or ask for `done` first.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Op.receipt")
         if self.safe:
-            return Receipt(generation=self._ledger.generation, ids=self.ids, nodes=self._ledger.nodes)
-        if self._error is not None:
-            raise self._error
-        raise RuntimeError("not safe yet")
+            taken, ids = self._outcome.consumed, self.ids
+            consumed = bool(taken and ids and taken.count(ids[0], ids[-1]) == len(ids))
+            nodes = NOBODY if consumed else self._outcome.nodes
+            return Receipt(generation=self._ledger.generation, ids=ids, nodes=nodes, consumed=consumed)
+        if (error := self._ledger.error) is not None:
+            raise InDoubt(str(error))
+        raise LocalProtocolError(
+            "the outcome of this op is not known yet: await it, or see whether it is done"
+        )
 
     def add_safe_callback(self, callback: SafeCallback) -> None:
-        """Call ``callback(op, error)`` once: error None means safe. At once if that is known already."""
-        if self.safe:
-            call(callback, self, None)
-        elif self._error is not None:
-            call(callback, self, self._error)
+        """Call ``callback(op, error)`` once: error None means safe. At once if that is known already.
+
+        Raises:
+            ArgumentError: It cannot be called.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Op.add_safe_callback")
+        CALLBACK("callback", callback)
+        if self.done:
+            call(callback, self, None if self.safe else self._ledger.error)
         elif self._callbacks is None:
             self._callbacks = [callback]
             self._ledger.enter(self)
         else:
             self._callbacks.append(callback)
 
+    def _here(self, what: str) -> None:
+        if get_ident() != self._ledger.thread:
+            raise wrong_thread(what, self._ledger.thread)
+
     def _tell(self, error: QpidhaError | None) -> None:
-        self._error = error
         callbacks, self._callbacks = self._callbacks or [], None
         for callback in callbacks:
             call(callback, self, error)
 
     def __await__(self) -> Generator[object, None, Receipt]:
-        if not self.safe and self._error is None:
+        if not self.done:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
             def wake(_: Op, __: QpidhaError | None) -> None:
@@ -135,5 +191,5 @@ class Op:
         return self.receipt()
 
     def __repr__(self) -> str:
-        state = "safe" if self.safe else "in doubt" if self._error else "pending"
+        state = "safe" if self.safe else "in doubt" if self.done else "pending"
         return f"<Op {self.ids} {state}>"

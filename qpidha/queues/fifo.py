@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from qpidha.checks import CALLBACK, implements, instance_of, integer
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 
 Op_co = TypeVar("Op_co", covariant=True)
 """What dequeuing returns: the node's ``Op_co``."""
+LIMIT = integer(0, 2**63 - 1)
+IDS = instance_of(SequenceSet)
+CONTENT = implements("queue", plain=("read", "dequeue", "on_content"))
 
 
 class Content(Protocol[Op_co]):
@@ -39,6 +43,8 @@ class FifoQueue(Generic[Op_co]):
     """
 
     def __init__(self, queue: Content[Op_co]) -> None:
+        """Raises `ArgumentError` if it is no queue, and what the queue's ``on_content`` raises."""
+        CONTENT("queue", queue)
         self.queue = queue
         self._cursor: MessageId = 0
         self._released = SequenceSet()
@@ -57,7 +63,13 @@ class FifoQueue(Generic[Op_co]):
         return bool(self._released) or self._cursor < self.queue.next_id
 
     def acquire(self, messages_max: int = 1000, bytes_max: int = 1 << 20) -> tuple[SequenceSet, Batch] | None:
-        """Take the next messages for a consumer: ids and batch, or None if there are none now."""
+        """Take the next messages for a consumer: ids and batch, or None if there are none now.
+
+        Raises:
+            ArgumentError: A limit is not a number, or negative.
+        """
+        LIMIT("messages_max", messages_max)
+        LIMIT("bytes_max", bytes_max)
         taken = self._acquire_released(messages_max, bytes_max) if self._released else None
         if taken is None:
             taken = self.queue.read(self._cursor, messages_max=messages_max, bytes_max=bytes_max)
@@ -87,13 +99,19 @@ class FifoQueue(Generic[Op_co]):
         return None
 
     def accept(self, ids: SequenceSet) -> Op_co:
-        """The consumer is done with these. Await the op before telling it so, if settling is replicated."""
+        """The consumer is done with these. Await the op before telling it so, if settling is replicated.
+
+        Raises what the queue's ``dequeue`` raises; nothing has changed then.
+        """
+        IDS("ids", ids)
+        op = self.queue.dequeue(ids)
         self._acquired -= ids
         self._released -= ids
-        return self.queue.dequeue(ids)
+        return op
 
     def release(self, ids: SequenceSet) -> None:
         """The consumer gives these back, or is gone: they are delivered again, at their old place."""
+        IDS("ids", ids)
         back = ids & self._acquired
         if back:
             self._acquired -= back
@@ -102,6 +120,7 @@ class FifoQueue(Generic[Op_co]):
 
     def on_available(self, callback: Callable[[], None]) -> None:
         """Call back, in the same turn, when there may be something to acquire."""
+        CALLBACK("callback", callback)
         self._watchers.append(callback)
 
     def _wake(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
-from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
+from qpidha.checks import CALLBACK
+from qpidha.errors import SettingsError, StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Audit, Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores.contents import Contents
 from qpidha.types import NodeId
@@ -28,6 +29,7 @@ class MemoryStore:
     blocking = False
 
     def __init__(self, *, new_uuid: Callable[[], UUID] = uuid4) -> None:
+        CALLBACK("new_uuid", new_uuid, SettingsError)
         self._new_uuid = new_uuid
         self._contents: Contents | None = None
         self._open = False

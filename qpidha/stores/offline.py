@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from qpidha.checks import PATH, integer
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
@@ -20,9 +21,16 @@ from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
 
 AUDIT_LINES_SHOWN = 20
+LINES = integer(0, 2**31 - 1)
 
 
-def read_status(directory: Path) -> StoreStatus:
+def _layout(directory: Path | str) -> Layout:
+    """Raises `ArgumentError` if it is no path."""
+    PATH("directory", directory)
+    return Layout(Path(directory))
+
+
+def read_status(directory: Path | str) -> StoreStatus:
     """The status alone. O(1): nothing else is verified.
 
     Raises:
@@ -30,7 +38,7 @@ def read_status(directory: Path) -> StoreStatus:
         StoreDamaged: There was one, and its status cannot be read.
         StoreFailed: The disk failed.
     """
-    layout = Layout(directory)
+    layout = _layout(directory)
     if damage := missing(layout):
         raise StoreDamaged("; ".join(map(str, damage)))
     with failures(layout):
@@ -54,14 +62,14 @@ def _status(layout: Layout) -> StoreStatus:
     return status.with_(state=StoreState.EMPTY) if blank else status
 
 
-def inspect(directory: Path) -> StoreReport:
+def inspect(directory: Path | str) -> StoreReport:
     """Read and verify everything. O(store).
 
     Raises:
         StoreMismatch: There is no store, or it has a newer format.
         StoreFailed: The disk failed.
     """
-    layout = Layout(directory)
+    layout = _layout(directory)
     with failures(layout):
         damage = noted_damage(layout)
         if gone := missing(layout):
@@ -76,7 +84,7 @@ def inspect(directory: Path) -> StoreReport:
     damage += [finding for finding in loaded.damage if finding not in damage]
     if loaded.contents is None:
         return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
-    return _report(directory, loaded.contents, loaded, audit, damage)
+    return _report(Path(directory), loaded.contents, loaded, audit, damage)
 
 
 @contextmanager
@@ -97,14 +105,15 @@ def unused(directories: Iterable[Path]) -> Iterator[None]:
         yield
 
 
-def read_audit(directory: Path, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
+def read_audit(directory: Path | str, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
     """The last lines of the audit record, oldest first.
 
     Raises:
         StoreMismatch: There is no store.
         StoreFailed: The disk failed, or the database cannot be read.
     """
-    layout = Layout(directory)
+    layout = _layout(directory)
+    LINES("lines_max", lines_max)
     if damage := missing(layout):
         raise StoreDamaged("; ".join(map(str, damage)))
     with failures(layout), reader(layout) as db:

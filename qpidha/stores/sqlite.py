@@ -19,7 +19,16 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from qpidha.errors import StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch, StoreUnsuitable
+from qpidha.checks import CALLBACK, PATH
+from qpidha.errors import (
+    SettingsError,
+    StoreDamaged,
+    StoreDirty,
+    StoreFailed,
+    StoreLocked,
+    StoreMismatch,
+    StoreUnsuitable,
+)
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.stores import offline
 from qpidha.stores.contents import Contents, Delta
@@ -60,11 +69,16 @@ class SqliteStore:
     Args:
         directory: Created if it is not there. Nothing else should be in it.
         new_uuid: Where epochs and stop ids come from.
+
+    Raises:
+        SettingsError: An argument has a wrong type.
     """
 
     blocking = True
 
     def __init__(self, directory: Path | str, *, new_uuid: Callable[[], UUID] = uuid4) -> None:
+        PATH("directory", directory, SettingsError)
+        CALLBACK("new_uuid", new_uuid, SettingsError)
         self._layout = Layout(Path(directory))
         self._new_uuid = new_uuid
         self._lock: Lock | None = None

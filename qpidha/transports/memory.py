@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from qpidha.errors import LinkClosed
+from qpidha.checks import ADDRESS, CALLBACK, NODE_ID, check_connect, instance_of, integer, optional
+from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
 from qpidha.types import Address, BytesLike, PeerInfo
 
@@ -24,6 +25,7 @@ class MemoryNetwork:
 
     def __init__(self, *, delivery_bytes_max: int | None = None) -> None:
         """``delivery_bytes_max``: no delivery is larger; 1 cuts every frame at every byte."""
+        optional(integer(1, 2**63 - 1))("delivery_bytes_max", delivery_bytes_max, SettingsError)
         self.delivery_bytes_max = delivery_bytes_max
         self.links: list[MemoryLink] = []
         """Both ends of every open link, oldest first."""
@@ -73,11 +75,16 @@ class MemoryNetwork:
         return [link for link in self.links if address in link.owner.addresses]
 
 
+NETWORK = instance_of(MemoryNetwork)
+
+
 class MemoryTransport:
     """A `Transport` on a `MemoryNetwork`: one for each node, so that the network knows whose a link is."""
 
     def __init__(self, network: MemoryNetwork, *, identity: str | None = None) -> None:
         """``identity``: what peers see as the name in this node's certificate. None: not authenticated."""
+        NETWORK("network", network, SettingsError)
+        optional(NODE_ID)("identity", identity, SettingsError)
         self.network = network
         self.identity = identity
         self.addresses: list[Address] = []
@@ -85,6 +92,8 @@ class MemoryTransport:
 
     async def listen(self, address: Address, on_link: LinkFactory) -> MemoryListener:
         """Accept links until the listener is closed. Raises `OSError` if the address is taken."""
+        ADDRESS("address", address)
+        CALLBACK("on_link", on_link)
         listener = MemoryListener(self, on_link)
         listener.address = self.network.claim(address, listener)
         self.addresses.append(listener.address)
@@ -94,6 +103,7 @@ class MemoryTransport:
         self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
     ) -> Link:
         """Open a link, one turn of the loop later. Raises `LinkClosed` at once if nobody is there."""
+        check_connect(address, on_link, timeout_s, expect)
         await asyncio.sleep(0)
         what = f"cannot connect to {address[0]}:{address[1]}"
         if not self.network.reaches(self.addresses, address):

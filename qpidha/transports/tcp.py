@@ -7,6 +7,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
 from qpidha.transports.stream import TcpLink, as_link_closed, is_loopback
@@ -16,6 +17,7 @@ from qpidha.types import Address, PeerInfo
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
 """A peer that has not finished the TLS handshake by then is dropped."""
 BACKLOG = 128
+CONTEXT = optional(instance_of(ssl.SSLContext, what="an SSLContext"))
 
 
 class TcpTransport:
@@ -37,8 +39,11 @@ class TcpTransport:
                 can reach the port can then read and change every message.
 
         Raises:
-            SettingsError: A context that does not verify the peer.
+            SettingsError: A context that does not verify the peer, or an argument of a wrong type.
         """
+        CONTEXT("ssl_context_server", ssl_context_server, SettingsError)
+        CONTEXT("ssl_context_client", ssl_context_client, SettingsError)
+        FLAG("insecure", insecure, SettingsError)
         self._server = ssl_context_server
         self._client = ssl_context_client
         self._insecure = insecure
@@ -62,6 +67,9 @@ class TcpTransport:
         Raises:
             SettingsError: A file cannot be used, or the key is not private.
         """
+        PATH("ca", ca, SettingsError)
+        PATH("certificate", certificate, SettingsError)
+        optional(PATH)("key", key, SettingsError)
         return cls(
             ssl_context_server=server_context(ca, certificate, key),
             ssl_context_client=client_context(ca, certificate, key),
@@ -69,6 +77,8 @@ class TcpTransport:
 
     async def listen(self, address: Address, on_link: LinkFactory) -> TcpListener:
         """Accept links until the listener is closed; see `qpidha.interfaces.Transport`."""
+        ADDRESS("address", address)
+        CALLBACK("on_link", on_link)
         host, port = address
         loop = asyncio.get_running_loop()
         if self._server is None:
@@ -93,6 +103,7 @@ class TcpTransport:
         With TLS 1.3 a peer that refuses our certificate says so after its own handshake: the link opens
         and is closed again with that error.
         """
+        check_connect(address, on_link, timeout_s, expect)
         if self._client is None:
             await self._require_loopback(address, "connect to")
         loop = asyncio.get_running_loop()

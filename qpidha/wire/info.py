@@ -7,22 +7,33 @@ from uuid import UUID
 
 import msgpack
 
+from qpidha.checks import ADDRESS, DESTINATION, SCORE, instance_of, optional
 from qpidha.types import Address, NodeInfo
 
 INFO_BYTES_MAX = 4096
+INFO = instance_of(NodeInfo)
 
 
 def encode_info(info: NodeInfo) -> bytes:
-    """A msgpack map. Unknown keys are ignored by readers, so fields can be added."""
+    """A msgpack map. Unknown keys are ignored by readers, so fields can be added.
+
+    Raises:
+        ArgumentError: Something that a reader would not take for an info.
+    """
+    INFO("info", info)
+    ADDRESS("info.peer", info.peer)
+    optional(DESTINATION)("info.client", info.client)
+    instance_of(UUID)("info.boot", info.boot)
+    optional(SCORE)("info.score", info.score)
     packed: bytes = msgpack.packb(
         {"peer": info.peer, "client": info.client, "boot": info.boot.bytes, "score": info.score}
     )
     return packed
 
 
-def decode_info(raw: bytes) -> NodeInfo | None:
+def decode_info(raw: object) -> NodeInfo | None:
     """None for anything that is not an info: another node's mistake must not stop this one."""
-    if len(raw) > INFO_BYTES_MAX:
+    if not isinstance(raw, bytes) or len(raw) > INFO_BYTES_MAX:
         return None
     try:
         fields = msgpack.unpackb(raw, strict_map_key=True)
@@ -40,6 +51,5 @@ def _address(value: Any) -> Address | None:
     if value is None:
         return None
     host, port = value
-    if type(host) is not str or type(port) is not int or not 0 <= port <= 65_535:
-        raise ValueError("not an address")
+    ADDRESS("address", (host, port))
     return host, port

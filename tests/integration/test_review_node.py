@@ -32,9 +32,11 @@ def test_a_step_down_in_the_turn_of_a_publish_leaves_no_queue_stuck() -> None:
             with pytest.raises(InDoubt):
                 await asyncio.wait_for(waited(op), SOON_S)
         await a.promote()
-        for queue in queues:
+        for earlier in queues:
+            assert earlier.depth == 0
+            queue = a.queue(earlier.name)
             await asyncio.wait_for(waited(queue.enqueue(b"in time")), SOON_S)
-            assert [data for _, data in queue] == [b"in time"]
+            assert [data for _, data in queue] == [data for _, data in earlier] == [b"in time"]
 
     run(main)
 

@@ -74,8 +74,8 @@ def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
 def test_plain_text_does_not_leave_the_machine() -> None:
     async def main(world: World) -> None:
         node = Node("a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(), records=world.records,
-                    listen=("0.0.0.0", 0))  # fmt: skip
-        with pytest.raises(SettingsError):
+                    listen=("0.0.0.0", 0), advertise=("node-a", 5671))  # fmt: skip
+        with pytest.raises(SettingsError, match="plain text"):
             await node.start()
 
     run(main)
