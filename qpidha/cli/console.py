@@ -1,60 +1,155 @@
-"""What several commands share: exit codes, errors, JSON, and how a record and a ranking are shown."""
+"""What several commands share: exit codes, how something is printed, and what went wrong in words."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import io
 import json
+import math
+import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
 
-OK, BAD_NEWS, USAGE, UNREACHABLE = range(4)
+from qpidha.cli.text import name, one_line, plain_text, printable
+from qpidha.errors import InvariantError, QpidhaError
+
+OK, BAD_NEWS, USAGE, UNREACHABLE, PARTLY = range(5)
+FAILED = 70
+INTERRUPTED = 130
 """See `qpidha.cli`."""
 
+EXIT_CODES = """\
+exit codes:
+  0    done, or everything is in order
+  1    done, and something is wrong: a refusal, a damaged store, a stopped node, a demo that lost something
+  2    wrong usage: nothing was done
+  3    nothing that was asked for could be reached or read in time
+  4    some of it could not be reached or read in time; the rest is shown
+  70   the command itself failed: an error in qpidha, or its output could not be written
+  130  interrupted
+"""
 
-def fail(message: str, code: int = UNREACHABLE) -> int:
-    print(f"qpidha: {message}", file=sys.stderr)
+TRACEBACK = "QPIDHA_TRACEBACK"
+"""Set in the environment: errors in qpidha show where."""
+
+
+def prepare_streams() -> None:
+    """Whatever the terminal cannot show is escaped; a stream that was closed takes everything and shows nothing."""
+    for stream in ("stdout", "stderr"):
+        found = getattr(sys, stream)
+        if found is None:
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
+        elif isinstance(found, io.TextIOWrapper):
+            found.reconfigure(errors="backslashreplace")
+
+
+def silence(stream: TextIO) -> None:
+    """Nobody reads any more, or nothing can be written: the rest, and what is still buffered, goes nowhere."""
+    with suppress(OSError, ValueError):
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, stream.fileno())
+        os.close(fd)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(one_line(line) + "\n")
+
+
+def complain(line: str) -> None:
+    """One line on the standard error, after what was said so far."""
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+    try:
+        sys.stderr.write(f"qpidha: {one_line(line)}\n")
+        sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
+
+
+def fail(line: str, code: int = UNREACHABLE) -> int:
+    complain(line)
     return code
 
 
-def show_json(value: object) -> None:
-    print(json.dumps(plain(value), indent=2))
+def deliver(args: argparse.Namespace, code: int, document: object, lines: Iterable[str]) -> int:
+    """Print the document or the lines, whichever was asked for. Returns the code, also if nobody reads on."""
+    try:
+        if args.json:
+            sys.stdout.write(to_json(document) + "\n")
+            args.delivered = True
+        else:
+            for line in lines:
+                say(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    return code
+
+
+def to_json(value: object) -> str:
+    """One document, in ASCII: any terminal can show it, and any reader of JSON can read it."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
 def plain(value: object) -> Any:
     """A value of ours as JSON knows it."""
+    if isinstance(value, str) and not isinstance(value, Enum):
+        return plain_text(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Enum):
-        return value.value
+        return plain(value.value)
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {plain_text(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(v) for v in value]
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, (UUID, Path)):
-        return str(value)
+        return plain_text(str(value))
     return value
 
 
-def peek(directory: Path) -> Any:
-    """The record of a file record store, or None."""
-    from qpidha.cluster.file import FileRecordStore
+def words(error: BaseException) -> str:
+    """An error in words, as they are. What is no error of ours or of the system is named as a bug."""
+    if isinstance(error, (QpidhaError, OSError)) and not isinstance(error, InvariantError):
+        return str(error) or type(error).__name__
+    return f"error in qpidha, please report it ({TRACEBACK}=1 shows where): {type(error).__name__}: {error}"
 
-    return FileRecordStore.peek(directory)
+
+def why(error: BaseException) -> str:
+    """An error in words, for one line."""
+    return printable(words(error))
 
 
-def print_record(found: Any) -> None:
+def about(place: Path, error: BaseException) -> str:
+    """An error about a directory, which is named once."""
+    text = why(error)
+    named = os.sep in str(place) and printable(place) in text
+    return text if named else f"{name(place)}: {text}"
+
+
+def lines_of_record(found: Any) -> list[str]:
     record = found.record
-    primary = record.primary[0] if record.primary else "none"
-    print(f"record: version {found.version}, generation {record.generation}, primary {primary}")
-    print(f"  members {', '.join(sorted(m.node for m in record.members))}; cluster {record.cluster}")
+    primary = name(record.primary[0]) if record.primary else "none"
+    members = ", ".join(name(node) for node in sorted(m.node for m in record.members))
+    return [
+        f"record: version {found.version}, generation {record.generation}, primary {primary}",
+        f"  members {members or 'none'}; cluster {record.cluster}",
+    ]
 
 
-def print_ranked(place: Any) -> None:
-    print(f"{place.place or '-'}  {place.name}")
-    for finding in place.findings:
-        print(f"     {finding}")
+def lines_of_place(place: Any) -> list[str]:
+    """One store of a ranking, with the reasons for its place."""
+    return [
+        f"{place.place or '-'}  {name(place.name)}",
+        *(f"     {printable(finding)}" for finding in place.findings),
+    ]

@@ -3,76 +3,213 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_record, show_json
-from qpidha.errors import ClusterError
+from qpidha.cli.console import (
+    BAD_NEWS,
+    OK,
+    PARTLY,
+    UNREACHABLE,
+    about,
+    complain,
+    deliver,
+    fail,
+    lines_of_record,
+    words,
+)
+from qpidha.cli.record import peek
+from qpidha.cli.text import View, name, printable
+from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
+from qpidha.node.ask import NoAnswer, ask_blocking
+
+SOCKET = "control.sock"
+GRACE_S = 0.5
+"""So much later an answer that never comes is given up, if its thread cannot say so: its disk does not answer."""
 
 
-def ask(directory: Path, command: str) -> dict[str, Any]:
-    """Ask the node that runs in this directory. Raises OSError if none answers."""
-    from qpidha.node.ask import ask_blocking
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One directory that was asked for."""
 
-    return ask_blocking(directory / "control.sock", command)
+    directory: Path
+    status: dict[str, Any] | None = None
+    error: BaseException | None = None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the node has stopped, if it has."""
+        return stopped_of(self.status) if self.status is not None else None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the node says of itself that something is wrong."""
+        s = View(self.status)
+        return self.stopped is not None or bool(s.raw("store_error")) or bool(s.items("troubles"))
+
+    def failure(self) -> dict[str, Any]:
+        """For JSON."""
+        kind = self.error.kind if isinstance(self.error, NoAnswer) else "hung"
+        if not isinstance(self.error, (NoAnswer, TimeUp)):
+            kind = "failed"
+        return {"kind": kind, "reason": words(self.error) if self.error else ""}
+
+
+def stopped_of(status: dict[str, Any]) -> str | None:
+    """Why a node that answers has stopped; None: it runs."""
+    found = status.get("stopped")
+    if isinstance(found, dict):
+        parts = [str(found[key]) for key in ("reason", "error") if found.get(key)]
+        return ": ".join(dict.fromkeys(parts)) or "no reason is known"
+    return None if found is None or found is False else str(found)
+
+
+# --- status --------------------------------------------------------------------------------------
 
 
 def run_status(args: argparse.Namespace) -> int:
-    answers: dict[str, Any] = {}
-    code = OK
-    for directory in args.directory:
-        try:
-            answers[str(directory)] = ask(directory, "status")["status"]
-        except (OSError, asyncio.TimeoutError, ValueError) as error:
-            answers[str(directory)] = None
-            code = fail(f"no node answers in {directory}: {error}")
-    record = None
+    queues = args.queues if args.queues is not None or args.json else QUEUES_SHOWN
+    directories = list(dict.fromkeys(args.directory))
+    jobs: list[Callable[[], Any]] = [
+        partial(status_in, directory, args.timeout, queues) for directory in directories
+    ]
     if args.cluster:
-        try:
-            record = peek(args.cluster)
-        except (ClusterError, OSError) as error:
-            code = fail(f"cannot read the record in {args.cluster}: {error}")
+        jobs.append(partial(peek, args.cluster))
+    answers = gather(jobs, args.timeout + GRACE_S)
+    rows = [row_of(*pair) for pair in zip(directories, answers, strict=False)]
+    left_out = [row.directory for row in rows if isinstance(row.error, LeftOut)]
+    rows = [row for row in rows if not isinstance(row.error, LeftOut)]
+    record = answers[-1] if args.cluster else None
+    code = code_of(rows, record)
+    failures = {str(row.directory): row.failure() for row in rows if row.error}
     if args.json:
-        show_json({"nodes": answers, "record": record})
-        return code
-    for status in answers.values():
-        if status is not None:
-            print_status(status)
-    if record is not None:
-        print_record(record)
+        nodes = {str(row.directory): row.status for row in rows}
+        document = {"nodes": nodes, "record": None, "errors": failures, "left_out": left_out}
+        if isinstance(record, BaseException):
+            failures[str(args.cluster)] = Row(args.cluster, error=record).failure()
+        else:
+            document["record"] = record
+        deliver(args, code, document, ())
+    for directory in left_out:
+        complain(f"{name(directory)}: left out: it holds the record of a cluster, not a node")
+    for row in rows:
+        show_row(args, row, code)
+    if isinstance(record, BaseException):
+        complain(f"cannot read the record: {about(args.cluster, record)}")
+    elif record is not None:
+        deliver_text(args, code, lines_of_record(record))
+    elif args.cluster:
+        deliver_text(args, code, [f"record: there is none in {name(args.cluster)}"])
+    if not rows:
+        complain("no directory of a node was given")
     return code
 
 
-def print_status(s: dict[str, Any]) -> None:
-    print(
-        f"node {s['node']}: {s['role']}, generation {s['generation']},"
-        f" {'in sync' if s['in_sync'] else 'not in sync'}"
-    )
-    print(
-        f"  primary {s['primary'] or 'none'}; members {', '.join(s['members']) or 'none'};"
-        f" live {', '.join(s['live'])}"
-    )
-    if s["waiting_for"]:
-        print(f"  publishes are held: waiting for {', '.join(s['waiting_for'])}")
-    for b in s["sessions"]:
-        kind = "member" if b["member"] else "joining" if s["joining"] == b["node"] else "not a member"
-        print(f"  backup {b['node']}: {b['state']}, {kind}, {b['behind']} operations behind")
-    for q in s["queues"]:
-        print(
-            f"  queue {q['name']}: {q['depth']} messages, {q['bytes']} bytes,"
-            f" next id {q['next_id']}, {q['pending']} pending"
+def status_in(directory: Path, timeout_s: float, queues: int | None) -> dict[str, Any]:
+    """What the node in this directory says of itself.
+
+    Raises:
+        NoAnswer: None answers.
+        LeftOut: This is no node's directory.
+    """
+    options = {} if queues is None else {"queues": queues}
+    try:
+        answer = ask_blocking(directory / SOCKET, "status", timeout_s=timeout_s, **options)
+    except NoAnswer as error:
+        if error.kind == "no-socket":
+            require_no_cluster(directory)
+        raise
+    status = answer.get("status")
+    if answer["ok"] is not True or not isinstance(status, dict):
+        raise NoAnswer("failed", f"it answers, but with an error: {answer.get('error')}")
+    if queues is not None and isinstance(status.get("queues"), list):  # An older node names all.
+        status.setdefault("queue_count", len(status["queues"]))
+        status["queues"] = status["queues"][:queues]
+    return status
+
+
+def row_of(directory: Path, answer: Any) -> Row:
+    answer = hung(answer, "its disk or file system does not answer")
+    if isinstance(answer, BaseException):
+        return Row(directory, error=answer)
+    return Row(directory, status=answer)
+
+
+def code_of(rows: list[Row], record: Any) -> int:
+    asked = [row.status is not None for row in rows]
+    if isinstance(record, BaseException):
+        asked.append(False)
+    if not any(asked):
+        return UNREACHABLE
+    if not all(asked):
+        return PARTLY
+    return BAD_NEWS if any(row.wrong for row in rows) else OK
+
+
+def show_row(args: argparse.Namespace, row: Row, code: int) -> None:
+    if row.error is not None:
+        complain(f"no node answers in {about(row.directory, row.error)}")
+    else:
+        deliver_text(args, code, lines_of_status(row))
+
+
+def deliver_text(args: argparse.Namespace, code: int, lines: list[str]) -> None:
+    if not args.json:
+        deliver(args, code, None, lines)
+
+
+QUEUES_SHOWN = 20
+
+
+def lines_of_status(row: Row) -> list[str]:
+    s = View(row.status)
+    if row.stopped is not None:
+        head = f"node {s.name('node')}: stopped: {printable(row.stopped)}"
+    else:
+        in_sync = "in sync" if s.flag("in_sync") else "not in sync"
+        head = f"node {s.name('node')}: {s.name('role')}, generation {s.number('generation')}, {in_sync}"
+    lines = [
+        head,
+        f"  primary {s.name('primary')}; members {s.names('members')}; live {s.names('live')}",
+    ]
+    if s.items("waiting_for"):
+        lines.append(f"  publishes are held: waiting for {s.names('waiting_for')}")
+    for b in s.views("sessions"):
+        joining = s.same("joining", b.raw("node"))
+        kind = "member" if b.flag("member") else "joining" if joining else "not a member"
+        lines.append(
+            f"  backup {b.name('node')}: {b.name('state')}, {kind}, {b.number('behind')} operations behind"
         )
-    if s["quarantined"]:
-        print(f"  {s['quarantined']} messages in quarantine")
-    for t in s["troubles"]:
-        print(
-            f"  trouble: {t['cause']}: {t['text']} (for {t['began_ago_s']:.0f} s, {t['attempts']} times,"
-            f" last {t['last_ago_s']:.0f} s ago)"
-        )
-    if s["store_error"]:
-        print(f"  store failed: {s['store_error']}")
+    lines += lines_of_queues(s)
+    if s.positive("quarantined"):
+        lines.append(f"  {s.number('quarantined')} messages in quarantine")
+    lines += [
+        f"  trouble: {t.name('cause')}: {t.text('text')} (for {t.number('began_ago_s')} s,"
+        f" {t.number('attempts')} times, last {t.number('last_ago_s')} s ago)"
+        for t in s.views("troubles")
+    ]
+    if s.raw("store_error"):
+        lines.append(f"  store failed: {s.text('store_error')}")
+    return lines
+
+
+def lines_of_queues(s: View) -> list[str]:
+    shown = s.views("queues")
+    lines = [
+        f"  queue {q.name('name')}: {q.number('depth')} messages, {q.number('bytes')} bytes,"
+        f" next id {q.number('next_id')}, {q.number('pending')} pending"
+        for q in shown
+    ]
+    total = s.raw("queue_count")
+    if type(total) is int and total > len(shown):
+        lines.append(f"  ... and {total - len(shown)} more queues (--queues {total} names all)")
+    return lines
+
+
+# --- promote, demote -----------------------------------------------------------------------------
 
 
 def run_promote(args: argparse.Namespace) -> int:
@@ -85,18 +222,20 @@ def run_demote(args: argparse.Namespace) -> int:
 
 def steer(args: argparse.Namespace, command: str) -> int:
     """Ask one node to change its role, and say what came of it."""
+    socket = args.directory / SOCKET
     try:
-        answer = ask(args.directory, command)
-    except (OSError, asyncio.TimeoutError, ValueError) as error:
-        return fail(f"no node answers in {args.directory}: {error}")
-    if args.json:
-        show_json(answer)
-    elif answer["ok"]:
-        print(
-            f"primary of generation {answer['generation']}"
-            if command == "promote"
-            else "not primary any more"
-        )
-    else:
-        print(f"refused: {answer['error']}", file=sys.stderr)
-    return OK if answer["ok"] else BAD_NEWS
+        answer = one(lambda: ask_blocking(socket, command, timeout_s=args.timeout), args.timeout + GRACE_S)
+    except (NoAnswer, TimeUp) as error:
+        reason = about(args.directory, error)
+        if isinstance(error, TimeUp) or error.kind in ("hung", "closed"):
+            reason += f". It may do it later, all the same: see what `qpidha status` says then ({command})"
+        if args.json:
+            kind = error.kind if isinstance(error, NoAnswer) else "hung"
+            deliver(args, UNREACHABLE, {"ok": False, "error": words(error), "kind": kind}, ())
+        return fail(f"no node answers in {reason}")
+    code = OK if answer["ok"] is True else BAD_NEWS
+    if code != OK and not args.json:
+        return fail(f"refused: {printable(answer.get('error'))}", code)
+    generation = View(answer).number("generation")
+    done = f"primary of generation {generation}" if command == "promote" else "not primary any more"
+    return deliver(args, code, answer, [done])

@@ -3,85 +3,256 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_ranked, print_record, show_json
-from qpidha.errors import CallerError, ClusterError, Conflict, QpidhaError, StoreLocked
+from qpidha.cli.console import (
+    BAD_NEWS,
+    OK,
+    PARTLY,
+    UNREACHABLE,
+    about,
+    complain,
+    deliver,
+    lines_of_place,
+    lines_of_record,
+    why,
+    words,
+)
+from qpidha.cli.text import name, names
+from qpidha.cli.work import TimeUp, gather, one, require_directory
+from qpidha.errors import CallerError, ClusterError, Conflict, OutcomeUnknown, StoreLocked
 
 if TYPE_CHECKING:
     from qpidha.core.rebuild import Rebuilt
+    from qpidha.stores.report import StoreReport
     from qpidha.types import Record, Versioned
 
-TIMEOUT_S = 10.0
+WRITE_TIMEOUT_S = 10.0
+DISK_TIMEOUT_S = 10.0
+"""For what is small: the record, who is alive, and locks."""
+
+
+def peek(directory: Path) -> Versioned | None:
+    """The record of a file record store, or None. Blocks while the disk does."""
+    from qpidha.cluster.file import FileRecordStore
+
+    require_directory(directory, "record")
+    return FileRecordStore.peek(directory)
 
 
 def run_show(args: argparse.Namespace) -> int:
     try:
-        found = peek(args.cluster)
-    except (ClusterError, OSError) as error:
-        return fail(f"cannot read the record in {args.cluster}: {error}")
-    if args.json:
-        show_json({"record": found})
-    elif found is None:
-        print(f"there is no record in {args.cluster}")
-    else:
-        print_record(found)
-    return OK if found is not None else BAD_NEWS
+        found = one(partial(peek, args.cluster), args.timeout)
+    except (ClusterError, OSError, TimeUp) as error:
+        deliver(args, UNREACHABLE, {"record": None, "error": words(error)}, ())
+        complain(f"cannot read the record: {about(args.cluster, error)}")
+        return UNREACHABLE
+    if found is None:
+        hint = ", but a store: give the directory of the record" if is_store(args.cluster) else ""
+        return deliver(
+            args, BAD_NEWS, {"record": None}, [f"there is no record in {name(args.cluster)}{hint}"]
+        )
+    return deliver(args, OK, {"record": found}, lines_of_record(found))
+
+
+def is_store(directory: Path) -> bool:
+    return any((directory / entry).exists() for entry in ("store.db", "identity"))
+
+
+# --- rebuild -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """What is known so far."""
+
+    errors: dict[Path, BaseException] = field(default_factory=dict)
+    reports: list[StoreReport] = field(default_factory=list)
+    found: Rebuilt | None = None
+    written: bool = False
+
+    def document(self, error: str | None) -> dict[str, Any]:
+        """For JSON."""
+        document: dict[str, Any] = {
+            "record": self.found.record if self.found else None,
+            "ranked": self.found.ranked if self.found else [],
+            "written": self.written,
+            "errors": {str(directory): words(error) for directory, error in self.errors.items()},
+        }
+        return document if error is None else {**document, "error": error}
+
+
+class Refused(Exception):
+    """It ends here, with this exit code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 def run_rebuild(args: argparse.Namespace) -> int:
     """After the record was lost or went back: compare the stores, say what would be written, write it if told to."""
-    from qpidha.cluster.file import FileRecordStore
-    from qpidha.core.rebuild import rebuilt
-    from qpidha.stores.offline import inspect, unused
-
-    try:
-        known = args.cluster.is_dir()
-        if live := sorted(FileRecordStore.peek_live(args.cluster)) if known else []:
-            return fail(f"still running: {', '.join(live)}. Stop all nodes first", BAD_NEWS)
-        with unused(args.directory):
-            reports = [inspect(directory) for directory in args.directory]
-            current = peek(args.cluster) if known else None
-            found = rebuilt(
-                reports, current.record if current else None, nonce=os.urandom(16), best=args.best
-            )
-            if args.write:
-                asyncio.run(write(args.cluster, current, found.record))
-    except (CallerError, Conflict, StoreLocked) as error:
-        return fail(f"nothing was written: {error}", BAD_NEWS)
-    except (QpidhaError, OSError) as error:
-        return fail(str(error))
-    if args.json:
-        show_json({"record": found.record, "ranked": found.ranked, "written": args.write})
-    else:
-        print_rebuilt(found, written=args.write)
-    return OK
+    state, refusal = Rebuild(), None
+    with ExitStack() as held:
+        try:
+            rebuild(args, state, held)
+        except Refused as refused:
+            refusal = refused
+    code = refusal.code if refusal else PARTLY if state.errors else OK
+    lines = lines_of_rebuilt(state.found, written=state.written) if state.found else []
+    deliver(args, code, state.document(str(refusal) if refusal else None), lines)
+    for directory, error in state.errors.items():
+        complain(about(directory, error))
+    if refusal:
+        complain(str(refusal))
+    return code
 
 
-async def write(directory: Path, current: Versioned | None, record: Record) -> None:
-    """Put this record in the place of the current one, if that is still the current one."""
-    from qpidha.cluster.file import FileRecordStore
+def rebuild(args: argparse.Namespace, state: Rebuild, held: ExitStack) -> None:
+    """Each step in its turn. Raises `Refused`."""
+    from qpidha.cli.stores import inspect_all
 
-    records = FileRecordStore(directory)
-    try:
-        if current is None:
-            await records.create(record)
+    require_nobody_runs(args.cluster)
+    directories = list(dict.fromkeys(args.directory))
+    usable = lock_all(directories, state, held)
+    for directory, answer in inspect_all(usable, args.timeout):
+        if isinstance(answer, BaseException):
+            state.errors[directory] = answer
         else:
-            await records.compare_and_set(current.version, record, timeout_s=TIMEOUT_S)
-    finally:
-        await records.close()
+            state.reports.append(answer)
+    if not state.reports:
+        raise Refused(UNREACHABLE, "nothing was written: none of the stores can be read")
+    current = state_of(args.cluster)
+    state.found = compared(args, state, current)
+    if not args.write:
+        return
+    if state.errors:
+        raise Refused(
+            PARTLY,
+            f"nothing was written: {len(state.errors)} of the stores cannot be read. Repair them, or leave them out of"
+            " the command if they are lost for good, and what only they hold with them",
+        )
+    write(args, state, current)
 
 
-def print_rebuilt(found: Rebuilt, *, written: bool) -> None:
-    for place in found.ranked:
-        print_ranked(place)
+def require_nobody_runs(cluster: Path) -> None:
+    try:
+        live = one(partial(live_in, cluster), DISK_TIMEOUT_S)
+    except (ClusterError, OSError, TimeUp) as error:
+        raise Refused(UNREACHABLE, f"cannot look at the record: {about(cluster, error)}") from error
+    if live:
+        raise Refused(BAD_NEWS, f"still running: {names(live)}. Stop all nodes first")
+
+
+def live_in(cluster: Path) -> list[str]:
+    """The nodes with a live session. Without a directory there is none."""
+    from qpidha.cluster.file import FileRecordStore
+
+    try:
+        require_directory(cluster, "record")
+    except FileNotFoundError:
+        return []
+    return sorted(FileRecordStore.peek_live(cluster))
+
+
+def lock_all(directories: list[Path], state: Rebuild, held: ExitStack) -> list[Path]:
+    """Those directories whose stores nobody uses, nor can anybody until ``held`` is closed."""
+    answers = gather([partial(lock_one, directory) for directory in directories], DISK_TIMEOUT_S)
+    in_use, usable = [], []
+    for directory, answer in zip(directories, answers, strict=True):
+        if isinstance(answer, StoreLocked):
+            in_use.append(why(answer))
+        elif isinstance(answer, BaseException):
+            state.errors[directory] = answer
+        else:
+            held.callback(answer)
+            usable.append(directory)
+    if in_use:
+        raise Refused(BAD_NEWS, f"nothing was written: {'; '.join(in_use)}")
+    return usable
+
+
+def lock_one(directory: Path) -> Callable[[], None]:
+    """Hold the lock of one store; returns what releases it."""
+    from qpidha.cli.work import is_cluster_directory
+    from qpidha.stores.offline import unused
+
+    require_directory(directory, "store")
+    stack = ExitStack()
+    if not is_cluster_directory(directory):  # Inspecting it says so.
+        stack.enter_context(unused([directory]))
+    return stack.close
+
+
+def state_of(cluster: Path) -> Versioned | None:
+    """The record as it is."""
+    try:
+        return one(partial(peek, cluster), DISK_TIMEOUT_S)
+    except FileNotFoundError:
+        return None
+    except (ClusterError, OSError, TimeUp) as error:
+        raise Refused(UNREACHABLE, f"cannot read the record: {about(cluster, error)}") from error
+
+
+def compared(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -> Rebuilt:
+    from qpidha.core.rebuild import rebuilt
+
+    try:
+        return rebuilt(
+            state.reports, current.record if current else None, nonce=os.urandom(16), best=args.best
+        )
+    except CallerError as error:
+        raise Refused(BAD_NEWS, f"nothing was written: {why(error)}") from error
+
+
+def write(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -> None:
+    """Put the record in the place of the current one, if that is still the current one."""
+    found, expected = state.found, current.version if current else None
+    assert found is not None
+    stores = [Path(report.name) for report in state.reports]
+    try:
+        one(partial(put, args.cluster, stores, expected, found.record), WRITE_TIMEOUT_S + 1.0)
+    except (CallerError, Conflict) as error:
+        raise Refused(BAD_NEWS, f"nothing was written: {why(error)}") from error
+    except (OutcomeUnknown, TimeUp) as error:
+        raise Refused(
+            UNREACHABLE,
+            f"it is not known whether the record was written: {why(error)}. See `qpidha record show`",
+        ) from error
+    except (ClusterError, OSError) as error:
+        raise Refused(UNREACHABLE, f"nothing was written: {why(error)}") from error
+    state.written = True
+
+
+def put(cluster: Path, stores: list[Path], expected: int | None, record: Record) -> None:
+    """Write it, into a directory that the nodes can use, also if root does it."""
+    from qpidha.cluster.file import FileRecordStore
+    from qpidha.system.ownership import make_directories
+
+    if not cluster.is_dir():
+        owners = {(facts.st_uid, facts.st_gid) for facts in map(os.stat, stores)}
+        if os.geteuid() == 0 and len(owners) > 1:
+            raise CallerError(
+                f"the stores belong to several users: create {cluster} first, for whoever is to own it"
+            )
+        for created in make_directories(cluster):
+            if os.geteuid() == 0:
+                os.chown(created, *next(iter(owners)), follow_symlinks=False)
+    FileRecordStore.put(cluster, expected, record, timeout_s=WRITE_TIMEOUT_S)
+
+
+def lines_of_rebuilt(found: Rebuilt, *, written: bool) -> list[str]:
     (member,) = found.record.members
     is_now = "is now" if written else "would be"
-    print(
-        f"the record {is_now} at generation {found.record.generation}, with node {member.node} alone in sync"
-    )
-    print("what only other stores hold is set aside when their nodes join, and handed to their brokers")
-    print("start the nodes" if written else "nothing was written: add --write to do it")
+    return [
+        *(line for place in found.ranked for line in lines_of_place(place)),
+        f"the record {is_now} at generation {found.record.generation}, with node {name(member.node)} alone in sync",
+        "what only other stores hold is set aside when their nodes join, and handed to their brokers",
+        "start the nodes" if written else "nothing was written: add --write to do it",
+    ]

@@ -3,66 +3,132 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qpidha.cli.console import BAD_NEWS, OK, fail, peek, print_ranked, show_json
-from qpidha.errors import ClusterError, StoreError
+from qpidha.cli.console import (
+    BAD_NEWS,
+    OK,
+    PARTLY,
+    UNREACHABLE,
+    about,
+    complain,
+    deliver,
+    lines_of_place,
+    words,
+)
+from qpidha.cli.record import peek
+from qpidha.cli.text import name, printable
+from qpidha.cli.work import LeftOut, gather, hung, one, require_directory, require_no_cluster
+
+if TYPE_CHECKING:
+    from qpidha.stores.report import StoreReport
+
+
+HUNG = "the store is large, or its disk hangs (--timeout gives it longer)"
+
+
+def inspected(directory: Path) -> StoreReport:
+    """Raises `LeftOut`, StoreError or OSError if there is nothing to inspect, or it cannot be read."""
+    from qpidha.stores.offline import inspect
+
+    require_directory(directory, "store")
+    require_no_cluster(directory)
+    return inspect(directory)
+
+
+def inspect_all(directories: list[Path], timeout_s: float) -> list[tuple[Path, Any]]:
+    """The report of each directory, or why there is none; those that are left out are named and not in it."""
+    directories = list(dict.fromkeys(directories))
+    answers = gather([partial(inspected, directory) for directory in directories], timeout_s, one_by_one=True)
+    found = []
+    for directory, answer in zip(directories, answers, strict=True):
+        if isinstance(answer, LeftOut):
+            complain(f"{name(directory)}: {answer}")
+        else:
+            found.append((directory, hung(answer, HUNG)))
+    return found
 
 
 def run_inspect(args: argparse.Namespace) -> int:
-    from qpidha.stores.offline import inspect
-
-    try:
-        report = inspect(args.directory)
-    except (StoreError, OSError) as error:
-        return fail(str(error))
+    found = inspect_all(args.directory, args.timeout)
+    reports = [answer for _, answer in found if not isinstance(answer, BaseException)]
+    code = BAD_NEWS if any(report.damage for report in reports) else OK
+    if len(reports) < len(found) or not found:
+        code = PARTLY if reports else UNREACHABLE
     if args.json:
-        show_json(report)
-    else:
-        print_report(report)
-    return BAD_NEWS if report.damage else OK
+        documents = [
+            {"name": str(directory), "error": words(answer)} if isinstance(answer, BaseException) else answer
+            for directory, answer in found
+        ]
+        document = documents[0] if len(args.directory) == 1 and documents else documents
+        deliver(args, code, document, ())
+    for directory, answer in found:
+        if isinstance(answer, BaseException):
+            complain(about(directory, answer))
+        elif not args.json:
+            deliver(args, code, None, lines_of_report(answer))
+    return code
 
 
-def print_report(report: Any) -> None:
+def lines_of_report(report: StoreReport) -> list[str]:
     s = report.status
+    store = name(report.name)
     if s is None:
-        print(f"store {report.name}: no status can be read")
+        lines = [f"store {store}: no status can be read"]
     else:
-        print(
-            f"store {report.name}: {s.state.value}, node {s.node}, generation {s.generation}"
-            f"{', was primary' if s.primary else ''}"
-        )
-        print(f"  cluster {s.cluster or 'none'}; epoch {s.epoch}")
-    for q in report.queues:
-        print(f"  queue {q.name}: {q.held} messages, {q.nbytes} bytes, next id {q.next}, {q.holes} holes")
+        was_primary = ", was primary" if s.primary else ""
+        lines = [
+            f"store {store}: {s.state.value}, node {name(s.node)}, generation {s.generation}{was_primary}",
+            f"  cluster {s.cluster or 'none'}; epoch {s.epoch}",
+        ]
+    lines += [
+        f"  queue {name(q.name)}: {q.held} messages, {q.nbytes} bytes, next id {q.next}, {q.holes} holes"
+        for q in report.queues
+    ]
     if report.quarantined:
-        print(f"  {report.quarantined} messages in quarantine")
-    for line in report.audit:
-        print(f"  audit: {line.event}, generation {line.generation}, queue {line.queue}: {line.detail}")
-    for damage in report.damage:
-        print(f"  DAMAGED: {damage}")
+        lines.append(f"  {report.quarantined} messages in quarantine")
+    lines += [
+        f"  audit: {name(line.event)}, generation {line.generation}, queue {name(line.queue)}:"
+        f" {printable(line.detail)}"
+        for line in report.audit
+    ]
+    return lines + [f"  DAMAGED: {printable(damage)}" for damage in report.damage]
 
 
 def run_rank(args: argparse.Namespace) -> int:
-    from qpidha.core.ranking import rank
-    from qpidha.stores.offline import inspect
+    from qpidha.core.findings import Finding, Severity
+    from qpidha.core.ranking import Ranked, rank
 
-    reports = []
-    for directory in args.directory:
-        try:
-            reports.append(inspect(directory))
-        except (StoreError, OSError) as error:
-            return fail(str(error))
-    found = None
-    if args.cluster:
-        try:
-            found = peek(args.cluster)
-        except (ClusterError, OSError) as error:
-            return fail(f"cannot read the record in {args.cluster}: {error}")
-    ranked = rank(reports, found.record if found else None)
-    if args.json:
-        show_json(ranked)
-    else:
-        for place in ranked:
-            print_ranked(place)
-    return OK if any(place.place for place in ranked) else BAD_NEWS
+    found = inspect_all(args.directory, args.timeout)
+    reports = [answer for _, answer in found if not isinstance(answer, BaseException)]
+    record, record_error = record_of(args)
+    ranked = rank(reports, record)
+    code = OK if any(place.place for place in ranked) else BAD_NEWS
+    if len(reports) < len(found) or not found or record_error:
+        code = PARTLY if reports else UNREACHABLE
+    for directory, answer in found:
+        if isinstance(answer, BaseException):
+            finding = Finding(Severity.ERROR, "unreadable", words(answer))
+            ranked.append(Ranked(str(directory), None, (finding,)))
+            if not reports:
+                complain(about(directory, answer))
+    if args.json or reports:
+        deliver(args, code, ranked, [line for place in ranked for line in lines_of_place(place)])
+    if record_error:
+        complain(f"ranked without the record, which cannot be read: {about(args.cluster, record_error)}")
+    return code
+
+
+def record_of(args: argparse.Namespace) -> tuple[Any, BaseException | None]:
+    """The record to rank by, if one was named and is there; and why it cannot be read."""
+    if not args.cluster:
+        return None, None
+    try:
+        found = one(lambda: peek(args.cluster), args.timeout)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the stores can be ranked
+        return None, error
+    if found is None:
+        complain(f"there is no record in {name(args.cluster)}: ranked without it")
+    return (found.record if found else None), None

@@ -274,6 +274,24 @@ class FileRecordStore:
         return load(Path(directory) / "record.json")
 
     @staticmethod
+    def put(directory: str | Path, expected: int | None, new: Record, *, timeout_s: float) -> Versioned:
+        """`create` if nothing is expected, else `compare_and_set`, without an event loop. Blocks.
+
+        Raises:
+            SettingsError: The directory cannot be used.
+            Conflict, Unavailable, OutcomeUnknown, ClusterError: As for these.
+        """
+        file = FileRecordStore(directory)._file
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return file.write(expected, new)
+            except LockHeldError:
+                if time.monotonic() >= until:
+                    raise Unavailable(f"the record was locked by others for {timeout_s} s") from None
+                time.sleep(LOCK_RETRY_S)
+
+    @staticmethod
     def peek_live(directory: str | Path) -> Mapping[NodeId, bytes]:
         """The info of every node with a live session in a directory. Blocks."""
         PATH("directory", directory)

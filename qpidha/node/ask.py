@@ -181,7 +181,7 @@ def _explained(path: Path, timeout_s: float) -> Iterator[None]:
     except NotADirectoryError as error:
         raise NoAnswer("not-a-directory", "this is not a directory") from error
     except PermissionError as error:
-        raise NoAnswer("permission", f"permission denied{_whose(path)}") from error
+        raise NoAnswer("permission", f"permission denied{owner_of(path, path.parent)}") from error
     except ConnectionRefusedError as error:
         raise NoAnswer(
             "refused", f"nobody listens on {path.name}: the node was killed, or has ended without removing it"
@@ -192,9 +192,9 @@ def _explained(path: Path, timeout_s: float) -> Iterator[None]:
         raise NoAnswer("failed", error.strerror or str(error) or type(error).__name__) from error
 
 
-def _whose(path: Path) -> str:
-    """Who may use it, as far as can be seen."""
-    for place in (path, path.parent):
+def owner_of(*places: Path) -> str:
+    """Who may use the first of these places whose owner can be seen, as the end of a sentence; else nothing."""
+    for place in places:
         try:
             owner = place.stat().st_uid
         except OSError:

@@ -1,0 +1,212 @@
+"""The commands and their options; every value is checked before anything is done."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import NoReturn
+
+from qpidha.cli.console import EXIT_CODES
+from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
+from qpidha.cli.record import run_rebuild, run_show
+from qpidha.cli.stores import run_inspect, run_rank
+from qpidha.cli.text import name, one_line
+
+STATUS_TIMEOUT_S = 5.0
+STEER_TIMEOUT_S = 15.0
+INSPECT_TIMEOUT_S = 120.0
+TIMEOUT_S_MAX = 7 * 24 * 3600.0
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are written out, and what was wrong is said on lines of ours only."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
+
+
+def directory(text: str) -> Path:
+    """A path that was given. An empty one, as of an unset variable, would be the current directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("a path has no null characters")
+    return Path(text)
+
+
+def seconds(text: str) -> float:
+    """A time limit."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= TIMEOUT_S_MAX:
+        raise argparse.ArgumentTypeError(
+            f"{name(text)} is not a number of seconds above 0 and up to {TIMEOUT_S_MAX:.0f}"
+        )
+    return value
+
+
+def natural(text: str) -> int:
+    """A number of things, perhaps none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"{name(text)} is not a whole number from 0 to 999999999")
+    return int(text)
+
+
+def node(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty node id")
+    return text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    from qpidha import __version__
+
+    parser = Parser(
+        prog="qpidha",
+        description="High availability for message brokers: look at nodes and stores, and steer them.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"qpidha {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="three brokers, a stream of messages, and a primary that is killed again and again"
+    )
+    from qpidha.demo.run import add_arguments
+
+    add_arguments(demo)
+    demo.set_defaults(run=run_demo)
+
+    add_nodes(commands)
+    add_store(
+        commands.add_parser("store", help="look into stores, without changing them, also while no node runs")
+    )
+    add_record(commands.add_parser("record", help="the record of who may be primary, in a file record store"))
+    add_simulate(
+        commands.add_parser("simulate", help="random failures of a simulated cluster, and pictures of runs")
+    )
+    return parser
+
+
+def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
+    status = commands.add_parser("status", help="what running nodes say of themselves and of the cluster")
+    status.add_argument(
+        "directory", type=directory, nargs="+", help="a node's data directory (the one with control.sock)"
+    )
+    status.add_argument("--cluster", type=directory, help="also show the record kept in this directory")
+    status.add_argument(
+        "--queues",
+        type=natural,
+        metavar="N",
+        help=f"name at most N queues of each node ({QUEUES_SHOWN}; with --json all)",
+    )
+    add_timeout(status, STATUS_TIMEOUT_S)
+    add_json(status)
+    status.set_defaults(run=run_status)
+
+    promote = commands.add_parser(
+        "promote", help="ask a running node to become primary; the record decides whether it may"
+    )
+    promote.add_argument("directory", type=directory, help="the node's data directory")
+    add_timeout(promote, STEER_TIMEOUT_S)
+    add_json(promote)
+    promote.set_defaults(run=run_promote)
+
+    demote = commands.add_parser(
+        "demote", help="ask the primary to hand over: another member may take its place"
+    )
+    demote.add_argument("directory", type=directory, help="the node's data directory")
+    add_timeout(demote, STEER_TIMEOUT_S)
+    add_json(demote)
+    demote.set_defaults(run=run_demote)
+
+
+def add_store(store: argparse.ArgumentParser) -> None:
+    actions = store.add_subparsers(title="actions", required=True, metavar="ACTION")
+    inspect = actions.add_parser("inspect", help="verify stores and say what is in them")
+    inspect.add_argument("directory", type=directory, nargs="+")
+    add_timeout(inspect, INSPECT_TIMEOUT_S)
+    add_json(inspect)
+    inspect.set_defaults(run=run_inspect)
+    rank = actions.add_parser("rank", help="after a total failure: which store is the best, and why")
+    rank.add_argument("directory", type=directory, nargs="+")
+    rank.add_argument(
+        "--cluster", type=directory, help="the directory of the file record store, if it survived"
+    )
+    add_timeout(rank, INSPECT_TIMEOUT_S)
+    add_json(rank)
+    rank.set_defaults(run=run_rank)
+
+
+def add_record(record: argparse.ArgumentParser) -> None:
+    actions = record.add_subparsers(title="actions", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="print it")
+    show.add_argument("cluster", type=directory, help="the directory of the file record store")
+    add_timeout(show, STATUS_TIMEOUT_S)
+    add_json(show)
+    show.set_defaults(run=run_show)
+    rebuild = actions.add_parser(
+        "rebuild",
+        help="after it was lost or went back: make it anew from what all stores say; no node may run",
+    )
+    rebuild.add_argument("cluster", type=directory, help="the directory of the file record store")
+    rebuild.add_argument("directory", type=directory, nargs="+", help="the data directories of all nodes")
+    rebuild.add_argument(
+        "--best", type=node, metavar="NODE", help="start from the store of this node, not from the best one"
+    )
+    rebuild.add_argument("--write", action="store_true", help="write it; else only say what would be written")
+    add_timeout(rebuild, INSPECT_TIMEOUT_S)
+    add_json(rebuild)
+    rebuild.set_defaults(run=run_rebuild)
+
+
+def add_simulate(simulate: argparse.ArgumentParser) -> None:
+    what = simulate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--seeds", type=int, metavar="N", help="run N random walks; say which of them fail")
+    what.add_argument("--seed", type=int, metavar="S", help="run this one")
+    what.add_argument("--scenario", type=directory, metavar="FILE", help="run a scenario written as text")
+    simulate.add_argument("--from", type=int, metavar="S", dest="first", help="the first of the seeds (0)")
+    simulate.add_argument("--jobs", type=int, default=1, metavar="N", help="processes; 0: one a core (1)")
+    simulate.add_argument("--seconds", type=seconds, metavar="S", help="begin no more seeds after this time")
+    simulate.add_argument("--trace", action="store_true", help="print every event of the run")
+    simulate.add_argument(
+        "--picture", type=directory, metavar="OUT", help="draw the run: OUT.html or OUT.svg"
+    )
+    add_json(simulate)
+    simulate.set_defaults(run=run_simulate)
+
+
+def add_timeout(parser: argparse.ArgumentParser, default_s: float) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=default_s,
+        metavar="S",
+        help=f"seconds for everything together; what has not answered by then is named ({default_s:g})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+# --- demo, simulation ----------------------------------------------------------------------------
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    from qpidha.demo.run import main as demo
+
+    return demo(args)
+
+
+def run_simulate(args: argparse.Namespace) -> int:
+    from qpidha.testing.command import run  # Only here: no other command pays for the simulator.
+
+    return run(args)

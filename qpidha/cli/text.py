@@ -1,0 +1,121 @@
+r"""Text from data, made fit for a terminal: one line, no control characters, and no name that looks like something else.
+
+Names of queues and nodes, reasons and paths are chosen by clients, peers and users. Printed as they are they could move
+the cursor, change the title of a window, turn the direction of writing, or add a line that seems to be of ours.
+
+    printable   what cannot be seen becomes an escape as in Python: \n, \x1b, \u202e
+    name        as a bare word if it is plainly one; else in quotes, so that it cannot pass for a second column
+    one_line    the last gate, which every line that is printed goes through
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+NAME_CHARS_MAX = 200
+LINE_CHARS_MAX = 4_000
+"""For people. ``--json`` cuts nothing."""
+
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Characters that Python calls printable, and that show nothing."""
+NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+BARE = re.compile(r"[\w.@/+#%~-]+")
+RESERVED = frozenset({"none", "-", "?"})
+"""Words that stand where a name may be missing."""
+
+
+def one_line(text: str) -> str:
+    """The text with everything escaped that is not printable. A second time it changes nothing."""
+    if text.isprintable() and INVISIBLE.isdisjoint(text):
+        return text
+    return "".join(map(_escaped, text))
+
+
+def printable(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
+    """A text from outside, escaped so that the escapes can be told from what it says, and cut if it is very long."""
+    whole = str(text)
+    return one_line(whole[:chars_max].replace("\\", "\\\\")) + _left_out(whole, chars_max)
+
+
+def name(text: object) -> str:
+    """A name from outside."""
+    whole = str(text)
+    cut = whole[:NAME_CHARS_MAX]
+    if BARE.fullmatch(cut) and cut not in RESERVED and one_line(cut) == cut:
+        return cut + _left_out(whole, NAME_CHARS_MAX)
+    quoted = cut.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{one_line(quoted)}"' + _left_out(whole, NAME_CHARS_MAX)
+
+
+def names(texts: list[Any]) -> str:
+    return ", ".join(map(name, texts)) or "none"
+
+
+def plain_text(text: str) -> str:
+    """A text for JSON: bytes of a path that are no text stay escaped, for no reader of JSON must take half a pair."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _left_out(text: str, chars_max: int) -> str:
+    return f"... ({len(text)} characters)" if len(text) > chars_max else ""
+
+
+def _escaped(char: str) -> str:
+    if char.isprintable() and char not in INVISIBLE:
+        return char
+    code = ord(char)
+    if char in NAMED:
+        return NAMED[char]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+class View:
+    """An answer of a node, of which nothing is taken for granted: it may be of another version, or forged."""
+
+    def __init__(self, raw: object) -> None:
+        self._raw: dict[str, Any] = raw if isinstance(raw, dict) else {}
+
+    def name(self, key: str) -> str:
+        value = self._raw.get(key)
+        return "none" if value is None else name(value)
+
+    def text(self, key: str) -> str:
+        value = self._raw.get(key)
+        return "" if value is None else printable(value)
+
+    def number(self, key: str) -> str:
+        value = self._raw.get(key)
+        if type(value) is int:
+            return f"{value:d}" if abs(value) < 10**30 else "?"
+        if type(value) is float and math.isfinite(value):
+            return f"{value:.0f}"
+        return "?"
+
+    def positive(self, key: str) -> bool:
+        value = self._raw.get(key)
+        return isinstance(value, (int, float)) and value > 0
+
+    def flag(self, key: str) -> bool:
+        return self._raw.get(key) is True
+
+    def names(self, key: str) -> str:
+        return names(self.items(key))
+
+    def items(self, key: str) -> list[Any]:
+        value = self._raw.get(key)
+        return value if isinstance(value, list) else []
+
+    def views(self, key: str) -> list[View]:
+        return [View(item) for item in self.items(key)]
+
+    def same(self, key: str, other: object) -> bool:
+        return key in self._raw and self._raw[key] == other
+
+    def raw(self, key: str) -> object:
+        return self._raw.get(key)
