@@ -126,14 +126,21 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What an operation's completion promises: who has it, durably, in which generation."""
+    """What an operation's completion promises: who has it, durably, in which generation.
+
+    It says what was known when the operation completed, and never more than is true.
+    """
 
     generation: Generation
     ids: range
     nodes: frozenset[NodeId]
-    """Every node that holds it: the primary and all members of the record at this moment."""
+    """Every node that had made it durable: the primary and all members of the record at that moment.
+
+    Empty if it was consumed first. Empty too for a dequeue that is safe at once (`Settle.IMMEDIATE`), for as long
+    as not every member has made it durable.
+    """
     consumed: bool = False
-    """True if it completed because it was consumed first (rule O6)."""
+    """All its messages had been consumed before the publish was complete (rule O6): no node needs to hold them."""
 
 
 class Fate(Enum):

@@ -22,9 +22,9 @@ def test_an_unforeseen_error_in_the_core_stops_the_node(tmp_path: Path, durable:
         await queue.enqueue(b"fine")
         settle = a.replica.primary.settle  # type: ignore[union-attr]
 
-        def fails_when_committing(now: float) -> None:
-            settle(now)
-            if not durable or (a._driver._committing is False and queue.depth > 1):
+        def fails_when_committing() -> None:
+            settle()
+            if not durable or (a._driver._waiting is None and queue.depth > 1):
                 raise RecursionError("injected")
 
         a.replica.primary.settle = fails_when_committing  # type: ignore[union-attr,method-assign]

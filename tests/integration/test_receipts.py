@@ -1,0 +1,130 @@
+"""A receipt says who had it when the op completed, in which generation, and never more than is true."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from qpidha import Op, Receipt, Settle
+from qpidha.errors import LocalProtocolError
+from tests.integration.harness import World, run, until
+
+NOBODY: frozenset[str] = frozenset()
+BOTH = frozenset({"a", "b"})
+
+
+def receipt(generation: int, ids: range, nodes: frozenset[str], *, consumed: bool = False) -> Receipt:
+    return Receipt(generation=generation, ids=ids, nodes=nodes, consumed=consumed)
+
+
+async def told(op: Op) -> Receipt:
+    return await asyncio.wait_for(_of(op), 15)
+
+
+async def _of(op: Op) -> Receipt:
+    return await op
+
+
+def test_a_publish_that_is_consumed_first_names_nobody() -> None:
+    """Of those published in the same turn, only the consumed one; whoever asks, and whenever."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        queue = a.declare("q", settle=Settle.IMMEDIATE)
+        await queue.enqueue(b"before")
+        world.gates["b"].mute = True
+        first = queue.enqueue(b"consumed")
+        calls: list[Receipt] = []
+        first.add_safe_callback(lambda op, error: calls.append(op.receipt()))
+        accepted = queue.dequeue(first.ids)
+        assert await told(accepted) == receipt(1, range(2, 3), NOBODY)
+        assert await told(first) == receipt(1, range(2, 3), NOBODY, consumed=True)
+        assert calls == [first.receipt()]
+        world.gates["b"].mute = False
+        both = [queue.enqueue(b"consumed too"), queue.enqueue(b"kept")]
+        queue.dequeue(both[0].ids)
+        assert await told(both[1]) == receipt(1, range(4, 5), BOTH)
+        assert both[0].receipt() == receipt(1, range(3, 4), NOBODY, consumed=True)
+        many = queue.enqueue_many([b"1", b"2", b"3"])
+        queue.dequeue(many.ids[1])
+        assert (await told(many)).nodes == BOTH, "two of them are held"
+        assert not many.receipt().consumed
+        await until(lambda: accepted.receipt() == receipt(1, range(2, 3), BOTH))
+
+    run(main)
+
+
+def test_a_replicated_publish_that_is_consumed_first_names_nobody_either() -> None:
+    """It completes with the dequeue, and then no node holds it."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        queue = a.declare("q")
+        await queue.enqueue(b"before")
+        published = queue.enqueue(b"consumed")
+        accepted = queue.dequeue(published.ids)
+        assert not published.done
+        with pytest.raises(LocalProtocolError, match="not known yet"):
+            published.receipt()
+        assert await told(accepted) == receipt(1, range(2, 3), BOTH)
+        assert await told(published) == receipt(1, range(2, 3), NOBODY, consumed=True)
+
+    run(main)
+
+
+def test_a_publish_that_is_consumed_later_keeps_its_receipt() -> None:
+    """Also one of a batch of many pieces, and one whose message was moved: a move is no accept."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        queue, other = a.declare("q"), a.declare("other")
+        large = queue.enqueue_many([bytes(1 << 20)] * 20)
+        moved = queue.enqueue(b"moved")
+        queue.move(moved.ids, other)
+        assert await told(large) == receipt(1, range(1, 21), BOTH)
+        assert await told(moved) == receipt(1, range(21, 22), BOTH)
+        await queue.dequeue(large.ids)
+        assert large.receipt() == receipt(1, range(1, 21), BOTH)
+
+    run(main)
+
+
+def test_a_receipt_is_fixed_when_the_op_completes() -> None:
+    """A node that joins or leaves later changes nothing in it, whether or not anybody asked before."""
+
+    async def main(world: World) -> None:
+        (a,) = await world.cluster("a")
+        queue = a.declare("q")
+        alone = queue.enqueue(b"alone")
+        gone = queue.dequeue(())
+        await told(alone)
+        await world.start("b")
+        await until(lambda: world.members() == {"a", "b"})
+        together = queue.enqueue(b"together")
+        await told(together)
+        assert alone.receipt() == receipt(1, range(1, 2), frozenset({"a"}))
+        assert gone.receipt().nodes == frozenset({"a"})
+        await world.kill("b")
+        assert await told(queue.enqueue(b"alone again")) == receipt(1, range(3, 4), frozenset({"a"}))
+        assert together.receipt() == receipt(1, range(2, 3), BOTH)
+
+    run(main)
+
+
+def test_an_immediate_dequeue_says_its_generation() -> None:
+    """In the second generation as in the first; its node is primary and has it once it is durable."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        await a.declare("q", settle=Settle.IMMEDIATE).enqueue_many([b"1", b"2"])
+        await b.promote()
+        await until(lambda: world.members() == {"a", "b"})
+        op = b.queue("q").dequeue(1)
+        assert op.safe
+        assert op.receipt().generation == 2
+        await until(lambda: op.receipt() == receipt(2, range(1, 2), BOTH))
+        nothing = b.queue("q").dequeue(1)
+        assert (await told(nothing)) == receipt(2, range(1, 2), BOTH), "gone already, and everybody knows"
+
+    run(main)
