@@ -83,7 +83,7 @@ class Settings:
 
     # --- log
     log_reminder_s: float = 600.0
-    """What is still wrong after this time is logged again, with the number of attempts."""
+    """What is still wrong is logged again after 5 s, after twice as long each time, and then every so many seconds."""
 
     # --- store
     dirty_start: Literal["verify", "refuse"] = "verify"

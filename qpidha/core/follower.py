@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qpidha.core.limits import agreed, check_primary, limits_of
 from qpidha.core.ready import Noted
 from qpidha.core.replicator import Flow, QueueReplicator, State
 from qpidha.errors import HandshakeError, RemoteProtocolError
@@ -53,6 +54,7 @@ class Follower:
             node=replica.node,
             boot=replica.boot,
             wanted=to,
+            limits=limits_of(replica.settings),
         )
         replica.out.send(link, Frame(replica.generation, 0, hello))
 
@@ -138,6 +140,8 @@ class Follower:
             raise HandshakeError(
                 f"the primary is of cluster {event.cluster}, this store of {replica.cluster}"
             )
+        if event.limits is not None:
+            check_primary(event.node, event.limits, replica.node, len(replica.queues))
         assert self.link is not None
         self.replicator = QueueReplicator(
             link=self.link,
@@ -147,7 +151,7 @@ class Follower:
             queues=replica.queues,
             quarantined=replica.quarantined,
             outbox=replica.out,
-            settings=replica.settings,
+            settings=agreed(replica.settings, event.limits),
             flow=self.flow,
         )
         self._subscribe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qpidha.core.limits import agreed, check_backup, limits_of
 from qpidha.core.primary import Primary
 from qpidha.core.ready import Noted
 from qpidha.core.subscription import ReplicatingSubscription, State
@@ -19,7 +20,7 @@ from qpidha.wire.events import (
     SubscribeQueue,
     Welcome,
 )
-from qpidha.wire.version import negotiate
+from qpidha.wire.version import LIMITS_SINCE, negotiate
 
 if TYPE_CHECKING:
     from qpidha.core.replica import Replica
@@ -81,6 +82,34 @@ class Host:
 
     def _hello(self, link: int, hello: Hello, now: float) -> None:
         replica = self._replica
+        version = self._check_hello(link, hello)
+        for other in list(self._primary.sessions.values()):
+            if other.node != hello.node:
+                continue
+            if other.boot != hello.boot:
+                both = f"{hello.node!r}: process {other.boot} is connected, process {hello.boot} was refused"
+                replica.out.notify(Noted("two processes with one node id", both))
+                self.refuse(replica, link, TAKEN_OVER, f"two processes have the node id {both}")
+                return
+            self._primary.closed(other.link)
+            replica.out.close(other.link, "replaced by a newer link")
+        settings = agreed(replica.settings, hello.limits)
+        session = ReplicatingSubscription(link, hello.node, hello.boot, settings, hello.limits)
+        session.turn.asked(now)
+        self._primary.sessions[link] = session
+        assert replica.cluster is not None
+        welcome = Welcome(
+            version=version,
+            cluster=replica.cluster,
+            node=replica.node,
+            boot=replica.boot,
+            limits=limits_of(replica.settings) if version >= LIMITS_SINCE else None,
+        )
+        replica.out.send(link, Frame(self._primary.generation, 0, welcome))
+
+    def _check_hello(self, link: int, hello: Hello) -> int:
+        """The version to speak. Raises `RemoteProtocolError` if this backup is not to be let in."""
+        replica = self._replica
         if hello.cluster is not None and hello.cluster != replica.cluster:
             raise HandshakeError(
                 f"the store of backup {hello.node!r} is of cluster {hello.cluster},"
@@ -101,22 +130,10 @@ class Host:
             here=f"primary {replica.node!r}",
             there=f"backup {hello.node!r}",
         )
-        for other in list(self._primary.sessions.values()):
-            if other.node != hello.node:
-                continue
-            if other.boot != hello.boot:
-                both = f"{hello.node!r}: process {other.boot} is connected, process {hello.boot} was refused"
-                replica.out.notify(Noted("two processes with one node id", both))
-                self.refuse(replica, link, TAKEN_OVER, f"two processes have the node id {both}")
-                return
-            self._primary.closed(other.link)
-            replica.out.close(other.link, "replaced by a newer link")
-        session = ReplicatingSubscription(link, hello.node, hello.boot, replica.settings)
-        session.turn.asked(now)
-        self._primary.sessions[link] = session
-        assert replica.cluster is not None
-        welcome = Welcome(version=version, cluster=replica.cluster, node=replica.node, boot=replica.boot)
-        replica.out.send(link, Frame(self._primary.generation, 0, welcome))
+        if hello.limits is not None:
+            queues = len(self._primary.queues)
+            check_backup(hello.node, hello.limits, replica.node, replica.settings, queues)
+        return version
 
     def _subscribe(self, session: ReplicatingSubscription, sid: int, event: Subscribe, now: float) -> None:
         if event.stored_generation > self._primary.generation:

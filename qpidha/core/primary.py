@@ -89,10 +89,7 @@ class Primary:
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
         check_spec(spec)
-        if len(self.queues) >= self._settings.queues_max:
-            raise CallerError(
-                f"there are {len(self.queues)} queues already (queues_max): no backup could take one more"
-            )
+        self._check_room()
         lineage = ((self.generation, 1),)
         self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
         self._guards[queue] = QueueGuard(spec.settle, 0)
@@ -100,6 +97,15 @@ class Primary:
         self._out.notify(QueueAdded(queue, spec))
         nbytes = 128 + len(spec.name.encode()) + len(spec.kind.encode())
         return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1), nbytes=nbytes)
+
+    def _check_room(self) -> None:
+        """Another queue must not be one too many here, or for a backup that is connected."""
+        most, whose = self._settings.queues_max, "this node"
+        for session in self.sessions.values():
+            if session.limits is not None and session.limits.queues_max < most:
+                most, whose = session.limits.queues_max, f"backup {session.node!r}"
+        if len(self.queues) >= most:
+            raise CallerError(f"there are {len(self.queues)} queues already; queues_max of {whose} is {most}")
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
         """Publish a batch: ids at once, completion later (O1)."""

@@ -29,6 +29,7 @@ from qpidha.types import MESSAGE_ID_MAX, Generation, Member, MessageId, NodeId, 
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Event,
+    Limits,
     Operations,
     PlanDrop,
     PlanEnd,
@@ -73,10 +74,14 @@ class Resync:
 class ReplicatingSubscription:
     """The session of one backup. Made when the backup says Subscribe; replaced by its next Subscribe (C3)."""
 
-    def __init__(self, link: int, node: NodeId, boot: UUID, settings: Settings) -> None:
+    def __init__(
+        self, link: int, node: NodeId, boot: UUID, settings: Settings, limits: Limits | None = None
+    ) -> None:
+        """``limits``: what the backup told of itself; None: it speaks version 1."""
         self.link = link
         self.node = node
         self.boot = boot
+        self.limits = limits
         self.sid = 0
         self.epoch = UUID(int=0)
         self.member = Member(node, self.epoch)

@@ -2,7 +2,7 @@
 
 A cause is reported at each attempt that fails, and cleared when it is over. The log gets a line when a cause
 begins, when its text changes, and when it is over. In between there are reminders: the first after
-FIRST_REMINDER_S, each of the next ones after four times as long, up to ``log_reminder_s``. The attempts are
+FIRST_REMINDER_S, each of the next ones after twice as long, up to ``log_reminder_s``. The attempts are
 counted; `NodeStatus.troubles` shows them.
 
 Invariants:
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 FIRST_REMINDER_S = 5.0
-REMINDER_FACTOR = 4
+REMINDER_FACTOR = 2
 LINES_MAX = 10
 EVENT_LINES_MAX = 60
 CAUSES_MAX = 100

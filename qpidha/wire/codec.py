@@ -11,7 +11,7 @@ nothing else; `encode` raises `LocalProtocolError` for what no peer would accept
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 from qpidha.errors import LocalProtocolError, MalformedFrame
 from qpidha.types import BytesLike
@@ -52,8 +52,15 @@ CONTROL: Final[Mapping[type[Event], f.Table]] = {
         ("node", f.NODE),
         ("boot", f.UUID_),
         ("wanted", f.NODE),
+        ("limits", f.LIMITS),
     ),
-    Welcome: (("version", f.U16), ("cluster", f.UUID_), ("node", f.NODE), ("boot", f.UUID_)),
+    Welcome: (
+        ("version", f.U16),
+        ("cluster", f.UUID_),
+        ("node", f.NODE),
+        ("boot", f.UUID_),
+        ("limits", f.LIMITS),
+    ),
     Refused: (("code", f.U16), ("reason", f.REASON)),
     Fenced: (("generation", f.GENERATION),),
     Ping: (),
@@ -76,6 +83,9 @@ CONTROL: Final[Mapping[type[Event], f.Table]] = {
 """The fields of each control event, in the order in which they travel."""
 
 _ROWS: Final = {kind: f.rows(kind.__name__, table) for kind, table in CONTROL.items()}
+
+_VERSION_AT: Final[Mapping[type[Event], int]] = {Hello: 1, Welcome: 0}
+"""Where the version stands that says how many fields there are."""
 
 LARGE: Final = frozenset({SubscribeQueue, PlanQueue, PlanDrop})
 """Events with a lineage or an id set, and so with the larger limit on the body."""
@@ -137,26 +147,35 @@ def decode(raw: RawFrame) -> Frame:
 
 def _encode_control(event: Event) -> bytes:
     kind = type(event)
-    body = f.pack_fields(_ROWS[kind], event)
+    rows = _ROWS[kind]
+    if isinstance(event, (Hello, Welcome)):
+        rows = _rows_of(kind, event.version_max if isinstance(event, Hello) else event.version)
+        if len(rows) < len(_ROWS[kind]) and event.limits is not None:
+            raise MalformedFrame(f"{kind.__name__}.limits: only since version {version.LIMITS_SINCE}")
+    body = f.pack_fields(rows, event)
     if len(body) > _body_max(kind):
         raise MalformedFrame(f"{kind.__name__}: {len(body)} bytes, at most {_body_max(kind)} are allowed")
     return body
 
 
 def _decode_control(kind: type[Event], body: bytes) -> Event:
-    name, table = kind.__name__, _ROWS[kind]
+    name, rows = kind.__name__, _ROWS[kind]
     if len(body) > _body_max(kind):
         raise MalformedFrame(f"{name}: {len(body)} bytes, at most {_body_max(kind)} are allowed")
     values = f.unpack_array(name, body)
-    if kind is Hello and len(values) > len(table) and _from_the_future(values):
-        values = values[: len(table)]
-    return kind(**f.unpack_fields(name, table, values))
+    at = _VERSION_AT.get(kind)
+    if at is not None and at < len(values):
+        said: int = f.U16.from_wire(f"{name}.{rows[at].field}", values[at])
+        rows = _rows_of(kind, said)
+        if kind is Hello and said > version.PROTOCOL_MAX:
+            values = values[: len(rows)]  # Version rule V2: who speaks a later version may say more.
+    return kind(**f.unpack_fields(name, rows, values))
 
 
-def _from_the_future(values: tuple[Any, ...]) -> bool:
-    # Version rule V2: only a peer that speaks a later version may say more in its Hello.
-    version_max: int = f.U16.from_wire("Hello.version_max", values[1])
-    return version_max > version.PROTOCOL_MAX
+def _rows_of(kind: type[Event], said: int) -> f.Rows:
+    """The fields of a Hello or Welcome that names this version."""
+    rows = _ROWS[kind]
+    return rows if said >= version.LIMITS_SINCE else rows[:-1]
 
 
 def _body_max(kind: type[Event]) -> int:

@@ -5,7 +5,7 @@ to (rules C2, C3). Control events are msgpack arrays in field order; `PlanMessag
 have a fixed layout, encoded and decoded by compiled code (``docs/wire.md``).
 
     backup                                   primary
-      │  Hello ───────────────────────────────► │      versions, identity
+      │  Hello ───────────────────────────────► │      versions, identity, limits
       │ ◄─────────────────────────────── Welcome │      or Refused, or Fenced
       │  Subscribe, SubscribeQueue… ───────────► │      lineages, next ids, held ids
       │ ◄──────────── PlanMessages… (Progress ►) │      staged, invisible
@@ -31,6 +31,16 @@ from qpidha.wire.batch import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a node takes and sends: the settings of the same names. Since version 2 both ends tell theirs."""
+
+    frame_bytes_max: int
+    message_bytes_max: int
+    queues_max: int
+    ids_runs_per_chunk_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
     """Backup → primary, first frame: who I am and which protocol versions I speak."""
 
@@ -43,6 +53,8 @@ class Hello:
     boot: UUID
     wanted: NodeId
     """The node the backup believes it is talking to, from the record."""
+    limits: Limits | None = None
+    """Exactly if ``version_max`` is at least 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,8 @@ class Welcome:
     cluster: UUID
     node: NodeId
     boot: UUID
+    limits: Limits | None = None
+    """Exactly if ``version`` is at least 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ memory for an announced array before it reads the elements, so a few bytes could
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -30,6 +31,7 @@ from qpidha.types import (
     QueueSpec,
     Settle,
 )
+from qpidha.wire.events import Limits
 
 IDS_RUNS_MAX = 65_536
 LINEAGE_ENTRIES_MAX = 65_536
@@ -267,6 +269,19 @@ def _spec_from_wire(where: str, wire: Any) -> QueueSpec:
     )
 
 
+def _limits_to_wire(where: str, value: Any) -> list[Any]:
+    if not isinstance(value, Limits):
+        raise refuse(where, "must be Limits", value)
+    return [LIMIT.to_wire(f"{where}.{name}", getattr(value, name)) for name in LIMIT_NAMES]
+
+
+def _limits_from_wire(where: str, wire: Any) -> Limits:
+    if type(wire) is not tuple or len(wire) != len(LIMIT_NAMES):
+        raise refuse(where, f"must be an array of {len(LIMIT_NAMES)} limits", wire)
+    found = zip(LIMIT_NAMES, wire, strict=True)
+    return Limits(**{name: LIMIT.from_wire(f"{where}.{name}", value) for name, value in found})
+
+
 NEXT_ID_MAX = MESSAGE_ID_MAX + 1
 U16 = integer(0, 2**16 - 1)
 U32 = integer(0, 2**32 - 1)
@@ -286,3 +301,6 @@ UUID_ = Shape(_uuid_to_wire, _uuid_from_wire)
 IDS = Shape(_ids_to_wire, _ids_from_wire)
 LINEAGE = Shape(_lineage_to_wire, _lineage_from_wire)
 SPEC = Shape(_spec_to_wire, _spec_from_wire)
+LIMIT = integer(1, 2**63 - 1)
+LIMIT_NAMES = tuple(field.name for field in dataclass_fields(Limits))
+LIMITS = Shape(_limits_to_wire, _limits_from_wire)

@@ -10,16 +10,20 @@ Rules for a new version, so that any two releases can at least say why they do n
       ``version_max`` is above its own, and refuses them otherwise
   V3  everything else may change with the version, because it is sent after the version is agreed
   V4  a kind number is never used again for something else
+
+Version 2 added the limits of both ends to Hello and Welcome.
 """
 
 from __future__ import annotations
 
 from qpidha.errors import VersionMismatch
 
-__all__ = ["PROTOCOL_MAX", "PROTOCOL_MIN", "negotiate"]
+__all__ = ["LIMITS_SINCE", "PROTOCOL_MAX", "PROTOCOL_MIN", "negotiate"]
 
 PROTOCOL_MIN = 1
-PROTOCOL_MAX = 1
+PROTOCOL_MAX = 2
+LIMITS_SINCE = 2
+"""The version from which on Hello and Welcome end with limits."""
 
 
 def negotiate(version_min: int, version_max: int, *, here: str = "this node", there: str = "the peer") -> int:
@@ -31,7 +35,7 @@ def negotiate(version_min: int, version_max: int, *, here: str = "this node", th
         VersionMismatch: There is none, or the range is upside down.
 
     >>> negotiate(1, 7)
-    1
+    2
     """
     chosen = min(version_max, PROTOCOL_MAX)
     if version_min > version_max or chosen < max(version_min, PROTOCOL_MIN):

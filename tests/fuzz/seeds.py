@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from uuid import UUID
 
 import msgpack
@@ -64,6 +65,12 @@ EVENTS: dict[str, ev.Event] = {
     "established": ev.Established(),
 }
 
+LIMITS = ev.Limits(frame_bytes_max=2**24, message_bytes_max=2**23, queues_max=4, ids_runs_per_chunk_max=2)
+SINCE_2 = {
+    "hello-2": replace(HELLO, version_max=2, limits=LIMITS),
+    "welcome-2": replace(WELCOME, version=2, limits=LIMITS),
+}
+
 
 def valid(target: str) -> dict[str, bytes]:
     """Names and inputs for one target."""
@@ -72,7 +79,8 @@ def valid(target: str) -> dict[str, bytes]:
 
 def _frames() -> dict[str, bytes]:
     single = {name: b"\xff" + framed(event) for name, event in EVENTS.items()}
-    return single | {"all": b"\x06" + b"".join(map(framed, list(EVENTS.values())[::2]))}
+    newer = {name: b"\xff" + framed(event) for name, event in SINCE_2.items()}
+    return single | {"all": b"\x06" + b"".join(map(framed, list(EVENTS.values())[::2]))} | newer
 
 
 def framed(event: ev.Event, session: int = SESSION) -> bytes:
@@ -88,6 +96,8 @@ def _handshake() -> dict[str, bytes]:
         "refused": b"\1" + framed(EVENTS["refused"], 0),
         "twice": b"\0" + framed(HELLO, 0) + framed(HELLO, 0),
         "fenced": b"\0" + framed(HELLO, 0) + framed(EVENTS["fenced"]),
+        "limits-to-primary": b"\0" + framed(SINCE_2["hello-2"], 0) + b"".join(subscribes),
+        "limits-to-backup": b"\1" + framed(SINCE_2["welcome-2"], 0) + b"".join(offers),
     }
 
 

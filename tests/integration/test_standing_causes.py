@@ -18,7 +18,7 @@ import pytest
 
 from qpidha import Node, Settings
 from qpidha.cluster import FileRecordStore
-from qpidha.errors import ClusterError
+from qpidha.errors import CallerError, ClusterError
 from qpidha.interfaces import Link, LinkFactory
 from qpidha.node.backoff import Backoff
 from qpidha.node.connect import CAUSE
@@ -348,3 +348,63 @@ def test_causes_are_shown_by_the_command_line(capsys: pytest.CaptureFixture[str]
 
     run(main)
     assert f"trouble: {CAUSE}: a: cannot connect to 127.0.0.1:1" in capsys.readouterr().out
+
+
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("primary", "backup", "words"),
+    [
+        ({"frame_bytes_max": 64 * MIB}, {}, ("frame_bytes_max", 64 * MIB, 16 * MIB)),
+        ({}, {"message_bytes_max": MIB}, ("message_bytes_max", 8 * MIB, MIB)),
+        ({}, {"queues_max": 2}, ("queues_max", 2, 3)),
+    ],
+)
+def test_limits_that_do_not_go_together_are_told_on_both_sides(
+    lines: list[str], primary: dict[str, int], backup: dict[str, int], words: tuple[object, ...]
+) -> None:
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, replace(SLOW, **primary))  # type: ignore[arg-type]
+        b, transport = make("b", world.records, replace(SLOW, **backup))  # type: ignore[arg-type]
+        async with a:
+            await a.promote()
+            for name in ("q", "r", "s"):
+                a.declare(name)
+            receipt = await a.queue("q").enqueue(b"x")
+            assert receipt.nodes == {"a"}
+            async with b:
+                await watch(lines, b, transport)
+                for told in (trouble(b), trouble(a, "link from node 'b'")):
+                    assert all(str(word) in told for word in words), told
+                assert not b.status().in_sync
+            again, _ = make("b", world.records, replace(SLOW, **primary))  # type: ignore[arg-type]
+            async with again:
+                await until(lambda: again.status().in_sync)
+                await until(lambda: not trouble(a, "link from node 'b'"))
+                assert (await a.queue("q").enqueue(b"x")).nodes == {"a", "b"}
+
+    run(main)
+
+
+def test_a_backup_with_larger_limits_joins() -> None:
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records, replace(SLOW, ids_runs_per_chunk_max=2))
+        b, _ = make("b", world.records, replace(SLOW, frame_bytes_max=64 * MIB, queues_max=10))
+        async with a, b:
+            await a.promote()
+            await until(lambda: b.status().in_sync)
+            queue = a.declare("q")
+            await queue.enqueue_many([b"x"] * 100)
+            await queue.dequeue(range(1, 100, 2))
+            resyncs = b.status().resyncs
+            for peer in list(b.links.peers.values()):
+                peer.link.abort()
+            await until(lambda: b.status().resyncs > resyncs and b.status().in_sync)
+            assert b.queue("q").depth == 50
+            with pytest.raises(CallerError, match="queues_max of backup 'b' is 10"):
+                for n in range(20):
+                    a.declare(f"more {n}")
+            assert len(a.queues) == 10
+
+    run(main)

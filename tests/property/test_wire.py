@@ -21,6 +21,7 @@ from qpidha.types import QueueSpec, Settle
 from qpidha.wire import events as ev
 from qpidha.wire.batch import Batch
 from qpidha.wire.codec import KINDS, decode, encode
+from qpidha.wire.fields import LIMIT_NAMES
 from qpidha.wire.framing import FrameReader, RawFrame
 
 QUICK = settings(max_examples=100, deadline=None)
@@ -103,17 +104,36 @@ parts = (
 )
 operations = st.lists(st.lists(parts, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
-EVENTS: dict[type[object], st.SearchStrategy[ev.Event]] = {
-    ev.Hello: st.builds(
+limits = st.builds(ev.Limits, **dict.fromkeys(LIMIT_NAMES, st.integers(1, 2**63 - 1)))  # type: ignore[arg-type]
+
+
+def hellos(version_max: int) -> st.SearchStrategy[ev.Hello]:
+    return st.builds(
         ev.Hello,
         version_min=u16,
-        version_max=u16,
+        version_max=st.just(version_max),
         cluster=st.none() | uuids,
         node=nodes,
         boot=uuids,
         wanted=nodes,
-    ),
-    ev.Welcome: st.builds(ev.Welcome, version=u16, cluster=uuids, node=nodes, boot=uuids),
+        limits=st.none() if version_max < 2 else limits,
+    )
+
+
+def welcomes(version: int) -> st.SearchStrategy[ev.Welcome]:
+    return st.builds(
+        ev.Welcome,
+        version=st.just(version),
+        cluster=uuids,
+        node=nodes,
+        boot=uuids,
+        limits=st.none() if version < 2 else limits,
+    )
+
+
+EVENTS: dict[type[object], st.SearchStrategy[ev.Event]] = {
+    ev.Hello: u16.flatmap(hellos),
+    ev.Welcome: u16.flatmap(welcomes),
     ev.Refused: st.builds(ev.Refused, code=u16, reason=st.text(max_size=256)),
     ev.Fenced: st.builds(ev.Fenced, generation=generations),
     ev.Ping: st.just(ev.Ping()),

@@ -33,6 +33,7 @@ from qpidha.wire.events import (
     Fenced,
     Frame,
     Hello,
+    Limits,
     Operations,
     Part,
     Ping,
@@ -66,10 +67,17 @@ def ids(*runs: tuple[int, int]) -> SequenceSet:
     return result
 
 
+LIMITS = Limits(
+    frame_bytes_max=16_777_216, message_bytes_max=8_388_608, queues_max=100_000, ids_runs_per_chunk_max=65_536
+)
+
 SAMPLES: dict[str, Event] = {
-    "hello": Hello(version_min=1, version_max=1, cluster=None, node="b1", boot=OTHER, wanted="p"),
-    "hello-again": Hello(version_min=1, version_max=2, cluster=QUEUE, node="b1", boot=OTHER, wanted="p"),
-    "welcome": Welcome(version=1, cluster=QUEUE, node="p", boot=OTHER),
+    "hello": Hello(
+        version_min=1, version_max=2, cluster=None, node="b1", boot=OTHER, wanted="p", limits=LIMITS
+    ),
+    "hello-1": Hello(version_min=1, version_max=1, cluster=QUEUE, node="b1", boot=OTHER, wanted="p"),
+    "welcome": Welcome(version=2, cluster=QUEUE, node="p", boot=OTHER, limits=LIMITS),
+    "welcome-1": Welcome(version=1, cluster=QUEUE, node="p", boot=OTHER),
     "refused": Refused(code=5, reason="not the primary"),
     "fenced": Fenced(generation=2**63 - 1),
     "ping": Ping(),
@@ -233,6 +241,19 @@ BAD_BODIES: dict[str, tuple[int, bytes, str]] = {
     "uuid of 15 bytes": (2, array(1, UUID16[1:], "n", UUID16), "Welcome.cluster: must be a UUID"),
     "uuid as text": (2, array(1, str(QUEUE), "n", UUID16), "Welcome.cluster"),
     "no cluster": (2, array(1, None, "n", UUID16), "Welcome.cluster"),
+    # limits
+    "limits in version 1": (2, array(1, UUID16, "n", UUID16, [1, 1, 1, 1]), "must have 4 fields, not 5"),
+    "no limits in version 2": (2, array(2, UUID16, "n", UUID16), "must have 5 fields, not 4"),
+    "limits are no array": (2, array(2, UUID16, "n", UUID16, 1), "Welcome.limits: must be an array of 4"),
+    "three limits": (2, array(2, UUID16, "n", UUID16, [1, 1, 1]), "Welcome.limits: must be an array of 4"),
+    "limit of 0": (2, array(2, UUID16, "n", UUID16, [1, 0, 1, 1]), "Welcome.limits.message_bytes_max"),
+    "limit of 2**63": (
+        1,
+        array(1, 2, None, "b", UUID16, "p", [2**63, 1, 1, 1]),
+        "Hello.limits.frame_bytes_max",
+    ),
+    "version as text": (2, array("1", UUID16, "n", UUID16), "Welcome.version"),
+    "welcome of nothing": (2, array(), "must have 5 fields, not 0"),
     # queues
     "empty queue name (B28)": (12, array(UUID16, ["", 1, ""], b"", 1, 0), "PlanQueue.spec.name"),
     "queue name of 32,768 bytes (B28)": (12, array(UUID16, ["x" * 32_768, 1, ""], b"", 1, 0), "PlanQueue"),
@@ -366,6 +387,10 @@ LOCAL: dict[str, Frame] = {
     "bool": Frame(0, 0, Acknowledged(position=True)),
     "uuid": Frame(0, 0, Welcome(version=1, cluster="x", node="n", boot=OTHER)),  # type: ignore[arg-type]
     "node": Frame(0, 0, Welcome(version=1, cluster=QUEUE, node="n" * 256, boot=OTHER)),
+    "limits before version 2": Frame(
+        0, 0, Welcome(version=1, cluster=QUEUE, node="n", boot=OTHER, limits=LIMITS)
+    ),
+    "no limits in version 2": Frame(0, 0, Welcome(version=2, cluster=QUEUE, node="n", boot=OTHER)),
     "surrogate": Frame(0, 0, Welcome(version=1, cluster=QUEUE, node="\ud800", boot=OTHER)),
     "spec": Frame(0, 0, PlanQueue(queue=QUEUE, spec="s", lineage=(), next=1, held=0)),  # type: ignore[arg-type]
     "settle": Frame(
@@ -418,6 +443,14 @@ def test_a_reason_is_cut_rather_than_refused(reason: str) -> None:
     assert event.reason[:1] in (reason[0], "?")
 
 
+LARGEST = Limits(
+    frame_bytes_max=2**63 - 1,
+    message_bytes_max=2**63 - 1,
+    queues_max=2**63 - 1,
+    ids_runs_per_chunk_max=2**63 - 1,
+)
+
+
 def test_the_largest_of_each_limit_fits() -> None:
     lineage = tuple((2**62 + i, 2**63 + i) for i in range(65_536))
     step = (2**64 - 2) // 65_536
@@ -428,7 +461,15 @@ def test_the_largest_of_each_limit_fits() -> None:
         PlanQueue(queue=QUEUE, spec=spec, lineage=lineage, next=2**64 - 1, held=2**63 - 1),
         PlanDrop(queue=QUEUE, ids=held, staged=False),
         Operations(first=1, operations=((Declare(queue=QUEUE, spec=spec, lineage=lineage, next=1),),)),
-        Hello(version_min=0, version_max=65_535, cluster=QUEUE, node="é" * 127, boot=OTHER, wanted="w" * 255),
+        Hello(
+            version_min=0,
+            version_max=65_535,
+            cluster=QUEUE,
+            node="é" * 127,
+            boot=OTHER,
+            wanted="w" * 255,
+            limits=LARGEST,
+        ),
         Refused(code=65_535, reason="r" * 1024),
     ):
         assert codec.decode(cut(wire(event))).event == event
@@ -436,7 +477,13 @@ def test_the_largest_of_each_limit_fits() -> None:
         len(
             wire(
                 Hello(
-                    version_min=0, version_max=1, cluster=QUEUE, node="n" * 255, boot=OTHER, wanted="w" * 255
+                    version_min=0,
+                    version_max=2,
+                    cluster=QUEUE,
+                    node="n" * 255,
+                    boot=OTHER,
+                    wanted="w" * 255,
+                    limits=LARGEST,
                 )
             )
         )
@@ -447,16 +494,21 @@ def test_the_largest_of_each_limit_fits() -> None:
 # --- versions ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("low", "high"), [(1, 1), (0, 1), (1, 9), (0, 65_535)])
-def test_a_version_that_both_speak_is_chosen(low: int, high: int) -> None:
-    assert negotiate(low, high) == PROTOCOL_MAX == 1
+@pytest.mark.parametrize(
+    ("low", "high", "chosen"), [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (2, 9, 2), (0, 65_535, 2)]
+)
+def test_the_highest_version_that_both_speak_is_chosen(low: int, high: int, chosen: int) -> None:
+    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 2
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 0), (2, 9), (1, 0), (9, 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (3, 9), (1, 0), (9, 1)])
 def test_versions_without_overlap_are_refused(low: int, high: int) -> None:
     with pytest.raises(VersionMismatch, match=f"{low} to {high}"):
         negotiate(low, high)
     assert PROTOCOL_MIN <= PROTOCOL_MAX
+
+
+LIMITS_ARRAY = [16_777_216, 8_388_608, 100_000, 65_536]
 
 
 def hello(version_max: int, *more: object) -> bytes:
@@ -464,11 +516,27 @@ def hello(version_max: int, *more: object) -> bytes:
 
 
 def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
-    event = decode(1, hello(2, "new", [1, 2])).event
-    assert isinstance(event, Hello) and event.version_max == 2
-    for bad in (hello(1, "new"), hello(2)[:-3], hello("2", "new"), hello(2, {1: 2})):  # type: ignore[arg-type]
+    event = decode(1, hello(3, LIMITS_ARRAY, "new", [1, 2])).event
+    assert isinstance(event, Hello) and (event.version_max, event.limits) == (3, LIMITS)
+    for bad in (
+        hello(1, LIMITS_ARRAY),
+        hello(2, LIMITS_ARRAY, "new"),
+        hello(2),
+        hello(3),
+        hello(2, LIMITS_ARRAY)[:-3],
+        hello("2", LIMITS_ARRAY),  # type: ignore[arg-type]
+        hello(3, LIMITS_ARRAY, {1: 2}),
+    ):
         with pytest.raises(MalformedFrame, match="Hello"):
             decode(1, bad)
+
+
+def test_a_peer_of_version_1_is_understood_and_answered_in_its_own_words() -> None:
+    """Its Hello has six fields, and its Welcome four; of a later Hello it reads the first six (V2)."""
+    event = decode(1, hello(1)).event
+    assert isinstance(event, Hello) and event.limits is None
+    assert body_of(SAMPLES["welcome-1"]) == array(1, UUID16, "p", OTHER.bytes)
+    assert body_of(SAMPLES["hello"]).startswith(b"\x97" + array(1, 2, None, "b1", OTHER.bytes, "p")[1:])
 
 
 # --- the specification ---------------------------------------------------------------------------
@@ -485,7 +553,15 @@ def documented_frames() -> dict[str, bytes]:
 
 def test_the_specification_shows_what_is_sent() -> None:
     shown = documented_frames()
-    assert set(shown) >= {"hello", "subscribe-queue", "plan-queue", "plan-messages", "operations"}
+    assert set(shown) >= {
+        "hello",
+        "welcome",
+        "welcome-1",
+        "subscribe-queue",
+        "plan-queue",
+        "plan-messages",
+        "operations",
+    }
     for name, data in shown.items():
         assert wire(SAMPLES[name]) == data, name
         assert codec.decode(cut(data)) == Frame(3, 4, SAMPLES[name])

@@ -9,9 +9,10 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.host import TAKEN_OVER
+from qpidha.core.limits import limits_of
 from qpidha.core.ready import CloseLink, Noted
 from qpidha.core.subscription import ReplicatingSubscription, pieces
-from qpidha.errors import RemoteProtocolError
+from qpidha.errors import CallerError, RemoteProtocolError
 from qpidha.types import QueueSpec, Role
 from qpidha.wire.events import (
     Acknowledged,
@@ -22,6 +23,7 @@ from qpidha.wire.events import (
     Event,
     Fenced,
     Frame,
+    Hello,
     Operation,
     Operations,
     PlanEnd,
@@ -36,6 +38,7 @@ from qpidha.wire.events import (
     Welcome,
 )
 from tests.fuzz.nodes import (
+    BOOT,
     CLUSTER,
     GENERATION,
     HELLO,
@@ -52,6 +55,8 @@ from tests.fuzz.nodes import (
 
 SPEC = QueueSpec(name="full")
 NEW = UUID(int=0xA3)
+LIMITS = limits_of(SETTINGS)
+FEW_QUEUES = replace(LIMITS, queues_max=3)
 ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
 
 
@@ -83,7 +88,24 @@ def held(*ids: int | tuple[int, int], queue: UUID = QUEUE) -> SubscribeQueue:
         ),
         (replace(HELLO, node="me"), "backup and primary have the same node id, 'me'"),
         (replace(HELLO, wanted="you"), "the backup wants node 'you', this is 'me'"),
-        (replace(HELLO, version_min=2, version_max=9), "protocol versions"),
+        (
+            replace(HELLO, version_min=3, version_max=9, limits=LIMITS),
+            "backup 'peer' speaks protocol versions 3 to 9, primary 'me' 1 to 2",
+        ),
+        (
+            replace(
+                HELLO, version_max=2, limits=replace(LIMITS, frame_bytes_max=SETTINGS.frame_bytes_max - 1)
+            ),
+            "frame_bytes_max of backup 'peer' is 16777215, of primary 'me' 16777216",
+        ),
+        (
+            replace(HELLO, version_max=2, limits=replace(LIMITS, message_bytes_max=9)),
+            "message_bytes_max of backup 'peer' is 9, of primary 'me' 8388608",
+        ),
+        (
+            replace(HELLO, version_max=2, limits=replace(LIMITS, queues_max=1)),
+            "queues_max of backup 'peer' is 1, primary 'me' has 2 queues",
+        ),
     ],
 )
 def test_who_is_not_welcome(hello: Event, why: str) -> None:
@@ -91,6 +113,55 @@ def test_who_is_not_welcome(hello: Event, why: str) -> None:
     assert refused(node, why)
     assert node.replica.primary is not None
     assert not node.replica.primary.sessions
+
+
+def test_a_peer_of_the_previous_version_is_welcomed_in_its_own_words() -> None:
+    """It tells no limits and is told none, by either side."""
+    host = Node().promoted().say(HELLO, session=0)
+    assert host.sent[-1] == Welcome(version=1, cluster=CLUSTER, node="me", boot=BOOT)
+    host.say(subscribe(0))
+    assert any(isinstance(event, PlanEnd) for event in host.sent)
+    guest = Node().following().say(WELCOME, session=0)
+    assert isinstance(guest.sent[-1], SubscribeQueue) and not guest.closed
+
+
+def test_both_ends_of_version_2_tell_their_limits() -> None:
+    host = Node().promoted().say(replace(HELLO, version_max=2, limits=LIMITS), session=0)
+    assert host.sent[-1] == Welcome(version=2, cluster=CLUSTER, node="me", boot=BOOT, limits=LIMITS)
+    guest = Node().following()
+    assert guest.sent == [
+        Hello(
+            version_min=1, version_max=2, cluster=CLUSTER, node="me", boot=BOOT, wanted="peer", limits=LIMITS
+        )
+    ]
+
+
+def test_a_backup_gives_up_on_a_primary_that_does_not_take_its_queues() -> None:
+    small = replace(LIMITS, queues_max=1)
+    node = Node().following().say(replace(WELCOME, version=2, limits=small), session=0)
+    assert refused(node, "queues_max of primary 'peer' is 1, the store of backup 'me' has 2 queues")
+
+
+def test_ids_are_sent_in_pieces_that_the_other_end_takes() -> None:
+    few = replace(LIMITS, ids_runs_per_chunk_max=1)
+    node = Node().following().say(replace(WELCOME, version=2, limits=few), session=0)
+    described = [event for event in node.sent if isinstance(event, SubscribeQueue)]
+    assert described and all(event.held.run_count <= 1 for event in described)
+    usual = Node().following().say(replace(WELCOME, version=2, limits=LIMITS), session=0)
+    assert max(e.held.run_count for e in usual.sent if isinstance(e, SubscribeQueue)) == 2
+
+
+@pytest.mark.parametrize(
+    ("hello", "whose"),
+    [(HELLO, "this node is 4"), (replace(HELLO, version_max=2, limits=FEW_QUEUES), "backup 'peer' is 3")],
+)
+def test_no_queue_is_declared_that_a_member_could_not_take(hello: Hello, whose: str) -> None:
+    node = Node().promoted().say(hello, session=0)
+    with pytest.raises(CallerError, match=f"queues_max of {whose}"):
+        for n in range(9):
+            node.replica.declare(UUID(int=1000 + n), QueueSpec(name=f"q{n}"))
+    node.perform()
+    node.check()
 
 
 def test_whoever_says_no_hello_is_not_welcome() -> None:
