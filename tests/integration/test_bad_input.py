@@ -13,7 +13,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from qpidha import Node, SequenceSet
+from qpidha import Node, SequenceSet, Settings
+from qpidha.core.limits import limits_of
 from qpidha.errors import (
     FrameTooLarge,
     HandshakeError,
@@ -167,7 +168,11 @@ CASES: list[tuple[str, Attack, type[RemoteProtocolError]]] = [
     ("B04 top bit of the generation", after_hello(HEADER.pack(20, 5, 0, 0, 1 << 63, 0)), MalformedFrame),
     ("B09 unknown kind", at_once(frame(200, b"\x90")), MalformedFrame),
     ("B09 unknown flag", at_once(frame(1, b"", flags=1)), MalformedFrame),
-    ("B09 unknown version", hello_with(version_min=7, version_max=9), VersionMismatch),
+    (
+        "B09 unknown version",
+        hello_with(version_min=7, version_max=9, limits=limits_of(Settings())),
+        VersionMismatch,
+    ),
     ("B10 trailing bytes", after_hello(frame(5, b"\x90\x00")), MalformedFrame),
     ("B11 damaged body", after_hello(frame(10, b"\xc1\xff\xff")), MalformedFrame),
     ("B12 frame before hello", at_once(encode(Ping()), encode(Acknowledged(position=1))), HandshakeError),

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from qpidha import Node, Settings
+from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.cluster import FileRecordStore
 from qpidha.errors import CallerError, ClusterError
 from qpidha.interfaces import Link, LinkFactory
@@ -335,19 +336,17 @@ def test_a_session_that_cannot_be_had_again(lines: list[str]) -> None:
     run(main)
 
 
-def test_causes_are_shown_by_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from qpidha.cli.nodes import print_status
-
+def test_causes_are_shown_by_the_command_line() -> None:
     async def main(world: World) -> None:
         a, _ = make("a", world.records, advertise=("127.0.0.1", 1))
         b, _ = make("b", world.records)
         async with a, b:
             await a.promote()
             await until(lambda: attempts(b) >= 2)
-            print_status(b.status().to_dict())
+            shown = "\n".join(lines_of_status(Row(Path("b"), status=b.status().to_dict())))
+        assert f"trouble: {CAUSE}: a: cannot connect to 127.0.0.1:1" in shown
 
     run(main)
-    assert f"trouble: {CAUSE}: a: cannot connect to 127.0.0.1:1" in capsys.readouterr().out
 
 
 MIB = 1 << 20
