@@ -187,7 +187,7 @@ def lines_of_status(row: Row) -> list[str]:
     if s.positive("quarantined"):
         lines.append(f"  {s.number('quarantined')} messages in quarantine")
     lines += [
-        f"  trouble: {t.name('cause')}: {t.text('text')} (for {t.number('began_ago_s')} s,"
+        f"  trouble: {t.text('cause')}: {t.text('text')} (for {t.number('began_ago_s')} s,"
         f" {t.number('attempts')} times, last {t.number('last_ago_s')} s ago)"
         for t in s.views("troubles")
     ]
