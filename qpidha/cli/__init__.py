@@ -19,8 +19,10 @@ from qpidha.cli.console import (
     TRACEBACK,
     UNREACHABLE,
     USAGE,
+    OutputFailed,
     deliver,
     fail,
+    output,
     prepare_streams,
     silence,
     why,
@@ -46,37 +48,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     args = argparse.Namespace(json=False)
     try:
-        try:
-            build_parser().parse_args(argv, args)
-            run: Callable[[argparse.Namespace], int] = args.run
-            return run(args)
-        finally:
-            sys.stdout.flush()  # Here, where an error of it can be seen to, and not at the end of the interpreter.
+        code = command(argv, args)
+        flush()
+        return code
     except BrokenPipeError:  # `qpidha … | head`: nobody reads any more, which is no error of ours.
         silence(sys.stdout)
         return OK
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OutputFailed as error:
+        silence(sys.stdout)
+        return fail(str(error), FAILED)
     except Exception as error:  # noqa: BLE001 - one line for people; a traceback helps nobody at night
         return failed(args, error)
+
+
+def command(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
+    try:
+        build_parser().parse_args(argv, args)
+    except SystemExit:
+        try:
+            flush()
+        except BrokenPipeError:  # Who has read enough of the help, has.
+            silence(sys.stdout)
+        raise
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)
+
+
+def flush() -> None:
+    """Write what is buffered, here, where an error of it can be seen to: the interpreter would do it too late."""
+    with output():
+        pass
 
 
 def failed(args: argparse.Namespace, error: Exception) -> int:
     """A command did not foresee this error."""
     if os.environ.get(TRACEBACK):
         raise error
-    if isinstance(error, OSError) and not writable():
-        silence(sys.stdout)
-        return fail(f"the output cannot be written: {why(error)}", FAILED)
     if args.json and not getattr(args, "delivered", False):
         deliver(args, FAILED, {"error": words(error)}, ())
     return fail(why(error), FAILED)
-
-
-def writable() -> bool:
-    """Whether what is buffered for the standard output can be written."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return False
-    return True

@@ -9,8 +9,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
@@ -57,13 +57,29 @@ def silence(stream: TextIO) -> None:
         os.close(fd)
 
 
+class OutputFailed(Exception):
+    """The standard output cannot be written: its disk is full, say."""
+
+
+@contextmanager
+def output() -> Iterator[None]:
+    """Around whatever writes to the standard output. Raises `OutputFailed`; BrokenPipeError if nobody reads any more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(f"the output cannot be written: {error.strerror or error}") from error
+
+
 def say(line: str) -> None:
     sys.stdout.write(one_line(line) + "\n")
 
 
 def complain(line: str) -> None:
     """One line on the standard error, after what was said so far."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):
         sys.stdout.flush()
     try:
         sys.stderr.write(f"qpidha: {one_line(line)}\n")
@@ -80,13 +96,13 @@ def fail(line: str, code: int = UNREACHABLE) -> int:
 def deliver(args: argparse.Namespace, code: int, document: object, lines: Iterable[str]) -> int:
     """Print the document or the lines, whichever was asked for. Returns the code, also if nobody reads on."""
     try:
-        if args.json:
-            sys.stdout.write(to_json(document) + "\n")
-            args.delivered = True
-        else:
-            for line in lines:
-                say(line)
-        sys.stdout.flush()
+        with output():
+            if args.json:
+                sys.stdout.write(to_json(document) + "\n")
+                args.delivered = True
+            else:
+                for line in lines:
+                    say(line)
     except BrokenPipeError:
         silence(sys.stdout)
     return code

@@ -99,7 +99,7 @@ class View:
 
     def positive(self, key: str) -> bool:
         value = self._raw.get(key)
-        return isinstance(value, (int, float)) and value > 0
+        return isinstance(value, (int, float)) and value is not True and value > 0
 
     def flag(self, key: str) -> bool:
         return self._raw.get(key) is True
