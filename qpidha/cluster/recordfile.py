@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -209,12 +210,15 @@ def load(path: Path) -> Versioned | None:
         ClusterError: The file is damaged, newer than this library, or not a regular file.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
+        # Not to wait for somebody who writes into a pipe of this name.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | OPEN_FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ClusterError(f"{path} is not a regular file")
             data = file.read(RECORD_BYTES_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR):
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise ClusterError(f"{path} is not a regular file") from error
         raise Unavailable(f"cannot read {path}: {error.strerror}") from error
     return decode_record(data, str(path))

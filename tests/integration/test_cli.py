@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -111,12 +112,19 @@ def test_rank_puts_the_latest_first_and_says_why(capsys: pytest.CaptureFixture[s
     assert "has seen generation 3, not 4" in out
 
 
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Path]:
     """A running example broker's data directory. It is alone, so it founds a cluster and is primary."""
     directory = tmp_path / "a"
     command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
-               "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:0"]  # fmt: skip
+               "--cluster", str(tmp_path / "cluster"), "--client", f"127.0.0.1:{free_port()}"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"
     with log.open("wb") as out:

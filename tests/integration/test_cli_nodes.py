@@ -242,7 +242,7 @@ def test_an_error_in_place_of_a_status(nodes: Nodes, run: Run) -> None:
 def test_no_name_makes_a_line_or_a_column(nodes: Nodes, run: Run) -> None:
     evil = "x\nnode b: active, generation 99, in sync\x1b[2J"
     fields: dict[str, Any] = dict.fromkeys(("role", "primary", "joining", "store_error"), evil)
-    fields |= dict.fromkeys(("members", "live", "waiting_for"), [evil, "two, names"])
+    fields |= {key: [evil, "two, names"] for key in ("members", "live", "waiting_for")}
     fields |= {"sessions": [{"node": evil, "state": evil, "member": True, "behind": 1}]}
     fields |= {
         "queues": [{"name": "q: 7 messages, 0 bytes", "depth": 1, "bytes": 2, "next_id": 3, "pending": 0}]
