@@ -47,8 +47,9 @@ class Broker(Protocol):
 
         None of them was acknowledged, with two exceptions: ``Fate.UNKNOWN``, of which nobody can tell; and
         with ``Settle.IMMEDIATE`` a message that a consumer accepted before it was replicated. Keep, publish
-        again, dead-letter or drop them. Every node that held a message hands over its own copy: whoever
-        publishes them again removes duplicates by (queue, generation, id).
+        again, dead-letter or drop them. Every node that held a message hands over its own copy, and a copy that
+        was moved may have another place: whoever publishes them again removes duplicates by
+        `Discarded.published_as`. A ``Fate.UNDONE_MOVE`` is no lost message, and is not published again.
 
         They leave the node's quarantine when this returns; after an error or a crash they are handed over
         again, with the next generation that is established or at the next start.

@@ -117,7 +117,7 @@ class QueueSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a moved message came from: the identity it had in the queue it left (rule O3)."""
+    """What the publish of a moved message was given: its identity in the queue that it left first (rule O3)."""
 
     queue: QueueId
     generation: Generation
@@ -144,14 +144,17 @@ class Receipt:
 
 
 class Fate(Enum):
-    """Why a message was discarded by a flip (rule W1)."""
+    """What became of a message that a flip discarded, by the history that is established now (rules W1, W2)."""
 
     REWOUND = "rewound"
-    """The history of the new primary never had it: a publish nobody was told is safe."""
+    """That history never had it: a publish nobody was told is safe. If it was moved, its publish was undone with
+    its move, and no other copy of it is left."""
     UNDONE_MOVE = "undone-move"
-    """A rewound copy made by a move; the original lives or was settled elsewhere (counterexample 11)."""
+    """The copy that a move made; only the move was undone. The message itself is in the queue that it was published
+    to, in one that it was moved to since, or was settled."""
     UNKNOWN = "unknown"
-    """Older than the primary's trimmed lineage: rewound or dequeued, nobody can tell (rule G1)."""
+    """Nobody can tell: it is older than the primary's trimmed lineage (rule G1), or was moved, and the queue that it
+    was published to is not there any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,12 @@ class Discarded:
     data: bytes
     props: bytes = b""
     origin: Origin | None = None
+    """Of a message that was moved; None otherwise."""
+
+    @property
+    def published_as(self) -> Origin:
+        """The identity that its publish was given: the same for every copy that any node hands over."""
+        return self.origin or Origin(queue=self.queue, generation=self.generation, id=self.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

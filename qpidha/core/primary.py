@@ -108,8 +108,9 @@ class Primary:
             raise CallerError(f"there are {len(self.queues)} queues already; queues_max of {whose} is {most}")
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
-        """Publish a batch: ids at once, completion later (O1)."""
+        """Publish a batch: ids at once, completion later (O1). An origin of its messages is not kept (O3)."""
         held = self._queue(queue)
+        batch = batch.without_origins()
         ids = held.append(batch)
         position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=batch.nbytes)
         self._out.persist(Insert(queue, ids, batch))
@@ -150,13 +151,17 @@ class Primary:
         return list(portions(queue, ids & queue.held, self._settings))
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, R11)."""
+        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, R11).
+
+        A message that was moved before keeps its origin: the identity that its publish was given (W2).
+        """
         origin, goal = self._queue(source), self._queue(target)
         moving = ids & origin.held
         if not moving:
             return self.position, moving
         batch = Batch.join([piece for _, piece in origin.select(moving)])
-        batch = batch.with_origins([(source.bytes, generation_of(origin.lineage, id), id) for id in moving])
+        here = ((source.bytes, generation_of(origin.lineage, id), id) for id in moving)
+        batch = batch.with_origins([batch.origin(i) or identity for i, identity in enumerate(here)])
         new = goal.append(batch)
         origin.remove(moving)
         self._out.persist(Insert(target, new, batch), Remove(source, moving))

@@ -3,6 +3,10 @@
 A discarded identity may still win: another *member* may hold it and be promoted. So it is kept, durably,
 until the generation that lacks it is *established*; then nothing can bring it back, and the embedder
 gets it. One that turns up in a later primary's history leaves quarantine silently: it lives.
+
+A message that was moved carries its origin, the identity that its publish was given. Whether only its move was
+undone, or its publish as well, depends on whether the established history has that origin. It is judged when the
+message is handed over: the history that was followed at the flip may still lose.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from qpidha.core.lineage import Lineage
-from qpidha.core.resync import judge
+from qpidha.core.resync import had, judge
 from qpidha.journal import Audit, Change, Quarantine, Release
 from qpidha.seq import SequenceSet
 from qpidha.types import Discarded, Fate, Generation, MessageId, Origin, QueueId
@@ -56,30 +60,33 @@ class Quarantined:
                 if not kept.left:
                     self._kept.remove(kept)
 
-    def due(self) -> Iterator[Discarded]:
-        """The generation now followed is established: everything left is dead and handed over (W2)."""
+    def due(self, history_of: HistoryOf) -> Iterator[Discarded]:
+        """The generation now followed, of this history, is established: everything left is dead (W2)."""
         for kept in self._kept:
             if kept.offered:
                 continue
             kept.offered = True
-            yield from self._messages(kept)
+            yield from self._messages(kept, history_of)
 
     @staticmethod
-    def _messages(kept: Kept) -> Iterator[Discarded]:
+    def _messages(kept: Kept, history_of: HistoryOf) -> Iterator[Discarded]:
         change = kept.change
         for index, id in enumerate(change.ids):
             if id not in kept.left:
                 continue
-            origin = change.batch.origin(index)
+            origin = as_origin(change.batch.origin(index))
+            fate = change.fate
+            if origin is not None and fate is Fate.REWOUND:
+                fate = fate_of_copy(origin, history_of(origin.queue))
             yield Discarded(
                 queue=change.queue,
                 queue_name=change.name,
                 generation=change.generation,
                 id=id,
-                fate=Fate.UNDONE_MOVE if origin and change.fate is Fate.REWOUND else change.fate,
+                fate=fate,
                 data=change.batch.data(index),
                 props=change.batch.props(index),
-                origin=as_origin(origin),
+                origin=origin,
             )
 
     def withdraw(self) -> None:
@@ -101,6 +108,17 @@ class Quarantined:
             yield Release(queue, generation, ids)
         for name, count in Counter(message.queue_name for message in messages).items():
             yield Audit("handed over", followed, name, f"{count} messages")
+
+
+def fate_of_copy(origin: Origin, history: tuple[Lineage, MessageId] | None) -> Fate:
+    """What became of a message whose moved copy was rewound, by the established history of its origin's queue (W2).
+
+    ``history`` is None if the established history has no such queue: then nobody can tell.
+    """
+    known = None if history is None else had(*history, origin.generation, origin.id)
+    if known is None:
+        return Fate.UNKNOWN
+    return Fate.UNDONE_MOVE if known else Fate.REWOUND
 
 
 def as_origin(raw: tuple[bytes, int, int] | None) -> Origin | None:

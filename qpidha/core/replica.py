@@ -302,7 +302,7 @@ class Replica:
 
     def hand_over(self) -> None:
         """The generation now followed is established: quarantined messages are dead (W2)."""
-        messages = tuple(self.quarantined.due())
+        messages = tuple(self.quarantined.due(self.history_of))
         if not messages:
             return
         if self.settings.discard_policy == "drop":
@@ -315,8 +315,14 @@ class Replica:
         self.out.persist(*self.quarantined.taken(tuple(messages), self.generation))
 
     def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        """What the history that this node follows gave out of a queue; None if it has no such queue.
+
+        As a primary that is its own. As a backup it is its primary's, and its own queues say it: the flip made
+        lineage and next equal to the primary's (C5), and operations only add ids of the primary's own generation,
+        of which nothing can be in quarantine. Ask only after the flip, and before the session ends.
+        """
         q = self.queues.get(queue)
-        return (q.lineage, q.next) if q else None
+        return None if q is None else (q.lineage, q.next)  # An empty queue is false.
 
     # --- time and effects ------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qpidha.core.lineage import Lineage, by_generation, common_point, spans
+from qpidha.core.lineage import Lineage, by_generation, common_point, generation_of, spans
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, MessageId
 
@@ -77,6 +77,13 @@ def judge(lineage: Lineage, next: MessageId, generation: Generation, ids: Sequen
         if gen == generation:
             dequeued = rest.slice(first, last)
     return Verdict(dequeued=dequeued, rewound=rest - dequeued, unknown=unknown)
+
+
+def had(lineage: Lineage, next: MessageId, generation: Generation, id: MessageId) -> bool | None:
+    """Whether the history (lineage, next) gave out this one identity. None: older than it remembers (G1)."""
+    if lineage and id < lineage[0][1]:
+        return None
+    return id < next and generation_of(lineage, id) == generation
 
 
 def judge_all(

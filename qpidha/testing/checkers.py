@@ -13,7 +13,8 @@ what lies on each disk, and what the cluster manager's record says; that is enou
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
   R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
-  W2  a discarded message is handed over once by each node that had it, when no member has it any more
+  W2  a discarded message is handed over once by each node that had it, when no member has it any more, and with
+      its true fate: "undone move" only if the message itself lives, or was settled (`fates`)
   X2  no disk holds a value twice, in one queue or in two
   peer  no node finds that another one broke the protocol
   D   the replica's memory equals its disk whenever nothing is under way
@@ -30,6 +31,7 @@ from qpidha.core.ready import RoleChanged
 from qpidha.errors import VersionMismatch
 from qpidha.journal import Change, PutQueue, PutStatus, Release
 from qpidha.testing.facts import Known, facts_of
+from qpidha.testing.fates import Fates
 from qpidha.testing.storage import Content, Facts
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
 from qpidha.wire.events import Acknowledged, Frame, Refused
@@ -37,9 +39,6 @@ from qpidha.wire.events import Acknowledged, Frame, Refused
 if TYPE_CHECKING:
     from qpidha.testing.node import SimNode
     from qpidha.testing.simulator import World
-
-Discard = tuple[NodeId, QueueId, Generation, MessageId]
-
 
 POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN, VersionMismatch.code})
 """Reasons to refuse a peer that did nothing wrong."""
@@ -74,13 +73,12 @@ class Checker:
         """Values in the order of their first delivery, and whether that was by the current primary: what a
         stale one delivers at the same time has no order with the rest."""
         self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
+        self._fates = Fates()
         self._moved: set[str] = set()
         self._facts: dict[tuple[Generation, Position], Facts] = {}
         self._known = Known()
         self._primaries: dict[Generation, tuple[NodeId, int]] = {}
         self._disk_generation: dict[tuple[NodeId, object], Generation] = {}
-        self._offered: dict[Discard, int] = {}
-        self._taken: set[Discard] = set()
         self._record: Record | None = None
         self._epochs: dict[NodeId, UUID] = {}
         """Of its members."""
@@ -106,6 +104,8 @@ class Checker:
             if identity in self._names:
                 self.fail("I1", f"{identity} was {self._names[identity]} and is now {value}")
             self._names[identity] = value
+            if value not in self._moved:
+                self._fates.published(value, identity)
 
     def moved(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
         self._moved.update(values)
@@ -204,8 +204,7 @@ class Checker:
 
     def forget(self, node: SimNode) -> None:
         """What this node handed over, another disk in its place may hand over too."""
-        self._taken = {place for place in self._taken if place[0] != node.host}
-        self._offered = {place: boot for place, boot in self._offered.items() if place[0] != node.host}
+        self._fates.forget(node)
 
     def safe(self, rule: str) -> None:
         """Every value owed is on every member's disk (S1)."""
@@ -232,10 +231,7 @@ class Checker:
             self.fail("X2", f"{node.name} holds {twice} twice")
         for change in changes:
             if isinstance(change, Release):
-                for id in change.ids:
-                    place = (node.host, change.queue, change.generation, id)
-                    if place in self._offered:
-                        self._taken.add(place)
+                self._fates.released(node, change)
             elif isinstance(change, PutQueue):
                 self.ordered(node)
         if node in self.members:
@@ -301,16 +297,16 @@ class Checker:
     def handed_over(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
         for d in discarded:
             value = d.data.rstrip(b".").decode()
-            place = (node.host, d.queue, d.generation, d.id)
             self._world.tell(f"hands over ({d.fate.value})", value, by=node)
             if self._names.get((d.queue, d.generation, d.id)) != value:
                 self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
-            if place in self._taken or self._offered.get(place) == node.boots:
+            if not self._fates.offered(node, d):
                 self.fail("W2", f"{node.name} hands over {value} again")
-            self._offered[place] = node.boots
+            if wrong := self._fates.wrong(node, d, value, self.consumed):
+                self.fail("W2", wrong)
             if d.fate is not Fate.REWOUND:
-                continue  # A copy; or so old that the primary cannot tell what became of it.
-            if value in self.owed:
+                continue
+            if value in self.owed or value in self.confirmed:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
             holders = [m.name for m in self.members if value in m.disk.content.values]
             if holders:
@@ -319,8 +315,7 @@ class Checker:
 
     def not_taken(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
         """The embedder failed: the same may be offered again."""
-        for d in discarded:
-            self._offered.pop((node.host, d.queue, d.generation, d.id), None)
+        self._fates.withdrawn(node, discarded)
 
     # --- the end -------------------------------------------------------------------------------------
 

@@ -78,6 +78,9 @@ class Batch:
     def with_origins(self, origins: Sequence[tuple[bytes, int, int] | None]) -> Batch:
         """The same messages with another origins column, as a move to another queue makes them."""
 
+    def without_origins(self) -> Batch:
+        """The same messages without an origins column, as a publish makes them; the batch itself if it has none."""
+
     # --- whole
 
     @property

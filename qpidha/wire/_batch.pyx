@@ -388,6 +388,17 @@ cdef class Batch:
         memcpy(target, PyBytes_AS_STRING(column), <size_t>PyBytes_GET_SIZE(column))
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
+    def without_origins(self):
+        cdef Layout at
+        cdef Sink sink
+        if not self._at.columns & HAS_ORIGINS:
+            return self
+        lay_out(&at, self._at.count, self._at.columns & ~<uint32_t>HAS_ORIGINS)
+        cdef bytes block = blank(&at, self._at.props - self._at.data, self._at.end - self._at.props, &sink)
+        put(&sink, &at, self, 0, self._at.count, self._at.data, self._at.props - self._at.data,
+            self._at.props, self._at.end - self._at.props)
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
     # --- whole
 
     @property

@@ -8,20 +8,20 @@ windows, times, and the handshake before a subscription.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
 import model
 
-from qpidha.core.lineage import generation_of
 from qpidha.core.primary import Primary
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replicator import State as Replicating
 from qpidha.core.subscription import ReplicatingSubscription, State
-from qpidha.testing.clients import Clients
+from qpidha.testing.facts import fact_of
 from qpidha.testing.node import SimNode
 from qpidha.testing.simulator import World
+from qpidha.testing.storage import Message
 from qpidha.types import Record
 
 Facts = dict[tuple[Any, ...], Any]
@@ -40,7 +40,7 @@ class CodeFacts:
         self.world = world
         self.settle = settle
         self.names = list(world.nodes)
-        self.queues = [world.queue_id("q0"), *([world.queue_id("q1")] if model.CFG["NQ"] > 1 else [])]
+        self.queues = [world.queue_id(f"q{n}") for n in range(model.CFG["NQ"])]
         self.epochs: dict[UUID, int] = {n.epoch: 0 for n in world.nodes.values()}
         self.boots: dict[UUID, int] = {n.replica.boot: 0 for n in world.nodes.values()}
         self.first_boot = {n.name: n.boots for n in world.nodes.values()}
@@ -51,7 +51,8 @@ class CodeFacts:
         """(node, boot, link, session): sessions opened for a backup that had left already. The model has none."""
         self.told: set[int] = set()
         self.settled: set[int] = set()
-        self.handed_over: set[tuple[int, ...]] = set()
+        self.handed_over: set[tuple[Any, ...]] = set()
+        """(message as `_discarded` writes it, fate)."""
 
     def node(self, name: str) -> int:
         return self.names.index(name)
@@ -62,17 +63,21 @@ class CodeFacts:
             ("cluster", "answered OK"): frozenset(self.told),
             ("cluster", "settled"): frozenset(self.settled) if self.settle == "rep" else frozenset(),
             ("cluster", "handed over"): frozenset(self.handed_over),
-            ("cluster", "discarded"): self._discarded() | self.handed_over,
+            ("cluster", "discarded"): self._discarded() | {message for message, _ in self.handed_over},
         }
         for node in self.world.nodes.values():
             n = self.node(node.name)
             facts.update(((n, what), value) for what, value in self._node(node))
         return facts
 
-    def _discarded(self) -> frozenset[tuple[int, ...]]:
+    def origin(self, raw: tuple[bytes, int, int] | None) -> tuple[int, ...]:
+        """As the model writes it: (queue, generation, id), or nothing."""
+        return (self.queues.index(UUID(bytes=raw[0])), raw[1], raw[2]) if raw else ()
+
+    def _discarded(self) -> frozenset[tuple[Any, ...]]:
         """Everything in quarantine, on any disk."""
         return frozenset(
-            (self.queues.index(queue), generation, id, number(message.value))
+            (self.queues.index(queue), generation, id, number(message.value), self.origin(message.origin))
             for node in self.world.nodes.values()
             for (queue, generation, id), (_, _, message) in node.disk.content.shelf.items()
         )
@@ -120,8 +125,7 @@ class CodeFacts:
             if q is None:
                 queues.append(((), 1, ()))
                 continue
-            held = tuple((q.generation_of(id), id, number(q.held[id].value)) for id in sorted(q.held))
-            queues.append((q.lineage, q.next, held))
+            queues.append((q.lineage, q.next, self._held(q.identified())))
         return self.epochs[node.epoch], content.status.generation, tuple(queues)
 
     def _memory(self, node: SimNode) -> tuple[Any, ...]:
@@ -131,11 +135,11 @@ class CodeFacts:
             if q is None:
                 queues.append(((), 1, ()))
                 continue
-            held = tuple(
-                (generation_of(q.lineage, id), id, number(Clients.value_at(node, queue, id))) for id in q.held
-            )
-            queues.append((q.lineage, q.next, held))
+            queues.append((q.lineage, q.next, self._held(fact_of(q)[2])))
         return self.epochs[node.replica.epoch], node.replica.generation, tuple(queues)
+
+    def _held(self, messages: Iterable[tuple[int, int, Message]]) -> tuple[Any, ...]:
+        return tuple((of, id, number(m.value), self.origin(m.origin)) for of, id, m in messages)
 
     def version(self, of_code: int | None) -> int:
         assert of_code is not None
@@ -206,12 +210,15 @@ def subscribed(session: ReplicatingSubscription) -> bool:
 def facts_of(state: tuple[Any, ...]) -> Facts:
     """Reads a state of the model."""
     settled = state[4][model.SETTLED] if model.CFG["settle"] == "rep" else frozenset()
+    handed_over = {(message, "rewound") for message in state[4][model.HANDED_OVER]}
+    handed_over |= {(message, "undone-move") for message in state[4][model.UNDONE]}
     facts: Facts = {
         ("cluster", "record"): tuple(state[0]),
         ("cluster", "answered OK"): state[4][model.TOLD],
         ("cluster", "settled"): settled,
-        ("cluster", "handed over"): state[4][model.HANDED_OVER],
-        ("cluster", "discarded"): state[4][model.QUARANTINED] | state[4][model.HANDED_OVER],
+        ("cluster", "handed over"): frozenset(handed_over),
+        ("cluster", "discarded"): frozenset(message for message, _ in handed_over)
+        | frozenset(item[1:] for item in state[4][model.QUARANTINED]),
     }
     for n in range(model.NODES):
         facts.update(((n, what), value) for what, value in _facts_of_node(state[2][n]))

@@ -31,6 +31,7 @@ SMALL = {**NONE, **dict(pub=1, acc=1, reconn=1)}
 JOIN = {**NONE, **dict(pub=1, reconn=2, prom=1, rem=1, add=1, casto=1)}
 
 TWO = dict(NQ=2, move=2)
+CHAIN = dict(NQ=3, move=4)
 REP = dict(settle="rep")
 FUZZY = dict(fuzzy=1)
 SYNC = dict(sync=1)
@@ -46,8 +47,10 @@ class Clean(NamedTuple):
 
 CLEAN = [
     Clean("double failover", dict(pub=2, reconn=2, prom=2), 346_642, 23),
-    Clean("moves", dict(NQ=2, pub=1, move=1, reconn=2, prom=2), 294_468, 23),
-    Clean("moves, accepts", dict(**REP, NQ=2, pub=1, acc=1, move=1, reconn=2, prom=1), 209_937, 22),
+    Clean("moves", dict(NQ=2, pub=1, move=1, reconn=2, prom=2), 294_726, 23),
+    Clean("moves, accepts", dict(**REP, NQ=2, pub=1, acc=1, move=1, reconn=2, prom=1), 209_865, 22),
+    Clean("moves twice", dict(NQ=3, pub=1, move=2, reconn=2, prom=1), 174_178, 22),
+    Clean("moves twice, accepts", dict(**REP, NQ=3, pub=1, acc=1, move=2, reconn=1, prom=1), 95_465, 22),
     Clean("lost disk", dict(wipe=1, pub=1, rem=1, add=1, reconn=1, prom=1), 142_876, 21),
     Clean("join", dict(pub=1, crash=1, reconn=1, rem=1, add=1, casto=1), 27_962, 18),
     Clean("crash, fsync", dict(**REP, **SYNC, pub=1, acc=1, crash=1, reconn=1, prom=1), 458_970, 26),
@@ -126,6 +129,9 @@ REMOVED = [
     Removed("next_durable", "R-b", REP),
     Removed("trim_unknown", "R-b", dict(trim=1, settle="rep")),
     Removed("handover", "HO", {}),
+    Removed("root_keep", "HO", CHAIN),
+    Removed("root_judge", "W2", TWO),
+    Removed("root_follow", "HO", {**NONE, **dict(NQ=2, pub=1, move=1, reconn=2, prom=2)}, bfs=True),
     Removed("lin_match", "LIN", {}),
     Removed("cover", "live", REP),
 ]

@@ -2,7 +2,7 @@
 """An executable model of the replication protocol: small, exact, searched. See docs/protocol.md.
 
 The model is the specification. Change it first, search it again, then change the library. It has three
-nodes, one cluster manager, one or two queues, and no clock: every message may be late, every node may be
+nodes, one cluster manager, one to three queues, and no clock: every message may be late, every node may be
 slow, paused, killed or wiped. A *state* is a tuple of tuples; `successors` lists every event that may come
 next; `check` says what must hold in every state; `heal` says what must hold once the faults end.
 
@@ -64,6 +64,12 @@ RULES: dict[str, tuple[str, str]] = {
     "adopt_end": ("C4", "the plan sets the primary's lineage and next id on the backup"),
     "plan_covers": ("C3", "operations pending at the subscription are covered by the plan's acknowledgement"),
     "handover": ("W2", "what was discarded is handed over only once a generation without it is established"),
+    "root_keep": (
+        "O3 W2",
+        "a moved message carries the identity that its first move left, through every move",
+    ),
+    "root_judge": ("W2", "a rewound copy is an undone move only if the history followed has its origin"),
+    "root_follow": ("W2", "the origin is judged by the established history that the node follows itself"),
     "trim_unknown": ("W1 G1", "ids below the trimmed lineage are 'unknown', not 'rewound'"),
     "lin_match": ("G2", "common point: the highest id of the same generation in both lineages"),
     "move_keep": ("O3 O6", "a move is no accept: it completes no publish that is still pending"),
@@ -81,7 +87,7 @@ R = dict.fromkeys(RULES, True)
 
 OPTIONS: dict[str, tuple[Any, str]] = {
     # Variants of the protocol.
-    "NQ": (1, "queues, 1 or 2"),
+    "NQ": (1, "queues, 1 to 3; a move goes from one to the next"),
     "settle": ("imm", "imm or rep: settle immediate or replicated (O6)"),
     "sync": (0, "1: fsync is an event of its own, a crash loses or keeps what is not synced"),
     "drop_old": (1, "1: a promotion removes the old primary from the members; 0: it stays"),
@@ -106,7 +112,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "add": (1, "additions of members"),
     "casto": (0, "time-outs of a compare-and-set"),
     "wipe": (0, "lost disks"),
-    "move": (0, "moves of the first message from queue 0 to queue 1 (NQ=2)"),
+    "move": (0, "moves of the first message of a queue to the next queue (NQ=2, or 3 for chains of moves)"),
     "demote": (0, "hand-overs: the primary removes itself as primary from the record"),
     "over": (0, "lib: sessions that the primary finds closed, and joiners that it gives up"),
     "maxacc": (2, "accepts reach this far into the queue, out of order"),
@@ -147,6 +153,8 @@ class Message(NamedTuple):
     id: int
     value: int
     """What the publisher sent: the n-th publish has value n."""
+    origin: tuple = ()
+    """Of a moved message: (queue, generation, id) of the message that its publish made."""
 
 
 class Queue(NamedTuple):
@@ -278,7 +286,10 @@ UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, STAGED = range(10)
 # LINK: (primary, sid) of a backup's session. ACK_DUE: seq to acknowledge after the next fsync (sync=1).
 
 # What an observer of the whole cluster knows: the ghost state of the checks.
-GIVEN, TOLD, ACCEPTED, SETTLED, REFUSED, ACTIVATED, QUARANTINED, HANDED_OVER = range(8)
+GIVEN, TOLD, ACCEPTED, SETTLED, REFUSED, ACTIVATED, QUARANTINED, HANDED_OVER, UNDONE = range(9)
+# QUARANTINED: (node, queue, message). Only moved messages are told apart by node (NOBODY: any): the others may be
+# judged by anyone, which is stricter than what nodes do, and takes fewer states.
+# HANDED_OVER: (queue, message), as rewound. UNDONE, lib only: (queue, message), as a move that was undone.
 
 NO_CHANNEL = Channel(0, 0, (), ())
 
@@ -338,7 +349,7 @@ def initial() -> tuple:
         )
         nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, ()))
     none: frozenset = frozenset()
-    ghost = (none, none, none, none, none, frozenset([(1, 0, 0)]), none, none)
+    ghost = (none, none, none, none, none, frozenset([(1, 0, 0)]), none, none, none)
     return (Record(1, 1, 0, 0, members), (), tuple(nodes), tuple(chans), ghost, (0,) * len(BUDGETS))
 
 
@@ -624,7 +635,8 @@ def check_delivery(w: World, n: int, queue: int, m: Message) -> None:
     value, generation = m.value, w.nodes[n][VIEW].generation
     current = generation >= w.record.generation
     ghost = w.ghost
-    if (queue, *m) in ghost[HANDED_OVER] and current:
+    if current and any(first_identity(qi, Message(*x)) == first_identity(queue, m)
+                       for qi, *x in ghost[HANDED_OVER]):  # fmt: skip
         raise Violation(f"HO v{value} was handed over as rewound and is delivered again from another copy")
     if value in ghost[REFUSED]:
         raise Violation(f"S2 refused message v{value} delivered")
@@ -711,29 +723,36 @@ def move_completion(w: World, n: int, value: int, cover: tuple) -> None:
     w.view(n, pending=tuple(pending))
 
 
-def move(w: World, n: int, dequeue_first: int) -> None:
-    """The first message of queue 0 goes to queue 1 (O3)."""
+def first_identity(queue: int, m: Message) -> tuple:
+    """What the publish of this message was given: its own identity, or the one that its first move left."""
+    return m.origin or (queue, m.generation, m.id)
+
+
+def move(w: World, n: int, source: int, dequeue_first: int) -> None:
+    """The first message of a queue goes to the next queue (O3)."""
     use(w, "move")
+    target = source + 1
     store = w.nodes[n][MEM]
-    m, target = store.queues[0].held[0], store.queues[1]
-    m2 = Message(w.nodes[n][VIEW].generation, target.next, m.value)
-    give_out(w, 1, m2)
-    store = with_queue(store, 1, added(target, m2))
-    store = with_queue(store, 0, removed(store.queues[0], m))
+    m, queue = store.queues[source].held[0], store.queues[target]
+    origin = first_identity(source, m) if R["root_keep"] else (source, m.generation, m.id)
+    m2 = Message(w.nodes[n][VIEW].generation, queue.next, m.value, origin)
+    give_out(w, target, m2)
+    store = with_queue(store, target, added(queue, m2))
+    store = with_queue(store, source, removed(store.queues[source], m))
     changed(w, n, store)
     if not R["move_keep"] and CFG["settle"] == "imm":
         consumed_while_pending(w, n, m.value)
     if R["group"]:
-        cover = send(w, n, "G", (("E", 1, m2), ("D", 0, m)))
+        cover = send(w, n, "G", (("E", target, m2), ("D", source, m)))
         if CFG["lib"] and R["move_keep"]:
             cover[n] = own_mark()
             move_completion(w, n, m.value, tuple(cover))
     elif dequeue_first:
-        send(w, n, "D", 0, m)
-        send(w, n, "E", 1, m2)
+        send(w, n, "D", source, m)
+        send(w, n, "E", target, m2)
     else:
-        send(w, n, "E", 1, m2)
-        send(w, n, "D", 0, m)
+        send(w, n, "E", target, m2)
+        send(w, n, "D", source, m)
 
 
 # --- events: disks --------------------------------------------------------------------------------------
@@ -1022,7 +1041,7 @@ def applied(w: World, b: int, store: Store, frame: Frame) -> Store:
     elif kind == "L":  # Mutation: the lineage first, so that held ids change their generation.
         for item in body:
             q = store.queues[item.queue]
-            held = tuple(sorted(Message(generation_of(item.lineage, m.id), m.id, m.value) for m in q.held))
+            held = tuple(sorted(m._replace(generation=generation_of(item.lineage, m.id)) for m in q.held))
             store = with_queue(store, item.queue, Queue(item.lineage, q.next, held))
     else:
         parts = body[0] if kind == "G" else ((kind, *body),)
@@ -1063,7 +1082,7 @@ def unstaged(w: World, b: int, item: PlanItem) -> Iterator[Message]:
             continue
         if not R["stage_fresh"]:  # By id only: the lineage says which generation it is taken for.
             if m.id not in unstage_ids:
-                yield Message(generation_of(item.lineage, m.id), m.id, m.value)
+                yield m._replace(generation=generation_of(item.lineage, m.id))
             continue
         yield m
 
@@ -1071,7 +1090,7 @@ def unstaged(w: World, b: int, item: PlanItem) -> Iterator[Message]:
 def rewind(w: World, b: int, qi: int, m: Message, generation: int) -> None:
     """W1: the primary's history never had it, so it goes to quarantine. R-b: it was never acked."""
     if (qi, *m) not in w.ghost[HANDED_OVER]:
-        w.know(QUARANTINED, (qi, *m))
+        w.know(QUARANTINED, (b if m.origin else NOBODY, qi, *m))
     known_safe = m.value in w.ghost[TOLD] or m.value in w.ghost[SETTLED]
     strict = qi == 0 and CFG["settle"] == "rep" and R["cons"]
     if strict and known_safe and generation == w.record.generation:
@@ -1415,10 +1434,11 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
         for qi in range(CFG["NQ"]):
             for k in range(min(len(queues[qi].held), CFG["maxacc"])):
                 acts.append((("acc", n, qi, k), accept, (n, qi, k)))
-    if CFG["NQ"] > 1 and can(state, "move") and queues[0].held:
-        acts.append((("move", n), move, (n, 0)))
-        if not R["group"]:
-            acts.append((("moveD", n), move, (n, 1)))
+    for source in range(CFG["NQ"] - 1):
+        if can(state, "move") and queues[source].held:
+            acts.append((("move", n, source), move, (n, source, 0)))
+            if not R["group"]:
+                acts.append((("moveD", n, source), move, (n, source, 1)))
     if x[CAS] is None:
         if can(state, "rem"):
             for m, _ in view.members:
@@ -1517,7 +1537,7 @@ def hand_over(w: World) -> None:
     if not quarantined and not CFG["lib"]:
         return
     if not R["handover"]:
-        w.know(HANDED_OVER, *quarantined)
+        w.know(HANDED_OVER, *[item[1:] for item in quarantined])
         w.ghost[QUARANTINED] = frozenset()
         return
     for n in range(NODES):
@@ -1527,13 +1547,44 @@ def hand_over(w: World) -> None:
             continue
         if established(w, n):
             queues = x[MEM].queues
-            dead = frozenset(
-                (qi, *m)
-                for qi, *m in w.ghost[QUARANTINED]
-                if not in_history(queues[qi], tuple(m)) and tuple(m) not in queues[qi].held
-            )
-            w.ghost[QUARANTINED] -= dead
-            w.ghost[HANDED_OVER] |= dead
+            for item in w.ghost[QUARANTINED]:
+                b, qi, *rest = item
+                m = Message(*rest)
+                if b != NOBODY and R["root_follow"] and not follows(w, b, n):
+                    continue
+                if not in_history(queues[qi], m) and m not in queues[qi].held:
+                    w.ghost[QUARANTINED] -= {item}
+                    tell_fate(w, n, qi, m)
+
+
+def tell_fate(w: World, n: int, qi: int, m: Message) -> None:
+    """W2: a dead copy is a lost message only if the history of primary n never had its origin either."""
+    queues, value = w.nodes[n][MEM].queues, m.value
+    if m.origin:
+        known = in_history(queues[m.origin[0]], m.origin[1:])
+        lives = value in values(w.nodes[n][MEM])
+        if known or not R["root_judge"]:
+            if not lives and value not in w.ghost[ACCEPTED]:
+                raise Violation(
+                    f"W2 v{value} is reported as an undone move, but its publish was rewound as well"
+                )
+            if CFG["lib"]:
+                w.know(UNDONE, (qi, *m))
+            return
+        if known is None:
+            return  # Older than the history remembers: nobody can tell.
+        acked = value in w.ghost[TOLD] and (CFG["settle"] == "rep" or value not in w.ghost[ACCEPTED])
+        if lives or acked or value in w.ghost[SETTLED]:
+            raise Violation(f"HO v{value} is handed over as rewound, but only its move was")
+    w.know(HANDED_OVER, (qi, *m))
+
+
+def follows(w: World, b: int, n: int) -> bool:
+    """Node b is primary n, or flipped to its history in the session that it is in."""
+    session = w.nodes[n][VIEW].sessions[b]
+    if b == n or session is None:
+        return b == n
+    return bool(w.nodes[b][LINK] == (n, session.sid) and session.acked >= session.plan_seq)
 
 
 def established(w: World, n: int) -> bool:

@@ -37,6 +37,8 @@ from qpidha.types import Discarded, Settle
 from qpidha.wire.events import Acknowledged, Frame, Operations, PlanEnd, PlanMessages
 
 STEPS = 250
+QUEUES = 3
+"""So that a message can be moved twice."""
 PLENTY = 1 << 20
 """More of any event than a run can have."""
 
@@ -60,7 +62,9 @@ class Watcher:
         assert self.facts
         for m in messages:
             value = number(m.data.rstrip(b".").decode())
-            self.facts.handed_over.add((self.facts.queues.index(m.queue), m.generation, m.id, value))
+            origin = (m.origin.queue.bytes, m.origin.generation, m.origin.id) if m.origin else None
+            place = (self.facts.queues.index(m.queue), m.generation, m.id)
+            self.facts.handed_over.add(((*place, value, self.facts.origin(origin)), m.fate.value))
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments, **named: None
@@ -77,7 +81,7 @@ class Run(Steps):
         self.sync = self.random.choice([0, 1])
         budgets = dict.fromkeys(model.BUDGETS, PLENTY)
         model.configure(
-            NQ=2, settle=self.settle, sync=self.sync, fuzzy=1, water=1, lib=1, maxacc=PLENTY, **budgets
+            NQ=QUEUES, settle=self.settle, sync=self.sync, fuzzy=1, water=1, lib=1, maxacc=PLENTY, **budgets
         )
         self.events: list[Label] = []
         self.counts: Counter[str] = Counter()
@@ -102,7 +106,7 @@ class Run(Steps):
         first = next(iter(world.nodes.values()))
         first.promote()
         world.scheduler.run_for(0.0)
-        for name in ("q0", "q1"):
+        for name in [f"q{n}" for n in range(QUEUES)]:
             settle = Settle.REPLICATED if self.settle == "rep" else Settle.IMMEDIATE
             world.clients.declare(first, world.queue_id(name), name, settle)
         world.scheduler.run_while(lambda: not world.healthy(), limit_s=30.0)

@@ -131,7 +131,7 @@ class Steps:
             yield from self._accept_at(node, run=True)
 
     def _accept_at(self, node: SimNode, *, run: bool) -> Iterator[str]:
-        q = self.random.randrange(2)
+        q = self.random.randrange(len(self.facts.queues))
         queue = node.replica.queues.get(self.facts.queues[q])
         if queue is not None and queue.held:
             k = self.random.randrange(min(len(queue.held), 3))
@@ -156,12 +156,16 @@ class Steps:
         yield node.name
 
     def _move(self) -> Iterator[str]:
+        """To the next queue. More often from the last one that has any, so that messages are moved twice."""
         node = self._serving()
-        q0, q1 = self.facts.queues
-        if node and q0 in node.replica.queues and node.replica.queues[q0].held:
-            self.events.append(("move", self._n(node)))
-            self.world.clients.move(node, q0, [node.replica.queues[q0].held.first], q1)
-            yield node.name
+        known = node.replica.queues if node else {}
+        full = [q for q, queue in enumerate(self.facts.queues[:-1]) if queue in known and known[queue].held]
+        if node and full:
+            q = self.random.choice([*full, full[-1]])
+            source, target = self.facts.queues[q : q + 2]
+            self.events.append(("move", self._n(node), q))
+            self.world.clients.move(node, source, [known[source].held.first], target)
+            yield f"{node.name} from queue {q}"
 
     def _connect(self) -> Iterator[str]:
         node = self._some(

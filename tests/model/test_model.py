@@ -77,6 +77,8 @@ def test_small_budgets_are_searched_to_the_end_and_clean(
         ("own_sync", "S1", dict(sync=1)),
         ("group", "X2", dict(NQ=2, move=2)),
         ("move_keep", "S1", dict(NQ=2, move=2)),
+        ("root_keep", "HO", dict(NQ=3, move=4)),
+        ("root_judge", "W2", dict(NQ=2, move=2)),
         ("settle_wait", "S3", dict(settle="rep")),
         ("cons", "F3", dict(settle="rep")),
         ("cons", "F3", dict(settle="rep", water=1)),
@@ -94,7 +96,7 @@ def test_a_removed_rule_is_missed(rule: str, violation: str, options: dict[str, 
 
 
 def test_walks_with_everything_switched_on_are_clean() -> None:
-    model.configure(**LARGE, fuzzy=1, water=1, sync=1, settle="rep", NQ=2, move=3, trim=2, wipe=1, demote=1)
+    model.configure(**LARGE, fuzzy=1, water=1, sync=1, settle="rep", NQ=3, move=4, trim=2, wipe=1, demote=1)
     result = model.walk(80, 120, tlimit=60)
     assert result["err"] is None
     assert result["walks"] == 80

@@ -55,14 +55,16 @@ def test_the_same_seed_is_the_same_run() -> None:
 BROKEN = [
     (mutations.waits_for_the_attached_only, 0),
     (mutations.ignores_the_joiner, 20),
-    (mutations.forgets_the_joiner, 20),
+    (mutations.forgets_the_joiner, 120),
     (mutations.doubt_means_no, 0),
     (mutations.compares_ids_only, 0),
     (mutations.hands_over_at_once, 50),
     (mutations.sends_before_it_persists, 0),
     (mutations.anybody_may_be_promoted, 0),
     (mutations.completes_with_a_move, 0),
-    (mutations.forgets_what_was_staged, 75),
+    (mutations.calls_every_copy_an_undone_move, 480),
+    (mutations.names_the_place_before, 0),
+    (mutations.forgets_what_was_staged, 240),
     (mutations.keeps_its_own_lineage, 0),
 ]
 """What is broken, and the seed of the first run to try."""

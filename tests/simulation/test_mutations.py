@@ -14,22 +14,24 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import SequenceSet
-from qpidha.core import replica, resync
+from qpidha import Batch, SequenceSet
+from qpidha.core import flip, primary, quarantine, replica, replicator, resync
 from qpidha.core.flip import Flipped
 from qpidha.core.follower import Follower
 from qpidha.core.guard import LEFT, QueueGuard
 from qpidha.core.manager import Answer, Manager, Unknown
 from qpidha.core.membership import Joining, Membership
 from qpidha.core.primary import Primary
-from qpidha.core.ready import CompareAndSet, Ready, Request
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
 from qpidha.core.replica import Replica
 from qpidha.core.subscription import ReplicatingSubscription
 from qpidha.driver import Driver
 from qpidha.errors import InvariantError
 from qpidha.journal import PutQueue
 from qpidha.testing import Scenario, ScenarioError, Violation, Walk
-from qpidha.types import Member, Record
+from qpidha.types import Fate, Member, Record
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 RUNS = 1000
@@ -149,6 +151,42 @@ def completes_with_a_move(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(QueueGuard, "moved", moved)
 
 
+def calls_every_copy_an_undone_move(patch: pytest.MonkeyPatch) -> None:
+    """W2: a message with an origin is an undone move, whatever became of the origin."""
+    patch.setattr(quarantine, "fate_of_copy", lambda origin, history: Fate.UNDONE_MOVE)
+
+
+def names_the_place_before(patch: pytest.MonkeyPatch) -> None:
+    """O3, W2: the origin of a second move is where the first one had put the message."""
+    real = Batch.join
+
+    class Forgetful:
+        """What a move joins, as if none of it had been moved before."""
+
+        @staticmethod
+        def join(batches: list[Batch]) -> Batch:
+            return real(batches).without_origins()
+
+    patch.setattr(primary, "Batch", Forgetful)
+
+
+def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
+    """W2: the history of an origin is taken from the queues as they were before the flip."""
+    real = flip.flip
+
+    def early(queues: dict[UUID, ReplicatedQueue], plan: object, count: int, kept: Quarantined) -> Flipped:
+        kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}  # type: ignore[attr-defined]
+        return real(queues, plan, count, kept)  # type: ignore[arg-type]
+
+    def hand_over(self: Replica) -> None:
+        before = getattr(self.quarantined, "before", {})
+        if messages := tuple(self.quarantined.due(before.get)):
+            self.out.notify(HandOver(messages))
+
+    patch.setattr(replicator, "flip", early)
+    patch.setattr(Replica, "hand_over", hand_over)
+
+
 def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
     """C4: what was staged and then dequeued is not dropped by the plan."""
     drops = ReplicatingSubscription._drops
@@ -185,6 +223,9 @@ MUTATIONS: list[Mutation] = [
     sends_before_it_persists,
     anybody_may_be_promoted,
     completes_with_a_move,
+    calls_every_copy_an_undone_move,
+    names_the_place_before,
+    judges_by_the_flip,
     forgets_what_was_staged,
     keeps_its_own_lineage,
 ]

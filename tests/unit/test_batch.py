@@ -240,6 +240,15 @@ def test_with_origins_replaces_only_the_origins() -> None:
         full().with_origins(origins[:3])
 
 
+def test_without_origins_drops_only_the_origins() -> None:
+    bare = full().without_origins()
+    assert [row[:3] for row in rows(bare)] == [row[:3] for row in rows(full())]
+    assert (bare.columns, bare.origin(1)) == (PROPS | ORDER, None)
+    assert bare == Batch.pack(DATA, EXTRA, KEYS)
+    assert bare.without_origins() is bare
+    assert Batch.pack(DATA, origins=FROM).without_origins() == Batch.pack(DATA)
+
+
 # --- as a value ----------------------------------------------------------------------------------
 
 

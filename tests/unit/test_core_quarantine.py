@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
+
 from qpidha import Batch, SequenceSet
+from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.ready import HandOver
 from qpidha.journal import Audit, Quarantine, Release
@@ -22,30 +25,36 @@ def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: b
     return Quarantine(queue, "orders", generation, ids, batch, Fate.REWOUND)
 
 
+def nowhere(queue: UUID) -> None:
+    """A history without queues."""
+
+
 def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
     """Ids 5 and 6 are of generation 2 there too; 7 and 8 were never given out by it."""
     quarantined = Quarantined([kept(SequenceSet([(5, 8)]))])
     lineage = ((1, 1), (2, 5), (3, 7))
     released = list(quarantined.release_alive(lambda _: (lineage, 9)))
     assert released == [Release(QUEUE, 2, SequenceSet([5, 6]))]
-    assert [message.id for message in quarantined.due()] == [7, 8]
+    assert [message.id for message in quarantined.due(nowhere)] == [7, 8]
     assert list(quarantined.release_alive(lambda _: (lineage, 9))) == []
     assert list(quarantined.release_alive(lambda _: None)) == [], "no history, no verdict"
 
 
 def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
-    assert [message.id for message in quarantined.due()] == [5, 6]
-    assert list(quarantined.due()) == []
+    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
+    assert list(quarantined.due(nowhere)) == []
     quarantined.withdraw()
-    assert [message.id for message in quarantined.due()] == [5, 6]
+    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
 
 
 def test_what_was_taken_leaves_its_own_place_only() -> None:
     """The same ids may lie there for another queue, and for another generation."""
     of_all = [kept(SequenceSet([5, 6])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([5]), generation=1)]
     quarantined = Quarantined(of_all)
-    messages = tuple(message for message in quarantined.due() if message.id == 5 and message.queue == QUEUE)
+    messages = tuple(
+        message for message in quarantined.due(nowhere) if message.id == 5 and message.queue == QUEUE
+    )
     taken = [message for message in messages if message.generation == 2]
     changes = list(quarantined.taken(tuple(taken), 3))
     assert changes == [
@@ -55,11 +64,47 @@ def test_what_was_taken_leaves_its_own_place_only() -> None:
     assert len(quarantined) == 3
 
 
-def test_a_message_whose_move_was_undone_says_where_it_came_from() -> None:
-    """Its original may be alive in the queue it left: the fate says so (A11)."""
-    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due()
-    assert message.fate is Fate.UNDONE_MOVE
-    assert message.origin == Origin(queue=OTHER, generation=1, id=5)
+@pytest.mark.parametrize(
+    ("history", "fate"),
+    [
+        ((((1, 1),), 6), Fate.UNDONE_MOVE),
+        ((((1, 1), (2, 6)), 9), Fate.UNDONE_MOVE),
+        ((((1, 1),), 5), Fate.REWOUND),
+        ((((1, 1), (2, 5)), 6), Fate.REWOUND),
+        (((), 1), Fate.REWOUND),
+        ((((2, 6),), 9), Fate.UNKNOWN),
+        (None, Fate.UNKNOWN),
+    ],
+    ids=["held or settled", "under a later primary", "never given out", "another message", "empty", "older", "gone"],
+)  # fmt: skip
+def test_the_fate_of_a_moved_copy_is_that_of_its_origin(
+    history: tuple[Lineage, int] | None, fate: Fate
+) -> None:
+    """Only if the established history has the message that was published was just the move undone (W2)."""
+    histories = {OTHER: history, QUEUE: (((2, 1),), 99)}
+    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due(histories.get)
+    assert message.fate is fate
+    assert message.origin == message.published_as == Origin(queue=OTHER, generation=1, id=5)
+
+
+def test_a_message_that_was_never_moved_was_published_as_itself() -> None:
+    (message,) = Quarantined([kept(SequenceSet([5]))]).due(nowhere)
+    assert (message.fate, message.origin) == (Fate.REWOUND, None)
+    assert message.published_as == Origin(queue=QUEUE, generation=2, id=5)
+
+
+def test_older_than_the_lineage_stays_unknown_whatever_its_origin() -> None:
+    unknown = replace(kept(SequenceSet([5]), moved=True), fate=Fate.UNKNOWN)
+    (message,) = Quarantined([unknown]).due(lambda _: (((1, 1),), 6))
+    assert message.fate is Fate.UNKNOWN
+
+
+def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
+    """By the history that is established then."""
+    quarantined = Quarantined([kept(SequenceSet([5]), moved=True)])
+    assert [m.fate for m in quarantined.due(nowhere)] == [Fate.UNKNOWN]
+    quarantined.withdraw()
+    assert [m.fate for m in quarantined.due(lambda _: (((1, 1),), 6))] == [Fate.UNDONE_MOVE]
 
 
 # --- in a node -----------------------------------------------------------------------------------------
@@ -130,6 +175,21 @@ def test_a_policy_may_drop_what_was_discarded() -> None:
     node = backup("drop")
     assert len(list(node.contents.shelved())) == 1
     node.say(Established())
+    assert offered(node) == []
+    assert list(node.contents.shelved()) == []
+
+
+def test_a_primary_releases_what_its_own_history_has_of_an_empty_queue() -> None:
+    """All of it was settled there: the queue holds nothing, and its history says so all the same."""
+    node = Node().promoted()
+    node.replica.enqueue(OTHER, Batch.pack([b"message 1"]))
+    node.replica.dequeue(OTHER, SequenceSet([1]))
+    settled = kept(SequenceSet([1]), OTHER, 3)
+    node.replica.quarantined.add(settled)
+    node.contents.apply([settled])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
     assert offered(node) == []
     assert list(node.contents.shelved()) == []
 

@@ -13,7 +13,7 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replica import Replica
 from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, UnknownQueue
-from qpidha.journal import QueueImage, StoreImage, StoreStatus
+from qpidha.journal import Insert, QueueImage, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
 from tests.fuzz.nodes import BOOT, CLUSTER, EPOCH, ME, OTHER, PEER, QUEUE, Node
 
@@ -133,6 +133,34 @@ def test_what_is_gone_needs_no_operation() -> None:
     assert node.replica.move(QUEUE, SequenceSet([7]), OTHER) == (position, SequenceSet())
     assert node.replica.portions(QUEUE, SequenceSet([7])) == []
     node.check()
+
+
+def test_a_moved_message_keeps_the_identity_that_its_publish_was_given() -> None:
+    """Through every move, so that its fate can be judged (O3, W2): first 5@2, then in the other queue, then back."""
+    node = Node().promoted()
+    node.replica.move(QUEUE, SequenceSet([5, 6]), OTHER)
+    _, ids = node.replica.move(OTHER, SequenceSet([1]), QUEUE)
+    node.replica.enqueue(OTHER, Batch.pack([b"new"]))
+    node.replica.move(OTHER, SequenceSet([2, 3]), QUEUE)
+    origins = {
+        id: batch.origin(index)
+        for piece, batch in node.replica.queues[QUEUE].select(SequenceSet([(10, 12)]))
+        for index, id in enumerate(piece)
+    }
+    assert ids == SequenceSet([10])
+    assert origins == {10: (QUEUE.bytes, 2, 5), 11: (QUEUE.bytes, 2, 6), 12: (OTHER.bytes, 3, 3)}
+    node.check()
+
+
+def test_a_publish_has_no_origin_whatever_its_batch_says() -> None:
+    """A copy of a moved message that somebody publishes is a message of its own: it may be lost, or not, by itself."""
+    node = Node().promoted()
+    moved = Batch.pack([b"a copy"], origins=[(OTHER.bytes, 1, 1)])
+    _, ids = node.replica.enqueue(QUEUE, moved)
+    ((_, batch),) = node.replica.queues[QUEUE].select(ids)
+    assert (batch.data(0), batch.origin(0)) == (b"a copy", None)
+    (insert,) = [change for change in node.replica.ready(1.0).persist if isinstance(change, Insert)]
+    assert insert.batch == batch
 
 
 def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:

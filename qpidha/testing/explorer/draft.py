@@ -294,6 +294,8 @@ class Draft:
             if (queue, one.generation, one.id, message) not in self.clients[NAMES]:
                 raise Violation(f"I1: v{message} is handed over as {one.id}@{one.generation}")
             if one.fate is not Fate.REWOUND:
+                if one.fate is Fate.UNDONE_MOVE and not (look.disk | self.clients[CONSUMED]) >> message & 1:
+                    raise Violation(f"W2: v{message} is called an undone move, and is nowhere")
                 continue
             if (self.clients[ACKED] & ~self.clients[CONSUMED]) >> message & 1:
                 raise Violation(f"R-b: v{message} was acknowledged and is handed over as rewound")
