@@ -81,6 +81,13 @@ class Settings:
     record_retry_max_s: float = 2.0
     """At most this long between two attempts to watch the record, or to open a session."""
 
+    # --- what hangs
+    commit_timeout_s: float = 10.0
+    """A node whose disk needs longer than this for one transaction gives its place up: its session ends, and as primary
+    of several members it hands over. When the disk has answered it takes part again."""
+    promote_timeout_s: float = 30.0
+    """The same for a primary whose broker has not returned from ``on_promote`` after this time."""
+
     # --- log
     log_reminder_s: float = 600.0
     """What is still wrong is logged again after 5 s, after twice as long each time, and then every so many seconds."""
@@ -127,6 +134,8 @@ RULES: dict[str, Rule] = {
     "record_timeout_s": SECONDS,
     "record_retry_s": SECONDS_OR_ZERO,
     "record_retry_max_s": SECONDS,
+    "commit_timeout_s": SECONDS,
+    "promote_timeout_s": SECONDS,
     "log_reminder_s": SECONDS,
     "discard_retry_s": SECONDS,
     "links_unauthenticated_max": integer(1, 65_536),

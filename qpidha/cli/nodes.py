@@ -175,8 +175,12 @@ def lines_of_status(row: Row) -> list[str]:
         head,
         f"  primary {s.name('primary')}; members {s.names('members')}; live {s.names('live')}",
     ]
-    if s.items("waiting_for"):
+    if s.items("held_by"):
+        lines.append(f"  waits for {', '.join(hold_in_words(hold) for hold in s.views('held_by'))}")
+    elif s.items("waiting_for"):  # An older node.
         lines.append(f"  publishes are held: waiting for {s.names('waiting_for')}")
+    if s.raw("place_given_up"):
+        lines.append(f"  gave its place up: {s.text('place_given_up')}")
     for b in s.views("sessions"):
         joining = s.same("joining", b.raw("node"))
         kind = "member" if b.flag("member") else "joining" if joining else "not a member"
@@ -194,6 +198,18 @@ def lines_of_status(row: Row) -> list[str]:
     if s.raw("store_error"):
         lines.append(f"  store failed: {s.text('store_error')}")
     return lines
+
+
+def hold_in_words(hold: View) -> str:
+    """What is waited for, as `qpidha.node.holds.Hold` says it; also of a kind that this version does not know."""
+    node, kind = hold.name("node"), hold.raw("kind")
+    what = {
+        "disk": f"the disk of {node}",
+        "backup": f"backup {node}",
+        "manager": "the cluster manager",
+        "broker": f"the broker of {node} to take over",
+    }.get(str(kind), f"{hold.name('kind')} {node}")
+    return f"{what} for {hold.number('since_s')} s"
 
 
 def lines_of_queues(s: View) -> list[str]:

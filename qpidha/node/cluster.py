@@ -41,6 +41,12 @@ class Cluster:
         self._tasks: list[asyncio.Task[None]] = []
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self.connector = Connector(node)
+        self._asked: tuple[Request | None, float] = (None, 0.0)
+        """The newest request, and when it was made first."""
+        self._leaving: asyncio.Future[None] | None = None
+        self._may_hold = asyncio.Event()
+        """This node may hold a session: it can do the work of its place."""
+        self._may_hold.set()
         self._live: Mapping[NodeId, bytes] = {}
         self.live_known = False
         """The list of live nodes was seen at least once."""
@@ -60,6 +66,8 @@ class Cluster:
         """A member that is not primary; or anybody, while there is no record and the store is empty."""
         replica = self._node.replica
         if replica.stopped or replica.primary is not None or self._node.now() < self._node.unfit_until:
+            return False
+        if not self._node.place.is_fit:
             return False
         if replica.record is None:
             return replica.cluster is None and not replica.queues
@@ -100,10 +108,16 @@ class Cluster:
             for task in waiting:
                 task.cancel()
             _, waiting = await asyncio.wait(waiting, timeout=0.1)
+        if self._leaving is not None:
+            await self._leaving
+        await self._leave()
+        self._session = None
+
+    async def _leave(self) -> None:
+        """End the session. The kernel, or its time to live, does it if this fails."""
         if self._session is not None:
-            with contextlib.suppress(ClusterError):  # The kernel drops it with this process anyway.
+            with contextlib.suppress(ClusterError):
                 await self._session.close()
-            self._session = None
 
     def info_of(self, node: NodeId | None) -> NodeInfo | None:
         """What a live node published about itself."""
@@ -173,6 +187,7 @@ class Cluster:
             assert self._session is not None
             why = await self._session.wait_lost()
             node.troubles.report("session", f"lost: {why}")
+            await self._may_hold.wait()
             if node.now() - opened_at >= node.settings.record_retry_max_s:
                 retry.reset()
             while not await self._renew_session(info, retry.delay()):
@@ -194,8 +209,27 @@ class Cluster:
         node.troubles.clear("session")
         return True
 
+    def give_up_session(self) -> None:
+        """Others are to take this node for gone, until `take_session`."""
+        self._may_hold.clear()
+        self._leaving = asyncio.ensure_future(self._leave())
+
+    def take_session(self) -> None:
+        """This node takes part again."""
+        self._may_hold.set()
+
     def request(self, request: Request) -> None:
+        if request != self._asked[0]:
+            self._asked = (request, self._node.now())
         self._requests.put_nowait(request)
+
+    @property
+    def asked_for_s(self) -> float | None:
+        """For how long a compare-and-set has not been resolved by now; None: there is none (M2)."""
+        request, since = self._asked
+        return (
+            self._node.now() - since if request and request == self._node.replica.manager.in_flight else None
+        )
 
     async def _serve_requests(self) -> None:
         """One request at a time, answers in order."""

@@ -78,7 +78,7 @@ class Connector:
         node = self._node
         replica = node.replica
         record = replica.record
-        if replica.stopped:
+        if replica.stopped or node.place.disk_hangs:  # Its first word to the primary would wait for the disk.
             return None
         if replica.primary or record is None or record.primary is None:
             node.troubles.clear(CAUSE)

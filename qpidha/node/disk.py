@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from qpidha.driver import Done
 from qpidha.errors import QpidhaError, StoreFailed
@@ -20,6 +21,7 @@ class Disk:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="qpidha-store") if store.blocking else None
         self._idle = asyncio.Event()
         self._idle.set()
+        self._busy_since: float | None = None
 
     def commit(self, changes: list[Change], done: Done) -> None:
         """Make one transaction durable, then call back in the event loop."""
@@ -27,13 +29,21 @@ class Disk:
             done(self._try(changes))
             return
         self._idle.clear()
+        self._busy_since = self._loop.time()
 
         def durable(error: Exception | None) -> None:
+            self._busy_since = None
             self._idle.set()
             done(error)
 
         future = self._thread.submit(self._try, changes)
-        future.add_done_callback(lambda f: self._loop.call_soon_threadsafe(durable, f.result()))
+
+        def answered(future: Future[Exception | None]) -> None:
+            """In the worker thread; maybe long after the node, and its loop, were given up."""
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(durable, future.result())
+
+        future.add_done_callback(answered)
 
     def _try(self, changes: list[Change]) -> Exception | None:
         """In the worker thread, where there is one."""
@@ -45,11 +55,23 @@ class Disk:
             return StoreFailed(f"the store raised {error!r}")
         return None
 
-    async def wait_idle(self) -> None:
-        """Until nothing is being made durable."""
-        await self._idle.wait()
+    @property
+    def busy_s(self) -> float | None:
+        """For how long a transaction is being made durable by now; None: there is none."""
+        return None if self._busy_since is None else self._loop.time() - self._busy_since
+
+    async def wait_idle(self, timeout_s: float) -> bool:
+        """Until nothing is being made durable. False: something still is after this time."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return self._idle.is_set()
 
     def close(self, *, clean: bool) -> None:
-        if self._thread:
-            self._thread.shutdown(wait=True)
-        self._store.close(clean=clean)
+        """Close the store; if the disk hangs, as soon as it has answered, and then not as clean."""
+        if self._thread is None or self._busy_since is None:
+            if self._thread is not None:
+                self._thread.shutdown(wait=True)
+            self._store.close(clean=clean)
+        else:
+            self._thread.submit(self._store.close, clean=False)
+            self._thread.shutdown(wait=False)

@@ -37,6 +37,8 @@ class Embedder:
         self._is_current = is_current
         self.generation: Generation = 0
         """The generation in which the broker was told that it is primary; 0 while it was told that it is not."""
+        self.promoting_since: float | None = None
+        """When its ``on_promote`` was called, on the loop's clock; None unless that is under way."""
         self._news: asyncio.Queue[News | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -73,6 +75,7 @@ class Embedder:
         try:
             if promoted:
                 self.generation = news.generation
+                self.promoting_since = asyncio.get_running_loop().time()
                 await self._broker.on_promote(news.generation)
             else:
                 await self._broker.on_demote(news.generation)
@@ -83,6 +86,8 @@ class Embedder:
                 self._on_broken(error)
             else:
                 self.generation = 0
+        finally:
+            self.promoting_since = None
 
     async def _hand_over(self, news: HandOver) -> None:
         try:

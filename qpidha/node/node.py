@@ -25,6 +25,7 @@ from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
 from qpidha.node.links import Links
 from qpidha.node.op import Ledger
+from qpidha.node.place import Place
 from qpidha.node.queue import Queue, same_spec
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
@@ -108,6 +109,7 @@ class Node:
         self._score = checked_score(score, promoter)
         self._records = records
         self.cluster = Cluster(self, records, promoter)
+        self.place = Place(self)
         self._control = None if control is None else Control(self, Path(control))
         self._embedder = Embedder(
             broker, on_taken=self._taken, on_broken=self._broken, is_current=self._is_current
@@ -197,9 +199,10 @@ class Node:
             queue.flush()
         self.replica.stop()
         self._driver.run()
-        while not self._driver.idle:
-            await self._disk.wait_idle()
-        await self._release(clean=self._driver.failed is None)
+        while not self._driver.idle and await self._disk.wait_idle(self.settings.commit_timeout_s):
+            pass  # What is left is one more transaction.
+        self.bypass_disk()
+        await self._release(clean=self._driver.failed is None and self._driver.idle)
 
     async def _release(self, *, clean: bool) -> None:
         if self._control:
@@ -352,6 +355,10 @@ class Node:
         self.poke()
         await self._until(lambda: self.replica.primary is None, timeout_s, "hand-over")
 
+    def give_place_away(self, why: str) -> None:
+        """As primary, cannot serve: let another member take over, by session and record. See `Place`."""
+        self.place.give_up(why)
+
     async def _until(self, reached: Callable[[], bool], timeout_s: float, what: str) -> None:
         deadline = self.now() + timeout_s
         while not reached():
@@ -371,6 +378,7 @@ class Node:
     def tick(self, now: float) -> None:
         """Time passed: time-outs of the core, and another look at who is primary."""
         self.replica.tick(now)
+        self.place.look()
         if now < self.unfit_until:
             self._make_room()
         self.cluster.wake()
@@ -411,6 +419,24 @@ class Node:
     def broken(self, error: BaseException) -> None:
         """A bug, ours or an adapter's: serve no more, so that another node takes over."""
         self._driver.fail(error, Ready())
+
+    def bypass_disk(self) -> None:
+        """Do what needs no disk, if that hangs: nothing else waits for it (`Driver.bypass`)."""
+        try:
+            self._driver.bypass()
+        except Exception as error:  # noqa: BLE001 - as in `_run`.
+            self.broken(error)
+
+    @property
+    def disk_busy_s(self) -> float | None:
+        """For how long a transaction is being made durable by now, in seconds; None: there is none."""
+        return self._disk.busy_s
+
+    @property
+    def promoting_for_s(self) -> float | None:
+        """For how long the broker's ``on_promote`` has not returned by now; None: it is not under way."""
+        since = self._embedder.promoting_since
+        return None if since is None else self.now() - since
 
     def flush_later(self, queue: Queue) -> None:
         """Something small was published: call the queue back at the end of this turn."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from qpidha.node.holds import Hold, holds_of
 from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId
 
@@ -58,7 +59,7 @@ class NodeStatus:
     position: int
     safe: int
     waiting_for: list[NodeId]
-    """Why a publish is held: the members whose acknowledgement is missing."""
+    """The members that have not acknowledged the oldest pending operation. For all that may hold it see ``held_by``."""
     joining: NodeId | None
     sessions: list[SessionStatus]
     queues: list[QueueStatus]
@@ -72,6 +73,10 @@ class NodeStatus:
     """What is wrong now and tried again, the oldest first."""
     queue_count: int
     """How many queues there are. ``queues`` may name fewer: as many as were asked for."""
+    held_by: list[Hold]
+    """For what this node waits now: its own disk, backups, the cluster manager, its broker. Empty: for nothing."""
+    place_given_up: str | None
+    """Why this node gave up its session, and its place if it was primary: it cannot do its work. None: it can."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,6 +89,7 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
     primary = replica.primary
     record = replica.record
     flow = replica.follower.flow
+    holds = holds_of(node)
     return NodeStatus(
         node=node.id,
         role=replica.role.value,
@@ -99,7 +105,7 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         primary_client_address=node.primary_client_address,
         position=primary.position if primary else 0,
         safe=primary.safe if primary else 0,
-        waiting_for=waiting_for(node),
+        waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
         joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
         sessions=sessions_of(node),
         queues=[queue_status(node, q) for q in node.queues[:queues_max]],
@@ -110,6 +116,8 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         store_error=str(node.store_error) if node.store_error else None,
         troubles=node.troubles.standing(),
         queue_count=len(node.queues),
+        held_by=holds,
+        place_given_up=node.place.given_up or None,
     )
 
 
@@ -122,14 +130,6 @@ def queue_status(node: Node, q: Queue) -> QueueStatus:
         next_id=q.next_id,
         pending=q.pending if node.replica.primary else 0,
     )
-
-
-def waiting_for(node: Node) -> list[NodeId]:
-    """The members that hold back the oldest pending operation."""
-    primary = node.replica.primary
-    if primary is None or primary.safe >= primary.position:
-        return []
-    return sorted(m.node for m in primary.membership.required if primary.acked_by(m) <= primary.safe)
 
 
 def sessions_of(node: Node) -> list[SessionStatus]:

@@ -1,0 +1,56 @@
+"""For what a node waits: its own disk, a backup, the cluster manager, the broker. Each with since when.
+
+Asked for the oldest operation that is not complete, in the order in which it passes them: first it is made durable here,
+then the backups acknowledge it; if one of them does not, the cluster manager is asked to remove it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from qpidha.types import NodeId
+
+if TYPE_CHECKING:
+    from qpidha.core.primary import Primary
+    from qpidha.node.node import Node
+
+HoldKind: TypeAlias = Literal["disk", "backup", "manager", "broker"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One thing that is waited for."""
+
+    kind: HoldKind
+    """disk: a transaction of this node. backup: an acknowledgement. manager: the answer to a compare-and-set.
+    broker: its ``on_promote`` has not returned."""
+    node: NodeId
+    """Whose disk, which backup, whose request, whose broker."""
+    since_s: float
+    """For how long by now, in seconds."""
+
+
+def holds_of(node: Node) -> list[Hold]:
+    """What a node waits for now; empty if for nothing. O(members)."""
+    primary = node.replica.primary
+    found = (_backups(node, primary) if primary else []) or _disk(node)
+    if (asked_s := node.cluster.asked_for_s) is not None:
+        found.append(Hold(kind="manager", node=node.id, since_s=asked_s))
+    if (promoting_s := node.promoting_for_s) is not None:
+        found.append(Hold(kind="broker", node=node.id, since_s=promoting_s))
+    return found
+
+
+def _disk(node: Node) -> list[Hold]:
+    busy_s = node.disk_busy_s
+    return [Hold(kind="disk", node=node.id, since_s=busy_s)] if busy_s is not None else []
+
+
+def _backups(node: Node, primary: Primary) -> list[Hold]:
+    """Who has not acknowledged the oldest operation that is not complete, once it has left this node."""
+    oldest = primary.deadlines.oldest(primary.safe)
+    if oldest is None:
+        return []
+    waiting = sorted(m.node for m in primary.membership.required if primary.acked_by(m) <= primary.safe)
+    return [Hold(kind="backup", node=name, since_s=node.now() - oldest[1]) for name in waiting]
