@@ -59,7 +59,9 @@ def rebuilt(
     if best is None:
         chosen, status = usable[0]
         if chosen.conflict:
-            raise CallerError("the stores do not say which of them is right: name the node to start from")
+            raise CallerError(
+                "the stores do not say which of them is right: name the node to start from (`--best`)"
+            )
     else:
         named = [(place, status) for place, status in usable if status.node == best]
         if len(named) != 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import math
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from types import FrameType
 
+from qpidha.cli.text import one_line
 from qpidha.demo.cluster import Cluster
 from qpidha.demo.input import Input, InputError, from_files, from_library
 from qpidha.demo.pace import Pace
@@ -23,6 +25,7 @@ from qpidha.demo.traffic import Traffic, backlog_of, load_client
 
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
+NODES_MAX, KILLS_MAX = 100, 10_000
 BESIDE = ("client.py", "protocol.py")
 """What the demo needs of the example besides the broker."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -70,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
     try:
         return demo(args, work)
     except (UsageError, InputError) as error:
-        print(f"qpidha demo: {error}", file=sys.stderr)
+        print(f"qpidha demo: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USAGE
     except Interrupted as interrupted:
         print("qpidha demo: interrupted", file=sys.stderr)
@@ -163,10 +166,16 @@ def check(args: argparse.Namespace) -> None:
     """Refuse what makes no sense before anything is started."""
     if args.nodes < 2:
         raise UsageError("--nodes must be at least 2: somebody has to take over")
+    if args.nodes > NODES_MAX:
+        raise UsageError(f"--nodes must be at most {NODES_MAX}: each is a process")
     if args.kills < 0:
         raise UsageError("--kills must not be negative")
-    if args.timeout is not None and args.timeout <= 0:
+    if args.kills > KILLS_MAX:
+        raise UsageError(f"--kills must be at most {KILLS_MAX}")
+    if args.timeout is not None and not 0 < args.timeout < math.inf:
         raise UsageError("--timeout must be positive")
+    if not str(args.out).isprintable():
+        raise UsageError("--out must be a name that can be printed")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -21,6 +21,8 @@ from qpidha.testing.walk import Walk
 
 OK, BAD_NEWS, USAGE = range(3)
 """As in ``qpidha.cli``."""
+JOBS_MAX = 1024
+SEEDS_MAX = 10**9
 
 
 class WrongUsage(Exception):
@@ -35,19 +37,21 @@ def run(args: argparse.Namespace) -> int:
             return run_scenario(args)
         return run_seed(args) if args.seed is not None else run_seeds(args)
     except WrongUsage as error:
-        sys.stderr.write(f"qpidha: {error}\n")
+        sys.stderr.write(f"qpidha: {shown(str(error))}\n")
         return USAGE
 
 
 def check(args: argparse.Namespace) -> None:
     """Refuse what would be ignored, before anything is run."""
     if args.seeds is not None:
-        if args.seeds < 1:
-            raise WrongUsage(f"--seeds {args.seeds}: at least one")
+        if not 0 < args.seeds <= SEEDS_MAX:
+            raise WrongUsage(f"--seeds {args.seeds}: at least one, at most {SEEDS_MAX}")
         if args.trace or args.picture:
             raise WrongUsage("--trace and --picture show one run: use --seed or --scenario")
-        if args.jobs < 0:
-            raise WrongUsage(f"--jobs {args.jobs}: a number of processes, or 0 for one a core")
+        if not 0 <= args.jobs <= JOBS_MAX:
+            raise WrongUsage(
+                f"--jobs {args.jobs}: a number of processes up to {JOBS_MAX}, or 0 for one a core"
+            )
     elif args.first is not None:
         raise WrongUsage("--from goes with --seeds")
     if args.trace and args.json:
@@ -138,9 +142,11 @@ def run_scenario(args: argparse.Namespace) -> int:
         found += "\n"
     if args.trace:
         sys.stdout.write(found)
-    facts = {"scenario": str(args.scenario), "error": error or None, "as_written": found == text}
+    facts = {"scenario": shown(str(args.scenario)), "error": error or None, "as_written": found == text}
     nodes = list(scenario.world.nodes) if hasattr(scenario, "world") else []
-    return report(args, facts, Picture(recorder, nodes, args.scenario.stem.replace("_", " "), about_of(text)))
+    return report(
+        args, facts, Picture(recorder, nodes, shown(args.scenario.stem.replace("_", " ")), about_of(text))
+    )
 
 
 def about_of(text: str) -> str:
@@ -178,7 +184,7 @@ def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) ->
     error = facts["error"]
     if args.picture:
         picture.write(args.picture, error)
-        facts["picture"] = str(args.picture)
+        facts["picture"] = shown(str(args.picture))
     if args.json:
         show_json(facts)
     elif error:
@@ -187,6 +193,11 @@ def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) ->
         said = [f"{key} {value}" for key, value in facts.items() if key in {"hash", "events", "acknowledged"}]
         show(f"{picture.title}: {', '.join(['nothing wrong', *said])}")
     return BAD_NEWS if error else OK
+
+
+def shown(text: str) -> str:
+    """A name from outside: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(line: str) -> None:

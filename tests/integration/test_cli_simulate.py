@@ -197,6 +197,10 @@ def test_a_scenario_without_a_world_can_be_drawn(
     ("arguments", "reason"),
     [
         (["--seeds", "0"], "at least one"),
+        (["--seeds", "1000000000000"], "at most 1000000000"),
+        (["--seeds", "2", "--jobs", "-1"], "a number of processes up to 1024"),
+        (["--seeds", "2", "--jobs", "1000000"], "a number of processes up to 1024"),
+        (["--scenario", "no\x1b[2J\nwhere"], "cannot read no\\x1b[2J\\nwhere"),
         (["--seeds", "2", "--trace"], "show one run"),
         (["--seeds", "2", "--picture", "x.svg"], "show one run"),
         (["--seed", "2", "--from", "1"], "--from goes with --seeds"),
@@ -218,6 +222,15 @@ def test_wrong_usage_says_what_is_wrong(
     assert (code, out) == (USAGE, "")
     assert err.startswith("qpidha: ")
     assert reason in err
+
+
+def test_a_name_of_a_file_is_escaped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "red\x1b[31m\nall is well"
+    file.write_text("nodes a\n", encoding="utf-8")
+    for arguments in (["--scenario", file], ["--scenario", file, "--json"]):
+        _, out, err = run(capsys, *arguments)
+        assert "\x1b" not in out + err
+        assert "all is well" not in (out + err).splitlines()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "x"], ["--seed", "1", "--seeds", "2"]])

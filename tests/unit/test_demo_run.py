@@ -33,7 +33,13 @@ def scratch(tmp_path: Path, monkeypatch: Any) -> Path:
     [
         (["--nodes", "1"], "--nodes must be at least 2"),
         (["--kills", "-1"], "--kills must not be negative"),
+        (["--nodes", "1000000"], "--nodes must be at most 100"),
+        (["--kills", "1000000"], "--kills must be at most 10000"),
         (["--timeout", "0"], "--timeout must be positive"),
+        (["--timeout", "nan"], "--timeout must be positive"),
+        (["--timeout", "inf"], "--timeout must be positive"),
+        (["--out", "a\nb"], "--out must be a name that can be printed"),
+        (["--input", "/nowhere/\x1b[2J\nat all"], "cannot read /nowhere/\\x1b[2J\\nat all: No such file"),
         (["--input", "/nowhere/at/all"], "cannot read /nowhere/at/all: No such file"),
         (["--input", "/"], "cannot read /"),
         (["--broker", "/nowhere/broker.py"], "no example broker at /nowhere/broker.py"),
