@@ -48,7 +48,8 @@ class Row:
     def wrong(self) -> bool:
         """Whether the node says of itself that something is wrong."""
         s = View(self.status)
-        return self.stopped is not None or bool(s.raw("store_error")) or bool(s.items("troubles"))
+        wrong = ("store_error", "broker_error", "place_given_up", "hand_over", "troubles")
+        return self.stopped is not None or any(s.raw(key) for key in wrong)
 
     def failure(self) -> dict[str, Any]:
         """For JSON."""
@@ -162,6 +163,13 @@ def deliver_text(args: argparse.Namespace, code: int, lines: list[str]) -> None:
 
 
 QUEUES_SHOWN = 20
+FAULTS = {
+    "place_given_up": "gave its place up",
+    "hand_over": "leaves the place of the primary",
+    "broker_error": "broker failed",
+    "store_error": "store failed",
+}
+"""Fields that are empty in a node that is in order."""
 
 
 def lines_of_status(row: Row) -> list[str]:
@@ -179,8 +187,6 @@ def lines_of_status(row: Row) -> list[str]:
         lines.append(f"  waits for {', '.join(hold_in_words(hold) for hold in s.views('held_by'))}")
     elif s.items("waiting_for"):  # An older node.
         lines.append(f"  publishes are held: waiting for {s.names('waiting_for')}")
-    if s.raw("place_given_up"):
-        lines.append(f"  gave its place up: {s.text('place_given_up')}")
     for b in s.views("sessions"):
         joining = s.same("joining", b.raw("node"))
         kind = "member" if b.flag("member") else "joining" if joining else "not a member"
@@ -195,8 +201,11 @@ def lines_of_status(row: Row) -> list[str]:
         f" {t.number('attempts')} times, last {t.number('last_ago_s')} s ago)"
         for t in s.views("troubles")
     ]
-    if s.raw("store_error"):
-        lines.append(f"  store failed: {s.text('store_error')}")
+    if s.raw("broker") not in (None, "standby", "serving"):
+        lines.append(f"  broker: {s.name('broker')}, for {s.seconds('broker_since_s')} s")
+    for key, what in FAULTS.items():
+        if s.raw(key):
+            lines.append(f"  {what}: {s.text(key)}")
     return lines
 
 

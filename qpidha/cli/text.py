@@ -97,6 +97,10 @@ class View:
             return f"{value:.0f}"
         return "?"
 
+    def seconds(self, key: str) -> str:
+        value = self._raw.get(key)
+        return f"{value:.1f}" if type(value) is float and math.isfinite(value) else self.number(key)
+
     def positive(self, key: str) -> bool:
         value = self._raw.get(key)
         return isinstance(value, (int, float)) and value is not True and value > 0

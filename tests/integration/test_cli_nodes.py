@@ -217,9 +217,12 @@ def test_a_record_that_cannot_be_read_is_one_of_those_that_do_not_answer(
     [
         ({"stopped": "on_promote raised KeyError"}, "node a: stopped: on_promote raised KeyError"),
         ({"store_error": "the disk is full"}, "  store failed: the disk is full"),
+        ({"broker_error": "on_demote raised"}, "  broker failed: on_demote raised"),
+        ({"place_given_up": "its disk does not answer"}, "  gave its place up: its disk does not answer"),
+        ({"hand_over": "on_promote raised"}, "  leaves the place of the primary: on_promote raised"),
         (
             {"troubles": [{"cause": "links b", "text": "no", "began_ago_s": 61.2, "last_ago_s": 1.0, "attempts": 9}]},
-            '  trouble: "links b": no (for 61 s, 9 times, last 1 s ago)',
+            '  trouble: links b: no (for 61 s, 9 times, last 1 s ago)',
         ),
     ],
 )  # fmt: skip
@@ -230,6 +233,21 @@ def test_a_node_that_is_not_in_order_is_bad_news(
     assert (code, err) == (BAD_NEWS, "")
     assert shown in out.splitlines()
     assert "node b: active" in out
+
+
+def test_what_a_node_waits_for_is_shown(nodes: Nodes, run: Run) -> None:
+    """Waiting alone is nothing wrong."""
+    kinds = ["disk", "backup", "manager", "broker", "new\nkind"]
+    holds = [{"kind": kind, "node": "b", "since_s": 1.25} for kind in kinds]
+    code, out, _ = run("status", nodes.status("a", held_by=holds, broker="promoting", broker_since_s=7.5))
+    assert code == OK
+    waits, broker = out.splitlines()[2:]
+    assert waits.startswith(
+        "  waits for the disk of b for 1 s, backup b for 1 s, the cluster manager for 1 s, the"
+    )
+    assert waits.endswith(' the broker of b to take over for 1 s, "new\\nkind" b for 1 s')
+    assert broker == "  broker: promoting, for 7.5 s"
+    assert "broker" not in run("status", nodes.status("b", broker="serving", broker_since_s=7.5))[1]
 
 
 def test_an_error_in_place_of_a_status(nodes: Nodes, run: Run) -> None:
