@@ -108,6 +108,7 @@ class MessageStore(Protocol):
         """Apply all changes, in order, in one transaction. Durable when it returns.
 
         Raises:
+            ArgumentError: A change could not be opened again; nothing was applied, and the store goes on.
             StoreFailed: Nothing may be acknowledged from this store any more; only `close` may follow.
         """
 

@@ -30,9 +30,8 @@ from qpidha.stores.schema import (
     Values,
     checksum,
     decode_ids,
-    decode_lineage,
     lineage_fault,
-    read_spec,
+    read_queue_row,
     read_status_row,
     seal_row,
     unsigned,
@@ -184,13 +183,15 @@ class _Loading:
         for row in self._db.execute(
             "SELECT key, queue, name, settle, kind, lineage, next, held, digest, crc FROM queues"
         ):
-            key, raw, name, settle, kind, lineage, next, held, digest, crc = row
+            key, _, name, _, _, _, _, held, digest, crc = row
             if crc != checksum(row[:-1]):
                 self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
                 continue
-            queue = Queue(
-                key, UUID(bytes=raw), read_spec(name, settle, kind), decode_lineage(lineage), unsigned(next)
-            )
+            try:
+                queue = Queue(key, *read_queue_row(row[1:7]))
+            except (TypeError, ValueError) as error:
+                self._report("queue", f"queue row {key} ({name!r}) cannot be read: {error}")
+                continue
             fault = lineage_fault(queue.lineage, queue.next, _generation_bound(contents.status, queue))
             if fault is not None:
                 self._report("lineage", f"queue {name!r}: {fault}")
@@ -262,11 +263,12 @@ class _Loading:
             contents.next_row_key = max(contents.next_row_key, key + 1)
             try:
                 kept = self._row(key, SequenceSet.decode(ids), Batch.parse(data), crc)
+                of, why = UUID(bytes=queue), Fate(fate)
             except (ValueError, MalformedFrame) as error:
                 self._report("quarantine", f"quarantined batch {key} of queue {name!r}: {error}")
                 continue
             assert kept.batch is not None
-            change = Quarantine(UUID(bytes=queue), name, generation, kept.ids, kept.batch, Fate(fate))
+            change = Quarantine(of, name, generation, kept.ids, kept.batch, why)
             contents.shelf.setdefault((change.queue, generation), []).append(Shelved(kept, change))
             contents.shelf_digest = (contents.shelf_digest + crc + (kept.dead_digest or 0)) & DIGEST_MASK
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID, uuid4
 
-from qpidha.checks import CALLBACK
+from qpidha.checks import CALLBACK, FLAG
 from qpidha.errors import SettingsError, StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Audit, Change, StoreImage, StoreState, StoreStatus
+from qpidha.settings import check_node_id
+from qpidha.stores.changes import check_changes
 from qpidha.stores.contents import Contents
 from qpidha.types import NodeId
 
@@ -38,6 +40,8 @@ class MemoryStore:
         """What was recorded, oldest first; at most the last `AUDIT_LINES_MAX` lines."""
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        check_node_id(node)
+        FLAG("refuse_dirty", refuse_dirty)
         if self._open:
             raise StoreLocked(f"the store is held by node {node}")
         if self._contents is None:
@@ -58,6 +62,7 @@ class MemoryStore:
     def commit(self, changes: Sequence[Change]) -> None:
         if not self._open or self._dead or self._contents is None:
             raise StoreFailed("the store is closed, or an earlier commit failed")
+        check_changes(changes)
         try:
             delta = self._contents.apply(changes)
         except BaseException:

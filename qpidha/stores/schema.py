@@ -204,11 +204,23 @@ def queue_row(
     return values, checksum(values)
 
 
-def read_spec(name: Value, settle: Value, kind: Value) -> QueueSpec:
-    assert isinstance(name, str)
-    assert isinstance(kind, str)
-    assert isinstance(settle, int)
-    return QueueSpec(name=name, settle=Settle(settle), kind=kind)
+def read_queue_row(row: Values) -> tuple[UUID, QueueSpec, tuple[Entry, ...], int]:
+    """Queue, spec, lineage and next id from the row's columns in that order: queue to next.
+
+    Raises:
+        ValueError: Their checksum is right, and yet they are not what this version would have written.
+    """
+    queue, name, settle, kind, lineage, next = row
+    if not (
+        isinstance(queue, bytes)
+        and isinstance(name, str)
+        and isinstance(kind, str)
+        and isinstance(lineage, bytes)
+        and isinstance(next, int)
+    ):
+        raise ValueError("a value of the row is of another kind")  # noqa: TRY004 - damage, not a caller.
+    spec = QueueSpec(name=name, settle=Settle(settle), kind=kind)
+    return UUID(bytes=queue), spec, decode_lineage(lineage), unsigned(next)
 
 
 def _raw(uuid: UUID | None) -> bytes | None:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from qpidha.checks import CALLBACK, PATH
+from qpidha.checks import CALLBACK, FLAG, PATH
 from qpidha.errors import (
     SettingsError,
     StoreDamaged,
@@ -30,7 +30,9 @@ from qpidha.errors import (
     StoreUnsuitable,
 )
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
+from qpidha.settings import check_node_id
 from qpidha.stores import offline
+from qpidha.stores.changes import check_changes
 from qpidha.stores.contents import Contents, Delta
 from qpidha.stores.database import (
     checkpoint,
@@ -90,6 +92,8 @@ class SqliteStore:
     # --- open --------------------------------------------------------------------------------------
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        check_node_id(node)
+        FLAG("refuse_dirty", refuse_dirty)
         if self._lock is not None:
             raise StoreLocked("this store is open already")
         with failures(self._layout):
@@ -179,6 +183,7 @@ class SqliteStore:
             raise StoreFailed(f"an earlier commit failed: {self._failed}")
         if db is None or contents is None:
             raise StoreFailed("the store is not open")
+        check_changes(changes)
         # Whatever goes wrong from here on, index and disk may differ: dead until reopened (safety D6).
         self._failed = "interrupted"
         try:

@@ -1,0 +1,166 @@
+"""A store takes only what it can open again; and what an older version stored nevertheless is damage, not a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from qpidha.errors import ArgumentError, StoreDamaged
+from qpidha.journal import (
+    Audit,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    Release,
+    Remove,
+    Skip,
+)
+from qpidha.seq import SequenceSet
+from qpidha.stores import MemoryStore, SqliteStore, inspect, sqlite
+from qpidha.stores.schema import read_queue_row
+from qpidha.testing.conformance.changes import (
+    CREATE,
+    QUEUE,
+    SPEC,
+    STATUS,
+    batch,
+    ids,
+    insert,
+    plain,
+    quarantine,
+)
+from qpidha.types import Fate, QueueSpec, Settle
+
+ONE = ids(9)
+CALL: Any = lambda kind, *fields: kind(*fields)  # noqa: E731 - past the type checker.
+WRONG = [
+    "no change",
+    None,
+    CALL(PutStatus, "cluster", 1, True),
+    CALL(PutStatus, UUID(int=1), -1, True),
+    CALL(PutStatus, UUID(int=1), 2**63, True),
+    CALL(PutStatus, UUID(int=1), True, True),
+    CALL(PutStatus, UUID(int=1), 1, 1),
+    CALL(PutQueue, b"q", SPEC, (), 1),
+    CALL(PutQueue, QUEUE, "spec", (), 1),
+    CALL(PutQueue, QUEUE, QueueSpec(name="q", settle=7), (), 1),  # type: ignore[arg-type]
+    CALL(PutQueue, QUEUE, QueueSpec(name="q", settle=1), (), 1),  # type: ignore[arg-type]
+    CALL(PutQueue, QUEUE, QueueSpec(name="\ud800"), (), 1),
+    CALL(PutQueue, QUEUE, QueueSpec(name="q", kind=None), (), 1),  # type: ignore[arg-type]
+    CALL(PutQueue, QUEUE, SPEC, [(1, 1)], 1),
+    CALL(PutQueue, QUEUE, SPEC, ((1,),), 1),
+    CALL(PutQueue, QUEUE, SPEC, ((1, "1"),), 1),
+    CALL(PutQueue, QUEUE, SPEC, ((2, 1), (1, 1)), 1),
+    CALL(PutQueue, QUEUE, SPEC, ((1, 5),), 1),
+    CALL(PutQueue, QUEUE, SPEC, (), -1),
+    CALL(PutQueue, QUEUE, SPEC, (), 2**64),
+    CALL(DropQueue, "q"),
+    CALL(Insert, "q", ONE, batch(ONE)),
+    CALL(Insert, QUEUE, [9], batch(ONE)),
+    CALL(Insert, QUEUE, SequenceSet(), batch(ONE)),
+    CALL(Insert, QUEUE, ONE, [b"x"]),
+    CALL(Remove, None, ONE),
+    CALL(Remove, QUEUE, 9),
+    CALL(Skip, 1, 10),
+    CALL(Skip, QUEUE, 2**64),
+    CALL(Skip, QUEUE, "10"),
+    CALL(Quarantine, "q", "orders", 1, ONE, batch(ONE), Fate.REWOUND),
+    CALL(Quarantine, QUEUE, "", 1, ONE, batch(ONE), Fate.REWOUND),
+    CALL(Quarantine, QUEUE, "orders", -1, ONE, batch(ONE), Fate.REWOUND),
+    CALL(Quarantine, QUEUE, "orders", 1, SequenceSet(), batch(ONE), Fate.REWOUND),
+    CALL(Quarantine, QUEUE, "orders", 1, ONE, None, Fate.REWOUND),
+    CALL(Quarantine, QUEUE, "orders", 1, ONE, batch(ONE), "rewound"),
+    CALL(Release, "q", 1, ONE),
+    CALL(Release, QUEUE, 2**63, ONE),
+    CALL(Release, QUEUE, 1, {9}),
+    CALL(Audit, 1, 1, "orders", "x"),
+    CALL(Audit, "rewound", "1", "orders", "x"),
+    CALL(Audit, "rewound", 1, None, "x"),
+    CALL(Audit, "rewound", 1, "orders", b"x"),
+]
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path)
+
+
+def test_what_could_not_be_opened_again_is_refused_and_nothing_applied(store: Any) -> None:
+    """Whatever stands beside it in the commit; the store goes on, and opens with what was right."""
+    store.open("a")
+    store.commit([STATUS, CREATE, insert(ids((4, 6)))])
+    for change in WRONG:
+        with pytest.raises(ArgumentError):
+            store.commit([insert(ids(7)), change])
+    for changes in (None, "x", iter([STATUS]), {STATUS}):
+        with pytest.raises(ArgumentError, match="changes"):
+            store.commit(changes)
+    store.commit([insert(ids(7)), quarantine(ids(9))])
+    store.close(clean=True)
+    image = store.open("a")
+    assert plain(image)[4][QUEUE][3].keys() == {4, 5, 6, 7}  # type: ignore[index]
+    store.close(clean=True)
+
+
+@pytest.mark.parametrize("node", [None, 7, "", "n" * 256])
+def test_a_store_is_of_a_node_with_a_name(store: Any, node: Any) -> None:
+    with pytest.raises(ArgumentError, match="node id"):
+        store.open(node)
+    with pytest.raises(ArgumentError, match="refuse_dirty"):
+        store.open("a", refuse_dirty="no")
+    store.open("a")
+    store.close(clean=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        PutQueue(QUEUE, QueueSpec(name="orders", settle=7), (), 1),  # type: ignore[arg-type]
+        PutQueue(QUEUE, SPEC, ((1, 1, 1),), 1),  # type: ignore[arg-type]
+        PutQueue(QUEUE, SPEC, (1,), 1),  # type: ignore[arg-type]
+    ],
+)
+def test_a_queue_that_no_version_would_write_is_damage(
+    change: PutQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checksum is right: it was written so, by a version that did not look. It is told, not raised as a bug."""
+    store = SqliteStore(tmp_path)
+    store.open("a")
+    with monkeypatch.context() as before:
+        before.setattr(sqlite, "check_changes", lambda changes: None)
+        store.commit([STATUS, change])
+    store.close(clean=True)
+    report = inspect(tmp_path)
+    assert any("cannot be read" in str(damage) for damage in report.damage)
+    with pytest.raises(StoreDamaged, match="orders"):
+        SqliteStore(tmp_path).open("a")
+
+
+def test_a_fate_that_no_version_would_write_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Strange:
+        value = "strange"
+
+    store = SqliteStore(tmp_path)
+    store.open("a")
+    change = Quarantine(QUEUE, "orders", 1, ONE, batch(ONE), Strange())  # type: ignore[arg-type]
+    with monkeypatch.context() as before:
+        before.setattr(sqlite, "check_changes", lambda changes: None)
+        store.commit([STATUS, change])
+    store.close(clean=True)
+    with pytest.raises(StoreDamaged, match="strange"):
+        SqliteStore(tmp_path).open("a")
+
+
+def test_the_columns_of_a_queue_are_of_their_kinds() -> None:
+    row = (QUEUE.bytes, "orders", 1, "fifo", b"\x90", 4)
+    assert read_queue_row(row) == (QUEUE, QueueSpec(name="orders", settle=Settle.REPLICATED), (), 4)
+    for n, wrong in enumerate(["id", b"orders", 7, 4, "lineage", None]):
+        with pytest.raises(ValueError, match=r"valid Settle|another kind"):
+            read_queue_row((*row[:n], wrong, *row[n + 1 :]))
