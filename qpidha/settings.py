@@ -164,9 +164,9 @@ ORDER: tuple[tuple[str, int, str], ...] = (
     ("message_bytes_max", 2, "frame_bytes_max"),
     ("plan_chunk_bytes", 2, "frame_bytes_max"),
     ("handshake_frame_bytes_max", 1, "frame_bytes_max"),
-    # A move fills three quarters of a frame; an eighth each is left for operations before it, and for ids.
+    # A move fills three quarters of a frame; an eighth is left for operations before it, a sixteenth for ids.
     ("operations_bytes", 8, "frame_bytes_max"),
-    ("ids_runs_per_chunk_max", 128, "frame_bytes_max"),
+    ("ids_runs_per_chunk_max", 256, "frame_bytes_max"),
     # A peer is cut off when more than this waits for it: one frame must not be enough.
     ("frame_bytes_max", 1, "link_buffer_bytes_max"),
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
 from qpidha.core.deadlines import Deadlines
 from qpidha.core.guard import QueueGuard
 from qpidha.core.lineage import generation_of
@@ -86,6 +87,7 @@ class Primary:
 
     def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
         """A new queue, of this generation from its first id on. Complete like any operation."""
+        UUID_("queue", queue)
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
         check_spec(spec)
@@ -110,9 +112,11 @@ class Primary:
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
         """Publish a batch: ids at once, completion later (O1). An origin of its messages is not kept (O3)."""
         held = self._queue(queue)
+        check_publish(batch, self._settings)
+        check_ids(held.next, len(batch))
         batch = batch.without_origins()
         ids = held.append(batch)
-        position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=batch.nbytes)
+        position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=64 + batch.nbytes)
         self._out.persist(Insert(queue, ids, batch))
         self._guards[queue].published(ids.first, ids.last, position)
         self._touched.add(queue)
@@ -124,6 +128,7 @@ class Primary:
         As many operations as it takes to name them: each accept stands for itself.
         """
         held = self._queue(queue)
+        IDS("ids", ids)
         if ids and ids.last >= held.next:
             raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
         gone = held.remove(ids)
@@ -141,6 +146,7 @@ class Primary:
         """Leave a gap of ids, replicated like anything else (O2)."""
         held = self._queue(queue)
         first = held.next
+        check_ids(first, count)
         held.skip(first + count - 1)
         self._out.persist(Skip(queue, held.next))
         return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
@@ -148,6 +154,7 @@ class Primary:
     def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
         """These ids, as far as they are held, in portions that one `move` can take: a frame must hold them."""
         queue = self._queue(source)
+        IDS("ids", ids)
         return list(portions(queue, ids & queue.held, self._settings))
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
@@ -155,6 +162,7 @@ class Primary:
 
         A message that was moved before keeps its origin: the identity that its publish was given (W2).
         """
+        check_move(source, ids, target)
         origin, goal = self._queue(source), self._queue(target)
         moving = ids & origin.held
         if not moving:
@@ -162,13 +170,15 @@ class Primary:
         batch = Batch.join([piece for _, piece in origin.select(moving)])
         here = ((source.bytes, generation_of(origin.lineage, id), id) for id in moving)
         batch = batch.with_origins([batch.origin(i) or identity for i, identity in enumerate(here)])
+        check_publish(batch, self._settings)
+        check_ids(goal.next, len(batch))
         new = goal.append(batch)
         origin.remove(moving)
         self._out.persist(Insert(target, new, batch), Remove(source, moving))
         position = self.operate(
             Enqueue(queue=target, first=new.first, batch=batch),
             Dequeue(queue=source, ids=moving),
-            nbytes=batch.nbytes,
+            nbytes=128 + batch.nbytes + 16 * moving.run_count,
         )
         self._guards[target].published(new.first, new.last, position)
         self._guards[source].moved(moving, self._guards[target])
@@ -178,7 +188,7 @@ class Primary:
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:
             return self.queues[queue]
-        except KeyError:
+        except (KeyError, TypeError):
             raise UnknownQueue(f"no queue {queue}") from None
 
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from math import inf
 from uuid import UUID
 
+from qpidha.core.calls import UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.follower import Follower
 from qpidha.core.host import Host
@@ -65,13 +66,15 @@ class Replica:
         settings: Settings | None = None,
         now: float = 0.0,
     ) -> None:
+        settings = Settings() if settings is None else settings
+        check_parts(node, boot, image, settings)
         self.node = node
         self.boot = boot
         self.epoch = image.status.epoch
         self.cluster = image.status.cluster
         self.generation: Generation = image.status.generation
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
-        self.settings = settings or Settings()
+        self.settings = settings
         self.queues = {q.queue: ReplicatedQueue.from_image(q) for q in image.queues}
         self.quarantined = Quarantined(list(image.quarantine))
         self.manager = Manager(boot, self.settings.record_retry_s)
@@ -208,6 +211,7 @@ class Replica:
             PromotionRefused: A rule forbids it; nothing was sent.
             LocalProtocolError: This node is primary, or stopped.
         """
+        UUID_("found_as", found_as)
         if self.primary or self.stopped:
             raise LocalProtocolError(f"promote while {self.role.value}")
         if self.manager.in_flight is not None:

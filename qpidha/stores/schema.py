@@ -214,6 +214,7 @@ def read_queue_row(row: Values) -> tuple[UUID, QueueSpec, tuple[Entry, ...], int
     if not (
         isinstance(queue, bytes)
         and isinstance(name, str)
+        and isinstance(settle, int)
         and isinstance(kind, str)
         and isinstance(lineage, bytes)
         and isinstance(next, int)

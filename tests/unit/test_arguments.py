@@ -261,7 +261,7 @@ SMALL = Settings(
     message_bytes_max=1 << 16,
     plan_chunk_bytes=1 << 16,
     operations_bytes=1 << 15,
-    ids_runs_per_chunk_max=1 << 11,
+    ids_runs_per_chunk_max=1 << 10,
 )
 
 

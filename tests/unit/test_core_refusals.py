@@ -174,7 +174,7 @@ def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:
         message_bytes_max=32_768,
         plan_chunk_bytes=32_768,
         operations_bytes=8_192,
-        ids_runs_per_chunk_max=512,
+        ids_runs_per_chunk_max=256,
     )
     large = ReplicatedQueue(QUEUE, queue.spec, queue.lineage, 1)
     large.append(Batch.pack([bytes(20_000)] * 5))

@@ -41,7 +41,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         why="a move is two operations, the dequeue first",
         file=PRIMARY,
         old="            Enqueue(queue=target, first=new.first, batch=batch),\n"
-        "            Dequeue(queue=source, ids=moving),\n            nbytes=batch.nbytes,\n",
+        "            Dequeue(queue=source, ids=moving),\n"
+        "            nbytes=128 + batch.nbytes + 16 * moving.run_count,\n",
         new="            Dequeue(queue=source, ids=moving),\n        )\n        self.seal()\n"
         "        position = self.operate(\n"
         "            Enqueue(queue=target, first=new.first, batch=batch), nbytes=batch.nbytes\n",
