@@ -120,6 +120,19 @@ class MessageStore(Protocol):
 
 
 @runtime_checkable
+class WatchfulStore(Protocol):
+    """Optional power of a store: it can look whether what it keeps is still where the next start will find it."""
+
+    def verify_files(self) -> None:
+        """Called at every heartbeat while nothing is committed, in the thread of `commit`. Should take microseconds.
+
+        Raises:
+            StoreFailed: Files were removed, replaced, truncated, moved or made read-only, or are full or stale. As
+                after a failed commit, only `close` may follow. `commit` finds out the same before it returns.
+        """
+
+
+@runtime_checkable
 class StatusReader(Protocol):
     """Optional power of a store module: read a status without opening, locking or changing anything."""
 

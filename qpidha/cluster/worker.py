@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 from qpidha.errors import OutcomeUnknown, Unavailable
+from qpidha.system import forks
 
 T = TypeVar("T")
 
@@ -21,6 +22,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._closed = False
+        self._forked = False
 
     async def run(self, job: Callable[[], T], timeout_s: float | None, *, changes: bool = False) -> T:
         """Run a job and return what it returns.
@@ -30,9 +32,13 @@ class Worker:
         Raises:
             Unavailable: It did not begin in time, or it ``changes`` nothing and did not end in time.
             OutcomeUnknown: It did begin, and did not end in time.
+            ForkedError: The thread is in the parent of this process.
         """
+        if self._forked:
+            raise forks.forked_error("this record store")
         if self._closed:
             return job()  # Owners close their sessions when they like, and that is quick.
+        forks.watch(self)
         future = self._executor.submit(job)
         waiter = asyncio.wrap_future(future)
         try:
@@ -45,6 +51,11 @@ class Worker:
         if future.cancel() or not changes:
             raise Unavailable(f"the disk did not answer in {timeout_s:.3f} s")
         raise OutcomeUnknown(f"the disk did not answer in {timeout_s:.3f} s")
+
+    def forked(self) -> Iterable[int]:
+        """In a child: there is no thread."""
+        self._forked = True
+        return ()
 
     async def close(self) -> None:
         """Let the job that runs end, for a while, then let the thread go."""

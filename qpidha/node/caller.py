@@ -27,16 +27,23 @@ from qpidha.checks import (
     optional,
     shown,
 )
-from qpidha.errors import ArgumentError, LocalProtocolError, SettingsError, WrongThread
+from qpidha.errors import ArgumentError, CallerError, LocalProtocolError, SettingsError, WrongThread
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
+from qpidha.system.forks import forked_error
 from qpidha.types import MESSAGE_ID_MAX, BytesLike
 
 # --- threads -------------------------------------------------------------------------------------
 
 
-def wrong_thread(what: str, thread: int) -> LocalProtocolError:
-    """The error of a call from elsewhere. ``thread``: where the node lives; 0: it was never started."""
+FORKED = -1
+"""In place of a thread: the node lives in the parent of this process."""
+
+
+def wrong_thread(what: str, thread: int) -> CallerError:
+    """The error of a call from elsewhere. ``thread``: where the node lives; 0: it was never started; or `FORKED`."""
+    if thread == FORKED:
+        return forked_error(f"{what}: the node")
     if not thread:
         return LocalProtocolError(f"{what} before Node.start: the node belongs to no event loop yet")
     return WrongThread(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath
 from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_status, status_of
+from qpidha.system import forks
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
@@ -59,11 +60,18 @@ class Control:
                     self._serve, short, limit=LINE_BYTES_MAX, **options
                 )
             self._held.bound()
+            forks.watch(self)
         except BaseException:
             await self.stop()
             raise
 
+    def forked(self) -> Iterable[int]:
+        """In a child: the parent goes on answering."""
+        server, self._server = self._server, None
+        return [] if server is None else [listening.fileno() for listening in server.sockets]
+
     async def stop(self) -> None:
+        forks.release(self)
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from qpidha.driver import Done, Driver
 from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.journal import Change, StoreState
-from qpidha.node.caller import check_addresses, check_node, checked_score, wrong_thread
+from qpidha.node.caller import FORKED, check_addresses, check_node, checked_score, wrong_thread
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
 from qpidha.node.disk import Disk
@@ -30,6 +30,7 @@ from qpidha.node.queue import Queue, same_spec
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
 from qpidha.settings import Settings, check_spec
+from qpidha.system import forks
 from qpidha.types import (
     Address,
     Generation,
@@ -143,11 +144,14 @@ class Node:
             ClusterError: The cluster manager cannot be reached.
             OSError: The address cannot be bound.
         """
+        if self.thread == FORKED:
+            raise wrong_thread("Node.start", FORKED)
         if self._started:
             raise LocalProtocolError("a node is started once")
         self._started = True
         self._loop = asyncio.get_running_loop()
         self.thread = get_ident()
+        forks.watch(self)
         image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
         self._disk = Disk(self._store)
         untouched = image.status.state is StoreState.CLEAN
@@ -212,6 +216,11 @@ class Node:
         await self.links.close()
         self._disk.close(clean=clean)
         await asyncio.sleep(0)  # Links tell that they are closed in a later turn.
+
+    def forked(self) -> Iterable[int]:
+        """In a child: this node lives in the parent. Calls here raise `ForkedError`."""
+        self.thread, self._running, self.serving_generation = FORKED, False, 0
+        return ()
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -378,6 +387,7 @@ class Node:
     def tick(self, now: float) -> None:
         """Time passed: time-outs of the core, and another look at who is primary."""
         self.replica.tick(now)
+        self._disk.look(self.broken)
         self.place.look()
         if now < self.unfit_until:
             self._make_room()

@@ -12,14 +12,15 @@ import heapq
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from threading import get_ident
 from typing import TypeAlias
 
 from qpidha.checks import CALLBACK
 from qpidha.errors import InDoubt, LocalProtocolError, QpidhaError
-from qpidha.node.caller import wrong_thread
+from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.seq import SequenceSet
+from qpidha.system import forks
 from qpidha.types import Generation, NodeId, Receipt
 
 logger = logging.getLogger("qpidha")
@@ -51,7 +52,17 @@ class Outcome:
 class Ledger:
     """One watermark of one generation, and the ops that wait for it, lowest first."""
 
-    __slots__ = ("_count", "_doubt", "_expected", "_waiting", "generation", "nodes", "thread", "upto")
+    __slots__ = (
+        "__weakref__",
+        "_count",
+        "_doubt",
+        "_expected",
+        "_waiting",
+        "generation",
+        "nodes",
+        "thread",
+        "upto",
+    )
 
     def __init__(
         self, generation: Generation, upto: int = 0, *, thread: int = 0, nodes: frozenset[NodeId] = NOBODY
@@ -61,10 +72,17 @@ class Ledger:
         self.nodes = nodes
         self.thread = thread
         """Of the event loop that this belongs to."""
+        if thread:
+            forks.watch(self)
         self._waiting: list[tuple[int, int, Op]] = []
         self._expected: deque[tuple[int, Outcome]] = deque()
         self._count = itertools.count()
         self._doubt: InDoubt | None = None
+
+    def forked(self) -> Iterable[int]:
+        """In a child: nothing completes here."""
+        self.thread = FORKED
+        return ()
 
     def expect(self, cover: int, outcome: Outcome) -> Outcome:
         """Note the outcome when this is covered. Covers come in ascending order."""

@@ -15,11 +15,13 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from qpidha.errors import ControlSocketInUse
 from qpidha.node.ask import ShortPath
+from qpidha.system import forks
 from qpidha.system.ownership import make_directories, open_or_create
 
 PEER_CREDENTIALS = struct.Struct("3i")
@@ -61,6 +63,7 @@ class SocketPath:
 
         The lock file stays: removing it would let two nodes lock two files.
         """
+        forks.release(self)
         bound, self._bound = self._bound, None
         with suppress(OSError):
             found = os.lstat(self._path)
@@ -69,6 +72,12 @@ class SocketPath:
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
             self.lock_fd = -1
+
+    def forked(self) -> Iterable[int]:
+        """In a child: the path and the socket are the parent's."""
+        self._bound = None
+        fd, self.lock_fd = self.lock_fd, -1
+        return (fd,)
 
     def _take_lock(self) -> None:
         fd = open_or_create(self._lock_path, os.O_RDWR)
@@ -84,6 +93,7 @@ class SocketPath:
             os.close(fd)
             raise
         self.lock_fd = fd
+        forks.watch(self)
 
     def _remove_stale(self) -> None:
         try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
@@ -24,7 +25,20 @@ def failures(layout: Layout) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
-        raise StoreFailed(f"the disk or the database failed in {layout.directory}: {error}") from error
+        what = f"the disk or the database failed in {layout.directory}: {error}"
+        raise StoreFailed(what + _advice(error)) from error
+
+
+def _advice(error: Exception) -> str:
+    """What to do about the failures that operators meet."""
+    text, number = str(error), getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "database or disk is full" in text:
+        return ". Free space on its file system, or raise the quota, and start the node again"
+    if number == errno.EROFS or "readonly database" in text:
+        return ". Its file system or its files are read-only: see the kernel's log, and start the node again"
+    if number == errno.EMFILE or "unable to open database file" in text:
+        return ". Look at the owner and the mode of the files, and at the limit of open files"
+    return ""
 
 
 def create(layout: Layout, status: StoreStatus) -> None:
@@ -54,8 +68,11 @@ def upgrade(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def open_writer(layout: Layout) -> sqlite3.Connection:
-    """The one connection that commits. Used by one thread at a time, not always the same.
+def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
+
+    The spare one reads nothing. The last connection that is closed merges the log and removes it, by its name,
+    whatever has this name by then. One that may only read does neither: closed last, it leaves all as it is.
 
     Raises:
         StoreFailed: SQLite does not promise what durability needs.
@@ -72,25 +89,50 @@ def open_writer(layout: Layout) -> sqlite3.Connection:
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         # SQLite ignores errors of its own checkpoints; ours are fatal (hostile.md, 13).
         db.execute("PRAGMA wal_autocheckpoint = 0")
+        return db, _open_spare(layout)
     except BaseException:
-        close_keeping_log(layout, db)
+        close_writer(layout, db, None, keep_log=True)
         raise
-    return db
 
 
-def close_keeping_log(layout: Layout, db: sqlite3.Connection) -> None:
-    """Close a writer as a kill does: nothing more is written, and the log stays. Fails silently.
+def _open_spare(layout: Layout) -> sqlite3.Connection:
+    spare = sqlite3.connect(
+        f"{layout.database.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        spare.execute("SELECT count(*) FROM status").fetchall()  # Opens the log, too.
+    except BaseException:
+        spare.close()
+        raise
+    return spare
 
-    SQLite would merge the log and remove it, but not while a reader is there. So a dirty store without a log
-    is known to have lost it.
+
+def close_writer(
+    layout: Layout, db: sqlite3.Connection, spare: sqlite3.Connection | None, *, keep_log: bool
+) -> None:
+    """Close both. Fails silently: what was committed is durable.
+
+    Args:
+        keep_log: Close as a kill does: nothing more is written, and the log stays. So a dirty store without a
+            log is known to have lost it. Else it is merged and removed.
     """
-    with suppress(sqlite3.Error, OSError, StoreFailed), ExitStack() as stack:
-        stack.callback(db.close)
-        stack.enter_context(reader(layout)).execute("SELECT count(*) FROM status")
-        db.close()
-    with suppress(OSError):
-        if not layout.wal.exists():  # No reader could be had: it was merged whole.
-            create_private(layout.wal)
+    had_log = False
+    if keep_log and spare is None:
+        with suppress(sqlite3.Error, OSError):
+            had_log = layout.wal.exists()
+            spare = _open_spare(layout)
+    both = [db] if spare is None else [db, spare] if keep_log else [spare, db]
+    for connection in both:
+        with suppress(sqlite3.Error):
+            connection.close()
+    if had_log and spare is None:
+        with suppress(OSError):
+            if not layout.wal.exists():
+                create_private(layout.wal)  # It was merged whole.
 
 
 def _demand(db: sqlite3.Connection, pragma: str, value: str, answer: object) -> None:

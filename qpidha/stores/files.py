@@ -1,6 +1,6 @@
 """The files of one store directory, besides the database, and the few rules for writing files that last.
 
-    lock        held (flock) by the process that has the store open; its pid, for the error message
+    lock        held by the process that has the store open (`qpidha.stores.lock`); its pid, for the error message
     identity    node and epoch, written once: proves that a store was here if the database is gone
     store.db    the database, with store.db-wal and store.db-shm while it is in use or after a kill
     damaged     only there once verification failed: the findings; the database itself is left alone
@@ -11,7 +11,6 @@ The directory is 0700, every file 0600. No name in it ever comes from the wire.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import stat
@@ -21,14 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from qpidha.errors import StoreFailed, StoreLocked
+from qpidha.errors import StoreFailed
 from qpidha.stores.report import Damage
-from qpidha.system.ownership import create, create_like, make_directories, open_or_create
+from qpidha.system.ownership import create, create_like, make_directories
 from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
 """No identity or damage note is larger; more is not read."""
-READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +63,6 @@ class Layout:
         """Create the directory and what is missing above it, durably."""
         for path in make_directories(self.directory):
             sync_directory(path.parent)
-
-
-class Lock:
-    """Exclusive hold on a store, dropped by the kernel when the process dies."""
-
-    def __init__(self, path: Path) -> None:
-        """Take it.
-
-        Raises:
-            StoreLocked: Somebody else holds it; the message names the process.
-        """
-        self._fd = open_or_create(path, os.O_RDWR)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip()
-            self.release()
-            raise StoreLocked(f"{path.parent} is in use by process {holder or '(unknown)'}") from None
-        except BaseException:
-            self.release()
-            raise
-
-    def release(self) -> None:
-        """May be called twice. The file stays: removing it would let two processes lock two files."""
-        if self._fd >= 0:
-            with suppress(OSError):  # Dropped all the same, and there is nothing in it to lose.
-                os.close(self._fd)
-            self._fd = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +136,6 @@ def read_small(path: Path) -> bytes | None:
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL_FILE_BYTES_MAX:
             raise ValueError(f"{path.name} is not a small regular file")
         return file.read()
-
-
-def read_through(path: Path) -> None:
-    """Read a whole file, if there is one, for the errors of the disk: they are raised as `OSError`."""
-    with suppress(FileNotFoundError), path.open("rb", buffering=0) as file:
-        while file.read(READ_BYTES):
-            pass
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -15,8 +15,9 @@ from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import failures, reader
-from qpidha.stores.files import Identity, Layout, Lock, noted_damage, read_through
+from qpidha.stores.files import Identity, Layout, noted_damage
 from qpidha.stores.loader import Loaded, is_disk_fault, load, stored_status
+from qpidha.stores.lock import Lock, read_through
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
 
@@ -98,10 +99,13 @@ def unused(directories: Iterable[Path]) -> Iterator[None]:
     with ExitStack() as held:
         for directory in directories:
             layout = Layout(directory)
-            if not layout.lock.exists():
+            if not any(path.exists() for path in (layout.lock, layout.database, layout.identity)):
                 raise StoreMismatch(f"there is no store in {directory}")
             with failures(layout):
-                held.callback(Lock(layout.lock).release)
+                lock = Lock(layout)
+                held.callback(lock.release)
+                if layout.database.exists():
+                    lock.take_database()
         yield
 
 

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from qpidha.stores.lock import reading
 from qpidha.stores.report import Damage
 from qpidha.stores.schema import PAGE_BYTES
 
@@ -44,7 +45,7 @@ def check_wal(wal: Path, shm: Path, database: Path) -> list[Damage]:
     """
     if not wal.exists():
         return []
-    with wal.open("rb") as file:
+    with reading(wal) as file:
         raw = file.read(HEADER.size)
         if len(raw) < HEADER.size:
             return []  # Never used, or torn before anything in it was durable.
@@ -140,7 +141,7 @@ def _spent(raw: bytes, file: BinaryIO, database: Path) -> bool:
             return False
     if not pages:
         return False
-    with database.open("rb") as db:
+    with reading(database) as db:
         return all(
             _page(db, (of - 1) * PAGE_BYTES) == _page(file, HEADER.size + number * STEP - PAGE_BYTES)
             for of, number in latest.items()
@@ -171,7 +172,7 @@ def _page(file: BinaryIO, at: int) -> bytes:
 def _accepted(shm: Path) -> int | None:
     """The last frame that SQLite accepted; None where it keeps its index elsewhere."""
     try:
-        with shm.open("rb") as file:
+        with reading(shm) as file:
             raw = file.read(INDEX_FRAMES_AT + INDEX_FRAMES.size)
     except FileNotFoundError:
         return None

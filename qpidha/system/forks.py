@@ -7,17 +7,18 @@ A descriptor is not closed but replaced by one of ``/dev/null``: the object that
 when it could belong to something else, and an event loop must not be told, because parent and child share its
 epoll set. The parent notices nothing.
 
-Objects also ask whether they are still in the process that made them (`Origin`): their threads do not exist in the
-child, and their files are the parent's.
+Calls of these objects in the child raise `ForkedError`: their threads do not exist there, and their files are the
+parent's. An object that was not in use yet is not concerned.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import weakref
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from qpidha.errors import ForkedError
 
@@ -32,13 +33,6 @@ class Forkable(Protocol):
 _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
-class _Process:
-    """This process."""
-
-    forks: ClassVar[int] = 0
-    """How many forks lie between it and the one that loaded this module."""
-
-
 def watch(holder: Forkable) -> None:
     """In a child of this process, have this object give up what it holds. The object is not kept alive."""
     _watched.add(holder)
@@ -49,30 +43,20 @@ def release(holder: Forkable) -> None:
     _watched.discard(holder)
 
 
-class Origin:
-    """Remembers the process in which an object was made. Costs one comparison per question."""
+def forked_error(what: str) -> ForkedError:
+    """The error of a call in the child, for an object that was in use before."""
+    return ForkedError(
+        f"{what} belongs to the parent of this process, which was forked while it was in use; nothing was done. "
+        "Start the child with the 'spawn' or 'forkserver' method, or make new objects in it"
+    )
 
-    __slots__ = ("_forks",)
 
-    def __init__(self) -> None:
-        self._forks = _Process.forks
-
-    @property
-    def here(self) -> bool:
-        """This is the process in which the object was made."""
-        return self._forks == _Process.forks
-
-    def require(self, what: str) -> None:
-        """Raises `ForkedError` in a forked child."""
-        if self._forks != _Process.forks:
-            raise ForkedError(
-                f"{what} was made before this process was forked and belongs to the parent; nothing was done. "
-                "Start the child with the 'spawn' or 'forkserver' method, or make new objects in it"
-            )
+def never_free(thing: object) -> None:
+    """Keep an object for ever: freeing it would touch what belongs to the parent."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _in_child() -> None:
-    _Process.forks += 1
     holders = list(_watched)
     _watched.clear()
     numbers: list[int] = []

@@ -14,11 +14,12 @@ import ipaddress
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
+from qpidha.system import forks
 from qpidha.transports.tls import peer_names
 from qpidha.types import BytesLike, PeerInfo
 
@@ -61,6 +62,7 @@ class TcpLink(asyncio.BufferedProtocol):
         self._deaf = False
         self._error: Exception | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._fd = -1
 
     # --- the link ---------------------------------------------------------------------------------
 
@@ -199,6 +201,8 @@ class TcpLink(asyncio.BufferedProtocol):
         """Connected, and verified if there is TLS."""
         self._transport = cast(asyncio.Transport, transport)
         self.peer = _describe(self._transport)
+        self._fd = descriptor_of(transport)
+        forks.watch(self)
         reason = self._check(self.peer)
         if reason is not None:
             self.refused = LinkClosed(f"{self.peer.address}: {reason}")
@@ -215,6 +219,7 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The last call from asyncio."""
+        forks.release(self)
         self._aborted = self._closing = self._deaf = True
         self._forget()
         if self._close_timer is not None:
@@ -229,6 +234,12 @@ class TcpLink(asyncio.BufferedProtocol):
             handler.closed(self._error if self._error is not None else as_link_closed(exc, self._name))
         except Exception as error:  # noqa: BLE001 - it was the last call: only the loop is left to tell
             self._report(error)
+
+    def forked(self) -> Iterable[int]:
+        """In a child: the link is the parent's. Nothing is sent or received here any more."""
+        self._aborted = self._closing = self._deaf = True
+        self._forget()
+        return (self._fd,)
 
     def abandon(self) -> None:
         """Whoever asked for the link does not want it any more, if it came up at all."""
@@ -279,6 +290,12 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def descriptor_of(transport: asyncio.BaseTransport) -> int:
+    """Of the connection; -1 if it is not known."""
+    sock = transport.get_extra_info("socket")
+    return -1 if sock is None else int(sock.fileno())
 
 
 def _describe(transport: asyncio.BaseTransport) -> PeerInfo:

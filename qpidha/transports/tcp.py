@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
+from qpidha.system import forks
 from qpidha.transports.stream import TcpLink, as_link_closed, is_loopback
 from qpidha.transports.tls import client_context, require_verifying, server_context
 from qpidha.types import Address, PeerInfo
@@ -178,6 +180,11 @@ class TcpListener:
         name = server.sockets[0].getsockname()
         self.address = (str(name[0]), int(name[1]))
         self._server = server
+        forks.watch(self)
+
+    def forked(self) -> Iterable[int]:
+        """In a child: the parent goes on accepting, and nobody after it has ended."""
+        return [listening.fileno() for listening in self._server.sockets]
 
     def accept(self) -> TcpLink:
         """A connection came in; its TLS handshake, if any, is still to be done."""
@@ -190,6 +197,7 @@ class TcpListener:
         Hence no ``wait_closed``: since Python 3.12 that waits for the links too.
         """
         self._closed = True
+        forks.release(self)
         await close_server(self._server)
 
     def _refusal(self, peer: PeerInfo) -> str | None:

@@ -13,7 +13,7 @@ from qpidha.errors import StoreFailed
 from qpidha.interfaces import MessageStore
 from qpidha.journal import Change, Insert, Release, Remove, StoreImage, StoreState
 from qpidha.seq import SequenceSet
-from qpidha.stores import MemoryStore
+from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.testing import conformance
 from qpidha.testing.conformance import Check, RuleBroken
 from qpidha.wire.batch import Batch
@@ -188,6 +188,35 @@ class Hangs(MemoryStore):
         if self._open:
             raise ConnectionResetError("the database went away")
         raise StoreFailed("closed")
+
+
+class NeverLooks(SqliteStore):
+    """Trusts in paths that it opened long ago."""
+
+    def verify_files(self) -> None:
+        pass
+
+
+class SeesGhosts(SqliteStore):
+    """Takes what it wrote itself for the work of somebody else."""
+
+    def verify_files(self) -> None:
+        if self._files is not None:
+            self._files._database.size -= 1
+        super().verify_files()
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"),
+    [
+        (NeverLooks, "files-that-were-removed-are-missed"),
+        (SeesGhosts, "a-look-at-the-files-changes-nothing"),
+    ],
+)
+def test_each_broken_look_at_files_is_found(kind: type[SqliteStore], check: str) -> None:
+    found = [each for each in conformance.store_checks(kind) if str(each) == check]
+    with pytest.raises((RuleBroken, StoreFailed)):
+        found[0]()
 
 
 def checks(kind: type[MemoryStore]) -> list[Check[Any]]:

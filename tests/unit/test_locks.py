@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from test_cluster_file import RECORD, create, newer
@@ -19,7 +20,8 @@ from test_cluster_file import RECORD, create, newer
 from qpidha.cluster import FileRecordStore, recordfile, sessionfile
 from qpidha.cluster.recordfile import LockHeldError, RecordFile
 from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
-from qpidha.errors import SettingsError, StoreUnsuitable, Unavailable
+from qpidha.errors import SettingsError, StoreLocked, StoreUnsuitable, Unavailable
+from qpidha.journal import PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.types import Versioned
 
@@ -216,3 +218,109 @@ def test_a_record_written_twice_within_one_time_stamp_is_seen(
         await store.close()
 
     asyncio.run(main())
+
+
+# --- the store ---------------------------------------------------------------------------------------
+
+
+def sequences(length: int, sabotage: str = "") -> subprocess.CompletedProcess[str]:
+    program = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n{sabotage}\n"
+        f"import lock_sequences; sys.exit(lock_sequences.main({length}))"
+    )
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+def test_no_two_actions_let_two_processes_use_one_store() -> None:
+    """Every pair of what may happen to locks, sessions, directories and processes, in every order."""
+    done = sequences(2)
+    assert done.stdout == "100 sequences, 0 wrong\n", done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_no_three_actions_do() -> None:
+    done = sequences(3)
+    assert done.stdout == "1000 sequences, 0 wrong\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("paths", "found"),
+    [
+        ("[self._layout.database]", "hard links: both have the same database open"),
+        (
+            "[self._layout.database, self._layout.directory]",
+            "remove the lock: both have the same database open",
+        ),
+    ],
+)
+def test_the_lock_file_alone_is_not_enough(paths: str, found: str) -> None:
+    """A store that does not lock its directory and its database, too, is caught by a single action."""
+    sabotage = (
+        "import os\nfrom qpidha.stores.lock import Lock\ntake = Lock._take\n"
+        "def hurried(self, path, flags):\n"
+        f"    if path not in {paths}: return take(self, path, flags)\n"
+        "    fd = os.open(path, flags)\n    self._remember(fd)\n    return fd\n"
+        "Lock._take = hurried"
+    )
+    done = sequences(1, sabotage)
+    assert found in done.stdout.splitlines(), done.stdout + done.stderr
+
+
+def test_a_store_is_held_once_in_one_process_too(tmp_path: Path) -> None:
+    """By another name of its database as well: what SQLite has open must not be opened and closed again."""
+    first = SqliteStore(tmp_path / "one")
+    first.open("a")
+    (tmp_path / "two").mkdir()
+    os.link(tmp_path / "one" / "store.db", tmp_path / "two" / "store.db")
+    for directory in ("one", "two"):
+        with pytest.raises(StoreLocked, match="is in use by this process"):
+            SqliteStore(tmp_path / directory).open("a")
+    first.commit([])
+    first.close(clean=True)
+    (tmp_path / "one" / "lock").unlink()
+    SqliteStore(tmp_path / "two").open("a")
+
+
+def test_looking_into_a_store_in_use_drops_none_of_its_locks(tmp_path: Path) -> None:
+    """SQLite's locks are of the process: closing any descriptor of a file drops them all."""
+    store = SqliteStore(tmp_path / "store")
+    store.open("a")
+    store.commit([PutStatus(UUID(int=1), 1, primary=False)])
+
+    def held() -> list[str]:
+        numbers = {str(path.stat().st_ino) for path in (tmp_path / "store").iterdir()}
+        lines = Path("/proc/locks").read_text().splitlines()
+        return sorted(
+            line.split(None, 1)[1]
+            for line in lines
+            if "POSIX" in line and line.split()[5].split(":")[-1] in numbers
+        )
+
+    before = held()
+    assert before
+    assert not store.inspect().damage
+    store.read_status()
+    store.audit()
+    assert held() == before
+    store.close(clean=True)
+
+
+def test_a_store_whose_lock_is_held_says_by_whom(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store")
+    store.open("a")
+    program = "import sys; from qpidha.stores import SqliteStore; SqliteStore(sys.argv[1]).open('a')"
+    run = [sys.executable, "-c", program, str(tmp_path / "store")]
+
+    def said() -> str:
+        return subprocess.run(run, capture_output=True, text=True, check=False, timeout=60).stderr
+
+    assert f"StoreLocked: {tmp_path / 'store'} is in use by process {os.getpid()}" in said()
+    (tmp_path / "store" / "lock").unlink()
+    assert "is in use by another process (its lock file is gone)" in said()
+    store.close(clean=False)

@@ -22,7 +22,7 @@ from qpidha.core.ranking import rank
 from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.interfaces import StatusReader
 from qpidha.journal import Audit, Insert, StoreState
-from qpidha.stores import SqliteStore, inspect, read_audit, read_status
+from qpidha.stores import SqliteStore, database, inspect, read_audit, read_status
 from qpidha.stores import sqlite as sqlite_store
 from qpidha.testing.conformance.changes import (
     CREATE,
@@ -301,10 +301,13 @@ def test_an_unclean_close_without_a_free_descriptor(directory: Path, monkeypatch
     """SQLite may then merge its log and remove it: that is no damage."""
     store = lived(directory)
 
-    def no_reader(_: object) -> object:
+    def no_spare(_: object) -> object:
         raise OSError("too many open files")
 
-    monkeypatch.setattr(sqlite_store, "reader", no_reader)
+    assert store._spare is not None
+    store._spare.close()
+    store._spare = None
+    monkeypatch.setattr(database, "_open_spare", no_spare)
     store.close(clean=False)
     monkeypatch.undo()
     assert not inspect(directory).damage

@@ -166,6 +166,8 @@ def test_a_lost_header_does_not_hide_the_log_that_it_was_for(tmp_path: Path) -> 
     store.commit([STATUS, CREATE, insert(ids((4, 9)))])
     assert store._db is not None
     store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    assert store._files is not None
+    store._files.written()
     log = tmp_path / "store" / "store.db-wal"
     header, length = log.read_bytes()[:32], log.stat().st_size
     for first in range(10, 30, 2):

@@ -9,6 +9,7 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 ``check()`` in the test. Imports no test framework itself.
 """
 
+import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
 from qpidha.testing.conformance.promoter import promoter_checks
 from qpidha.testing.conformance.queue import listener_checks, queue_checks

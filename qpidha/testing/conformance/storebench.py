@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from qpidha.interfaces import MessageStore
+from qpidha.interfaces import MessageStore, WatchfulStore
 from qpidha.journal import Change, StoreImage
 from qpidha.testing.conformance.changes import QUEUE, messages, plain, said
 from qpidha.testing.conformance.check import Trial
@@ -45,6 +45,15 @@ class Opened:
             self.store.commit(changes)
         else:
             self._thread.submit(self.store.commit, changes).result()
+
+    def look(self) -> None:
+        """Have it look at its files, if it can, in the thread that commits."""
+        if isinstance(self.store, WatchfulStore):
+            self._bench.did("verify_files()")
+            if self._thread is None:
+                self.store.verify_files()
+            else:
+                self._thread.submit(self.store.verify_files).result()
 
     def close(self, *, clean: bool) -> None:
         self._bench.did(f"close({clean=})")
