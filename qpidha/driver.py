@@ -4,15 +4,28 @@ The driver owns no socket, thread or clock of its own: it is handed functions. T
 asyncio's; the simulator gives it simulated ones, and so tests the same order of effects.
 
 While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
-next `Ready` then carries all of it (group commit).
+next `Ready` then carries all of it (group commit). The same holds while many completions and notices are
+performed, in slices that leave the loop time for others.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from qpidha.core.ready import Completion, Notice, Ready, Request, last_words, remainder
+from qpidha.core.ready import (
+    Completion,
+    Doubtful,
+    Notice,
+    Ready,
+    Request,
+    Safe,
+    Settled,
+    is_last_word,
+    last_words,
+    remainder,
+)
 from qpidha.core.replica import Replica
 from qpidha.core.urgent import urgent
 from qpidha.errors import QpidhaError
@@ -22,6 +35,14 @@ from qpidha.wire.events import Frame
 Done = Callable[[Exception | None], None]
 Commit = Callable[[list[Change], Done], None]
 """Make one transaction durable, then call back with None, or with what failed. May call back at once."""
+
+Later = Callable[[Callable[[], None]], None]
+"""Call back in a later turn of the loop."""
+
+SLICE_S = 0.02
+"""For so long one `Ready` is performed before others have a turn."""
+SLICE_MIN = 64
+"""So many effects are performed without a look at the clock."""
 
 
 class Effects(Protocol):
@@ -37,10 +58,19 @@ class Effects(Protocol):
 
 
 class Driver:
-    """Takes effects from one core and performs them, one `Ready` at a time."""
+    """Takes effects from one core and performs them, one `Ready` at a time.
+
+    Args:
+        later: How to have another turn. None: completions and notices are performed in one go, however many they are.
+    """
 
     def __init__(
-        self, replica: Replica, commit: Commit, effects: Effects, clock: Callable[[], float]
+        self,
+        replica: Replica,
+        commit: Commit,
+        effects: Effects,
+        clock: Callable[[], float],
+        later: Later | None = None,
     ) -> None:
         self.replica = replica
         self.failed: BaseException | None = None
@@ -50,13 +80,16 @@ class Driver:
         self._waiting: Ready | None = None
         """What is being made durable."""
         self._bypassing = False
+        self._later = later
+        self._rest: deque[Completion | Notice] = deque()
+        """What is left to perform of a large `Ready`."""
         self._running = False
         self._again = False
 
     @property
     def idle(self) -> bool:
-        """Nothing is being made durable."""
-        return self._waiting is None
+        """Nothing is being made durable or performed."""
+        return self._waiting is None and not self._rest
 
     def run(self) -> None:
         """Perform whatever there is to perform. Call after every input, or once for several."""
@@ -67,7 +100,7 @@ class Driver:
         try:
             if self._waiting is not None and self._bypassing:
                 self._bypass(self._waiting)
-            while self._waiting is None and self.failed is None:
+            while self.idle and self.failed is None:
                 if not self._again and self.replica.out.empty:
                     return  # Nothing came in meanwhile, and one call draws all consequences of what did.
                 self._again = False
@@ -128,10 +161,51 @@ class Driver:
             effects.send(ready.send)
         if ready.request is not None:
             effects.request(ready.request)
+        if self._later is not None and len(ready.complete) + len(ready.notify) > SLICE_MIN:
+            self._rest.extend(ready.complete)
+            self._rest.extend(ready.notify)
+            self._go_on(self._later)
+            return
         for completion in ready.complete:
             effects.complete(completion)
         for notice in ready.notify:
             effects.notify(notice)
+
+    def _go_on(self, later: Later) -> None:
+        """Perform what is left of a large `Ready`, as far as this turn has time for it."""
+        rest = self._rest
+        until = self._clock() + SLICE_S
+        while rest:
+            for _ in range(min(SLICE_MIN, len(rest))):
+                if not rest:
+                    return  # It failed: `fail` has dealt with the rest.
+                self._perform_one(rest.popleft())
+            if rest and self._clock() > until:
+                later(self._resume)
+                return
+
+    def _perform_one(self, effect: Completion | Notice) -> None:
+        if isinstance(effect, (Safe, Settled, Doubtful)):
+            self._effects.complete(effect)
+        else:
+            self._effects.notify(effect)
+
+    def _last_rest(self) -> None:
+        """Of a large `Ready`, too, nothing is performed any more but its last words."""
+        rest = list(filter(is_last_word, self._rest))
+        self._rest.clear()
+        for effect in rest:
+            self._perform_one(effect)
+
+    def _resume(self) -> None:
+        """The next turn of a large `Ready`; then whatever came meanwhile."""
+        assert self._later is not None
+        self._running = True
+        try:
+            self._go_on(self._later)
+        finally:
+            self._running = False
+        self.run()
 
     def fail(self, error: BaseException, lost: Ready) -> None:
         """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (R12, D6).
@@ -144,6 +218,7 @@ class Driver:
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
         self.replica.stop(f"failed: {why}")
+        self._last_rest()
         self._perform(last_words(lost))
         self._perform(last_words(self.replica.ready(self._clock())))
         self._effects.store_failed(error)

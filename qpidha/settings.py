@@ -62,6 +62,9 @@ class Settings:
     plan_chunks_in_flight_max: int = 8
     ids_runs_per_chunk_max: int = 65_536
     queues_max: int = 100_000
+    queues_per_slice: int = 500
+    """Work on all queues (a resynchronisation, a promotion) is done in slices of so many, one in each turn of the
+    event loop: more queues take longer, but never keep the loop for longer."""
 
     # --- membership
     ack_timeout_s: float = 5.0

@@ -54,7 +54,7 @@ class Deadlines:
         self._taken = position
         for session in sessions:
             turn = session.turn
-            if turn.asked_at is not None:
+            if turn.asked_at is not None and not session.unfinished:
                 turn.answered_since, turn.asked_at = turn.asked_at, None
 
     def performed(self, now: float, safe: Position, sessions: Iterable[ReplicatingSubscription]) -> None:

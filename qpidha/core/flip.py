@@ -3,10 +3,15 @@
 What it takes out is judged by the *primary's* history (W1): dequeued there, and erased; never there, and
 quarantined as rewound; older than the primary remembers, and quarantined as unknown. A queue that the
 primary does not have is quarantined whole, never deleted because it is absent (R13).
+
+With many queues the flip takes longer than the event loop may stand, so it is done in slices. Meanwhile nothing else
+changes the queues: what the primary sends waits, and whatever ends the session finishes the flip first. It is one
+transaction all the same, because its changes leave together when the last queue is done.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -53,6 +58,64 @@ class Flipped:
         )
 
 
+class Flip:
+    """A complete plan, while it is being applied."""
+
+    def __init__(
+        self,
+        queues: dict[QueueId, ReplicatedQueue],
+        plan: dict[QueueId, Planned],
+        count: int,
+        quarantined: Quarantined,
+    ) -> None:
+        """Raises `RemoteProtocolError` if the plan does not name as many queues as it says."""
+        if len(plan) != count:
+            raise RemoteProtocolError(f"the plan names {len(plan)} queues and ends with {count}")
+        self.done = False
+        self.result = Flipped()
+        self._queues = queues
+        self._plan = plan
+        self._quarantined = quarantined
+        self._steps = self._work()
+
+    def advance(self, steps: int) -> None:
+        """Go on for so many steps; each is about one queue.
+
+        Raises:
+            RemoteProtocolError: The plan contradicts itself. Nothing was changed.
+        """
+        for _ in itertools.islice(self._steps, steps):
+            pass
+
+    def finish(self) -> Flipped:
+        """All that is left, at once. What it raises: see `advance`."""
+        for _ in self._steps:
+            pass
+        return self.result
+
+    def _work(self) -> Iterator[None]:
+        queues, plan, result = self._queues, self._plan, self.result
+        for queue, planned in plan.items():
+            check_planned(queues.get(queue), queue, planned)
+            yield
+        # From here on nothing can fail, and queues change.
+        for known in list(queues.values()):
+            if known.queue not in plan:
+                _forget(known, result, self._quarantined)
+                del queues[known.queue]
+                yield
+        for planned in plan.values():
+            assert planned.meta is not None
+            _become(queues, planned, planned.meta, result, self._quarantined)
+            yield
+        result.changes += self._quarantined.release_alive(self._history_of)
+        self.done = True
+
+    def _history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        planned = self._plan.get(queue)
+        return (planned.meta.lineage, planned.meta.next) if planned and planned.meta else None
+
+
 def flip(
     queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int, quarantined: Quarantined
 ) -> Flipped:
@@ -61,46 +124,28 @@ def flip(
     Raises:
         RemoteProtocolError: The plan contradicts itself. Nothing was changed.
     """
-    check_plan(queues, plan, count)
-    result = Flipped()
-    for queue in [q for q in queues.values() if q.queue not in plan]:
-        _forget(queue, result, quarantined)
-        del queues[queue.queue]
-    for planned in plan.values():
-        assert planned.meta is not None
-        _become(queues, planned, planned.meta, result, quarantined)
-    metas = {q: p.meta for q, p in plan.items()}
-
-    def history_of(queue: QueueId) -> tuple[Lineage, MessageId] | None:
-        meta = metas.get(queue)
-        return (meta.lineage, meta.next) if meta else None
-
-    result.changes += quarantined.release_alive(history_of)
-    return result
+    return Flip(queues, plan, count, quarantined).finish()
 
 
-def check_plan(queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int) -> None:
-    """Refuse a plan that contradicts itself, before anything is touched."""
-    if len(plan) != count:
-        raise RemoteProtocolError(f"the plan names {len(plan)} queues and ends with {count}")
-    for queue, planned in plan.items():
-        meta = planned.meta
-        if meta is None:
-            raise RemoteProtocolError(f"messages for queue {queue}, which the plan does not have")
-        held = queues[queue].held if queue in queues else SequenceSet()
-        if not planned.drop <= held or not planned.staged_drop <= planned.staged_ids:
-            raise RemoteProtocolError("the plan drops messages that this backup does not have")
-        kept = held - planned.drop
-        fresh = planned.staged_ids - planned.staged_drop
-        if not kept.isdisjoint(fresh):
-            raise RemoteProtocolError("the plan sends a message that this backup keeps")
-        if len(kept) + len(fresh) != meta.held:
-            raise RemoteProtocolError(f"the plan leaves {len(kept) + len(fresh)} messages, not {meta.held}")
-        if max((s.last for s in (kept, fresh) if s), default=0) >= meta.next:
-            raise RemoteProtocolError("the plan holds ids at or above next")
-        for generation, ids, _ in planned.staged:
-            if generation_of(meta.lineage, ids.first) != generation:
-                raise RemoteProtocolError("a staged message is not of the generation it was sent as")
+def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planned) -> None:
+    """Refuse a plan that contradicts itself, before anything is touched. ``known``: the queue as it is here."""
+    meta = planned.meta
+    if meta is None:
+        raise RemoteProtocolError(f"messages for queue {queue}, which the plan does not have")
+    held = known.held if known is not None else SequenceSet()
+    if not planned.drop <= held or not planned.staged_drop <= planned.staged_ids:
+        raise RemoteProtocolError("the plan drops messages that this backup does not have")
+    kept = held - planned.drop
+    fresh = planned.staged_ids - planned.staged_drop
+    if not kept.isdisjoint(fresh):
+        raise RemoteProtocolError("the plan sends a message that this backup keeps")
+    if len(kept) + len(fresh) != meta.held:
+        raise RemoteProtocolError(f"the plan leaves {len(kept) + len(fresh)} messages, not {meta.held}")
+    if max((s.last for s in (kept, fresh) if s), default=0) >= meta.next:
+        raise RemoteProtocolError("the plan holds ids at or above next")
+    for generation, ids, _ in planned.staged:
+        if generation_of(meta.lineage, ids.first) != generation:
+            raise RemoteProtocolError("a staged message is not of the generation it was sent as")
 
 
 def _forget(queue: ReplicatedQueue, result: Flipped, quarantined: Quarantined) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from qpidha.core.limits import agreed, check_primary, limits_of
@@ -26,6 +28,8 @@ class Follower:
         self.flow = Flow()
         self.link: int | None = None
         self.replicator: QueueReplicator | None = None
+        self._held_back: deque[Frame] = deque()
+        """What the primary sent behind its plan, while the flip is under way: at most its window (C7)."""
 
     @property
     def role(self) -> Role:
@@ -42,7 +46,7 @@ class Follower:
         """A new link replaces the old one, and its session, at once (C1)."""
         replica = self._replica
         self.leave()
-        if replica.primary or replica.stopped:
+        if replica.primary or replica.activation or replica.stopped:
             replica.out.close(link, "not a backup")
             return
         self.link = link
@@ -69,13 +73,40 @@ class Follower:
         """Close the session; what was staged is forgotten, unread frames will not be read (P3)."""
         if self.link is not None:
             self._replica.out.close(self.link, why)
-        self.link = None
-        self.replicator = None
+            self._over()
 
     def closed(self, link: int) -> None:
         if link == self.link:
-            self.link = None
-            self.replicator = None
+            self._over()
+
+    def _over(self) -> None:
+        """No session any more. A flip that has begun is completed: its plan came whole (C5)."""
+        replicator, self.link, self.replicator = self.replicator, None, None
+        self._held_back.clear()
+        if replicator is not None and replicator.state is State.FLIPPING:
+            with suppress(RemoteProtocolError):  # A plan that contradicts itself has changed nothing.
+                replicator.finish()
+                self._follows(replicator)
+
+    @property
+    def unfinished(self) -> bool:
+        """There is work that waits for nothing but the next slice."""
+        return self.replicator is not None and self.replicator.unfinished
+
+    def advance(self) -> None:
+        """One slice of what is to be done for each queue, then what waited for the last of them."""
+        replicator, link = self.replicator, self.link
+        if replicator is None or link is None:
+            return
+        flipping = replicator.state is State.FLIPPING
+        try:
+            replicator.advance()
+            if flipping and replicator.state is State.FOLLOWING:
+                self._follows(replicator)
+                while self._held_back and self.replicator is replicator:
+                    self._replicate(self._held_back.popleft())
+        except RemoteProtocolError as error:
+            self._replica.link_failed(link, error)
 
     def received(self, frame: Frame, now: float) -> None:
         """One frame from the primary. Raises `RemoteProtocolError` on what is not legal now."""
@@ -101,6 +132,9 @@ class Follower:
     def _replicate(self, frame: Frame) -> None:
         replica, replicator = self._replica, self.replicator
         assert replicator is not None
+        if replicator.state is State.FLIPPING:
+            self._held_back.append(frame)
+            return
         following = replicator.state is State.FOLLOWING
         match frame.event:
             case Established() if following:
@@ -111,8 +145,12 @@ class Follower:
             case event:
                 replicator.receive(event)
                 if not following and replicator.state is State.FOLLOWING:
-                    replica.generation = replicator.generation
-                    replica.cluster = replicator.cluster
+                    self._follows(replicator)
+
+    def _follows(self, replicator: QueueReplicator) -> None:
+        """The flip is done: this node is of the primary's cluster and generation."""
+        self._replica.generation = replicator.generation
+        self._replica.cluster = replicator.cluster
 
     def _fence(self, frame: Frame) -> None:
         """A primary of an older generation: tell it, and have nothing more to do with it (C2, T06)."""

@@ -15,6 +15,7 @@ queue, so its publish completes with the publish that the move made there, whate
 
 from __future__ import annotations
 
+import heapq
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
@@ -23,7 +24,7 @@ from typing import Any
 
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
-from qpidha.types import MessageId, Position, Settle
+from qpidha.types import MessageId, Position, QueueId, Settle
 
 _first = itemgetter(0)
 FIRST, LAST, COVER, LEFT, MOVED, TAKEN = range(6)
@@ -42,7 +43,7 @@ class QueueGuard:
       G2  an entry that is complete is not at the front
     """
 
-    __slots__ = ("_head", "_pending", "_settle", "consumed", "upto")
+    __slots__ = ("_head", "_pending", "_settle", "consumed", "held_until", "upto")
 
     def __init__(self, settle: Settle, upto: MessageId) -> None:
         self._settle = settle
@@ -52,6 +53,8 @@ class QueueGuard:
         """Every publish with an id up to here is complete."""
         self.consumed: SequenceSet | None = None
         """The messages of the publishes that `advance` completed last that had been consumed before that."""
+        self.held_until: Position = 0
+        """No call of `advance` below this position completes anything, unless something is consumed first."""
 
     def __len__(self) -> int:
         return len(self._pending) - self._head
@@ -96,7 +99,8 @@ class QueueGuard:
         consumed: SequenceSet | None = None
         while head < len(pending):
             entry = pending[head]
-            if not covered(entry, safe) and not (immediate and entry[LEFT] == 0):
+            if (blocker := blocked_by(entry, safe)) and not (immediate and entry[LEFT] == 0):
+                self.held_until = blocker
                 break
             if entry[TAKEN] is not None:
                 consumed = entry[TAKEN] if consumed is None else consumed | entry[TAKEN]
@@ -111,22 +115,104 @@ class QueueGuard:
         self._head = head
         return self.upto
 
+    def holds_back(self, safe: Position) -> Position:
+        """What keeps the first pending publish from being complete; 0 if nothing does."""
+        return blocked_by(self._pending[self._head], safe)
+
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
         ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order")
-        ensure(not live or not covered(live[0], safe), "G2 a complete publish is held")
+        ensure(not live or bool(blocked_by(live[0], safe)), "G2 a complete publish is held")
 
 
-def covered(entry: list[Any], safe: Position) -> bool:
-    """The watermark covers a publish, what moves made of its messages, what moves made of those, and so on."""
+class Guards:
+    """The guards of all queues of one generation, and when to look at which of them.
+
+    A queue that has pending publishes is *due* at one position: none of them can complete below it. So a watermark
+    that rises visits the queues that it reaches, however many others wait.
+
+    Invariants (`check`):
+      G3  a queue with pending publishes is due once, not above the position that holds back its first publish
+    """
+
+    __slots__ = ("_consumed", "_due", "_guards", "_waiting")
+
+    def __init__(self) -> None:
+        self._guards: dict[QueueId, QueueGuard] = {}
+        """Of the queues to which something was published."""
+        self._due: list[tuple[Position, QueueId]] = []
+        """A heap."""
+        self._waiting: set[QueueId] = set()
+        """The queues that are due some time."""
+        self._consumed: set[QueueId] = set()
+        """Queues of which a pending publish may be complete because it was consumed (O6)."""
+
+    def published(
+        self, queue: QueueId, settle: Settle, first: MessageId, last: MessageId, position: Position
+    ) -> None:
+        """See `QueueGuard.published`."""
+        guard = self._guards.get(queue)
+        if guard is None:
+            guard = self._guards[queue] = QueueGuard(settle, first - 1)
+        guard.published(first, last, position)
+        if queue not in self._waiting:
+            self._waiting.add(queue)
+            heapq.heappush(self._due, (position, queue))
+
+    def dequeued(self, queue: QueueId, ids: SequenceSet, position: Position) -> None:
+        """See `QueueGuard.dequeued`."""
+        if queue in self._waiting:
+            self._guards[queue].dequeued(ids, position)
+            self._consumed.add(queue)
+
+    def moved(self, source: QueueId, ids: SequenceSet, target: QueueId) -> None:
+        """See `QueueGuard.moved`."""
+        if source in self._waiting:
+            self._guards[source].moved(ids, self._guards[target])
+
+    def advance(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
+        """Complete what the watermark covers, or what was consumed.
+
+        Gives queues, their new id watermarks, and what of it was consumed before (`QueueGuard.consumed`).
+        """
+        for queue in self._consumed:
+            guard = self._guards[queue]
+            if (upto := guard.advance(safe)) is not None:
+                yield queue, upto, guard.consumed
+        self._consumed.clear()
+        due = self._due
+        while due and due[0][0] <= safe:
+            _, queue = heapq.heappop(due)
+            guard = self._guards[queue]
+            if (upto := guard.advance(safe)) is not None:
+                yield queue, upto, guard.consumed
+            if len(guard):
+                heapq.heappush(due, (guard.held_until, queue))
+            else:
+                self._waiting.discard(queue)
+
+    def check(self, safe: Position) -> None:
+        """Raise `InvariantError` if G1, G2 or G3 does not hold. O(content)."""
+        due = {queue: position for position, queue in self._due}
+        ensure(len(due) == len(self._due) and due.keys() == self._waiting, "G3 a queue is due once")
+        for queue, guard in self._guards.items():
+            guard.check(safe)
+            ensure(not len(guard) or safe < due.get(queue, 0) <= guard.holds_back(safe), "G3 due too late")
+
+
+def blocked_by(entry: list[Any], safe: Position) -> Position:
+    """The position that keeps a publish from being complete, or 0 if nothing does.
+
+    The watermark must cover it, what moves made of its messages, what moves made of those, and so on.
+    """
     chain = [entry]
     while chain:
-        if chain[-1][COVER] > safe:
-            return False
+        if (cover := chain[-1][COVER]) > safe:
+            return int(cover)
         if moved := chain[-1][MOVED]:
             chain.append(moved[-1])
             continue
         chain.pop()
         if chain:
             chain[-1][MOVED].pop()
-    return True
+    return 0

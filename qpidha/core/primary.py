@@ -18,14 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
+from qpidha.core.chunks import split
 from qpidha.core.deadlines import Deadlines
-from qpidha.core.guard import QueueGuard
+from qpidha.core.guard import Guards
 from qpidha.core.lineage import generation_of
 from qpidha.core.membership import Membership
 from qpidha.core.outbox import Outbox
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, Safe, Settled
-from qpidha.core.subscription import ReplicatingSubscription, State, split
+from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
@@ -73,11 +74,7 @@ class Primary:
         self.established = False
         self._out = outbox
         self._settings = settings
-        self._guards = {q.queue: QueueGuard(q.spec.settle, q.next - 1) for q in queues.values()}
-        self._touched: set[QueueId] = set()
-        """Queues with pending publishes."""
-        self._consumed: set[QueueId] = set()
-        """Queues of which a pending publish may be complete because it was consumed (O6)."""
+        self._guards = Guards()
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
@@ -94,7 +91,6 @@ class Primary:
         self._check_room()
         lineage = ((self.generation, 1),)
         self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
-        self._guards[queue] = QueueGuard(spec.settle, 0)
         self._out.persist(PutQueue(queue, spec, lineage, 1))
         self._out.notify(QueueAdded(queue, spec))
         nbytes = 128 + len(spec.name.encode()) + len(spec.kind.encode())
@@ -118,8 +114,7 @@ class Primary:
         ids = held.append(batch)
         position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=64 + batch.nbytes)
         self._out.persist(Insert(queue, ids, batch))
-        self._guards[queue].published(ids.first, ids.last, position)
-        self._touched.add(queue)
+        self._guards.published(queue, held.spec.settle, ids.first, ids.last, position)
         return position, ids
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
@@ -137,9 +132,7 @@ class Primary:
         for part in split(gone, self._settings.ids_runs_per_chunk_max):
             position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
             self._out.persist(Remove(queue, part))
-            self._guards[queue].dequeued(part, position)
-        if queue in self._touched:
-            self._consumed.add(queue)
+            self._guards.dequeued(queue, part, position)
         return self.position, gone
 
     def skip(self, queue: QueueId, count: int) -> Position:
@@ -180,9 +173,8 @@ class Primary:
             Dequeue(queue=source, ids=moving),
             nbytes=128 + batch.nbytes + 16 * moving.run_count,
         )
-        self._guards[target].published(new.first, new.last, position)
-        self._guards[source].moved(moving, self._guards[target])
-        self._touched.add(target)
+        self._guards.published(target, goal.spec.settle, new.first, new.last, position)
+        self._guards.moved(source, moving, target)
         return position, new
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
@@ -230,6 +222,11 @@ class Primary:
         """The effects taken last were performed: what is in them has left this node."""
         self.deadlines.performed(now, self.safe, self.sessions.values())
 
+    @property
+    def unfinished(self) -> bool:
+        """A backup's catch-up ended its slice before its work: settle again, soon."""
+        return any(session.unfinished for session in self.sessions.values())
+
     # --- sessions --------------------------------------------------------------------------------
 
     def closed(self, link: int) -> ReplicatingSubscription | None:
@@ -272,26 +269,15 @@ class Primary:
 
     def _complete(self) -> None:
         lowest = self._lowest()
-        moved = lowest > self.safe
-        if moved:
+        if lowest > self.safe:
             self.safe = lowest
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
             self.deadlines.complete(lowest)
-        if moved or self._consumed:
-            for queue in list(self._touched if moved else self._consumed):
-                self._advance(queue)
-            self._consumed.clear()
+        for queue, upto, consumed in self._guards.advance(self.safe):
+            holders = self.membership.holders
+            self._out.complete(Safe(queue, upto, self.generation, holders, consumed))
         if not self.established and self.safe >= ACTIVATION:
             self._establish()
-
-    def _advance(self, queue: QueueId) -> None:
-        guard = self._guards[queue]
-        upto = guard.advance(self.safe)
-        if upto is not None:
-            holders = self.membership.holders
-            self._out.complete(Safe(queue, upto, self.generation, holders, guard.consumed))
-        if len(guard) == 0:
-            self._touched.discard(queue)
 
     def _establish(self) -> None:
         """Every member has this history: nothing of an older one can win any more (W2)."""
@@ -319,9 +305,9 @@ class Primary:
         ensure(self.safe <= self.position, "I1 safe beyond position")
         ensure(self.established == (self.safe >= ACTIVATION), "I3 established")
         self.deadlines.check(self.safe)
-        for queue, guard in self._guards.items():
-            guard.check(self.safe)
-            self.queues[queue].check()
+        self._guards.check(self.safe)
+        for queue in self.queues.values():
+            queue.check()
 
 
 def portions(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:

@@ -15,13 +15,13 @@ from dataclasses import replace
 from math import inf
 from uuid import UUID
 
+from qpidha.core.activation import Activation
 from qpidha.core.calls import UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.follower import Follower
 from qpidha.core.host import Host
-from qpidha.core.lineage import Lineage, advance, trim
+from qpidha.core.lineage import Lineage
 from qpidha.core.manager import Answer, Manager
-from qpidha.core.membership import Membership
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary import Primary
 from qpidha.core.quarantine import Quarantined
@@ -34,7 +34,7 @@ from qpidha.errors import (
     RemoteProtocolError,
     ensure,
 )
-from qpidha.journal import PutQueue, PutStatus, StoreImage
+from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import (
@@ -81,6 +81,8 @@ class Replica:
         self.primary: Primary | None = None
         self.host: Host | None = None
         """The primary's side of all links; exists exactly while ``primary`` does."""
+        self.activation: Activation | None = None
+        """A promotion that was won, before its generation begins."""
         self.follower = Follower(self)
         self.identities: dict[int, frozenset[str]] = {}
         """By link that a peer opened: the names it may speak for."""
@@ -189,6 +191,8 @@ class Replica:
             return
         self.follower.look_at(record)
         mine = record.primary == (self.node, self.boot)
+        if self.activation and not (mine and record.generation == self.activation.record.generation):
+            self.activation = None
         if self.primary:
             if not mine or record.generation != self.primary.generation:
                 self.step_down(f"generation {record.generation} has another primary")
@@ -196,7 +200,7 @@ class Replica:
                 settled = self.manager.in_flight is None
                 self.primary.membership.recorded(record.members, settled=settled)
         elif mine and record.generation > self.generation and self.cluster in (None, record.cluster):
-            self._activate(record, now)
+            self._won(record, now)
         elif self._promotion_wanted and self.manager.in_flight is None:
             self._promotion_wanted = False  # The cluster was founded; now be its first primary.
             if self.me in record.members:
@@ -214,7 +218,7 @@ class Replica:
         UUID_("found_as", found_as)
         if self.primary or self.stopped:
             raise LocalProtocolError(f"promote while {self.role.value}")
-        if self.manager.in_flight is not None:
+        if self.manager.in_flight is not None or self.activation:
             return
         record = self.record
         if record is None:
@@ -228,26 +232,20 @@ class Replica:
         check_promotable(record, self.me, self.cluster, self.generation)
         self.manager.propose(promotion(record, self.me, self.boot))
 
-    def _activate(self, record: Record, now: float) -> None:
-        """The promotion was won: begin the generation in one transaction (P2, P3)."""
-        ensure(record.generation > self.generation, "P2 generations only grow")
-        self.follower.leave()
-        self.generation = record.generation
-        self.cluster = record.cluster
-        self.out.persist(PutStatus(record.cluster, self.generation, primary=True))
-        for q in self.queues.values():
-            lowest = q.held.first if q.held else q.next
-            q.lineage = trim(advance(q.lineage, self.generation, q.next), lowest)
-            self.out.persist(PutQueue(q.queue, q.spec, q.lineage, q.next))
-        self.primary = Primary(
-            generation=self.generation,
-            membership=Membership(self.node, record.members, self.settings),
-            queues=self.queues,
-            outbox=self.out,
-            settings=self.settings,
-        )
-        self.host = Host(self, self.primary)
-        self._demotion_wanted = False
+    def _won(self, record: Record, now: float) -> None:
+        """The promotion was won: prepare its generation, in slices."""
+        if self.activation is None:
+            self.follower.leave()
+            self.activation = Activation(record, self.queues.values())
+            self._activate(now)
+
+    def _activate(self, now: float) -> None:
+        """Begin the generation once it is prepared."""
+        assert self.activation is not None
+        if self.activation.advance(self.settings.queues_per_slice):
+            self.primary, self.host = self.activation.begin(self)
+            self.activation = None
+            self._demotion_wanted = False
 
     def demote(self) -> None:
         """Hand over: stop being primary and say so in the record, so that another member may be promoted.
@@ -274,6 +272,7 @@ class Replica:
         """The node stops, in order or because its store failed."""
         self.step_down(why)
         self.follower.leave()
+        self.activation = None
         self.stopped = True
 
     # --- clients ---------------------------------------------------------------------------------
@@ -363,9 +362,25 @@ class Replica:
         if self.primary.established if self.primary else self.follower.established:
             self.hand_over()
 
+    @property
+    def unfinished(self) -> bool:
+        """Work on all queues goes on with the next `ready`, in a later turn of the loop: nothing has to come in."""
+        if self.primary:
+            return self.primary.unfinished
+        return self.activation is not None or self.follower.unfinished
+
+    @property
+    def still(self) -> bool:
+        """Nothing is under way in here: what this node is can be compared with its disk."""
+        return self.out.empty and not self.unfinished
+
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
         self._passed(now)  # After a pause whatever comes first may come before the next tick (T42).
+        if self.activation:
+            self._activate(now)
+        elif self.follower.unfinished:
+            self.follower.advance()
         if self.primary and self.host:
             established = self.primary.established
             late = self.primary.late

@@ -1,27 +1,30 @@
 """The backup's side of its one session: subscribe, stage the plan, flip, then follow operations.
 
-    HELLO ──(Welcome)──► STAGING ──(PlanEnd: the flip, one transaction)──► FOLLOWING
-                            ▲                                                  │
-                            └────────────────(Resubscribe, C7)─────────────────┘
+    HELLO ──(Welcome)──► STAGING ──(PlanEnd)──► FLIPPING ──(one transaction)──► FOLLOWING
+                            ▲                                                       │
+                            └───────────────────(Resubscribe, C7)───────────────────┘
 
 Between Subscribe and PlanEnd nothing is applied (C1). What arrives is staged: invisible, volatile, gone
 with the session. The flip makes this node equal to the primary at one position, in one transaction over
 all queues, and only then acknowledges (C5).
+
+What there is to do for each queue, describing and flipping, is done in slices (`Settings.queues_per_slice`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
-from qpidha.core.flip import Planned, flip
+from qpidha.core.chunks import split
+from qpidha.core.flip import Flip, Planned
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Noted, QueueAdded, Removed
-from qpidha.core.subscription import split
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import Insert, PutQueue, PutStatus, Remove, Skip
 from qpidha.seq import SequenceSet
@@ -50,6 +53,7 @@ from qpidha.wire.events import (
 class State(Enum):
     HELLO = auto()
     STAGING = auto()
+    FLIPPING = auto()
     FOLLOWING = auto()
 
 
@@ -96,6 +100,30 @@ class QueueReplicator:
         self._settings = settings
         self._plan: dict[QueueId, Planned] = {}
         self._chunks = 0
+        self._descriptions: Iterator[SubscribeQueue] | None = None
+        """What is still to be said about the queues that are here."""
+        self._flip: Flip | None = None
+
+    # --- slices ----------------------------------------------------------------------------------
+
+    @property
+    def unfinished(self) -> bool:
+        """There is work that waits for nothing but the next slice."""
+        return self._descriptions is not None or self._flip is not None
+
+    def advance(self) -> None:
+        """One slice of the work. Raises `RemoteProtocolError` if the plan contradicts itself."""
+        if self._descriptions is not None:
+            self._describe_more(self._settings.queues_per_slice)
+        if self._flip is not None:
+            self._flip_more(self._settings.queues_per_slice)
+
+    def finish(self) -> None:
+        """The session is about to end: a flip that has begun is completed. What it raises: see `advance`."""
+        self._descriptions = None
+        if self._flip is not None:
+            self._flip.finish()
+            self._flipped()
 
     # --- subscribing -----------------------------------------------------------------------------
 
@@ -106,15 +134,25 @@ class QueueReplicator:
         self.established = False
         self._plan = {}
         self._chunks = 0
-        described = list(self._describe())
-        self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=len(described)))
-        for event in described:
-            self._send(event)
+        runs_max = self._settings.ids_runs_per_chunk_max
+        count = sum(max(1, -(-q.held.run_count // runs_max)) for q in self._queues.values())
+        self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
+        self._descriptions = self._describe()
+        self._describe_more(self._settings.queues_per_slice)
 
     def _describe(self) -> Iterator[SubscribeQueue]:
-        for q in self._queues.values():
+        """Before the flip nothing changes here (C1): the descriptions are of one instant, whenever they are made."""
+        for q in list(self._queues.values()):
             for held in list(split(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
                 yield SubscribeQueue(queue=q.queue, lineage=q.lineage, next=q.next, held=held.copy())
+
+    def _describe_more(self, events: int) -> None:
+        assert self._descriptions is not None
+        for event in itertools.islice(self._descriptions, events):
+            self._send(event)
+            events -= 1
+        if events:
+            self._descriptions = None
 
     def _send(self, event: Event) -> None:
         self._out.send(self.link, Frame(self.generation, self.sid, event))
@@ -135,8 +173,8 @@ class QueueReplicator:
                 planned = self._planned(event.queue)
                 gone = planned.staged_drop if event.staged else planned.drop
                 gone |= event.ids
-            case PlanEnd() if self.state is State.STAGING:
-                self._flip(event)
+            case PlanEnd() if self.state is State.STAGING and self._descriptions is None:
+                self._begin_flip(event)
             case _:
                 raise RemoteProtocolError(f"{type(event).__name__} while {self.state.name}")
 
@@ -165,16 +203,27 @@ class QueueReplicator:
         self.flow.resync_bytes += event.batch.nbytes
         self._send(Progress(chunks=self._chunks))
 
-    def _flip(self, end: PlanEnd) -> None:
+    def _begin_flip(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
-        result = flip(self._queues, self._plan, end.queues, self._quarantined)
+        self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
+        self.state = State.FLIPPING
+        self.position = end.position
+        self._flip_more(self._settings.queues_per_slice)
+
+    def _flip_more(self, steps: int) -> None:
+        assert self._flip is not None
+        self._flip.advance(steps)
+        if self._flip.done:
+            self._flipped()
+
+    def _flipped(self) -> None:
+        assert self._flip is not None
+        result, self._flip, self._plan = self._flip.result, None, {}
         self._out.persist(*result.changes, PutStatus(self.cluster, self.generation, primary=False))
         for notice in result.notices:
             self._out.notify(notice)
         self._out.notify(Noted("resynchronised", result.summary))
-        self._plan = {}
         self.state = State.FOLLOWING
-        self.position = end.position
         self.flow.resyncs += 1
         self._acknowledge()
 

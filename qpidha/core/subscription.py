@@ -5,9 +5,14 @@
          └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
 
 Catching up copies what the backup lacks from the live queues, in chunks, while operations go on. They
-are not sent on this session and nothing is buffered. Once everything was copied, the *snapshot* is taken:
-the exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant
-(C4, C5). From there on every operation is sent.
+are not sent on this session and nothing is buffered. Each queue is planned as soon as it was copied; one that
+changes afterwards is visited again. Once no queue is left to visit, what was said amounts to the *snapshot*: the
+exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant (C4, C5).
+From there on every operation is sent.
+
+The work is in slices of ``queues_per_slice`` visits, so that the number of queues decides how long it takes, but
+never how long the event loop stands. A slice grows with the queues that changed since the last one: each of
+them cost an operation, so the visits catch up with any rate of changes.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
-from qpidha.core.lineage import generation_of
+from qpidha.core.chunks import chunked, split
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, shared
 from qpidha.core.turn import Turn
@@ -26,7 +31,6 @@ from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import MESSAGE_ID_MAX, Generation, Member, MessageId, NodeId, Position, QueueId
-from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Event,
     Limits,
@@ -39,8 +43,6 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
-
-MESSAGES_PER_CHUNK = 65_536
 
 
 class State(Enum):
@@ -98,6 +100,14 @@ class ReplicatingSubscription:
         self._expected = 0
         self._described_bytes = 0
         """What the backup has said of its queues so far, about."""
+        self._to_visit: deque[QueueId] | None = None
+        """Queues that were not planned yet, or changed since; None: catching up has not begun."""
+        self._waiting: set[QueueId] = set()
+        """The same, as a set."""
+        self._disturbed = 0
+        """How many of them were added since the last slice."""
+        self.unfinished = False
+        """The last slice ended before its work: call `catch_up` again, nothing has to arrive before."""
         self._chunks_staged = 0
         self._in_flight: deque[int] = deque()
         """Bytes of the chunks that were sent and not yet staged, and …"""
@@ -134,6 +144,7 @@ class ReplicatingSubscription:
         self.resync = Resync()
         self.plan_position = self.sent = self.acked = 0
         self._theirs = {}
+        self._forget_visits()
         self._expected = event.queues
         self._described_bytes = 0
         self._chunks_staged = self._in_flight_bytes = 0
@@ -186,17 +197,48 @@ class ReplicatingSubscription:
         return many or self._in_flight_bytes >= limits.window_bytes_max // 4
 
     def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
-        """What to send now. Ends with the snapshot once everything was copied (C4, C5).
+        """What to send now: one slice of the work. Ends with PlanEnd once every queue was planned (C4, C5).
 
-        The snapshot is taken within one call: nothing may change between its first event and PlanEnd.
+        All operations up to ``position`` have been passed to `stream` before.
         """
+        self.unfinished = False
         if self.state is not State.CATCHING_UP:
             return
-        for queue in list(queues.values()):
+        if self._to_visit is None:
+            self._to_visit, self._waiting = deque(queues), set(queues)
+        visits = max(self._settings.queues_per_slice, 2 * self._disturbed)
+        self._disturbed = 0
+        while self._to_visit:
+            if visits == 0:
+                self.unfinished = True
+                return
+            visits -= 1
+            queue = queues[self._to_visit[0]]
             yield from self._copy(queue)
             if self._of(queue).cursor < queue.next:
-                return
-        yield from self._snapshot(queues, position)
+                return  # As much is under way as may be: Progress brings us back here.
+            yield from self._plan(queue)
+            self._waiting.discard(self._to_visit.popleft())
+        yield PlanEnd(position=position, queues=len(queues))
+        self._theirs = {}
+        self._forget_visits()
+        self.plan_position = self.sent = position
+        self.state = State.STREAMING
+
+    def _forget_visits(self) -> None:
+        self._to_visit, self._waiting, self._disturbed = None, set(), 0
+        self.unfinished = False
+
+    def _changed(self, event: Operations) -> None:
+        """The queues of these operations must be visited, or visited again."""
+        if self._to_visit is None:
+            return  # None was visited yet.
+        for operation in event.operations:
+            for part in operation:
+                if part.queue not in self._waiting:
+                    self._waiting.add(part.queue)
+                    self._to_visit.append(part.queue)
+                    self._disturbed += 1
 
     def _of(self, queue: ReplicatedQueue) -> Theirs:
         theirs = self._theirs.get(queue.queue)
@@ -229,21 +271,24 @@ class ReplicatingSubscription:
             yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
         theirs.cursor = queue.next
 
-    def _snapshot(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
-        for queue in queues.values():
-            theirs = self._of(queue)
-            assert theirs.common is not None and theirs.staged is not None
-            yield PlanQueue(
-                queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
-            )
-            gone = theirs.history.held - (theirs.common & queue.held)
+    def _plan(self, queue: ReplicatedQueue) -> Iterator[Event]:
+        """The plan of one queue as it is now, as far as it was not sent at an earlier visit.
+
+        The backup goes by the last PlanQueue; drops add up, for what was dropped never comes back.
+        """
+        theirs = self._of(queue)
+        assert theirs.common is not None and theirs.staged is not None
+        yield PlanQueue(
+            queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
+        )
+        held, staged = theirs.history.held, theirs.staged
+        if gone := held - (theirs.common & queue.held):
             self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
+            held -= gone
             yield from self._drops(queue.queue, gone, staged=False)
-            yield from self._drops(queue.queue, theirs.staged - queue.held, staged=True)
-        yield PlanEnd(position=position, queues=len(queues))
-        self._theirs = {}
-        self.plan_position = self.sent = position
-        self.state = State.STREAMING
+        if gone := staged - queue.held:
+            staged -= gone
+            yield from self._drops(queue.queue, gone, staged=True)
 
     def _drops(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Iterator[PlanDrop]:
         for part in split(ids, self._settings.ids_runs_per_chunk_max):
@@ -253,6 +298,8 @@ class ReplicatingSubscription:
 
     def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
         """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
+        if self.state is State.CATCHING_UP:
+            self._changed(event)
         if self.state is not State.STREAMING:
             return
         yield event
@@ -271,46 +318,3 @@ class ReplicatingSubscription:
         self.acked = position
         while self._window and self._window[0][0] <= position:
             self.window_bytes -= self._window.popleft()[1]
-
-
-def chunked(
-    queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int, runs_max: int
-) -> Iterator[tuple[Generation, SequenceSet, Batch]]:
-    """These held messages as chunks of one generation each. Large stored batches go as they are."""
-    ids, batches, size, generation = SequenceSet(), list[Batch](), 0, 0
-    for piece_ids, piece in pieces(queue, wanted, runs_max):
-        of = generation_of(queue.lineage, piece_ids.first)
-        full = size + piece.nbytes > bytes_max or len(ids) + len(piece) > MESSAGES_PER_CHUNK
-        full = full or ids.run_count + piece_ids.run_count > runs_max
-        if batches and (full or of != generation):
-            yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
-            ids, batches, size = SequenceSet(), [], 0
-        generation = of
-        ids |= piece_ids
-        batches.append(piece)
-        size += piece.nbytes
-    if batches:
-        yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
-
-
-def pieces(queue: ReplicatedQueue, wanted: SequenceSet, runs_max: int) -> Iterator[tuple[SequenceSet, Batch]]:
-    """These held messages as they are stored; what has more holes than a frame can name is cut."""
-    for ids, batch in queue.select(wanted):
-        if ids.run_count <= runs_max:
-            yield ids, batch
-            continue
-        at = 0
-        for part in split(ids, runs_max):
-            yield part, batch.cut(at, at + len(part))
-            at += len(part)
-
-
-def split(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
-    """The same ids as sets of at most this many runs, ascending. Nothing for an empty set."""
-    if not ids:
-        return
-    if ids.run_count <= runs_max:
-        yield ids
-        return
-    for chunk in ids.encode_chunks(runs_max):
-        yield SequenceSet.decode(chunk)

@@ -163,7 +163,7 @@ class Node:
             )
             untouched = False
             self.replica.record_seen(found, self.now())
-            self._driver = Driver(self.replica, self._commit, self._effects, self.now)
+            self._driver = Driver(self.replica, self._commit, self._effects, self.now, self._later)
             for replicated in self.replica.queues.values():
                 self._effects.queue_added(replicated, loaded=True)
             address = await self.links.listen(self._listen)
@@ -204,7 +204,7 @@ class Node:
         self.replica.stop()
         self._driver.run()
         while not self._driver.idle and await self._disk.wait_idle(self.settings.commit_timeout_s):
-            pass  # What is left is one more transaction.
+            await asyncio.sleep(0)  # What is left is one more transaction, or effects of a large `Ready`.
         self.bypass_disk()
         await self._release(clean=self._driver.failed is None and self._driver.idle)
 
@@ -412,8 +412,21 @@ class Node:
             if self._unflushed:
                 self.poke()  # … but not what their watchers published meanwhile.
             self._driver.run()
+            if self.replica.unfinished:
+                self.poke()  # Another slice, in another turn.
         except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """In another turn; and a bug in it is caught."""
+
+        def guarded() -> None:
+            try:
+                work()
+            except Exception as bug:  # noqa: BLE001 - as in `_run`.
+                self.broken(bug)
+
+        self._loop.call_soon(guarded)
 
     def _commit(self, changes: list[Change], done: Done) -> None:
         """Durable elsewhere, maybe; what follows from it is performed here, and a bug in that is caught."""

@@ -262,7 +262,7 @@ class Checker:
         self._steps += 1
         if self._steps % 16 == 0:
             node.replica.check()
-            if node.driver.idle and node.driver.failed is None and node.replica.out.empty:
+            if node.driver.idle and node.driver.failed is None and node.replica.still:
                 self.same(node)
 
     def same(self, node: SimNode) -> None:

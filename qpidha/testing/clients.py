@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from qpidha.core.chunks import split
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
-from qpidha.core.subscription import split
 from qpidha.errors import NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle

@@ -56,6 +56,8 @@ class SimNode:
         """How far its clock jumps at the next resume."""
         self._clock = (0.0, 0.0)
         """What its clock showed, and when that was."""
+        self._sliced = False
+        """Another slice of the core's work is on its way."""
         self._backlog: list[Callable[[], None]] = []
         self.replica: Replica
         self.driver: Driver
@@ -76,7 +78,7 @@ class SimNode:
             self.refused = str(error)
             world.say(f"{self.host}: start refused: {error}")
             return
-        self.up, self.paused, self.refused = True, False, ""
+        self.up, self.paused, self.refused, self._sliced = True, False, "", False
         self.boots += 1
         self.replica = Replica(
             node=self.name,
@@ -145,6 +147,19 @@ class SimNode:
         self.driver.run()
         if self.up:
             self.world.checker.stepped(self)
+        if self.up and self.replica.unfinished and not self._sliced:
+            self._sliced = True
+            self._next_slice(self.boots)
+
+    def _next_slice(self, boot: int) -> None:
+        """Work on all queues goes on, in a turn of its own."""
+
+        def go_on() -> None:
+            if boot == self.boots:
+                self._sliced = False
+                self.run()
+
+        self.world.scheduler.after(0.0, lambda: self.post(go_on))
 
     def link_opened(self, end: End, to: NodeId | None) -> None:
         if end.boot != self.boots or not end.open:

@@ -94,7 +94,9 @@ class Walk:
         self.apart = ""
         """Why this run was ended early and counted apart: an operator must decide, or nobody could know."""
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
-        self.world.settings = replace(SMALL, window_operations_max=window)
+        self.world.settings = replace(
+            SMALL, window_operations_max=window, queues_per_slice=draw.choice([1, 2, 5, 500])
+        )
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.chunks import pieces
 from qpidha.core.host import TAKEN_OVER
 from qpidha.core.limits import limits_of
 from qpidha.core.ready import CloseLink, Noted
-from qpidha.core.subscription import ReplicatingSubscription, pieces
+from qpidha.core.subscription import ReplicatingSubscription
 from qpidha.errors import CallerError, RemoteProtocolError
 from qpidha.types import QueueSpec, Role
 from qpidha.wire.events import (

@@ -19,8 +19,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C1 C5 R-d",
         why="a backup that connects anew keeps what it staged, and its link, of the time before",
         file=FOLLOWER,
-        old="        replica = self._replica\n        self.leave()\n        if replica.primary or replica.stopped:",
-        new="        replica = self._replica\n        if replica.primary or replica.stopped:",
+        old="        replica = self._replica\n        self.leave()\n        if replica.primary or replica.activation",
+        new="        replica = self._replica\n        if replica.primary or replica.activation",
         first="M03",
     ),
     Mutant(
@@ -165,8 +165,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C4",
         why="what was staged and dequeued since is not dropped by the plan",
         file=SUBSCRIPTION,
-        old="            yield from self._drops(queue.queue, theirs.staged - queue.held, staged=True)\n",
-        new="",
+        old="        if gone := staged - queue.held:",
+        new="        if gone := SequenceSet():",
         first="C01",
     ),
     Mutant(
@@ -174,8 +174,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C4",
         why="drops only what was never shared, not what the primary dequeued during the catch-up",
         file=SUBSCRIPTION,
-        old="gone = theirs.history.held - (theirs.common & queue.held)",
-        new="gone = theirs.history.held - theirs.common",
+        old="gone := held - (theirs.common & queue.held)",
+        new="gone := held - theirs.common",
         first="C01",
     ),
     Mutant(

@@ -8,6 +8,7 @@ CANDIDATE = "qpidha/core/candidate.py"
 MANAGER = "qpidha/core/manager.py"
 MEMBERSHIP = "qpidha/core/membership.py"
 REPLICA = "qpidha/core/replica.py"
+ACTIVATION = "qpidha/core/activation.py"
 
 ROLES: tuple[Mutant, ...] = (
     # --- the cluster manager
@@ -137,17 +138,17 @@ ROLES: tuple[Mutant, ...] = (
         name="lineage-not-stored",
         rules="P3 N1 R1",
         why="the lineage of the new generation does not reach the disk",
-        file=REPLICA,
-        old="            self.out.persist(PutQueue(q.queue, q.spec, q.lineage, q.next))\n",
+        file=ACTIVATION,
+        old="            self._changes.append(PutQueue(q.queue, q.spec, lineage, q.next))\n",
         new="",
     ),
     Mutant(
         name="generation-not-stored",
         rules="P3 R2 F2",
         why="the generation of the new primary does not reach the disk",
-        file=REPLICA,
-        old="        self.out.persist(PutStatus(record.cluster, self.generation, primary=True))\n",
-        new="",
+        file=ACTIVATION,
+        old="[PutStatus(record.cluster, record.generation, primary=True)]",
+        new="[]",
     ),
     Mutant(
         name="absent-members-count",
