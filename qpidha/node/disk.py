@@ -78,6 +78,7 @@ class Disk:
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Until the store is not at work. False: it still is after this time."""
+        await asyncio.sleep(0)  # Whoever asks again and again must not keep the loop.
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()

@@ -204,7 +204,7 @@ class Node:
         self.replica.stop()
         self._driver.run()
         while not self._driver.idle and await self._disk.wait_idle(self.settings.commit_timeout_s):
-            await asyncio.sleep(0)  # What is left is one more transaction, or effects of a large `Ready`.
+            pass  # What is left is one more transaction, or effects of a large `Ready`.
         self.bypass_disk()
         await self._release(clean=self._driver.failed is None and self._driver.idle)
 
