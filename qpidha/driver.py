@@ -61,7 +61,7 @@ class Driver:
     """Takes effects from one core and performs them, one `Ready` at a time.
 
     Args:
-        later: How to have another turn. None: completions and notices are performed in one go, however many they are.
+        later: How to have another turn. None: all the core's slices, completions and notices are done in one turn.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class Driver:
         self._later = later
         self._rest: deque[Completion | Notice] = deque()
         """What is left to perform of a large `Ready`."""
+        self._sliced = False
+        """The core's next slice has its turn already."""
         self._running = False
         self._again = False
 
@@ -101,11 +103,13 @@ class Driver:
             if self._waiting is not None and self._bypassing:
                 self._bypass(self._waiting)
             while self.idle and self.failed is None:
-                if not self._again and self.replica.out.empty:
+                if not self._again and self.replica.out.empty and not self._next_slice():
                     return  # Nothing came in meanwhile, and one call draws all consequences of what did.
                 self._again = False
                 ready = self.replica.ready(self._clock())
                 if not ready:
+                    if self._next_slice():
+                        continue
                     return
                 if ready.persist:
                     self._persist(ready)
@@ -113,6 +117,21 @@ class Driver:
                     self._perform_all(ready)
         finally:
             self._running = False
+
+    def _next_slice(self) -> bool:
+        """The core has more to do (`Replica.unfinished`). True: now, for there are no other turns."""
+        if not self.replica.unfinished:
+            return False
+        if self._later is None:
+            return True
+        if not self._sliced:
+            self._sliced = True
+            self._later(self._slice)
+        return False
+
+    def _slice(self) -> None:
+        self._sliced = False
+        self.run()
 
     def _persist(self, ready: Ready) -> None:
         self._waiting = ready

@@ -412,8 +412,6 @@ class Node:
             if self._unflushed:
                 self.poke()  # … but not what their watchers published meanwhile.
             self._driver.run()
-            if self.replica.unfinished:
-                self.poke()  # Another slice, in another turn.
         except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)
 

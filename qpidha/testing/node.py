@@ -56,8 +56,6 @@ class SimNode:
         """How far its clock jumps at the next resume."""
         self._clock = (0.0, 0.0)
         """What its clock showed, and when that was."""
-        self._sliced = False
-        """Another slice of the core's work is on its way."""
         self._backlog: list[Callable[[], None]] = []
         self.replica: Replica
         self.driver: Driver
@@ -78,7 +76,7 @@ class SimNode:
             self.refused = str(error)
             world.say(f"{self.host}: start refused: {error}")
             return
-        self.up, self.paused, self.refused, self._sliced = True, False, "", False
+        self.up, self.paused, self.refused = True, False, ""
         self.boots += 1
         self.replica = Replica(
             node=self.name,
@@ -87,7 +85,7 @@ class SimNode:
             settings=world.settings,
             now=self.now(),
         )
-        self.driver = Driver(self.replica, self._commit, self, self.now)
+        self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:
             self.replica.record_seen(current, self.now())
         self._tick(self.boots)
@@ -147,17 +145,15 @@ class SimNode:
         self.driver.run()
         if self.up:
             self.world.checker.stepped(self)
-        if self.up and self.replica.unfinished and not self._sliced:
-            self._sliced = True
-            self._next_slice(self.boots)
 
-    def _next_slice(self, boot: int) -> None:
-        """Work on all queues goes on, in a turn of its own."""
+    def _later(self, work: Callable[[], None]) -> None:
+        """The core's next slice, in a turn of its own."""
+        boot = self.boots
 
         def go_on() -> None:
             if boot == self.boots:
-                self._sliced = False
-                self.run()
+                work()
+                self.world.checker.stepped(self)
 
         self.world.scheduler.after(0.0, lambda: self.post(go_on))
 
