@@ -203,6 +203,7 @@ class Node:
             queue.flush()
         self.replica.stop()
         self._driver.run()
+        self.cluster.give_up_session()  # Others need not wait for this disk, nor for what the broker does at the end.
         while not self._driver.idle and await self._disk.wait_idle(self.settings.commit_timeout_s):
             pass  # What is left is one more transaction, or effects of a large `Ready`.
         self.bypass_disk()

@@ -66,6 +66,9 @@ FAULTS: Final = (
     FaultKind("time", "clock_jump", 0.6, "a pause after which the node's clock has jumped ahead"),
     FaultKind("time", "wall_clock", 0.5, "a restart whose clock counts from up to ten years before or after"),
     FaultKind("time", "timer", 0.6, "a node's clock and timers run at half to twice the speed"),
+    FaultKind(
+        "disk", "disk_stall", 0.7, "one transaction takes longer than a backup may take to acknowledge it"
+    ),
     FaultKind("disk", "write_error", 0.3, "EIO on write: the transaction is not there, the store is dead"),
     FaultKind("disk", "sync_error", 0.3, "EIO on fsync: it is there or not, nobody knows, the store is dead"),
     FaultKind("disk", "full", 0.3, "ENOSPC, until somebody makes room: the store does not open either"),

@@ -50,8 +50,10 @@ class SimNode:
         """Why the store was refused at the last start."""
         self.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
         """Which protocols its release says that it speaks."""
-        self.clock_rate = 1.0
-        """Of its clock and its timers."""
+        self.clock_rate = self.clock_rate_max = 1.0
+        """Of its clock and its timers, now and at most."""
+        self.stall_s = 0.0
+        """The next commit takes this much longer."""
         self.jump_s = 0.0
         """How far its clock jumps at the next resume."""
         self._clock = (0.0, 0.0)
@@ -222,6 +224,7 @@ class SimNode:
     def set_clock(self, shows: float | None = None, *, rate: float | None = None) -> None:
         self._clock = (self.now() if shows is None else shows, self.world.scheduler.now)
         self.clock_rate = rate or self.clock_rate
+        self.clock_rate_max = max(self.clock_rate, self.clock_rate_max)
 
     def _tick(self, boot: int) -> None:
         if boot != self.boots or not self.up:
@@ -251,10 +254,20 @@ class SimNode:
     # --- the disk ----------------------------------------------------------------------------------
 
     def _commit(self, changes: list[Change], done: Done) -> None:
-        boot = self.boots
-        self.disk.begin(changes, done)
+        boot, primary = self.boots, self.replica.primary
+        leaves = (primary.generation, primary.position) if primary else None
+
+        def durable(error: Exception | None) -> None:
+            if leaves is not None and error is None:
+                self.world.removals.durable(self, *leaves)
+            done(error)
+
+        self.disk.begin(changes, durable)
+        stall_s, self.stall_s = self.stall_s, 0.0
+        if stall_s:
+            self.world.sometimes("fault disk_stall")
         if not self.hold_disk:
-            self.world.scheduler.after(self.world.disk_delay(), lambda: self._finish(boot))
+            self.world.scheduler.after(self.world.disk_delay() + stall_s, lambda: self._finish(boot))
 
     def _finish(self, boot: int) -> None:
         def finish() -> None:

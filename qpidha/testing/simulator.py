@@ -22,6 +22,7 @@ from qpidha.testing.manager import Fault, SimManager
 from qpidha.testing.network import End, Network
 from qpidha.testing.node import SimNode
 from qpidha.testing.observer import Observer
+from qpidha.testing.removals import Removals
 from qpidha.testing.render import render_frame, render_record
 from qpidha.testing.scheduler import Scheduler
 from qpidha.types import NodeId, QueueId, Role
@@ -79,6 +80,7 @@ class World:
         """What the run itself counts: faults that hit something, and what came of them."""
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
+        self.removals = Removals(self)
         self.clients = Clients(self)
         self.network = Network(
             self.scheduler,
@@ -163,6 +165,7 @@ class World:
 
     def requested(self, node: SimNode, request: Request) -> None:
         self.on_request(node, request)
+        self.removals.requested(node, request)
         for observer in self.observers:
             observer.requested(node, request)
 
@@ -247,6 +250,7 @@ class World:
             node.auto_connect = node.takes_discarded = True
             node.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
             node.set_clock(rate=1.0)
+            node.stall_s = 0.0
             node.disk.failing, node.disk.full, node.disk.armed = None, False, None
             if node.disk.damage:
                 node.replace_disk()

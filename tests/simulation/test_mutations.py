@@ -197,6 +197,17 @@ def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReplicatingSubscription, "_drops", without)
 
 
+def counts_its_own_stall(patch: pytest.MonkeyPatch) -> None:
+    """L4, T42: the time-out of an acknowledgement begins before the operation is durable here and has left."""
+    persist = Driver._persist
+
+    def early(self: Driver, ready: Ready) -> None:
+        self.replica.performed(self._clock())
+        persist(self, ready)
+
+    patch.setattr(Driver, "_persist", early)
+
+
 def keeps_its_own_lineage(patch: pytest.MonkeyPatch) -> None:
     """C4, N1: the flip's lineage does not reach the disk."""
     real = Flipped.__init__
@@ -227,6 +238,7 @@ MUTATIONS: list[Mutation] = [
     names_the_place_before,
     judges_by_the_flip,
     forgets_what_was_staged,
+    counts_its_own_stall,
     keeps_its_own_lineage,
 ]
 """What is broken."""

@@ -203,6 +203,7 @@ def test_a_node_stops_although_its_disk_hangs() -> None:
         with pytest.raises(InDoubt):
             await op
         store.release()
+        await until(lambda: not store._open, what="the store is closed once the disk has answered")
         again = await world.start("a", store)
         assert again.queue("q").depth == 2, "it was made durable in the end"
 
@@ -251,6 +252,30 @@ def test_somebody_else_may_say_that_a_primary_cannot_serve() -> None:
         assert a.status().place_given_up == "the test wants it"
         await until(lambda: b.serving and a.role is Role.READY)
         await until(lambda: a.status().place_given_up is None and "a" in b.live)
+
+    run(main)
+
+
+def test_others_do_not_wait_for_the_end_of_a_stop() -> None:
+    """What the broker does when it is demoted may take its time: the node is primary no more."""
+
+    class Leisurely(Recorder):
+        async def on_demote(self, generation: int) -> None:
+            await gone.wait()
+            await super().on_demote(generation)
+
+    gone = asyncio.Event()
+
+    async def main(world: World) -> None:
+        a = await world.start("a", broker=Leisurely())
+        await a.promote()
+        b = await world.start("b", promoter=PriorityPromoter(1))
+        await until(lambda: b.status().in_sync)
+        stopping = asyncio.ensure_future(world.stop("a"))
+        await until(lambda: b.serving)
+        assert not stopping.done()
+        gone.set()
+        await stopping
 
     run(main)
 

@@ -237,7 +237,7 @@ ROLES: tuple[Mutant, ...] = (
         file="qpidha/core/primary.py",
         old="                self._send(session, session.catch_up(self.queues, self.position))\n        self._complete()",
         new="                self._send(session, session.catch_up(self.queues, self.position))\n"
-        "        self.membership.members -= self.late\n        self._complete()",
+        "        self.membership._become(self.membership.members - self.late, None)\n        self._complete()",
         first="T05",
     ),
     Mutant(
@@ -247,6 +247,15 @@ ROLES: tuple[Mutant, ...] = (
         file=REPLICA,
         old="            self.primary.jumped(now)\n",
         new="            pass\n",
+        first="T42",
+    ),
+    Mutant(
+        name="own-stall-is-blamed-on-others",
+        rules="T42 L4",
+        why="the time-out of an acknowledgement begins before the primary's own disk has answered",
+        file="qpidha/driver.py",
+        old="        self._waiting = ready\n\n        def done",
+        new="        self._waiting = ready\n        self.replica.performed(self._clock())\n\n        def done",
         first="T42",
     ),
     Mutant(
