@@ -1,0 +1,175 @@
+"""A slow link is not a dead one: while bytes flow nobody is cut off or removed; when none do, soon (L4).
+
+Method: backups reach the primary through a proxy that passes so many bytes a second, or none, in each direction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from qpidha import Node
+from qpidha.types import Address
+from tests.integration.harness import QUICK, World, run, until
+
+PIECE_BYTES = 8 * 1024
+SLOW = replace(
+    QUICK, ack_timeout_s=1.0, rejoin_timeout_s=1.0, heartbeat_timeout_s=0.6, link_bytes_per_s_min=128 * 1024
+)
+RATE = 512 * 1024
+"""Bytes a second that pass: four times the slowest that is to work, for machines that are busy."""
+LARGE = bytes(1024 * 1024)
+"""Needs two seconds, twice the time-out."""
+
+
+class Proxy:
+    """Stands before a node."""
+
+    def __init__(self) -> None:
+        self.target: Address = ("", 0)
+        self.out = self.back = 1e9
+        """Bytes per second from the node behind it, and to it. 0: nothing passes."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> Address:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=4 * PIECE_BYTES)
+        name = self._server.sockets[0].getsockname()
+        return str(name[0]), int(name[1])
+
+    async def close(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # Transports close in a later turn.
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self.target, limit=4 * PIECE_BYTES)
+        except OSError:
+            writer.close()
+            return
+        for task in (self._pass(far_reader, writer, "out"), self._pass(reader, far_writer, "back")):
+            self._tasks.add(asyncio.ensure_future(task))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+        try:
+            while data := await reader.read(PIECE_BYTES):
+                rate: float = getattr(self, way)
+                await asyncio.sleep(len(data) / rate if rate else 3600.0)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass  # One end is gone: so is the other.
+        finally:
+            writer.close()
+
+
+def through(main: Callable[[World, Proxy], Awaitable[None]]) -> None:
+    """Run one test with a proxy."""
+
+    async def wrapped(world: World) -> None:
+        proxy = Proxy()
+        try:
+            await main(world, proxy)
+        finally:
+            await proxy.close()
+
+    run(wrapped, SLOW)
+
+
+async def behind(world: World, proxy: Proxy) -> tuple[Node, Node]:
+    """Primary a, and member b that reaches it through the proxy."""
+    a = await world.start("a", advertise=await proxy.start())
+    assert a.address
+    proxy.target = a.address
+    await a.promote()
+    b = await world.start("b")
+    await until(lambda: a.status().in_sync and b.status().in_sync)
+    return a, b
+
+
+def no_link_was_given_up(caplog: pytest.LogCaptureFixture) -> bool:
+    return not any(word in caplog.text for word in ("silent link", "slow link", "removing", "link lost"))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_large_messages_reach_a_backup_behind_a_slow_link(
+    count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "qpidha")
+
+    async def main(world: World, proxy: Proxy) -> None:
+        a, _ = await behind(world, proxy)
+        q = a.declare("q")
+        await q.enqueue(b"1")
+        proxy.out = RATE
+        ops = [q.enqueue(LARGE) for _ in range(count)]
+        for op in ops:
+            assert sorted((await op).nodes) == ["a", "b"]
+        assert no_link_was_given_up(caplog), caplog.text
+
+    through(main)
+
+
+def test_a_member_that_has_to_catch_up_over_a_slow_link_stays_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "qpidha")
+
+    async def main(world: World, proxy: Proxy) -> None:
+        a, b = await behind(world, proxy)
+        q = a.declare("q")
+        await q.enqueue(b"1")
+        for peer in list(b.links.peers.values()):
+            peer.link.abort()
+        proxy.out = RATE
+        op = q.enqueue(LARGE)
+        assert sorted((await op).nodes) == ["a", "b"]
+        assert "removing" not in caplog.text
+
+    through(main)
+
+
+def test_a_link_slow_towards_the_primary_is_as_good(caplog: pytest.LogCaptureFixture) -> None:
+    """What a backup says of its queues may be long; so little else goes there that heartbeats suffice."""
+    caplog.set_level(logging.INFO, "qpidha")
+
+    async def main(world: World, proxy: Proxy) -> None:
+        a, b = await behind(world, proxy)
+        q = a.declare("q")
+        await q.enqueue_many([b"x"] * 100_000)
+        await q.dequeue(range(1, 100_000, 2))
+        for peer in list(b.links.peers.values()):
+            peer.link.abort()
+        proxy.back = RATE
+        caplog.clear()
+        assert sorted((await q.enqueue(b"y")).nodes) == ["a", "b"]
+        assert no_link_was_given_up(caplog), caplog.text
+
+    through(main)
+
+
+@pytest.mark.parametrize("way", ["out", "back"])
+def test_a_link_on_which_nothing_passes_is_given_up_soon(way: str) -> None:
+    """Also while much is under way on it: the time that is given for bytes is for a link that takes some."""
+
+    async def main(world: World, proxy: Proxy) -> None:
+        a, _ = await behind(world, proxy)
+        q = a.declare("q")
+        await q.enqueue(b"1")
+        setattr(proxy, way, 0)
+        op = q.enqueue(LARGE)
+        loop = asyncio.get_running_loop()
+        began, before = loop.time(), set(a.links.peers)
+        await until(lambda: before.isdisjoint(a.links.peers), what="the link is given up")
+        receipt = await op
+        assert sorted(receipt.nodes) == ["a"]
+        # Eight seconds for the bytes are not waited for. Anything below that is right, on a busy machine, too.
+        assert loop.time() - began < len(LARGE) / SLOW.link_bytes_per_s_min
+
+    through(main)
