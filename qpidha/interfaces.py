@@ -214,6 +214,36 @@ class Transport(Protocol):
         """
 
 
+class TroubleSink(Protocol):
+    """Where a part reports what is wrong for longer than a moment: it is logged once, counted, and in the status."""
+
+    def report(self, cause: str, text: str, *, fades: bool = False, once: bool = False) -> None:
+        """An attempt failed. ``cause`` stays the same, ``text`` says why this time.
+
+        Args:
+            fades: Nobody will clear it: it is over when it is not reported again for a while.
+            once: It is not logged again before its text changes.
+        """
+
+    def clear(self, cause: str) -> None:
+        """It is over, if it was there at all."""
+
+
+class TellingTransport(Transport, Protocol):
+    """One that has something to tell an operator: detected by the presence of `tell_to`."""
+
+    credentials: object
+    """Changes when other certificates are used than before: what failed may succeed now."""
+    certificate_days_left: float | None
+    """Until this node's certificate expires; negative: since it did. None: there is none."""
+
+    def tell_to(self, troubles: TroubleSink) -> None:
+        """Report to this from now on. Called once, before `listen`."""
+
+    def tick(self) -> None:
+        """Time passed. Called every few seconds; must not block."""
+
+
 # --- the cluster manager -------------------------------------------------------------------------
 
 

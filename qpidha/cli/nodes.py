@@ -201,6 +201,8 @@ def lines_of_status(row: Row) -> list[str]:
         f" {t.number('attempts')} times, last {t.number('last_ago_s')} s ago)"
         for t in s.views("troubles")
     ]
+    if s.raw("certificate_days_left") is not None:
+        lines.append(f"  certificate expires in {s.number('certificate_days_left')} days")
     if s.raw("broker") not in (None, "standby", "serving"):
         lines.append(f"  broker: {s.name('broker')}, for {s.seconds('broker_since_s')} s")
     for key, what in FAULTS.items():

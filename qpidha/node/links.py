@@ -16,6 +16,8 @@ READING_TURNS = 2
 """After so many turns of the loop every socket was read: what is called in the next turn may come before its reads."""
 READING_ATTEMPTS = 3
 """So often it is begun again if the loop was blocked meanwhile: a loop that is blocked all the time must go on, too."""
+TRANSPORT_TICK_S = 5.0
+"""Between two looks of a transport at what it has to tell, such as its certificates."""
 
 
 class Links:
@@ -28,6 +30,7 @@ class Links:
         self._count = 0
         self._timer: asyncio.Handle | None = None
         self._beaten_at = 0.0
+        self._ticked_at = float("-inf")
         self.peers: dict[int, Peer] = {}
 
     @property
@@ -36,12 +39,20 @@ class Links:
         return getattr(self._transport, "credentials", None)
 
     @property
+    def certificate_days_left(self) -> float | None:
+        """Until the certificate of this node's transport expires; None if it has none."""
+        days: float | None = getattr(self._transport, "certificate_days_left", None)
+        return days
+
+    @property
     def address(self) -> Address | None:
         """Where other nodes connect; None before `listen`."""
         return self._listener.address if self._listener else None
 
     async def listen(self, address: Address) -> Address:
         """Accept links from now on. Returns the address that was bound."""
+        if tell_to := getattr(self._transport, "tell_to", None):
+            tell_to(self._node.troubles)
         self._listener = await self._transport.listen(address, self._accept)
         return self._listener.address
 
@@ -84,6 +95,7 @@ class Links:
         """A link is gone; told once by its transport."""
         self.peers.pop(peer.number, None)
         node = self._node
+        node.link_closed(peer.number)
         # Without the address: its port is another one each time, and so the same cause would look like many.
         told = "" if error is None else str(error).removeprefix(f"{peer.link.peer.address}: ")
         why = peer.why or told
@@ -91,11 +103,10 @@ class Links:
             node.cluster.connector.ended(peer, why or peer.silence)
         elif node.replica.stopped:
             pass
-        elif why or (peer.heard and not peer.welcomed):
-            node.troubles.report(peer.cause, why or f"{peer.silence} before its handshake", fades=True)
-        elif peer.welcomed:
+        elif why or (not peer.welcomed and (peer.heard or peer.link.peer.identity is not None)):
+            node.troubles.report(peer.cause, why or f"before its handshake {peer.silence}", fades=True)
+        elif peer.welcomed:  # Else somebody only looked whether the port is open.
             node.log("link closed", f"{peer.name}: {peer.silence}")
-        node.link_closed(peer.number)
 
     # --- heartbeats ------------------------------------------------------------------------------
 
@@ -127,6 +138,9 @@ class Links:
         for peer in list(self.peers.values()):
             peer.beat(now)
         self._see_settled()
+        if now - self._ticked_at >= TRANSPORT_TICK_S and (tick := getattr(self._transport, "tick", None)):
+            self._ticked_at = now
+            tick()
         self._node.tick(now)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(settings.heartbeat_interval_s / 2, self._wake)

@@ -66,9 +66,11 @@ class Peer:
     @property
     def silence(self) -> str:
         """What to say of a link that the other end closed without a reason."""
-        if self.heard or self.to is None:
+        if self.heard:
             return "closed by the other end"
-        return "closed by the other end without an answer; does it expect TLS, and this node does not use it?"
+        if self.link.peer.identity is not None:
+            return "closed by the other end without a word; it may refuse this node's certificate: its log says so"
+        return "closed by the other end without a word; it may expect TLS, and this node speaks plain text"
 
     # --- in --------------------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ class NodeStatus:
     """For what this node waits now: its own disk, backups, the cluster manager, its broker. Empty: for nothing."""
     place_given_up: str | None
     """Why this node gave up its session, and its place if it was primary: it cannot do its work. None: it can."""
+    certificate_days_left: float | None
+    """Until this node's TLS certificate expires; negative: since it did. None: its transport has none."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -118,6 +120,7 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         queue_count=len(node.queues),
         held_by=holds,
         place_given_up=node.place.given_up or None,
+        certificate_days_left=node.links.certificate_days_left,
     )
 
 

@@ -76,6 +76,7 @@ class _Cause:
     budget: _Budget
     standing: bool = False
     fades: bool = False
+    once: bool = False
     text: str = ""
     began_at: float = 0.0
     last_at: float = 0.0
@@ -108,13 +109,14 @@ class Troubles:
 
     # --- causes ----------------------------------------------------------------------------------
 
-    def report(self, cause: str, text: str, *, fades: bool = False) -> None:
+    def report(self, cause: str, text: str, *, fades: bool = False, once: bool = False) -> None:
         """An attempt failed, or something is wrong.
 
         Args:
             cause: What is wrong, in a few words that stay the same: "record", "link to the primary".
             text: The reason this time.
             fades: Nobody will clear it: it is over when it is not reported again for a while.
+            once: It is not logged again before its text changes.
         """
         now = self._now()
         cause, text = printable(cause), printable(text)
@@ -125,7 +127,7 @@ class Troubles:
             known.remind_s = min(FIRST_REMINDER_S, self._reminder_s)
             known.told.clear()
         known.attempts += 1
-        known.last_at, known.text, known.fades = now, text, fades
+        known.last_at, known.text, known.fades, known.once = now, text, fades, once
         if begins or text not in known.told:
             self._tell(known, now, text)
         else:
@@ -178,7 +180,7 @@ class Troubles:
         return known
 
     def _remind(self, known: _Cause, now: float) -> None:
-        if now - known.told_at >= known.remind_s:
+        if not known.once and now - known.told_at >= known.remind_s:
             known.remind_s = min(REMINDER_FACTOR * known.remind_s, self._reminder_s)
             known.told.clear()
             self._tell(known, now, f"{known.text} ({_times(known.attempts)} in {now - known.began_at:.0f} s)")

@@ -20,6 +20,7 @@ from typing import Any, cast
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
 from qpidha.system import forks
+from qpidha.transports.handshake import plain_words
 from qpidha.transports.tls import peer_names
 from qpidha.types import BytesLike, PeerInfo
 
@@ -276,7 +277,7 @@ def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
     """The one gate at which errors of sockets and of TLS become ours."""
     if error is None or isinstance(error, LinkClosed):
         return error
-    reason = str(error) or type(error).__name__
+    reason = plain_words(error) or str(error) or type(error).__name__
     closed = LinkClosed(f"{what}: {reason}")
     closed.__cause__ = error
     return closed

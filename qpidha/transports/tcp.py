@@ -7,18 +7,21 @@ import socket
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
 from qpidha.errors import LinkClosed, SettingsError
-from qpidha.interfaces import Link, LinkFactory, LinkHandler
+from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleSink
 from qpidha.system import forks
+from qpidha.transports.certificates import Certificates
+from qpidha.transports.handshake import CURRENT, Handshake
 from qpidha.transports.stream import TcpLink, as_link_closed, is_loopback
-from qpidha.transports.tls import client_context, require_verifying, server_context
+from qpidha.transports.tls import require_verifying
+from qpidha.transports.tlslistener import BACKLOG, TlsListener
 from qpidha.types import Address, PeerInfo
 
 TLS_HANDSHAKE_TIMEOUT_S = 10.0
 """A peer that has not finished the TLS handshake by then is dropped."""
-BACKLOG = 128
 CONTEXT = optional(instance_of(ssl.SSLContext, what="an SSLContext"))
 
 
@@ -49,6 +52,8 @@ class TcpTransport:
         self._server = ssl_context_server
         self._client = ssl_context_client
         self._insecure = insecure
+        self._certificates: Certificates | None = None
+        self._troubles: TroubleSink | None = None
         if not insecure:
             for context, name in ((self._server, "ssl_context_server"), (self._client, "ssl_context_client")):
                 if context is not None:
@@ -59,6 +64,9 @@ class TcpTransport:
         cls, *, ca: str | Path, certificate: str | Path, key: str | Path | None = None
     ) -> TcpTransport:
         """TLS with this certificate for both directions; peers must have one signed by ``ca``.
+
+        The files are looked at before each new link, and are used from then on if they have changed and are in
+        order: renew them in place. Links that are open stay.
 
         Args:
             ca: PEM file with the authority that signs the nodes' certificates, and nothing else.
@@ -72,12 +80,47 @@ class TcpTransport:
         PATH("ca", ca, SettingsError)
         PATH("certificate", certificate, SettingsError)
         optional(PATH)("key", key, SettingsError)
-        return cls(
-            ssl_context_server=server_context(ca, certificate, key),
-            ssl_context_client=client_context(ca, certificate, key),
-        )
+        certificates = Certificates(ca, certificate, key)
+        transport = cls(ssl_context_server=certificates.server, ssl_context_client=certificates.client)
+        transport._certificates = certificates
+        return transport
 
-    async def listen(self, address: Address, on_link: LinkFactory) -> TcpListener:
+    # --- what it tells ---------------------------------------------------------------------------
+
+    @property
+    def credentials(self) -> int:
+        """Counts the certificate files that were used."""
+        self._refresh()
+        return self._certificates.version if self._certificates else 0
+
+    @property
+    def certificate_days_left(self) -> float | None:
+        """Until this node's certificate expires; negative: since it did. None: it is not read from files."""
+        return self._certificates.days_left if self._certificates else None
+
+    def tell_to(self, troubles: TroubleSink) -> None:
+        """Report handshakes that fail, and certificates that expire or cannot be read, to this from now on."""
+        self._troubles = troubles
+        self.tick()
+
+    def tick(self) -> None:
+        """Look at the certificate files, and at the time that they have left."""
+        self._refresh()
+        if self._certificates and self._troubles:
+            self._certificates.tell(self._troubles)
+
+    def _refresh(self) -> None:
+        if self._certificates:
+            self._certificates.refresh()
+            self._server, self._client = self._certificates.server, self._certificates.client
+
+    def _handshake_failed(self, host: str, error: LinkClosed) -> None:
+        if self._troubles:
+            self._troubles.report(f"link from {host}", str(error), fades=True)
+
+    # --- links -----------------------------------------------------------------------------------
+
+    async def listen(self, address: Address, on_link: LinkFactory) -> Listener:
         """Accept links until the listener is closed; see `qpidha.interfaces.Transport`."""
         ADDRESS("address", address)
         CALLBACK("on_link", on_link)
@@ -85,16 +128,29 @@ class TcpTransport:
         loop = asyncio.get_running_loop()
         if self._server is None:
             await self._require_loopback(address, "listen on")
+        if self._server is not None:
+            return await self._listen_tls(address, on_link)
         listener = TcpListener(loop, on_link)
-        server = await loop.create_server(
-            listener.accept,
-            host,
-            port,
-            ssl=self._server,
-            ssl_handshake_timeout=None if self._server is None else TLS_HANDSHAKE_TIMEOUT_S,
-            backlog=BACKLOG,
-        )
+        server = await loop.create_server(listener.accept, host, port, backlog=BACKLOG)
         listener.bound(server)
+        return listener
+
+    async def _listen_tls(self, address: Address, on_link: LinkFactory) -> TlsListener:
+        loop = asyncio.get_running_loop()
+        guarded = guard(loop, on_link)
+
+        def context() -> ssl.SSLContext:
+            self._refresh()
+            assert self._server is not None
+            return self._server
+
+        listener = TlsListener(
+            lambda check: TcpLink(loop, guarded, check),
+            context,
+            self._handshake_failed,
+            handshake_timeout_s=TLS_HANDSHAKE_TIMEOUT_S,
+        )
+        await listener.listen(address)
         return listener
 
     async def connect(
@@ -106,18 +162,22 @@ class TcpTransport:
         and is closed again with that error.
         """
         check_connect(address, on_link, timeout_s, expect)
+        self._refresh()
         if self._client is None:
             await self._require_loopback(address, "connect to")
         loop = asyncio.get_running_loop()
         link = TcpLink(loop, on_link, lambda peer: _unexpected(peer, expect))
         what = f"cannot connect to {address[0]}:{address[1]}"
+        handshake = Handshake()
         try:
-            await asyncio.wait_for(self._open(loop, link, address), timeout_s)
+            await asyncio.wait_for(self._open(loop, link, address, handshake), timeout_s)
         except asyncio.TimeoutError:
             link.abandon()
+            if handshake.error is not None:
+                raise cast(LinkClosed, as_link_closed(handshake.error, what)) from handshake.error
             raise LinkClosed(f"{what}: no answer in {timeout_s} s") from None
         except (OSError, ValueError, OverflowError) as error:
-            closed = as_link_closed(error, what)
+            closed = as_link_closed(handshake.error or error, what)
             assert closed is not None
             raise closed from error
         except BaseException:
@@ -127,11 +187,14 @@ class TcpTransport:
             raise link.refused
         return link
 
-    async def _open(self, loop: asyncio.AbstractEventLoop, link: TcpLink, address: Address) -> None:
+    async def _open(
+        self, loop: asyncio.AbstractEventLoop, link: TcpLink, address: Address, handshake: Handshake
+    ) -> None:
         context = self._client
         if context is None:
             await loop.create_connection(lambda: link, *address)
             return
+        CURRENT.set(handshake)
         await loop.create_connection(
             lambda: link,
             *address,
@@ -163,13 +226,13 @@ class TcpTransport:
 
 
 class TcpListener:
-    """A `Listener`. Made by `TcpTransport.listen` only."""
+    """A `Listener` for plain text. Made by `TcpTransport.listen` only."""
 
     address: Address
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> None:
         self._loop = loop
-        self._on_link = on_link
+        self._on_link = guard(loop, on_link)
         self._server: asyncio.Server
         self.accepted = 0
         """Connections so far, whatever became of them."""
@@ -187,9 +250,9 @@ class TcpListener:
         return [listening.fileno() for listening in self._server.sockets]
 
     def accept(self) -> TcpLink:
-        """A connection came in; its TLS handshake, if any, is still to be done."""
+        """A connection came in."""
         self.accepted += 1
-        return TcpLink(self._loop, self._make_handler, self._refusal)
+        return TcpLink(self._loop, self._on_link, self._refusal)
 
     async def close(self) -> None:
         """Stop accepting. Links already open are not touched.
@@ -203,13 +266,19 @@ class TcpListener:
     def _refusal(self, peer: PeerInfo) -> str | None:
         return "the listener was closed meanwhile" if self._closed else None
 
-    def _make_handler(self, link: Link) -> LinkHandler:
+
+def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
+    """The same for accepted links: nobody awaits them, so a failure is told here or nowhere."""
+
+    def make_handler(link: Link) -> LinkHandler:
         try:
-            return self._on_link(link)
-        except Exception as error:  # Nobody awaits an accepted link: this is the only place to tell.
+            return on_link(link)
+        except Exception as error:
             message = f"no handler for the link from {link.peer.address}"
-            self._loop.call_exception_handler({"message": message, "exception": error})
+            loop.call_exception_handler({"message": message, "exception": error})
             raise
+
+    return make_handler
 
 
 async def close_server(server: asyncio.Server) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.errors import SettingsError
+from qpidha.transports.handshake import TellingContext
 
 KEY_MODE_FORBIDDEN = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
 """What others may do with a private key, and what its group may do besides reading it: nothing."""
@@ -25,14 +26,14 @@ def server_context(ca: str | Path, certificate: str | Path, key: str | Path | No
     Raises:
         SettingsError: A file cannot be read or used, or the key is not private.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = TellingContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0  # Resumption would let a link outlive the revocation of its certificate.
     return _prepare(context, ca, certificate, key)
 
 
 def client_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
     """For opening links. Raises the same as `server_context`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = TellingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # `peer_names` is checked against the node id.
     return _prepare(context, ca, certificate, key)
 

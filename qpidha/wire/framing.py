@@ -174,7 +174,9 @@ class FrameReader:
                     break
                 length = _length(view, start)[0]
                 if length > self.limit:
-                    raise FrameTooLarge(f"frame: length {length} exceeds the limit of {self.limit} bytes")
+                    raise FrameTooLarge(
+                        f"frame: length {length} exceeds the limit of {self.limit} bytes{_guess(length)}"
+                    )
                 if length < LENGTH_MIN:
                     raise MalformedFrame(f"frame: length {length} is less than the header's {LENGTH_MIN}")
                 needed = HEADER_BYTES
@@ -242,3 +244,8 @@ class FrameReader:
         self._start = 0
         self._buffer = buffer
         self._view = memoryview(buffer)
+
+
+def _guess(length: int) -> str:
+    """A handshake or an alert of TLS begins with its type and the byte 3."""
+    return ": the other end speaks TLS, this node plain text" if length & 0xFFFF in (0x0316, 0x0315) else ""

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
-from qpidha import Node, Role
+from qpidha import Node, Role, Settings
 from qpidha.errors import SettingsError
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import QUICK, Recorder, World, run, until
 
 
-def certified(ca: trustme.CA, base: Path, name: str) -> TcpTransport:
-    """A transport with a certificate for this node id."""
+def certified(
+    ca: trustme.CA, base: Path, name: str, *, trusted: trustme.CA | None = None, **how: Any
+) -> TcpTransport:
+    """A transport with a certificate for this node id. ``trusted``: the authority of its peers, if another."""
     base.mkdir(exist_ok=True)
-    certificate = ca.issue_cert(name)
-    ca.cert_pem.write_to_path(base / "ca.pem")
+    certificate = ca.issue_cert(name, **how)
+    (trusted or ca).cert_pem.write_to_path(base / "ca.pem")
     certificate.private_key_and_cert_chain_pem.write_to_path(base / f"{name}.pem")
     (base / f"{name}.pem").chmod(0o600)
     return TcpTransport.with_certificates(ca=base / "ca.pem", certificate=base / f"{name}.pem")
 
 
-async def start(world: World, name: str, transport: TcpTransport) -> Node:
+async def start(world: World, name: str, transport: TcpTransport, settings: Settings = QUICK) -> Node:
     world.brokers[name] = Recorder()
     node = Node(
         name, broker=world.brokers[name], store=MemoryStore(), transport=transport, records=world.records,
-        settings=QUICK,
+        settings=settings,
     )  # fmt: skip
     await node.start()
     world.nodes[name] = node
@@ -67,6 +72,112 @@ def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
         assert (await a.queue("q").enqueue(b"x")).nodes == {"a"}
         assert not any(p.welcomed for p in a.links.peers.values())
         assert b.role is Role.JOINING and world.members() == {"a"}
+
+    run(main)
+
+
+def told(node: Node, start: str) -> str:
+    return next((t.text for t in node.status().troubles if t.cause.startswith(start)), "")
+
+
+@pytest.mark.parametrize(
+    ("case", "primary", "backup"),
+    [
+        (
+            "other authority",
+            "authority that this node does not know",
+            "authority that the other end does not know",
+        ),
+        ("primary of other authority", "that the other end does not know", "that this node does not know"),
+        ("expired", "its certificate has expired", "refuses this node's certificate: it has expired"),
+        ("plain backup", "does not speak TLS", "it may expect TLS, and this node speaks plain text"),
+        ("plain primary", "the other end speaks TLS, this node plain text", "does not speak TLS"),
+        (
+            "other name",
+            "certificate of backup 'b' is for mallory",
+            "certificate of backup 'b' is for mallory",
+        ),
+        (
+            "primary of other name",
+            "it may refuse this node's certificate",
+            "expected node 'a', but its certificate is for mallory",
+        ),
+    ],
+)
+def test_what_is_wrong_with_tls_is_told_once_on_both_sides(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str, primary: str, backup: str
+) -> None:
+    ca, other = trustme.CA(), trustme.CA()
+    gone = datetime.now(timezone.utc) - timedelta(days=1)
+    one = certified(ca, tmp_path / "a", "a")
+    two = certified(ca, tmp_path / "b", "b")
+    if case == "other authority":
+        two = certified(other, tmp_path / "b", "b", trusted=ca)
+    elif case == "primary of other authority":
+        one = certified(other, tmp_path / "a", "a", trusted=ca)
+    elif case == "expired":
+        two = certified(ca, tmp_path / "b", "b", not_before=gone - timedelta(days=1), not_after=gone)
+    elif case == "plain backup":
+        two = TcpTransport()
+    elif case == "plain primary":
+        one = TcpTransport()
+    elif case == "other name":
+        two = certified(ca, tmp_path / "b", "mallory")
+    else:
+        one = certified(ca, tmp_path / "a", "mallory")
+
+    async def main(world: World) -> None:
+        settings = replace(QUICK, reconnect_interval_max_s=0.2)
+        a = await start(world, "a", one, settings)
+        await a.promote()
+        b = await start(world, "b", two, settings)
+        await until(lambda: backup in told(b, "link to the primary"))
+        await until(lambda: primary in told(a, "link from"))
+        count = b.status().troubles[-1].attempts
+        await until(lambda: b.status().troubles[-1].attempts >= count + 5)
+        assert not any(p.welcomed for p in a.links.peers.values())
+        for link in ("link to the primary", "link from"):
+            lines = [r.getMessage() for r in caplog.records if f": {link}" in r.getMessage()]
+            assert len(lines) == len(set(lines)) <= 3, lines
+
+    caplog.set_level("INFO", "qpidha")
+    run(main)
+
+
+def test_a_wrong_name_that_begins_like_the_right_one_is_refused(tmp_path: Path) -> None:
+    """The whole name counts, on both sides: "a" is not "a1", and not "A"."""
+    ca = trustme.CA()
+
+    async def main(world: World) -> None:
+        a = await start(world, "a", certified(ca, tmp_path / "a", "a1"))
+        await a.promote()
+        b = await start(world, "b", certified(ca, tmp_path / "b", "b"))
+        await until(lambda: "expected node 'a', but its certificate is for a1" in told(b, "link to"))
+        assert a.links.peers == {} and world.members() == {"a"}
+
+    run(main)
+
+
+def test_certificates_that_are_renewed_in_place_are_used_by_the_next_link(tmp_path: Path) -> None:
+    """And an expired one that is renewed lets its node in at once, not after the delay that it had come to."""
+    ca = trustme.CA()
+    gone = datetime.now(timezone.utc) - timedelta(hours=1)
+    slow = replace(QUICK, reconnect_interval_s=3600.0, reconnect_interval_max_s=3600.0)
+
+    async def main(world: World) -> None:
+        a = await start(world, "a", certified(ca, tmp_path / "a", "a"), slow)
+        await a.promote()
+        late = certified(ca, tmp_path / "b", "b", not_before=gone - timedelta(days=1), not_after=gone)
+        b = await start(world, "b", late, slow)
+        await until(lambda: "expired" in told(b, "link to the primary"))
+        assert "has expired at" in told(b, "certificate")
+        assert b.status().certificate_days_left == pytest.approx(-1 / 24, abs=0.01)
+        for name in "ab":
+            certified(ca, tmp_path / name, name)
+        await until(lambda: b.status().in_sync)
+        await until(lambda: not told(b, "certificate"))
+        days = b.status().certificate_days_left
+        assert days is not None and days > 100
 
     run(main)
 

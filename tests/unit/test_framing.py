@@ -263,3 +263,12 @@ def test_moving_is_linear_in_what_was_received(body: int) -> None:
     piece = max(1, body // 1000)
     assert sum(len(reader.feed(data[i : i + piece])) for i in range(0, len(data), piece)) == count
     assert reader.moved <= 2 * len(data)
+
+
+@pytest.mark.parametrize("start", ["160301020001000f", "150301000202", "1503030002022a"])
+def test_bytes_of_tls_are_told_as_what_they_are(start: str) -> None:
+    """A handshake or an alert: the two ends are configured differently, and the length would tell nobody."""
+    with pytest.raises(FrameTooLarge, match="the other end speaks TLS, this node plain text"):
+        FrameReader(4096).feed(bytes.fromhex(start))
+    with pytest.raises(FrameTooLarge, match=r"bytes$"):
+        FrameReader(4096).feed(bytes.fromhex("1700010000"))

@@ -1,0 +1,158 @@
+"""The certificate files of one node: read, used, read again when they were renewed, watched as they run out."""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from qpidha.errors import SettingsError
+from qpidha.interfaces import TroubleSink
+from qpidha.transports.tls import client_context, server_context
+
+WARN_DAYS = (30, 7, 1)
+"""So many days before its end a certificate is warned of."""
+RENEWED = "renewed certificate"
+EXPIRY = "certificate"
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class Certificates:
+    """The files and the TLS contexts made of them.
+
+    Invariants:
+      R1  `server` and `client` are of the same files, and those were in order when they were read
+      R2  files that have changed and cannot be used change nothing; they are tried again until they can
+    """
+
+    def __init__(
+        self,
+        ca: str | Path,
+        certificate: str | Path,
+        key: str | Path | None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Raises `SettingsError` if a file cannot be used. ``now``: seconds since 1970."""
+        self._ca, self._certificate, self._key = ca, certificate, key
+        self._now = now
+        self._seen = self._look()
+        self._read()
+        self._warned: int | None = None
+        self.version = 1
+        """Counts the files that were used."""
+        self.fault = ""
+        """Why files that have changed are not used."""
+
+    def _read(self) -> None:
+        server = server_context(self._ca, self._certificate, self._key)
+        client = client_context(self._ca, self._certificate, self._key)
+        self.not_after = not_after(self._certificate)
+        self.server, self.client = server, client
+
+    def _look(self) -> list[tuple[int, ...] | None]:
+        """What changes when a file is replaced or written to. Links are followed."""
+        return [_signature(path) for path in (self._ca, self._certificate, self._key) if path is not None]
+
+    def refresh(self) -> None:
+        """Use the files that are there now, if they have changed and are in order. Some microseconds if not."""
+        seen = self._look()
+        if seen == self._seen and not self.fault:
+            return
+        try:
+            self._read()
+        except SettingsError as error:
+            self.fault = f"{error}; the certificate that was read before is still used"
+        else:
+            self._seen, self.fault = seen, ""
+            self.version += 1
+
+    @property
+    def days_left(self) -> float:
+        """Until this node's certificate expires; negative: since it did."""
+        return (self.not_after.timestamp() - self._now()) / 86_400
+
+    def tell(self, troubles: TroubleSink) -> None:
+        """Report what is wrong with the files, and that the certificate is about to expire: once for each threshold."""
+        if self.fault:
+            troubles.report(RENEWED, self.fault)
+        else:
+            troubles.clear(RENEWED)
+        left = self.days_left
+        reached = min((days for days in WARN_DAYS if left < days), default=None) if left > 0 else 0
+        if reached == self._warned:
+            return
+        self._warned = reached
+        when = self.not_after.strftime("%Y-%m-%d %H:%M:%S UTC")
+        if reached is None:
+            troubles.clear(EXPIRY)
+        elif reached:
+            days = "1 day" if reached == 1 else f"{reached} days"
+            troubles.report(EXPIRY, f"{self._certificate} expires in less than {days}, at {when}", once=True)
+        else:
+            text = f"{self._certificate} has expired at {when}: no new link can be opened with it"
+            troubles.report(EXPIRY, text, once=True)
+
+
+def _signature(path: str | Path) -> tuple[int, ...] | None:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def not_after(certificate: str | Path) -> datetime:
+    """When the first certificate in this PEM file expires. Raises `SettingsError`."""
+    try:
+        found = _PEM.search(Path(certificate).read_text("ascii", "replace"))
+        return expiry(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot use certificate {certificate}: {error}") from error
+
+
+def expiry(der: bytes) -> datetime:
+    """The end of the validity of an X.509 certificate. Raises `ValueError` if it is none.
+
+    The `ssl` module tells it of peers and authorities only. Certificate, TBSCertificate: an optional version, the
+    serial number, the algorithm, the issuer, then the validity: two times (RFC 5280, section 4.1).
+    """
+    tbs = _elements(_elements(_elements(der)[0][1])[0][1])
+    at = 1 if tbs and tbs[0][0] == 0xA0 else 0
+    if len(tbs) < at + 4:
+        raise ValueError("it is no X.509 certificate")
+    times = _elements(tbs[at + 3][1])
+    if len(times) != 2:
+        raise ValueError("its validity is not two times")
+    tag, text = times[1][0], times[1][1].decode("ascii", "replace")
+    if tag == 0x17:  # UTCTime has two digits of the year: 1950 to 2049.
+        text = ("19" if text[:2] >= "50" else "20") + text
+    if text == "99991231235959Z":
+        return datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=1)
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def _elements(der: bytes) -> list[tuple[int, bytes]]:
+    """The tags and contents of consecutive DER elements."""
+    found, at = [], 0
+    while at < len(der):
+        if at + 2 > len(der):
+            raise ValueError("it ends within a field")
+        tag, size = der[at], der[at + 1]
+        at += 2
+        if size & 0x80:
+            count = size & 0x7F
+            size = int.from_bytes(der[at : at + count], "big")
+            at += count
+        if at + size > len(der):
+            raise ValueError("it ends within a field")
+        found.append((tag, der[at : at + size]))
+        at += size
+    if not found:
+        raise ValueError("it is empty")
+    return found
