@@ -35,6 +35,7 @@ exit codes:
   130  interrupted
 """
 
+INDENTED_CHARS_MAX = 1024 * 1024
 TRACEBACK = "QPIDHA_TRACEBACK"
 """Set in the environment: errors in qpidha show where."""
 
@@ -110,7 +111,10 @@ def deliver(args: argparse.Namespace, code: int, document: object, lines: Iterab
 
 def to_json(value: object) -> str:
     """One document, in ASCII: any terminal can show it, and any reader of JSON can read it."""
-    return json.dumps(plain(value), indent=2, allow_nan=False)
+    found = plain(value)
+    text = json.dumps(found, allow_nan=False)
+    # Indenting is for people, and takes ten times as long.
+    return text if len(text) > INDENTED_CHARS_MAX else json.dumps(found, indent=2, allow_nan=False)
 
 
 def plain(value: object) -> Any:

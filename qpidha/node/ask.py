@@ -30,7 +30,7 @@ class NoAnswer(OSError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        """no-directory, not-a-directory, no-socket, not-a-socket, refused, hung, permission, closed, too-large,
+        """no-directory, not-a-directory, no-socket, not-a-socket, refused, hung, slow, permission, closed, too-large,
         not-json, failed."""
 
 
@@ -61,30 +61,29 @@ async def ask(path: Path, command: str, *, timeout_s: float = TIMEOUT_S, **optio
     Raises:
         NoAnswer: An OSError that says why there is no answer.
     """
-    with _explained(path, timeout_s):
-        return await asyncio.wait_for(_asked(path, _question(command, options)), timeout_s)
+    answer = bytearray()
+    with _explained(path, timeout_s, answer):
+        await asyncio.wait_for(_asked(path, _question(command, options), answer), timeout_s)
+        return _decoded(answer)
 
 
-async def _asked(path: Path, question: bytes) -> dict[str, Any]:
+async def _asked(path: Path, question: bytes, answer: bytearray) -> None:
     link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         link.setblocking(False)
         with _short(path) as short:
             await _connect_waiting(link, short)
-        reader, writer = await asyncio.open_unix_connection(sock=link, limit=ANSWER_BYTES_MAX)
+        reader, writer = await asyncio.open_unix_connection(sock=link)
     except BaseException:
         link.close()
         raise
     try:
         writer.write(question)
         await writer.drain()
-        try:
-            line = await reader.readline()
-        except ValueError:
-            raise _too_large() from None
+        while not answer.endswith(b"\n") and (piece := await reader.read(READ_BYTES)):
+            _append(answer, piece)
     finally:
         writer.close()
-    return _decoded(line)
 
 
 async def _connect_waiting(link: socket.socket, short: str) -> None:
@@ -100,20 +99,21 @@ def ask_blocking(
 ) -> dict[str, Any]:
     """`ask` for code without an event loop. Blocks this thread for ``timeout_s`` at most, unless the disk hangs."""
     deadline = time.monotonic() + timeout_s
-    with _explained(path, timeout_s), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+    answer = bytearray()
+    with (
+        _explained(path, timeout_s, answer),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link,
+    ):
         with _short(path) as short:
             _connect(link, short, deadline)
         link.sendall(_question(command, options))
-        answer = bytearray()
         while not answer.endswith(b"\n"):
             link.settimeout(_left(deadline))
             piece = link.recv(READ_BYTES)
             if not piece:
                 break
-            answer += piece
-            if len(answer) > ANSWER_BYTES_MAX:
-                raise _too_large()
-        return _decoded(bytes(answer))
+            _append(answer, piece)
+        return _decoded(answer)
 
 
 def _connect(link: socket.socket, short: str, deadline: float) -> None:
@@ -136,7 +136,13 @@ def _question(command: str, options: dict[str, object]) -> bytes:
     return json.dumps({"command": command, **options}).encode() + b"\n"
 
 
-def _decoded(line: bytes) -> dict[str, Any]:
+def _append(answer: bytearray, piece: bytes) -> None:
+    answer += piece
+    if len(answer) > ANSWER_BYTES_MAX:
+        raise NoAnswer("too-large", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+
+
+def _decoded(line: bytearray) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise NoAnswer("closed", "the node closed the connection before its answer was complete")
     try:
@@ -146,10 +152,6 @@ def _decoded(line: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict) or "ok" not in answer:
         raise NoAnswer("not-json", "what answers is no node: not an answer as nodes give it")
     return answer
-
-
-def _too_large() -> NoAnswer:
-    return NoAnswer("too-large", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
 
 
 @contextmanager
@@ -162,13 +164,19 @@ def _short(path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _explained(path: Path, timeout_s: float) -> Iterator[None]:
+def _explained(path: Path, timeout_s: float, answer: bytearray) -> Iterator[None]:
     """The one gate where whatever goes wrong becomes `NoAnswer`."""
     try:
         yield
     except NoAnswer:
         raise
     except (TimeoutError, asyncio.TimeoutError) as error:
+        if answer:
+            raise NoAnswer(
+                "slow",
+                f"it answers, but had not ended after {timeout_s:g} s and {len(answer)} bytes: "
+                "give it longer, or ask for fewer queues",
+            ) from error
         raise NoAnswer(
             "hung", f"no answer in {timeout_s:g} s: its process is stopped, or its event loop is blocked"
         ) from error

@@ -13,14 +13,13 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath
 from qpidha.node.socketpath import SocketPath
-from qpidha.node.status import queue_status, status_of
+from qpidha.node.status import queue_facts, status_of
 from qpidha.system import forks
 
 if TYPE_CHECKING:
@@ -129,8 +128,8 @@ class Control:
         writer.write(f'{head[:-1]}, "status": {json.dumps(status)[:-1]}, "queues": ['.encode())
         for first in range(0, len(queues), QUEUES_A_PIECE):
             piece = queues[first : first + QUEUES_A_PIECE]
-            rows = [json.dumps(asdict(queue_status(self._node, q))) for q in piece]
-            writer.write((", " * bool(first) + ", ".join(rows)).encode())
+            rows = json.dumps([queue_facts(self._node, q) for q in piece])
+            writer.write((", " * bool(first) + rows[1:-1]).encode())
             await writer.drain()
             await asyncio.sleep(0)  # `drain` alone does not wait while the other side reads fast enough.
         writer.write(b"]}}\n")

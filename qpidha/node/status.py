@@ -110,7 +110,7 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
         joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
         sessions=sessions_of(node),
-        queues=[queue_status(node, q) for q in node.queues[:queues_max]],
+        queues=[QueueStatus(**queue_facts(node, q)) for q in node.queues[:queues_max]],
         quarantined=len(replica.quarantined),
         resyncs=flow.resyncs,
         resync_messages=flow.resync_messages,
@@ -124,15 +124,16 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
     )
 
 
-def queue_status(node: Node, q: Queue) -> QueueStatus:
-    return QueueStatus(
-        name=q.name,
-        id=str(q.id),
-        depth=q.depth,
-        bytes=q.nbytes,
-        next_id=q.next_id,
-        pending=q.pending if node.replica.primary else 0,
-    )
+def queue_facts(node: Node, q: Queue) -> dict[str, Any]:
+    """The fields of a `QueueStatus`: of 100,000 queues, their dictionaries alone are cheaper."""
+    return {
+        "name": q.name,
+        "id": str(q.id),
+        "depth": q.depth,
+        "bytes": q.nbytes,
+        "next_id": q.next_id,
+        "pending": q.pending if node.replica.primary else 0,
+    }
 
 
 def sessions_of(node: Node) -> list[SessionStatus]:

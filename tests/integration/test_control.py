@@ -183,6 +183,23 @@ def test_what_answers_is_no_node(tmp_path: Path, said: bytes) -> None:
     asyncio.run(scenario())
 
 
+def test_an_answer_that_takes_its_time_is_not_taken_for_none(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readline()
+            writer.write(b'{"ok": true,')
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_unix_server(serve, str(tmp_path / "control.sock"))
+        async with server:
+            found = await asyncio.to_thread(both, tmp_path / "control.sock", 1.0)
+        assert [error.kind for error in found] == ["slow", "slow"]
+        assert "it answers, but had not ended after 1 s and 12 bytes" in str(found[0])
+
+    asyncio.run(scenario())
+
+
 def test_an_answer_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ANSWER_BYTES_MAX", 100_000)
 
