@@ -14,6 +14,7 @@ Those with an event loop of their own use `qpidha.core` directly.
 from qpidha.errors import (
     CallerError,
     ClusterError,
+    HandOverRefused,
     InDoubt,
     NotPrimary,
     OperationError,
@@ -26,7 +27,7 @@ from qpidha.errors import (
 from qpidha.node import Node, NodeStatus, Op, Queue
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Discarded, Fate, Receipt, Role, Settle
+from qpidha.types import Discarded, Fate, Receipt, Role, Settle, Stopped
 from qpidha.wire.batch import Batch, Landing
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "ClusterError",
     "Discarded",
     "Fate",
+    "HandOverRefused",
     "InDoubt",
     "Landing",
     "Node",
@@ -53,6 +55,7 @@ __all__ = [
     "SequenceSet",
     "Settings",
     "Settle",
+    "Stopped",
     "StoreError",
     "UnknownQueue",
     "__version__",

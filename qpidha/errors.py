@@ -96,6 +96,10 @@ class PromotionRefused(CallerError):
     """This node may not become primary; the message says which rule forbids it."""
 
 
+class HandOverRefused(CallerError):
+    """The primary was asked to step down, and no other live member could take its place. It is still primary."""
+
+
 class SequenceError(CallerError, ValueError):
     """Base of the errors of ``qpidha.seq``."""
 

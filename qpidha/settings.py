@@ -88,8 +88,21 @@ class Settings:
     commit_timeout_s: float = 10.0
     """A node whose disk needs longer than this for one transaction gives its place up: its session ends, and as primary
     of several members it hands over. When the disk has answered it takes part again."""
-    promote_timeout_s: float = 30.0
-    """The same for a primary whose broker has not returned from ``on_promote`` after this time."""
+
+    # --- the broker
+    promote_timeout_s: float = 15.0
+    """From becoming primary until ``on_promote`` has returned. Then it is cancelled, and the place is given to another
+    live member; if there is none, ``on_promote`` is called again, after ``on_demote`` and a delay."""
+    demote_timeout_s: float = 10.0
+    """``on_demote`` is cancelled after this time. Nothing else waits for it: another node may be primary long since."""
+    discard_timeout_s: float = 10.0
+    """``on_discarded`` is cancelled after this time, and what it was given is offered again."""
+    stop_timeout_s: float = 15.0
+    """`Node.stop` returns within this time, whatever hangs. Keep it below the patience of your service manager."""
+    hand_over_timeout_s: float = 5.0
+    """A primary that was asked to hand over leaves the place to the other live members for this long."""
+    unfit_delay_s: float = 60.0
+    """A node whose broker did not become primary leaves the place to the other live members for this long."""
 
     # --- log
     log_reminder_s: float = 600.0
@@ -139,6 +152,11 @@ RULES: dict[str, Rule] = {
     "record_retry_max_s": SECONDS,
     "commit_timeout_s": SECONDS,
     "promote_timeout_s": SECONDS,
+    "demote_timeout_s": SECONDS,
+    "discard_timeout_s": SECONDS,
+    "stop_timeout_s": SECONDS,
+    "hand_over_timeout_s": SECONDS,
+    "unfit_delay_s": SECONDS,
     "log_reminder_s": SECONDS,
     "discard_retry_s": SECONDS,
     "links_unauthenticated_max": integer(1, 65_536),

@@ -200,3 +200,15 @@ class NodeInfo:
 
 
 Lineage: TypeAlias = Sequence[Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How a node ended. It is not started again: make another `Node`."""
+
+    reason: str
+    """In words: who asked for it, or what failed."""
+    error: BaseException | None = None
+    """What failed; None if it was asked to stop."""
+    held: tuple[str, ...] = ()
+    """What could not be released in time, such as "store": the operating system does, at the end of the process."""

@@ -14,6 +14,9 @@ class OperatorPromoter:
     Only the last wish counts: a promotion asked for and then revoked before anybody looked is not tried.
     """
 
+    automatic = False
+    """It decides nothing by itself: a node that was asked to hand over is not promoted again before somebody says so."""
+
     def __init__(self) -> None:
         self._wish: Decision | None = None
         self._asked = asyncio.Event()

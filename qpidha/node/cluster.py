@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -18,11 +17,12 @@ from qpidha.errors import (
     PromotionRefused,
     Unavailable,
 )
-from qpidha.interfaces import Promoter, RecordStore, Session
+from qpidha.interfaces import Promoter, RecordStore
 from qpidha.node.backoff import Backoff
 from qpidha.node.connect import Connector
+from qpidha.node.presence import Presence
 from qpidha.types import NodeId, NodeInfo, Versioned
-from qpidha.wire.info import decode_info, encode_info
+from qpidha.wire.info import decode_info
 
 if TYPE_CHECKING:
     from qpidha.node.node import Node
@@ -37,16 +37,12 @@ class Cluster:
         self._node = node
         self._records = records
         self._promoter = promoter
-        self._session: Session | None = None
+        self.presence = Presence(node)
         self._tasks: list[asyncio.Task[None]] = []
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self.connector = Connector(node)
         self._asked: tuple[Request | None, float] = (None, 0.0)
         """The newest request, and when it was made first."""
-        self._leaving: asyncio.Future[None] | None = None
-        self._may_hold = asyncio.Event()
-        """This node may hold a session: it can do the work of its place."""
-        self._may_hold.set()
         self._live: Mapping[NodeId, bytes] = {}
         self.live_known = False
         """The list of live nodes was seen at least once."""
@@ -62,12 +58,15 @@ class Cluster:
         return self._records
 
     @property
+    def promotes_itself(self) -> bool:
+        """This node's promoter acts by itself, not only when an operator asks it to."""
+        return self._promoter is not None and getattr(self._promoter, "automatic", True)
+
+    @property
     def eligible(self) -> bool:
         """A member that is not primary; or anybody, while there is no record and the store is empty."""
         replica = self._node.replica
-        if replica.stopped or replica.primary is not None or self._node.now() < self._node.unfit_until:
-            return False
-        if not self._node.place.is_fit:
+        if replica.stopped or replica.primary is not None or not self._node.place.stands:
             return False
         if replica.record is None:
             return replica.cluster is None and not replica.queues
@@ -76,16 +75,13 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self, info: NodeInfo) -> None:
-        settings = self._node.settings
-        self._session = await self.records.open_session(
-            self._node.id, encode_info(info), ttl_s=settings.session_ttl_s
-        )
+        await self.presence.open(info)
         for name, work in (
             ("record", self._watch_record()),
             ("live", self._watch_live()),
             ("requests", self._serve_requests()),
             ("connect", self.connector.run()),
-            ("session", self._keep_session(info)),
+            ("session", self.presence.run()),
         ):
             self._spawn(name, work)
         if self._promoter is not None:
@@ -108,16 +104,7 @@ class Cluster:
             for task in waiting:
                 task.cancel()
             _, waiting = await asyncio.wait(waiting, timeout=0.1)
-        if self._leaving is not None:
-            await self._leaving
-        await self._leave()
-        self._session = None
-
-    async def _leave(self) -> None:
-        """End the session. The kernel, or its time to live, does it if this fails."""
-        if self._session is not None:
-            with contextlib.suppress(ClusterError):
-                await self._session.close()
+        await self.presence.close()
 
     def info_of(self, node: NodeId | None) -> NodeInfo | None:
         """What a live node published about itself."""
@@ -135,6 +122,7 @@ class Cluster:
 
     def _record_seen(self, current: Versioned | None) -> None:
         self._node.replica.record_seen(current, self._node.now())
+        self._node.place.tick(self._node.now())
         self._node.poke()
         self.connector.wake()
 
@@ -143,6 +131,7 @@ class Cluster:
 
     def _live_seen(self, live: Mapping[NodeId, bytes]) -> None:
         self._live, self.live_known = live, True
+        self._node.place.tick(self._node.now())
         self.connector.wake()
 
     async def _follow(
@@ -178,45 +167,6 @@ class Cluster:
             raise ClusterError(f"the record could not be read in {timeout_s} s") from None
         self._node.replica.record_seen(found, self._node.now())
         self._node.poke()
-
-    async def _keep_session(self, info: NodeInfo) -> None:
-        """A lost session costs nothing but speed: others may think we are dead. Open another."""
-        node, retry = self._node, self._backoff()
-        opened_at = node.now()
-        while True:
-            assert self._session is not None
-            why = await self._session.wait_lost()
-            node.troubles.report("session", f"lost: {why}")
-            await self._may_hold.wait()
-            if node.now() - opened_at >= node.settings.record_retry_max_s:
-                retry.reset()
-            while not await self._renew_session(info, retry.delay()):
-                pass
-            opened_at = node.now()
-
-    async def _renew_session(self, info: NodeInfo, delay_s: float) -> bool:
-        node = self._node
-        assert self._session is not None
-        await asyncio.sleep(delay_s)
-        try:
-            await self._session.close()
-            self._session = await self.records.open_session(
-                node.id, encode_info(info), ttl_s=node.settings.session_ttl_s
-            )
-        except ClusterError as error:
-            node.troubles.report("session", str(error))
-            return False
-        node.troubles.clear("session")
-        return True
-
-    def give_up_session(self) -> None:
-        """Others are to take this node for gone, until `take_session`."""
-        self._may_hold.clear()
-        self._leaving = asyncio.ensure_future(self._leave())
-
-    def take_session(self) -> None:
-        """This node takes part again."""
-        self._may_hold.set()
 
     def request(self, request: Request) -> None:
         if request != self._asked[0]:
@@ -284,9 +234,11 @@ class Cluster:
         async for decision in promoter.decisions(self):
             try:
                 if decision == "promote":
+                    if not self._node.place.stands:
+                        self._node.place.claim()  # A promoter that does not look at `eligible` obeys an operator.
                     self._node.replica.promote(found_as=uuid4())
                 else:
-                    self._node.replica.demote()
+                    self._node.place.hand_over()
             except (PromotionRefused, LocalProtocolError) as error:
                 self._node.troubles.report(f"{decision} refused", str(error), fades=True)
             self._node.poke()

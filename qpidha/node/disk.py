@@ -1,16 +1,22 @@
-"""Where a node's transactions are made durable: in a worker thread if the store waits for a disk."""
+"""Where a node's transactions are made durable: in a worker thread if the store waits for a disk.
+
+A commit that hangs in the kernel cannot be stopped. While it may still write, the store stays locked: another process
+that opened it would read, and continue, files that change behind its back. So `close` is a job of the same thread,
+behind the commit, and a caller that does not wait for it any longer leaves it there. The lock is released when the disk
+answers after all, or by the kernel when the process ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 
 from qpidha.driver import Done
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.interfaces import MessageStore, WatchfulStore
 from qpidha.journal import Change
+from qpidha.system.threads import JobThread
 
 
 class Disk:
@@ -19,7 +25,7 @@ class Disk:
     def __init__(self, store: MessageStore) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="qpidha-store") if store.blocking else None
+        self._thread = JobThread("qpidha-store") if store.blocking else None
         self._idle = asyncio.Event()
         self._idle.set()
         self._busy_since: float | None = None
@@ -62,14 +68,13 @@ class Disk:
                 self._idle.set()
             done(error)
 
-        future = self._thread.submit(_tried, job)
+        future = self._thread.submit(lambda: _tried(job))
+        future.add_done_callback(lambda f: self._soon(lambda: answer(f.result())))
 
-        def answered(future: Future[Exception | None]) -> None:
-            """In the worker thread; maybe long after the node, and its loop, were given up."""
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(answer, future.result())
-
-        future.add_done_callback(answered)
+    def _soon(self, work: Callable[[], None]) -> None:
+        """In the event loop; nowhere if that has ended, for then nobody waits for the answer."""
+        with contextlib.suppress(RuntimeError):  # "Event loop is closed."
+            self._loop.call_soon_threadsafe(work)
 
     @property
     def busy_s(self) -> float | None:
@@ -79,19 +84,34 @@ class Disk:
     async def wait_idle(self, timeout_s: float) -> bool:
         """Until the store is not at work. False: it still is after this time."""
         await asyncio.sleep(0)  # Whoever asks again and again must not keep the loop.
-        with suppress(asyncio.TimeoutError):
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()
 
-    def close(self, *, clean: bool) -> None:
-        """Close the store; if the disk hangs, as soon as it has answered, and then not as clean."""
-        if self._thread is None or self._busy_since is None:
-            if self._thread is not None:
-                self._thread.shutdown(wait=True)
+    async def close(self, *, clean: bool) -> None:
+        """Close the store, behind whatever is being made durable, and end the thread.
+
+        Whoever is cancelled while it waits here leaves the rest to the thread: the store is closed, and its lock
+        released, if the disk ever answers.
+        """
+        if self._thread is None:
             self._store.close(clean=clean)
-        else:
-            self._thread.submit(self._store.close, clean=False)
-            self._thread.shutdown(wait=False)
+            return
+        closed: asyncio.Future[None] = self._loop.create_future()
+
+        def told(error: BaseException | None) -> None:
+            if closed.done():  # Whoever waited has left.
+                return
+            if error is None:
+                closed.set_result(None)
+            else:
+                closed.set_exception(error)
+
+        # Not `wrap_future`: cancelling that would take back the job.
+        closing = self._thread.submit(lambda: self._store.close(clean=clean))
+        closing.add_done_callback(lambda f: self._soon(lambda: told(f.exception())))
+        self._thread.close()
+        await closed
 
 
 def _tried(call: Callable[[], None]) -> Exception | None:

@@ -23,8 +23,7 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.errors import InDoubt
-from qpidha.interfaces import QueueListener
-from qpidha.node.embedder import Embedder
+from qpidha.node.listeners import Listeners
 from qpidha.node.op import NOBODY, Ledger
 from qpidha.node.queue import Queue
 from qpidha.types import QueueId
@@ -44,10 +43,9 @@ TOLD_BY_LINKS = frozenset(
 class NodeEffects:
     """See `qpidha.driver.Effects`."""
 
-    def __init__(self, node: Node, embedder: Embedder) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._embedder = embedder
-        self._listeners: dict[QueueId, QueueListener] = {}
+        self.listeners = Listeners(node)
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
         """One write for each link, so that one system call takes all that it is sent."""
@@ -101,9 +99,9 @@ class NodeEffects:
             case QueueRemoved():
                 self._queue_removed(notice.queue)
             case Inserted() | Removed():
-                self._content(notice)
+                self.listeners.changed(notice)
             case HandOver():
-                self._embedder.tell(notice)
+                node._embedder.discarded(notice)
             case CloseLink():
                 if peer := node.links.peers.get(notice.link):
                     peer.close(notice.reason)
@@ -131,22 +129,13 @@ class NodeEffects:
             node.immediate = Ledger(notice.generation, thread=node.thread)
             for queue in list(node.handles.values()):
                 self._new_handle(queue._queue)
-        self._embedder.tell(notice)
-
-    def _content(self, notice: Inserted | Removed) -> None:
-        listener = self._listeners.get(notice.queue)
-        if listener is None:
-            return
-        if isinstance(notice, Inserted):
-            listener.inserted(notice.ids, notice.batch)
-        else:
-            listener.removed(notice.ids)
+        node._embedder.role(notice.generation if notice.role.is_primary else 0)
 
     def _queue_removed(self, queue: QueueId) -> None:
         gone = self._node.handles.pop(queue, None)
         if gone is not None and self._node.names.get(gone.name) is gone:
             del self._node.names[gone.name]
-        self._listeners.pop(queue, None)
+        self.listeners.forget(queue)
 
     def _new_handle(self, replicated: ReplicatedQueue) -> None:
         """The handle of a queue for the term that runs now; earlier ones only read from here on."""
@@ -163,8 +152,4 @@ class NodeEffects:
         if replicated.queue in node.handles:
             return
         self._new_handle(replicated)
-        on_queue = getattr(node.broker, "on_queue", None)
-        if on_queue is not None and (listener := on_queue(replicated.queue, replicated.spec)) is not None:
-            self._listeners[replicated.queue] = listener
-            for ids, batch in list(replicated.select(replicated.held)) if loaded else ():
-                listener.inserted(ids, batch)
+        self.listeners.ask(replicated, loaded=loaded)

@@ -1,99 +1,267 @@
-"""Tells the embedding broker what happened, one call after the other, never overlapping.
+"""Tells the embedding broker which role its node has and what was discarded: one call after the other, never overlapping.
 
-Role changes and discarded messages are asynchronous calls, so they wait in a line of their own; the
-replication itself never waits for the broker.
+Roles are a level, not a list: the broker is brought to where the node is *now*, and what is over by then is left out.
+The replication never waits for the broker. Each call has a limit; when it is over the call is cancelled, and counts as
+failed:
+
+    on_promote     the place is given to another node; if there is none, the broker is demoted and promoted again later
+    on_demote      the broker counts as demoted
+    on_discarded   the messages are offered again
+
+A call that goes on after it was cancelled is left behind (`stuck`), and the node is not promoted before it has ended.
+
+Invariants:
+  B1  `generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not called since
+  B2  for every on_promote there is one on_demote, before the next on_promote
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from qpidha.core.ready import HandOver, RoleChanged
+from qpidha.core.ready import HandOver
 from qpidha.interfaces import Broker
-from qpidha.types import Generation
+from qpidha.node.backoff import Backoff
+from qpidha.node.callbacks import Call, described, inside, report
+from qpidha.types import Generation, Stopped
 
-logger = logging.getLogger("qpidha")
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
 
-News: TypeAlias = RoleChanged | HandOver
+OVER_S: Final = 1.0
+"""So long may on_promote go on when its generation is over: it has nothing left to open for."""
+CANCEL_S: Final = 1.0
+"""So long may a call take to end after it was cancelled."""
+SHORTEST_S: Final = 0.2
+"""So long may every call take, however late it is: one that is cancelled before its first step is no call."""
+RETRY_S: Final = 1.0
+"""Between two attempts to promote the broker of a node that nobody can take over from; doubles."""
 
 
 class Embedder:
-    """The line of news for one broker."""
+    """The calls of one broker."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        *,
-        on_taken: Callable[[HandOver, bool], None],
-        on_broken: Callable[[Exception], None],
-        is_current: Callable[[Generation], bool],
-    ) -> None:
+    def __init__(self, node: Node, broker: Broker) -> None:
+        self._node = node
         self._broker = broker
-        self._on_taken = on_taken
-        self._on_broken = on_broken
-        self._is_current = is_current
         self.generation: Generation = 0
-        """The generation in which the broker was told that it is primary; 0 while it was told that it is not."""
-        self.promoting_since: float | None = None
-        """When its ``on_promote`` was called, on the loop's clock; None unless that is under way."""
-        self._news: asyncio.Queue[News | None] = asyncio.Queue()
+        """The generation in which the broker was told that it is primary; 0 while it was not, or failed to follow."""
+        self.phase = "standby"
+        """standby, promoting, serving, failed, demoting or discarding."""
+        self.since = 0.0
+        """Since when it is in this phase."""
+        self._errors: dict[str, str] = {}
+        self._told: Generation = 0
+        """on_promote was called for this generation, and on_demote not yet."""
+        self._wanted: Generation = 0
+        self._wanted_since = 0.0
+        self._tried: Generation = 0
+        self._retry_at = 0.0
+        self._retry = Backoff(RETRY_S, node.settings.unfit_delay_s)
+        self._discards: deque[HandOver] = deque()
+        self._current: Call | None = None
+        self._stuck: list[Call] = []
+        self._end_by: float | None = None
+        """The node is stopping: everything is to be over by then."""
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        self.since = self._node.now()
         self._task = asyncio.create_task(self._run(), name="qpidha-embedder")
+        self._task.add_done_callback(self._ended)
 
-    def tell(self, news: News) -> None:
-        self._news.put_nowait(news)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (bug := task.exception()) is not None:
+            self._node.broken(bug)
 
-    async def stop(self) -> None:
-        """Tell what is still to be told, then end."""
+    # --- what is to be told ----------------------------------------------------------------------
+
+    def role(self, generation: Generation) -> None:
+        """The node is primary of this generation now; 0: it is not primary."""
+        if generation != self._wanted:
+            self._wanted, self._wanted_since = generation, self._node.now()
+            self._changed.set()
+
+    def discarded(self, news: HandOver) -> None:
+        self._discards.append(news)
+        self._changed.set()
+
+    async def finish(self, until: float) -> None:
+        """Tell the broker that it is not primary, if it does not know, then end. Discarded messages are kept."""
+        self.role(0)
+        self._end_by = until
+        self._discards.clear()
+        self._changed.set()
         if self._task is not None:
-            self._news.put_nowait(None)
-            await self._task
-            self._task = None
+            await asyncio.wait({self._task})
+            await (
+                self._work()
+            )  # What is left if somebody cancelled the task, as the end of an event loop does.
+
+    async def stopped(self, stopped: Stopped, until: float) -> None:
+        """The last call: the node has ended."""
+        on_stopped = getattr(self._broker, "on_stopped", None)
+        if on_stopped is not None:
+            self._end_by = until
+            await self._call("on_stopped", on_stopped, stopped, deadline=lambda: until)
+
+    # --- state -----------------------------------------------------------------------------------
 
     @property
-    def calls_us(self) -> bool:
-        """We are called from within one of the broker's methods, which so must not be waited for."""
-        return self._task is not None and asyncio.current_task() is self._task
+    def inside(self) -> str | None:
+        """The broker's method that our caller runs in: it must not wait for the end of that."""
+        return inside(self)
+
+    @property
+    def stuck(self) -> list[str]:
+        """Calls that were cancelled and go on."""
+        self._stuck = [call for call in self._stuck if not call.done]
+        return [call.what for call in self._stuck]
+
+    @property
+    def error(self) -> str | None:
+        """What each method did wrong that has not succeeded since, or None."""
+        return "; ".join(self._errors.values()) or None
+
+    @property
+    def promoting_for_s(self) -> float | None:
+        """For how long the node has been primary, and the broker has not opened yet; None: that is not so."""
+        if not self._wanted or (
+            self._told == self._wanted and self.phase in ("serving", "failed", "discarding")
+        ):
+            return None
+        return self._node.now() - self._wanted_since
+
+    @property
+    def overdue_s(self) -> float | None:
+        """For how long the node has been primary, if that is too long for a broker that has not opened yet."""
+        if not self._wanted or (self._told == self._wanted and self.phase in ("serving", "failed")):
+            return None
+        waited_s = self._node.now() - self._wanted_since
+        late = self._tried != self._wanted and waited_s > self._node.settings.promote_timeout_s
+        return waited_s if late else None
+
+    def _enter(self, phase: str) -> None:
+        self.phase, self.since = phase, self._node.now()
+
+    # --- one call after the other ----------------------------------------------------------------
 
     async def _run(self) -> None:
-        while (news := await self._news.get()) is not None:
-            if isinstance(news, RoleChanged):
-                await self._role(news)
-            else:
-                await self._hand_over(news)
+        while self._end_by is None:
+            self._changed.clear()
+            await self._work()
+            if not self._changed.is_set():
+                await self._sleep()
 
-    async def _role(self, news: RoleChanged) -> None:
-        """Bring the broker to where the node is now; news that is over by then is left out."""
-        promoted = news.role.is_primary
-        if promoted == (self.generation > 0) or (promoted and not self._is_current(news.generation)):
+    async def _sleep(self) -> None:
+        """Until there is something to tell, or to try again."""
+        wait_s = max(0.0, self._retry_at - self._node.now()) if self.phase == "failed" else None
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), wait_s)
+
+    async def _work(self) -> None:
+        """Everything that is to be told now."""
+        while True:
+            again = self.phase == "failed" and self._node.now() >= self._retry_at
+            if self._told and (self._told != self._wanted or again):
+                await self._demote()
+            elif self._wanted and not self._told and not self.stuck and self._node.is_current(self._wanted):
+                await self._promote(self._wanted)
+            elif self._discards:
+                await self._hand_over(self._discards.popleft())
+            else:
+                return
+
+    async def _promote(self, generation: Generation) -> None:
+        began = self._node.now() if self._tried == generation else self._wanted_since
+        limit_s = self._node.settings.promote_timeout_s
+
+        def deadline() -> float:
+            over = self._wanted != generation
+            return min(began + limit_s, self._wanted_since + OVER_S) if over else began + limit_s
+
+        self.generation = self._told = self._tried = generation
+        self._enter("promoting")
+        error = await self._call("on_promote", self._broker.on_promote, generation, deadline=deadline)
+        if error is None:
+            self._enter("serving")
+            self._retry.reset()
             return
-        try:
-            if promoted:
-                self.generation = news.generation
-                self.promoting_since = asyncio.get_running_loop().time()
-                await self._broker.on_promote(news.generation)
-            else:
-                await self._broker.on_demote(news.generation)
-                self.generation = 0
-        except Exception as error:
-            logger.exception("the broker failed to follow its new role")
-            if promoted:
-                self._on_broken(error)
-            else:
-                self.generation = 0
-        finally:
-            self.promoting_since = None
+        self.generation = 0
+        self._enter("failed")
+        self._retry_at = self._node.now() + self._retry.delay()
+        if self._wanted == generation and self._end_by is None:
+            self._node.place.unfit(f"the broker did not become primary: {error}")
+
+    async def _demote(self) -> None:
+        generation = self._told
+        until = self._node.now() + self._node.settings.demote_timeout_s
+        self.generation = 0
+        self._enter("demoting")
+        await self._call("on_demote", self._broker.on_demote, generation, deadline=lambda: until)
+        self._told = 0
+        self._enter("standby")
 
     async def _hand_over(self, news: HandOver) -> None:
-        try:
-            await self._broker.on_discarded(news.messages)
-        except Exception:
-            logger.exception("the broker did not take %d discarded messages", len(news.messages))
-            self._on_taken(news, False)
+        until = self._node.now() + self._node.settings.discard_timeout_s
+        before = self.phase, self.since
+        self._enter("discarding")
+        error = await self._call(
+            "on_discarded", self._broker.on_discarded, news.messages, deadline=lambda: until
+        )
+        self.phase, self.since = before
+        self._node.taken(news, error is None)
+
+    async def _call(
+        self, what: str, method: Callable[..., object], argument: object, *, deadline: Callable[[], float]
+    ) -> str | None:
+        """Call the broker. Returns what went wrong, in words."""
+        if self._current is not None and not self._current.done:
+            await self._give_up(
+                self._current
+            )  # Left over from a task that was cancelled with the event loop.
+        call = self._current = Call(self, what, method, argument)
+        took_s = await self._until_done(call, deadline)
+        if not call.done:
+            ended = await self._give_up(call)
+            error = f"{what} had not returned after {took_s:.1f} s and was cancelled"
+            error += "" if ended else f", and goes on {CANCEL_S:g} s later"
+        elif call.error is not None:
+            report(what, call.error)
+            error = f"{what} failed: {described(call.error)}"
         else:
-            self._on_taken(news, True)
+            self._errors.pop(what, None)
+            self._node.troubles.clear(f"broker: {what}")
+            return None
+        self._node.troubles.report(f"broker: {what}", error, fades=True)
+        self._errors[what] = error
+        return error
+
+    async def _give_up(self, call: Call) -> bool:
+        """Cancel a call. False: it goes on."""
+        call.task.cancel()
+        await asyncio.wait({call.task}, timeout=CANCEL_S)
+        if not call.done:
+            self._stuck.append(call)
+            call.task.add_done_callback(lambda _: self._changed.set())
+        return call.done
+
+    async def _until_done(self, call: Call, deadline: Callable[[], float]) -> float:
+        """Wait for a call until its deadline, which may come nearer meanwhile. Returns how long it was."""
+        began = self._node.now()
+        while True:
+            until = deadline() if self._end_by is None else min(deadline(), self._end_by)
+            left_s = max(until, began + SHORTEST_S) - self._node.now()
+            if call.done or left_s <= 0:
+                return self._node.now() - began
+            self._changed.clear()
+            changed = asyncio.ensure_future(self._changed.wait())
+            try:
+                await asyncio.wait({call.task, changed}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()

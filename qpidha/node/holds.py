@@ -37,13 +37,13 @@ def holds_of(node: Node) -> list[Hold]:
     found = (_backups(node, primary) if primary else []) or _disk(node)
     if (asked_s := node.cluster.asked_for_s) is not None:
         found.append(Hold(kind="manager", node=node.id, since_s=asked_s))
-    if (promoting_s := node.promoting_for_s) is not None:
+    if (promoting_s := node._embedder.promoting_for_s) is not None:
         found.append(Hold(kind="broker", node=node.id, since_s=promoting_s))
     return found
 
 
 def _disk(node: Node) -> list[Hold]:
-    busy_s = node.disk_busy_s
+    busy_s = node.engine.busy_s
     return [Hold(kind="disk", node=node.id, since_s=busy_s)] if busy_s is not None else []
 
 

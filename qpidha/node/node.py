@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import get_ident
 from uuid import UUID, uuid4
 
 from qpidha.checks import SECONDS_OR_ZERO, instance_of
-from qpidha.core.ready import HandOver, Ready
+from qpidha.core.ready import HandOver
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
-from qpidha.driver import Done, Driver
-from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary, UnknownQueue
+from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary, QpidhaError, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
-from qpidha.journal import Change, StoreState
+from qpidha.journal import StoreImage, StoreStatus
 from qpidha.node.caller import FORKED, check_addresses, check_node, checked_score, wrong_thread
 from qpidha.node.cluster import Cluster
 from qpidha.node.control import Control
-from qpidha.node.disk import Disk
 from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
+from qpidha.node.engine import Engine
+from qpidha.node.life import Life
 from qpidha.node.links import Links
 from qpidha.node.op import Ledger
 from qpidha.node.place import Place
@@ -40,6 +41,7 @@ from qpidha.types import (
     QueueSpec,
     Role,
     Settle,
+    Stopped,
 )
 
 logger = logging.getLogger("qpidha")
@@ -103,19 +105,24 @@ class Node:
         self.settled = Ledger(0)
         self.thread = 0
         """Of the event loop in which it was started; nobody else may use it. 0: not started."""
+        self._clock: Callable[[], float] = time.monotonic
         self.boot: UUID = uuid4()
+        self.replica = Replica(
+            node=id, boot=self.boot, image=StoreImage(StoreStatus(node=id, epoch=UUID(int=0)))
+        )
+        """The protocol. One that is stopped and empty until the store is open."""
+        self.replica.stop()
         self.broker = broker
         self._store = store
         self._listen, self._advertise = listen, advertise
         self._score = checked_score(score, promoter)
         self._records = records
         self.cluster = Cluster(self, records, promoter)
-        self.place = Place(self)
         self._control = None if control is None else Control(self, Path(control))
-        self._embedder = Embedder(
-            broker, on_taken=self._taken, on_broken=self._broken, is_current=self._is_current
-        )
-        self._effects = NodeEffects(self, self._embedder)
+        self.life = Life(self)
+        self._embedder = Embedder(self, broker)
+        self.place = Place(self)
+        self.effects = NodeEffects(self)
         self.links = Links(self, transport)
         self.troubles = Troubles(
             self._write_line,
@@ -123,14 +130,8 @@ class Node:
             reminder_s=self.settings.log_reminder_s,
             fade_s=max(self.settings.log_reminder_s, 3 * self.settings.reconnect_interval_max_s),
         )
-        self._poked = False
-        self._unflushed: list[Queue] = []
-        self._started = self._running = False
-        self._stopping: asyncio.Task[None] | None = None
         self.handles: dict[QueueId, Queue] = {}
         self.names: dict[str, Queue] = {}
-        self.unfit_until = 0.0
-        """The broker failed to become primary: not before then is it asked to again."""
         self.serving_generation: Generation = 0
         """The generation in which this node takes publishes; 0 while it is not primary."""
 
@@ -146,81 +147,65 @@ class Node:
         """
         if self.thread == FORKED:
             raise wrong_thread("Node.start", FORKED)
-        if self._started:
-            raise LocalProtocolError("a node is started once")
-        self._started = True
-        self._loop = asyncio.get_running_loop()
+        await self.life.start(self._start)
+
+    async def _start(self) -> None:
         self.thread = get_ident()
         forks.watch(self)
-        image = self._store.open(self.id, refuse_dirty=self.settings.dirty_start == "refuse")
-        self._disk = Disk(self._store)
-        untouched = image.status.state is StoreState.CLEAN
-        try:
-            found = await self._records.read()
-            check_start(image.status, found.record if found else None, self.settings).require()
-            self.replica = Replica(
-                node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now()
+        self._clock = asyncio.get_running_loop().time
+        self.engine = Engine(self, self._store)
+        image = self.engine.open()
+        found = await self._records.read()
+        check_start(image.status, found.record if found else None, self.settings).require()
+        self.replica = Replica(
+            node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now()
+        )
+        self.replica.record_seen(found, self.now())
+        self.engine.start(self.replica)
+        for replicated in self.replica.queues.values():
+            self.effects.queue_added(replicated, loaded=True)
+        address = await self.links.listen(self._listen)
+        self._embedder.start()
+        if self._control:
+            await self._control.start()
+        await self.cluster.start(
+            NodeInfo(
+                peer=self._advertise or address,
+                client=self.client_address,
+                boot=self.boot,
+                score=self._score,
             )
-            untouched = False
-            self.replica.record_seen(found, self.now())
-            self._driver = Driver(self.replica, self._commit, self._effects, self.now, self._later)
-            for replicated in self.replica.queues.values():
-                self._effects.queue_added(replicated, loaded=True)
-            address = await self.links.listen(self._listen)
-            self._embedder.start()
-            if self._control:
-                await self._control.start()
-            await self.cluster.start(
-                NodeInfo(
-                    peer=self._advertise or address,
-                    client=self.client_address,
-                    boot=self.boot,
-                    score=self._score,
-                )
-            )
-        except BaseException:
-            await self._release(clean=untouched)
-            raise
-        self._running = True
+        )
         self.links.start_beating()
 
     async def stop(self) -> None:
         """Stop in order: pending operations are in doubt, the broker is demoted, the store is marked clean.
 
-        May be called twice, also while it is under way.
+        Returns when everything is released (store, session, sockets, threads), at the latest after
+        ``Settings.stop_timeout_s``. It may be called at any time: before, while or after the node starts, twice, and
+        after the node ended by itself. Called from one of the broker's methods it returns at once, because the node
+        ends only after that method. Cancelling the caller does not undo it. `wait_stopped` says what was not released.
         """
         if self.thread:
             self._here("Node.stop")
-        if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._stop())
-        if not self._embedder.calls_us:  # It ends only after the method that called this has returned.
-            await asyncio.shield(self._stopping)
+        await self.life.stop()
 
-    async def _stop(self) -> None:
-        if not self._running:
-            return  # It never started; what `start` had opened it has closed.
-        for queue in self._unflushed:
-            queue.flush()
-        self.replica.stop()
-        self._driver.run()
-        self.cluster.give_up_session()  # Others need not wait for this disk, nor for what the broker does at the end.
-        while not self._driver.idle and await self._disk.wait_idle(self.settings.commit_timeout_s):
-            pass  # What is left is one more transaction, or effects of a large `Ready`.
-        self.bypass_disk()
-        await self._release(clean=self._driver.failed is None and self._driver.idle)
+    async def wait_stopped(self) -> Stopped:
+        """Wait for the end of the node, asked for or not. Returns its reason, once everything is released.
 
-    async def _release(self, *, clean: bool) -> None:
+        A node that ended by itself, because its store failed for instance, does not start again: let the process end
+        with an error, so that whoever supervises it starts it anew.
+        """
+        return await self.life.wait()
+
+    async def silence(self) -> None:
+        """Close the control socket."""
         if self._control:
             await self._control.stop()
-        await self._embedder.stop()
-        await self.cluster.stop()
-        await self.links.close()
-        self._disk.close(clean=clean)
-        await asyncio.sleep(0)  # Links tell that they are closed in a later turn.
 
     def forked(self) -> Iterable[int]:
         """In a child: this node lives in the parent. Calls here raise `ForkedError`."""
-        self.thread, self._running, self.serving_generation = FORKED, False, 0
+        self.thread, self.life.running, self.serving_generation = FORKED, False, 0
         return ()
 
     async def __aenter__(self) -> Node:
@@ -234,34 +219,35 @@ class Node:
 
     def now(self) -> float:
         """The loop's monotonic clock."""
-        return self._loop.time()
+        return self._clock()
 
     @property
     def role(self) -> Role:
-        return self.replica.role if self._running else Role.STOPPED
+        """`Role.STOPPED` before the start has succeeded, and from the beginning of the stop on."""
+        return self.replica.role if self.life.running else Role.STOPPED
 
     @property
     def serving(self) -> bool:
-        """This node is primary and takes publishes."""
+        """This node is primary and takes publishes: ``on_promote`` was called, and has not failed."""
         generation = self.serving_generation
-        return generation > 0 and self._is_current(generation) and self._embedder.generation == generation
+        return generation > 0 and self.is_current(generation) and self._embedder.generation == generation
 
     @property
     def generation(self) -> Generation:
         """The highest generation seen; 0 before the start."""
-        return self.replica.generation if hasattr(self, "replica") else 0
+        return self.replica.generation
 
     @property
     def primary(self) -> NodeId | None:
-        """Who is primary, as far as this node knows: nobody before it has started."""
-        record = self.replica.record if hasattr(self, "replica") else None
+        """Who is primary, as far as this node knows: None before it has started and once it stops."""
+        record = self.replica.record if self.life.running else None
         return record.primary[0] if record and record.primary else None
 
     @property
     def primary_client_address(self) -> Address | None:
-        """Where clients of the primary connect."""
+        """Where clients of the primary connect; None if there is none that serves, as far as this node knows."""
         if self.primary == self.id:
-            return self.client_address
+            return self.client_address if self.serving else None
         info = self.cluster.info_of(self.primary)
         return info.client if info else None
 
@@ -272,15 +258,17 @@ class Node:
 
     @property
     def live(self) -> list[NodeId]:
-        return self.cluster.live
+        """The nodes with a session, as far as this node knows: none before it has started and once it stops."""
+        return self.cluster.live if self.life.running else []
 
     @property
     def queues(self) -> list[Queue]:
         return list(self.handles.values())
 
     def status(self) -> NodeStatus:
-        """What this node knows of itself and of the cluster, as one value."""
-        self._here("Node.status")
+        """What this node knows of itself and of the cluster, as one value. Also before the start and after the end."""
+        if self.thread:
+            self._here("Node.status")
         return status_of(self)
 
     def not_primary(self) -> NotPrimary:
@@ -290,6 +278,11 @@ class Node:
             primary=self.primary,
             address=self.primary_client_address,
         )
+
+    @property
+    def stopped(self) -> str | None:
+        """Why this node has stopped, or is about to; None while it does not."""
+        return self.life.reason
 
     def _here(self, what: str) -> None:
         if get_ident() != self.thread:
@@ -331,7 +324,7 @@ class Node:
             return same_spec(self.names[name], spec)
         id = uuid4()
         self.replica.declare(id, spec)
-        self._effects.queue_added(self.replica.queues[id])
+        self.effects.queue_added(self.replica.queues[id])
         self.poke()
         return self.handles[id]
 
@@ -346,27 +339,56 @@ class Node:
         """
         self._here("Node.promote")
         SECONDS_OR_ZERO("timeout_s", timeout_s)
+        self._require_running("promote")
+        if (method := self._embedder.inside) is not None:
+            raise LocalProtocolError(f"promote inside the broker's {method}, which has to return first")
         before = self.generation
         await self.cluster.refresh(timeout_s)  # What a watch tells late would only lose a compare-and-set.
+        self.place.claim()
         self.replica.promote(found_as=uuid4())
         self.poke()
-        await self._until(lambda: self.serving and self.generation > before, timeout_s, "promotion")
+        await self._until(
+            lambda: self.generation > before and (self.serving or self._failed_to_open()),
+            timeout_s,
+            "promotion",
+        )
+
+    def _failed_to_open(self) -> bool:
+        if self._embedder.phase == "failed":
+            raise ClusterError(f"this node became primary, and its broker did not: {self._embedder.error}")
+        return False
 
     async def demote(self, *, timeout_s: float = 10.0) -> None:
-        """Hand over: cease to be primary; pending operations are in doubt.
+        """Hand over: cease to be primary, and leave the place to the other live members; what is pending is in doubt.
+
+        If nobody is in sync yet it waits for somebody first, and goes on serving meanwhile. Afterwards this node does
+        not take the place again before another primary was recorded, or ``Settings.hand_over_timeout_s`` have passed.
 
         Raises:
             LocalProtocolError: This node is not primary.
+            HandOverRefused: Nobody else can take the place, and this node's promoter would take it again.
             ClusterError: The cluster manager did not answer in time; this node is still primary.
         """
         self._here("Node.demote")
         SECONDS_OR_ZERO("timeout_s", timeout_s)
-        self.replica.demote()
-        self.poke()
-        await self._until(lambda: self.replica.primary is None, timeout_s, "hand-over")
+        self._require_running("demote")
+        deadline = self.now() + timeout_s
+        await self.place.await_successor(timeout_s)
+        self.place.hand_over()
+        left_s = max(deadline - self.now(), self.settings.record_timeout_s)
+        await self._until(lambda: self.replica.primary is None, left_s, "hand-over")
+
+    def _require_running(self, what: str) -> None:
+        if not self.life.running:
+            raise LocalProtocolError(
+                f"{what} on a node that {'has not started' if not self.stopped else 'is stopped'}"
+            )
 
     def give_place_away(self, why: str) -> None:
-        """As primary, cannot serve: let another member take over, by session and record. See `Place`."""
+        """As primary, this node cannot serve: another member is to take over, by session and record (see `Place`).
+
+        Lasts until this node is not primary any more. May be called again.
+        """
         self.place.give_up(why)
 
     async def _until(self, reached: Callable[[], bool], timeout_s: float, what: str) -> None:
@@ -375,7 +397,7 @@ class Node:
             if self.now() > deadline:
                 raise ClusterError(f"no {what} within {timeout_s} s")
             if self.replica.stopped:
-                raise ClusterError(f"the node stopped during {what}")
+                raise ClusterError(f"the node stopped during the {what}: {self.stopped}")
             await asyncio.sleep(0.005)
 
     # --- what links and the cluster tell -----------------------------------------------------------
@@ -388,10 +410,8 @@ class Node:
     def tick(self, now: float) -> None:
         """Time passed: time-outs of the core, and another look at who is primary."""
         self.replica.tick(now)
-        self._disk.look(self.broken)
-        self.place.look()
-        if now < self.unfit_until:
-            self._make_room()
+        self.engine.look()
+        self.place.tick(now)
         self.cluster.wake()
         self.troubles.tick()
         self.poke()
@@ -400,77 +420,21 @@ class Node:
 
     def poke(self) -> None:
         """Something went into the core: take effects at the end of this turn, once for all of it."""
-        if not self._poked:
-            self._poked = True
-            self._loop.call_soon(self._run)
-
-    def _run(self) -> None:
-        unflushed, self._unflushed = self._unflushed, []
-        try:
-            for queue in unflushed:
-                queue.end_of_turn()
-            self._poked = False  # What they have published is part of this run …
-            if self._unflushed:
-                self.poke()  # … but not what their watchers published meanwhile.
-            self._driver.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
-            self.broken(error)
-
-    def _later(self, work: Callable[[], None]) -> None:
-        """In another turn; and a bug in it is caught."""
-
-        def guarded() -> None:
-            try:
-                work()
-            except Exception as bug:  # noqa: BLE001 - as in `_run`.
-                self.broken(bug)
-
-        self._loop.call_soon(guarded)
-
-    def _commit(self, changes: list[Change], done: Done) -> None:
-        """Durable elsewhere, maybe; what follows from it is performed here, and a bug in that is caught."""
-
-        def guarded(error: Exception | None) -> None:
-            try:
-                done(error)
-            except Exception as bug:  # noqa: BLE001 - as in `_run`.
-                self.broken(bug)
-
-        self._disk.commit(changes, guarded)
-
-    def broken(self, error: BaseException) -> None:
-        """A bug, ours or an adapter's: serve no more, so that another node takes over."""
-        self._driver.fail(error, Ready())
-
-    def bypass_disk(self) -> None:
-        """Do what needs no disk, if that hangs: nothing else waits for it (`Driver.bypass`)."""
-        try:
-            self._driver.bypass()
-        except Exception as error:  # noqa: BLE001 - as in `_run`.
-            self.broken(error)
-
-    @property
-    def disk_busy_s(self) -> float | None:
-        """For how long a transaction is being made durable by now, in seconds; None: there is none."""
-        return self._disk.busy_s
-
-    @property
-    def promoting_for_s(self) -> float | None:
-        """For how long the broker's ``on_promote`` has not returned by now; None: it is not under way."""
-        since = self._embedder.promoting_since
-        return None if since is None else self.now() - since
+        self.engine.poke()
 
     def flush_later(self, queue: Queue) -> None:
         """Something small was published: call the queue back at the end of this turn."""
-        self._unflushed.append(queue)
-        self.poke()
+        self.engine.flush_later(queue)
+
+    def broken(self, error: BaseException) -> None:
+        """A bug, ours or an adapter's: serve no more, so that another node takes over."""
+        self.engine.broken(error)
 
     def store_failed(self, error: BaseException) -> None:
         """Nothing this node says can be trusted any more: let go of the cluster (R12)."""
         self.store_error = error
         logger.error("node %s: stopping: %r", self.id, error)
-        if self._stopping is None:
-            self._stopping = asyncio.ensure_future(self._release(clean=False))
+        self.life.begin(f"failed: {error}" if isinstance(error, QpidhaError) else f"failed: {error!r}", error)
 
     def log(self, event: str, detail: str) -> None:
         """Something happened and is over. What is still wrong goes to ``troubles.report``."""
@@ -481,25 +445,15 @@ class Node:
 
     # --- the broker ------------------------------------------------------------------------------
 
-    def _taken(self, news: HandOver, taken: bool) -> None:
+    def taken(self, news: HandOver, taken: bool) -> None:
+        """The broker took discarded messages, or it failed to."""
         if taken:
             self.replica.handed_over(news.messages)
         else:
             self.replica.hand_over_failed(self.now())
         self.poke()
 
-    def _is_current(self, generation: Generation) -> bool:
+    def is_current(self, generation: Generation) -> bool:
         """This node is primary of this generation, now."""
         primary = self.replica.primary
         return primary is not None and primary.generation == generation
-
-    def _broken(self, error: Exception) -> None:
-        """The broker cannot serve as primary: let another node try, and do not try again for a while."""
-        self.unfit_until = self.now() + self.settings.readmission_delay_max_s
-        self._make_room()
-
-    def _make_room(self) -> None:
-        """Hand over as soon as there is somebody to take over."""
-        if self.replica.primary is not None and len(self.replica.primary.membership.members) > 1:
-            self.replica.demote()
-            self.poke()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from threading import get_ident
@@ -18,23 +17,14 @@ from typing import TypeAlias
 
 from qpidha.checks import CALLBACK
 from qpidha.errors import InDoubt, LocalProtocolError, QpidhaError
+from qpidha.node.callbacks import call
 from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.seq import SequenceSet
 from qpidha.system import forks
 from qpidha.types import Generation, NodeId, Receipt
 
-logger = logging.getLogger("qpidha")
-
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
 NOBODY: frozenset[NodeId] = frozenset()
-
-
-def call(callback: Callable[..., object], *arguments: object) -> None:
-    """Call the embedder back. What it raises is its own: nobody else's completion may suffer from it."""
-    try:
-        callback(*arguments)
-    except Exception:
-        logger.exception("a callback of the broker raised")
 
 
 class Outcome:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from qpidha.checks import CALLBACK, instance_of, integer
 from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
+from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle
-from qpidha.node.op import Op, Outcome, call
+from qpidha.node.op import Op, Outcome
 from qpidha.node.waiting import SMALL_BATCH_BYTES, Waiting, as_batch, cut
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle

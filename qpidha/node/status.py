@@ -76,9 +76,18 @@ class NodeStatus:
     held_by: list[Hold]
     """For what this node waits now: its own disk, backups, the cluster manager, its broker. Empty: for nothing."""
     place_given_up: str | None
-    """Why this node gave up its session, and its place if it was primary: it cannot do its work. None: it can."""
+    """Why this node leaves the place of the primary to others now, without a session if it cannot work. None: it does
+    not."""
     certificate_days_left: float | None
     """Until this node's TLS certificate expires; negative: since it did. None: its transport has none."""
+    stopped: str | None
+    """Why this node has stopped, or is stopping; None while it runs."""
+    broker: str
+    """What the broker is doing: standby, promoting, serving, failed (to promote), demoting or discarding."""
+    broker_since_s: float
+    """For how many seconds it has been doing that."""
+    broker_error: str | None
+    """What its methods did wrong and have not done right since."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -94,7 +103,7 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
     holds = holds_of(node)
     return NodeStatus(
         node=node.id,
-        role=replica.role.value,
+        role=node.role.value,
         generation=replica.generation,
         cluster=str(replica.cluster) if replica.cluster else None,
         epoch=str(replica.epoch),
@@ -119,8 +128,12 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         troubles=node.troubles.standing(),
         queue_count=len(node.queues),
         held_by=holds,
-        place_given_up=node.place.given_up or None,
+        place_given_up=node.place.why_not,
         certificate_days_left=node.links.certificate_days_left,
+        stopped=node.stopped,
+        broker=node._embedder.phase,
+        broker_since_s=node.now() - node._embedder.since if node._embedder.since else 0.0,
+        broker_error=node._embedder.error,
     )
 
 

@@ -148,8 +148,10 @@ class World:
         for peer in list(node.links.peers.values()):
             peer.link.abort()
         node.replica.stopped = True
-        node._driver.failed = RuntimeError("killed")
-        await node._release(clean=False)
+        assert node.engine.driver
+        node.engine.driver.failed = RuntimeError("killed")
+        node.life.reason = "killed"
+        await node.life.release(node.now() + 5.0)
 
     def members(self) -> set[str]:
         found = next(iter(self.nodes.values())).replica.record

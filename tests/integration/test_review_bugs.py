@@ -24,7 +24,7 @@ def test_an_unforeseen_error_in_the_core_stops_the_node(tmp_path: Path, durable:
 
         def fails_when_committing() -> None:
             settle()
-            if not durable or (a._driver._waiting is None and queue.depth > 1):
+            if not durable or (a.engine.driver._waiting is None and queue.depth > 1):
                 raise RecursionError("injected")
 
         a.replica.primary.settle = fails_when_committing  # type: ignore[union-attr,method-assign]

@@ -106,7 +106,7 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() ->
         a.replica.step_down("the test wants it")
         with pytest.raises(NotPrimary):
             queue.enqueue(b"too late as well")
-        a._driver.run()  # The answers leave before the turn ends.
+        a.engine.driver.run()  # The answers leave before the turn ends.
         assert (queue.depth, queue.next_id) == (1, 4), "nothing is collected any more"
         for op in ops:
             with pytest.raises(InDoubt):

@@ -1,0 +1,205 @@
+"""The life of a node: started once, stopped once, and whatever happens, everything is given back in bounded time.
+
+    new ──► starting ──► running ──► stopping ──► stopped
+     └─────────┴── stop, or a failure ──┘
+
+A node stops because it is asked to, or because something failed that it cannot go on without. Either way, in this order:
+
+    1  answers in doubt, no more work (the core stops)
+    2  side by side: the session is closed, so that others need not wait; the broker is demoted; the disk becomes idle
+    3  links and listener are closed, then the store
+    4  who waits is told: `Node.wait_stopped`, the broker's ``on_stopped``
+
+Each step has its share of ``stop_timeout_s``. A step that has not ended by then is left to itself, and named in
+`Stopped.held`. The store's lock is never taken away from a commit that may still write: see `qpidha.node.disk`.
+
+The control socket of a node that ended by itself goes on answering, with the reason, until `Node.stop` is called or
+the process ends.
+
+Invariants:
+  E1  `stopped` is set once, and after everything was released or given up
+  E2  what stop() waits for takes no more than ``stop_timeout_s``, as long as the event loop runs
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from qpidha.errors import LocalProtocolError
+from qpidha.node.callbacks import described
+from qpidha.types import Stopped
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+logger = logging.getLogger("qpidha")
+
+WORK_SHARE: Final = 0.75
+"""Part of the time in which session, broker and disk may come to their end."""
+CLOSE_SHARE: Final = 0.9
+"""Until here links and store are closed; what is left is for ``on_stopped``."""
+STEP_S: Final = 0.2
+"""So long may every step take, however late it is: all of them take no time if nothing hangs."""
+
+
+class Life:
+    """Start and end of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.started = False
+        self.running = False
+        """It has started, and not begun to stop."""
+        self.reason: str | None = None
+        """Why it stops or has stopped; None while it does not."""
+        self.stopped: Stopped | None = None
+        self._error: BaseException | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._over = asyncio.Event()
+        self._silent = False
+        """Nobody is to be answered on the control socket after the end."""
+        self._held: list[str] = []
+
+    # --- start -----------------------------------------------------------------------------------
+
+    async def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do the work of starting. If it fails, or `begin` is called meanwhile, everything is released again."""
+        if self.started or self.reason is not None:
+            raise LocalProtocolError("a node is started once, and not after it was stopped: make another one")
+        self.started = True
+        self._starting = starting = asyncio.ensure_future(work())
+        try:
+            await asyncio.wait({starting})
+            self._require_started(starting)
+        except BaseException as error:
+            starting.cancel()
+            if self.reason is None:
+                self.reason, self._error = f"it could not start: {described(error)}", error
+            self._silent = True
+            await self._until_done(self._end_with(self._clear_away(starting)))
+            raise
+        self.running = True
+
+    def _require_started(self, starting: asyncio.Task[None]) -> None:
+        if self.reason is not None:
+            raise LocalProtocolError(f"the node was stopped while it was starting: {self.reason}")
+        starting.result()
+
+    async def _clear_away(self, starting: asyncio.Task[None]) -> None:
+        until = self._node.now() + self._node.settings.stop_timeout_s
+        await self._within(until, start=lambda: asyncio.wait({starting}))
+        await self.release(until)
+        self._set_stopped()
+
+    # --- stop ------------------------------------------------------------------------------------
+
+    def begin(self, reason: str, error: BaseException | None = None) -> None:
+        """Stop, for this reason. Of several the first one counts."""
+        if self.reason is not None:
+            self._error = self._error or error  # It was asked to stop, and failed while it did.
+            return
+        self.reason, self._error = reason, error
+        self.running = False
+        if not self.started:
+            self._set_stopped()
+        elif self._starting is not None and not self._starting.done():
+            self._starting.cancel()  # `start` releases what was opened.
+        else:
+            self._ending = self._end_with(self._end())
+
+    async def stop(self) -> None:
+        """Stop, and wait until it is over; but not if we are called by what has to return first."""
+        self._silent = True
+        self.begin("it was asked to stop")
+        if self._node._embedder.inside is not None:
+            return
+        await self._over.wait()
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+        await self._node.silence()
+
+    async def wait(self) -> Stopped:
+        await self._over.wait()
+        assert self.stopped is not None
+        return self.stopped
+
+    def _end_with(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._ending = asyncio.get_running_loop().create_task(work, name="qpidha-stop")
+        return task
+
+    async def _end(self) -> None:
+        node = self._node
+        began, total_s = node.now(), node.settings.stop_timeout_s
+        node.engine.cease()
+        work_until = began + WORK_SHARE * total_s
+        await self._within(
+            work_until,
+            session=node.cluster.stop,
+            broker=lambda: node._embedder.finish(work_until - total_s / 20),
+            disk=node.engine.idle,
+        )
+        node.engine.last_words()
+        await self.release(began + CLOSE_SHARE * total_s)
+        self._set_stopped()
+        if self.stopped is not None:
+            await node._embedder.stopped(self.stopped, began + total_s)
+
+    async def release(self, until: float) -> None:
+        """Give back everything that is held. What was given back before stays so."""
+        node = self._node
+        if not hasattr(node, "engine"):
+            return  # Nothing was opened.
+        await self._within(until, session=node.cluster.stop, broker=lambda: node._embedder.finish(until))
+        await self._within(until, links=node.links.close)
+        hangs = node.engine.hangs
+        await self._within(node.now() if hangs else until, store=node.engine.close)
+        if self._silent:
+            await self._within(until, control=node.silence)
+
+    def _set_stopped(self) -> None:
+        held = tuple(what for what in dict.fromkeys(self._held) if what != "disk")
+        self.stopped = Stopped(self.reason or "", self._error, held)
+        self._over.set()
+        level = logging.INFO if self._error is None and not held else logging.ERROR
+        more = f"; not released in time: {', '.join(held)}" if held else ""
+        logger.log(level, "node %s: stopped: %s%s", self._node.id, self.reason, more)
+
+    # --- steps with a limit ----------------------------------------------------------------------
+
+    async def _within(self, until: float, **works: Callable[[], Awaitable[object]]) -> None:
+        """Do these side by side, but no longer than until then. What fails or does not end is logged and noted."""
+        until = max(until, self._node.now() + STEP_S)
+        tasks = {what: asyncio.ensure_future(_run(work)) for what, work in works.items()}
+        await self._until_done(*tasks.values(), until=until)
+        for what, task in tasks.items():
+            if task.cancelled():  # By the end of the event loop, not by us: it is to be done all the same.
+                tasks[what] = asyncio.ensure_future(_run(works[what]))
+        await self._until_done(*tasks.values(), until=until)
+        for what, task in tasks.items():
+            if not task.done():
+                task.cancel()
+                self._held.append(what)
+            elif task.cancelled() or task.exception() is not None:
+                self._held.append(what)
+                error = asyncio.CancelledError() if task.cancelled() else task.exception()
+                logger.error("node %s: releasing %s failed", self._node.id, what, exc_info=error)
+                self._error = self._error or error
+
+    async def _until_done(self, *tasks: asyncio.Task[Any], until: float | None = None) -> None:
+        """Wait for these. Cancelling us does not stop what has to be released; the limit does."""
+        while waiting := {task for task in tasks if not task.done()}:
+            left_s = None if until is None else until - self._node.now()
+            if left_s is not None and left_s <= 0:
+                return
+            try:
+                await asyncio.wait(waiting, timeout=left_s)
+            except asyncio.CancelledError:
+                continue
+
+
+async def _run(work: Callable[[], Awaitable[object]]) -> None:
+    await work()

@@ -1,0 +1,90 @@
+"""The broker's queue listeners of one node: told what is inserted and removed, and cut off when they fail.
+
+A listener gets the same content on every node and at every start, so what makes one raise makes them all raise. The node
+goes on without it: it is told nothing more, for it would miss what it failed at, and the broker is asked for another one
+by `Listeners.renew`, and at the next start of the node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import Inserted, Removed
+from qpidha.interfaces import QueueListener
+from qpidha.node.callbacks import call, described
+from qpidha.types import QueueId
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+class Listeners:
+    """At most one for each queue."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._listeners: dict[QueueId, QueueListener] = {}
+        self._failed: dict[QueueId, str] = {}
+        """The names of the queues whose listener was cut off."""
+
+    def ask(self, replicated: ReplicatedQueue, *, loaded: bool) -> None:
+        """Ask the broker whether it wants to follow this queue.
+
+        ``loaded``: with content that no notice will tell of.
+        """
+        on_queue = getattr(self._node.broker, "on_queue", None)
+        if on_queue is None:
+            return
+        queue, found = replicated.queue, list[QueueListener]()
+
+        def ask() -> None:
+            listener = on_queue(queue, replicated.spec)
+            if listener is not None:
+                found.append(listener)
+
+        if (error := call(ask, name="on_queue")) is not None:
+            self._cut_off(queue, "on_queue", error)
+        elif found:
+            self._listeners[queue] = found[0]
+            for ids, batch in list(replicated.select(replicated.held)) if loaded else ():
+                if queue not in self._listeners:
+                    break  # It failed at the piece before this one.
+                self._tell(queue, "inserted", ids, batch)
+
+    def changed(self, notice: Inserted | Removed) -> None:
+        """The content of a queue has changed."""
+        if notice.queue not in self._listeners:
+            return
+        if isinstance(notice, Inserted):
+            self._tell(notice.queue, "inserted", notice.ids, notice.batch)
+        else:
+            self._tell(notice.queue, "removed", notice.ids)
+
+    def renew(self, replicated: ReplicatedQueue) -> bool:
+        """Ask the broker for another listener in place of one that was cut off. True if it follows the queue now."""
+        if self._failed.pop(replicated.queue, None) is not None:
+            self._node.troubles.clear(cause(replicated.spec.name))
+            self.ask(replicated, loaded=True)
+        return replicated.queue in self._listeners
+
+    def forget(self, queue: QueueId) -> None:
+        """The queue is gone."""
+        self._listeners.pop(queue, None)
+        if (name := self._failed.pop(queue, None)) is not None:
+            self._node.troubles.clear(cause(name))
+
+    def _tell(self, queue: QueueId, what: str, *arguments: object) -> None:
+        listener = self._listeners[queue]
+        error = call(lambda: getattr(listener, what)(*arguments), name=f"queue listener's {what}")
+        if error is not None:
+            self._cut_off(queue, what, error)
+
+    def _cut_off(self, queue: QueueId, what: str, error: BaseException) -> None:
+        self._listeners.pop(queue, None)
+        name = self._failed[queue] = self._node.replica.queues[queue].spec.name
+        self._node.troubles.report(cause(name), f"cut off: {what} raised {described(error)}")
+
+
+def cause(name: str) -> str:
+    return f"listener of queue {name}"

@@ -1,0 +1,111 @@
+"""This node's session in the cluster manager: proof of life, and what it publishes about itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qpidha.errors import ClusterError
+from qpidha.interfaces import Session
+from qpidha.node.backoff import Backoff
+from qpidha.types import NodeInfo
+from qpidha.wire.info import encode_info
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+class Presence:
+    """Keeps a session open while the node wants to be seen. A lost one costs nothing but speed: it opens another."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._session: Session | None = None
+        self._info: NodeInfo | None = None
+        self._stands = True
+        self._published: bytes = b""
+        self._wanted = True
+        self._changed = asyncio.Event()
+
+    async def open(self, info: NodeInfo) -> None:
+        """The first session. Raises `ClusterError`."""
+        self._info = info
+        await self._open()
+
+    def stand(self, stands: bool) -> None:
+        """Publish the score, or none: others wait for a better score, and not for a node that does not stand."""
+        if stands != self._stands:
+            self._stands = stands
+            self._changed.set()
+
+    def leave(self) -> None:
+        """Close the session: the others see that this node is gone."""
+        self._wanted = False
+        self._changed.set()
+
+    def come_back(self) -> None:
+        self._wanted = True
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Never returns."""
+        node = self._node
+        retry = Backoff(node.settings.record_retry_s, node.settings.record_retry_max_s)
+        while True:
+            self._changed.clear()
+            began, timeout_s = node.now(), None
+            try:
+                await asyncio.wait_for(self._step(), node.settings.record_timeout_s)
+                node.troubles.clear("session")
+            except (ClusterError, asyncio.TimeoutError) as error:
+                node.troubles.report("session", str(error) or "the cluster manager does not answer")
+                timeout_s = retry.delay()
+            why = await self._wait(timeout_s)
+            if why is not None:
+                node.troubles.report("session", f"lost: {why}")
+                if node.now() - began >= node.settings.record_retry_max_s:
+                    retry.reset()
+                await self.close()
+                await asyncio.sleep(retry.delay())
+
+    async def _step(self) -> None:
+        """Bring the session to what is wanted."""
+        if not self._wanted:
+            await self.close()
+        elif self._session is None:
+            await self._open()
+        elif self._published != (info := self._encoded()):
+            await self._session.update(info)
+            self._published = info
+
+    async def _wait(self, timeout_s: float | None) -> str | None:
+        """Until something else is wanted or time is up (None), or the session is lost, with the reason."""
+        changed = asyncio.ensure_future(self._changed.wait())
+        lost = None if self._session is None else asyncio.ensure_future(self._session.wait_lost())
+        everything: set[asyncio.Future[Any]] = {changed, lost} if lost else {changed}
+        try:
+            await asyncio.wait(everything, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            return lost.result() if lost is not None and lost.done() else None
+        finally:
+            for waiting in everything:
+                waiting.cancel()
+
+    async def _open(self) -> None:
+        info = self._encoded()
+        self._session = await self._node.cluster.records.open_session(
+            self._node.id, info, ttl_s=self._node.settings.session_ttl_s
+        )
+        self._published = info
+
+    def _encoded(self) -> bytes:
+        assert self._info is not None
+        return encode_info(self._info if self._stands else replace(self._info, score=None))
+
+    async def close(self) -> None:
+        """Hand over at once: others need not wait for the TTL. May be called twice."""
+        session, self._session = self._session, None
+        if session is not None:
+            with contextlib.suppress(ClusterError):  # The kernel drops it with this process anyway.
+                await session.close()
