@@ -172,6 +172,7 @@ RULES: dict[str, Rule] = {
     "plan_chunks_in_flight_max": integer(1, 65_536),
     "ids_runs_per_chunk_max": integer(1, 65_536),
     "queues_max": integer(1, COUNT_MAX),
+    "queues_per_slice": integer(1, COUNT_MAX),
     "dirty_start": one_of("verify", "refuse"),
     "discard_policy": one_of("hand-over", "drop"),
 }

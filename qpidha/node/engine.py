@@ -29,7 +29,6 @@ class Engine:
     def __init__(self, node: Node, store: MessageStore) -> None:
         self._node = node
         self._store = store
-        self._loop = asyncio.get_running_loop()
         self._poked = False
         self._unflushed: list[Queue] = []
         self._untouched = False
@@ -41,6 +40,7 @@ class Engine:
 
     def open(self) -> StoreImage:
         """Open the store. Raises `StoreError`."""
+        self._loop = asyncio.get_running_loop()
         image = self._store.open(self._node.id, refuse_dirty=self._node.settings.dirty_start == "refuse")
         self.disk = Disk(self._store)
         self._untouched = image.status.state is StoreState.CLEAN

@@ -113,7 +113,6 @@ class Node:
         """The protocol. One that is stopped and empty until the store is open."""
         self.replica.stop()
         self.broker = broker
-        self._store = store
         self._listen, self._advertise = listen, advertise
         self._score = checked_score(score, promoter)
         self._records = records
@@ -123,6 +122,7 @@ class Node:
         self._embedder = Embedder(self, broker)
         self.place = Place(self)
         self.effects = NodeEffects(self)
+        self.engine = Engine(self, store)
         self.links = Links(self, transport)
         self.troubles = Troubles(
             self._write_line,
@@ -153,7 +153,6 @@ class Node:
         self.thread = get_ident()
         forks.watch(self)
         self._clock = asyncio.get_running_loop().time
-        self.engine = Engine(self, self._store)
         image = self.engine.open()
         found = await self._records.read()
         check_start(image.status, found.record if found else None, self.settings).require()
@@ -266,9 +265,8 @@ class Node:
         return list(self.handles.values())
 
     def status(self) -> NodeStatus:
-        """What this node knows of itself and of the cluster, as one value. Also before the start and after the end."""
-        if self.thread:
-            self._here("Node.status")
+        """What this node knows of itself and of the cluster, as one value. Also after its end, with the reason."""
+        self._here("Node.status")
         return status_of(self)
 
     def not_primary(self) -> NotPrimary:
