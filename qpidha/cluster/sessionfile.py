@@ -62,12 +62,13 @@ class SessionInfo:
 
     def encode(self) -> bytes:
         """JSON: a checksum, then the content."""
-        content = {
+        content: dict[str, object] = {
             "node": self.node,
             "ttl_s": self.ttl_s,
             "info": base64.b64encode(self.info).decode(),
-            "asked": self.asked,
         }
+        if self.asked:
+            content["asked"] = True
         return json.dumps([_checksum(content), content]).encode()
 
     @staticmethod

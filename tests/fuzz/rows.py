@@ -124,10 +124,9 @@ def sound() -> bytes:
     taken = SqliteStore(directory)
     taken.open("me")
     first, second = SequenceSet([(1, 8)]), SequenceSet([9, 11])
-    taken.commit(
-        [PutStatus(CLUSTER, 3, True), PutQueue(QUEUE, QueueSpec(name="orders"), ((1, 1), (3, 4)), 1)]
-    )
+    taken.commit([PutStatus(CLUSTER, 3, True), PutQueue(QUEUE, QueueSpec(name="orders"), ((1, 1),), 1)])
     taken.commit([Insert(QUEUE, first, batch(first)), Insert(QUEUE, second, batch(second))])
+    taken.commit([PutQueue(QUEUE, QueueSpec(name="orders"), ((1, 1), (3, 4)), 12)])
     taken.commit([Remove(QUEUE, SequenceSet([2, 3]))])
     taken.commit([Quarantine(QUEUE, "orders", 2, second, batch(second), Fate.REWOUND)])
     taken.close(clean=True)

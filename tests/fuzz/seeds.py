@@ -174,10 +174,11 @@ def _record() -> dict[str, bytes]:
 
 
 def _session() -> dict[str, bytes]:
-    file = SessionInfo(node="a", ttl_s=2.0, info=b"about a").encode()
+    file = SessionInfo(node="a", ttl_s=2.0, info=b"about a", asked=False).encode()
+    asked = SessionInfo(node="a", ttl_s=2.0, info=b"about a", asked=True).encode()
     about = NodeInfo(peer=("::1", 5671), client=("host", 5672), boot=PEER_BOOT, score=3)
     content = json.dumps(json.loads(file)[1]).encode()
-    return {"file": file, "content": content, "about": encode_info(about)}
+    return {"file": file, "asked": asked, "content": content, "about": encode_info(about)}
 
 
 _VALID = {

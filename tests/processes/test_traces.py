@@ -550,7 +550,7 @@ def test_T40_cloned_node(play: Play) -> None:
         back(stream, b1)
         await stream.whole()
         command = [str(clone) if word == str(stream.work / b1) else word for word in stream[b1]._command]
-        command += ["--listen", "127.0.0.1:0", "--client", "127.0.0.1:0"]
+        command += ["--listen", "127.0.0.1:0", "--client", "127.0.0.1:9"]  # It never comes to that.
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
