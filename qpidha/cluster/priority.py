@@ -23,6 +23,12 @@ REPEAT_S_MIN = 0.1
 REPEAT_S_SPREAD = 0.1
 """Decisions repeat at intervals between these, different for each node so that they do not collide."""
 
+PAUSE_S = 1.0
+"""Who looks so much later than it wanted to was paused itself, maybe with the whole machine: what it knows is old, and
+others have not said yet that they live. It gives them …"""
+FRESH_ROUND_S = 1.0
+"""… so much time before it takes anybody for gone (T42)."""
+
 
 class PriorityPromoter:
     """A `Promoter`. Among live members the highest score tries; of equal ones, the greatest node id."""
@@ -60,16 +66,20 @@ class PriorityPromoter:
             loop.create_task(seen.follow(view.records.watch_live, seen.set_live), name=name),
         ]
         gone_since: float | None = None
+        fresh_until = 0.0
         try:
             while True:
                 seen.news.clear()
                 if not view.eligible or not seen.complete or primary_lives(seen.record, seen.live):
                     gone_since = None
-                else:
+                elif loop.time() >= fresh_until:
                     gone_since = loop.time() if gone_since is None else gone_since
                     if self._shall_try(view.node, seen, loop.time() - gone_since):
                         yield "promote"
+                waits_since = loop.time()
                 await seen.wait(repeat_s)
+                if loop.time() - waits_since > repeat_s + PAUSE_S:
+                    gone_since, fresh_until = None, loop.time() + FRESH_ROUND_S
         finally:
             for task in tasks:
                 task.cancel()

@@ -48,6 +48,8 @@ class Worker:
                 waiter.add_done_callback(_retrieve)
         if waiter.done():
             return waiter.result()
+        if future.done():  # While this process was paused, or its loop blocked: that is not the disk's time.
+            return future.result()
         if future.cancel() or not changes:
             raise Unavailable(f"the disk did not answer in {timeout_s:.3f} s")
         raise OutcomeUnknown(f"the disk did not answer in {timeout_s:.3f} s")

@@ -21,6 +21,7 @@ from qpidha.interfaces import Promoter, RecordStore
 from qpidha.node.backoff import Backoff
 from qpidha.node.connect import Connector
 from qpidha.node.presence import Presence
+from qpidha.node.within import within
 from qpidha.types import NodeId, NodeInfo, Versioned
 from qpidha.wire.info import decode_info
 
@@ -162,7 +163,7 @@ class Cluster:
     async def refresh(self, timeout_s: float) -> None:
         """See the record as it is now. Raises `ClusterError` if it cannot be read in this time."""
         try:
-            found = await asyncio.wait_for(self.records.read(), timeout_s)
+            found = await within(self.records.read(), timeout_s)
         except asyncio.TimeoutError:
             raise ClusterError(f"the record could not be read in {timeout_s} s") from None
         self._node.replica.record_seen(found, self._node.now())
@@ -210,7 +211,7 @@ class Cluster:
 
     async def _answer(self, request: Request, timeout_s: float) -> Answer:
         if not isinstance(request, CompareAndSet):
-            return Read(await asyncio.wait_for(self.records.read(), timeout_s))
+            return Read(await within(self.records.read(), timeout_s))
         if request.expected is None:
             return Applied(await self.records.create(request.new))
         return Applied(await self.records.compare_and_set(request.expected, request.new, timeout_s=timeout_s))

@@ -20,6 +20,7 @@ from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath
 from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_facts, status_of
+from qpidha.node.within import within
 from qpidha.system import forks
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ class Control:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = await asyncio.wait_for(reader.readline(), QUESTION_TIMEOUT_S)
+            line = await within(reader.readline(), QUESTION_TIMEOUT_S)
             answer, queues = await self._answer(line)
-            await asyncio.wait_for(self._write(writer, answer, queues), ANSWER_TIMEOUT_S)
+            await within(self._write(writer, answer, queues), ANSWER_TIMEOUT_S)
         except (OSError, ValueError, asyncio.TimeoutError):
             writer.transport.abort()  # Whoever asked is gone, sent no line, or does not read.
         finally:

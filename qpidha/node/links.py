@@ -131,9 +131,11 @@ class Links:
     def _beat(self) -> None:
         """After a pause of this process everyone gets a fresh round before anyone is given up (T42)."""
         settings, now = self._node.settings, self._node.now()
-        if now - self._beaten_at > settings.heartbeat_timeout_s / 2:
+        silent_s = now - self._beaten_at
+        if silent_s > settings.heartbeat_timeout_s / 2:
             for peer in self.peers.values():
                 peer.fresh_round(now)
+            self._node.place.paused(silent_s)
         self._beaten_at = now
         for peer in list(self.peers.values()):
             peer.beat(now)

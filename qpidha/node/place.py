@@ -43,6 +43,8 @@ class Place:
         self._empty_since: float | None = None
         self.given_up = ""
         """Why this node holds no session; empty while it does."""
+        self._fresh_at = 0.0
+        """When this process went on after its last pause."""
         self._told = ""
         """Why somebody said that this primary cannot serve, until its role ends."""
 
@@ -150,6 +152,14 @@ class Place:
             self._look_for_another(self._handing_over, now)
         self._publish()
 
+    def paused(self, for_s: float) -> None:
+        """This process was paused. Its own disk was too, maybe: after a long pause that has a fresh time-out.
+
+        After a short one it has not: a loop that stutters must not hide a disk that hangs.
+        """
+        if for_s > self._node.settings.commit_timeout_s / 2:
+            self._fresh_at = self._node.now()
+
     @property
     def disk_hangs(self) -> bool:
         """The disk has not answered for a while: whatever this node would say next waits for it."""
@@ -159,8 +169,8 @@ class Place:
         node = self._node
         if node.replica.primary is None:
             self._told = ""
-        busy_s = node.engine.busy_s
-        if busy_s is not None and busy_s > node.settings.commit_timeout_s:
+        busy_s, awake_s = node.engine.busy_s, node.now() - self._fresh_at
+        if busy_s is not None and min(busy_s, awake_s) > node.settings.commit_timeout_s:
             why = "its disk does not answer: a transaction is under way for longer than commit_timeout_s"
         else:
             why = self._told

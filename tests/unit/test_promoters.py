@@ -6,6 +6,7 @@ Method: a store in memory, sessions opened and expired by hand, and the decision
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -212,5 +213,42 @@ def test_an_operator_is_obeyed_once_for_each_wish() -> None:
             promoter.demote()
             await decisions.some()
         assert decisions.made == ["promote", "demote", "demote"]
+
+    asyncio.run(main())
+
+
+def test_a_pause_of_this_process_is_no_silence_of_the_primary() -> None:
+    """T42: the whole machine stood still. The primary is given time to say that it lives."""
+
+    async def main() -> None:
+        records = MemoryRecordStore()
+        await records.create(record())
+        await records.open_session("p", info(), ttl_s=10)
+        await records.open_session("a", info(), ttl_s=10)
+        async with following(PriorityPromoter(), View("a", records)) as decisions:
+            await decisions.none_for(0.3)
+            time.sleep(1.5)  # noqa: ASYNC251 - that is the subject
+            records.expire("p")
+            await decisions.none_for(0.4)
+            await records.open_session("p", info(), ttl_s=10)
+            await decisions.none_for(1.0)
+            records.expire("p")
+            await decisions.some()
+            assert decisions.made[-1] == "promote"
+        await records.close()
+
+    asyncio.run(main())
+
+
+def test_one_that_is_gone_is_replaced_after_a_pause_as_well() -> None:
+    async def main() -> None:
+        records = MemoryRecordStore()
+        await records.create(record())
+        await records.open_session("a", info(), ttl_s=10)
+        async with following(PriorityPromoter(), View("a", records)) as decisions:
+            await decisions.some()
+            time.sleep(1.5)  # noqa: ASYNC251 - that is the subject
+            await decisions.some()
+        await records.close()
 
     asyncio.run(main())

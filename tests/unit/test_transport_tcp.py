@@ -156,6 +156,35 @@ def test_a_peer_that_never_reads_fills_our_buffer_only_and_can_be_dropped() -> N
     run(main())
 
 
+def test_buffered_counts_what_waits_in_the_transport_below() -> None:
+    """A little waits there and nothing above it: the peer has not taken it, and the node must know."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listening, address = await raw_server()
+        near = Factory()
+        link = await TcpTransport().connect(address, near, timeout_s=TIMEOUT_S)
+        peer, _ = await loop.sock_accept(listening)
+        below: Any = link._transport  # type: ignore[attr-defined]
+        chunk, written = bytes(4096), 0
+        while not below.get_write_buffer_size():
+            assert link.buffered == 0, "the kernel takes all"
+            link.write([chunk])
+            written += len(chunk)
+            await asyncio.sleep(0)
+        assert link._pending_bytes == 0  # type: ignore[attr-defined]
+        assert 0 < link.buffered == below.get_write_buffer_size() <= len(chunk)
+        while written:
+            written -= len(await loop.sock_recv(peer, 1 << 20))
+        await until(lambda: link.buffered == 0)
+        link.abort()
+        await near.made[0].ended()
+        peer.close()
+        listening.close()
+
+    run(main())
+
+
 def test_close_gives_up_on_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "CLOSE_TIMEOUT_S", 0.05)
 

@@ -67,6 +67,26 @@ def test_right_authority_wrong_name(authority: Authority) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", ["node-b2", "node-b.example", "node", "x-node-b"])
+def test_a_name_is_the_whole_name(authority: Authority, name: str) -> None:
+    """One that begins or ends like the expected one is the name of another node."""
+
+    async def main() -> None:
+        far, near = Factory(), Factory()
+        listener = await authority.transport(name).listen(HERE, far)
+        with pytest.raises(LinkClosed, match="expected node 'node-b', but its certificate is for"):
+            await authority.transport("node-a").connect(
+                listener.address, near, timeout_s=TIMEOUT_S, expect="node-b"
+            )
+        assert near.made == []
+        await listener.close()
+        await asyncio.sleep(0.05)
+        for made in far.made:
+            await made.ended()
+
+    run(main())
+
+
 def test_a_certificate_of_another_authority_is_refused_by_the_client(
     authority: Authority, tmp_path: Path
 ) -> None:
