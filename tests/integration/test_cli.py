@@ -212,10 +212,13 @@ def test_no_record_is_rebuilt_under_a_running_node(
     assert code == UNREACHABLE and "there is no store" in err
 
 
-def test_a_primary_hands_over_when_asked(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
+def test_a_primary_that_nobody_can_replace_refuses_to_hand_over(
+    capsys: pytest.CaptureFixture[str], broker: Path
+) -> None:
     deadline = time.monotonic() + 20
     while document(capsys, "status", broker)[1]["nodes"][str(broker)]["role"] != "active":
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    code, out, _ = run(capsys, "demote", broker)
-    assert (code, out) == (OK, "not primary any more\n")
+    code, out, err = run(capsys, "demote", broker)
+    assert (code, out) == (BAD_NEWS, "")
+    assert err.startswith("qpidha: refused: no other node is live")

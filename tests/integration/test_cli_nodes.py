@@ -19,6 +19,7 @@ import pytest
 
 from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, USAGE, main
 from qpidha.cluster import FileRecordStore
+from qpidha.errors import StoreFailed
 from qpidha.node import ask as asking
 from qpidha.types import Member, QueueId, Record
 from tests.integration.harness import World
@@ -302,6 +303,29 @@ def test_a_real_node_with_many_queues(run: Run, tmp_path: Path) -> None:
             code, found = await asyncio.to_thread(document, run, "status", tmp_path)
             (status,) = found["nodes"].values()
             assert (code, len(status["queues"]), status["queue_count"]) == (OK, 900, 900)
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: Path) -> None:
+    """And it neither takes over nor hands over any more."""
+
+    async def scenario() -> None:
+        async with World() as world:
+            node = await world.start("a", control=tmp_path / "control.sock")
+            await node.promote()
+            node.broken(StoreFailed("the disk\nfailed"))
+            await asyncio.wait_for(node.wait_stopped(), 30)
+            code, out, err = await asyncio.to_thread(run, "status", tmp_path)
+            assert (code, err) == (BAD_NEWS, "")
+            assert out.startswith("node a: stopped: failed: the disk\\nfailed\n")
+            code, found = await asyncio.to_thread(document, run, "status", tmp_path)
+            assert code == BAD_NEWS
+            assert found["nodes"][str(tmp_path)]["stopped"] == "failed: the disk\nfailed"
+            for command in ("promote", "demote"):
+                code, out, err = await asyncio.to_thread(run, command, tmp_path)
+                assert (code, out) == (BAD_NEWS, "")
+                assert err.startswith("qpidha: refused: ")
 
     asyncio.run(scenario())
 

@@ -148,6 +148,7 @@ def test_commands_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
         *subclasses(errors.RemoteProtocolError),
         *subclasses(errors.SettingsError),
         errors.PromotionRefused,
+        errors.HandOverRefused,
         errors.FencedError,
         errors.LinkClosed,
         errors.NotPrimary,
@@ -206,7 +207,7 @@ def causes() -> set[str]:
                 found |= set(_texts(node.args[0], constants))
     from qpidha.node.effects import STANDING
 
-    found |= {*STANDING, "record", "live nodes", f"link from {HOLE}"}
+    found |= {*STANDING, "record", "live nodes", f"link from {HOLE}", f"listener of queue {HOLE}"}
     assert len(found) >= 8
     return {cause.replace(HOLE, ELLIPSIS) for cause in found}
 
