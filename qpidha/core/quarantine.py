@@ -76,7 +76,7 @@ class Quarantined:
                 continue
             origin = as_origin(change.batch.origin(index))
             fate = change.fate
-            if origin is not None and fate is Fate.REWOUND:
+            if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
                 fate = fate_of_copy(origin, history_of(origin.queue))
             yield Discarded(
                 queue=change.queue,

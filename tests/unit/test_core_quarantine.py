@@ -93,10 +93,17 @@ def test_a_message_that_was_never_moved_was_published_as_itself() -> None:
     assert message.published_as == Origin(queue=QUEUE, generation=2, id=5)
 
 
-def test_older_than_the_lineage_stays_unknown_whatever_its_origin() -> None:
+@pytest.mark.parametrize(
+    ("history", "fate"),
+    [((((1, 1),), 6), Fate.UNDONE_MOVE), ((((1, 1),), 5), Fate.REWOUND), (None, Fate.UNKNOWN)],
+)
+def test_a_copy_older_than_the_lineage_is_judged_by_its_origin_too(
+    history: tuple[Lineage, int] | None, fate: Fate
+) -> None:
+    """The lineage of the queue that the copy was in is trimmed (G1); the one of its origin may not be (W2)."""
     unknown = replace(kept(SequenceSet([5]), moved=True), fate=Fate.UNKNOWN)
-    (message,) = Quarantined([unknown]).due(lambda _: (((1, 1),), 6))
-    assert message.fate is Fate.UNKNOWN
+    (message,) = Quarantined([unknown]).due({OTHER: history, QUEUE: (((2, 9),), 99)}.get)
+    assert message.fate is fate
 
 
 def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
