@@ -87,8 +87,9 @@ class MessageStore(Protocol):
     """
 
     blocking: bool
-    """True: `commit` waits for a disk and is called in a worker thread, one call at a time, never
-    overlapping `open` or `close`. False: it returns at once and is called in the event loop."""
+    """True: it waits for a disk. `open`, `commit` and `close` are called in one worker thread, the same for the whole
+    life of the store, one call at a time; the store is made in another thread. False: they return at once and are
+    called in the event loop."""
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
         """Lock, verify, load everything, and mark the store dirty on disk before returning.

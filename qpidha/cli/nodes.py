@@ -163,6 +163,7 @@ def deliver_text(args: argparse.Namespace, code: int, lines: list[str]) -> None:
 
 
 QUEUES_SHOWN = 20
+STALL_SHOWN_S = 0.2
 FAULTS = {
     "place_given_up": "gave its place up",
     "hand_over": "leaves the place of the primary",
@@ -192,6 +193,11 @@ def lines_of_status(row: Row) -> list[str]:
         kind = "member" if b.flag("member") else "joining" if joining else "not a member"
         lines.append(
             f"  backup {b.name('node')}: {b.name('state')}, {kind}, {b.number('behind')} operations behind"
+        )
+    recent, worst = s.raw("loop_stall_recent_s"), s.raw("loop_stall_worst_s")
+    if isinstance(recent, float) and isinstance(worst, float) and recent > STALL_SHOWN_S:
+        lines.append(
+            f"  its event loop stood still for {recent:.2f} s in the last minute, {worst:.2f} s at most"
         )
     lines += lines_of_queues(s)
     if s.positive("quarantined"):

@@ -1,4 +1,4 @@
-"""Where a node's transactions are made durable: in a worker thread if the store waits for a disk.
+"""Where a node's store is opened, written and closed: in one worker thread if the store waits for a disk.
 
 A commit that hangs in the kernel cannot be stopped. While it may still write, the store stays locked: another process
 that opened it would read, and continue, files that change behind its back. So `close` is a job of the same thread,
@@ -11,12 +11,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from qpidha.driver import Done
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.interfaces import MessageStore, WatchfulStore
-from qpidha.journal import Change
+from qpidha.journal import Change, StoreImage, StoreState
 from qpidha.system.threads import JobThread
+from qpidha.types import NodeId
+
+T = TypeVar("T")
 
 
 class Disk:
@@ -31,6 +36,39 @@ class Disk:
         self._busy_since: float | None = None
         self._calls = 0
         self._looking = False
+        self._opened = False
+        self._left_clean = False
+
+    async def open(self, node: NodeId, *, refuse_dirty: bool) -> StoreImage:
+        """Open the store. If this is cancelled it opens all the same: `close` it."""
+
+        def work() -> StoreImage:
+            image = self._store.open(node, refuse_dirty=refuse_dirty)
+            self._opened, self._left_clean = True, image.status.state is StoreState.CLEAN
+            return image
+
+        return await self.work(work)
+
+    async def work(self, job: Callable[[], T]) -> T:
+        """Do something that takes long where the loop does not wait for it: in the store's thread, before it commits."""
+        return job() if self._thread is None else await self._answer(self._thread.submit(job))
+
+    async def _answer(self, future: Future[T]) -> T:
+        """The result of a job. Whoever is cancelled while it waits leaves the job where it is."""
+        answer: asyncio.Future[Any] = self._loop.create_future()
+
+        def told() -> None:
+            if answer.done():  # Whoever waited has left.
+                return
+            if (error := future.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(future.result())
+
+        # Not `wrap_future`: cancelling that would take back the job.
+        future.add_done_callback(lambda _: self._soon(told))
+        result: T = await answer
+        return result
 
     def commit(self, changes: list[Change], done: Done) -> None:
         """Make one transaction durable, then call back in the event loop."""
@@ -88,30 +126,25 @@ class Disk:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()
 
-    async def close(self, *, clean: bool) -> None:
+    async def close(self, *, clean: bool | None) -> None:
         """Close the store, behind whatever is being made durable, and end the thread.
 
         Whoever is cancelled while it waits here leaves the rest to the thread: the store is closed, and its lock
         released, if the disk ever answers.
+
+        Args:
+            clean: Whether to mark it so; None: as it was when it was opened.
         """
         if self._thread is None:
-            self._store.close(clean=clean)
+            self._close(clean)
             return
-        closed: asyncio.Future[None] = self._loop.create_future()
-
-        def told(error: BaseException | None) -> None:
-            if closed.done():  # Whoever waited has left.
-                return
-            if error is None:
-                closed.set_result(None)
-            else:
-                closed.set_exception(error)
-
-        # Not `wrap_future`: cancelling that would take back the job.
-        closing = self._thread.submit(lambda: self._store.close(clean=clean))
-        closing.add_done_callback(lambda f: self._soon(lambda: told(f.exception())))
+        closing = self._thread.submit(lambda: self._close(clean))
         self._thread.close()
-        await closed
+        await self._answer(closing)
+
+    def _close(self, clean: bool | None) -> None:
+        if self._opened:
+            self._store.close(clean=self._left_clean if clean is None else clean)
 
 
 def _tried(call: Callable[[], None]) -> Exception | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qpidha.core.queue import ReplicatedQueue
@@ -143,13 +143,15 @@ class NodeEffects:
         handle = Queue(node, replicated, node.serving_generation)
         node.handles[replicated.queue] = node.names[handle.name] = handle
 
-    def queue_added(self, replicated: ReplicatedQueue, *, loaded: bool = False) -> None:
-        """Make the handle of a queue, and ask the broker whether it wants to follow its content.
+    def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
+        """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""
+        for replicated in queues:
+            self._new_handle(replicated)
+            yield from self.listeners.load(replicated)
+            yield
 
-        ``loaded``: from the store, with content that no notice will tell of.
-        """
-        node = self._node
-        if replicated.queue in node.handles:
-            return
-        self._new_handle(replicated)
-        self.listeners.ask(replicated, loaded=loaded)
+    def queue_added(self, replicated: ReplicatedQueue) -> None:
+        """Make the handle of a queue, and ask the broker whether it wants to follow its content."""
+        if replicated.queue not in self._node.handles:
+            self._new_handle(replicated)
+            self.listeners.ask(replicated)

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from qpidha.core.ready import Ready
 from qpidha.driver import Done, Driver
 from qpidha.errors import StoreFailed
 from qpidha.interfaces import MessageStore
-from qpidha.journal import Change, StoreImage, StoreState
+from qpidha.journal import Change, StoreImage
 from qpidha.node.disk import Disk
 
 if TYPE_CHECKING:
     from qpidha.core.replica import Replica
     from qpidha.node.node import Node
     from qpidha.node.queue import Queue
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -31,24 +33,25 @@ class Engine:
         self._store = store
         self._poked = False
         self._unflushed: list[Queue] = []
-        self._untouched = False
         self.driver: Driver | None = None
         self.disk: Disk | None = None
         """None before the store is open and after it was closed."""
 
     # --- life ------------------------------------------------------------------------------------
 
-    def open(self) -> StoreImage:
-        """Open the store. Raises `StoreError`."""
+    async def open(self) -> StoreImage:
+        """Open the store, in its thread. Raises `StoreError`."""
         self._loop = asyncio.get_running_loop()
-        image = self._store.open(self._node.id, refuse_dirty=self._node.settings.dirty_start == "refuse")
         self.disk = Disk(self._store)
-        self._untouched = image.status.state is StoreState.CLEAN
-        return image
+        return await self.disk.open(self._node.id, refuse_dirty=self._node.settings.dirty_start == "refuse")
+
+    async def work(self, job: Callable[[], T]) -> T:
+        """Do something that takes long, before `start`, where the loop does not wait for it (`Disk.work`)."""
+        assert self.disk is not None
+        return await self.disk.work(job)
 
     def start(self, replica: Replica) -> None:
         """Drive this core from now on."""
-        self._untouched = False
         self.driver = Driver(replica, self._commit, self._node.effects, self._node.now, self._later)
 
     def cease(self) -> None:
@@ -88,7 +91,7 @@ class Engine:
         disk, self.disk = self.disk, None
         if disk is not None:
             driver = self.driver
-            in_order = self._untouched if driver is None else driver.failed is None and driver.idle
+            in_order = None if driver is None else driver.failed is None and driver.idle
             await disk.close(clean=in_order)
 
     @property

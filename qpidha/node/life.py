@@ -151,6 +151,7 @@ class Life:
     async def release(self, until: float) -> None:
         """Give back everything that is held. What was given back before stays so."""
         node = self._node
+        node.stalls.stop()
         await self._within(until, session=node.cluster.stop, broker=lambda: node._embedder.finish(until))
         await self._within(until, links=node.links.close)
         hangs = node.engine.hangs

@@ -7,6 +7,7 @@ by `Listeners.renew`, and at the next start of the node.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qpidha.core.queue import ReplicatedQueue
@@ -28,11 +29,8 @@ class Listeners:
         self._failed: dict[QueueId, str] = {}
         """The names of the queues whose listener was cut off."""
 
-    def ask(self, replicated: ReplicatedQueue, *, loaded: bool) -> None:
-        """Ask the broker whether it wants to follow this queue.
-
-        ``loaded``: with content that no notice will tell of.
-        """
+    def ask(self, replicated: ReplicatedQueue) -> None:
+        """Ask the broker whether it wants to follow this queue."""
         on_queue = getattr(self._node.broker, "on_queue", None)
         if on_queue is None:
             return
@@ -47,10 +45,16 @@ class Listeners:
             self._cut_off(queue, "on_queue", error)
         elif found:
             self._listeners[queue] = found[0]
-            for ids, batch in list(replicated.select(replicated.held)) if loaded else ():
-                if queue not in self._listeners:
-                    break  # It failed at the piece before this one.
-                self._tell(queue, "inserted", ids, batch)
+
+    def load(self, replicated: ReplicatedQueue) -> Iterator[None]:
+        """`ask`, then tell of content that no notice will tell of, step by step."""
+        self.ask(replicated)
+        queue = replicated.queue
+        for ids, batch in list(replicated.select(replicated.held)) if queue in self._listeners else ():
+            if queue not in self._listeners:
+                return  # It failed at the piece before this one.
+            self._tell(queue, "inserted", ids, batch)
+            yield
 
     def changed(self, notice: Inserted | Removed) -> None:
         """The content of a queue has changed."""
@@ -65,7 +69,8 @@ class Listeners:
         """Ask the broker for another listener in place of one that was cut off. True if it follows the queue now."""
         if self._failed.pop(replicated.queue, None) is not None:
             self._node.troubles.clear(cause(replicated.spec.name))
-            self.ask(replicated, loaded=True)
+            for _ in self.load(replicated):
+                pass  # At once: nothing may change in between.
         return replicated.queue in self._listeners
 
     def forget(self, queue: QueueId) -> None:

@@ -28,6 +28,8 @@ from qpidha.node.links import Links
 from qpidha.node.op import Ledger
 from qpidha.node.place import Place
 from qpidha.node.queue import Queue, same_spec
+from qpidha.node.slices import in_slices
+from qpidha.node.stalls import Stalls
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
 from qpidha.settings import Settings, check_spec
@@ -130,6 +132,7 @@ class Node:
             reminder_s=self.settings.log_reminder_s,
             fade_s=max(self.settings.log_reminder_s, 3 * self.settings.reconnect_interval_max_s),
         )
+        self.stalls = Stalls(self.log, self.now)
         self.handles: dict[QueueId, Queue] = {}
         self.names: dict[str, Queue] = {}
         self.serving_generation: Generation = 0
@@ -153,16 +156,14 @@ class Node:
         self.thread = get_ident()
         forks.watch(self)
         self._clock = asyncio.get_running_loop().time
-        image = self.engine.open()
+        self.stalls.start()
+        image = await self.engine.open()
         found = await self._records.read()
         check_start(image.status, found.record if found else None, self.settings).require()
-        self.replica = Replica(
-            node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now()
-        )
+        self.replica = await self.engine.work(lambda: self._replica_of(image))
         self.replica.record_seen(found, self.now())
         self.engine.start(self.replica)
-        for replicated in self.replica.queues.values():
-            self.effects.queue_added(replicated, loaded=True)
+        await in_slices(self.effects.load_all(list(self.replica.queues.values())))
         address = await self.links.listen(self._listen)
         self._embedder.start()
         if self._control:
@@ -176,6 +177,9 @@ class Node:
             )
         )
         self.links.start_beating()
+
+    def _replica_of(self, image: StoreImage) -> Replica:
+        return Replica(node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now())
 
     async def stop(self) -> None:
         """Stop in order: pending operations are in doubt, the broker is demoted, the store is marked clean.
@@ -264,10 +268,14 @@ class Node:
     def queues(self) -> list[Queue]:
         return list(self.handles.values())
 
-    def status(self) -> NodeStatus:
-        """What this node knows of itself and of the cluster, as one value. Also after its end, with the reason."""
+    def status(self, *, queues_max: int | None = None) -> NodeStatus:
+        """What this node knows of itself and of the cluster, as one value. Also after its end, with the reason.
+
+        Args:
+            queues_max: So many queues are named at most; None: all. With many, some microseconds for each.
+        """
         self._here("Node.status")
-        return status_of(self)
+        return status_of(self, queues_max)
 
     def not_primary(self) -> NotPrimary:
         """The error for who asks this node for what only a primary does."""

@@ -88,6 +88,10 @@ class NodeStatus:
     """For how many seconds it has been doing that."""
     broker_error: str | None
     """What its methods did wrong and have not done right since."""
+    loop_stall_worst_s: float
+    """The longest that the event loop stood still since the start: nothing of this process ran meanwhile."""
+    loop_stall_recent_s: float
+    """The same of the last minute."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -134,6 +138,8 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         broker=node._embedder.phase,
         broker_since_s=node.now() - node._embedder.since if node._embedder.since else 0.0,
         broker_error=node._embedder.error,
+        loop_stall_worst_s=round(node.stalls.worst_s, 3),
+        loop_stall_recent_s=round(node.stalls.recent_worst_s, 3),
     )
 
 

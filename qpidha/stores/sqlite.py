@@ -67,7 +67,7 @@ COMMIT_BYTES = 3 * 8192
 class SqliteStore:
     """A `MessageStore` in one directory, which belongs to one node.
 
-    `open` and `close` are called from the loop's thread, `commit` from a worker, never two at a time.
+    `open`, `commit` and `close` may be called in any thread, never two at a time. A node calls them in one.
 
     Args:
         directory: Created if it is not there. Nothing else should be in it.

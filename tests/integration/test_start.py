@@ -204,13 +204,14 @@ async def _publish(queue: object) -> frozenset[str]:
 
 
 class BrokenRecords(MemoryRecordStore):
-    """An adapter with a bug."""
+    """An adapter with a bug, for those who come late."""
 
-    broken = False
+    for_newcomers = broken = False
 
     async def watch(self):  # type: ignore[no-untyped-def]
+        newcomer = self.for_newcomers
         async for current in super().watch():
-            if self.broken:
+            if self.broken and newcomer:
                 raise ZeroDivisionError
             yield current
 
@@ -220,6 +221,7 @@ def test_a_node_whose_adapter_has_a_bug_stops_instead_of_looking_alive() -> None
         records = world.records = BrokenRecords()
         a = await world.start("a")
         await a.promote()
+        records.for_newcomers = True
         b = await world.start("b")
         records.broken = True
         await until(lambda: b.role is Role.STOPPED)

@@ -7,13 +7,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from qpidha.interfaces import MessageStore, WatchfulStore
 from qpidha.journal import Change, StoreImage
 from qpidha.testing.conformance.changes import QUEUE, messages, plain, said
 from qpidha.testing.conformance.check import Trial
+
+T = TypeVar("T")
 
 MakeStore: TypeAlias = Callable[[Path], MessageStore]
 """The store that lives in this directory. Called again for the same one after a close or a kill."""
@@ -32,38 +34,38 @@ def copy_away(store: MessageStore, directory: Path) -> Path:
 
 
 class Opened:
-    """A store that is open, used as a node does: commits in a worker thread if they wait for a disk."""
+    """A store, used as a node does: everything in one worker thread if it waits for a disk."""
 
     def __init__(self, bench: StoreBench, store: MessageStore) -> None:
         self._bench = bench
         self.store = store
         self._thread = ThreadPoolExecutor(1) if store.blocking else None
 
+    def _call(self, work: Callable[[], T]) -> T:
+        return work() if self._thread is None else self._thread.submit(work).result()
+
+    def open(self, node: str, *, refuse_dirty: bool) -> StoreImage:
+        return self._call(lambda: self.store.open(node, refuse_dirty=refuse_dirty))
+
     def commit(self, *changes: Change) -> None:
         self._bench.did(said(changes))
-        if self._thread is None:
-            self.store.commit(changes)
-        else:
-            self._thread.submit(self.store.commit, changes).result()
+        self._call(lambda: self.store.commit(changes))
 
     def look(self) -> None:
         """Have it look at its files, if it can, in the thread that commits."""
         if isinstance(self.store, WatchfulStore):
             self._bench.did("verify_files()")
-            if self._thread is None:
-                self.store.verify_files()
-            else:
-                self._thread.submit(self.store.verify_files).result()
+            self._call(self.store.verify_files)
 
     def close(self, *, clean: bool) -> None:
         self._bench.did(f"close({clean=})")
-        self.store.close(clean=clean)
+        self._call(lambda: self.store.close(clean=clean))
 
     def release(self) -> None:
+        with contextlib.suppress(Exception):  # The check is over; what close may do has checks of its own.
+            self._call(lambda: self.store.close(clean=False))
         if self._thread is not None:
             self._thread.shutdown()
-        with contextlib.suppress(Exception):  # The check is over; what close may do has checks of its own.
-            self.store.close(clean=False)
 
 
 class StoreBench(Trial):
@@ -83,7 +85,7 @@ class StoreBench(Trial):
     def open(self, node: str = "a", *, refuse_dirty: bool = False) -> tuple[Opened, StoreImage]:
         self.did(f"open({node!r}{', refuse_dirty=True' if refuse_dirty else ''})")
         opened = Opened(self, self.make())
-        image = opened.store.open(node, refuse_dirty=refuse_dirty)
+        image = opened.open(node, refuse_dirty=refuse_dirty)
         self._opened.append(opened)
         return opened, image
 
