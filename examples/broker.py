@@ -126,7 +126,7 @@ class Client(Framed):
             self.broker.clients.add(self)
             self._listen()
             self.send(protocol.WELCOME, U64.pack(self.broker.node.generation))
-        else:
+        else:  # An empty address: nobody serves, as far as this node knows. A node that has stopped knows nobody.
             host, port = self.broker.node.primary_client_address or ("", 0)
             self.send(protocol.REDIRECT, U16.pack(port), host.encode())
             self.transport.close()
@@ -281,10 +281,15 @@ async def run(args: argparse.Namespace) -> None:
     port = await loop.create_server(lambda: Client(broker), *args.client)
     try:
         await node.start()
-        await stopping.wait()
+        signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
+        await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
+        signals.cancel()
     finally:
         port.close()
         await node.stop()
+    stopped = await end
+    if stopped.error is not None:  # Whoever supervises this process is to start it again.
+        sys.exit(f"broker: node {args.id} has stopped: {stopped.reason}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
 from qpidha.errors import OutcomeUnknown, Unavailable
 from qpidha.system import forks
+from qpidha.system.threads import JobThread
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ class Worker:
     """Runs jobs one after the other in a thread of its own, which starts with the first of them."""
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._thread = JobThread(name)
         self._closed = False
         self._forked = False
 
@@ -39,7 +39,7 @@ class Worker:
         if self._closed:
             return job()  # Owners close their sessions when they like, and that is quick.
         forks.watch(self)
-        future = self._executor.submit(job)
+        future = self._thread.submit(job)
         waiter = asyncio.wrap_future(future)
         try:
             await asyncio.wait({waiter}, timeout=timeout_s)
@@ -65,7 +65,7 @@ class Worker:
             with suppress(Unavailable):  # A disk that hangs must not keep the node from stopping.
                 await self.run(lambda: None, CLOSE_TIMEOUT_S)
             self._closed = True
-            self._executor.shutdown(wait=False)
+            self._thread.close()
 
 
 def _retrieve(waiter: asyncio.Future[T]) -> None:

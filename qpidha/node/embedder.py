@@ -155,7 +155,7 @@ class Embedder:
         while self._end_by is None:
             self._changed.clear()
             await self._work()
-            if not self._changed.is_set():
+            if not self._changed.is_set() and self._end_by is None:
                 await self._sleep()
 
     async def _sleep(self) -> None:

@@ -334,6 +334,16 @@ class Node:
         self.poke()
         return self.handles[id]
 
+    def renew_listener(self, name: str) -> bool:
+        """Ask the broker for another listener in place of one that was cut off. True: the queue has one now.
+
+        It is told the whole content, at once and in this turn.
+
+        Raises:
+            UnknownQueue: This node has no queue of this name.
+        """
+        return self.effects.listeners.renew(self.queue(name)._queue)
+
     # --- roles -----------------------------------------------------------------------------------
 
     async def promote(self, *, timeout_s: float = 10.0) -> None:
