@@ -27,7 +27,7 @@ LAYERS: dict[str, str] = {
     "wire": "wire",
     "journal": "journal",
     "core": "core",
-    "interfaces": "interfaces",
+    "interfaces": "interfaces", "broker": "interfaces",
     "system": "system",
     "transports": "transports", "cluster": "cluster", "stores": "stores", "queues": "queues",
     "driver": "driver",
