@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from qpidha.broker import Broker as Broker
-from qpidha.broker import EndingBroker as EndingBroker
-from qpidha.broker import ListeningBroker as ListeningBroker
-from qpidha.broker import QueueListener as QueueListener
+from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
+from qpidha.broker import EndingBroker as EndingBroker  # noqa: PLC0414 - passed on
+from qpidha.broker import ListeningBroker as ListeningBroker  # noqa: PLC0414 - passed on
+from qpidha.broker import QueueListener as QueueListener  # noqa: PLC0414 - passed on
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.types import Address, BytesLike, NodeId, PeerInfo, Record, Versioned
 
