@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +18,17 @@ import pytest
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, main
+from qpidha.cli.stores import HUNG
 from qpidha.cluster import FileRecordStore, PriorityPromoter
 from qpidha.cluster.file import LockHeldError
-from qpidha.errors import OutcomeUnknown, Unavailable
+from qpidha.errors import OutcomeUnknown, StoreLocked, Unavailable
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
 from qpidha.types import QueueId, QueueSpec
 from tests.integration.harness import Recorder, until
 
+ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)
 SERVICE = (23456, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
 """Who runs the nodes: somebody else, where the tests may give files away."""
@@ -188,6 +192,18 @@ def test_a_disk_that_hangs_does_not_keep_the_command(
     never.set()
 
 
+def test_a_process_ends_although_a_thread_of_it_hangs(tmp_path: Path) -> None:
+    """In a system call that nobody ends: it opens a pipe that nobody writes into."""
+    a, b = written(tmp_path / "a"), written(tmp_path / "b")
+    os.mkfifo(a / "store.db-wal")
+    command = [sys.executable, "-m", "qpidha", "store", "inspect", str(a), str(b), "--timeout", "5"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert found.returncode == PARTLY
+    assert f"store {b}: clean" in found.stdout
+    assert found.stderr == f"qpidha: {a}: no answer in 5 s: {HUNG}\n"
+
+
 def test_a_fifo_in_place_of_the_record_is_no_record(run: Run, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "record.json")
     code, out, err = run("record", "show", tmp_path)
@@ -260,6 +276,40 @@ def test_all_stores_in_use_are_named(run: Run, tmp_path: Path) -> None:
         store.close(clean=True)
     assert (code, out) == (BAD_NEWS, "")
     assert f"{a} is in use" in err and f"{c} is in use" in err and f"{b} is" not in err
+
+
+def test_no_node_can_start_while_the_record_is_rebuilt(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = written(tmp_path / "a"), written(tmp_path / "b")
+    tried = []
+    real = FileRecordStore.put
+
+    def put(*arguments: Any, **options: Any) -> Any:
+        for directory in (a, b):
+            with pytest.raises(StoreLocked):
+                SqliteStore(directory).open(directory.name)
+            tried.append(directory)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(FileRecordStore, "put", staticmethod(put))
+    assert run("record", "rebuild", tmp_path / "cluster", a, b, "--best", "a", "--write")[0] == OK
+    assert tried == [a, b]
+    store = SqliteStore(a)
+    store.open("a")
+    store.close(clean=True)
+
+
+def test_a_record_that_changed_meanwhile_is_left_alone(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, cluster = written(tmp_path / "a"), written(tmp_path / "b", generation=9), tmp_path / "cluster"
+    assert run("record", "rebuild", cluster, a, "--write")[0] == OK
+    before = (cluster / "record.json").read_bytes()
+    monkeypatch.setattr("qpidha.cli.record.state_of", lambda cluster: None)
+    code, _, err = run("record", "rebuild", cluster, b, "--write")
+    assert (code, "nothing was written: the record has version 1, not None" in err) == (BAD_NEWS, True)
+    assert (cluster / "record.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
