@@ -7,7 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 
 from qpidha.errors import SettingsError
@@ -15,7 +15,9 @@ from qpidha.interfaces import TroubleSink
 from qpidha.transports.tls import client_context, server_context
 
 WARN_DAYS = (30, 7, 1)
-"""So many days before its end a certificate is warned of."""
+"""So many days before its end a certificate is warned of …"""
+WARN_SHARE = 1 / 3
+"""… but not before this share of its life is left: one that lives for a day is renewed every day."""
 RENEWED = "renewed certificate"
 EXPIRY = "certificate"
 
@@ -52,7 +54,7 @@ class Certificates:
     def _read(self) -> None:
         server = server_context(self._ca, self._certificate, self._key)
         client = client_context(self._ca, self._certificate, self._key)
-        self.not_after = not_after(self._certificate)
+        self.not_before, self.not_after = validity_of(self._certificate)
         self.server, self.client = server, client
 
     def _look(self) -> list[tuple[int, ...] | None]:
@@ -77,14 +79,22 @@ class Certificates:
         """Until this node's certificate expires; negative: since it did."""
         return (self.not_after.timestamp() - self._now()) / 86_400
 
+    def _threshold(self) -> int | None:
+        """The least of WARN_DAYS that has been reached; 0: it has expired; None: there is time."""
+        left = self.days_left
+        if left <= 0:
+            return 0
+        if left >= WARN_SHARE * (self.not_after - self.not_before).total_seconds() / 86_400:
+            return None
+        return min((days for days in WARN_DAYS if left < days), default=None)
+
     def tell(self, troubles: TroubleSink) -> None:
         """Report what is wrong with the files, and that the certificate is about to expire: once for each threshold."""
         if self.fault:
             troubles.report(RENEWED, self.fault)
         else:
             troubles.clear(RENEWED)
-        left = self.days_left
-        reached = min((days for days in WARN_DAYS if left < days), default=None) if left > 0 else 0
+        reached = self._threshold()
         if reached == self._warned:
             return
         self._warned = reached
@@ -107,17 +117,17 @@ def _signature(path: str | Path) -> tuple[int, ...] | None:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def not_after(certificate: str | Path) -> datetime:
-    """When the first certificate in this PEM file expires. Raises `SettingsError`."""
+def validity_of(certificate: str | Path) -> tuple[datetime, datetime]:
+    """From when until when the first certificate in this PEM file is valid. Raises `SettingsError`."""
     try:
         found = _PEM.search(Path(certificate).read_text("ascii", "replace"))
-        return expiry(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
+        return validity(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot use certificate {certificate}: {error}") from error
 
 
-def expiry(der: bytes) -> datetime:
-    """The end of the validity of an X.509 certificate. Raises `ValueError` if it is none.
+def validity(der: bytes) -> tuple[datetime, datetime]:
+    """From when until when an X.509 certificate is valid. Raises `ValueError` if it is none.
 
     The `ssl` module tells it of peers and authorities only. Certificate, TBSCertificate: an optional version, the
     serial number, the algorithm, the issuer, then the validity: two times (RFC 5280, section 4.1).
@@ -129,11 +139,13 @@ def expiry(der: bytes) -> datetime:
     times = _elements(tbs[at + 3][1])
     if len(times) != 2:
         raise ValueError("its validity is not two times")
-    tag, text = times[1][0], times[1][1].decode("ascii", "replace")
+    return _time(*times[0]), _time(*times[1])
+
+
+def _time(tag: int, content: bytes) -> datetime:
+    text = content.decode("ascii", "replace")
     if tag == 0x17:  # UTCTime has two digits of the year: 1950 to 2049.
         text = ("19" if text[:2] >= "50" else "20") + text
-    if text == "99991231235959Z":
-        return datetime.max.replace(tzinfo=timezone.utc) - timedelta(days=1)
     return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
 
 

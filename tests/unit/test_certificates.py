@@ -16,7 +16,7 @@ from transport_cases import Authority, run
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, until
 from qpidha.transports import TcpTransport
-from qpidha.transports.certificates import EXPIRY, RENEWED, Certificates, expiry, not_after
+from qpidha.transports.certificates import EXPIRY, RENEWED, Certificates, validity, validity_of
 from qpidha.transports.handshake import plain_words
 
 NOW = datetime.now(timezone.utc)
@@ -73,7 +73,9 @@ def serial(transport: TcpTransport) -> int:
 def test_the_end_of_a_certificate_is_read(authority: Authority, days: float) -> None:
     """In years up to 2049 it is a UTCTime, later a GeneralizedTime."""
     certificate, _ = issue(authority, "a", days)
-    assert not_after(certificate) == (NOW + timedelta(days=days)).replace(microsecond=0)
+    begin, end = validity_of(certificate)
+    assert end == (NOW + timedelta(days=days)).replace(microsecond=0)
+    assert begin == (min(NOW, NOW + timedelta(days=days)) - timedelta(days=2)).replace(microsecond=0)
 
 
 def test_the_end_is_the_one_that_peers_see(authority: Authority) -> None:
@@ -89,7 +91,7 @@ def test_the_end_is_the_one_that_peers_see(authority: Authority) -> None:
                 end.do_handshake()
     seen = ends[0].getpeercert()
     assert seen is not None
-    assert ssl.cert_time_to_seconds(str(seen["notAfter"])) == not_after(certificate).timestamp()
+    assert ssl.cert_time_to_seconds(str(seen["notAfter"])) == validity_of(certificate)[1].timestamp()
 
 
 def test_a_certificate_without_an_end_never_ends() -> None:
@@ -97,7 +99,7 @@ def test_a_certificate_without_an_end_never_ends() -> None:
     times = b"\x17\x0d200101000000Z" + b"\x18\x0f99991231235959Z"
     fields = b"\x02\x01\x01" + b"\x30\x00" * 2 + b"\x30" + bytes([len(times)]) + times
     tbs = b"\x30" + bytes([len(fields)]) + fields
-    assert expiry(b"\x30" + bytes([len(tbs)]) + tbs).year == 9999
+    assert validity(b"\x30" + bytes([len(tbs)]) + tbs)[1].year == 9999
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 5, 20, 60, 100, 150])
@@ -105,10 +107,10 @@ def test_what_is_no_certificate_is_an_error(authority: Authority, kept: int) -> 
     certificate, _ = issue(authority, "a", 1)
     whole = ssl.PEM_cert_to_DER_cert(certificate.read_text())
     with pytest.raises(ValueError, match=r"it is|it ends|its validity"):
-        expiry(whole[:kept])
+        validity(whole[:kept])
     certificate.write_text("nothing")
     with pytest.raises(SettingsError, match=f"cannot use certificate {certificate}"):
-        not_after(certificate)
+        validity_of(certificate)
 
 
 def test_a_certificate_is_warned_of_before_it_ends(authority: Authority) -> None:
@@ -128,6 +130,22 @@ def test_a_certificate_is_warned_of_before_it_ends(authority: Authority) -> None
     files.tell(told)
     assert told.standing == {}
     assert files.days_left > 100
+
+
+def test_a_certificate_with_a_short_life_is_warned_of_when_a_third_of_it_is_left(
+    authority: Authority,
+) -> None:
+    """It is renewed every day, and would be in trouble for ever."""
+    certificate, key = authority.issue("a", not_before=NOW, not_after=NOW + timedelta(days=1))
+    now = [NOW.timestamp()]
+    files = Certificates(authority.ca_file, certificate, key, now=lambda: now[0])
+    told = Told()
+    now[0] += 15 * 3600
+    files.tell(told)
+    assert told.standing == {}
+    now[0] += 2 * 3600
+    files.tell(told)
+    assert "expires in less than 1 day" in told.standing[EXPIRY]
 
 
 # --- when it is renewed --------------------------------------------------------------------------
@@ -194,7 +212,9 @@ def test_a_broken_pair_is_told_and_the_one_before_it_goes_on(authority: Authorit
 
 
 def test_the_days_that_are_left_are_told(authority: Authority) -> None:
-    certificate, key = issue(authority, "a", 20)
+    certificate, key = authority.issue(
+        "a", not_before=NOW - timedelta(days=70), not_after=NOW + timedelta(days=20)
+    )
     transport = TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=key)
     assert transport.certificate_days_left == pytest.approx(20, abs=0.1)
     told = Told()
