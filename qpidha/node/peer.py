@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from qpidha.node.node import Node
 
 FRAME_BYTES_PER_S_MIN = 1024
-"""A peer that sends a frame more slowly than this is cut off."""
+"""A peer that sends a frame more slowly than this, and than ``link_bytes_per_s_min``, is cut off."""
+TOGETHER_BYTES = 32 * 1024
+"""So much may arrive before the first of it is seen: a record of TLS and what the network holds together."""
 
 
 class Peer:
@@ -155,18 +157,23 @@ class Peer:
     def beat(self, now: float) -> None:
         """Say something if nothing was said for a while; give up on a peer that says nothing."""
         settings = self._settings
+        allowed_s = settings.heartbeat_timeout_s + TOGETHER_BYTES / settings.link_bytes_per_s_min
         if not self.welcomed and now - self.opened_at > settings.handshake_timeout_s:
             self._cut_off(f"no handshake in {settings.handshake_timeout_s:g} s")
-        elif now - self.heard_at > settings.heartbeat_timeout_s and (self.welcomed or self.to):
-            self._cut_off(f"silent for more than {settings.heartbeat_timeout_s:g} s")
-        elif self._is_dribbling(now):
-            self._cut_off(f"a frame arrives more slowly than {FRAME_BYTES_PER_S_MIN} bytes a second")
+        elif now - self.heard_at > allowed_s and (self.welcomed or self.to):
+            self._cut_off(f"silent for more than {allowed_s:.2f} s")
+        elif self._is_dribbling(now, allowed_s):
+            self._cut_off(f"a frame arrives more slowly than {self._slowest} bytes a second")
         elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
             self.send([Frame(self._node.replica.generation, 0, Ping())])
 
-    def _is_dribbling(self, now: float) -> bool:
-        """A frame is arriving more slowly than FRAME_BYTES_PER_S_MIN: silence, said in single bytes."""
+    @property
+    def _slowest(self) -> int:
+        """Bytes a second: below that a frame is silence, said in single bytes."""
+        return min(FRAME_BYTES_PER_S_MIN, self._settings.link_bytes_per_s_min)
+
+    def _is_dribbling(self, now: float, allowed_s: float) -> bool:
+        """A frame has begun, and less of it has arrived than the slowest link would bring."""
         if self._frame_since is None:
             return False
-        allowed = self._settings.heartbeat_timeout_s + self._reader.pending / FRAME_BYTES_PER_S_MIN
-        return now - self._frame_since > allowed
+        return now - self._frame_since > allowed_s + self._reader.pending / self._slowest

@@ -28,6 +28,7 @@ from qpidha.journal import Change
 from qpidha.node.peer import Peer
 from qpidha.settings import Settings
 from qpidha.stores import MemoryStore
+from qpidha.types import PeerInfo
 from tests.integration.harness import QUICK, Recorder, World, content, run, until
 
 IMPATIENT = replace(
@@ -465,6 +466,45 @@ def test_a_pause_is_not_counted_against_a_handshake() -> None:
         writer.close()
 
     run(main, replace(QUICK, handshake_timeout_s=0.4))
+
+
+class Wire:
+    """A link that only says whether it was cut off."""
+
+    peer = PeerInfo(address="127.0.0.1:1", identity=None, local=True)
+    buffered = 0
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def write(self, chunks: object) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(("rate", "allowed_s"), [(512 * 1024, 1.0625), (1024, 33.0)])
+def test_silence_and_dribbling_are_measured_by_the_slowest_link_that_is_to_work(
+    rate: int, allowed_s: float
+) -> None:
+    """What arrives together is seen together: on a slow link that takes a while."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        for received in (b"", b"\x40"):
+            now, wire = a.now(), Wire()
+            peer = Peer(a, 999, wire, "b", now)
+            peer.welcomed = True
+            if received:
+                peer.get_buffer(-1)[: len(received)] = received
+                peer.received(len(received))
+            peer.sent_at = now + 1000.0
+            peer.beat(now + allowed_s - 0.01)
+            assert not wire.aborted
+            peer.heard_at = now + allowed_s if received else now
+            peer.beat(now + allowed_s + 0.5)
+            assert wire.aborted
+
+    run(main, replace(QUICK, link_bytes_per_s_min=rate))
 
 
 def test_limits_of_what_hangs_are_settings() -> None:
