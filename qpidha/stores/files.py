@@ -3,6 +3,7 @@
     lock        held by the process that has the store open (`qpidha.stores.lock`); its pid, for the error message
     identity    node and epoch, written once: proves that a store was here if the database is gone
     store.db    the database, with store.db-wal and store.db-shm while it is in use or after a kill
+    synced      how far the log reached for certain (`qpidha.stores.synced`)
     damaged     only there once verification failed: the findings; the database itself is left alone
 
 The directory is 0700, every file 0600. No name in it ever comes from the wire.
@@ -54,6 +55,10 @@ class Layout:
     @property
     def shm(self) -> Path:
         return self.directory / "store.db-shm"
+
+    @property
+    def synced(self) -> Path:
+        return self.directory / "synced"
 
     @property
     def damaged(self) -> Path:

@@ -63,9 +63,9 @@ class Lock:
         self.database = self._take(self._layout.database, READ_FLAGS)
         return self.database
 
-    def keep(self, path: Path) -> int:
-        """Keep another file of the store open. Returns its descriptor, for looking at it."""
-        fd = os.open(path, READ_FLAGS)
+    def keep(self, path: Path, *, write: bool = False) -> int:
+        """Keep another file of the store open; ``write``: also to write it, and it is made if it is not there."""
+        fd = open_or_create(path, os.O_RDWR) if write else os.open(path, READ_FLAGS)
         self._remember(fd)
         return fd
 

@@ -142,7 +142,7 @@ def missing(layout: Layout) -> list[Damage]:
 def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
     """Everything `load` finds, and what the other files of the directory say."""
     loaded = load(db)
-    loaded.damage += check_wal(layout.wal, layout.shm, layout.database)
+    loaded.damage += check_wal(layout)
     dirty = loaded.contents is not None and loaded.contents.status.state is StoreState.DIRTY
     if dirty and not layout.wal.exists():
         loaded.damage.append(

@@ -24,6 +24,7 @@ from pathlib import Path
 from qpidha.errors import StoreFailed
 from qpidha.stores.files import Layout
 from qpidha.stores.lock import Lock, file_id
+from qpidha.stores.synced import note
 
 WHAT_TO_DO = (
     "nothing more is confirmed from this store. Put the directory back as it was and start the node again, or give "
@@ -52,7 +53,7 @@ class OpenFile:
 class OpenFiles:
     """The files of one store, from the moment they are all there. One thread at a time."""
 
-    def __init__(self, layout: Layout, lock: Lock) -> None:
+    def __init__(self, layout: Layout, lock: Lock, synced_fd: int) -> None:
         """Remember what is there now. The lock keeps the descriptors."""
         self._layout = layout
         self._directory = layout.directory
@@ -62,9 +63,11 @@ class OpenFiles:
         self._log = _opened(layout.wal, lock.keep(layout.wal))
         self._others = [
             _opened(layout.lock, lock.file),
+            _opened(layout.synced, synced_fd),
             *(_opened(path, lock.keep(path)) for path in (layout.identity, layout.shm) if path.exists()),
         ]
-        self.shm_fd = next((file.fd for file in self._others if file.name == layout.shm.name), -1)
+        self._synced_fd = synced_fd
+        self._index_fd = next((file.fd for file in self._others if file.name == layout.shm.name), -1)
         self.written()
 
     def written(self) -> None:
@@ -95,6 +98,11 @@ class OpenFiles:
         self._require_untouched(self._database, self._look(self._database))
         for file in self._others:
             self._look(file)
+
+    def note_synced(self) -> None:
+        """The last commit is durable: let the next start know."""
+        if self._index_fd >= 0:
+            note(self._synced_fd, self._index_fd, self._database.changed_ns)
 
     def verify(self) -> None:
         """Both, for a store in which nothing happens. Raises the same."""

@@ -54,6 +54,7 @@ from qpidha.stores.lock import Lock
 from qpidha.stores.openfiles import OpenFiles
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.schema import FORMAT
+from qpidha.stores.synced import void
 from qpidha.stores.writer import put_status, write
 from qpidha.system import forks, mounts
 from qpidha.types import NodeId
@@ -87,6 +88,7 @@ class SqliteStore:
         self._forked = False
         self._lock: Lock | None = None
         self._files: OpenFiles | None = None
+        self._synced_fd = -1
         self._db: sqlite3.Connection | None = None
         self._spare: sqlite3.Connection | None = None
         self._contents: Contents | None = None
@@ -167,6 +169,8 @@ class SqliteStore:
         self._db, self._spare = open_writer(self._layout)
         forks.watch(self)
         db = self._db
+        self._synced_fd = lock.keep(self._layout.synced, write=True)
+        void(self._synced_fd)
         # A new log: behind our next frame, the rest of a torn transaction would look like proof of damage.
         checkpoint(db, "TRUNCATE")
         # The log's name must last before the mark does. SQLite ignores errors of its own attempt.
@@ -174,7 +178,7 @@ class SqliteStore:
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
         self._put_status(db, contents, version)
         checkpoint(db, "TRUNCATE")
-        self._files = OpenFiles(self._layout, lock)
+        self._files = OpenFiles(self._layout, lock, self._synced_fd)
 
     @staticmethod
     def _put_status(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
@@ -231,6 +235,7 @@ class SqliteStore:
         written = write(db, contents, delta, time.time())
         db.execute("COMMIT")
         files.require_there()
+        files.note_synced()
         self._forget_payload(delta)
         self._log_bytes += written + COMMIT_BYTES
         if self._log_bytes >= CHECKPOINT_BYTES:
@@ -262,6 +267,7 @@ class SqliteStore:
             if clean and self._failed is None and db and files and contents:
                 with failures(self._layout):
                     files.verify()
+                    void(self._synced_fd)
                     checkpoint(db, "TRUNCATE")
                     contents.status = contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
                     self._put_status(db, contents)

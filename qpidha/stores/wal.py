@@ -3,8 +3,8 @@
 After a power cut the last transaction may be torn: it was never synced, nobody was told that it is durable,
 and to cut it is right. Frames of the same log *behind* that transaction are proof of the opposite: they
 were written after it had been synced, so what broke it is damage, and to cut it would lose messages that
-were acknowledged (safety D3, scenario T36). Damage within the very last transaction cannot be told from a
-torn write.
+were acknowledged (safety D3, scenario T36). For the very last transaction there is a witness outside the log
+(`qpidha.stores.synced`); where that is older, as after a power cut, damage cannot be told from a torn write.
 
 A header is synced before its frames are written: frames of a later log are proof that it was lost.
 A damaged header is harmless in one case only: SQLite begins a log that it has checkpointed again from the
@@ -20,11 +20,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from qpidha.stores.files import Layout
 from qpidha.stores.lock import reading
 from qpidha.stores.report import Damage
 from qpidha.stores.schema import PAGE_BYTES
+from qpidha.stores.synced import Synced
 
 HEADER = struct.Struct(">8I")
 """Magic, format, page size, checkpoint number, two salts, two checksums."""
@@ -38,27 +40,30 @@ INDEX_FRAMES_AT = 16
 """Where the shared-memory index keeps the number of the last frame that SQLite accepted."""
 
 
-def check_wal(wal: Path, shm: Path, database: Path) -> list[Damage]:
+def check_wal(layout: Layout) -> list[Damage]:
     """What is wrong with a log that SQLite has just recovered, and still has open. Empty: nothing.
 
     Nothing is changed. O(frames), reading their headers only, unless that of the log is damaged.
     """
-    if not wal.exists():
+    synced = Synced.read(layout.synced)
+    if not layout.wal.exists():
         return []
-    with reading(wal) as file:
+    ours: list[Frame] = []
+    with reading(layout.wal) as file:
         raw = file.read(HEADER.size)
         if len(raw) < HEADER.size:
-            return []  # Never used, or torn before anything in it was durable.
+            return _emptied(synced, layout)
         _, _, page_bytes, _, salt1, salt2, *_ = HEADER.unpack(raw)
         if not _header_valid(raw):
             # SQLite syncs the header before it writes a frame: without frames, nothing was ever in this log.
-            if not any(file.read(FRAME.size)) or _spent(raw, file, database):
+            if not any(file.read(FRAME.size)):
+                return _emptied(synced, layout)
+            if _spent(raw, file, layout.database):
                 return []
             return [Damage("wal", "the header of the write-ahead log is damaged")]
-        ours: list[tuple[int, bool]] = []
-        for number, (_, ends, frame_salt1, frame_salt2, _, _) in _frames(file, page_bytes):
+        for number, (page, ends, frame_salt1, frame_salt2, _, _) in _frames(file, page_bytes):
             if (frame_salt1, frame_salt2) == (salt1, salt2):
-                ours.append((number, ends != 0))
+                ours.append(Frame(number, page, ends != 0))
             elif frame_salt1 == (salt1 + 1) & MASK:  # Each log counts one more.
                 return [
                     Damage(
@@ -66,19 +71,70 @@ def check_wal(wal: Path, shm: Path, database: Path) -> list[Damage]:
                         "the header of the write-ahead log is older than its frames, which are of a later log",
                     )
                 ]
-    accepted = _accepted(shm)
+    accepted = _accepted(layout.shm)
     if accepted is None:
         return []
-    end_of_torn = next((n for n, ends in ours if n > accepted and ends), None)
-    if end_of_torn is not None and ours[-1][0] > end_of_torn:
+    if synced is not None and synced.salts == raw[16:24] and accepted < synced.frames:
+        return [
+            Damage(
+                "wal",
+                f"the write-ahead log can be read up to frame {accepted}, and was durable up to "
+                f"{synced.frames}: its last transactions are damaged",
+            )
+        ]
+    rest = [frame for frame in ours if frame.number > accepted]
+    if _of_several_transactions(rest):
         return [
             Damage(
                 "wal",
                 f"the write-ahead log is damaged after frame {accepted}, and frames up to "
-                f"{ours[-1][0]} follow: transactions that were durable cannot be read",
+                f"{rest[-1].number} follow: transactions that were durable cannot be read",
             )
         ]
     return []
+
+
+class Frame(NamedTuple):
+    """What the head of a frame says."""
+
+    number: int
+    page: int
+    ends: bool
+    """It is the last one of a transaction."""
+
+
+def _of_several_transactions(rest: list[Frame]) -> bool:
+    """Whether these frames, none of which SQLite has accepted, are of more than one transaction.
+
+    Then all but the last one were synced. Either a frame behind an end shows it; or, where the frame with the end is
+    the broken one, a page that comes twice: a transaction has each page once. The end itself is an exception: it is
+    added again if its page had been written before for lack of memory. Every commit writes the page of the status.
+    """
+    end = next((frame.number for frame in rest if frame.ends), None)
+    if end is not None and rest[-1].number > end:
+        return True
+    seen: set[int] = set()
+    for frame in rest:
+        if frame.page in seen and not frame.ends:
+            return True
+        seen.add(frame.page)
+    return False
+
+
+def _emptied(synced: Synced | None, layout: Layout) -> list[Damage]:
+    """A log without a frame: was it never used or emptied in order, or has it lost what was durable?
+
+    Whoever empties it voids the witness before. An older version does not, but writes to the database.
+    """
+    if synced is None or synced.database_ns != layout.database.stat().st_mtime_ns:
+        return []
+    return [
+        Damage(
+            "wal",
+            f"the write-ahead log is empty, and had {synced.frames} frames that were durable: "
+            "its transactions are gone",
+        )
+    ]
 
 
 def _frames(file: BinaryIO, page_bytes: int) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -87,9 +87,16 @@ def opened_here(scratch: Path) -> Plain:
         shutil.rmtree(scratch)
 
 
-def altered(directory: Path, name: str, change: Callable[[bytearray], object], scratch: Path) -> Plain | None:
-    """What the store gives after one file was changed; None: it is refused."""
+def altered(
+    directory: Path, name: str, change: Callable[[bytearray], object], scratch: Path, *, witness: bool = True
+) -> Plain | None:
+    """What the store gives after one file was changed; None: it is refused.
+
+    ``witness``: it knows how far its log was durable. It may not after a power cut.
+    """
     shutil.copytree(directory, scratch / "copy")
+    if not witness:
+        (scratch / "copy" / "synced").unlink()
     raw = bytearray((directory / name).read_bytes())
     change(raw)
     (scratch / "copy" / name).write_bytes(raw)
@@ -145,23 +152,27 @@ def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
         assert altered(clean, "store.db", cut, tmp_path) is None, length
 
 
-def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """T36: the last commit may be taken for a torn write; what was synced before it is never cut."""
+@pytest.mark.parametrize("witness", [True, False])
+def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path, witness: bool) -> None:
+    """T36: without a witness the last commit may be taken for a torn write; what was synced before is never cut."""
     directory, states = killed
+    allowed = (None, states[-1]) if witness else (None, *states[-2:])
     size, chance = (directory / "store.db-wal").stat().st_size, random.Random(2)
     refused = 0
     for start in range(0, size, size // 300):
         at = min(start + chance.randrange(STEP_BYTES), size - 1)
-        result = altered(directory, "store.db-wal", flip(at, chance.randrange(8)), tmp_path)
-        assert result in (None, *states[-2:]), f"byte {at}"
+        change = flip(at, chance.randrange(8))
+        result = altered(directory, "store.db-wal", change, tmp_path, witness=witness)
+        assert result in allowed, f"byte {at}"
         refused += result is None
     assert refused > 100
     for at in range(32):  # The header: without it, SQLite would take the whole log for empty.
-        assert altered(directory, "store.db-wal", flip(at, 3), tmp_path) in (None, states[-1])
+        result = altered(directory, "store.db-wal", flip(at, 3), tmp_path, witness=witness)
+        assert result in (None, states[-1])
 
 
 def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """F17: a log that lost its tail gives an earlier commit, whole, never a mixture."""
+    """F17: a log that lost its tail is refused, or gives an earlier commit, whole, never a mixture."""
     directory, states = killed
     size = (directory / "store.db-wal").stat().st_size
     for length in range(0, size, 4001):
@@ -169,7 +180,8 @@ def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path:
         def cut(raw: bytearray, length: int = length) -> None:
             del raw[length:]
 
-        assert altered(directory, "store.db-wal", cut, tmp_path) in states
+        assert altered(directory, "store.db-wal", cut, tmp_path, witness=False) in states
+        assert altered(directory, "store.db-wal", cut, tmp_path) in (None, states[-1])
 
 
 def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
@@ -180,10 +192,11 @@ def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path
         def blank(raw: bytearray, zeros: int = zeros) -> None:
             raw[:] = bytes(zeros)
 
-        assert altered(directory, "store.db-wal", blank, tmp_path) == states[0]
+        assert altered(directory, "store.db-wal", blank, tmp_path, witness=False) == states[0]
+        assert altered(directory, "store.db-wal", blank, tmp_path) is None
 
 
-@pytest.mark.parametrize("name", ["identity", "lock"])
+@pytest.mark.parametrize("name", ["identity", "lock", "synced"])
 def test_flipped_bits_of_the_small_files(clean: Path, tmp_path: Path, name: str) -> None:
     expected = opened(clean, tmp_path / "x")
     for at in range((clean / name).stat().st_size):
