@@ -10,7 +10,7 @@ from typing import NoReturn
 from qpidha.cli.console import EXIT_CODES
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.record import run_rebuild, run_show
-from qpidha.cli.stores import run_inspect, run_rank
+from qpidha.cli.stores import run_compact, run_inspect, run_rank
 from qpidha.cli.text import name, one_line
 
 STATUS_TIMEOUT_S = 5.0
@@ -86,7 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_nodes(commands)
     add_store(
-        commands.add_parser("store", help="look into stores, without changing them, also while no node runs")
+        commands.add_parser(
+            "store", help="look into stores, and give their free space back, while no node runs"
+        )
     )
     add_record(commands.add_parser("record", help="the record of who may be primary, in a file record store"))
     add_simulate(
@@ -135,6 +137,12 @@ def add_store(store: argparse.ArgumentParser) -> None:
     add_timeout(inspect, INSPECT_TIMEOUT_S)
     add_json(inspect)
     inspect.set_defaults(run=run_inspect)
+    compact = actions.add_parser(
+        "compact", help="give free space back to the file system; only of a store that was closed cleanly"
+    )
+    compact.add_argument("directory", type=directory)
+    add_json(compact)
+    compact.set_defaults(run=run_compact)
     rank = actions.add_parser("rank", help="after a total failure: which store is the best, and why")
     rank.add_argument("directory", type=directory, nargs="+")
     rank.add_argument(

@@ -1,8 +1,9 @@
-"""Commands that look into stores while no node uses them: ``qpidha store inspect`` and ``rank``."""
+"""Commands about stores while no node uses them: ``qpidha store inspect``, ``rank`` and ``compact``."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ from qpidha.cli.console import (
 from qpidha.cli.record import peek
 from qpidha.cli.text import name, printable
 from qpidha.cli.work import LeftOut, gather, hung, one, require_directory, require_no_cluster
+from qpidha.errors import QpidhaError, StoreDirty
 
 if TYPE_CHECKING:
+    from qpidha.stores.database import Space
     from qpidha.stores.report import StoreReport
 
 
@@ -87,6 +90,8 @@ def lines_of_report(report: StoreReport) -> list[str]:
         f"  queue {name(q.name)}: {q.held} messages, {q.nbytes} bytes, next id {q.next}, {q.holes} holes"
         for q in report.queues
     ]
+    if report.file_bytes:
+        lines.append(f"  {report.file_bytes} bytes on disk, {report.free_bytes} of them free")
     if report.quarantined:
         lines.append(f"  {report.quarantined} messages in quarantine")
     lines += [
@@ -95,6 +100,25 @@ def lines_of_report(report: StoreReport) -> list[str]:
         for line in report.audit
     ]
     return lines + [f"  DAMAGED: {printable(damage)}" for damage in report.damage]
+
+
+def run_compact(args: argparse.Namespace) -> int:
+    from qpidha.stores.compaction import compact
+
+    def compacted() -> tuple[Space, Space]:
+        require_directory(args.directory, "store")
+        require_no_cluster(args.directory)
+        return compact(args.directory)
+
+    try:
+        before, after = compacted()
+    except (QpidhaError, OSError) as error:
+        complain(about(args.directory, error))
+        return BAD_NEWS if isinstance(error, StoreDirty) else UNREACHABLE
+    document = {"name": str(args.directory), "before": asdict(before), "after": asdict(after)}
+    said = f"store {name(str(args.directory))}: {before.file_bytes} bytes before, {after.file_bytes} now"
+    deliver(args, OK, document, [said])
+    return OK
 
 
 def run_rank(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
@@ -17,6 +18,15 @@ from qpidha.stores.writer import put_status
 CACHE_KIB = 8 * 1024
 BUSY_TIMEOUT_S = 1.0
 """How long a checkpoint waits for an offline reader. Writers never wait: there is only one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of a database."""
+
+    file_bytes: int
+    free_bytes: int
+    """Of these, in pages without content."""
 
 
 @contextmanager
@@ -54,7 +64,7 @@ def create(layout: Layout, status: StoreStatus) -> None:
         for table in TABLES:
             db.execute(table)
         put_status(db, Contents(status), facts=True)
-        _demand(db, "journal_mode", "WAL", "wal")
+        demand(db, "journal_mode", "WAL", "wal")
     sync_file(new)
     new.rename(layout.database)
     sync_directory(layout.directory)
@@ -81,8 +91,8 @@ def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]
         layout.database, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
-        _demand(db, "journal_mode", "WAL", "wal")
-        _demand(db, "synchronous", "FULL", 2)
+        demand(db, "journal_mode", "WAL", "wal")
+        demand(db, "synchronous", "FULL", 2)
         db.execute("PRAGMA fullfsync = ON")  # Where a plain fsync leaves data in the disk's cache.
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA secure_delete = OFF")  # Some builds zero every freed page: twice the writes.
@@ -135,7 +145,8 @@ def close_writer(
                 create_private(layout.wal)  # It was merged whole.
 
 
-def _demand(db: sqlite3.Connection, pragma: str, value: str, answer: object) -> None:
+def demand(db: sqlite3.Connection, pragma: str, value: str, answer: object) -> None:
+    """Set a pragma, and make sure that it is set. Raises `StoreFailed`."""
     # To the end of the statement: a write that fails after its first row is reported there, or never.
     db.execute(f"PRAGMA {pragma} = {value}").fetchall()
     (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
@@ -169,3 +180,11 @@ def reader(layout: Layout) -> Iterator[sqlite3.Connection]:
 def checkpoint(db: sqlite3.Connection, kind: str) -> None:
     """Move the log into the database. A reader may delay it; a failing disk raises sqlite3.Error."""
     db.execute(f"PRAGMA wal_checkpoint({kind})").fetchall()
+
+
+def space_of(db: sqlite3.Connection) -> Space:
+    """How large the database is, and how much of it is free. O(1)."""
+    pages, free, page_bytes = (
+        db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+    )
+    return Space(pages * page_bytes, free * page_bytes)

@@ -48,6 +48,7 @@ class Lock:
         """
         self._layout = layout
         self._ours: dict[FileId, int] = {}
+        self.database = -1
         forks.watch(self)
         try:
             self.directory = self._take(layout.directory, DIRECTORY_FLAGS)
@@ -60,8 +61,18 @@ class Lock:
 
     def take_database(self) -> int:
         """Take the database too, before it is read. Returns its descriptor; raises as taking the lock does."""
-        self.database = self._take(self._layout.database, READ_FLAGS)
+        before, self.database = self.database, self._take(self._layout.database, READ_FLAGS)
+        if before >= 0:
+            key = file_id(before)
+            del self._ours[key], self._kept[key]
+            os.close(before)
         return self.database
+
+    def retake_database(self) -> None:
+        """The same, if the file was replaced by its owner before SQLite has opened it."""
+        found = os.stat(self._layout.database)
+        if (found.st_dev, found.st_ino) != file_id(self.database):
+            self.take_database()
 
     def keep(self, path: Path, *, write: bool = False) -> int:
         """Keep another file of the store open; ``write``: also to write it, and it is made if it is not there."""

@@ -14,7 +14,7 @@ from qpidha.checks import PATH, integer
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
-from qpidha.stores.database import failures, reader
+from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
 from qpidha.stores.loader import Loaded, is_disk_fault, load, stored_status
 from qpidha.stores.lock import Lock, read_through
@@ -22,6 +22,7 @@ from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
 
 AUDIT_LINES_SHOWN = 20
+NOTHING = Space(0, 0)
 LINES = integer(0, 2**31 - 1)
 
 
@@ -75,17 +76,17 @@ def inspect(directory: Path | str) -> StoreReport:
         damage = noted_damage(layout)
         if gone := missing(layout):
             return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
-        loaded, audit = _read(layout)
+        loaded, audit, space = _read(layout)
         if loaded.damage:
             # A store in use may change its files while they are read; real damage is there again.
             _require_readable(layout)
-            again, audit = _read(layout)
+            again, audit, space = _read(layout)
             loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
             loaded.contents = again.contents
     damage += [finding for finding in loaded.damage if finding not in damage]
     if loaded.contents is None:
         return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
-    return _report(Path(directory), loaded.contents, loaded, audit, damage)
+    return _report(Path(directory), loaded.contents, loaded, audit, damage, space)
 
 
 @contextmanager
@@ -194,17 +195,17 @@ def _require_readable(layout: Layout) -> None:
     read_through(layout.wal)
 
 
-def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...]]:
+def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
     with reader(layout) as db:
         loaded = verify(layout, db)
         try:
-            return loaded, _audit(db, AUDIT_LINES_SHOWN)
+            return loaded, _audit(db, AUDIT_LINES_SHOWN), space_of(db)
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error):
                 raise
-            return loaded, ()
+            return loaded, (), NOTHING
         except UnicodeDecodeError:  # From SQLite's message, which quotes a damaged name.
-            return loaded, ()
+            return loaded, (), NOTHING
 
 
 def _audit(db: sqlite3.Connection, lines_max: int) -> tuple[AuditLine, ...]:
@@ -215,7 +216,12 @@ def _audit(db: sqlite3.Connection, lines_max: int) -> tuple[AuditLine, ...]:
 
 
 def _report(
-    directory: Path, contents: Contents, loaded: Loaded, audit: tuple[AuditLine, ...], damage: list[Damage]
+    directory: Path,
+    contents: Contents,
+    loaded: Loaded,
+    audit: tuple[AuditLine, ...],
+    damage: list[Damage],
+    space: Space,
 ) -> StoreReport:
     state = StoreState.DAMAGED if damage else contents.left()
     return StoreReport(
@@ -225,6 +231,8 @@ def _report(
         damage=tuple(damage),
         queues=tuple(_queue_report(queue, loaded) for queue in contents.queues.values()),
         quarantined=sum(len(shelved.row.live) for shelved in contents.shelved()),
+        file_bytes=space.file_bytes,
+        free_bytes=space.free_bytes,
     )
 
 

@@ -63,3 +63,7 @@ class StoreReport:
     """The last lines, oldest first."""
     damage: tuple[Damage, ...] = ()
     """Empty: it verifies."""
+    file_bytes: int = 0
+    """Length of the database."""
+    free_bytes: int = 0
+    """Of these, in pages without content: `qpidha store compact` gives them back."""

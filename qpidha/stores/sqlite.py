@@ -31,7 +31,7 @@ from qpidha.errors import (
 )
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.settings import check_node_id
-from qpidha.stores import offline
+from qpidha.stores import compaction, offline
 from qpidha.stores.changes import check_changes
 from qpidha.stores.contents import Contents, Delta
 from qpidha.stores.database import (
@@ -109,6 +109,7 @@ class SqliteStore:
             self._lock = Lock(self._layout)
             try:
                 contents, version = self._verified(node, refuse_dirty, self._lock)
+                self._shrink(contents, self._lock)
                 self._contents, image = contents, contents.image()
                 self._begin(contents, version, self._lock)
             except BaseException:
@@ -156,6 +157,13 @@ class SqliteStore:
         if contents.left() is StoreState.DIRTY and refuse_dirty:
             raise StoreDirty(f"the store of node {node} was not closed cleanly")
         return contents, loaded.format
+
+    def _shrink(self, contents: Contents, lock: Lock) -> None:
+        """Give space back, if it is much. A disk that is too full for it is no reason not to start."""
+        with suppress(sqlite3.Error, OSError, StoreFailed):
+            if compaction.worthwhile(self._layout, contents.left()):
+                compaction.rewrite(self._layout)
+        lock.retake_database()
 
     def _damaged(self, damage: Sequence[Damage]) -> StoreDamaged:
         found = "; ".join(map(str, damage))

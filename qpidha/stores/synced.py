@@ -62,6 +62,8 @@ def note(fd: int, index_fd: int, database_ns: int) -> None:
         database_ns: When the database was last written.
     """
     frames, salts = INDEX.unpack(os.pread(index_fd, INDEX.size, 0))
+    if not frames:
+        return  # Nothing was to be changed, ever since the log was emptied.
     body = RECORD.pack(salts, frames, database_ns, 0)[:-4]
     os.pwrite(fd, body + zlib.crc32(body).to_bytes(4, "big"), 0)
 

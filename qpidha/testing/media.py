@@ -41,8 +41,10 @@ def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: 
         before = plain(store.open(content.status.node))
         wal = directory / "store.db-wal"
         begin = wal.stat().st_size
+        witness = (directory / "synced").read_bytes()
         store.commit(changes)
         store.close(clean=False)
+        (directory / "synced").write_bytes(witness)  # It is told of a transaction when that is durable.
         raw = bytearray(wal.read_bytes())
         after = content.copy()
         after.apply(changes)

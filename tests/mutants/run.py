@@ -18,8 +18,11 @@ UNIT = "tests/unit/test_"
 
 CORE = ("tests/scenarios", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(UNIT + "core_*.py")))
 CORE += (UNIT + "review_core.py", UNIT + "validator.py")
-STORES = tuple(f"{UNIT}store_{part}.py" for part in ("contract", "rows", "sqlite", "status", "damage"))
-CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks", "promoters"))
+STORES = tuple(
+    f"{UNIT}store_{part}.py"
+    for part in ("contract", "rows", "sqlite", "status", "damage", "files", "synced", "space")
+)
+CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks", "locks", "promoters"))
 CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
 WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))
 

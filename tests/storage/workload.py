@@ -212,12 +212,12 @@ WORKLOADS: dict[str, Callable[[Path, Say], None]] = {"live": live, "recover": re
 
 def hurried() -> None:
     """A store that trusts the operating system instead of the disk."""
-    demand = database._demand
+    demand = database.demand
 
     def shrug(db: Any, pragma: str, value: str, answer: object) -> None:
         demand(db, pragma, *(("OFF", 0) if pragma == "synchronous" else (value, answer)))
 
-    database._demand = shrug
+    database.demand = shrug
 
 
 def eager() -> None:

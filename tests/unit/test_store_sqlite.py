@@ -89,10 +89,10 @@ def test_nobody_else_can_read_it(directory: Path) -> None:
         os.umask(before)
     assert directory.stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()} == dict.fromkeys(
-        ["lock", "identity", "store.db", "store.db-wal", "store.db-shm"], 0o600
+        ["lock", "identity", "store.db", "store.db-wal", "store.db-shm", "synced"], 0o600
     )
     store.close(clean=True)
-    assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db"]
+    assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db", "synced"]
 
 
 def test_symbolic_links_are_not_followed(directory: Path, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_inspection_changes_nothing(directory: Path, tmp_path: Path, kill: bool)
     assert read_status(directory) == report.status
     assert {name: (directory / name).read_bytes() for name in names} == before
     if not kill:
-        assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db"]
+        assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db", "synced"]
 
 
 def test_a_report_says_what_is_there(directory: Path) -> None:

@@ -204,6 +204,18 @@ def test_it_follows_the_log_through_checkpoints(tmp_path: Path, monkeypatch: pyt
     assert left(tmp_path / "store") is StoreState.CLEAN
 
 
+def test_a_commit_that_changes_nothing_claims_nothing(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store")
+    store.open("a")
+    store.commit([STATUS, CREATE])
+    store.close(clean=True)
+    store.open("a")
+    store.commit([])
+    assert Synced.read(tmp_path / "store" / "synced") is None
+    store.close(clean=False)
+    assert not inspect(tmp_path / "store").damage
+
+
 def left(directory: Path) -> StoreState | None:
     status = inspect(directory).status
     return None if status is None else status.state

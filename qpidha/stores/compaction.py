@@ -1,0 +1,104 @@
+"""Gives the space of messages that are gone back to the file system.
+
+A database keeps the pages of what was removed, for what comes next; it never shrinks by itself. So it is written anew,
+without them, beside the old one, verified, synced and put in its place: after a crash there is the old one or the new
+one, whole. Only while no node uses the store, and only if it was closed cleanly: then all of it is in one file.
+
+A start does it by itself where most of a large file is free; ``qpidha store compact`` does it at any time.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+from qpidha.errors import StoreDirty, StoreFailed
+from qpidha.journal import StoreState
+from qpidha.stores.database import Space, demand, failures, reader, space_of
+from qpidha.stores.files import Layout, sync_directory, sync_file
+from qpidha.stores.loader import load
+from qpidha.stores.offline import inspect, unused
+from qpidha.system.ownership import create_like
+
+WASTED_BYTES_MIN = 64 * 1024 * 1024
+"""With less free space a start leaves the file as it is."""
+WASTED_PART = 0.75
+"""Likewise if less of it is free: so what a start writes is at most a quarter of what it has read."""
+
+
+def space(layout: Layout) -> Space:
+    """How large the database is, and how much of it is free. O(1).
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+        OSError: The disk failed.
+    """
+    with reader(layout) as db:
+        return space_of(db)
+
+
+def compact(directory: Path) -> tuple[Space, Space]:
+    """Write the database anew, without free pages; what it was and what it is. O(store), and as much disk as it keeps.
+
+    Raises:
+        StoreLocked: A node uses it.
+        StoreMismatch: There is no store, or it has a newer format.
+        StoreDirty: It was not closed cleanly, or does not verify.
+        StoreFailed: The disk failed, or is too full for the copy. The store is as it was.
+    """
+    layout = Layout(directory)
+    with unused([directory]), failures(layout):
+        report = inspect(directory)
+        if report.damage:
+            raise StoreDirty(f"{directory} does not verify, and is left as it is: {report.damage[0]}")
+        if layout.wal.exists():
+            raise StoreDirty(
+                f"{directory} was not closed cleanly: start its node and stop it in order, then compact it"
+            )
+        before = space(layout)
+        rewrite(layout)
+        return before, space(layout)
+
+
+def worthwhile(layout: Layout, state: StoreState) -> bool:
+    """Whether a start should do it."""
+    if state is not StoreState.CLEAN or layout.wal.exists():
+        return False
+    found = space(layout)
+    return found.free_bytes >= max(WASTED_BYTES_MIN, found.file_bytes * WASTED_PART)
+
+
+def rewrite(layout: Layout) -> None:
+    """The same content in a file without free pages. The caller holds the store, which has no log.
+
+    Raises:
+        sqlite3.Error: The database cannot be read, or the copy cannot be written.
+        OSError: The disk failed.
+        StoreFailed: The copy is not what it was made from.
+    """
+    new = layout.directory / "store.db.new"
+    try:
+        os.close(create_like(new, layout.database, os.O_RDWR))
+        uri = f"{layout.database.absolute().as_uri()}?mode=ro&immutable=1"
+        with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
+            db.execute("VACUUM INTO ?", (str(new),))
+            old_status = db.execute("SELECT * FROM status").fetchall()
+        with closing(sqlite3.connect(new, isolation_level=None)) as db:
+            demand(db, "journal_mode", "WAL", "wal")
+            _require_same(db, old_status, layout)
+        sync_file(new)
+        new.rename(layout.database)
+        sync_directory(layout.directory)
+    except BaseException:
+        for name in (new.name, new.name + "-journal", new.name + "-wal", new.name + "-shm"):
+            with suppress(OSError):
+                new.with_name(name).unlink()
+        raise
+
+
+def _require_same(db: sqlite3.Connection, status: list[tuple[object, ...]], layout: Layout) -> None:
+    """The copy verifies, and its status, which knows the digests of everything, is the old one."""
+    if load(db).damage or db.execute("SELECT * FROM status").fetchall() != status:
+        raise StoreFailed(f"the copy of {layout.database} does not verify: the disk or its memory is bad")
