@@ -73,7 +73,8 @@ class Fates:
         if had is not None and told.fate is Fate.UNKNOWN:
             return f"{value} is called unknown, but {node.name} knows the history of its origin"
         if had is not False and told.fate is Fate.REWOUND:
-            return f"{value} is handed over as rewound, but only its move was undone"
+            of_it = "has its origin" if had else "cannot tell of its origin"
+            return f"{value} is handed over as rewound, but the history that {node.name} follows {of_it}"
         lives = value in content.values or value in consumed
         if told.fate is Fate.UNDONE_MOVE and not (had and lives):
             return f"{value} is called an undone move, but its publish was undone as well"

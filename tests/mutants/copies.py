@@ -1,4 +1,8 @@
-"""Copies of the tree to break, one for each worker: the checkout is never touched."""
+"""Copies of the tree to break, one for each worker: the checkout is never touched.
+
+A copy has the compiled modules of the checkout. A bug in a Cython file is built into the one module that it is of,
+without optimisation: some seconds. Afterwards the module of the checkout is put back.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,17 @@ from dataclasses import asdict
 from importlib.util import cache_from_source
 from pathlib import Path
 
-from tests.mutants.judge import Answer, Question
+from tests.mutants.judge import RUNNING, Answer, Question
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("qpidha", "tests", "docs", "pyproject.toml")
 SECONDS_MAX = 300
 """A walk over broken code may never end. What was answered until then counts."""
+
+
+def is_compiled(file: str) -> bool:
+    return file.endswith((".pyx", ".pxd"))
 
 
 class Copy:
@@ -37,14 +45,44 @@ class Copy:
 
     @contextmanager
     def broken(self, mutant: Mutant) -> Iterator[None]:
-        """With this bug in it. What was compiled of the file goes: its time and size may well be the same."""
+        """With this bug in it. What was compiled of the file goes: its time and size may well be the same.
+
+        Raises:
+            RuntimeError: It is in a Cython file, and does not compile.
+        """
         path = self.root / mutant.file
         whole, patched = path.read_bytes(), mutant.patched_file(self.root)
+        module = self._module_of(path) if is_compiled(mutant.file) else None
+        built = module.read_bytes() if module else b""
         try:
             self._write(path, patched.encode())
+            if module:
+                module.unlink()
+                self._build(path.with_suffix(".pyx"))
             yield
         finally:
             self._write(path, whole)
+            if module:
+                module.unlink(missing_ok=True)  # Never written in place: a process may have it mapped.
+                module.write_bytes(built)
+
+    @staticmethod
+    def _module_of(path: Path) -> Path:
+        (module,) = path.parent.glob(f"{path.stem}.*.so")
+        return module
+
+    def _build(self, path: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "--force", "--quiet", str(path)],
+            cwd=self.root,
+            env={**os.environ, "CFLAGS": "-O0"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS_MAX,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{path} does not compile:\n{done.stdout}\n{done.stderr}")
 
     @staticmethod
     def _write(path: Path, content: bytes) -> None:
@@ -52,7 +90,7 @@ class Copy:
         path.write_bytes(content)
 
     def judge(self, tests: tuple[str, ...], first: str, seeds: int) -> list[Answer]:
-        """Ask about the copy as it is now.
+        """Ask about the copy as it is now. A test that ends the process, or never ends, has failed.
 
         Raises:
             RuntimeError: The tests could not run in it.
@@ -76,6 +114,10 @@ class Copy:
                 check=False,
                 timeout=SECONDS_MAX,
             )
-        if done is not None and done.returncode:
+        if done is not None and done.returncode > 0:
             raise RuntimeError(f"{done.stdout}\n{done.stderr}")
-        return [Answer(**json.loads(line)) for line in self._answers.read_text(encoding="utf-8").splitlines()]
+        lines = self._answers.read_text(encoding="utf-8").splitlines()
+        answers = [Answer(**json.loads(line)) for line in lines if not line.startswith(RUNNING)]
+        if (done is None or done.returncode) and not answers and lines:
+            return [Answer("tests", lines[-1].removeprefix(RUNNING), len(lines) - 1)]
+        return answers

@@ -10,11 +10,14 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 TEST_SECONDS_MAX = 30
 """A bug may keep a test waiting for ever: that is a failure too."""
+RUNNING = "# "
+"""In the file of the answers, before the id of a test that begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,14 @@ class Answer:
 
 
 class Watcher:
-    """A plugin of pytest: decides what runs first, and remembers what failed."""
+    """A plugin of pytest: decides what runs first, and remembers what failed.
 
-    def __init__(self, first: str) -> None:
+    What runs is written down before: compiled code that is broken may end the process, or never come back.
+    """
+
+    def __init__(self, first: str, answers: TextIO) -> None:
         self._first = first
+        self._answers = answers
         self.failed = ""
         self.broken = ""
         self.ran = 0
@@ -55,6 +62,9 @@ class Watcher:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: self._first not in item.nodeid)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        print(RUNNING + nodeid, file=self._answers)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.ran += report.when == "call"
@@ -66,13 +76,13 @@ class Watcher:
             self.broken = f"{report.nodeid}: {report.longreprtext}"
 
 
-def ask_tests(paths: tuple[str, ...], first: str) -> Answer:
+def ask_tests(paths: tuple[str, ...], first: str, answers: TextIO) -> Answer:
     """The first test that fails.
 
     Raises:
         RuntimeError: They could not run: not a bug that was planted, but a hole in the ground.
     """
-    watcher = Watcher(first)
+    watcher = Watcher(first, answers)
     options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS_MAX}"]
     status = pytest.main([*options, *paths], plugins=[watcher])
     if watcher.broken or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -99,7 +109,7 @@ def main(question: Question) -> None:
         raise RuntimeError(f"{qpidha.__file__} is not the copy in {here}")
     with Path(question.answers).open("w", encoding="utf-8", buffering=1) as answers:
         if question.tests:
-            print(json.dumps(asdict(ask_tests(question.tests, question.first))), file=answers)
+            print(json.dumps(asdict(ask_tests(question.tests, question.first, answers))), file=answers)
         if question.seeds:
             print(json.dumps(asdict(ask_walks(question.seeds))), file=answers)
 

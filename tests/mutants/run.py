@@ -26,7 +26,12 @@ CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks",
 CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
 WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))
 
+SETS = tuple(f"{UNIT}{part}.py" for part in ("serial", "sequence_set", "sequence_tracker"))
+SETS += tuple(f"tests/property/test_sequence_{part}_model.py" for part in ("set", "tracker"))
+
 TESTS = {
+    "qpidha/_seq": SETS,
+    "qpidha/wire/_batch": (UNIT + "batch.py",),
     "qpidha/core/": CORE,
     "qpidha/driver.py": CORE,
     "qpidha/stores/": STORES,
@@ -35,8 +40,9 @@ TESTS = {
 }
 """What is run for a bug, by where it is planted: what is fast, and near."""
 
-NOT_WALKED = ("qpidha/cluster/",)
-"""What the simulator replaces by something of its own, so that no walk can notice it."""
+NOT_WALKED = ("qpidha/cluster/", "qpidha/_seq", "qpidha/wire/_batch")
+"""What the simulator replaces by something of its own, so that no walk can notice it; and compiled code, which may
+keep a walk waiting for ever: its tests must notice by themselves."""
 
 
 def judges_of(file: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants import run
-from tests.mutants.copies import ROOT, Copy
+from tests.mutants.copies import ROOT, Copy, is_compiled
 from tests.mutants.mutant import Mutant, StaleTableError
 from tests.mutants.run import Verdict, Workers, judges_of
 from tests.mutants.table import MUTANTS
@@ -32,7 +32,8 @@ MANAGER = "tests/unit/test_core_manager.py"
 def test_it_fits_the_code_and_is_code(mutant: Mutant) -> None:
     patched = mutant.patched_file(ROOT)
     assert patched != (ROOT / mutant.file).read_text(encoding="utf-8")
-    compile(patched, mutant.file, "exec")
+    if not is_compiled(mutant.file):
+        compile(patched, mutant.file, "exec")
     assert all((ROOT / path).exists() for path in judges_of(mutant.file))
 
 
@@ -69,6 +70,30 @@ def test_what_is_noticed_and_what_is_not(workers: Workers, monkeypatch: pytest.M
     assert missed == Verdict(HARMLESS)
     assert not missed.caught
     assert (ROOT / SAMPLE.file).read_bytes() == before, "the checkout is not touched"
+
+
+def test_a_bug_in_compiled_code_is_built_and_taken_out_again(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into the copy only; a patch that is no Cython is an error, and leaves the copy whole."""
+    batch = "tests/unit/test_batch.py"
+    monkeypatch.setattr(run, "TESTS", {"qpidha/wire/_batch": (batch,)})
+    mutant = next(m for m in MUTANTS if m.name == "equal-by-length")
+    (verdict,) = workers.verdicts([mutant], 0)
+    assert verdict.test.startswith(batch)
+    assert not workers.whole([mutant], 0)
+    with pytest.raises(RuntimeError, match="does not compile"):
+        list(workers.verdicts([replace(mutant, new="                and and)")], 0))
+    assert not workers.whole([mutant], 0)
+
+
+def test_a_test_that_ends_the_process_has_failed(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compiled code may do that reads what is not its own."""
+    monkeypatch.setattr(run, "TESTS", {"qpidha/core/": (MANAGER,)})
+    monkeypatch.setattr(run, "NOT_WALKED", ("qpidha/core/",))
+    abort = replace(SAMPLE, new="if __import__('os').abort():")
+    (verdict,) = workers.verdicts([abort], 1)
+    assert verdict.test.startswith(f"{MANAGER}::test_")
 
 
 def test_walks_count_as_well(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ BROKEN = {
     broken.keeps_its_own_lineage: (replace(ONE, publish=0, fault=0), "D"),
     broken.ignores_the_joiner: (replace(ONE, publish=2, promote=0, connect=2), "S1"),
     broken.hands_over_at_once: (ONE, "W2"),
+    broken.calls_every_copy_an_undone_move: (replace(ONE, nodes=PAIR, queues=2, move=1, fault=0), "W2"),
     broken.forgets_what_was_staged: (replace(ONE, publish=2, accept=1, promote=0), "peer"),
 }
 """What is broken, where it is looked for, and the invariant that does not hold then."""

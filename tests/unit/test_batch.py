@@ -259,6 +259,7 @@ def test_equality_and_hash_are_those_of_the_bytes() -> None:
     assert hash(batch) == hash(window) == hash(batch.raw)
     assert batch != Batch.pack(DATA) and batch != batch.raw
     assert len({batch, window, Batch.pack(DATA)}) == 2
+    assert Batch.pack([b"ab"]) != Batch.pack([b"ba"]), "as long, and as many"
 
 
 def test_pickle_and_repr() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.discards import DISCARDS
 from tests.mutants.table.operations import OPERATIONS
 from tests.mutants.table.resync import RESYNC
@@ -10,4 +11,4 @@ from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
 from tests.mutants.table.surroundings import SURROUNDINGS
 
-MUTANTS: tuple[Mutant, ...] = (*ROLES, *OPERATIONS, *RESYNC, *DISCARDS, *STORES, *SURROUNDINGS)
+MUTANTS: tuple[Mutant, ...] = (*ROLES, *OPERATIONS, *RESYNC, *DISCARDS, *STORES, *SURROUNDINGS, *COMPILED)
