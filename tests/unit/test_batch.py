@@ -140,6 +140,8 @@ def broken() -> dict[str, bytes]:
         "generation of an origin": Batch.pack([b""], None, None, [(bytes(16), 1, 1)]).raw[:-16]
         + struct.pack("<QQ", 2**63, 1),
         "id of an origin": Batch.pack([b""], None, None, [(bytes(16), 1, 1)]).raw[:-8] + b"\xff" * 8,
+        "id of the second origin": Batch.pack([b""] * 2, None, None, [(bytes(16), 1, 1)] * 2).raw[:-8]
+        + b"\xff" * 8,
     }
 
 
