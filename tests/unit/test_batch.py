@@ -264,6 +264,14 @@ def test_equality_and_hash_are_those_of_the_bytes() -> None:
     assert Batch.pack([b"ab"]) != Batch.pack([b"ba"]), "as long, and as many"
 
 
+def test_a_window_shows_nothing_of_what_is_around_it() -> None:
+    """At the start of larger bytes, at their end, and in the middle; none of them is copied for it."""
+    raw = full().raw
+    for before, after in ((b"", b"after"), (b"before", b""), (b"before", b"after")):
+        window = Batch.parse(before + raw + after, len(before), len(raw))
+        assert (window.raw, bytes(window.chunk), hash(window)) == (raw, raw, hash(raw))
+
+
 def test_pickle_and_repr() -> None:
     batch = Batch.parse(b"1" + full().raw, 1)
     assert pickle.loads(pickle.dumps(batch)) == batch
