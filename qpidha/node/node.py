@@ -32,6 +32,7 @@ from qpidha.node.slices import in_slices
 from qpidha.node.stalls import Stalls
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
+from qpidha.node.within import Limit
 from qpidha.settings import Settings, check_spec
 from qpidha.system import forks
 from qpidha.types import (
@@ -408,9 +409,9 @@ class Node:
         self.place.give_up(why)
 
     async def _until(self, reached: Callable[[], bool], timeout_s: float, what: str) -> None:
-        deadline = self.now() + timeout_s
+        limit = Limit(self.now, timeout_s)
         while not reached():
-            if self.now() > deadline:
+            if limit.is_over:
                 raise ClusterError(f"no {what} within {timeout_s} s")
             if self.replica.stopped:
                 raise ClusterError(f"the node stopped during the {what}: {self.stopped}")

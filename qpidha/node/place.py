@@ -23,6 +23,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from qpidha.errors import HandOverRefused, PromotionRefused
+from qpidha.node.within import Limit
 from qpidha.types import Generation, NodeId
 
 if TYPE_CHECKING:
@@ -113,11 +114,11 @@ class Place:
             HandOverRefused: There is nobody, or nobody is in sync in time.
         """
         node = self._node
-        deadline = node.now() + timeout_s
+        limit = Limit(node.now, timeout_s)
         while node.replica.primary is not None and node.cluster.promotes_itself and not self.successors:
             if len(node.live) <= 1:
                 raise HandOverRefused(f"no other node is live: {node.id!r} would be promoted again at once")
-            if node.now() > deadline:
+            if limit.is_over:
                 raise HandOverRefused(
                     f"no other live node has become an eligible member within {timeout_s:g} s:"
                     f" {node.id!r} would be promoted again at once"

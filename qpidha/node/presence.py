@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qpidha.errors import ClusterError
 from qpidha.interfaces import Session
 from qpidha.node.backoff import Backoff
+from qpidha.node.within import within
 from qpidha.types import NodeInfo
 from qpidha.wire.info import encode_info
 
@@ -57,7 +58,7 @@ class Presence:
             self._changed.clear()
             began, timeout_s = node.now(), None
             try:
-                await asyncio.wait_for(self._step(), node.settings.record_timeout_s)
+                await within(self._step(), node.settings.record_timeout_s)
                 node.troubles.clear("session")
             except (ClusterError, asyncio.TimeoutError) as error:
                 node.troubles.report("session", str(error) or "the cluster manager does not answer")

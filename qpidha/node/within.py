@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+PAUSE_S = 0.5
+"""Who looks again after more than this was paused."""
 MOMENT_S = 0.1
 """What had arrived when the time was over is taken in, if that takes no longer."""
 
@@ -32,3 +34,21 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+class Limit:
+    """The end of a wait in which somebody looks again and again, every few milliseconds."""
+
+    def __init__(self, now: Callable[[], float], timeout_s: float) -> None:
+        self._now = now
+        self._looked_at = now()
+        self._until = self._looked_at + timeout_s
+
+    @property
+    def is_over(self) -> bool:
+        """Look. A pause since the last look does not count."""
+        now = self._now()
+        if now - self._looked_at > PAUSE_S:
+            self._until += now - self._looked_at
+        self._looked_at = now
+        return now > self._until

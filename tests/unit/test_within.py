@@ -16,7 +16,7 @@ import pytest
 from qpidha.cluster.worker import Worker
 from qpidha.errors import Unavailable
 from qpidha.node.ask import ShortPath
-from qpidha.node.within import within
+from qpidha.node.within import Limit, within
 from tests.integration.harness import World, run
 
 
@@ -119,3 +119,29 @@ def test_an_operator_is_answered_by_a_node_that_was_blocked(tmp_path: Path) -> N
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qpidha.node.control.QUESTION_TIMEOUT_S", 0.5)
         run(main)
+
+
+def test_a_wait_that_looks_again_and_again_does_not_count_a_pause() -> None:
+    clock = [100.0]
+    limit = Limit(lambda: clock[0], 2.0)
+    for now, over in ((101.0, False), (101.4, False), (161.4, False), (161.8, False), (162.2, False)):
+        clock[0] = now
+        assert limit.is_over is over, now
+    clock[0] = 162.5
+    assert limit.is_over is False
+    for _ in range(4):
+        clock[0] += 0.4
+        over = limit.is_over
+    assert over, "what was no pause counts"
+
+
+def test_a_promotion_that_was_granted_during_a_pause_has_succeeded() -> None:
+    """The loop was blocked for longer than the caller wanted to wait."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        asyncio.get_running_loop().call_soon(block, 0.8)
+        await a.promote(timeout_s=0.6)
+        assert a.serving
+
+    run(main)
