@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpidha.errors import QpidhaError
-from qpidha.node.ask import ShortPath
+from qpidha.node.ask import ShortPath, ask, ask_blocking
 from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_facts, status_of
 from qpidha.node.within import within
@@ -26,6 +26,8 @@ from qpidha.system import forks
 if TYPE_CHECKING:
     from qpidha.node.node import Node
     from qpidha.node.queue import Queue
+
+__all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
 
 LINE_BYTES_MAX = 4096
 QUESTION_TIMEOUT_S = 5.0

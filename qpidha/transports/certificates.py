@@ -120,7 +120,7 @@ def _signature(path: str | Path) -> tuple[int, ...] | None:
 def validity_of(certificate: str | Path) -> tuple[datetime, datetime]:
     """From when until when the first certificate in this PEM file is valid. Raises `SettingsError`."""
     try:
-        found = _PEM.search(Path(certificate).read_text("ascii", "replace"))
+        found = _PEM.search(Path(certificate).read_text("utf-8", "replace"))
         return validity(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot use certificate {certificate}: {error}") from error
@@ -143,10 +143,16 @@ def validity(der: bytes) -> tuple[datetime, datetime]:
 
 
 def _time(tag: int, content: bytes) -> datetime:
-    text = content.decode("ascii", "replace")
+    text = content.decode("utf-8", "replace")
     if tag == 0x17:  # UTCTime has two digits of the year: 1950 to 2049.
         text = ("19" if text[:2] >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=timezone.utc)
+    if len(text) != 15 or not (text[:14].isascii() and text[:14].isdigit() and text[14] == "Z"):
+        raise ValueError(f"{text!r} is not a time")
+    year, month, day, hour, minute, second = (
+        int(text[:4]),
+        *(int(text[at : at + 2]) for at in range(4, 14, 2)),
+    )
+    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
 
 
 def _elements(der: bytes) -> list[tuple[int, bytes]]:
