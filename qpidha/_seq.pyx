@@ -1696,8 +1696,9 @@ cdef class SequenceSet:
         """The set cut into sets of at most `max_runs` runs, each encoded, lowest first. O(runs).
 
         Never an empty list: the empty set is one chunk. Law: the chunks decode to disjoint sets whose union
-        is this set. Raises SequenceError if `max_runs` is less than 1.
+        is this set. Raises SequenceError if `max_runs` is less than 1, TypeError if it is no integer.
         """
+        max_runs = _index(max_runs)
         if max_runs < 1:
             raise SequenceError(f"a chunk holds one run or more, not {max_runs}")
         cdef Py_ssize_t each = min(max_runs, max(self._runs, 1)), left = self._runs
@@ -1896,6 +1897,7 @@ cdef class SequenceTracker:
 
     def __init__(self, next_id=1, *, span_limit=2**31 - 2**16):
         cdef uint64_t start = as_next_id(next_id)
+        span_limit = _index(span_limit)
         if not 2 <= span_limit <= 2**31:
             raise SequenceError(f"the span limit is 2 .. 2**31, not {span_limit}")
         self._span_limit = span_limit

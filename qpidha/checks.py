@@ -29,6 +29,9 @@ ZEROS = re.compile(r"(0x0*|0+)(\.(0x0*|0+)){0,3}", re.ASCII)
 """Every way to write the IPv4 address of all zeros."""
 HOST_BYTES_MAX = 255
 PORT_MAX = 65_535
+FILE_NAME_BYTES_MAX = 255
+PATH_BYTES_MAX = 4_000
+"""Somewhat below what systems allow: we append names of our own."""
 TIME_S_MIN = 0.001
 TIME_S_MAX = 31_536_000.0
 """A year: longer than that is "never", and what asks for it is likely in milliseconds."""
@@ -146,10 +149,12 @@ QUEUE_KIND = text(0, QUEUE_KIND_BYTES_MAX)
 def _is_path(value: Any) -> bool:
     try:
         path = value if isinstance(value, str) else value.__fspath__()
-        path.encode("utf-8", "surrogateescape")  # As names of files are decoded.
+        raw = path.encode("utf-8", "surrogateescape")  # As names of files are decoded.
     except Exception:  # noqa: BLE001 - no path, or a class of the caller's.
         return False
-    return isinstance(path, str) and path != "" and "\0" not in path
+    if not isinstance(path, str) or not 0 < len(raw) <= PATH_BYTES_MAX or "\0" in path:
+        return False
+    return all(len(name) <= FILE_NAME_BYTES_MAX for name in raw.split(b"/"))
 
 
 PATH = Rule("a path, as text or as a Path", lambda value: not isinstance(value, type) and _is_path(value))
@@ -182,7 +187,11 @@ def sequence_of(rule: Rule, *, what: str) -> Rule:
 
 
 BYTES = instance_of(bytes, bytearray, memoryview, what="bytes, a bytearray or a memoryview")
-CALLBACK = Rule("a function, or anything that can be called", callable)
+CALLBACK = Rule(
+    "a function, or anything that can be called",
+    lambda value: callable(value) and not inspect.iscoroutinefunction(value),
+    lambda value: "; without 'async': nobody would await it" if callable(value) else "",
+)
 
 
 def implements(protocol: str, *, plain: Iterable[str] = (), waiting: Iterable[str] = ()) -> Rule:

@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from qpidha.checks import PATH, SECONDS, SECONDS_OR_ZERO
+from qpidha.checks import PATH, SECONDS, SECONDS_OR_ZERO, optional
 from qpidha.cluster.level import Level
 from qpidha.cluster.record import VERSION, check_record, check_session
 from qpidha.cluster.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
@@ -279,8 +279,12 @@ class FileRecordStore:
 
         Raises:
             SettingsError: The directory cannot be used.
+            ArgumentError: A record that could not be written, or not be read again.
             Conflict, Unavailable, OutcomeUnknown, ClusterError: As for these.
         """
+        optional(VERSION)("expected", expected)
+        check_record(new)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
         file = FileRecordStore(directory)._file
         until = time.monotonic() + timeout_s
         while True:
@@ -293,9 +297,12 @@ class FileRecordStore:
 
     @staticmethod
     def peek_live(directory: str | Path) -> Mapping[NodeId, bytes]:
-        """The info of every node with a live session in a directory. Blocks."""
+        """The info of every node with a live session in a directory. Blocks. Raises `Unavailable` if the disk failed."""
         PATH("directory", directory)
-        return live_sessions(Path(directory) / "sessions")
+        try:
+            return live_sessions(Path(directory) / "sessions")
+        except OSError as error:
+            raise Unavailable(f"cannot read the sessions in {directory}: {error.strerror}") from error
 
 
 def _prepare(directory: Path) -> None:

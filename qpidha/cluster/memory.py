@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from enum import Enum
 
-from qpidha.checks import SECONDS_OR_ZERO
+from qpidha.checks import NODE_ID, SECONDS_OR_ZERO
 from qpidha.cluster.level import Level
-from qpidha.cluster.record import VERSION, check_record, check_session
-from qpidha.errors import Conflict, OutcomeUnknown, Unavailable
+from qpidha.cluster.record import INFO, VERSION, check_record, check_session
+from qpidha.errors import CallerError, Conflict, OutcomeUnknown, Unavailable
 from qpidha.types import NodeId, Record, Versioned
 
 DEADLINE_MARGIN = 0.1
@@ -113,7 +113,10 @@ class MemoryRecordStore:
                 continue
 
     def expire(self, node: NodeId) -> None:
-        """This node's session ends, as if its process had died."""
+        """This node's session ends, as if its process had died. Raises `CallerError` if it has none."""
+        NODE_ID("node", node)
+        if node not in self._sessions:
+            raise CallerError(f"there is no session of node {node!r}")
         self._sessions[node].end("expired")
 
     # --- inside -----------------------------------------------------------------------------------
@@ -176,6 +179,7 @@ class MemorySession:
 
     async def update(self, info: bytes) -> None:
         """Replace the info that others see. Raises `Unavailable` when the session is lost."""
+        INFO("info", info)
         if self._ended_at is not None:
             raise Unavailable(f"the session of {self._node!r} is lost")
         self._store.publish(self._node, info)

@@ -57,7 +57,11 @@ def check_session(node: object, info: object, ttl_s: object) -> None:
     SECONDS("ttl_s", ttl_s)
 
 
-INFO = Rule("at most 65536 bytes", lambda value: isinstance(value, bytes) and len(value) <= 65_536)
+INFO_BYTES_MAX = 32 * 1024
+"""What a session file, which has it as text, can hold."""
+INFO = Rule(
+    f"at most {INFO_BYTES_MAX} bytes", lambda value: isinstance(value, bytes) and len(value) <= INFO_BYTES_MAX
+)
 
 
 def encode_record(found: Versioned) -> bytes:

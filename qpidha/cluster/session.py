@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from qpidha.cluster.record import INFO
 from qpidha.cluster.sessionfile import SessionFile, SessionGoneError
 from qpidha.cluster.worker import Worker
 from qpidha.errors import Unavailable
@@ -35,7 +36,9 @@ class FileSession:
 
         Raises:
             Unavailable: The session is lost, or the disk failed.
+            ArgumentError: Not bytes, or too many.
         """
+        INFO("info", info)
         if self._lost.done():
             raise Unavailable(f"the session is lost: {self._lost.result()}")
         try:

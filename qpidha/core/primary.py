@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from qpidha.checks import shown
 from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
 from qpidha.core.chunks import split
 from qpidha.core.deadlines import Deadlines
@@ -180,8 +181,8 @@ class Primary:
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:
             return self.queues[queue]
-        except (KeyError, TypeError):
-            raise UnknownQueue(f"no queue {queue}") from None
+        except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
+            raise UnknownQueue(f"no queue {shown(queue)}") from None
 
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
         """One operation: its parts are applied in one transaction on every backup (O3)."""

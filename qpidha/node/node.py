@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import get_ident
 from uuid import UUID, uuid4
 
-from qpidha.checks import SECONDS_OR_ZERO, instance_of
+from qpidha.checks import SECONDS_OR_ZERO, instance_of, shown
 from qpidha.core.ready import HandOver
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
@@ -307,7 +307,7 @@ class Node:
         self._here("Node.queue")
         TEXT("name", name)
         if name not in self.names:
-            raise UnknownQueue(f"no queue {name!r} on node {self.id!r}")
+            raise UnknownQueue(f"no queue {shown(name)} on node {self.id!r}")
         return self.names[name]
 
     def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:

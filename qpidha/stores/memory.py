@@ -73,6 +73,7 @@ class MemoryStore:
             self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
 
     def close(self, *, clean: bool) -> None:
+        FLAG("clean", clean)
         if clean and self._open and not self._dead and self._contents is not None:
             stopped = self._contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
             self._contents.status = stopped

@@ -41,9 +41,9 @@ def read_status(directory: Path | str) -> StoreStatus:
         StoreFailed: The disk failed.
     """
     layout = _layout(directory)
-    if damage := missing(layout):
-        raise StoreDamaged("; ".join(map(str, damage)))
     with failures(layout):
+        if damage := missing(layout):
+            raise StoreDamaged("; ".join(map(str, damage)))
         try:
             status = _status(layout)
         except StoreDamaged:
@@ -119,10 +119,11 @@ def read_audit(directory: Path | str, lines_max: int = AUDIT_LINES_SHOWN) -> tup
     """
     layout = _layout(directory)
     LINES("lines_max", lines_max)
-    if damage := missing(layout):
-        raise StoreDamaged("; ".join(map(str, damage)))
-    with failures(layout), reader(layout) as db:
-        return _audit(db, lines_max)
+    with failures(layout):
+        if damage := missing(layout):
+            raise StoreDamaged("; ".join(map(str, damage)))
+        with reader(layout) as db:
+            return _audit(db, lines_max)
 
 
 def missing(layout: Layout) -> list[Damage]:

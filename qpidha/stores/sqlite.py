@@ -268,6 +268,7 @@ class SqliteStore:
         Raises:
             StoreFailed: The mark could not be written: the store is released, and stays dirty.
         """
+        FLAG("clean", clean)
         self._require_not_forked()
         db, files, contents = self._db, self._files, self._contents
         marked = False

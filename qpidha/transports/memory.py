@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from qpidha.checks import ADDRESS, CALLBACK, NODE_ID, check_connect, instance_of, integer, optional
+from qpidha.checks import ADDRESS, CALLBACK, NODE_ID, PAIR, check_connect, instance_of, integer, optional
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
 from qpidha.types import Address, BytesLike, PeerInfo
@@ -35,25 +35,30 @@ class MemoryNetwork:
 
     def cut(self, address: Address) -> None:
         """Break every link of the transport that listens, or listened, at this address."""
+        PAIR("address", address)
         for link in self._of(address):
             link.fail(LinkClosed(f"link to {link.peer.address} was cut"))
 
     def block(self, address: Address) -> None:
         """Cut it off: its links break, and nobody connects to it or from it until `unblock`."""
+        PAIR("address", address)
         self._blocked.add(address)
         self.cut(address)
 
     def unblock(self, address: Address) -> None:
         """Undo `block`."""
+        PAIR("address", address)
         self._blocked.discard(address)
 
     def pause(self, address: Address) -> None:
         """The transport at this address stops reading from its open links."""
+        PAIR("address", address)
         for link in self._of(address):
             link.pause()
 
     def resume(self, address: Address) -> None:
         """Undo `pause`."""
+        PAIR("address", address)
         for link in self._of(address):
             link.resume()
 

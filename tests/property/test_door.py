@@ -1,0 +1,432 @@
+"""Any value into any public call: nothing but the documented errors comes out, and nothing breaks.
+
+The calls are found by looking at the public modules, and their parameters at the signatures: a new one that nobody
+says how to reach fails here. Values are drawn from a seed; what is right for a parameter is drawn as often as not, so
+that more than the first check is met.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib
+import inspect
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+
+from qpidha import Batch, Landing, Node, Op, Queue, SequenceSet, Settings
+from qpidha.cluster import FileRecordStore, MemoryRecordStore, OperatorPromoter
+from qpidha.core.replica import Replica
+from qpidha.errors import QpidhaError
+from qpidha.queues import FifoQueue
+from qpidha.seq import SequenceTracker
+from qpidha.stores import MemoryStore, SqliteStore
+from qpidha.stores import inspect as inspect_store
+from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
+from tests.fuzz.nodes import Node as CoreNode
+from tests.integration.harness import Recorder, until
+from tests.property.door_values import CallersOwnError, argument
+
+MODULES = (
+    "qpidha",
+    "qpidha.cluster",
+    "qpidha.core.replica",
+    "qpidha.queues",
+    "qpidha.seq",
+    "qpidha.settings",
+    "qpidha.stores",
+    "qpidha.transports",
+    "qpidha.types",
+    "qpidha.wire.batch",
+    "qpidha.wire.info",
+)
+SEEDS = 3
+CALLS = 12
+"""For each call and seed."""
+
+# --- what there is -------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """One public call."""
+
+    name: str
+    owner: type | None
+    """The class of a method; None for functions and constructors."""
+    call: Any
+    attribute: str
+
+
+def public(module: Any) -> Iterator[tuple[str, Any]]:
+    """The names that a module offers: those it lists, or those it defines."""
+    for name in getattr(module, "__all__", None) or vars(module):
+        value = getattr(module, name)
+        listed = hasattr(module, "__all__") or getattr(value, "__module__", None) == module.__name__
+        if listed and not name.startswith("_") and callable(value):
+            yield name, value
+
+
+def found() -> dict[str, Target]:
+    """Every public function, constructor and method, once."""
+    targets: dict[str, Target] = {}
+    for module_name in MODULES:
+        for name, value in public(importlib.import_module(module_name)):
+            if not isinstance(value, type):
+                targets[name] = Target(name, None, value, name)
+                continue
+            if issubclass(value, (QpidhaError, Enum)) or Protocol in value.__mro__:
+                continue
+            if not (dataclasses.is_dataclass(value) and value is not Settings):
+                targets[name] = Target(name, None, value, name)
+            for attribute in dir(value):
+                method = inspect.getattr_static(value, attribute)
+                wanted = not attribute.startswith("_") or attribute in DUNDERS
+                if (
+                    wanted
+                    and callable(getattr(value, attribute))
+                    and not isinstance(method, (property, type))
+                ):
+                    full = f"{name}.{attribute}"
+                    targets[full] = Target(full, value, getattr(value, attribute), attribute)
+    return targets
+
+
+DUNDERS = ("__iter__", "__contains__", "__aenter__")
+
+# --- what is documented --------------------------------------------------------------------------
+
+INTERNAL = {
+    "Node": "broken bypass_disk flush_later give_place_away link_closed log not_primary now poke "
+    "store_failed tick",
+    "Queue": "end_of_turn",
+    "MemoryNetwork": "claim reaches",
+    "MemoryRecordStore": "publish",
+    "OperatorPromoter": "decisions",
+    "PriorityPromoter": "decisions",
+    "Replica": "answered check hand_over hand_over_failed handed_over history_of link_closed link_failed link_opened "
+    "ready received record_seen step_down stop tick",
+}
+"""Called by other parts of the library, with values of its own."""
+
+PYTHONS = (TypeError, ValueError, IndexError, OverflowError, BufferError, MemoryError)
+DOCUMENTED: dict[str, tuple[type[BaseException], ...]] = {
+    "SequenceSet": PYTHONS,
+    "SequenceTracker": PYTHONS,
+    "Batch": PYTHONS,
+    "Landing": PYTHONS,
+    "serial": PYTHONS,
+    "TcpTransport.listen": (OSError,),
+    "MemoryTransport.listen": (OSError,),
+    "FifoQueue": (),
+}
+"""What the parts in compiled code, and sockets, say in Python's own words."""
+
+UNUSABLE_SIZES = ("size", "items", "order", "origins", "max_runs", "runs")
+"""Parameters for which huge numbers or ranges would only measure the machine."""
+
+
+def documented(name: str) -> tuple[type[BaseException], ...]:
+    allowed: tuple[type[BaseException], ...] = (QpidhaError, CallersOwnError)
+    for prefix, more in DOCUMENTED.items():
+        if name.startswith(prefix):
+            allowed += more
+    return allowed
+
+
+# --- where the calls are made --------------------------------------------------------------------
+
+
+class Stage:
+    """A cluster of two with real stores, whose primary is called, and one of everything else."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.network = MemoryNetwork()
+        self.records = MemoryRecordStore()
+        self.nodes: dict[str, Node] = {}
+        self.count = 0
+
+    async def start(self) -> None:
+        for port, name in enumerate(("a", "b"), 1):
+            self.nodes[name] = node = self.node(name, port, SqliteStore(self.directory / name))
+            await node.start()
+        await self.nodes["a"].promote()
+        await until(lambda: self.nodes["b"].status().in_sync)
+        self.queue = self.nodes["a"].declare("q")
+        self.other = self.nodes["a"].declare("other")
+        await self.queue.enqueue_many([b"1", b"2", b"3"])
+
+    def node(self, name: str, port: int, store: Any) -> Node:
+        transport = MemoryTransport(self.network)
+        return Node(
+            name,
+            broker=Recorder(),
+            store=store,
+            transport=transport,
+            records=self.records,
+            listen=(name, port),
+        )
+
+    def fresh(self) -> Path:
+        self.count += 1
+        return self.directory / f"fresh-{self.count}"
+
+    def lonely(self) -> Node:
+        """A node that nobody needs any more."""
+        self.count += 1
+        return Node(
+            f"n{self.count}",
+            broker=Recorder(),
+            store=MemoryStore(),
+            transport=MemoryTransport(MemoryNetwork()),
+            records=MemoryRecordStore(),
+            listen=("x", 1),
+        )
+
+    async def of(self, target: Target) -> Any:
+        """An instance to call this method of."""
+        return await MAKERS[target.owner](self, target)  # type: ignore[index]
+
+    async def check(self) -> None:
+        """The cluster is as well as before."""
+        a, b = self.nodes["a"], self.nodes["b"]
+        assert a.serving
+        assert a.status().store_error is None
+        assert b.status().store_error is None
+        op = self.queue.enqueue(b"still there")
+        receipt = await asyncio.wait_for(_await(op), 20)
+        assert receipt.nodes == {"a", "b"}
+        await until(lambda: contents(a) == contents(b))
+
+    async def stop(self) -> None:
+        """Every node stops in order, and its store opens again."""
+        before = contents(self.nodes["a"])
+        for node in self.nodes.values():
+            await node.stop()
+        for name in self.nodes:
+            report = inspect_store(self.directory / name)
+            assert report.damage == ()
+            store = SqliteStore(self.directory / name)
+            image = store.open(name)
+            assert {q.spec.name for q in image.queues} == set(before)
+            store.close(clean=True)
+
+
+async def _await(op: Op) -> Any:
+    return await op
+
+
+def contents(node: Node) -> dict[str, list[tuple[int, bytes]]]:
+    return {queue.name: list(queue) for queue in node.queues}
+
+
+async def _node(stage: Stage, target: Target) -> Node:
+    if target.attribute in ("queue", "declare", "status"):
+        return stage.nodes["a"]
+    node = stage.lonely()
+    if target.attribute not in ("start", "__aenter__"):
+        await node.start()
+    return node
+
+
+def made(make: Callable[[Stage], Any]) -> Callable[[Stage, Target], Any]:
+    async def maker(stage: Stage, _: Target) -> Any:
+        return make(stage)
+
+    return maker
+
+
+def opened(store: Any) -> Any:
+    store.open("a")
+    return store
+
+
+def filled(stage: Stage) -> FileRecordStore:
+    return FileRecordStore(stage.directory / "records")
+
+
+MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
+    Node: _node,
+    Queue: made(lambda stage: stage.queue),
+    Op: made(lambda stage: stage.queue.dequeue(())),
+    FifoQueue: made(lambda stage: FifoQueue(stage.queue)),
+    SqliteStore: made(lambda stage: opened(SqliteStore(stage.fresh()))),
+    MemoryStore: made(lambda stage: opened(MemoryStore())),
+    FileRecordStore: made(filled),
+    MemoryRecordStore: made(lambda stage: MemoryRecordStore()),
+    MemoryNetwork: made(lambda stage: MemoryNetwork()),
+    MemoryTransport: made(lambda stage: MemoryTransport(MemoryNetwork())),
+    TcpTransport: made(lambda stage: TcpTransport()),
+    OperatorPromoter: made(lambda stage: OperatorPromoter()),
+    SequenceSet: made(lambda stage: SequenceSet([1, 2, (5, 9)])),
+    SequenceTracker: made(lambda stage: SequenceTracker(5)),
+    Batch: made(lambda stage: Batch.pack([b"1", b"2"], [b"p", b""])),
+    Landing: made(lambda stage: Landing(5)),
+    Replica: made(lambda stage: CoreNode().promoted().replica),
+}
+"""How to get one of each class."""
+
+# --- the calls -----------------------------------------------------------------------------------
+
+
+def _of_items(items: Any = ()) -> None: ...
+def _of_size(size: Any) -> None: ...
+def _of_next(next_id: Any = 1, *, span_limit: Any = 2147418112) -> None: ...
+def _of_anything(*args: Any) -> None: ...
+
+
+CONSTRUCTORS: dict[Any, Any] = {
+    SequenceSet: _of_items,
+    SequenceTracker: _of_next,
+    Landing: _of_size,
+    Batch: _of_anything,
+}
+"""Those that compiled classes do not tell."""
+
+
+def parameters(call: Any) -> list[inspect.Parameter]:
+    """What it takes, by name; a signature of ``*_`` alone takes what one likes."""
+    signature = inspect.signature(CONSTRUCTORS.get(call, call))
+    return [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
+
+
+def arguments(draw: random.Random, call: Any) -> tuple[list[Any], dict[str, Any]]:
+    positional: list[Any] = []
+    named: dict[str, Any] = {}
+    for p in parameters(call):
+        if p.kind is p.VAR_KEYWORD:
+            continue
+        if p.kind is p.VAR_POSITIONAL:
+            positional += [argument(draw, p.name) for _ in range(draw.randrange(3))]
+            continue
+        if p.default is not p.empty and draw.random() < 0.5:
+            if p.kind is p.KEYWORD_ONLY or not positional:
+                continue
+            value = p.default
+        else:
+            value = argument(draw, p.name)
+        if p.name in UNUSABLE_SIZES and not reasonable(value):
+            value = 3
+        if p.kind is p.KEYWORD_ONLY:
+            named[p.name] = value
+        else:
+            positional.append(value)
+    return positional, named
+
+
+def reasonable(value: object) -> bool:
+    if isinstance(value, int):
+        return value < 100_000 or value > 2**62
+    return not isinstance(value, range) or (len(value) if value.stop < 2**40 else 2**40) < 100_000
+
+
+async def perform(call: Any, positional: list[Any], named: dict[str, Any]) -> None:
+    """Call, and wait for what is to be waited for."""
+    result = call(*positional, **named)
+    if inspect.isasyncgen(result):
+        async with aclosing(result):
+            pass
+    elif inspect.iscoroutine(result):
+        try:
+            result = await asyncio.wait_for(result, 0.5)
+        except asyncio.TimeoutError:
+            return
+    close = getattr(result, "close", None)
+    if inspect.iscoroutinefunction(close):
+        await close()
+
+
+async def fuzz(stage: Stage, target: Target, draw: random.Random) -> None:
+    for _ in range(CALLS if target.owner is not Node else 6):
+        instance = await stage.of(target) if target.owner else None
+        call = target.call if instance is None else getattr(instance, target.attribute)
+        positional, named = arguments(draw, call)
+        try:
+            await perform(call, positional, named)
+        except documented(target.name):
+            pass
+        except BaseException as error:
+            raise AssertionError(f"{target.name} raised {type(error).__name__}: {error}") from error
+        finally:
+            await release(stage, instance)
+
+
+async def release(stage: Stage, instance: Any) -> None:
+    if isinstance(instance, Node) and instance not in stage.nodes.values():
+        await instance.stop()
+    elif isinstance(instance, FileRecordStore):
+        await instance.close()
+    elif isinstance(instance, SqliteStore):
+        instance.close(clean=False)
+
+
+TARGETS = found()
+HIDDEN = {f"{owner}.{name}" for owner, names in INTERNAL.items() for name in names.split()}
+FUZZED = {name: target for name, target in TARGETS.items() if name not in HIDDEN}
+CONSTRUCTED_BY_US = {"Op", "Queue", "NodeStatus"}
+"""Nobody else makes these."""
+
+
+def test_every_public_call_is_reached() -> None:
+    """Found by looking; each has a way to be called, and what is left out exists."""
+    assert len(TARGETS) > 150
+    assert set(TARGETS) >= HIDDEN, "these are gone: take them out of INTERNAL"
+    owners = {target.owner for target in FUZZED.values() if target.owner is not None}
+    values = {owner for owner in owners if dataclasses.is_dataclass(owner)}
+    assert owners - values == set(MAKERS), "say how to get an instance"
+    for target in FUZZED.values():
+        parameters(target.call)  # Each has a signature.
+    for name in (
+        "Node",
+        "Node.declare",
+        "Queue.enqueue",
+        "Op.receipt",
+        "Settings",
+        "SqliteStore.commit",
+        "inspect",
+    ):
+        assert name in FUZZED
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_nothing_but_the_documented_errors_comes_out(seed: int) -> None:
+    """No node stops and no store changes: afterwards both nodes hold the same, and their stores open again."""
+
+    async def main(directory: Path) -> None:
+        stage = Stage(directory)
+        await stage.start()
+        draw = random.Random(seed)
+        for name, target in sorted(FUZZED.items()):
+            if name in CONSTRUCTED_BY_US or (target.owner and dataclasses.is_dataclass(target.owner)):
+                continue
+            await fuzz(stage, target, draw)
+            if target.owner in (Node, Queue, Op, FifoQueue):
+                await stage.check()
+        await stage.check()
+        await stage.stop()
+
+    with tempfile.TemporaryDirectory() as directory:
+        asyncio.run(main(Path(directory)))
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Settings)])
+def test_a_setting_is_taken_or_refused_by_its_name(name: str) -> None:
+    """Whatever it is given: what was taken is of the type that the annotation says, finite and in range."""
+    draw = random.Random(name)
+    for _ in range(400):
+        value = argument(draw, name)
+        try:
+            taken = getattr(Settings(**{name: value}), name)
+        except QpidhaError as error:
+            assert name in str(error)
+        else:
+            assert isinstance(taken, (int, float, str))
+            assert not isinstance(taken, bool)
+            assert isinstance(taken, str) or 0 <= taken < 2**41
