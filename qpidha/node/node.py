@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import get_ident
 from uuid import UUID, uuid4
 
-from qpidha.checks import SECONDS_OR_ZERO, instance_of, shown
+from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional, shown
 from qpidha.core.ready import HandOver
 from qpidha.core.replica import Replica
 from qpidha.core.validator import check_start
@@ -49,6 +49,7 @@ from qpidha.types import (
 
 logger = logging.getLogger("qpidha")
 TEXT = instance_of(str, what="text")
+QUEUES_MAX = optional(integer(0, 2**31 - 1))
 
 
 class Node:
@@ -276,6 +277,7 @@ class Node:
             queues_max: So many queues are named at most; None: all. With many, some microseconds for each.
         """
         self._here("Node.status")
+        QUEUES_MAX("queues_max", queues_max)
         return status_of(self, queues_max)
 
     def not_primary(self) -> NotPrimary:

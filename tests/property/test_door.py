@@ -48,7 +48,7 @@ MODULES = (
     "qpidha.wire.info",
 )
 SEEDS = 3
-CALLS = 12
+CALLS = 8
 """For each call and seed."""
 
 # --- what there is -------------------------------------------------------------------------------
@@ -103,10 +103,11 @@ DUNDERS = ("__iter__", "__contains__", "__aenter__")
 # --- what is documented --------------------------------------------------------------------------
 
 INTERNAL = {
-    "Node": "broken bypass_disk flush_later give_place_away link_closed log not_primary now poke "
-    "store_failed tick",
+    "Node": "broken flush_later forked is_current give_place_away link_closed log not_primary now poke "
+    "silence store_failed taken tick",
     "Queue": "end_of_turn",
     "MemoryNetwork": "claim reaches",
+    "SqliteStore": "forked",
     "MemoryRecordStore": "publish",
     "OperatorPromoter": "decisions",
     "PriorityPromoter": "decisions",
