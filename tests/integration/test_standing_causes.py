@@ -348,6 +348,43 @@ def test_causes_are_shown_by_the_command_line() -> None:
     run(main)
 
 
+def test_versions_without_overlap_are_told_on_both_sides(
+    lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qpidha.core.follower.PROTOCOL_MIN", 7)
+    monkeypatch.setattr("qpidha.core.follower.PROTOCOL_MAX", 9)
+
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records)
+        b, transport = make("b", world.records)
+        async with a, b:
+            await a.promote()
+            await watch(lines, b, transport)
+            both = "backup 'b' speaks protocol versions 7 to 9, primary 'a' 1 to 2"
+            assert trouble(b) == f"a: refused: {both}"
+            assert trouble(a, "link from node 'b'") == both
+
+    run(main)
+
+
+def test_a_link_that_is_cut_is_told_and_forgotten_when_it_is_back(lines: list[str]) -> None:
+    async def main(world: World) -> None:
+        a, _ = make("a", world.records)
+        b, _ = make("b", world.records)
+        async with a, b:
+            await a.promote()
+            await until(lambda: b.status().in_sync)
+            resyncs = b.status().resyncs
+            for peer in list(a.links.peers.values()):
+                peer.link.abort()
+            await until(lambda: b.status().resyncs > resyncs)
+            await until(lambda: trouble(b) == "")
+        told = [line for line in lines if f": {CAUSE}: " in line]
+        assert len(told) == 2 and "in order again, after 1 time" in told[1], told
+
+    run(main)
+
+
 MIB = 1 << 20
 
 
