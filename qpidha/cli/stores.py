@@ -113,8 +113,11 @@ def run_compact(args: argparse.Namespace) -> int:
     try:
         before, after = compacted()
     except (QpidhaError, OSError) as error:
+        code = BAD_NEWS if isinstance(error, StoreDirty) else UNREACHABLE
+        if args.json:
+            deliver(args, code, {"name": str(args.directory), "error": words(error)}, ())
         complain(about(args.directory, error))
-        return BAD_NEWS if isinstance(error, StoreDirty) else UNREACHABLE
+        return code
     document = {"name": str(args.directory), "before": asdict(before), "after": asdict(after)}
     said = f"store {name(str(args.directory))}: {before.file_bytes} bytes before, {after.file_bytes} now"
     deliver(args, OK, document, [said])

@@ -223,6 +223,22 @@ def test_names_in_stores_are_escaped(run: Run, tmp_path: Path) -> None:
     assert [line[:3] for line in out.splitlines() if not line.startswith(" ")] == ["1  ", "-  "]
 
 
+def test_a_store_that_cannot_be_compacted(run: Run, tmp_path: Path) -> None:
+    dirty = written(tmp_path / "dirty", clean=False)
+    give(tmp_path)
+    for directory, code in ((dirty, BAD_NEWS), (tmp_path / "gone", UNREACHABLE), (tmp_path, UNREACHABLE)):
+        found, out, err = run("store", "compact", directory)
+        assert (found, out, err.count("\n")) == (code, "", 1)
+        found, report = document(run, "store", "compact", directory)
+        assert (found, report["name"], "error" in report) == (code, str(directory), True)
+    clean = written(tmp_path / "clean")
+    give(clean)
+    (clean / "store.db").chmod(0o640)
+    assert document(run, "store", "compact", clean)[0] == OK
+    assert others(tmp_path) == []
+    assert stat.S_IMODE((clean / "store.db").stat().st_mode) == 0o640
+
+
 # --- the record ----------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ NEEDS = {
     ("promote",): ["d"],
     ("demote",): ["d"],
     ("store", "rank"): ["d"],
+    ("store", "compact"): ["d"],
     ("store", "inspect"): ["d"],
     ("record", "show"): ["c"],
     ("record", "rebuild"): ["c", "d"],
