@@ -12,6 +12,7 @@ Those with an event loop of their own use `qpidha.core` directly.
 """
 
 from qpidha.errors import (
+    ArgumentError,
     CallerError,
     ClusterError,
     HandOverRefused,
@@ -21,8 +22,12 @@ from qpidha.errors import (
     PeerError,
     PromotionRefused,
     QpidhaError,
+    QueueMismatch,
+    SettingsError,
+    StaleHandle,
     StoreError,
     UnknownQueue,
+    WrongThread,
 )
 from qpidha.node import Node, NodeStatus, Op, Queue
 from qpidha.seq import SequenceSet
@@ -33,6 +38,7 @@ from qpidha.wire.batch import Batch, Landing
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentError",
     "Batch",
     "CallerError",
     "ClusterError",
@@ -50,13 +56,17 @@ __all__ = [
     "PromotionRefused",
     "QpidhaError",
     "Queue",
+    "QueueMismatch",
     "Receipt",
     "Role",
     "SequenceSet",
     "Settings",
+    "SettingsError",
     "Settle",
+    "StaleHandle",
     "Stopped",
     "StoreError",
     "UnknownQueue",
+    "WrongThread",
     "__version__",
 ]
