@@ -94,7 +94,7 @@ class DiskFaults(Picks):
     def disk_stall(self) -> None:
         """Counted at the commit. Not so long that a heal could not wait for it."""
         if node := self._victim():
-            node.stall_s = self.world.settings.ack_timeout_s * self.random.uniform(1.1, 3.0)
+            node.stall_s = self.world.settings.ack_timeout_s * self.random.uniform(1.1, 5.0)
 
     def write_error(self) -> None:
         if node := self._node():

@@ -18,6 +18,7 @@ from qpidha.core.validator import check_start
 from qpidha.driver import Done, Driver
 from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolError, StoreError
 from qpidha.journal import Change
+from qpidha.testing import place
 from qpidha.testing.network import End
 from qpidha.testing.storage import SimDisk
 from qpidha.types import Discarded, NodeId, Role, Versioned
@@ -52,8 +53,8 @@ class SimNode:
         """Which protocols its release says that it speaks."""
         self.clock_rate = self.clock_rate_max = 1.0
         """Of its clock and its timers, now and at most."""
-        self.stall_s = 0.0
-        """The next commit takes this much longer."""
+        self.stall_s = self.committing_since = 0.0
+        """The next commit takes this much longer. When the last one began."""
         self.jump_s = 0.0
         """How far its clock jumps at the next resume."""
         self._clock = (0.0, 0.0)
@@ -238,6 +239,7 @@ class SimNode:
             world.network.close(end)
             self.replica.link_closed(end.number)
         self.replica.tick(self.now())
+        place.look(self)
         self.run()
         if self.auto_connect:
             self.connect()
@@ -263,11 +265,9 @@ class SimNode:
             done(error)
 
         self.disk.begin(changes, durable)
-        stall_s, self.stall_s = self.stall_s, 0.0
-        if stall_s:
-            self.world.sometimes("fault disk_stall")
+        delay_s = place.begin(self)
         if not self.hold_disk:
-            self.world.scheduler.after(self.world.disk_delay() + stall_s, lambda: self._finish(boot))
+            self.world.scheduler.after(delay_s, lambda: self._finish(boot))
 
     def _finish(self, boot: int) -> None:
         def finish() -> None:

@@ -42,6 +42,7 @@ SMALL = Settings(
     rejoin_timeout_s=1.5,
     readmission_delay_s=0.2,
     readmission_delay_max_s=1.0,
+    commit_timeout_s=2.0,
     record_timeout_s=0.5,
     record_retry_s=0.1,
 )
