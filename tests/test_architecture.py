@@ -23,7 +23,7 @@ PACKAGE = ROOT / "qpidha"
 
 LAYERS: dict[str, str] = {
     "_seq": "base", "seq": "base", "types": "base", "errors": "base", "checks": "base", "settings": "base",
-    "status": "base",
+    "ordered": "base", "status": "base",
     "wire": "wire",
     "journal": "journal",
     "core": "core",

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sortedcontainers import SortedDict
-
 from qpidha.core.lineage import Lineage
 from qpidha.core.resync import History
 from qpidha.errors import ensure
 from qpidha.journal import QueueImage
+from qpidha.ordered import OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
@@ -60,7 +59,7 @@ class ReplicatedQueue:
         self.next = next
         self.held = SequenceSet()
         self.bytes = 0
-        self._stored: SortedDict[MessageId, Stored] = SortedDict()
+        self._stored: OrderedMap[Stored] = OrderedMap()
         self._top: MessageId = 0
         """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
         place of its rewound messages until it is cut, and their ids are given out again."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sortedcontainers import SortedDict
-
 from qpidha.errors import ensure
+from qpidha.ordered import OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
@@ -99,7 +98,7 @@ class RowIndex:
     __slots__ = ("_slots", "held")
 
     def __init__(self) -> None:
-        self._slots: SortedDict[MessageId, Slot] = SortedDict()
+        self._slots: OrderedMap[Slot] = OrderedMap()
         self.held = 0
         """How many messages are live."""
 
@@ -176,7 +175,7 @@ class RowIndex:
             slot = slots.peekitem(index)[1]
             if slot.last >= first:
                 yield slot
-        for start in slots.irange(first, last, inclusive=(False, True)):
+        for start in slots.keys_between(first, last):
             yield slots[start]
 
     def check(self) -> None:

@@ -1,0 +1,53 @@
+"""`OrderedMap` against a plain dict that is sorted when it is asked, small and large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpidha import ordered
+from qpidha.ordered import OrderedMap
+
+KEYS = st.integers(0, 30)
+STEPS = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "del"]), KEYS), max_size=80)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def large_maps_are_small() -> Any:
+    before, ordered.SMALL_MAX = ordered.SMALL_MAX, 8
+    yield
+    ordered.SMALL_MAX = before
+
+
+def raised(work: Any) -> Any:
+    try:
+        return work()
+    except (KeyError, IndexError) as error:
+        return type(error)
+
+
+@given(STEPS, KEYS, KEYS)
+def test_it_is_a_sorted_dict(steps: list[tuple[str, int]], low: int, high: int) -> None:
+    model: dict[int, str] = {}
+    tried = OrderedMap[str]()
+    for n, (what, key) in enumerate(steps):
+        if what == "set":
+            model[key] = tried[key] = f"{n}"
+        else:
+            assert raised(lambda key=key: model.__delitem__(key)) == raised(
+                lambda key=key: tried.__delitem__(key)
+            )  # type: ignore[misc]
+        entries = sorted(model.items())
+        assert list(tried.items()) == entries
+        assert list(tried.values()) == [value for _, value in entries]
+        assert len(tried) == len(model)
+    entries = sorted(model.items())
+    for key in range(32):
+        assert tried.bisect_right(key) == sum(k <= key for k in model)
+        assert raised(lambda key=key: tried[key]) == raised(lambda key=key: model[key])  # type: ignore[misc]
+    for index in range(-len(entries) - 1, len(entries) + 1):
+        assert raised(lambda index=index: tried.peekitem(index)) == raised(lambda index=index: entries[index])  # type: ignore[misc]
+    assert list(tried.keys_between(low, high)) == [key for key, _ in entries if low < key <= high]
