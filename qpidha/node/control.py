@@ -24,8 +24,8 @@ from qpidha.node.within import within
 from qpidha.system import forks
 
 if TYPE_CHECKING:
+    from qpidha.core.queue import ReplicatedQueue
     from qpidha.node.node import Node
-    from qpidha.node.queue import Queue
 
 __all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
 
@@ -89,7 +89,7 @@ class Control:
         finally:
             writer.close()
 
-    async def _answer(self, line: bytes) -> tuple[dict[str, Any], Sequence[Queue]]:
+    async def _answer(self, line: bytes) -> tuple[dict[str, Any], Sequence[ReplicatedQueue]]:
         """The answer, and the queues that it shall name."""
         try:
             question = json.loads(line)
@@ -99,7 +99,7 @@ class Control:
         if queues_max is not None and (type(queues_max) is not int or queues_max < 0):
             return {"ok": False, "error": f"wrong number of queues: {queues_max!r:.50}", "kind": "usage"}, ()
         if command == "status":
-            return self._status(), self._node.queues[:queues_max]
+            return self._status(), self._node.handles.first(queues_max)
         return await self._steer(command), ()
 
     def _status(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Control:
         return {"ok": False, "error": f"unknown command {command!r:.50}", "kind": "usage"}
 
     async def _write(
-        self, writer: asyncio.StreamWriter, answer: dict[str, Any], queues: Sequence[Queue]
+        self, writer: asyncio.StreamWriter, answer: dict[str, Any], queues: Sequence[ReplicatedQueue]
     ) -> None:
         """One line of JSON; the queues are written into the status piece by piece."""
         status = answer.pop("status", None)

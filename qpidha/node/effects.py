@@ -25,7 +25,6 @@ from qpidha.core.ready import (
 from qpidha.errors import InDoubt
 from qpidha.node.listeners import Listeners
 from qpidha.node.op import NOBODY, Ledger
-from qpidha.node.queue import Queue
 from qpidha.types import QueueId
 from qpidha.wire.events import Frame
 
@@ -69,7 +68,7 @@ class NodeEffects:
         node = self._node
         match completion:
             case Safe():
-                queue = node.handles.get(completion.queue)
+                queue = node.handles.made(completion.queue)
                 if queue is not None:
                     queue._safe(completion.upto, completion.nodes, completion.consumed)
             case Settled():
@@ -81,7 +80,7 @@ class NodeEffects:
         node = self._node
         node.serving_generation = 0
         error = InDoubt(f"node {node.id!r} is no longer primary of generation {generation}")
-        for queue in list(node.handles.values()):
+        for queue in node.handles.all_made():
             queue._doubt(error)
         node.settled.doubt(error)
 
@@ -127,31 +126,22 @@ class NodeEffects:
             holders = primary.membership.holders if primary and safe else NOBODY
             node.settled = Ledger(notice.generation, safe, thread=node.thread, nodes=holders)
             node.immediate = Ledger(notice.generation, thread=node.thread)
-            for queue in list(node.handles.values()):
-                self._new_handle(queue._queue)
+            node.handles.new_term()
         node._embedder.role(notice.generation if notice.role.is_primary else 0)
 
     def _queue_removed(self, queue: QueueId) -> None:
-        gone = self._node.handles.pop(queue, None)
-        if gone is not None and self._node.names.get(gone.name) is gone:
-            del self._node.names[gone.name]
+        self._node.handles.remove(queue)
         self.listeners.forget(queue)
-
-    def _new_handle(self, replicated: ReplicatedQueue) -> None:
-        """The handle of a queue for the term that runs now; earlier ones only read from here on."""
-        node = self._node
-        handle = Queue(node, replicated, node.serving_generation)
-        node.handles[replicated.queue] = node.names[handle.name] = handle
 
     def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
         """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""
         for replicated in queues:
-            self._new_handle(replicated)
+            self._node.handles.add(replicated)
             yield from self.listeners.load(replicated)
             yield
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
-        """Make the handle of a queue, and ask the broker whether it wants to follow its content."""
+        """Make a queue known, and ask the broker whether it wants to follow its content."""
         if replicated.queue not in self._node.handles:
-            self._new_handle(replicated)
+            self._node.handles.add(replicated)
             self.listeners.ask(replicated)

@@ -66,7 +66,7 @@ class Handle:
     @property
     def _current(self) -> Handle:
         """The handle of the term that runs now."""
-        return self._node.handles.get(self._queue.queue, self)
+        return self._node.handles.made(self._queue.queue) or self
 
     # --- who may change it -----------------------------------------------------------------------
 

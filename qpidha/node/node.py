@@ -23,6 +23,7 @@ from qpidha.node.control import Control
 from qpidha.node.effects import NodeEffects
 from qpidha.node.embedder import Embedder
 from qpidha.node.engine import Engine
+from qpidha.node.handles import Handles
 from qpidha.node.life import Life
 from qpidha.node.links import Links
 from qpidha.node.op import Ledger
@@ -40,7 +41,6 @@ from qpidha.types import (
     Generation,
     NodeId,
     NodeInfo,
-    QueueId,
     QueueSpec,
     Role,
     Settle,
@@ -135,8 +135,7 @@ class Node:
             fade_s=max(self.settings.log_reminder_s, 3 * self.settings.reconnect_interval_max_s),
         )
         self.stalls = Stalls(self.log, self.now)
-        self.handles: dict[QueueId, Queue] = {}
-        self.names: dict[str, Queue] = {}
+        self.handles = Handles(self)
         self.serving_generation: Generation = 0
         """The generation in which this node takes publishes; 0 while it is not primary."""
 
@@ -268,7 +267,8 @@ class Node:
 
     @property
     def queues(self) -> list[Queue]:
-        return list(self.handles.values())
+        """A handle of every queue. O(queues): see `queue` for one."""
+        return self.handles.all()
 
     def status(self, *, queues_max: int | None = None) -> NodeStatus:
         """What this node knows of itself and of the cluster, as one value. Also after its end, with the reason.
@@ -308,9 +308,10 @@ class Node:
         """
         self._here("Node.queue")
         TEXT("name", name)
-        if name not in self.names:
+        handle = self.handles.named(name)
+        if handle is None:
             raise UnknownQueue(f"no queue {shown(name)} on node {self.id!r}")
-        return self.names[name]
+        return handle
 
     def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
         """The queue of this name, made now if there is none. On the primary only.
@@ -329,13 +330,13 @@ class Node:
         check_spec(spec)
         if not self.serving:
             raise self.not_primary()
-        if name in self.names:
-            return same_spec(self.names[name], spec)
+        if (known := self.handles.named(name)) is not None:
+            return same_spec(known, spec)
         id = uuid4()
         self.replica.declare(id, spec)
         self.effects.queue_added(self.replica.queues[id])
         self.poke()
-        return self.handles[id]
+        return self.handles.of(id)
 
     def renew_listener(self, name: str) -> bool:
         """Ask the broker for another listener in place of one that was cut off. True: the queue has one now.

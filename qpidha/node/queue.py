@@ -147,7 +147,7 @@ class Queue(Handle):
 
     def _flush_current(self) -> None:
         """The same for the handle of the term that runs now: a handle of an earlier one reads what it published."""
-        self._node.handles.get(self.id, self)._flush()
+        (self._node.handles.made(self.id) or self)._flush()
 
     def end_of_turn(self) -> None:
         """Called by the node, once for each `flush_later`."""

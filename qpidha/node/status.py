@@ -10,8 +10,8 @@ from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId
 
 if TYPE_CHECKING:
+    from qpidha.core.queue import ReplicatedQueue
     from qpidha.node.node import Node
-    from qpidha.node.queue import Queue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,14 +123,14 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
         waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
         joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
         sessions=sessions_of(node),
-        queues=[QueueStatus(**queue_facts(node, q)) for q in node.queues[:queues_max]],
+        queues=[QueueStatus(**queue_facts(node, q)) for q in node.handles.first(queues_max)],
         quarantined=len(replica.quarantined),
         resyncs=flow.resyncs,
         resync_messages=flow.resync_messages,
         resync_bytes=flow.resync_bytes,
         store_error=str(node.store_error) if node.store_error else None,
         troubles=node.troubles.standing(),
-        queue_count=len(node.queues),
+        queue_count=len(node.handles),
         held_by=holds,
         place_given_up=node.place.why_not,
         certificate_days_left=node.links.certificate_days_left,
@@ -143,15 +143,17 @@ def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
     )
 
 
-def queue_facts(node: Node, q: Queue) -> dict[str, Any]:
+def queue_facts(node: Node, q: ReplicatedQueue) -> dict[str, Any]:
     """The fields of a `QueueStatus`: of 100,000 queues, their dictionaries alone are cheaper."""
+    handle = node.handles.made(q.queue)
+    waiting = handle._waiting.messages if handle is not None else 0
     return {
-        "name": q.name,
-        "id": str(q.id),
-        "depth": q.depth,
-        "bytes": q.nbytes,
-        "next_id": q.next_id,
-        "pending": q.pending if node.replica.primary else 0,
+        "name": q.spec.name,
+        "id": str(q.queue),
+        "depth": len(q) + waiting,
+        "bytes": q.bytes,
+        "next_id": q.next + waiting,
+        "pending": handle.pending if handle is not None and node.replica.primary else 0,
     }
 
 

@@ -1,0 +1,77 @@
+"""The queues of a node by id and by name, and the handles that somebody asked for in the term that runs now.
+
+A handle is made when it is asked for: so a change of the role costs nothing for queues that nobody uses, however many
+there are. One that is made later in a term knows as much: whatever is published goes through a handle, so before there is
+one nothing of this term is pending.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.node.queue import Queue
+from qpidha.types import QueueId
+
+if TYPE_CHECKING:
+    from qpidha.node.node import Node
+
+
+class Handles:
+    """See the module."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._queues: dict[QueueId, ReplicatedQueue] = {}
+        self._names: dict[str, QueueId] = {}
+        self._made: dict[QueueId, Queue] = {}
+
+    def __len__(self) -> int:
+        return len(self._queues)
+
+    def __contains__(self, queue: QueueId) -> bool:
+        return queue in self._queues
+
+    def add(self, replicated: ReplicatedQueue) -> None:
+        """There is a queue. Of two with one name the last one has it."""
+        self._queues[replicated.queue] = replicated
+        self._names[replicated.spec.name] = replicated.queue
+
+    def remove(self, queue: QueueId) -> None:
+        """It is gone. Unknown ones are fine."""
+        gone = self._queues.pop(queue, None)
+        if gone is not None and self._names.get(gone.spec.name) == queue:
+            del self._names[gone.spec.name]
+        self._made.pop(queue, None)
+
+    def of(self, queue: QueueId) -> Queue:
+        """The handle of a queue that is there. One object for each term."""
+        handle = self._made.get(queue)
+        if handle is None:
+            handle = self._made[queue] = Queue(self._node, self._queues[queue], self._node.serving_generation)
+        return handle
+
+    def named(self, name: str) -> Queue | None:
+        """The same by name; None if there is none."""
+        queue = self._names.get(name)
+        return None if queue is None else self.of(queue)
+
+    def made(self, queue: QueueId) -> Queue | None:
+        """The handle, if somebody asked for it in this term."""
+        return self._made.get(queue)
+
+    def all_made(self) -> list[Queue]:
+        return list(self._made.values())
+
+    def new_term(self) -> None:
+        """From here on everybody gets new handles; earlier ones only read."""
+        self._made = {}
+
+    def all(self) -> list[Queue]:
+        """A handle of every queue."""
+        return [self.of(queue) for queue in self._queues]
+
+    def first(self, count: int | None = None) -> list[ReplicatedQueue]:
+        """So many queues, in the order in which they came; None: all. No handle is made."""
+        return list(islice(self._queues.values(), count))
