@@ -59,7 +59,8 @@ class Settings:
     operations_bytes: int = 128 * KIB
     """A frame of operations is closed when it reaches this. Fits the reused receive buffer."""
     plan_chunk_bytes: int = 1 * MIB
-    plan_chunks_in_flight_max: int = 8
+    plan_chunks_in_flight_max: int = 256
+    """With many short queues most chunks are small; a quarter of ``window_bytes_max`` bounds them, too."""
     ids_runs_per_chunk_max: int = 65_536
     queues_max: int = 100_000
     queues_per_slice: int = 500

@@ -88,9 +88,11 @@ class Flip:
             pass
 
     def finish(self) -> Flipped:
-        """All that is left, at once. What it raises: see `advance`."""
+        """All that is left, at once. What it raises: see `advance`; also if `advance` has raised it before."""
         for _ in self._steps:
             pass
+        if not self.done:
+            raise RemoteProtocolError("the plan contradicts itself")
         return self.result
 
     def _work(self) -> Iterator[None]:

@@ -104,6 +104,8 @@ class ReplicatingSubscription:
         """Queues that were not planned yet, or changed since; None: catching up has not begun."""
         self._waiting: set[QueueId] = set()
         """The same, as a set."""
+        self._chunks_wanted = 0
+        """So many chunks may be under way even if the settings allow fewer: what changed must be copied as fast."""
         self._disturbed = 0
         """How many of them were added since the last slice."""
         self.unfinished = False
@@ -193,7 +195,7 @@ class ReplicatingSubscription:
         by its own plan, again and again.
         """
         limits = self._settings
-        many = len(self._in_flight) >= limits.plan_chunks_in_flight_max
+        many = len(self._in_flight) >= max(limits.plan_chunks_in_flight_max, self._chunks_wanted)
         return many or self._in_flight_bytes >= limits.window_bytes_max // 4
 
     def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
@@ -207,6 +209,7 @@ class ReplicatingSubscription:
         if self._to_visit is None:
             self._to_visit, self._waiting = deque(queues), set(queues)
         visits = max(self._settings.queues_per_slice, 2 * self._disturbed)
+        self._chunks_wanted = 2 * self._disturbed
         self._disturbed = 0
         while self._to_visit:
             if visits == 0:

@@ -1,0 +1,429 @@
+"""What a node does for many queues grows with them and not with their square, and no call does all of it.
+
+Method: work is counted, not timed: visits of queues, events of a slice, looks at guards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet, Settings, Settle
+from qpidha.core.guard import Guards, QueueGuard
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import RoleChanged, Safe
+from qpidha.core.replica import Replica
+from qpidha.core.subscription import ReplicatingSubscription, State
+from qpidha.driver import SLICE_MIN, Done, Driver
+from qpidha.journal import Change, Insert, PutQueue, QueueImage, StoreImage, StoreStatus
+from qpidha.types import Member, QueueId, QueueSpec, Record, Role, Versioned
+from qpidha.wire.events import (
+    Declare,
+    Enqueue,
+    Event,
+    Frame,
+    Hello,
+    Operations,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Subscribe,
+    SubscribeQueue,
+    Welcome,
+)
+
+SLICE = 10
+SETTINGS = Settings(queues_per_slice=SLICE)
+CLUSTER, A, B = UUID(int=1), UUID(int=10), UUID(int=11)
+
+
+def queue(n: int, messages: int = 1) -> ReplicatedQueue:
+    made = ReplicatedQueue(
+        UUID(int=1000 + n), QueueSpec(name=f"q{n}", settle=Settle.REPLICATED), ((1, 1),), 1
+    )
+    if messages:
+        made.append(Batch.pack([b"m"] * messages))
+    return made
+
+
+def queues(count: int, messages: int = 1) -> dict[QueueId, ReplicatedQueue]:
+    return {q.queue: q for q in (queue(n, messages) for n in range(count))}
+
+
+class Session(ReplicatingSubscription):
+    """Counts its visits."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "b", UUID(int=7), SETTINGS)
+        self.visits = 0
+        self.subscribe(1, Subscribe(epoch=UUID(int=8), stored_generation=0, queues=0))
+
+    def _of(self, queue: ReplicatedQueue):  # type: ignore[no-untyped-def]
+        self.visits += 1
+        return super()._of(queue)
+
+    def call(self, content: dict[QueueId, ReplicatedQueue], position: int = 5) -> list[Event]:
+        """One slice, whose chunks the backup stages at once."""
+        events = list(self.catch_up(content, position))
+        chunks = sum(isinstance(e, PlanMessages) for e in events)
+        if chunks:
+            self.progress(self._chunks_staged + chunks)
+        return events
+
+
+def caught_up(count: int) -> tuple[Session, list[list[Event]]]:
+    session, content, calls = Session(), queues(count), list[list[Event]]()
+    while session.state is State.CATCHING_UP:
+        calls.append(session.call(content))
+    return session, calls
+
+
+def test_a_catch_up_visits_each_queue_a_fixed_number_of_times() -> None:
+    few, many = caught_up(50)[0], caught_up(400)[0]
+    assert many.visits <= 9 * few.visits
+
+
+def test_no_slice_of_a_catch_up_visits_more_queues_than_it_may() -> None:
+    session, calls = caught_up(95)
+    planned = [[e.queue for e in call if isinstance(e, PlanQueue)] for call in calls]
+    assert all(len(call) <= SLICE for call in planned)
+    assert [queue for call in planned for queue in call] == list(queues(95)), "each once, in order"
+    assert isinstance(calls[-1][-1], PlanEnd) and calls[-1][-1].queues == 95
+    assert not session.unfinished
+
+
+def test_a_queue_that_changes_after_its_visit_is_planned_again() -> None:
+    """The last PlanQueue counts, drops add up: what was said amounts to the queues as they are at PlanEnd (C4)."""
+    session, content = Session(), queues(25)
+    first, *_, last = content.values()
+    events = session.call(content)
+    ids = first.append(Batch.pack([b"new"]))
+    more = Operations(
+        first=6, operations=((Enqueue(queue=first.queue, first=ids.first, batch=Batch.pack([b"new"])),),)
+    )
+    assert list(session.stream(more, 10)) == [], "nothing is streamed before PlanEnd"
+    first.remove(SequenceSet([1]))
+    late = queue(99)
+    content[late.queue] = late
+    declared = Declare(queue=late.queue, spec=late.spec, lineage=late.lineage, next=1)
+    list(session.stream(Operations(first=7, operations=((declared,),)), 10))
+    while session.state is State.CATCHING_UP:
+        events += session.call(content, 7)
+    planned = [e for e in events if isinstance(e, PlanQueue)]
+    assert Counter(e.queue for e in planned) == {**dict.fromkeys(content, 1), first.queue: 2}
+    final = {e.queue: e for e in planned}
+    assert {q: (e.next, e.held) for q, e in final.items()} == {
+        q.queue: (q.next, len(q)) for q in content.values()
+    }
+    drops = [e for e in events if isinstance(e, PlanDrop)]
+    assert [(e.queue, list(e.ids), e.staged) for e in drops] == [(first.queue, [1], True)]
+    assert events[-1] == PlanEnd(position=7, queues=26)
+    assert final[last.queue].held == 1
+
+
+def test_queues_that_change_all_the_time_do_not_keep_a_catch_up_from_its_end() -> None:
+    """Twice as many are visited as have changed since."""
+    session, content = Session(), queues(200, messages=0)
+    session.call(content)
+    hot = list(content.values())[:30]
+    calls = 0
+    while session.state is State.CATCHING_UP and calls < 100:
+        calls += 1
+        for q in hot:
+            ids = q.append(Batch.pack([b"x"]))
+            part = Enqueue(queue=q.queue, first=ids.first, batch=Batch.pack([b"x"]))
+            list(session.stream(Operations(first=6, operations=((part,),)), 10))
+        session.call(content)
+    assert session.state is State.STREAMING
+    assert calls < 30
+
+
+# --- completions ---------------------------------------------------------------------------------------
+
+
+def test_a_watermark_that_rises_looks_only_at_the_queues_that_it_reaches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = Counter[int]()
+    real = QueueGuard.advance
+
+    def advance(self: QueueGuard, safe: int) -> int | None:
+        looks[safe] += 1
+        return real(self, safe)
+
+    monkeypatch.setattr(QueueGuard, "advance", advance)
+    guards = Guards()
+    for n in range(1, 1001):
+        guards.published(UUID(int=n), Settle.REPLICATED, 1, 1, n)
+    for safe in range(1, 1001):
+        assert [(q.int, upto) for q, upto, _ in guards.advance(safe)] == [(safe, 1)]
+        guards.check(safe)
+    assert set(looks.values()) == {1}
+
+
+@pytest.mark.parametrize("settle", list(Settle))
+def test_a_publish_that_was_consumed_or_moved_is_found_when_it_completes(settle: Settle) -> None:
+    one, two = UUID(int=1), UUID(int=2)
+    guards = Guards()
+    guards.published(one, settle, 1, 1, 2)
+    guards.published(two, settle, 1, 1, 3)
+    guards.moved(one, SequenceSet([1]), two)
+    guards.published(one, settle, 2, 2, 4)
+    guards.dequeued(one, SequenceSet([2]), 9)
+    assert list(guards.advance(2)) == []
+    guards.check(2)
+    found = {(q, upto) for safe in range(3, 10) for q, upto, _ in guards.advance(safe)}
+    assert (one, 2) in found and (two, 1) in found
+    guards.check(9)
+    guards.dequeued(UUID(int=3), SequenceSet([1]), 10)
+    guards.moved(UUID(int=3), SequenceSet([1]), two)
+    assert list(guards.advance(10)) == [], "nothing is pending there"
+
+
+# --- a whole node --------------------------------------------------------------------------------------
+
+
+class Turns:
+    """A replica and its driver, with turns of a loop that are taken one by one."""
+
+    def __init__(self, node: str, count: int, *, generation: int = 1, empty: bool = False) -> None:
+        content = queues(count)
+        self.epoch = A if node == "a" else B
+        image = StoreImage(
+            StoreStatus(node=node, epoch=self.epoch, cluster=CLUSTER, generation=generation),
+            [
+                QueueImage(
+                    q.queue,
+                    q.spec,
+                    q.lineage,
+                    q.next,
+                    [] if empty else [(SequenceSet([1]), Batch.pack([b"m"]))],
+                )
+                for q in content.values()
+            ],
+        )
+        self.replica = Replica(node=node, boot=self.epoch, image=image, settings=SETTINGS)
+        self.commits: list[list[Change]] = []
+        self.sent: list[Frame] = []
+        self.effects: list[object] = []
+        self.later: list[Callable[[], None]] = []
+        self.clock = 0.0
+        self.error: BaseException | None = None
+        self.driver = Driver(self.replica, self._commit, self, lambda: self.clock, self.later.append)
+
+    def _commit(self, changes: list[Change], done: Done) -> None:
+        self.commits.append(changes)
+        done(None)
+
+    def send(self, frames) -> None:  # type: ignore[no-untyped-def]
+        self.sent += [frame for _, frame in frames]
+
+    def request(self, request: object) -> None: ...
+
+    def complete(self, completion: object) -> None:
+        self.clock += 0.001
+        self.effects.append(completion)
+
+    def notify(self, notice: object) -> None:
+        self.clock += 0.001
+        self.effects.append(notice)
+
+    def store_failed(self, error: BaseException) -> None:
+        self.error = error
+
+    def turn(self) -> bool:
+        """One turn of the loop; False: nobody wanted one."""
+        works, self.later[:] = list(self.later), []
+        for work in works:
+            work()
+        return bool(works)
+
+    def turns(self) -> int:
+        count = 0
+        while self.turn():
+            count += 1
+        return count
+
+    def see(self, generation: int, primary: str) -> None:
+        boot = A if primary == "a" else B
+        members = frozenset({Member("a", A), Member("b", B)})
+        record = Record(cluster=CLUSTER, generation=generation, primary=(primary, boot), members=members)
+        self.replica.record_seen(Versioned(record, generation), self.clock)
+        self.driver.run()
+
+    def receive(self, event: Event, session: int = 0, generation: int = 1) -> None:
+        self.replica.received(1, Frame(generation, session, event), self.clock)
+        self.driver.run()
+
+
+def test_a_promotion_prepares_a_slice_of_the_queues_in_each_turn_and_begins_in_one_transaction() -> None:
+    node = Turns("b", 95)
+    node.see(2, "b")
+    assert node.replica.primary is None and node.replica.activation is not None and node.commits == []
+    assert not node.replica.still
+    node.replica.promote(found_as=CLUSTER)
+    assert node.replica.manager.in_flight is None, "it has won already"
+    assert node.turns() >= 8
+    assert node.replica.primary is not None and node.replica.generation == 2
+    (commit,) = node.commits
+    assert sum(isinstance(change, PutQueue) for change in commit) == 95
+    assert all(q.lineage == ((1, 1), (2, 2)) for q in node.replica.queues.values())
+
+
+def test_a_promotion_that_is_overtaken_while_it_is_prepared_changes_nothing() -> None:
+    node = Turns("b", 95)
+    node.see(2, "b")
+    node.turn()
+    node.see(3, "a")
+    node.turns()
+    assert node.replica.primary is None and node.replica.activation is None and node.commits == []
+    assert all(q.lineage == ((1, 1),) for q in node.replica.queues.values())
+    node.see(4, "b")
+    node.replica.stop()
+    node.turns()
+    assert node.commits == []
+
+
+def following(count: int) -> Turns:
+    """A backup in its handshake with the primary."""
+    node = Turns("b", count)
+    node.see(1, "a")
+    node.replica.link_opened(1, to="a")
+    node.driver.run()
+    assert isinstance(node.sent[-1].event, Hello)
+    node.receive(Welcome(version=welcomed_version(), cluster=CLUSTER, node="a", boot=A))
+    return node
+
+
+def welcomed_version() -> int:
+    from qpidha.wire.version import PROTOCOL_MAX
+
+    return PROTOCOL_MAX
+
+
+def test_a_backup_describes_a_slice_of_its_queues_in_each_turn() -> None:
+    node = following(95)
+    described = [sum(isinstance(f.event, SubscribeQueue) for f in node.sent)]
+    while node.turn():
+        described.append(sum(isinstance(f.event, SubscribeQueue) for f in node.sent))
+    assert described[-1] == 95
+    assert all(after - before <= 2 * SLICE for before, after in pairwise(described))
+    (subscribe,) = [f.event for f in node.sent if isinstance(f.event, Subscribe)]
+    assert subscribe.queues == 95
+
+
+def planned(node: Turns, content: dict[QueueId, ReplicatedQueue]) -> None:
+    for q in content.values():
+        node.receive(PlanQueue(queue=q.queue, spec=q.spec, lineage=q.lineage, next=q.next, held=len(q)), 1)
+
+
+def test_a_flip_takes_a_slice_in_each_turn_and_is_one_transaction() -> None:
+    node = following(40)
+    node.turns()
+    planned(node, queues(40))
+    node.receive(PlanEnd(position=7, queues=40), 1)
+    assert node.commits == [], "it is under way"
+    ids, batch = SequenceSet([2]), Batch.pack([b"behind the plan"])
+    some = next(iter(node.replica.queues))
+    node.receive(Operations(first=8, operations=((Enqueue(queue=some, first=2, batch=batch),),)), 1)
+    assert node.turns() > 3
+    assert sum(isinstance(change, PutQueue) for change in node.commits[0]) == 40
+    assert Insert(some, ids, batch) in [change for commit in node.commits for change in commit]
+    assert node.replica.role is Role.READY
+
+
+@pytest.mark.parametrize("end", ["closed", "replaced", "stopped"])
+def test_a_flip_that_has_begun_is_completed_whatever_ends_its_session(end: str) -> None:
+    node = following(40)
+    node.turns()
+    planned(node, queues(30))
+    node.receive(PlanEnd(position=7, queues=30), 1)
+    node.turn()
+    assert node.commits == []
+    if end == "closed":
+        node.replica.link_closed(1)
+    elif end == "replaced":
+        node.replica.link_opened(2, to="a")
+    else:
+        node.replica.stop()
+    node.driver.run()
+    assert len(node.replica.queues) == 30
+    assert sum(isinstance(change, PutQueue) for change in node.commits[0]) == 30
+
+
+def test_a_plan_that_contradicts_itself_is_refused_in_whichever_slice_that_is_found() -> None:
+    for interrupted in (False, True):
+        node = following(40)
+        node.turns()
+        planned(node, queues(39))
+        wrong = list(queues(40).values())[-1]
+        node.receive(PlanQueue(queue=wrong.queue, spec=wrong.spec, lineage=wrong.lineage, next=9, held=5), 1)
+        node.receive(PlanEnd(position=7, queues=40), 1)
+        if interrupted:
+            node.replica.link_closed(1)
+            node.driver.run()
+        node.turns()
+        assert node.commits == [] and node.replica.follower.link is None
+        assert all(q.next == 2 for q in node.replica.queues.values())
+
+
+def test_a_plan_ends_only_after_the_queues_were_described() -> None:
+    node = following(95)
+    node.receive(PlanEnd(position=7, queues=0), 1)
+    assert node.replica.follower.link is None
+
+
+def test_a_primary_catches_a_backup_up_in_slices() -> None:
+    node = Turns("a", 95, generation=0, empty=True)
+    node.see(1, "a")
+    node.turns()
+    node.replica.link_opened(1)
+    node.receive(
+        Hello(version_min=1, version_max=welcomed_version(), cluster=CLUSTER, node="b", boot=B, wanted="a"),
+        generation=0,
+    )
+    node.receive(Subscribe(epoch=B, stored_generation=0, queues=0), 1)
+    assert node.turns() >= 8
+    assert sum(isinstance(f.event, PlanQueue) for f in node.sent) == 95
+    assert isinstance(node.sent[-1].event, PlanEnd)
+
+
+# --- effects -------------------------------------------------------------------------------------------
+
+
+def many_effects() -> Turns:
+    node = Turns("a", 0)
+    for n in range(300):
+        node.replica.out.complete(Safe(UUID(int=n), 1, 1, frozenset()))
+        node.replica.out.notify(RoleChanged(Role.JOINING, n))
+    node.driver.run()
+    return node
+
+
+def test_many_effects_are_performed_in_several_turns_in_order() -> None:
+    node = many_effects()
+    assert SLICE_MIN <= len(node.effects) < 600 and not node.driver.idle
+    node.replica.out.notify(RoleChanged(Role.READY, 1000))
+    node.driver.run()
+    assert node.turns() > 3
+    assert [type(e) for e in node.effects[:600]] == [Safe] * 300 + [RoleChanged] * 300
+    assert RoleChanged(Role.READY, 1000) not in node.effects[:600]
+    assert RoleChanged(Role.READY, 1000) in node.effects[600:], "what came meanwhile comes behind"
+    assert node.driver.idle
+
+
+def test_a_node_that_fails_in_between_performs_only_its_last_words() -> None:
+    node = many_effects()
+    before = len(node.effects)
+    node.driver.fail(RuntimeError("no more"), node.replica.out.take())
+    after = node.effects[before:]
+    assert not any(isinstance(e, Safe) for e in after)
+    assert sum(isinstance(e, RoleChanged) for e in after) >= 300
+    node.turns()
+    assert not any(isinstance(e, Safe) for e in node.effects[before:])
+    assert isinstance(node.error, RuntimeError)
