@@ -37,6 +37,18 @@ class Ambitious:
             await asyncio.sleep(0.05)
 
 
+class LooksOnce:
+    """Asks whether it may try only before the first time."""
+
+    async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
+        trying = False
+        while True:
+            trying = trying or (view.eligible and "p" not in await view.records.live())
+            if trying:
+                yield "promote"
+            await asyncio.sleep(0.05)
+
+
 class LooksAtNames:
     """A primary is alive if somebody of its name is, and only members that ask are considered."""
 
@@ -72,6 +84,7 @@ class GivesUp:
         (Once, "it-tries-again-while-the-primary-is-gone"),
         (Ambitious, "it-leaves-a-primary-that-lives-alone"),
         (Ambitious, "a-node-that-is-not-eligible-does-not-try"),
+        (LooksOnce, "a-node-that-hands-over-stops-trying"),
         (LooksAtNames, "a-restarted-primary-is-another-one"),
         (LooksAtNames, "a-record-without-a-primary-is-an-invitation"),
         (LeavesTasks, "it-tries-again-while-the-primary-is-gone"),

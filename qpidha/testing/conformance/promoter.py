@@ -184,3 +184,16 @@ async def a_record_without_a_primary_is_an_invitation(bench: PromoterBench) -> N
         bench.records.writes -= 1  # Ours.
         bench.did("p hands over")
         await bench.promotes()
+
+
+@RULES
+async def a_node_that_hands_over_stops_trying(bench: PromoterBench) -> None:
+    """A node that leaves the place to others is not eligible any more: the promoter stops at once, until it is again."""
+    async with bench.deciding(primary=False):
+        await bench.promotes(2)
+        bench.view.eligible = False
+        bench.did("a was asked to leave the place to others")
+        await bench.silent()
+        bench.view.eligible = True
+        bench.did("a stands for the place again")
+        await bench.promotes()
