@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import and_, or_, sub
 
-from benchmarks import measures, peers, raw, sets
+from benchmarks import measures, peers, queues, raw, sets
 
 US, THOUSAND = "qpidha", 1000
 COPIES = 4
@@ -103,6 +103,7 @@ def rows(quick: bool) -> list[Row]:
             lambda m: m[US] <= 160,
         ),
         *_recovery_rows(scale),
+        *_queue_rows(100_000 // scale),
         *_set_rows(),
     ]  # fmt: skip
 
@@ -197,6 +198,15 @@ def _recovery_rows(scale: int) -> Iterator[Row]:
         {US: lambda: max(found) * THOUSAND}, lambda m: m[US] <= 400,
     )  # fmt: skip
     yield from _latency_rows(3000 // scale)
+
+
+def _queue_rows(count: int) -> Iterator[Row]:
+    for step in queues.STEPS:
+        name = f"{count:,} queues: {step}"
+        yield Row(name, "s", "linear", {US: queues.once(count, step, 0)}, lambda m: True)
+        yield Row(
+            name, "s, longest stall", "≤ 0.2", {US: queues.once(count, step, 1)}, lambda m: m[US] <= 0.2
+        )
 
 
 def _latency_rows(rounds: int) -> Iterator[Row]:

@@ -1,0 +1,140 @@
+"""Many queues: what it takes to declare them, to join a fresh backup, to fail over, to start again and to show them.
+
+    python -m benchmarks.queues 4000 16000 64000
+
+Whole nodes in one process, on disk and over TCP on loopback, one message in each queue. All nodes share one event loop
+and one interpreter lock, so a stall is the work of all of them; in processes of their own each has its part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from qpidha import Node, Settings
+from qpidha.cluster.memory import MemoryRecordStore
+from qpidha.node.ask import ask
+from qpidha.stores import SqliteStore
+from qpidha.transports import TcpTransport
+from tests.integration.harness import Recorder, until
+
+Figure = tuple[float, float]
+"""Seconds, and the longest stall of the event loop meanwhile."""
+STEPS = ("declare", "join", "failover", "status", "start")
+A_TURN = 200
+"""Queues declared in one turn of the loop."""
+SETTINGS = Settings(ack_timeout_s=60.0, rejoin_timeout_s=120.0)
+"""A machine that measures is busy: nobody is to be removed for that."""
+
+
+class Stalls:
+    """Looks how late it is woken, every 10 ms."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+
+    async def watch(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(0.01)
+            now = time.perf_counter()
+            self.worst_s = max(self.worst_s, now - last - 0.01)
+            last = now
+
+    async def during(self, work: Awaitable[object]) -> Figure:
+        self.worst_s, started = 0.0, time.perf_counter()
+        await work
+        took = time.perf_counter() - started
+        await asyncio.sleep(0.02)
+        return took, self.worst_s
+
+
+def measure(count: int) -> dict[str, Figure]:
+    """All steps, with so many queues."""
+    with tempfile.TemporaryDirectory() as directory:
+        return asyncio.run(_measure(count, Path(directory)))
+
+
+async def _measure(count: int, base: Path) -> dict[str, Figure]:
+    records, stalls = MemoryRecordStore(), Stalls()
+
+    def node(name: str) -> Node:
+        return Node(
+            name, broker=Recorder(), store=SqliteStore(base / name), transport=TcpTransport(), records=records,
+            settings=SETTINGS, control=base / f"{name}.sock",
+        )  # fmt: skip
+
+    watching = asyncio.ensure_future(stalls.watch())
+    async with AsyncExitStack() as stack:
+        a, b, c = (node(name) for name in "abc")
+        await stack.enter_async_context(a)
+        await a.promote()
+        await stack.enter_async_context(b)
+        await until(lambda: b.status(queues_max=0).in_sync)
+        found = {"declare": await stalls.during(_declare(a, count))}
+        found["join"] = await stalls.during(_join(c, stack))
+        found["failover"] = await stalls.during(_fail_over(a, b))
+        found["status"] = await stalls.during(ask(base / "b.sock", "status", timeout_s=300.0))
+        await c.stop()
+        found["start"] = await stalls.during(stack.enter_async_context(node("c")))
+    watching.cancel()
+    return found
+
+
+async def _declare(node: Node, count: int) -> None:
+    op = None
+    for n in range(count):
+        op = node.declare(f"queue-{n}").enqueue(b"m")
+        if n % A_TURN == A_TURN - 1:
+            await asyncio.sleep(0)
+    if op is not None:
+        await op
+
+
+async def _join(node: Node, stack: AsyncExitStack) -> None:
+    await stack.enter_async_context(node)
+    await until(lambda: node.replica.in_sync, timeout_s=900.0)
+
+
+async def _fail_over(old: Node, new: Node) -> None:
+    """From the stop of the primary until its successor has answered a publish."""
+    await old.stop()
+    await new.promote(timeout_s=300.0)
+    await new.queue("queue-0").enqueue(b"m")
+
+
+def once(count: int, step: str, part: int) -> Callable[[], float]:
+    """For the table: one figure of a measurement that all rows of it share."""
+
+    def run() -> float:
+        if count not in _found or (step, part) in _seen:
+            _found[count] = measure(count)
+            _seen.clear()
+        _seen.add((step, part))
+        return _found[count][step][part]
+
+    return run
+
+
+_found: dict[int, dict[str, Figure]] = {}
+_seen: set[tuple[str, int]] = set()
+
+
+def main(sizes: list[int]) -> int:
+    logging.disable(logging.CRITICAL)
+    for count in sizes:
+        found = measure(count)
+        sys.stdout.write(json.dumps({"queues": count, **found}) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(size) for size in sys.argv[1:]] or [4_000, 16_000]))
