@@ -104,6 +104,9 @@ class Wires:
         return near, near.protocol
 
 
+NO_DESCRIPTOR = 2**30
+
+
 class Port(asyncio.AbstractServer):
     """A server that listens, and its own only socket."""
 
@@ -118,6 +121,10 @@ class Port(asyncio.AbstractServer):
 
     def getsockname(self) -> Address:
         return self._address
+
+    def fileno(self) -> int:
+        """No descriptor: a number that no loop watches."""
+        return NO_DESCRIPTOR
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
