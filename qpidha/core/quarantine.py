@@ -49,7 +49,7 @@ class Quarantined:
 
     def release_alive(self, history_of: HistoryOf) -> Iterator[Release]:
         """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2)."""
-        for kept in list(self._kept):
+        for kept in self._kept:
             history = history_of(kept.change.queue)
             if history is None:
                 continue
@@ -57,8 +57,11 @@ class Quarantined:
             if alive:
                 kept.left -= alive
                 yield Release(kept.change.queue, kept.change.generation, alive)
-                if not kept.left:
-                    self._kept.remove(kept)
+        self._forget_empty()
+
+    def _forget_empty(self) -> None:
+        """Once for all of them: one by one would cost the square of their number."""
+        self._kept = [kept for kept in self._kept if kept.left]
 
     def due(self, history_of: HistoryOf) -> Iterator[Discarded]:
         """The generation now followed, of this history, is established: everything left is dead (W2)."""
@@ -99,12 +102,12 @@ class Quarantined:
         gone: dict[tuple[QueueId, Generation], SequenceSet] = {}
         for message in messages:
             gone.setdefault((message.queue, message.generation), SequenceSet()).add(message.id)
+        for kept in self._kept:
+            taken = gone.get((kept.change.queue, kept.change.generation))
+            if taken is not None:
+                kept.left -= taken
+        self._forget_empty()
         for (queue, generation), ids in gone.items():
-            for kept in list(self._kept):
-                if (kept.change.queue, kept.change.generation) == (queue, generation):
-                    kept.left -= ids
-                    if not kept.left:
-                        self._kept.remove(kept)
             yield Release(queue, generation, ids)
         for name, count in Counter(message.queue_name for message in messages).items():
             yield Audit("handed over", followed, name, f"{count} messages")

@@ -14,13 +14,14 @@ import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
 from qpidha.core.guard import Guards, QueueGuard
+from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import RoleChanged, Safe
 from qpidha.core.replica import Replica
 from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.driver import SLICE_MIN, Done, Driver
-from qpidha.journal import Change, Insert, PutQueue, QueueImage, StoreImage, StoreStatus
-from qpidha.types import Member, QueueId, QueueSpec, Record, Role, Versioned
+from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
+from qpidha.types import Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import (
     Declare,
     Enqueue,
@@ -183,6 +184,36 @@ def test_a_publish_that_was_consumed_or_moved_is_found_when_it_completes(settle:
     guards.dequeued(UUID(int=3), SequenceSet([1]), 10)
     guards.moved(UUID(int=3), SequenceSet([1]), two)
     assert list(guards.advance(10)) == [], "nothing is pending there"
+
+
+class Counting(UUID):
+    """A queue's name that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counting.compared += 1
+        return super().__eq__(other)
+
+    __hash__ = UUID.__hash__
+
+
+def compared_to_take(count: int) -> int:
+    """How often names of queues are compared when a message of each of so many leaves quarantine."""
+    shelf = [
+        Quarantine(Counting(int=n + 1), f"q{n}", 1, SequenceSet([1]), Batch.pack([b"m"]), Fate.REWOUND)
+        for n in range(count)
+    ]
+    kept = Quarantined(shelf)
+    messages = tuple(kept.due(lambda _: None))
+    Counting.compared = 0
+    assert sum(isinstance(change, Release) for change in kept.taken(messages, 2)) == count == len(messages)
+    assert len(kept) == 0
+    return Counting.compared
+
+
+def test_what_is_taken_out_of_quarantine_costs_no_look_at_all_of_it() -> None:
+    assert compared_to_take(200) <= 4 * compared_to_take(50) + 200
 
 
 # --- a whole node --------------------------------------------------------------------------------------
