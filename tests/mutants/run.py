@@ -26,6 +26,16 @@ CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks",
 CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
 WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))
 
+NODE = tuple(
+    f"{UNIT}{part}.py" for part in ("node_life", "node_stalls", "broker_callbacks", "arguments", "troubles")
+)
+NODE += tuple(
+    f"tests/integration/test_{part}.py"
+    for part in ("receipts", "terms", "review_node", "review_roles", "bad_input", "standing_causes", "tls")
+)
+TRANSPORTS = tuple(f"{UNIT}{part}.py" for part in ("transport_tcp", "transport_tls", "transport_contract"))
+TRANSPORTS += (UNIT + "certificates.py", UNIT + "transport_memory.py")
+
 SETS = tuple(f"{UNIT}{part}.py" for part in ("serial", "sequence_set", "sequence_tracker"))
 SETS += tuple(f"tests/property/test_sequence_{part}_model.py" for part in ("set", "tracker"))
 
@@ -37,10 +47,12 @@ TESTS = {
     "qpidha/stores/": STORES,
     "qpidha/cluster/": CLUSTER,
     "qpidha/wire/": WIRE,
+    "qpidha/node/": NODE,
+    "qpidha/transports/": TRANSPORTS,
 }
 """What is run for a bug, by where it is planted: what is fast, and near."""
 
-NOT_WALKED = ("qpidha/cluster/", "qpidha/_seq", "qpidha/wire/_batch")
+NOT_WALKED = ("qpidha/cluster/", "qpidha/node/", "qpidha/transports/", "qpidha/_seq", "qpidha/wire/_batch")
 """What the simulator replaces by something of its own, so that no walk can notice it; and compiled code, which may
 keep a walk waiting for ever: its tests must notice by themselves."""
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.discards import DISCARDS
+from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
 from tests.mutants.table.resync import RESYNC
 from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
 from tests.mutants.table.surroundings import SURROUNDINGS
+from tests.mutants.table.transports import TRANSPORTS
 
-MUTANTS: tuple[Mutant, ...] = (*ROLES, *OPERATIONS, *RESYNC, *DISCARDS, *STORES, *SURROUNDINGS, *COMPILED)
+MUTANTS: tuple[Mutant, ...] = (
+    *ROLES,
+    *OPERATIONS,
+    *RESYNC,
+    *DISCARDS,
+    *STORES,
+    *SURROUNDINGS,
+    *COMPILED,
+    *NODES,
+    *TRANSPORTS,
+)
