@@ -243,12 +243,6 @@ def test_no_two_actions_let_two_processes_use_one_store() -> None:
     assert done.stdout == "100 sequences, 0 wrong\n", done.stdout + done.stderr
 
 
-@pytest.mark.slow
-def test_no_three_actions_do() -> None:
-    done = sequences(3)
-    assert done.stdout == "1000 sequences, 0 wrong\n", done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(
     ("paths", "found"),
     [

@@ -1,0 +1,24 @@
+"""Every sequence of three things that may happen to the locks, names and processes of a store; two are a unit test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent.parent / "unit" / "lock_sequences.py"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_three_actions_let_two_processes_use_one_store() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(PROGRAM), "3"],
+        capture_output=True,
+        text=True,
+        timeout=1700,
+        check=False,
+    )
+    assert done.stdout == "1000 sequences, 0 wrong\n", done.stdout + done.stderr
