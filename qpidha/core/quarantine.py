@@ -74,6 +74,7 @@ class Quarantined:
     @staticmethod
     def _messages(kept: Kept, history_of: HistoryOf) -> Iterator[Discarded]:
         change = kept.change
+        own = history_of(change.queue)
         for index, id in enumerate(change.ids):
             if id not in kept.left:
                 continue
@@ -81,6 +82,8 @@ class Quarantined:
             fate = change.fate
             if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
                 fate = fate_of_copy(origin, history_of(origin.queue))
+            elif fate is Fate.REWOUND and own is not None and had(*own, change.generation, id) is None:
+                fate = Fate.UNKNOWN  # The flip could tell; the history that is established now cannot.
             yield Discarded(
                 queue=change.queue,
                 queue_name=change.name,

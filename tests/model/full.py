@@ -58,7 +58,7 @@ CLEAN = [
     Clean("accepts", dict(**REP, pub=2, acc=1, reconn=2, prom=1), 529_439, 22),
     Clean("join, failover", dict(pub=1, rem=1, add=1, reconn=2, prom=1, casto=1), 551_756, 23),
     Clean("join, accepts", dict(**REP, pub=1, acc=1, rem=1, add=1, reconn=1, prom=1, casto=1), 599_700, 24),
-    Clean("chunks, moves", dict(**FUZZY, **REP, NQ=2, pub=1, acc=1, move=1, reconn=2, prom=1), 558_989, 25),
+    Clean("chunks, moves", dict(**FUZZY, **REP, NQ=2, pub=1, acc=1, move=1, reconn=2, prom=1), 558_609, 25),
     Clean("chunks, join, failover", dict(**FUZZY, pub=1, rem=1, add=1, reconn=2, prom=1), 337_670, 24),
     Clean("chunks, lost disk", dict(**FUZZY, wipe=1, pub=1, rem=1, add=1, reconn=1, prom=1), 207_856, 22),
     Clean("chunks, watermark", dict(**FUZZY, **REP, water=1, pub=2, acc=1, reconn=1, prom=1), 109_175, 20),

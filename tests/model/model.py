@@ -1560,8 +1560,11 @@ def hand_over(w: World) -> None:
 def tell_fate(w: World, n: int, qi: int, m: Message) -> None:
     """W2: a dead copy is a lost message only if the history of primary n never had its origin either."""
     queues, value = w.nodes[n][MEM].queues, m.value
+    published = first_identity(qi, m)
+    known = in_history(queues[published[0]], published[1:])
+    if known is None:
+        return  # Older than the history remembers: nobody can tell.
     if m.origin:
-        known = in_history(queues[m.origin[0]], m.origin[1:])
         lives = value in values(w.nodes[n][MEM])
         if known or not R["root_judge"]:
             if not lives and value not in w.ghost[ACCEPTED]:
@@ -1571,8 +1574,6 @@ def tell_fate(w: World, n: int, qi: int, m: Message) -> None:
             if CFG["lib"]:
                 w.know(UNDONE, (qi, *m))
             return
-        if known is None:
-            return  # Older than the history remembers: nobody can tell.
         acked = value in w.ghost[TOLD] and (CFG["settle"] == "rep" or value not in w.ghost[ACCEPTED])
         if lives or acked or value in w.ghost[SETTLED]:
             raise Violation(f"HO v{value} is handed over as rewound, but only its move was")

@@ -40,6 +40,15 @@ def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
     assert list(quarantined.release_alive(lambda _: None)) == [], "no history, no verdict"
 
 
+def test_what_the_established_history_is_too_short_for_is_unknown() -> None:
+    """The flip that rewound it may have followed another history, and lost: the message may live as a moved copy."""
+    quarantined = Quarantined([kept(SequenceSet([5, 6]))])
+    assert [(m.id, m.fate) for m in quarantined.due(lambda _: (((3, 6),), 9))] == [
+        (5, Fate.UNKNOWN),
+        (6, Fate.REWOUND),
+    ]
+
+
 def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
     assert [message.id for message in quarantined.due(nowhere)] == [5, 6]

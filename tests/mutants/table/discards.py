@@ -103,6 +103,15 @@ DISCARDS: tuple[Mutant, ...] = (
         first="M05",
     ),
     Mutant(
+        name="rewound-beyond-the-lineage",
+        rules="W1 W2 G1",
+        why="what an earlier flip rewound is handed over as rewound, though the history does not reach back to it",
+        file="qpidha/core/quarantine.py",
+        old="had(*own, change.generation, id) is None:",
+        new="had(*own, change.generation, id):",
+        first="test_core_quarantine",
+    ),
+    Mutant(
         name="rewound-without-its-queue",
         rules="W2 M07",
         why="calls a copy rewound though the queue of its origin is not known any more",
