@@ -39,7 +39,8 @@ TRANSPORTS: tuple[Mutant, ...] = (
         rules="C6",
         why="small chunks before a large one are sent after it",
         file=STREAM,
-        old='            if small:\n                piece.append(b"".join(small))\n                small.clear()\n            piece',
+        old='            if small:\n                piece.append(b"".join(small))\n'
+        "                small.clear()\n            piece",
         new="            piece",
         first="test_transport_tcp",
     ),
