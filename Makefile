@@ -81,9 +81,10 @@ soak: $(READY)  ## Real brokers under a schedule of faults: ARGS="--minutes 30 -
 mutants: $(READY)  ## Plant bugs, one at a time; each must be noticed: ARGS="--list", ARGS="--seeds 200 O4".
 	@$(PY) -m tests.mutants $(ARGS)
 
-lint: $(TOOLS)  ## Check rules and layout of the code.
+lint: $(TOOLS)  ## Check rules and layout of the code, and that the news fragments can be read.
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -m towncrier build --draft --version next >/dev/null 2>&1 || $(PY) -m towncrier build --draft --version next
 
 format: $(TOOLS)  ## Put the code into the layout that lint wants.
 	@$(PY) -m ruff check --fix-only --quiet .
