@@ -258,6 +258,7 @@ class SimNode:
     def _commit(self, changes: list[Change], done: Done) -> None:
         boot, primary = self.boots, self.replica.primary
         leaves = (primary.generation, primary.position) if primary else None
+        self.world.removals.proposed(self)
 
         def durable(error: Exception | None) -> None:
             if leaves is not None and error is None:

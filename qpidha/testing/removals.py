@@ -25,13 +25,19 @@ class Removals:
         self._world = world
         self._left: dict[tuple[str, Generation], list[tuple[Position, float]]] = {}
         self._seen: set[bytes] = set()
-        """Requests by nonce: one that is repeated was right when it was made."""
+        """Requests by nonce: each is judged when it is made, not when it is sent or repeated."""
 
     def durable(self, node: SimNode, generation: Generation, position: Position) -> None:
         """Operations up to here are durable on their primary: now they leave."""
         self._left.setdefault((node.host, generation), []).append((position, self._world.scheduler.now))
 
+    def proposed(self, node: SimNode) -> None:
+        """A transaction begins: what the primary asks for after it is judged now, by what it knows now."""
+        if (request := node.replica.manager.in_flight) is not None:
+            self.requested(node, request)
+
     def requested(self, node: SimNode, request: Request) -> None:
+        """It asks for this now, unless it was proposed before a transaction."""
         primary, record = node.replica.primary, node.replica.record
         if not isinstance(request, CompareAndSet) or request.new.nonce in self._seen:
             return

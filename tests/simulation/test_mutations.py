@@ -15,8 +15,8 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core import flip, primary, quarantine, replica, replicator, resync
-from qpidha.core.flip import Flipped
+from qpidha.core import primary, quarantine, replica, replicator, resync
+from qpidha.core.flip import Flip, Flipped
 from qpidha.core.follower import Follower
 from qpidha.core.guard import LEFT, QueueGuard
 from qpidha.core.manager import Answer, Manager, Unknown
@@ -172,18 +172,20 @@ def names_the_place_before(patch: pytest.MonkeyPatch) -> None:
 
 def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
     """W2: the history of an origin is taken from the queues as they were before the flip."""
-    real = flip.flip
 
-    def early(queues: dict[UUID, ReplicatedQueue], plan: object, count: int, kept: Quarantined) -> Flipped:
-        kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}  # type: ignore[attr-defined]
-        return real(queues, plan, count, kept)  # type: ignore[arg-type]
+    class Early(Flip):
+        def __init__(
+            self, queues: dict[UUID, ReplicatedQueue], plan: object, count: int, kept: Quarantined
+        ) -> None:
+            kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}  # type: ignore[attr-defined]
+            super().__init__(queues, plan, count, kept)  # type: ignore[arg-type]
 
     def hand_over(self: Replica) -> None:
         before = getattr(self.quarantined, "before", {})
         if messages := tuple(self.quarantined.due(before.get)):
             self.out.notify(HandOver(messages))
 
-    patch.setattr(replicator, "flip", early)
+    patch.setattr(replicator, "Flip", Early)
     patch.setattr(Replica, "hand_over", hand_over)
 
 
