@@ -188,9 +188,12 @@ def _reason(me: _Candidate, better: _Candidate) -> Finding:
 def _conflict(one: _Candidate, other: _Candidate) -> bool:
     """S06: clean stores of one generation, from different stops, whose content differs.
 
-    The record settles it between a member and others; two members hold all that was acknowledged.
+    The record settles it between a member and others; two members hold all that was acknowledged. So does the
+    primary of that generation: nothing of it was acknowledged that its primary had not made durable (O4).
     """
     if one is other or one.member or other.member or one.status.generation != other.status.generation:
+        return False
+    if one.status.primary != other.status.primary:
         return False
     both_clean = one.status.state is other.status.state is StoreState.CLEAN
     return both_clean and one.status.stop != other.status.stop and one.content != other.content

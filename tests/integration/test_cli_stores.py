@@ -25,7 +25,7 @@ from qpidha.errors import OutcomeUnknown, StoreLocked, Unavailable
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
-from qpidha.types import QueueId, QueueSpec
+from qpidha.types import QueueId, QueueSpec, Record
 from tests.integration.harness import Recorder, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -353,7 +353,8 @@ def test_put_waits_for_a_lock_and_gives_up(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("qpidha.cluster.file.RecordFile.write", write)
     with pytest.raises(Unavailable, match="locked by others"):
-        FileRecordStore.put(tmp_path, None, None, timeout_s=0.05)  # type: ignore[arg-type]
+        new = Record(cluster=CLUSTER, generation=1, primary=None, members=frozenset())
+        FileRecordStore.put(tmp_path, None, new, timeout_s=0.05)
 
 
 # --- whose files they are ------------------------------------------------------------------------

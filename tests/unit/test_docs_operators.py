@@ -120,7 +120,16 @@ def test_what_is_quoted_is_said(quotation: str) -> None:
 def test_fields_and_settings_are_those_that_exist() -> None:
     """A code span that looks like the name of a setting or of a field is one."""
     known = {field.name for shape in (Settings, NodeStatus) for field in dataclasses.fields(shape)}
-    known |= {"on_promote", "on_demote", "on_discarded", "on_stopped", "on_queue", "node_id", "wait_stopped"}
+    known |= {
+        "published_as",
+        "on_promote",
+        "on_demote",
+        "on_discarded",
+        "on_stopped",
+        "on_queue",
+        "node_id",
+        "wait_stopped",
+    }
     named = {span for span in spans(page()) if re.fullmatch(r"[a-z]+(_[a-z0-9]+)+", span)}
     assert named - known == set()
     assert len(named) > 5

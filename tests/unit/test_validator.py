@@ -236,6 +236,15 @@ def test_no_conflict_where_the_stores_say_enough() -> None:
     assert not any(r.conflict for r in rank(apart, known))
 
 
+def test_the_primary_of_a_generation_has_all_that_was_acknowledged_in_it() -> None:
+    """Both were stopped at the same moment: the primary after its backup, or before it."""
+    for mine, others in ((11, 10), (10, 11)):
+        primary = store("b", CLEAN, next=mine, primary=True, stop=UUID(int=21))
+        ranked = rank([store("a", CLEAN, next=others, stop=UUID(int=22)), primary])
+        assert [r.name for r in ranked] == ["b", "a"]
+        assert not any(r.conflict for r in ranked)
+
+
 def test_findings_read_well() -> None:
     assert str(Finding(Severity.INFO, "best", "the best store")) == "info: the best store [best]"
     assert rank([]) == []
