@@ -75,7 +75,11 @@ def test_a_message_that_was_changed_is_noticed(wrong: bytes) -> None:
 
 AT = "2030-01-01 00:00:00,000 "
 GOOD = f"{AT}qpidha: node a: role: ready, generation 2\n"
-FULL = f"{AT}qpidha: node a: stopping: StoreFailed('disk I/O error')\n"
+FULL = (
+    f"{AT}qpidha: node a: stopping: StoreFailed('disk I/O error')\n"
+    f"{AT}qpidha: node a: stopped: failed: the disk or the database failed in a: disk I/O error\n"
+    "broker: node a has stopped: failed: the disk or the database failed in a: disk I/O error\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -84,9 +88,9 @@ FULL = f"{AT}qpidha: node a: stopping: StoreFailed('disk I/O error')\n"
         "Traceback (most recent call last):\n",
         f"{AT}qpidha: a callback of the broker raised\n",
         f"{AT}qpidha: node a: two processes with one node id: b\n",
-        f"{AT}qpidha: node a: stopping: KeyError(1)\n",
+        f"{AT}qpidha: node a: stopped: failed: KeyError(1)\n",
         f"{AT}asyncio: Task exception was never retrieved\n",
-        FULL,
+        *FULL.splitlines(keepends=True),
     ],
 )
 def test_a_line_that_nothing_explains_is_found(tmp_path: Path, line: str) -> None:
@@ -105,7 +109,7 @@ def test_a_full_disk_explains_that_its_broker_stops_and_nothing_else(tmp_path: P
     with log.open("a") as file:
         file.write(GOOD[20:] + "Traceback (most recent call last):\n")
     assert len(logs.look({"a"})) == 1
-    assert logs.lines == 4
+    assert logs.lines == 6
 
 
 def test_memory_of_a_process_is_read() -> None:

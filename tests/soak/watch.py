@@ -13,8 +13,9 @@ KNOWN = re.compile(
       qpidha:\ node\ \w+:\ (
           role | link\ closed | resynchronised | removing\ a\ member | stepped\ down | compare-and-set\ lost
         | record | live\ nodes | session | promote\ refused | cluster\ manager
-        | fenced | fenced\ a\ stale\ primary | not\ the\ recorded\ primary
+        | fenced | fenced\ a\ stale\ primary | not\ the\ recorded\ primary | event\ loop\ stalled
       ):\ .*
+    | qpidha:\ node\ \w+:\ stopped:\ it\ was\ asked\ to\ stop
     | qpidha:\ node\ \w+:\ link\ from\ node\ '\w+':\ (?!two\ processes | refused:).*
     | qpidha:\ node\ \w+:\ link\ to\ the\ primary:\ (
           in\ order\ again,\ .*
@@ -33,7 +34,10 @@ KNOWN = re.compile(
     re.VERBOSE,
 )
 """What a broker may say at any time. Everything else has to be explained by what was done to it."""
-FULL_DISK = re.compile(r"qpidha: node \w+: stopping: StoreFailed")
+FULL_DISK = re.compile(
+    r"qpidha: node \w+: stopping: StoreFailed\(|"
+    r"(qpidha: node \w+: stopped|broker: node \w+ has stopped): failed: the disk or the database failed in "
+)
 
 
 class Logs:
