@@ -1,14 +1,20 @@
-"""A map sorted by its keys that costs little while it is small: a node has two for each queue, and most queues are short.
+"""A map sorted by its keys that costs little while it is small: a node has two for each queue that has messages.
 
-Up to SMALL_MAX entries are two plain lists; more become a `SortedDict`, whose cost does not grow with its length, but of
-which an empty one takes thirty objects that the garbage collector looks at.
+    no entry                the object alone; whoever has many such maps shares `NOTHING` instead
+    one entry               in the object: most queues are short
+    up to SMALL_MAX         two plain lists
+    more                    a `SortedDict`, whose cost does not grow with its length, but of which an empty one takes
+                            thirty objects
+
+The garbage collector looks at every object that is alive, at once: what it has to look at is what stalls the event loop
+of a node with many queues.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Generic, NoReturn, TypeVar
 
 from sortedcontainers import SortedDict
 
@@ -20,12 +26,16 @@ SMALL_MAX = 256
 class OrderedMap(Generic[V]):
     """Whole numbers to values, ascending.
 
-    Invariant: the lists are in use, or ``_large`` is; never both.
+    Invariant: of the single entry, the lists and ``_large`` at most one is in use. The same entries, if there are at
+    most two of them, are always kept in the same way.
     """
 
-    __slots__ = ("_keys", "_large", "_values")
+    __slots__ = ("_key", "_keys", "_large", "_value", "_values")
 
     def __init__(self) -> None:
+        self._key: int | None = None
+        """Of the single entry."""
+        self._value: V | None = None
         self._keys: list[int] | None = None
         self._values: list[V] | None = None
         self._large: SortedDict[int, V] | None = None
@@ -33,27 +43,41 @@ class OrderedMap(Generic[V]):
     def __len__(self) -> int:
         if self._large is not None:
             return len(self._large)
-        return len(self._keys) if self._keys is not None else 0
+        return len(self._small()[0])
+
+    def _small(self) -> tuple[Sequence[int], Sequence[V]]:
+        """Keys and values of a map that is not large."""
+        if self._keys is not None and self._values is not None:
+            return self._keys, self._values
+        if self._key is not None:
+            return (self._key,), (self._value,)  # type: ignore[return-value]
+        return (), ()
 
     def __getitem__(self, key: int) -> V:
         if self._large is not None:
             value: V = self._large[key]
             return value
-        index, found = self._find(key)
-        if not found:
+        keys, values = self._small()
+        index = bisect_left(keys, key)
+        if index == len(keys) or keys[index] != key:
             raise KeyError(key)
-        assert self._values is not None
-        return self._values[index]
+        return values[index]
 
     def __setitem__(self, key: int, value: V) -> None:
         if self._large is not None:
             self._large[key] = value
-            return
+        elif self._keys is None and self._key in (None, key):
+            self._key, self._value = key, value
+        else:
+            self._set_in_lists(key, value)
+
+    def _set_in_lists(self, key: int, value: V) -> None:
         if self._keys is None or self._values is None:
-            self._keys, self._values = [key], [value]
-            return
-        index, found = self._find(key)
-        if found:
+            keys, values = self._small()
+            self._keys, self._values = list(keys), list(values)
+            self._key = self._value = None
+        index = bisect_left(self._keys, key)
+        if index < len(self._keys) and self._keys[index] == key:
             self._values[index] = value
             return
         self._keys.insert(index, key)
@@ -65,53 +89,63 @@ class OrderedMap(Generic[V]):
     def __delitem__(self, key: int) -> None:
         if self._large is not None:
             del self._large[key]
-            if not self._large:
+            if len(self._large) == 1:
+                self._key, self._value = self._large.popitem()
                 self._large = None
             return
-        index, found = self._find(key)
-        if not found:
+        if self._keys is None or self._values is None:
+            if self._key is None or self._key != key:
+                raise KeyError(key)
+            self._key = self._value = None
+            return
+        index = bisect_left(self._keys, key)
+        if index == len(self._keys) or self._keys[index] != key:
             raise KeyError(key)
-        assert self._keys is not None and self._values is not None
         del self._keys[index], self._values[index]
-        if not self._keys:
+        if len(self._keys) == 1:
+            self._key, self._value = self._keys[0], self._values[0]
             self._keys = self._values = None
-
-    def _find(self, key: int) -> tuple[int, bool]:
-        keys = self._keys
-        if keys is None:
-            return 0, False
-        index = bisect_left(keys, key)
-        return index, index < len(keys) and keys[index] == key
 
     def bisect_right(self, key: int) -> int:
         """How many keys are at most this one."""
         if self._large is not None:
             return int(self._large.bisect_right(key))
-        return bisect_right(self._keys, key) if self._keys is not None else 0
+        return bisect_right(self._small()[0], key)
 
     def peekitem(self, index: int) -> tuple[int, V]:
         """The entry at this place. Raises `IndexError`."""
         if self._large is not None:
             entry: tuple[int, V] = self._large.peekitem(index)
             return entry
-        if self._keys is None or self._values is None:
-            raise IndexError(index)
-        return self._keys[index], self._values[index]
+        keys, values = self._small()
+        return keys[index], values[index]
 
     def keys_between(self, first: int, last: int) -> Iterator[int]:
         """The keys above ``first``, up to ``last``. The map must not change meanwhile."""
         if self._large is not None:
             yield from self._large.irange(first, last, inclusive=(False, True))
-        elif self._keys is not None:
-            yield from self._keys[bisect_right(self._keys, first) : bisect_right(self._keys, last)]
+        else:
+            keys = self._small()[0]
+            yield from keys[bisect_right(keys, first) : bisect_right(keys, last)]
 
     def items(self) -> Iterator[tuple[int, V]]:
         """All entries, ascending. The map must not change meanwhile."""
         if self._large is not None:
             yield from self._large.items()
-        elif self._keys is not None and self._values is not None:
-            yield from zip(self._keys, self._values, strict=True)
+        else:
+            yield from zip(*self._small(), strict=True)
 
     def values(self) -> Iterator[V]:
         """All values, ascending by key. The map must not change meanwhile."""
         return (value for _, value in self.items())
+
+
+class _Nothing(OrderedMap[Any]):
+    __slots__ = ()
+
+    def __setitem__(self, key: int, value: Any) -> NoReturn:
+        raise TypeError("this map is shared: make another one")
+
+
+NOTHING: Final[OrderedMap[Any]] = _Nothing()
+"""A map without entries that any number of owners share."""

@@ -135,15 +135,13 @@ class Guards:
       G3  a queue with pending publishes is due once, not above the position that holds back its first publish
     """
 
-    __slots__ = ("_consumed", "_due", "_guards", "_waiting")
+    __slots__ = ("_consumed", "_due", "_guards")
 
     def __init__(self) -> None:
         self._guards: dict[QueueId, QueueGuard] = {}
-        """Of the queues to which something was published."""
+        """Of the queues that have pending publishes, or had some when they were looked at last: each is due some time."""
         self._due: list[tuple[Position, QueueId]] = []
         """A heap."""
-        self._waiting: set[QueueId] = set()
-        """The queues that are due some time."""
         self._consumed: set[QueueId] = set()
         """Queues of which a pending publish may be complete because it was consumed (O6)."""
 
@@ -154,21 +152,21 @@ class Guards:
         guard = self._guards.get(queue)
         if guard is None:
             guard = self._guards[queue] = QueueGuard(settle, first - 1)
-        guard.published(first, last, position)
-        if queue not in self._waiting:
-            self._waiting.add(queue)
             heapq.heappush(self._due, (position, queue))
+        guard.published(first, last, position)
 
     def dequeued(self, queue: QueueId, ids: SequenceSet, position: Position) -> None:
         """See `QueueGuard.dequeued`."""
-        if queue in self._waiting:
-            self._guards[queue].dequeued(ids, position)
+        guard = self._guards.get(queue)
+        if guard is not None:
+            guard.dequeued(ids, position)
             self._consumed.add(queue)
 
     def moved(self, source: QueueId, ids: SequenceSet, target: QueueId) -> None:
         """See `QueueGuard.moved`."""
-        if source in self._waiting:
-            self._guards[source].moved(ids, self._guards[target])
+        guard = self._guards.get(source)
+        if guard is not None:
+            guard.moved(ids, self._guards[target])
 
     def advance(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
         """Complete what the watermark covers, or what was consumed.
@@ -189,12 +187,12 @@ class Guards:
             if len(guard):
                 heapq.heappush(due, (guard.held_until, queue))
             else:
-                self._waiting.discard(queue)
+                del self._guards[queue]  # Most queues are idle, and there may be many.
 
     def check(self, safe: Position) -> None:
         """Raise `InvariantError` if G1, G2 or G3 does not hold. O(content)."""
         due = {queue: position for position, queue in self._due}
-        ensure(len(due) == len(self._due) and due.keys() == self._waiting, "G3 a queue is due once")
+        ensure(len(due) == len(self._due) and due.keys() == self._guards.keys(), "G3 a queue is due once")
         for queue, guard in self._guards.items():
             guard.check(safe)
             ensure(not len(guard) or safe < due.get(queue, 0) <= guard.holds_back(safe), "G3 due too late")

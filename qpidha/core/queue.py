@@ -12,7 +12,7 @@ from qpidha.core.lineage import Lineage
 from qpidha.core.resync import History
 from qpidha.errors import ensure
 from qpidha.journal import QueueImage
-from qpidha.ordered import OrderedMap
+from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
@@ -59,7 +59,7 @@ class ReplicatedQueue:
         self.next = next
         self.held = SequenceSet()
         self.bytes = 0
-        self._stored: OrderedMap[Stored] = OrderedMap()
+        self._stored: OrderedMap[Stored] = NOTHING
         self._top: MessageId = 0
         """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
         place of its rewound messages until it is cut, and their ids are given out again."""
@@ -88,6 +88,8 @@ class ReplicatedQueue:
     def insert(self, ids: SequenceSet, batch: Batch) -> None:
         """Hold a batch at the given ids, at their place in the order (C6). Raises next (N2)."""
         first, last = ids.first, ids.last
+        if self._stored is NOTHING:
+            self._stored = OrderedMap()
         if first > self._top or not self._overlaps(first, last):
             self._stored[first] = Stored(ids, batch)
         else:  # Falls among stored batches: one run at a time, so that batches stay disjoint intervals.
@@ -130,6 +132,8 @@ class ReplicatedQueue:
         for first, last in gone.runs():
             self.held.discard(first, last)  # One run at a time: a batch may be rewritten between two of them.
             self._release(first, last)
+        if not self._stored:
+            self._stored = NOTHING
         return gone
 
     def _release(self, first: MessageId, last: MessageId) -> None:

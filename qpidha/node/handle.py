@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qpidha.errors import CallerError, StaleHandle
 from qpidha.node.caller import wrong_thread
 from qpidha.node.op import Ledger
-from qpidha.node.waiting import Waiting
+from qpidha.node.waiting import IDLE
 from qpidha.types import Generation, MessageId, QueueId, QueueSpec
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Handle:
         self._node = node
         self._queue = replicated
         self._ledger = Ledger(generation, replicated.next - 1, thread=node.thread)
-        self._waiting = Waiting()
+        self._waiting = IDLE
         self.generation = generation
         """The term it belongs to; 0: it was made on a backup, and only reads."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from threading import get_ident
@@ -64,9 +63,11 @@ class Ledger:
         """Of the event loop that this belongs to."""
         if thread:
             forks.watch(self)
-        self._waiting: list[tuple[int, int, Op]] = []
-        self._expected: deque[tuple[int, Outcome]] = deque()
-        self._count = itertools.count()
+        self._waiting: list[tuple[int, int, Op]] | None = None
+        """None when there is none: most ledgers are those of idle queues."""
+        self._expected: deque[tuple[int, Outcome]] | None = None
+        """The same."""
+        self._count = 0
         self._doubt: InDoubt | None = None
 
     def forked(self) -> Iterable[int]:
@@ -79,6 +80,8 @@ class Ledger:
         if cover <= self.upto:
             outcome.nodes = self.nodes
         elif self._doubt is None:
+            if self._expected is None:
+                self._expected = deque()
             self._expected.append((cover, outcome))
         return outcome
 
@@ -90,15 +93,18 @@ class Ledger:
         while expected and expected[0][0] <= upto:
             outcome = expected.popleft()[1]
             outcome.nodes, outcome.consumed = nodes, consumed
+        if not expected:
+            self._expected = None
         while waiting and waiting[0][0] <= upto:
             heapq.heappop(waiting)[2]._tell(None)
+        if not waiting and self._waiting is waiting:
+            self._waiting = None
 
     def doubt(self, error: InDoubt) -> None:
         """The generation is over for this node; whatever is not safe now is in doubt (K1)."""
         self._doubt = error
-        self._expected.clear()
-        waiting, self._waiting = self._waiting, []
-        for _, _, op in waiting:
+        waiting, self._waiting, self._expected = self._waiting, None, None
+        for _, _, op in waiting or ():
             op._tell(error)
 
     @property
@@ -108,7 +114,10 @@ class Ledger:
 
     def enter(self, op: Op) -> None:
         """This op wants to be told."""
-        heapq.heappush(self._waiting, (op._cover, next(self._count), op))
+        if self._waiting is None:
+            self._waiting = []
+        self._count += 1
+        heapq.heappush(self._waiting, (op._cover, self._count, op))
 
 
 class Op:

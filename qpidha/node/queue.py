@@ -16,7 +16,7 @@ from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle
 from qpidha.node.op import Op, Outcome
-from qpidha.node.waiting import SMALL_BATCH_BYTES, Waiting, as_batch, cut
+from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch, cut
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -46,8 +46,8 @@ class Queue(Handle):
     def __init__(self, node: Node, replicated: ReplicatedQueue, generation: Generation) -> None:
         super().__init__(node, replicated, generation)
         self._message_bytes_max = node.settings.message_bytes_max
-        self._watchers: list[Callable[[MessageId], None]] = []
-        self._content_watchers: list[Callable[[], None]] = []
+        self._watchers: tuple[Callable[[MessageId], None], ...] = ()
+        self._content_watchers: tuple[Callable[[], None], ...] = ()
 
     # --- publishing ------------------------------------------------------------------------------
 
@@ -66,9 +66,9 @@ class Queue(Handle):
         size = len(data) + len(props)
         if size > self._message_bytes_max:
             raise self._too_large(size)
-        waiting = self._waiting
-        if not waiting.scheduled:
+        if not self._waiting.scheduled:
             self._schedule()
+        waiting = self._waiting
         id = self._queue.next + waiting.messages
         waiting.add(data, props)
         if waiting.bytes >= self._node.settings.operations_bytes:
@@ -121,7 +121,7 @@ class Queue(Handle):
         """Something will be published in this turn: have it flushed at its end."""
         if self._queue.next > MESSAGE_ID_MAX - IDS_RESERVE:
             raise CallerError(f"queue {self.name!r} has no ids left: declare another one")
-        self._waiting.scheduled = True
+        self._waiting = Waiting(scheduled=True)
         self._node.flush_later(self)
 
     def flush(self) -> None:
@@ -139,7 +139,7 @@ class Queue(Handle):
         waiting = self._waiting
         if not waiting.messages:
             return
-        self._waiting = Waiting(scheduled=waiting.scheduled)
+        self._waiting = Waiting(scheduled=True) if waiting.scheduled else IDLE
         if self._in_term:
             _, ids = self._node.replica.enqueue(self.id, waiting.joined())
             self._ledger.expect(ids.last, waiting.outcome)
@@ -153,10 +153,12 @@ class Queue(Handle):
         """Called by the node, once for each `flush_later`."""
         self._waiting.scheduled = False
         self._flush()
+        if not self._waiting.scheduled:
+            self._waiting = IDLE
 
     def _changed(self) -> None:
         self._node.poke()
-        for watcher in list(self._content_watchers):
+        for watcher in self._content_watchers:
             call(watcher)
 
     # --- consuming -------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ class Queue(Handle):
         """
         self._require_term("Queue.on_safe_upto")
         CALLBACK("callback", callback)
-        self._watchers.append(callback)
+        self._watchers += (callback,)
 
     def on_content(self, callback: Callable[[], None]) -> None:
         """Call back, in the same turn, after messages were published. Ends with the node's role.
@@ -278,21 +280,20 @@ class Queue(Handle):
         """
         self._require_term("Queue.on_content")
         CALLBACK("callback", callback)
-        self._content_watchers.append(callback)
+        self._content_watchers += (callback,)
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} of node {self._node.id!r}, generation {self.generation}>"
 
     def _safe(self, upto: MessageId, nodes: frozenset[str], consumed: SequenceSet | None) -> None:
         self._ledger.advance(upto, nodes, consumed)
-        for watcher in list(self._watchers):
+        for watcher in self._watchers:
             call(watcher, upto)
 
     def _doubt(self, error: InDoubt) -> None:
         """This node is no longer primary (K1): watchers end, pending ops are in doubt."""
-        self._waiting = Waiting(scheduled=self._waiting.scheduled)
-        self._watchers.clear()
-        self._content_watchers.clear()
+        self._waiting = Waiting(scheduled=True) if self._waiting.scheduled else IDLE
+        self._watchers = self._content_watchers = ()
         self._ledger.doubt(error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from qpidha.checks import instance_of
 from qpidha.errors import ArgumentError
@@ -78,3 +79,7 @@ class Waiting:
         """Everything, in order, as one batch. There is at least one message."""
         self._close_singles()
         return self._batches[0] if len(self._batches) == 1 else Batch.join(self._batches)
+
+
+IDLE: Final = Waiting()
+"""What every queue shares to which nothing is published in this turn. Nothing is added to it."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpidha.errors import ensure
-from qpidha.ordered import OrderedMap
+from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
@@ -72,18 +72,31 @@ class Row:
 class Slot:
     """An interval of ids, and the rows that have live ids in it."""
 
-    __slots__ = ("first", "last", "rows")
+    __slots__ = ("_more", "_row", "first", "last")
 
     def __init__(self, first: MessageId, last: MessageId, row: Row) -> None:
         self.first = first
         self.last = last
-        self.rows = [row]
+        self._row = row
+        self._more: tuple[Row, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """At least one."""
+        return (self._row, *self._more)
+
+    def join(self, row: Row) -> None:
+        """This row has live ids here, too."""
+        self._more += (row,)
 
     def drop_dead(self) -> bool:
         """Forget the rows that have nothing left here. True if some row has."""
         first, last = self.first, self.last
-        self.rows = [row for row in self.rows if row.live and row.live.count(first, last)]
-        return bool(self.rows)
+        left = [row for row in self.rows if row.live and row.live.count(first, last)]
+        if left:
+            self._row, *more = left
+            self._more = tuple(more)
+        return bool(left)
 
 
 class RowIndex:
@@ -98,7 +111,7 @@ class RowIndex:
     __slots__ = ("_slots", "held")
 
     def __init__(self) -> None:
-        self._slots: OrderedMap[Slot] = OrderedMap()
+        self._slots: OrderedMap[Slot] = NOTHING
         self.held = 0
         """How many messages are live."""
 
@@ -114,6 +127,8 @@ class RowIndex:
         """
         live = row.live
         first, last = live.first, live.last
+        if self._slots is NOTHING:
+            self._slots = OrderedMap()
         slots = self._slots
         if not slots or slots.peekitem(-1)[1].last < first:
             slots[first] = Slot(first, last, row)
@@ -132,7 +147,7 @@ class RowIndex:
                 self._add_between(row, at, slot.first - 1)
             if inside := live.slice(max(at, slot.first), min(end, slot.last)):
                 ensure(not any(other.live & inside for other in slot.rows), "X3: inserted ids are not held")
-                slot.rows.append(row)
+                slot.join(row)
             at = slot.last + 1
         if at <= end:
             self._add_between(row, at, end)
@@ -153,6 +168,8 @@ class RowIndex:
         for slot in slots:
             if not slot.drop_dead():
                 del self._slots[slot.first]
+        if not self._slots:
+            self._slots = NOTHING
         return touched
 
     def _holding(self, ids: SequenceSet) -> list[Slot]:

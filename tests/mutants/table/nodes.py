@@ -20,8 +20,9 @@ NODES: tuple[Mutant, ...] = (
         rules="K1",
         why="what was collected in the turn of a step-down is published in the node's next term",
         file="qpidha/node/queue.py",
-        old="        self._waiting = Waiting(scheduled=self._waiting.scheduled)\n        self._watchers.clear()",
-        new="        self._watchers.clear()",
+        old="        self._waiting = Waiting(scheduled=True) if self._waiting.scheduled else IDLE\n"
+        "        self._watchers",
+        new="        self._watchers",
         first="test_node_life",
     ),
     Mutant(
