@@ -1,6 +1,7 @@
 """Many queues: what it takes to declare them, to join a fresh backup, to fail over, to start again and to show them.
 
     python -m benchmarks.queues 4000 16000 64000
+    python -m benchmarks.queues --gc-freeze 16000       the same with `Settings.gc_freeze`
 
 Whole nodes in one process, on disk and over TCP on loopback, one message in each queue. All nodes share one event loop
 and one interpreter lock, so a stall is the work of all of them; in processes of their own each has its part of it.
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from qpidha import Node, Settings
@@ -25,8 +27,9 @@ from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import Recorder, until
 
-Figure = tuple[float, float]
-"""Seconds, and the longest stall of the event loop meanwhile."""
+Figure = tuple[float, float, float]
+"""Seconds; the longest stall of the event loop meanwhile; and the longest by the processor time of its thread, in which
+other processes and threads have no part."""
 STEPS = ("declare", "join", "failover", "status", "start")
 A_TURN = 200
 """Queues declared in one turn of the loop."""
@@ -38,37 +41,38 @@ class Stalls:
     """Looks how late it is woken, every 10 ms."""
 
     def __init__(self) -> None:
-        self.worst_s = 0.0
+        self.worst_s = self.worst_cpu_s = 0.0
 
     async def watch(self) -> None:
-        last = time.perf_counter()
+        last, last_cpu = time.perf_counter(), time.thread_time()
         while True:
             await asyncio.sleep(0.01)
-            now = time.perf_counter()
+            now, cpu = time.perf_counter(), time.thread_time()
             self.worst_s = max(self.worst_s, now - last - 0.01)
-            last = now
+            self.worst_cpu_s = max(self.worst_cpu_s, cpu - last_cpu)
+            last, last_cpu = now, cpu
 
     async def during(self, work: Awaitable[object]) -> Figure:
-        self.worst_s, started = 0.0, time.perf_counter()
+        self.worst_s, self.worst_cpu_s, started = 0.0, 0.0, time.perf_counter()
         await work
         took = time.perf_counter() - started
         await asyncio.sleep(0.02)
-        return took, self.worst_s
+        return took, self.worst_s, self.worst_cpu_s
 
 
-def measure(count: int) -> dict[str, Figure]:
+def measure(count: int, settings: Settings = SETTINGS) -> dict[str, Figure]:
     """All steps, with so many queues."""
     with tempfile.TemporaryDirectory() as directory:
-        return asyncio.run(_measure(count, Path(directory)))
+        return asyncio.run(_measure(count, Path(directory), settings))
 
 
-async def _measure(count: int, base: Path) -> dict[str, Figure]:
+async def _measure(count: int, base: Path, settings: Settings) -> dict[str, Figure]:
     records, stalls = MemoryRecordStore(), Stalls()
 
     def node(name: str) -> Node:
         return Node(
             name, broker=Recorder(), store=SqliteStore(base / name), transport=TcpTransport(), records=records,
-            settings=SETTINGS, control=base / f"{name}.sock",
+            settings=settings, control=base / f"{name}.sock",
         )  # fmt: skip
 
     watching = asyncio.ensure_future(stalls.watch())
@@ -127,14 +131,15 @@ _found: dict[int, dict[str, Figure]] = {}
 _seen: set[tuple[str, int]] = set()
 
 
-def main(sizes: list[int]) -> int:
+def main(arguments: list[str]) -> int:
     logging.disable(logging.CRITICAL)
-    for count in sizes:
-        found = measure(count)
+    settings = replace(SETTINGS, gc_freeze="--gc-freeze" in arguments)
+    for count in [int(size) for size in arguments if size.isdigit()] or [4_000, 16_000]:
+        found = measure(count, settings)
         sys.stdout.write(json.dumps({"queues": count, **found}) + "\n")
         sys.stdout.flush()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main([int(size) for size in sys.argv[1:]] or [4_000, 16_000]))
+    sys.exit(main(sys.argv[1:]))

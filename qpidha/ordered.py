@@ -146,6 +146,10 @@ class _Nothing(OrderedMap[Any]):
     def __setitem__(self, key: int, value: Any) -> NoReturn:
         raise TypeError("this map is shared: make another one")
 
+    def __reduce__(self) -> str:
+        """A copy of an owner shares it, too."""
+        return "NOTHING"
+
 
 NOTHING: Final[OrderedMap[Any]] = _Nothing()
 """A map without entries that any number of owners share."""

@@ -23,6 +23,7 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.errors import InDoubt
+from qpidha.node.freezing import Freezing
 from qpidha.node.listeners import Listeners
 from qpidha.node.op import NOBODY, Ledger
 from qpidha.types import QueueId
@@ -45,6 +46,7 @@ class NodeEffects:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.listeners = Listeners(node)
+        self.freezing = Freezing(enabled=node.settings.gc_freeze)
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
         """One write for each link, so that one system call takes all that it is sent."""
@@ -135,13 +137,16 @@ class NodeEffects:
 
     def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
         """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""
+        self.freezing.freeze()
         for replicated in queues:
             self._node.handles.add(replicated)
             yield from self.listeners.load(replicated)
             yield
+        self.freezing.freeze()
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make a queue known, and ask the broker whether it wants to follow its content."""
         if replicated.queue not in self._node.handles:
             self._node.handles.add(replicated)
+            self.freezing.grown(len(self._node.handles))
             self.listeners.ask(replicated)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 from collections.abc import Callable
 from uuid import UUID
 
@@ -88,3 +90,12 @@ def test_what_is_shared_by_all_empty_queues_cannot_be_changed() -> None:
     with pytest.raises(TypeError, match="shared"):
         NOTHING[1] = "x"
     assert not NOTHING
+    assert copy.deepcopy(NOTHING) is NOTHING is pickle.loads(pickle.dumps(NOTHING))
+
+
+def test_a_copy_of_an_empty_queue_can_be_filled() -> None:
+    (one, *_), (two, *_) = (copy.deepcopy(core(gone=True, message=True)) for _ in range(2))
+    one.append(BATCH)
+    one.check()
+    two.check()
+    assert (len(one), len(two)) == (1, 0)
