@@ -124,6 +124,26 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() ->
     run(main)
 
 
+def test_a_flush_in_the_turn_of_a_step_down_publishes_nothing() -> None:
+    """Asked for, or caused by a look at the queue: what was collected is in doubt, and the call does not raise."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        queue, other = a.declare("q"), a.declare("other")
+        ops = [queue.enqueue(b"too late"), other.enqueue(b"too late")]
+        a.replica.step_down("the test wants it")
+        queue.flush()
+        assert other.get(1) is None
+        for op in ops:
+            with pytest.raises(InDoubt):
+                await asyncio.wait_for(waited(op), SOON_S)
+        await a.promote()
+        assert [a.queue(name).depth for name in ("q", "other")] == [0, 0]
+
+    run(main)
+
+
 def test_an_op_outlives_the_tasks_that_wait_for_it(caplog: pytest.LogCaptureFixture) -> None:
     """One of three is cancelled: the others are answered, and nothing is logged as a callback that raised."""
 

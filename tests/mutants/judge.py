@@ -84,7 +84,12 @@ def ask_tests(paths: tuple[str, ...], first: str, answers: TextIO) -> Answer:
     """
     watcher = Watcher(first, answers)
     options = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS_MAX}"]
-    status = pytest.main([*options, *paths], plugins=[watcher])
+    try:
+        status = pytest.main([*options, *paths], plugins=[watcher])
+    except Exception:  # What a test that failed has left open is an error of the whole run, at its end.
+        if not watcher.failed:
+            raise
+        status = pytest.ExitCode.TESTS_FAILED
     if watcher.broken or status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"the tests could not run: {watcher.broken or status}")
     return Answer("tests", watcher.failed, watcher.ran)

@@ -20,8 +20,9 @@ CORE = ("tests/scenarios", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(U
 CORE += (UNIT + "review_core.py", UNIT + "validator.py")
 STORES = tuple(
     f"{UNIT}store_{part}.py"
-    for part in ("contract", "rows", "sqlite", "status", "damage", "files", "synced", "space")
+    for part in ("contract", "rows", "sqlite", "status", "damage", "files", "synced", "space", "wal")
 )
+STORES += (UNIT + "locks.py", UNIT + "forks.py")
 CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks", "locks", "promoters"))
 CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
 WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))

@@ -24,7 +24,9 @@ def test_loopback_addresses(host: str) -> None:
     assert is_loopback(host)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "localhost", "127.0.0.1.test", "::2"])
+@pytest.mark.parametrize(
+    "host", ["", "0.0.0.0", "::", "10.0.0.1", "::ffff:10.0.0.1", "localhost", "127.0.0.1.test", "::2"]
+)
 def test_other_addresses(host: str) -> None:
     assert not is_loopback(host)
 
@@ -199,6 +201,34 @@ def test_close_gives_up_on_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPat
         error = await near.made[0].ended()
         assert isinstance(error, LinkClosed)
         assert "did not read" in str(error)
+        peer.close()
+        listening.close()
+
+    run(main())
+
+
+def test_close_sends_what_waits_although_the_peer_begins_to_read_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than the kernel and asyncio hold: the rest is in the link itself when it is closed."""
+    monkeypatch.setattr(stream, "CLOSE_TIMEOUT_S", 60)
+    size = 32 * 1024 * 1024
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listening, address = await raw_server()
+        near = Factory()
+        link = await TcpTransport().connect(address, near, timeout_s=TIMEOUT_S)
+        peer, _ = await loop.sock_accept(listening)
+        link.write([bytes(size)])
+        link.close()
+        await asyncio.sleep(0)  # The turn in which it closes.
+        assert link.buffered > PIECE_BYTES
+        received = 0
+        while chunk := await loop.sock_recv(peer, 1024 * 1024):
+            received += len(chunk)
+        assert received == size
+        assert await near.made[0].ended() is None
         peer.close()
         listening.close()
 

@@ -26,12 +26,12 @@ NODES: tuple[Mutant, ...] = (
         first="test_node_life",
     ),
     Mutant(
-        name="flush-in-any-term",
+        name="flush-after-the-term",
         rules="K1 P3",
-        why="what was collected in one term is published by the core in another",
+        why="what was collected in a turn is handed to the core although the node has ceased to be primary in it",
         file="qpidha/node/queue.py",
         old="        if self._in_term:\n            _, ids",
-        new="        if self._node.replica.primary is not None:\n            _, ids",
+        new="        if waiting.messages:\n            _, ids",
         first="test_terms",
     ),
     Mutant(
@@ -41,7 +41,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/op.py",
         old="                if not future.done():\n                    future.set_result(None)",
         new="                future.set_result(None)",
-        first="test_terms",
+        first="test_whoever_awaits_an_op_may_be_cancelled",
     ),
     Mutant(
         name="ledger-begins-at-zero",
@@ -50,7 +50,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/effects.py",
         old="            safe = primary.safe if primary else 0\n",
         new="            safe = 0\n",
-        first="test_node_life",
+        first="test_broker_callbacks",
     ),
     Mutant(
         name="one-too-many-is-safe",
@@ -225,6 +225,15 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/cluster.py",
         old="            return NotSent() if isinstance(error, Unavailable) else Unknown()",
         new="            return NotSent()",
+        first="test_node_life",
+    ),
+    Mutant(
+        name="time-out-taken-for-not-sent",
+        rules="M2 M3",
+        why="a compare-and-set without an answer in time is taken for one that was not sent",
+        file="qpidha/node/cluster.py",
+        old="            return NotSent() if isinstance(error, Unavailable) else Unknown()",
+        new="            return NotSent() if isinstance(error, (Unavailable, asyncio.TimeoutError)) else Unknown()",
         first="test_node_life",
     ),
     Mutant(

@@ -69,7 +69,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        if self._closing:\n            return\n        for chunk in chunks:",
         new="        for chunk in chunks:",
-        first="test_transport_tcp",
+        first="test_transport_contract",
     ),
     Mutant(
         name="drained-never",
@@ -78,15 +78,15 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="            self._was_full = False\n            self._call_drained()",
         new="            self._was_full = False",
-        first="test_transport_tcp",
+        first="test_transport_contract",
     ),
     Mutant(
-        name="closed-twice",
+        name="reason-is-lost",
         rules="C6",
-        why="a handler is told twice that its link is gone",
+        why="the handler of a link that was given up is told that it ended in order",
         file=STREAM,
-        old="        handler, self._handler = self._handler, None\n        if handler is None:",
-        new="        handler = self._handler\n        if handler is None:",
+        old="handler.closed(self._error if self._error is not None else as_link_closed(exc, self._name))",
+        new="handler.closed(as_link_closed(exc, self._name))",
         first="test_transport_tcp",
     ),
     Mutant(
@@ -95,7 +95,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         why="a link whose peer sends no more stays open",
         file=STREAM,
         old="        if not self._aborted:\n            self._drop(None)\n",
-        new="        return\n",
+        new="        return True  # type: ignore[return-value]\n",
         first="test_transport_tcp",
     ),
     Mutant(
