@@ -394,9 +394,10 @@ class Node:
         self._require_running("demote")
         deadline = self.now() + timeout_s
         await self.place.await_successor(timeout_s)
+        primary = self.replica.primary  # Of this term: the place may come back before anybody looks.
         self.place.hand_over()
         left_s = max(deadline - self.now(), self.settings.record_timeout_s)
-        await self._until(lambda: self.replica.primary is None, left_s, "hand-over")
+        await self._until(lambda: self.replica.primary is not primary, left_s, "hand-over")
 
     def _require_running(self, what: str) -> None:
         if not self.life.running:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from threading import get_ident
 
 import pytest
 
 from qpidha import Op, Receipt, Settle
 from qpidha.errors import LocalProtocolError
+from qpidha.node.op import Ledger, Outcome
 from tests.integration.harness import World, run, until
 
 NOBODY: frozenset[str] = frozenset()
@@ -53,6 +55,20 @@ def test_a_publish_that_is_consumed_first_names_nobody() -> None:
         await until(lambda: accepted.receipt() == receipt(1, range(2, 3), BOTH))
 
     run(main)
+
+
+def test_an_op_is_told_when_it_is_covered_and_not_before() -> None:
+    """One position too early would be a promise that no node keeps."""
+    ledger = Ledger(1, thread=get_ident())
+    told_ids: list[int] = []
+    ops = [Op(ledger, cover, range(cover, cover + 1), ledger.expect(cover, Outcome())) for cover in (1, 2, 3)]
+    for op in reversed(ops):
+        op.add_safe_callback(lambda op, error: told_ids.append(op.ids[0]))
+    assert not any(op.done for op in ops)
+    for upto in (1, 2, 3):
+        ledger.advance(upto, BOTH)
+        assert told_ids == list(range(1, upto + 1))
+        assert [op.safe for op in ops] == [op.ids[0] <= upto for op in ops]
 
 
 def test_a_replicated_publish_that_is_consumed_first_names_nobody_either() -> None:

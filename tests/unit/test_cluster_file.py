@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,28 @@ def test_each_failing_step_says_how_far_it_came(
     applied = step == "fsync-directory"
     assert RecordFile(directory).read() == (Versioned(newer(1), 2) if applied else Versioned(RECORD, 1))
     assert record.write(1, newer(1)) == Versioned(newer(1), 2)  # The same again resolves it (M2).
+
+
+def test_a_repeated_write_is_confirmed_only_once_it_is_durable(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M2: the first try was applied, and failed before its name was durable; so it may be gone after a power cut."""
+    real_fsync = os.fsync
+
+    def failing_for_directories(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(5, "Input/output error")
+        real_fsync(fd)
+
+    record = RecordFile(directory)
+    assert record.read() == Versioned(RECORD, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_for_directories)
+        with pytest.raises(OutcomeUnknown):
+            record.write(1, newer(1))
+        with pytest.raises(Unavailable, match="durable"):
+            record.write(1, newer(1))
+    assert record.write(1, newer(1)) == Versioned(newer(1), 2)
 
 
 def test_what_is_read_is_made_durable_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

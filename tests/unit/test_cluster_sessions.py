@@ -211,6 +211,26 @@ def test_the_info_of_a_dead_process_is_not_taken_for_that_of_its_heir(tmp_path: 
     assert os.listdir(sessions) == []
 
 
+def test_who_takes_a_session_is_not_seen_before_it_has_said_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock is held and fresh; what lies beside it is of the process before."""
+    stale = SessionInfo(node="holder", ttl_s=30, info=b"dead").encode()
+    (tmp_path / "holder.info").write_bytes(stale)
+    real = SessionFile.publish
+    seen: list[object] = []
+
+    def publishing(file: SessionFile, info: bytes) -> None:
+        seen.append(live_sessions(tmp_path))
+        real(file, info)
+
+    monkeypatch.setattr(SessionFile, "publish", publishing)
+    heir = SessionFile(tmp_path, SessionInfo(node="holder", ttl_s=30, info=b"heir"))
+    assert seen == [{}]
+    assert live_sessions(tmp_path) == {"holder": b"heir"}
+    heir.release()
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2]", b'["x", {}]', b"\xff", b"[" * 50_000])
 def test_a_damaged_info_is_not_alive(tmp_path: Path, content: bytes) -> None:
     file = SessionFile(tmp_path, SessionInfo(node="a", ttl_s=9, info=b"x"))

@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -757,6 +757,28 @@ def test_whoever_awaits_an_op_may_be_cancelled(caplog: pytest.LogCaptureFixture)
         assert sorted((await asyncio.wait_for(patient, SOON_S)).nodes)  # type: ignore[attr-defined]
         assert impatient.cancelled() and a.stopped is None
         assert not [r for r in caplog.records if r.levelname == "ERROR"]
+
+    run(main, SHORT)
+
+
+def test_demote_returns_although_the_place_has_come_back_meanwhile() -> None:
+    """As it does where the next primary cannot serve: this node ceased to be primary, whatever it is now."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        look = a._until
+
+        async def look_late(reached: Callable[[], bool], timeout_s: float, what: str) -> None:
+            a._until = look  # type: ignore[method-assign]
+            await until(lambda: a.replica.primary is None)
+            await b.promote()
+            await until(lambda: a.status().in_sync)
+            await a.promote()
+            await look(reached, timeout_s, what)
+
+        a._until = look_late  # type: ignore[method-assign]
+        await a.demote(timeout_s=5.0)
+        assert a.serving and a.generation == 3
 
     run(main, SHORT)
 

@@ -191,6 +191,21 @@ def test_what_happens_during_a_commit_is_noticed_by_it(
         store.commit([insert(ids((10, 12)))])
 
 
+def test_a_log_that_is_cut_at_the_end_of_a_commit_is_noticed_by_it(
+    directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After SQLite has written to it, and before anybody is told so."""
+    real = OpenFiles._require_directory
+
+    def cutting(files: OpenFiles) -> None:
+        truncate(directory / "store.db-wal", 32)
+        real(files)
+
+    monkeypatch.setattr(OpenFiles, "_require_directory", cutting)
+    with pytest.raises(StoreFailed, match=r"store\.db-wal was truncated from [0-9]+ to 32"):
+        store.commit([insert(ids((10, 12)))])
+
+
 def test_own_checkpoints_are_no_foreign_writes(
     directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,7 +96,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/handle.py",
         old="            get_ident() != node.thread\n            or (primary",
         new="            (primary",
-        first="test_arguments",
+        first="test_terms",
     ),
     Mutant(
         name="stale-handle-publishes",
@@ -129,10 +129,19 @@ NODES: tuple[Mutant, ...] = (
         name="move-to-itself",
         rules="O3",
         why="a queue may be the target of its own move",
-        file="qpidha/node/queue.py",
-        old="if target._node is not self._node or target.id == self.id:",
-        new="if target._node is not self._node:",
-        first="test_arguments",
+        file="qpidha/core/calls.py",
+        old="    if source == target:\n",
+        new="    if source is None:\n",
+        first="test_core_calls",
+    ),
+    Mutant(
+        name="demote-misses-its-moment",
+        rules="L1",
+        why="a hand-over counts only if this node is seen without the place: not if it comes back at once",
+        file="qpidha/node/node.py",
+        old="lambda: self.replica.primary is not primary,",
+        new="lambda: self.replica.primary is None,",
+        first="test_node_life",
     ),
     # --- callbacks -------------------------------------------------------------------------------
     Mutant(
@@ -196,7 +205,7 @@ NODES: tuple[Mutant, ...] = (
         why="a backup whose disk hangs is promoted",
         file="qpidha/node/place.py",
         old="        if self.disk_hangs and self._node.replica.primary is None:",
-        new="        if self.disk_hangs and self._node.replica.primary is not None:",
+        new="        if self.disk_hangs and self._node is None:",
         first="test_node_stalls",
     ),
     Mutant(
