@@ -96,8 +96,7 @@ class Follower:
     def advance(self) -> None:
         """One slice of what is to be done for each queue, then what waited for the last of them."""
         replicator, link = self.replicator, self.link
-        if replicator is None or link is None:
-            return
+        assert replicator is not None and link is not None  # Else nothing is `unfinished`.
         flipping = replicator.state is State.FLIPPING
         try:
             replicator.advance()

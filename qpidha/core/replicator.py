@@ -119,11 +119,10 @@ class QueueReplicator:
             self._flip_more(self._settings.queues_per_slice)
 
     def finish(self) -> None:
-        """The session is about to end: a flip that has begun is completed. What it raises: see `advance`."""
-        self._descriptions = None
-        if self._flip is not None:
-            self._flip.finish()
-            self._flipped()
+        """The session is about to end: the flip that has begun is completed. What it raises: see `advance`."""
+        assert self._flip is not None
+        self._flip.finish()
+        self._flipped()
 
     # --- subscribing -----------------------------------------------------------------------------
 

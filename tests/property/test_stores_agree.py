@@ -117,7 +117,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     # --- changes -----------------------------------------------------------------------------------
 
-    @rule(queue=queue, name=st.text(max_size=5), entries=st.integers(0, 3), lower=st.booleans())
+    @rule(queue=queue, name=st.text(min_size=1, max_size=5), entries=st.integers(0, 3), lower=st.booleans())
     def put_queue(self, queue: UUID, name: str, entries: int, lower: bool) -> None:
         known = self.twin.queues.get(queue)
         least = max(known.messages, default=self.base - 1) + 1 if known else self.base

@@ -24,6 +24,7 @@ from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Rel
 from qpidha.types import Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import (
     Declare,
+    Dequeue,
     Enqueue,
     Event,
     Frame,
@@ -125,6 +126,19 @@ def test_a_queue_that_changes_after_its_visit_is_planned_again() -> None:
     assert [(e.queue, list(e.ids), e.staged) for e in drops] == [(first.queue, [1], True)]
     assert events[-1] == PlanEnd(position=7, queues=26)
     assert final[last.queue].held == 1
+
+
+def test_a_queue_that_only_lost_messages_after_its_visit_is_planned_again_without_a_copy() -> None:
+    session, content = Session(), queues(25)
+    first = next(iter(content.values()))
+    events = session.call(content)
+    first.remove(SequenceSet([1]))
+    gone = Dequeue(queue=first.queue, ids=SequenceSet([1]))
+    list(session.stream(Operations(first=6, operations=((gone,),)), 10))
+    while session.state is State.CATCHING_UP:
+        events += session.call(content, 6)
+    assert sum(isinstance(e, PlanMessages) and e.queue == first.queue for e in events) == 1
+    assert [(list(e.ids), e.staged) for e in events if isinstance(e, PlanDrop)] == [([1], True)]
 
 
 def test_queues_that_change_all_the_time_do_not_keep_a_catch_up_from_its_end() -> None:
@@ -304,6 +318,17 @@ def test_a_promotion_prepares_a_slice_of_the_queues_in_each_turn_and_begins_in_o
     (commit,) = node.commits
     assert sum(isinstance(change, PutQueue) for change in commit) == 95
     assert all(q.lineage == ((1, 1), (2, 2)) for q in node.replica.queues.values())
+
+
+def test_a_record_that_is_seen_again_does_not_begin_a_promotion_again() -> None:
+    node = Turns("b", 95)
+    node.see(2, "b")
+    node.turn()
+    begun = node.replica.activation
+    node.see(2, "b")
+    assert node.replica.activation is begun is not None
+    node.turns()
+    assert node.replica.generation == 2 and len(node.commits) == 1
 
 
 def test_a_promotion_that_is_overtaken_while_it_is_prepared_changes_nothing() -> None:

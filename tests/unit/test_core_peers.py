@@ -367,6 +367,11 @@ def test_only_the_recorded_generation_is_followed() -> None:
     assert Noted("not the recorded primary", "peer at generation 4") in node.notices
 
 
+def test_a_primary_says_welcome_first_and_is_the_one_that_was_wanted() -> None:
+    assert refused(Node().following().say(PLAN, session=0), "PlanQueue before Welcome")
+    assert refused(Node().following().say(replace(WELCOME, node="other"), session=0), "this is 'other'")
+
+
 def test_the_primary_of_another_cluster_is_not_followed() -> None:
     """D7: the record and the primary agree, this store is in the wrong place."""
     node = Node()
