@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from qpidha import Node, SequenceSet, Settings
 from qpidha.core.limits import limits_of
+from qpidha.core.replica import Replica
 from qpidha.errors import (
     FrameTooLarge,
     HandshakeError,
@@ -40,7 +42,7 @@ from qpidha.wire.events import (
     Welcome,
 )
 from qpidha.wire.framing import FrameReader
-from tests.integration.harness import World, run, until
+from tests.integration.harness import QUICK, World, run, until
 
 HEADER = struct.Struct("<IBBHQQ")
 
@@ -317,6 +319,92 @@ def _is(ours: object, peer: Peer) -> bool:
 
 def _port(peer: Peer) -> str:
     return str(peer.writer.get_extra_info("sockname")[1])
+
+
+def test_nothing_behind_a_violation_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever arrives before the link is closed."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        a.declare("q")
+        peer = await Peer.connect(a)
+        await until(lambda: any(_is(p, peer) for p in a.links.peers.values()))
+        ours = next(p for p in a.links.peers.values() if _is(p, peer))
+        obeyed: list[int] = []
+
+        def feed(data: bytes) -> None:
+            ours.get_buffer(len(data))[: len(data)] = data
+            ours.received(len(data))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Replica, "received", lambda self, number, frame, now: obeyed.append(number))
+            feed(HEADER.pack(HEADER.size - 4, 250, 0, 0, 1, 0))
+            feed(encode(peer.hello()))
+        assert obeyed == []
+        assert await peer.refusal() == MalformedFrame.code
+        await unharmed(world, a)
+
+    run(main)
+
+
+def test_a_peer_that_does_not_read_is_cut_off() -> None:
+    """With more than link_buffer_bytes_max waiting for it, and not before."""
+
+    async def main(world: World) -> None:
+        a, _ = await world.cluster("a", "b")
+        a.declare("q")
+        peer = await Peer.connect(a)
+        await until(lambda: any(_is(p, peer) for p in a.links.peers.values()))
+        ours = next(p for p in a.links.peers.values() if _is(p, peer))
+        real, full = ours.link, Full()
+        ours.link = full  # type: ignore[assignment]
+        for full.buffered in (0, a.settings.link_buffer_bytes_max, a.settings.link_buffer_bytes_max + 1):
+            assert not full.aborted
+            ours.send([Frame(1, 0, Ping())])
+        ours.link = real
+        assert full.aborted
+        assert "it does not read" in ours.why
+        peer.writer.close()
+        await unharmed(world, a)
+
+    run(main)
+
+
+class Full:
+    """A link in which bytes wait."""
+
+    def __init__(self) -> None:
+        self.buffered = 0
+        self.aborted = False
+
+    def write(self, chunks: object) -> None:
+        pass
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_links_before_their_handshake_are_limited() -> None:
+    """The next one is closed at once, and one is free again when its time is over or it was closed."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        silent = [await Peer.connect(a) for _ in range(2)]
+        await until(lambda: len(a.links.peers) == 2)
+        refused = await Peer.connect(a)
+        assert await asyncio.wait_for(refused.reader.read(), 10) == b""
+        assert all(any(_is(p, peer) for p in a.links.peers.values()) for peer in silent)
+        for peer in silent:
+            peer.writer.close()
+        await until(lambda: not a.links.peers)
+        taken = await Peer.connect(a)
+        taken.send(encode(taken.hello()))
+        assert isinstance((await taken.next()).event, Welcome)
+        for peer in (refused, taken):
+            peer.writer.close()
+
+    run(main, replace(QUICK, links_unauthenticated_max=2, handshake_timeout_s=60.0))
 
 
 def test_a_stranger_with_a_known_node_id_is_refused() -> None:

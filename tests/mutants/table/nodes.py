@@ -50,7 +50,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/effects.py",
         old="            safe = primary.safe if primary else 0\n",
         new="            safe = 0\n",
-        first="test_broker_callbacks",
+        first="test_review_node",
     ),
     Mutant(
         name="one-too-many-is-safe",
@@ -176,8 +176,8 @@ NODES: tuple[Mutant, ...] = (
         rules="L1",
         why="a primary whose broker failed keeps its place",
         file="qpidha/node/place.py",
-        old="        self._make_room()\n        self._publish()\n\n    def give_up",
-        new="        self._publish()\n\n    def give_up",
+        old="        if replica.primary is not None and self.successors:\n            replica.demote()\n",
+        new="        if replica.primary is not None and self.successors:\n",
         first="test_broker_callbacks",
     ),
     # --- the place -------------------------------------------------------------------------------
@@ -305,8 +305,8 @@ NODES: tuple[Mutant, ...] = (
         rules="Z1",
         why="frames behind one that broke the protocol are still obeyed",
         file="qpidha/node/peer.py",
-        old="                if self._closing:\n                    break\n",
-        new="",
+        old="        self._heard_bytes += nbytes\n        if self._closing:\n            return\n",
+        new="        self._heard_bytes += nbytes\n",
         first="test_bad_input",
     ),
     Mutant(
