@@ -93,6 +93,11 @@ class Follower:
         """There is work that waits for nothing but the next slice."""
         return self.replicator is not None and self.replicator.unfinished
 
+    @property
+    def staged(self) -> int:
+        """How many queues of a plan are here that was not flipped to yet."""
+        return 0 if self.replicator is None else self.replicator.staged
+
     def advance(self) -> None:
         """One slice of what is to be done for each queue, then what waited for the last of them."""
         replicator, link = self.replicator, self.link

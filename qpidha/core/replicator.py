@@ -111,6 +111,11 @@ class QueueReplicator:
         """There is work that waits for nothing but the next slice."""
         return self._descriptions is not None or self._flip is not None
 
+    @property
+    def staged(self) -> int:
+        """How many queues the plan has so far; 0 once it was flipped to."""
+        return len(self._plan)
+
     def advance(self) -> None:
         """One slice of the work. Raises `RemoteProtocolError` if the plan contradicts itself."""
         if self._descriptions is not None:

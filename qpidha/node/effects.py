@@ -144,9 +144,14 @@ class NodeEffects:
             yield
         self.freezing.freeze()
 
+    def count_queues(self) -> None:
+        """There may be more of them: in the core, in a plan on its way, or with the embedder."""
+        replica = self._node.replica
+        self.freezing.grown(len(replica.queues) + replica.follower.staged + len(self._node.handles))
+
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make a queue known, and ask the broker whether it wants to follow its content."""
         if replicated.queue not in self._node.handles:
             self._node.handles.add(replicated)
-            self.freezing.grown(len(self._node.handles))
+            self.count_queues()
             self.listeners.ask(replicated)

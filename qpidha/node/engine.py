@@ -135,6 +135,7 @@ class Engine:
                 self.poke()  # … but not what their watchers published meanwhile.
             if self.driver is not None:
                 self.driver.run()
+                self._node.effects.count_queues()
         except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)
 
@@ -144,6 +145,7 @@ class Engine:
         def guarded() -> None:
             try:
                 work()
+                self._node.effects.count_queues()
             except Exception as bug:  # noqa: BLE001 - as in `_run`.
                 self.broken(bug)
 

@@ -23,9 +23,13 @@ class Freezing:
         self._next = STEP_MIN
 
     def grown(self, queues: int) -> None:
-        """There are so many queues now."""
-        if self._enabled and queues >= self._next:
-            self._next = queues + max(STEP_MIN, queues // GROWTH)
+        """So many queues are in memory now, each counted as often as it is kept. May be called often."""
+        if not self._enabled:
+            return
+        grown = queues >= self._next
+        again = queues + max(STEP_MIN, queues // GROWTH)
+        self._next = again if grown else min(again, self._next)  # What is gone may come again.
+        if grown:
             self.freeze()
 
     def freeze(self) -> None:

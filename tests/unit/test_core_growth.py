@@ -428,6 +428,18 @@ def test_a_plan_that_contradicts_itself_is_refused_in_whichever_slice_that_is_fo
         assert all(q.next == 2 for q in node.replica.queues.values())
 
 
+def test_the_queues_of_a_plan_are_counted_until_the_flip() -> None:
+    node = following(30)
+    node.turns()
+    planned(node, queues(30))
+    assert node.replica.follower.staged == 30
+    node.receive(PlanEnd(position=7, queues=30), 1)
+    node.turns()
+    assert (node.replica.follower.staged, len(node.replica.queues)) == (0, 30)
+    node.replica.link_closed(1)
+    assert node.replica.follower.staged == 0
+
+
 def test_a_plan_ends_only_after_the_queues_were_described() -> None:
     node = following(95)
     node.receive(PlanEnd(position=7, queues=0), 1)

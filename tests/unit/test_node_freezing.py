@@ -42,6 +42,15 @@ def test_frozen_again_after_another_eighth(monkeypatch: pytest.MonkeyPatch) -> N
     assert at[-1] - at[-2] == max(STEP_MIN, at[-2] // GROWTH) > STEP_MIN
 
 
+def test_what_has_shrunk_is_frozen_when_it_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    freezing = Freezing(enabled=True)
+    for count in (16 * STEP_MIN, STEP_MIN, 2 * STEP_MIN - 1, 2 * STEP_MIN):
+        monkeypatch.setattr(freezing, "freeze", lambda count=count: at.append(count))
+        freezing.grown(count)
+    assert at == [16 * STEP_MIN, 2 * STEP_MIN]
+
+
 def test_what_is_frozen_is_freed_when_nothing_refers_to_it() -> None:
     kept = [[n] for n in range(5000)]
     Freezing(enabled=True).freeze()
