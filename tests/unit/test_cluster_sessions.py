@@ -21,6 +21,9 @@ from qpidha.cluster import FileRecordStore
 from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, escape, live_sessions
 from qpidha.errors import Conflict, Unavailable
 
+OTHER_CONTENT = SessionInfo(node="a", ttl_s=9, info=b"x").encode().replace(b'"ttl_s": 9', b'"ttl_s": 8')
+"""Whole, but not what the checksum is of."""
+
 HOLDER = """
 import asyncio, sys
 from qpidha.cluster import FileRecordStore
@@ -231,7 +234,9 @@ def test_who_takes_a_session_is_not_seen_before_it_has_said_something(
     heir.release()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2]", b'["x", {}]', b"\xff", b"[" * 50_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1, 2]", b'["x", {}]', b"\xff", b"[" * 50_000, OTHER_CONTENT]
+)
 def test_a_damaged_info_is_not_alive(tmp_path: Path, content: bytes) -> None:
     file = SessionFile(tmp_path, SessionInfo(node="a", ttl_s=9, info=b"x"))
     (tmp_path / "a.info").write_bytes(content)
