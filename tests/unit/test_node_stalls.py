@@ -194,6 +194,29 @@ def test_a_backup_whose_disk_hangs_is_not_promoted_and_says_so() -> None:
     run(main, replace(IMPATIENT, ack_timeout_s=60.0))
 
 
+def test_a_backup_whose_disk_is_slow_leaves_the_place_to_others_long_before_it_gives_up() -> None:
+    """After heartbeat_timeout_s it does not stand any more; commit_timeout_s, after which it would give up, is far."""
+
+    async def main(world: World) -> None:
+        store = Held()
+        a = await world.start("a")
+        b = await world.start("b", store)
+        await a.promote()
+        await until(lambda: b.status().in_sync)
+        await a.declare("q").enqueue(b"1")
+        assert b.place.stands
+        store.hold()
+        op = a.queue("q").enqueue(b"2")
+        await until(lambda: not b.place.stands)
+        assert not b.place.given_up
+        assert "disk" in (b.place.why_not or "")
+        store.release()
+        await op
+        await until(lambda: b.place.stands)
+
+    run(main, replace(IMPATIENT, commit_timeout_s=60.0))
+
+
 def test_a_node_stops_although_its_disk_hangs() -> None:
     """Its last transaction is in doubt, and so is whether it was closed in order."""
 
