@@ -1,7 +1,7 @@
 """Many queues: what it takes to declare them, to join a fresh backup, to fail over, to start again and to show them.
 
     python -m benchmarks.queues 4000 16000 64000
-    python -m benchmarks.queues --gc-freeze 16000       the same with `Settings.gc_freeze`
+    python -m benchmarks.queues --gc-freeze 16000       the same with gc_policy="freeze"
 
 Whole nodes in one process, on disk and over TCP on loopback, one message in each queue. All nodes share one event loop
 and one interpreter lock, so a stall is the work of all of them; in processes of their own each has its part of it.
@@ -133,7 +133,7 @@ _seen: set[tuple[str, int]] = set()
 
 def main(arguments: list[str]) -> int:
     logging.disable(logging.CRITICAL)
-    settings = replace(SETTINGS, gc_freeze="--gc-freeze" in arguments)
+    settings = replace(SETTINGS, gc_policy="freeze" if "--gc-freeze" in arguments else "leave")
     for count in [int(size) for size in arguments if size.isdigit()] or [4_000, 16_000]:
         found = measure(count, settings)
         sys.stdout.write(json.dumps({"queues": count, **found}) + "\n")

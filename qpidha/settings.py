@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qpidha.checks import (
-    FLAG,
     NODE_ID,
     QUEUE_KIND,
     QUEUE_NAME,
@@ -68,10 +67,11 @@ class Settings:
     """Work on all queues (a resynchronisation, a promotion) is done in slices of so many, one in each turn of the
     event loop: more queues take longer, but never keep the loop for longer."""
 
-    gc_freeze: bool = False
-    """Call `gc.freeze` when the store was loaded, and whenever the number of queues has grown by an eighth, at least by
-    1,000: a full collection then does not look at the queues, which stalls the event loop. It concerns the whole process:
-    objects of the broker that are alive at such a moment and refer to each other in a cycle are never freed."""
+    gc_policy: Literal["leave", "freeze"] = "leave"
+    """What to do about Python's garbage collector. "freeze": call `gc.freeze` when the store was loaded, and whenever
+    the number of queues has grown by an eighth, at least by 1,000. A full collection then does not look at the queues,
+    which would stall the event loop. It concerns the whole process: objects of the broker that are alive at such a
+    moment and refer to each other in a cycle are never freed."""
 
     # --- membership
     ack_timeout_s: float = 5.0
@@ -180,7 +180,7 @@ RULES: dict[str, Rule] = {
     "ids_runs_per_chunk_max": integer(1, 65_536),
     "queues_max": integer(1, COUNT_MAX),
     "queues_per_slice": integer(1, COUNT_MAX),
-    "gc_freeze": FLAG,
+    "gc_policy": one_of("leave", "freeze"),
     "dirty_start": one_of("verify", "refuse"),
     "discard_policy": one_of("hand-over", "drop"),
 }

@@ -46,7 +46,7 @@ class NodeEffects:
     def __init__(self, node: Node) -> None:
         self._node = node
         self.listeners = Listeners(node)
-        self.freezing = Freezing(enabled=node.settings.gc_freeze)
+        self.freezing = Freezing(enabled=node.settings.gc_policy == "freeze")
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
         """One write for each link, so that one system call takes all that it is sent."""

@@ -1,4 +1,4 @@
-"""Takes what a node keeps for its queues out of the sight of Python's garbage collector (`Settings.gc_freeze`).
+"""Takes what a node keeps for its queues out of the sight of Python's garbage collector (`Settings.gc_policy`).
 
 A full collection looks at every object that is alive and holds the interpreter meanwhile. What is frozen is not looked
 at; freezing costs the same for any number of objects. It is done as the number of queues grows, so that a collection

@@ -25,7 +25,7 @@ def thawed() -> Iterator[None]:
 
 
 def test_nothing_is_frozen_by_default() -> None:
-    assert not Settings().gc_freeze
+    assert Settings().gc_policy == "leave"
     freezing = Freezing(enabled=False)
     freezing.grown(10**6)
     freezing.freeze()
@@ -65,7 +65,7 @@ def test_a_node_freezes_what_it_has_loaded(enabled: bool) -> None:
     async def main() -> None:
         node = Node(
             "a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(),
-            records=MemoryRecordStore(), settings=Settings(gc_freeze=enabled),
+            records=MemoryRecordStore(), settings=Settings(gc_policy="freeze" if enabled else "leave"),
         )  # fmt: skip
         async with node:
             assert (gc.get_freeze_count() > 0) is enabled
@@ -74,5 +74,5 @@ def test_a_node_freezes_what_it_has_loaded(enabled: bool) -> None:
 
 
 def test_the_setting_is_a_flag() -> None:
-    with pytest.raises(SettingsError, match="gc_freeze"):
-        Settings(gc_freeze=1)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="gc_policy"):
+        Settings(gc_policy=1)  # type: ignore[arg-type]
