@@ -416,11 +416,20 @@ def test_closed_streams_are_no_trouble(tmp_path: Path) -> None:
     assert found.returncode == BAD_NEWS
 
 
+HEARING = [
+    sys.executable,
+    "-c",
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
+]
+"""The command, which hears SIGINT also where the tests run in the background of a shell and so ignore it."""
+
+
 def test_ctrl_c_while_a_node_hangs(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as hung:
         hung.bind(str(tmp_path / "control.sock"))
         hung.listen()
-        process = subprocess.Popen([*COMMAND, "status", "--timeout", "100", str(tmp_path)], stdout=subprocess.PIPE,
+        process = subprocess.Popen([*HEARING, "status", "--timeout", "100", str(tmp_path)], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
         hung.settimeout(60)
         link, _ = hung.accept()
