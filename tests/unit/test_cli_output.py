@@ -419,8 +419,8 @@ def test_closed_streams_are_no_trouble(tmp_path: Path) -> None:
 HEARING = [
     sys.executable,
     "-c",
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    + "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
 ]
 """The command, which hears SIGINT also where the tests run in the background of a shell and so ignore it."""
 
