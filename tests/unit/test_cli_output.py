@@ -420,7 +420,7 @@ HEARING = [
     sys.executable,
     "-c",
     "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    + "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
+    "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
 ]
 """The command, which hears SIGINT also where the tests run in the background of a shell and so ignore it."""
 
