@@ -416,12 +416,9 @@ def test_closed_streams_are_no_trouble(tmp_path: Path) -> None:
     assert found.returncode == BAD_NEWS
 
 
-HEARING = [
-    sys.executable,
-    "-c",
-    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    "runpy.run_module('qpidha', run_name='__main__', alter_sys=True)",
-]
+HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+RUN = "import runpy; runpy.run_module('qpidha', run_name='__main__', alter_sys=True)"
+HEARING = [sys.executable, "-c", f"{HEAR}; {RUN}"]
 """The command, which hears SIGINT also where the tests run in the background of a shell and so ignore it."""
 
 
