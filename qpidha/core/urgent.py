@@ -6,9 +6,9 @@ with it. What is taken out here promises nothing that has to be durable:
     the hand-over     a compare-and-set that names no primary and leaves the members as they are
     the end           answers "in doubt", links that are closed, the role that is over
 
-Everything else stays where it is: frames, answers OK and new changes of the membership wait for the disk, and what waits when
-the role ends never leaves. A compare-and-set that was proposed before is sent, for at most one may be in flight (M1): it
-needs no disk of ours, since nothing completes by it before that disk has answered (O4).
+Everything else stays where it is: frames, answers OK and new changes of the membership wait for the disk, and what
+waits when the role ends never leaves. A compare-and-set that was proposed before is sent, for at most one may be in flight (M1).
+Nothing completes by it before our disk has answered (O4).
 """
 
 from __future__ import annotations
