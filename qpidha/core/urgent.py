@@ -7,8 +7,8 @@ with it. What is taken out here promises nothing that has to be durable:
     the end           answers "in doubt", links that are closed, the role that is over
 
 Everything else stays where it is: frames, answers OK and new changes of the membership wait for the disk, and what
-waits when the role ends never leaves. A compare-and-set that was proposed before is sent, for at most one may be in flight (M1).
-Nothing completes by it before our disk has answered (O4).
+waits when the role ends never leaves. A compare-and-set that was proposed before is sent, for at most one
+may be in flight (M1). Nothing completes by it before our disk has answered (O4).
 """
 
 from __future__ import annotations
