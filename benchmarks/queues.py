@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qpidha import Node, Settings
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.node.ask import ask
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import Recorder, until

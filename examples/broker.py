@@ -27,9 +27,10 @@ import protocol
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
 
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settings, Settle
-from qpidha.cluster import FileRecordStore, PriorityPromoter
 from qpidha.interfaces import MessageStore
+from qpidha.promoters import PriorityPromoter
 from qpidha.queues import FifoQueue
+from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 

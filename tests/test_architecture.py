@@ -29,7 +29,10 @@ LAYERS: dict[str, str] = {
     "core": "core",
     "interfaces": "interfaces", "broker": "interfaces",
     "system": "system",
-    "transports": "transports", "cluster": "cluster", "stores": "stores", "queues": "queues",
+    "recovery": "recovery",
+    "transports": "transports", "records": "records", "promoters": "promoters", "stores": "stores",
+    "queues": "queues",
+    "cluster": "root",
     "driver": "driver",
     "node": "node",
     "testing": "testing",
@@ -39,21 +42,25 @@ LAYERS: dict[str, str] = {
 """Which layer each module or package directly under ``qpidha`` belongs to; "" is the package itself."""
 
 SHARED = frozenset({"base", "wire", "journal"})
-BELOW_NODE = SHARED | {"core", "interfaces", "system", "transports", "cluster", "stores", "queues", "driver"}
+BELOW_NODE = SHARED | {
+    "core", "recovery", "interfaces", "system", "transports", "records", "promoters", "stores", "queues", "driver",
+}  # fmt: skip
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
     "base": frozenset(),
     "wire": frozenset({"base"}),
     "journal": frozenset({"base", "wire"}),
     "core": SHARED,
+    "recovery": SHARED,
     "interfaces": SHARED,
     "system": frozenset({"base"}),
     "transports": SHARED | {"interfaces", "system"},
-    "cluster": SHARED | {"interfaces", "system"},
+    "records": SHARED | {"interfaces", "system"},
+    "promoters": SHARED | {"interfaces"},
     "stores": SHARED | {"interfaces", "system"},
     "queues": SHARED | {"interfaces"},
     "driver": SHARED | {"core", "interfaces"},
-    "node": SHARED | {"core", "interfaces", "system", "driver", "queues"},
+    "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "queues"},
     "testing": BELOW_NODE,
     "root": BELOW_NODE | {"node"},
     "top": BELOW_NODE | {"node", "root"},
@@ -63,7 +70,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
 COMMANDS = frozenset({("qpidha/cli/options.py", "qpidha.testing.command.run")})
 """But for these: a command of the library that *is* testing. Inside a function, so that no other pays for it."""
 
-PURE = frozenset({"base", "wire", "journal", "core"})
+PURE = frozenset({"base", "wire", "journal", "core", "recovery"})
 """Layers that do nothing to the world: time and randomness are arguments, effects are return values."""
 
 IMPURE_MODULES = frozenset(
@@ -373,25 +380,33 @@ UPWARDS = [
     ("qpidha/wire/codec.py", "from ..core.guard import Guard", "wire may not import core"),
     ("qpidha/wire/__init__.py", "from ..node import Node", "wire may not import node"),
     ("qpidha/journal.py", "from qpidha.core.ready import Ready", "journal may not import core"),
-    ("qpidha/core/guard.py", "from qpidha.interfaces import Broker", "core may not import interfaces"),
-    ("qpidha/core/guard.py", "def f():\n    import qpidha.stores.sqlite", "core may not import stores"),
     (
-        "qpidha/core/guard.py",
+        "qpidha/core/primary/completion.py",
+        "from qpidha.interfaces import Broker",
+        "core may not import interfaces",
+    ),
+    (
+        "qpidha/core/primary/completion.py",
+        "def f():\n    import qpidha.stores.sqlite",
+        "core may not import stores",
+    ),
+    (
+        "qpidha/core/primary/completion.py",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from qpidha.node import Node",
         "core may not import node",
     ),
-    ("qpidha/core/guard.py", "from qpidha import Node", "core may not import root"),
+    ("qpidha/core/primary/completion.py", "from qpidha import Node", "core may not import root"),
     (
-        "qpidha/core/guard.py",
+        "qpidha/core/primary/completion.py",
         "from importlib import import_module\nimport_module('qpidha.cli')",
         "import top",
     ),
     ("qpidha/interfaces.py", "from qpidha.core.ready import Ready", "interfaces may not import core"),
     ("qpidha/stores/sqlite.py", "from qpidha.core.lineage import Lineage", "stores may not import core"),
-    ("qpidha/stores/sqlite.py", "from qpidha.cluster import file", "stores may not import cluster"),
-    ("qpidha/cluster/file.py", "from qpidha.node.node import Node", "cluster may not import node"),
+    ("qpidha/stores/sqlite.py", "from qpidha.records import file", "stores may not import records"),
+    ("qpidha/records/file/store.py", "from qpidha.node.node import Node", "records may not import node"),
     ("qpidha/system/forks.py", "from qpidha.stores import files", "system may not import stores"),
-    ("qpidha/core/guard.py", "from qpidha.system import forks", "core may not import system"),
+    ("qpidha/core/primary/completion.py", "from qpidha.system import forks", "core may not import system"),
     ("qpidha/queues/lvq.py", "from qpidha import stores", "queues may not import stores"),
     ("qpidha/transports/tcp.py", "from qpidha.driver import Driver", "transports may not import driver"),
     ("qpidha/driver.py", "from qpidha.stores import SqliteStore", "driver may not import stores"),
@@ -410,8 +425,8 @@ UPWARDS = [
     ("qpidha/__init__.py", "from qpidha.testing import Simulator", "root may not import testing"),
     ("qpidha/testing/clock.py", "from qpidha.node import Node", "testing may not import node"),
     ("qpidha/metrics.py", "", "has no layer"),
-    ("qpidha/core/guard.py", "from qpidha.metrics import count", "has no layer"),
-    ("qpidha/_seq.pyx", "from qpidha.core.guard import Guard", "base may not import core"),
+    ("qpidha/core/primary/completion.py", "from qpidha.metrics import count", "has no layer"),
+    ("qpidha/_seq.pyx", "from qpidha.core.primary.completion import Guard", "base may not import core"),
     ("qpidha/_seq.pxd", "from qpidha.wire._batch cimport Batch", "base may not import wire"),
     ("qpidha/wire/_batch.pyx", "cdef f():\n    import qpidha.node", "wire may not import node"),
 ]
@@ -428,14 +443,17 @@ DOWNWARDS = [
     ("qpidha/errors.py", "from qpidha.types import Address"),
     ("qpidha/wire/codec.py", "from qpidha.seq import SequenceSet\nfrom .framing import Frame\nimport struct"),
     ("qpidha/wire/_batch.pyx", "from libc.string cimport memcpy\nfrom qpidha.errors import CallerError"),
-    ("qpidha/core/replica.py", "from qpidha.core.guard import Guard\nfrom qpidha.journal import Change"),
+    (
+        "qpidha/core/replica.py",
+        "from qpidha.core.primary.completion import Guard\nfrom qpidha.journal import Change",
+    ),
     ("qpidha/stores/__init__.py", "from importlib import import_module\nimport_module(f'{__name__}.{x}')"),
     ("qpidha/stores/sqlite.py", "import sqlite3\nfrom qpidha.interfaces import MessageStore"),
     ("qpidha/node/node.py", "from qpidha.driver import Driver\nfrom qpidha.queues.fifo import Fifo"),
     ("qpidha/cli/__init__.py", "from qpidha import Node\nfrom qpidha.transports import tcp"),
     ("qpidha/cli/options.py", "def f():\n    from qpidha.testing.command import run"),
     (
-        "qpidha/testing/simulator.py",
+        "qpidha/testing/sim/world.py",
         "from qpidha.core.replica import Replica\nfrom qpidha.stores import memory",
     ),
 ]

@@ -29,7 +29,7 @@ from qpidha.cli.work import TimeUp, gather, one, require_directory
 from qpidha.errors import CallerError, ClusterError, Conflict, OutcomeUnknown, StoreLocked
 
 if TYPE_CHECKING:
-    from qpidha.core.rebuild import Rebuilt
+    from qpidha.recovery.rebuild import Rebuilt
     from qpidha.stores.report import StoreReport
     from qpidha.types import Record, Versioned
 
@@ -40,7 +40,7 @@ DISK_TIMEOUT_S = 10.0
 
 def peek(directory: Path) -> Versioned | None:
     """The record of a file record store, or None. Blocks while the disk does."""
-    from qpidha.cluster.file import FileRecordStore
+    from qpidha.records.file.store import FileRecordStore
 
     require_directory(directory, "record")
     return FileRecordStore.peek(directory)
@@ -152,7 +152,7 @@ def require_nobody_runs(cluster: Path) -> None:
 
 def live_in(cluster: Path) -> list[str]:
     """The nodes with a live session. Without a directory there is none."""
-    from qpidha.cluster.file import FileRecordStore
+    from qpidha.records.file.store import FileRecordStore
 
     try:
         require_directory(cluster, "record")
@@ -201,7 +201,7 @@ def state_of(cluster: Path) -> Versioned | None:
 
 
 def compared(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -> Rebuilt:
-    from qpidha.core.rebuild import rebuilt
+    from qpidha.recovery.rebuild import rebuilt
 
     try:
         return rebuilt(
@@ -232,7 +232,7 @@ def write(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -
 
 def put(cluster: Path, stores: list[Path], expected: int | None, record: Record) -> None:
     """Write it, into a directory that the nodes can use, also if root does it."""
-    from qpidha.cluster.file import FileRecordStore
+    from qpidha.records.file.store import FileRecordStore
     from qpidha.system.ownership import make_directories
 
     if not cluster.is_dir():

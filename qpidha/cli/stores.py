@@ -125,8 +125,8 @@ def run_compact(args: argparse.Namespace) -> int:
 
 
 def run_rank(args: argparse.Namespace) -> int:
-    from qpidha.core.findings import Finding, Severity
-    from qpidha.core.ranking import Ranked, rank
+    from qpidha.recovery.findings import Finding, Severity
+    from qpidha.recovery.ranking import Ranked, rank
 
     found = inspect_all(args.directory, args.timeout)
     reports = [answer for _, answer in found if not isinstance(answer, BaseException)]

@@ -15,15 +15,15 @@ from dataclasses import replace
 from math import inf
 from uuid import UUID
 
-from qpidha.core.activation import Activation
+from qpidha.core.backup.follower import Follower
 from qpidha.core.calls import UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
-from qpidha.core.follower import Follower
-from qpidha.core.host import Host
 from qpidha.core.lineage import Lineage
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.outbox import Outbox
-from qpidha.core.primary import Primary
+from qpidha.core.primary.activation import Activation
+from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.sessions import Host
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, Doubtful, HandOver, Noted, Ready, Request, RoleChanged

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from qpidha.types import NodeId
 
 if TYPE_CHECKING:
-    from qpidha.core.primary import Primary
+    from qpidha.core.primary.primary import Primary
     from qpidha.node.node import Node
 
 HoldKind: TypeAlias = Literal["disk", "backup", "manager", "broker"]

@@ -13,7 +13,6 @@ from uuid import UUID, uuid4
 from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional, shown
 from qpidha.core.ready import HandOver
 from qpidha.core.replica import Replica
-from qpidha.core.validator import check_start
 from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary, QpidhaError, UnknownQueue
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.journal import StoreImage, StoreStatus
@@ -34,6 +33,7 @@ from qpidha.node.stalls import Stalls
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.troubles import Troubles
 from qpidha.node.within import Limit
+from qpidha.recovery.validator import check_start
 from qpidha.settings import Settings, check_spec
 from qpidha.system import forks
 from qpidha.types import (

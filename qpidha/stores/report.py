@@ -50,7 +50,7 @@ class AuditLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreReport:
-    """Everything an operator wants to know of one store. `qpidha.core.ranking.rank` orders several."""
+    """Everything an operator wants to know of one store. `qpidha.recovery.ranking.rank` orders several."""
 
     name: str
     """Where it is: the directory."""

@@ -9,10 +9,10 @@ Public: use it to test another sequence of failures, another setting, another ve
 imports no test framework.
 """
 
-from qpidha.testing.checkers import Checker, Violation
-from qpidha.testing.scenario import Scenario
-from qpidha.testing.simulator import SMALL, World
-from qpidha.testing.stage import ScenarioError
-from qpidha.testing.walk import Walk
+from qpidha.testing.invariants.checker import Checker, Violation
+from qpidha.testing.scenarios.scenario import Scenario
+from qpidha.testing.scenarios.stage import ScenarioError
+from qpidha.testing.sim.world import SMALL, World
+from qpidha.testing.walks.walk import Walk
 
 __all__ = ["SMALL", "Checker", "Scenario", "ScenarioError", "Violation", "Walk", "World"]

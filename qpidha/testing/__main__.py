@@ -14,12 +14,12 @@ import sys
 from pathlib import Path
 
 from qpidha.testing.command import summary
-from qpidha.testing.profile import ORDINARY, PROFILES, Profile
-from qpidha.testing.shrink import shrink
-from qpidha.testing.sightings import COMPLETE_RUNS
-from qpidha.testing.slices import in_slices
-from qpidha.testing.sweep import Sweep, sweep
-from qpidha.testing.walk import Walk
+from qpidha.testing.walks.profile import ORDINARY, PROFILES, Profile
+from qpidha.testing.walks.shrink import shrink
+from qpidha.testing.walks.sightings import COMPLETE_RUNS
+from qpidha.testing.walks.slices import in_slices
+from qpidha.testing.walks.sweep import Sweep, sweep
+from qpidha.testing.walks.walk import Walk
 
 
 def main(arguments: list[str]) -> int:

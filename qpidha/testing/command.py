@@ -13,11 +13,11 @@ from typing import Any
 from qpidha.testing.picture.chart import Chart, draw
 from qpidha.testing.picture.page import page
 from qpidha.testing.picture.recorder import Recorder
-from qpidha.testing.scenario import Scenario
-from qpidha.testing.shrink import attempt, shrink
-from qpidha.testing.stage import ScenarioError
-from qpidha.testing.sweep import Sweep, sweep
-from qpidha.testing.walk import Walk
+from qpidha.testing.scenarios.scenario import Scenario
+from qpidha.testing.scenarios.stage import ScenarioError
+from qpidha.testing.walks.shrink import attempt, shrink
+from qpidha.testing.walks.sweep import Sweep, sweep
+from qpidha.testing.walks.walk import Walk
 
 OK, BAD_NEWS, USAGE = range(3)
 """As in ``qpidha.cli``."""

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgpack
 
-from qpidha.cluster.record import decode_record
-from qpidha.cluster.sessionfile import SessionInfo
 from qpidha.errors import QpidhaError
+from qpidha.records.file.sessionfile import SessionInfo
+from qpidha.records.format import decode_record
 from qpidha.seq import SequenceSet
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch

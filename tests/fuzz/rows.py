@@ -16,9 +16,9 @@ from uuid import UUID
 
 import msgpack
 
-from qpidha.core.validator import Verdict, check_join, check_start
 from qpidha.errors import StoreError
 from qpidha.journal import Insert, PutQueue, PutStatus, Quarantine, Remove
+from qpidha.recovery.validator import Verdict, check_join, check_start
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.stores import SqliteStore, inspect, read_audit, read_status

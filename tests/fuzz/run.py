@@ -23,8 +23,8 @@ FOLLOWED = [
     "qpidha.wire",
     "qpidha.core",
     "qpidha.stores",
-    "qpidha.cluster.record",
-    "qpidha.cluster.sessionfile",
+    "qpidha.records.format",
+    "qpidha.records.file.sessionfile",
 ]
 """What is instrumented, which takes time: the code that the targets reach."""
 

@@ -13,9 +13,9 @@ from uuid import UUID
 
 import msgpack
 
-from qpidha.cluster.record import encode_record
-from qpidha.cluster.sessionfile import SessionInfo
 from qpidha.journal import StoreState, StoreStatus
+from qpidha.records.file.sessionfile import SessionInfo
+from qpidha.records.format import encode_record
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import Tally, status_row
 from qpidha.types import Member, NodeInfo, QueueSpec, Record, Settle, Versioned

@@ -13,9 +13,9 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Final
 
-from qpidha.cluster.record import _checksum, decode_record, encode_record
-from qpidha.cluster.sessionfile import SessionInfo
 from qpidha.errors import ClusterError, MalformedFrame, RemoteProtocolError, SequenceDecodeError
+from qpidha.records.file.sessionfile import SessionInfo
+from qpidha.records.format import _checksum, decode_record, encode_record
 from qpidha.seq import SequenceSet, SequenceTracker
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch
@@ -139,7 +139,7 @@ def session(data: bytes) -> None:
 
 
 def with_checksum(data: bytes) -> bytes:
-    from qpidha.cluster.sessionfile import _checksum as checksum
+    from qpidha.records.file.sessionfile import _checksum as checksum
 
     try:
         content = json.loads(data)

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from qpidha import Discarded, Node, Settings
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, MessageStore
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.types import Address, BytesLike, PeerInfo

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qpidha import Node, Role
-from qpidha.cluster import FileRecordStore, PriorityPromoter
+from qpidha.promoters import PriorityPromoter
+from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import QUICK, Recorder, until

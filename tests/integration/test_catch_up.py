@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qpidha import Batch, Role, SequenceSet
-from qpidha.core.subscription import State
+from qpidha.core.primary.session import State
 from qpidha.node.queue import Queue
 from tests.integration.harness import QUICK, World, history, run, until
 

@@ -17,9 +17,9 @@ import pytest
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, USAGE, main
-from qpidha.cluster import FileRecordStore
 from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
+from qpidha.records import FileRecordStore
 from qpidha.stores import SqliteStore
 from qpidha.types import QueueId, QueueSpec
 from tests.integration.harness import World, content, until

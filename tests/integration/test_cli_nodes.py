@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, USAGE, main
-from qpidha.cluster import FileRecordStore
 from qpidha.errors import StoreFailed
 from qpidha.node import ask as asking
+from qpidha.records import FileRecordStore
 from qpidha.types import Member, QueueId, Record
 from tests.integration.harness import World
 

@@ -19,10 +19,11 @@ import pytest
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, main
 from qpidha.cli.stores import HUNG
-from qpidha.cluster import FileRecordStore, PriorityPromoter
-from qpidha.cluster.file import LockHeldError
 from qpidha.errors import OutcomeUnknown, StoreLocked, Unavailable
 from qpidha.journal import Insert, PutQueue, PutStatus
+from qpidha.promoters import PriorityPromoter
+from qpidha.records import FileRecordStore
+from qpidha.records.file.store import LockHeldError
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
 from qpidha.types import QueueId, QueueSpec, Record
@@ -351,7 +352,7 @@ def test_put_waits_for_a_lock_and_gives_up(tmp_path: Path, monkeypatch: pytest.M
     def write(*_: Any) -> None:
         raise LockHeldError
 
-    monkeypatch.setattr("qpidha.cluster.file.RecordFile.write", write)
+    monkeypatch.setattr("qpidha.records.file.store.RecordFile.write", write)
     with pytest.raises(Unavailable, match="locked by others"):
         new = Record(cluster=CLUSTER, generation=1, primary=None, members=frozenset())
         FileRecordStore.put(tmp_path, None, new, timeout_s=0.05)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from qpidha import Node, PromotionRefused, Role, SequenceSet
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import NotPrimary
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import QUICK, Recorder, World, content, history, run, until

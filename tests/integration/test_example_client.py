@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from qpidha import Batch, Node, Settings
-from qpidha.cluster.memory import MemoryRecordStore
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.transports.tcp import close_server

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from qpidha import Batch, InDoubt, SequenceSet
-from qpidha.cluster import MemoryRecordStore
 from qpidha.interfaces import QueueListener
+from qpidha.records import MemoryRecordStore
 from qpidha.types import QueueId, QueueSpec
 from tests.integration.harness import Recorder, World, content, run, until
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from qpidha import NotPrimary, Role
-from qpidha.cluster import MemoryRecordStore, PriorityPromoter
 from qpidha.errors import ClusterError, PromotionRefused
 from qpidha.node.node import Node
+from qpidha.promoters import PriorityPromoter
+from qpidha.records import MemoryRecordStore
 from qpidha.types import Versioned
 from tests.integration.harness import Recorder, World, content, run, until
 

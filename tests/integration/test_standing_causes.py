@@ -18,12 +18,12 @@ import pytest
 
 from qpidha import Node, Settings
 from qpidha.cli.nodes import Row, lines_of_status
-from qpidha.cluster import FileRecordStore
 from qpidha.errors import CallerError, ClusterError
 from qpidha.interfaces import Link, LinkFactory
 from qpidha.node.backoff import Backoff
 from qpidha.node.connect import CAUSE
 from qpidha.node.troubles import LINES_MAX
+from qpidha.records import FileRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.types import Address
@@ -351,8 +351,8 @@ def test_causes_are_shown_by_the_command_line() -> None:
 def test_versions_without_overlap_are_told_on_both_sides(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpidha.core.follower.PROTOCOL_MIN", 7)
-    monkeypatch.setattr("qpidha.core.follower.PROTOCOL_MAX", 9)
+    monkeypatch.setattr("qpidha.core.backup.follower.PROTOCOL_MIN", 7)
+    monkeypatch.setattr("qpidha.core.backup.follower.PROTOCOL_MAX", 9)
 
     async def main(world: World) -> None:
         a, _ = make("a", world.records)

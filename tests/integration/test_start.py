@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from qpidha import Node, PromotionRefused, Role, Settings, Settle, StoreError
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Change, StoreState
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import QUICK, Recorder, World, content, history, run, until

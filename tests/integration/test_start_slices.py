@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from qpidha import Batch, Node, SequenceSet
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import LocalProtocolError, StoreFailed
 from qpidha.journal import Change, StoreImage
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.types import QueueId, QueueSpec

@@ -14,14 +14,14 @@ from uuid import UUID
 
 import model
 
-from qpidha.core.primary import Primary
+from qpidha.core.backup.session import State as Replicating
+from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.ready import CompareAndSet
-from qpidha.core.replicator import State as Replicating
-from qpidha.core.subscription import ReplicatingSubscription, State
-from qpidha.testing.facts import fact_of
-from qpidha.testing.node import SimNode
-from qpidha.testing.simulator import World
-from qpidha.testing.storage import Message
+from qpidha.testing.invariants.facts import fact_of
+from qpidha.testing.sim.disk import Message
+from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.world import World
 from qpidha.types import Record
 
 Facts = dict[tuple[Any, ...], Any]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from qpidha.core.manager import Answer, Applied, Lost, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Request
-from qpidha.testing.manager import SimManager
-from qpidha.testing.node import SimNode
+from qpidha.testing.sim.manager import SimManager
+from qpidha.testing.sim.node import SimNode
 
 
 @dataclass(eq=False)

@@ -26,13 +26,13 @@ from manager import HeldManager
 from steps import WEIGHTS, Steps
 from tracker import Disagreement, Label, Tracker
 
+from qpidha.core.backup.session import State as Replicating
 from qpidha.core.lineage import generation_of
+from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.ready import CompareAndSet, Ready
-from qpidha.core.replicator import State as Replicating
-from qpidha.core.subscription import ReplicatingSubscription, State
-from qpidha.testing.network import End
-from qpidha.testing.node import SimNode
-from qpidha.testing.simulator import SMALL, World
+from qpidha.testing.sim.network import End
+from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.world import SMALL, World
 from qpidha.types import Discarded, Settle
 from qpidha.wire.events import Acknowledged, Frame, Operations, PlanEnd, PlanMessages
 

@@ -14,8 +14,8 @@ from manager import HeldManager
 from tracker import Label, Tracker
 
 from qpidha.core.ready import CompareAndSet
-from qpidha.testing.node import SimNode
-from qpidha.testing.simulator import World
+from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.world import World
 from qpidha.wire.events import Frame
 
 WEIGHTS = {

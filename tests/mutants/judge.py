@@ -97,8 +97,8 @@ def ask_tests(paths: tuple[str, ...], first: str, answers: TextIO) -> Answer:
 
 def ask_walks(seeds: int) -> Answer:
     """The first seed whose run breaks a promise; they are the same seeds for everybody."""
-    from qpidha.testing.shrink import attempt
-    from qpidha.testing.walk import Walk
+    from qpidha.testing.walks.shrink import attempt
+    from qpidha.testing.walks.walk import Walk
 
     for seed in range(seeds):
         if error := attempt(Walk(seed)):

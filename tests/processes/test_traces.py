@@ -25,8 +25,8 @@ import pytest
 import trustme
 
 from qpidha import SequenceSet
-from qpidha.cluster.record import decode_record, encode_record
 from qpidha.node.ask import ask
+from qpidha.records.format import decode_record, encode_record
 from qpidha.types import Versioned
 from tests.processes.stream import (
     Consumer,

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qpidha import Batch, SequenceSet, Settle
-from qpidha.core.guard import QueueGuard
 from qpidha.core.lineage import advance, by_generation, generation_of, trim
+from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, judge_all, plan_resync
 from qpidha.types import QueueId, QueueSpec

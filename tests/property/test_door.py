@@ -22,10 +22,11 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from qpidha import Batch, Landing, Node, Op, Queue, SequenceSet, Settings
-from qpidha.cluster import FileRecordStore, MemoryRecordStore, OperatorPromoter
 from qpidha.core.replica import Replica
 from qpidha.errors import QpidhaError
+from qpidha.promoters import OperatorPromoter
 from qpidha.queues import FifoQueue
+from qpidha.records import FileRecordStore, MemoryRecordStore
 from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
@@ -36,7 +37,8 @@ from tests.property.door_values import CallersOwnError, argument
 
 MODULES = (
     "qpidha",
-    "qpidha.cluster",
+    "qpidha.promoters",
+    "qpidha.records",
     "qpidha.core.replica",
     "qpidha.queues",
     "qpidha.seq",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpidha import Batch, Node, SequenceSet
-from qpidha.cluster import PriorityPromoter
+from qpidha.promoters import PriorityPromoter
 from qpidha.testing.rehearsal import Broker, Edge, Seat
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))

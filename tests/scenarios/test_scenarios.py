@@ -1,6 +1,6 @@
 """Every scenario that broke a real system, and the counterexamples of the protocol's first draft, as text.
 
-Method: the interpreter of `qpidha.testing.scenario` runs the commands of each file and writes what came of
+Method: the interpreter of `qpidha.testing.scenarios.scenario` runs the commands of each file and writes what came of
 them; the file must say the same already. After a change that is meant, write the files again with
 
     QPIDHA_REWRITE=1 python -m pytest tests/scenarios
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from qpidha.testing import Scenario, ScenarioError
-from qpidha.testing.scenario import COMMANDS
+from qpidha.testing.scenarios.scenario import COMMANDS
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
 

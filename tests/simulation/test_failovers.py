@@ -8,10 +8,10 @@ import pytest
 
 from qpidha.testing import Walk
 from qpidha.testing.__main__ import main
-from qpidha.testing.profile import FAILOVERS
-from qpidha.testing.sightings import Sightings
-from qpidha.testing.slices import in_slices, read
-from qpidha.testing.sweep import part
+from qpidha.testing.walks.profile import FAILOVERS
+from qpidha.testing.walks.sightings import Sightings
+from qpidha.testing.walks.slices import in_slices, read
+from qpidha.testing.walks.sweep import part
 
 
 def test_most_of_what_these_walks_do_is_failing_over() -> None:
@@ -66,7 +66,7 @@ def test_a_search_in_slices_goes_on_where_it_was_stopped(
     assert (found.runs, found.events, found.failovers) == (5, whole.events, whole.failovers)
     assert found.sightings.counts == whole.sightings.counts
 
-    monkeypatch.setattr("qpidha.testing.slices.sweep", lambda *args, **kwargs: pytest.fail("run again"))
+    monkeypatch.setattr("qpidha.testing.walks.slices.sweep", lambda *args, **kwargs: pytest.fail("run again"))
     assert in_slices(log, 100, 5, size=2).events == whole.events
 
 

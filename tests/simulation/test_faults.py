@@ -6,11 +6,11 @@ import pytest
 
 from qpidha.errors import MalformedFrame
 from qpidha.testing import Violation, Walk, World
-from qpidha.testing.checkers import OutsideTheModel
-from qpidha.testing.faults import FAULTS
-from qpidha.testing.network import fault_in
-from qpidha.testing.simulator import SimNode
-from qpidha.testing.walk import WEIGHTS
+from qpidha.testing.invariants.checker import OutsideTheModel
+from qpidha.testing.sim.network import fault_in
+from qpidha.testing.sim.world import SimNode
+from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.walk import WEIGHTS
 from qpidha.types import Settle
 from qpidha.wire import codec
 from qpidha.wire.events import Acknowledged, Frame

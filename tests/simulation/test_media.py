@@ -10,8 +10,8 @@ import pytest
 from qpidha import SequenceSet
 from qpidha.journal import Insert, PutQueue, PutStatus, StoreStatus
 from qpidha.stores.loader import _Loading
-from qpidha.testing import media
-from qpidha.testing.storage import Content
+from qpidha.testing.sim import media
+from qpidha.testing.sim.disk import Content
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
 

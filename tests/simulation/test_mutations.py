@@ -15,18 +15,20 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core import primary, quarantine, replica, replicator, resync
-from qpidha.core.flip import Flip, Flipped
-from qpidha.core.follower import Follower
-from qpidha.core.guard import LEFT, QueueGuard
+from qpidha.core import quarantine, replica, resync
+from qpidha.core.backup import session as backup_session
+from qpidha.core.backup.flip import Flip, Flipped
+from qpidha.core.backup.follower import Follower
 from qpidha.core.manager import Answer, Manager, Unknown
-from qpidha.core.membership import Joining, Membership
-from qpidha.core.primary import Primary
+from qpidha.core.primary import primary
+from qpidha.core.primary.completion import LEFT, QueueGuard
+from qpidha.core.primary.membership import Joining, Membership
+from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.session import ReplicatingSubscription
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
 from qpidha.core.replica import Replica
-from qpidha.core.subscription import ReplicatingSubscription
 from qpidha.driver import Driver
 from qpidha.errors import InvariantError
 from qpidha.journal import PutQueue
@@ -185,7 +187,7 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
         if messages := tuple(self.quarantined.due(before.get)):
             self.out.notify(HandOver(messages))
 
-    patch.setattr(replicator, "Flip", Early)
+    patch.setattr(backup_session, "Flip", Early)
     patch.setattr(Replica, "hand_over", hand_over)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from qpidha.testing.__main__ import COMPLETE_RUNS, main, missed
-from qpidha.testing.shrink import Walk, attempt, reduced, rule_of, shrink
-from qpidha.testing.sightings import Sightings
-from qpidha.testing.sweep import Sweep, sweep
+from qpidha.testing.walks.shrink import Walk, attempt, reduced, rule_of, shrink
+from qpidha.testing.walks.sightings import Sightings
+from qpidha.testing.walks.sweep import Sweep, sweep
 from tests.simulation.test_mutations import waits_for_the_attached_only
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from qpidha.cluster.file import FileRecordStore
 from qpidha.journal import StoreState
+from qpidha.records.file.store import FileRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from tests.storage.shim import Call, Op
 from tests.storage.workload import COMMITS, image_digest, plain, record

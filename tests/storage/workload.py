@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from qpidha.cluster.file import FileRecordStore
-from qpidha.cluster.recordfile import RecordFile
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.journal import (
     Audit,
@@ -34,6 +32,8 @@ from qpidha.journal import (
     Skip,
     StoreImage,
 )
+from qpidha.records.file.recordfile import RecordFile
+from qpidha.records.file.store import FileRecordStore
 from qpidha.seq import SequenceSet
 from qpidha.stores import SqliteStore, database, files
 from qpidha.stores import sqlite as sqlite_store

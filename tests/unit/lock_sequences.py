@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
-from qpidha.cluster.sessionfile import SessionFile, SessionInfo
 from qpidha.errors import QpidhaError
 from qpidha.journal import PutStatus
+from qpidha.records.file.sessionfile import SessionFile, SessionInfo
 from qpidha.stores import SqliteStore
 
 MEMORY = "/dev/shm"

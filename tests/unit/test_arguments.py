@@ -12,7 +12,6 @@ import pytest
 
 from qpidha import Batch, Node, NotPrimary, Queue, SequenceSet, Settings, Settle, UnknownQueue
 from qpidha.checks import is_wildcard, shown
-from qpidha.cluster import FileRecordStore, MemoryRecordStore, PriorityPromoter
 from qpidha.errors import (
     ArgumentError,
     CallerError,
@@ -20,6 +19,8 @@ from qpidha.errors import (
     QueueMismatch,
     SettingsError,
 )
+from qpidha.promoters import PriorityPromoter
+from qpidha.records import FileRecordStore, MemoryRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
 from tests.integration.harness import Recorder

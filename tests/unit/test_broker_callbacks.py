@@ -15,11 +15,11 @@ from dataclasses import replace
 import pytest
 
 from qpidha import Batch, Discarded, InDoubt, Node, Role, SequenceSet
-from qpidha.cluster import PriorityPromoter
 from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary
 from qpidha.interfaces import QueueListener
 from qpidha.node.callbacks import FUNCTIONS_MAX, Call, _Log, call, inside
 from qpidha.node.embedder import CANCEL_S
+from qpidha.promoters import PriorityPromoter
 from qpidha.types import QueueId, QueueSpec
 from tests.integration.harness import QUICK, Recorder, World, content, run, until
 

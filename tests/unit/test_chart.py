@@ -14,14 +14,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from qpidha.testing import Scenario, Walk
-from qpidha.testing.faults import FAULTS
 from qpidha.testing.picture.chart import HEADS, draw
 from qpidha.testing.picture.fold import folded
 from qpidha.testing.picture.happenings import Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step, span
 from qpidha.testing.picture.page import page
 from qpidha.testing.picture.recorder import CLIENTS, LOOKS, REPAIRS, Recorder
-from qpidha.testing.scenario import COMMANDS
-from qpidha.testing.walk import WEIGHTS
+from qpidha.testing.scenarios.scenario import COMMANDS
+from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.walk import WEIGHTS
 
 SEEDS = [*range(20, 28)]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from qpidha.cluster import FileRecordStore, MemoryRecordStore
 from qpidha.errors import Conflict
 from qpidha.interfaces import RecordStore
+from qpidha.records import FileRecordStore, MemoryRecordStore
 from qpidha.testing import conformance
 from qpidha.testing.conformance import Check, RuleBroken
 from qpidha.testing.conformance import records as kit

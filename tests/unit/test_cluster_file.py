@@ -16,10 +16,10 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.cluster import FileRecordStore
-from qpidha.cluster.record import decode_record, encode_record
-from qpidha.cluster.recordfile import RecordFile
 from qpidha.errors import ClusterError, OutcomeUnknown, SettingsError, Unavailable
+from qpidha.records import FileRecordStore
+from qpidha.records.file.recordfile import RecordFile
+from qpidha.records.format import decode_record, encode_record
 from qpidha.types import Member, Record, Versioned
 
 RECORD = Record(
@@ -121,7 +121,7 @@ def test_wrong_values_are_damage_whatever_the_checksum_says(
 ) -> None:
     content = json.loads(encode_record(Versioned(RECORD, 5)))
     content["record"][field] = value
-    monkeypatch.setattr("qpidha.cluster.record._checksum", lambda _: content["checksum"])
+    monkeypatch.setattr("qpidha.records.format._checksum", lambda _: content["checksum"])
     with pytest.raises(ClusterError, match="damaged"):
         decode_record(json.dumps(content).encode(), "record.json")
 
@@ -330,7 +330,7 @@ async def calm(store: Counting) -> None:
 def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)
@@ -352,7 +352,7 @@ def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
 
 def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has begun to change goes on changing: the next steps of a failover are not waited for."""
-    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=0.3)
@@ -361,7 +361,7 @@ def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch
         await anext(watch)
         following = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0.5)
-        monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 600)
+        monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 600)
         await other.compare_and_set(1, newer(1), timeout_s=20)
         await asyncio.wait_for(following, 20)
         following = asyncio.ensure_future(anext(watch))
@@ -377,7 +377,7 @@ def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_new_watch_does_not_wait_for_the_calm_to_end(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpidha.cluster.file.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)

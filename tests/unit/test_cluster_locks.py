@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from test_cluster_file import RECORD, create, newer
 
-from qpidha.cluster import FileRecordStore
 from qpidha.errors import Conflict, OutcomeUnknown, Unavailable
+from qpidha.records import FileRecordStore
 from qpidha.types import Versioned
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.cluster.memory import Fault, MemoryRecordStore
 from qpidha.errors import Conflict, OutcomeUnknown, Unavailable
+from qpidha.records.memory import Fault, MemoryRecordStore
 from qpidha.types import Record
 
 RECORD = Record(cluster=UUID(int=1), generation=1, primary=None, members=frozenset(), nonce=b"1")

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.cluster import FileRecordStore
-from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, escape, live_sessions
 from qpidha.errors import Conflict, Unavailable
+from qpidha.records import FileRecordStore
+from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, escape, live_sessions
 
 OTHER_CONTENT = SessionInfo(node="a", ttl_s=9, info=b"x").encode().replace(b'"ttl_s": 9', b'"ttl_s": 8')
 """Whole, but not what the checksum is of."""
 
 HOLDER = """
 import asyncio, sys
-from qpidha.cluster import FileRecordStore
+from qpidha.records import FileRecordStore
 
 async def main():
     store = FileRecordStore(sys.argv[1])
@@ -42,7 +42,7 @@ asyncio.run(main())
 RACER = """
 import asyncio, os, sys
 from dataclasses import replace
-from qpidha.cluster import FileRecordStore
+from qpidha.records import FileRecordStore
 from qpidha.errors import Conflict
 
 async def main():
@@ -67,7 +67,7 @@ WRITER = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from qpidha.cluster.recordfile import RecordFile
+from qpidha.records.file.recordfile import RecordFile
 
 record = RecordFile(Path(sys.argv[1]))
 current = record.read()
@@ -85,7 +85,7 @@ record.write(current.version, replace(current.record, nonce=b"new"))
 READER = """
 import os, signal, sys
 from pathlib import Path
-from qpidha.cluster import recordfile
+from qpidha.records.file import recordfile
 
 real = recordfile.decode_record
 

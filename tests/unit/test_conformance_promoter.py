@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qpidha.cluster import PriorityPromoter
 from qpidha.interfaces import ClusterView, Decision
+from qpidha.promoters import PriorityPromoter
 from qpidha.testing import conformance
 from qpidha.testing.conformance import Check, RuleBroken
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.flip import Flipped, Planned, flip
+from qpidha.core.backup.flip import Flipped, Planned, flip
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue

@@ -13,12 +13,12 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
-from qpidha.core.guard import Guards, QueueGuard
+from qpidha.core.primary.completion import Guards, QueueGuard
+from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import RoleChanged, Safe
 from qpidha.core.replica import Replica
-from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.driver import SLICE_MIN, Done, Driver
 from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
 from qpidha.types import Fate, Member, QueueId, QueueSpec, Record, Role, Versioned

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qpidha import SequenceSet, Settle
-from qpidha.core.guard import QueueGuard
+from qpidha.core.primary.completion import QueueGuard
 
 BOTH = pytest.mark.parametrize("settle", list(Settle))
 

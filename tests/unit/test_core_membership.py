@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from qpidha import Settings
-from qpidha.core.membership import Joining, Membership
 from qpidha.core.outbox import Outbox
-from qpidha.core.primary import Primary
-from qpidha.core.subscription import ReplicatingSubscription
+from qpidha.core.primary.membership import Joining, Membership
+from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.session import ReplicatingSubscription
 from qpidha.types import Member, Record
 from qpidha.wire.events import PlanEnd, Subscribe
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.core.guard import Guards
+from qpidha.core.primary.completion import Guards
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.journal import Insert, PutQueue, Remove, StoreStatus
 from qpidha.node.op import Ledger, Outcome

@@ -9,10 +9,10 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.chunks import pieces
-from qpidha.core.host import TAKEN_OVER
 from qpidha.core.limits import limits_of
+from qpidha.core.primary.session import ReplicatingSubscription
+from qpidha.core.primary.sessions import TAKEN_OVER
 from qpidha.core.ready import CloseLink, Noted
-from qpidha.core.subscription import ReplicatingSubscription
 from qpidha.errors import CallerError, RemoteProtocolError
 from qpidha.types import QueueSpec, Role
 from qpidha.wire.events import (

@@ -33,7 +33,7 @@ def content(queue: ReplicatedQueue) -> dict[int, str]:
 
 
 def rewind(queue: ReplicatedQueue, drop: SequenceSet, next: int) -> None:
-    """What a flip does to a queue before it inserts (`qpidha.core.flip`)."""
+    """What a flip does to a queue before it inserts (`qpidha.core.backup.flip`)."""
     queue.remove(drop)
     queue.next = next
 

@@ -8,7 +8,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.candidate import check_promotable
-from qpidha.core.primary import portions
+from qpidha.core.primary.primary import portions
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replica import Replica

@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
-from qpidha.core.deadlines import allowance_s
+from qpidha.core.primary.deadlines import allowance_s
+from qpidha.core.primary.turn import Turn
 from qpidha.core.ready import CompareAndSet, Completion, Notice, Request
 from qpidha.core.replica import Replica
-from qpidha.core.turn import Turn
 from qpidha.driver import Done, Driver
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.types import Member, NodeId, QueueSpec, Record, Versioned

@@ -22,10 +22,10 @@ import pytest
 
 from qpidha import errors
 from qpidha.cli import build_parser
-from qpidha.core.ranking import CRITERIA
-from qpidha.core.validator import START_RULES, Verdict
 from qpidha.node import ask
 from qpidha.node.status import NodeStatus
+from qpidha.recovery.ranking import CRITERIA
+from qpidha.recovery.validator import START_RULES, Verdict
 from qpidha.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,7 +178,7 @@ def test_each_reason_to_refuse_a_start_is_explained(code: str) -> None:
 
 def test_each_reason_of_a_ranking_is_explained() -> None:
     """The findings that need a decision; the criteria are in docs/stores.md."""
-    source = (ROOT / "qpidha" / "core" / "ranking.py").read_text(encoding="utf-8")
+    source = (ROOT / "qpidha" / "recovery" / "ranking.py").read_text(encoding="utf-8")
     codes = set(re.findall(r"Severity\.(?:ERROR|WARNING),\s*\"([a-z-]+)\"", source))
     assert len(codes) >= 5
     assert {code for code in codes if f"`{code}`" not in page()} == set()

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from qpidha.cluster.sessionfile import live_sessions
 from qpidha.errors import StoreLocked
+from qpidha.records.file.sessionfile import live_sessions
 from qpidha.stores import SqliteStore, inspect
 from qpidha.system import forks
 
@@ -28,7 +28,8 @@ PROGRAM = r"""
 import asyncio, gc, json, multiprocessing, os, socket, sys, time
 from pathlib import Path
 from qpidha import Node
-from qpidha.cluster import FileRecordStore, PriorityPromoter
+from qpidha.records import FileRecordStore
+from qpidha.promoters import PriorityPromoter
 from qpidha.errors import ForkedError
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport

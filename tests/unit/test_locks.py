@@ -17,11 +17,12 @@ from uuid import UUID
 import pytest
 from test_cluster_file import RECORD, create, newer
 
-from qpidha.cluster import FileRecordStore, recordfile, sessionfile
-from qpidha.cluster.recordfile import LockHeldError, RecordFile
-from qpidha.cluster.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
 from qpidha.errors import SettingsError, StoreLocked, StoreUnsuitable, Unavailable
 from qpidha.journal import PutStatus
+from qpidha.records import FileRecordStore
+from qpidha.records.file import recordfile, sessionfile
+from qpidha.records.file.recordfile import LockHeldError, RecordFile
+from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
 from qpidha.stores import SqliteStore
 from qpidha.types import Versioned
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.cluster import FileRecordStore
 from qpidha.errors import SettingsError, StoreUnsuitable
+from qpidha.records import FileRecordStore
 from qpidha.stores import SqliteStore
 from qpidha.system import mounts
 

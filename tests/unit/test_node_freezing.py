@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from qpidha import Node, Settings
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import SettingsError
 from qpidha.node.freezing import GROWTH, STEP_MIN, Freezing
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from tests.integration.harness import Recorder

@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 
 from qpidha import InDoubt, Node, Role, Stopped
-from qpidha.cluster import MemoryRecordStore, OperatorPromoter, PriorityPromoter
-from qpidha.cluster.memory import MemorySession
 from qpidha.core.manager import NotSent, Unknown
 from qpidha.core.ready import CompareAndSet
 from qpidha.errors import (
@@ -31,6 +29,9 @@ from qpidha.errors import (
 )
 from qpidha.journal import Change
 from qpidha.node.ask import ask
+from qpidha.promoters import OperatorPromoter, PriorityPromoter
+from qpidha.records import MemoryRecordStore
+from qpidha.records.memory import MemorySession
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.system.threads import JobThread
 from qpidha.transports import TcpTransport
@@ -451,7 +452,7 @@ def test_a_process_ends_although_its_disks_hang() -> None:
         """
         import asyncio, threading
         from qpidha import Node, Settings
-        from qpidha.cluster.worker import Worker
+        from qpidha.records.file.worker import Worker
         from tests.unit.test_node_life import Hanging
         from tests.integration.harness import QUICK, Recorder, World
 

@@ -20,12 +20,12 @@ import pytest
 
 from qpidha import Role
 from qpidha.cli.nodes import Row, lines_of_status
-from qpidha.cluster import PriorityPromoter
-from qpidha.cluster.memory import Fault
 from qpidha.errors import InDoubt
 from qpidha.interfaces import Promoter
 from qpidha.journal import Change
 from qpidha.node.peer import Peer
+from qpidha.promoters import PriorityPromoter
+from qpidha.records.memory import Fault
 from qpidha.settings import Settings
 from qpidha.stores import MemoryStore
 from qpidha.types import PeerInfo

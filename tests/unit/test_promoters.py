@@ -14,9 +14,10 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.cluster import MemoryRecordStore, OperatorPromoter, PriorityPromoter
-from qpidha.cluster.priority import candidates, primary_lives
 from qpidha.interfaces import Decision, Promoter, RecordStore
+from qpidha.promoters import OperatorPromoter, PriorityPromoter
+from qpidha.promoters.priority import candidates, primary_lives
+from qpidha.records import MemoryRecordStore
 from qpidha.types import Member, NodeInfo, Record
 from qpidha.wire.info import encode_info
 

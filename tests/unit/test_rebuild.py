@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.core.rebuild import rebuilt
 from qpidha.errors import CallerError
 from qpidha.journal import StoreState, StoreStatus
+from qpidha.recovery.rebuild import rebuilt
 from qpidha.types import Member, Record
 
 CLUSTER, OTHER, QUEUE = UUID(int=1), UUID(int=2), UUID(int=9)

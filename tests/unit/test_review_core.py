@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from qpidha import Batch, SequenceSet, Settings
-from qpidha.core.guard import QueueGuard
 from qpidha.core.manager import Lost, Manager, Read, Unknown
-from qpidha.core.membership import Membership
+from qpidha.core.primary.completion import QueueGuard
+from qpidha.core.primary.membership import Membership
+from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.ready import CompareAndSet, Doubtful, Notice, ReadRecord, RoleChanged, Safe
 from qpidha.core.replica import Replica
-from qpidha.core.subscription import ReplicatingSubscription, State
 from qpidha.driver import Done, Driver
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Settle, Versioned

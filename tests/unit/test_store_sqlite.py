@@ -18,10 +18,10 @@ from uuid import UUID
 import pytest
 from store_cases import release_stores
 
-from qpidha.core.ranking import rank
 from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.interfaces import StatusReader
 from qpidha.journal import Audit, Insert, StoreState
+from qpidha.recovery.ranking import rank
 from qpidha.stores import SqliteStore, database, inspect, read_audit, read_status
 from qpidha.stores import sqlite as sqlite_store
 from qpidha.testing.conformance.changes import (

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from qpidha.core.findings import Finding, Severity
-from qpidha.core.ranking import CRITERIA, rank
-from qpidha.core.validator import START_RULES, Verdict, check_join, check_start
 from qpidha.errors import StoreDamaged, StoreDirty, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
+from qpidha.recovery.findings import Finding, Severity
+from qpidha.recovery.ranking import CRITERIA, rank
+from qpidha.recovery.validator import START_RULES, Verdict, check_join, check_start
 from qpidha.settings import Settings
 from qpidha.types import Member, Record
 

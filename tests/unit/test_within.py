@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.cluster.worker import Worker
 from qpidha.errors import Unavailable
 from qpidha.node.ask import ShortPath
 from qpidha.node.within import Limit, within
+from qpidha.records.file.worker import Worker
 from tests.integration.harness import World, run
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import Unavailable
 from qpidha.interfaces import Promoter, RecordStore
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.testing.conformance.check import Check, Rules, Runner, Trial
 from qpidha.types import Member, NodeInfo, Record, Versioned
 from qpidha.wire.info import encode_info

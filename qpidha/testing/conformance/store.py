@@ -46,7 +46,7 @@ from qpidha.testing.conformance.changes import (
 from qpidha.testing.conformance.check import Check, Rules, Runner
 from qpidha.testing.conformance.lives import live
 from qpidha.testing.conformance.storebench import Kill, MakeStore, Opened, StoreBench, copy_away
-from qpidha.testing.storage import Content
+from qpidha.testing.sim.disk import Content
 from qpidha.types import MESSAGE_ID_MAX
 from qpidha.wire.batch import Batch
 

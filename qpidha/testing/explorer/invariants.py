@@ -1,6 +1,6 @@
 """What must hold in a single state of a cluster: the invariants without a memory of how it got there.
 
-`qpidha.testing.checkers` watches one run from its beginning. Where states are met on many ways there is no
+`qpidha.testing.invariants.checker` watches one run from its beginning. Where states are met on many ways there is no
 such run, and each must be judged by itself: a node by what it has on its disk and in its memory, a cluster by
 what its nodes hold, what the record says and what clients were told.
 """
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qpidha.core.replica import Replica
-from qpidha.testing.checkers import POLITE, Violation
-from qpidha.testing.facts import facts_of
-from qpidha.testing.storage import Content
+from qpidha.testing.invariants.checker import POLITE, Violation
+from qpidha.testing.invariants.facts import facts_of
+from qpidha.testing.sim.disk import Content
 from qpidha.types import Generation, NodeId, Record
 from qpidha.wire.events import Frame, Refused
 

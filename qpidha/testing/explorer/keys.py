@@ -15,8 +15,8 @@ from uuid import UUID
 
 from sortedcontainers import SortedDict
 
-from qpidha.core.replicator import Flow
-from qpidha.core.subscription import Resync
+from qpidha.core.backup.session import Flow
+from qpidha.core.primary.session import Resync
 from qpidha.journal import StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings

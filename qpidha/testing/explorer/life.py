@@ -14,14 +14,14 @@ from uuid import UUID
 from qpidha.core.manager import Answer
 from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Ready, Request
 from qpidha.core.replica import Replica
-from qpidha.core.validator import check_start
 from qpidha.driver import Done, Driver
 from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, StoreError
 from qpidha.journal import Change
+from qpidha.recovery.validator import check_start
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.testing.explorer.invariants import check_frame
-from qpidha.testing.storage import Content
+from qpidha.testing.sim.disk import Content
 from qpidha.types import MessageId, NodeId, QueueId, QueueSpec, Versioned
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch

@@ -18,16 +18,16 @@ from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+from qpidha.core.backup.session import State
 from qpidha.core.ready import CloseLink
-from qpidha.core.replicator import State
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
 from qpidha.testing.explorer.invariants import check_node
 from qpidha.testing.explorer.keys import canonical
 from qpidha.testing.explorer.life import INPUTS, Effect, Life, Snapshot
 from qpidha.testing.explorer.tables import Table
-from qpidha.testing.facts import facts_of
-from qpidha.testing.storage import Content, Facts
+from qpidha.testing.invariants.facts import facts_of
+from qpidha.testing.sim.disk import Content, Facts
 from qpidha.types import (
     Generation,
     Member,

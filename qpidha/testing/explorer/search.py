@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from qpidha.errors import InvariantError
-from qpidha.testing.checkers import Violation
 from qpidha.testing.explorer.cluster import Cluster
 from qpidha.testing.explorer.scope import Action, Scope, State
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.explorer.trace import trace
+from qpidha.testing.invariants.checker import Violation
 
 ROOT = 0
 STABLE = 2

@@ -9,7 +9,7 @@ from qpidha.core.ready import Request
 from qpidha.testing.explorer.cluster import Cluster
 from qpidha.testing.explorer.life import FRAME_BYTES_MAX
 from qpidha.testing.explorer.scope import FIN, PUBLISHED, Action, State, Tables
-from qpidha.testing.render import render_frame, render_record, render_request
+from qpidha.testing.sim.render import render_frame, render_record, render_request
 from qpidha.types import QueueId
 from qpidha.wire import codec
 from qpidha.wire.framing import FrameReader

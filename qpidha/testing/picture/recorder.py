@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer, Lost, NotSent, Unknown
 from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
-from qpidha.testing.network import End
-from qpidha.testing.observer import Observer
 from qpidha.testing.picture.happenings import (
     RECORD,
     Arrow,
@@ -28,14 +26,16 @@ from qpidha.testing.picture.happenings import (
     What,
     span,
 )
-from qpidha.testing.render import render_event, render_frame, render_record, render_request
+from qpidha.testing.sim.network import End
+from qpidha.testing.sim.observer import Observer
+from qpidha.testing.sim.render import render_event, render_frame, render_record, render_request
 from qpidha.types import Generation, NodeId, Role
 from qpidha.wire.events import Acknowledged, Fenced, Frame, Hello, Operations, Refused, Welcome
 
 if TYPE_CHECKING:
-    from qpidha.testing.node import SimNode
-    from qpidha.testing.simulator import World
-    from qpidha.testing.stage import Stage
+    from qpidha.testing.scenarios.stage import Stage
+    from qpidha.testing.sim.node import SimNode
+    from qpidha.testing.sim.world import World
 
 CLIENTS: Final = frozenset("publish burst deliver accept move skip declare queue wait stall drain".split())
 """Steps that are no faults. Of these, some look at the run, others end a fault or change who is who."""

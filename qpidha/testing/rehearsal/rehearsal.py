@@ -22,10 +22,10 @@ from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import CallerError
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores.memory import MemoryStore
-from qpidha.testing.checkers import Violation
+from qpidha.testing.invariants.checker import Violation
 from qpidha.testing.rehearsal.edge import Edge
 from qpidha.testing.rehearsal.faults import Faults
 from qpidha.testing.rehearsal.loop import LIFE, Life, VirtualLoop

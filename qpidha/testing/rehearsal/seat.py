@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from qpidha.cluster.memory import MemoryRecordStore
 from qpidha.errors import OutcomeUnknown, StoreFailed, Unavailable
 from qpidha.interfaces import MessageStore, RecordStore, Session, Transport
 from qpidha.journal import Change, StoreImage
+from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.testing.rehearsal.loop import Life
 from qpidha.testing.rehearsal.net import Wires

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-FLIP = "qpidha/core/flip.py"
-FOLLOWER = "qpidha/core/follower.py"
+FLIP = "qpidha/core/backup/flip.py"
+FOLLOWER = "qpidha/core/backup/follower.py"
 LINEAGE = "qpidha/core/lineage.py"
 REPLICA = "qpidha/core/replica.py"
 DIFFERENCE = "qpidha/core/resync.py"
@@ -61,7 +61,7 @@ DISCARDS: tuple[Mutant, ...] = (
         name="established-too-early",
         rules="W2 P4",
         why="says established before the members have acknowledged the plan",
-        file="qpidha/core/primary.py",
+        file="qpidha/core/primary/primary.py",
         old="if not self.established and self.safe >= ACTIVATION:",
         new="if not self.established:",
         first="T48",

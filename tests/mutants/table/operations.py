@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 DRIVER = "qpidha/driver.py"
-GUARD = "qpidha/core/guard.py"
-PRIMARY = "qpidha/core/primary.py"
+GUARD = "qpidha/core/primary/completion.py"
+PRIMARY = "qpidha/core/primary/primary.py"
 QUEUE = "qpidha/core/queue.py"
 
 OPERATIONS: tuple[Mutant, ...] = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-FLIP = "qpidha/core/flip.py"
-FOLLOWER = "qpidha/core/follower.py"
-HOST = "qpidha/core/host.py"
+FLIP = "qpidha/core/backup/flip.py"
+FOLLOWER = "qpidha/core/backup/follower.py"
+HOST = "qpidha/core/primary/sessions.py"
 LINEAGE = "qpidha/core/lineage.py"
-REPLICATOR = "qpidha/core/replicator.py"
+REPLICATOR = "qpidha/core/backup/session.py"
 DIFFERENCE = "qpidha/core/resync.py"
-SUBSCRIPTION = "qpidha/core/subscription.py"
+SUBSCRIPTION = "qpidha/core/primary/session.py"
 
 RESYNC: tuple[Mutant, ...] = (
     # --- who is obeyed

@@ -6,9 +6,9 @@ from tests.mutants.mutant import Mutant
 
 CANDIDATE = "qpidha/core/candidate.py"
 MANAGER = "qpidha/core/manager.py"
-MEMBERSHIP = "qpidha/core/membership.py"
+MEMBERSHIP = "qpidha/core/primary/membership.py"
 REPLICA = "qpidha/core/replica.py"
-ACTIVATION = "qpidha/core/activation.py"
+ACTIVATION = "qpidha/core/primary/activation.py"
 
 ROLES: tuple[Mutant, ...] = (
     # --- the cluster manager
@@ -129,7 +129,7 @@ ROLES: tuple[Mutant, ...] = (
         name="waits-for-the-old-primary",
         rules="T42 C2",
         why="a backup stays with the primary that the record no longer names, until that one says so itself",
-        file="qpidha/core/follower.py",
+        file="qpidha/core/backup/follower.py",
         old="if self.link is not None and (outdated or (named != self._wanted)):",
         new="if self.link is not None and named is None:",
         first="T42",
@@ -154,7 +154,7 @@ ROLES: tuple[Mutant, ...] = (
         name="absent-members-count",
         rules="P4 S1",
         why="a member that has not been heard of counts as one that has acknowledged everything",
-        file="qpidha/core/primary.py",
+        file="qpidha/core/primary/primary.py",
         old="        return self._acked.get(member, 0)",
         new="        return self._acked.get(member, self.position)",
         first="T0",
@@ -225,7 +225,7 @@ ROLES: tuple[Mutant, ...] = (
         name="nobody-is-late",
         rules="L4 L2 T44",
         why="never removes a member that does not answer",
-        file="qpidha/core/deadlines.py",
+        file="qpidha/core/primary/deadlines.py",
         old="            if now - since > limit:",
         new="            if now < since:",
         first="T44",
@@ -234,7 +234,7 @@ ROLES: tuple[Mutant, ...] = (
         name="clock-decides",
         rules="R14 J1 F3",
         why="completes without a member once its time is over, before the record says so",
-        file="qpidha/core/primary.py",
+        file="qpidha/core/primary/primary.py",
         old="                self._send(session, session.catch_up(self.queues, self.position))\n        self._complete()",
         new="                self._send(session, session.catch_up(self.queues, self.position))\n"
         "        self.membership._become(self.membership.members - self.late, None)\n        self._complete()",

@@ -10,7 +10,7 @@ LOADER = "qpidha/stores/loader.py"
 LOCK = "qpidha/stores/lock.py"
 OPEN_FILES = "qpidha/stores/openfiles.py"
 SQLITE = "qpidha/stores/sqlite.py"
-VALIDATOR = "qpidha/core/validator.py"
+VALIDATOR = "qpidha/recovery/validator.py"
 WAL = "qpidha/stores/wal.py"
 
 STORES: tuple[Mutant, ...] = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-RECORD_FILE = "qpidha/cluster/recordfile.py"
-PRIORITY = "qpidha/cluster/priority.py"
-SESSION_FILE = "qpidha/cluster/sessionfile.py"
+RECORD_FILE = "qpidha/records/file/recordfile.py"
+PRIORITY = "qpidha/promoters/priority.py"
+SESSION_FILE = "qpidha/records/file/sessionfile.py"
 
 SURROUNDINGS: tuple[Mutant, ...] = (
     # --- the record in a file
@@ -50,7 +50,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="damaged-record-believed",
         rules="F1",
         why="the checksum of the record is not compared",
-        file="qpidha/cluster/record.py",
+        file="qpidha/records/format.py",
         old="    if checksum != _checksum(content):\n",
         new="    if not checksum:\n",
         first="test_cluster_file",
@@ -122,7 +122,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="others-may-elect",
         rules="S1",
         why="a directory that the group may write to is taken for the record's",
-        file="qpidha/cluster/file.py",
+        file="qpidha/records/file/store.py",
         old="    if mode & (stat.S_IWGRP | stat.S_IWOTH):\n",
         new="    if mode & stat.S_IWOTH:\n",
         first="test_cluster_file",
@@ -131,7 +131,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="look-waits-for-the-calm-to-end",
         rules="L1",
         why="a node that expects a change hears of it at the slow pace of a calm cluster",
-        file="qpidha/cluster/file.py",
+        file="qpidha/records/file/store.py",
         old="        self._stir()\n        self._called.set()\n",
         new="        self._stir()\n",
         first="test_cluster_file",
@@ -140,7 +140,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="failed-look-is-not-told",
         rules="L1",
         why="who waits for the live nodes is not told that they cannot be seen",
-        file="qpidha/cluster/file.py",
+        file="qpidha/records/file/store.py",
         old="        self._record.fail(error)\n        self._live.fail(error)\n",
         new="        self._record.fail(error)\n",
         first="test_cluster_locks",
@@ -249,7 +249,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="two-records-in-one-time-stamp",
         rules="M1",
         why="a record that is written twice within one time stamp is read once",
-        file="qpidha/cluster/file.py",
+        file="qpidha/records/file/store.py",
         old="            self._signature_known = signature is None or signature.settled\n",
         new="            self._signature_known = True\n",
         first="test_locks",
@@ -267,7 +267,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="own-deadline-too-late",
         rules="L1",
         why="a holder believes in its session for longer than the others do",
-        file="qpidha/cluster/session.py",
+        file="qpidha/records/file/session.py",
         old="return self._kept_at + self.granted_ttl_s * (1 - DEADLINE_MARGIN)",
         new="return self._kept_at + self.granted_ttl_s * (1 + DEADLINE_MARGIN)",
         first="test_cluster_contract",

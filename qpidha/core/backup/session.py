@@ -1,0 +1,302 @@
+"""The backup's side of its one session: subscribe, stage the plan, flip, then follow operations.
+
+    HELLO ──(Welcome)──► STAGING ──(PlanEnd)──► FLIPPING ──(one transaction)──► FOLLOWING
+                            ▲                                                       │
+                            └───────────────────(Resubscribe, C7)───────────────────┘
+
+Between Subscribe and PlanEnd nothing is applied (C1). What arrives is staged: invisible, volatile, gone
+with the session. The flip makes this node equal to the primary at one position, in one transaction over
+all queues, and only then acknowledges (C5).
+
+What there is to do for each queue, describing and flipping, is done in slices (`Settings.queues_per_slice`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from qpidha.core.backup.flip import Flip, Planned
+from qpidha.core.chunks import split
+from qpidha.core.outbox import Outbox
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import Inserted, Noted, QueueAdded, Removed
+from qpidha.errors import RemoteProtocolError
+from qpidha.journal import Insert, PutQueue, PutStatus, Remove, Skip
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import Generation, MessageId, NodeId, Position, QueueId
+from qpidha.wire.events import (
+    Acknowledged,
+    Declare,
+    Dequeue,
+    Enqueue,
+    Event,
+    Frame,
+    Operations,
+    Part,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Progress,
+    SkipIds,
+    Subscribe,
+    SubscribeQueue,
+)
+
+
+class State(Enum):
+    HELLO = auto()
+    STAGING = auto()
+    FLIPPING = auto()
+    FOLLOWING = auto()
+
+
+@dataclass(slots=True)
+class Flow:
+    """What this node received as a backup since it started, for status."""
+
+    resyncs: int = 0
+    resync_messages: int = 0
+    resync_bytes: int = 0
+    messages: int = 0
+    bytes: int = 0
+
+
+class QueueReplicator:
+    """One session with one primary, over one link."""
+
+    def __init__(
+        self,
+        *,
+        link: int,
+        primary: NodeId,
+        generation: Generation,
+        cluster: UUID,
+        queues: dict[QueueId, ReplicatedQueue],
+        quarantined: Quarantined,
+        outbox: Outbox,
+        settings: Settings,
+        flow: Flow,
+    ) -> None:
+        self.link = link
+        self.primary = primary
+        self.generation = generation
+        self.sid = 0
+        self.state = State.HELLO
+        self.position: Position = 0
+        self.established = False
+        """The primary said so of the history that this session follows (W2)."""
+        self.flow = flow
+        self.cluster = cluster
+        self._queues = queues
+        self._quarantined = quarantined
+        self._out = outbox
+        self._settings = settings
+        self._plan: dict[QueueId, Planned] = {}
+        self._chunks = 0
+        self._descriptions: Iterator[SubscribeQueue] | None = None
+        """What is still to be said about the queues that are here."""
+        self._flip: Flip | None = None
+
+    # --- slices ----------------------------------------------------------------------------------
+
+    @property
+    def unfinished(self) -> bool:
+        """There is work that waits for nothing but the next slice."""
+        return self._descriptions is not None or self._flip is not None
+
+    @property
+    def staged(self) -> int:
+        """How many queues the plan has so far; 0 once it was flipped to."""
+        return len(self._plan)
+
+    def advance(self) -> None:
+        """One slice of the work. Raises `RemoteProtocolError` if the plan contradicts itself."""
+        if self._descriptions is not None:
+            self._describe_more(self._settings.queues_per_slice)
+        if self._flip is not None:
+            self._flip_more(self._settings.queues_per_slice)
+
+    def finish(self) -> None:
+        """The session is about to end: the flip that has begun is completed. What it raises: see `advance`."""
+        assert self._flip is not None
+        self._flip.finish()
+        self._flipped()
+
+    # --- subscribing -----------------------------------------------------------------------------
+
+    def subscribe(self, sid: int, epoch: UUID, stored: Generation) -> None:
+        """Tell the primary everything it needs to plan: lineages, next ids, held ids (C1, C4)."""
+        self.sid = sid
+        self.state = State.STAGING
+        self.established = False
+        self._plan = {}
+        self._chunks = 0
+        runs_max = self._settings.ids_runs_per_chunk_max
+        count = sum(max(1, -(-q.held.run_count // runs_max)) for q in self._queues.values())
+        self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
+        self._descriptions = self._describe()
+        self._describe_more(self._settings.queues_per_slice)
+
+    def _describe(self) -> Iterator[SubscribeQueue]:
+        """Before the flip nothing changes here (C1): the descriptions are of one instant, whenever they are made."""
+        for q in list(self._queues.values()):
+            for held in list(split(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
+                yield SubscribeQueue(queue=q.queue, lineage=q.lineage, next=q.next, held=held.copy())
+
+    def _describe_more(self, events: int) -> None:
+        assert self._descriptions is not None
+        for event in itertools.islice(self._descriptions, events):
+            self._send(event)
+            events -= 1
+        if events:
+            self._descriptions = None
+
+    def _send(self, event: Event) -> None:
+        self._out.send(self.link, Frame(self.generation, self.sid, event))
+
+    # --- receiving -------------------------------------------------------------------------------
+
+    def receive(self, event: Event) -> None:
+        """One event of this session and generation. Raises `RemoteProtocolError` on what is not legal now."""
+        match event:
+            case Operations() if self.state is State.FOLLOWING:
+                self._operations(event)
+            case PlanMessages() if self.state is State.STAGING:
+                self._stage(event)
+            case PlanQueue() if self.state is State.STAGING:
+                self._check_lineage(event)
+                self._planned(event.queue).meta = event
+            case PlanDrop() if self.state is State.STAGING:
+                planned = self._planned(event.queue)
+                gone = planned.staged_drop if event.staged else planned.drop
+                gone |= event.ids
+            case PlanEnd() if self.state is State.STAGING and self._descriptions is None:
+                self._begin_flip(event)
+            case _:
+                raise RemoteProtocolError(f"{type(event).__name__} while {self.state.name}")
+
+    def _check_lineage(self, queue: PlanQueue | Declare) -> None:
+        """No store may hold a lineage that goes beyond its next id or its generation (N1)."""
+        generation, first = queue.lineage[-1] if queue.lineage else (0, 0)
+        if first > queue.next or generation > self.generation:
+            raise RemoteProtocolError(f"a lineage up to ({generation}, {first}), but next is {queue.next}")
+
+    def _planned(self, queue: QueueId) -> Planned:
+        planned = self._plan.get(queue)
+        if planned is None:
+            if len(self._plan) >= self._settings.queues_max:
+                raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
+            planned = self._plan[queue] = Planned()
+        return planned
+
+    def _stage(self, event: PlanMessages) -> None:
+        planned = self._planned(event.queue)
+        if not event.ids.isdisjoint(planned.staged_ids):
+            raise RemoteProtocolError("a message was staged twice")
+        planned.staged_ids |= event.ids
+        planned.staged.append((event.generation_of, event.ids, event.batch))
+        self._chunks += 1
+        self.flow.resync_messages += len(event.batch)
+        self.flow.resync_bytes += event.batch.nbytes
+        self._send(Progress(chunks=self._chunks))
+
+    def _begin_flip(self, end: PlanEnd) -> None:
+        """Become equal to the primary, in one transaction, then acknowledge (C5)."""
+        self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
+        self.state = State.FLIPPING
+        self.position = end.position
+        self._flip_more(self._settings.queues_per_slice)
+
+    def _flip_more(self, steps: int) -> None:
+        assert self._flip is not None
+        self._flip.advance(steps)
+        if self._flip.done:
+            self._flipped()
+
+    def _flipped(self) -> None:
+        assert self._flip is not None
+        result, self._flip, self._plan = self._flip.result, None, {}
+        self._out.persist(*result.changes, PutStatus(self.cluster, self.generation, primary=False))
+        for notice in result.notices:
+            self._out.notify(notice)
+        self._out.notify(Noted("resynchronised", result.summary))
+        self.state = State.FOLLOWING
+        self.flow.resyncs += 1
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        frame = Frame(self.generation, self.sid, Acknowledged(position=self.position))
+        self._out.acknowledge(self.link, frame)
+
+    # --- following -------------------------------------------------------------------------------
+
+    def _operations(self, event: Operations) -> None:
+        """Apply operations in order; the acknowledgement follows their transaction (C6)."""
+        if event.first != self.position + 1:
+            raise RemoteProtocolError(f"operation {event.first} after {self.position}")
+        self._validate(event)
+        for operation in event.operations:
+            for part in operation:
+                self._apply(part)
+        self.position = event.last
+        self._acknowledge()
+
+    def _validate(self, event: Operations) -> None:
+        """Refuse before touching anything: an operation is applied whole or not at all (O3, O2)."""
+        nexts: dict[QueueId, MessageId] = {}
+        for part in (part for operation in event.operations for part in operation):
+            queue = part.queue
+            known = queue in nexts or queue in self._queues
+            if isinstance(part, Declare):
+                if known:
+                    raise RemoteProtocolError(f"queue {queue} is declared twice")
+                self._check_lineage(part)
+                nexts[queue] = part.next
+                continue
+            if not known:
+                raise RemoteProtocolError(f"operation on unknown queue {queue}")
+            next = nexts[queue] if queue in nexts else self._queues[queue].next
+            match part:
+                case Enqueue():
+                    if part.first != next:
+                        raise RemoteProtocolError(f"id {part.first} was given out, but next is {next}")
+                    nexts[queue] = next + len(part.batch)
+                case SkipIds():
+                    if part.first != next:
+                        raise RemoteProtocolError(f"skipped from {part.first}, but next is {next}")
+                    nexts[queue] = part.last + 1
+                case Dequeue():  # pragma: no branch - mypy knows that there is no other part
+                    nexts[queue] = max(next, part.ids.last + 1) if part.ids else next
+
+    def _apply(self, part: Part) -> None:
+        if isinstance(part, Declare):
+            self._declare(part)
+            return
+        q = self._queues[part.queue]
+        match part:
+            case Enqueue():
+                ids = SequenceSet.from_range(part.first, part.first + len(part.batch) - 1)
+                q.insert(ids, part.batch)
+                self.flow.messages += len(part.batch)
+                self.flow.bytes += part.batch.nbytes
+                self._out.persist(Insert(part.queue, ids, part.batch))
+                self._out.notify(Inserted(part.queue, ids, part.batch))
+            case Dequeue():
+                if gone := q.remove(part.ids):
+                    self._out.notify(Removed(part.queue, gone))
+                self._out.persist(Remove(part.queue, part.ids))
+            case SkipIds():  # pragma: no branch - as above
+                q.skip(part.last)
+                self._out.persist(Skip(part.queue, q.next))
+
+    def _declare(self, part: Declare) -> None:
+        self._queues[part.queue] = ReplicatedQueue(part.queue, part.spec, part.lineage, part.next)
+        self._out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
+        self._out.notify(QueueAdded(part.queue, part.spec))

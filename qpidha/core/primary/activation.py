@@ -1,0 +1,63 @@
+"""A promotion that was won, until its generation begins (P2, P3).
+
+Each queue gets the new generation in its lineage, all of them in one transaction. With many queues that takes longer
+than the event loop may stand, so the new lineages are prepared in slices. Nobody can change a queue meanwhile: this node
+follows nobody any more, and does not serve yet.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from qpidha.core.lineage import Lineage, advance, trim
+from qpidha.core.primary.membership import Membership
+from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.sessions import Host
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import ensure
+from qpidha.journal import Change, PutQueue, PutStatus
+from qpidha.types import Record
+
+if TYPE_CHECKING:
+    from qpidha.core.replica import Replica
+
+
+class Activation:
+    """The lineages of the new generation, so far."""
+
+    def __init__(self, record: Record, queues: Iterable[ReplicatedQueue]) -> None:
+        self.record = record
+        """The one that names this node primary."""
+        self._left = iter(list(queues))
+        self._lineages: list[tuple[ReplicatedQueue, Lineage]] = []
+        self._changes: list[Change] = [PutStatus(record.cluster, record.generation, primary=True)]
+
+    def advance(self, queues: int) -> bool:
+        """Prepare so many queues. Returns True once all are."""
+        for q in itertools.islice(self._left, queues):
+            lowest = q.held.first if q.held else q.next
+            lineage = trim(advance(q.lineage, self.record.generation, q.next), lowest)
+            self._lineages.append((q, lineage))
+            self._changes.append(PutQueue(q.queue, q.spec, lineage, q.next))
+            queues -= 1
+        return queues > 0
+
+    def begin(self, replica: Replica) -> tuple[Primary, Host]:
+        """Begin the generation, in one transaction (P2, P3)."""
+        record = self.record
+        ensure(record.generation > replica.generation, "P2 generations only grow")
+        replica.generation = record.generation
+        replica.cluster = record.cluster
+        for queue, lineage in self._lineages:
+            queue.lineage = lineage
+        replica.out.persist(*self._changes)
+        primary = Primary(
+            generation=record.generation,
+            membership=Membership(replica.node, record.members, replica.settings),
+            queues=replica.queues,
+            outbox=replica.out,
+            settings=replica.settings,
+        )
+        return primary, Host(replica, primary)

@@ -1,0 +1,143 @@
+"""How long the primary waits for an acknowledgement: measured from its own last act, never across its own pause.
+
+    left    up to which position operations had left this node by which time. They leave when their `Ready` was
+            performed, after this node's own disk: a disk that stalls here is not counted against a backup
+    turn    for each session that does not stream yet: since when the backup waits for this node
+    late    members that owe an acknowledgement for too long, as of the last look
+
+A time-out grows with the bytes that have to cross the link before the acknowledgement can be sent, at
+``link_bytes_per_s_min``, so that a slow link is not taken for a dead one. It never grows without bound: see
+`allowance_s`.
+
+Invariants (`check`):
+  L1  positions and times in ``left`` ascend; every position in it is above safe
+  L2  a member is late only for a position that has left
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from qpidha.core.primary.session import ReplicatingSubscription
+from qpidha.errors import ensure
+from qpidha.settings import Settings
+from qpidha.types import Member, Position
+
+NOBODY: Final[frozenset[Member]] = frozenset()
+INTERVAL_S = 0.01
+"""Time-outs are measured to this accuracy."""
+STALL_SHARE = 0.25
+"""A backup that was kept waiting for longer than this part of ``ack_timeout_s`` gets a fresh time-out."""
+
+
+class Deadlines:
+    """The time-outs of one generation."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._shortest_s = min(settings.ack_timeout_s, settings.rejoin_timeout_s)
+        self._stall_s = STALL_SHARE * settings.ack_timeout_s
+        self._left: deque[tuple[Position, float]] = deque()
+        self._taken: Position = 0
+        """The newest operation in the `Ready` that is being performed."""
+        self._newest: Position = 0
+        """The newest operation that has left."""
+        self._late: dict[Member, Position] = {}
+        """What each late member owed when it was looked at."""
+
+    # --- what leaves -----------------------------------------------------------------------------
+
+    def taken(self, position: Position, sessions: Iterable[ReplicatingSubscription]) -> None:
+        """Everything up to here, and every answer to these sessions, is part of the `Ready` now taken."""
+        self._taken = position
+        for session in sessions:
+            turn = session.turn
+            if turn.asked_at is not None and not session.unfinished:
+                turn.answered_since, turn.asked_at = turn.asked_at, None
+
+    def performed(self, now: float, safe: Position, sessions: Iterable[ReplicatingSubscription]) -> None:
+        """That `Ready` was performed: its operations have left, its answers too."""
+        position = self._taken
+        if position > self._newest:
+            self._newest = position
+            if position > safe:
+                left = self._left
+                if left and now - left[-1][1] < INTERVAL_S:
+                    left[-1] = (position, left[-1][1])
+                else:
+                    left.append((position, now))
+        for session in sessions:
+            turn = session.turn
+            if turn.answered_since is not None:
+                if now - turn.answered_since > self._stall_s:
+                    turn.fresh_at = now
+                turn.answered_since = None
+
+    def complete(self, safe: Position) -> None:
+        """Nobody owes anything up to here."""
+        left = self._left
+        while left and left[0][0] <= safe:
+            left.popleft()
+
+    def restart(self, now: float) -> None:
+        """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
+        self._left = deque((position, now) for position, _ in self._left)
+        self._late = {}
+
+    # --- who is late -----------------------------------------------------------------------------
+
+    def oldest(self, acked: Position) -> tuple[Position, float] | None:
+        """The oldest operations that have left and are not covered by this acknowledgement, and when they left."""
+        return next((mark for mark in self._left if mark[0] > acked), None)
+
+    def judge(
+        self,
+        now: float,
+        required: frozenset[Member],
+        acked: Mapping[Member, Position],
+        sessions: Iterable[ReplicatingSubscription],
+    ) -> None:
+        """Look who is late. Only after everything that had arrived by ``now`` was received (T42)."""
+        self._late = {}
+        if not self._left or now - self._left[0][1] <= self._shortest_s:
+            return  # Nothing is that old.
+        settings = self._settings
+        by_node = {session.node: session for session in sessions}
+        for member in required:
+            owed = self.oldest(acked.get(member, 0))
+            if owed is None:
+                continue
+            since, limit = owed[1], settings.ack_timeout_s
+            if member not in acked:
+                limit = settings.rejoin_timeout_s
+            session = by_node.get(member.node)
+            if session is not None:
+                if now - session.turn.since(now) > self._stall_s:
+                    continue  # It waits for this node.
+                since = max(since, session.turn.fresh_at)
+                limit += allowance_s(session.bytes_ahead, settings)
+            if now - since > limit:
+                self._late[member] = owed[0]
+
+    def late(self, acked: Mapping[Member, Position]) -> frozenset[Member]:
+        """Who was late at the last look and has not acknowledged since what it owed then."""
+        if not self._late:
+            return NOBODY
+        return frozenset(m for m, position in self._late.items() if acked.get(m, 0) < position)
+
+    def check(self, safe: Position) -> None:
+        marks = list(self._left)
+        ensure(marks == sorted(marks), "L1 marks ascend")
+        ensure(all(position > safe for position, _ in marks), "L1 marks are above safe")
+        ensure(all(position <= self._newest for position in self._late.values()), "L2 late for what has left")
+
+
+def allowance_s(nbytes: int, settings: Settings) -> float:
+    """How much longer an acknowledgement may take because of the bytes ahead of it.
+
+    At most ``(window_bytes_max + frame_bytes_max) / link_bytes_per_s_min``.
+    """
+    nbytes_max = settings.window_bytes_max + settings.frame_bytes_max
+    return min(nbytes, nbytes_max) / settings.link_bytes_per_s_min

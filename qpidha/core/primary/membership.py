@@ -1,0 +1,138 @@
+"""Who must acknowledge: the members of the record, and the one backup that is becoming a member (J1–J3).
+
+    remove   compare-and-set; only after its success is the node no longer waited for (J1)
+    add      (a) from t0 on every completion waits for the joiner too; target := position at t0
+             (b) the compare-and-set is sent once the joiner acknowledged the target
+             (c) until it is *sent* a disconnect cancels the joining; afterwards only M2 ends it
+
+In doubt, a removal counts as not done and an addition as done (M3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.settings import Settings
+from qpidha.types import Member, NodeId, Position, Record
+
+
+@dataclass(slots=True)
+class Joining:
+    """A backup that is becoming a member."""
+
+    member: Member
+    sid: int
+    target: Position
+    proposed: bool = False
+    """Its compare-and-set was sent: nothing but its resolution ends this any more (J2c)."""
+
+
+@dataclass(slots=True)
+class Delay:
+    """How long a removed member must wait before it may be added again (T44)."""
+
+    seconds: float
+    until: float
+
+
+class Membership:
+    """The membership of one generation, on its primary."""
+
+    def __init__(self, node: NodeId, members: frozenset[Member], settings: Settings) -> None:
+        self.node = node
+        self.members = members
+        self.joining: Joining | None = None
+        self.required: frozenset[Member] = frozenset()
+        """Everyone but this node whom a completion waits for (O4)."""
+        self.holders: frozenset[NodeId] = frozenset()
+        """Who has a message whose publish is complete."""
+        self._settings = settings
+        self._delays: dict[NodeId, Delay] = {}
+        self._become(members, None)
+
+    def _become(self, members: frozenset[Member], joining: Joining | None) -> None:
+        self.members = members
+        self.joining = joining
+        others = frozenset(m for m in members if m.node != self.node)
+        self.required = others | {joining.member} if joining else others
+        self.holders = frozenset(m.node for m in members) | {self.node}
+
+    # --- what the record says --------------------------------------------------------------------
+
+    def recorded(self, members: frozenset[Member], *, settled: bool) -> None:
+        """The record, still ours, has these members. ``settled``: no compare-and-set is in flight."""
+        over = settled and self.joining and self.joining.proposed
+        self._become(members, None if over else self.joining)
+
+    # --- what should change ----------------------------------------------------------------------
+
+    def removal(
+        self, record: Record, late: frozenset[Member], sessions: Iterable[ReplicatingSubscription], now: float
+    ) -> Record | None:
+        """The record without members that are late, or whose store began a new life (J1, J3)."""
+        epochs = {s.node: s.epoch for s in sessions if s.sid}
+        wiped = {m for m in record.members if m.node in epochs and epochs[m.node] != m.epoch}
+        gone = (late | wiped) & record.members if late or wiped else late
+        if not gone:
+            return None
+        for member in gone & late:
+            self._delay(member.node, now)
+        return replace(record, members=record.members - gone)
+
+    def stays(self, record: Record, sessions: Iterable[ReplicatingSubscription]) -> bool:
+        """Nobody is to be added, and no store began a new life: every session is one of a member."""
+        return self.joining is None and record.members.issuperset(s.member for s in sessions)
+
+    def addition(
+        self, record: Record, sessions: Iterable[ReplicatingSubscription], position: Position, now: float
+    ) -> Record | None:
+        """The record with the joiner, once it acknowledged its target; chooses one if there is none (J2)."""
+        flipped = {s.node: s for s in sessions if s.flipped}
+        if self.joining is None:
+            for session in flipped.values():
+                streams = session.state is State.STREAMING  # Else it is about to be planned again (C7).
+                if streams and session.member not in record.members and self._may_join(session.node, now):
+                    self._become(self.members, Joining(session.member, session.sid, position))
+                    break
+        joining = self.joining
+        if joining is None or joining.proposed:
+            return None
+        candidate = flipped.get(joining.member.node)
+        if candidate is None or candidate.sid != joining.sid or candidate.acked < joining.target:
+            return None
+        joining.proposed = True
+        others = frozenset(m for m in record.members if m.node != joining.member.node)
+        return replace(record, members=others | {joining.member})
+
+    def give_up_joining(self, late: frozenset[Member], now: float) -> None:
+        """A joiner that stalls before its compare-and-set was sent must not hold publishers (L4)."""
+        joining = self.joining
+        if joining and not joining.proposed and joining.member in late:
+            self._become(self.members, None)
+            self._delay(joining.member.node, now)
+
+    def session_over(self, node: NodeId, sid: int) -> None:
+        """The session is closed or replaced: its joining is cancelled if nothing was sent yet (J2c)."""
+        joining = self.joining
+        if joining and not joining.proposed and joining.member.node == node and joining.sid == sid:
+            self._become(self.members, None)
+
+    # --- flapping --------------------------------------------------------------------------------
+
+    def _delay(self, node: NodeId, now: float) -> None:
+        limits = self._settings
+        last = self._delays.get(node)
+        fresh = last is None or now - last.until > limits.readmission_delay_max_s
+        seconds = limits.readmission_delay_s if fresh or last is None else last.seconds * 2
+        seconds = min(seconds, limits.readmission_delay_max_s)
+        self._delays[node] = Delay(seconds, now + seconds)
+
+    def _may_join(self, node: NodeId, now: float) -> bool:
+        delay = self._delays.get(node)
+        return delay is None or now >= delay.until
+
+    def next_at(self, now: float) -> float | None:
+        """When a removed node may be added again."""
+        return min((d.until for d in self._delays.values() if d.until > now), default=None)

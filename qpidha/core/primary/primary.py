@@ -1,0 +1,327 @@
+"""The primary of one generation: gives out ids, sends operations, completes them when they are safe.
+
+    position   counts the operations of this generation; 1 is the activation itself (P3)
+    acked      per member: everything up to this position is durable there (O4)
+    safe       the lowest acked position of all members and the joining node: what is complete
+
+The own store needs no counter: a `Ready` is persisted before anything in it is sent, so what a backup
+acknowledges, and what completes in the same `Ready`, is durable here already.
+
+Invariants (`check`):
+  I1  safe ≤ position, and safe never falls
+  I2  safe rises only to what every member and the joining node acknowledged (O4)
+  I3  established ⇔ safe ≥ 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from qpidha.checks import shown
+from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
+from qpidha.core.chunks import split
+from qpidha.core.lineage import generation_of
+from qpidha.core.outbox import Outbox
+from qpidha.core.primary.completion import Guards
+from qpidha.core.primary.deadlines import Deadlines
+from qpidha.core.primary.membership import Membership
+from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import QueueAdded, Safe, Settled
+from qpidha.errors import CallerError, UnknownQueue, ensure
+from qpidha.journal import Insert, PutQueue, Remove, Skip
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings, check_spec
+from qpidha.types import Generation, Member, Position, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import (
+    Declare,
+    Dequeue,
+    Enqueue,
+    Established,
+    Event,
+    Frame,
+    Operation,
+    Operations,
+    Part,
+    SkipIds,
+    Subscribe,
+)
+
+ACTIVATION: Position = 1
+ORIGIN_BYTES = 64
+"""What a moved message costs in its batch beside data and props, at most."""
+
+
+class Primary:
+    """One activation. A node that is promoted again makes a new one."""
+
+    def __init__(
+        self,
+        *,
+        generation: Generation,
+        membership: Membership,
+        queues: dict[QueueId, ReplicatedQueue],
+        outbox: Outbox,
+        settings: Settings,
+    ) -> None:
+        self.generation = generation
+        self.queues = queues
+        self.sessions: dict[int, ReplicatingSubscription] = {}
+        """By link."""
+        self.membership = membership
+        self.position: Position = ACTIVATION
+        self.safe: Position = 0
+        self.established = False
+        self._out = outbox
+        self._settings = settings
+        self._guards = Guards()
+        self._acked: dict[Member, Position] = {}
+        self._unsealed: list[Operation] = []
+        self._unsealed_bytes = 0
+        self.deadlines = Deadlines(settings)
+
+    # --- what clients do -------------------------------------------------------------------------
+
+    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+        """A new queue, of this generation from its first id on. Complete like any operation."""
+        UUID_("queue", queue)
+        if queue in self.queues:
+            raise CallerError(f"queue {queue} exists already")
+        check_spec(spec)
+        self._check_room()
+        lineage = ((self.generation, 1),)
+        self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
+        self._out.persist(PutQueue(queue, spec, lineage, 1))
+        self._out.notify(QueueAdded(queue, spec))
+        nbytes = 128 + len(spec.name.encode()) + len(spec.kind.encode())
+        return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1), nbytes=nbytes)
+
+    def _check_room(self) -> None:
+        """Another queue must not be one too many here, or for a backup that is connected."""
+        most, whose = self._settings.queues_max, "this node"
+        for session in self.sessions.values():
+            if session.limits is not None and session.limits.queues_max < most:
+                most, whose = session.limits.queues_max, f"backup {session.node!r}"
+        if len(self.queues) >= most:
+            raise CallerError(f"there are {len(self.queues)} queues already; queues_max of {whose} is {most}")
+
+    def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
+        """Publish a batch: ids at once, completion later (O1). An origin of its messages is not kept (O3)."""
+        held = self._queue(queue)
+        check_publish(batch, self._settings)
+        check_ids(held.next, len(batch))
+        batch = batch.without_origins()
+        ids = held.append(batch)
+        position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=64 + batch.nbytes)
+        self._out.persist(Insert(queue, ids, batch))
+        self._guards.published(queue, held.spec.settle, ids.first, ids.last, position)
+        return position, ids
+
+    def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
+        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine.
+
+        As many operations as it takes to name them: each accept stands for itself.
+        """
+        held = self._queue(queue)
+        IDS("ids", ids)
+        if ids and ids.last >= held.next:
+            raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
+        gone = held.remove(ids)
+        if not gone:
+            return self.position, gone
+        for part in split(gone, self._settings.ids_runs_per_chunk_max):
+            position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
+            self._out.persist(Remove(queue, part))
+            self._guards.dequeued(queue, part, position)
+        return self.position, gone
+
+    def skip(self, queue: QueueId, count: int) -> Position:
+        """Leave a gap of ids, replicated like anything else (O2)."""
+        held = self._queue(queue)
+        first = held.next
+        check_ids(first, count)
+        held.skip(first + count - 1)
+        self._out.persist(Skip(queue, held.next))
+        return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
+
+    def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
+        """These ids, as far as they are held, in portions that one `move` can take: a frame must hold them."""
+        queue = self._queue(source)
+        IDS("ids", ids)
+        return list(portions(queue, ids & queue.held, self._settings))
+
+    def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
+        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, R11).
+
+        A message that was moved before keeps its origin: the identity that its publish was given (W2).
+        """
+        check_move(source, ids, target)
+        origin, goal = self._queue(source), self._queue(target)
+        moving = ids & origin.held
+        if not moving:
+            return self.position, moving
+        batch = Batch.join([piece for _, piece in origin.select(moving)])
+        here = ((source.bytes, generation_of(origin.lineage, id), id) for id in moving)
+        batch = batch.with_origins([batch.origin(i) or identity for i, identity in enumerate(here)])
+        check_publish(batch, self._settings)
+        check_ids(goal.next, len(batch))
+        new = goal.append(batch)
+        origin.remove(moving)
+        self._out.persist(Insert(target, new, batch), Remove(source, moving))
+        position = self.operate(
+            Enqueue(queue=target, first=new.first, batch=batch),
+            Dequeue(queue=source, ids=moving),
+            nbytes=128 + batch.nbytes + 16 * moving.run_count,
+        )
+        self._guards.published(target, goal.spec.settle, new.first, new.last, position)
+        self._guards.moved(source, moving, target)
+        return position, new
+
+    def _queue(self, queue: QueueId) -> ReplicatedQueue:
+        try:
+            return self.queues[queue]
+        except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
+            raise UnknownQueue(f"no queue {shown(queue)}") from None
+
+    def operate(self, *parts: Part, nbytes: int = 64) -> Position:
+        """One operation: its parts are applied in one transaction on every backup (O3)."""
+        self.position += 1
+        self._unsealed.append(parts)
+        self._unsealed_bytes += nbytes
+        if self._unsealed_bytes >= self._settings.operations_bytes:
+            self.seal()
+        return self.position
+
+    # --- sending ---------------------------------------------------------------------------------
+
+    def seal(self) -> None:
+        """Close the frame of operations collected so far and send it on every open session (O1)."""
+        if not self._unsealed:
+            return
+        operations = tuple(self._unsealed)
+        event = Operations(first=self.position - len(operations) + 1, operations=operations)
+        for session in self.sessions.values():
+            self._send(session, session.stream(event, self._unsealed_bytes))
+        self._unsealed = []
+        self._unsealed_bytes = 0
+
+    def _send(self, session: ReplicatingSubscription, events: Iterable[Event]) -> None:
+        for event in events:
+            self._out.send(session.link, Frame(self.generation, session.sid, event))
+
+    def settle(self) -> None:
+        """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
+        self.seal()
+        for session in self.sessions.values():
+            if session.state is State.CATCHING_UP:
+                self._send(session, session.catch_up(self.queues, self.position))
+        self._complete()
+        self.deadlines.taken(self.position, self.sessions.values())
+
+    def performed(self, now: float) -> None:
+        """The effects taken last were performed: what is in them has left this node."""
+        self.deadlines.performed(now, self.safe, self.sessions.values())
+
+    @property
+    def unfinished(self) -> bool:
+        """A backup's catch-up ended its slice before its work: settle again, soon."""
+        return any(session.unfinished for session in self.sessions.values())
+
+    # --- sessions --------------------------------------------------------------------------------
+
+    def closed(self, link: int) -> ReplicatingSubscription | None:
+        """A link is gone. Nothing is completed by that (O5)."""
+        session = self.sessions.pop(link, None)
+        if session:
+            self.membership.session_over(session.node, session.sid)
+        return session
+
+    def subscribed(self, session: ReplicatingSubscription, sid: int, event: Subscribe) -> None:
+        """A backup opens a session; its earlier one is over (C3)."""
+        self.membership.session_over(session.node, session.sid)
+        session.subscribe(sid, event)
+
+    def acknowledged(self, session: ReplicatingSubscription, position: Position) -> bool:
+        """A backup made everything up to here durable; acks of other sessions never get here (C3).
+
+        Returns False if nothing follows from it yet: another member is as far behind as this one was.
+        """
+        had_flipped = session.flipped
+        session.acknowledged(position)
+        member = session.member
+        if position > self._acked.get(member, 0):
+            self._acked[member] = position
+        if had_flipped:
+            return self.membership.joining is not None or self._lowest() > self.safe
+        if self.established and session.flipped:
+            self._send(session, [Established()])
+        return True
+
+    # --- completion ------------------------------------------------------------------------------
+
+    def acked_by(self, member: Member) -> Position:
+        return self._acked.get(member, 0)
+
+    def _lowest(self) -> Position:
+        """What every member and the joining node acknowledged (O4)."""
+        acked = self._acked
+        return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
+
+    def _complete(self) -> None:
+        lowest = self._lowest()
+        if lowest > self.safe:
+            self.safe = lowest
+            self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
+            self.deadlines.complete(lowest)
+        for queue, upto, consumed in self._guards.advance(self.safe):
+            holders = self.membership.holders
+            self._out.complete(Safe(queue, upto, self.generation, holders, consumed))
+        if not self.established and self.safe >= ACTIVATION:
+            self._establish()
+
+    def _establish(self) -> None:
+        """Every member has this history: nothing of an older one can win any more (W2)."""
+        self.established = True
+        for session in self.sessions.values():
+            if session.flipped:
+                self._send(session, [Established()])
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def judge(self, now: float) -> None:
+        """Look which members, or the joiner, left an operation unacknowledged for too long (J1, L4)."""
+        self.deadlines.judge(now, self.membership.required, self._acked, self.sessions.values())
+
+    @property
+    def late(self) -> frozenset[Member]:
+        """Those who were late at the last look and are so still."""
+        return self.deadlines.late(self._acked)
+
+    def jumped(self, now: float) -> None:
+        """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
+        self.deadlines.restart(now)
+
+    def check(self) -> None:
+        ensure(self.safe <= self.position, "I1 safe beyond position")
+        ensure(self.established == (self.safe >= ACTIVATION), "I3 established")
+        self.deadlines.check(self.safe)
+        self._guards.check(self.safe)
+        for queue in self.queues.values():
+            queue.check()
+
+
+def portions(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
+    """These held messages in portions that fit a frame, as bytes and as ids."""
+    portion, size = SequenceSet(), 0
+    for piece_ids, batch in queue.select(ids):
+        for index, id in enumerate(piece_ids):
+            room = batch.size(index) + len(batch.props(index)) + ORIGIN_BYTES
+            full = size + room > settings.frame_bytes_max * 3 // 4
+            if portion and (full or portion.run_count >= settings.ids_runs_per_chunk_max):
+                yield portion
+                portion, size = SequenceSet(), 0
+            portion.add(id)
+            size += room
+    if portion:
+        yield portion

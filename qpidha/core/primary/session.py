@@ -1,0 +1,323 @@
+"""One backup's session, as the primary keeps it: catch-up by difference, then the stream of operations.
+
+    SUBSCRIBING ──(all SubscribeQueue in)──► CATCHING_UP ──(snapshot, PlanEnd)──► STREAMING
+         ▲                                                                            │
+         └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
+
+Catching up copies what the backup lacks from the live queues, in chunks, while operations go on. They
+are not sent on this session and nothing is buffered. Each queue is planned as soon as it was copied; one that
+changes afterwards is visited again. Once no queue is left to visit, what was said amounts to the *snapshot*: the
+exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant (C4, C5).
+From there on every operation is sent.
+
+The work is in slices of ``queues_per_slice`` visits, so that the number of queues decides how long it takes, but
+never how long the event loop stands. A slice grows with the queues that changed since the last one: each of
+them cost an operation, so the visits catch up with any rate of changes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from uuid import UUID
+
+from qpidha.core.chunks import chunked, split
+from qpidha.core.primary.turn import Turn
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.resync import History, shared
+from qpidha.errors import RemoteProtocolError
+from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
+from qpidha.types import MESSAGE_ID_MAX, Generation, Member, MessageId, NodeId, Position, QueueId
+from qpidha.wire.events import (
+    Event,
+    Limits,
+    Operations,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Resubscribe,
+    Subscribe,
+    SubscribeQueue,
+)
+
+
+class State(Enum):
+    SUBSCRIBING = auto()
+    CATCHING_UP = auto()
+    STREAMING = auto()
+    LAGGING = auto()
+
+
+@dataclass(slots=True)
+class Theirs:
+    """One queue as the backup described it, and how far the copy has come."""
+
+    history: History
+    common: SequenceSet | None = None
+    """Held by the backup and of our history. Computed once: ids below the common point never change."""
+    staged: SequenceSet | None = None
+    cursor: MessageId = 0
+    """Every message we hold with a lower id is common or staged."""
+
+
+@dataclass(slots=True)
+class Resync:
+    """What one catch-up cost, for status and audit."""
+
+    messages: int = 0
+    bytes: int = 0
+    dropped: int = 0
+
+
+class ReplicatingSubscription:
+    """The session of one backup. Made when the backup says Subscribe; replaced by its next Subscribe (C3)."""
+
+    def __init__(
+        self, link: int, node: NodeId, boot: UUID, settings: Settings, limits: Limits | None = None
+    ) -> None:
+        """``limits``: what the backup told of itself; None: it speaks version 1."""
+        self.link = link
+        self.node = node
+        self.boot = boot
+        self.limits = limits
+        self.sid = 0
+        self.epoch = UUID(int=0)
+        self.member = Member(node, self.epoch)
+        self.state = State.LAGGING
+        self.stored_generation: Generation = 0
+        self.resync = Resync()
+        self.plan_position: Position = 0
+        """The position of PlanEnd; 0 before it was sent."""
+        self.sent: Position = 0
+        self.acked: Position = 0
+        """Cumulative, in this session. At least plan_position once the backup has flipped."""
+        self._settings = settings
+        self._theirs: dict[QueueId, Theirs] = {}
+        self._expected = 0
+        self._described_bytes = 0
+        """What the backup has said of its queues so far, about."""
+        self._to_visit: deque[QueueId] | None = None
+        """Queues that were not planned yet, or changed since; None: catching up has not begun."""
+        self._waiting: set[QueueId] = set()
+        """The same, as a set."""
+        self._chunks_wanted = 0
+        """So many chunks may be under way even if the settings allow fewer: what changed must be copied as fast."""
+        self._disturbed = 0
+        """How many of them were added since the last slice."""
+        self.unfinished = False
+        """The last slice ended before its work: call `catch_up` again, nothing has to arrive before."""
+        self._chunks_staged = 0
+        self._in_flight: deque[int] = deque()
+        """Bytes of the chunks that were sent and not yet staged, and …"""
+        self._in_flight_bytes = 0
+        """… their sum."""
+        self._window: deque[tuple[Position, int, int]] = deque()
+        """Frames not acknowledged: last position, bytes, and bytes that were under way once it was sent."""
+        self.window_bytes = 0
+        self.turn = Turn()
+
+    @property
+    def flipped(self) -> bool:
+        """The backup has acknowledged the plan of this session."""
+        return 0 < self.plan_position <= self.acked
+
+    @property
+    def bytes_ahead(self) -> int:
+        """What had to cross the link before the backup could acknowledge the oldest operation that it owes."""
+        if not self.flipped:
+            return self._described_bytes + self.resync.bytes
+        return self._window[0][2] if self._window else 0
+
+    # --- subscribing -----------------------------------------------------------------------------
+
+    def subscribe(self, sid: int, event: Subscribe) -> None:
+        """A new session begins; everything known of the old one is forgotten (C3)."""
+        if sid in (0, self.sid):
+            raise RemoteProtocolError(f"Subscribe with session {sid}, which is not new")
+        self.sid = sid
+        self.epoch = event.epoch
+        self.member = Member(self.node, self.epoch)
+        self.stored_generation = event.stored_generation
+        self.state = State.SUBSCRIBING
+        self.resync = Resync()
+        self.plan_position = self.sent = self.acked = 0
+        self._theirs = {}
+        self._forget_visits()
+        self._expected = event.queues
+        self._described_bytes = 0
+        self._chunks_staged = self._in_flight_bytes = 0
+        self._in_flight.clear()
+        self._window.clear()
+        self.window_bytes = 0
+        self._maybe_subscribed()
+
+    def subscribe_queue(self, event: SubscribeQueue) -> None:
+        if self.state is not State.SUBSCRIBING:
+            raise RemoteProtocolError(f"SubscribeQueue while {self.state.name}")
+        known = self._theirs.get(event.queue)
+        if known is None:
+            if len(self._theirs) >= self._settings.queues_max:
+                raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
+            self._theirs[event.queue] = Theirs(History(event.lineage, event.next, event.held.copy()))
+        else:
+            if event.held and known.history.held and event.held.first <= known.history.held.last:
+                raise RemoteProtocolError("held ids are not ascending over the chunks of a queue")
+            held = known.history.held
+            held |= event.held
+        self._described_bytes += 64 + 16 * event.held.run_count
+        self._expected -= 1
+        self._maybe_subscribed()
+
+    def _maybe_subscribed(self) -> None:
+        if self._expected == 0:
+            self.state = State.CATCHING_UP
+
+    # --- catching up -----------------------------------------------------------------------------
+
+    def progress(self, chunks: int) -> None:
+        """The backup staged this many chunks: flow control only."""
+        sent = self._chunks_staged + len(self._in_flight)
+        if not self._chunks_staged <= chunks <= sent:
+            raise RemoteProtocolError(f"Progress of {chunks} chunks, {sent} were sent")
+        for _ in range(chunks - self._chunks_staged):
+            self._in_flight_bytes -= self._in_flight.popleft()
+        self._chunks_staged = chunks
+
+    @property
+    def _is_full(self) -> bool:
+        """As much of the copy is under way as the limits allow; a single chunk always may be.
+
+        With the window of the stream that follows it must fit what may wait on a link, or it would be cut off
+        by its own plan, again and again.
+        """
+        limits = self._settings
+        many = len(self._in_flight) >= max(limits.plan_chunks_in_flight_max, self._chunks_wanted)
+        return many or self._in_flight_bytes >= limits.window_bytes_max // 4
+
+    def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
+        """What to send now: one slice of the work. Ends with PlanEnd once every queue was planned (C4, C5).
+
+        All operations up to ``position`` have been passed to `stream` before.
+        """
+        self.unfinished = False
+        if self.state is not State.CATCHING_UP:
+            return
+        if self._to_visit is None:
+            self._to_visit, self._waiting = deque(queues), set(queues)
+        visits = max(self._settings.queues_per_slice, 2 * self._disturbed)
+        self._chunks_wanted = 2 * self._disturbed
+        self._disturbed = 0
+        while self._to_visit:
+            if visits == 0:
+                self.unfinished = True
+                return
+            visits -= 1
+            queue = queues[self._to_visit[0]]
+            yield from self._copy(queue)
+            if self._of(queue).cursor < queue.next:
+                return  # As much is under way as may be: Progress brings us back here.
+            yield from self._plan(queue)
+            self._waiting.discard(self._to_visit.popleft())
+        yield PlanEnd(position=position, queues=len(queues))
+        self._theirs = {}
+        self._forget_visits()
+        self.plan_position = self.sent = position
+        self.state = State.STREAMING
+
+    def _forget_visits(self) -> None:
+        self._to_visit, self._waiting, self._disturbed = None, set(), 0
+        self.unfinished = False
+
+    def _changed(self, event: Operations) -> None:
+        """The queues of these operations must be visited, or visited again."""
+        if self._to_visit is None:
+            return  # None was visited yet.
+        for operation in event.operations:
+            for part in operation:
+                if part.queue not in self._waiting:
+                    self._waiting.add(part.queue)
+                    self._to_visit.append(part.queue)
+                    self._disturbed += 1
+
+    def _of(self, queue: ReplicatedQueue) -> Theirs:
+        theirs = self._theirs.get(queue.queue)
+        if theirs is None:
+            theirs = self._theirs[queue.queue] = Theirs(History((), 0, SequenceSet()))
+        if theirs.common is None:
+            theirs.common = shared(queue.history, theirs.history)
+            theirs.staged = SequenceSet()
+        return theirs
+
+    def _copy(self, queue: ReplicatedQueue) -> Iterator[Event]:
+        """Send what is wanted from the cursor on, as much as may be under way."""
+        theirs = self._of(queue)
+        assert theirs.common is not None and theirs.staged is not None
+        if queue.next <= theirs.cursor:
+            return
+        wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common
+        limits = self._settings
+        for generation, ids, batch in chunked(
+            queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
+        ):
+            if self._is_full:
+                return
+            self._in_flight.append(batch.nbytes)
+            self._in_flight_bytes += batch.nbytes
+            self.resync.messages += len(batch)
+            self.resync.bytes += batch.nbytes
+            theirs.staged |= ids
+            theirs.cursor = ids.last + 1
+            yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
+        theirs.cursor = queue.next
+
+    def _plan(self, queue: ReplicatedQueue) -> Iterator[Event]:
+        """The plan of one queue as it is now, as far as it was not sent at an earlier visit.
+
+        The backup goes by the last PlanQueue; drops add up, for what was dropped never comes back.
+        """
+        theirs = self._of(queue)
+        assert theirs.common is not None and theirs.staged is not None
+        yield PlanQueue(
+            queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
+        )
+        held, staged = theirs.history.held, theirs.staged
+        if gone := held - (theirs.common & queue.held):
+            self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
+            held -= gone
+            yield from self._drops(queue.queue, gone, staged=False)
+        if gone := staged - queue.held:
+            staged -= gone
+            yield from self._drops(queue.queue, gone, staged=True)
+
+    def _drops(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Iterator[PlanDrop]:
+        for part in split(ids, self._settings.ids_runs_per_chunk_max):
+            yield PlanDrop(queue=queue, ids=part, staged=staged)
+
+    # --- streaming -------------------------------------------------------------------------------
+
+    def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
+        """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
+        if self.state is State.CATCHING_UP:
+            self._changed(event)
+        if self.state is not State.STREAMING:
+            return
+        yield event
+        self.sent = event.last
+        self.window_bytes += nbytes
+        self._window.append((event.last, nbytes, self.window_bytes + self._in_flight_bytes))
+        limits = self._settings
+        if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
+            self.state = State.LAGGING
+            yield Resubscribe()
+
+    def acknowledged(self, position: Position) -> None:
+        """The backup made everything up to here durable."""
+        if not self.acked <= position <= self.sent or position < self.plan_position:
+            raise RemoteProtocolError(f"Acknowledged {position}; {self.acked} was acked, {self.sent} sent")
+        self.acked = position
+        while self._window and self._window[0][0] <= position:
+            self.window_bytes -= self._window.popleft()[1]

@@ -1,0 +1,318 @@
+"""The record store for the nodes of one machine: a directory that they share. The embedded default.
+
+    record.json  record.lock     the record (`qpidha.records.file.recordfile`)
+    sessions/                    who is alive (`qpidha.records.file.sessionfile`)
+
+Files are touched in two threads: one for the record, where an fsync may take its time, and one for
+sessions and watches, which must not wait for it. All watches share one task, which looks for as long as somebody
+waits: every ``poll_interval_s`` while something goes on, and seldom when it has been calm for a while, for each look
+costs every process of the machine some tenths of a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from qpidha.checks import PATH, SECONDS, SECONDS_OR_ZERO, optional
+from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
+from qpidha.records.file.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
+from qpidha.records.file.session import FileSession
+from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
+from qpidha.records.file.worker import Worker
+from qpidha.records.format import VERSION, check_record, check_session
+from qpidha.records.watch import Level
+from qpidha.system import mounts
+from qpidha.system.ownership import make_directories
+from qpidha.types import NodeId, Record, Versioned
+
+DEFAULT_TIMEOUT_S = 5.0
+"""For the operations that are not given one."""
+LOCK_RETRY_S = 0.002
+SESSION_RETRY_S = 0.2
+"""How long a session's lock must be seen held before it is a `Conflict`: where there is only flock, observers hold
+it for moments."""
+IDLE_S = 1.0
+"""When nobody has waited for so long, the task ends until somebody does."""
+CALM_AFTER_S = 1.0
+"""So long after the last change, or the last word that there might be one, it is calm."""
+
+
+class FileRecordStore:
+    """A `RecordStore` for one process; each process opens its own on the same directory."""
+
+    def __init__(
+        self, directory: str | Path, *, poll_interval_s: float = 0.02, calm_interval_s: float = 0.2
+    ) -> None:
+        """Create the directory (mode 0700) if there is none.
+
+        Args:
+            poll_interval_s: Between two looks at the record and the sessions, while something goes on.
+            calm_interval_s: The same when nothing has changed for a second. `look` ends the calm.
+
+        Raises:
+            SettingsError: It cannot be created, others may write to it, it is on a network file system, or it
+                is the directory of a store; or an argument has a wrong type or value.
+        """
+        PATH("directory", directory, SettingsError)
+        SECONDS("poll_interval_s", poll_interval_s, SettingsError)
+        SECONDS("calm_interval_s", calm_interval_s, SettingsError)
+        self.directory = Path(directory)
+        self.poll_interval_s = poll_interval_s
+        self.calm_interval_s = max(poll_interval_s, calm_interval_s)
+        self._calm_from = 0.0
+        self._called = asyncio.Event()
+        self._sessions = self.directory / "sessions"
+        for path in (self.directory, self._sessions):
+            _prepare(path)
+        if (self.directory / "store.db").exists():  # Both lock their directory as a whole.
+            raise SettingsError(f"{self.directory} is a store: give the record a directory without one")
+        self._file = RecordFile(self.directory)
+        self._record_worker = Worker("qpidha-record")
+        self._look_worker = Worker("qpidha-sessions")
+        self._record: Level[Versioned | None] = Level(self._start_looking)
+        self._live: Level[Mapping[NodeId, bytes]] = Level(self._start_looking)
+        self._signature: Signature | None = None
+        self._signature_known = False
+        self._task: asyncio.Task[None] | None = None
+
+    # --- the record -------------------------------------------------------------------------------
+
+    async def read(self) -> Versioned | None:
+        """The record, durable; None: there is none yet.
+
+        Raises:
+            Unavailable: The disk failed, or did not answer for DEFAULT_TIMEOUT_S.
+            ClusterError: The file is damaged, has a newer format, or went back.
+        """
+        return await self._record_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
+
+    async def create(self, new: Record) -> Versioned:
+        """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
+        check_record(new)
+        self.look()
+        return await self._write(None, new, DEFAULT_TIMEOUT_S)
+
+    async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
+        """Replace the record if its version is still ``expected`` (rule M1).
+
+        If the record is this very one already, nonce included, it was our own write whose answer was
+        lost: that is success (rule M2).
+
+        Raises:
+            Conflict: There is another record.
+            Unavailable: The lock could not be had in time, or the disk failed before the change.
+            OutcomeUnknown: The disk failed, or did not answer in time, during the change.
+            ArgumentError: A record that could not be written, or not be read again. Nothing was sent.
+            ClusterError: The file is damaged, has a newer format, or went back.
+        """
+        VERSION("expected", expected)
+        check_record(new)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
+        self.look()
+        return await self._write(expected, new, timeout_s)
+
+    def watch(self) -> AsyncIterator[Versioned | None]:
+        """The current record, then each change. Ends with an error if the record cannot be read."""
+        self.look()
+        return self._record.watch()
+
+    async def _write(self, expected: int | None, new: Record, timeout_s: float) -> Versioned:
+        """Write, again and again while somebody else holds the record's lock."""
+        until = time.monotonic() + timeout_s
+        left_s = timeout_s
+        while left_s > LOCK_RETRY_S:  # Not with less: a job that cannot end in time only adds doubt.
+            try:
+                return await self._record_worker.run(
+                    lambda: self._file.write(expected, new), left_s, changes=True
+                )
+            except LockHeldError:
+                await asyncio.sleep(LOCK_RETRY_S)
+            left_s = until - time.monotonic()
+        raise Unavailable(f"the record was locked by others for {timeout_s} s")
+
+    # --- sessions ---------------------------------------------------------------------------------
+
+    async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> FileSession:
+        """Prove that this process is this node, until the session is closed or lost.
+
+        Raises:
+            Conflict: Another process holds a session of this node id, or this one does (T40).
+            Unavailable: The disk failed.
+            ArgumentError: Not a node id, not bytes, or a time out of range.
+        """
+        check_session(node, info, ttl_s)
+        content = SessionInfo(node=node, ttl_s=ttl_s, info=info)
+        until = time.monotonic() + SESSION_RETRY_S
+        while True:
+            sent = time.monotonic()
+            try:
+                file = await self._look_worker.run(lambda: SessionFile(self._sessions, content), None)
+            except SessionHeldError:
+                if time.monotonic() >= until:
+                    message = f"another process holds the session of node {node!r} in {self.directory}"
+                    raise Conflict(message, current=None) from None
+                await asyncio.sleep(LOCK_RETRY_S)
+            except OSError as error:
+                raise Unavailable(f"cannot open a session in {self._sessions}: {error}") from error
+            else:
+                return FileSession(file, self._look_worker, ttl_s=ttl_s, opened_at=sent)
+
+    async def live(self) -> Mapping[NodeId, bytes]:
+        """The info of every node with a live session, looked up now."""
+        try:
+            return await self._look_worker.run(lambda: live_sessions(self._sessions), DEFAULT_TIMEOUT_S)
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
+
+    def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
+        """The live nodes, then each change."""
+        self.look()
+        return self._live.watch()
+
+    async def close(self) -> None:
+        """End all watches, which then stop iterating, and the threads. May be called twice."""
+        self._record.close()
+        self._live.close()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._record_worker.close()
+        await self._look_worker.close()
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Something has changed or is about to: look at once, and often for a while."""
+        self._stir()
+        self._called.set()
+
+    def _stir(self) -> None:
+        self._calm_from = time.monotonic() + CALM_AFTER_S
+
+    def _start_looking(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._look_repeatedly(), name="qpidha-watch")
+
+    async def _look_repeatedly(self) -> None:
+        wanted_at = time.monotonic()
+        self._signature_known = False
+        while time.monotonic() - wanted_at < IDLE_S:
+            self._called.clear()
+            await self._look()
+            await self._pause()
+            if self._record.waiting or self._live.waiting:
+                wanted_at = time.monotonic()
+
+    async def _pause(self) -> None:
+        """Until the next look is due."""
+        if time.monotonic() < self._calm_from:
+            await asyncio.sleep(self.poll_interval_s)
+        else:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._called.wait(), self.calm_interval_s)
+
+    async def _look(self) -> None:
+        known = self._record.stamp, self._live.stamp
+        await self._glance_and_read()
+        if (self._record.stamp, self._live.stamp) != known:
+            self._stir()
+
+    async def _glance_and_read(self) -> None:
+        self._record.begin()
+        self._live.begin()
+        try:
+            live, signature = await self._look_worker.run(self._glance, DEFAULT_TIMEOUT_S)
+            self._live.set(live)
+            if self._signature_known and signature == self._signature:
+                self._record.confirm()
+                return
+            found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
+        except Unavailable as error:
+            self._fail(error)
+        except ClusterError as error:
+            self._signature_known = False  # Read it again next time: somebody may have repaired it.
+            self._record.fail(error)
+        except Exception as error:  # noqa: BLE001 - a bug must not leave the followers waiting for ever
+            self._fail(error)
+        else:
+            # A change since the glance is found by the next one: it shows another signature.
+            self._signature = signature
+            self._signature_known = signature is None or signature.settled
+            self._record.set(found)
+
+    def _glance(self) -> tuple[dict[NodeId, bytes], Signature | None]:
+        try:
+            return live_sessions(self._sessions), self._file.signature()
+        except OSError as error:
+            raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
+
+    def _fail(self, error: Exception) -> None:
+        self._signature_known = False
+        self._record.fail(error)
+        self._live.fail(error)
+
+    # --- for the command line ---------------------------------------------------------------------
+
+    @staticmethod
+    def peek(directory: str | Path) -> Versioned | None:
+        """The record in a directory, without locking, changing or creating anything. Blocks.
+
+        Raises:
+            ClusterError: There is no such directory, or the record is damaged or newer.
+            Unavailable: The disk failed.
+        """
+        PATH("directory", directory)
+        if not os.path.isdir(directory):
+            raise ClusterError(f"there is no directory {directory}")
+        return load(Path(directory) / "record.json")
+
+    @staticmethod
+    def put(directory: str | Path, expected: int | None, new: Record, *, timeout_s: float) -> Versioned:
+        """`create` if nothing is expected, else `compare_and_set`, without an event loop. Blocks.
+
+        Raises:
+            SettingsError: The directory cannot be used.
+            ArgumentError: A record that could not be written, or not be read again.
+            Conflict, Unavailable, OutcomeUnknown, ClusterError: As for these.
+        """
+        optional(VERSION)("expected", expected)
+        check_record(new)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
+        file = FileRecordStore(directory)._file
+        until = time.monotonic() + timeout_s
+        while True:
+            try:
+                return file.write(expected, new)
+            except LockHeldError:
+                if time.monotonic() >= until:
+                    raise Unavailable(f"the record was locked by others for {timeout_s} s") from None
+                time.sleep(LOCK_RETRY_S)
+
+    @staticmethod
+    def peek_live(directory: str | Path) -> Mapping[NodeId, bytes]:
+        """The info of every node with a live session in a directory. Blocks. Raises `Unavailable` if the disk failed."""
+        PATH("directory", directory)
+        try:
+            return live_sessions(Path(directory) / "sessions")
+        except OSError as error:
+            raise Unavailable(f"cannot read the sessions in {directory}: {error.strerror}") from error
+
+
+def _prepare(directory: Path) -> None:
+    try:
+        for path in make_directories(directory):
+            sync_directory(path.parent)
+        mode = directory.stat().st_mode
+    except OSError as error:
+        raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error
+    if why := mounts.refusal(directory):
+        raise SettingsError(why)
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SettingsError(f"group or others may write to {directory}, and so elect a primary: chmod 700 it")

@@ -1,0 +1,73 @@
+"""A new record from what the stores say, after the cluster manager lost its own. Pure: nothing is read or changed here.
+
+The record is the one thing that a cluster cannot do without: it names who may be promoted. If its keeper was reset, or
+restored from an old copy, every node refuses to start (`qpidha.recovery.validator`), since nobody can know any more which
+store holds all that was acknowledged. An operator can: whoever has all stores can compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qpidha.errors import CallerError
+from qpidha.recovery.ranking import Ranked, StoreReportLike, rank
+from qpidha.types import Member, NodeId, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What is to be written, and why."""
+
+    record: Record
+    """Its only member is the best store; the others join it and are corrected by difference."""
+    ranked: tuple[Ranked, ...]
+
+
+def rebuilt(
+    stores: Sequence[StoreReportLike],
+    current: Record | None,
+    *,
+    nonce: bytes,
+    best: NodeId | None = None,
+) -> Rebuilt:
+    """The record that lets these stores serve again, none of which may be in use.
+
+    Messages that are in other stores only are set aside when those join (W2): give all stores there are.
+
+    Args:
+        current: What the cluster manager says now.
+        best: The node to start from, where the operator knows better or the stores cannot say.
+
+    Raises:
+        CallerError: The record is not behind the stores, no store is usable, or it takes a person to choose.
+    """
+    ranked = tuple(rank(stores))
+    by_name = {store.name: store.status for store in stores}
+    usable = [(place, status) for place in ranked if place.place and (status := by_name[place.name])]
+    if not usable:
+        raise CallerError("none of these stores can be started from")
+    cluster = usable[0][1].cluster
+    # Of a damaged store, too: a generation that it has seen must not be given out again (I1).
+    highest = max(s.status.generation for s in stores if s.status and s.status.cluster == cluster)
+    if current is not None and current.cluster != cluster:
+        raise CallerError(f"the record is of cluster {current.cluster}, the stores of {cluster}")
+    if current is not None and current.generation >= highest:
+        raise CallerError(
+            f"the record is at generation {current.generation} and no store is above it: nothing to rebuild"
+        )
+    if best is None:
+        chosen, status = usable[0]
+        if chosen.conflict:
+            raise CallerError(
+                "the stores do not say which of them is right: name the node to start from (`--best`)"
+            )
+    else:
+        named = [(place, status) for place, status in usable if status.node == best]
+        if len(named) != 1:
+            raise CallerError(f"{len(named)} of the usable stores are of node {best!r}")
+        chosen, status = named[0]
+    assert cluster is not None
+    members = frozenset({Member(status.node, status.epoch)})
+    record = Record(cluster=cluster, generation=highest, primary=None, members=members, nonce=nonce)
+    return Rebuilt(record, ranked)

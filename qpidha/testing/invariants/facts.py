@@ -1,0 +1,49 @@
+"""What a replica's memory says, in the words in which a simulated disk says what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.lineage import generation_of
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.replica import Replica
+from qpidha.testing.sim.disk import Fact, Facts, Message, messages
+from qpidha.types import Generation, MessageId, QueueId
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.node import SimNode
+
+
+def facts_of(replica: Replica) -> Facts:
+    """What `Content.facts` says of a disk, said of a replica's memory."""
+    return {name: fact_of(queue) for name, queue in replica.queues.items()}
+
+
+def fact_of(queue: ReplicatedQueue) -> Fact:
+    held: list[tuple[Generation, MessageId, Message]] = []
+    lineage = queue.lineage
+    for ids, batch in queue.select(queue.held):
+        some, of = messages(batch), generation_of(lineage, ids.first)
+        if of == generation_of(lineage, ids.last):  # And so are all between: generations ascend.
+            held += zip([of] * len(some), ids, some, strict=True)
+        else:
+            held += zip((generation_of(lineage, id) for id in ids), ids, some, strict=True)
+    return (queue.next, lineage[-1], held)
+
+
+class Known:
+    """Facts of primaries, without looking again at queues that are as they were.
+
+    On one primary next grows with each enqueue and skip, and in between dequeues only lower the count.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, Generation], dict[QueueId, tuple[tuple[int, int], Fact]]] = {}
+
+    def facts(self, node: SimNode) -> Facts:
+        known = self._known.setdefault((node.host, node.boots, node.replica.generation), {})
+        for name, queue in node.replica.queues.items():
+            key = (queue.next, len(queue.held))
+            if name not in known or known[name][0] != key:
+                known[name] = (key, fact_of(queue))
+        return {name: known[name][1] for name in node.replica.queues}

@@ -1,0 +1,64 @@
+"""Watches why a primary wants a member out of the record: never for the time that its own disk or loop took.
+
+J1: whoever is removed for being late owes an acknowledgement of something that left the primary, after its own disk, at
+least the shortest time-out ago.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qpidha.core.primary.deadlines import INTERVAL_S
+from qpidha.core.ready import CompareAndSet, Request
+from qpidha.types import Generation, Member, Position
+
+if TYPE_CHECKING:
+    from qpidha.core.primary.primary import Primary
+    from qpidha.testing.sim.node import SimNode
+    from qpidha.testing.sim.world import World
+
+
+class Removals:
+    """Told what became durable on a primary, and what it asks the cluster manager for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._left: dict[tuple[str, Generation], list[tuple[Position, float]]] = {}
+        self._seen: set[bytes] = set()
+        """Requests by nonce: each is judged when it is made, not when it is sent or repeated."""
+
+    def durable(self, node: SimNode, generation: Generation, position: Position) -> None:
+        """Operations up to here are durable on their primary: now they leave."""
+        self._left.setdefault((node.host, generation), []).append((position, self._world.scheduler.now))
+
+    def proposed(self, node: SimNode) -> None:
+        """A transaction begins: what the primary asks for after it is judged now, by what it knows now."""
+        if (request := node.replica.manager.in_flight) is not None:
+            self.requested(node, request)
+
+    def requested(self, node: SimNode, request: Request) -> None:
+        """It asks for this now, unless it was proposed before a transaction."""
+        primary, record = node.replica.primary, node.replica.record
+        if not isinstance(request, CompareAndSet) or request.new.nonce in self._seen:
+            return
+        self._seen.add(request.new.nonce)
+        if primary is None or record is None or request.new.generation != record.generation:
+            return
+        nodes = {member.node for member in request.new.members}
+        for member in record.members - request.new.members:
+            reborn = any(s.node == member.node and s.epoch != member.epoch for s in primary.sessions.values())
+            if not reborn and member.node not in nodes:
+                self._world.sometimes("removed for being late")
+                self._late(node, primary, member)
+
+    def _late(self, node: SimNode, primary: Primary, member: Member) -> None:
+        acked = primary.acked_by(member)
+        left = self._left.get((node.host, primary.generation), [])
+        since = next((at for position, at in left if position > acked), None)
+        limits = self._world.settings
+        shortest_s = min(limits.ack_timeout_s, limits.rejoin_timeout_s) - 2 * INTERVAL_S
+        waited_s = 0.0 if since is None else (self._world.scheduler.now - since) * node.clock_rate_max
+        if waited_s < shortest_s:
+            self._world.checker.fail(
+                "J1", f"{node.name} removes {member.node} that owed it for {waited_s:.2f} s"
+            )

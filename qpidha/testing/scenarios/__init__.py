@@ -1,0 +1,1 @@
+"""Runs of a simulated cluster written as text, with the expected result under each command."""

@@ -1,0 +1,182 @@
+"""Publishers and consumers, seen from the client's edge: what they did, and what they were told.
+
+Every published value is unique, so that whatever turns up anywhere can be traced to one publish. A
+publish ends in one of three ways: OK, refused (surely nowhere) or in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from qpidha.core.chunks import split
+from qpidha.core.ready import Completion, Doubtful, Safe, Settled
+from qpidha.errors import NotPrimary
+from qpidha.seq import SequenceSet
+from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
+from qpidha.wire.batch import Batch
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.node import SimNode
+    from qpidha.testing.sim.world import World
+
+
+@dataclass(slots=True)
+class Serving:
+    """What clients wait for from one primary, in one generation of one boot."""
+
+    publishes: dict[QueueId, list[tuple[MessageId, str]]] = field(default_factory=dict)
+    settles: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
+    delivered: set[tuple[QueueId, MessageId]] = field(default_factory=set)
+
+
+class Clients:
+    """All clients of all nodes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._serving: dict[tuple[str, Generation], Serving] = {}
+        self._count = 0
+
+    def _at(self, node: SimNode) -> Serving:
+        return self._serving.setdefault((node.host, node.replica.generation), Serving())
+
+    @property
+    def waiting(self) -> int:
+        """Publishes and settles nobody has answered yet."""
+        return sum(len(s.settles) + sum(map(len, s.publishes.values())) for s in self._serving.values())
+
+    # --- publishing ----------------------------------------------------------------------------------
+
+    def fresh(self, count: int) -> list[str]:
+        self._count += count
+        return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
+
+    def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
+        node.replica.declare(queue, QueueSpec(name=name, settle=settle))
+        self._world.checker.operated(node)
+        node.run()
+
+    def publish(
+        self, node: SimNode, queue: QueueId, values: Sequence[str], *, size: int = 0, run: bool = True
+    ) -> bool:
+        """One batch. False: refused, the messages are surely nowhere."""
+        checker = self._world.checker
+        checker.attempted(values)
+        self._world.observe(node, "publishes", values)
+        batch = Batch.pack([v.encode().ljust(size, b".") for v in values])
+        try:
+            _, ids = node.replica.enqueue(queue, batch)
+        except NotPrimary:
+            checker.refused(values)
+            return False
+        given = list(ids)
+        self._at(node).publishes.setdefault(queue, []).extend(zip(given, values, strict=True))
+        checker.published(node, queue, given, values)
+        checker.operated(node)
+        if run:
+            node.run()
+        return True
+
+    # --- consuming -----------------------------------------------------------------------------------
+
+    def deliver(self, node: SimNode, queue: QueueId, *, again: bool = False) -> tuple[MessageId, str] | None:
+        """The next message for the consumer on this queue: the lowest one not delivered yet.
+
+        ``again``: forget what was delivered before, as if that consumer had gone away.
+        """
+        held = node.replica.queues.get(queue)
+        if node.replica.primary is None or held is None:
+            return None
+        serving = self._at(node)
+        if again:
+            serving.delivered = {d for d in serving.delivered if d[0] != queue}
+        for id in held.held:
+            if (queue, id) not in serving.delivered:
+                serving.delivered.add((queue, id))
+                value = self.value_at(node, queue, id)
+                self._world.checker.delivered(node, queue, id, value)
+                self._world.observe(node, "is given", [value])
+                return id, value
+        return None
+
+    def unsettled(self, node: SimNode, queue: QueueId) -> list[MessageId]:
+        """Delivered by this primary and still held: what a consumer may accept."""
+        held = node.replica.queues[queue].held
+        return sorted(id for q, id in self._at(node).delivered if q == queue and id in held)
+
+    @staticmethod
+    def value_at(node: SimNode, queue: QueueId, id: MessageId) -> str:
+        _, batch = next(iter(node.replica.queues[queue].select(SequenceSet([id]))))
+        return batch.data(0).rstrip(b".").decode()
+
+    def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> None:
+        """Accept messages; with settle=immediate the consumer is told at once, else when it is safe."""
+        values = tuple(self.value_at(node, queue, id) for id in ids)
+        checker = self._world.checker
+        checker.accepted(values)
+        self._world.observe(node, "accepts", values)
+        immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
+        position = 0
+        for part in split(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
+            position, _ = node.replica.dequeue(
+                queue, part
+            )  # One operation each: the checker wants to see all.
+            checker.operated(node)
+        if immediate:
+            checker.settled(node, values)
+        else:
+            self._at(node).settles.append((position, values))
+        if run:
+            node.run()
+
+    def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
+        values = [self.value_at(node, source, id) for id in ids]
+        self._world.observe(node, "moves", values)
+        for portion in node.replica.portions(source, SequenceSet(ids)):
+            _, new = node.replica.move(source, portion, target)
+            moved, values = values[: len(new)], values[len(new) :]
+            self._world.checker.moved(node, target, list(new), moved)
+            self._world.checker.operated(node)
+        node.run()
+
+    def skip(self, node: SimNode, queue: QueueId, count: int) -> None:
+        """Leave a gap of ids: what becomes of a publish that is given up before it is stored (O2)."""
+        node.replica.skip(queue, count)
+        self._world.checker.operated(node)
+        node.run()
+
+    # --- what they are told --------------------------------------------------------------------------
+
+    def completed(self, node: SimNode, completion: Completion) -> None:
+        serving = self._serving.get((node.host, completion.generation))
+        if serving is None:
+            return
+        checker = self._world.checker
+        match completion:
+            case Safe(queue, upto):
+                waiting = serving.publishes.get(queue, [])
+                done = [value for id, value in waiting if id <= upto]
+                if done:
+                    serving.publishes[queue] = [pair for pair in waiting if pair[0] > upto]
+                    checker.answered_ok(node, done)
+            case Settled(upto):
+                ready = [s for s in serving.settles if s[0] <= upto]
+                serving.settles = [s for s in serving.settles if s[0] > upto]
+                for _, values in ready:
+                    checker.settled(node, values)
+            case Doubtful():
+                self._doubt(node, serving)
+
+    def crashed(self, node: SimNode) -> None:
+        for key in [key for key in self._serving if key[0] == node.host]:
+            self._doubt(node, self._serving.pop(key))
+
+    def _doubt(self, node: SimNode, serving: Serving) -> None:
+        values = [value for waiting in serving.publishes.values() for _, value in waiting]
+        settles = [value for _, values in serving.settles for value in values]
+        serving.publishes.clear()
+        serving.settles.clear()
+        if values or settles:
+            self._world.checker.in_doubt(node, values, settles)

@@ -1,0 +1,287 @@
+"""A simulated disk: a dumb twin of the stores, with commits that complete later and crashes that lose them.
+
+It keeps one Python object per message and applies every change in the most literal way, so that it can
+judge what the real stores and the replica's own memory must agree with. What it holds is what is
+*durable*: a commit that has not completed is not in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from qpidha.driver import Done
+from qpidha.errors import StoreFailed
+from qpidha.journal import (
+    Audit,
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    QueueImage,
+    Release,
+    Remove,
+    Skip,
+    StoreImage,
+    StoreState,
+    StoreStatus,
+)
+from qpidha.seq import SequenceSet
+from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+
+RawOrigin = tuple[bytes, int, int]
+Failing = Literal["before", "after", "torn"]
+
+
+class Message(NamedTuple):
+    """One message as it lies on the disk."""
+
+    data: bytes
+    props: bytes
+    origin: RawOrigin | None
+
+    @property
+    def value(self) -> str:
+        """What the publisher called it: the data up to the padding."""
+        return self.data.rstrip(b".").decode()
+
+
+Fact: TypeAlias = tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]
+"""Of one queue: next id, newest lineage entry, and every message with its identity, in order."""
+Facts: TypeAlias = dict[QueueId, Fact]
+
+
+@dataclass(slots=True)
+class DiskQueue:
+    """One queue."""
+
+    spec: QueueSpec
+    lineage: tuple[Entry, ...]
+    next: MessageId
+    held: dict[MessageId, Message] = field(default_factory=dict)
+
+    def generation_of(self, id: MessageId) -> Generation:
+        """The same question as `qpidha.core.lineage.generation_of`, answered by looking at every entry."""
+        found = 0
+        for generation, first in self.lineage:
+            if first <= id:
+                found = generation
+        return found
+
+    def identified(self) -> Iterator[tuple[Generation, MessageId, Message]]:
+        """Every message with its identity, in order: `generation_of` for ascending ids, in one pass."""
+        of, at, entries = 0, 0, len(self.lineage)
+        for id in sorted(self.held):
+            while at < entries and self.lineage[at][1] <= id:
+                of = self.lineage[at][0]
+                at += 1
+            yield of, id, self.held[id]
+
+
+@dataclass(slots=True)
+class Content:
+    """Everything durable on one disk."""
+
+    status: StoreStatus
+    queues: dict[QueueId, DiskQueue] = field(default_factory=dict)
+    shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(
+        default_factory=dict
+    )
+    values: Counter[str] = field(default_factory=Counter)
+    """How often each value is held, over all queues; the shelf does not count."""
+    audit: list[Audit] = field(default_factory=list)
+
+    def facts(self) -> Facts:
+        """Everything two nodes must agree on at the same position (R-a)."""
+        return {
+            name: (
+                queue.next,
+                queue.lineage[-1],
+                list(queue.identified()),
+            )
+            for name, queue in self.queues.items()
+        }
+
+    def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case each
+        """One transaction."""
+        for change in changes:
+            match change:
+                case PutStatus(cluster, generation, primary):
+                    self.status = self.status.with_(cluster=cluster, generation=generation, primary=primary)
+                case PutQueue(name, spec, lineage, next):
+                    known = self.queues.get(name)
+                    if known is None:
+                        self.queues[name] = DiskQueue(spec, lineage, next)
+                    else:
+                        known.spec, known.lineage, known.next = spec, lineage, next
+                case DropQueue(name):
+                    for message in self.queues.pop(name).held.values():
+                        self._gone(message)
+                case Insert(name, ids, batch):
+                    queue = self.queues[name]
+                    for id, message in zip(ids, messages(batch), strict=True):
+                        assert id not in queue.held, f"inserted twice: {id}"
+                        queue.held[id] = message
+                        self.values[message.value] += 1
+                    queue.next = max(queue.next, ids.last + 1)
+                case Remove(name, ids):
+                    queue = self.queues[name]
+                    for id in ids:
+                        if id in queue.held:
+                            self._gone(queue.held.pop(id))
+                    if ids:
+                        queue.next = max(queue.next, ids.last + 1)
+                case Skip(name, next):
+                    self.queues[name].next = max(self.queues[name].next, next)
+                case Quarantine(name, label, generation, ids, batch, fate):
+                    for id, message in zip(ids, messages(batch), strict=True):
+                        self.shelf[name, generation, id] = (label, fate, message)
+                case Release(name, generation, ids):
+                    for id in ids:
+                        self.shelf.pop((name, generation, id), None)
+                case Audit():
+                    self.audit.append(change)
+
+    def copy(self) -> Content:
+        queues = {name: replace(queue, held=dict(queue.held)) for name, queue in self.queues.items()}
+        return replace(
+            self, queues=queues, shelf=dict(self.shelf), values=self.values.copy(), audit=list(self.audit)
+        )
+
+    def _gone(self, message: Message) -> None:
+        self.values[message.value] -= 1
+        if not self.values[message.value]:
+            del self.values[message.value]
+
+    def image(self) -> StoreImage:
+        """What a store gives back at the start. Batches of several messages, as a real store has them."""
+        state = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
+        if self.status.state is StoreState.DAMAGED:
+            state = StoreState.DAMAGED
+        queues = []
+        for name, queue in self.queues.items():
+            held = [(SequenceSet(part), packed([queue.held[i] for i in part])) for part in thirds(queue.held)]
+            queues.append(QueueImage(name, queue.spec, queue.lineage, queue.next, held))
+        shelf = [
+            Quarantine(name, label, generation, SequenceSet([id]), packed([message]), fate)
+            for (name, generation, id), (label, fate, message) in self.shelf.items()
+        ]
+        return StoreImage(self.status.with_(state=state), queues, shelf)
+
+
+@lru_cache(4096)
+def messages(batch: Batch) -> tuple[Message, ...]:
+    return tuple(Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch)))
+
+
+def packed(some: Sequence[Message]) -> Batch:
+    """The same messages as a batch, without columns that say nothing."""
+    return Batch.pack(
+        [m.data for m in some],
+        [m.props for m in some] if any(m.props for m in some) else None,
+        None,
+        [m.origin for m in some] if any(m.origin for m in some) else None,
+    )
+
+
+def thirds(held: dict[MessageId, Message]) -> list[list[MessageId]]:
+    ids = sorted(held)
+    return [ids[i : i + 3] for i in range(0, len(ids), 3)]
+
+
+class SimDisk:
+    """The disk of one node. At most one commit is under way, as the driver promises."""
+
+    def __init__(self, node: NodeId, new_uuid: Callable[[], UUID]) -> None:
+        self.node = node
+        self._new_uuid = new_uuid
+        self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
+        self.failing: Failing | None = None
+        """The next commit fails, and what it wrote is there, or not, or ``tear`` says."""
+        self.full = False
+        """No commit succeeds, and no store opens: opening it is a write (safety D5)."""
+        self.damage = ""
+        """What the store's verification says at the next start."""
+        self.armed: Callable[[], None] | None = None
+        """Called when the next commit is under way."""
+        self.tear: Callable[[Content, Sequence[Change]], bool] = lambda content, changes: False
+        """Whether a transaction that was cut off is there afterwards (`qpidha.testing.sim.media`)."""
+        self.committed: Callable[[list[Change]], None] = lambda changes: None
+        """Called when a commit is durable, before the driver hears of it."""
+        self._pending: tuple[list[Change], Done] | None = None
+
+    @property
+    def epoch(self) -> UUID:
+        return self.content.status.epoch
+
+    @property
+    def pending(self) -> list[Change] | None:
+        """What the commit under way would make durable."""
+        return self._pending[0] if self._pending else None
+
+    def image(self) -> StoreImage:
+        """What the store says when it is opened.
+
+        Raises:
+            StoreFailed: It cannot be.
+        """
+        if self.full:
+            raise StoreFailed("simulated: the disk is full")
+        image = self.content.image()
+        if self.damage:
+            return StoreImage(image.status.with_(state=StoreState.DAMAGED))
+        return image
+
+    def begin(self, changes: list[Change], done: Done) -> None:
+        """A commit: complete it with `finish`, or lose it with `crash`."""
+        assert self._pending is None, "two commits at once"
+        self._pending = (changes, done)
+        if self.armed is not None:
+            armed, self.armed = self.armed, None
+            armed()
+
+    def finish(self) -> list[Change]:
+        """The commit under way becomes durable. Returns what it was, before calling back."""
+        if self._pending is None:
+            return []
+        (changes, done), self._pending = self._pending, None
+        if self.failing or self.full:
+            torn = self.failing == "torn" and self.tear(self.content, changes)
+            if self.failing == "after" or torn:
+                self.content.apply(changes)
+            self.failing = None
+            done(StoreFailed("simulated: the disk is full" if self.full else "simulated: the disk failed"))
+            return []
+        self.content.apply(changes)
+        self.committed(changes)
+        done(None)
+        return changes
+
+    def crash(self, *, keep: bool) -> None:
+        """The process died in the middle of a commit: it is there or it is not, but never in part."""
+        if self._pending is not None:
+            changes, _ = self._pending
+            self._pending = None
+            if keep:
+                self.content.apply(changes)
+
+    def wipe(self) -> None:
+        """A new disk: empty, and with another epoch (rule J3)."""
+        self._pending = None
+        self.failing, self.full, self.damage, self.armed = None, False, "", None
+        self.content = Content(StoreStatus(node=self.node, epoch=self._new_uuid()))
+
+    def snapshot(self) -> Content:
+        return self.content.copy()
+
+    def restore(self, content: Content) -> None:
+        """An older copy of the same disk (scenario T39)."""
+        self._pending = None
+        self.content = content.copy()

@@ -1,0 +1,134 @@
+"""A simulated cluster manager: one record, linearizable, and every way in which asking it can go wrong."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
+from qpidha.core.ready import CompareAndSet, Request
+from qpidha.testing.sim.scheduler import Scheduler
+from qpidha.types import NodeId, Versioned
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.node import SimNode
+
+
+class Fault(Enum):
+    """What befalls one request."""
+
+    NONE = "none"
+    UNAVAILABLE = "unavailable"
+    """Surely not sent."""
+    LOST = "lost"
+    """Never arrives; the node does not know."""
+    NO_REPLY = "no-reply"
+    """Takes effect; the node does not know."""
+    LATE = "late"
+    """Takes effect, if its version still matches, long after the node gave up waiting."""
+    TWICE = "twice"
+    """Arrives a second time, later."""
+
+
+class SimManager:
+    """Keeps the record."""
+
+    def __init__(
+        self, scheduler: Scheduler, *, timeout_s: float, delay: Callable[[], float], late: Callable[[], float]
+    ) -> None:
+        self.scheduler = scheduler
+        self.delay = delay
+        self.late = late
+        """How long a late request is under way."""
+        self.timeout_s = timeout_s
+        self.current: Versioned | None = None
+        self.nodes: dict[NodeId, SimNode] = {}
+        self.unreachable: set[NodeId] = set()
+        """These nodes are cut off: requests fail, watches are silent."""
+        self.stale: set[NodeId] = set()
+        """These nodes' watches are silent; requests work."""
+        self.held: list[Callable[[], None]] | None = None
+        """Not None: late requests wait here until they are let through by hand."""
+        self.faults: dict[NodeId, deque[Fault]] = {}
+        """What befalls the next compare-and-sets of a node."""
+        self.draw: Callable[[], Fault] = lambda: Fault.NONE
+        """What befalls any other."""
+        self.befell: Callable[[Fault], None] = lambda fault: None
+        """Told what befell a compare-and-set."""
+        self.on_change: Callable[[], None] = lambda: None
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    def request(self, node: SimNode, request: Request) -> None:
+        fault = self._fault(node.host, request)
+        boot = node.boots
+        if isinstance(request, CompareAndSet):
+            self.befell(fault)
+
+        def answer(value: Answer) -> None:
+            node.post(lambda: node.answered(request, value, boot))
+
+        def apply() -> Answer:
+            return self._perform(request)
+
+        if node.host in self.unreachable or fault is Fault.UNAVAILABLE:
+            self.scheduler.after(self.delay(), lambda: answer(NotSent()))
+            return
+        if fault in (Fault.LOST, Fault.NO_REPLY, Fault.LATE):
+            if fault is Fault.NO_REPLY:
+                self.scheduler.after(self.delay(), lambda: _ignore(apply()))
+            elif fault is Fault.LATE and self.held is not None:
+                self.held.append(lambda: _ignore(apply()))
+            elif fault is Fault.LATE:
+                self.scheduler.after(self.late(), lambda: _ignore(apply()))
+            self.scheduler.after(self.timeout_s, lambda: answer(Unknown()))
+            return
+        if fault is Fault.TWICE:
+            self.scheduler.after(self.late(), lambda: _ignore(apply()))
+
+        def arrive() -> None:
+            outcome = apply()
+            self.scheduler.after(self.delay(), lambda: answer(outcome))
+
+        self.scheduler.after(self.delay(), arrive)
+
+    def _fault(self, node: NodeId, request: Request) -> Fault:
+        planned = self.faults.get(node)
+        if planned and isinstance(request, CompareAndSet):
+            return planned.popleft()
+        return self.draw()
+
+    def _perform(self, request: Request) -> Answer:
+        if not isinstance(request, CompareAndSet):
+            return Read(self.current)
+        version = self.current.version if self.current else None
+        if request.expected != version:
+            return Lost(self.current)
+        self.current = Versioned(request.new, (version or 0) + 1)
+        self.on_change()
+        self.notify()
+        return Applied(self.current)
+
+    # --- watches -------------------------------------------------------------------------------------
+
+    def notify(self) -> None:
+        """Every node that watches sees the record of now, each in its own time."""
+        for node in self.nodes.values():
+            self.show(node)
+
+    def show(self, node: SimNode) -> None:
+        if node.host in self.unreachable or node.host in self.stale:
+            return
+        seen, boot = self.current, node.boots
+        self.scheduler.after(self.delay(), lambda: node.post(lambda: node.record_seen(seen, boot)))
+
+    def reconnect(self, node: SimNode) -> None:
+        self.unreachable.discard(node.host)
+        self.stale.discard(node.host)
+        self.show(node)
+
+
+def _ignore(_: object) -> None:
+    """Nobody waits for this answer any more."""

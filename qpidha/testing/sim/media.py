@@ -1,0 +1,174 @@
+"""What becomes of a simulated disk's content on real media: a real store, real bytes, real damage.
+
+The simulated disk is exact, and so cannot tell what half a write looks like. Here its content is written to
+a `SqliteStore` in a scratch directory, the files are treated as power cuts and bad disks treat them, and the
+store is opened again. Its own verification decides what the simulated disk holds from then on.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from qpidha.errors import StoreDamaged
+from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, StoreImage
+from qpidha.stores.schema import PAGE_BYTES
+from qpidha.stores.sqlite import SqliteStore
+from qpidha.testing.sim.disk import Content, messages
+
+SECTOR_BYTES: Final = 512
+FRAME_BYTES: Final = PAGE_BYTES + 24
+"""One page in the write-ahead log, with its header."""
+HOME: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh directory in it
+"""Where an fsync costs nothing: what power cuts leave is decided here, not by the kernel."""
+
+
+class MediaError(AssertionError):
+    """The real store took damaged bytes for good ones, or lost what was durable."""
+
+
+def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: random.Random) -> bool:
+    """A transaction is cut off in the middle of its bytes. Says whether the store has it afterwards.
+
+    ``kind``: ``torn_write`` and ``short_write`` leave the first part, ``reordered_writes`` any of its sectors.
+    """
+    with scratch(content) as (store, directory):
+        before = plain(store.open(content.status.node))
+        wal = directory / "store.db-wal"
+        begin = wal.stat().st_size
+        witness = (directory / "synced").read_bytes()
+        store.commit(changes)
+        store.close(clean=False)
+        (directory / "synced").write_bytes(witness)  # It is told of a transaction when that is durable.
+        raw = bytearray(wal.read_bytes())
+        after = content.copy()
+        after.apply(changes)
+        if kind == "reordered_writes":
+            rate = chance.choice([0, 0.01, 0.3])
+            for at in range(begin, len(raw), SECTOR_BYTES):
+                if chance.random() < rate:
+                    raw[at : at + SECTOR_BYTES] = bytes(len(raw[at : at + SECTOR_BYTES]))
+        else:
+            del raw[chance.choice([chance.randint(begin, len(raw)), len(raw)]) :]
+        wal.write_bytes(raw)
+        try:
+            found = plain(store.open(content.status.node))
+        except StoreDamaged as error:
+            raise MediaError(f"D1: after a power cut the store says: {error}") from error
+        if found == plain(after.image()):
+            return True
+        if found != before:
+            raise MediaError(f"D1: after a power cut the store holds neither the old nor the new: {kind}")
+        return False
+
+
+def damaged(content: Content, kind: str, chance: random.Random) -> str:
+    """Bytes of a store that was killed change behind its back. What its verification says; "" if nothing.
+
+    Nothing is right only if the store still gives back exactly what it had.
+    """
+    with scratch(content) as (store, directory):
+        before = plain(store.open(content.status.node))
+        if kind == "lost_write":
+            _lose(store, directory / "store.db-wal", content, chance)
+        else:
+            store.close(clean=False)
+            file = directory / "store.db"
+            file.write_bytes(_spoiled(file.read_bytes(), kind, chance))
+        try:
+            found = plain(store.open(content.status.node))
+        except StoreDamaged as error:
+            return str(error).removeprefix(str(directory)).strip()
+        if found != before:
+            raise MediaError(f"D3: {kind}: the store was damaged and opened as if it was not")
+        return ""
+
+
+def _spoiled(raw: bytes, kind: str, chance: random.Random) -> bytes:
+    file = bytearray(raw)
+    match kind:
+        case "bit_flip":
+            file[chance.randrange(len(file))] ^= 1 << chance.randrange(8)
+        case "misdirected_write":
+            blocks = len(file) // PAGE_BYTES
+            here, there = (PAGE_BYTES * chance.randrange(blocks) for _ in range(2))
+            file[there : there + PAGE_BYTES] = file[here : here + PAGE_BYTES]
+        case _:
+            del file[chance.randrange(len(file)) :]
+    return bytes(file)
+
+
+def _lose(store: SqliteStore, wal: Path, content: Content, chance: random.Random) -> None:
+    """Three transactions, each synced; a block of the first one was never written."""
+    begin = wal.stat().st_size
+    first = begin
+    for turn in range(3):
+        store.commit([_status(content)])
+        if turn == 0:
+            first = wal.stat().st_size
+    store.close(clean=False)
+    raw = bytearray(wal.read_bytes())
+    frames = max(1, (first - begin) // FRAME_BYTES)
+    at = max(begin, 32) + FRAME_BYTES * chance.randrange(frames)
+    raw[at : at + FRAME_BYTES] = bytes(FRAME_BYTES)
+    wal.write_bytes(raw)
+
+
+@contextmanager
+def scratch(content: Content) -> Iterator[tuple[SqliteStore, Path]]:
+    """A real store with this content, all of it in the database file, closed."""
+    with TemporaryDirectory(prefix="qpidha-", dir=HOME) as home:
+        directory = Path(home) / "store"
+        store = SqliteStore(directory, new_uuid=lambda: content.status.epoch)
+        store.open(content.status.node)
+        if content.status.cluster is not None:  # Else its first transaction is still to come.
+            store.commit(list(_all(content)))
+        store.close(clean=True)
+        try:
+            yield store, directory
+        finally:
+            store.close(clean=False)
+
+
+def _status(content: Content) -> PutStatus:
+    status = content.status
+    assert status.cluster is not None
+    return PutStatus(status.cluster, status.generation, status.primary)
+
+
+def _all(content: Content) -> Iterator[Change]:
+    """The transaction that makes this content out of nothing."""
+    yield _status(content)
+    image = content.image()
+    for q in image.queues:
+        yield PutQueue(q.queue, q.spec, q.lineage, q.next)
+        for ids, batch in q.held:
+            yield Insert(q.queue, ids, batch)
+    yield from image.quarantine
+
+
+def plain(image: StoreImage) -> dict[object, object]:
+    """What an image says, however it is cut into batches."""
+    found: dict[object, object] = {
+        q.queue: (
+            q.spec,
+            tuple(q.lineage),
+            q.next,
+            {i: m for ids, batch in q.held for i, m in zip(ids, messages(batch), strict=True)},
+        )
+        for q in image.queues
+    }
+    for kept in image.quarantine:
+        found.update(_shelved(kept))
+    found["status"] = (image.status.cluster, image.status.generation, image.status.primary)
+    return found
+
+
+def _shelved(kept: Quarantine) -> Iterator[tuple[object, object]]:
+    for id, message in zip(kept.ids, messages(kept.batch), strict=True):
+        yield (kept.queue, kept.generation, id), (kept.name, kept.fate, message)

@@ -1,0 +1,350 @@
+"""One simulated node: a real `Replica` and a real `Driver` on a simulated disk, network and manager.
+
+It does for the core what `qpidha.node` does under asyncio, in the same order. A crash drops the replica, the
+driver and what the disk had not finished; a restart makes new ones from what is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from qpidha.core.manager import Answer
+from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Request, RoleChanged
+from qpidha.core.replica import Replica
+from qpidha.driver import Done, Driver
+from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolError, StoreError
+from qpidha.journal import Change
+from qpidha.recovery.validator import check_start
+from qpidha.testing.sim import place
+from qpidha.testing.sim.disk import SimDisk
+from qpidha.testing.sim.network import End
+from qpidha.types import Discarded, NodeId, Role, Versioned
+from qpidha.wire.events import Frame, Hello, Refused
+from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.world import World
+
+
+class SimNode:
+    """See the module. Everything that reaches the core passes `post`, so that a paused node hears nothing."""
+
+    def __init__(self, world: World, name: NodeId, host: str = "") -> None:
+        self.world = world
+        self.name = name
+        self.host = host or name
+        """Where it runs: its place in the network. Another one than its name for a second process of this name."""
+        self.disk = SimDisk(name, world.new_uuid)
+        self.disk.committed = lambda changes: world.checker.committed(self, changes)
+        self.up = False
+        self.paused = False
+        self.boots = 0
+        self.auto_connect = True
+        self.takes_discarded = True
+        """The embedder takes what is handed over; False: it fails to."""
+        self.hold_disk = False
+        """Commits wait until `release_disk`."""
+        self.refused = ""
+        """Why the store was refused at the last start."""
+        self.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
+        """Which protocols its release says that it speaks."""
+        self.clock_rate = self.clock_rate_max = 1.0
+        """Of its clock and its timers, now and at most."""
+        self.stall_s = self.committing_since = 0.0
+        """The next commit takes this much longer. When the last one began."""
+        self.jump_s = 0.0
+        """How far its clock jumps at the next resume."""
+        self._clock = (0.0, 0.0)
+        """What its clock showed, and when that was."""
+        self._backlog: list[Callable[[], None]] = []
+        self.replica: Replica
+        self.driver: Driver
+
+    # --- life --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """A new process on the disk as it is."""
+        world = self.world
+        assert not self.up
+        current = world.manager.current
+        try:
+            image = self.disk.image()
+            decision = check_start(image.status, current.record if current else None, world.settings)
+            world.sometimes(f"start {decision.finding.code}")
+            decision.require()
+        except StoreError as error:
+            self.refused = str(error)
+            world.say(f"{self.host}: start refused: {error}")
+            return
+        self.up, self.paused, self.refused = True, False, ""
+        self.boots += 1
+        self.replica = Replica(
+            node=self.name,
+            boot=world.new_uuid(),
+            image=image,
+            settings=world.settings,
+            now=self.now(),
+        )
+        self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
+        if self.host not in world.manager.unreachable | world.manager.stale:
+            self.replica.record_seen(current, self.now())
+        self._tick(self.boots)
+        self.run()
+
+    def crash(self, *, keep: bool = False, silent: bool = False, lose: bool = False) -> None:
+        """The process dies; a commit under way is kept or lost as a whole."""
+        if not self.up:
+            return
+        self.up = self.paused = False
+        self._backlog.clear()
+        self.disk.crash(keep=keep)
+        self.world.network.crashed(self, silent=silent, lose=lose)
+        self.world.clients.crashed(self)
+
+    def replace_disk(self) -> None:
+        """A new disk in the place of the one that is lost or damaged, and whatever befell that is over."""
+        self.crash()
+        self.disk.wipe()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.paused = self.up
+
+    def resume(self) -> None:
+        """SIGCONT: everything that came meanwhile is dealt with at once."""
+        if not self.paused:
+            return
+        self.paused = False
+        if self.jump_s:
+            self.set_clock(self.now() + self.jump_s)
+            self.jump_s = 0.0
+            self.world.sometimes("fault clock_jump")
+        backlog, self._backlog = self._backlog, []
+        for action in backlog:
+            self.post(action)
+        self.world.network.wake(target=self.host)
+
+    def stutter(self, turns: int, pause_s: float) -> None:
+        """Stand still again and again: hardly any time to do anything."""
+        if turns and self.up:
+            self.pause()
+            self.world.scheduler.after(pause_s, self.resume)
+            self.world.scheduler.after(pause_s * 1.1, lambda: self.stutter(turns - 1, pause_s))
+
+    # --- inputs ------------------------------------------------------------------------------------
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Run this in the node's own time; never, if it is down."""
+        if self.paused:
+            self._backlog.append(action)
+        elif self.up:
+            action()
+
+    def run(self) -> None:
+        """Perform what there is, then look at everything."""
+        self.driver.run()
+        if self.up:
+            self.world.checker.stepped(self)
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """The core's next slice, in a turn of its own."""
+        boot = self.boots
+
+        def go_on() -> None:
+            if boot == self.boots:
+                work()
+                self.world.checker.stepped(self)
+
+        self.world.scheduler.after(0.0, lambda: self.post(go_on))
+
+    def link_opened(self, end: End, to: NodeId | None) -> None:
+        if end.boot != self.boots or not end.open:
+            return
+        self.replica.link_opened(end.number, to=to)
+        self.run()
+
+    def received(self, end: End, frame: Frame) -> None:
+        if not self.up or end.boot != self.boots:
+            return
+        if self.replica.received(end.number, frame, self.now()):
+            self.run()
+
+    def link_failed(self, end: End, error: RemoteProtocolError) -> None:
+        """Bytes arrived that are no frame."""
+        if self.up and end.boot == self.boots:
+            self.replica.link_failed(end.number, error)
+            self.run()
+
+    def link_closed(self, end: End) -> None:
+        """The other end is gone, or this one was closed by this node."""
+
+        def closed() -> None:
+            if end.boot == self.boots:
+                self.replica.link_closed(end.number)
+                self.run()
+
+        self.post(closed)
+
+    def record_seen(self, current: Versioned | None, boot: int) -> None:
+        if boot == self.boots:
+            self.replica.record_seen(current, self.now())
+            self.run()
+
+    def answered(self, request: Request, answer: Answer, boot: int) -> None:
+        if boot == self.boots:
+            self.world.answered(self, request, answer)
+            self.replica.answered(request, answer, self.now())
+            self.run()
+
+    def promote(self) -> str:
+        """Try to become primary. Says why not, or nothing."""
+        if not self.up or self.paused:
+            return "not running"
+        try:
+            self.replica.promote(found_as=self.world.cluster)
+        except (PromotionRefused, LocalProtocolError) as error:
+            return str(error)
+        self.run()
+        return ""
+
+    def demote(self) -> None:
+        if self.up and not self.paused and self.replica.primary:
+            self.replica.demote()
+            self.run()
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """What this node's clock shows: nothing that another node's clock could be compared with."""
+        shown, since = self._clock
+        return shown + (self.world.scheduler.now - since) * self.clock_rate
+
+    def set_clock(self, shows: float | None = None, *, rate: float | None = None) -> None:
+        self._clock = (self.now() if shows is None else shows, self.world.scheduler.now)
+        self.clock_rate = rate or self.clock_rate
+        self.clock_rate_max = max(self.clock_rate, self.clock_rate_max)
+
+    def _tick(self, boot: int) -> None:
+        if boot != self.boots or not self.up:
+            return
+        limits = self.world.settings
+        self.world.scheduler.after(limits.heartbeat_interval_s / self.clock_rate, lambda: self._tick(boot))
+        if self.paused:
+            return
+        world = self.world
+        for end in world.network.silent(self, limits.heartbeat_timeout_s / self.clock_rate):
+            world.network.close(end)
+            self.replica.link_closed(end.number)
+        self.replica.tick(self.now())
+        place.look(self)
+        self.run()
+        if self.auto_connect:
+            self.connect()
+
+    def connect(self) -> None:
+        """Open a link to the primary that the record names, as a backup keeps trying to."""
+        record = self.replica.record if self.up else None
+        if record is None or record.primary is None or self.replica.primary or self.replica.stopped:
+            return
+        if record.primary[0] != self.name and self.replica.follower.link is None:
+            found = self.world.processes(record.primary[0])
+            self.world.network.connect(self, found[0] if len(found) == 1 else self.world.random.choice(found))
+
+    # --- the disk ----------------------------------------------------------------------------------
+
+    def _commit(self, changes: list[Change], done: Done) -> None:
+        boot, primary = self.boots, self.replica.primary
+        leaves = (primary.generation, primary.position) if primary else None
+        self.world.removals.proposed(self)
+
+        def durable(error: Exception | None) -> None:
+            if leaves is not None and error is None:
+                self.world.removals.durable(self, *leaves)
+            done(error)
+
+        self.disk.begin(changes, durable)
+        delay_s = place.begin(self)
+        if not self.hold_disk:
+            self.world.scheduler.after(delay_s, lambda: self._finish(boot))
+
+    def _finish(self, boot: int) -> None:
+        def finish() -> None:
+            if boot == self.boots:
+                self.disk.finish()
+                self.world.checker.stepped(self)
+
+        self.post(finish)
+
+    def release_disk(self) -> None:
+        self.hold_disk = False
+        self._finish(self.boots)
+
+    # --- effects (see `qpidha.driver.Effects`) -------------------------------------------------------
+
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        for link, frame in frames:
+            self._send(link, frame)
+
+    def _send(self, link: int, frame: Frame) -> None:
+        if link not in self.world.network.spoiled or not isinstance(frame.event, Refused):
+            self.world.checker.sent(self, frame)  # Else what it read is not what its peer wrote.
+        if isinstance(frame.event, Hello):
+            low, high = self.versions
+            if (low, high) != (PROTOCOL_MIN, PROTOCOL_MAX):
+                frame = replace(frame, event=replace(frame.event, version_min=low, version_max=high))
+        self.world.network.send(self, link, frame)
+
+    def request(self, request: Request) -> None:
+        self.world.requested(self, request)
+        self.world.manager.request(self, request)
+
+    def complete(self, completion: Completion) -> None:
+        self.world.clients.completed(self, completion)
+
+    def notify(self, notice: Notice) -> None:
+        world = self.world
+        world.noticed(self, notice)
+        match notice:
+            case RoleChanged():
+                world.checker.role_changed(self, notice)
+            case CloseLink(link):
+                end = world.network.ends.get((self.host, link))
+                if end is not None:
+                    world.network.close(end)
+                    world.scheduler.after(0.0, lambda: self.link_closed(end))
+            case HandOver(messages):
+                world.checker.handed_over(self, messages)
+                boot = self.boots
+                world.scheduler.after(
+                    world.disk_delay(), lambda: self.post(lambda: self._taken(messages, boot))
+                )
+
+            case _:
+                pass  # Content is looked at where it is durable: on the disk.
+
+    def _taken(self, messages: tuple[Discarded, ...], boot: int) -> None:
+        if boot != self.boots:
+            return
+        if self.takes_discarded:
+            self.replica.handed_over(messages)
+        else:
+            self.world.checker.not_taken(self, messages)
+            self.replica.hand_over_failed(self.now())
+        self.run()
+
+    def store_failed(self, error: BaseException) -> None:
+        self.world.say(f"{self.host}: store failed: {error}")
+        self.world.scheduler.after(0.0, lambda: self.crash(keep=self.world.random.random() < 0.5))
+
+    # --- what others ask -----------------------------------------------------------------------------
+
+    @property
+    def role(self) -> Role:
+        return self.replica.role if self.up else Role.STOPPED
+
+    @property
+    def epoch(self) -> UUID:
+        return self.disk.epoch

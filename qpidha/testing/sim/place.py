@@ -1,0 +1,27 @@
+"""A simulated primary whose disk hangs gives its place to another member, as `qpidha.node.place` has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.node import SimNode
+
+
+def begin(node: SimNode) -> float:
+    """A commit begins. Returns how long it takes."""
+    stall_s, node.stall_s = node.stall_s, 0.0
+    if stall_s:
+        node.world.sometimes("fault disk_stall")
+    node.committing_since = node.now()
+    return node.world.disk_delay() + stall_s
+
+
+def look(node: SimNode) -> None:
+    """With every tick."""
+    primary = node.replica.primary
+    busy_s = 0.0 if node.driver.idle else node.now() - node.committing_since
+    if busy_s > node.world.settings.commit_timeout_s and primary and len(primary.membership.members) > 1:
+        node.world.sometimes("place given up")
+        node.replica.demote()
+        node.driver.bypass()

@@ -1,0 +1,169 @@
+"""What happened at least once: a run of many walks that never saw a fencing proves nothing about fencing.
+
+Counted from outside, by an `Observer`: frames on the wire, roles, notes and refusals, requests to the manager and
+their answers, changes of the record, fates of discarded messages, what clients were told. Faults are counted by
+the world itself (`World.counts`), when they hit something.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from qpidha.core.manager import Answer
+from qpidha.core.primary.sessions import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
+from qpidha.core.ready import HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.errors import FrameTooLarge, MalformedFrame, VersionMismatch
+from qpidha.testing.sim.manager import Fault
+from qpidha.testing.sim.observer import Observer
+from qpidha.testing.walks.faults import FAULTS
+from qpidha.types import Generation, Record
+from qpidha.wire.events import Frame, PlanDrop, Refused
+
+if TYPE_CHECKING:
+    from qpidha.testing.sim.network import End
+    from qpidha.testing.sim.node import SimNode
+    from qpidha.testing.sim.world import World
+
+
+class Sightings(Observer):
+    """Counts one run, or many."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._roles: dict[tuple[str, int], str] = {}
+        """By host and boot: a new process begins again."""
+        self._record: Record | None = None
+        self._unserved: set[Generation] = set()
+        """Generations after the first of a run whose primary has not answered anybody yet."""
+
+    def watch(self, world: World) -> None:
+        """From now on, this world too."""
+        self._roles = {}
+        self._record = None
+        self._unserved = set()
+        self.counts["runs"] += 1
+        world.observers.append(self)
+
+    def said(self, line: str) -> None:
+        if line.startswith("* "):
+            self.counts[f"step {line[2:]}"] += 1
+
+    def recorded(self, record: Record) -> None:
+        change = change_of(self._record, record)
+        self.counts[f"record {change}"] += 1
+        if change == "promotion" and record.generation > FIRST:
+            self._unserved.add(record.generation)
+        self._record = record
+
+    def _serves(self, node: SimNode) -> None:
+        """This node's generation goes on with the service: a failover is over when that happens."""
+        generation = node.replica.generation
+        if generation in self._unserved:
+            self._unserved.discard(generation)
+            self.counts["failover"] += 1
+
+    def arrived(self, end: End, frame: Frame) -> None:
+        self.counts[f"frame {type(frame.event).__name__}"] += 1
+        if isinstance(frame.event, Refused):
+            self.counts[f"refusal {frame.event.code}"] += 1
+        elif isinstance(frame.event, PlanDrop):
+            self.counts[f"plan drops {'staged' if frame.event.staged else 'held'}"] += 1
+
+    def noticed(self, node: SimNode, notice: Notice) -> None:
+        match notice:
+            case RoleChanged(role, _):
+                life = (node.host, node.boots)
+                before = self._roles.get(life, "joining")
+                self._roles[life] = role.value
+                self.counts[f"role {before} > {role.value}"] += 1
+            case Noted(what, _):
+                self.counts[f"note {what}"] += 1
+            case HandOver(messages):
+                for message in messages:
+                    self.counts[f"fate {message.fate.value}"] += 1
+                self._serves(node)
+            case _:
+                pass
+
+    def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        self.counts[f"{type(request).__name__} {type(answer).__name__}"] += 1
+
+    def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
+        self.counts[f"client {what}"] += 1
+        if node is not None and what == "answers ok":
+            self._serves(node)
+
+    @property
+    def failovers(self) -> int:
+        """How many promotions after the first of each run came to something.
+
+        That is: in their generation a publish was answered OK, or what the flip to it had discarded was handed over. Both
+        happen only once all members have its history.
+        """
+        return self.counts["failover"]
+
+    def never(self) -> list[str]:
+        """What should have been seen and was not."""
+        return [name for name in EXPECTED if not self.counts[name]]
+
+
+def change_of(old: Record | None, new: Record) -> str:
+    """Which rule made this record of that one."""
+    if old is None:
+        return "founded"
+    if new.generation > old.generation:
+        return "promotion"
+    if new.primary is None and old.primary is not None:
+        return "hand-over"
+    return "removal" if len(new.members) < len(old.members) else "addition"
+
+
+FIRST: Final = 1
+"""The generation that every cluster begins with."""
+
+EXPECTED: Final = (
+    *(f"frame {name}" for name in (
+        "Hello", "Welcome", "Refused", "Fenced", "Subscribe", "SubscribeQueue", "PlanQueue", "PlanDrop", "PlanMessages",
+        "PlanEnd", "Progress", "Resubscribe", "Operations", "Acknowledged", "Established",
+    )),
+    *(f"note {name}" for name in (
+        "resynchronised", "two processes with one node id", "fenced", "compare-and-set lost", "stepped down",
+        "removing a member", "refused by the primary", "fenced a stale primary", "not the recorded primary",
+    )),
+    *(f"role {name}" for name in (
+        "joining > catch-up", "catch-up > ready", "ready > catch-up", "catch-up > joining", "ready > joining",
+        "joining > recovering", "ready > recovering", "ready > active", "recovering > active", "recovering > joining",
+        "active > joining", "ready > stopped", "joining > stopped", "joining > active", "catch-up > active",
+        "catch-up > recovering",
+    )),
+    *(kind.counter for kind in FAULTS),
+    *(f"compare-and-set {fault.value}" for fault in Fault),
+    *(f"refusal {code}" for code in (
+        MalformedFrame.code, FrameTooLarge.code, VersionMismatch.code, NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN,
+    )),
+    *(f"record {name}" for name in (
+        "founded", "promotion", "hand-over", "removal", "addition",
+    )),
+    *(f"start {name}" for name in (
+        "damaged", "may-found", "founder", "wiped", "new", "member", "other-epoch", "not-member",
+    )),
+    *(f"plan drops {name}" for name in ("held", "staged")),
+    *(f"damaged frame found {where}" for where in ("in the frame", "by the transport")),
+    *(f"damage {name}" for name in ("found", "harmless")),
+    *(f"power cut left {name} of a transaction" for name in ("all", "nothing")),
+    *(f"wrong promotion {name}" for name in ("refused", "tried")),
+    "older copy corrected by difference",
+    *(f"CompareAndSet {name}" for name in ("Applied", "Lost", "NotSent", "Unknown")),
+    *(f"ReadRecord {name}" for name in ("Read", "NotSent", "Unknown")),
+    *(f"fate {name}" for name in ("rewound", "undone-move")),
+    *(f"client {name}" for name in (
+        "answers ok", "in doubt", "confirms settle", "settle in doubt", "is given", "publishes", "accepts", "moves",
+    )),
+)  # fmt: skip
+"""What some thousand walks must reach."""
+
+COMPLETE_RUNS: Final = 3000
+"""So many ordinary walks. The rarest, a length that is damaged into one too large, comes in one walk of 400: 3,000
+leave it out once in 1,800 times, 5,000 once in 250,000."""
