@@ -30,12 +30,11 @@ EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
 
 # What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
-COVERING := $(addprefix tests/unit/test_,$(addsuffix *,batch codec core framing promoters rebuild review store validator wire)) \
-	tests/scenarios tests/fuzz
+COVERING := $(addprefix tests/unit/,core recovery promoters stores wire) tests/scenarios tests/fuzz
 
 # The compiled code is built and tested in a copy: the checkout keeps its fast one.
 SANITIZED := build/sanitize
-SANITIZING := $(patsubst %,tests/unit/test_%.py,batch sequence_set sequence_tracker serial) \
+SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker serial) tests/unit/wire/test_batch.py \
 	$(patsubst %,tests/property/test_sequence_%_model.py,set tracker) tests/fuzz/test_corpus.py \
 	-k 'not (handshake or record or session or snapshot or status or store)'
 

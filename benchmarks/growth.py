@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from benchmarks import measures, raw
 from benchmarks.cluster import Brokers, PipelinedClient, spent_by
 from qpidha import Batch, Op, Queue, SequenceSet
-from tests.integration.harness import World
+from tests.support.harness import World
 
 
 @dataclass(frozen=True)

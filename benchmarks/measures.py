@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 from benchmarks.cluster import Brokers, Consumer, PipelinedClient, free_port, memory_of
 from qpidha import Batch
-from tests.integration.harness import World, until
+from tests.support.harness import World, until
 
 BATCH_MESSAGES = 1000
 BATCH_BYTES = 1 << 20

@@ -25,7 +25,7 @@ from qpidha.node.ask import ask
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
-from tests.integration.harness import Recorder, until
+from tests.support.harness import Recorder, until
 
 Figure = tuple[float, float, float]
 """Seconds; the longest stall of the event loop meanwhile; and the longest by the processor time of its thread, in which

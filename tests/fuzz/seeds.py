@@ -24,7 +24,7 @@ from qpidha.wire import events as ev
 from qpidha.wire.batch import Batch
 from qpidha.wire.info import encode_info
 from tests.fuzz.mutation import CORPUS
-from tests.fuzz.nodes import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME
+from tests.support.cores import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME
 
 A_SET = SequenceSet([1, (3, 9), (2**32 - 1, 2**32 + 1)])
 A_BATCH = Batch.pack(

@@ -22,8 +22,8 @@ from qpidha.wire.batch import Batch
 from qpidha.wire.events import Frame
 from qpidha.wire.framing import FrameReader, RawFrame
 from qpidha.wire.info import decode_info, encode_info
-from tests.fuzz.nodes import handshake, snapshot
 from tests.fuzz.rows import status, store
+from tests.support.cores import handshake, snapshot
 
 FRAME_BYTES_MAX = 2**20
 SAID_MAX = 250

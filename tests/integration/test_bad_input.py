@@ -42,7 +42,7 @@ from qpidha.wire.events import (
     Welcome,
 )
 from qpidha.wire.framing import FrameReader
-from tests.integration.harness import QUICK, World, run, until
+from tests.support.harness import QUICK, World, run, until
 
 HEADER = struct.Struct("<IBBHQQ")
 

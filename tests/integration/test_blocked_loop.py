@@ -16,7 +16,7 @@ from qpidha.promoters import PriorityPromoter
 from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
-from tests.integration.harness import QUICK, Recorder, until
+from tests.support.harness import QUICK, Recorder, until
 
 SETTINGS = replace(QUICK, session_ttl_s=0.6, heartbeat_timeout_s=0.5)
 BLOCKED_S = 4.0

@@ -10,7 +10,7 @@ import pytest
 from qpidha import Batch, Role, SequenceSet
 from qpidha.core.primary.session import State
 from qpidha.node.queue import Queue
-from tests.integration.harness import QUICK, World, history, run, until
+from tests.support.harness import QUICK, World, history, run, until
 
 SMALL = replace(
     QUICK,

@@ -22,7 +22,7 @@ from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.records import FileRecordStore
 from qpidha.stores import SqliteStore
 from qpidha.types import QueueId, QueueSpec
-from tests.integration.harness import World, content, until
+from tests.support.harness import World, content, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)

@@ -22,7 +22,7 @@ from qpidha.errors import StoreFailed
 from qpidha.node import ask as asking
 from qpidha.records import FileRecordStore
 from qpidha.types import Member, QueueId, Record
-from tests.integration.harness import World
+from tests.support.harness import World
 
 STATUS = {
     "node": "a", "role": "active", "generation": 3, "in_sync": True, "primary": "a", "members": ["a", "b"],

@@ -27,7 +27,7 @@ from qpidha.records.file.store import LockHeldError
 from qpidha.stores import SqliteStore
 from qpidha.transports import TcpTransport
 from qpidha.types import QueueId, QueueSpec, Record
-from tests.integration.harness import Recorder, until
+from tests.support.harness import Recorder, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)

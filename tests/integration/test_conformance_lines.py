@@ -16,7 +16,7 @@ from qpidha.errors import NotPrimary
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
-from tests.integration.harness import QUICK, Recorder, World, content, history, run, until
+from tests.support.harness import QUICK, Recorder, World, content, history, run, until
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACES = [

@@ -16,7 +16,7 @@ import pytest
 from qpidha.node import ask as asking
 from qpidha.node import control
 from qpidha.node.ask import NoAnswer, ask, ask_blocking
-from tests.integration.harness import World
+from tests.support.harness import World
 
 
 @contextmanager

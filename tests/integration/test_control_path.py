@@ -9,7 +9,7 @@ import pytest
 
 from qpidha.errors import ControlSocketInUse
 from qpidha.node.ask import ask
-from tests.integration.harness import World
+from tests.support.harness import World
 
 
 @pytest.mark.parametrize("name", ["a", "b"])

@@ -6,7 +6,7 @@ import pytest
 
 from qpidha import Batch, CallerError, Fate, NotPrimary, PromotionRefused, Role, SequenceSet, Settle
 from qpidha.errors import ArgumentError
-from tests.integration.harness import World, content, history, run, until
+from tests.support.harness import World, content, history, run, until
 
 MILLION = 1_000_000
 

@@ -12,7 +12,7 @@ from qpidha import InDoubt, Node
 from qpidha.errors import CallerError
 from qpidha.stores import SqliteStore
 from qpidha.types import Role
-from tests.integration.harness import World, until
+from tests.support.harness import World, until
 
 
 async def primary(world: World, directory: Path) -> Node:

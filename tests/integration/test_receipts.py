@@ -10,7 +10,7 @@ import pytest
 from qpidha import Op, Receipt, Settle
 from qpidha.errors import LocalProtocolError
 from qpidha.node.op import Ledger, Outcome
-from tests.integration.harness import World, run, until
+from tests.support.harness import World, run, until
 
 NOBODY: frozenset[str] = frozenset()
 BOTH = frozenset({"a", "b"})

@@ -14,7 +14,7 @@ import pytest
 
 from qpidha import Node
 from qpidha.types import Address
-from tests.integration.harness import QUICK, World, run, until
+from tests.support.harness import QUICK, World, run, until
 
 PIECE_BYTES = 8 * 1024
 SLOW = replace(

@@ -27,7 +27,7 @@ from qpidha.records import FileRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.types import Address
-from tests.integration.harness import QUICK, Recorder, World, run, until
+from tests.support.harness import QUICK, Recorder, World, run, until
 
 SLOW = replace(QUICK, reconnect_interval_s=0.02, reconnect_interval_max_s=0.3, record_retry_max_s=0.3)
 

@@ -13,7 +13,7 @@ from qpidha.journal import Change, StoreState
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
-from tests.integration.harness import QUICK, Recorder, World, content, history, run, until
+from tests.support.harness import QUICK, Recorder, World, content, history, run, until
 
 
 def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: Path) -> None:

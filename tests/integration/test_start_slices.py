@@ -19,7 +19,7 @@ from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.types import QueueId, QueueSpec
-from tests.integration.harness import Recorder, until
+from tests.support.harness import Recorder, until
 
 
 class SlowStore(MemoryStore):

@@ -13,7 +13,7 @@ import pytest
 from qpidha import InDoubt, Node, NotPrimary, Op, Queue, Role
 from qpidha.errors import CallerError, StaleHandle, WrongThread
 from qpidha.queues import FifoQueue
-from tests.integration.harness import World, run, until
+from tests.support.harness import World, run, until
 
 SOON_S = 15.0
 

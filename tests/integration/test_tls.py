@@ -14,7 +14,7 @@ from qpidha import Node, Role, Settings
 from qpidha.errors import SettingsError
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
-from tests.integration.harness import QUICK, Recorder, World, run, until
+from tests.support.harness import QUICK, Recorder, World, run, until
 
 
 def certified(

@@ -14,41 +14,39 @@ from tests.mutants.copies import ROOT, Copy
 from tests.mutants.judge import Answer
 from tests.mutants.mutant import Mutant
 
-UNIT = "tests/unit/test_"
+UNIT = "tests/unit/"
 
-CORE = ("tests/scenarios", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(UNIT + "core_*.py")))
-CORE += (UNIT + "review_core.py", UNIT + "validator.py")
-STORES = tuple(
-    f"{UNIT}store_{part}.py"
-    for part in ("contract", "rows", "sqlite", "status", "damage", "files", "synced", "space", "wal")
-)
-STORES += (UNIT + "locks.py", UNIT + "forks.py")
-CLUSTER = tuple(f"{UNIT}{part}.py" for part in ("cluster_file", "cluster_locks", "locks", "promoters"))
-CLUSTER += (UNIT + "cluster_sessions.py", UNIT + "cluster_memory.py", UNIT + "cluster_contract.py")
-WIRE = tuple(f"{UNIT}{part}.py" for part in ("codec", "framing", "wire_limits"))
 
-NODE = tuple(
-    f"{UNIT}{part}.py" for part in ("node_life", "node_stalls", "broker_callbacks", "arguments", "troubles")
-)
+def units(folder: str) -> tuple[str, ...]:
+    """All unit tests of one package of the library, those of its subpackages too."""
+    return tuple(sorted(str(p.relative_to(ROOT)) for p in ROOT.glob(f"{UNIT}{folder}/**/test_*.py")))
+
+
+CORE = ("tests/scenarios", *units("core"), *units("recovery"))
+LOCKS = (UNIT + "stores/test_locks.py",)
+STORES = (*units("stores"), UNIT + "system/test_forks.py")
+RECORDS = (*units("records"), *LOCKS, *units("promoters"))
+WIRE = tuple(f"{UNIT}wire/test_{part}.py" for part in ("codec", "framing", "limits"))
+
+NODE = (*units("node"), UNIT + "test_checks.py")
 NODE += tuple(
     f"tests/integration/test_{part}.py"
-    for part in ("receipts", "terms", "review_node", "review_roles", "bad_input", "standing_causes", "tls")
+    for part in ("receipts", "terms", "bad_moments", "role_changes", "bad_input", "standing_causes", "tls")
 )
-TRANSPORTS = tuple(f"{UNIT}{part}.py" for part in ("transport_tcp", "transport_tls", "transport_contract"))
-TRANSPORTS += (UNIT + "certificates.py", UNIT + "transport_memory.py")
+TRANSPORTS = units("transports")
 
-SETS = tuple(f"{UNIT}{part}.py" for part in ("serial", "sequence_set", "sequence_tracker"))
+SETS = tuple(f"{UNIT}test_{part}.py" for part in ("serial", "sequence_set", "sequence_tracker"))
 SETS += tuple(f"tests/property/test_sequence_{part}_model.py" for part in ("set", "tracker"))
 
 TESTS = {
     "qpidha/_seq": SETS,
-    "qpidha/wire/_batch": (UNIT + "batch.py",),
+    "qpidha/wire/_batch": (UNIT + "wire/test_batch.py",),
     "qpidha/core/": CORE,
     "qpidha/driver.py": CORE,
     "qpidha/stores/": STORES,
     "qpidha/recovery/": CORE,
-    "qpidha/records/": CLUSTER,
-    "qpidha/promoters/": CLUSTER,
+    "qpidha/records/": RECORDS,
+    "qpidha/promoters/": RECORDS,
     "qpidha/wire/": WIRE,
     "qpidha/node/": NODE,
     "qpidha/transports/": TRANSPORTS,

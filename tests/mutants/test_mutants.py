@@ -25,7 +25,7 @@ HARMLESS = replace(
     old="from dataclasses import dataclass,",
     new="from dataclasses import dataclass ,",
 )
-MANAGER = "tests/unit/test_core_manager.py"
+MANAGER = "tests/unit/core/test_manager.py"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda m: m.name)
@@ -76,7 +76,7 @@ def test_a_bug_in_compiled_code_is_built_and_taken_out_again(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Into the copy only; a patch that is no Cython is an error, and leaves the copy whole."""
-    batch = "tests/unit/test_batch.py"
+    batch = "tests/unit/wire/test_batch.py"
     monkeypatch.setattr(run, "TESTS", {"qpidha/wire/_batch": (batch,)})
     mutant = next(m for m in MUTANTS if m.name == "equal-by-length")
     (verdict,) = workers.verdicts([mutant], 0)

@@ -18,7 +18,7 @@ from qpidha.journal import PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.stores.offline import read_status
 from qpidha.types import QueueId
-from tests.processes.stream import ROOT, LoyalPublisher, SettlingConsumer, Stream, run
+from tests.support.stream import ROOT, LoyalPublisher, SettlingConsumer, Stream, run
 
 pytestmark = pytest.mark.timeout(180)
 

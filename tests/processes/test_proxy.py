@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from qpidha.demo.cluster import free_ports
-from tests.processes.proxy import Network
+from tests.support.proxy import Network
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 THERE, BACK = ("me", "echo"), ("echo", "me")

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from qpidha import Batch
-from tests.processes.stream import stamps
 from tests.soak.faults import FAULTS
 from tests.soak.ledger import Ledger, message
 from tests.soak.run import Soak, schedule
 from tests.soak.watch import Logs, Memory
+from tests.support.stream import stamps
 
 SHORT = ("kill-primary", "cut-and-kill", "full-disk-of-backup", "wiped-backup")
 

@@ -28,7 +28,7 @@ from qpidha import SequenceSet
 from qpidha.node.ask import ask
 from qpidha.records.format import decode_record, encode_record
 from qpidha.types import Versioned
-from tests.processes.stream import (
+from tests.support.stream import (
     Consumer,
     LoyalConsumer,
     LoyalPublisher,

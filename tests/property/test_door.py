@@ -31,9 +31,9 @@ from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
-from tests.fuzz.nodes import Node as CoreNode
-from tests.integration.harness import Recorder, until
-from tests.property.door_values import CallersOwnError, argument
+from tests.support.cores import Node as CoreNode
+from tests.support.door_values import CallersOwnError, argument
+from tests.support.harness import Recorder, until
 
 MODULES = (
     "qpidha",

@@ -6,10 +6,10 @@ import asyncio
 from functools import cache
 
 import pytest
-from example import Forgetful, Hasty, Swapped, consume, example, node, publish
 
 from qpidha.testing import Violation
 from qpidha.testing.rehearsal import Edge, Rehearsal, Report, Seat
+from tests.rehearsal.example import Forgetful, Hasty, Swapped, consume, example, node, publish
 
 SEEDS = range(20)
 VALUES = 200

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.processes.stream import BATCH, Consumer, Stream
 from tests.soak.ledger import Ledger, TimedPublisher, message
+from tests.support.stream import BATCH, Consumer, Stream
 
 PUBLISHERS = 3
 PACE_S = 0.03

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from qpidha import Batch
 from qpidha.types import Address
-from tests.processes.stream import Connection, Publisher, protocol, read_stamps
+from tests.support.stream import Connection, Publisher, protocol, read_stamps
 
 PADDING_MAX = 300
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).parent.parent / "unit" / "lock_sequences.py"
+PROGRAM = Path(__file__).parent.parent / "support" / "lock_sequences.py"
 
 
 @pytest.mark.slow

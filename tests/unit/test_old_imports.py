@@ -9,7 +9,9 @@ import pytest
 from qpidha import promoters, records
 
 
-@pytest.mark.parametrize("name", ["FileRecordStore", "MemoryRecordStore", "OperatorPromoter", "PriorityPromoter"])
+@pytest.mark.parametrize(
+    "name", ["FileRecordStore", "MemoryRecordStore", "OperatorPromoter", "PriorityPromoter"]
+)
 def test_the_old_home_of_record_stores_and_promoters(name: str) -> None:
     old = importlib.import_module("qpidha.cluster")
     with pytest.warns(DeprecationWarning, match=r"qpidha\.(records|promoters)"):

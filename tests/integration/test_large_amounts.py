@@ -1,0 +1,104 @@
+"""Amounts that do not fit into one frame, or not into what may wait on one link: they travel in pieces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qpidha import Batch, Role, SequenceSet
+from tests.support.harness import QUICK, World, history, run, until
+
+MIB = 1 << 20
+RUNS_MAX = 65_536
+"""Runs of ids in one frame."""
+
+
+def test_more_holes_than_a_frame_can_name_are_made_at_once() -> None:
+    """A purge of every second message, replicated, and the same in a plan for a newcomer."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        queue = a.declare("q")
+        count = 5 * RUNS_MAX
+        await queue.enqueue_many([b"%07d" % i for i in range(count)])
+        receipt = await queue.dequeue(SequenceSet(range(1, count + 1, 2)))
+        assert receipt.nodes == {"a", "b"}
+        assert history(a) == history(b)
+        c = await world.start("c")
+        await until(lambda: c.status().in_sync, what="c in sync")
+        assert history(a) == history(c)
+        assert (await queue.enqueue(b"last")).nodes == {"a", "b", "c"}
+
+    run(main)
+
+
+def test_a_move_of_more_than_a_frame_reaches_every_node() -> None:
+    """Each message is in one of the queues at any time; a newcomer can be sent the result."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        work, dead = a.declare("work"), a.declare("dead")
+        for _ in range(5):
+            await work.enqueue_many([b"x" * 500_000] * 8)
+        await work.enqueue_many([b"%06d" % i for i in range(500_000)])  # An origin is longer than this.
+        total = work.depth
+        op = work.move(range(1, total + 1), dead)
+        assert op.ids == range(1, total + 1)
+        await op
+        assert work.depth == 0
+        assert history(a, "dead") == history(b, "dead") and history(a, "work") == history(b, "work")
+        assert b.queue("dead").depth == total
+        c = await world.start("c")
+        await until(lambda: c.status().in_sync, what="c in sync")
+        assert history(a, "dead") == history(c, "dead")
+
+    run(main)
+
+
+def test_a_resync_of_large_batches_does_not_overrun_its_own_link() -> None:
+    """What waits on one link is limited: a plan must not send more at once, or it would never end."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        queue = a.declare("q")
+        message = bytes(MIB - 64)
+        for _ in range(9):
+            await queue.enqueue_many([message] * 8)
+        b = await world.start("b")
+        await until(lambda: b.role is Role.READY and b.status().in_sync, timeout_s=30, what="b in sync")
+        assert b.status().resync_messages == 72
+
+    run(main, replace(QUICK, ack_timeout_s=10.0))
+
+
+def test_a_resync_does_not_go_by_the_average_size() -> None:
+    """Many small messages, then large ones: what is left must not be taken for less than it is."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        queue = a.declare("q")
+        await queue.enqueue_many([b"small"] * 300_000)
+        for _ in range(10):
+            await queue.enqueue(bytes(8 * MIB - 64))
+        b = await world.start("b")
+        await until(lambda: b.role is Role.READY and b.status().in_sync, timeout_s=30, what="b in sync")
+        assert b.status().resync_messages == 300_010
+
+    run(main, replace(QUICK, ack_timeout_s=10.0))
+
+
+def test_a_batch_with_many_holes_is_sent_in_pieces() -> None:
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        queue = a.declare("q")
+        count = 4 * RUNS_MAX
+        await queue.enqueue_many(Batch.pack([b"x" * 8] * count))
+        for first in range(1, count, RUNS_MAX):
+            await queue.dequeue(SequenceSet(range(first, first + RUNS_MAX, 3)))
+        b = await world.start("b")
+        await until(lambda: b.status().in_sync, what="b in sync")
+        assert history(a) == history(b)
+
+    run(main)

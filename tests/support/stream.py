@@ -1,0 +1,326 @@
+"""Real broker processes under a stream of messages, watched from where their clients are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpidha import Batch, SequenceSet
+from qpidha.demo.cluster import BrokerProcess, Cluster, free_ports
+from qpidha.stores.offline import inspect
+from qpidha.types import Address
+from tests.support.proxy import Network
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples"))
+
+import protocol  # noqa: E402 - after the path is set
+from client import Connection, Consumer, Deduplicator, Delivery, Publisher, read_stamps, stamps  # noqa: E402
+
+BATCH = 50
+
+
+class Stream:
+    """Three brokers with SQLite stores, and one publisher that never stops until it is told to."""
+
+    def __init__(self, work: Path, *, nodes: int = 3, pace_s: float = 0.001) -> None:
+        self.work = work
+        self.cluster = Cluster(ROOT / "examples" / "broker.py", work, nodes, memory=False)
+        self.network = Network(self.pids)
+        self._gates: list[tuple[str, Address, Address]] = []
+        self._pace_s = pace_s
+        self.publisher = ResendingPublisher(self.cluster.addresses, window=2_000)
+        self.seen = 0
+        """Messages of the publisher that came out: 1 … seen, in order."""
+        self.others: list[bytes] = []
+        """What came out of other publishers."""
+        self._deduplicator = Deduplicator()
+        self._publishing: asyncio.Task[None] | None = None
+        self._going = asyncio.Event()
+        self._going.set()
+
+    def interpose(self) -> None:
+        """Put the network of the tests between the brokers. Before they start."""
+        ports = free_ports()
+        for name, process in self.cluster.processes.items():
+            gate, listen = ("127.0.0.1", next(ports)), ("127.0.0.1", next(ports))
+            self._gates.append((name, gate, listen))
+            process._command += ["--listen", f"127.0.0.1:{listen[1]}", "--advertise", f"127.0.0.1:{gate[1]}"]
+
+    def option(self, name: str, *words: str) -> None:
+        """One more option on the command line of a broker. Before it starts."""
+        self[name]._command += words
+
+    def pids(self) -> dict[str, int]:
+        processes = {n: p._process for n, p in self.cluster.processes.items()}
+        return {n: p.pid for n, p in processes.items() if p is not None and p.poll() is None}
+
+    def __getitem__(self, name: str) -> BrokerProcess:
+        return self.cluster.processes[name]
+
+    async def __aenter__(self) -> Stream:
+        self.cluster.__enter__()
+        for gate in self._gates:
+            await self.network.gate(*gate)
+        self.cluster.start()
+        await self.whole()
+        await self.publisher.__aenter__()
+        self._publishing = asyncio.create_task(self._publish())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._publishing:
+            self._publishing.cancel()
+            await asyncio.wait([self._publishing])
+        await self.publisher.close()
+        for name in self.cluster.processes:
+            self.signal(name, signal.SIGCONT)
+        self.cluster.__exit__()
+        await self.network.__aexit__()
+
+    async def _publish(self) -> None:
+        """Message n is the text of n: order and content can be checked without keeping anything."""
+        while True:
+            await self._going.wait()
+            first = self.publisher.published + 1
+            await self.publisher.publish([b"%d" % n for n in range(first, first + BATCH)])
+            await asyncio.sleep(self._pace_s)
+
+    # --- what tests wait for ---------------------------------------------------------------------
+
+    async def confirmed(self, more: int) -> None:
+        """Until so many more messages are confirmed than now."""
+        goal = self.publisher.confirmed + more
+        await self.until(lambda: _true(self.publisher.confirmed >= goal), f"{more} confirmations")
+
+    async def whole(self, *, without: str = "") -> str:
+        """Until all brokers, or all but one, are members; returns the primary."""
+        names = set(self.cluster.processes) - {without}
+
+        async def found() -> str | None:
+            statuses = {n: s for n, s in (await self.cluster.statuses()).items() if n in names}
+            if any(s is None or set(s["members"]) != names for s in statuses.values()):
+                return None
+            return next((n for n, s in statuses.items() if s and s["role"] == "active"), None)
+
+        return str(await self.until(found, f"all of {sorted(names)} in sync"))
+
+    async def until(
+        self, reached: Callable[[], Awaitable[Any]], what: str, *, timeout_s: float = 45.0
+    ) -> Any:
+        """Poll: nothing may depend on how fast the machine is."""
+        deadline = time.monotonic() + timeout_s
+        while not (found := await reached()):
+            if time.monotonic() > deadline:
+                logs = "\n".join(f"--- {n}\n{p.tail()}" for n, p in self.cluster.processes.items())
+                raise AssertionError(f"never reached: {what}\n{logs}")
+            await asyncio.sleep(0.02)
+        return found
+
+    # --- faults ----------------------------------------------------------------------------------
+
+    def kill(self, name: str) -> None:
+        self[name].kill()
+        self[name].wait(10)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        process = self[name]._process
+        if process is not None and process.poll() is None:
+            os.kill(process.pid, number)
+
+    # --- the verdict -----------------------------------------------------------------------------
+
+    def take(self, consumer: Consumer, delivery: Delivery, *, accept: bool = True) -> None:
+        """Judge what came out, whichever consumer it came to."""
+        consumer.deduplicator = self._deduplicator
+        for data in consumer.fresh(delivery):
+            if not data.isdigit():
+                self.others.append(data)
+                continue
+            self.seen += 1
+            assert data == b"%d" % self.seen, f"message {self.seen} came out as {data!r}"
+        if accept:
+            consumer.accept(delivery)
+
+    async def verify(self) -> None:
+        """Everything confirmed comes out once, in order, unchanged; then all stores are the same, and empty."""
+        await self.judge()
+        assert self.cluster.stop() == []
+        reports = [inspect(self.work / name) for name in self.cluster.processes]
+        assert not any(report.damage for report in reports)
+        assert len({(q.queue, q.lineage, q.next, q.held) for report in reports for q in report.queues}) == 1
+
+    async def judge(self) -> None:
+        """Everything confirmed comes out once, in order, unchanged. Afterwards nothing is published.
+
+        The publisher sends again what was in doubt, so in the end everything is confirmed and comes out.
+        """
+        self._going.clear()
+        await self.publisher.drain()
+        await self.whole()
+        async with Consumer(self.cluster.addresses) as consumer:
+            last = time.monotonic()
+            while self.seen < self.publisher.published or not await self._drained():
+                assert time.monotonic() - last < 30, f"{self.seen} of {self.publisher.published} came out"
+                with contextlib.suppress(asyncio.TimeoutError):
+                    self.take(consumer, await asyncio.wait_for(consumer.receive(), 0.2))
+                    last = time.monotonic()
+        assert self.seen == self.publisher.published
+
+    def go_on(self) -> None:
+        """Publish again, after `judge`."""
+        self._going.set()
+
+    async def _drained(self) -> bool:
+        statuses = await self.cluster.statuses()
+        return all(s and all(q["depth"] == 0 for q in s["queues"]) for s in statuses.values())
+
+
+async def _true(value: bool) -> bool:
+    return value
+
+
+# --- clients that look closer than the example's ---------------------------------------------------
+
+
+class ResendingPublisher(Publisher):
+    """Knows which numbers it sent more than once: there may be a message more of each."""
+
+    def __init__(self, addresses: Sequence[Address], *, window: int) -> None:
+        super().__init__(addresses, window=window)
+        self.doubted = SequenceSet()
+        self.late_s = 0.0
+        """How long it stays away after it lost a primary."""
+
+    async def _visit(self, address: Address) -> Address | None:
+        await asyncio.sleep(self.late_s if self.connections else 0)
+        return await super()._visit(address)
+
+    def connected(self, connection: Connection) -> None:
+        if self.connections > 1 and self.unconfirmed:
+            self.doubted.add(self.confirmed + 1, self.published)
+        super().connected(connection)
+
+
+class SettlingConsumer(Consumer):
+    """Knows which messages were settled: told by a broker that nobody will deliver them again."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream.cluster.addresses, credit=500)
+        self.settled = SequenceSet()
+        """By number."""
+        self.again: list[int] = []
+        """Numbers of messages delivered although they had been settled."""
+        self._ids = SequenceSet()
+        """Of what was settled. No primary gives one of them to another message."""
+        self._doubted = stream.publisher.doubted
+        self._numbers: dict[int, int] = {}
+        self._of: Connection | None = None
+
+    def received(self, connection: Connection, kind: int, body: memoryview) -> None:
+        if connection is not self._of:  # What was not safe on the last primary may have another id here.
+            self._of, self._numbers = connection, {}
+        if kind == protocol.SETTLED:
+            for id in SequenceSet.decode(bytes(body)):
+                self.settled.add(self._numbers.pop(id))
+                self._ids.add(id)
+        super().received(connection, kind, body)
+        if kind == protocol.DELIVER:
+            delivery = self._inbox[-1]
+            ids, numbers = SequenceSet.decode(delivery.ids), read_stamps(delivery.batch)[1::2]
+            for id, number in zip(ids, numbers, strict=True):
+                self._numbers[id] = number
+                if id in self._ids or (number in self.settled and number not in self._doubted):
+                    self.again.append(number)
+
+
+class LoyalPublisher:
+    """Stays with one broker whatever happens to it, and believes what it says."""
+
+    PUBLISHER = 7
+
+    def __init__(self) -> None:
+        self.published = 0
+        self.confirmed = 0
+        self._reader: asyncio.StreamReader
+        self._writer: asyncio.StreamWriter
+
+    async def open(self, broker: BrokerProcess) -> None:
+        self._reader, self._writer = await asyncio.open_connection(*broker.client)
+        assert (await self._frame())[0] == protocol.WELCOME
+
+    async def _frame(self) -> tuple[int, bytes]:
+        size, kind = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
+        return kind, await self._reader.readexactly(size)
+
+    def publish(self, count: int) -> None:
+        """One batch; not waited for, not even until the broker reads it."""
+        first = self.published + 1
+        messages = [b"loyal %d" % n for n in range(first, first + count)]
+        batch = Batch.pack(messages, stamps(self.PUBLISHER, first, count))
+        self.published += count
+        body = struct.pack("<Q", self.published) + bytes(batch.chunk)
+        self._writer.write(protocol.HEADER.pack(len(body), protocol.PUBLISH) + body)
+
+    async def listen(self) -> None:
+        """Take confirmations until the broker hangs up."""
+        try:
+            while True:
+                kind, body = await self._frame()
+                assert kind == protocol.CONFIRM
+                (self.confirmed,) = struct.unpack("<Q", body)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._writer.close()
+
+
+class LoyalConsumer:
+    """Stays with one broker, and takes only what it asked for."""
+
+    async def open(self, broker: BrokerProcess) -> None:
+        self._reader, self._writer = await asyncio.open_connection(*broker.client)
+        assert (await self._frame())[0] == protocol.WELCOME
+
+    async def _frame(self) -> tuple[int, bytes]:
+        size, kind = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
+        return kind, await self._reader.readexactly(size)
+
+    async def take(self, credit: int) -> bytes:
+        """One delivery: the encoded ids."""
+        body = struct.pack("<I", credit)
+        self._writer.write(protocol.HEADER.pack(len(body), protocol.SUBSCRIBE) + body)
+        kind, body = await self._frame()
+        assert kind == protocol.DELIVER
+        return body[4 : 4 + struct.unpack_from("<I", body)[0]]
+
+    def accept(self, ids: bytes) -> None:
+        self._writer.write(protocol.HEADER.pack(len(ids), protocol.ACCEPT) + ids)
+
+    async def settled(self) -> bool:
+        """Whether the broker said that anything is settled, before it hung up."""
+        said = False
+        try:
+            while True:
+                said |= (await self._frame())[0] == protocol.SETTLED
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self._writer.close()
+        return said
+
+
+def run(work: Path, main: Callable[[Stream], Awaitable[None]], *, verify: bool = True) -> None:
+    """Run one test on brokers of its own, and judge what came out at the end, unless it does so itself."""
+
+    async def wrapped() -> None:
+        async with Stream(work) as stream:
+            await main(stream)
+            if verify:
+                await stream.verify()
+
+    asyncio.run(wrapped())

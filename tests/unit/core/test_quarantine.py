@@ -1,0 +1,224 @@
+"""Quarantine: what leaves it, when, and that nothing is handed over that may be alive (W1, W2)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet
+from qpidha.core.lineage import Lineage
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.ready import HandOver
+from qpidha.journal import Audit, Quarantine, Release
+from qpidha.types import Fate, Origin, QueueSpec
+from qpidha.wire.events import Established, PlanEnd, PlanQueue, Resubscribe
+from tests.support.cores import OTHER, QUEUE, SETTINGS, WELCOME, Node
+
+GONE = UUID(int=0xA9)
+
+
+def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: bool = False) -> Quarantine:
+    origins = [(OTHER.bytes, 1, id) for id in ids] if moved else None
+    batch = Batch.pack([b"message %d" % id for id in ids], origins=origins)
+    return Quarantine(queue, "orders", generation, ids, batch, Fate.REWOUND)
+
+
+def nowhere(queue: UUID) -> None:
+    """A history without queues."""
+
+
+def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
+    """Ids 5 and 6 are of generation 2 there too; 7 and 8 were never given out by it."""
+    quarantined = Quarantined([kept(SequenceSet([(5, 8)]))])
+    lineage = ((1, 1), (2, 5), (3, 7))
+    released = list(quarantined.release_alive(lambda _: (lineage, 9)))
+    assert released == [Release(QUEUE, 2, SequenceSet([5, 6]))]
+    assert [message.id for message in quarantined.due(nowhere)] == [7, 8]
+    assert list(quarantined.release_alive(lambda _: (lineage, 9))) == []
+    assert list(quarantined.release_alive(lambda _: None)) == [], "no history, no verdict"
+
+
+def test_what_the_established_history_is_too_short_for_is_unknown() -> None:
+    """The flip that rewound it may have followed another history, and lost: the message may live as a moved copy."""
+    quarantined = Quarantined([kept(SequenceSet([5, 6]))])
+    assert [(m.id, m.fate) for m in quarantined.due(lambda _: (((3, 6),), 9))] == [
+        (5, Fate.UNKNOWN),
+        (6, Fate.REWOUND),
+    ]
+
+
+def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
+    quarantined = Quarantined([kept(SequenceSet([5, 6]))])
+    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
+    assert list(quarantined.due(nowhere)) == []
+    quarantined.withdraw()
+    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
+
+
+def test_what_was_taken_leaves_its_own_place_only() -> None:
+    """The same ids may lie there for another queue, and for another generation."""
+    of_all = [kept(SequenceSet([5, 6])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([5]), generation=1)]
+    quarantined = Quarantined(of_all)
+    messages = tuple(
+        message for message in quarantined.due(nowhere) if message.id == 5 and message.queue == QUEUE
+    )
+    taken = [message for message in messages if message.generation == 2]
+    changes = list(quarantined.taken(tuple(taken), 3))
+    assert changes == [
+        Release(QUEUE, 2, SequenceSet([5])),
+        Audit("handed over", 3, "orders", "1 messages"),
+    ]
+    assert len(quarantined) == 3
+
+
+@pytest.mark.parametrize(
+    ("history", "fate"),
+    [
+        ((((1, 1),), 6), Fate.UNDONE_MOVE),
+        ((((1, 1), (2, 6)), 9), Fate.UNDONE_MOVE),
+        ((((1, 1),), 5), Fate.REWOUND),
+        ((((1, 1), (2, 5)), 6), Fate.REWOUND),
+        (((), 1), Fate.REWOUND),
+        ((((2, 6),), 9), Fate.UNKNOWN),
+        (None, Fate.UNKNOWN),
+    ],
+    ids=["held or settled", "under a later primary", "never given out", "another message", "empty", "older", "gone"],
+)  # fmt: skip
+def test_the_fate_of_a_moved_copy_is_that_of_its_origin(
+    history: tuple[Lineage, int] | None, fate: Fate
+) -> None:
+    """Only if the established history has the message that was published was just the move undone (W2)."""
+    histories = {OTHER: history, QUEUE: (((2, 1),), 99)}
+    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due(histories.get)
+    assert message.fate is fate
+    assert message.origin == message.published_as == Origin(queue=OTHER, generation=1, id=5)
+
+
+def test_a_message_that_was_never_moved_was_published_as_itself() -> None:
+    (message,) = Quarantined([kept(SequenceSet([5]))]).due(nowhere)
+    assert (message.fate, message.origin) == (Fate.REWOUND, None)
+    assert message.published_as == Origin(queue=QUEUE, generation=2, id=5)
+
+
+@pytest.mark.parametrize(
+    ("history", "fate"),
+    [((((1, 1),), 6), Fate.UNDONE_MOVE), ((((1, 1),), 5), Fate.REWOUND), (None, Fate.UNKNOWN)],
+)
+def test_a_copy_older_than_the_lineage_is_judged_by_its_origin_too(
+    history: tuple[Lineage, int] | None, fate: Fate
+) -> None:
+    """The lineage of the queue that the copy was in is trimmed (G1); the one of its origin may not be (W2)."""
+    unknown = replace(kept(SequenceSet([5]), moved=True), fate=Fate.UNKNOWN)
+    (message,) = Quarantined([unknown]).due({OTHER: history, QUEUE: (((2, 9),), 99)}.get)
+    assert message.fate is fate
+
+
+def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
+    """By the history that is established then."""
+    quarantined = Quarantined([kept(SequenceSet([5]), moved=True)])
+    assert [m.fate for m in quarantined.due(nowhere)] == [Fate.UNKNOWN]
+    quarantined.withdraw()
+    assert [m.fate for m in quarantined.due(lambda _: (((1, 1),), 6))] == [Fate.UNDONE_MOVE]
+
+
+# --- in a node -----------------------------------------------------------------------------------------
+
+
+def backup(policy: str) -> Node:
+    """With two messages in quarantine, following a primary that never had them."""
+    node = Node(replace(SETTINGS, discard_policy=policy))
+    node.replica.quarantined.add(kept(SequenceSet([5, 6]), GONE))
+    node.contents.apply([kept(SequenceSet([5, 6]), GONE)])
+    plan = PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=((1, 1), (3, 10)), next=10, held=8)
+    node.following().say(WELCOME, session=0)
+    return node.say(
+        plan, replace(plan, queue=OTHER, lineage=((3, 1),), held=0), PlanEnd(position=1, queues=2)
+    )
+
+
+def offered(node: Node) -> list[int]:
+    return [m.id for notice in node.notices if isinstance(notice, HandOver) for m in notice.messages]
+
+
+def test_nothing_is_handed_over_before_every_member_follows() -> None:
+    node = backup("hand-over")
+    assert offered(node) == []
+    node.say(Established())
+    assert offered(node) == [5, 6]
+    node.say(Established())
+    assert offered(node) == [5, 6], "it was offered, and there is no answer yet"
+    node.replica.hand_over_failed(node.clock)
+    node.say(Established())
+    assert offered(node) == [5, 6, 5, 6]
+    assert len(list(node.contents.shelved())) == 1
+
+
+def test_what_was_not_taken_is_offered_again_after_a_while() -> None:
+    """Also if no other generation ever comes; but not while a history is followed that may still lose (W2)."""
+    node = backup("hand-over")
+    node.say(Established())
+    node.replica.hand_over_failed(node.clock)
+    node.perform()
+    assert offered(node) == [5, 6], "at once, the broker would hardly do better"
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [5, 6, 5, 6]
+    node.replica.hand_over_failed(node.clock)
+    node.say(Resubscribe())
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [5, 6, 5, 6], "it is being planned again"
+
+
+def test_a_primary_offers_again_too() -> None:
+    node = Node().promoted()
+    dead = kept(SequenceSet([1]), GONE)
+    node.replica.quarantined.add(dead)
+    node.contents.apply([dead])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
+    node.replica.hand_over_failed(node.clock)
+    node.clock += SETTINGS.discard_retry_s
+    node.perform()
+    assert offered(node) == [1, 1]
+
+
+def test_a_policy_may_drop_what_was_discarded() -> None:
+    """At the same moment, and not before; the audit record still says what it was."""
+    node = backup("drop")
+    assert len(list(node.contents.shelved())) == 1
+    node.say(Established())
+    assert offered(node) == []
+    assert list(node.contents.shelved()) == []
+
+
+def test_a_primary_releases_what_its_own_history_has_of_an_empty_queue() -> None:
+    """All of it was settled there: the queue holds nothing, and its history says so all the same."""
+    node = Node().promoted()
+    node.replica.enqueue(OTHER, Batch.pack([b"message 1"]))
+    node.replica.dequeue(OTHER, SequenceSet([1]))
+    settled = kept(SequenceSet([1]), OTHER, 3)
+    node.replica.quarantined.add(settled)
+    node.contents.apply([settled])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
+    assert offered(node) == []
+    assert list(node.contents.shelved()) == []
+
+
+def test_a_primary_releases_what_its_own_history_has() -> None:
+    """Established as a primary: what it had quarantined is judged by its own queues, if they are there."""
+    node = Node().promoted()
+    alive, dead = kept(SequenceSet([8]), QUEUE, 2), kept(SequenceSet([1]), GONE)
+    for change in (alive, dead):
+        node.replica.quarantined.add(change)
+        node.contents.apply([change])
+    assert node.replica.primary is not None
+    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
+    node.perform()
+    assert offered(node) == [1]
+    assert [shelved.change for shelved in node.contents.shelved()] == [dead]

@@ -1,0 +1,78 @@
+"""What a node takes out of the sight of the garbage collector: nothing, unless its settings say so."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from qpidha import Node, Settings
+from qpidha.errors import SettingsError
+from qpidha.node.freezing import GROWTH, STEP_MIN, Freezing
+from qpidha.records.memory import MemoryRecordStore
+from qpidha.stores import MemoryStore
+from qpidha.transports import TcpTransport
+from tests.support.harness import Recorder
+
+
+@pytest.fixture(autouse=True)
+def thawed() -> Iterator[None]:
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
+
+
+def test_nothing_is_frozen_by_default() -> None:
+    assert Settings().gc_policy == "leave"
+    freezing = Freezing(enabled=False)
+    freezing.grown(10**6)
+    freezing.freeze()
+    assert gc.get_freeze_count() == 0
+
+
+def test_frozen_again_after_another_eighth(monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    freezing = Freezing(enabled=True)
+    monkeypatch.setattr(freezing, "freeze", lambda: at.append(count))
+    for count in range(20 * STEP_MIN):
+        freezing.grown(count)
+    assert at[:3] == [STEP_MIN, 2 * STEP_MIN, 3 * STEP_MIN]
+    assert at[-1] - at[-2] == max(STEP_MIN, at[-2] // GROWTH) > STEP_MIN
+
+
+def test_what_has_shrunk_is_frozen_when_it_grows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    at: list[int] = []
+    freezing = Freezing(enabled=True)
+    for count in (16 * STEP_MIN, STEP_MIN, 2 * STEP_MIN - 1, 2 * STEP_MIN):
+        monkeypatch.setattr(freezing, "freeze", lambda count=count: at.append(count))
+        freezing.grown(count)
+    assert at == [16 * STEP_MIN, 2 * STEP_MIN]
+
+
+def test_what_is_frozen_is_freed_when_nothing_refers_to_it() -> None:
+    kept = [[n] for n in range(5000)]
+    Freezing(enabled=True).freeze()
+    before = gc.get_freeze_count()
+    assert before >= 5000
+    kept.clear()
+    assert gc.get_freeze_count() <= before - 5000
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_a_node_freezes_what_it_has_loaded(enabled: bool) -> None:
+    async def main() -> None:
+        node = Node(
+            "a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(),
+            records=MemoryRecordStore(), settings=Settings(gc_policy="freeze" if enabled else "leave"),
+        )  # fmt: skip
+        async with node:
+            assert (gc.get_freeze_count() > 0) is enabled
+
+    asyncio.run(main())
+
+
+def test_the_setting_is_a_flag() -> None:
+    with pytest.raises(SettingsError, match="gc_policy"):
+        Settings(gc_policy=1)  # type: ignore[arg-type]

@@ -1,0 +1,147 @@
+"""A time-out does not count the pause of the process that waits (T42).
+
+Method: the loop is blocked until the time is over, and what is waited for has arrived meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from qpidha.errors import Unavailable
+from qpidha.node.ask import ShortPath
+from qpidha.node.within import Limit, within
+from qpidha.records.file.worker import Worker
+from tests.support.harness import World, run
+
+
+def block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def test_a_line_that_arrived_during_the_pause_is_read() -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        loop = asyncio.get_running_loop()
+        threading.Timer(0.1, theirs.sendall, [b"line\n"]).start()
+        loop.call_later(0.01, block, 0.4)
+        assert await within(reader.readline(), 0.2) == b"line\n"
+        writer.close()
+        await writer.wait_closed()
+        theirs.close()
+
+    asyncio.run(main())
+
+
+def test_what_does_not_arrive_is_given_up() -> None:
+    async def main() -> None:
+        ended: list[str] = []
+
+        async def never() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("cancelled")
+
+        with pytest.raises(asyncio.TimeoutError):
+            await within(never(), 0.01)
+        assert ended == ["cancelled"]
+        waiting = asyncio.ensure_future(within(never(), 60.0))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert ended == ["cancelled"] * 2
+
+    asyncio.run(main())
+
+
+def test_what_it_raises_is_raised() -> None:
+    async def fails() -> None:
+        raise KeyError("why")
+
+    with pytest.raises(KeyError, match="why"):
+        asyncio.run(within(fails(), 1.0))
+
+
+def test_a_job_that_ended_during_the_pause_has_ended() -> None:
+    """The thread went on while the loop was blocked: the disk did answer in time."""
+
+    async def main() -> None:
+        worker = Worker("test")
+
+        def job() -> str:
+            time.sleep(0.05)
+            return "done"
+
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.01, block, 0.4)
+        assert await worker.run(job, 0.2, changes=True) == "done"
+        with pytest.raises(Unavailable):
+            await worker.run(lambda: time.sleep(0.3), 0.05)
+        await worker.close()
+
+    asyncio.run(main())
+
+
+def test_an_operator_is_answered_by_a_node_that_was_blocked(tmp_path: Path) -> None:
+    """The question waits in the socket for longer than a question may take."""
+
+    async def main(world: World) -> None:
+        path = tmp_path / "control.sock"
+        await world.start("a", control=path)
+        loop = asyncio.get_running_loop()
+        answers: list[bytes] = []
+
+        def ask() -> None:
+            with ShortPath(path) as short, socket.socket(socket.AF_UNIX) as asking:
+                asking.connect(short)
+                connected.set()
+                time.sleep(0.3)
+                asking.sendall(b'{"command": "status"}\n')
+                answers.append(asking.recv(65536))
+
+        connected = threading.Event()
+        thread = threading.Thread(target=ask)
+        thread.start()
+        await asyncio.to_thread(connected.wait)
+        await asyncio.sleep(0.1)
+        loop.call_soon(block, 0.8)
+        await asyncio.to_thread(thread.join)
+        assert answers and answers[0].startswith(b'{"ok": true')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qpidha.node.control.QUESTION_TIMEOUT_S", 0.5)
+        run(main)
+
+
+def test_a_wait_that_looks_again_and_again_does_not_count_a_pause() -> None:
+    clock = [100.0]
+    limit = Limit(lambda: clock[0], 2.0)
+    for now, over in ((101.0, False), (101.4, False), (161.4, False), (161.8, False), (162.2, False)):
+        clock[0] = now
+        assert limit.is_over is over, now
+    clock[0] = 162.5
+    assert limit.is_over is False
+    for _ in range(4):
+        clock[0] += 0.4
+        over = limit.is_over
+    assert over, "what was no pause counts"
+
+
+def test_a_promotion_that_was_granted_during_a_pause_has_succeeded() -> None:
+    """The loop was blocked for longer than the caller wanted to wait."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        asyncio.get_running_loop().call_soon(block, 0.8)
+        await a.promote(timeout_s=0.6)
+        assert a.serving
+
+    run(main)

@@ -1,0 +1,346 @@
+"""Damaged files: found, or harmless. Never a crash, never wrong data, never silently less (D3, D7)."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qpidha.errors import StoreDamaged, StoreError
+from qpidha.journal import Insert, PutQueue, PutStatus, StoreState
+from qpidha.stores import SqliteStore, inspect, read_status, sqlite
+from qpidha.stores.report import Damage
+from qpidha.testing.conformance.changes import (
+    CLUSTER,
+    CREATE,
+    QUEUE,
+    SPEC,
+    STATUS,
+    Plain,
+    batch,
+    ids,
+    insert,
+    plain,
+    remove,
+    some_life,
+)
+from tests.support.stores import release_stores
+
+__all__ = ["release_stores"]
+STEP_BYTES = 64
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Where an fsync costs nothing, if there is such a place: thousands of stores are opened here."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("clean") / "store"
+    store = SqliteStore(directory)
+    store.open("a")
+    for changes in some_life():
+        store.commit(changes)
+    store.commit([Insert(QUEUE, ids((500, 520)), batch(ids((500, 520)))), remove(ids((510, 512)))])
+    store.close(clean=True)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Plain]]:
+    """A store killed after several commits, all still in the log; and its state after each of them."""
+    directory = tmp_path_factory.mktemp("killed") / "store"
+    store = SqliteStore(directory)
+    store.open("a")
+    states = [opened(directory, directory.parent / "s")]
+    for changes in some_life():
+        store.commit(changes)
+        states.append(opened(directory, directory.parent / "s"))
+    copy = directory.parent / "copy"
+    shutil.copytree(directory, copy)
+    store.close(clean=True)
+    return copy, states
+
+
+def opened(directory: Path, scratch: Path) -> Plain:
+    """What a copy of these files gives."""
+    shutil.copytree(directory, scratch)
+    return opened_here(scratch)
+
+
+def opened_here(scratch: Path) -> Plain:
+    store = SqliteStore(scratch)
+    try:
+        return plain(store.open("a"))
+    finally:
+        store.close(clean=False)
+        shutil.rmtree(scratch)
+
+
+def altered(
+    directory: Path, name: str, change: Callable[[bytearray], object], scratch: Path, *, witness: bool = True
+) -> Plain | None:
+    """What the store gives after one file was changed; None: it is refused.
+
+    ``witness``: it knows how far its log was durable. It may not after a power cut.
+    """
+    shutil.copytree(directory, scratch / "copy")
+    if not witness:
+        (scratch / "copy" / "synced").unlink()
+    raw = bytearray((directory / name).read_bytes())
+    change(raw)
+    (scratch / "copy" / name).write_bytes(raw)
+    try:
+        return opened_here(scratch / "copy")
+    except StoreError:
+        return None
+
+
+def flip(at: int, bit: int) -> Callable[[bytearray], None]:
+    def change(raw: bytearray) -> None:
+        raw[at] ^= 1 << bit
+
+    return change
+
+
+# --- bits and lengths --------------------------------------------------------------------------------
+
+
+def test_flipped_bits_of_a_database(clean: Path, tmp_path: Path) -> None:
+    """F16: found, or in a place that holds nothing."""
+    expected, chance = opened(clean, tmp_path / "x"), random.Random(1)
+    found = 0
+    size = (clean / "store.db").stat().st_size
+    for start in range(0, size, STEP_BYTES):
+        at, bit = start + chance.randrange(STEP_BYTES), chance.randrange(8)
+        result = altered(clean, "store.db", flip(at, bit), tmp_path)
+        assert result in (None, expected), f"byte {at}, bit {bit}"
+        found += result is None
+    assert found > 10
+
+
+def test_flipped_bits_where_the_messages_are(clean: Path, tmp_path: Path) -> None:
+    """A payload and the facts of a queue are covered in every byte, wherever SQLite keeps the live copy."""
+    expected, raw = opened(clean, tmp_path / "x"), (clean / "store.db").read_bytes()
+    for words in (b"message 505", b"message 40", b"orders", b"mails", b"ring"):
+        found = 0
+        for place in re.finditer(words, raw):
+            results = [altered(clean, "store.db", flip(at, at % 8), tmp_path) for at in range(*place.span())]
+            assert all(result in (None, expected) for result in results)
+            found += not any(results)
+        assert found, words
+
+
+def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
+    """F17, and F20 with length 0."""
+    size = (clean / "store.db").stat().st_size
+    for length in (*range(0, size, 4096), 1, 99, 100):
+
+        def cut(raw: bytearray, length: int = length) -> None:
+            del raw[length:]
+
+        assert altered(clean, "store.db", cut, tmp_path) is None, length
+
+
+@pytest.mark.parametrize("witness", [True, False])
+def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path, witness: bool) -> None:
+    """T36: without a witness the last commit may be taken for a torn write; what was synced before is never cut."""
+    directory, states = killed
+    allowed = (None, states[-1]) if witness else (None, *states[-2:])
+    size, chance = (directory / "store.db-wal").stat().st_size, random.Random(2)
+    refused = 0
+    for start in range(0, size, size // 300):
+        at = min(start + chance.randrange(STEP_BYTES), size - 1)
+        change = flip(at, chance.randrange(8))
+        result = altered(directory, "store.db-wal", change, tmp_path, witness=witness)
+        assert result in allowed, f"byte {at}"
+        refused += result is None
+    assert refused > 100
+    for at in range(32):  # The header: without it, SQLite would take the whole log for empty.
+        result = altered(directory, "store.db-wal", flip(at, 3), tmp_path, witness=witness)
+        assert result in (None, states[-1])
+
+
+def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
+    """F17: a log that lost its tail is refused, or gives an earlier commit, whole, never a mixture."""
+    directory, states = killed
+    size = (directory / "store.db-wal").stat().st_size
+    for length in range(0, size, 4001):
+
+        def cut(raw: bytearray, length: int = length) -> None:
+            del raw[length:]
+
+        assert altered(directory, "store.db-wal", cut, tmp_path, witness=False) in states
+        assert altered(directory, "store.db-wal", cut, tmp_path) in (None, states[-1])
+
+
+def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
+    """F05: grown, and zeros; F04: a torn header."""
+    directory, states = killed
+    for zeros in (20, 32, 20_000):
+
+        def blank(raw: bytearray, zeros: int = zeros) -> None:
+            raw[:] = bytes(zeros)
+
+        assert altered(directory, "store.db-wal", blank, tmp_path, witness=False) == states[0]
+        assert altered(directory, "store.db-wal", blank, tmp_path) is None
+
+
+@pytest.mark.parametrize("name", ["identity", "lock", "synced"])
+def test_flipped_bits_of_the_small_files(clean: Path, tmp_path: Path, name: str) -> None:
+    expected = opened(clean, tmp_path / "x")
+    for at in range((clean / name).stat().st_size):
+        result = altered(clean, name, flip(at, at % 8), tmp_path)
+        assert result in (None, expected)
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+ROWS = [
+    ("DELETE FROM batches WHERE key = 1", "digest"),
+    ("DELETE FROM queues WHERE name = 'orders'", "digest"),
+    ("DELETE FROM dead", "digest"),
+    ("DELETE FROM quarantine", "digest"),
+    ("DELETE FROM status", "status"),
+    ("UPDATE status SET state = 'clean', generation = 99", "status"),
+    ("UPDATE queues SET next = next - 1", "queue"),
+    ("UPDATE batches SET first = first + 1", "batch"),
+    ("UPDATE batches SET queue = 3 - queue", "batch"),
+    ("UPDATE batches SET data = (SELECT data FROM batches WHERE key = 2) WHERE key = 1", "batch"),
+    ("UPDATE batches SET data = 7", "batch"),
+    ("UPDATE dead SET ids = x'00'", "dead"),
+    ("UPDATE quarantine SET generation = 9", "quarantine"),
+    ("INSERT INTO dead SELECT 999, ids, crc FROM dead LIMIT 1", "dead"),
+    ("DROP TABLE batches", "unreadable"),
+    ("PRAGMA application_id = 1", "unreadable"),
+    ("PRAGMA user_version = 0", "unreadable"),
+    ("PRAGMA user_version = 18", "unreadable"),
+]
+
+
+@pytest.mark.parametrize(("sql", "code"), ROWS, ids=[sql[:30] for sql, _ in ROWS])
+def test_rows_that_changed_or_are_gone(clean: Path, tmp_path: Path, sql: str, code: str) -> None:
+    """F15, F18, T29: also where SQLite itself finds nothing wrong."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    db = sqlite3.connect(copy / "store.db", isolation_level=None)
+    db.execute(sql)
+    db.close()
+    codes = {finding.code for finding in inspect(copy).damage}
+    assert code in codes
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+
+
+@pytest.mark.parametrize(("words", "instead"), [(b"one = 1", b"oje = 1"), (b"detail TEXT", b"detail TUXT")])
+def test_a_table_that_is_not_as_it_was_made(
+    clean: Path, tmp_path: Path, words: bytes, instead: bytes
+) -> None:
+    """Also where SQLite finds out later, when it is asked to write, or never."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    raw = (copy / "store.db").read_bytes()
+    assert words in raw
+    (copy / "store.db").write_bytes(raw.replace(words, instead))
+    assert "unreadable" in {finding.code for finding in inspect(copy).damage}
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+
+
+def test_findings_name_the_messages(clean: Path, tmp_path: Path) -> None:
+    """D3: reported with the identity range, and with everything else that is wrong."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    db = sqlite3.connect(copy / "store.db", isolation_level=None)
+    db.execute("UPDATE batches SET data = zeroblob(20) WHERE first = 500")
+    db.close()
+    with pytest.raises(StoreDamaged, match="batch 7 of queue 'orders', 21 messages from id 500"):
+        SqliteStore(copy).open("a")
+
+
+# --- files that are gone -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gone", "code"), [(["store.db"], "missing"), (["store.db", "identity"], None)])
+def test_missing_files(clean: Path, tmp_path: Path, gone: list[str], code: str | None) -> None:
+    """F21: an identity without a database is not an empty store."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    for name in gone:
+        (copy / name).unlink()
+    if code is None:  # Nothing says that anything was ever here.
+        assert SqliteStore(copy).open("a").status.state is StoreState.EMPTY
+        return
+    assert [finding.code for finding in inspect(copy).damage] == [code]
+    for look in (lambda: SqliteStore(copy).open("a"), lambda: read_status(copy)):
+        with pytest.raises(StoreDamaged):
+            look()
+
+
+def test_a_log_without_its_database(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
+    copy = shutil.copytree(killed[0], tmp_path / "copy")
+    (copy / "store.db").unlink()
+    (copy / "identity").unlink()
+    with pytest.raises(StoreDamaged, match="log is there"):
+        SqliteStore(copy).open("a")
+
+
+@pytest.mark.parametrize("content", [b"", b"random bytes " * 1000, b"SQLite format 3\0" + bytes(5000)])
+def test_databases_that_are_none(clean: Path, tmp_path: Path, content: bytes) -> None:
+    """F20, B40: missing status with data around it is damage, not an empty store."""
+    copy = shutil.copytree(clean, tmp_path / "copy")
+    (copy / "store.db").write_bytes(content)
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+    assert inspect(copy).damage and inspect(copy).status is None
+    with pytest.raises(StoreDamaged):
+        read_status(copy)
+
+
+def test_damage_is_remembered_and_the_evidence_kept(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
+    copy = shutil.copytree(killed[0], tmp_path / "copy")
+    raw = bytearray((copy / "store.db-wal").read_bytes())
+    raw[40_000] ^= 1
+    (copy / "store.db-wal").write_bytes(raw)
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+    assert (copy / "store.db-wal").read_bytes() == raw
+    (copy / "store.db-wal").write_bytes((killed[0] / "store.db-wal").read_bytes())
+    with pytest.raises(StoreDamaged):
+        SqliteStore(copy).open("a")
+    status = read_status(copy)
+    assert status.state is StoreState.DAMAGED
+    report = inspect(copy)
+    assert report.status == status and {finding.code for finding in report.damage} == {"wal"}
+    (copy / "damaged").unlink()  # What an operator does who knows better.
+    assert plain(SqliteStore(copy).open("a")) == killed[1][-1]
+
+
+def test_findings_read_well() -> None:
+    assert str(Damage("digest", "2 queues were stored")) == "2 queues were stored [digest]"
+
+
+def test_a_lineage_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "check_changes", lambda changes: None)
+    for lineage, next in ((((2, 1), (1, 5)), 9), (((1, 5), (2, 4)), 9), (((1, 10),), 9), (((7, 1),), 9)):
+        directory = tmp_path / f"{lineage}"
+        store = SqliteStore(directory)
+        store.open("a")
+        store.commit([PutStatus(CLUSTER, 5, False), PutQueue(QUEUE, SPEC, lineage, next)])
+        store.close(clean=True)
+        assert [finding.code for finding in inspect(directory).damage] == ["lineage"]
+
+
+def test_ids_above_next(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s")
+    store.open("a")
+    store.commit([STATUS, CREATE, insert(ids((4, 9)))])
+    store.commit([PutQueue(QUEUE, SPEC, (), 8)])
+    store.close(clean=True)
+    assert "next" in {finding.code for finding in inspect(tmp_path / "s").damage}

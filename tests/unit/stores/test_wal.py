@@ -1,0 +1,181 @@
+"""Half a header on a write-ahead log: SQLite begins its log again from the front, and the disk is full (F10, T36)."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qpidha.errors import StoreDamaged
+from qpidha.journal import StoreState
+from qpidha.stores import SqliteStore, inspect
+from qpidha.stores.schema import PAGE_BYTES
+from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, running_sum
+from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
+from tests.support.stores import release_stores, some_life
+
+__all__ = ["release_stores"]
+STEP = FRAME.size + PAGE_BYTES
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
+    """A store that was killed before a checkpoint, and after it; and what it holds."""
+    directory = tmp_path_factory.mktemp("life") / "store"
+    before, after = directory.with_name("before"), directory.with_name("after")
+    store = SqliteStore(directory)
+    store.open("a")
+    for changes in some_life():
+        store.commit(changes)
+    shutil.copytree(directory, before)
+    assert store._db is not None
+    store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    shutil.copytree(directory, after)
+    store.close(clean=False)
+    return before, after, plain(SqliteStore(directory).open("a"))
+
+
+def next_header(raw: bytes) -> bytes:
+    """What SQLite writes over this header when it begins the log again."""
+    magic, version, page_bytes, count, salt, _, _, _ = HEADER.unpack(raw[: HEADER.size])
+    head = HEADER.pack(
+        magic, version, page_bytes, (count + 1) & 0xFFFFFFFF, (salt + 1) & 0xFFFFFFFF, 0x5EED5EED, 0, 0
+    )[:24]
+    return head + struct.pack(">2I", *running_sum(head, little=magic == MAGIC_LITTLE))
+
+
+def altered(directory: Path, to: Path, change: Callable[[bytearray], object]) -> Path:
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(directory, to)
+    raw = bytearray((to / "store.db-wal").read_bytes())
+    change(raw)
+    (to / "store.db-wal").write_bytes(raw)
+    return to
+
+
+def half(raw: bytearray, length: int = 16) -> None:
+    raw[:length] = next_header(raw)[:length]
+
+
+@pytest.mark.parametrize("length", range(1, 33))
+def test_a_log_that_is_in_the_database_needs_no_header(
+    life: tuple[Path, Path, Plain], tmp_path: Path, length: int
+) -> None:
+    copy = altered(life[1], tmp_path / "copy", lambda raw: half(raw, length))
+    assert not inspect(copy).damage
+    store = SqliteStore(copy)
+    image = store.open("a")
+    assert plain(image) == life[2] and image.status.state is StoreState.DIRTY
+    store.commit([insert(ids((900, 901)))])
+    store.close(clean=False)
+    assert not inspect(copy).damage
+
+
+def test_the_disk_is_still_full_at_the_next_start(life: tuple[Path, Path, Plain], tmp_path: Path) -> None:
+    """The old log goes before anything else is written: half a header stays without frames."""
+    copy = altered(life[1], tmp_path / "copy", half)
+    SqliteStore(copy).open("a")
+    old = (life[1] / "store.db-wal").read_bytes()
+    assert old[HEADER.size : HEADER.size + FRAME.size] not in (copy / "store.db-wal").read_bytes()
+
+
+@pytest.mark.parametrize("length", range(13, 32))
+def test_a_log_that_is_not_in_the_database_needs_its_header(
+    life: tuple[Path, Path, Plain], tmp_path: Path, length: int
+) -> None:
+    """No power cut and no full disk leaves this: a header was damaged, and with it what was confirmed."""
+    copy = altered(life[0], tmp_path / "copy", lambda raw: half(raw, length))
+    if length < 16 and (copy / "store.db-wal").read_bytes() == (life[0] / "store.db-wal").read_bytes():
+        return  # The bytes that were written are the ones that were there.
+    assert {finding.code for finding in inspect(copy).damage} == {"wal"}
+    with pytest.raises(StoreDamaged, match="header of the write-ahead log"):
+        SqliteStore(copy).open("a")
+
+
+def frame(number: int, at: int = 0) -> int:
+    """Where this byte of a frame is, counted from 1."""
+    return HEADER.size + (number - 1) * STEP + at
+
+
+def newer_frame(raw: bytearray) -> None:
+    """One frame behind the others, of the log that the next header was meant for."""
+    head = bytearray(raw[frame(1) : frame(2)])
+    head[8:12] = struct.pack(">I", HEADER.unpack(raw[:32])[4] + 1)
+    raw += head
+
+
+DOUBTS: dict[str, Callable[[bytearray], object]] = {
+    "no header": lambda raw: raw.__setitem__(slice(0, 32), bytes(32)),
+    "first frame": lambda raw: raw.__setitem__(frame(1, 100), raw[frame(1, 100)] ^ 1),
+    "first salt": lambda raw: raw.__setitem__(frame(1, 8), raw[frame(1, 8)] ^ 1),
+    "first frame gone": lambda raw: raw.__delitem__(slice(HEADER.size + 100, None)),
+    "a salt in the middle": lambda raw: raw.__setitem__(frame(3, 8), raw[frame(3, 8)] ^ 1),
+    "the last frame": lambda raw: raw.__delitem__(slice(len(raw) - 1, None)),
+    "a transaction without end": lambda raw: raw.__setitem__(
+        slice(len(raw) - STEP + 4, len(raw) - STEP + 8), bytes(4)
+    ),
+    "a newer log": newer_frame,
+}
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_any_doubt_is_damage(life: tuple[Path, Path, Plain], tmp_path: Path, doubt: str) -> None:
+    """Half a header, and the rest of the log is not as SQLite leaves it."""
+
+    def change(raw: bytearray) -> None:
+        half(raw)
+        DOUBTS[doubt](raw)
+
+    with pytest.raises(StoreDamaged, match="header of the write-ahead log"):
+        SqliteStore(altered(life[1], tmp_path / "copy", change)).open("a")
+
+
+@pytest.mark.parametrize("count", [0, 0xFE, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF])
+def test_checkpoints_are_counted_in_several_bytes(
+    life: tuple[Path, Path, Plain], tmp_path: Path, count: int
+) -> None:
+    """The number of the log before is found whichever of its bytes were written."""
+
+    def renumber(raw: bytearray, length: int) -> None:
+        """The log as it were with this count: its checksums are chained to that of the header."""
+        magic, version, page_bytes, _, *salts = HEADER.unpack(raw[:32])[:6]
+        little = magic == MAGIC_LITTLE
+        head = struct.pack(">6I", magic, version, page_bytes, count, *salts)
+        sums = running_sum(head, little=little)
+        raw[:32] = head + struct.pack(">2I", *sums)
+        for number in range(1, (len(raw) - HEADER.size) // STEP + 1):
+            content = raw[frame(number) : frame(number, 8)] + raw[frame(number, 24) : frame(number + 1)]
+            sums = running_sum(content, sums, little=little)
+            raw[frame(number, 16) : frame(number, 24)] = struct.pack(">2I", *sums)
+        half(raw, length)
+
+    for length in (13, 14, 15, 16):
+        copy = altered(life[1], tmp_path / "copy", lambda raw, length=length: renumber(raw, length))
+        store = SqliteStore(copy)
+        assert plain(store.open("a")) == life[2]
+        store.close(clean=False)
+
+
+def test_a_lost_header_does_not_hide_the_log_that_it_was_for(tmp_path: Path) -> None:
+    """F14: the old header is whole, and all of the old frames are gone. No power cut leaves this."""
+    store = SqliteStore(tmp_path / "store")
+    store.open("a")
+    store.commit([STATUS, CREATE, insert(ids((4, 9)))])
+    assert store._db is not None
+    store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    assert store._files is not None
+    store._files.written()
+    log = tmp_path / "store" / "store.db-wal"
+    header, length = log.read_bytes()[:32], log.stat().st_size
+    for first in range(10, 30, 2):
+        store.commit([insert(ids((first, first + 1)))])
+    store.close(clean=False)
+    raw = log.read_bytes()
+    assert raw[:32] != header and len(raw) > length
+    log.write_bytes(header + raw[32:])
+    assert {finding.code for finding in inspect(tmp_path / "store").damage} == {"wal"}
+    with pytest.raises(StoreDamaged, match="later log"):
+        SqliteStore(tmp_path / "store").open("a")
