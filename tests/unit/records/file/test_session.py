@@ -283,7 +283,7 @@ def test_a_forked_child_does_not_keep_the_session_alive(tmp_path: Path) -> None:
 
 def test_a_process_stopped_while_it_reads_the_record_keeps_nobody_from_writing(tmp_path: Path) -> None:
     """T42: it may be the primary, and then the others have to promote one of themselves."""
-    from test_cluster_file import RECORD, create
+    from tests.support.records import RECORD, create
 
     async def write() -> None:
         store = FileRecordStore(tmp_path / "c")
@@ -317,7 +317,7 @@ def test_names_of_files_are_short_and_distinct() -> None:
 
 
 def test_two_processes_race_and_lose_no_update(tmp_path: Path) -> None:
-    from test_cluster_file import RECORD, create
+    from tests.support.records import RECORD, create
 
     asyncio.run(create(tmp_path / "c"))
     with process(RACER, tmp_path / "c") as one, process(RACER, tmp_path / "c") as other:
@@ -340,7 +340,7 @@ def test_two_processes_race_and_lose_no_update(tmp_path: Path) -> None:
 def test_a_writer_killed_half_way_leaves_the_old_record_or_the_new_one(
     tmp_path: Path, call: str, when: str, applied: bool
 ) -> None:
-    from test_cluster_file import create
+    from tests.support.records import create
 
     asyncio.run(create(tmp_path / "c"))
     with process(WRITER, tmp_path / "c", call, when) as writer:
