@@ -25,7 +25,7 @@ from qpidha import Batch
 from qpidha.node.ask import ask_blocking
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(ROOT / "examples" / "simple"))
 
 from protocol import ACCEPT, CONFIRM, DELIVER, HEADER, PUBLISH, SUBSCRIBE, U32, U64, WELCOME  # noqa: E402 - after the path is set
 
@@ -81,7 +81,7 @@ class Brokers:
 
     def start(self, name: str) -> None:
         log = (self.base / f"{name}.log").open("ab")
-        command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", name,
+        command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", name,
                    "--dir", str(self.base / name), "--cluster", str(self.base / "cluster"),
                    "--client", f"127.0.0.1:{self.ports[name]}", *self._memory]  # fmt: skip
         self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log)

@@ -187,7 +187,7 @@ def find_broker(given: Path | None) -> Path:
     places = (
         [given]
         if given
-        else [root / "examples" / "broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
+        else [root / "examples/simple/broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
     )
     for place in places:
         if place.is_file() and all((place.parent / name).is_file() for name in BESIDE):
@@ -195,7 +195,7 @@ def find_broker(given: Path | None) -> Path:
     looked = " or ".join(str(place) for place in places)
     raise UsageError(
         f"no example broker at {looked}. The examples come with the source, not with the installed package:"
-        " name the file with --broker PATH/examples/broker.py"
+        " name the file with --broker PATH/examples/simple/broker.py"
     )
 
 

@@ -123,7 +123,7 @@ def free_port() -> int:
 def broker(tmp_path: Path) -> Iterator[Path]:
     """A running example broker's data directory. It is alone, so it founds a cluster and is primary."""
     directory = tmp_path / "a"
-    command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
+    command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", f"127.0.0.1:{free_port()}"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"

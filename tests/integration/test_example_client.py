@@ -23,7 +23,7 @@ from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
 from qpidha.transports.tcp import close_server
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "simple"))
 
 import broker as example
 import client as clients

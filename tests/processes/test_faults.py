@@ -205,7 +205,7 @@ def test_an_empty_store_joins_as_a_new_member(tmp_path: Path) -> None:
 
 def refused(tmp_path: Path, directory: Path) -> str:
     """Start a broker that must not start; returns what it said."""
-    command = [sys.executable, str(ROOT / "examples" / "broker.py"), "--id", "a", "--dir", str(directory),
+    command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:9"]  # fmt: skip
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT,
                           env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"})  # fmt: skip

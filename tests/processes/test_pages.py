@@ -111,7 +111,7 @@ def test_a_backup_of_the_page_ends_in_order(number: signal.Signals, tmp_path: Pa
 def test_the_example_broker_ends_in_order(number: signal.Signals, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         client = f"127.0.0.1:{free.getsockname()[1]}"
-    broker = str(ROOT / "examples" / "broker.py")
+    broker = str(ROOT / "examples" / "simple" / "broker.py")
     command = [broker, "--id", "a", "--dir", "a", "--cluster", "c", "--client", client]
     with running(command, tmp_path) as process:
         deadline = time.monotonic() + LONG_S

@@ -11,7 +11,7 @@ from qpidha import Batch, Node, SequenceSet
 from qpidha.promoters import PriorityPromoter
 from qpidha.testing.rehearsal import Broker, Edge, Seat
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "simple"))
 
 import broker as example
 import client as clients
@@ -20,7 +20,7 @@ CREDIT = 20
 
 
 def node(client: type[example.Client] = example.Client) -> Broker:
-    """What `examples/broker.py` does in `run`, with what a seat offers instead of disks and sockets."""
+    """What `examples/simple/broker.py` does in `run`, with what a seat offers instead of disks and sockets."""
 
     async def run(seat: Seat) -> None:
         broker = example.Broker(window=1000)

@@ -20,7 +20,7 @@ from qpidha.types import Address
 from tests.support.proxy import Network
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "examples"))
+sys.path.insert(0, str(ROOT / "examples" / "simple"))
 
 import protocol  # noqa: E402 - after the path is set
 from client import Connection, Consumer, Deduplicator, Delivery, Publisher, read_stamps, stamps  # noqa: E402
@@ -33,7 +33,7 @@ class Stream:
 
     def __init__(self, work: Path, *, nodes: int = 3, pace_s: float = 0.001) -> None:
         self.work = work
-        self.cluster = Cluster(ROOT / "examples" / "broker.py", work, nodes, memory=False)
+        self.cluster = Cluster(ROOT / "examples" / "simple" / "broker.py", work, nodes, memory=False)
         self.network = Network(self.pids)
         self._gates: list[tuple[str, Address, Address]] = []
         self._pace_s = pace_s

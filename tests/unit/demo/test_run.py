@@ -82,8 +82,8 @@ def test_names_and_ports() -> None:
 
 def test_a_broker_that_cannot_start_is_diagnosed(scratch: Path, capsys: Any) -> None:
     """One that ends by itself ends the demo at once, with what it said."""
-    examples = scratch / "examples"
-    examples.mkdir()
+    examples = scratch / "examples" / "simple"
+    examples.mkdir(parents=True)
     (examples / "broker.py").write_text("raise SystemExit('out of order')\n")
     for name in run.BESIDE:
         (examples / name).symlink_to(run.find_broker(None).parent / name)

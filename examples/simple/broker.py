@@ -3,9 +3,9 @@
 
 Start three of them, in three terminals (any order; the highest priority becomes primary first):
 
-    python examples/broker.py --id a --dir /tmp/a --cluster /tmp/cluster --client 127.0.0.1:5001
-    python examples/broker.py --id b --dir /tmp/b --cluster /tmp/cluster --client 127.0.0.1:5002
-    python examples/broker.py --id c --dir /tmp/c --cluster /tmp/cluster --client 127.0.0.1:5003
+    python examples/simple/broker.py --id a --dir /tmp/a --cluster /tmp/cluster --client 127.0.0.1:5001
+    python examples/simple/broker.py --id b --dir /tmp/b --cluster /tmp/cluster --client 127.0.0.1:5002
+    python examples/simple/broker.py --id c --dir /tmp/c --cluster /tmp/cluster --client 127.0.0.1:5003
 
 The library does the replication, the elections and the storing. What is left for a broker is what makes
 it a broker: a port for clients (`protocol.py`), what a publish and an accept mean, and three methods that
