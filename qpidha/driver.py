@@ -4,20 +4,22 @@ The driver owns no socket, thread or clock of its own: it is handed functions. T
 asyncio's; the simulator gives it simulated ones, and so tests the same order of effects.
 
 While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
-next `Ready` then carries all of it (group commit). The same holds while many completions and notices are
-performed, in slices that leave the loop time for others.
+next `Ready` then carries all of it (group commit). The same holds while a large `Ready` is performed in
+slices, in the same order, that leave the loop time for others.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 from qpidha.core.ready import (
+    CompareAndSet,
     Completion,
     Doubtful,
     Notice,
+    ReadRecord,
     Ready,
     Request,
     Safe,
@@ -30,7 +32,7 @@ from qpidha.core.replica import Replica
 from qpidha.core.urgent import urgent
 from qpidha.errors import QpidhaError
 from qpidha.journal import Change
-from qpidha.wire.events import Frame
+from qpidha.wire.events import Frame, Operations
 
 Done = Callable[[Exception | None], None]
 Commit = Callable[[list[Change], Done], None]
@@ -42,14 +44,22 @@ Later = Callable[[Callable[[], None]], None]
 SLICE_S = 0.02
 """For so long one `Ready` is performed before others have a turn."""
 SLICE_MIN = 64
-"""So many effects are performed without a look at the clock."""
+"""So many completions and notices are performed without a look at the clock."""
+PORTION = 512
+"""So many operations, or other frames, are sent without a look at the clock. Of large batches that is more than a
+commit holds, so that they leave together."""
+
+Portion: TypeAlias = list[tuple[int, Frame]]
+"""Some frames of one `Ready`, (link, frame)."""
+Effect: TypeAlias = Portion | Request | Completion | Notice
+"""What the driver performs between two looks at the clock."""
 
 
 class Effects(Protocol):
     """Who performs the single effects. None of these may raise."""
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
-        """All frames of one `Ready`, (link, frame), in order for each link. Never empty."""
+        """Frames of one `Ready`, all or the next portion, as (link, frame), in order for each link. Never empty."""
 
     def request(self, request: Request) -> None: ...
     def complete(self, completion: Completion) -> None: ...
@@ -61,7 +71,7 @@ class Driver:
     """Takes effects from one core and performs them, one `Ready` at a time.
 
     Args:
-        later: How to have another turn. None: all the core's slices, completions and notices are done in one turn.
+        later: How to have another turn. None: all the core's slices, and each `Ready`, are done in one turn.
     """
 
     def __init__(
@@ -81,7 +91,7 @@ class Driver:
         """What is being made durable."""
         self._bypassing = False
         self._later = later
-        self._rest: deque[Completion | Notice] = deque()
+        self._rest: deque[Effect] = deque()
         """What is left to perform of a large `Ready`."""
         self._sliced = False
         """The core's next slice has its turn already."""
@@ -170,21 +180,28 @@ class Driver:
         self._perform(urgent(self.replica, self._clock()))
 
     def _perform_all(self, ready: Ready) -> None:
-        self._perform(ready)
-        self.replica.performed(self._clock())
+        """Everything in it is durable now: perform it, in slices if it is large, then tell the core."""
+        portions = list(in_portions(ready.send))
+        few = len(portions) <= 1 and len(ready.complete) + len(ready.notify) <= SLICE_MIN
+        if few or self._later is None:
+            self._perform(ready)
+            self.replica.performed(self._clock())
+            return
+        rest = self._rest
+        rest.extend(portions)
+        if ready.request is not None:
+            rest.append(ready.request)
+        rest.extend(ready.complete)
+        rest.extend(ready.notify)
+        self._go_on(self._later)
 
     def _perform(self, ready: Ready) -> None:
-        """Everything in it is durable now."""
+        """All of it, in this turn."""
         effects = self._effects
         if ready.send:
             effects.send(ready.send)
         if ready.request is not None:
             effects.request(ready.request)
-        if self._later is not None and len(ready.complete) + len(ready.notify) > SLICE_MIN:
-            self._rest.extend(ready.complete)
-            self._rest.extend(ready.notify)
-            self._go_on(self._later)
-            return
         for completion in ready.complete:
             effects.complete(completion)
         for notice in ready.notify:
@@ -198,20 +215,28 @@ class Driver:
             for _ in range(min(SLICE_MIN, len(rest))):
                 if not rest:
                     return  # It failed: `fail` has dealt with the rest.
-                self._perform_one(rest.popleft())
+                effect = rest.popleft()
+                self._perform_one(effect)
+                if isinstance(effect, list):
+                    break
             if rest and self._clock() > until:
                 later(self._resume)
                 return
+        self.replica.performed(self._clock())
 
-    def _perform_one(self, effect: Completion | Notice) -> None:
-        if isinstance(effect, (Safe, Settled, Doubtful)):
+    def _perform_one(self, effect: Effect) -> None:
+        if isinstance(effect, list):
+            self._effects.send(effect)
+        elif isinstance(effect, (CompareAndSet, ReadRecord)):
+            self._effects.request(effect)
+        elif isinstance(effect, (Safe, Settled, Doubtful)):
             self._effects.complete(effect)
         else:
             self._effects.notify(effect)
 
     def _last_rest(self) -> None:
         """Of a large `Ready`, too, nothing is performed any more but its last words."""
-        rest = list(filter(is_last_word, self._rest))
+        rest = [effect for effect in self._rest if is_last_word(effect)]
         self._rest.clear()
         for effect in rest:
             self._perform_one(effect)
@@ -241,3 +266,18 @@ class Driver:
         self._perform(last_words(lost))
         self._perform(last_words(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
+
+
+def in_portions(frames: Iterable[tuple[int, Frame]]) -> Iterator[Portion]:
+    """Cut frames into portions of about `PORTION` operations, in order. A frame is never cut."""
+    portion: Portion = []
+    weight = 0
+    for item in frames:
+        event = item[1].event
+        portion.append(item)
+        weight += len(event.operations) if isinstance(event, Operations) else 1
+        if weight >= PORTION:
+            yield portion
+            portion, weight = [], 0
+    if portion:
+        yield portion

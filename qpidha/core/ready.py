@@ -2,7 +2,8 @@
 
     persist  ──►  send  ──►  request  ──►  complete  ──►  notify
 
-A `Ready` is performed whole, in this order, before the next one is taken. What must be durable before
+A `Ready` is performed whole, in this order, before the next one is taken; a large one in several turns of
+the loop, between which inputs may change the core. What must be durable before
 it is sent or acknowledged cannot be expressed in another order. While a `Ready` waits for its disk,
 the core goes on collecting; the next one is then a larger batch (group commit).
 """
@@ -163,8 +164,8 @@ class Ready:
         return bool(self.persist or self.send or self.request or self.complete or self.notify)
 
 
-def is_last_word(effect: Completion | Notice) -> bool:
-    """May be performed although nothing is durable."""
+def is_last_word(effect: object) -> bool:
+    """May be performed although nothing is durable: never a frame or a request."""
     if isinstance(effect, RoleChanged):
         return not effect.role.is_primary
     return isinstance(effect, (Doubtful, CloseLink, Noted))
