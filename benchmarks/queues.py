@@ -1,142 +1,161 @@
 """Many queues: what it takes to declare them, to join a fresh backup, to fail over, to start again and to show them.
 
     python -m benchmarks.queues 4000 16000 64000
-    python -m benchmarks.queues --gc-freeze 16000       the same with gc_policy="freeze"
+    python -m benchmarks.queues --gc-freeze 100000      the same with gc_policy="freeze"
 
-Whole nodes in one process, on disk and over TCP on loopback, one message in each queue. All nodes share one event loop
-and one interpreter lock, so a stall is the work of all of them; in processes of their own each has its part of it.
+Three nodes, each in a process of its own, on disk and over TCP on loopback, one message in each queue; the record is in
+files, and the client of the status is this process. A stall is the longest of any node; which one it was is said too.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from qpidha import Node, Settings
-from qpidha.node.ask import ask
-from qpidha.records.memory import MemoryRecordStore
-from qpidha.stores import SqliteStore
-from qpidha.transports import TcpTransport
-from tests.support.harness import Recorder, until
+from qpidha.node.ask import ask_blocking
 
-Figure = tuple[float, float, float]
-"""Seconds; the longest stall of the event loop meanwhile; and the longest by the processor time of its thread, in which
-other processes and threads have no part."""
 STEPS = ("declare", "join", "failover", "status", "start")
-A_TURN = 200
-"""Queues declared in one turn of the loop."""
-SETTINGS = Settings(ack_timeout_s=60.0, rejoin_timeout_s=120.0)
+SETTINGS: dict[str, Any] = {"ack_timeout_s": 60.0, "rejoin_timeout_s": 120.0}
 """A machine that measures is busy: nobody is to be removed for that."""
+ROOT = Path(__file__).resolve().parent.parent
 
 
-class Stalls:
-    """Looks how late it is woken, every 10 ms."""
+@dataclass(frozen=True)
+class Figure:
+    """What one step took."""
 
-    def __init__(self) -> None:
-        self.worst_s = self.worst_cpu_s = 0.0
-
-    async def watch(self) -> None:
-        last, last_cpu = time.perf_counter(), time.thread_time()
-        while True:
-            await asyncio.sleep(0.01)
-            now, cpu = time.perf_counter(), time.thread_time()
-            self.worst_s = max(self.worst_s, now - last - 0.01)
-            self.worst_cpu_s = max(self.worst_cpu_s, cpu - last_cpu)
-            last, last_cpu = now, cpu
-
-    async def during(self, work: Awaitable[object]) -> Figure:
-        self.worst_s, self.worst_cpu_s, started = 0.0, 0.0, time.perf_counter()
-        await work
-        took = time.perf_counter() - started
-        await asyncio.sleep(0.02)
-        return took, self.worst_s, self.worst_cpu_s
+    seconds: float
+    stall_s: float
+    """The longest stall of the event loop of any node meanwhile, by the clock."""
+    stall_cpu_s: float
+    """By the processor time of its thread, in which other processes and threads have no part."""
+    nodes: dict[str, dict[str, float]]
+    """The same by node, with the longest garbage collection."""
 
 
-def measure(count: int, settings: Settings = SETTINGS) -> dict[str, Figure]:
-    """All steps, with so many queues."""
+class Member:
+    """A node in a process of its own. Ended on exit."""
+
+    def __init__(self, name: str, base: Path, settings: dict[str, Any]) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "benchmarks.queuenode", name, str(base), json.dumps(settings)]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def tell(self, *command: object) -> dict[str, Any]:
+        """Have it do something, and wait until it is done."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"node {self.name} ended while it was told {command}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """Let it end; after `stop` that is at once."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        try:
+            self._process.wait(30.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+class Cluster:
+    """The nodes of one measurement."""
+
+    def __init__(self, base: Path, settings: dict[str, Any]) -> None:
+        self._base = base
+        self._settings = settings
+        self.members: dict[str, Member] = {}
+
+    def process(self, name: str) -> Member:
+        member = self.members[name] = Member(name, self._base, self._settings)
+        member.tell("worst")  # It has loaded its modules.
+        return member
+
+    def close(self, *names: str) -> None:
+        for name in names or list(self.members):
+            self.members.pop(name).close()
+
+    def during(self, work: Callable[[], object]) -> Figure:
+        for member in self.members.values():
+            member.tell("worst")
+        started = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+        nodes = {name: member.tell("worst") for name, member in self.members.items()}
+        worst = {key: max(of[key] for of in nodes.values()) for key in ("stall_s", "stall_cpu_s")}
+        return Figure(round(seconds, 3), worst["stall_s"], worst["stall_cpu_s"], nodes)
+
+
+def measure(count: int, **settings: Any) -> tuple[dict[str, Figure], dict[str, float]]:
+    """All steps, with so many queues; and what the status of each node says of its worst stall."""
     with tempfile.TemporaryDirectory() as directory:
-        return asyncio.run(_measure(count, Path(directory), settings))
+        cluster = Cluster(Path(directory), SETTINGS | settings)
+        try:
+            return _measured(cluster, count, Path(directory))
+        finally:
+            cluster.close()
 
 
-async def _measure(count: int, base: Path, settings: Settings) -> dict[str, Figure]:
-    records, stalls = MemoryRecordStore(), Stalls()
-
-    def node(name: str) -> Node:
-        return Node(
-            name, broker=Recorder(), store=SqliteStore(base / name), transport=TcpTransport(), records=records,
-            settings=settings, control=base / f"{name}.sock",
-        )  # fmt: skip
-
-    watching = asyncio.ensure_future(stalls.watch())
-    async with AsyncExitStack() as stack:
-        a, b, c = (node(name) for name in "abc")
-        await stack.enter_async_context(a)
-        await a.promote()
-        await stack.enter_async_context(b)
-        await until(lambda: b.status(queues_max=0).in_sync)
-        found = {"declare": await stalls.during(_declare(a, count))}
-        found["join"] = await stalls.during(_join(c, stack))
-        found["failover"] = await stalls.during(_fail_over(a, b))
-        found["status"] = await stalls.during(ask(base / "b.sock", "status", timeout_s=300.0))
-        await c.stop()
-        found["start"] = await stalls.during(stack.enter_async_context(node("c")))
-    watching.cancel()
-    return found
+def _measured(cluster: Cluster, count: int, base: Path) -> tuple[dict[str, Figure], dict[str, float]]:
+    a, b = cluster.process("a"), cluster.process("b")
+    a.tell("start")
+    a.tell("promote")
+    b.tell("start")
+    b.tell("in_sync")
+    found = {"declare": cluster.during(lambda: a.tell("declare", count))}
+    c = cluster.process("c")
+    found["join"] = cluster.during(lambda: (c.tell("start"), c.tell("in_sync")))
+    found["failover"] = cluster.during(lambda: (a.tell("stop"), b.tell("promote"), b.tell("publish")))
+    cluster.close("a")
+    found["status"] = cluster.during(lambda: ask_blocking(base / "b.sock", "status", timeout_s=300.0))
+    said = {name: member.tell("status")["loop_stall_worst_s"] for name, member in cluster.members.items()}
+    c.tell("stop")
+    cluster.close("c")
+    again = cluster.process("c")
+    found["start"] = cluster.during(lambda: again.tell("start"))
+    return found, said
 
 
-async def _declare(node: Node, count: int) -> None:
-    op = None
-    for n in range(count):
-        op = node.declare(f"queue-{n}").enqueue(b"m")
-        if n % A_TURN == A_TURN - 1:
-            await asyncio.sleep(0)
-    if op is not None:
-        await op
-
-
-async def _join(node: Node, stack: AsyncExitStack) -> None:
-    await stack.enter_async_context(node)
-    await until(lambda: node.replica.in_sync, timeout_s=900.0)
-
-
-async def _fail_over(old: Node, new: Node) -> None:
-    """From the stop of the primary until its successor has answered a publish."""
-    await old.stop()
-    await new.promote(timeout_s=300.0)
-    await new.queue("queue-0").enqueue(b"m")
-
-
-def once(count: int, step: str, part: int) -> Callable[[], float]:
+def once(count: int, step: str, part: str) -> Callable[[], float]:
     """For the table: one figure of a measurement that all rows of it share."""
 
     def run() -> float:
         if count not in _found or (step, part) in _seen:
-            _found[count] = measure(count)
+            _found[count], _ = measure(count, gc_policy="freeze")
             _seen.clear()
         _seen.add((step, part))
-        return _found[count][step][part]
+        figure: float = getattr(_found[count][step], part)
+        return figure
 
     return run
 
 
 _found: dict[int, dict[str, Figure]] = {}
-_seen: set[tuple[str, int]] = set()
+_seen: set[tuple[str, str]] = set()
 
 
 def main(arguments: list[str]) -> int:
-    logging.disable(logging.CRITICAL)
-    settings = replace(SETTINGS, gc_policy="freeze" if "--gc-freeze" in arguments else "leave")
+    settings = {"gc_policy": "freeze"} if "--gc-freeze" in arguments else {}
     for count in [int(size) for size in arguments if size.isdigit()] or [4_000, 16_000]:
-        found = measure(count, settings)
-        sys.stdout.write(json.dumps({"queues": count, **found}) + "\n")
+        found, said = measure(count, **settings)
+        for step, figure in found.items():
+            sys.stdout.write(json.dumps({"queues": count, "step": step, **asdict(figure)}) + "\n")
+        sys.stdout.write(json.dumps({"queues": count, "status of b, c": said}) + "\n")
         sys.stdout.flush()
     return 0
 

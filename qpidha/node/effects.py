@@ -23,7 +23,7 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.errors import InDoubt
-from qpidha.node.freezing import Freezing
+from qpidha.node.freezing import Freezing, kept_by
 from qpidha.node.listeners import Listeners
 from qpidha.node.op import NOBODY, Ledger
 from qpidha.types import QueueId
@@ -137,17 +137,14 @@ class NodeEffects:
 
     def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
         """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""
-        self.freezing.freeze()
         for replicated in queues:
             self._node.handles.add(replicated)
             yield from self.listeners.load(replicated)
             yield
-        self.freezing.freeze()
 
     def count_queues(self) -> None:
         """There may be more of them: in the core, in a plan on its way, or with the embedder."""
-        replica = self._node.replica
-        self.freezing.grown(len(replica.queues) + replica.follower.staged + len(self._node.handles))
+        self.freezing.grown(kept_by(self._node.replica) + len(self._node.handles))
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make a queue known, and ask the broker whether it wants to follow its content."""

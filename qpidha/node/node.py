@@ -158,13 +158,7 @@ class Node:
         forks.watch(self)
         self._clock = asyncio.get_running_loop().time
         self.stalls.start()
-        image = await self.engine.open()
-        found = await self._records.read()
-        check_start(image.status, found.record if found else None, self.settings).require()
-        self.replica = await self.engine.work(lambda: self._replica_of(image))
-        self.replica.record_seen(found, self.now())
-        self.engine.start(self.replica)
-        await in_slices(self.effects.load_all(list(self.replica.queues.values())))
+        await self._load()
         address = await self.links.listen(self._listen)
         self._embedder.start()
         if self._control:
@@ -178,6 +172,19 @@ class Node:
             )
         )
         self.links.start_beating()
+
+    async def _load(self) -> None:
+        """Open the store, check it against the record and begin with its content."""
+        freezing = self.effects.freezing
+        with freezing.loading():
+            image = await self.engine.open()
+        found = await self._records.read()
+        check_start(image.status, found.record if found else None, self.settings).require()
+        with freezing.loading():
+            self.replica = await self.engine.work(lambda: self._replica_of(image))
+            self.replica.record_seen(found, self.now())
+            self.engine.start(self.replica)
+            await in_slices(self.effects.load_all(list(self.replica.queues.values())))
 
     def _replica_of(self, image: StoreImage) -> Replica:
         return Replica(node=self.id, boot=self.boot, image=image, settings=self.settings, now=self.now())

@@ -113,8 +113,8 @@ class QueueReplicator:
 
     @property
     def staged(self) -> int:
-        """How many queues the plan has so far; 0 once it was flipped to."""
-        return len(self._plan)
+        """How many queues the plan has so far, and how many of its changes are made; 0 once it was flipped to."""
+        return len(self._plan) + (len(self._flip.result.changes) if self._flip else 0)
 
     def advance(self) -> None:
         """One slice of the work. Raises `RemoteProtocolError` if the plan contradicts itself."""

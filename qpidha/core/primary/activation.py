@@ -34,6 +34,11 @@ class Activation:
         self._lineages: list[tuple[ReplicatedQueue, Lineage]] = []
         self._changes: list[Change] = [PutStatus(record.cluster, record.generation, primary=True)]
 
+    @property
+    def prepared(self) -> int:
+        """How many queues have their new lineage."""
+        return len(self._lineages)
+
     def advance(self, queues: int) -> bool:
         """Prepare so many queues. Returns True once all are."""
         for q in itertools.islice(self._left, queues):

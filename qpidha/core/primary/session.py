@@ -126,6 +126,11 @@ class ReplicatingSubscription:
         return 0 < self.plan_position <= self.acked
 
     @property
+    def described(self) -> int:
+        """How many queues the backup has described that it was not caught up with yet."""
+        return len(self._theirs)
+
+    @property
     def bytes_ahead(self) -> int:
         """What had to cross the link before the backup could acknowledge the oldest operation that it owes."""
         if not self.flipped:

@@ -17,15 +17,17 @@ from qpidha.core.primary.completion import Guards, QueueGuard
 from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import RoleChanged, Safe
+from qpidha.core.ready import CloseLink, Doubtful, ReadRecord, RoleChanged, Safe
 from qpidha.core.replica import Replica
-from qpidha.driver import SLICE_MIN, Done, Driver
+from qpidha.driver import PORTION, SLICE_MIN, SLICE_S, Done, Driver
 from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
+from qpidha.node.freezing import kept_by
 from qpidha.types import Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import (
     Declare,
     Dequeue,
     Enqueue,
+    Established,
     Event,
     Frame,
     Hello,
@@ -34,6 +36,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    Progress,
     Subscribe,
     SubscribeQueue,
     Welcome,
@@ -258,6 +261,7 @@ class Turns:
         self.effects: list[object] = []
         self.later: list[Callable[[], None]] = []
         self.clock = 0.0
+        self.clock_per_send = 0.0
         self.error: BaseException | None = None
         self.driver = Driver(self.replica, self._commit, self, lambda: self.clock, self.later.append)
 
@@ -266,6 +270,7 @@ class Turns:
         done(None)
 
     def send(self, frames) -> None:  # type: ignore[no-untyped-def]
+        self.clock += self.clock_per_send
         self.sent += [frame for _, frame in frames]
 
     def request(self, request: object) -> None: ...
@@ -495,3 +500,131 @@ def test_a_node_that_fails_in_between_performs_only_its_last_words() -> None:
     node.turns()
     assert not any(isinstance(e, Safe) for e in node.effects[before:])
     assert isinstance(node.error, RuntimeError)
+
+
+class Slow(Turns):
+    """A node that needs a whole slice for each portion that it sends."""
+
+    def __init__(self) -> None:
+        super().__init__("a", 0)
+        self.performed_at: list[int] = []
+        """After how many effects the core was told that a `Ready` was performed."""
+        told = self.replica.performed
+
+        def performed(now: float) -> None:
+            self.performed_at.append(len(self.effects))
+            told(now)
+
+        self.replica.performed = performed  # type: ignore[method-assign]
+        self.driver.run()  # It says its role.
+        self.effects.clear()
+        self.performed_at.clear()
+
+    def send(self, frames) -> None:  # type: ignore[no-untyped-def]
+        self.clock += SLICE_S + 0.001
+        self.effects.append(frames)
+
+    def request(self, request: object) -> None:
+        self.effects.append(request)
+
+    def publish(self, frames: int, operations: int) -> None:
+        """A `Ready` with an effect of each kind, and so many frames of so many operations on each of two links."""
+        part = Enqueue(queue=UUID(int=1), first=1, batch=Batch.pack([b"m"]))
+        out = self.replica.out
+        for n in range(frames):
+            event = Operations(first=1 + n * operations, operations=((part,),) * operations)
+            for link in (1, 2):
+                out.send(link, Frame(1, 1, event))
+        out.request(ReadRecord())
+        out.complete(Safe(UUID(int=1), 1, 1, frozenset()))
+        out.close(1, "over")
+        self.driver.run()
+
+    @property
+    def portions(self) -> list[list[tuple[int, Frame]]]:
+        return [e for e in self.effects if isinstance(e, list)]
+
+
+def test_many_operations_are_sent_in_several_turns_before_anything_that_follows() -> None:
+    node = Slow()
+    node.publish(frames=20, operations=PORTION // 4)
+    assert len(node.portions) == 1 and not node.driver.idle and node.performed_at == []
+    node.replica.out.send(3, Frame(1, 1, Established()))
+    node.driver.run()
+    assert node.turns() >= 9
+    sent = [frame for portion in node.portions for frame in portion]
+    for link in (1, 2):
+        firsts = [f.event.first for at, f in sent if at == link and isinstance(f.event, Operations)]
+        assert firsts == sorted(firsts) and len(firsts) == 20
+    assert all(sum(len(f.event.operations) for _, f in p) <= PORTION for p in node.portions[:-1])
+    assert [type(e) for e in node.effects] == [list] * 10 + [ReadRecord, Safe, CloseLink] + [list]
+    assert node.performed_at == [13, 14], "the core is told when the last of it has left"
+    assert isinstance(sent[-1][1].event, Established), "what came meanwhile comes behind"
+    assert node.driver.idle
+
+
+def test_what_one_slice_holds_leaves_in_one_write() -> None:
+    """Large batches are few operations: as many system calls as before."""
+    node = Slow()
+    node.publish(frames=200, operations=1)
+    assert [len(portion) for portion in node.portions] == [400]
+    assert node.performed_at == [len(node.effects)] and node.driver.idle
+
+
+def test_a_node_that_fails_between_two_portions_sends_and_requests_nothing_more() -> None:
+    node = Slow()
+    node.publish(frames=20, operations=PORTION // 4)
+    node.driver.fail(RuntimeError("no more"), node.replica.out.take())
+    node.turns()
+    assert [type(e) for e in node.effects[:2]] == [list, CloseLink]
+    assert not any(isinstance(e, (list, ReadRecord, Safe)) for e in node.effects[1:])
+    assert isinstance(node.error, RuntimeError) and node.driver.idle
+
+
+def test_a_primary_that_steps_down_between_two_portions_says_so_behind_what_was_taken() -> None:
+    node = Turns("a", 0, generation=0)
+    node.see(1, "a")
+    node.turns()
+    for n in range(3 * PORTION):
+        node.replica.out.send(1, Frame(1, 1, Progress(chunks=n)))
+    node.clock_per_send = SLICE_S + 0.001
+    node.driver.run()
+    assert len(node.sent) == PORTION
+    node.see(2, "b")
+    assert not any(isinstance(e, Doubtful) for e in node.effects)
+    node.turns()
+    assert len(node.sent) == 3 * PORTION
+    assert any(isinstance(e, Doubtful) for e in node.effects)
+
+
+def test_what_a_core_keeps_of_its_queues_is_counted_while_it_works_on_them() -> None:
+    node = Turns("b", 95)
+    assert kept_by(node.replica) == 95
+    node.see(2, "b")
+    counts = [kept_by(node.replica)]
+    while node.turn():
+        counts.append(kept_by(node.replica))
+    assert max(counts) > 95 and counts[-1] == 95, "lineages that are prepared"
+    node = following(40)
+    node.turns()
+    planned(node, queues(40))
+    assert kept_by(node.replica) == 80
+    node.receive(PlanEnd(position=7, queues=40), 1)
+    counts = [kept_by(node.replica)]
+    while node.turn():
+        counts.append(kept_by(node.replica))
+    assert max(counts) > 80 and counts[-1] == 40, "changes that are made"
+
+
+def test_what_backups_have_described_is_counted() -> None:
+    node = Turns("a", 5, generation=0)
+    node.see(1, "a")
+    node.turns()
+    node.replica.link_opened(1)
+    node.receive(
+        Hello(version_min=1, version_max=welcomed_version(), cluster=CLUSTER, node="b", boot=B, wanted="a"),
+        generation=0,
+    )
+    node.receive(Subscribe(epoch=B, stored_generation=0, queues=2), 1)
+    node.receive(SubscribeQueue(queue=UUID(int=1000), lineage=((1, 1),), next=1, held=SequenceSet()), 1)
+    assert kept_by(node.replica) == 6

@@ -1,0 +1,142 @@
+"""One node of `benchmarks.queues`, in a process of its own: it does what its standard input says and tells what it saw.
+
+One JSON list a line in, ``[command, argument …]``, one JSON object a line out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qpidha import Node, Settings
+from qpidha.records import FileRecordStore
+from qpidha.stores import SqliteStore
+from qpidha.transports import TcpTransport
+from tests.support.harness import Recorder, until
+
+A_TURN = 200
+"""Queues declared in one turn of the loop."""
+TICK_S = 0.01
+PATIENCE_S = 900.0
+
+
+class Watch:
+    """The longest stall of this event loop, and the longest garbage collection in any thread, since it was asked last.
+
+    A stall by the processor time of the loop's thread has no part of other processes, nor of other threads of this one:
+    it is what the loop did. One by the clock has both.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0.0
+        self._clear()
+        gc.callbacks.append(self._collected)
+
+    def _clear(self) -> None:
+        self._worst = {"stall_s": 0.0, "stall_cpu_s": 0.0, "collection_s": 0.0}
+
+    def _saw(self, what: str, seconds: float) -> None:
+        self._worst[what] = max(self._worst[what], round(seconds, 4))
+
+    def _collected(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun = time.perf_counter()
+        else:
+            self._saw("collection_s", time.perf_counter() - self._begun)
+
+    async def run(self) -> None:
+        last, last_cpu = time.perf_counter(), time.thread_time()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now, cpu = time.perf_counter(), time.thread_time()
+            self._saw("stall_s", now - last - TICK_S)
+            self._saw("stall_cpu_s", cpu - last_cpu)
+            last, last_cpu = now, cpu
+
+    async def taken(self) -> dict[str, float]:
+        await asyncio.sleep(2 * TICK_S)
+        worst = self._worst
+        self._clear()
+        return worst
+
+
+class Commands:
+    """What a node can be told to do. Each returns when it is done."""
+
+    def __init__(self, name: str, base: Path, settings: Settings) -> None:
+        self.watch = Watch()
+        self.node = Node(
+            name, broker=Recorder(), store=SqliteStore(base / name), transport=TcpTransport(),
+            records=FileRecordStore(base / "cluster"), settings=settings, control=base / f"{name}.sock",
+        )  # fmt: skip
+
+    async def start(self) -> None:
+        await self.node.start()
+
+    async def promote(self) -> None:
+        await self.node.promote(timeout_s=PATIENCE_S)
+
+    async def in_sync(self) -> None:
+        """Until this node is a member of the record."""
+        await until(lambda: self.node.replica.in_sync, timeout_s=PATIENCE_S)
+
+    async def declare(self, count: int) -> None:
+        """So many queues, each with one message, as fast as they are taken; until the last one is complete."""
+        op = None
+        for n in range(count):
+            op = self.node.declare(f"queue-{n}").enqueue(b"m")
+            if n % A_TURN == A_TURN - 1:
+                await asyncio.sleep(0)
+        if op is not None:
+            await op
+
+    async def publish(self) -> None:
+        await self.node.queue("queue-0").enqueue(b"m")
+
+    async def stop(self) -> None:
+        await self.node.stop()
+
+    async def worst(self) -> dict[str, float]:
+        """Since this was asked last."""
+        return await self.watch.taken()
+
+    async def status(self) -> dict[str, Any]:
+        """What the node says of its own stalls, since its start."""
+        status = self.node.status(queues_max=0)
+        return {"loop_stall_worst_s": status.loop_stall_worst_s}
+
+
+async def serve(commands: Commands, read: Callable[[], str], write: Callable[[str], object]) -> None:
+    """Until there is nothing more to read."""
+    watching = asyncio.ensure_future(commands.watch.run())
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, read):
+        name, *arguments = json.loads(line)
+        answer = await getattr(commands, name)(*arguments)
+        write(json.dumps(answer or {}) + "\n")
+    watching.cancel()
+
+
+def main(arguments: list[str]) -> None:
+    """NAME, DIRECTORY and the settings as JSON."""
+    logging.disable(logging.CRITICAL)
+    name, base, settings = arguments
+    out = sys.stdout
+
+    def write(line: str) -> None:
+        out.write(line)
+        out.flush()
+
+    commands = Commands(name, Path(base), Settings(**json.loads(settings)))
+    asyncio.run(serve(commands, sys.stdin.readline, write))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
