@@ -22,6 +22,12 @@ FRAME_BYTES_PER_S_MIN = 1024
 """A peer that sends a frame more slowly than this, and than ``link_bytes_per_s_min``, is cut off."""
 TOGETHER_BYTES = 32 * 1024
 """So much may arrive before the first of it is seen: a record of TLS and what the network holds together."""
+READ_S = 0.02
+"""When what was read in one turn of the loop took longer than this, less is read in the next one: a buffer that is full
+of small operations is worth several times as much."""
+READ_BYTES_MIN = 16 * 1024
+READ_BYTES_MAX = 1024 * 1024
+"""Between these what is read at once is limited, after it took too long; else it is not."""
 
 
 class Peer:
@@ -45,6 +51,8 @@ class Peer:
         self._node = node
         self._settings = node.settings
         self._reader = FrameReader(node.settings.handshake_frame_bytes_max)
+        self._read_bytes: int | None = None
+        """So much is read at once; None: whatever the reader has room for."""
         self._closing = False
         self._says: NodeId | None = None
         """The node that the peer says it is, in its Hello."""
@@ -77,7 +85,8 @@ class Peer:
     # --- in --------------------------------------------------------------------------------------
 
     def get_buffer(self, size_hint: int) -> memoryview:
-        return self._reader.get_buffer(size_hint)
+        room = self._reader.get_buffer(size_hint)
+        return room if self._read_bytes is None else room[: self._read_bytes]
 
     def received(self, nbytes: int) -> None:
         self.heard_at = self._node.now()
@@ -107,6 +116,14 @@ class Peer:
             self._closing = follows = True
         if follows:
             self._node.poke()
+        self._pace(nbytes, self._node.now() - self.heard_at)
+
+    def _pace(self, nbytes: int, took_s: float) -> None:
+        """So many bytes took so long: read less at once, or more again."""
+        if took_s > READ_S:
+            self._read_bytes = min(max(nbytes // 2, READ_BYTES_MIN), READ_BYTES_MAX)
+        elif self._read_bytes is not None and took_s < READ_S / 4:
+            self._read_bytes = 2 * self._read_bytes if 2 * self._read_bytes <= READ_BYTES_MAX else None
 
     def _widen(self) -> None:
         self.welcomed = True

@@ -23,12 +23,14 @@ from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.errors import InDoubt
 from qpidha.interfaces import Promoter
 from qpidha.journal import Change
-from qpidha.node.peer import Peer
+from qpidha.node.peer import READ_BYTES_MIN, READ_S, Peer
 from qpidha.promoters import PriorityPromoter
 from qpidha.records.memory import Fault
 from qpidha.settings import Settings
 from qpidha.stores import MemoryStore
 from qpidha.types import PeerInfo
+from qpidha.wire import codec
+from qpidha.wire.events import Frame, Ping
 from tests.support.harness import QUICK, Recorder, World, content, run, until
 
 IMPATIENT = replace(
@@ -528,6 +530,39 @@ def test_silence_and_dribbling_are_measured_by_the_slowest_link_that_is_to_work(
             assert wire.aborted
 
     run(main, replace(QUICK, link_bytes_per_s_min=rate))
+
+
+def test_less_is_read_at_once_from_a_peer_whose_frames_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small operations fit one buffer: what they cost is spread over several turns of the loop."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        peer = Peer(a, 999, Wire(), "b", a.now())
+        peer.welcomed = True
+        peer._widen()
+        frame = b"".join(codec.encode(Frame(0, 0, Ping())))
+        whole = len(peer.get_buffer(-1))
+
+        def read(slow: bool) -> int:
+            """How much is read at once after a buffer that was slow, or quick."""
+            room = peer.get_buffer(-1)
+            nbytes = len(room) // len(frame) * len(frame)
+            room[:nbytes] = frame * (nbytes // len(frame))
+            now = a.now()
+            clock = iter([now] + [now + 2 * READ_S * slow] * 3)
+            with monkeypatch.context() as patch:
+                patch.setattr(a, "now", lambda: next(clock))
+                peer.received(nbytes)
+            return len(peer.get_buffer(-1))
+
+        sizes = [read(True) for _ in range(8)]
+        assert sizes == sorted(sizes, reverse=True)
+        assert sizes[0] <= whole // 2 and sizes[-1] == READ_BYTES_MIN
+        sizes = [read(False) for _ in range(8)]
+        assert sizes == sorted(sizes)
+        assert sizes[-1] == whole
+
+    run(main)
 
 
 def test_limits_of_what_hangs_are_settings() -> None:
