@@ -49,6 +49,8 @@ from qpidha.wire.events import (
 )
 
 ACTIVATION: Position = 1
+OPERATIONS_PER_QUEUE = 10
+"""So many operations are completed in the time of one queue in `Settings.queues_per_slice`: it costs less."""
 ORIGIN_BYTES = 64
 """What a moved message costs in its batch beside data and props, at most."""
 
@@ -79,6 +81,8 @@ class Primary:
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
+        self._behind = False
+        """More is safe than was completed in the last slice."""
         self.deadlines = Deadlines(settings)
 
     # --- what clients do -------------------------------------------------------------------------
@@ -225,8 +229,8 @@ class Primary:
 
     @property
     def unfinished(self) -> bool:
-        """A backup's catch-up ended its slice before its work: settle again, soon."""
-        return any(session.unfinished for session in self.sessions.values())
+        """A backup's catch-up, or the completions, ended their slice before their work: settle again, soon."""
+        return self._behind or any(session.unfinished for session in self.sessions.values())
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -269,11 +273,13 @@ class Primary:
         return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
 
     def _complete(self) -> None:
+        """One slice of what is safe by now: after a long commit that may be operations on very many queues."""
         lowest = self._lowest()
         if lowest > self.safe:
-            self.safe = lowest
+            self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self._settings.queues_per_slice)
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
-            self.deadlines.complete(lowest)
+            self.deadlines.complete(self.safe)
+        self._behind = lowest > self.safe
         for queue, upto, consumed in self._guards.advance(self.safe):
             holders = self.membership.holders
             self._out.complete(Safe(queue, upto, self.generation, holders, consumed))

@@ -17,7 +17,7 @@ from qpidha.core.primary.completion import Guards, QueueGuard
 from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import CloseLink, Doubtful, ReadRecord, RoleChanged, Safe
+from qpidha.core.ready import CloseLink, Doubtful, ReadRecord, RoleChanged, Safe, Settled
 from qpidha.core.replica import Replica
 from qpidha.driver import PORTION, SLICE_MIN, SLICE_S, Done, Driver
 from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
@@ -467,6 +467,31 @@ def test_a_primary_catches_a_backup_up_in_slices() -> None:
 
 
 # --- effects -------------------------------------------------------------------------------------------
+
+
+def test_what_becomes_safe_at_once_is_completed_in_slices_in_order() -> None:
+    """A slice leaves the rest incomplete: later than it might be is never wrong (O4)."""
+    node = Turns("a", 0, generation=0)
+    alone = Record(cluster=CLUSTER, generation=1, primary=("a", A), members=frozenset({Member("a", A)}))
+    node.replica.record_seen(Versioned(alone, 1), 0.0)
+    node.driver.run()
+    node.turns()
+    primary, at_once = node.replica.primary, 10 * SLICE
+    assert primary is not None and primary.safe == 1
+    names = [UUID(int=n + 1) for n in range(3 * at_once)]
+    for n, name in enumerate(names):
+        node.replica.declare(name, QueueSpec(name=f"q{n}", settle=Settle.REPLICATED))
+        node.replica.enqueue(name, Batch.pack([b"m"]))
+    node.effects.clear()
+    node.driver.run()
+    assert primary.safe == 1 + at_once and not node.replica.still
+    primary.check()
+    while node.turn():
+        primary.check()
+    assert primary.safe == primary.position == 1 + 6 * at_once and node.replica.still
+    assert [e.upto for e in node.effects if isinstance(e, Settled)] == [1 + n * at_once for n in range(1, 7)]
+    assert [e.queue for e in node.effects if isinstance(e, Safe)] == names
+    assert len(node.commits) == 2, "what is durable is not stored again"
 
 
 def many_effects() -> Turns:
