@@ -34,6 +34,7 @@ LAYERS: dict[str, str] = {
     "queues": "queues",
     "cluster": "root",
     "driver": "driver",
+    "bridge": "bridge",
     "node": "node",
     "testing": "testing",
     "cli": "top", "demo": "top", "__main__": "top",
@@ -44,6 +45,7 @@ LAYERS: dict[str, str] = {
 SHARED = frozenset({"base", "wire", "journal"})
 BELOW_NODE = SHARED | {
     "core", "recovery", "interfaces", "system", "transports", "records", "promoters", "stores", "queues", "driver",
+    "bridge",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, frozenset[str]] = {
@@ -60,7 +62,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "stores": SHARED | {"interfaces", "system"},
     "queues": SHARED | {"interfaces"},
     "driver": SHARED | {"core", "interfaces"},
-    "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "queues"},
+    "bridge": SHARED | {"core", "interfaces", "system"},
+    "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "bridge", "queues"},
     "testing": BELOW_NODE,
     "root": BELOW_NODE | {"node"},
     "top": BELOW_NODE | {"node", "root"},

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
-from qpidha.core.ready import CompareAndSet, Request
+from qpidha.bridge.requests import ask
+from qpidha.core.manager import Answer, NotSent, Unknown
+from qpidha.core.ready import Request
 from qpidha.errors import (
     ClusterError,
-    Conflict,
     InvariantError,
     LocalProtocolError,
     PromotionRefused,
-    Unavailable,
 )
 from qpidha.interfaces import Promoter, RecordStore
 from qpidha.node.backoff import Backoff
@@ -198,23 +197,12 @@ class Cluster:
             self.connector.wake()
 
     async def _ask(self, request: Request) -> Answer:
-        timeout_s = self._node.settings.record_timeout_s
-        try:
-            answer = await self._answer(request, timeout_s)
-        except Conflict as error:
-            answer = Lost(error.current)
-        except (ClusterError, asyncio.TimeoutError) as error:
-            self._node.troubles.report("cluster manager", str(error) or f"no answer in {timeout_s} s")
-            return NotSent() if isinstance(error, Unavailable) else Unknown()
-        self._node.troubles.clear("cluster manager")
+        answer, wrong = await ask(self._records, request, self._node.settings.record_timeout_s)
+        if wrong:
+            self._node.troubles.report("cluster manager", wrong)
+        else:
+            self._node.troubles.clear("cluster manager")
         return answer
-
-    async def _answer(self, request: Request, timeout_s: float) -> Answer:
-        if not isinstance(request, CompareAndSet):
-            return Read(await within(self.records.read(), timeout_s))
-        if request.expected is None:
-            return Applied(await self.records.create(request.new))
-        return Applied(await self.records.compare_and_set(request.expected, request.new, timeout_s=timeout_s))
 
     # --- looking ---------------------------------------------------------------------------------
 

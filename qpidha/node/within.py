@@ -1,54 +1,5 @@
-"""Waiting for somebody else, with a limit that a pause of this process does not use up (T42)."""
+"""See `qpidha.system.within`."""
 
-from __future__ import annotations
+from qpidha.system.within import Limit, within
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
-T = TypeVar("T")
-
-PAUSE_S = 0.5
-"""Who looks again after more than this was paused."""
-MOMENT_S = 0.1
-"""What had arrived when the time was over is taken in, if that takes no longer."""
-
-
-async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Like `asyncio.wait_for`, but it reads before it judges.
-
-    After a pause of this process the time is over before what has arrived meanwhile was looked at: `asyncio.wait_for`
-    would cancel the work then.
-
-    Raises:
-        asyncio.TimeoutError: Not done in time; the work was cancelled. Whatever the work raises.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        for seconds in (timeout_s, MOMENT_S):
-            await asyncio.wait({task}, timeout=seconds)
-            if task.done():
-                return task.result()
-        raise asyncio.TimeoutError
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-
-class Limit:
-    """The end of a wait in which somebody looks again and again, every few milliseconds."""
-
-    def __init__(self, now: Callable[[], float], timeout_s: float) -> None:
-        self._now = now
-        self._looked_at = now()
-        self._until = self._looked_at + timeout_s
-
-    @property
-    def is_over(self) -> bool:
-        """Look. A pause since the last look does not count."""
-        now = self._now()
-        if now - self._looked_at > PAUSE_S:
-            self._until += now - self._looked_at
-        self._looked_at = now
-        return now > self._until
+__all__ = ["Limit", "within"]

@@ -20,11 +20,11 @@ from qpidha import Node, Settings
 from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.errors import CallerError, ClusterError
 from qpidha.interfaces import Link, LinkFactory
-from qpidha.node.backoff import Backoff
 from qpidha.node.connect import CAUSE
 from qpidha.node.troubles import LINES_MAX
 from qpidha.records import FileRecordStore
 from qpidha.stores.memory import MemoryStore
+from qpidha.system.backoff import Backoff
 from qpidha.transports import TcpTransport
 from qpidha.types import Address
 from tests.support.harness import QUICK, Recorder, World, run, until

@@ -15,8 +15,8 @@ import pytest
 
 from qpidha.errors import Unavailable
 from qpidha.node.ask import ShortPath
-from qpidha.node.within import Limit, within
 from qpidha.records.file.worker import Worker
+from qpidha.system.within import Limit, within
 from tests.support.harness import World, run
 
 

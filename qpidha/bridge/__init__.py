@@ -1,0 +1,26 @@
+"""The asyncio parts of a node for a broker that has no asyncio loop: record stores, sessions and promoters in a thread.
+
+    Bridge       blocking calls to start and stop, requests and events in between
+    LoopThread   an event loop in a thread, if a single adapter is all that you need
+    ask          performs one `Request` of the core at a record store, in a loop of your own
+
+See ``docs/second-door.md``.
+"""
+
+from qpidha.bridge.bridge import Bridge
+from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.bridge.loopthread import LoopThread
+from qpidha.bridge.requests import ask
+
+__all__ = [
+    "Answered",
+    "Bridge",
+    "BridgeEvent",
+    "Decided",
+    "Failed",
+    "LiveSeen",
+    "LoopThread",
+    "RecordSeen",
+    "Trouble",
+    "ask",
+]

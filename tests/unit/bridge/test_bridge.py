@@ -1,0 +1,206 @@
+"""The bridge gives a thread without asyncio the record, the live nodes, answers and decisions, and proves its life."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from qpidha import Settings
+from qpidha.bridge import Answered, Bridge, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.core.manager import Applied, Lost, NotSent, Read, Unknown
+from qpidha.core.ready import CompareAndSet, ReadRecord
+from qpidha.errors import Conflict, LocalProtocolError, Unavailable
+from qpidha.interfaces import ClusterView
+from qpidha.promoters import OperatorPromoter, PriorityPromoter
+from qpidha.records import FileRecordStore, MemoryRecordStore
+from qpidha.records.memory import Fault
+from qpidha.types import Member, NodeInfo, Record
+
+LONG_S = 20.0
+INFO = NodeInfo(peer=("127.0.0.1", 1), boot=UUID(int=7), score=1)
+RECORD = Record(
+    cluster=UUID(int=1), generation=1, primary=None, members=frozenset({Member("a", UUID(int=2))})
+)
+QUICK = Settings(session_ttl_s=0.4, record_timeout_s=1.0)
+
+
+class Board:
+    """A thread's side of the bridge: what it was woken for."""
+
+    def __init__(self, bridge: Callable[[Callable[[], None]], Bridge]) -> None:
+        self.woken = threading.Event()
+        self.events: list[BridgeEvent] = []
+        self.bridge = bridge(self.woken.set)
+        self.living = True
+
+    def until(self, wanted: Callable[[BridgeEvent], bool]) -> BridgeEvent:
+        """The first event like this; the ones before it stay in the list."""
+        deadline = time.monotonic() + LONG_S
+        while time.monotonic() < deadline:
+            if self.living:
+                self.bridge.alive(eligible=True)
+            for n, event in enumerate(self.events):
+                if wanted(event):
+                    del self.events[: n + 1]
+                    return event
+            self.woken.wait(0.05)
+            self.woken.clear()
+            self.events += self.bridge.take()
+        raise AssertionError(f"not among {self.events}")
+
+    def until_kind(self, kind: type[BridgeEvent]) -> BridgeEvent:
+        return self.until(lambda event: isinstance(event, kind))
+
+
+@pytest.fixture
+def memory() -> MemoryRecordStore:
+    return MemoryRecordStore()
+
+
+@pytest.fixture
+def board(memory: MemoryRecordStore) -> Iterator[Board]:
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK))
+    assert board.bridge.open() is None
+    board.bridge.join(INFO)
+    yield board
+    board.bridge.close()
+
+
+def answer_to(board: Board, request: CompareAndSet | ReadRecord) -> object:
+    board.bridge.request(request)
+    answered = board.until_kind(Answered)
+    assert isinstance(answered, Answered) and answered.request == request
+    return answered.answer
+
+
+def test_record_and_live_nodes_are_shown(board: Board) -> None:
+    assert board.until_kind(LiveSeen) == LiveSeen({"a": INFO})
+    created = answer_to(board, CompareAndSet(None, RECORD))
+    assert isinstance(created, Applied)
+    assert board.until(lambda e: e == RecordSeen(created.current))
+
+
+def test_each_outcome_of_a_request_is_told_from_the_others(board: Board, memory: MemoryRecordStore) -> None:
+    """The core draws different conclusions from a refusal, a request that was not sent, and an unknown outcome."""
+    first = answer_to(board, CompareAndSet(None, RECORD))
+    assert isinstance(first, Applied)
+    assert answer_to(board, ReadRecord()) == Read(first.current)
+    assert answer_to(board, CompareAndSet(None, RECORD)) == Lost(first.current)
+    memory.fail_next(Fault.UNAVAILABLE)
+    assert answer_to(board, CompareAndSet(first.current.version, RECORD)) == NotSent()
+    memory.fail_next(Fault.LOST)
+    assert answer_to(board, CompareAndSet(first.current.version, RECORD)) == Unknown()
+    second = answer_to(board, CompareAndSet(first.current.version, replace(RECORD, generation=2)))
+    assert isinstance(second, Applied)
+
+
+def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory: MemoryRecordStore) -> None:
+    """Or a primary whose thread hangs would look alive, and no other node would take over (L1)."""
+    board.living = False
+    told = board.until(lambda e: isinstance(e, Trouble) and e.cause == "session")
+    assert "silent" in str(told)
+    board.until(lambda e: e == LiveSeen({}))
+    assert not board.bridge.eligible
+    board.living = True
+    board.until(lambda e: e == LiveSeen({"a": INFO}))
+    assert board.bridge.eligible
+
+
+def test_a_lost_session_is_opened_again(board: Board, memory: MemoryRecordStore) -> None:
+    board.until_kind(LiveSeen)
+    board.bridge.call_soon(lambda: memory.expire("a"))
+    board.until(lambda e: isinstance(e, Trouble) and "lost" in e.text)
+    board.until(lambda e: e == LiveSeen({"a": INFO}))
+
+
+def test_new_info_is_published(board: Board) -> None:
+    board.until_kind(LiveSeen)
+    board.bridge.publish(replace(INFO, score=None))
+    board.until(lambda e: e == LiveSeen({"a": replace(INFO, score=None)}))
+
+
+def test_only_the_newest_of_what_is_repeated_is_kept(memory: MemoryRecordStore) -> None:
+    """A thread that does not take its events does not make them pile up."""
+    board = Board(
+        lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=PriorityPromoter(1))
+    )
+    board.bridge.open()
+    board.bridge.join(INFO)
+    for _ in range(8):
+        board.bridge.alive(eligible=True)
+        time.sleep(0.1)
+    events = board.bridge.take()
+    assert events.count(Decided("promote")) == 1
+    assert len(events) <= 3
+    board.until_kind(Decided)
+    board.bridge.close()
+
+
+def test_an_operator_decides_from_another_thread(memory: MemoryRecordStore) -> None:
+    operator = OperatorPromoter()
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=operator))
+    board.bridge.open()
+    board.bridge.join(INFO)
+    board.bridge.call_soon(operator.promote)
+    assert board.until_kind(Decided) == Decided("promote")
+    board.bridge.close()
+
+
+class Broken(PriorityPromoter):
+    async def decisions(self, view: ClusterView):  # type: ignore[no-untyped-def, override]
+        yield "promote"
+        raise ZeroDivisionError
+
+
+def test_a_task_that_breaks_is_told(memory: MemoryRecordStore) -> None:
+    """One that ends in silence would leave a node that looks alive and never acts."""
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=Broken()))
+    board.bridge.open()
+    board.bridge.join(INFO)
+    failed = board.until_kind(Failed)
+    assert isinstance(failed, Failed) and isinstance(failed.error, ZeroDivisionError)
+    board.bridge.close()
+
+
+def test_two_processes_with_one_name_are_told(tmp_path: Path) -> None:
+    bridges = [Bridge("a", lambda: FileRecordStore(tmp_path), settings=QUICK) for _ in range(2)]
+    for bridge in bridges:
+        assert bridge.open() is None
+    bridges[0].join(INFO)
+    with pytest.raises(Conflict):
+        bridges[1].join(INFO)
+    bridges[0].close()
+    bridges[1].join(INFO)
+    assert bridges[1].run(bridges[1].records.live).keys() == {"a"}
+    bridges[1].look_soon()
+    bridges[1].close()
+
+
+def test_a_record_that_cannot_be_read_leaves_nothing_behind(memory: MemoryRecordStore) -> None:
+    memory.reachable = False
+    bridge = Bridge("z", lambda: memory)
+    with pytest.raises(Unavailable):
+        bridge.open()
+    assert not [t for t in threading.enumerate() if t.name == "qpidha-bridge-z"]
+
+
+def test_calls_in_the_wrong_order_are_refused(memory: MemoryRecordStore) -> None:
+    bridge = Bridge("a", lambda: memory)
+    with pytest.raises(LocalProtocolError, match="not open"):
+        bridge.join(INFO)
+    with pytest.raises(LocalProtocolError, match="not open"):
+        bridge.records.read()
+    bridge.call_soon(lambda: None)
+    bridge.close()
+    bridge.open()
+    with pytest.raises(LocalProtocolError, match="once"):
+        bridge.open()
+    bridge.close()
+    with pytest.raises(LocalProtocolError, match="closed"):
+        bridge.run(memory.read)
