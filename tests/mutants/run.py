@@ -43,6 +43,7 @@ TESTS = {
     "qpidha/wire/_batch": (UNIT + "wire/test_batch.py",),
     "qpidha/core/": CORE,
     "qpidha/driver.py": CORE,
+    "qpidha/bridge/": units("bridge"),
     "qpidha/stores/": STORES,
     "qpidha/recovery/": CORE,
     "qpidha/records/": RECORDS,
@@ -54,6 +55,7 @@ TESTS = {
 """What is run for a bug, by where it is planted: what is fast, and near."""
 
 NOT_WALKED = (
+    "qpidha/bridge/",
     "qpidha/records/",
     "qpidha/promoters/",
     "qpidha/node/",

@@ -234,7 +234,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/bridge/requests.py",
         old="        answer = NotSent() if isinstance(error, Unavailable) else Unknown()",
         new="        answer = NotSent()",
-        first="test_node_life",
+        first="test_each_outcome",
     ),
     Mutant(
         name="time-out-taken-for-not-sent",
@@ -243,7 +243,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/bridge/requests.py",
         old="        answer = NotSent() if isinstance(error, Unavailable) else Unknown()",
         new="        answer = NotSent() if isinstance(error, (Unavailable, asyncio.TimeoutError)) else Unknown()",
-        first="test_node_life",
+        first="test_each_outcome",
     ),
     Mutant(
         name="lost-session-stays-lost",

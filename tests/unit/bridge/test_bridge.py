@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from qpidha.interfaces import ClusterView
 from qpidha.promoters import OperatorPromoter, PriorityPromoter
 from qpidha.records import FileRecordStore, MemoryRecordStore
 from qpidha.records.memory import Fault
-from qpidha.types import Member, NodeInfo, Record
+from qpidha.types import Member, NodeInfo, Record, Versioned
 
 LONG_S = 20.0
 INFO = NodeInfo(peer=("127.0.0.1", 1), boot=UUID(int=7), score=1)
@@ -86,6 +87,11 @@ def test_record_and_live_nodes_are_shown(board: Board) -> None:
     assert board.until(lambda e: e == RecordSeen(created.current))
 
 
+async def never(expected: int, new: Record, *, timeout_s: float) -> Versioned:
+    await asyncio.sleep(0)
+    raise asyncio.TimeoutError
+
+
 def test_each_outcome_of_a_request_is_told_from_the_others(board: Board, memory: MemoryRecordStore) -> None:
     """The core draws different conclusions from a refusal, a request that was not sent, and an unknown outcome."""
     first = answer_to(board, CompareAndSet(None, RECORD))
@@ -98,6 +104,8 @@ def test_each_outcome_of_a_request_is_told_from_the_others(board: Board, memory:
     assert answer_to(board, CompareAndSet(first.current.version, RECORD)) == Unknown()
     second = answer_to(board, CompareAndSet(first.current.version, replace(RECORD, generation=2)))
     assert isinstance(second, Applied)
+    memory.compare_and_set = never  # type: ignore[method-assign]
+    assert answer_to(board, CompareAndSet(second.current.version, RECORD)) == Unknown(), "no answer in time"
 
 
 def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory: MemoryRecordStore) -> None:
