@@ -91,7 +91,7 @@ format: $(TOOLS)  ## Put the code into the layout that lint wants.
 
 types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
 	@$(PY) -m mypy
-	@$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml qpidha._seq qpidha.wire._batch
+	@$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml qpidha._seq qpidha._serial qpidha.wire._batch
 
 bench: $(READY)  ## Measure the whole table, peers included: ARGS="--quick", ARGS="--only resync".
 	@$(PY) -m benchmarks $(ARGS)

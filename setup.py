@@ -15,7 +15,7 @@ DEBUG = os.environ.get("QPIDHA_DEBUG") == "1"
 SANITIZE = os.environ.get("QPIDHA_SANITIZE") == "1"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 
-MODULES = ("qpidha._seq", "qpidha.wire._batch")
+MODULES = ("qpidha._seq", "qpidha._serial", "qpidha.wire._batch")
 
 
 def extension(module: str) -> Extension:

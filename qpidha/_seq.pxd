@@ -6,12 +6,28 @@
 #   * the GIL must be held, also for the `nogil` functions if another thread may change the same set.
 #   * first <= last everywhere; runs are closed at both ends.
 
-from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdint cimport uint64_t
+
+cdef extern from *:
+    """
+    #define QPIDHA_NO_ID UINT64_MAX         /* not an id: also what a failed conversion returns */
+    #define QPIDHA_MAX_ID (UINT64_MAX - 1)  /* so that the id after the last one can be computed */
+    """
+    const uint64_t NO_ID "QPIDHA_NO_ID"
+    const uint64_t MAX_ID "QPIDHA_MAX_ID"
+
+cdef extern from "Python.h":
+    # Declared without an exception value: the caller compares with NO_ID, which is cheaper than a try block on a
+    # path that costs 40 ns in all.
+    unsigned long long PyLong_AsUnsignedLongLong(object value) noexcept
 
 
-cdef inline bint precedes(uint32_t a, uint32_t b) noexcept nogil:
-    # RFC 1982, section 3.2. Meaningful while the two are less than 2**31 apart.
-    return <int32_t>(a - b) < 0
+# Numbers from Python, checked: what each accepts is in its docstring.
+cdef uint64_t as_id(object value) except? 0xFFFFFFFFFFFFFFFF
+cdef int as_range(object first, object last, uint64_t* low, uint64_t* high) except -1
+cdef int as_bound(object value, uint64_t* bound) except -2
+
+cdef int ensure(bint condition, object what) except -1
 
 
 cdef struct Block:
@@ -37,12 +53,7 @@ cdef class SequenceSet:
     cdef Block* _spare                   # The last emptied block, kept for the next need, or NULL.
 
     cdef bint has(self, uint64_t id) noexcept nogil
+    cdef bint first_run(self, uint64_t* first, uint64_t* last) noexcept nogil   # False: the set is empty.
     # All or nothing: on MemoryError (-1) the set is as before.
     cdef int put(self, uint64_t first, uint64_t last) except -1
     cdef int drop(self, uint64_t first, uint64_t last) except -1
-
-
-cdef class SequenceTracker:
-    cdef SequenceSet _seen               # Within _base .. _next - 1.
-    cdef uint64_t _base, _next, _live    # _live <= _next.
-    cdef uint64_t _span_limit, _duplicates

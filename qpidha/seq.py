@@ -8,8 +8,8 @@ Errors: `SequenceError` (a ValueError) and below it `SequenceOrderError`, `Seque
 `SequenceDecodeError`. The work is done in compiled code; its source begins with the theory of operation.
 """
 
-from qpidha._seq import (
-    SequenceSet,
+from qpidha._seq import SequenceSet
+from qpidha._serial import (
     SequenceTracker,
     serial_add,
     serial_compare,

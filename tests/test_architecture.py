@@ -22,7 +22,8 @@ PACKAGE = ROOT / "qpidha"
 # --- what is allowed -----------------------------------------------------------------------------
 
 LAYERS: dict[str, str] = {
-    "_seq": "base", "seq": "base", "types": "base", "errors": "base", "checks": "base", "settings": "base",
+    "_seq": "base", "_serial": "base", "seq": "base",
+    "types": "base", "errors": "base", "checks": "base", "settings": "base",
     "ordered": "base", "status": "base",
     "wire": "wire",
     "journal": "journal",

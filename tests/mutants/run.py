@@ -40,6 +40,7 @@ SETS += tuple(f"tests/property/test_sequence_{part}_model.py" for part in ("set"
 
 TESTS = {
     "qpidha/_seq": SETS,
+    "qpidha/_serial": SETS,
     "qpidha/wire/_batch": (UNIT + "wire/test_batch.py",),
     "qpidha/core/": CORE,
     "qpidha/driver.py": CORE,
@@ -61,6 +62,7 @@ NOT_WALKED = (
     "qpidha/node/",
     "qpidha/transports/",
     "qpidha/_seq",
+    "qpidha/_serial",
     "qpidha/wire/_batch",
 )
 """What the simulator replaces by something of its own, so that no walk can notice it; and compiled code, which may

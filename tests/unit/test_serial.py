@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import doctest
 import itertools
+from types import ModuleType
 
 import pytest
 
-from qpidha import _seq
+from qpidha import _seq, _serial
 from qpidha.seq import (
     SequenceError,
     SequenceOrderError,
@@ -31,10 +32,11 @@ HALF = 2**31
 LAST_ID = 2**64 - 2
 
 
-def test_doctests_of_the_compiled_module() -> None:
-    failed, attempted = doctest.testmod(_seq)
+@pytest.mark.parametrize(("module", "examples"), [(_seq, 15), (_serial, 12)])
+def test_doctests_of_the_compiled_modules(module: ModuleType, examples: int) -> None:
+    failed, attempted = doctest.testmod(module)
     assert failed == 0
-    assert attempted > 25  # Else the docstrings were not found.
+    assert attempted >= examples  # Else the docstrings were not found.
 
 
 def test_addition_wraps() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 SEQ = "qpidha/_seq.pyx"
+SERIAL = "qpidha/_serial.pyx"
 BATCH = "qpidha/wire/_batch.pyx"
 
 COMPILED: tuple[Mutant, ...] = (
@@ -13,7 +14,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="half-way-has-an-order",
         rules="R9 I2 T23",
         why="two serial numbers that are 2**31 apart are put in an order",
-        file=SEQ,
+        file=SERIAL,
         old="    if ahead == -HALF:",
         new="    if ahead == HALF:",
         first="test_serial",
@@ -22,7 +23,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="first-id-cannot-be-unwrapped",
         rules="R9 T21",
         why="the wire number of id 0 is refused",
-        file=SEQ,
+        file=SERIAL,
         old="    if ahead < 0 and reference < <uint64_t>-ahead:",
         new="    if ahead < 0 and reference <= <uint64_t>-ahead:",
         first="test_serial",
@@ -31,7 +32,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="unwrapped-beyond-the-last-id",
         rules="R9 I2",
         why="a wire number may mean 2**64 - 1, which is no id",
-        file=SEQ,
+        file=SERIAL,
         old="MAX_ID - reference < <uint64_t>ahead:",
         new="NO_ID - reference < <uint64_t>ahead:",
         first="test_serial",
@@ -184,7 +185,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="span-one-too-large",
         rules="I3 R9",
         why="gives out the id that is half a circle above the lowest live one",
-        file=SEQ,
+        file=SERIAL,
         old="        if span >= self._span_limit:\n            raise",
         new="        if span > self._span_limit:\n            raise",
         first="test_sequence_tracker",
@@ -193,7 +194,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="received-lowers-next",
         rules="I4 I2",
         why="an id from elsewhere that is below next is given out again",
-        file=SEQ,
+        file=SERIAL,
         old="            self._next = max(self._next, high + 1)",
         new="            self._next = high + 1",
         first="test_sequence_tracker",
@@ -202,7 +203,7 @@ COMPILED: tuple[Mutant, ...] = (
         name="rewind-keeps-the-live",
         rules="R1 I3",
         why="after a rewind the lowest live id is above the next",
-        file=SEQ,
+        file=SERIAL,
         old="        self._live = min(self._live, to)\n",
         new="",
         first="test_sequence_tracker",
@@ -211,16 +212,16 @@ COMPILED: tuple[Mutant, ...] = (
         name="watermark-over-a-gap",
         rules="R5",
         why="the watermark is the end of the first run, whatever is missing before it",
-        file=SEQ,
-        old="        if self._seen._runs and self._seen._directory[self._seen._begin].low == self._base:",
-        new="        if self._seen._runs:",
+        file=SERIAL,
+        old="        if self._seen.first_run(&first, &last) and first == self._base:",
+        new="        if self._seen.first_run(&first, &last):",
         first="test_sequence_tracker",
     ),
     Mutant(
         name="duplicates-are-new",
         rules="I2",
         why="ids that were seen before are reported as new",
-        file=SEQ,
+        file=SERIAL,
         old="        new = self._seen._ids - new\n",
         new="        new = high - low + 1\n",
         first="test_sequence_tracker",
