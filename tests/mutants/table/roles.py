@@ -52,7 +52,7 @@ ROLES: tuple[Mutant, ...] = (
         why="stops waiting for a late member as soon as its removal is proposed",
         file=MEMBERSHIP,
         old="return replace(record, members=record.members - gone)",
-        new="self.members = record.members - gone\n        return replace(record, members=self.members)",
+        new="self._become(record.members - gone, self.joining)\n        return replace(record, members=self.members)",
         first="A0",
     ),
     Mutant(
