@@ -127,3 +127,20 @@ def test_a_late_answer_to_a_resolved_request_changes_nothing(manager: Manager) -
     assert manager.answer(request, NotSent(), 1.0) is None
     assert manager.next_at() is None
     assert manager.request(99.0) is None
+
+
+def test_reads_do_not_pile_up_while_the_manager_is_silent() -> None:
+    """A backup that is refused asks each time. One read is under way at most; one more may follow it."""
+    manager = Manager(UUID(int=2), 0.1)
+    sent = 0
+    for step in range(1000):
+        manager.ask(step * 0.05)
+        sent += isinstance(manager.request(step * 0.05), ReadRecord)
+    assert sent == 1
+    manager.answer(ReadRecord(), Unknown(), 50.0)
+    assert isinstance(manager.request(51.0), ReadRecord)
+    manager.ask(51.0)  # The read under way may be older than what this is about.
+    manager.answer(ReadRecord(), Read(Versioned(MINE, 1)), 52.0)
+    assert isinstance(manager.request(52.0), ReadRecord)
+    manager.answer(ReadRecord(), Read(Versioned(MINE, 1)), 53.0)
+    assert manager.request(60.0) is None

@@ -98,3 +98,19 @@ def test_an_accept_answers_no_publish_that_it_does_not_cover() -> None:
     assert guard.advance(4) is None, "nobody but the primary has it, and the consumer is not confirmed"
     assert guard.advance(8) is None
     assert guard.advance(9) == 2
+
+
+def test_a_message_moved_again_and_again_before_it_is_safe_completes() -> None:
+    """A poisoned message that bounces between two queues while a backup is silent."""
+    guards = [QueueGuard(Settle.REPLICATED, 0), QueueGuard(Settle.REPLICATED, 0)]
+    guards[0].published(1, 1, 2)
+    rounds = 5000
+    for n in range(rounds):
+        source, target = guards[n % 2], guards[(n + 1) % 2]
+        id = n // 2 + 1
+        new = (n + 1) // 2 + 1
+        target.published(new, new, n + 3)
+        source.moved(SequenceSet([id]), target)
+    assert guards[0].advance(rounds + 1) is None, "the last move is not safe yet"
+    assert guards[0].advance(rounds + 2) == rounds // 2 + 1
+    assert guards[1].advance(rounds + 2) == rounds // 2

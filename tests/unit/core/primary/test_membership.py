@@ -10,7 +10,7 @@ from qpidha import Settings
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import ReplicatingSubscription
+from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.types import Member, Record
 from qpidha.wire.events import PlanEnd, Subscribe
 
@@ -136,3 +136,11 @@ def test_an_acknowledgement_says_whether_anything_follows_from_it() -> None:
     assert primary.safe == 2
     membership.joining = Joining(Member("B3", UUID(int=4)), sid=1, target=3)
     assert primary.acknowledged(first, 3), "it may be what the joining waits for"
+
+
+def test_a_backup_that_fell_behind_is_not_waited_for_as_a_joiner(membership: Membership) -> None:
+    """It is about to be planned again: publishers need not wait for that."""
+    behind = session(B2)
+    behind.state = State.LAGGING
+    assert membership.addition(record(P, B1), [behind], 9, 0.0) is None
+    assert membership.joining is None

@@ -1,21 +1,18 @@
-"""Small holes in the core: what adds up, what nests, what is refused although nothing newer is there."""
+"""A core and its driver: a record that is removed, a disk that is slow, a node that fails meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from qpidha import Batch, SequenceSet, Settings
-from qpidha.core.manager import Lost, Manager, Read, Unknown
-from qpidha.core.primary.completion import QueueGuard
-from qpidha.core.primary.membership import Membership
-from qpidha.core.primary.session import ReplicatingSubscription, State
-from qpidha.core.ready import CompareAndSet, Doubtful, Notice, ReadRecord, RoleChanged, Safe
+from qpidha import Batch, Settings
+from qpidha.core.manager import Lost
+from qpidha.core.ready import CompareAndSet, Doubtful, Notice, RoleChanged, Safe
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver
 from qpidha.journal import Change, StoreImage, StoreStatus
-from qpidha.types import Member, QueueSpec, Record, Role, Settle, Versioned
-from qpidha.wire.events import Frame, Subscribe
+from qpidha.types import Member, QueueSpec, Record, Role, Versioned
+from qpidha.wire.events import Frame
 
 CLUSTER, BOOT, EPOCH, QUEUE = (UUID(int=n) for n in range(1, 5))
 ME = Member("P", EPOCH)
@@ -23,48 +20,6 @@ ME = Member("P", EPOCH)
 
 def founded() -> Versioned:
     return Versioned(Record(cluster=CLUSTER, generation=0, primary=None, members=frozenset({ME})), 1)
-
-
-# --- reads of the record -------------------------------------------------------------------------------
-
-
-def test_reads_do_not_pile_up_while_the_manager_is_silent() -> None:
-    """A backup that is refused asks each time. One read is under way at most; one more may follow it."""
-    manager = Manager(BOOT, 0.1)
-    sent = 0
-    for step in range(1000):
-        manager.ask(step * 0.05)
-        sent += isinstance(manager.request(step * 0.05), ReadRecord)
-    assert sent == 1
-    manager.answer(ReadRecord(), Unknown(), 50.0)
-    assert isinstance(manager.request(51.0), ReadRecord)
-    manager.ask(51.0)  # The read under way may be older than what this is about.
-    manager.answer(ReadRecord(), Read(founded()), 52.0)
-    assert isinstance(manager.request(52.0), ReadRecord)
-    manager.answer(ReadRecord(), Read(founded()), 53.0)
-    assert manager.request(60.0) is None
-
-
-# --- moves of moves ------------------------------------------------------------------------------------
-
-
-def test_a_message_moved_again_and_again_before_it_is_safe_completes() -> None:
-    """A poisoned message that bounces between two queues while a backup is silent."""
-    guards = [QueueGuard(Settle.REPLICATED, 0), QueueGuard(Settle.REPLICATED, 0)]
-    guards[0].published(1, 1, 2)
-    rounds = 5000
-    for n in range(rounds):
-        source, target = guards[n % 2], guards[(n + 1) % 2]
-        id = n // 2 + 1
-        new = (n + 1) // 2 + 1
-        target.published(new, new, n + 3)
-        source.moved(SequenceSet([id]), target)
-    assert guards[0].advance(rounds + 1) is None, "the last move is not safe yet"
-    assert guards[0].advance(rounds + 2) == rounds // 2 + 1
-    assert guards[1].advance(rounds + 2) == rounds // 2
-
-
-# --- the record is removed -----------------------------------------------------------------------------
 
 
 class Node:
@@ -139,9 +94,6 @@ def test_it_does_not_take_its_old_record_for_a_new_promotion() -> None:
     assert node.replica.primary is None
 
 
-# --- a failure while a transaction is under way --------------------------------------------------------
-
-
 def test_nothing_is_promised_after_a_failure_even_if_the_transaction_of_before_succeeds() -> None:
     """What was pending is in doubt, once; the node does not become primary afterwards."""
     node = Node()
@@ -174,20 +126,3 @@ def test_what_a_step_down_leaves_in_doubt_is_told_after_a_failure_too() -> None:
     node.done.pop()(None)
     assert node.effects.count(Doubtful(1)) == 1
     assert not any(isinstance(effect, Safe) for effect in node.effects)
-
-
-# --- joining -------------------------------------------------------------------------------------------
-
-
-def test_a_backup_that_fell_behind_is_not_waited_for_as_a_joiner() -> None:
-    """It is about to be planned again: publishers need not wait for that."""
-    settings = Settings()
-    session = ReplicatingSubscription(1, "B", UUID(int=7), settings)
-    session.subscribe(1, Subscribe(epoch=UUID(int=8), stored_generation=0, queues=0))
-    list(session.catch_up({}, 5))
-    session.acknowledged(5)
-    session.state = State.LAGGING
-    membership = Membership("P", frozenset({ME}), settings)
-    record = Record(cluster=CLUSTER, generation=1, primary=("P", BOOT), members=frozenset({ME}))
-    assert membership.addition(record, [session], 9, 0.0) is None
-    assert membership.joining is None
