@@ -29,12 +29,12 @@ moves at most half a block. The directory is 1/512 of the set and moves once per
     The distance between one half and one quarter is what keeps a set from splitting and joining for ever.
 
 Invariants (`SequenceSet.check` verifies all of them; the model tests call it after each step):
-  Q1  every block of the directory has at least one run
-  Q2  first <= last < 2**64 - 1 in each run
-  Q3  runs ascend and never touch: last + 1 < the next first, also across blocks
-  Q4  an entry's `low` is the first id of its block
-  Q5  the counts (ids per block, ids, runs) are the counts
-  Q6  0 <= begin <= end <= room in blocks and directory
+  - every block of the directory has at least one run
+  - first <= last < 2**64 - 1 in each run
+  - runs ascend and never touch: last + 1 < the next first, also across blocks
+  - an entry's `low` is the first id of its block
+  - the counts (ids per block, ids, runs) are exact
+  - 0 <= begin <= end <= room in blocks and directory
 
 Memory comes from PyMem_Malloc, so `tracemalloc` sees it. Functions that allocate do so before they change
 anything; those that cannot fail are marked `noexcept`.
@@ -684,7 +684,7 @@ cdef bint join(SequenceSet s, Py_ssize_t i) noexcept:
 
 
 cdef void settle(SequenceSet s, Py_ssize_t i) noexcept:
-    """Restore Q1 and Q4 for block i after a removal, and join it with a neighbour if it became small."""
+    """After a removal: drop block i if it is empty, correct its entry, join it with a neighbour if it became small."""
     cdef Block* block = block_at(s, i)
     if block.begin == block.end:
         remove_entries(s, i, i + 1)
@@ -1620,31 +1620,31 @@ cdef class SequenceSet:
         return size
 
     def check(self):
-        """Raise InvariantError if an invariant (Q1 to Q6) does not hold. O(runs). For tests."""
+        """Raise InvariantError if an invariant of the set does not hold. O(runs). For tests."""
         cdef Py_ssize_t i, j, runs = 0
         cdef uint64_t ids = 0, block_ids, previous = 0
         cdef Entry* entry
         cdef Block* block
-        ensure(0 <= self._begin <= self._end <= self._room, "Q6: directory")
+        ensure(0 <= self._begin <= self._end <= self._room, "directory out of bounds")
         for i in range(self._begin, self._end):
             entry = &self._directory[i]
             block = entry.block
-            ensure(0 <= block.begin <= block.end <= block.room, f"Q6: block {i}")
-            ensure(block.begin < block.end, f"Q1: block {i} is empty")
-            ensure(entry.low == block.first[block.begin], f"Q4: block {i}")
+            ensure(0 <= block.begin <= block.end <= block.room, f"block {i} out of bounds")
+            ensure(block.begin < block.end, f"block {i} is empty")
+            ensure(entry.low == block.first[block.begin], f"first id of block {i} differs from its entry")
             block_ids = 0
             for j in range(block.begin, block.end):
-                ensure(block.first[j] <= block.last[j] <= MAX_ID, f"Q2: block {i}, run {j}")
+                ensure(block.first[j] <= block.last[j] <= MAX_ID, f"block {i}, run {j}: ends out of order")
                 if runs:
                     ensure(block.first[j] > previous and block.first[j] - previous > 1,
-                           f"Q3: block {i}, run {j}")
+                           f"block {i}, run {j}: touches or precedes the run before")
                 previous = block.last[j]
                 block_ids += block.last[j] - block.first[j] + 1
                 runs += 1
-            ensure(block.ids == block_ids, f"Q5: block {i} says {block.ids} ids, has {block_ids}")
+            ensure(block.ids == block_ids, f"block {i} says {block.ids} ids, has {block_ids}")
             ids += block_ids
-        ensure(runs == self._runs, f"Q5: the set says {self._runs} runs, has {runs}")
-        ensure(ids == self._ids, f"Q5: the set says {self._ids} ids, has {ids}")
+        ensure(runs == self._runs, f"the set says {self._runs} runs, has {runs}")
+        ensure(ids == self._ids, f"the set says {self._ids} ids, has {ids}")
 
 
 cdef int ensure(bint condition, object what) except -1:

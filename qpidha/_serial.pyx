@@ -2,13 +2,13 @@
 # cython: embedsignature=True, embedsignature.format=clinic, binding=False
 """Serial numbers of 32 bits (RFC 1982), and the tracker that gives out and follows 64-bit ids.
 
-Inside the library an id has 64 bits (safety rule R9), so it never wraps. A broker or a protocol with 32-bit
+Inside the library an id has 64 bits, so it never wraps (I2). A broker or a protocol with 32-bit
 numbers keeps the low 32 bits only; `SequenceTracker.unwrap` finds the 64-bit id again, and the span guard of
 `SequenceTracker.allocate` keeps that possible: the ids alive at one time span less than 2**31.
 
 Invariants (`SequenceTracker.check` verifies them; the model tests call it after each step):
-  T1  a tracker has seen only ids in base .. next_id - 1   (so next_id is above every id seen: I4)
-  T2  lowest_live <= next_id
+  - a tracker has seen only ids in base .. next_id - 1   (so next_id is above every id seen: I4)
+  - lowest_live <= next_id
 """
 
 cimport cython
@@ -188,7 +188,7 @@ cdef class SequenceTracker:
 
     Args:
         next_id: The first id to give out or to expect.
-        span_limit: The ids alive at one time span less than this (R9, I3), so that their 32-bit wire form
+        span_limit: The ids alive at one time span less than this (I3), so that their 32-bit wire form
             tells them apart. 2 .. 2**31; the default leaves a margin of 65,536.
 
     Cost: O(1) in the steady state, O(log gaps) for an id out of order. Memory grows with the number of gaps,
@@ -335,7 +335,7 @@ cdef class SequenceTracker:
         """Forget every id at `to_id` and above, so that `next_id` is `to_id`. Returns those that were seen.
 
         For a backup that was ahead of the new primary (LM1b): its extra ids will be given out again under the
-        new generation. Log the result (R7). If `to_id` is below `base`, following begins there from now on.
+        new generation. Log the result. If `to_id` is below `base`, following begins there from now on.
         O(log gaps + gaps forgotten).
 
         Raises:
@@ -371,7 +371,7 @@ cdef class SequenceTracker:
     def watermark(self):
         """The highest id such that all from `base` up to it were seen; ``base - 1`` (maybe -1) if none.
 
-        O(1). Only at or below it is the absence of an id a fact (R5).
+        O(1). Only at or below it is the absence of an id a fact (R-c).
         """
         cdef uint64_t first, last
         if self._seen.first_run(&first, &last) and first == self._base:  # Once seen, `base` begins the first run.
@@ -470,9 +470,9 @@ cdef class SequenceTracker:
         )
 
     def check(self):
-        """Raise InvariantError if an invariant (T1, T2, Q1 to Q6) does not hold. O(gaps). For tests."""
+        """Raise InvariantError if an invariant of the tracker or its set does not hold. O(gaps). For tests."""
         self._seen.check()
-        ensure(self._base <= self._next, "T1: base above next_id")
+        ensure(self._base <= self._next, "base above next_id")
         if self._seen._runs:
-            ensure(self._base <= self._seen.first and self._seen.last < self._next, "T1: seen outside")
-        ensure(self._live <= self._next, "T2: lowest_live above next_id")
+            ensure(self._base <= self._seen.first and self._seen.last < self._next, "seen outside base .. next_id - 1")
+        ensure(self._live <= self._next, "lowest_live above next_id")

@@ -252,7 +252,7 @@ class Driver:
         self.run()
 
     def fail(self, error: BaseException, lost: Ready) -> None:
-        """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (R12, D6).
+        """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (D6).
 
         What still leaves are in-doubt answers, the end of a role and closed links; the rest is dropped. Of
         several failures the first one counts.

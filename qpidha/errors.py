@@ -109,7 +109,7 @@ class SequenceOrderError(SequenceError):
 
 
 class SequenceSpanError(SequenceError):
-    """The live span of a queue would reach half of the 32-bit serial space (safety R9, I3)."""
+    """The live span of a queue would reach half of the 32-bit serial space (I3)."""
 
 
 class SequenceDecodeError(SequenceError):
@@ -169,7 +169,7 @@ class LinkClosed(PeerError):
 
 
 class StoreError(QpidhaError):
-    """The store of this node cannot be used. Nothing more is acknowledged from it (safety R12)."""
+    """The store of this node cannot be used. Nothing more is acknowledged from it (D6)."""
 
 
 class StoreLocked(StoreError):

@@ -2,7 +2,7 @@
 
     serial_*           RFC 1982 arithmetic; `serial_wrap` and `serial_unwrap` lead to the wire and back
     SequenceSet        a set of ids as runs: what a queue holds, an acknowledgement names, a resync compares
-    SequenceTracker    gives out ids, follows those received, guards the live span (safety R9, I2, I3, I4)
+    SequenceTracker    gives out ids, follows those received, guards the live span (I2, I3, I4)
 
 Errors: `SequenceError` (a ValueError) and below it `SequenceOrderError`, `SequenceSpanError` and
 `SequenceDecodeError`. The work is done in compiled code; its source begins with the theory of operation.

@@ -1,7 +1,7 @@
 """Every limit and time-out, in one place, with units in the names; types, ranges and relations are checked.
 
 All times are seconds on the monotonic clock. Times decide *when* something is tried, never whether
-it is safe (safety R14).
+it is safe (F7).
 """
 
 from __future__ import annotations

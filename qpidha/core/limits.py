@@ -1,4 +1,4 @@
-"""Which limits of two nodes go together, and what they agree upon (B4).
+"""Which limits of two nodes go together, and what they agree upon.
 
 What a primary accepts must reach every member. So a backup takes what its primary may send, or it is refused with
 words that name both values: it would fail again and again on what it cannot take. Where the sender can

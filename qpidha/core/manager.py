@@ -91,7 +91,7 @@ class Manager:
 
     def propose(self, new: Record) -> None:
         """Start a compare-and-set from the record known now. Only while none is in flight (M1)."""
-        ensure(self.in_flight is None, "M1 one compare-and-set at a time")
+        ensure(self.in_flight is None, "one compare-and-set at a time (M1)")
         self._count += 1
         new = replace(new, nonce=self._boot.bytes + self._count.to_bytes(8, "big"))
         self.in_flight = CompareAndSet(self.known.version if self.known else None, new)

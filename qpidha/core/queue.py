@@ -45,9 +45,9 @@ class ReplicatedQueue:
     """The content of one queue on one node.
 
     Invariants (`check` verifies all):
-      Q1  every held id lies in exactly one stored batch, and below next; their intervals are disjoint
-      Q2  a stored batch has at least one held id, and ``live`` counts them
-      Q3  lineage first ids are at most next
+      - every held id lies in exactly one stored batch, and below next; their intervals are disjoint
+      - a stored batch has at least one held id, and ``live`` counts them
+      - first ids of the lineage are at most next
     """
 
     __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "next", "queue", "spec")
@@ -139,7 +139,8 @@ class ReplicatedQueue:
     def _release(self, first: MessageId, last: MessageId) -> None:
         """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones.
 
-        Its first id was held, so by Q1 the batch at or before it is the first one that the run meets.
+        Its first id was held, and held ids lie in stored batches: so the batch at or before it is the first one
+        that the run meets.
         """
         stored = self._stored
         index = stored.bisect_right(first) - 1
@@ -202,15 +203,15 @@ class ReplicatedQueue:
             at = wanted.ceiling(item.last + 1)
 
     def check(self) -> None:
-        """Raise `InvariantError` if Q1–Q3 do not hold. O(batches)."""
+        """Raise `InvariantError` if an invariant of the class does not hold. O(batches)."""
         total, end = 0, -1
         for first, item in self._stored.items():
             live = item.ids & self.held
-            ensure(end < first <= item.last <= self._top, "Q1 stored batches overlap")
+            ensure(end < first <= item.last <= self._top, "stored batches overlap")
             end = item.last
-            ensure(first == item.ids.first and len(item.ids) == len(item.batch), "Q1 ids and batch differ")
-            ensure(len(live) == item.live > 0, "Q2 live count")
+            ensure(first == item.ids.first and len(item.ids) == len(item.batch), "ids and batch differ")
+            ensure(len(live) == item.live > 0, "live count")
             total += len(live)
-        ensure(total == len(self.held), "Q1 held ids outside the stored batches")
-        ensure(not self.held or self.held.last < self.next, "Q1 held id at or above next")
-        ensure(all(first <= self.next for _, first in self.lineage), "Q3 lineage beyond next")
+        ensure(total == len(self.held), "held ids outside the stored batches")
+        ensure(not self.held or self.held.last < self.next, "held id at or above next")
+        ensure(all(first <= self.next for _, first in self.lineage), "lineage beyond next")

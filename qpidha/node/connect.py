@@ -23,10 +23,10 @@ class Connector:
     """Opens the link, and opens it again when it ends: at once if something has changed, else after a delay.
 
     Invariants:
-      N1  the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
-      N2  another target (generation, primary, boot, address) or other certificates are tried at once
-      N3  while attempts fail, `CAUSE` stands in the node's troubles; it is cleared by following, or by a role
-          in which no link is wanted
+      - the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
+      - another target (generation, primary, boot, address) or other certificates are tried at once
+      - while attempts fail, `CAUSE` stands in the node's troubles; it is cleared by following, or by a role
+        in which no link is wanted
     """
 
     def __init__(self, node: Node) -> None:
@@ -97,7 +97,7 @@ class Connector:
         return None
 
     def _aim(self, target: Target) -> None:
-        """Forget the delay if anything has changed that could make the next attempt succeed (N2)."""
+        """Forget the delay if anything has changed that could make the next attempt succeed."""
         key = (self._named(), target[1], self._node.links.credentials)
         if key != self._tried:
             self._tried = key

@@ -11,8 +11,8 @@ failed:
 A call that goes on after it was cancelled is left behind (`stuck`), and the node is not promoted before it has ended.
 
 Invariants:
-  B1  `generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not called since
-  B2  for every on_promote there is one on_demote, before the next on_promote
+  - `generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not called since
+  - for every on_promote there is one on_demote, before the next on_promote
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ The control socket of a node that ended by itself goes on answering, with the re
 the process ends.
 
 Invariants:
-  E1  `stopped` is set once, and after everything was released or given up
-  E2  what stop() waits for takes no more than ``stop_timeout_s``, as long as the event loop runs
+  - `stopped` is set once, and after everything was released or given up
+  - what stop() waits for takes no more than ``stop_timeout_s``, as long as the event loop runs
 """
 
 from __future__ import annotations

@@ -459,7 +459,7 @@ class Node:
         self.engine.broken(error)
 
     def store_failed(self, error: BaseException) -> None:
-        """Nothing this node says can be trusted any more: let go of the cluster (R12)."""
+        """Nothing this node says can be trusted any more: let go of the cluster (D6)."""
         self.store_error = error
         logger.error("node %s: stopping: %r", self.id, error)
         self.life.begin(f"failed: {error}" if isinstance(error, QpidhaError) else f"failed: {error!r}", error)

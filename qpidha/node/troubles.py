@@ -6,9 +6,9 @@ FIRST_REMINDER_S, each of the next ones after twice as long, up to ``log_reminde
 counted; `NodeStatus.troubles` shows them.
 
 Invariants:
-  T1  a cause has at most LINES_MAX lines in each ``log_reminder_s``, however it changes, ends and begins again
-  T2  an event has at most EVENT_LINES_MAX lines in that time, and lines that were left out are counted in the next
-  T3  at most CAUSES_MAX causes are remembered: more of them at once share the cause "other"
+  - a cause has at most LINES_MAX lines in each ``log_reminder_s``, however it changes, ends and begins again
+  - an event has at most EVENT_LINES_MAX lines in that time, and lines that were left out are counted in the next
+  - at most CAUSES_MAX causes are remembered: more of them at once share the cause "other"
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def _reason(me: _Candidate, better: _Candidate) -> Finding:
 
 
 def _conflict(one: _Candidate, other: _Candidate) -> bool:
-    """S06: clean stores of one generation, from different stops, whose content differs.
+    """H56: clean stores of one generation, from different stops, whose content differs.
 
     The record settles it between a member and others; two members hold all that was acknowledged. So does the
     primary of that generation: nothing of it was acknowledged that its primary had not made durable (O4).

@@ -144,7 +144,7 @@ def read_small(path: Path) -> bytes | None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """After a crash the file is the old one or the new one, never anything else (safety D4)."""
+    """After a crash the file is the old one or the new one, never anything else (D4)."""
     new = path.with_name(path.name + ".new")
     fd = create_like(new, path, os.O_WRONLY)
     with open(fd, "wb") as file:

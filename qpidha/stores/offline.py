@@ -127,7 +127,7 @@ def read_audit(directory: Path | str, lines_max: int = AUDIT_LINES_SHOWN) -> tup
 
 
 def missing(layout: Layout) -> list[Damage]:
-    """Damage that shows in the names of the files: a database that should be there (faults F20, F21).
+    """Damage that shows in the names of the files: a database that should be there (faults E20, E21).
 
     Raises:
         StoreMismatch: There is nothing of a store at all.

@@ -103,9 +103,9 @@ class RowIndex:
     """The rows of one queue by id.
 
     Invariants (`check` verifies them):
-      X1  slots are disjoint, and keyed by their first id
-      X2  a row is in the slots of its live ids and in no other
-      X3  no id is live in two rows
+      - slots are disjoint, and keyed by their first id
+      - a row is in the slots of its live ids and in no other
+      - no id is live in two rows
     """
 
     __slots__ = ("_slots", "held")
@@ -146,7 +146,7 @@ class RowIndex:
             if at < slot.first:
                 self._add_between(row, at, slot.first - 1)
             if inside := live.slice(max(at, slot.first), min(end, slot.last)):
-                ensure(not any(other.live & inside for other in slot.rows), "X3: inserted ids are not held")
+                ensure(not any(other.live & inside for other in slot.rows), "inserted ids are held already")
                 slot.join(row)
             at = slot.last + 1
         if at <= end:
@@ -196,15 +196,21 @@ class RowIndex:
             yield slots[start]
 
     def check(self) -> None:
-        """Verify X1–X3. O(queue): for tests."""
+        """Verify the invariants. O(queue): for tests."""
         seen, previous = SequenceSet(), -1
         for first, slot in self._slots.items():
-            ensure(first == slot.first > previous and slot.last >= first, "X1")
+            ensure(
+                first == slot.first > previous and slot.last >= first,
+                "slots overlap, or a key is not its first id",
+            )
             previous = slot.last
-            ensure(bool(slot.rows) and all(r.live.count(slot.first, slot.last) for r in slot.rows), "X2")
+            ensure(
+                bool(slot.rows) and all(r.live.count(slot.first, slot.last) for r in slot.rows),
+                "row without live ids in its slot",
+            )
         for row in self:
-            ensure(not seen & row.live, "X3")
+            ensure(not seen & row.live, "id live in two rows")
             seen |= row.live
             places = sum(slot.last - slot.first + 1 for slot in self._slots.values() if row in slot.rows)
-            ensure(places >= len(row.live), "X2")
-        ensure(len(seen) == self.held, "X3")
+            ensure(places >= len(row.live), "live ids outside the slots of their row")
+        ensure(len(seen) == self.held, "count of held ids")

@@ -7,7 +7,7 @@ memory knows which row holds which id, so SQLite is asked for nothing but to app
     close   checkpoint ─► mark clean, the last write ─► unlock
 
 The dirty mark is moved into the database itself before `open` returns: were it in the write-ahead log only,
-a lost log would turn a killed store into a clean older one (safety D5).
+a lost log would turn a killed store into a clean older one (D5).
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class SqliteStore:
         if contents is None:
             raise StoreFailed("the store is not open")
         check_changes(changes)
-        # Whatever goes wrong from here on, index and disk may differ: dead until reopened (safety D6).
+        # Whatever goes wrong from here on, index and disk may differ: dead until reopened (D6).
         self._failed = "interrupted"
         try:
             with failures(self._layout):

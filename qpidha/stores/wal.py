@@ -3,7 +3,7 @@
 After a power cut the last transaction may be torn: it was never synced, nobody was told that it is durable,
 and to cut it is right. Frames of the same log *behind* that transaction are proof of the opposite: they
 were written after it had been synced, so what broke it is damage, and to cut it would lose messages that
-were acknowledged (safety D3, scenario T36). For the very last transaction there is a witness outside the log
+were acknowledged (D3, scenario T36). For the very last transaction there is a witness outside the log
 (`qpidha.stores.synced`); where that is older, as after a power cut, damage cannot be told from a torn write.
 
 A header is synced before its frames are written: frames of a later log are proof that it was lost.

@@ -28,8 +28,8 @@ class Certificates:
     """The files and the TLS contexts made of them.
 
     Invariants:
-      R1  `server` and `client` are of the same files, and those were in order when they were read
-      R2  files that have changed and cannot be used change nothing; they are tried again until they can
+      - `server` and `client` are of the same files, and those were in order when they were read
+      - files that have changed and cannot be used change nothing; they are tried again until they can
     """
 
     def __init__(

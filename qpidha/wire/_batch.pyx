@@ -12,9 +12,9 @@ Layout, all little-endian (``docs/wire.md``, "Batch")::
     props of all messages, concatenated
 
 Invariants, established by `_scan` before anything else may look at the bytes:
-  B1  the block ends exactly where the layout says: every offset below is inside the checked window
-  B2  count >= 1; the reserved bits and bytes are zero
-  B3  every generation of an origin is < 2**63, every id of an origin < 2**64 - 1
+  - the block ends exactly where the layout says: every offset below is inside the checked window
+  - count >= 1; the reserved bits and bytes are zero
+  - every generation of an origin is < 2**63, every id of an origin < 2**64 - 1
 Everything that makes a batch goes through `_scan`, the batches built here included.
 """
 

@@ -6,7 +6,7 @@ no event; `qpidha.wire.codec` lists which event has which.
 
 Nothing on the wire names a class, and msgpack is kept on a short lead: no maps, no extension types, no
 floats, arrays of at most `ARRAY_MAX`. Long things (lineages, id sets) travel as ``bin``: msgpack reserves
-memory for an announced array before it reads the elements, so a few bytes could claim a lot (safety Z1).
+memory for an announced array before it reads the elements, so a few bytes could claim a lot (Z1).
 """
 
 from __future__ import annotations

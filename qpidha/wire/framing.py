@@ -7,11 +7,11 @@ buffer, and the one copy that is made of a payload is the frame's body, a fresh 
 spared even that: once the head of such a frame is there, the rest is received where it stays.
 
 Invariants:
-  F1  a length is compared with the limit before anything is allocated or waited for
-  F2  memory grows with bytes received: the buffer at most doubles, and only when it is full; a frame lands
-      in memory of its own, which is not touched before, once a LANDING_SHARE-th of it is there
-  F3  0 <= start <= end <= len(buffer); the pending bytes are buffer[start:end], less than one frame
-  F4  each byte is moved inside the buffer O(1) times, however the stream is split
+  - a length is compared with the limit before anything is allocated or waited for
+  - memory grows with bytes received: the buffer at most doubles, and only when it is full; a frame lands
+    in memory of its own, which is not touched before, once a LANDING_SHARE-th of it is there
+  - 0 <= start <= end <= len(buffer); the pending bytes are buffer[start:end], less than one frame
+  - each byte is moved inside the buffer O(1) times, however the stream is split
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LENGTH_MAX = 2**32 - 1
 BUFFER_BYTES = 256 * 1024
 """What one read can deliver, once the limit is above it."""
 BUFFER_BYTES_MIN = 4 * 1024
-"""What an unauthenticated peer costs: the limit in force is tiny, so is the buffer (safety Z1)."""
+"""What an unauthenticated peer costs: the limit in force is tiny, so is the buffer (Z1)."""
 BUFFER_BYTES_KEPT = 8 * BUFFER_BYTES
 """A buffer that had to grow beyond this for one frame is given back after it."""
 LANDING_BYTES = 128 * 1024
@@ -218,7 +218,7 @@ class FrameReader:
         return min(BUFFER_BYTES, max(BUFFER_BYTES_MIN, LENGTH_BYTES + self.limit))
 
     def _make_room(self) -> None:
-        """Leave free space behind the pending bytes, moving or growing only when it is paid for (F4)."""
+        """Leave free space behind the pending bytes, moving or growing seldom enough to move each byte O(1) times."""
         size = len(self._buffer)
         if self._start == self._end:
             self._start = self._end = 0

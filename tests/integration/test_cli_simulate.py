@@ -24,7 +24,7 @@ from qpidha.testing.command import attempt
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "tests" / "scenarios"
 PICTURES = {
-    "catch-up": "C01_catch_up",
+    "catch-up": "A19_catch_up",
     "rewind": "T01_reused_id",
     "fenced": "T06_fenced",
 }

@@ -17,7 +17,7 @@ from tests.support.harness import QUICK, Recorder, World, content, history, run,
 
 
 def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: Path) -> None:
-    """S03: clean stop of all, then start in another order; ids and messages are there (LM7)."""
+    """H53: clean stop of all, then start in another order; ids and messages are there (LM7)."""
 
     async def main(world: World) -> None:
         for name in ("a", "b", "c"):
@@ -79,7 +79,7 @@ def test_the_strict_rule_refuses_a_dirty_store(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
-    """S05, D7."""
+    """H55, D7."""
 
     async def found(world: World) -> None:
         await world.start("a", SqliteStore(tmp_path / "a"))
@@ -154,7 +154,7 @@ class BrokenStore(MemoryStore):
 
 
 def test_a_failed_commit_acknowledges_nothing_and_another_node_takes_over() -> None:
-    """R12, D6, T35: the primary's store dies; what it had not acknowledged is in doubt, the rest is safe."""
+    """D6, T35: the primary's store dies; what it had not acknowledged is in doubt, the rest is safe."""
 
     async def main(world: World) -> None:
         store = BrokenStore()

@@ -637,7 +637,7 @@ def check_delivery(w: World, n: int, queue: int, m: Message) -> None:
     ghost = w.ghost
     if current and any(first_identity(qi, Message(*x)) == first_identity(queue, m)
                        for qi, *x in ghost[HANDED_OVER]):  # fmt: skip
-        raise Violation(f"HO v{value} was handed over as rewound and is delivered again from another copy")
+        raise Violation(f"R-g v{value} was handed over as rewound and is delivered again from another copy")
     if value in ghost[REFUSED]:
         raise Violation(f"S2 refused message v{value} delivered")
     if CFG["strict3"] and value in ghost[ACCEPTED]:
@@ -829,7 +829,7 @@ def check_lineage_plan(ours: Queue, theirs: Queue, common: int, own: set, have: 
     if [h for h in ours.held if h[1] not in keep] != adds or tuple(
         [h for h in theirs.held if h[1] not in keep]
     ) != drops:
-        raise Violation(f"LIN lineage plan differs from identity plan: P={plain(ours)!r} B={plain(theirs)!r}")
+        raise Violation(f"G2 lineage plan differs from identity plan: P={plain(ours)!r} B={plain(theirs)!r}")
 
 
 def plain(queue: Queue) -> tuple:
@@ -1569,14 +1569,14 @@ def tell_fate(w: World, n: int, qi: int, m: Message) -> None:
         if known or not R["root_judge"]:
             if not lives and value not in w.ghost[ACCEPTED]:
                 raise Violation(
-                    f"W2 v{value} is reported as an undone move, but its publish was rewound as well"
+                    f"R-g v{value} is reported as an undone move, but its publish was rewound as well"
                 )
             if CFG["lib"]:
                 w.know(UNDONE, (qi, *m))
             return
         acked = value in w.ghost[TOLD] and (CFG["settle"] == "rep" or value not in w.ghost[ACCEPTED])
         if lives or acked or value in w.ghost[SETTLED]:
-            raise Violation(f"HO v{value} is handed over as rewound, but only its move was")
+            raise Violation(f"R-g v{value} is handed over as rewound, but only its move was")
     w.know(HANDED_OVER, (qi, *m))
 
 

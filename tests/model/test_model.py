@@ -77,8 +77,8 @@ def test_small_budgets_are_searched_to_the_end_and_clean(
         ("own_sync", "S1", dict(sync=1)),
         ("group", "X2", dict(NQ=2, move=2)),
         ("move_keep", "S1", dict(NQ=2, move=2)),
-        ("root_keep", "HO", dict(NQ=3, move=4)),
-        ("root_judge", "W2", dict(NQ=2, move=2)),
+        ("root_keep", "R-g", dict(NQ=3, move=4)),
+        ("root_judge", "R-g", dict(NQ=2, move=2)),
         ("settle_wait", "S3", dict(settle="rep")),
         ("cons", "F3", dict(settle="rep")),
         ("cons", "F3", dict(settle="rep", water=1)),
@@ -103,7 +103,7 @@ def test_walks_with_everything_switched_on_are_clean() -> None:
 
 
 def test_a_trace_can_be_replayed() -> None:
-    """Counterexample 1: a joiner becomes a member without a publish that was acknowledged meanwhile."""
+    """A01: a joiner becomes a member without a publish that was acknowledged meanwhile."""
     model.configure(["add_pending"], **LARGE)
     found = model.walk(20_000, 120, tlimit=60, want="S1")
     assert model.replay(found["trace"]) == (found["trace"], found["err"])

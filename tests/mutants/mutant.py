@@ -16,8 +16,7 @@ class Mutant:
 
     name: str
     rules: str
-    """The ids of what it breaks, most specific first: of docs/protocol.md and docs/invariants.md, R1 to R15
-    of the safety rules, T.. of the scenarios."""
+    """The ids of what it breaks, most specific first: see docs/rules.md."""
     why: str
     """What the broken code does, as its author might have meant it."""
     file: str

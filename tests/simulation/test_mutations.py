@@ -261,7 +261,7 @@ def test_a_missing_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyP
 
 
 def test_a_doubt_that_is_taken_for_a_no_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too rare for a few walks: the scenario of counterexample 2 plays it on purpose."""
+    """Too rare for a few walks: scenario A02 plays it on purpose."""
     doubt_means_no(monkeypatch)
     file = Path(__file__).parent.parent / "scenarios" / "A02_addition_in_doubt.txt"
     with pytest.raises(ScenarioError, match="v1"):

@@ -1,4 +1,4 @@
-"""F02–F08, F24, F25: whatever a power cut leaves of a short life can be opened, and shows what was promised.
+"""E02–E08, E24, E25: whatever a power cut leaves of a short life can be opened, and shows what was promised.
 
 No state that a disk may legally leave is damage: each must open by itself, without an operator.
 """
@@ -69,7 +69,7 @@ def test_every_crash_state_keeps_its_promises(
 
 @pytest.mark.timeout(3600)
 def test_a_crash_during_recovery(bench: Bench, place: Path, memory: Path, effort: Effort, full: bool) -> None:
-    """F24: once more, over what the first crash has left."""
+    """E24: once more, over what the first crash has left."""
     states = recorded(bench, "live", place, effort)
     tried = 0
     for image, promise in random.Random(24).sample(states, 25 * RECOVERED if full else RECOVERED):

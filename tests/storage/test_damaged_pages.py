@@ -1,4 +1,4 @@
-"""F15, F16, F18: every page of a stored file flipped, zeroed, misdirected, or as it was before.
+"""E15, E16, E18: every page of a stored file flipped, zeroed, misdirected, or as it was before.
 
 Found, or in a place that holds nothing: never a crash, and never other messages than were stored.
 """
@@ -123,7 +123,7 @@ def misdirected(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.timeout(3600)
 def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> None:
-    """F15: a page in the place of another that a node reads is always found."""
+    """E15: a page in the place of another that a node reads is always found."""
     found: dict[int, list[bool]] = {}
     for to, raw in misdirected(versions[-1]):
         found.setdefault(to, []).append(detected(store, place, raw))
@@ -134,7 +134,7 @@ def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> N
 
 
 def test_pages_of_an_older_version(store: Path, place: Path, versions: list[bytes]) -> None:
-    """F18: one page as it was some commits ago. Those that begin a table are always found."""
+    """E18: one page as it was some commits ago. Those that begin a table are always found."""
     raw, first = versions[-1], roots(store)
     for older in versions[:-1]:
         for number in pages(raw):
@@ -163,7 +163,7 @@ TOUCHES: dict[str, tuple[list[Change], list[Change]]] = {
 
 @pytest.mark.parametrize("touch", TOUCHES)
 def test_a_page_of_any_commit_before(store: Path, place: Path, touch: str) -> None:
-    """F18, B40: each page that two commits changed, as it was before them and in between, while the rest is of today.
+    """E18, B40: each page that two commits changed, as it was before them and in between, while the rest is of today.
 
     A status that is older than its queues, and queues that are older than their status: what is gone from them
     leaves nothing, and an id that was given out would be given out again.
@@ -201,7 +201,7 @@ def contents(raw: bytes, place: Path) -> list[object]:
 
 
 def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]) -> None:
-    """F17."""
+    """E17."""
     for number in pages(versions[-1]):
         for length in (number * PAGE_BYTES, number * PAGE_BYTES + HALF):
             assert detected(store, place, versions[-1][:length])

@@ -1,4 +1,4 @@
-"""F01, F09–F13, F26: the n-th call fails, for every n and every error, or the process dies before it.
+"""E01, E09–E13, E26: the n-th call fails, for every n and every error, or the process dies before it.
 
 By default a part of them, chosen by number; all of them with --full.
 """
@@ -147,7 +147,7 @@ def test_a_power_cut_after_a_failed_fsync(
 
 @pytest.mark.timeout(3600)
 def test_a_write_that_never_reaches_the_disk(bench: Bench, place: Path, full: bool) -> None:
-    """F14: it reports success and is lost. The next start finds what is missing, unless nothing is."""
+    """E14: it reports success and is lost. The next start finds what is missing, unless nothing is."""
     calls = [call for call in bench.run("live", place) if call.op is not Op.SAY]
     writes = [n for n, c in enumerate(calls, 1) if c.op is Op.WRITE and not c.name.endswith(("-shm", "lock"))]
     found = Counter[str]()

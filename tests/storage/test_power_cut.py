@@ -1,4 +1,4 @@
-"""F02, F06, F07 on a real file system: an ext4 image is copied while it is mounted, and the copy is opened.
+"""E02, E06, E07 on a real file system: an ext4 image is copied while it is mounted, and the copy is opened.
 
 The copy is what a disk would have after a power cut at that moment: what the kernel still holds in memory is not
 in it. Needs root and loop devices; where they are missing it is skipped, and says so.

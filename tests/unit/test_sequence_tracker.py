@@ -1,6 +1,6 @@
 """SequenceTracker never reuses an id, never mis-sorts one, and says exactly what it has not seen.
 
-Method: one test per promise, at the edges of 32 and 64 bits and of the span guard (safety R9, I2, I3, I4),
+Method: one test per promise, at the edges of 32 and 64 bits and of the span guard (I2, I3, I4),
 with the rewind of LM1b and the stored state. For random operations see the model test in tests/property.
 """
 
@@ -85,7 +85,7 @@ def test_the_end_of_64_bits() -> None:
     assert t.rewind(LAST) == SequenceSet([LAST])
 
 
-# --- the span guard (R9, I3) ----------------------------------------------------------------------
+# --- the span guard (I3) --------------------------------------------------------------------------
 
 
 def test_publish_is_held_before_wire_ids_become_ambiguous() -> None:

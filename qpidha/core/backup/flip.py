@@ -2,7 +2,7 @@
 
 What it takes out is judged by the *primary's* history (W1): dequeued there, and erased; never there, and
 quarantined as rewound; older than the primary remembers, and quarantined as unknown. A queue that the
-primary does not have is quarantined whole, never deleted because it is absent (R13).
+primary does not have is quarantined whole, never deleted because it is absent (R-f).
 
 With many queues the flip takes longer than the event loop may stand, so it is done in slices. Meanwhile nothing else
 changes the queues: what the primary sends waits, and whatever ends the session finishes the flip first. It is one

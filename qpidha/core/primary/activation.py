@@ -52,7 +52,7 @@ class Activation:
     def begin(self, replica: Replica) -> tuple[Primary, Host]:
         """Begin the generation, in one transaction (P2, P3)."""
         record = self.record
-        ensure(record.generation > replica.generation, "P2 generations only grow")
+        ensure(record.generation > replica.generation, "generations only grow (P2)")
         replica.generation = record.generation
         replica.cluster = record.cluster
         for queue, lineage in self._lineages:

@@ -7,7 +7,7 @@ Consumed before it was complete:
   immediate    the last accept completes it at once (O6)
   replicated   it completes *with the dequeue*, not before: its covering position moves to the dequeue's.
                A member may have got a plan without it; answering on the enqueue alone would tell the
-               publisher OK while the consumer is not confirmed and nobody holds it (counterexample 7).
+               publisher OK while the consumer is not confirmed and nobody holds it (model rule `cons`).
 
 Moved before it was complete: a move is no accept, and completes nothing. The message lives on in another
 queue, so its publish completes with the publish that the move made there, whatever becomes of that.
@@ -39,8 +39,8 @@ class QueueGuard:
     """The pending publishes of one queue, in id order.
 
     Invariants (`check`):
-      G1  entries are disjoint and ascending by id
-      G2  an entry that is complete is not at the front
+      - entries are disjoint and ascending by id
+      - an entry that is complete is not at the front
     """
 
     __slots__ = ("_head", "_pending", "_settle", "consumed", "held_until", "upto")
@@ -121,8 +121,8 @@ class QueueGuard:
 
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
-        ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "G1 entries out of order")
-        ensure(not live or bool(blocked_by(live[0], safe)), "G2 a complete publish is held")
+        ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "entries out of order")
+        ensure(not live or bool(blocked_by(live[0], safe)), "a complete publish is held")
 
 
 class Guards:
@@ -132,7 +132,7 @@ class Guards:
     that rises visits the queues that it reaches, however many others wait.
 
     Invariants (`check`):
-      G3  a queue with pending publishes is due once, not above the position that holds back its first publish
+      - a queue with pending publishes is due once, not above the position that holds back its first publish
     """
 
     __slots__ = ("_consumed", "_due", "_guards")
@@ -190,12 +190,12 @@ class Guards:
                 del self._guards[queue]  # Most queues are idle, and there may be many.
 
     def check(self, safe: Position) -> None:
-        """Raise `InvariantError` if G1, G2 or G3 does not hold. O(content)."""
+        """Raise `InvariantError` if an invariant of a guard or of the due positions does not hold. O(content)."""
         due = {queue: position for position, queue in self._due}
-        ensure(len(due) == len(self._due) and due.keys() == self._guards.keys(), "G3 a queue is due once")
+        ensure(len(due) == len(self._due) and due.keys() == self._guards.keys(), "a queue is due once")
         for queue, guard in self._guards.items():
             guard.check(safe)
-            ensure(not len(guard) or safe < due.get(queue, 0) <= guard.holds_back(safe), "G3 due too late")
+            ensure(not len(guard) or safe < due.get(queue, 0) <= guard.holds_back(safe), "queue due too late")
 
 
 def blocked_by(entry: list[Any], safe: Position) -> Position:

@@ -10,8 +10,8 @@ A time-out grows with the bytes that have to cross the link before the acknowled
 `allowance_s`.
 
 Invariants (`check`):
-  L1  positions and times in ``left`` ascend; every position in it is above safe
-  L2  a member is late only for a position that has left
+  - positions and times in ``left`` ascend; every position in it is above safe
+  - a member is late only for a position that has left
 """
 
 from __future__ import annotations
@@ -129,9 +129,12 @@ class Deadlines:
 
     def check(self, safe: Position) -> None:
         marks = list(self._left)
-        ensure(marks == sorted(marks), "L1 marks ascend")
-        ensure(all(position > safe for position, _ in marks), "L1 marks are above safe")
-        ensure(all(position <= self._newest for position in self._late.values()), "L2 late for what has left")
+        ensure(marks == sorted(marks), "marks do not ascend")
+        ensure(all(position > safe for position, _ in marks), "mark not above safe")
+        ensure(
+            all(position <= self._newest for position in self._late.values()),
+            "late for a position that has not left",
+        )
 
 
 def allowance_s(nbytes: int, settings: Settings) -> float:

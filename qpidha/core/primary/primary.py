@@ -8,9 +8,9 @@ The own store needs no counter: a `Ready` is persisted before anything in it is 
 acknowledges, and what completes in the same `Ready`, is durable here already.
 
 Invariants (`check`):
-  I1  safe ≤ position, and safe never falls
-  I2  safe rises only to what every member and the joining node acknowledged (O4)
-  I3  established ⇔ safe ≥ 1
+  - safe ≤ position, and safe never falls
+  - safe rises only to what every member and the joining node acknowledged (O4)
+  - established ⇔ safe ≥ 1
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Primary:
         return list(portions(queue, ids & queue.held, self._settings))
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, R11).
+        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, X2).
 
         A message that was moved before keeps its origin: the identity that its publish was given (W2).
         """
@@ -309,8 +309,11 @@ class Primary:
         self.deadlines.restart(now)
 
     def check(self) -> None:
-        ensure(self.safe <= self.position, "I1 safe beyond position")
-        ensure(self.established == (self.safe >= ACTIVATION), "I3 established")
+        ensure(self.safe <= self.position, "safe beyond position")
+        ensure(
+            self.established == (self.safe >= ACTIVATION),
+            "established without safe, or safe without established",
+        )
         self.deadlines.check(self.safe)
         self._guards.check(self.safe)
         for queue in self.queues.values():

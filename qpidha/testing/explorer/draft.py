@@ -295,13 +295,13 @@ class Draft:
                 raise Violation(f"I1: v{message} is handed over as {one.id}@{one.generation}")
             if one.fate is not Fate.REWOUND:
                 if one.fate is Fate.UNDONE_MOVE and not (look.disk | self.clients[CONSUMED]) >> message & 1:
-                    raise Violation(f"W2: v{message} is called an undone move, and is nowhere")
+                    raise Violation(f"R-g: v{message} is called an undone move, and is nowhere")
                 continue
             if (self.clients[ACKED] & ~self.clients[CONSUMED]) >> message & 1:
                 raise Violation(f"R-b: v{message} was acknowledged and is handed over as rewound")
             holders = [m for m in self.tables.members(self.record) if self.look(m).disk >> message & 1]
             if holders:
-                raise Violation(f"W2: v{message} is handed over, and a member may bring it back")
+                raise Violation(f"R-g: v{message} is handed over, and a member may bring it back")
             if all(dead != message for dead, _ in self.clients[DEAD]):
                 self.clients[DEAD] = tuple(sorted((*self.clients[DEAD], (message, followed))))
 

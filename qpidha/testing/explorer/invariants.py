@@ -31,7 +31,7 @@ def check_frame(sender: NodeId, frame: Frame) -> None:
 def check_node(
     name: NodeId, content: Content, before: Generation, replica: Replica | None, *, idle: bool
 ) -> None:
-    """One node after a step: F2, X2, D and what the core says of itself.
+    """One node after a step: F2, X2, D8 and what the core says of itself.
 
     Args:
         name: Of the node.
@@ -49,7 +49,7 @@ def check_node(
         return
     replica.check()
     if idle and replica.out.empty and facts_of(replica) != content.facts():
-        raise Violation(f"D: {name} has {facts_of(replica)} in memory and {content.facts()} on its disk")
+        raise Violation(f"D8: {name} has {facts_of(replica)} in memory and {content.facts()} on its disk")
 
 
 def check_record(old: Record | None, new: Record) -> None:

@@ -13,11 +13,11 @@ what lies on each disk, and what the cluster manager's record says; that is enou
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
   R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
-  W2  a discarded message is handed over once by each node that had it, when no member has it any more, and with
+  R-g a discarded message is handed over once by each node that had it, when no member has it any more, and with
       its true fate: "undone move" only if the message itself lives, or was settled (`fates`)
   X2  no disk holds a value twice, in one queue or in two
   peer  no node finds that another one broke the protocol
-  D   the replica's memory equals its disk whenever nothing is under way
+  D8  the replica's memory equals its disk whenever nothing is under way
 """
 
 from __future__ import annotations
@@ -266,10 +266,10 @@ class Checker:
                 self.same(node)
 
     def same(self, node: SimNode) -> None:
-        """Memory and disk agree; only while nothing is under way (D)."""
+        """Memory and disk agree; only while nothing is under way (D8)."""
         memory, disk = facts_of(node.replica), node.disk.content.facts()
         if memory != disk:
-            self.fail("D", f"{node.name} has {memory} in memory and {disk} on its disk")
+            self.fail("D8", f"{node.name} has {memory} in memory and {disk} on its disk")
 
     def sent(self, node: SimNode, frame: Frame) -> None:
         if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
@@ -301,16 +301,16 @@ class Checker:
             if self._names.get((d.queue, d.generation, d.id)) != value:
                 self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
             if not self._fates.offered(node, d):
-                self.fail("W2", f"{node.name} hands over {value} again")
+                self.fail("R-g", f"{node.name} hands over {value} again")
             if wrong := self._fates.wrong(node, d, value, self.consumed):
-                self.fail("W2", wrong)
+                self.fail("R-g", wrong)
             if d.fate is not Fate.REWOUND:
                 continue
             if value in self.owed or value in self.confirmed:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
             holders = [m.name for m in self.members if value in m.disk.content.values]
             if holders:
-                self.fail("W2", f"{node.name} hands over {value}, which {holders} may bring back")
+                self.fail("R-g", f"{node.name} hands over {value}, which {holders} may bring back")
             self.dead.setdefault(value, node.replica.generation)
 
     def not_taken(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
@@ -326,7 +326,7 @@ class Checker:
             self.same(node)
             self.ordered(node)
             if node.disk.content.shelf:
-                self.fail("W2", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
+                self.fail("R-g", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
             if node.disk.content.facts() != nodes[0].disk.content.facts():
                 self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
         for first in self._first.values():

@@ -4,8 +4,8 @@ Time runs downwards, one happening after the other: the distance says nothing, t
 Each node has a life line, a band in the colour of its role; the cluster manager's line shows the record.
 
 Invariants of the layout
-  Y1  what happened later never stands higher
-  Y2  no two labels share a place: each lane and each gap to the right of a lane remembers how far it is used
+  - what happened later never stands higher
+  - no two labels share a place: each lane and each gap to the right of a lane remembers how far it is used
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Drawing:
         return source if self.x(target) > self.x(source) else self.lanes[at - 1]
 
     def _place(self, *, lane: str = "", gap: str = "", above: int = 0, below: int = 4) -> int:
-        """The next free place on this lane and in this gap (Y1, Y2)."""
+        """The next free place on this lane and in this gap: below what is there."""
         free = [self.y + STEP]
         if lane:
             free.append(self._lane.get(lane, HEADS) + above)

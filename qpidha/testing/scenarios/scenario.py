@@ -23,7 +23,7 @@ from qpidha.testing.scenarios.stage import ScenarioError, Stage
 from qpidha.testing.sim.render import render_ids, render_lineage
 
 INDENT: Final = "    "
-ONLINE: Final = frozenset({"S2", "S3", "F1", "F2", "F3", "I1", "R-a", "R-b", "W2", "X2"})
+ONLINE: Final = frozenset({"S2", "S3", "F1", "F2", "F3", "I1", "R-a", "R-b", "R-g", "X2"})
 """Watched at every event: they hold if the scenario got this far."""
 
 
@@ -134,8 +134,8 @@ class Scenario(Stage):
         self._say(f"drained: {' '.join(values) or 'nothing'}")
 
     def check(self, *rules: str) -> None:
-        """``check S1 S4 R-a``: these hold now (S1, S4, D, R-a are looked at again; others are watched always)."""
-        unknown = set(rules) - ONLINE - {"S1", "S4", "D"}
+        """``check S1 S4 R-a``: these hold now (S1, S4, D8, R-a are looked at again; others are watched always)."""
+        unknown = set(rules) - ONLINE - {"S1", "S4", "D8"}
         if unknown:
             raise ScenarioError(f"nobody watches {sorted(unknown)}")
         checker = self.world.checker

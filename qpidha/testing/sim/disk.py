@@ -206,7 +206,7 @@ class SimDisk:
         self.failing: Failing | None = None
         """The next commit fails, and what it wrote is there, or not, or ``tear`` says."""
         self.full = False
-        """No commit succeeds, and no store opens: opening it is a write (safety D5)."""
+        """No commit succeeds, and no store opens: opening it is a write (D5)."""
         self.damage = ""
         """What the store's verification says at the next start."""
         self.armed: Callable[[], None] | None = None

@@ -12,7 +12,7 @@ COMPILED: tuple[Mutant, ...] = (
     # --- sets of ids, and what gives out and follows ids
     Mutant(
         name="half-way-has-an-order",
-        rules="R9 I2 T23",
+        rules="I2 T23",
         why="two serial numbers that are 2**31 apart are put in an order",
         file=SERIAL,
         old="    if ahead == -HALF:",
@@ -21,7 +21,7 @@ COMPILED: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="first-id-cannot-be-unwrapped",
-        rules="R9 T21",
+        rules="I2 T21",
         why="the wire number of id 0 is refused",
         file=SERIAL,
         old="    if ahead < 0 and reference < <uint64_t>-ahead:",
@@ -30,7 +30,7 @@ COMPILED: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="unwrapped-beyond-the-last-id",
-        rules="R9 I2",
+        rules="I2",
         why="a wire number may mean 2**64 - 1, which is no id",
         file=SERIAL,
         old="MAX_ID - reference < <uint64_t>ahead:",
@@ -183,7 +183,7 @@ COMPILED: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="span-one-too-large",
-        rules="I3 R9",
+        rules="I3 I2",
         why="gives out the id that is half a circle above the lowest live one",
         file=SERIAL,
         old="        if span >= self._span_limit:\n            raise",
@@ -201,7 +201,7 @@ COMPILED: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="rewind-keeps-the-live",
-        rules="R1 I3",
+        rules="N1 I3",
         why="after a rewind the lowest live id is above the next",
         file=SERIAL,
         old="        self._live = min(self._live, to)\n",
@@ -210,7 +210,7 @@ COMPILED: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="watermark-over-a-gap",
-        rules="R5",
+        rules="R-c",
         why="the watermark is the end of the first run, whatever is missing before it",
         file=SERIAL,
         old="        if self._seen.first_run(&first, &last) and first == self._base:",

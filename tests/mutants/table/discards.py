@@ -14,7 +14,7 @@ DISCARDS: tuple[Mutant, ...] = (
     # --- discards
     Mutant(
         name="rewound-erased",
-        rules="W1 R7 R-b",
+        rules="W1 R-b",
         why="a flip erases what the primary's history never had, instead of keeping it",
         file=FLIP,
         old="((Fate.REWOUND, verdict.rewound), (Fate.UNKNOWN, verdict.unknown))",
@@ -23,7 +23,7 @@ DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="dequeued-handed-over",
-        rules="W1 R7 S3",
+        rules="W1 S3",
         why="what the primary dequeued is judged to be rewound, and is handed over again",
         file=DIFFERENCE,
         old="            dequeued = rest.slice(first, last)",
@@ -32,7 +32,7 @@ DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="queue-deleted-by-absence",
-        rules="R13 R-f T27",
+        rules="R-f T27",
         why="a queue that the primary does not have is deleted with its messages",
         file=FLIP,
         old="    for change in _quarantine(queue, queue.held, (), 0, result):",
@@ -41,7 +41,7 @@ DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="discard-not-logged",
-        rules="R7 W1",
+        rules="W1",
         why="what a rewind discards leaves no line in the audit record",
         file=FLIP,
         old="            result.changes.append(\n                Audit(",
@@ -95,12 +95,12 @@ DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="undone-whatever-became-of-it",
-        rules="W2 M05",
+        rules="W2 A16",
         why="calls a rewound copy an undone move although its publish was rewound as well",
         file="qpidha/core/quarantine.py",
         old="    return Fate.UNDONE_MOVE if known else Fate.REWOUND",
         new="    return Fate.UNDONE_MOVE",
-        first="M05",
+        first="A16",
     ),
     Mutant(
         name="rewound-beyond-the-lineage",
@@ -113,21 +113,21 @@ DISCARDS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="rewound-without-its-queue",
-        rules="W2 M07",
+        rules="W2 A18",
         why="calls a copy rewound though the queue of its origin is not known any more",
         file="qpidha/core/quarantine.py",
         old="    known = None if history is None else had(",
         new="    known = history is not None and had(",
-        first="M07",
+        first="A18",
     ),
     Mutant(
         name="empty-queue-has-no-history",
-        rules="W2 M05",
+        rules="W2 A16",
         why="takes a queue that holds nothing for one that is not there",
         file=REPLICA,
         old="        return None if q is None else (q.lineage, q.next)",
         new="        return (q.lineage, q.next) if q else None",
-        first="M05",
+        first="A16",
     ),
     Mutant(
         name="trimmed-means-never-there",
@@ -141,7 +141,7 @@ DISCARDS: tuple[Mutant, ...] = (
     # --- lineage
     Mutant(
         name="first-id-is-older",
-        rules="N1 R1",
+        rules="N1",
         why="counts the first id of a generation to the one before",
         file=LINEAGE,
         old="    index = bisect_right(lineage, id, key=_first_id)",

@@ -29,7 +29,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="unknown-id-not-counted",
-        rules="O2 N2 R8",
+        rules="O2 N2 I4",
         why="a dequeue of an id that this node never had does not raise its next id",
         file=QUEUE,
         old="        if ids and ids.last >= self.next:\n            self.next = ids.last + 1\n",
@@ -37,7 +37,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="move-in-two-steps",
-        rules="O3 R11 X2",
+        rules="O3 X2",
         why="a move is two operations, the dequeue first",
         file=PRIMARY,
         old="            Enqueue(queue=target, first=new.first, batch=batch),\n"
@@ -58,12 +58,12 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="second-move-names-the-first-copy",
-        rules="O3 W2 M06",
+        rules="O3 W2 A17",
         why="the origin of a message that is moved again is the place it has now",
         file=PRIMARY,
         old="[batch.origin(i) or identity for i, identity in enumerate(here)]",
         new="list(here)",
-        first="M06",
+        first="A17",
     ),
     Mutant(
         name="publish-keeps-an-origin",
@@ -76,21 +76,21 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="move-counts-as-accept",
-        rules="O3 O6 M01",
+        rules="O3 O6 A12",
         why="a pending publish is complete as soon as its message moves",
         file=GUARD,
         old="            entry[MOVED].append(made)",
         new="            entry[MOVED].append(made)\n            entry[LEFT] = 0",
-        first="M01",
+        first="A12",
     ),
     Mutant(
         name="moved-copy-forgotten",
-        rules="O3 O6 M02",
+        rules="O3 O6 A13",
         why="a publish whose message moved completes without the publish that the move made",
         file=GUARD,
         old="        if moved := chain[-1][MOVED]:",
         new="        if moved := chain[0][MOVED] and None:",
-        first="M02",
+        first="A13",
     ),
     Mutant(
         name="one-acknowledgement-is-enough",
@@ -103,7 +103,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="answered-before-own-disk",
-        rules="O4 R12",
+        rules="O4 D6",
         why="clients are answered before this node's own transaction is durable",
         file=DRIVER,
         old="                if ready.persist:\n",
@@ -123,7 +123,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="accept-completes-a-replicated-publish",
-        rules="O6 R15 S3",
+        rules="O6 S3",
         why="with settle replicated, a publish that is accepted is answered at once",
         file=GUARD,
         old="and not (immediate and entry[LEFT] == 0):",
@@ -132,7 +132,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="accept-does-not-delay",
-        rules="O6 R15",
+        rules="O6 S3",
         why="with settle replicated, an accepted publish completes where it would have without the accept",
         file=GUARD,
         old="            if self._settle is Settle.REPLICATED:\n",
@@ -151,7 +151,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     # --- the driver: nothing is said of what is not durable
     Mutant(
         name="acknowledged-before-it-is-durable",
-        rules="C6 O4 R-e R12",
+        rules="C6 O4 R-e D6",
         why="frames leave, acknowledgements among them, before the disk has what they speak of",
         file=DRIVER,
         old="                if ready.persist:\n",
@@ -161,7 +161,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="failed-fsync-forgotten",
-        rules="R12 D6 T35",
+        rules="D6 T35",
         why="what a failed transaction held is answered all the same",
         file=DRIVER,
         old="                self.fail(error, ready)",
@@ -170,7 +170,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="last-words-of-a-dead-store",
-        rules="R12 D6 K1",
+        rules="D6 K1",
         why="a node whose store failed still performs everything that was waiting for it",
         file=DRIVER,
         old="        self._perform(last_words(lost))\n",

@@ -21,11 +21,11 @@ RESYNC: tuple[Mutant, ...] = (
         file=FOLLOWER,
         old="        replica = self._replica\n        self.leave()\n        if replica.primary or replica.activation",
         new="        replica = self._replica\n        if replica.primary or replica.activation",
-        first="M03",
+        first="A14",
     ),
     Mutant(
         name="stale-primary-not-fenced",
-        rules="C2 R2 F2 T06",
+        rules="C2 F2 T06",
         why="a backup does not tell a primary that its generation is over",
         file=FOLLOWER,
         old="        elif frame.generation < replica.generation:\n            self._fence(frame)\n",
@@ -52,7 +52,7 @@ RESYNC: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="anybody-is-obeyed",
-        rules="F6 R2",
+        rules="F6 F2",
         why="a backup follows whoever welcomes it, whatever the record says",
         file=FOLLOWER,
         old="if record is None or record.generation != generation or record.primary != (event.node, event.boot):",
@@ -61,7 +61,7 @@ RESYNC: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="other-generations-taken",
-        rules="R2 C3",
+        rules="F2 C3",
         why="a primary takes what a backup says in another generation for its own",
         file=HOST,
         old="if frame.generation != self._primary.generation:",
@@ -107,7 +107,7 @@ RESYNC: tuple[Mutant, ...] = (
     # --- what counts as acknowledged
     Mutant(
         name="old-session-counts",
-        rules="C3 R10 R-e T19",
+        rules="C3 R-e T19",
         why="counts what arrives of an earlier session",
         file=HOST,
         old="if frame.session != session.sid:",
@@ -125,7 +125,7 @@ RESYNC: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="acknowledged-before-the-plan",
-        rules="C5 R6",
+        rules="C5",
         why="believes an acknowledgement below the end of the plan",
         file=SUBSCRIPTION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
@@ -135,7 +135,7 @@ RESYNC: tuple[Mutant, ...] = (
     # --- the plan
     Mutant(
         name="ids-without-generations",
-        rules="C4 N1 R1 T01",
+        rules="C4 N1 T01",
         why="takes equal ids for equal messages",
         file=DIFFERENCE,
         old="    return backup.held.slice(0, point - 1) if point else SequenceSet()",
@@ -153,7 +153,7 @@ RESYNC: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="absent-means-dequeued",
-        rules="R5 R-c C4 T14",
+        rules="R-c C4 T14",
         why="takes what the backup lacks below its next id for dequeued, and does not send it",
         file=SUBSCRIPTION,
         old="wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common",
@@ -167,7 +167,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=SUBSCRIPTION,
         old="        if gone := staged - queue.held:",
         new="        if gone := SequenceSet():",
-        first="C01",
+        first="A19",
     ),
     Mutant(
         name="held-and-gone-stays",
@@ -176,20 +176,20 @@ RESYNC: tuple[Mutant, ...] = (
         file=SUBSCRIPTION,
         old="gone := held - (theirs.common & queue.held)",
         new="gone := held - theirs.common",
-        first="C01",
+        first="A19",
     ),
     Mutant(
         name="own-next-kept",
-        rules="C4 N1 M04",
+        rules="C4 N1 A15",
         why="a flip does not lower the next id of what it rewinds",
         file=FLIP,
         old="    queue.next, queue.lineage = meta.next, meta.lineage\n",
         new="    queue.next, queue.lineage = max(queue.next, meta.next), meta.lineage\n",
-        first="M04",
+        first="A15",
     ),
     Mutant(
         name="own-lineage-kept",
-        rules="C4 N1 R1 R-a I1",
+        rules="C4 N1 R-a I1",
         why="a flip does not take the primary's lineage over",
         file=FLIP,
         old="    queue.next, queue.lineage = meta.next, meta.lineage\n",

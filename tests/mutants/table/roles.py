@@ -48,7 +48,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="removed-before-it-is-recorded",
-        rules="M3 J1 R3 F3",
+        rules="M3 J1 F3",
         why="stops waiting for a late member as soon as its removal is proposed",
         file=MEMBERSHIP,
         old="return replace(record, members=record.members - gone)",
@@ -66,7 +66,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="goes-on-after-losing",
-        rules="M4 K1 R3 F5",
+        rules="M4 K1 F3 F5",
         why="stays primary although the record names another one",
         file=REPLICA,
         old="if not mine or record.generation != self.primary.generation:",
@@ -85,7 +85,7 @@ ROLES: tuple[Mutant, ...] = (
     # --- promotion
     Mutant(
         name="anybody-is-promoted",
-        rules="P1 R4 F4",
+        rules="P1 F4",
         why="a node that is no member, or has lost its disk, may be promoted",
         file=CANDIDATE,
         old="if me not in record.members:",
@@ -94,7 +94,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="same-generation-again",
-        rules="P1 R4 F1",
+        rules="P1 F1",
         why="a promotion keeps the generation of the primary before",
         file=CANDIDATE,
         old="generation=record.generation + 1,",
@@ -118,12 +118,12 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="links-being-left-are-read",
-        rules="P3 C1 M03",
+        rules="P3 C1 A14",
         why="takes frames from links that it has left already, and new ones from two",
         file=REPLICA,
         old="if self.stopped or link in self.out.closing:",
         new="if self.stopped:",
-        first="M03",
+        first="A14",
     ),
     Mutant(
         name="waits-for-the-old-primary",
@@ -136,7 +136,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="lineage-not-stored",
-        rules="P3 N1 R1",
+        rules="P3 N1",
         why="the lineage of the new generation does not reach the disk",
         file=ACTIVATION,
         old="            self._changes.append(PutQueue(q.queue, q.spec, lineage, q.next))\n",
@@ -144,7 +144,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="generation-not-stored",
-        rules="P3 R2 F2",
+        rules="P3 F2",
         why="the generation of the new primary does not reach the disk",
         file=ACTIVATION,
         old="[PutStatus(record.cluster, record.generation, primary=True)]",
@@ -207,7 +207,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="wiped-member-stays",
-        rules="J3 R4",
+        rules="J3 F4",
         why="leaves the old life of a member in the record when it returns with another store",
         file=MEMBERSHIP,
         old="if m.node in epochs and epochs[m.node] != m.epoch}",
@@ -232,7 +232,7 @@ ROLES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="clock-decides",
-        rules="R14 J1 F3",
+        rules="F7 J1 F3",
         why="completes without a member once its time is over, before the record says so",
         file="qpidha/core/primary/primary.py",
         old="                self._send(session, session.catch_up(self.queues, self.position))\n        self._complete()",

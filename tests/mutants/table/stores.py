@@ -54,7 +54,7 @@ STORES: tuple[Mutant, ...] = (
     # --- what a commit means
     Mutant(
         name="next-not-raised-by-a-dequeue",
-        rules="N2 R8 I4",
+        rules="N2 I4",
         why="the store forgets ids of messages that it never held",
         file=CONTENTS,
         old="        queue.raise_next(ids.last + 1)\n",
@@ -63,7 +63,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="skip-not-stored",
-        rules="N2 O2 R8",
+        rules="N2 O2 I4",
         why="the store forgets ids that were skipped",
         file=CONTENTS,
         old="                    self._touch(queue, delta).raise_next(next)\n",
@@ -72,7 +72,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="rewind-keeps-next",
-        rules="C4 N1 M04",
+        rules="C4 N1 A15",
         why="the store keeps the higher next id of a history that was rewound",
         file=CONTENTS,
         old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
@@ -82,7 +82,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="store-keeps-its-lineage",
-        rules="N1 R1 P3",
+        rules="N1 P3",
         why="the store keeps the lineage that a queue began with",
         file=CONTENTS,
         old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
@@ -100,7 +100,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="ids-signed",
-        rules="R9 I2",
+        rules="I2",
         why="reads ids of 2**63 and above as negative numbers",
         file="qpidha/stores/schema.py",
         old="    return number if number >= 0 else number + (1 << 64)",
@@ -110,7 +110,7 @@ STORES: tuple[Mutant, ...] = (
     # --- SQLite
     Mutant(
         name="serves-after-a-failed-commit",
-        rules="R12 D6",
+        rules="D6",
         why="a store whose commit failed takes the next one",
         file=SQLITE,
         old="            self._failed = str(error)\n            with",
@@ -119,7 +119,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="clean-after-a-failure",
-        rules="D5 R12",
+        rules="D5 D6",
         why="a store whose commit failed is marked clean when it is closed",
         file=SQLITE,
         old="if clean and self._failed is None and db and",
@@ -137,7 +137,7 @@ STORES: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="not-synced",
-        rules="D1 R12 R6",
+        rules="D1 D6",
         why="a commit returns before the log is synced",
         file="qpidha/stores/database.py",
         old='demand(db, "synchronous", "FULL", 2)',

@@ -12,7 +12,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     # --- the record in a file
     Mutant(
         name="generation-compared",
-        rules="M1 R4 F1",
+        rules="M1 F1",
         why="compares the generation of the record, not its version: a removal does not change that",
         file=RECORD_FILE,
         old="            if version == expected:\n",
@@ -93,7 +93,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="second-writer-by-a-removed-lock",
-        rules="M1 R4 F1",
+        rules="M1 F1",
         why="whoever removes the lock of the record lets a second writer in",
         file=RECORD_FILE,
         old="self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)",
@@ -102,7 +102,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="replaced-lock-is-held",
-        rules="M1 R4 F1",
+        rules="M1 F1",
         why="a lock counts although its file has been replaced: others lock another one",
         file=RECORD_FILE,
         old="follow=True) or not same_file(lock, self._lock):\n",
@@ -211,7 +211,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="session-stamped-by-the-wall-clock",
-        rules="L1 R14",
+        rules="L1 F7",
         why="keep-alives have the time of the wall clock: a process that is stopped lives on",
         file=SESSION_FILE,
         old="        now = time.monotonic_ns()\n",
@@ -311,7 +311,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="generation-not-sent",
-        rules="R2",
+        rules="F2",
         why="every frame says that it is of generation 0",
         file="qpidha/wire/codec.py",
         old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
@@ -320,7 +320,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="session-not-sent",
-        rules="R10 C3",
+        rules="R-e C3",
         why="every frame says that it is of session 0",
         file="qpidha/wire/codec.py",
         old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",

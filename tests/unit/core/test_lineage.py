@@ -52,7 +52,7 @@ def test_the_common_point(
 
 
 def test_matching_only_the_last_generation_would_keep_the_wrong_message() -> None:
-    """C2 of the protocol: P [(1,1),(3,1)] holds m1@3, B [(1,1),(2,1)] holds m1@2."""
+    """The example of rule G2: P [(1,1),(3,1)] holds m1@3, B [(1,1),(2,1)] holds m1@2."""
     one = SequenceSet([1])
     plan = plan_resync(History(((1, 1), (3, 1)), 2, one), History(((1, 1), (2, 1)), 2, one))
     assert (plan.keep, plan.drop, plan.send) == (SequenceSet(), one, one)

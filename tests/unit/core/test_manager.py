@@ -60,7 +60,7 @@ def test_its_own_value_in_a_watch_says_that_it_won(manager: Manager) -> None:
 
 
 def test_the_old_version_resolves_nothing(manager: Manager) -> None:
-    """Counterexample 2: the lost request may still arrive."""
+    """A02: the lost request may still arrive."""
     request = sent(manager)
     assert manager.answer(request, Unknown(), 1.0) is None
     assert manager.answer(ReadRecord(), Read(Versioned(MINE, 3)), 1.1) is None

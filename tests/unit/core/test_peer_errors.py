@@ -254,7 +254,7 @@ def test_a_backup_that_subscribes_in_nonsense(events: list[Event], why: str) -> 
 
 @pytest.mark.parametrize("generation", [2, 4])
 def test_what_a_backup_says_in_another_generation_counts_for_nothing(generation: int) -> None:
-    """R2: it was said to another primary."""
+    """F2: it was said to another primary."""
     node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
     node.replica.received(LINK, Frame(generation, 1, Acknowledged(position=1)), 0.0)
     node.perform()

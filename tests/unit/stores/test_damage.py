@@ -117,7 +117,7 @@ def flip(at: int, bit: int) -> Callable[[bytearray], None]:
 
 
 def test_flipped_bits_of_a_database(clean: Path, tmp_path: Path) -> None:
-    """F16: found, or in a place that holds nothing."""
+    """E16: found, or in a place that holds nothing."""
     expected, chance = opened(clean, tmp_path / "x"), random.Random(1)
     found = 0
     size = (clean / "store.db").stat().st_size
@@ -142,7 +142,7 @@ def test_flipped_bits_where_the_messages_are(clean: Path, tmp_path: Path) -> Non
 
 
 def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
-    """F17, and F20 with length 0."""
+    """E17, and E20 with length 0."""
     size = (clean / "store.db").stat().st_size
     for length in (*range(0, size, 4096), 1, 99, 100):
 
@@ -172,7 +172,7 @@ def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path,
 
 
 def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """F17: a log that lost its tail is refused, or gives an earlier commit, whole, never a mixture."""
+    """E17: a log that lost its tail is refused, or gives an earlier commit, whole, never a mixture."""
     directory, states = killed
     size = (directory / "store.db-wal").stat().st_size
     for length in range(0, size, 4001):
@@ -185,7 +185,7 @@ def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path:
 
 
 def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """F05: grown, and zeros; F04: a torn header."""
+    """E05: grown, and zeros; E04: a torn header."""
     directory, states = killed
     for zeros in (20, 32, 20_000):
 
@@ -230,7 +230,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("sql", "code"), ROWS, ids=[sql[:30] for sql, _ in ROWS])
 def test_rows_that_changed_or_are_gone(clean: Path, tmp_path: Path, sql: str, code: str) -> None:
-    """F15, F18, T29: also where SQLite itself finds nothing wrong."""
+    """E15, E18, T29: also where SQLite itself finds nothing wrong."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     db = sqlite3.connect(copy / "store.db", isolation_level=None)
     db.execute(sql)
@@ -270,7 +270,7 @@ def test_findings_name_the_messages(clean: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("gone", "code"), [(["store.db"], "missing"), (["store.db", "identity"], None)])
 def test_missing_files(clean: Path, tmp_path: Path, gone: list[str], code: str | None) -> None:
-    """F21: an identity without a database is not an empty store."""
+    """E21: an identity without a database is not an empty store."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     for name in gone:
         (copy / name).unlink()
@@ -293,7 +293,7 @@ def test_a_log_without_its_database(killed: tuple[Path, list[Plain]], tmp_path: 
 
 @pytest.mark.parametrize("content", [b"", b"random bytes " * 1000, b"SQLite format 3\0" + bytes(5000)])
 def test_databases_that_are_none(clean: Path, tmp_path: Path, content: bytes) -> None:
-    """F20, B40: missing status with data around it is damage, not an empty store."""
+    """E20, B40: missing status with data around it is damage, not an empty store."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     (copy / "store.db").write_bytes(content)
     with pytest.raises(StoreDamaged):

@@ -142,7 +142,7 @@ def another_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.processes
 def test_two_processes(directory: Path) -> None:
-    """F22: the second is refused, and told who holds it; after a kill everything committed is there."""
+    """E22: the second is refused, and told who holds it; after a kill everything committed is there."""
     with another_process(directory) as child:
         with pytest.raises(StoreLocked, match=str(child.pid)):
             SqliteStore(directory).open("a")
@@ -233,7 +233,7 @@ def test_every_commit_waits_for_the_disk(directory: Path) -> None:
 
 
 def test_a_full_disk(directory: Path) -> None:
-    """T34, F12: no commit succeeds after the first failure; what was committed is there and readable."""
+    """T34, E12: no commit succeeds after the first failure; what was committed is there and readable."""
     store = lived(directory)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -276,7 +276,7 @@ class Failing:
 def test_a_failing_statement_kills_the_store(
     directory: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """R12: also a checkpoint, whose errors SQLite would ignore on its own."""
+    """D6: also a checkpoint, whose errors SQLite would ignore on its own."""
     monkeypatch.setattr(sqlite_store, "CHECKPOINT_BYTES", 1)
     store = lived(directory)
     store._db = Failing(store._db, word)  # type: ignore[arg-type, assignment]
@@ -289,7 +289,7 @@ def test_a_failing_statement_kills_the_store(
 
 
 def test_a_clean_stop_that_fails_stays_dirty(directory: Path) -> None:
-    """F26: and the store is released all the same."""
+    """E26: and the store is released all the same."""
     store = lived(directory)
     store._db = Failing(store._db, "COMMIT")  # type: ignore[arg-type, assignment]
     with pytest.raises(StoreFailed):

@@ -1,4 +1,4 @@
-"""Half a header on a write-ahead log: SQLite begins its log again from the front, and the disk is full (F10, T36)."""
+"""Half a header on a write-ahead log: SQLite begins its log again from the front, and the disk is full (E10, T36)."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_checkpoints_are_counted_in_several_bytes(
 
 
 def test_a_lost_header_does_not_hide_the_log_that_it_was_for(tmp_path: Path) -> None:
-    """F14: the old header is whole, and all of the old frames are gone. No power cut leaves this."""
+    """E14: the old header is whole, and all of the old frames are gone. No power cut leaves this."""
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     store.commit([STATUS, CREATE, insert(ids((4, 9)))])

@@ -101,7 +101,7 @@ def test_older_than_the_primary_remembers_is_unknown() -> None:
 
 
 def test_a_queue_the_primary_does_not_have_is_quarantined_whole() -> None:
-    """R13: never deleted because it is absent."""
+    """R-f: never deleted because it is absent."""
     result, queues, quarantined = run([held(Q, ((1, 1),), _1="one")], {})
     assert queues == {}
     assert len(quarantined) == 1
@@ -124,7 +124,7 @@ def test_a_rewound_copy_keeps_its_origin_in_quarantine() -> None:
 
 
 def test_what_a_later_history_has_leaves_quarantine_silently() -> None:
-    """Counterexample 9: the discarded message won after all."""
+    """A09: the discarded message won after all."""
     queue = held(Q, ((1, 1),), _1="one")
     plan = planned(Q, ((2, 1),), 1, 0)
     plan.drop = SequenceSet([1])
