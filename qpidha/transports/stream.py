@@ -10,18 +10,16 @@ right under TLS too, whose transport does not count what its inner transport hol
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from enum import Enum, auto
+from typing import cast
 
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
 from qpidha.system import forks
 from qpidha.transports.handshake import plain_words
-from qpidha.transports.tls import peer_names
+from qpidha.transports.sockets import describe, descriptor_of, is_vectored, tune
 from qpidha.types import BytesLike, PeerInfo
 
 KIB = 1024
@@ -37,6 +35,44 @@ SCRATCH_BYTES = 16 * KIB
 
 Check = Callable[[PeerInfo], "str | None"]
 """Says why a peer is refused, or None."""
+
+
+class LinkState(Enum):
+    """Where a connection is in its life.
+
+    It only moves down this table; what is not allowed in a state does nothing::
+
+        state        accepts writes   sends and receives   left by
+        CONNECTING   keeps them       no                   connection_made
+        OPEN         yes              yes                  close, or any error
+        CLOSING      ignores them     yes                  everything is sent, CLOSE_TIMEOUT_S, or any error
+        FAILED       ignores them     no                   the next turn of the loop, which aborts
+        DEAD         ignores them     no                   (the end)
+    """
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    """`close` was called: what is buffered is sent first."""
+    FAILED = auto()
+    """The handler raised in `get_buffer`, where uvloop must not be told to abort."""
+    DEAD = auto()
+    """Aborted, lost, or the link of the process that this one was forked from."""
+
+
+WRITABLE = frozenset({LinkState.CONNECTING, LinkState.OPEN})
+ALIVE = frozenset({LinkState.OPEN, LinkState.CLOSING})
+
+
+class Flow(Enum):
+    """What the transport below accepts."""
+
+    READY = auto()
+    """More bytes."""
+    FULL = auto()
+    """Nothing, until it calls `resume_writing`."""
+    RELIEVED = auto()
+    """More bytes, after it was full: the handler's `drained` is due when what waits here is handed down."""
 
 
 class TcpLink(asyncio.BufferedProtocol):
@@ -55,12 +91,9 @@ class TcpLink(asyncio.BufferedProtocol):
         self._pending: deque[BytesLike] = deque()
         self._pending_bytes = 0
         self._vectored = False
-        self._scheduled = False
-        self._paused = False
-        self._was_full = False
-        self._closing = False
-        self._aborted = False
-        self._deaf = False
+        self._state = LinkState.CONNECTING
+        self._flow = Flow.READY
+        self._flush_due: asyncio.Handle | None = None
         self._error: Exception | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._fd = -1
@@ -69,7 +102,7 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def write(self, chunks: Sequence[BytesLike]) -> None:
         """Send these chunks in order; see `qpidha.interfaces.Link`."""
-        if self._closing:
+        if self._state not in WRITABLE:
             return
         for chunk in chunks:
             if size := len(chunk):
@@ -85,9 +118,9 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Send what is buffered, for at most CLOSE_TIMEOUT_S, then close."""
-        if self._closing:
+        if self._state is not LinkState.OPEN:
             return
-        self._closing = True
+        self._state = LinkState.CLOSING
         self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._give_up)
         self._schedule()
 
@@ -98,16 +131,15 @@ class TcpLink(asyncio.BufferedProtocol):
     # --- sending ----------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        if self._flush_due is None:
+            self._flush_due = self._loop.call_soon(self._flush)
 
     def _hand_down(self) -> None:
-        """Pieces, until the transport is full. It may call `pause_writing` meanwhile."""
+        """Write pieces until the transport is full. It may call `pause_writing`, or lose the link, meanwhile."""
         transport = self._transport
-        if transport is None or self._aborted:
+        if transport is None or self._state not in ALIVE:
             return
-        while self._pending and not self._paused:
+        while self._pending and self._flow is not Flow.FULL:
             piece = self._take_piece()
             if self._vectored:
                 transport.writelines(piece)
@@ -116,18 +148,19 @@ class TcpLink(asyncio.BufferedProtocol):
                     transport.write(chunk)
 
     def _flush(self) -> None:
-        """In a turn of its own: the transport wants more, or is to be closed after what it has."""
-        self._scheduled = False
+        """Hand down what waits, call `drained` if it is due, and close if that was asked for and nothing waits.
+
+        Runs in a separate turn of the loop, never within a call from the transport.
+        """
+        self._flush_due = None
         self._hand_down()
         transport = self._transport
-        if transport is None or self._aborted:
+        if transport is None or self._state not in ALIVE:
             return
-        if self._paused:
-            self._was_full = True
-        elif self._was_full:
-            self._was_full = False
+        if self._flow is Flow.RELIEVED:
+            self._flow = Flow.READY
             self._call_drained()
-        if self._closing and not self._pending:
+        if self._state is LinkState.CLOSING and not self._pending:
             transport.close()  # It sends what it has first.
 
     def _take_piece(self) -> list[BytesLike]:
@@ -156,12 +189,11 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The transport below is full."""
-        self._paused = True
-        self._was_full = True
+        self._flow = Flow.FULL
 
     def resume_writing(self) -> None:
-        """The transport below wants more. It may say so from within a write of ours: hence not at once."""
-        self._paused = False
+        """The transport below wants more. This may be a call from within our write: defer to the next turn."""
+        self._flow = Flow.RELIEVED
         self._schedule()
 
     def _call_drained(self) -> None:
@@ -175,17 +207,17 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio is to put the next bytes."""
-        if self._handler is not None and not self._deaf:
+        if self._handler is not None and self._state in ALIVE:
             try:
                 return self._handler.get_buffer(sizehint)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
-                self._deaf = True
-                self._loop.call_soon(self._abort, error)  # uvloop crashes if it is closed from in here.
+                self._state = LinkState.FAILED
+                self._loop.call_soon(self._abort, error)  # uvloop crashes if it is closed in this call.
         return memoryview(bytearray(SCRATCH_BYTES))  # The TLS layer goes on reading until it has no more.
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes were put there."""
-        if self._handler is not None and not self._deaf:
+        if self._handler is not None and self._state in ALIVE:
             try:
                 self._handler.received(nbytes)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
@@ -193,7 +225,7 @@ class TcpLink(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """The peer sends no more. There are no half-open links: it is closed, in order."""
-        if not self._aborted:
+        if self._state is not LinkState.DEAD:
             self._drop(None)
 
     # --- the life of the connection ---------------------------------------------------------------
@@ -201,7 +233,8 @@ class TcpLink(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected, and verified if there is TLS."""
         self._transport = cast(asyncio.Transport, transport)
-        self.peer = _describe(self._transport)
+        self._state = LinkState.OPEN
+        self.peer = describe(self._transport)
         self._fd = descriptor_of(transport)
         forks.watch(self)
         reason = self._check(self.peer)
@@ -210,8 +243,8 @@ class TcpLink(asyncio.BufferedProtocol):
             self._drop(self.refused)
             return
         self._transport.set_write_buffer_limits(LOW_BYTES)
-        self._vectored = _is_vectored(self._transport)
-        _tune(self._transport)
+        self._vectored = is_vectored(self._transport)
+        tune(self._transport)
         try:
             self._handler = self._on_link(self)
         except Exception as error:  # noqa: BLE001 - `connect` or the listener passes it on
@@ -221,8 +254,7 @@ class TcpLink(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The last call from asyncio."""
         forks.release(self)
-        self._aborted = self._closing = self._deaf = True
-        self._forget()
+        self._die()
         if self._close_timer is not None:
             self._close_timer.cancel()
         if self._transport is not None and not self._transport.is_closing():
@@ -237,30 +269,29 @@ class TcpLink(asyncio.BufferedProtocol):
             self._report(error)
 
     def forked(self) -> Iterable[int]:
-        """In a child: the link is the parent's. Nothing is sent or received here any more."""
-        self._aborted = self._closing = self._deaf = True
-        self._forget()
+        """In a child: the link belongs to the parent. Nothing is sent or received here any more."""
+        self._die()
         return (self._fd,)
 
     def abandon(self) -> None:
-        """Whoever asked for the link does not want it any more, if it came up at all."""
+        """Abort the link, if it is connected: the caller of `connect` was cancelled or timed out."""
         self._abort(LinkClosed("the attempt to connect was given up"))
 
     def _give_up(self) -> None:
         self._abort(LinkClosed(f"{self._name} did not read the last bytes in {CLOSE_TIMEOUT_S} s"))
 
     def _abort(self, error: Exception) -> None:
-        if not self._aborted and self._transport is not None:
+        if self._state is not LinkState.DEAD and self._transport is not None:
             self._drop(error)
 
     def _drop(self, error: Exception | None) -> None:
-        self._aborted = self._closing = self._deaf = True
         self._error = error
-        self._forget()
+        self._die()
         if self._transport is not None:
             self._transport.abort()
 
-    def _forget(self) -> None:
+    def _die(self) -> None:
+        self._state = LinkState.DEAD
         self._pending.clear()
         self._pending_bytes = 0
 
@@ -281,54 +312,3 @@ def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
     closed = LinkClosed(f"{what}: {reason}")
     closed.__cause__ = error
     return closed
-
-
-def is_loopback(host: str) -> bool:
-    """Is this numeric address one that never leaves the machine?"""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def descriptor_of(transport: asyncio.BaseTransport) -> int:
-    """Of the connection; -1 if it is not known."""
-    sock = transport.get_extra_info("socket")
-    return -1 if sock is None else int(sock.fileno())
-
-
-def _describe(transport: asyncio.BaseTransport) -> PeerInfo:
-    name = transport.get_extra_info("peername") or ("?", 0)  # Missing if the peer is gone already.
-    host, port = str(name[0]), int(name[1])
-    tls = transport.get_extra_info("ssl_object")
-    return PeerInfo(
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-        identity=None if tls is None else peer_names(tls.getpeercert()),
-        local=is_loopback(host),
-    )
-
-
-def _is_vectored(transport: asyncio.Transport) -> bool:
-    """Does its `writelines` send several buffers without joining them?
-
-    Until 3.12.9 and 3.13.2 asyncio's forgot to pause the writer (CVE-2024-12254): single writes there.
-    """
-    writelines: Any = getattr(type(transport), "writelines", None)
-    if writelines is asyncio.WriteTransport.writelines:
-        return False
-    if not type(transport).__module__.startswith("asyncio."):
-        return True
-    version = sys.version_info[:3]
-    return not ((3, 12) <= version < (3, 12, 9) or (3, 13) <= version < (3, 13, 2))
-
-
-def _tune(transport: asyncio.BaseTransport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except OSError:
-            return  # The peer is gone already: `connection_lost` says so.

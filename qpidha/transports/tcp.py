@@ -15,7 +15,8 @@ from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleS
 from qpidha.system import forks
 from qpidha.transports.certificates import Certificates
 from qpidha.transports.handshake import CURRENT, Handshake
-from qpidha.transports.stream import TcpLink, as_link_closed, is_loopback
+from qpidha.transports.sockets import is_loopback
+from qpidha.transports.stream import TcpLink, as_link_closed
 from qpidha.transports.tls import require_verifying
 from qpidha.transports.tlslistener import BACKLOG, TlsListener
 from qpidha.types import Address, PeerInfo

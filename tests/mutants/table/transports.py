@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-STREAM, TCP, TLS = (f"qpidha/transports/{name}.py" for name in ("stream", "tcp", "tls"))
+STREAM, SOCKETS, TCP, TLS = (f"qpidha/transports/{name}.py" for name in ("stream", "sockets", "tcp", "tls"))
 
 TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
@@ -49,8 +49,8 @@ TRANSPORTS: tuple[Mutant, ...] = (
         rules="C6",
         why="what waits is forgotten when the link is closed in order",
         file=STREAM,
-        old="        if self._closing and not self._pending:\n            transport.close()",
-        new="        if self._closing:\n            transport.close()",
+        old="        if self._state is LinkState.CLOSING and not self._pending:\n            transport.close()",
+        new="        if self._state is LinkState.CLOSING:\n            transport.close()",
         first="test_transport_tcp",
     ),
     Mutant(
@@ -67,7 +67,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         rules="C6",
         why="what is written to a closing link is sent",
         file=STREAM,
-        old="        if self._closing:\n            return\n        for chunk in chunks:",
+        old="        if self._state not in WRITABLE:\n            return\n        for chunk in chunks:",
         new="        for chunk in chunks:",
         first="test_transport_contract",
     ),
@@ -76,8 +76,8 @@ TRANSPORTS: tuple[Mutant, ...] = (
         rules="C6",
         why="nobody is told that a link that was full wants more",
         file=STREAM,
-        old="            self._was_full = False\n            self._call_drained()",
-        new="            self._was_full = False",
+        old="            self._flow = Flow.READY\n            self._call_drained()",
+        new="            self._flow = Flow.READY",
         first="test_transport_contract",
     ),
     Mutant(
@@ -94,7 +94,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         rules="C6",
         why="a link whose peer sends no more stays open",
         file=STREAM,
-        old="        if not self._aborted:\n            self._drop(None)\n",
+        old="        if self._state is not LinkState.DEAD:\n            self._drop(None)\n",
         new="        return True  # type: ignore[return-value]\n",
         first="test_transport_tcp",
     ),
@@ -111,7 +111,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         name="mapped-address-is-foreign",
         rules="Z1",
         why="an IPv4 address within IPv6 is judged as IPv6: any of them, or none, is this machine",
-        file=STREAM,
+        file=SOCKETS,
         old="    return (mapped or address).is_loopback\n",
         new="    return mapped is not None or address.is_loopback\n",
         first="test_transport_tcp",

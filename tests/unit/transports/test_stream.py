@@ -1,0 +1,181 @@
+"""What a TCP link does in each state of its connection: the table of `LinkState`, all of it.
+
+Method: a fake asyncio transport and a fake handler that note every call; a link is brought into each state by the
+calls that lead to it, then each operation is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qpidha.errors import LinkClosed
+from qpidha.transports.stream import ALIVE, WRITABLE, Flow, LinkState, TcpLink
+
+
+class Transport(asyncio.Transport):
+    """Notes what the link asks of it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.written: list[bytes] = []
+        self.calls: list[str] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        assert high is not None
+
+    def is_closing(self) -> bool:
+        return bool(self.calls)
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class Handler:
+    """Notes what the link tells it; raises in `get_buffer` if it was told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[object] = []
+        self.error: Exception | None = None
+        self.broken = False
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        self.calls.append("get_buffer")
+        if self.broken:
+            raise RuntimeError("no room")
+        return memoryview(bytearray(10))
+
+    def received(self, nbytes: int) -> None:
+        self.calls.append(nbytes)
+
+    def drained(self) -> None:
+        self.calls.append("drained")
+
+    def closed(self, error: Exception | None) -> None:
+        self.calls.append("closed")
+        self.error = error
+
+
+class Rig:
+    """A link in one state, with what is above and below it."""
+
+    def __init__(self, state: LinkState) -> None:
+        self.transport, self.handler = Transport(), Handler()
+        self.link = TcpLink(asyncio.get_running_loop(), lambda link: self.handler, lambda peer: None)
+        if state is not LinkState.CONNECTING:
+            self.link.connection_made(self.transport)
+        if state is LinkState.CLOSING:
+            self.link.pause_writing()  # With something to send: else it is closed in the next turn.
+            self.link.write([b"last"])
+            self.link.close()
+        elif state is LinkState.FAILED:
+            self.handler.broken = True
+            self.link.get_buffer(10)
+        elif state is LinkState.DEAD:
+            self.link.abort()
+        assert self.link._state is state
+        self.handler.calls.clear()
+        self.transport.calls.clear()
+
+
+def each(test: Callable[[Rig, LinkState], None]) -> None:
+    async def main() -> None:
+        for state in LinkState:
+            rig = Rig(state)
+            test(rig, state)
+            if state is LinkState.CONNECTING:
+                rig.link.connection_made(rig.transport)
+            rig.link.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_only_a_writable_link_takes_what_is_written() -> None:
+    def test(rig: Rig, state: LinkState) -> None:
+        before = rig.link.buffered
+        rig.link.write([b"more"])
+        taken = rig.link.buffered - before + len(b"".join(rig.transport.written))
+        assert taken == (4 if state in WRITABLE else 0), state
+
+    each(test)
+
+
+def test_only_a_live_link_receives() -> None:
+    def test(rig: Rig, state: LinkState) -> None:
+        assert len(rig.link.get_buffer(10)) > 0  # TLS goes on reading: somewhere the bytes have to go.
+        rig.link.buffer_updated(3)
+        assert rig.handler.calls == (["get_buffer", 3] if state in ALIVE else []), state
+
+    each(test)
+
+
+def test_close_matters_to_an_open_link_only() -> None:
+    def test(rig: Rig, state: LinkState) -> None:
+        rig.link.close()
+        assert rig.link._state is (LinkState.CLOSING if state is LinkState.OPEN else state)
+        assert rig.transport.calls == []  # Not within the call.
+
+    each(test)
+
+
+def test_abort_ends_every_link_that_is_connected_and_not_dead() -> None:
+    def test(rig: Rig, state: LinkState) -> None:
+        rig.link.abandon()
+        ends = state not in (LinkState.CONNECTING, LinkState.DEAD)
+        assert rig.transport.calls == (["abort"] if ends else []), state
+
+    each(test)
+
+
+@pytest.mark.parametrize("state", [LinkState.OPEN, LinkState.CLOSING, LinkState.FAILED])
+def test_the_handler_of_a_lost_link_is_told_once(state: LinkState) -> None:
+    async def main() -> None:
+        rig = Rig(state)
+        rig.link.connection_lost(ConnectionResetError())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert rig.handler.calls == ["closed"] and isinstance(rig.handler.error, LinkClosed)
+        assert rig.link._state is LinkState.DEAD and rig.link.buffered == 0
+
+    asyncio.run(main())
+
+
+def test_a_handler_that_fails_to_give_a_buffer_loses_its_link_in_the_next_turn() -> None:
+    async def main() -> None:
+        rig = Rig(LinkState.FAILED)
+        assert rig.transport.calls == []
+        await asyncio.sleep(0)
+        assert rig.transport.calls == ["abort"]
+        rig.link.connection_lost(None)
+        assert rig.handler.calls == ["closed"] and isinstance(rig.handler.error, RuntimeError)
+
+    asyncio.run(main())
+
+
+def test_drained_follows_a_full_transport_once_and_not_within_its_call() -> None:
+    async def main() -> None:
+        rig = Rig(LinkState.OPEN)
+        rig.link.pause_writing()
+        rig.link.write([b"waits"])
+        assert rig.transport.written == []
+        rig.link.resume_writing()
+        assert rig.link._flow is Flow.RELIEVED and rig.transport.written == []
+        await asyncio.sleep(0)
+        assert rig.transport.written == [b"waits"] and rig.handler.calls == ["drained"]
+        await asyncio.sleep(0)
+        assert rig.handler.calls == ["drained"]
+        rig.link.connection_lost(None)
+
+    asyncio.run(main())
