@@ -2,4 +2,63 @@
 
 Time comes in as ``now``, ids and random values as arguments; effects go out as a `Ready`. Rules are
 named where the code keeps them (C5, J2, …) and explained in ``docs/protocol.md``.
+
+For a broker with an event loop of its own these are the names to import, together with `qpidha.driver`:
+
+    Replica      one node's part in the protocol: inputs are methods, effects come out of `Replica.ready`
+    Ready        one batch of effects, in the order in which they must be performed
+    requests     CompareAndSet, ReadRecord, and their answers: Applied, Lost, NotSent, Unknown, Read
+    completions  Safe, Settled, Doubtful
+    notices      RoleChanged, QueueAdded, QueueRemoved, Inserted, Removed, HandOver, CloseLink, Noted
+
+``docs/second-door.md`` lists the duties of the program around them.
 """
+
+from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
+from qpidha.core.ready import (
+    CloseLink,
+    CompareAndSet,
+    Completion,
+    Doubtful,
+    HandOver,
+    Inserted,
+    Noted,
+    Notice,
+    QueueAdded,
+    QueueRemoved,
+    ReadRecord,
+    Ready,
+    Removed,
+    Request,
+    RoleChanged,
+    Safe,
+    Settled,
+)
+from qpidha.core.replica import Replica
+
+__all__ = [
+    "Answer",
+    "Applied",
+    "CloseLink",
+    "CompareAndSet",
+    "Completion",
+    "Doubtful",
+    "HandOver",
+    "Inserted",
+    "Lost",
+    "NotSent",
+    "Noted",
+    "Notice",
+    "QueueAdded",
+    "QueueRemoved",
+    "Read",
+    "ReadRecord",
+    "Ready",
+    "Removed",
+    "Replica",
+    "Request",
+    "RoleChanged",
+    "Safe",
+    "Settled",
+    "Unknown",
+]

@@ -4,3 +4,9 @@
 `framing` cuts a byte stream into frames under hard limits; `batch` is the compiled layout of
 message batches. ``docs/wire.md`` specifies all of it for a second implementation.
 """
+
+from qpidha.wire.codec import decode, encode
+from qpidha.wire.events import Frame, Ping, Welcome
+from qpidha.wire.framing import FrameReader, RawFrame
+
+__all__ = ["Frame", "FrameReader", "Ping", "RawFrame", "Welcome", "decode", "encode"]
