@@ -203,9 +203,13 @@ def _recovery_rows(scale: int) -> Iterator[Row]:
 def _queue_rows(count: int) -> Iterator[Row]:
     for step in queues.STEPS:
         name = f"{count:,} queues: {step}"
-        yield Row(name, "s", "linear", {US: queues.once(count, step, 0)}, lambda m: True)
+        yield Row(name, "s", "linear", {US: queues.once(count, step, "seconds")}, lambda m: True)
         yield Row(
-            name, "s, longest stall", "≤ 0.2", {US: queues.once(count, step, 1)}, lambda m: m[US] <= 0.2
+            name,
+            "s, longest stall",
+            "≤ 0.2",
+            {US: queues.once(count, step, "stall_s")},
+            lambda m: m[US] <= 0.2,
         )
 
 
