@@ -11,7 +11,7 @@ mean what. Everything here is called from the node's event loop unless it says o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
@@ -74,6 +74,18 @@ class WatchfulStore(Protocol):
         Raises:
             StoreFailed: Files were removed, replaced, truncated, moved or made read-only, or are full or stale. As
                 after a failed commit, only `close` may follow. `commit` finds out the same before it returns.
+        """
+
+
+@runtime_checkable
+class SteppedStore(Protocol):
+    """Optional power of a store that is not ``blocking``: a long commit leaves the event loop time for others."""
+
+    def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
+        """`MessageStore.commit`, a little of it in each step. Nothing is promised before the last one.
+
+        Whatever is called before that, such as `close`, does what is left of it first. What it raises: see
+        `MessageStore.commit`.
         """
 
 

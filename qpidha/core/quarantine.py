@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 from qpidha.core.lineage import Lineage
 from qpidha.core.resync import had, judge
@@ -47,28 +48,37 @@ class Quarantined:
     def add(self, change: Quarantine) -> None:
         self._kept.append(Kept(change, change.ids.copy()))
 
-    def release_alive(self, history_of: HistoryOf) -> Iterator[Release]:
-        """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2)."""
+    def release_alive(self, history_of: HistoryOf) -> Iterator[Release | None]:
+        """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2).
+
+        A step for each batch, for there may be many; None: it stays. Others may leave between two steps.
+        """
         for kept in self._kept:
             history = history_of(kept.change.queue)
-            if history is None:
-                continue
-            alive = judge(*history, kept.change.generation, kept.left).dequeued
+            alive = judge(*history, kept.change.generation, kept.left).dequeued if history else None
             if alive:
                 kept.left -= alive
                 yield Release(kept.change.queue, kept.change.generation, alive)
+            else:
+                yield None
         self._forget_empty()
 
     def _forget_empty(self) -> None:
         """Once for all of them: one by one would cost the square of their number."""
         self._kept = [kept for kept in self._kept if kept.left]
 
-    def due(self, history_of: HistoryOf) -> Iterator[Discarded]:
-        """The generation now followed, of this history, is established: everything left is dead (W2)."""
+    def due(self, history_of: HistoryOf, messages_max: float = inf) -> Iterator[Discarded]:
+        """The generation now followed, of this history, is established: everything left is dead (W2).
+
+        At least one batch, and no further one after ``messages_max`` messages.
+        """
         for kept in self._kept:
             if kept.offered:
                 continue
+            if messages_max <= 0:
+                return
             kept.offered = True
+            messages_max -= len(kept.left)
             yield from self._messages(kept, history_of)
 
     @staticmethod
@@ -94,6 +104,11 @@ class Quarantined:
                 props=change.batch.props(index),
                 origin=origin,
             )
+
+    @property
+    def waiting(self) -> bool:
+        """Some of it was not handed to the embedder yet."""
+        return any(not kept.offered for kept in self._kept)
 
     def withdraw(self) -> None:
         """The embedder did not take what was offered (an error, a crash): offer it again later."""

@@ -10,7 +10,8 @@ order, then say `performed`, before taking the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import inf
 from uuid import UUID
@@ -34,7 +35,7 @@ from qpidha.errors import (
     RemoteProtocolError,
     ensure,
 )
-from qpidha.journal import StoreImage
+from qpidha.journal import Release, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import (
@@ -92,7 +93,9 @@ class Replica:
         self._promotion_wanted = False
         self._demotion_wanted = False
         self._offer_at = inf
-        """When to offer again what the embedder did not take."""
+        """When to offer what the embedder did not take, or has not been offered yet."""
+        self._releasing: Iterator[Release | None] | None = None
+        """What lives in the history of the generation that was established here, while it leaves quarantine."""
         self._ticked = now
 
     # --- state -----------------------------------------------------------------------------------
@@ -265,6 +268,7 @@ class Replica:
         self.host.close_all(why)
         self.primary = None
         self.host = None
+        self._releasing = None
         self.out.notify(Noted("stepped down", why))
         self._tell(Role.JOINING)
 
@@ -304,8 +308,13 @@ class Replica:
     # --- discarded messages ----------------------------------------------------------------------
 
     def hand_over(self) -> None:
-        """The generation now followed is established: quarantined messages are dead (W2)."""
-        messages = tuple(self.quarantined.due(self.history_of))
+        """The generation now followed is established: quarantined messages are dead (W2).
+
+        They are offered in portions of about ``queues_per_slice`` messages, the next one when one was taken.
+        """
+        if self._releasing is not None:
+            return  # What lives leaves first.
+        messages = tuple(self.quarantined.due(self.history_of, self.settings.queues_per_slice))
         if not messages:
             return
         if self.settings.discard_policy == "drop":
@@ -316,6 +325,20 @@ class Replica:
     def handed_over(self, messages: Iterable[Discarded]) -> None:
         """The embedder took these: they leave quarantine, and the audit record says so."""
         self.out.persist(*self.quarantined.taken(tuple(messages), self.generation))
+        if self.quarantined.waiting:
+            self._offer_at = -inf
+
+    def _release_more(self) -> None:
+        """One slice of what lives in the history that is established now; then the rest is dead (W2)."""
+        assert self._releasing is not None
+        left = self.settings.queues_per_slice
+        for release in itertools.islice(self._releasing, left):
+            left -= 1
+            if release is not None:
+                self.out.persist(release)
+        if left:
+            self._releasing = None
+            self.hand_over()
 
     def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         """What the history that this node follows gave out of a queue; None if it has no such queue.
@@ -365,8 +388,10 @@ class Replica:
     @property
     def unfinished(self) -> bool:
         """Work on all queues goes on with the next `ready`, in a later turn of the loop: nothing has to come in."""
+        if self._offer_at == -inf:
+            return True
         if self.primary:
-            return self.primary.unfinished
+            return self._releasing is not None or self.primary.unfinished
         return self.activation is not None or self.follower.unfinished
 
     @property
@@ -387,8 +412,9 @@ class Replica:
             self.primary.membership.give_up_joining(late, now)
             self.primary.settle()
             if self.primary.established and not established:
-                self.out.persist(*self.quarantined.release_alive(self.history_of))
-                self.hand_over()
+                self._releasing = self.quarantined.release_alive(self.history_of)
+            if self._releasing is not None:
+                self._release_more()
             self._change_record(late, now)
         if now >= self._offer_at:
             self._offer_again()

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from qpidha.driver import Done
 from qpidha.errors import QpidhaError, StoreFailed
-from qpidha.interfaces import MessageStore, WatchfulStore
+from qpidha.interfaces import MessageStore, SteppedStore, WatchfulStore
 from qpidha.journal import Change, StoreImage, StoreState
+from qpidha.node.slices import SLICE_S
 from qpidha.system.threads import JobThread
 from qpidha.types import NodeId
 
 T = TypeVar("T")
+
+STEPPED_MIN = 1000
+"""A commit of so many changes takes milliseconds, without a disk."""
 
 
 class Disk:
@@ -70,9 +75,47 @@ class Disk:
         result: T = await answer
         return result
 
-    def commit(self, changes: list[Change], done: Done) -> None:
-        """Make one transaction durable, then call back in the event loop."""
-        self._call(lambda: self._store.commit(changes), done)
+    def commit(
+        self, changes: list[Change], done: Done, around: AbstractContextManager[None] | None = None
+    ) -> None:
+        """Make one transaction durable, then call back in the event loop.
+
+        Args:
+            around: What is entered while a store that is blocking does it, in its thread.
+        """
+        store = self._store
+        if self._thread is None and isinstance(store, SteppedStore) and len(changes) > STEPPED_MIN:
+            self._in_turns(store.commit_in_steps(changes), done)
+            return
+
+        def job() -> None:
+            with around or contextlib.nullcontext():
+                store.commit(changes)
+
+        self._call(job, done)
+
+    def _in_turns(self, steps: Iterator[None], done: Done) -> None:
+        """Take all steps, as many in each turn of the loop as it has time for, then call back."""
+        answer = self._begun(done)
+
+        def turn() -> None:
+            until = self._loop.time() + SLICE_S
+            more = False
+
+            def some() -> None:
+                nonlocal more
+                for _ in steps:
+                    if self._loop.time() > until:
+                        more = True
+                        return
+
+            error = _tried(some)
+            if more:
+                self._loop.call_soon(turn)
+            else:
+                answer(error)
+
+        turn()
 
     def look(self, failed: Callable[[Exception], None]) -> None:
         """Have the store look at its files, if it can and is idle; call back in the event loop if it found something.
@@ -94,6 +137,12 @@ class Disk:
         if self._thread is None:
             done(_tried(job))
             return
+        answer = self._begun(done)
+        future = self._thread.submit(lambda: _tried(job))
+        future.add_done_callback(lambda f: self._soon(lambda: answer(f.result())))
+
+    def _begun(self, done: Done) -> Done:
+        """The store is at work from now on, until what this returns is called."""
         if not self._calls:
             self._idle.clear()
             self._busy_since = self._loop.time()
@@ -106,8 +155,7 @@ class Disk:
                 self._idle.set()
             done(error)
 
-        future = self._thread.submit(lambda: _tried(job))
-        future.add_done_callback(lambda f: self._soon(lambda: answer(f.result())))
+        return answer
 
     def _soon(self, work: Callable[[], None]) -> None:
         """In the event loop; nowhere if that has ended, for then nobody waits for the answer."""
@@ -136,6 +184,7 @@ class Disk:
             clean: Whether to mark it so; None: as it was when it was opened.
         """
         if self._thread is None:
+            await self._idle.wait()  # A commit in steps: its callback comes first.
             self._close(clean)
             return
         closing = self._thread.submit(lambda: self._close(clean))

@@ -163,7 +163,7 @@ class Engine:
         if self.disk is None:
             guarded(StoreFailed("the store was closed"))
         else:
-            self.disk.commit(changes, guarded)
+            self.disk.commit(changes, guarded, self._node.effects.freezing.storing(changes))
 
     def broken(self, error: BaseException) -> None:
         """A bug, ours or an adapter's: serve no more, so that another node takes over."""

@@ -2,8 +2,8 @@
 
 A full collection looks at every object that is alive and holds the interpreter meanwhile. What is frozen is not looked
 at; freezing costs the same for any number of objects. It is done as the number of queues grows, so that a collection
-finds a fraction of them at most. While a store is loaded, which makes nearly all objects at once, there are no
-collections.
+finds a fraction of them at most. While a store is loaded, or very many queues are stored, which makes their objects at
+once, there are no collections.
 
 With "leave" nothing of the process is changed.
 """
@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
+
+from qpidha.journal import Change, PutQueue
 
 if TYPE_CHECKING:
     from qpidha.core.replica import Replica
@@ -44,6 +46,12 @@ class Freezing:
             gc.freeze()  # Without a collection: all that was loaded is young.
         finally:
             PAUSE.end()
+
+    def storing(self, changes: Sequence[Change]) -> AbstractContextManager[None] | None:
+        """What to enter while these are stored: a store makes its own objects for very many queues at once, too."""
+        if self._enabled and sum(type(change) is PutQueue for change in changes) >= STEP_MIN:
+            return self.loading()
+        return None
 
     def grown(self, queues: int) -> None:
         """So many queues are in memory now, each counted as often as it is kept. May be called often."""

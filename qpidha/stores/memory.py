@@ -6,19 +6,21 @@ happens to disks. Batches are shared with the node, never copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID, uuid4
 
 from qpidha.checks import CALLBACK, FLAG
 from qpidha.errors import SettingsError, StoreDamaged, StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Audit, Change, StoreImage, StoreState, StoreStatus
 from qpidha.settings import check_node_id
-from qpidha.stores.changes import check_changes
+from qpidha.stores.changes import CHANGES, check_changes
 from qpidha.stores.contents import Contents
 from qpidha.types import NodeId
 
 AUDIT_LINES_MAX = 1000
 """Older lines are forgotten."""
+STEP = 500
+"""Changes that are made in one step of a commit."""
 
 
 class MemoryStore:
@@ -36,6 +38,7 @@ class MemoryStore:
         self._contents: Contents | None = None
         self._open = False
         self._dead = False
+        self._under_way: Iterator[None] | None = None
         self.audit: list[Audit] = []
         """What was recorded, oldest first; at most the last `AUDIT_LINES_MAX` lines."""
 
@@ -60,20 +63,44 @@ class MemoryStore:
         return image
 
     def commit(self, changes: Sequence[Change]) -> None:
+        for _ in self.commit_in_steps(changes):
+            pass
+
+    def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
+        """See `qpidha.interfaces.SteppedStore`."""
+        self._finish()
+        self._under_way = self._steps(changes)
+        yield from self._under_way
+        self._under_way = None
+
+    def _steps(self, changes: Sequence[Change]) -> Iterator[None]:
         if not self._open or self._dead or self._contents is None:
             raise StoreFailed("the store is closed, or an earlier commit failed")
-        check_changes(changes)
+        CHANGES("changes", changes)
+        portions = [changes[n : n + STEP] for n in range(0, len(changes), STEP)]
+        for portion in portions:
+            check_changes(portion)
+            yield
         try:
-            delta = self._contents.apply(changes)
-        except BaseException:
+            for portion in portions:
+                delta = self._contents.apply(portion)
+                if delta.audit:
+                    self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
+                yield
+        except Exception:
             self._dead = True
             self.damage()  # There is no way back from half of the changes.
             raise
-        if delta.audit:
-            self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
+
+    def _finish(self) -> None:
+        """What is left of a commit that is under way: never is half of one to be seen."""
+        steps, self._under_way = self._under_way, None
+        for _ in steps or ():
+            pass
 
     def close(self, *, clean: bool) -> None:
         FLAG("clean", clean)
+        self._finish()
         if clean and self._open and not self._dead and self._contents is not None:
             stopped = self._contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
             self._contents.status = stopped
@@ -93,6 +120,7 @@ class MemoryStore:
 
     def crash(self) -> None:
         """As if the process was killed: whatever was committed is there, and the store is dirty."""
+        self._finish()
         self._open = False
 
     def fail(self) -> None:

@@ -110,7 +110,10 @@ class Flip:
             assert planned.meta is not None
             _become(queues, planned, planned.meta, result, self._quarantined)
             yield
-        result.changes += self._quarantined.release_alive(self._history_of)
+        for release in self._quarantined.release_alive(self._history_of):
+            if release is not None:
+                result.changes.append(release)
+            yield
         self.done = True
 
     def _history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:

@@ -6,8 +6,10 @@ Method: work is counted, not timed: visits of queues, events of a slice, looks a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,12 +19,12 @@ from qpidha.core.primary.completion import Guards, QueueGuard
 from qpidha.core.primary.session import ReplicatingSubscription, State
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import CloseLink, Doubtful, ReadRecord, RoleChanged, Safe, Settled
+from qpidha.core.ready import CloseLink, Doubtful, HandOver, ReadRecord, RoleChanged, Safe, Settled
 from qpidha.core.replica import Replica
 from qpidha.driver import PORTION, SLICE_MIN, SLICE_S, Done, Driver
 from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
 from qpidha.node.freezing import kept_by
-from qpidha.types import Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
+from qpidha.types import Discarded, Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import (
     Declare,
     Dequeue,
@@ -233,13 +235,104 @@ def test_what_is_taken_out_of_quarantine_costs_no_look_at_all_of_it() -> None:
     assert compared_to_take(200) <= 4 * compared_to_take(50) + 200
 
 
+# --- discarded messages --------------------------------------------------------------------------------
+
+
+def shelf(count: int, *, alive: int = 0) -> list[Quarantine]:
+    """A message in quarantine of each of so many queues; the first ``alive`` of them are known to `queues`."""
+    return [
+        Quarantine(
+            UUID(int=1000 + n if n < alive else 9000 + n), f"q{n}", 1, SequenceSet([1]),
+            Batch.pack([b"m"]), Fate.REWOUND,
+        )
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def promoted(kept: list[Quarantine], **settings: Any) -> Turns:
+    """The only member, with 30 queues and this quarantine, at the beginning of its promotion."""
+    node = Turns("a", 30, kept=kept, **settings)
+    alone = Record(cluster=CLUSTER, generation=2, primary=("a", A), members=frozenset({Member("a", A)}))
+    node.replica.record_seen(Versioned(alone, 2), 0.0)
+    node.driver.run()
+    return node
+
+
+def handed(node: Turns) -> list[HandOver]:
+    return [e for e in node.effects if isinstance(e, HandOver)]
+
+
+def test_discarded_messages_are_handed_over_in_portions_once_what_lives_has_left() -> None:
+    """Both take several turns, and no message that lives is ever handed over (W2)."""
+    node = promoted(shelf(45, alive=30))
+    releases: list[int] = []
+    while node.turn():
+        if node.replica._releasing is not None:
+            node.replica.hand_over()  # Asked for again, for another reason: not before what lives has left.
+            assert handed(node) == []
+        releases.append(sum(isinstance(c, Release) for commit in node.commits for c in commit))
+    assert max(b - a for a, b in pairwise([0, *releases])) <= SLICE
+    assert releases[-1] == 30
+    found: list[Discarded] = []
+    while news := handed(node)[len(found) // SLICE :]:
+        (portion,) = news
+        assert len(portion.messages) <= SLICE
+        found += portion.messages
+        node.replica.handed_over(portion.messages)
+        node.driver.run()
+        node.turns()
+    assert [m.queue.int for m in found] == [9000 + n for n in range(30, 45)]
+    assert len(node.replica.quarantined) == 0 and node.replica.still
+
+
+def test_what_the_broker_does_not_take_stops_the_portions() -> None:
+    node = promoted(shelf(45))
+    node.turns()
+    (first,) = handed(node)
+    node.replica.hand_over_failed(node.clock)
+    node.driver.run()
+    node.turns()
+    assert len(handed(node)) == 1
+    node.clock += 100.0
+    node.driver.run()
+    node.turns()
+    again = handed(node)[1]
+    assert again.messages == first.messages and len(handed(node)) == 2
+
+
+def test_discarded_messages_that_are_dropped_are_dropped_in_portions() -> None:
+    node = promoted(shelf(45), discard_policy="drop")
+    node.turns()
+    dropped = [sum(isinstance(c, Release) for c in commit) for commit in node.commits]
+    assert sum(dropped) == 45 and max(dropped) <= 2 * SLICE
+    assert handed(node) == [] and len(node.replica.quarantined) == 0 and node.replica.still
+
+
+def test_a_primary_that_steps_down_while_what_lives_leaves_quarantine_hands_nothing_over() -> None:
+    node = promoted(shelf(45, alive=30))
+    while node.replica.primary is None or not node.replica.primary.established:
+        assert node.turn()
+    node.see(3, "b")
+    node.turns()
+    assert handed(node) == [] and node.replica.still
+
+
 # --- a whole node --------------------------------------------------------------------------------------
 
 
 class Turns:
     """A replica and its driver, with turns of a loop that are taken one by one."""
 
-    def __init__(self, node: str, count: int, *, generation: int = 1, empty: bool = False) -> None:
+    def __init__(
+        self,
+        node: str,
+        count: int,
+        *,
+        generation: int = 1,
+        empty: bool = False,
+        kept: Sequence[Quarantine] = (),
+        **settings: Any,
+    ) -> None:
         content = queues(count)
         self.epoch = A if node == "a" else B
         image = StoreImage(
@@ -254,8 +347,11 @@ class Turns:
                 )
                 for q in content.values()
             ],
+            list(kept),
         )
-        self.replica = Replica(node=node, boot=self.epoch, image=image, settings=SETTINGS)
+        self.replica = Replica(
+            node=node, boot=self.epoch, image=image, settings=replace(SETTINGS, **settings)
+        )
         self.commits: list[list[Change]] = []
         self.sent: list[Frame] = []
         self.effects: list[object] = []

@@ -36,8 +36,8 @@ def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
     released = list(quarantined.release_alive(lambda _: (lineage, 9)))
     assert released == [Release(QUEUE, 2, SequenceSet([5, 6]))]
     assert [message.id for message in quarantined.due(nowhere)] == [7, 8]
-    assert list(quarantined.release_alive(lambda _: (lineage, 9))) == []
-    assert list(quarantined.release_alive(lambda _: None)) == [], "no history, no verdict"
+    assert list(quarantined.release_alive(lambda _: (lineage, 9))) == [None]
+    assert list(quarantined.release_alive(lambda _: None)) == [None], "no history, no verdict"
 
 
 def test_what_the_established_history_is_too_short_for_is_unknown() -> None:

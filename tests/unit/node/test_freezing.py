@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 
-from qpidha import Node, Settings
+from qpidha import Node, Settings, Settle
 from qpidha.errors import SettingsError
+from qpidha.journal import PutQueue
 from qpidha.node.freezing import GROWTH, STEP_MIN, Freezing, Pause
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
+from qpidha.types import QueueSpec
 from tests.support.harness import Recorder
 
 
@@ -88,6 +91,18 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_nothing_is_collected_while_very_many_queues_are_stored() -> None:
+    put = PutQueue(UUID(int=1), QueueSpec(name="q", settle=Settle.REPLICATED), ((1, 1),), 1)
+    freezing = Freezing(enabled=True)
+    assert freezing.storing([put] * (STEP_MIN - 1)) is None
+    assert Freezing(enabled=False).storing([put] * STEP_MIN) is None
+    around = freezing.storing([put] * STEP_MIN)
+    assert around is not None
+    with around:
+        assert not gc.isenabled()
+    assert gc.isenabled() and gc.get_freeze_count() > 0
 
 
 @pytest.mark.parametrize("enabled", [False, True])

@@ -1,0 +1,104 @@
+"""A long commit of a store without a disk leaves the loop time for others, and ends before the store is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from uuid import UUID
+
+import pytest
+
+from qpidha import Settle
+from qpidha.journal import Change, PutQueue
+from qpidha.node.disk import STEPPED_MIN, Disk
+from qpidha.stores import MemoryStore
+from qpidha.types import QueueSpec
+
+SPEC = QueueSpec(name="q", settle=Settle.REPLICATED)
+MANY: list[Change] = [PutQueue(UUID(int=n), SPEC, ((1, 1),), 1) for n in range(STEPPED_MIN + 1)]
+
+
+class Slow(MemoryStore):
+    """Of which every step takes the time of a slice."""
+
+    def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
+        clock = asyncio.get_running_loop().time
+        for step in super().commit_in_steps(changes):
+            begun = clock()
+            while clock() < begun + 0.021:
+                pass
+            yield step
+
+
+async def opened(store: MemoryStore) -> Disk:
+    disk = Disk(store)
+    await disk.open("a", refuse_dirty=False)
+    return disk
+
+
+def test_many_changes_take_several_turns_and_are_stored_before_the_store_is_closed() -> None:
+    async def main() -> None:
+        store = Slow()
+        disk = await opened(store)
+        answers: list[Exception | None] = []
+        disk.commit(MANY, answers.append)
+        assert answers == [] and disk.busy_s is not None
+        await asyncio.sleep(0)
+        assert answers == []
+        await disk.close(clean=True)
+        assert answers == [None] and disk.busy_s is None
+        assert len(store.open("a").queues) == len(MANY)
+
+    asyncio.run(main())
+
+
+def test_few_changes_are_made_at_once() -> None:
+    async def main() -> None:
+        disk = await opened(Slow())
+        answers: list[Exception | None] = []
+        disk.commit(MANY[:1], answers.append)
+        assert answers == [None]
+
+    asyncio.run(main())
+
+
+def test_a_commit_that_fails_in_between_says_so() -> None:
+    async def main() -> None:
+        store = Slow()
+        disk = await opened(store)
+        store.fail()
+        answers: list[Exception | None] = []
+        disk.commit(MANY, answers.append)
+        assert await disk.wait_idle(5.0)
+        assert "closed, or an earlier commit failed" in str(answers[0])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_around_a_commit_is_left_whatever_becomes_of_it(fails: bool) -> None:
+    entered: list[str] = []
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        entered.append("in")
+        try:
+            yield
+        finally:
+            entered.append("out")
+
+    async def main() -> None:
+        store = MemoryStore()
+        store.blocking = True  # type: ignore[misc]
+        disk = await opened(store)
+        if fails:
+            store.fail()
+        answers: list[Exception | None] = []
+        disk.commit(MANY, answers.append, around())
+        assert await disk.wait_idle(5.0)
+        assert (answers == [None]) is not fails and len(answers) == 1
+        await disk.close(clean=False)
+
+    asyncio.run(main())
+    assert entered == ["in", "out"]
