@@ -29,7 +29,6 @@ from qpidha.core.ready import (
     remainder,
 )
 from qpidha.core.replica import Replica
-from qpidha.core.urgent import urgent
 from qpidha.errors import QpidhaError
 from qpidha.journal import Change
 from qpidha.wire.events import Frame, Operations
@@ -177,7 +176,7 @@ class Driver:
         elif waiting.request is not None:  # It would keep the hand-over from being asked for (M1).
             request, waiting.request = waiting.request, None
             self._effects.request(request)
-        self._perform(urgent(self.replica, self._clock()))
+        self._perform(self.replica.urgent(self._clock()))
 
     def _perform_all(self, ready: Ready) -> None:
         """Everything in it is durable now: perform it, in slices if it is large, then tell the core."""

@@ -104,6 +104,16 @@ LONGER_FOR_A_REASON: dict[str, str] = {
 }
 """Files over the limit, with the reason why they are better whole. Splitting is better than an entry."""
 
+STRANGERS: dict[str, tuple[str, ...]] = {
+    "qpidha.core.primary": ("qpidha.core.backup", "qpidha.core.replica", "qpidha.recovery"),
+    "qpidha.core.backup": ("qpidha.core.primary", "qpidha.core.replica", "qpidha.recovery"),
+    "qpidha.core": ("qpidha.recovery",),
+}
+"""Packages, and what nothing in them may import: the two roles do not know each other, nor who brings them together."""
+
+CIRCLES_LEFT: frozenset[str] = frozenset({"qpidha.cli", "qpidha.node", "qpidha.testing"})
+"""Packages in which modules may still import one another in a circle."""
+
 # --- how it is checked ---------------------------------------------------------------------------
 
 
@@ -309,6 +319,58 @@ def missing_introductions(sources: list[Source]) -> list[str]:
     return faults
 
 
+def strangers(source: Source) -> list[str]:
+    """Imports between parts of one layer that must not know each other."""
+    here = ".".join(source.parts)
+    return [
+        f"{source.path}:{found.line}: {package} may not import {other} ({found.name})"
+        for package, others in STRANGERS.items()
+        if _within(here, package)
+        for found in imports(source)
+        for other in others
+        if _within(found.name, other)
+    ]
+
+
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def circles(sources: list[Source]) -> list[list[str]]:
+    """Groups of modules that import one another in a circle, for annotations or in functions too.
+
+    Importing a module also runs the packages above it; that is no knowledge, so a package counts only where it is
+    named: ``from a import b`` is an import of ``a.b`` if there is such a module, else of ``a``.
+    """
+    by_name = {".".join(s.parts): s for s in sources if not s.path.endswith(".pxd")}
+    graph = {name: _known_to(name, source, by_name) for name, source in by_name.items()}
+    reach = {name: _reachable(graph, name) for name in graph}
+    groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
+    return sorted(sorted(group) for group in groups)
+
+
+def _known_to(name: str, source: Source, modules: dict[str, Source]) -> set[str]:
+    known = set()
+    for found in imports(source):
+        for target in (found.name, found.name.rpartition(".")[0]):
+            if target in modules:
+                if target != name:
+                    known.add(target)
+                break
+    return known
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    """What ``start`` knows, directly or through others; itself only if it is in a circle."""
+    seen: set[str] = set()
+    queue = list(graph[start])
+    while queue:
+        if (name := queue.pop()) not in seen:
+            seen.add(name)
+            queue += graph[name]
+    return seen
+
+
 def too_long(sources: list[Source], allowed: dict[str, str]) -> list[str]:
     """Python files over the limit, and exceptions that are not needed any more."""
     lengths = {s.path: len(s.text.splitlines()) for s in sources if s.path.endswith(".py")}
@@ -344,6 +406,21 @@ def test_the_checks_see_the_library() -> None:
 
 def test_imports_point_downwards() -> None:
     report([fault for source in sources() for fault in wrong_directions(source)])
+
+
+def test_the_roles_do_not_know_each_other() -> None:
+    report([fault for source in sources() for fault in strangers(source)])
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    found = circles(sources())
+    report([" <-> ".join(group) for group in found if not {_package(name) for name in group} <= CIRCLES_LEFT])
+    needed = {_package(name) for group in found for name in group}
+    report([f"{package} has no circle any more" for package in CIRCLES_LEFT - needed])
+
+
+def _package(module: str) -> str:
+    return ".".join(module.split(".")[:2])
 
 
 def test_pure_layers_touch_nothing() -> None:
@@ -536,6 +613,59 @@ def test_a_package_without_an_introduction_is_flagged() -> None:
     assert not missing_introductions(
         [code, Source("qpidha/core/__init__.py", '"""What a replica decides, without doing it."""')]
     )
+
+
+KNOWING = [
+    ("qpidha/core/primary/x.py", "from qpidha.core.backup.flip import Flip"),
+    ("qpidha/core/primary/x.py", "from qpidha.core import backup"),
+    ("qpidha/core/primary/x.py", "def f():\n    from ..backup import session"),
+    ("qpidha/core/primary/x.py", "from qpidha.core.replica import Replica"),
+    ("qpidha/core/backup/x.py", "import qpidha.core.primary.session"),
+    (
+        "qpidha/core/backup/x.py",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from qpidha.core.replica import Replica",
+    ),
+    ("qpidha/core/backup/x.py", "from qpidha.recovery.ranking import rank"),
+    ("qpidha/core/replica.py", "from qpidha.recovery import validator"),
+    ("qpidha/core/ready.py", "from qpidha import recovery"),
+]
+
+
+@pytest.mark.parametrize(("path", "text"), KNOWING)
+def test_a_role_that_knows_too_much_is_flagged(path: str, text: str) -> None:
+    assert strangers(Source(path, text))
+
+
+def test_a_role_may_know_what_both_share() -> None:
+    text = "from qpidha.core.state import NodeState\nfrom qpidha.core.primary.session import BackupSession"
+    assert not strangers(Source("qpidha/core/primary/x.py", text))
+    assert not strangers(Source("qpidha/core/replica.py", "from qpidha.core.backup.follower import Follower"))
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from qpidha.core.a import A",
+        "import qpidha.core.a",
+        "from .a import A",
+        "from qpidha.core import a",
+        "def f():\n    from qpidha.core.a import A",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from qpidha.core.a import A",
+    ],
+)
+def test_a_circle_is_flagged(back: str) -> None:
+    a = Source("qpidha/core/a.py", "from qpidha.core.b import B")
+    b = Source("qpidha/core/b.py", "from qpidha.core.c import C")
+    assert circles([a, b, Source("qpidha/core/c.py", back)]) == [
+        ["qpidha.core.a", "qpidha.core.b", "qpidha.core.c"]
+    ]
+    assert circles([a, b, Source("qpidha/core/c.py", "import qpidha.types")]) == []
+
+
+def test_a_package_that_names_its_modules_is_no_circle_until_one_asks_it() -> None:
+    init = Source("qpidha/core/__init__.py", "from qpidha.core.a import A")
+    assert circles([init, Source("qpidha/core/a.py", "from qpidha.core.b import B")]) == []
+    assert circles([init, Source("qpidha/core/a.py", "from qpidha.core import B")])
 
 
 def test_a_long_file_is_flagged() -> None:

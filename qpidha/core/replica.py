@@ -10,24 +10,24 @@ order, then say `performed`, before taking the next.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
-from math import inf
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
 from qpidha.core.calls import UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
-from qpidha.core.lineage import Lineage
+from qpidha.core.discards import Discards
 from qpidha.core.manager import Answer, Manager
-from qpidha.core.outbox import Outbox
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.sessions import Host
+from qpidha.core.primary.sessions import Sessions
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import CompareAndSet, Doubtful, HandOver, Noted, Ready, Request, RoleChanged
+from qpidha.core.ready import CompareAndSet, Doubtful, Noted, Ready, Request, RoleChanged
+from qpidha.core.refusals import refuse, refuse_as_backup
+from qpidha.core.state import NodeState
+from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
     NotPrimary,
@@ -35,14 +35,13 @@ from qpidha.errors import (
     RemoteProtocolError,
     ensure,
 )
-from qpidha.journal import Release, StoreImage
+from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import (
     Discarded,
     Generation,
     Member,
-    MessageId,
     NodeId,
     Position,
     QueueId,
@@ -69,40 +68,67 @@ class Replica:
     ) -> None:
         settings = Settings() if settings is None else settings
         check_parts(node, boot, image, settings)
-        self.node = node
-        self.boot = boot
-        self.epoch = image.status.epoch
-        self.cluster = image.status.cluster
-        self.generation: Generation = image.status.generation
-        """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
-        self.settings = settings
-        self.queues = {q.queue: ReplicatedQueue.from_image(q) for q in image.queues}
-        self.quarantined = Quarantined(list(image.quarantine))
-        self.manager = Manager(boot, self.settings.record_retry_s)
+        self.state = NodeState(node=node, boot=boot, image=image, settings=settings)
+        self.out = self.state.outbox
         self.primary: Primary | None = None
-        self.host: Host | None = None
+        self.sessions: Sessions | None = None
         """The primary's side of all links; exists exactly while ``primary`` does."""
         self.activation: Activation | None = None
         """A promotion that was won, before its generation begins."""
-        self.follower = Follower(self)
-        self.identities: dict[int, frozenset[str]] = {}
-        """By link that a peer opened: the names it may speak for."""
+        self.discards = Discards(self.state)
+        self.follower = Follower(self.state, self.discards)
         self.stopped = False
-        self.out = Outbox()
-        self._told: tuple[Role, Generation] = (Role.STOPPED, 0)
+        self._reported: tuple[Role, Generation] = (Role.STOPPED, 0)
         self._promotion_wanted = False
-        self._demotion_wanted = False
-        self._offer_at = inf
-        """When to offer what the embedder did not take, or has not been offered yet."""
-        self._releasing: Iterator[Release | None] | None = None
-        """What lives in the history of the generation that was established here, while it leaves quarantine."""
+        self.demotion_wanted = False
+        """This primary is to hand its place over."""
         self._ticked = now
 
     # --- state -----------------------------------------------------------------------------------
 
     @property
+    def node(self) -> NodeId:
+        return self.state.node
+
+    @property
+    def boot(self) -> UUID:
+        return self.state.boot
+
+    @property
+    def epoch(self) -> UUID:
+        """One life of the store."""
+        return self.state.epoch
+
+    @property
+    def cluster(self) -> UUID | None:
+        """The cluster that the store belongs to; None before it joined one."""
+        return self.state.cluster
+
+    @property
+    def generation(self) -> Generation:
+        """The highest generation seen."""
+        return self.state.generation
+
+    @property
+    def settings(self) -> Settings:
+        return self.state.settings
+
+    @property
+    def queues(self) -> dict[QueueId, ReplicatedQueue]:
+        return self.state.queues
+
+    @property
+    def quarantined(self) -> Quarantined:
+        return self.state.quarantined
+
+    @property
+    def manager(self) -> Manager:
+        return self.state.manager
+
+    @property
     def me(self) -> Member:
-        return Member(self.node, self.epoch)
+        """This node, with this life of its store, as a member of the record."""
+        return self.state.me
 
     @property
     def role(self) -> Role:
@@ -133,9 +159,12 @@ class Replica:
             identity: The names that the peer proved to have; None if the transport proves none.
         """
         if to is not None:
-            self.follower.link_opened(link, to)
+            if self.primary or self.activation or self.stopped:
+                self.out.close(link, "not a backup")
+            else:
+                self.follower.link_opened(link, to)
         elif identity is not None:
-            self.identities[link] = identity
+            self.state.identities[link] = identity
 
     def link_closed(self, link: int) -> None:
         """A link is gone, for whatever reason. Nothing is completed by that (O5)."""
@@ -143,10 +172,10 @@ class Replica:
         self._link_over(link)
 
     def _link_over(self, link: int) -> None:
-        self.identities.pop(link, None)
-        if self.host:
-            self.host.closed(link)
-        self.follower.closed(link)
+        self.state.identities.pop(link, None)
+        if self.sessions:
+            self.sessions.backup_link_closed(link)
+        self.follower.primary_link_closed(link)
 
     def received(self, link: int, frame: Frame, now: float) -> bool:
         """A well-formed frame. What the protocol does not allow closes the link, and nothing else.
@@ -156,19 +185,19 @@ class Replica:
         if self.stopped or link in self.out.closing:
             return False
         try:
-            if self.host and link != self.follower.link:
-                return self.host.received(link, frame, now)
+            if self.sessions and link != self.follower.link:
+                return self.sessions.frame_from_backup(link, frame, now)
             if link == self.follower.link:
-                self.follower.received(frame, now)
+                self.follower.frame_from_primary(frame, now)
             else:
-                Host.not_primary(self, link, frame)
+                refuse_as_backup(self.state, link, frame, self.role)
         except RemoteProtocolError as error:
             self.link_failed(link, error)
         return True
 
     def link_failed(self, link: int, error: RemoteProtocolError) -> None:
         """The peer broke the protocol: tell it why, close its link, harm nobody else."""
-        Host.refuse(self, link, error.code, str(error))
+        refuse(self.state, link, error.code, str(error))
         self._link_over(link)
 
     # --- the record ------------------------------------------------------------------------------
@@ -246,9 +275,9 @@ class Replica:
         """Begin the generation once it is prepared."""
         assert self.activation is not None
         if self.activation.advance(self.settings.queues_per_slice):
-            self.primary, self.host = self.activation.begin(self)
+            self.primary, self.sessions = self.activation.begin(self.state)
             self.activation = None
-            self._demotion_wanted = False
+            self.demotion_wanted = False
 
     def demote(self) -> None:
         """Hand over: stop being primary and say so in the record, so that another member may be promoted.
@@ -258,19 +287,19 @@ class Replica:
         """
         if not self.primary:
             raise LocalProtocolError(f"demote while {self.role.value}")
-        self._demotion_wanted = True
+        self.demotion_wanted = True
 
     def step_down(self, why: str) -> None:
         """Complete nothing more; what is pending is in doubt, never refused (K1)."""
-        if not self.primary or not self.host:
+        if not self.primary or not self.sessions:
             return
         self.out.complete(Doubtful(self.primary.generation))
-        self.host.close_all(why)
+        self.sessions.close_all(why)
         self.primary = None
-        self.host = None
-        self._releasing = None
+        self.sessions = None
+        self.discards.stop_releasing()
         self.out.notify(Noted("stepped down", why))
-        self._tell(Role.JOINING)
+        self._report_role(Role.JOINING)
 
     def stop(self, why: str = "stopping") -> None:
         """The node stops, in order or because its store failed."""
@@ -307,48 +336,13 @@ class Replica:
 
     # --- discarded messages ----------------------------------------------------------------------
 
-    def hand_over(self) -> None:
-        """The generation now followed is established: quarantined messages are dead (W2).
-
-        They are offered in portions of about ``queues_per_slice`` messages, the next one when one was taken.
-        """
-        if self._releasing is not None:
-            return  # What lives leaves first.
-        messages = tuple(self.quarantined.due(self.history_of, self.settings.queues_per_slice))
-        if not messages:
-            return
-        if self.settings.discard_policy == "drop":
-            self.handed_over(messages)
-        else:
-            self.out.notify(HandOver(messages))
-
     def handed_over(self, messages: Iterable[Discarded]) -> None:
-        """The embedder took these: they leave quarantine, and the audit record says so."""
-        self.out.persist(*self.quarantined.taken(tuple(messages), self.generation))
-        if self.quarantined.waiting:
-            self._offer_at = -inf
+        """The embedder took these messages: they leave quarantine, and the audit record says so."""
+        self.discards.taken(messages)
 
-    def _release_more(self) -> None:
-        """One slice of what lives in the history that is established now; then the rest is dead (W2)."""
-        assert self._releasing is not None
-        left = self.settings.queues_per_slice
-        for release in itertools.islice(self._releasing, left):
-            left -= 1
-            if release is not None:
-                self.out.persist(release)
-        if left:
-            self._releasing = None
-            self.hand_over()
-
-    def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
-        """What the history that this node follows gave out of a queue; None if it has no such queue.
-
-        As a primary that is its own. As a backup it is its primary's, and its own queues say it: the flip made
-        lineage and next equal to the primary's (C5), and operations only add ids of the primary's own generation,
-        of which nothing can be in quarantine. Ask only after the flip, and before the session ends.
-        """
-        q = self.queues.get(queue)
-        return None if q is None else (q.lineage, q.next)  # An empty queue is false.
+    def hand_over_failed(self, now: float) -> None:
+        """The embedder did not take what was handed over: it is offered again after ``discard_retry_s``."""
+        self.discards.failed(now)
 
     # --- time and effects ------------------------------------------------------------------------
 
@@ -360,11 +354,11 @@ class Replica:
         """
         self._passed(now)
         if self.primary:
-            self.primary.judge(now)
+            self.primary.find_late(now)
 
     def _passed(self, now: float) -> None:
         if self.primary and now - self._ticked > self.settings.ack_timeout_s / 2:
-            self.primary.jumped(now)
+            self.primary.restart_timeouts(now)
         self._ticked = now
 
     def performed(self, now: float) -> None:
@@ -372,26 +366,13 @@ class Replica:
         if self.primary:
             self.primary.performed(now)
 
-    def hand_over_failed(self, now: float) -> None:
-        """The embedder did not take what was handed over: it is offered again after a while.
-
-        Or with the next `Established`, if the history now followed is another one by then (W2).
-        """
-        self.quarantined.withdraw()
-        self._offer_at = now + self.settings.discard_retry_s
-
-    def _offer_again(self) -> None:
-        self._offer_at = inf
-        if self.primary.established if self.primary else self.follower.established:
-            self.hand_over()
-
     @property
     def unfinished(self) -> bool:
         """Work on all queues goes on with the next `ready`, in a later turn of the loop: nothing has to come in."""
-        if self._offer_at == -inf:
+        if self.discards.unfinished:
             return True
         if self.primary:
-            return self._releasing is not None or self.primary.unfinished
+            return self.primary.unfinished
         return self.activation is not None or self.follower.unfinished
 
     @property
@@ -405,34 +386,47 @@ class Replica:
         if self.activation:
             self._activate(now)
         elif self.follower.unfinished:
-            self.follower.advance()
-        if self.primary and self.host:
+            self._advance_follower()
+        if self.primary and self.sessions:
             established = self.primary.established
             late = self.primary.late
             self.primary.membership.give_up_joining(late, now)
             self.primary.settle()
             if self.primary.established and not established:
-                self._releasing = self.quarantined.release_alive(self.history_of)
-            if self._releasing is not None:
-                self._release_more()
+                self.discards.begin_releasing()
+            self.discards.release_more()
             self._change_record(late, now)
-        if now >= self._offer_at:
-            self._offer_again()
+        followed = self.primary or self.follower
+        self.discards.retry(now, established=followed.established)
         if request := self.manager.request(now):
             self.out.request(request)
-        self._tell(self.role)
+        self._report_role(self.role)
         return self.out.take()
+
+    def urgent(self, now: float) -> Ready:
+        """What may be done while the disk hangs and the last `Ready` waits for it (`qpidha.core.urgent`)."""
+        if self.primary is None:
+            return end_of_role(self.state)
+        return hand_over_of(self.state, now, wanted=self.demotion_wanted)
+
+    def _advance_follower(self) -> None:
+        link = self.follower.link
+        assert link is not None  # Else nothing is `unfinished`.
+        try:
+            self.follower.advance()
+        except RemoteProtocolError as error:
+            self.link_failed(link, error)
 
     def _change_record(self, late: frozenset[Member], now: float) -> None:
         """Propose what should change in the record, one thing at a time (M1)."""
         record = self.record
-        if self.manager.in_flight is not None or record is None or not self.primary or not self.host:
+        if self.manager.in_flight is not None or record is None or not self.primary or not self.sessions:
             return
         membership, sessions = self.primary.membership, self.primary.sessions.values()
-        if self._demotion_wanted:
+        if self.demotion_wanted:
             self.manager.propose(replace(record, primary=None))
             return
-        if not late and membership.stays(record, sessions):
+        if not late and membership.all_sessions_are_members(record, sessions):
             return
         if change := membership.removal(record, late, sessions, now):
             gone = ", ".join(sorted(m.node for m in record.members - change.members))
@@ -442,15 +436,15 @@ class Replica:
         if change:
             self.manager.propose(change)
 
-    def _tell(self, role: Role) -> None:
+    def _report_role(self, role: Role) -> None:
         state = (role, self.generation)
-        if state != self._told:
-            self._told = state
+        if state != self._reported:
+            self._reported = state
             self.out.notify(RoleChanged(role, self.generation))
 
     def check(self) -> None:
         """Raise `InvariantError` if an invariant does not hold. O(content)."""
-        ensure((self.primary is None) == (self.host is None), "host without primary")
+        ensure((self.primary is None) == (self.sessions is None), "sessions without primary")
         if self.primary:
             self.primary.check()
         for q in self.queues.values():

@@ -14,19 +14,19 @@ may be in flight (M1). Nothing completes by it before our disk has answered (O4)
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from qpidha.core.ready import Ready
-
-if TYPE_CHECKING:
-    from qpidha.core.replica import Replica
+from qpidha.core.state import NodeState
 
 
-def urgent(replica: Replica, now: float) -> Ready:
-    """The hand-over, if one is wanted and no other request is in flight (M1); or the end of the role."""
-    if replica.primary is None:
-        return replica.out.take_last_words()
-    record, manager = replica.record, replica.manager
-    if replica._demotion_wanted and record is not None and manager.in_flight is None:
+def hand_over_of(state: NodeState, now: float, *, wanted: bool) -> Ready:
+    """The request that a primary may send now: its hand-over, if one is wanted and no other is in flight (M1)."""
+    record, manager = state.record, state.manager
+    if wanted and record is not None and manager.in_flight is None:
         manager.propose(replace(record, primary=None))
     return Ready(request=manager.request(now))
+
+
+def end_of_role(state: NodeState) -> Ready:
+    """The effects that a node whose role is over may perform before its disk answers."""
+    return state.outbox.take_last_words()

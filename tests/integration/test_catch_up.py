@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qpidha import Batch, Role, SequenceSet
-from qpidha.core.primary.session import State
+from qpidha.core.primary.session import SessionState
 from qpidha.node.queue import Queue
 from tests.support.harness import QUICK, World, history, run, until
 
@@ -84,14 +84,14 @@ def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -
         queue = a.declare("q")
         await queue.enqueue(b"first")
         session = next(iter(a.replica.primary.sessions.values()))
-        seen: set[State] = set()
+        seen: set[SessionState] = set()
         ops = []
         for number in range(200):  # In one turn of the loop: b cannot acknowledge in between.
             ops.append(queue.enqueue_many([b"%d" % number * 50] * 10))
             a.replica.primary.seal()
             seen.add(session.state)
             assert session.window_bytes <= SMALL.window_bytes_max + 2 * SMALL.operations_bytes + 10_000
-        assert State.LAGGING in seen
+        assert SessionState.LAGGING in seen
         receipts = [await op for op in ops]
         assert all(r.nodes == {"a", "b"} for r in receipts)
         assert history(a) == history(b)

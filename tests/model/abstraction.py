@@ -14,9 +14,9 @@ from uuid import UUID
 
 import model
 
-from qpidha.core.backup.session import State as Replicating
+from qpidha.core.backup.session import FollowerState
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.ready import CompareAndSet
 from qpidha.testing.invariants.facts import fact_of
 from qpidha.testing.sim.disk import Message
@@ -164,19 +164,19 @@ class CodeFacts:
 
     def _staged(self, node: SimNode) -> tuple[Any, ...] | None:
         """What is staged, while the session lives: when one ends, only the next SUB says when it is forgotten."""
-        replicator = node.replica.follower.replicator
-        end = self.world.network.ends.get((node.name, replicator.link)) if replicator else None
+        session = node.replica.follower.session
+        end = self.world.network.ends.get((node.name, session.link)) if session else None
         if (
-            replicator is None
+            session is None
             or end is None
             or not end.other.open
-            or replicator.state is not Replicating.STAGING
-            or not replicator._plan
+            or session.state is not FollowerState.STAGING
+            or not session._plan
         ):
             return None
         return tuple(sorted(
             (self.queues.index(queue), id, number(batch.data(index).rstrip(b".").decode()))
-            for queue, planned in replicator._plan.items()
+            for queue, planned in session._plan.items()
             for _, ids, batch in planned.staged
             for index, id in enumerate(ids)
         ))  # fmt: skip
@@ -193,15 +193,15 @@ class CodeFacts:
         for session in primary.sessions.values():
             late = (node.name, node.boots, session.link, session.sid) in self.late
             if self.node(session.node) == b and subscribed(session) and not late:
-                if session.state is State.CATCHING_UP:
+                if session.state is SessionState.CATCHING_UP:
                     return (self.epochs[session.epoch], "catching up")
                 return (self.epochs[session.epoch], max(session.acked - session.plan_position, -1))
         return ()
 
 
-def subscribed(session: ReplicatingSubscription) -> bool:
+def subscribed(session: BackupSession) -> bool:
     """The backup has said everything: what was said before is only a handshake."""
-    return session.sid != 0 and session.state is not State.SUBSCRIBING
+    return session.sid != 0 and session.state is not SessionState.SUBSCRIBING
 
 
 # --- the model ------------------------------------------------------------------------------------------

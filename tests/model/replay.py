@@ -26,9 +26,9 @@ from manager import HeldManager
 from steps import WEIGHTS, Steps
 from tracker import Disagreement, Label, Tracker
 
-from qpidha.core.backup.session import State as Replicating
+from qpidha.core.backup.session import FollowerState
 from qpidha.core.lineage import generation_of
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.ready import CompareAndSet, Ready
 from qpidha.testing.sim.network import End
 from qpidha.testing.sim.node import SimNode
@@ -163,7 +163,7 @@ class Run(Steps):
             primary, boot = replica.primary, node.boots
             for session in list(primary.sessions.values()) if primary else ():
                 key = (node.name, boot, session.link, session.sid)
-                if session.state is not State.CATCHING_UP:
+                if session.state is not SessionState.CATCHING_UP:
                     continue
                 if not self._alive(node, session):
                     self.facts.late.add(key)  # What is sent now can have no effect.
@@ -181,13 +181,13 @@ class Run(Steps):
 
         replica.ready = ready  # type: ignore[method-assign]
 
-    def _alive(self, node: SimNode, session: ReplicatingSubscription) -> bool:
+    def _alive(self, node: SimNode, session: BackupSession) -> bool:
         """The backup still is in the session that it asked for."""
         end = self.world.network.ends.get((node.name, session.link))
         if end is None or not end.other.open or not end.other.node.up:
             return False
         follower = end.other.node.replica.follower
-        here = follower.link == end.other.number and follower.replicator
+        here = follower.link == end.other.number and follower.session
         return bool(here and here.sid == session.sid)
 
     def _planned(self, node: SimNode, b: int, frame: Frame) -> None:
@@ -204,9 +204,9 @@ class Run(Steps):
         replica, n, other = end.node.replica, self._n(end.node), self.facts.node(end.other.node.name)
         if end.number in replica.out.closing:
             return
-        replicator = replica.follower.replicator
-        if end.number == replica.follower.link and replicator and frame.session == replicator.sid:
-            following = replicator.state is Replicating.FOLLOWING
+        replicating = replica.follower.session
+        if end.number == replica.follower.link and replicating and frame.session == replicating.sid:
+            following = replicating.state is FollowerState.FOLLOWING
             match frame.event:
                 case Operations(operations=operations) if following:
                     self.events += [("recv", n, other)] * len(operations)

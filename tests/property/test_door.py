@@ -113,8 +113,8 @@ INTERNAL = {
     "MemoryRecordStore": "publish",
     "OperatorPromoter": "decisions",
     "PriorityPromoter": "decisions",
-    "Replica": "answered check hand_over hand_over_failed handed_over history_of link_closed link_failed link_opened "
-    "ready received record_seen step_down stop tick",
+    "Replica": "answered check hand_over_failed handed_over link_closed link_failed link_opened "
+    "ready received record_seen step_down stop tick urgent",
 }
 """Called by other parts of the library, with values of its own."""
 

@@ -19,12 +19,13 @@ from qpidha.core import quarantine, replica, resync
 from qpidha.core.backup import session as backup_session
 from qpidha.core.backup.flip import Flip, Flipped
 from qpidha.core.backup.follower import Follower
+from qpidha.core.discards import Discards
 from qpidha.core.manager import Answer, Manager, Unknown
 from qpidha.core.primary import primary
 from qpidha.core.primary.completion import LEFT, QueueGuard
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import ReplicatingSubscription
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
@@ -112,7 +113,7 @@ def hands_over_at_once(patch: pytest.MonkeyPatch) -> None:
 
     def early(self: Follower, frame: object) -> None:
         replicate(self, frame)  # type: ignore[arg-type]
-        self._replica.hand_over()
+        self._discards.hand_over()
 
     patch.setattr(Follower, "_replicate", early)
 
@@ -182,23 +183,24 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
             kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}  # type: ignore[attr-defined]
             super().__init__(queues, plan, count, kept)  # type: ignore[arg-type]
 
-    def hand_over(self: Replica) -> None:
-        before = getattr(self.quarantined, "before", {})
-        if messages := tuple(self.quarantined.due(before.get)):
-            self.out.notify(HandOver(messages))
+    def hand_over(self: Discards) -> None:
+        quarantined = self._state.quarantined
+        before = getattr(quarantined, "before", {})
+        if messages := tuple(quarantined.due(before.get)):
+            self._state.outbox.notify(HandOver(messages))
 
     patch.setattr(backup_session, "Flip", Early)
-    patch.setattr(Replica, "hand_over", hand_over)
+    patch.setattr(Discards, "hand_over", hand_over)
 
 
 def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
     """C4: what was staged and then dequeued is not dropped by the plan."""
-    drops = ReplicatingSubscription._drops
+    drops = BackupSession._drops
 
-    def without(self: ReplicatingSubscription, queue: object, ids: object, *, staged: bool) -> object:
+    def without(self: BackupSession, queue: object, ids: object, *, staged: bool) -> object:
         return iter(()) if staged else drops(self, queue, ids, staged=staged)  # type: ignore[arg-type]
 
-    patch.setattr(ReplicatingSubscription, "_drops", without)
+    patch.setattr(BackupSession, "_drops", without)
 
 
 def counts_its_own_stall(patch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ from qpidha.wire.events import (
 )
 
 
-class State(Enum):
+class FollowerState(Enum):
     HELLO = auto()
     STAGING = auto()
     FLIPPING = auto()
@@ -68,7 +68,7 @@ class Flow:
     bytes: int = 0
 
 
-class QueueReplicator:
+class FollowerSession:
     """One session with one primary, over one link."""
 
     def __init__(
@@ -88,7 +88,7 @@ class QueueReplicator:
         self.primary = primary
         self.generation = generation
         self.sid = 0
-        self.state = State.HELLO
+        self.state = FollowerState.HELLO
         self.position: Position = 0
         self.established = False
         """The primary said so of the history that this session follows (W2)."""
@@ -134,7 +134,7 @@ class QueueReplicator:
     def subscribe(self, sid: int, epoch: UUID, stored: Generation) -> None:
         """Tell the primary everything it needs to plan: lineages, next ids, held ids (C1, C4)."""
         self.sid = sid
-        self.state = State.STAGING
+        self.state = FollowerState.STAGING
         self.established = False
         self._plan = {}
         self._chunks = 0
@@ -166,18 +166,18 @@ class QueueReplicator:
     def receive(self, event: Event) -> None:
         """One event of this session and generation. Raises `RemoteProtocolError` on what is not legal now."""
         match event:
-            case Operations() if self.state is State.FOLLOWING:
+            case Operations() if self.state is FollowerState.FOLLOWING:
                 self._operations(event)
-            case PlanMessages() if self.state is State.STAGING:
+            case PlanMessages() if self.state is FollowerState.STAGING:
                 self._stage(event)
-            case PlanQueue() if self.state is State.STAGING:
+            case PlanQueue() if self.state is FollowerState.STAGING:
                 self._check_lineage(event)
                 self._planned(event.queue).meta = event
-            case PlanDrop() if self.state is State.STAGING:
+            case PlanDrop() if self.state is FollowerState.STAGING:
                 planned = self._planned(event.queue)
                 gone = planned.staged_drop if event.staged else planned.drop
                 gone |= event.ids
-            case PlanEnd() if self.state is State.STAGING and self._descriptions is None:
+            case PlanEnd() if self.state is FollowerState.STAGING and self._descriptions is None:
                 self._begin_flip(event)
             case _:
                 raise RemoteProtocolError(f"{type(event).__name__} while {self.state.name}")
@@ -210,7 +210,7 @@ class QueueReplicator:
     def _begin_flip(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
         self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
-        self.state = State.FLIPPING
+        self.state = FollowerState.FLIPPING
         self.position = end.position
         self._flip_more(self._settings.queues_per_slice)
 
@@ -227,7 +227,7 @@ class QueueReplicator:
         for notice in result.notices:
             self._out.notify(notice)
         self._out.notify(Noted("resynchronised", result.summary))
-        self.state = State.FOLLOWING
+        self.state = FollowerState.FOLLOWING
         self.flow.resyncs += 1
         self._acknowledge()
 

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from qpidha.core.lineage import Lineage, advance, trim
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.sessions import Host
+from qpidha.core.primary.sessions import Sessions
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.state import NodeState
 from qpidha.errors import ensure
 from qpidha.journal import Change, PutQueue, PutStatus
 from qpidha.types import Record
-
-if TYPE_CHECKING:
-    from qpidha.core.replica import Replica
 
 
 class Activation:
@@ -49,20 +46,19 @@ class Activation:
             queues -= 1
         return queues > 0
 
-    def begin(self, replica: Replica) -> tuple[Primary, Host]:
+    def begin(self, state: NodeState) -> tuple[Primary, Sessions]:
         """Begin the generation, in one transaction (P2, P3)."""
         record = self.record
-        ensure(record.generation > replica.generation, "generations only grow (P2)")
-        replica.generation = record.generation
-        replica.cluster = record.cluster
+        ensure(record.generation > state.generation, "generations only grow (P2)")
+        state.begin_generation(record.generation, record.cluster)
         for queue, lineage in self._lineages:
             queue.lineage = lineage
-        replica.out.persist(*self._changes)
+        state.outbox.persist(*self._changes)
         primary = Primary(
             generation=record.generation,
-            membership=Membership(replica.node, record.members, replica.settings),
-            queues=replica.queues,
-            outbox=replica.out,
-            settings=replica.settings,
+            membership=Membership(state.node, record.members, state.settings),
+            queues=state.queues,
+            outbox=state.outbox,
+            settings=state.settings,
         )
-        return primary, Host(replica, primary)
+        return primary, Sessions(state, primary)

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from qpidha.core.primary.session import ReplicatingSubscription
+from qpidha.core.primary.session import BackupSession
 from qpidha.errors import ensure
 from qpidha.settings import Settings
 from qpidha.types import Member, Position
@@ -49,7 +49,7 @@ class Deadlines:
 
     # --- what leaves -----------------------------------------------------------------------------
 
-    def taken(self, position: Position, sessions: Iterable[ReplicatingSubscription]) -> None:
+    def taken(self, position: Position, sessions: Iterable[BackupSession]) -> None:
         """Everything up to here, and every answer to these sessions, is part of the `Ready` now taken."""
         self._taken = position
         for session in sessions:
@@ -57,7 +57,7 @@ class Deadlines:
             if turn.asked_at is not None and not session.unfinished:
                 turn.answered_since, turn.asked_at = turn.asked_at, None
 
-    def performed(self, now: float, safe: Position, sessions: Iterable[ReplicatingSubscription]) -> None:
+    def performed(self, now: float, safe: Position, sessions: Iterable[BackupSession]) -> None:
         """That `Ready` was performed: its operations have left, its answers too."""
         position = self._taken
         if position > self._newest:
@@ -92,12 +92,12 @@ class Deadlines:
         """The oldest operations that have left and are not covered by this acknowledgement, and when they left."""
         return next((mark for mark in self._left if mark[0] > acked), None)
 
-    def judge(
+    def find_late(
         self,
         now: float,
         required: frozenset[Member],
         acked: Mapping[Member, Position],
-        sessions: Iterable[ReplicatingSubscription],
+        sessions: Iterable[BackupSession],
     ) -> None:
         """Look who is late. Only after everything that had arrived by ``now`` was received (T42)."""
         self._late = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.settings import Settings
 from qpidha.types import Member, NodeId, Position, Record
 
@@ -69,7 +69,7 @@ class Membership:
     # --- what should change ----------------------------------------------------------------------
 
     def removal(
-        self, record: Record, late: frozenset[Member], sessions: Iterable[ReplicatingSubscription], now: float
+        self, record: Record, late: frozenset[Member], sessions: Iterable[BackupSession], now: float
     ) -> Record | None:
         """The record without members that are late, or whose store began a new life (J1, J3)."""
         epochs = {s.node: s.epoch for s in sessions if s.sid}
@@ -81,18 +81,20 @@ class Membership:
             self._delay(member.node, now)
         return replace(record, members=record.members - gone)
 
-    def stays(self, record: Record, sessions: Iterable[ReplicatingSubscription]) -> bool:
+    def all_sessions_are_members(self, record: Record, sessions: Iterable[BackupSession]) -> bool:
         """Nobody is to be added, and no store began a new life: every session is one of a member."""
         return self.joining is None and record.members.issuperset(s.member for s in sessions)
 
     def addition(
-        self, record: Record, sessions: Iterable[ReplicatingSubscription], position: Position, now: float
+        self, record: Record, sessions: Iterable[BackupSession], position: Position, now: float
     ) -> Record | None:
         """The record with the joiner, once it acknowledged its target; chooses one if there is none (J2)."""
         flipped = {s.node: s for s in sessions if s.flipped}
         if self.joining is None:
             for session in flipped.values():
-                streams = session.state is State.STREAMING  # Else it is about to be planned again (C7).
+                streams = (
+                    session.state is SessionState.STREAMING
+                )  # Else it is about to be planned again (C7).
                 if streams and session.member not in record.members and self._may_join(session.node, now):
                     self._become(self.members, Joining(session.member, session.sid, position))
                     break

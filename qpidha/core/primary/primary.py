@@ -25,7 +25,7 @@ from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.deadlines import Deadlines
 from qpidha.core.primary.membership import Membership
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, Safe, Settled
 from qpidha.errors import CallerError, UnknownQueue, ensure
@@ -69,7 +69,7 @@ class Primary:
     ) -> None:
         self.generation = generation
         self.queues = queues
-        self.sessions: dict[int, ReplicatingSubscription] = {}
+        self.sessions: dict[int, BackupSession] = {}
         """By link."""
         self.membership = membership
         self.position: Position = ACTIVATION
@@ -210,7 +210,7 @@ class Primary:
         self._unsealed = []
         self._unsealed_bytes = 0
 
-    def _send(self, session: ReplicatingSubscription, events: Iterable[Event]) -> None:
+    def _send(self, session: BackupSession, events: Iterable[Event]) -> None:
         for event in events:
             self._out.send(session.link, Frame(self.generation, session.sid, event))
 
@@ -218,7 +218,7 @@ class Primary:
         """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
         self.seal()
         for session in self.sessions.values():
-            if session.state is State.CATCHING_UP:
+            if session.state is SessionState.CATCHING_UP:
                 self._send(session, session.catch_up(self.queues, self.position))
         self._complete()
         self.deadlines.taken(self.position, self.sessions.values())
@@ -234,19 +234,19 @@ class Primary:
 
     # --- sessions --------------------------------------------------------------------------------
 
-    def closed(self, link: int) -> ReplicatingSubscription | None:
+    def end_session(self, link: int) -> BackupSession | None:
         """A link is gone. Nothing is completed by that (O5)."""
         session = self.sessions.pop(link, None)
         if session:
             self.membership.session_over(session.node, session.sid)
         return session
 
-    def subscribed(self, session: ReplicatingSubscription, sid: int, event: Subscribe) -> None:
+    def begin_session(self, session: BackupSession, sid: int, event: Subscribe) -> None:
         """A backup opens a session; its earlier one is over (C3)."""
         self.membership.session_over(session.node, session.sid)
         session.subscribe(sid, event)
 
-    def acknowledged(self, session: ReplicatingSubscription, position: Position) -> bool:
+    def backup_acknowledged(self, session: BackupSession, position: Position) -> bool:
         """A backup made everything up to here durable; acks of other sessions never get here (C3).
 
         Returns False if nothing follows from it yet: another member is as far behind as this one was.
@@ -295,16 +295,16 @@ class Primary:
 
     # --- time ------------------------------------------------------------------------------------
 
-    def judge(self, now: float) -> None:
+    def find_late(self, now: float) -> None:
         """Look which members, or the joiner, left an operation unacknowledged for too long (J1, L4)."""
-        self.deadlines.judge(now, self.membership.required, self._acked, self.sessions.values())
+        self.deadlines.find_late(now, self.membership.required, self._acked, self.sessions.values())
 
     @property
     def late(self) -> frozenset[Member]:
         """Those who were late at the last look and are so still."""
         return self.deadlines.late(self._acked)
 
-    def jumped(self, now: float) -> None:
+    def restart_timeouts(self, now: float) -> None:
         """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
         self.deadlines.restart(now)
 

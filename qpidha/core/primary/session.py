@@ -45,7 +45,7 @@ from qpidha.wire.events import (
 )
 
 
-class State(Enum):
+class SessionState(Enum):
     SUBSCRIBING = auto()
     CATCHING_UP = auto()
     STREAMING = auto()
@@ -53,7 +53,7 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class Theirs:
+class Described:
     """One queue as the backup described it, and how far the copy has come."""
 
     history: History
@@ -73,7 +73,7 @@ class Resync:
     dropped: int = 0
 
 
-class ReplicatingSubscription:
+class BackupSession:
     """The session of one backup. Made when the backup says Subscribe; replaced by its next Subscribe (C3)."""
 
     def __init__(
@@ -87,7 +87,7 @@ class ReplicatingSubscription:
         self.sid = 0
         self.epoch = UUID(int=0)
         self.member = Member(node, self.epoch)
-        self.state = State.LAGGING
+        self.state = SessionState.LAGGING
         self.stored_generation: Generation = 0
         self.resync = Resync()
         self.plan_position: Position = 0
@@ -96,7 +96,7 @@ class ReplicatingSubscription:
         self.acked: Position = 0
         """Cumulative, in this session. At least plan_position once the backup has flipped."""
         self._settings = settings
-        self._theirs: dict[QueueId, Theirs] = {}
+        self._described: dict[QueueId, Described] = {}
         self._expected = 0
         self._described_bytes = 0
         """What the backup has said of its queues so far, about."""
@@ -128,7 +128,7 @@ class ReplicatingSubscription:
     @property
     def described(self) -> int:
         """How many queues the backup has described that it was not caught up with yet."""
-        return len(self._theirs)
+        return len(self._described)
 
     @property
     def bytes_ahead(self) -> int:
@@ -147,10 +147,10 @@ class ReplicatingSubscription:
         self.epoch = event.epoch
         self.member = Member(self.node, self.epoch)
         self.stored_generation = event.stored_generation
-        self.state = State.SUBSCRIBING
+        self.state = SessionState.SUBSCRIBING
         self.resync = Resync()
         self.plan_position = self.sent = self.acked = 0
-        self._theirs = {}
+        self._described = {}
         self._forget_visits()
         self._expected = event.queues
         self._described_bytes = 0
@@ -161,13 +161,13 @@ class ReplicatingSubscription:
         self._maybe_subscribed()
 
     def subscribe_queue(self, event: SubscribeQueue) -> None:
-        if self.state is not State.SUBSCRIBING:
+        if self.state is not SessionState.SUBSCRIBING:
             raise RemoteProtocolError(f"SubscribeQueue while {self.state.name}")
-        known = self._theirs.get(event.queue)
+        known = self._described.get(event.queue)
         if known is None:
-            if len(self._theirs) >= self._settings.queues_max:
+            if len(self._described) >= self._settings.queues_max:
                 raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
-            self._theirs[event.queue] = Theirs(History(event.lineage, event.next, event.held.copy()))
+            self._described[event.queue] = Described(History(event.lineage, event.next, event.held.copy()))
         else:
             if event.held and known.history.held and event.held.first <= known.history.held.last:
                 raise RemoteProtocolError("held ids are not ascending over the chunks of a queue")
@@ -179,7 +179,7 @@ class ReplicatingSubscription:
 
     def _maybe_subscribed(self) -> None:
         if self._expected == 0:
-            self.state = State.CATCHING_UP
+            self.state = SessionState.CATCHING_UP
 
     # --- catching up -----------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class ReplicatingSubscription:
         All operations up to ``position`` have been passed to `stream` before.
         """
         self.unfinished = False
-        if self.state is not State.CATCHING_UP:
+        if self.state is not SessionState.CATCHING_UP:
             return
         if self._to_visit is None:
             self._to_visit, self._waiting = deque(queues), set(queues)
@@ -228,10 +228,10 @@ class ReplicatingSubscription:
             yield from self._plan(queue)
             self._waiting.discard(self._to_visit.popleft())
         yield PlanEnd(position=position, queues=len(queues))
-        self._theirs = {}
+        self._described = {}
         self._forget_visits()
         self.plan_position = self.sent = position
-        self.state = State.STREAMING
+        self.state = SessionState.STREAMING
 
     def _forget_visits(self) -> None:
         self._to_visit, self._waiting, self._disturbed = None, set(), 0
@@ -248,22 +248,22 @@ class ReplicatingSubscription:
                     self._to_visit.append(part.queue)
                     self._disturbed += 1
 
-    def _of(self, queue: ReplicatedQueue) -> Theirs:
-        theirs = self._theirs.get(queue.queue)
-        if theirs is None:
-            theirs = self._theirs[queue.queue] = Theirs(History((), 0, SequenceSet()))
-        if theirs.common is None:
-            theirs.common = shared(queue.history, theirs.history)
-            theirs.staged = SequenceSet()
-        return theirs
+    def _of(self, queue: ReplicatedQueue) -> Described:
+        described = self._described.get(queue.queue)
+        if described is None:
+            described = self._described[queue.queue] = Described(History((), 0, SequenceSet()))
+        if described.common is None:
+            described.common = shared(queue.history, described.history)
+            described.staged = SequenceSet()
+        return described
 
     def _copy(self, queue: ReplicatedQueue) -> Iterator[Event]:
         """Send what is wanted from the cursor on, as much as may be under way."""
-        theirs = self._of(queue)
-        assert theirs.common is not None and theirs.staged is not None
-        if queue.next <= theirs.cursor:
+        described = self._of(queue)
+        assert described.common is not None and described.staged is not None
+        if queue.next <= described.cursor:
             return
-        wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common
+        wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.common
         limits = self._settings
         for generation, ids, batch in chunked(
             queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
@@ -274,23 +274,23 @@ class ReplicatingSubscription:
             self._in_flight_bytes += batch.nbytes
             self.resync.messages += len(batch)
             self.resync.bytes += batch.nbytes
-            theirs.staged |= ids
-            theirs.cursor = ids.last + 1
+            described.staged |= ids
+            described.cursor = ids.last + 1
             yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
-        theirs.cursor = queue.next
+        described.cursor = queue.next
 
     def _plan(self, queue: ReplicatedQueue) -> Iterator[Event]:
         """The plan of one queue as it is now, as far as it was not sent at an earlier visit.
 
         The backup goes by the last PlanQueue; drops add up, for what was dropped never comes back.
         """
-        theirs = self._of(queue)
-        assert theirs.common is not None and theirs.staged is not None
+        described = self._of(queue)
+        assert described.common is not None and described.staged is not None
         yield PlanQueue(
             queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
         )
-        held, staged = theirs.history.held, theirs.staged
-        if gone := held - (theirs.common & queue.held):
+        held, staged = described.history.held, described.staged
+        if gone := held - (described.common & queue.held):
             self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
             held -= gone
             yield from self._drops(queue.queue, gone, staged=False)
@@ -306,9 +306,9 @@ class ReplicatingSubscription:
 
     def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
         """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
-        if self.state is State.CATCHING_UP:
+        if self.state is SessionState.CATCHING_UP:
             self._changed(event)
-        if self.state is not State.STREAMING:
+        if self.state is not SessionState.STREAMING:
             return
         yield event
         self.sent = event.last
@@ -316,7 +316,7 @@ class ReplicatingSubscription:
         self._window.append((event.last, nbytes, self.window_bytes + self._in_flight_bytes))
         limits = self._settings
         if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
-            self.state = State.LAGGING
+            self.state = SessionState.LAGGING
             yield Resubscribe()
 
     def acknowledged(self, position: Position) -> None:

@@ -199,7 +199,7 @@ class Life:
         return True
 
     def demote(self) -> bool:
-        if self.replica.primary is None or self.replica._demotion_wanted:
+        if self.replica.primary is None or self.replica.demotion_wanted:
             return False
         self.replica.demote()
         return True

@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from qpidha.core.backup.session import State
+from qpidha.core.backup.session import FollowerState
 from qpidha.core.ready import CloseLink
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
@@ -188,8 +188,8 @@ class Nodes:
             return look
         facts = facts_of(replica)
         memory = self._identities(facts)
-        record, primary, replicator = replica.record, replica.primary, replica.follower.replicator
-        follows = replicator is not None and replicator.state is State.FOLLOWING
+        record, primary, session = replica.record, replica.primary, replica.follower.session
+        follows = session is not None and session.state is FollowerState.FOLLOWING
         return look._replace(
             up=True,
             known=replica.manager.known.version if replica.manager.known else 0,
@@ -198,7 +198,7 @@ class Nodes:
             primary=primary.generation if primary else 0,
             position=primary.position if primary else 0,
             owed=primary is not None and primary.safe < primary.position,
-            following=(replicator.generation, replicator.position) if replicator and follows else None,
+            following=(session.generation, session.position) if session and follows else None,
             memory=mask(memory),
             held=tuple((queue, id, message) for queue, _, id, message in memory),
             speaks_of=frozenset(speaks_of(snapshot)),

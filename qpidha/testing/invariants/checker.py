@@ -26,8 +26,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from qpidha.core.primary.sessions import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.core.ready import RoleChanged
+from qpidha.core.refusals import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.errors import VersionMismatch
 from qpidha.journal import Change, PutQueue, PutStatus, Release
 from qpidha.testing.invariants.facts import Known, facts_of

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from qpidha.core.manager import Answer
-from qpidha.core.primary.session import State
+from qpidha.core.primary.session import SessionState
 from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
 from qpidha.testing.invariants.checker import Checker, Violation
@@ -231,7 +231,7 @@ class World:
             and self.primary.replica.primary is not None
             and self.primary.replica.primary.safe == self.primary.replica.primary.position
             and self.primary.replica.primary.membership.joining is None
-            and all(s.state is State.STREAMING for s in self.primary.replica.primary.sessions.values())
+            and all(s.state is SessionState.STREAMING for s in self.primary.replica.primary.sessions.values())
             and not any(n.disk.content.shelf for n in self.nodes.values())
             and self.clients.waiting == 0
         )

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer
-from qpidha.core.primary.sessions import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.core.ready import HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.core.refusals import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.errors import FrameTooLarge, MalformedFrame, VersionMismatch
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.observer import Observer

@@ -53,8 +53,11 @@ DISCARDS: tuple[Mutant, ...] = (
         rules="W2 A09",
         why="hands a discarded message over before its generation is established",
         file=FOLLOWER,
-        old="        self._replica.cluster = replicator.cluster\n",
-        new="        self._replica.cluster = replicator.cluster\n        self._replica.hand_over()\n",
+        old="        self._state.begin_generation(session.generation, session.cluster)\n",
+        new=(
+            "        self._state.begin_generation(session.generation, session.cluster)\n"
+            "        self._discards.hand_over()\n"
+        ),
         first="A09",
     ),
     Mutant(
@@ -79,9 +82,9 @@ DISCARDS: tuple[Mutant, ...] = (
         name="alive-stays-on-the-primary",
         rules="W2",
         why="a new primary hands over what its own history has",
-        file=REPLICA,
-        old="                self._releasing = self.quarantined.release_alive(self.history_of)\n",
-        new="                self._releasing = iter(())\n",
+        file="qpidha/core/discards.py",
+        old="        self._releasing = self._state.quarantined.release_alive(self.history_of)\n",
+        new="        self._releasing = iter(())\n",
         first="A09",
     ),
     Mutant(
@@ -124,7 +127,7 @@ DISCARDS: tuple[Mutant, ...] = (
         name="empty-queue-has-no-history",
         rules="W2 A16",
         why="takes a queue that holds nothing for one that is not there",
-        file=REPLICA,
+        file="qpidha/core/discards.py",
         old="        return None if q is None else (q.lineage, q.next)",
         new="        return (q.lineage, q.next) if q else None",
         first="A16",

@@ -6,11 +6,11 @@ from tests.mutants.mutant import Mutant
 
 FLIP = "qpidha/core/backup/flip.py"
 FOLLOWER = "qpidha/core/backup/follower.py"
-HOST = "qpidha/core/primary/sessions.py"
+SESSIONS = "qpidha/core/primary/sessions.py"
 LINEAGE = "qpidha/core/lineage.py"
-REPLICATOR = "qpidha/core/backup/session.py"
+FOLLOWER_SESSION = "qpidha/core/backup/session.py"
 DIFFERENCE = "qpidha/core/resync.py"
-SUBSCRIPTION = "qpidha/core/primary/session.py"
+BACKUP_SESSION = "qpidha/core/primary/session.py"
 
 RESYNC: tuple[Mutant, ...] = (
     # --- who is obeyed
@@ -19,8 +19,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C1 C5 R-d",
         why="a backup that connects anew keeps what it staged, and its link, of the time before",
         file=FOLLOWER,
-        old="        replica = self._replica\n        self.leave()\n        if replica.primary or replica.activation",
-        new="        replica = self._replica\n        if replica.primary or replica.activation",
+        old="        state = self._state\n        self.leave()\n",
+        new="        state = self._state\n",
         first="A14",
     ),
     Mutant(
@@ -28,7 +28,7 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C2 F2 T06",
         why="a backup does not tell a primary that its generation is over",
         file=FOLLOWER,
-        old="        elif frame.generation < replica.generation:\n            self._fence(frame)\n",
+        old="        elif frame.generation < state.generation:\n            self._fence(frame)\n",
         new="",
         first="T06",
     ),
@@ -36,8 +36,8 @@ RESYNC: tuple[Mutant, ...] = (
         name="fence-ignored",
         rules="C2 T06",
         why="a primary that hears of a higher generation does not look at the record",
-        file=HOST,
-        old="        replica.manager.ask(now)\n",
+        file=SESSIONS,
+        old="        state.manager.ask(now)\n",
         new="",
         first="T06",
     ),
@@ -45,9 +45,14 @@ RESYNC: tuple[Mutant, ...] = (
         name="fence-believed",
         rules="F6 C2 T32",
         why="a primary steps down because a peer says that there is a higher generation",
-        file=HOST,
-        old="        replica.manager.ask(now)\n",
-        new='        replica.step_down("a peer says so")\n',
+        file="qpidha/core/replica.py",
+        old="                return self.sessions.frame_from_backup(link, frame, now)\n",
+        new=(
+            "                if type(frame.event).__name__ == 'Fenced':\n"
+            "                    self.step_down('a peer says so')\n"
+            "                    return True\n"
+            "                return self.sessions.frame_from_backup(link, frame, now)\n"
+        ),
         first="T32",
     ),
     Mutant(
@@ -63,7 +68,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="other-generations-taken",
         rules="F2 C3",
         why="a primary takes what a backup says in another generation for its own",
-        file=HOST,
+        file=SESSIONS,
         old="if frame.generation != self._primary.generation:",
         new="if frame.generation > self._primary.generation + 1000:",
         first="test_core_peers",
@@ -73,7 +78,7 @@ RESYNC: tuple[Mutant, ...] = (
         rules="D7",
         why="a backup follows the primary of another cluster",
         file=FOLLOWER,
-        old="if event.cluster != record.cluster or replica.cluster not in (None, event.cluster):",
+        old="if event.cluster != record.cluster or state.cluster not in (None, event.cluster):",
         new="if event.cluster != record.cluster:",
         first="test_core_peers",
     ),
@@ -81,8 +86,8 @@ RESYNC: tuple[Mutant, ...] = (
         name="other-cluster-served",
         rules="D7",
         why="a primary serves the store of another cluster",
-        file=HOST,
-        old="if hello.cluster is not None and hello.cluster != replica.cluster:",
+        file=SESSIONS,
+        old="if hello.cluster is not None and hello.cluster != state.cluster:",
         new="if hello.cluster is not None and hello.cluster == replica.node:",
         first="test_core_peers",
     ),
@@ -90,7 +95,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="clone-takes-over",
         rules="T40",
         why="a second process with one node id replaces the session of the first",
-        file=HOST,
+        file=SESSIONS,
         old="if other.boot != hello.boot:",
         new="if other.boot is None:",
         first="T40",
@@ -99,7 +104,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="name-not-proved",
         rules="Z1",
         why="a peer may speak for a node that its certificate does not name",
-        file=HOST,
+        file=SESSIONS,
         old="if names is not None and hello.node not in names:",
         new="if names is not None and not names:",
         first="test_core_peers",
@@ -109,7 +114,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="old-session-counts",
         rules="C3 R-e T19",
         why="counts what arrives of an earlier session",
-        file=HOST,
+        file=SESSIONS,
         old="if frame.session != session.sid:",
         new="if frame.session > session.sid:",
         first="test_core_peers",
@@ -118,7 +123,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="acknowledged-ahead",
         rules="C3 R-e",
         why="believes an acknowledgement of what was never sent",
-        file=SUBSCRIPTION,
+        file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position or position < self.plan_position:",
         first="test_core_peers",
@@ -127,7 +132,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="acknowledged-before-the-plan",
         rules="C5",
         why="believes an acknowledgement below the end of the plan",
-        file=SUBSCRIPTION,
+        file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position <= self.sent:",
         first="test_core_peers",
@@ -155,16 +160,16 @@ RESYNC: tuple[Mutant, ...] = (
         name="absent-means-dequeued",
         rules="R-c C4 T14",
         why="takes what the backup lacks below its next id for dequeued, and does not send it",
-        file=SUBSCRIPTION,
-        old="wanted = queue.held.slice(theirs.cursor, MESSAGE_ID_MAX) - theirs.common",
-        new="wanted = queue.held.slice(max(theirs.cursor, theirs.history.next), MESSAGE_ID_MAX)",
+        file=BACKUP_SESSION,
+        old="wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.common",
+        new="wanted = queue.held.slice(max(described.cursor, described.history.next), MESSAGE_ID_MAX)",
         first="T14",
     ),
     Mutant(
         name="staged-and-gone-stays",
         rules="C4",
         why="what was staged and dequeued since is not dropped by the plan",
-        file=SUBSCRIPTION,
+        file=BACKUP_SESSION,
         old="        if gone := staged - queue.held:",
         new="        if gone := SequenceSet():",
         first="A19",
@@ -173,10 +178,10 @@ RESYNC: tuple[Mutant, ...] = (
         name="held-and-gone-stays",
         rules="C4",
         why="drops only what was never shared, not what the primary dequeued during the catch-up",
-        file=SUBSCRIPTION,
-        old="gone := held - (theirs.common & queue.held)",
-        new="gone := held - theirs.common",
-        first="A19",
+        file=BACKUP_SESSION,
+        old="gone := held - (described.common & queue.held)",
+        new="gone := held - described.common",
+        first="C01",
     ),
     Mutant(
         name="own-next-kept",
@@ -209,7 +214,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="two-transactions",
         rules="C5 D1 X2",
         why="a flip reaches the disk without the generation that it makes true",
-        file=REPLICATOR,
+        file=FOLLOWER_SESSION,
         old="*result.changes, PutStatus(self.cluster, self.generation, primary=False))",
         new="*result.changes)",
         first="T33",
@@ -218,7 +223,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="operations-out-of-order",
         rules="C6",
         why="applies operations without looking at their position",
-        file=REPLICATOR,
+        file=FOLLOWER_SESSION,
         old="if event.first != self.position + 1:",
         new="if event.first < 0:",
         first="test_core_peers",
@@ -227,16 +232,16 @@ RESYNC: tuple[Mutant, ...] = (
         name="laggard-not-told",
         rules="C7",
         why="stops sending to a backup that fell behind, and does not say so",
-        file=SUBSCRIPTION,
-        old="            self.state = State.LAGGING\n            yield Resubscribe()\n",
-        new="            self.state = State.LAGGING\n",
+        file=BACKUP_SESSION,
+        old="            self.state = SessionState.LAGGING\n            yield Resubscribe()\n",
+        new="            self.state = SessionState.LAGGING\n",
         first="test_core_peers",
     ),
     Mutant(
         name="laggard-buffered-for",
         rules="C7 L5 T44",
         why="goes on sending to a backup however far it is behind",
-        file=SUBSCRIPTION,
+        file=BACKUP_SESSION,
         old="if self.window_bytes > limits.window_bytes_max or len(self._window) > limits"
         ".window_operations_max:",
         new="if self.window_bytes < 0:",

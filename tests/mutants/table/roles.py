@@ -245,7 +245,7 @@ ROLES: tuple[Mutant, ...] = (
         rules="T42 L4",
         why="a primary that was paused removes its members for its own silence",
         file=REPLICA,
-        old="            self.primary.jumped(now)\n",
+        old="            self.primary.restart_timeouts(now)\n",
         new="            pass\n",
         first="T42",
     ),
@@ -281,7 +281,7 @@ ROLES: tuple[Mutant, ...] = (
         rules="K1",
         why="a primary that steps down keeps the links of its backups",
         file=REPLICA,
-        old="        self.host.close_all(why)\n",
+        old="        self.sessions.close_all(why)\n",
         new="",
     ),
 )

@@ -16,7 +16,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
 from qpidha.core.primary.completion import Guards, QueueGuard
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CloseLink, Doubtful, HandOver, ReadRecord, RoleChanged, Safe, Settled
@@ -62,7 +62,7 @@ def queues(count: int, messages: int = 1) -> dict[QueueId, ReplicatedQueue]:
     return {q.queue: q for q in (queue(n, messages) for n in range(count))}
 
 
-class Session(ReplicatingSubscription):
+class Session(BackupSession):
     """Counts its visits."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Session(ReplicatingSubscription):
 
 def caught_up(count: int) -> tuple[Session, list[list[Event]]]:
     session, content, calls = Session(), queues(count), list[list[Event]]()
-    while session.state is State.CATCHING_UP:
+    while session.state is SessionState.CATCHING_UP:
         calls.append(session.call(content))
     return session, calls
 
@@ -119,7 +119,7 @@ def test_a_queue_that_changes_after_its_visit_is_planned_again() -> None:
     content[late.queue] = late
     declared = Declare(queue=late.queue, spec=late.spec, lineage=late.lineage, next=1)
     list(session.stream(Operations(first=7, operations=((declared,),)), 10))
-    while session.state is State.CATCHING_UP:
+    while session.state is SessionState.CATCHING_UP:
         events += session.call(content, 7)
     planned = [e for e in events if isinstance(e, PlanQueue)]
     assert Counter(e.queue for e in planned) == {**dict.fromkeys(content, 1), first.queue: 2}
@@ -140,7 +140,7 @@ def test_a_queue_that_only_lost_messages_after_its_visit_is_planned_again_withou
     first.remove(SequenceSet([1]))
     gone = Dequeue(queue=first.queue, ids=SequenceSet([1]))
     list(session.stream(Operations(first=6, operations=((gone,),)), 10))
-    while session.state is State.CATCHING_UP:
+    while session.state is SessionState.CATCHING_UP:
         events += session.call(content, 6)
     assert sum(isinstance(e, PlanMessages) and e.queue == first.queue for e in events) == 1
     assert [(list(e.ids), e.staged) for e in events if isinstance(e, PlanDrop)] == [([1], True)]
@@ -152,14 +152,14 @@ def test_queues_that_change_all_the_time_do_not_keep_a_catch_up_from_its_end() -
     session.call(content)
     hot = list(content.values())[:30]
     calls = 0
-    while session.state is State.CATCHING_UP and calls < 100:
+    while session.state is SessionState.CATCHING_UP and calls < 100:
         calls += 1
         for q in hot:
             ids = q.append(Batch.pack([b"x"]))
             part = Enqueue(queue=q.queue, first=ids.first, batch=Batch.pack([b"x"]))
             list(session.stream(Operations(first=6, operations=((part,),)), 10))
         session.call(content)
-    assert session.state is State.STREAMING
+    assert session.state is SessionState.STREAMING
     assert calls < 30
 
 

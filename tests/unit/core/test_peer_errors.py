@@ -10,9 +10,9 @@ import pytest
 from qpidha import Batch, SequenceSet
 from qpidha.core.chunks import pieces
 from qpidha.core.limits import limits_of
-from qpidha.core.primary.session import ReplicatingSubscription
-from qpidha.core.primary.sessions import TAKEN_OVER
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CloseLink, Noted
+from qpidha.core.refusals import TAKEN_OVER
 from qpidha.errors import CallerError, RemoteProtocolError
 from qpidha.types import QueueSpec, Role
 from qpidha.wire.events import (
@@ -275,7 +275,7 @@ def test_what_a_backup_says_in_an_earlier_session_counts_for_nothing() -> None:
 
 def test_a_backup_that_falls_behind_is_told_so_and_not_buffered_for() -> None:
     """C7, L5: the window is full, whoever it is."""
-    session = ReplicatingSubscription(LINK, "peer", NEW, SETTINGS)
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
     session.subscribe(1, subscribe(0))
     list(session.catch_up({}, 5))
     skip = (SkipIds(queue=QUEUE, first=1, last=3),)
@@ -318,7 +318,7 @@ def test_established_is_said_to_those_who_follow_already() -> None:
 
 
 def test_nothing_is_copied_before_the_backup_has_described_itself() -> None:
-    session = ReplicatingSubscription(LINK, "peer", NEW, SETTINGS)
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
     assert list(session.catch_up({}, 5)) == []
     session.subscribe(1, subscribe(1))
     assert list(session.catch_up({}, 5)) == []
@@ -375,7 +375,7 @@ def test_a_primary_says_welcome_first_and_is_the_one_that_was_wanted() -> None:
 def test_the_primary_of_another_cluster_is_not_followed() -> None:
     """D7: the record and the primary agree, this store is in the wrong place."""
     node = Node()
-    node.replica.cluster = NEW
+    node.replica.state.cluster = NEW
     assert refused(node.following().say(WELCOME, session=0), f"this store of {NEW}")
 
 
@@ -466,6 +466,6 @@ def test_a_primary_has_no_link_to_a_primary() -> None:
 
 
 def test_a_session_that_breaks_the_protocol_is_named() -> None:
-    session = ReplicatingSubscription(LINK, "peer", NEW, SETTINGS)
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
     with pytest.raises(RemoteProtocolError, match="not new"):
         session.subscribe(0, subscribe(0))

@@ -10,7 +10,7 @@ from qpidha import Settings
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import ReplicatingSubscription, State
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.types import Member, Record
 from qpidha.wire.events import PlanEnd, Subscribe
 
@@ -23,9 +23,9 @@ def record(*members: Member) -> Record:
     return Record(cluster=UUID(int=9), generation=1, primary=("P", UUID(int=8)), members=frozenset(members))
 
 
-def session(member: Member, *, sid: int = 1, plan: int = 5, acked: int = 5) -> ReplicatingSubscription:
+def session(member: Member, *, sid: int = 1, plan: int = 5, acked: int = 5) -> BackupSession:
     """A session whose plan ended at ``plan`` and whose backup acknowledged up to ``acked``."""
-    made = ReplicatingSubscription(1, member.node, UUID(int=7), SETTINGS)
+    made = BackupSession(1, member.node, UUID(int=7), SETTINGS)
     made.subscribe(sid, Subscribe(epoch=member.epoch, stored_generation=0, queues=0))
     assert isinstance(list(made.catch_up({}, plan))[-1], PlanEnd)
     if acked:
@@ -123,24 +123,26 @@ def test_an_acknowledgement_says_whether_anything_follows_from_it() -> None:
     membership = Membership("P", frozenset({P, B1, B2}), SETTINGS)
     primary = Primary(generation=1, membership=membership, queues={}, outbox=Outbox(), settings=SETTINGS)
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
-    assert primary.acknowledged(first, 1), "it has flipped: it may be told that the history is established"
-    assert primary.acknowledged(last, 1)
+    assert primary.backup_acknowledged(first, 1), (
+        "it has flipped: it may be told that the history is established"
+    )
+    assert primary.backup_acknowledged(last, 1)
     primary.settle()
     assert primary.established
     for each in (first, last):
         each.sent = primary.position = 3
-    assert not primary.acknowledged(first, 2), "the other one has not got it"
-    assert not primary.acknowledged(first, 3)
-    assert primary.acknowledged(last, 2)
+    assert not primary.backup_acknowledged(first, 2), "the other one has not got it"
+    assert not primary.backup_acknowledged(first, 3)
+    assert primary.backup_acknowledged(last, 2)
     primary.settle()
     assert primary.safe == 2
     membership.joining = Joining(Member("B3", UUID(int=4)), sid=1, target=3)
-    assert primary.acknowledged(first, 3), "it may be what the joining waits for"
+    assert primary.backup_acknowledged(first, 3), "it may be what the joining waits for"
 
 
 def test_a_backup_that_fell_behind_is_not_waited_for_as_a_joiner(membership: Membership) -> None:
     """It is about to be planned again: publishers need not wait for that."""
     behind = session(B2)
-    behind.state = State.LAGGING
+    behind.state = SessionState.LAGGING
     assert membership.addition(record(P, B1), [behind], 9, 0.0) is None
     assert membership.joining is None

@@ -1,0 +1,100 @@
+"""Handing discarded messages over to the embedder, once nothing can bring them back (W2).
+
+quarantined ──(generation established)──► offered ──(the embedder took them)──► released, audited
+└──(it failed)──► offered again after ``discard_retry_s``
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from math import inf
+
+from qpidha.core.lineage import Lineage
+from qpidha.core.ready import HandOver
+from qpidha.core.state import NodeState
+from qpidha.journal import Release
+from qpidha.types import Discarded, MessageId, QueueId
+
+
+class Discards:
+    """Offers the content of quarantine to the embedder."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._offer_at = inf
+        """When to offer what the embedder did not take, or was not offered yet; -inf: with the next `Ready`."""
+        self._releasing: Iterator[Release | None] | None = None
+        """Messages that live in the history established here, while they leave quarantine."""
+
+    @property
+    def unfinished(self) -> bool:
+        """There is work that waits for nothing but the next slice."""
+        return self._offer_at == -inf or self._releasing is not None
+
+    def hand_over(self) -> None:
+        """Offer a portion of what is quarantined: the generation now followed is established, so it is dead (W2)."""
+        if self._releasing is not None:
+            return  # What lives leaves first.
+        state = self._state
+        messages = tuple(state.quarantined.due(self.history_of, state.settings.queues_per_slice))
+        if not messages:
+            return
+        if state.settings.discard_policy == "drop":
+            self.taken(messages)
+        else:
+            state.outbox.notify(HandOver(messages))
+
+    def taken(self, messages: Iterable[Discarded]) -> None:
+        """The embedder took these: they leave quarantine, and the audit record says so."""
+        state = self._state
+        state.outbox.persist(*state.quarantined.taken(tuple(messages), state.generation))
+        if state.quarantined.waiting:
+            self._offer_at = -inf
+
+    def failed(self, now: float) -> None:
+        """The embedder did not take what was offered: offer it again after ``discard_retry_s``.
+
+        Or with the next `Established`, if the history now followed is another one by then (W2).
+        """
+        self._state.quarantined.withdraw()
+        self._offer_at = now + self._state.settings.discard_retry_s
+
+    def retry(self, now: float, *, established: bool) -> None:
+        """Offer again if it is time, and the history now followed is established."""
+        if now < self._offer_at:
+            return
+        self._offer_at = inf
+        if established:
+            self.hand_over()
+
+    def begin_releasing(self) -> None:
+        """This primary's generation is established: messages that its history has live, or were settled (W2)."""
+        self._releasing = self._state.quarantined.release_alive(self.history_of)
+
+    def stop_releasing(self) -> None:
+        """This node is no longer primary: the rest is judged by the next history."""
+        self._releasing = None
+
+    def release_more(self) -> None:
+        """Release one slice of the messages that live. After the last slice the rest is dead: offer it (W2)."""
+        if self._releasing is None:
+            return
+        left = self._state.settings.queues_per_slice
+        for release in itertools.islice(self._releasing, left):
+            left -= 1
+            if release is not None:
+                self._state.outbox.persist(release)
+        if left:
+            self._releasing = None
+            self.hand_over()
+
+    def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        """Lineage and next id of a queue in the history that this node follows; None if it has no such queue.
+
+        As a primary that is its own. As a backup it is its primary's, and its own queues say it: the flip made
+        lineage and next equal to the primary's (C5), and operations only add ids of the primary's own generation,
+        of which nothing can be in quarantine. Ask only after the flip, and before the session ends.
+        """
+        q = self._state.queues.get(queue)
+        return None if q is None else (q.lineage, q.next)  # An empty queue is false.

@@ -1,0 +1,33 @@
+"""Refusing a link: send `Refused` with a code and a reason, then close the link.
+
+Codes below 16 are those of `RemoteProtocolError`: the peer broke the protocol. Those here are no fault of the peer.
+"""
+
+from __future__ import annotations
+
+from qpidha.core.state import NodeState
+from qpidha.types import Role
+from qpidha.wire.events import Frame, Refused
+
+NOT_PRIMARY = 16
+"""This node is not primary. Ask the record who is."""
+TAKEN_OVER = 17
+"""Another process with the same node id has a session (T40)."""
+STEPPED_DOWN = 18
+"""This node is no longer primary."""
+
+REASON_CHARS_MAX = 1000
+"""Longer reasons are cut."""
+
+
+def refuse(state: NodeState, link: int, code: int, reason: str) -> None:
+    """Tell the peer why, then close the link."""
+    refused = Refused(code=code, reason=reason[:REASON_CHARS_MAX])
+    state.outbox.send(link, Frame(state.generation, 0, refused))
+    state.outbox.close(link, reason)
+
+
+def refuse_as_backup(state: NodeState, link: int, frame: Frame, role: Role) -> None:
+    """Answer a frame that a peer sent to a node that is not primary. A `Refused` gets no answer."""
+    if not isinstance(frame.event, Refused):
+        refuse(state, link, NOT_PRIMARY, f"{state.node} is {role.value}")

@@ -1,0 +1,76 @@
+"""What the parts of one node's core share: its identity, its view of the cluster, its content, its effects.
+
+`Replica` makes one `NodeState` and hands it to its parts. A part changes the state and puts effects into the outbox;
+what follows for other parts it returns. No part holds `Replica`, and none holds another role.
+
+Invariants:
+  only `begin_generation` changes generation and cluster, in the `Ready` that makes them durable (C5, P3)
+  generation never falls
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from qpidha.core.manager import Manager
+from qpidha.core.outbox import Outbox
+from qpidha.core.quarantine import Quarantined
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import ensure
+from qpidha.journal import StoreImage
+from qpidha.settings import Settings
+from qpidha.types import Generation, Member, NodeId, QueueId, Record
+
+
+class NodeState:
+    """The state of one node for one boot. O(content of ``image``) to make."""
+
+    __slots__ = (
+        "boot",
+        "cluster",
+        "epoch",
+        "generation",
+        "identities",
+        "manager",
+        "node",
+        "outbox",
+        "quarantined",
+        "queues",
+        "settings",
+    )
+
+    def __init__(self, *, node: NodeId, boot: UUID, image: StoreImage, settings: Settings) -> None:
+        self.node = node
+        self.boot = boot
+        """One life of the process."""
+        self.epoch = image.status.epoch
+        """One life of the store."""
+        self.cluster = image.status.cluster
+        """The cluster that the store belongs to; None before it joined one."""
+        self.generation: Generation = image.status.generation
+        """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
+        self.settings = settings
+        self.queues: dict[QueueId, ReplicatedQueue] = {
+            q.queue: ReplicatedQueue.from_image(q) for q in image.queues
+        }
+        self.quarantined = Quarantined(list(image.quarantine))
+        self.manager = Manager(boot, settings.record_retry_s)
+        self.outbox = Outbox()
+        self.identities: dict[int, frozenset[str]] = {}
+        """By link that a peer opened: the names that the peer proved to have."""
+
+    @property
+    def me(self) -> Member:
+        """This node as a member of the record: its name, with this life of its store."""
+        return Member(self.node, self.epoch)
+
+    @property
+    def record(self) -> Record | None:
+        """The newest record seen; None if none was seen."""
+        return self.manager.record
+
+    def begin_generation(self, generation: Generation, cluster: UUID) -> None:
+        """Belong to this generation of this cluster from now on. The caller persists it in the same `Ready`."""
+        ensure(generation >= self.generation, "generations never fall")
+        self.generation = generation
+        self.cluster = cluster
