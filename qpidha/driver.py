@@ -6,6 +6,8 @@ asyncio's; the simulator gives it simulated ones, and so tests the same order of
 While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
 next `Ready` then carries all of it (group commit). The same holds while a large `Ready` is performed in
 slices, in the same order, that leave the loop time for others.
+
+So what was confirmed is on this node's disk (S1), and while no commit is under way memory and disk agree (D8).
 """
 
 from __future__ import annotations

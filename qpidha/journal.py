@@ -53,7 +53,7 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class PutStatus:
-    """Replace cluster, generation and primary flag. State and stop belong to open and close."""
+    """Replace cluster, generation and primary flag, with their data (D4). State and stop belong to open and close."""
 
     cluster: UUID
     generation: Generation

@@ -1,7 +1,7 @@
 """Every limit and time-out, in one place, with units in the names; types, ranges and relations are checked.
 
 All times are seconds on the monotonic clock. Times decide *when* something is tried, never whether
-it is safe (F7).
+it is safe (F7). Every wait has a time-out (L1), and what a session may hold in memory a limit (L5).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whether a node may start with the store it found. Pure: nothing is read or changed here.
 
 `START_RULES` is the answer as a table: the first row that applies decides, and says why, for a log, a
-command line or a test.
+command line or a test. A store that is damaged (D3) or of another cluster (D7) is refused.
 """
 
 from __future__ import annotations

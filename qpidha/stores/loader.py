@@ -2,7 +2,7 @@
 
 The same pass serves a start, clean or not, and an offline inspection: a store is only ever believed after
 all of it was read. It collects what is wrong instead of stopping at the first fault, so that an operator
-sees the extent; a store with any damage is never served from.
+sees the extent; a store with any damage is never served from (D3).
 """
 
 from __future__ import annotations

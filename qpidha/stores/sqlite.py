@@ -1,6 +1,7 @@
 """The embedded default: one SQLite database a node, one transaction a commit, one row a batch.
 
-Messages, lineages, next ids and the status change in the same transaction (rules N1, N2, C5). An index in
+Messages, lineages, next ids and the status change in the same transaction (rules N1, N2, C5), so a crash leaves the
+state after some commit (D1), and a recovery that is itself killed may be repeated (D2). An index in
 memory knows which row holds which id, so SQLite is asked for nothing but to append and to delete by key.
 
     open    lock ─► read and verify all, read-only ─► mark dirty ─► checkpoint ─► serve

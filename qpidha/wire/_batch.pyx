@@ -15,7 +15,8 @@ Invariants, established by `_scan` before anything else may look at the bytes:
   - the block ends exactly where the layout says: every offset below is inside the checked window
   - count >= 1; the reserved bits and bytes are zero
   - every generation of an origin is < 2**63, every id of an origin < 2**64 - 1
-Everything that makes a batch goes through `_scan`, the batches built here included.
+Everything that makes a batch goes through `_scan`, the batches built here included: so any bytes give a batch or
+a typed error (Z2).
 """
 
 cimport cython

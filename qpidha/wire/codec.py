@@ -5,7 +5,7 @@
 
 Control events are msgpack arrays in field order (`CONTROL`). `PlanMessages` and `Operations` carry the
 payloads and have fixed layouts. `decode` raises `RemoteProtocolError` for whatever a peer can send, and
-nothing else; `encode` raises `LocalProtocolError` for what no peer would accept.
+nothing else (Z2); `encode` raises `LocalProtocolError` for what no peer would accept.
 """
 
 from __future__ import annotations

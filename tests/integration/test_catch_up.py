@@ -77,7 +77,7 @@ def test_many_holes_travel_in_chunks() -> None:
 
 
 def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -> None:
-    """C7: beyond the window the stream stops, and the backup catches up by difference."""
+    """C7, L3: beyond the window the stream stops instead of waiting, and the backup catches up by difference."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")

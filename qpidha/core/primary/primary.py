@@ -268,7 +268,7 @@ class Primary:
         return self._acked.get(member, 0)
 
     def _lowest(self) -> Position:
-        """What every member and the joining node acknowledged (O4)."""
+        """What every member and the joining node acknowledged (O4); 0 while one has not in this generation (P4)."""
         acked = self._acked
         return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
 

@@ -53,7 +53,7 @@ ROLES: tuple[Mutant, ...] = (
         file=MEMBERSHIP,
         old="return replace(record, members=record.members - gone)",
         new="self._become(record.members - gone, self.joining)\n        return replace(record, members=self.members)",
-        first="A0",
+        first="A03",
     ),
     Mutant(
         name="addition-in-doubt-forgotten",
@@ -157,7 +157,7 @@ ROLES: tuple[Mutant, ...] = (
         file="qpidha/core/primary/primary.py",
         old="        return self._acked.get(member, 0)",
         new="        return self._acked.get(member, self.position)",
-        first="T0",
+        first="T01",
     ),
     Mutant(
         name="reset-manager-believed",
