@@ -22,30 +22,34 @@ PAGES = ("docs/protocol.md", "docs/invariants.md", "docs/wire.md")
 REMOVES = {name: codes for name, (codes, _) in SWITCHES.items()}
 
 
+def assert_nothing(problems: list[str]) -> None:
+    assert not problems, "\n".join(problems)
+
+
 def test_each_code_stands_once() -> None:
-    assert register.twice([*(entry.code for entry in REGISTER), *LISTED]) == []
+    assert_nothing(register.twice([*(entry.code for entry in REGISTER), *LISTED]))
 
 
 def test_every_citation_is_of_a_code_that_is_registered() -> None:
     texts = {path: text for path, text in TEXTS.items() if path not in NOT_SCANNED}
-    assert register.unknown(texts, KNOWN) == []
+    assert_nothing(register.unknown(texts, KNOWN))
 
 
 def test_every_entry_is_cited_by_code_or_tests() -> None:
     texts = {path: text for path, text in CODE.items() if path not in NOT_SCANNED}
-    assert register.uncited(REGISTER, texts) == []
+    assert_nothing(register.uncited(REGISTER, texts))
 
 
 def test_modules_that_keep_a_rule_cite_it() -> None:
-    assert register.unkept(REGISTER, CODE) == []
+    assert_nothing(register.unkept(REGISTER, CODE))
 
 
 def test_what_shows_a_rule_is_there() -> None:
-    assert register.unshown(REGISTER, set(LISTED), set(TEXTS), REMOVES) == []
+    assert_nothing(register.unshown(REGISTER, set(LISTED), set(TEXTS), REMOVES))
 
 
 def test_every_switch_of_the_model_is_named_at_its_rules() -> None:
-    assert register.unlisted(REGISTER, REMOVES) == []
+    assert_nothing(register.unlisted(REGISTER, REMOVES))
 
 
 def test_planted_bugs_break_what_is_registered() -> None:
@@ -58,7 +62,7 @@ def test_planted_bugs_break_what_is_registered() -> None:
 def test_each_rule_has_its_precise_text_on_the_page_of_its_family() -> None:
     rows = re.compile(r"^(?:- |\| )\*\*((?:[MPOCJKNWGSIFXDLZV][0-9]|R-[a-z]))\*\*", re.MULTILINE)
     defined = [code for page in PAGES for code in rows.findall(TEXTS[page])]
-    assert register.twice(defined) == []
+    assert_nothing(register.twice(defined))
     families = re.compile(r"[^BEJ][-0-9a-z]{1,2}|J[0-9]")
     assert set(defined) == {entry.code for entry in REGISTER if families.fullmatch(entry.code)}
 

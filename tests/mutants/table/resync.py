@@ -181,7 +181,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=BACKUP_SESSION,
         old="gone := held - (described.common & queue.held)",
         new="gone := held - described.common",
-        first="C01",
+        first="A19",
     ),
     Mutant(
         name="own-next-kept",
