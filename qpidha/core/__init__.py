@@ -9,7 +9,8 @@ For a broker with an event loop of its own these are the names to import, togeth
     Ready        one batch of effects, in the order in which they must be performed
     requests     CompareAndSet, ReadRecord, and their answers: Applied, Lost, NotSent, Unknown, Read
     completions  Safe, Settled, Doubtful
-    notices      RoleChanged, QueueAdded, QueueRemoved, Inserted, Removed, HandOver, CloseLink, Noted
+    notices      RoleChanged, QueueAdded, QueueRemoved, Inserted, Removed, HandOver, CloseLink;
+                 what an operator should see is a `qpidha.events.NodeEvent`
 
 ``docs/second-door.md`` lists the duties of the program around them.
 """
@@ -22,7 +23,6 @@ from qpidha.core.ready import (
     Doubtful,
     HandOver,
     Inserted,
-    Noted,
     Notice,
     QueueAdded,
     QueueRemoved,
@@ -47,7 +47,6 @@ __all__ = [
     "Inserted",
     "Lost",
     "NotSent",
-    "Noted",
     "Notice",
     "QueueAdded",
     "QueueRemoved",

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from qpidha.events import NodeEvent
 from qpidha.journal import Change
 from qpidha.seq import SequenceSet
 from qpidha.types import (
@@ -128,16 +129,8 @@ class CloseLink:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
-    """Something an operator should see: a removed member, a refused peer, a resync and its size."""
-
-    event: str
-    detail: str
-
-
 Notice: TypeAlias = (
-    RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | Noted
+    RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | NodeEvent
 )
 
 
@@ -168,7 +161,7 @@ def is_last_word(effect: object) -> bool:
     """May be performed although nothing is durable: never a frame or a request."""
     if isinstance(effect, RoleChanged):
         return not effect.role.is_primary
-    return isinstance(effect, (Doubtful, CloseLink, Noted))
+    return isinstance(effect, (Doubtful, CloseLink, NodeEvent))
 
 
 def last_words(ready: Ready) -> Ready:
@@ -184,6 +177,6 @@ def remainder(ready: Ready) -> Ready:
 
     A request stays: what asked for it waits for an answer.
     """
-    spoken = (RoleChanged, CloseLink, Noted)
+    spoken = (RoleChanged, CloseLink, NodeEvent)
     notices: list[Notice] = [n for n in ready.notify if not isinstance(n, spoken)]
     return Ready(persist=ready.persist, request=ready.request, notify=notices)

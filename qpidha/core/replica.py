@@ -24,7 +24,7 @@ from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.sessions import Sessions
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import CompareAndSet, Doubtful, Noted, Ready, Request, RoleChanged
+from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChanged
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.state import NodeState
 from qpidha.core.urgent import end_of_role, hand_over_of
@@ -35,6 +35,7 @@ from qpidha.errors import (
     RemoteProtocolError,
     ensure,
 )
+from qpidha.events import CompareAndSetLost, RemovingMembers, SteppedDown
 from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -214,7 +215,7 @@ class Replica:
         """Draw the consequences of the newest record (M3, M4, P2)."""
         record = self.record
         if lost is not None:
-            self.out.notify(Noted("compare-and-set lost", f"expected version {lost.expected}"))
+            self.out.notify(CompareAndSetLost(lost.expected))
             self._promotion_wanted = False
         if lost is not None and not self.manager.newer_than(lost):
             self.step_down("the record is gone")
@@ -298,7 +299,7 @@ class Replica:
         self.primary = None
         self.sessions = None
         self.discards.stop_releasing()
-        self.out.notify(Noted("stepped down", why))
+        self.out.notify(SteppedDown(why))
         self._report_role(Role.JOINING)
 
     def stop(self, why: str = "stopping") -> None:
@@ -429,8 +430,8 @@ class Replica:
         if not late and membership.all_sessions_are_members(record, sessions):
             return
         if change := membership.removal(record, late, sessions, now):
-            gone = ", ".join(sorted(m.node for m in record.members - change.members))
-            self.out.notify(Noted("removing a member", gone))
+            gone = sorted(m.node for m in record.members - change.members)
+            self.out.notify(RemovingMembers(tuple(gone)))
         else:
             change = membership.addition(record, sessions, self.primary.position, now)
         if change:

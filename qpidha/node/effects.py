@@ -12,7 +12,6 @@ from qpidha.core.ready import (
     Doubtful,
     HandOver,
     Inserted,
-    Noted,
     Notice,
     QueueAdded,
     QueueRemoved,
@@ -23,6 +22,7 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.errors import InDoubt
+from qpidha.events import DuplicateNodeId, FencedByPeer, NodeEvent, RefusedByBackup, RefusedByPrimary, Trouble
 from qpidha.node.freezing import Freezing, kept_by
 from qpidha.node.listeners import Listeners
 from qpidha.node.op import NOBODY, Ledger
@@ -32,12 +32,8 @@ from qpidha.wire.events import Frame
 if TYPE_CHECKING:
     from qpidha.node.node import Node
 
-STANDING = frozenset({"fenced a stale primary", "not the recorded primary"})
-"""What the core notes at every attempt, for as long as its cause stands."""
-TOLD_BY_LINKS = frozenset(
-    {"refused by the primary", "refused by a backup", "two processes with one node id", "fenced"}
-)
-"""What the end of a link tells with the same words (`Links.closed`)."""
+TOLD_BY_LINKS = (RefusedByPrimary, RefusedByBackup, DuplicateNodeId, FencedByPeer)
+"""Not logged: a line about the end of the link says the same (`Links.closed`)."""
 
 
 class NodeEffects:
@@ -106,14 +102,14 @@ class NodeEffects:
             case CloseLink():
                 if peer := node.links.peers.get(notice.link):
                     peer.close(notice.reason)
-            case Noted():
-                self._noted(notice)
+            case NodeEvent():
+                self._tell(notice)
 
-    def _noted(self, notice: Noted) -> None:
-        if notice.event in STANDING:
-            self._node.troubles.report(notice.event, notice.detail, fades=True)
-        elif notice.event not in TOLD_BY_LINKS:
-            self._node.log(notice.event, notice.detail)
+    def _tell(self, event: NodeEvent) -> None:
+        if isinstance(event, Trouble):
+            self._node.troubles.report(event.cause, event.detail, fades=event.fades)
+        elif not isinstance(event, TOLD_BY_LINKS):
+            self._node.log(event.name, event.detail)
 
     def _role_changed(self, notice: RoleChanged) -> None:
         node = self._node

@@ -22,6 +22,7 @@ import pytest
 
 from qpidha import errors
 from qpidha.cli import build_parser
+from qpidha.events import StalePrimaryFenced, UnrecordedPrimary
 from qpidha.node import ask
 from qpidha.node.status import NodeStatus
 from qpidha.recovery.ranking import CRITERIA
@@ -215,9 +216,14 @@ def causes() -> set[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("troubles.report"):
                 found |= set(_texts(node.args[0], constants))
-    from qpidha.node.effects import STANDING
-
-    found |= {*STANDING, "record", "live nodes", f"link from {HOLE}", f"listener of queue {HOLE}"}
+    found |= {
+        StalePrimaryFenced.name,
+        UnrecordedPrimary.name,
+        "record",
+        "live nodes",
+        f"link from {HOLE}",
+        f"listener of queue {HOLE}",
+    }
     assert len(found) >= 8
     return {cause.replace(HOLE, ELLIPSIS) for cause in found}
 

@@ -21,6 +21,7 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Notice, QueueAdded, QueueRemoved, Removed
 from qpidha.core.resync import judge_all
 from qpidha.errors import RemoteProtocolError
+from qpidha.events import Resynchronised
 from qpidha.journal import Audit, Change, DropQueue, Insert, PutQueue, Quarantine, Remove
 from qpidha.seq import SequenceSet
 from qpidha.types import Fate, Generation, MessageId, QueueId
@@ -51,11 +52,9 @@ class Flipped:
     discarded: int = 0
 
     @property
-    def summary(self) -> str:
-        return (
-            f"received {self.inserted} messages, {self.nbytes} bytes; "
-            f"erased {self.erased} dequeued, quarantined {self.discarded}"
-        )
+    def resynchronised(self) -> Resynchronised:
+        """The event that says how much it was."""
+        return Resynchronised(self.inserted, self.nbytes, erased=self.erased, quarantined=self.discarded)
 
 
 class Flip:

@@ -8,9 +8,9 @@ from contextlib import suppress
 from qpidha.core.backup.session import Flow, FollowerSession, FollowerState
 from qpidha.core.discards import Discards
 from qpidha.core.limits import agreed, check_primary, limits_of
-from qpidha.core.ready import Noted
 from qpidha.core.state import NodeState
 from qpidha.errors import HandshakeError, RemoteProtocolError
+from qpidha.events import RefusedByPrimary, StalePrimaryFenced, UnrecordedPrimary
 from qpidha.types import NodeId, Record, Role
 from qpidha.wire.events import Established, Fenced, Frame, Hello, Refused, Resubscribe, Welcome
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
@@ -114,7 +114,7 @@ class Follower:
         state = self._state
         event = frame.event
         if isinstance(event, Refused):
-            state.outbox.notify(Noted("refused by the primary", event.reason))
+            state.outbox.notify(RefusedByPrimary(event.reason))
             state.manager.ask(now)
             self.leave(f"refused: {event.reason}")
         elif frame.generation < state.generation:
@@ -157,9 +157,9 @@ class Follower:
         state = self._state
         assert self.link is not None
         state.outbox.send(self.link, Frame(state.generation, 0, Fenced(generation=state.generation)))
-        stale = f"its generation is {frame.generation}, {state.generation} was seen"
-        state.outbox.notify(Noted("fenced a stale primary", stale))
-        self.leave(f"a stale primary: {stale}")
+        stale = StalePrimaryFenced(frame.generation, seen=state.generation)
+        state.outbox.notify(stale)
+        self.leave(f"a stale primary: {stale.detail}")
 
     def _welcome(self, generation: int, event: Welcome, now: float) -> None:
         """Obey only the primary that the record names, in the generation that the record says (F6)."""
@@ -169,10 +169,10 @@ class Follower:
         if event.node != self._wanted:
             raise HandshakeError(f"this is {event.node!r}, not {self._wanted!r}")
         if record is None or record.generation != generation or record.primary != (event.node, event.boot):
-            found = f"{event.node} at generation {generation}"
-            state.outbox.notify(Noted("not the recorded primary", found))
+            found = UnrecordedPrimary(event.node, generation)
+            state.outbox.notify(found)
             state.manager.ask(now)
-            self.leave(f"not the recorded primary: {found}")
+            self.leave(found.line)
             return
         if event.cluster != record.cluster or state.cluster not in (None, event.cluster):
             raise HandshakeError(f"the primary is of cluster {event.cluster}, this store of {state.cluster}")

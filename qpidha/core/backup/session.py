@@ -24,7 +24,7 @@ from qpidha.core.chunks import split
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import Inserted, Noted, QueueAdded, Removed
+from qpidha.core.ready import Inserted, QueueAdded, Removed
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import Insert, PutQueue, PutStatus, Remove, Skip
 from qpidha.seq import SequenceSet
@@ -226,7 +226,7 @@ class FollowerSession:
         self._out.persist(*result.changes, PutStatus(self.cluster, self.generation, primary=False))
         for notice in result.notices:
             self._out.notify(notice)
-        self._out.notify(Noted("resynchronised", result.summary))
+        self._out.notify(result.resynchronised)
         self.state = FollowerState.FOLLOWING
         self.flow.resyncs += 1
         self._acknowledge()

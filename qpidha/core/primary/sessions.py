@@ -5,10 +5,10 @@ from __future__ import annotations
 from qpidha.core.limits import agreed, check_backup, limits_of
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession, SessionState
-from qpidha.core.ready import Noted
 from qpidha.core.refusals import STEPPED_DOWN, TAKEN_OVER, refuse
 from qpidha.core.state import NodeState
 from qpidha.errors import HandshakeError, RemoteProtocolError
+from qpidha.events import DuplicateNodeId, FencedByPeer, RefusedByBackup
 from qpidha.wire.events import (
     Acknowledged,
     Fenced,
@@ -77,9 +77,9 @@ class Sessions:
             if other.node != hello.node:
                 continue
             if other.boot != hello.boot:
-                both = f"{hello.node!r}: process {other.boot} is connected, process {hello.boot} was refused"
-                state.outbox.notify(Noted("two processes with one node id", both))
-                refuse(state, link, TAKEN_OVER, f"two processes have the node id {both}")
+                duplicate = DuplicateNodeId(hello.node, connected=other.boot, refused=hello.boot)
+                state.outbox.notify(duplicate)
+                refuse(state, link, TAKEN_OVER, f"two processes have the node id {duplicate.detail}")
                 return
             self._primary.end_session(other.link)
             state.outbox.close(other.link, "replaced by a newer link")
@@ -134,15 +134,15 @@ class Sessions:
     def _fenced(self, link: int, generation: int, now: float) -> None:
         """A peer claims a higher generation. Only the manager's word counts: ask it (C2, F6)."""
         state = self._state
-        why = f"a peer has seen generation {generation}"
-        state.outbox.notify(Noted("fenced", why))
+        fenced = FencedByPeer(generation)
+        state.outbox.notify(fenced)
         state.manager.ask(now)
         self._primary.end_session(link)
-        state.outbox.close(link, f"fenced: {why}")
+        state.outbox.close(link, fenced.line)
 
     def _refused(self, session: BackupSession, refused: Refused) -> None:
         """The backup gives up this link: what it says is for the operator of this node, too."""
-        self._state.outbox.notify(Noted("refused by a backup", f"{session.node}: {refused.reason}"))
+        self._state.outbox.notify(RefusedByBackup(session.node, refused.reason))
         self._primary.end_session(session.link)
         self._state.outbox.close(session.link, f"refused: {refused.reason}")
 

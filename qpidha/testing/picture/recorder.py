@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer, Lost, NotSent, Unknown
-from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
+from qpidha.core.ready import CompareAndSet, Notice, Request, RoleChanged
+from qpidha.events import NodeEvent, RefusedByPrimary
 from qpidha.testing.picture.happenings import (
     RECORD,
     Arrow,
@@ -207,8 +208,8 @@ class Recorder(Observer):
         if isinstance(notice, RoleChanged):
             self._roles[node.host] = notice.role.value, notice.generation
         self._look()
-        if isinstance(notice, Noted) and notice.event != "refused by the primary":  # An arrow says so.
-            self._add(Mark(node.host, "note", f"{notice.event}: {notice.detail}"))
+        if isinstance(notice, NodeEvent) and not isinstance(notice, RefusedByPrimary):  # An arrow says so.
+            self._add(Mark(node.host, "note", notice.line))
 
     def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
         self._look()

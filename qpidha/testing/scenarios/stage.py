@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
-from qpidha.core.ready import CompareAndSet, Noted, Notice, Request, RoleChanged
+from qpidha.core.ready import CompareAndSet, Notice, Request, RoleChanged
+from qpidha.events import NodeEvent
 from qpidha.journal import StoreState
 from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.disk import Content
@@ -60,7 +61,7 @@ class Stage:
             self._say(f"{names[0]} -> {names[1]} {render_frame(frame, self.world)} (waits)")
 
     def _noticed(self, node: SimNode, notice: Notice) -> None:
-        if isinstance(notice, (RoleChanged, Noted)):
+        if isinstance(notice, (RoleChanged, NodeEvent)):
             self._say(f"{node.name}: {render_notice(notice)}")
 
     def _requested(self, node: SimNode, request: Request) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Notice, Request, RoleChanged
+from qpidha.events import NodeEvent
 from qpidha.seq import SequenceSet
 from qpidha.types import Entry, QueueId, Record
 from qpidha.wire.batch import Batch
@@ -126,8 +127,8 @@ def render_notice(notice: Notice) -> str | None:
     match notice:
         case RoleChanged():
             return f"{notice.role.value}, generation {notice.generation}"
-        case Noted():
-            return f"note: {notice.event}: {notice.detail}"
+        case NodeEvent():
+            return f"note: {notice.line}"
         case HandOver():
             return None
         case CloseLink():

@@ -1,6 +1,6 @@
 """What happened at least once: a run of many walks that never saw a fencing proves nothing about fencing.
 
-Counted from outside, by an `Observer`: frames on the wire, roles, notes and refusals, requests to the manager and
+Counted from outside, by an `Observer`: frames on the wire, roles, events and refusals, requests to the manager and
 their answers, changes of the record, fates of discarded messages, what clients were told. Faults are counted by
 the world itself (`World.counts`), when they hit something.
 """
@@ -12,9 +12,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer
-from qpidha.core.ready import HandOver, Noted, Notice, Request, RoleChanged
+from qpidha.core.ready import HandOver, Notice, Request, RoleChanged
 from qpidha.core.refusals import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
 from qpidha.errors import FrameTooLarge, MalformedFrame, VersionMismatch
+from qpidha.events import (
+    CompareAndSetLost,
+    DuplicateNodeId,
+    FencedByPeer,
+    NodeEvent,
+    RefusedByPrimary,
+    RemovingMembers,
+    Resynchronised,
+    StalePrimaryFenced,
+    SteppedDown,
+    UnrecordedPrimary,
+)
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.walks.faults import FAULTS
@@ -78,8 +90,8 @@ class Sightings(Observer):
                 before = self._roles.get(life, "joining")
                 self._roles[life] = role.value
                 self.counts[f"role {before} > {role.value}"] += 1
-            case Noted(what, _):
-                self.counts[f"note {what}"] += 1
+            case NodeEvent():
+                self.counts[f"event {type(notice).__name__}"] += 1
             case HandOver(messages):
                 for message in messages:
                     self.counts[f"fate {message.fate.value}"] += 1
@@ -128,9 +140,9 @@ EXPECTED: Final = (
         "Hello", "Welcome", "Refused", "Fenced", "Subscribe", "SubscribeQueue", "PlanQueue", "PlanDrop", "PlanMessages",
         "PlanEnd", "Progress", "Resubscribe", "Operations", "Acknowledged", "Established",
     )),
-    *(f"note {name}" for name in (
-        "resynchronised", "two processes with one node id", "fenced", "compare-and-set lost", "stepped down",
-        "removing a member", "refused by the primary", "fenced a stale primary", "not the recorded primary",
+    *(f"event {event.__name__}" for event in (
+        Resynchronised, DuplicateNodeId, FencedByPeer, CompareAndSetLost, SteppedDown, RemovingMembers,
+        RefusedByPrimary, StalePrimaryFenced, UnrecordedPrimary,
     )),
     *(f"role {name}" for name in (
         "joining > catch-up", "catch-up > ready", "ready > catch-up", "catch-up > joining", "ready > joining",

@@ -11,9 +11,10 @@ from qpidha import Batch, SequenceSet
 from qpidha.core.chunks import pieces
 from qpidha.core.limits import limits_of
 from qpidha.core.primary.session import BackupSession
-from qpidha.core.ready import CloseLink, Noted
+from qpidha.core.ready import CloseLink
 from qpidha.core.refusals import TAKEN_OVER
 from qpidha.errors import CallerError, RemoteProtocolError
+from qpidha.events import DuplicateNodeId, FencedByPeer, RefusedByBackup, UnrecordedPrimary
 from qpidha.types import QueueSpec, Role
 from qpidha.wire.events import (
     Acknowledged,
@@ -185,7 +186,7 @@ def test_a_second_process_with_the_same_node_id_is_sent_away() -> None:
     assert node.sent[-1].code == TAKEN_OVER
     both = f"'peer': process {PEER_BOOT} is connected, process {NEW} was refused"
     assert CloseLink(LINK + 1, f"two processes have the node id {both}") in node.notices
-    assert Noted("two processes with one node id", both) in node.notices
+    assert DuplicateNodeId("peer", connected=PEER_BOOT, refused=NEW) in node.notices
     assert node.replica.primary is not None
     assert set(node.replica.primary.sessions) == {LINK}
 
@@ -193,7 +194,7 @@ def test_a_second_process_with_the_same_node_id_is_sent_away() -> None:
 def test_what_a_backup_says_when_it_gives_up_is_told_on_the_primary() -> None:
     node = Node().promoted().say(HELLO, session=0).say(subscribe(0))
     node.say(Refused(code=3, reason="frame: length 9 exceeds the limit of 8 bytes"), session=0)
-    assert Noted("refused by a backup", "peer: frame: length 9 exceeds the limit of 8 bytes") in node.notices
+    assert RefusedByBackup("peer", "frame: length 9 exceeds the limit of 8 bytes") in node.notices
     assert CloseLink(LINK, "refused: frame: length 9 exceeds the limit of 8 bytes") in node.notices
     assert not isinstance(node.sent[-1], Refused)
     assert node.replica.primary is not None
@@ -227,7 +228,7 @@ def test_a_backup_that_saw_a_later_generation_makes_the_primary_ask() -> None:
         node = Node().promoted().say(HELLO, session=0).say(event)
         assert node.closed
         assert node.replica.role is Role.RECOVERING
-        assert Noted("fenced", "a peer has seen generation 9") in node.notices
+        assert FencedByPeer(9) in node.notices
 
 
 # --- to a primary: subscribing -------------------------------------------------------------------------
@@ -364,7 +365,7 @@ def test_only_the_recorded_generation_is_followed() -> None:
     node.perform()
     assert node.closed
     assert not any(isinstance(event, Subscribe) for event in node.sent)
-    assert Noted("not the recorded primary", "peer at generation 4") in node.notices
+    assert UnrecordedPrimary("peer", 4) in node.notices
 
 
 def test_a_primary_says_welcome_first_and_is_the_one_that_was_wanted() -> None:

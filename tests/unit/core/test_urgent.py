@@ -15,7 +15,6 @@ from qpidha.core.ready import (
     Completion,
     Doubtful,
     HandOver,
-    Noted,
     Notice,
     Ready,
     Request,
@@ -28,6 +27,7 @@ from qpidha.core.ready import (
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver
 from qpidha.errors import StoreFailed
+from qpidha.events import SteppedDown
 from qpidha.journal import Change, Insert, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import Frame, Operations
@@ -211,7 +211,7 @@ def test_the_hand_over_is_tried_again_and_lost_like_any_other(hung: Hung) -> Non
 def test_what_has_to_wait_stays_in_order() -> None:
     """Messages that are to be handed over are, later; a role that began and is over is not spoken of."""
     begun, over = RoleChanged(Role.ACTIVE, 1), RoleChanged(Role.JOINING, 1)
-    given, closed, noted = HandOver(()), CloseLink(1, "x"), Noted("a", "b")
+    given, closed, noted = HandOver(()), CloseLink(1, "x"), SteppedDown("x")
     asked = CompareAndSet(None, Record(cluster=CLUSTER, generation=0, primary=None, members=frozenset()))
     waiting = Ready(complete=[Doubtful(1)], request=asked, notify=[begun, given, over, closed, noted])
     assert [is_last_word(n) for n in waiting.notify] == [False, False, True, True, True]
