@@ -268,7 +268,7 @@ def test_discarded_messages_are_handed_over_in_portions_once_what_lives_has_left
     releases: list[int] = []
     while node.turn():
         if node.replica.discards._releasing is not None:
-            node.replica.hand_over()  # Asked for again, for another reason: not before what lives has left.
+            node.replica.discards.hand_over()  # Asked for again, for another reason: not before what lives has left.
             assert handed(node) == []
         releases.append(sum(isinstance(c, Release) for commit in node.commits for c in commit))
     assert max(b - a for a, b in pairwise([0, *releases])) <= SLICE
