@@ -255,11 +255,11 @@ class RecordStore(Protocol):
         """Release watches and files. Sessions are closed by their owners."""
 
 
-class LookingRecordStore(RecordStore, Protocol):
-    """One that is told of nothing and has to look from time to time: detected by the presence of this method."""
+class PollingRecordStore(RecordStore, Protocol):
+    """A record store that has to poll for changes: detected by the presence of this method."""
 
-    def look(self) -> None:
-        """A link broke or a role changed: look for changes at once, and often for a while. Never blocks."""
+    def poll_soon(self) -> None:
+        """Poll for changes at once, and often for a while: a link broke or a role changed. Never blocks."""
 
 
 Decision: TypeAlias = Literal["promote", "demote"]

@@ -183,9 +183,9 @@ class Bridge:
 
     def look_soon(self) -> None:
         """A link broke or a role changed: a record store that polls should do so now."""
-        look = getattr(self.records, "look", None)
-        if look is not None:
-            self.call_soon(look)
+        poll_soon = getattr(self.records, "poll_soon", None)
+        if poll_soon is not None:
+            self.call_soon(poll_soon)
 
     def call_soon(self, call: Callable[[], object]) -> None:
         """Call this in the bridge's loop: ``bridge.call_soon(operator_promoter.promote)``."""

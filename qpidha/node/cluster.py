@@ -213,9 +213,9 @@ class Cluster:
     def look(self) -> None:
         """A link broke or a role changed: there may be news, and a record store that has to look should do so now."""
         self.connector.wake()
-        look = getattr(self.records, "look", None)
-        if look is not None:
-            look()
+        poll_soon = getattr(self.records, "poll_soon", None)
+        if poll_soon is not None:
+            poll_soon()
 
     # --- promotion -------------------------------------------------------------------------------
 

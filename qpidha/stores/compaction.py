@@ -17,10 +17,11 @@ from pathlib import Path
 from qpidha.errors import StoreDirty, StoreFailed
 from qpidha.journal import StoreState
 from qpidha.stores.database import Space, demand, failures, reader, space_of
-from qpidha.stores.files import Layout, sync_directory, sync_file
+from qpidha.stores.files import Layout
 from qpidha.stores.loader import load
 from qpidha.stores.offline import inspect, unused
 from qpidha.system.ownership import create_like
+from qpidha.system.syncing import sync_directory, sync_file
 
 WASTED_BYTES_MIN = 64 * 1024 * 1024
 """With less free space a start leaves the file as it is."""

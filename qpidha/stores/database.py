@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
 from qpidha.stores.contents import Contents
-from qpidha.stores.files import Layout, create_private, require_regular, sync_directory, sync_file
+from qpidha.stores.files import Layout, create_private, require_regular
 from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STATUS, TABLES
 from qpidha.stores.writer import put_status
+from qpidha.system.syncing import sync_directory, sync_file
 
 CACHE_KIB = 8 * 1024
 BUSY_TIMEOUT_S = 1.0

@@ -24,6 +24,7 @@ from uuid import UUID
 from qpidha.errors import StoreFailed
 from qpidha.stores.report import Damage
 from qpidha.system.ownership import create, create_like, make_directories
+from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
@@ -158,18 +159,6 @@ def write_atomically(path: Path, data: bytes) -> None:
 def create_private(path: Path) -> None:
     """An empty file that only this user can read. SQLite gives its side files the same mode."""
     os.close(create(path, os.O_WRONLY))
-
-
-def sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-sync_directory = sync_file
-"""Makes names durable: a file that was created or renamed may be gone after a power cut without it."""
 
 
 def require_regular(path: Path) -> None:

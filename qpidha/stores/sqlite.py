@@ -49,7 +49,6 @@ from qpidha.stores.files import (
     Layout,
     note_damage,
     noted_damage,
-    sync_directory,
 )
 from qpidha.stores.lock import Lock
 from qpidha.stores.openfiles import OpenFiles
@@ -58,6 +57,7 @@ from qpidha.stores.schema import FORMAT
 from qpidha.stores.synced import void
 from qpidha.stores.writer import put_status, write
 from qpidha.system import forks, mounts
+from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024

@@ -165,27 +165,27 @@ def test_a_listener_is_told_of_each_message_once() -> None:
     run(main)
 
 
-def test_a_record_store_that_has_to_look_is_told_when() -> None:
+def test_a_polling_record_store_is_asked_to_poll_when_something_may_have_changed() -> None:
     """A broken link or another role may mean that somebody died, or that the record changed."""
 
-    class Looking(MemoryRecordStore):
+    class Polling(MemoryRecordStore):
         def __init__(self) -> None:
             super().__init__()
-            self.looks = 0
+            self.polls = 0
 
-        def look(self) -> None:
-            self.looks += 1
+        def poll_soon(self) -> None:
+            self.polls += 1
 
     async def main() -> None:
         async with World() as world:
-            world.records = records = Looking()
+            world.records = records = Polling()
             a, _ = await world.cluster("a", "b")
-            assert records.looks > 0, "roles changed"
-            before = records.looks
+            assert records.polls > 0, "roles changed"
+            before = records.polls
             await asyncio.sleep(2 * world.settings.heartbeat_interval_s)
-            assert records.looks == before, "time alone is no reason"
+            assert records.polls == before, "time alone is no reason"
             await world.kill("b")
             await until(lambda: not a.links.peers)
-            assert records.looks > before
+            assert records.polls > before
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.stores.files import sync_directory
+from qpidha.system.syncing import sync_directory
 from tests.storage.oracle import CHECKS, Broken, promised
 from tests.storage.shim import Action, Bench, Fault, Op
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, Unavailable
 from qpidha.records.format import decode_record, encode_record
 from qpidha.system.ownership import create_like, open_or_create
+from qpidha.system.syncing import sync_directory
 from qpidha.types import Record, Versioned
 
 RECORD_BYTES_MAX = 1024 * 1024
@@ -190,15 +191,6 @@ def same_file(fd: int, path: Path, *, follow: bool = False) -> bool:
 
 def _close(fd: int) -> None:
     with suppress(OSError):  # Nothing was written to it, and a lock is dropped all the same.
-        os.close(fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Make names durable: without it, what was created or renamed may be gone after a power cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
         os.close(fd)
 
 

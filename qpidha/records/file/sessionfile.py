@@ -4,10 +4,6 @@
                            a process that is stopped, not dead, is noticed too
     sessions/<node>.info   what the node says about itself, replaced as a whole
 
-The owner has an *open file description lock*, which others can ask for without taking one (F_OFD_GETLK): an observer
-that is stopped while it looks keeps no node from starting (T42). Besides it the owner has the flock by which older
-versions, and systems without such locks, know a session; there an observer has to take it, shared, for a moment.
-
 The mtime is set to the *monotonic* clock, which the processes of a machine share: setting the wall clock
 kills nobody. A forked child closes its copies of the locks: else it would keep a dead parent alive.
 """
@@ -15,11 +11,9 @@ kills nobody. A forked child closes its copies of the locks: else it would keep 
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import json
 import os
-import struct
 import time
 import zlib
 from collections.abc import Iterable
@@ -27,27 +21,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from qpidha.records.file import sessionlock
 from qpidha.records.file.recordfile import same_file
 from qpidha.system import forks
-from qpidha.system.ownership import create_like, open_or_create
+from qpidha.system.ownership import create_like
 from qpidha.types import NODE_ID_BYTES_MAX, NodeId
 
 INFO_BYTES_MAX = 64 * 1024
 FILE_NAME_CHARS_MAX = 200
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
-OPEN_FILE_LOCKS = hasattr(fcntl, "F_OFD_GETLK")
-"""Linux. Elsewhere there is only flock."""
-LOCK_FIELDS = struct.Struct("hhqqi")
-"""struct flock: kind, whence, start, length (0: all), pid."""
 LOCK_SUFFIX, INFO_SUFFIX, TEMPORARY_SUFFIX = ".lock", ".info", ".tmp"
 
 
 class SessionGoneError(Exception):
     """The lock file is not ours any more: somebody removed or replaced it."""
-
-
-class SessionHeldError(Exception):
-    """Another process, or another session of this one, holds the lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +44,7 @@ class SessionInfo:
     node: NodeId
     ttl_s: float
     info: bytes
-    asked: bool = OPEN_FILE_LOCKS
+    asked: bool = sessionlock.OPEN_FILE_LOCKS
     """The owner has a lock that can be asked for. Older versions do not say so, and have none."""
 
     def encode(self) -> bytes:
@@ -95,7 +82,7 @@ class SessionFile:
         """Take the lock and publish the info.
 
         Raises:
-            SessionHeldError: Somebody holds it.
+            SessionHeldError: Another session holds it.
             OSError: The disk failed.
         """
         name = escape(info.node)
@@ -103,7 +90,7 @@ class SessionFile:
         self._lock = directory / (name + LOCK_SUFFIX)
         self._info = directory / (name + INFO_SUFFIX)
         self._temporary = directory / (name + TEMPORARY_SUFFIX)
-        self._fd = _take(self._lock)
+        self._fd = sessionlock.take(self._lock)
         forks.watch(self)
         try:
             self._info.unlink(missing_ok=True)  # What a dead process said must not be taken for ours.
@@ -182,59 +169,13 @@ def _look(lock: Path, info: Path) -> SessionInfo | None:
             return None
         fd = os.open(lock, os.O_RDONLY | OPEN_FLAGS)
         try:
-            held = _asked(fd) if found.asked and OPEN_FILE_LOCKS else _tried(fd)
+            held = sessionlock.is_held(fd, asked=found.asked)
             age_s = (time.monotonic_ns() - os.fstat(fd).st_mtime_ns) / 1e9
         finally:
             os.close(fd)
     except OSError:
         return None  # Gone between two looks, or never complete.
     return found if held and age_s <= found.ttl_s else None
-
-
-def _asked(fd: int) -> bool:
-    """Whether somebody holds the lock; none is taken."""
-    question = LOCK_FIELDS.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, question)
-    return bool(LOCK_FIELDS.unpack(answer)[0] != fcntl.F_UNLCK)
-
-
-def _tried(fd: int) -> bool:
-    """The same, of an owner whose lock can only be tried. Closing the file drops ours."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _take(lock: Path) -> int:
-    while True:
-        fd = open_or_create(lock, os.O_RDWR)
-        try:
-            _lock(fd)
-        except BlockingIOError:
-            os.close(fd)
-            raise SessionHeldError from None
-        except BaseException:
-            os.close(fd)
-            raise
-        if same_file(fd, lock):
-            return fd
-        os.close(fd)  # Its last owner removed it after we had opened it.
-
-
-def _lock(fd: int) -> None:
-    """Raises BlockingIOError if another owner has it. An observer of an older version is not one."""
-    if OPEN_FILE_LOCKS:
-        everything = LOCK_FIELDS.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, everything)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        if not OPEN_FILE_LOCKS:
-            raise
-        # Shared with observers that are looking; an owner of an older version has it for itself alone.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def escape(node: NodeId) -> str:

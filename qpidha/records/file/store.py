@@ -3,16 +3,13 @@
     record.json  record.lock     the record (`qpidha.records.file.recordfile`)
     sessions/                    who is alive (`qpidha.records.file.sessionfile`)
 
-Files are touched in two threads: one for the record, where an fsync may take its time, and one for
-sessions and watches, which must not wait for it. All watches share one task, which looks for as long as somebody
-waits: every ``poll_interval_s`` while something goes on, and seldom when it has been calm for a while, for each look
-costs every process of the machine some tenths of a millisecond.
+Files are touched in two threads: one for the record, where an fsync may take its time, and one for sessions and
+watches, which must not wait for it. All watches share one task (`qpidha.records.file.poller`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import stat
 import time
@@ -21,14 +18,16 @@ from pathlib import Path
 
 from qpidha.checks import PATH, SECONDS, SECONDS_OR_ZERO, optional
 from qpidha.errors import ClusterError, Conflict, SettingsError, Unavailable
-from qpidha.records.file.recordfile import LockHeldError, RecordFile, Signature, load, sync_directory
+from qpidha.records.file.poller import Poller
+from qpidha.records.file.recordfile import LockHeldError, RecordFile, load
 from qpidha.records.file.session import FileSession
-from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
+from qpidha.records.file.sessionfile import SessionFile, SessionInfo, live_sessions
+from qpidha.records.file.sessionlock import SessionHeldError
 from qpidha.records.file.worker import Worker
 from qpidha.records.format import VERSION, check_record, check_session
-from qpidha.records.watch import Level
 from qpidha.system import mounts
 from qpidha.system.ownership import make_directories
+from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -37,10 +36,6 @@ LOCK_RETRY_S = 0.002
 SESSION_RETRY_S = 0.2
 """How long a session's lock must be seen held before it is a `Conflict`: where there is only flock, observers hold
 it for moments."""
-IDLE_S = 1.0
-"""When nobody has waited for so long, the task ends until somebody does."""
-CALM_AFTER_S = 1.0
-"""So long after the last change, or the last word that there might be one, it is calm."""
 
 
 class FileRecordStore:
@@ -52,8 +47,9 @@ class FileRecordStore:
         """Create the directory (mode 0700) if there is none.
 
         Args:
-            poll_interval_s: Between two looks at the record and the sessions, while something goes on.
-            calm_interval_s: The same when nothing has changed for a second. `look` ends the calm.
+            poll_interval_s: Seconds between two polls of the record and the sessions, while something goes on.
+            calm_interval_s: The same when nothing has changed for a second; not less than ``poll_interval_s``.
+                `poll_soon` goes back to the shorter interval.
 
         Raises:
             SettingsError: It cannot be created, others may write to it, it is on a network file system, or it
@@ -63,10 +59,6 @@ class FileRecordStore:
         SECONDS("poll_interval_s", poll_interval_s, SettingsError)
         SECONDS("calm_interval_s", calm_interval_s, SettingsError)
         self.directory = Path(directory)
-        self.poll_interval_s = poll_interval_s
-        self.calm_interval_s = max(poll_interval_s, calm_interval_s)
-        self._calm_from = 0.0
-        self._called = asyncio.Event()
         self._sessions = self.directory / "sessions"
         for path in (self.directory, self._sessions):
             _prepare(path)
@@ -74,12 +66,14 @@ class FileRecordStore:
             raise SettingsError(f"{self.directory} is a store: give the record a directory without one")
         self._file = RecordFile(self.directory)
         self._record_worker = Worker("qpidha-record")
-        self._look_worker = Worker("qpidha-sessions")
-        self._record: Level[Versioned | None] = Level(self._start_looking)
-        self._live: Level[Mapping[NodeId, bytes]] = Level(self._start_looking)
-        self._signature: Signature | None = None
-        self._signature_known = False
-        self._task: asyncio.Task[None] | None = None
+        self._session_worker = Worker("qpidha-sessions")
+        self._poller = Poller(
+            self._file,
+            self._sessions,
+            self._session_worker,
+            poll_interval_s=poll_interval_s,
+            calm_interval_s=calm_interval_s,
+        )
 
     # --- the record -------------------------------------------------------------------------------
 
@@ -95,7 +89,7 @@ class FileRecordStore:
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
         check_record(new)
-        self.look()
+        self._poller.poll_soon()
         return await self._write(None, new, DEFAULT_TIMEOUT_S)
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
@@ -114,13 +108,13 @@ class FileRecordStore:
         VERSION("expected", expected)
         check_record(new)
         SECONDS_OR_ZERO("timeout_s", timeout_s)
-        self.look()
+        self._poller.poll_soon()
         return await self._write(expected, new, timeout_s)
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
-        self.look()
-        return self._record.watch()
+        self._poller.poll_soon()
+        return self._poller.record.watch()
 
     async def _write(self, expected: int | None, new: Record, timeout_s: float) -> Versioned:
         """Write, again and again while somebody else holds the record's lock."""
@@ -152,7 +146,7 @@ class FileRecordStore:
         while True:
             sent = time.monotonic()
             try:
-                file = await self._look_worker.run(lambda: SessionFile(self._sessions, content), None)
+                file = await self._session_worker.run(lambda: SessionFile(self._sessions, content), None)
             except SessionHeldError:
                 if time.monotonic() >= until:
                     message = f"another process holds the session of node {node!r} in {self.directory}"
@@ -161,102 +155,29 @@ class FileRecordStore:
             except OSError as error:
                 raise Unavailable(f"cannot open a session in {self._sessions}: {error}") from error
             else:
-                return FileSession(file, self._look_worker, ttl_s=ttl_s, opened_at=sent)
+                return FileSession(file, self._session_worker, ttl_s=ttl_s, opened_at=sent)
 
     async def live(self) -> Mapping[NodeId, bytes]:
         """The info of every node with a live session, looked up now."""
         try:
-            return await self._look_worker.run(lambda: live_sessions(self._sessions), DEFAULT_TIMEOUT_S)
+            return await self._session_worker.run(lambda: live_sessions(self._sessions), DEFAULT_TIMEOUT_S)
         except OSError as error:
             raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
         """The live nodes, then each change."""
-        self.look()
-        return self._live.watch()
+        self._poller.poll_soon()
+        return self._poller.live.watch()
+
+    def poll_soon(self) -> None:
+        """Poll for changes at once, and often for a while: a link broke or a role changed. Never blocks."""
+        self._poller.poll_soon()
 
     async def close(self) -> None:
         """End all watches, which then stop iterating, and the threads. May be called twice."""
-        self._record.close()
-        self._live.close()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._poller.close()
         await self._record_worker.close()
-        await self._look_worker.close()
-
-    # --- watching ---------------------------------------------------------------------------------
-
-    def look(self) -> None:
-        """Something has changed or is about to: look at once, and often for a while."""
-        self._stir()
-        self._called.set()
-
-    def _stir(self) -> None:
-        self._calm_from = time.monotonic() + CALM_AFTER_S
-
-    def _start_looking(self) -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._look_repeatedly(), name="qpidha-watch")
-
-    async def _look_repeatedly(self) -> None:
-        wanted_at = time.monotonic()
-        self._signature_known = False
-        while time.monotonic() - wanted_at < IDLE_S:
-            self._called.clear()
-            await self._look()
-            await self._pause()
-            if self._record.waiting or self._live.waiting:
-                wanted_at = time.monotonic()
-
-    async def _pause(self) -> None:
-        """Until the next look is due."""
-        if time.monotonic() < self._calm_from:
-            await asyncio.sleep(self.poll_interval_s)
-        else:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._called.wait(), self.calm_interval_s)
-
-    async def _look(self) -> None:
-        known = self._record.stamp, self._live.stamp
-        await self._glance_and_read()
-        if (self._record.stamp, self._live.stamp) != known:
-            self._stir()
-
-    async def _glance_and_read(self) -> None:
-        self._record.begin()
-        self._live.begin()
-        try:
-            live, signature = await self._look_worker.run(self._glance, DEFAULT_TIMEOUT_S)
-            self._live.set(live)
-            if self._signature_known and signature == self._signature:
-                self._record.confirm()
-                return
-            found = await self._look_worker.run(self._file.read, DEFAULT_TIMEOUT_S)
-        except Unavailable as error:
-            self._fail(error)
-        except ClusterError as error:
-            self._signature_known = False  # Read it again next time: somebody may have repaired it.
-            self._record.fail(error)
-        except Exception as error:  # noqa: BLE001 - a bug must not leave the followers waiting for ever
-            self._fail(error)
-        else:
-            # A change since the glance is found by the next one: it shows another signature.
-            self._signature = signature
-            self._signature_known = signature is None or signature.settled
-            self._record.set(found)
-
-    def _glance(self) -> tuple[dict[NodeId, bytes], Signature | None]:
-        try:
-            return live_sessions(self._sessions), self._file.signature()
-        except OSError as error:
-            raise Unavailable(f"cannot read {self._sessions}: {error.strerror}") from error
-
-    def _fail(self, error: Exception) -> None:
-        self._signature_known = False
-        self._record.fail(error)
-        self._live.fail(error)
+        await self._session_worker.close()
 
     # --- for the command line ---------------------------------------------------------------------
 

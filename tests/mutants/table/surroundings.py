@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 RECORD_FILE = "qpidha/records/file/recordfile.py"
 PRIORITY = "qpidha/promoters/priority.py"
 SESSION_FILE = "qpidha/records/file/sessionfile.py"
+SESSION_LOCK = "qpidha/records/file/sessionlock.py"
 
 SURROUNDINGS: tuple[Mutant, ...] = (
     # --- the record in a file
@@ -131,18 +132,18 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="look-waits-for-the-calm-to-end",
         rules="L1",
         why="a node that expects a change hears of it at the slow pace of a calm cluster",
-        file="qpidha/records/file/store.py",
-        old="        self._stir()\n        self._called.set()\n",
-        new="        self._stir()\n",
+        file="qpidha/records/file/poller.py",
+        old="        self._stay_quick()\n        self._poll_now.set()\n",
+        new="        self._stay_quick()\n",
         first="test_cluster_file",
     ),
     Mutant(
         name="failed-look-is-not-told",
         rules="L1",
         why="who waits for the live nodes is not told that they cannot be seen",
-        file="qpidha/records/file/store.py",
-        old="        self._record.fail(error)\n        self._live.fail(error)\n",
-        new="        self._record.fail(error)\n",
+        file="qpidha/records/file/poller.py",
+        old="        self.record.fail(error)\n        self.live.fail(error)\n",
+        new="        self.record.fail(error)\n",
         first="test_cluster_locks",
     ),
     # --- sessions and promoters
@@ -150,7 +151,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="two-sessions-of-one-node",
         rules="T40",
         why="a session may be taken while another process holds it",
-        file=SESSION_FILE,
+        file=SESSION_LOCK,
         old="            _lock(fd)\n",
         new="            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
         first="test_cluster_sessions",
@@ -159,7 +160,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="session-on-a-removed-file",
         rules="T40",
         why="a session is held by a lock on a file that its last owner has removed meanwhile",
-        file=SESSION_FILE,
+        file=SESSION_LOCK,
         old="        if same_file(fd, lock):\n",
         new="        if fd >= 0:\n",
         first="test_locks",
@@ -195,16 +196,16 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="observer-takes-the-lock",
         rules="T42",
         why="a process that is stopped while it looks at a session keeps its owner from coming back",
-        file=SESSION_FILE,
-        old="held = _asked(fd) if found.asked and OPEN_FILE_LOCKS else _tried(fd)",
-        new="held = _tried(fd)",
+        file=SESSION_LOCK,
+        old="    return _query(fd) if asked and OPEN_FILE_LOCKS else _try(fd)",
+        new="    return _try(fd)",
         first="test_locks",
     ),
     Mutant(
         name="older-owner-not-respected",
         rules="T40",
         why="the session of a process with an older version of this library may be taken",
-        file=SESSION_FILE,
+        file=SESSION_LOCK,
         old="for itself alone.\n        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
         new="for itself alone.\n        pass\n",
         first="test_locks",
@@ -249,7 +250,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         name="two-records-in-one-time-stamp",
         rules="M1",
         why="a record that is written twice within one time stamp is read once",
-        file="qpidha/records/file/store.py",
+        file="qpidha/records/file/poller.py",
         old="            self._signature_known = signature is None or signature.settled\n",
         new="            self._signature_known = True\n",
         first="test_locks",

@@ -19,9 +19,10 @@ import pytest
 from qpidha.errors import SettingsError, StoreLocked, StoreUnsuitable, Unavailable
 from qpidha.journal import PutStatus
 from qpidha.records import FileRecordStore
-from qpidha.records.file import recordfile, sessionfile
+from qpidha.records.file import recordfile, sessionfile, sessionlock
 from qpidha.records.file.recordfile import LockHeldError, RecordFile
-from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, live_sessions
+from qpidha.records.file.sessionfile import SessionFile, SessionInfo, live_sessions
+from qpidha.records.file.sessionlock import SessionHeldError
 from qpidha.stores import SqliteStore
 from qpidha.types import Versioned
 from tests.support.records import RECORD, create, newer
@@ -53,7 +54,7 @@ def older_version(lock: Path, kind: int) -> Iterator[None]:
 def test_looking_at_a_session_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped at any moment, an observer has nothing that the owner needs."""
     session = SessionFile(tmp_path, ME)
-    monkeypatch.setattr(sessionfile.fcntl, "flock", lambda *_: pytest.fail("an observer takes a lock"))
+    monkeypatch.setattr(sessionlock.fcntl, "flock", lambda *_: pytest.fail("an observer takes a lock"))
     assert live_sessions(tmp_path) == {"a": b"me"}
     os.close(session._fd)  # As a kill does.
     session._fd = -1
@@ -90,7 +91,7 @@ def test_an_owner_is_seen_by_an_older_version(tmp_path: Path) -> None:
 
 
 def test_without_open_file_locks_flock_alone_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessionfile, "OPEN_FILE_LOCKS", False)
+    monkeypatch.setattr(sessionlock, "OPEN_FILE_LOCKS", False)
     session = SessionFile(tmp_path, ME)
     with pytest.raises(SessionHeldError):
         SessionFile(tmp_path, ME)
@@ -113,7 +114,7 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
             lock.rename(tmp_path / "kept")  # So that the number is not used again.
         real(fd, how)
 
-    monkeypatch.setattr(sessionfile.fcntl, "flock", flock)
+    monkeypatch.setattr(sessionlock.fcntl, "flock", flock)
     session = SessionFile(tmp_path, ME)
     assert os.fstat(session._fd).st_ino == lock.stat().st_ino != removed[0]
     session.touch()

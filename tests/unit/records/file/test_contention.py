@@ -134,7 +134,7 @@ def test_a_bug_in_looking_reaches_the_followers(directory: Path, monkeypatch: py
         def broken() -> None:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(store, "_glance", broken)
+        monkeypatch.setattr(store._poller, "_glance", broken)
         for watch in (store.watch(), store.watch_live()):
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(anext(watch), 5)

@@ -19,7 +19,8 @@ import pytest
 
 from qpidha.errors import Conflict, Unavailable
 from qpidha.records import FileRecordStore
-from qpidha.records.file.sessionfile import SessionFile, SessionHeldError, SessionInfo, escape, live_sessions
+from qpidha.records.file.sessionfile import SessionFile, SessionInfo, escape, live_sessions
+from qpidha.records.file.sessionlock import SessionHeldError
 
 OTHER_CONTENT = SessionInfo(node="a", ttl_s=9, info=b"x").encode().replace(b'"ttl_s": 9', b'"ttl_s": 8')
 """Whole, but not what the checksum is of."""

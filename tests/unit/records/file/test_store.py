@@ -292,27 +292,33 @@ def test_a_left_over_temporary_file_is_ignored_and_overwritten(directory: Path) 
 
 
 class Counting(FileRecordStore):
-    """Counts its looks."""
+    """Counts its polls."""
 
-    looks = 0
+    polls = 0
 
-    def _glance(self) -> Any:
-        self.looks += 1
-        return super()._glance()
+    def __init__(self, directory: Path, **intervals: float) -> None:
+        super().__init__(directory, **intervals)
+        glance = self._poller._glance
+
+        def counting() -> Any:
+            self.polls += 1
+            return glance()
+
+        self._poller._glance = counting  # type: ignore[method-assign]
 
 
 async def calm(store: Counting) -> None:
-    """Until it has not looked for a while."""
+    """Wait until it has not polled for a while."""
     before = -1
-    while store.looks != before:
-        before = store.looks
+    while store.polls != before:
+        before = store.polls
         await asyncio.sleep(0.1)
 
 
 def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)
@@ -324,7 +330,7 @@ def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
         changed = await other.compare_and_set(1, newer(1), timeout_s=20)
         await asyncio.sleep(0.1)
         assert not following.done(), "it would have looked only by chance"
-        store.look()
+        store.poll_soon()
         assert await asyncio.wait_for(following, 20) == changed
         await other.close()
         await store.close()
@@ -334,7 +340,7 @@ def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
 
 def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What has begun to change goes on changing: the next steps of a failover are not waited for."""
-    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=0.3)
@@ -343,7 +349,7 @@ def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch
         await anext(watch)
         following = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0.5)
-        monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 600)
+        monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 600)
         await other.compare_and_set(1, newer(1), timeout_s=20)
         await asyncio.wait_for(following, 20)
         following = asyncio.ensure_future(anext(watch))
@@ -359,7 +365,7 @@ def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_new_watch_does_not_wait_for_the_calm_to_end(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qpidha.records.file.store.CALM_AFTER_S", 0.05)
+    monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
         store = Counting(directory, poll_interval_s=0.005, calm_interval_s=600)
