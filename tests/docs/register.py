@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ LATER = "later"
 """In place of modules and tests: this release does not have what the invariant is about."""
 
 CODE = re.compile(r"(?<![A-Za-z0-9-])(?:R-[a-z]|[A-Z]{1,2}[0-9]{1,2}[a-c]?)(?![A-Za-z0-9])")
+WORD = re.compile(r"\b(?!rules?\b|scenarios?\b|and\b)[A-Za-z]{2,}")
+WORDS_MIN = 2
 RANGE = re.compile(r"(?<![A-Za-z0-9])([A-Z])([0-9]{1,2})(?:–| to )\1([0-9]{1,2})(?![A-Za-z0-9])")
 LISTED = re.compile(
     r"^\| (?:\*\*)?((?:[TAH][0-9]{2}|L[MC][0-9]+[a-c]?)(?:\*\* … \*\*LC[0-9]+)?)(?:\*\*)? \|", re.MULTILINE
@@ -91,8 +94,7 @@ def listed(text: str) -> list[str]:
 
 def twice(codes: Iterable[str]) -> list[str]:
     """What stands more than once."""
-    seen: set[str] = set()
-    return [f"{code} stands twice" for code in codes if code in seen or seen.add(code)]  # type: ignore[func-returns-value]
+    return [f"{code} stands {count} times" for code, count in Counter(codes).items() if count > 1]
 
 
 def unknown(texts: Mapping[str, str], known: set[str]) -> list[str]:
@@ -103,6 +105,18 @@ def unknown(texts: Mapping[str, str], known: set[str]) -> list[str]:
         for number, line in enumerate(text.splitlines(), 1)
         for code in sorted(cited(line) - known)
     ]
+
+
+def bare(texts: Mapping[str, str]) -> list[str]:
+    """One-line docstrings, and comments of the library, that cite a code and say nothing in words."""
+    found = []
+    for path, text in texts.items():
+        for number, line in enumerate(text.splitlines(), 1):
+            comment = re.search(r"(?:^|\s)#\s(.*)$", line) if path.startswith("qpidha/") else None
+            said = re.search(r'"""(.+?)(?:"""|$)', line) or comment
+            if said and cited(said[1]) and len(WORD.findall(CODE.sub("", said[1]))) < WORDS_MIN:
+                found.append(f"{path}:{number}: {line.strip()}")
+    return found
 
 
 def uncited(register: Iterable[Entry], texts: Mapping[str, str]) -> list[str]:

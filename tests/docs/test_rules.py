@@ -35,6 +35,15 @@ def test_every_citation_is_of_a_code_that_is_registered() -> None:
     assert_nothing(register.unknown(texts, KNOWN))
 
 
+def test_what_cites_a_rule_says_it_in_words_too() -> None:
+    code = {
+        path: text
+        for path, text in CODE.items()
+        if path.endswith((".py", ".pyx")) and path not in NOT_SCANNED
+    }
+    assert_nothing(register.bare(code))
+
+
 def test_every_entry_is_cited_by_code_or_tests() -> None:
     texts = {path: text for path, text in CODE.items() if path not in NOT_SCANNED}
     assert_nothing(register.uncited(REGISTER, texts))
@@ -119,8 +128,21 @@ def test_citations_are_found(text: str, codes: set[str]) -> None:
     assert cited(text) == codes
 
 
+def test_a_bare_citation_is_found() -> None:
+    lines = [
+        '"""Y1."""',
+        '"""Scenario T98 and rule Y1."""',
+        '"""One session (Y1)."""',
+        "x = 1  # Y1",
+        "x = 1  # One session (Y1).",
+    ]
+    text = "\n".join(lines)
+    assert register.bare({"qpidha/a.py": text}) == [f"qpidha/a.py:{n}: {lines[n - 1]}" for n in (1, 2, 4)]
+    assert len(register.bare({"tests/a.py": text})) == 2
+
+
 def test_offenders_are_named() -> None:
-    assert register.twice(["Y1", "Y2", "Y1"]) == ["Y1 stands twice"]
+    assert register.twice(["Y1", "Y2", "Y1"]) == ["Y1 stands 2 times"]
     assert register.unknown({"a.py": "x\n# see Y1, Y2\n"}, {"Y2"}) == ["a.py:2: Y1"]
     assert register.uncited([ENTRY], {"a.py": "Y2"}) == ["Y1 is cited nowhere"]
     assert register.unkept([ENTRY], {}) == ["Y1: there is no core/made"]

@@ -442,7 +442,7 @@ def test_a_bogus_generation_makes_the_primary_ask_the_record_and_nothing_else() 
 
 
 def test_acks_of_another_session_count_for_nothing() -> None:
-    """B19, T19."""
+    """An acknowledgement counts in its own session only (B19, T19)."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")

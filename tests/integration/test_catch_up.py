@@ -103,7 +103,7 @@ def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -
 
 @pytest.mark.parametrize("cut_after", [1, 3, 10])
 def test_a_resync_may_be_cut_anywhere_and_begun_again(cut_after: int) -> None:
-    """R-d."""
+    """The result is that of a resync without a cut (R-d)."""
 
     async def main(world: World) -> None:
         a = await world.start("a")

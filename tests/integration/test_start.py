@@ -79,7 +79,7 @@ def test_the_strict_rule_refuses_a_dirty_store(tmp_path: Path) -> None:
 
 
 def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
-    """H55, D7."""
+    """The store is neither served nor wiped (H55, D7)."""
 
     async def found(world: World) -> None:
         await world.start("a", SqliteStore(tmp_path / "a"))

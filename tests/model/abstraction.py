@@ -75,7 +75,7 @@ class CodeFacts:
         return (self.queues.index(UUID(bytes=raw[0])), raw[1], raw[2]) if raw else ()
 
     def _discarded(self) -> frozenset[tuple[Any, ...]]:
-        """Everything in quarantine, on any disk."""
+        """All messages in quarantine, on any disk."""
         return frozenset(
             (self.queues.index(queue), generation, id, number(message.value), self.origin(message.origin))
             for node in self.world.nodes.values()
@@ -200,7 +200,7 @@ class CodeFacts:
 
 
 def subscribed(session: BackupSession) -> bool:
-    """The backup has said everything: what was said before is only a handshake."""
+    """Whether the backup described all of its queues; what came before that is only a handshake."""
     return session.sid != 0 and session.state is not SessionState.SUBSCRIBING
 
 

@@ -5,9 +5,9 @@
 
 A configuration of `CLEAN` must be clean, and must have the numbers of docs/protocol.md. For each rule of `REMOVED`
 a violation of the named kind must be found. A search may take ``limit`` seconds (300); a configuration that does
-not end within them is said so, and is no failure. ``large`` adds those with a million states and more (some GB of
-memory each). Names restrict the search to some rules or configurations. The exit status is 1 if something is
-not as it must be.
+not end within them is reported, and is no failure. ``large`` adds those with a million states and more (some GB of
+memory each). Names restrict the search to some rules or configurations. The exit status is 1 if a search did not
+have its expected result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SYNC = dict(sync=1)
 class Clean(NamedTuple):
     name: str
     options: dict[str, Any]
-    """What is not named is 0, or the default of a variant."""
+    """A configuration in which everything else is 0, or the default of a variant."""
     states: int
     depth: int
 

@@ -28,7 +28,7 @@ class Asked:
 
 
 class HeldManager(SimManager):
-    """See the module. While ``free`` it answers by itself, as the one it is made from."""
+    """A cluster manager that is stepped by hand; while ``free`` it answers by itself, like its base class."""
 
     def __init__(self, other: SimManager) -> None:
         super().__init__(other.scheduler, timeout_s=other.timeout_s, delay=other.delay, late=other.late)

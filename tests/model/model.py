@@ -248,7 +248,7 @@ class View(NamedTuple):
     flipped: tuple = ()
     """lib: (node, store epoch) that acknowledged a plan of this generation, in any session."""
     established: int = 0
-    """lib: once all that are required did so (W2)."""
+    """lib: 1 once every required node acknowledged a plan of this generation (W2)."""
 
 
 class Channel(NamedTuple):
@@ -616,7 +616,7 @@ def give_out(w: World, queue: int, m: Message) -> None:
 
 
 def publish(w: World, n: int) -> None:
-    """O1."""
+    """Give out the next id, store the message, send it on every open session (O1)."""
     use(w, "pub")
     store = w.nodes[n][MEM]
     queue = store.queues[0]
@@ -650,7 +650,7 @@ def check_delivery(w: World, n: int, queue: int, m: Message) -> None:
 
 
 def accept(w: World, n: int, qi: int, k: int) -> None:
-    """A consumer gets the k-th message of a queue and accepts it (O6)."""
+    """A consumer gets the k-th message of a queue and accepts it; when that is confirmed depends on ``settle`` (O6)."""
     use(w, "acc")
     store = w.nodes[n][MEM]
     m = store.queues[qi].held[k]
@@ -678,7 +678,7 @@ def accept(w: World, n: int, qi: int, k: int) -> None:
 
 
 def unsend(w: World, n: int, qi: int, m: Message) -> list[int]:
-    """Without O2, read literally: consumed before it was replicated, so never sent."""
+    """The mutation of O2: a message that is consumed before it was replicated is never sent."""
     unsent = []
     for b in range(NODES):
         at = channel(n, b)
@@ -803,7 +803,7 @@ def plan(ours: tuple, described: tuple, staged: tuple) -> tuple:
         if R["stage_fresh"]:
             unstage = tuple([m for m in mine if key(m) not in own])
             has_staged = {key(m) for m in mine}
-        else:  # The cache of an earlier session, by id only.
+        else:  # Mutation: what an earlier session staged, by id only.
             ids = {h[1] for h in held}
             unstage = tuple([m for m in mine if m[1] not in ids])
             cached = {m[1] for m in mine}
@@ -811,7 +811,7 @@ def plan(ours: tuple, described: tuple, staged: tuple) -> tuple:
         if CFG["lincheck"] and R["ident"] and R["lin_atomic"]:
             check_lineage_plan(ours[qi], theirs, common, own, have, drops)
         adds = tuple([h for h in held if key(h) not in have and key(h) not in has_staged])
-        if not R["fill"]:  # Read literally: absence below the backup's watermark says "dequeued".
+        if not R["fill"]:  # Mutation: absence below the backup's watermark says "dequeued".
             adds = tuple([h for h in adds if h[1] >= theirs.next])
         if not R["snap_send"] and CFG["fuzzy"]:
             adds = ()
@@ -833,7 +833,7 @@ def check_lineage_plan(ours: Queue, theirs: Queue, common: int, own: set, have: 
 
 
 def plain(queue: Queue) -> tuple:
-    """Without the names of the fields, for a message."""
+    """A queue without the names of its fields, for an error message."""
     return (queue.lineage, queue.next, tuple([tuple(m) for m in queue.held]))
 
 
@@ -1141,7 +1141,7 @@ def give_up(w: World, p: int) -> None:
 
 
 def tell(w: World, p: int) -> None:
-    """lib: the primary looks what is complete."""
+    """lib: the primary tells clients what is complete by now."""
     complete(w, p)
 
 
@@ -1189,7 +1189,7 @@ def cas_times_out(w: World, n: int) -> None:
 
 
 def cas_resolved(w: World, n: int) -> None:
-    """The node looks at the reply, or, in doubt, reads the record (M2–M4)."""
+    """The node reads the answer, or, in doubt, the record; then its request is resolved, or not yet (M2–M4)."""
     x = w.nodes[n]
     kind, expected, new, status = x[CAS]
     record = w.record
@@ -1211,7 +1211,7 @@ def cas_resolved(w: World, n: int) -> None:
         return
     same_boot = record.boot == x[BOOT] or not R["new_gen"]
     if not (record.generation == x[VIEW].generation and record.primary == n and same_boot):
-        step_down(w, n)  # M4
+        step_down(w, n)  # Refused: another primary, or other members (M4).
     elif record.version > expected:
         cas_applied(w, n, kind, record)
     elif kind == "add" and not R["add_doubt"]:
@@ -1234,7 +1234,7 @@ def cas_applied(w: World, n: int, kind: str, record: Record) -> None:
 
 
 def promote(w: World, n: int) -> None:
-    """P1."""
+    """A member that is not primary asks for the next generation (P1)."""
     use(w, "prom")
     old = w.record
     epoch = w.nodes[n][MEM].epoch
@@ -1248,7 +1248,7 @@ def promote(w: World, n: int) -> None:
 
 
 def activate(w: World, n: int, record: Record) -> None:
-    """P2, P3, P4."""
+    """A promotion was won: begin the generation above the stored one (P2, P3); nobody has acknowledged it yet (P4)."""
     x = w.nodes[n]
     generation = record.generation
     x[CAS] = None
@@ -1281,7 +1281,7 @@ def adopt(w: World, n: int) -> None:
 
 
 def remove_member(w: World, n: int, *gone: int) -> None:
-    """J1."""
+    """Ask for the removal of member m; until it succeeds m is waited for (J1)."""
     use(w, "rem")
     view = w.nodes[n][VIEW]
     members = tuple([x for x in view.members if x[0] not in gone])
@@ -1302,7 +1302,7 @@ def add_member(w: World, n: int, b: int) -> None:
 
 
 def send_addition(w: World, n: int) -> None:
-    """J2b."""
+    """The joiner reached its target: ask for its addition (J2b)."""
     view = w.nodes[n][VIEW]
     b, epoch = view.joining.node, view.joining.epoch
     members = tuple(sorted([x for x in view.members if x[0] != b] + [(b, epoch)]))
@@ -1631,7 +1631,7 @@ def check_members(state: tuple) -> None:
 
 
 def check_content(n: int, queues: tuple, given: frozenset) -> None:
-    """I1, X2, S4 on one node."""
+    """On one node: one content for each identity (I1), no message twice (X2), in order (S4)."""
     seen = set()
     for qi, queue in enumerate(queues):
         last = 0
@@ -1678,7 +1678,7 @@ def heal_check(state: tuple) -> str | None:
 
 
 def heal(state: tuple) -> str | None:
-    """One fair schedule without faults. None: all is well; else what is not."""
+    """Run one fair schedule without faults. Returns what is wrong at its end; None if nothing is."""
     w = World(state)
     idle = 0
     primary = 0
@@ -1719,7 +1719,7 @@ def heal(state: tuple) -> str | None:
 
 
 def heal_nodes(w: World) -> None:
-    """Everyone is up, every compare-and-set is resolved, every store is synced."""
+    """Restart every node, resolve every compare-and-set, sync every store."""
     for n in range(NODES):
         if not w.nodes[n][UP]:
             restart(w, n)
@@ -1762,7 +1762,7 @@ def heal_promote(w: World) -> bool:
 
 
 def heal_backups(w: World, p: int) -> str | None:
-    """Everyone is in session with the primary and has read everything."""
+    """Let every backup subscribe to the primary and read everything."""
     for b in range(NODES):
         x = w.nodes[b]
         if b == p or x[CAS] is not None:
@@ -1790,7 +1790,7 @@ def strangers(w: World, view: View) -> list[int]:
 
 
 def heal_membership(w: World, p: int) -> None:
-    """Everyone becomes a member."""
+    """Make every node a member."""
     if w.nodes[p][CAS] is not None:
         return
     view = w.nodes[p][VIEW]
@@ -1816,7 +1816,7 @@ def heal_membership(w: World, p: int) -> None:
 
 
 def heal_drain(w: World, p: int) -> bool:
-    """Once all are members, deliver everything. True when all is done and acknowledged."""
+    """Once all are members, deliver everything. Returns True when everything is done and acknowledged."""
     view = w.nodes[p][VIEW]
     whole = len(view.members) == NODES and not strangers(w, view)
     if not whole or w.nodes[p][CAS] is not None or w.inbox:
@@ -1838,7 +1838,7 @@ Result = dict[str, Any]
 
 
 class Interner:
-    """Gives equal values equal small numbers: a state becomes one integer, compared exactly."""
+    """Maps equal values to equal small integers, so that a state becomes one integer and is compared exactly."""
 
     def __init__(self, bits: int) -> None:
         self.bits = bits
@@ -2022,7 +2022,7 @@ def walk(seeds: int, steps: int, tlimit: float, seed0: int = 0, want: str | None
 
 
 def replay(labels: list[tuple]) -> tuple[list[tuple], str] | None:
-    """The violation that these events lead to, with the events needed; None if they lead to none."""
+    """The violation that these events lead to, with the events that were needed; None if there is none."""
     state = initial()
     for i, label in enumerate(labels):
         step = find_event(state, label)

@@ -44,7 +44,7 @@ PLENTY = 1 << 20
 
 
 class Watcher:
-    """Stands where the simulator's checker stands; judges nothing, and remembers what clients were told."""
+    """Takes the place of the simulator's checker: records what clients were told, and judges nothing."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -94,7 +94,7 @@ class Run(Steps):
         self._weights = {n: w * self.random.choice([0.3, 1, 1, 3]) for n, w in WEIGHTS.items()}
 
     def _cluster(self) -> World:
-        """P is primary, B1 and B2 are members, the queues are empty; from here on everything waits."""
+        """Set up: P is primary, B1 and B2 are members, the queues are empty. From here on everything waits for a step."""
         settings = replace(
             SMALL, plan_chunk_bytes=1, window_bytes_max=1 << 20,
             window_operations_max=self.random.choice([2, 6, 1000]), operations_bytes=self.random.choice([1, 300]),
@@ -129,7 +129,11 @@ class Run(Steps):
     # --- one run -------------------------------------------------------------------------------------
 
     def run(self) -> Counter[str]:
-        """Raises `Disagreement` with an account of it."""
+        """Take the steps of one run.
+
+        Raises:
+            Disagreement: The code did what the model does not allow; with the run so far.
+        """
         names, weights = list(self._weights), list(self._weights.values())
         for step, name in enumerate(self.random.choices(names, weights, k=self.steps), 1):
             for what in getattr(self, f"_{name}")() or ():

@@ -141,7 +141,7 @@ class Steps:
             yield f"{node.name} {id} of queue {q}"
 
     def _burst(self) -> Iterator[str]:
-        """Several operations in one frame, and in one commit."""
+        """Send several operations in one frame, and commit them together."""
         node = self._serving()
         if node is None:
             return
@@ -156,7 +156,7 @@ class Steps:
         yield node.name
 
     def _move(self) -> Iterator[str]:
-        """To the next queue. More often from the last one that has any, so that messages are moved twice."""
+        """Move a message to the next queue; more often from the last queue that has one, so that messages move twice."""
         node = self._serving()
         known = node.replica.queues if node else {}
         full = [q for q, queue in enumerate(self.facts.queues[:-1]) if queue in known and known[queue].held]
@@ -177,7 +177,7 @@ class Steps:
             yield f"{node.name} to {record.primary[0]}"
 
     def _stray(self) -> Iterator[str]:
-        """To anybody, also away from a session that is well."""
+        """A backup subscribes to any other node, even if it has a session that works."""
         a, b = self.random.sample(list(self.world.nodes.values()), 2)
         if self._ready(a) and self._ready(b) and not a.replica.primary:
             self.world.network.connect(a, b)
@@ -214,7 +214,7 @@ class Steps:
                 yield node.name
 
     def _promote(self) -> Iterator[str]:
-        """With the record of now: an older one is refused by the manager, and the model has no such try."""
+        """Try a promotion with the current record: an older one would be refused, which is no event of the model."""
         node = self._some(lambda n: self._ready(n) and not n.replica.primary)
         if node:
             self.manager.show(node)

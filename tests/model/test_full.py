@@ -20,7 +20,9 @@ def test_each_rule_has_one_search() -> None:
 
 
 def test_a_removed_rule_that_nothing_misses_is_wrong() -> None:
-    unneeded = full.Removed("epoch", "S1", full.SMALL, bfs=True)  # Without a lost disk nobody misses it.
+    unneeded = full.Removed(
+        "epoch", "S1", full.SMALL, bfs=True
+    )  # Without a lost disk the rule is not needed.
     text, right = full.search_without(unneeded, 60.0)
     assert not right
     assert "NOTHING FOUND" in text

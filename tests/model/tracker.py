@@ -32,7 +32,7 @@ class Disagreement(AssertionError):
 
 
 class Tracker:
-    """See the module."""
+    """All states of the model in which the cluster may be, given what was seen of it so far."""
 
     def __init__(self, state: tuple[Any, ...]) -> None:
         self.states = {state}

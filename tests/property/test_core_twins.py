@@ -107,7 +107,7 @@ def test_the_verdict_is_what_the_primary_ever_had(pair: tuple[Twin, Twin]) -> No
 
 @given(diverged())
 def test_a_lineage_names_the_generation_of_every_id(pair: tuple[Twin, Twin]) -> None:
-    """N1."""
+    """Lineage and id together are an identity (N1)."""
     for twin in pair:
         for generation, id in twin.ever:
             assert generation_of(twin.lineage, id) == generation

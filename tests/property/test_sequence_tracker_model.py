@@ -50,7 +50,7 @@ class SequenceTrackerMatchesModel(RuleBasedStateMachine):
             assert count <= self.real.room
             first = self.real.allocate(count)
             assert first == self.next
-            assert not self.given or first > self.given[-1]  # I2
+            assert not self.given or first > self.given[-1]  # Ids increase (I2).
             assert first not in self.seen
             self.given.extend(range(first, first + count))
             self.seen.update(range(first, first + count))
@@ -121,7 +121,7 @@ class SequenceTrackerMatchesModel(RuleBasedStateMachine):
         assert list(real.gaps()) == gaps and real.missing == len(gaps)
         assert real.watermark == (gaps[0] if gaps else self.next) - 1
         assert real.duplicates == self.duplicates
-        assert all(id < real.next_id for id in self.seen)  # I4
+        assert all(id < real.next_id for id in self.seen)  # Also those received (I4).
         for id in range(max(0, self.base - 2), min(self.next + 2, LAST)):
             assert (id in real) == (id < self.base or id in self.seen)
         for id in (self.live, self.next - 1):  # Every live id comes back from its wire form.

@@ -201,7 +201,7 @@ def contents(raw: bytes, place: Path) -> list[object]:
 
 
 def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]) -> None:
-    """E17."""
+    """A file that was cut is noticed (E17)."""
     for number in pages(versions[-1]):
         for length in (number * PAGE_BYTES, number * PAGE_BYTES + HALF):
             assert detected(store, place, versions[-1][:length])

@@ -142,7 +142,7 @@ def test_flipped_bits_where_the_messages_are(clean: Path, tmp_path: Path) -> Non
 
 
 def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
-    """E17, and E20 with length 0."""
+    """A file that was cut is noticed (E17), also at length 0 (E20)."""
     size = (clean / "store.db").stat().st_size
     for length in (*range(0, size, 4096), 1, 99, 100):
 
