@@ -41,7 +41,7 @@ TICK_S = 0.25
 
 
 class Link:
-    """A connection to another node: bytes to frames and back, and a heartbeat (4, 5)."""
+    """A connection to another node: bytes to frames and back, and a heartbeat (4, 5, 6)."""
 
     def __init__(self, broker: Broker, stream: Stream, to: NodeId | None) -> None:
         self.broker, self.stream, self.to = broker, stream, to
@@ -122,7 +122,7 @@ class Client:
 
 
 class Broker:
-    """One node. Its methods `send` to `store_failed` are the `Effects` that the driver performs (6 to 10)."""
+    """One node. Its methods `send` to `store_failed` are the `Effects` that the driver performs (7 to 10, 19)."""
 
     def __init__(self, name: NodeId, directory: Path, client: tuple[str, int]) -> None:
         self.loop, self.settings = Loop(), Settings()
@@ -159,7 +159,7 @@ class Broker:
         while not self.stopping:
             self.loop.turn(TICK_S)
             self.tick(time.monotonic())
-        self.replica.stop(self.stopping)  # What is pending is in doubt (13).
+        self.replica.stop(self.stopping)  # What is pending is in doubt (18).
         self.driver.run()
         self.bridge.close()
         while not self.driver.idle:
@@ -167,7 +167,7 @@ class Broker:
         self.disk.submit(self.store.close, clean=self.driver.failed is None).result()
 
     def tick(self, now: float) -> None:
-        """Everything that had arrived was read before (11)."""
+        """Everything that had arrived was read before (14)."""
         late_s = 0.0 if self.committing_since is None else now - self.committing_since
         if late_s > self.settings.commit_timeout_s:  # The disk hangs: let another node take over (12).
             if self.replica.role.is_primary:

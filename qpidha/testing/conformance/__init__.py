@@ -1,6 +1,6 @@
-"""Checks for what others write: a store, a transport, a record store, a promoter, a queue, a listener.
+"""Checks for what others write: a store, a transport, a record store, a promoter, a queue, a listener, a core's loop.
 
-    store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks
+    store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks, loop_checks
                  a factory in, a list of `Check` out: one for each rule of the interface
     run          runs many
     RuleBroken   which rule was broken, what was done, what was expected and what was seen
@@ -11,17 +11,22 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 
 import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
+from qpidha.testing.conformance.loop import loop_checks
 from qpidha.testing.conformance.promoter import promoter_checks
 from qpidha.testing.conformance.queue import listener_checks, queue_checks
 from qpidha.testing.conformance.records import record_checks
 from qpidha.testing.conformance.store import store_checks
+from qpidha.testing.conformance.surroundings import CoreLoop, Surroundings
 from qpidha.testing.conformance.transport import transport_checks
 
 __all__ = [
     "Check",
+    "CoreLoop",
     "RuleBroken",
     "RulesBroken",
+    "Surroundings",
     "listener_checks",
+    "loop_checks",
     "promoter_checks",
     "queue_checks",
     "record_checks",

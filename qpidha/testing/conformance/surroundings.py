@@ -1,0 +1,60 @@
+"""The interface of a loop under trial: what it is given, and what arrives from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from qpidha.core import Answer, Completion, Notice, Replica, Request
+from qpidha.journal import Change
+from qpidha.types import NodeId, Versioned
+from qpidha.wire import Frame
+
+
+class Surroundings(Protocol):
+    """What the loop under trial works with, in place of its own disk, sockets, record store and broker.
+
+    All may be called from any thread.
+    """
+
+    @property
+    def replica(self) -> Replica:
+        """The core to drive."""
+
+    def clock(self) -> float: ...
+
+    def commit(self, changes: list[Change]) -> None:
+        """The disk: durable when it returns. Takes a while. Raises `StoreFailed`."""
+
+    def send(self, link: int, frame: Frame) -> None: ...
+
+    def close(self, link: int) -> None:
+        """Perform a `CloseLink`."""
+
+    def request(self, request: Request) -> None: ...
+    def complete(self, completion: Completion) -> None: ...
+
+    def notify(self, notice: Notice) -> None:
+        """Perform any other notice."""
+
+    def failed(self, error: BaseException) -> None:
+        """The loop has ended because its store failed."""
+
+
+class CoreLoop(Protocol):
+    """A loop under trial: what arrives from outside. The kit calls from its own thread, one call at a time."""
+
+    def opened(self, link: int, to: NodeId | None) -> None: ...
+    def received(self, link: int, frame: Frame) -> None: ...
+    def closed(self, link: int) -> None: ...
+    def record_seen(self, current: Versioned | None) -> None: ...
+    def answered(self, request: Request, answer: Answer) -> None: ...
+
+    def call(self, work: Callable[[], object]) -> None:
+        """A client wants this: do it where the core may be used, and perform what follows from it."""
+
+    def stop(self) -> None:
+        """The check is over: end threads and tasks. `StoreFailed` may have ended them before."""
+
+
+MakeLoop: TypeAlias = Callable[[Surroundings], CoreLoop]
