@@ -11,6 +11,7 @@ For a broker with an event loop of its own these are the names to import, togeth
     completions  Safe, Settled, Doubtful
     notices      RoleChanged, QueueAdded, QueueRemoved, Inserted, Removed, HandOver, CloseLink;
                  what an operator should see is a `qpidha.events.NodeEvent`
+    resync       History, plan_resync and judge: a part for protocols of your own (``docs/parts.md``)
 
 ``docs/second-door.md`` lists the duties of the program around them.
 """
@@ -35,6 +36,7 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.core.replica import Replica
+from qpidha.core.resync import History, ResyncPlan, judge, plan_resync
 
 __all__ = [
     "Answer",
@@ -44,6 +46,7 @@ __all__ = [
     "Completion",
     "Doubtful",
     "HandOver",
+    "History",
     "Inserted",
     "Lost",
     "NotSent",
@@ -56,8 +59,11 @@ __all__ = [
     "Removed",
     "Replica",
     "Request",
+    "ResyncPlan",
     "RoleChanged",
     "Safe",
     "Settled",
     "Unknown",
+    "judge",
+    "plan_resync",
 ]

@@ -12,7 +12,8 @@ imports no test framework.
 from qpidha.testing.invariants.checker import Checker, Violation
 from qpidha.testing.scenarios.scenario import Scenario
 from qpidha.testing.scenarios.stage import ScenarioError
+from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.world import SMALL, World
 from qpidha.testing.walks.walk import Walk
 
-__all__ = ["SMALL", "Checker", "Scenario", "ScenarioError", "Violation", "Walk", "World"]
+__all__ = ["SMALL", "Checker", "Observer", "Scenario", "ScenarioError", "Violation", "Walk", "World"]

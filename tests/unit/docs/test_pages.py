@@ -1,0 +1,86 @@
+"""The examples of the pages run, and every example imports names where the documentation says they are."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+PUBLIC = frozenset(
+    "qpidha qpidha.bridge qpidha.broker qpidha.core qpidha.driver qpidha.errors qpidha.interfaces qpidha.journal "
+    "qpidha.promoters qpidha.queues qpidha.records qpidha.recovery qpidha.seq qpidha.stores qpidha.testing "
+    "qpidha.testing.conformance qpidha.testing.rehearsal qpidha.transports qpidha.types qpidha.wire "
+    "qpidha.wire.events".split()
+)
+"""Where embedders import from. What is elsewhere may move in any release."""
+
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """All Python that a reader may copy: (where it is, its text)."""
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text()):
+            prompts = [line[4:] for line in block.splitlines() if line[:4] in (">>> ", "... ")]
+            yield str(page.relative_to(ROOT)), "\n".join(prompts) if prompts else block
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        yield str(path.relative_to(ROOT)), path.read_text()
+
+
+def imported(text: str) -> Iterator[tuple[str, str]]:
+    """What a text imports from this library: (module, name)."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # A fragment, such as a method without its class: its imports are lines of their own.
+        tree = ast.parse(
+            "\n".join(line for line in text.splitlines() if line.startswith(("from ", "import ")))
+        )
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "qpidha":
+            yield from ((str(node.module), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names if alias.name.split(".")[0] == "qpidha")
+
+
+ALL = sorted({(where, *found) for where, text in sources() for found in imported(text)})
+
+
+@pytest.mark.parametrize(("where", "module", "name"), ALL)
+def test_an_example_imports_from_a_public_module(where: str, module: str, name: str) -> None:
+    whole = f"{module}.{name}"
+    assert module in PUBLIC or whole in PUBLIC, f"{where} imports {whole}"
+    assert not name or whole in PUBLIC or hasattr(importlib.import_module(module), name)
+
+
+def test_each_name_is_imported_from_one_place() -> None:
+    """Or a reader of two pages asks which of them is right."""
+    homes: dict[str, set[str]] = {}
+    for _, module, name in ALL:
+        homes.setdefault(name, set()).add(module)
+    assert {name: sorted(found) for name, found in homes.items() if name and len(found) > 1} == {}
+
+
+def test_the_public_modules_are_there_and_say_what_they_export() -> None:
+    for module in PUBLIC:
+        found = importlib.import_module(module)
+        for name in getattr(found, "__all__", ()):
+            assert hasattr(found, name), f"{module}.{name}"
+
+
+@pytest.mark.parametrize("page", ["docs/parts.md"])
+def test_the_examples_of_a_page_run(page: str) -> None:
+    found = doctest.testfile(str(ROOT / page), module_relative=False)
+    assert found.attempted > 20
+    assert found.failed == 0
