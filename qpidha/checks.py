@@ -181,12 +181,6 @@ def optional(rule: Rule) -> Rule:
     return Rule(f"None or {rule.allowed}", lambda value: value is None or rule.fits(value), rule._hint)
 
 
-def sequence_of(rule: Rule, *, what: str) -> Rule:
-    """A list or a tuple of which every element is allowed."""
-    return Rule(what, lambda value: isinstance(value, (list, tuple)) and all(map(rule.fits, value)))
-
-
-BYTES = instance_of(bytes, bytearray, memoryview, what="bytes, a bytearray or a memoryview")
 CALLBACK = Rule(
     "a function, or anything that can be called",
     lambda value: callable(value) and not inspect.iscoroutinefunction(value),

@@ -153,14 +153,6 @@ class HandshakeError(RemoteProtocolError):
     code: ClassVar[int] = 5
 
 
-class FencedError(PeerError):
-    """The peer knows a higher generation than ours. ``generation`` is what it told."""
-
-    def __init__(self, message: str, *, generation: int) -> None:
-        super().__init__(message)
-        self.generation = generation
-
-
 class LinkClosed(PeerError):
     """The link is gone: closed by the peer, cut, or silent for too long."""
 

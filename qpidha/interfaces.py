@@ -18,7 +18,7 @@ from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
 from qpidha.broker import EndingBroker as EndingBroker  # noqa: PLC0414 - passed on
 from qpidha.broker import ListeningBroker as ListeningBroker  # noqa: PLC0414 - passed on
 from qpidha.broker import QueueListener as QueueListener  # noqa: PLC0414 - passed on
-from qpidha.journal import Change, StoreImage, StoreStatus
+from qpidha.journal import Change, StoreImage
 from qpidha.types import Address, BytesLike, NodeId, PeerInfo, Record, Versioned
 
 # --- the store -----------------------------------------------------------------------------------
@@ -87,13 +87,6 @@ class SteppedStore(Protocol):
         Whatever is called before that, such as `close`, does what is left of it first. What it raises: see
         `MessageStore.commit`.
         """
-
-
-@runtime_checkable
-class StatusReader(Protocol):
-    """Optional power of a store module: read a status without opening, locking or changing anything."""
-
-    def read_status(self) -> StoreStatus: ...
 
 
 # --- the transport -------------------------------------------------------------------------------

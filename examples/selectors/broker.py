@@ -89,7 +89,7 @@ class Link:
     def closed(self) -> None:
         del self.broker.links[self.stream.number]
         self.broker.replica.link_closed(self.stream.number)
-        self.broker.bridge.look_soon()
+        self.broker.bridge.poll_soon()
         self.broker.driver.run()
 
 

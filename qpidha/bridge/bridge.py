@@ -181,7 +181,7 @@ class Bridge:
         """Replace the info that others see, soon."""
         self._info = encode_info(info)
 
-    def look_soon(self) -> None:
+    def poll_soon(self) -> None:
         """A link broke or a role changed: a record store that polls should do so now."""
         poll_soon = getattr(self.records, "poll_soon", None)
         if poll_soon is not None:

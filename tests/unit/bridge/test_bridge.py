@@ -186,7 +186,7 @@ def test_two_processes_with_one_name_are_told(tmp_path: Path) -> None:
     bridges[0].close()
     bridges[1].join(INFO)
     assert bridges[1].run(bridges[1].records.live).keys() == {"a"}
-    bridges[1].look_soon()
+    bridges[1].poll_soon()
     bridges[1].close()
 
 

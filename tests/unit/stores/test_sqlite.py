@@ -18,7 +18,6 @@ from uuid import UUID
 import pytest
 
 from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
-from qpidha.interfaces import StatusReader
 from qpidha.journal import Audit, Insert, StoreState
 from qpidha.recovery.ranking import rank
 from qpidha.stores import SqliteStore, database, inspect, read_audit, read_status
@@ -386,8 +385,7 @@ def test_a_report_says_what_is_there(directory: Path) -> None:
         ("rewound", 3, "orders", "3 messages")
     ]
     assert report.audit[0].at > 1_600_000_000
-    reader: StatusReader = store
-    assert reader.read_status() == report.status
+    assert store.read_status() == report.status
     assert store.audit() == report.audit
 
 
