@@ -40,7 +40,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak mutants wheel clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak mutants wheel release-check clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -123,6 +123,9 @@ replay: $(READY)  ## Follow random runs of the core in the protocol model: ARGS=
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .
+
+release-check: $(TOOLS)  ## What is still to be filled in before a release (docs/releasing.md)
+	@$(PY) -m tests.release
 
 clean:  ## Remove what was built, and the stamps, so that the next target builds again.
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
