@@ -100,13 +100,13 @@ class Client:
         self.broker, self.stream = broker, stream
         self.rest = b""
         broker.clients.add(self)
-        if not broker.replica.role.is_primary:
+        if not broker.serving:
             stream.close()
 
     def received(self, data: bytes) -> None:
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
-            if not self.broker.replica.role.is_primary:
+            if not self.broker.serving:
                 self.stream.close()
             elif line.startswith(b"PUT "):
                 _, ids = self.broker.replica.enqueue(QUEUE, Batch.pack([line[4:]]))
@@ -130,6 +130,8 @@ class Broker:
         self.clients: set[Client] = set()
         self.unconfirmed: dict[int, Client] = {}
         self.live: dict[NodeId, NodeInfo | None] = {}
+        self.serving = False
+        """What the last `RoleChanged` said (19)."""
         self.stopping = ""
         self.committing_since: float | None = None
         self.boot = uuid4()
@@ -251,7 +253,8 @@ class Broker:
     def notify(self, notice: Notice) -> None:
         if isinstance(notice, RoleChanged):
             print(f"{self.replica.node} is {notice.role.value}", flush=True)
-            if not notice.role.is_primary:
+            self.serving = notice.role.is_primary
+            if not self.serving:
                 self.drop_clients()
             elif QUEUE not in self.replica.queues:
                 self.replica.declare(QUEUE, QueueSpec(name="work"))

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
-from qpidha.bridge.loopthread import LoopThread
+from qpidha.bridge.loopthread import LoopThread, end_all
 from qpidha.bridge.requests import ask
 from qpidha.core.ready import Request
 from qpidha.errors import ClusterError, InvariantError, LocalProtocolError
@@ -137,9 +137,7 @@ class Bridge:
 
     async def _leave(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_all(tasks)
         await self._close_session()
         if self._records is not None:
             await self._records.close()

@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, TypeVar
 
 from qpidha.errors import LocalProtocolError
 
 T = TypeVar("T")
 
+AGAIN_S = 0.1
 CLOSE_S = 10.0
 """`LoopThread.close` does not wait longer than this for tasks that do not end when they are cancelled."""
+
+
+async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel these tasks until all have ended. What they raise is dropped."""
+    waiting = set(tasks)
+    while waiting:  # Before Python 3.12 a cancellation can be lost in `wait_for`: say it again.
+        for task in waiting:
+            task.cancel()
+        ended, waiting = await asyncio.wait(waiting, timeout=AGAIN_S)
+        for task in ended:
+            _ = task.cancelled() or task.exception()
 
 
 class LoopThread:
@@ -66,10 +78,7 @@ class LoopThread:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
-            tasks = asyncio.all_tasks(self._loop)
-            for task in tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            self._loop.run_until_complete(end_all(asyncio.all_tasks(self._loop)))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         finally:
             self._loop.close()

@@ -17,7 +17,7 @@ from qpidha.demo.cluster import free_ports
 from qpidha.journal import StoreState
 from qpidha.stores import read_status
 
-pytestmark = [pytest.mark.processes, pytest.mark.slow]
+pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
 LONG_S = 60.0
 NAMES = ("a", "b", "c")

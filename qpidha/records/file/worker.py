@@ -44,7 +44,9 @@ class Worker:
         try:
             await asyncio.wait({waiter}, timeout=timeout_s)
         finally:
-            if not waiter.done():
+            if waiter.done():
+                _retrieve(waiter)  # Its caller may have been cancelled in the same turn of the loop.
+            else:
                 waiter.add_done_callback(_retrieve)
         if waiter.done():
             return waiter.result()

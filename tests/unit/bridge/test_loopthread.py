@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 
 import pytest
@@ -83,3 +84,25 @@ def test_close_ends_tasks_and_later_calls_are_refused() -> None:
         loop.run(here())
     loop.post(ended.clear)
     assert ended.is_set(), "a closed loop calls nothing"
+
+
+def test_a_task_that_misses_its_first_cancellation_is_cancelled_again() -> None:
+    """As `asyncio.wait_for` does before Python 3.12, when both happen in one turn of the loop."""
+    ended = threading.Event()
+
+    async def misses_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    async def begin() -> None:
+        loop.keep = asyncio.ensure_future(misses_one())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+
+    loop = LoopThread("there")
+    loop.run(begin())
+    loop.close()
+    assert ended.is_set()
