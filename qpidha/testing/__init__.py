@@ -9,7 +9,8 @@ Public: use it to test another sequence of failures, another setting, another ve
 imports no test framework.
 """
 
-from qpidha.testing.invariants.checker import Checker, Violation
+from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.scenarios.scenario import Scenario
 from qpidha.testing.scenarios.stage import ScenarioError
 from qpidha.testing.sim.observer import Observer

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -68,8 +69,7 @@ class Copy:
 
     @staticmethod
     def _module_of(path: Path) -> Path:
-        (module,) = path.parent.glob(f"{path.stem}.*.so")
-        return module
+        return path.with_name(path.stem + str(sysconfig.get_config_var("EXT_SUFFIX")))  # Of this Python.
 
     def _build(self, path: Path) -> None:
         done = subprocess.run(

@@ -6,7 +6,7 @@ import pytest
 
 from qpidha.errors import MalformedFrame
 from qpidha.testing import Violation, Walk, World
-from qpidha.testing.invariants.checker import OutsideTheModel
+from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.network import fault_in
 from qpidha.testing.sim.world import SimNode
 from qpidha.testing.walks.faults import FAULTS

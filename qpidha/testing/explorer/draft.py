@@ -36,7 +36,7 @@ from qpidha.testing.explorer.scope import (
     State,
     Tables,
 )  # fmt: skip
-from qpidha.testing.invariants.checker import Violation
+from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Discarded, Fate, Versioned
 
 Request = tuple[int, int, int, int]

@@ -1,55 +1,19 @@
 """What must hold in a single state of a cluster: the invariants without a memory of how it got there.
 
 `qpidha.testing.invariants.checker` watches one run from its beginning. Where states are met on many ways there is no
-such run, and each must be judged by itself: a node by what it has on its disk and in its memory, a cluster by
-what its nodes hold, what the record says and what clients were told.
+such run, and each must be judged by itself: by what the nodes hold, what the record says and what clients were told.
+The same for one node: `qpidha.testing.explorer.node_invariants`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qpidha.core.replica import Replica
-from qpidha.testing.invariants.checker import POLITE, Violation
-from qpidha.testing.invariants.facts import facts_of
-from qpidha.testing.sim.disk import Content
-from qpidha.types import Generation, NodeId, Record
-from qpidha.wire.events import Frame, Refused
-
-if TYPE_CHECKING:
-    from qpidha.testing.explorer.nodes import Look
-    from qpidha.testing.explorer.scope import Tables
-
-
-def check_frame(sender: NodeId, frame: Frame) -> None:
-    """No node finds that another one broke the protocol."""
-    if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
-        raise Violation(f"peer: {sender} says that an honest peer broke the protocol: {frame.event.reason}")
-
-
-def check_node(
-    name: NodeId, content: Content, before: Generation, replica: Replica | None, *, idle: bool
-) -> None:
-    """One node after a step: F2, X2, D8 and what the core says of itself.
-
-    Args:
-        name: Of the node.
-        content: Its disk.
-        before: The generation on its disk before this step.
-        replica: None if it is down.
-        idle: Nothing is being committed.
-    """
-    if content.status.generation < before:
-        raise Violation(f"F2: the generation of {name} fell from {before} to {content.status.generation}")
-    twice = [value for value, count in content.values.items() if count > 1]
-    if twice:
-        raise Violation(f"X2: {name} holds {twice} twice")
-    if replica is None:
-        return
-    replica.check()
-    if idle and replica.out.empty and facts_of(replica) != content.facts():
-        raise Violation(f"D8: {name} has {facts_of(replica)} in memory and {content.facts()} on its disk")
+from qpidha.testing.explorer.nodes import Look
+from qpidha.testing.explorer.scope import Tables
+from qpidha.testing.invariants.violation import Violation
+from qpidha.types import Generation, Record
 
 
 def check_record(old: Record | None, new: Record) -> None:

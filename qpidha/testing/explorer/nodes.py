@@ -22,9 +22,9 @@ from qpidha.core.backup.session import FollowerState
 from qpidha.core.ready import CloseLink
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
-from qpidha.testing.explorer.invariants import check_node
 from qpidha.testing.explorer.keys import canonical
 from qpidha.testing.explorer.life import INPUTS, Effect, Life, Snapshot
+from qpidha.testing.explorer.node_invariants import check_node
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.sim.disk import Content, Facts

@@ -21,7 +21,7 @@ from qpidha.testing.explorer.cluster import Cluster
 from qpidha.testing.explorer.scope import Action, Scope, State
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.explorer.trace import trace
-from qpidha.testing.invariants.checker import Violation
+from qpidha.testing.invariants.violation import Violation
 
 ROOT = 0
 STABLE = 2

@@ -22,8 +22,8 @@ what lies on each disk, and what the cluster manager's record says; that is enou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 from uuid import UUID
 
 from qpidha.core.ready import RoleChanged
@@ -32,30 +32,30 @@ from qpidha.errors import VersionMismatch
 from qpidha.journal import Change, PutQueue, PutStatus, Release
 from qpidha.testing.invariants.facts import Known, facts_of
 from qpidha.testing.invariants.fates import Fates
+from qpidha.testing.invariants.violation import OutsideTheModel, Violation
 from qpidha.testing.sim.disk import Content, Facts
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
 from qpidha.wire.events import Acknowledged, Frame, Refused
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
-    from qpidha.testing.sim.world import World
 
 POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN, VersionMismatch.code})
 """Reasons to refuse a peer that did nothing wrong."""
 
 
-class Violation(AssertionError):
-    """An invariant does not hold. Starts with its name."""
+class CheckedWorld(Protocol):
+    """The cluster that a checker looks at, and whom it tells what it saw."""
 
-
-class OutsideTheModel(Exception):
-    """What happened is no fault that the protocol promises to survive. The run ends, and is counted apart."""
+    @property
+    def nodes(self) -> Mapping[str, SimNode]: ...
+    def processes(self, name: NodeId) -> list[SimNode]: ...
+    def sometimes(self, what: str) -> None: ...
+    def tell(self, what: str, *values: str, by: SimNode | None = None) -> None: ...
 
 
 class Checker:
     """Told about everything that happens in a `World`; raises `Violation` at the first thing that must not."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: CheckedWorld) -> None:
         self._world = world
         self._ordinals: dict[str, int] = {}
         self.acked: dict[str, None] = {}

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
 from qpidha.testing.sim.disk import Fact, Facts, Message, messages
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, QueueId
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
 
 
 def facts_of(replica: Replica) -> Facts:

@@ -7,14 +7,12 @@ node that hands it over says: by then that node has the established history.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from qpidha.journal import Release
+from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.disk import Content
-    from qpidha.testing.sim.node import SimNode
 
 Identity: TypeAlias = tuple[QueueId, Generation, MessageId]
 Discard: TypeAlias = tuple[NodeId, QueueId, Generation, MessageId]

@@ -6,30 +6,36 @@ least the shortest time-out ago.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from qpidha.core.primary.deadlines import INTERVAL_S
+from qpidha.core.primary.primary import Primary
 from qpidha.core.ready import CompareAndSet, Request
+from qpidha.settings import Settings
+from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.scheduler import Scheduler
 from qpidha.types import Generation, Member, Position
-
-if TYPE_CHECKING:
-    from qpidha.core.primary.primary import Primary
-    from qpidha.testing.sim.node import SimNode
-    from qpidha.testing.sim.world import World
 
 
 class Removals:
     """Told what became durable on a primary, and what it asks the cluster manager for."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(
+        self, checker: Checker, scheduler: Scheduler, settings: Settings, sometimes: Callable[[str], None]
+    ) -> None:
+        """``sometimes``: counts what happened."""
+        self._checker = checker
+        self._scheduler = scheduler
+        self._settings = settings
+        self._sometimes = sometimes
         self._left: dict[tuple[str, Generation], list[tuple[Position, float]]] = {}
         self._seen: set[bytes] = set()
         """Requests by nonce: each is judged when it is made, not when it is sent or repeated."""
 
     def durable(self, node: SimNode, generation: Generation, position: Position) -> None:
         """Operations up to here are durable on their primary: now they leave."""
-        self._left.setdefault((node.host, generation), []).append((position, self._world.scheduler.now))
+        self._left.setdefault((node.host, generation), []).append((position, self._scheduler.now))
 
     def proposed(self, node: SimNode) -> None:
         """A transaction begins: what the primary asks for after it is judged now, by what it knows now."""
@@ -48,17 +54,15 @@ class Removals:
         for member in record.members - request.new.members:
             reborn = any(s.node == member.node and s.epoch != member.epoch for s in primary.sessions.values())
             if not reborn and member.node not in nodes:
-                self._world.sometimes("removed for being late")
+                self._sometimes("removed for being late")
                 self._late(node, primary, member)
 
     def _late(self, node: SimNode, primary: Primary, member: Member) -> None:
         acked = primary.acked_by(member)
         left = self._left.get((node.host, primary.generation), [])
         since = next((at for position, at in left if position > acked), None)
-        limits = self._world.settings
+        limits = self._settings
         shortest_s = min(limits.ack_timeout_s, limits.rejoin_timeout_s) - 2 * INTERVAL_S
-        waited_s = 0.0 if since is None else (self._world.scheduler.now - since) * node.clock_rate_max
+        waited_s = 0.0 if since is None else (self._scheduler.now - since) * node.clock_rate_max
         if waited_s < shortest_s:
-            self._world.checker.fail(
-                "J1", f"{node.name} removes {member.node} that owed it for {waited_s:.2f} s"
-            )
+            self._checker.fail("J1", f"{node.name} removes {member.node} that owed it for {waited_s:.2f} s")

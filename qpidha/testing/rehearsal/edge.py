@@ -12,7 +12,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 
-from qpidha.testing.invariants.checker import Violation
+from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Address
 
 

@@ -5,23 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING
+from random import Random
+from typing import Protocol
 
-from qpidha.testing.rehearsal.net import OUTSIDE
+from qpidha.records.memory import MemoryRecordStore
+from qpidha.testing.rehearsal.host import Host
+from qpidha.testing.rehearsal.loop import Life
+from qpidha.testing.rehearsal.net import OUTSIDE, Wires
+from qpidha.testing.rehearsal.report import Report
 from qpidha.testing.rehearsal.seat import MANAGER
-
-if TYPE_CHECKING:
-    from qpidha.testing.rehearsal.loop import Life
-    from qpidha.testing.rehearsal.rehearsal import Chair, Rehearsal
 
 SESSION_S = 2.0
 """A node that is stopped or out of the manager's reach for longer than this is thought to be dead."""
 
 
+class RehearsedCluster(Protocol):
+    """What the faults happen to."""
+
+    chance: Random
+    wires: Wires
+    shared: MemoryRecordStore
+    hosts: list[Host]
+    report: Report
+
+    def log(self, text: str) -> None: ...
+    def kill(self, host: Host, *, silently: bool = False) -> None: ...
+    def restart(self, host: Host) -> None: ...
+    def expire(self, host: Host) -> None: ...
+
+
 class Faults:
     """The schedule of one rehearsal."""
 
-    def __init__(self, rehearsal: Rehearsal, seconds: float) -> None:
+    def __init__(self, rehearsal: RehearsedCluster, seconds: float) -> None:
         self._rehearsal = rehearsal
         self._chance = rehearsal.chance
         self._seconds = seconds
@@ -31,7 +47,7 @@ class Faults:
         self.over = False
         rehearsal.wires.delay_s = (0.0001, self._chance.choice([0.003, 0.03, 0.1]))
         self.unsure = self._chance.choice([0.0, 0.0, 0.2])
-        kinds: list[Callable[[Chair], None]] = [
+        kinds: list[Callable[[Host], None]] = [
             self.kill,
             self.lose_machine,
             self.kill_in_commit,
@@ -51,28 +67,28 @@ class Faults:
         await asyncio.sleep(self._chance.uniform(0.2, 1.5))
         while loop.time() < end:
             kind = self._chance.choice(self.kinds)
-            chair = self._victim()
-            if chair.life is not None and chair.life.running:
+            host = self._victim()
+            if host.life is not None and host.life.running:
                 name = kind.__name__.replace("_", " ")
                 self._rehearsal.report.faults[name] = self._rehearsal.report.faults.get(name, 0) + 1
-                self._rehearsal.log(f"{name}: {chair.life}")
-                kind(chair)
+                self._rehearsal.log(f"{name}: {host.life}")
+                kind(host)
             await asyncio.sleep(self._chance.expovariate(1 / 1.2))
         self._doomed.clear()
         while self._ending:
             await asyncio.wait(set(self._ending))
-        for chair in self._rehearsal.chairs:
-            self._rehearsal.restart(chair)
+        for host in self._rehearsal.hosts:
+            self._rehearsal.restart(host)
         self.over = True
 
-    def _victim(self) -> Chair:
+    def _victim(self) -> Host:
         """The primary more often than others: it has the most to lose."""
-        chairs = self._rehearsal.chairs
+        hosts = self._rehearsal.hosts
         found = self._rehearsal.shared._record.value
         primary = found.record.primary[0] if found and found.record.primary else None
         if self._chance.random() < 0.5:
-            chairs = [chair for chair in chairs if chair.name == primary] or chairs
-        return self._chance.choice(chairs)
+            hosts = [host for host in hosts if host.name == primary] or hosts
+        return self._chance.choice(hosts)
 
     def _later(self, least_s: float, most_s: float, undo: Callable[[], None]) -> None:
         """A fault ends after a while."""
@@ -88,42 +104,42 @@ class Faults:
 
     # --- kinds -----------------------------------------------------------------------------------
 
-    def kill(self, chair: Chair) -> None:
-        self._rehearsal.kill(chair)
-        self._later(0.1, 4, lambda: self._rehearsal.restart(chair))
+    def kill(self, host: Host) -> None:
+        self._rehearsal.kill(host)
+        self._later(0.1, 4, lambda: self._rehearsal.restart(host))
 
-    def lose_machine(self, chair: Chair) -> None:
+    def lose_machine(self, host: Host) -> None:
         """Nobody is told: its peers must find out by its silence."""
-        self._rehearsal.kill(chair, silently=True)
-        self._later(0.5, 6, lambda: self._rehearsal.restart(chair))
+        self._rehearsal.kill(host, silently=True)
+        self._later(0.5, 6, lambda: self._rehearsal.restart(host))
 
-    def kill_in_commit(self, chair: Chair) -> None:
-        self._doomed[chair.name] = self._chance.choice(["lost", "kept"])
+    def kill_in_commit(self, host: Host) -> None:
+        self._doomed[host.name] = self._chance.choice(["lost", "kept"])
 
     def in_commit(self, life: Life) -> str | None:
         """Called in each commit: None if nothing happens, else what becomes of the commit."""
         fate = self._doomed.pop(life.node, None)
         if fate is not None:
-            chair = next(c for c in self._rehearsal.chairs if c.name == life.node)
+            host = next(c for c in self._rehearsal.hosts if c.name == life.node)
             life.kill()  # Now: nothing that follows from this commit happens.
-            asyncio.get_running_loop().call_soon(self.kill, chair, context=Context())
+            asyncio.get_running_loop().call_soon(self.kill, host, context=Context())
         return fate
 
-    def cut_then_kill(self, chair: Chair) -> None:
+    def cut_then_kill(self, host: Host) -> None:
         """What it takes from clients in its last moments reaches no other node."""
-        life = chair.life
-        others = [c.name for c in self._rehearsal.chairs if c is not chair]
-        self._cut([(chair.name, other) for other in others])
+        life = host.life
+        others = [c.name for c in self._rehearsal.hosts if c is not host]
+        self._cut([(host.name, other) for other in others])
 
         def kill() -> None:
-            if chair.life is life:
-                self.kill(chair)
+            if host.life is life:
+                self.kill(host)
 
         self._later(0.05, 1.0, kill)
 
-    def stop(self, chair: Chair) -> None:
+    def stop(self, host: Host) -> None:
         """SIGSTOP, and SIGCONT later: a zombie, if it was the primary."""
-        life = chair.life
+        life = host.life
         assert life is not None
         life.pause()
 
@@ -132,17 +148,17 @@ class Faults:
                 self._rehearsal.log(f"resume {life}")
                 life.resume()
 
-        self._silent(chair, resume)
+        self._silent(host, resume)
 
-    def isolate(self, chair: Chair) -> None:
+    def isolate(self, host: Host) -> None:
         """From other nodes and, or, from clients, in both directions."""
-        others = [c.name for c in self._rehearsal.chairs if c is not chair]
+        others = [c.name for c in self._rehearsal.hosts if c is not host]
         far = self._chance.choice([others, [OUTSIDE], [*others, OUTSIDE]])
-        self._cut([(chair.name, other) for other in far] + [(other, chair.name) for other in far])
+        self._cut([(host.name, other) for other in far] + [(other, host.name) for other in far])
 
-    def cut_one_way(self, chair: Chair) -> None:
-        other = self._chance.choice([c.name for c in self._rehearsal.chairs if c is not chair])
-        self._cut([(chair.name, other)])
+    def cut_one_way(self, host: Host) -> None:
+        other = self._chance.choice([c.name for c in self._rehearsal.hosts if c is not host])
+        self._cut([(host.name, other)])
 
     def _cut(self, ways: list[tuple[str, str]]) -> None:
         wires = self._rehearsal.wires
@@ -157,24 +173,24 @@ class Faults:
 
         self._later(0.1, 6, heal)
 
-    def keep_from_manager(self, chair: Chair) -> None:
+    def keep_from_manager(self, host: Host) -> None:
         wires = self._rehearsal.wires
-        wires.cut(chair.name, MANAGER)
-        self._silent(chair, lambda: wires.heal(chair.name, MANAGER))
+        wires.cut(host.name, MANAGER)
+        self._silent(host, lambda: wires.heal(host.name, MANAGER))
 
-    def _silent(self, chair: Chair, end: Callable[[], None]) -> None:
+    def _silent(self, host: Host, end: Callable[[], None]) -> None:
         """The manager hears nothing of this node for a while; if that is long, its session is over."""
         seconds = self._chance.uniform(0.1, 5)
-        life = chair.life
+        life = host.life
 
         def expire() -> None:
-            if chair.life is life:
+            if host.life is life:
                 self._rehearsal.log(f"session of {life} is over")
-                self._rehearsal.expire(chair)
+                self._rehearsal.expire(host)
 
         if seconds > SESSION_S:
             self._later(SESSION_S, SESSION_S, expire)
         self._later(seconds, seconds, end)
 
-    def reset(self, chair: Chair) -> None:
-        self._rehearsal.wires.reset(chair.name)
+    def reset(self, host: Host) -> None:
+        self._rehearsal.wires.reset(host.name)

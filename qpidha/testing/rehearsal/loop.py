@@ -12,10 +12,7 @@ import selectors
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any, Protocol
-
-if TYPE_CHECKING:
-    from qpidha.testing.rehearsal.net import Wires
+from typing import Any, Protocol
 
 
 class Life:
@@ -106,10 +103,17 @@ class Jumps(selectors.SelectSelector):
         return ready
 
 
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs lives. Connections go over `Wires`; there are no threads, files or sockets."""
+class Connections(Protocol):
+    """Where connections go: `qpidha.testing.rehearsal.net.Wires`."""
 
-    def __init__(self, wires: Wires) -> None:
+    def listen(self, factory: Any, host: str, port: int) -> asyncio.AbstractServer: ...
+    async def connect(self, factory: Any, host: str, port: int) -> tuple[Any, Any]: ...
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Runs lives. Connections go over ``wires``; there are no threads, files or sockets."""
+
+    def __init__(self, wires: Connections) -> None:
         self._jumps = Jumps()
         self._wires = wires
         super().__init__(self._jumps)

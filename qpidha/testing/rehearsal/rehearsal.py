@@ -19,17 +19,17 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from qpidha.errors import CallerError
 from qpidha.records.memory import MemoryRecordStore
-from qpidha.stores.memory import MemoryStore
-from qpidha.testing.invariants.checker import Violation
+from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.rehearsal.edge import Edge
 from qpidha.testing.rehearsal.faults import Faults
+from qpidha.testing.rehearsal.host import Host
 from qpidha.testing.rehearsal.loop import LIFE, Life, VirtualLoop
 from qpidha.testing.rehearsal.net import Wires
+from qpidha.testing.rehearsal.report import Report
 from qpidha.testing.rehearsal.seat import Seat, SeatRecords, SeatStore
 from qpidha.transports.tcp import TcpTransport
 
@@ -40,36 +40,6 @@ Side: TypeAlias = Callable[[Edge], Awaitable[None]]
 
 RESTART_S = 0.3
 """A broker that ended by itself is started again after this long, as a supervisor would."""
-
-
-@dataclass
-class Report:
-    """What a rehearsal came to."""
-
-    seed: int
-    confirmed: int = 0
-    duplicates: int = 0
-    lives: int = 0
-    virtual_s: float = 0.0
-    faults: dict[str, int] = field(default_factory=dict)
-    log: list[str] = field(default_factory=list)
-    """What was done to the cluster, and when."""
-    raised: list[str] = field(default_factory=list)
-    """What the broker's callbacks raised, and how its lives ended that nobody had killed."""
-
-
-class Chair:
-    """One node of the cluster over all of its lives."""
-
-    def __init__(self, name: str, number: int) -> None:
-        self.name = name
-        self.number = number
-        self.disk = MemoryStore()
-        self.address = ("127.0.0.1", 5001 + number)
-        self.life: Life | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.records: SeatRecords | None = None
-        self.lives = 0
 
 
 class Rehearsal:
@@ -102,10 +72,10 @@ class Rehearsal:
         self.chance = random.Random(seed)
         self.wires = Wires(self.chance)
         self.shared = MemoryRecordStore()
-        self.chairs = [Chair("abcdefgh"[n], n) for n in range(nodes)]
+        self.hosts = [Host("abcdefgh"[n], n) for n in range(nodes)]
         self.report = Report(seed)
         self.buried: list[Life] = []
-        self.edge = Edge([c.address for c in self.chairs], self.chance, values, faults_s)
+        self.edge = Edge([c.address for c in self.hosts], self.chance, values, faults_s)
         self.faults = Faults(self, faults_s)
         self._broker = broker
         self._sides = (publish, consume)
@@ -141,8 +111,8 @@ class Rehearsal:
     # --- the run ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        for chair in self.chairs:
-            self.start(chair)
+        for host in self.hosts:
+            self.start(host)
         sides = [asyncio.ensure_future(side(self.edge)) for side in self._sides]
         try:
             await self.faults.run()
@@ -153,8 +123,8 @@ class Rehearsal:
                 task.cancel()
             await asyncio.wait(sides)
         self.edge.check()
-        for chair in self.chairs:
-            await self.stop(chair)
+        for host in self.hosts:
+            await self.stop(host)
         self.report.confirmed = len(self.edge.confirmations)
         self.report.duplicates = self.edge.duplicates
         self.report.virtual_s = asyncio.get_running_loop().time()
@@ -172,75 +142,75 @@ class Rehearsal:
 
     # --- nodes -----------------------------------------------------------------------------------
 
-    def start(self, chair: Chair) -> None:
+    def start(self, host: Host) -> None:
         """A new process of this node."""
-        chair.lives += 1
+        host.lives += 1
         self.report.lives += 1
-        chair.life = life = Life(chair.name, chair.lives)
-        chair.records = SeatRecords(self.shared, life, self.wires)
-        chair.records.unsure = self.faults.unsure
+        host.life = life = Life(host.name, host.lives)
+        host.records = SeatRecords(self.shared, life, self.wires)
+        host.records.unsure = self.faults.unsure
         token = LIFE.set(life)
         try:
             seat = Seat(
-                id=chair.name,
-                number=chair.number,
-                store=SeatStore(chair.disk, life, self.faults.in_commit),
-                records=chair.records,
+                id=host.name,
+                number=host.number,
+                store=SeatStore(host.disk, life, self.faults.in_commit),
+                records=host.records,
                 transport=TcpTransport(),
-                client_address=chair.address,
+                client_address=host.address,
             )
-            chair.task = self._tasks[life] = asyncio.ensure_future(self._broker(seat))
+            host.task = self._tasks[life] = asyncio.ensure_future(self._broker(seat))
         finally:
             LIFE.reset(token)
         self.log(f"start {life}")
-        chair.task.add_done_callback(lambda task: self._ended(chair, life, task), context=Context())
+        host.task.add_done_callback(lambda task: self._ended(host, life, task), context=Context())
 
-    def _ended(self, chair: Chair, life: Life, task: asyncio.Task[None]) -> None:
+    def _ended(self, host: Host, life: Life, task: asyncio.Task[None]) -> None:
         """A broker ended that nobody stopped: it is started again."""
         error = None if task.cancelled() else task.exception()
-        if life.alive and chair.life is life and not self.faults.over:
+        if life.alive and host.life is life and not self.faults.over:
             self.report.raised.append(f"{life} ended: {error!r}")
             self.log(f"{life} ended by itself: {error!r}")
-            self.kill(chair)
-            asyncio.get_running_loop().call_later(RESTART_S, self.restart, chair)
+            self.kill(host)
+            asyncio.get_running_loop().call_later(RESTART_S, self.restart, host)
 
-    def restart(self, chair: Chair) -> None:
-        if chair.life is None:
-            self.start(chair)
+    def restart(self, host: Host) -> None:
+        if host.life is None:
+            self.start(host)
 
-    def kill(self, chair: Chair, *, silently: bool = False) -> None:
+    def kill(self, host: Host, *, silently: bool = False) -> None:
         """The process is gone: what it committed is there, and nothing else."""
-        life = chair.life
+        life = host.life
         if life is None:
             return
         self.log(f"kill {life}{' with its machine' if silently else ''}")
         life.kill()
-        chair.life = None
+        host.life = None
         self.wires.kill(life, silently=silently)
-        chair.disk.crash()
-        self.expire(chair)
+        host.disk.crash()
+        self.expire(host)
         self.buried.append(life)
 
-    def expire(self, chair: Chair) -> None:
+    def expire(self, host: Host) -> None:
         """Others think that this node is dead."""
         with suppress(CallerError):  # It may have none.
-            self.shared.expire(chair.name)
+            self.shared.expire(host.name)
 
-    async def stop(self, chair: Chair) -> None:
+    async def stop(self, host: Host) -> None:
         """Stop in order."""
-        if chair.task is not None and chair.life is not None:
-            chair.task.cancel()
-            await asyncio.wait([chair.task], timeout=self._patience_s)
-            if not chair.task.done():
-                raise Violation(f"L1: node {chair.name} was told to stop and does not")
+        if host.task is not None and host.life is not None:
+            host.task.cancel()
+            await asyncio.wait([host.task], timeout=self._patience_s)
+            if not host.task.done():
+                raise Violation(f"L1: node {host.name} was told to stop and does not")
 
     # --- afterwards --------------------------------------------------------------------------------
 
     async def _clear_away(self) -> None:
         """Let what is left of every life run out, where nothing it does reaches anybody."""
         loop = asyncio.get_running_loop()
-        for chair in self.chairs:
-            self.kill(chair)
+        for host in self.hosts:
+            self.kill(host)
         for life in self.buried:
             self.report.raised += [f"{life}: {error!r}" for error in life.raised]
             life.resume()

@@ -18,7 +18,7 @@ from itertools import groupby
 from typing import Final
 
 from qpidha.seq import SequenceSet
-from qpidha.testing.invariants.checker import Violation
+from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.scenarios.stage import ScenarioError, Stage
 from qpidha.testing.sim.render import render_ids, render_lineage
 

@@ -6,20 +6,17 @@ publish ends in one of three ways: OK, refused (surely nowhere) or in doubt.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from qpidha.core.chunks import split
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
 from qpidha.errors import NotPrimary
 from qpidha.seq import SequenceSet
+from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
-    from qpidha.testing.sim.world import World
 
 
 @dataclass(slots=True)
@@ -34,8 +31,12 @@ class Serving:
 class Clients:
     """All clients of all nodes."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(
+        self, checker: Checker, observe: Callable[[SimNode | None, str, Sequence[str]], None]
+    ) -> None:
+        """``observe``: told what a client does at a node, with the values of its messages."""
+        self._checker = checker
+        self._observe = observe
         self._serving: dict[tuple[str, Generation], Serving] = {}
         self._count = 0
 
@@ -55,16 +56,16 @@ class Clients:
 
     def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
         node.replica.declare(queue, QueueSpec(name=name, settle=settle))
-        self._world.checker.operated(node)
+        self._checker.operated(node)
         node.run()
 
     def publish(
         self, node: SimNode, queue: QueueId, values: Sequence[str], *, size: int = 0, run: bool = True
     ) -> bool:
         """One batch. False: refused, the messages are surely nowhere."""
-        checker = self._world.checker
+        checker = self._checker
         checker.attempted(values)
-        self._world.observe(node, "publishes", values)
+        self._observe(node, "publishes", values)
         batch = Batch.pack([v.encode().ljust(size, b".") for v in values])
         try:
             _, ids = node.replica.enqueue(queue, batch)
@@ -96,8 +97,8 @@ class Clients:
             if (queue, id) not in serving.delivered:
                 serving.delivered.add((queue, id))
                 value = self.value_at(node, queue, id)
-                self._world.checker.delivered(node, queue, id, value)
-                self._world.observe(node, "is given", [value])
+                self._checker.delivered(node, queue, id, value)
+                self._observe(node, "is given", [value])
                 return id, value
         return None
 
@@ -114,9 +115,9 @@ class Clients:
     def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> None:
         """Accept messages; with settle=immediate the consumer is told at once, else when it is safe."""
         values = tuple(self.value_at(node, queue, id) for id in ids)
-        checker = self._world.checker
+        checker = self._checker
         checker.accepted(values)
-        self._world.observe(node, "accepts", values)
+        self._observe(node, "accepts", values)
         immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
         position = 0
         for part in split(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
@@ -133,18 +134,18 @@ class Clients:
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
         values = [self.value_at(node, source, id) for id in ids]
-        self._world.observe(node, "moves", values)
+        self._observe(node, "moves", values)
         for portion in node.replica.portions(source, SequenceSet(ids)):
             _, new = node.replica.move(source, portion, target)
             moved, values = values[: len(new)], values[len(new) :]
-            self._world.checker.moved(node, target, list(new), moved)
-            self._world.checker.operated(node)
+            self._checker.moved(node, target, list(new), moved)
+            self._checker.operated(node)
         node.run()
 
     def skip(self, node: SimNode, queue: QueueId, count: int) -> None:
         """Leave a gap of ids: what becomes of a publish that is given up before it is stored (O2)."""
         node.replica.skip(queue, count)
-        self._world.checker.operated(node)
+        self._checker.operated(node)
         node.run()
 
     # --- what they are told --------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Clients:
         serving = self._serving.get((node.host, completion.generation))
         if serving is None:
             return
-        checker = self._world.checker
+        checker = self._checker
         match completion:
             case Safe(queue, upto):
                 waiting = serving.publishes.get(queue, [])
@@ -179,4 +180,4 @@ class Clients:
         serving.publishes.clear()
         serving.settles.clear()
         if values or settles:
-            self._world.checker.in_doubt(node, values, settles)
+            self._checker.in_doubt(node, values, settles)

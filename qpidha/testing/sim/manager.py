@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Request
 from qpidha.testing.sim.scheduler import Scheduler
 from qpidha.types import NodeId, Versioned
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
 
 
 class Fault(Enum):
@@ -32,6 +29,18 @@ class Fault(Enum):
     """Arrives a second time, later."""
 
 
+class WatchingNode(Protocol):
+    """A node as the manager knows it."""
+
+    boots: int
+
+    @property
+    def host(self) -> NodeId: ...
+    def post(self, action: Callable[[], None]) -> None: ...
+    def answered(self, request: Request, answer: Answer, boot: int) -> None: ...
+    def record_seen(self, current: Versioned | None, boot: int) -> None: ...
+
+
 class SimManager:
     """Keeps the record."""
 
@@ -44,7 +53,7 @@ class SimManager:
         """How long a late request is under way."""
         self.timeout_s = timeout_s
         self.current: Versioned | None = None
-        self.nodes: dict[NodeId, SimNode] = {}
+        self.nodes: Mapping[NodeId, WatchingNode] = {}
         self.unreachable: set[NodeId] = set()
         """These nodes are cut off: requests fail, watches are silent."""
         self.stale: set[NodeId] = set()
@@ -61,7 +70,7 @@ class SimManager:
 
     # --- requests ------------------------------------------------------------------------------------
 
-    def request(self, node: SimNode, request: Request) -> None:
+    def request(self, node: WatchingNode, request: Request) -> None:
         fault = self._fault(node.host, request)
         boot = node.boots
         if isinstance(request, CompareAndSet):
@@ -118,13 +127,13 @@ class SimManager:
         for node in self.nodes.values():
             self.show(node)
 
-    def show(self, node: SimNode) -> None:
+    def show(self, node: WatchingNode) -> None:
         if node.host in self.unreachable or node.host in self.stale:
             return
         seen, boot = self.current, node.boots
         self.scheduler.after(self.delay(), lambda: node.post(lambda: node.record_seen(seen, boot)))
 
-    def reconnect(self, node: SimNode) -> None:
+    def reconnect(self, node: WatchingNode) -> None:
         self.unreachable.discard(node.host)
         self.stale.discard(node.host)
         self.show(node)

@@ -13,7 +13,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 from qpidha.errors import RemoteProtocolError
 from qpidha.testing.sim.scheduler import Scheduler
@@ -21,9 +21,6 @@ from qpidha.types import NodeId
 from qpidha.wire import codec
 from qpidha.wire.events import Frame
 from qpidha.wire.framing import FrameReader
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
 
 FRAME_BYTES_MAX = 1 << 16
 """Simulated messages are small, and so are their buffers."""
@@ -37,11 +34,29 @@ Item: TypeAlias = bytes | Frame | RemoteProtocolError | Fin
 """What arrives. An error: a frame that was damaged on its way, where the frames themselves are passed."""
 
 
+class LinkedNode(Protocol):
+    """A node as the network knows it."""
+
+    boots: int
+    up: bool
+    paused: bool
+
+    @property
+    def name(self) -> NodeId: ...
+    @property
+    def host(self) -> str: ...
+    def post(self, action: Callable[[], None]) -> None: ...
+    def link_opened(self, end: End, to: NodeId | None) -> None: ...
+    def received(self, end: End, frame: Frame) -> None: ...
+    def link_failed(self, end: End, error: RemoteProtocolError) -> None: ...
+    def link_closed(self, end: End) -> None: ...
+
+
 @dataclass(eq=False)
 class End:
     """One end of a link, with what is on its way *to* it."""
 
-    node: SimNode
+    node: LinkedNode
     number: int
     opened_by: NodeId | None
     """The node that opened the link, if that is the one at the other end."""
@@ -99,7 +114,7 @@ class Network:
         direction = (end.other.node.host, end.node.host)
         return end.node.paused or direction in self.blocked or direction in self.held
 
-    def connect(self, source: SimNode, target: SimNode) -> None:
+    def connect(self, source: LinkedNode, target: LinkedNode) -> None:
         """Open a link, if the handshake of the transport can pass now; both ends hear of it later."""
         names = source.host, target.host
         if not target.up or not self.passes(*names) or not self.passes(*reversed(names)):
@@ -151,7 +166,7 @@ class Network:
         self.ends.pop((end.node.host, end.number), None)
         end.node.link_closed(end)
 
-    def crashed(self, node: SimNode, *, silent: bool, lose: bool) -> None:
+    def crashed(self, node: LinkedNode, *, silent: bool, lose: bool) -> None:
         """A process died. ``silent``: its machine too, so that nobody is told (a half-open link)."""
         for end in [e for e in self.ends.values() if e.node is node]:
             if silent:
@@ -165,7 +180,7 @@ class Network:
 
     # --- sending -----------------------------------------------------------------------------------
 
-    def send(self, node: SimNode, link: int, frame: Frame) -> None:
+    def send(self, node: LinkedNode, link: int, frame: Frame) -> None:
         """A frame for a link that is closed is dropped, as `Ready` allows."""
         end = self.ends.get((node.host, link))
         if end is None or not end.open:
@@ -298,7 +313,7 @@ class Network:
                     self._deliver(end, end.inbound.popleft()[1])
         return passed
 
-    def silent(self, node: SimNode, timeout_s: float) -> list[End]:
+    def silent(self, node: LinkedNode, timeout_s: float) -> list[End]:
         """The links of a node on which nothing was heard for this long. Stands for heartbeats."""
         now = self.scheduler.now
         found = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from qpidha.core.manager import Answer
@@ -21,18 +20,16 @@ from qpidha.recovery.validator import check_start
 from qpidha.testing.sim import place
 from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.network import End
+from qpidha.testing.sim.surroundings import Surroundings
 from qpidha.types import Discarded, NodeId, Role, Versioned
 from qpidha.wire.events import Frame, Hello, Refused
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.world import World
 
 
 class SimNode:
     """See the module. Everything that reaches the core passes `post`, so that a paused node hears nothing."""
 
-    def __init__(self, world: World, name: NodeId, host: str = "") -> None:
+    def __init__(self, world: Surroundings[SimNode], name: NodeId, host: str = "") -> None:
         self.world = world
         self.name = name
         self.host = host or name

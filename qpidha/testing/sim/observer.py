@@ -7,16 +7,13 @@ the world starts (for a scenario: in `Stage.on_world`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
+from qpidha.testing.sim.network import End
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Record
 from qpidha.wire.events import Frame
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.network import End
-    from qpidha.testing.sim.node import SimNode
 
 
 class Observer:

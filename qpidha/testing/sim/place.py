@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
+from qpidha.core.replica import Replica
+from qpidha.driver import Driver
+from qpidha.testing.sim.surroundings import Surroundings
 
 
-def begin(node: SimNode) -> float:
+class CommittingNode(Protocol):
+    """A node whose disk may hang."""
+
+    world: Surroundings[Any]
+    replica: Replica
+    driver: Driver
+    stall_s: float
+    committing_since: float
+
+    def now(self) -> float: ...
+
+
+def begin(node: CommittingNode) -> float:
     """A commit begins. Returns how long it takes."""
     stall_s, node.stall_s = node.stall_s, 0.0
     if stall_s:
@@ -17,7 +30,7 @@ def begin(node: SimNode) -> float:
     return node.world.disk_delay() + stall_s
 
 
-def look(node: SimNode) -> None:
+def look(node: CommittingNode) -> None:
     """With every tick."""
     primary = node.replica.primary
     busy_s = 0.0 if node.driver.idle else node.now() - node.committing_since

@@ -16,8 +16,9 @@ from qpidha.core.manager import Answer
 from qpidha.core.primary.session import SessionState
 from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
-from qpidha.testing.invariants.checker import Checker, Violation
+from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.removals import Removals
+from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.manager import Fault, SimManager
 from qpidha.testing.sim.network import End, Network
@@ -81,8 +82,8 @@ class World:
         """What the run itself counts: faults that hit something, and what came of them."""
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
-        self.removals = Removals(self)
-        self.clients = Clients(self)
+        self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
+        self.clients = Clients(self.checker, self.observe)
         self.network = Network(
             self.scheduler,
             wire=wire,

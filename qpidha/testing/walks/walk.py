@@ -16,13 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from qpidha.testing.invariants.checker import OutsideTheModel
+from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
 from qpidha.testing.walks.faults import FAULTS
-from qpidha.testing.walks.profile import ORDINARY, Profile, relay
+from qpidha.testing.walks.profile import ORDINARY, Profile
+from qpidha.testing.walks.relay import relay
 from qpidha.types import Settle
 
 QUEUES_MAX: Final = 8
