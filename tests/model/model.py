@@ -89,7 +89,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     # Variants of the protocol.
     "NQ": (1, "queues, 1 to 3; a move goes from one to the next"),
     "settle": ("imm", "imm or rep: settle immediate or replicated (O6)"),
-    "sync": (0, "1: fsync is an event of its own, a crash loses or keeps what is not synced"),
+    "sync": (0, "1: fsync is a separate event, a crash loses or keeps what is not synced"),
     "drop_old": (1, "1: a promotion removes the old primary from the members; 0: it stays"),
     "trim": (0, "1: lineages are trimmed at the front; 2: inner empty entries too (G1)"),
     "fuzzy": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot (C4, C5)"),
@@ -533,7 +533,7 @@ def complete(w: World, n: int) -> None:
             keep.append(op)
     w.view(n, pending=tuple(keep))
     if CFG["settle"] == "rep" and view.generation >= w.record.generation:
-        for value in told:  # (A later primary may have delivered it already, to a consumer of its own.)
+        for value in told:  # (A later primary may have delivered it already, to one of its consumers.)
             check_held_by_members(w, value)
 
 
@@ -1248,7 +1248,7 @@ def promote(w: World, n: int) -> None:
 
 
 def activate(w: World, n: int, record: Record) -> None:
-    """A promotion was won: begin the generation above the stored one (P2, P3); nobody has acknowledged it yet (P4)."""
+    """A promotion was won: begin the generation above the stored one (P2, P3); no member has acknowledged it yet (P4)."""
     x = w.nodes[n]
     generation = record.generation
     x[CAS] = None
@@ -1563,7 +1563,7 @@ def tell_fate(w: World, n: int, qi: int, m: Message) -> None:
     published = first_identity(qi, m)
     known = in_history(queues[published[0]], published[1:])
     if known is None:
-        return  # Older than the history remembers: nobody can tell.
+        return  # Older than the lineage: unknown.
     if m.origin:
         lives = value in values(w.nodes[n][MEM])
         if known or not R["root_judge"]:
@@ -1672,7 +1672,7 @@ def heal_check(state: tuple) -> str | None:
         result = heal(state)
     except Violation as violation:
         result = "after healing: " + str(violation)
-    if result == "dead":  # Nobody may be promoted: legal only if disks were lost.
+    if result == "dead":  # No node may be promoted: legal only if disks were lost.
         return None if state[5][BUDGET["wipe"]] else "live: no promotable node"
     return result
 
