@@ -20,7 +20,7 @@ from qpidha.types import MESSAGE_ID_MAX, Entry, Generation, MessageId
 Lineage = tuple[Entry, ...]
 
 ENTRIES_KEPT: Final = 256
-"""A longer lineage is trimmed where G1 allows. The price of trimming is only the word "unknown"."""
+"""A longer lineage is trimmed, at the front and of empty entries (G1). The price is only the word "unknown"."""
 
 _first_id = itemgetter(1)
 
@@ -57,7 +57,7 @@ def advance(lineage: Lineage, generation: Generation, next: MessageId) -> Lineag
 
 
 def trim(lineage: Lineage, lowest_held: MessageId) -> Lineage:
-    """Drop entries nobody needs, once there are too many (G1). Never the last one, even if empty.
+    """Drop entries that are not needed, once there are too many (G1). Never the last one, even if empty.
 
     Legal to drop: front entries whose range ends at or below the lowest held id, and inner entries with
     an empty range. Dropping an empty *last* entry would make ids of the next generation read as older.

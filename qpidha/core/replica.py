@@ -197,7 +197,7 @@ class Replica:
         return True
 
     def link_failed(self, link: int, error: RemoteProtocolError) -> None:
-        """The peer broke the protocol: tell it why, close its link, harm nobody else."""
+        """The peer broke the protocol: tell it why and close its link; no other link is affected (Z2)."""
         refuse(self.state, link, error.code, str(error))
         self._link_over(link)
 

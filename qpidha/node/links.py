@@ -115,7 +115,7 @@ class Links:
         self._beat()
 
     def _wake(self, attempts: int = READING_ATTEMPTS) -> None:
-        """If the loop was blocked, acknowledgements and heartbeats wait in the sockets: read them, then judge (T42)."""
+        """After the loop was blocked acknowledgements and heartbeats wait in the sockets: read, then judge (L4, T42)."""
         woken_at = self._node.now()
 
         def later(turns: int) -> None:

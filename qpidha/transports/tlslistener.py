@@ -47,7 +47,7 @@ class TlsListener:
         make_link: For each connection.
         context: What to speak TLS with, asked for each connection.
         failed: Told the host of a peer, and why no link came of its connection.
-        handshake_timeout_s: A peer that has not finished the handshake by then is dropped.
+        handshake_timeout_s: A peer that has not finished the handshake by then is dropped (Z1).
         """
         self._loop = asyncio.get_running_loop()
         self._make_link = make_link

@@ -162,7 +162,7 @@ class Follower:
         self.leave(f"a stale primary: {stale.detail}")
 
     def _welcome(self, generation: int, event: Welcome, now: float) -> None:
-        """Obey only the primary that the record names, in the generation that the record says (F6)."""
+        """Obey only the primary that the record names, in its generation (F6), and of this store's cluster (D7)."""
         state = self._state
         record = state.record
         negotiate(event.version, event.version)

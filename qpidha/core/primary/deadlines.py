@@ -99,7 +99,7 @@ class Deadlines:
         acked: Mapping[Member, Position],
         sessions: Iterable[BackupSession],
     ) -> None:
-        """Look who is late. Only after everything that had arrived by ``now`` was received (T42)."""
+        """Find the late members (L4). Call it only after everything that had arrived by ``now`` was received (T42)."""
         self._late = {}
         if not self._left or now - self._left[0][1] <= self._shortest_s:
             return  # Nothing is that old.

@@ -98,7 +98,7 @@ class Sessions:
         state.outbox.send(link, Frame(self._primary.generation, 0, welcome))
 
     def _check_hello(self, link: int, hello: Hello) -> int:
-        """The version to speak. Raises `RemoteProtocolError` if this backup is not to be let in."""
+        """The version to speak. Raises `RemoteProtocolError` if it is refused: another cluster (D7), name or version."""
         state = self._state
         if hello.cluster is not None and hello.cluster != state.cluster:
             raise HandshakeError(
