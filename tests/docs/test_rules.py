@@ -76,6 +76,13 @@ def test_each_rule_has_its_precise_text_on_the_page_of_its_family() -> None:
     assert set(defined) == {entry.code for entry in REGISTER if families.fullmatch(entry.code)}
 
 
+def test_the_table_of_planted_bugs_names_the_same_rules() -> None:
+    rows = re.findall(
+        r"^\| ([a-z][a-z0-9'-]+) \| ([A-Z][A-Za-z0-9 -]*) \| ", TEXTS["docs/testing.md"], re.MULTILINE
+    )
+    assert dict(rows) == {mutant.name: mutant.rules for mutant in MUTANTS}
+
+
 def test_families_are_told_apart_by_their_letters_and_digits() -> None:
     """T4 and T04 would be two things."""
     digits: dict[str, set[int]] = {}

@@ -56,7 +56,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, *seeds: int) -> None:
         def _fail(self) -> None:
             self.world.checker.fail("S1", "made up")
 
-    for user in ("command", "sweep", "shrink"):
+    for user in ("command", "walks.sweep", "walks.shrink"):
         monkeypatch.setattr(f"qpidha.testing.{user}.Walk", Broken)
 
 
