@@ -1,11 +1,11 @@
-"""The only place that performs a `Ready`: persist, then send, request, complete, notify.
+"""Performs each `Ready` of a core in its order: persist, then send, request, complete, notify.
 
-The driver owns no socket, thread or clock of its own: it is handed functions. The node gives it
-asyncio's; the simulator gives it simulated ones, and so tests the same order of effects.
+The driver has no sockets, threads or clock: it calls functions that it is given. A node gives it
+asyncio's, the simulator gives it simulated ones, and a broker without asyncio its own (``docs/second-door.md``).
 
 While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
 next `Ready` then carries all of it (group commit). The same holds while a large `Ready` is performed in
-slices, in the same order, that leave the loop time for others.
+slices, in the same order, between which the loop does other work.
 
 So what was confirmed is on this node's disk (S1), and while no commit is under way memory and disk agree (D8).
 """
@@ -37,42 +37,64 @@ from qpidha.wire.events import Frame, Operations
 
 Done = Callable[[Exception | None], None]
 Commit = Callable[[list[Change], Done], None]
-"""Make one transaction durable, then call back with None, or with what failed. May call back at once."""
+"""Makes one transaction durable, then calls back with None, or with the error, in the thread of the core.
+
+It may call back before it returns. Only one transaction is under way at a time.
+"""
 
 Later = Callable[[Callable[[], None]], None]
-"""Call back in a later turn of the loop."""
+"""Calls a function in a later turn of the loop, in the thread of the core."""
 
 SLICE_S = 0.02
-"""For so long one `Ready` is performed before others have a turn."""
+"""How long one `Ready` is performed before the loop has a turn for other work."""
 SLICE_MIN = 64
-"""So many completions and notices are performed without a look at the clock."""
+"""How many completions and notices are performed before the clock is read."""
 PORTION = 512
-"""So many operations, or other frames, are sent without a look at the clock. Of large batches that is more than a
-commit holds, so that they leave together."""
+"""How many operations, or other frames, are sent before the clock is read. Of large batches a commit holds fewer, so
+that they leave together."""
 
 Portion: TypeAlias = list[tuple[int, Frame]]
 """Some frames of one `Ready`, (link, frame)."""
 Effect: TypeAlias = Portion | Request | Completion | Notice
-"""What the driver performs between two looks at the clock."""
+"""What the driver performs in one step."""
 
 
 class Effects(Protocol):
-    """Who performs the single effects. None of these may raise."""
+    """Performs single effects. Called in the thread of the core; none of these may block or raise.
+
+    They may give inputs to the core and call `Driver.run`, which returns at once then.
+    """
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
-        """Frames of one `Ready`, all or the next portion, as (link, frame), in order for each link. Never empty."""
+        """Send frames of one `Ready`, all or the next portion: (link, frame), in order for each link. Never empty.
 
-    def request(self, request: Request) -> None: ...
-    def complete(self, completion: Completion) -> None: ...
-    def notify(self, notice: Notice) -> None: ...
-    def store_failed(self, error: BaseException) -> None: ...
+        A frame for a link that is gone is dropped.
+        """
+
+    def request(self, request: Request) -> None:
+        """Ask the cluster manager. The answer is given to `Replica.answered`, whatever it is."""
+
+    def complete(self, completion: Completion) -> None:
+        """Tell clients what is safe, settled or in doubt."""
+
+    def notify(self, notice: Notice) -> None:
+        """Perform a notice: a role, a change of content, messages to hand over, a link to close, a line for the log."""
+
+    def store_failed(self, error: BaseException) -> None:
+        """The node has failed: the store, or a bug. Called once, after the last effects."""
 
 
 class Driver:
     """Takes effects from one core and performs them, one `Ready` at a time.
 
+    All methods are called in the thread of the core.
+
     Args:
-        later: How to have another turn. None: all the core's slices, and each `Ready`, are done in one turn.
+        replica: The core.
+        commit: Makes transactions durable.
+        effects: Performs everything else.
+        clock: Seconds, monotonic; the same clock that the inputs of the core are given.
+        later: Schedules another turn of the loop. None: all slices of the core, and each `Ready`, are done in one turn.
     """
 
     def __init__(
@@ -85,6 +107,7 @@ class Driver:
     ) -> None:
         self.replica = replica
         self.failed: BaseException | None = None
+        """Why nothing is performed any more; None while it is."""
         self._commit = commit
         self._effects = effects
         self._clock = clock
@@ -93,9 +116,9 @@ class Driver:
         self._bypassing = False
         self._later = later
         self._rest: deque[Effect] = deque()
-        """What is left to perform of a large `Ready`."""
+        """The rest of a large `Ready`."""
         self._sliced = False
-        """The core's next slice has its turn already."""
+        """The next slice of the core is scheduled."""
         self._running = False
         self._again = False
 
@@ -105,17 +128,17 @@ class Driver:
         return self._waiting is None and not self._rest
 
     def run(self) -> None:
-        """Perform whatever there is to perform. Call after every input, or once for several."""
+        """Perform all effects that are due. Call it after every input, or once after several."""
         self._again = True
         if self._running:
-            return  # Called from one of our own effects: the loop below goes on.
+            return  # Called from an effect: the loop below goes on.
         self._running = True
         try:
             if self._waiting is not None and self._bypassing:
                 self._bypass(self._waiting)
             while self.idle and self.failed is None:
                 if not self._again and self.replica.out.empty and not self._next_slice():
-                    return  # Nothing came in meanwhile, and one call draws all consequences of what did.
+                    return  # No input since the last `ready`, which drew all consequences of those before it.
                 self._again = False
                 ready = self.replica.ready(self._clock())
                 if not ready:
@@ -130,7 +153,7 @@ class Driver:
             self._running = False
 
     def _next_slice(self) -> bool:
-        """The core has more to do (`Replica.unfinished`). True: now, for there are no other turns."""
+        """Schedule the next slice of the core (`Replica.unfinished`). True: do it now, because there is no ``later``."""
         if not self.replica.unfinished:
             return False
         if self._later is None:
@@ -161,10 +184,10 @@ class Driver:
         self._commit(ready.persist, done)
 
     def bypass(self) -> None:
-        """The disk hangs: until it answers, do what needs no disk (`qpidha.core.urgent`).
+        """Until the disk answers, perform the effects that need no disk (`Replica.urgent`).
 
-        For a primary that gives its place away. Once its role is over, what waits for the disk is stored, if it can
-        be, but neither sent nor answered any more.
+        For a primary that hands over because its disk hangs. Once its role is over, the transaction that waits is
+        stored if the disk answers, but nothing of it is sent or confirmed any more.
         """
         self._bypassing = self._waiting is not None
         self.run()
@@ -175,13 +198,13 @@ class Driver:
         if self.replica.primary is None:
             self._waiting = remainder(waiting)
             self._perform(last_words(waiting))
-        elif waiting.request is not None:  # It would keep the hand-over from being asked for (M1).
+        elif waiting.request is not None:  # One request at a time (M1): this one would delay the hand-over.
             request, waiting.request = waiting.request, None
             self._effects.request(request)
         self._perform(self.replica.urgent(self._clock()))
 
     def _perform_all(self, ready: Ready) -> None:
-        """Everything in it is durable now: perform it, in slices if it is large, then tell the core."""
+        """Perform a `Ready` that is durable, in slices if it is large, then tell the core."""
         portions = list(in_portions(ready.send))
         few = len(portions) <= 1 and len(ready.complete) + len(ready.notify) <= SLICE_MIN
         if few or self._later is None:
@@ -197,7 +220,7 @@ class Driver:
         self._go_on(self._later)
 
     def _perform(self, ready: Ready) -> None:
-        """All of it, in this turn."""
+        """Perform all of it in this turn."""
         effects = self._effects
         if ready.send:
             effects.send(ready.send)
@@ -209,7 +232,7 @@ class Driver:
             effects.notify(notice)
 
     def _go_on(self, later: Later) -> None:
-        """Perform what is left of a large `Ready`, as far as this turn has time for it."""
+        """Perform the rest of a large `Ready` until it is done or the slice is over."""
         rest = self._rest
         until = self._clock() + SLICE_S
         while rest:
@@ -236,14 +259,14 @@ class Driver:
             self._effects.notify(effect)
 
     def _last_rest(self) -> None:
-        """Of a large `Ready`, too, nothing is performed any more but its last words."""
+        """Drop the rest of a large `Ready`, except for what may be performed after a failure."""
         rest = [effect for effect in self._rest if is_last_word(effect)]
         self._rest.clear()
         for effect in rest:
             self._perform_one(effect)
 
     def _resume(self) -> None:
-        """The next turn of a large `Ready`; then whatever came meanwhile."""
+        """Perform the next slice of a large `Ready`, then what follows from the inputs since."""
         assert self._later is not None
         self._running = True
         try:
@@ -253,10 +276,14 @@ class Driver:
         self.run()
 
     def fail(self, error: BaseException, lost: Ready) -> None:
-        """The store, or the core, is dead: nothing in ``lost`` may promise anything any more (D6).
+        """Stop the core: its store failed, or a bug was found. Nothing is sent, stored or confirmed any more (D6).
 
-        What still leaves are in-doubt answers, the end of a role and closed links; the rest is dropped. Of
+        In-doubt answers, the end of the role and closed links are still performed; all other effects are dropped. Of
         several failures the first one counts.
+
+        Args:
+            error: What failed; given to `Effects.store_failed`.
+            lost: A `Ready` that was taken from the core and not performed. Empty: there is none.
         """
         if self.failed is not None:
             return

@@ -15,14 +15,14 @@ from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 
 Op_co = TypeVar("Op_co", covariant=True)
-"""What dequeuing returns: the node's ``Op_co``."""
+"""What dequeuing returns: with a `Node`, its `Op`."""
 LIMIT = integer(0, 2**63 - 1)
 IDS = instance_of(SequenceSet)
 CONTENT = implements("queue", plain=("read", "dequeue", "on_content"))
 
 
 class Content(Protocol[Op_co]):
-    """What is needed of a queue: a node's `Queue` has it."""
+    """What `FifoQueue` needs of a queue. `Queue` has it."""
 
     @property
     def next_id(self) -> MessageId: ...
@@ -37,13 +37,19 @@ class Content(Protocol[Op_co]):
 
 
 class FifoQueue(Generic[Op_co]):
-    """One per queue and term of office: make a new one in every `on_promote`.
+    """Gives messages to consumers in the order of their ids. Make one for each queue in every `on_promote`.
 
-    Released messages come first, in id order; then the cursor moves on. Cost per call, not per message.
+    Released messages come first, in id order, then new ones. Cost: per call, not per message.
     """
 
     def __init__(self, queue: Content[Op_co]) -> None:
-        """Raises `ArgumentError` if it is no queue, and what the queue's ``on_content`` raises."""
+        """Deliver from this queue, from its first message on.
+
+        Raises:
+            ArgumentError: It is not a queue.
+            StaleHandle: The handle is of an earlier term.
+            NotPrimary: This node is not primary.
+        """
         CONTENT("queue", queue)
         self.queue = queue
         self._cursor: MessageId = 0
@@ -81,7 +87,7 @@ class FifoQueue(Generic[Op_co]):
         return taken
 
     def _acquire_released(self, messages_max: int, bytes_max: int) -> tuple[SequenceSet, Batch] | None:
-        """One run of the released messages that are still there."""
+        """The first run of released messages that are still in the queue."""
         while self._released:
             first, last = next(self._released.runs())
             taken = self.queue.read(
@@ -99,9 +105,12 @@ class FifoQueue(Generic[Op_co]):
         return None
 
     def accept(self, ids: SequenceSet) -> Op_co:
-        """The consumer is done with these. Await the op before telling it so, if settling is replicated.
+        """Dequeue messages that a consumer has accepted. If settling is replicated, confirm it when the op is safe.
 
-        Raises what the queue's ``dequeue`` raises; nothing has changed then.
+        Raises:
+            ArgumentError: ``ids`` is not a `SequenceSet`.
+            NotPrimary: This node is not primary any more. Nothing has changed.
+            StaleHandle: It is primary again, and the handle is of an earlier term. Nothing has changed.
         """
         IDS("ids", ids)
         op = self.queue.dequeue(ids)
@@ -110,7 +119,10 @@ class FifoQueue(Generic[Op_co]):
         return op
 
     def release(self, ids: SequenceSet) -> None:
-        """The consumer gives these back, or is gone: they are delivered again, at their old place."""
+        """Give messages back: the consumer refused them or is gone. They are delivered again, in their old order.
+
+        Ids that are not acquired are ignored.
+        """
         IDS("ids", ids)
         back = ids & self._acquired
         if back:
