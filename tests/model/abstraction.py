@@ -71,7 +71,7 @@ class CodeFacts:
         return facts
 
     def origin(self, raw: tuple[bytes, int, int] | None) -> tuple[int, ...]:
-        """As the model writes it: (queue, generation, id), or nothing."""
+        """The origin as the model writes it: (queue, generation, id), or ()."""
         return (self.queues.index(UUID(bytes=raw[0])), raw[1], raw[2]) if raw else ()
 
     def _discarded(self) -> frozenset[tuple[Any, ...]]:
@@ -152,7 +152,7 @@ class CodeFacts:
         return self.named(node, node.replica.manager.in_flight)
 
     def named(self, node: SimNode, cas: CompareAndSet) -> tuple[str, int]:
-        """What the model calls this compare-and-set."""
+        """The model's kind of this compare-and-set."""
         primary = cas.new.primary
         if primary is None:
             kind = "demote"
@@ -163,7 +163,7 @@ class CodeFacts:
         return kind, self.version(cas.expected)
 
     def _staged(self, node: SimNode) -> tuple[Any, ...] | None:
-        """What is staged, while the session lives: when one ends, only the next SUB says when it is forgotten."""
+        """What is staged in the session. After its end None: when it is forgotten shows only at the next SUB."""
         session = node.replica.follower.session
         end = self.world.network.ends.get((node.name, session.link)) if session else None
         if (
@@ -189,7 +189,7 @@ class CodeFacts:
         return (self.node(joining.member.node), self.epochs[joining.member.epoch]) if joining else ()
 
     def _session(self, node: SimNode, primary: Primary, b: int) -> tuple[Any, ...]:
-        """Catching up, or: the plan was sent, and how many operations behind it were acknowledged."""
+        """Whether the session catches up, or how many operations behind its plan were acknowledged."""
         for session in primary.sessions.values():
             late = (node.name, node.boots, session.link, session.sid) in self.late
             if self.node(session.node) == b and subscribed(session) and not late:
@@ -253,7 +253,7 @@ def plain(store: Any) -> tuple[Any, ...]:
 
 
 AT_MOST = frozenset({"handed over", "discarded"})
-"""What one node does is a part of what the model, which keeps it for all nodes, may have done."""
+"""Facts that the model keeps for all nodes together: the code's must be a part of the model's."""
 
 ANSWERS = frozenset({"answered OK", "settled"})
 """With a disk that takes time (sync=1) the code answers after its commit, or never, and the model at once. With
@@ -262,7 +262,7 @@ settle=imm the code answers a publish whose message was moved, and accepted ther
 
 
 def differences(code: Facts, other: Facts) -> list[tuple[Any, ...]]:
-    """The facts that do not agree. None: one side cannot know."""
+    """The facts that differ. None matches anything: that side cannot know."""
     return [k for k, v in code.items() if not _agree(k[1], v, other[k])]
 
 

@@ -79,11 +79,11 @@ CLEAN = [
 class Removed(NamedTuple):
     rule: str
     violation: str
-    """How the violation begins that must be found."""
+    """How the expected violation begins."""
     options: dict[str, Any]
-    """What the walk needs besides `LARGE`."""
+    """Options of the walk besides `LARGE`."""
     bfs: bool = False
-    """Too rare for walks: ``options`` are the whole budgets of a breadth-first search."""
+    """The violation is too rare for walks: search breadth first, with ``options`` as all budgets."""
 
 
 REMOVED = [
@@ -145,7 +145,7 @@ class Outcome(NamedTuple):
 
 
 def search(job: tuple[str, float]) -> Outcome:
-    """One line of the table."""
+    """Search one configuration or rule, a row of the table."""
     name, limit = job
     started = time.monotonic()
     for clean in CLEAN:
@@ -174,7 +174,7 @@ def search_clean(clean: Clean, limit: float) -> tuple[str, bool]:
 
 
 def search_without(removed: Removed, limit: float) -> tuple[str, bool]:
-    """The walks begin with the same seed each time; the violation must be of the expected kind."""
+    """Remove one rule and walk from a fixed seed; the violation must be of the expected kind."""
     if removed.bfs:
         model.configure([removed.rule], **removed.options)
         every = 1 if removed.violation == "live" else 50  # Healing is most of the work.

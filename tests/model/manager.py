@@ -24,7 +24,7 @@ class Asked:
     boot: int
     request: Request
     abandoned: bool = False
-    """The node does not wait for the answer any more."""
+    """True once the node has stopped waiting for the answer."""
 
 
 class HeldManager(SimManager):
@@ -55,7 +55,7 @@ class HeldManager(SimManager):
     # --- steps ---------------------------------------------------------------------------------------
 
     def arrive(self, asked: Asked) -> bool:
-        """The request takes effect. Says whether it changed the record."""
+        """Apply a request. Returns whether it changed the record."""
         self.asked.remove(asked)
         answer = self._perform(asked.request)
         if not asked.abandoned:
@@ -71,7 +71,7 @@ class HeldManager(SimManager):
         asked.node.answered(asked.request, answer, asked.boot)
 
     def give_up(self, node: SimNode, request: CompareAndSet, rnd: random.Random) -> None:
-        """The node gets no answer; the request arrives later, or is lost, or its answer is."""
+        """Leave the node without an answer; the request may arrive later, or be lost."""
         self.answers = [
             (a, v) for a, v in self.answers if (a.node, a.boot, a.request) != (node, node.boots, request)
         ]
@@ -92,7 +92,7 @@ class HeldManager(SimManager):
         return None
 
     def show(self, node: SimNode) -> None:
-        """The node's watch shows the record of now."""
+        """Show the current record to the node's watch."""
         if self.free:
             super().show(node)
         else:

@@ -30,6 +30,8 @@ from qpidha.core.backup.session import FollowerState
 from qpidha.core.lineage import generation_of
 from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.ready import CompareAndSet, Ready
+from qpidha.testing.invariants.removals import Removals
+from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.network import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
@@ -38,9 +40,9 @@ from qpidha.wire.events import Acknowledged, Frame, Operations, PlanEnd, PlanMes
 
 STEPS = 250
 QUEUES = 3
-"""So that a message can be moved twice."""
+"""Three, so that a message can move twice."""
 PLENTY = 1 << 20
-"""More of any event than a run can have."""
+"""A budget above the events of any run."""
 
 
 class Watcher:
@@ -100,7 +102,10 @@ class Run(Steps):
             window_operations_max=self.random.choice([2, 6, 1000]), operations_bytes=self.random.choice([1, 300]),
         )  # fmt: skip
         world = World(seed=self.seed, instant=True, wire=False, settings=settings)
-        world.checker = self.watcher = Watcher(world)  # type: ignore[assignment]
+        self.watcher: Any = Watcher(world)  # In all places of the checker.
+        world.checker = self.watcher
+        world.removals = Removals(self.watcher, world.scheduler, settings, world.sometimes)
+        world.clients = Clients(self.watcher, world.observe)
         world.manager = self.manager = HeldManager(world.manager)
         world.start()
         first = next(iter(world.nodes.values()))
@@ -160,7 +165,7 @@ class Run(Steps):
         return node.replica.primary
 
     def _observe(self, node: SimNode) -> None:
-        """See every `Ready` of this process: subscriptions that are complete, and plans as they are made."""
+        """Watch every `Ready` of this process for complete subscriptions and new plans."""
         replica, real = node.replica, node.replica.ready
 
         def ready(now: float) -> Ready:
@@ -186,7 +191,7 @@ class Run(Steps):
         replica.ready = ready  # type: ignore[method-assign]
 
     def _alive(self, node: SimNode, session: BackupSession) -> bool:
-        """The backup still is in the session that it asked for."""
+        """Whether the backup is still in the session that it asked for."""
         end = self.world.network.ends.get((node.name, session.link))
         if end is None or not end.other.open or not end.other.node.up:
             return False
@@ -204,7 +209,7 @@ class Run(Steps):
                 self.events.append(("snap", b, self._n(node)))
 
     def _delivered(self, end: End, frame: Frame) -> None:
-        """A frame arrives: what it is in the model, if the node is going to obey it."""
+        """Translate a frame that arrives into an event of the model, if the node will obey it."""
         replica, n, other = end.node.replica, self._n(end.node), self.facts.node(end.other.node.name)
         if end.number in replica.out.closing:
             return
@@ -230,7 +235,7 @@ class Run(Steps):
 
 
 def follow(job: tuple[int, int]) -> tuple[Counter[str], Counter[str], str]:
-    """(steps of the code, events of the model, the account of a disagreement or nothing) of one run."""
+    """Follow one run. Returns (steps of the code, events of the model, report of a disagreement, or empty)."""
     run, account = Run(*job), ""
     try:
         run.run()

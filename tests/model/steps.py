@@ -27,7 +27,7 @@ WEIGHTS = {
 
 
 class Steps:
-    """Each method yields what to call what it did, or nothing if there was nothing to do."""
+    """The steps of a run. Each method yields a label of what it did, or nothing if it could do nothing."""
 
     random: random.Random
     world: World
@@ -91,7 +91,7 @@ class Steps:
         yield f"{asked.node.name} {type(asked.request).__name__} {'applied' if applied else 'answered'}"
 
     def _named(self, node: SimNode, cas: CompareAndSet) -> tuple[str, int]:
-        """The model's request with this content; what it would be called if there is none."""
+        """The model's label of the request with this content, also if there is no such request."""
         for state in self.tracker.states:
             for request in state[1]:
                 if (request.expected, request.node) == (self.facts.version(cas.expected), self._n(node)):

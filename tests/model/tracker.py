@@ -19,12 +19,12 @@ INSIDE = frozenset(
     {"add", "addcas", "giveup", "tell", "rem", "demote", "prom", "over", "watch", "fence", "adopt", "ack"}
     | {"casok", "casfail", "casdoubt", "casto"}
 )
-"""Events that the code makes of itself, in the step in which their reason arrives."""
+"""Events that the code takes by itself, in the step in which their cause arrives."""
 
 DEPTH_MAX = 6
-"""Events inside one step, at most: acknowledged, joiner chosen, addition sent, …"""
+"""Limit of internal events in one step: acknowledged, joiner chosen, addition sent, …"""
 STATES_MAX = 3000
-"""States to look at for one step, at most."""
+"""Limit of the states that are visited for one step."""
 
 
 class Disagreement(AssertionError):
@@ -43,7 +43,7 @@ class Tracker:
         return any(label in (event for event, _, _ in model.actions(state)) for state in self.states)
 
     def step(self, events: Iterable[Label], facts: Facts) -> None:
-        """The code took a step: these events, and now this is what can be seen."""
+        """Follow one step of the code: these events happened, and these facts are visible now."""
         states = self.states
         for event in events:
             states = {after for state in states for after in after_event(state, event)}
@@ -117,7 +117,7 @@ def after_event(state: tuple[Any, ...], label: Label) -> Iterator[tuple[Any, ...
 
 
 def inside(state: tuple[Any, ...], wrong: set[Any]) -> Iterator[Label]:
-    """The events inside the nodes that do not agree yet; inside all, if only the answers do not."""
+    """Events inside the nodes whose facts differ; inside all nodes if only the answers to clients differ."""
     for label, _, _ in model.actions(state):
         if label[0] in INSIDE:
             node = label[2] if label[0] in ("over", "fence") else label[1]
