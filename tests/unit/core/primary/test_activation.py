@@ -1,0 +1,79 @@
+"""A promotion that was won: all queues get the new generation in one transaction, prepared in slices (P2, P3)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.primary.activation import Activation
+from qpidha.core.state import NodeState
+from qpidha.errors import InvariantError
+from qpidha.journal import PutQueue, PutStatus, QueueImage, StoreImage, StoreStatus
+from qpidha.types import Member, QueueSpec, Record
+
+CLUSTER, BOOT, EPOCH = (UUID(int=n) for n in range(1, 4))
+FULL, EMPTY = UUID(int=0xA1), UUID(int=0xA2)
+ME, OTHER = Member("a", EPOCH), Member("b", UUID(int=9))
+
+
+def state() -> NodeState:
+    held = SequenceSet.from_range(4, 6)
+    full = QueueImage(
+        FULL, QueueSpec(name="full"), ((1, 1), (2, 3)), 7, [(held, Batch.pack([b"x", b"y", b"z"]))]
+    )
+    empty = QueueImage(EMPTY, QueueSpec(name="empty"), ((2, 1),), 5)
+    image = StoreImage(StoreStatus(node="a", epoch=EPOCH, cluster=CLUSTER, generation=2), [full, empty])
+    return NodeState(node="a", boot=BOOT, image=image, settings=Settings())
+
+
+def record(generation: int = 3) -> Record:
+    return Record(cluster=CLUSTER, generation=generation, primary=("a", BOOT), members=frozenset({ME, OTHER}))
+
+
+def test_nothing_changes_before_the_last_slice() -> None:
+    made = state()
+    activation = Activation(record(), made.queues.values())
+    assert not activation.advance(1)
+    assert activation.prepared == 1
+    assert (made.generation, made.queues[FULL].lineage) == (2, ((1, 1), (2, 3)))
+    assert made.outbox.empty
+
+
+def test_a_slice_that_ends_with_the_last_queue_needs_one_more_look() -> None:
+    """Whether it was the last is known only then."""
+    activation = Activation(record(), state().queues.values())
+    assert not activation.advance(2)
+    assert activation.advance(2)
+
+
+def test_all_queues_begin_the_generation_in_one_transaction() -> None:
+    made = state()
+    activation = Activation(record(), made.queues.values())
+    assert activation.advance(10)
+    primary, _ = activation.begin(made)
+    assert (made.generation, primary.generation, primary.position) == (3, 3, 1)
+    assert made.queues[FULL].lineage == ((1, 1), (2, 3), (3, 7))
+    assert made.queues[EMPTY].lineage == ((3, 5),)
+    persisted = made.outbox.take().persist
+    assert persisted[0] == PutStatus(CLUSTER, 3, primary=True)
+    assert {change.queue for change in persisted if isinstance(change, PutQueue)} == {FULL, EMPTY}
+
+
+def test_the_other_members_must_acknowledge_it() -> None:
+    made = state()
+    activation = Activation(record(), made.queues.values())
+    activation.advance(10)
+    primary, _ = activation.begin(made)
+    assert primary.membership.required == frozenset({OTHER})
+    primary.settle()
+    assert not primary.established
+
+
+def test_a_generation_that_was_begun_before_is_not_begun_again() -> None:
+    made = state()
+    activation = Activation(record(generation=2), made.queues.values())
+    activation.advance(10)
+    with pytest.raises(InvariantError, match="generations only grow"):
+        activation.begin(made)
