@@ -55,7 +55,7 @@ def test_all_queues_begin_the_generation_in_one_transaction() -> None:
     primary, _ = activation.begin(made)
     assert (made.generation, primary.generation, primary.position) == (3, 3, 1)
     assert made.queues[FULL].lineage == ((1, 1), (2, 3), (3, 7))
-    assert made.queues[EMPTY].lineage == ((3, 5),)
+    assert made.queues[EMPTY].lineage == ((2, 1), (3, 5))
     persisted = made.outbox.take().persist
     assert persisted[0] == PutStatus(CLUSTER, 3, primary=True)
     assert {change.queue for change in persisted if isinstance(change, PutQueue)} == {FULL, EMPTY}
