@@ -38,7 +38,7 @@ QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
 DELIVER_BYTES_MAX = 256 * 1024
 SILENCE_MAX_S = 5.0
-"""A client that says nothing for this long, not even PING, is gone: others get what it had."""
+"""A client that is silent for this long, PING included, is dropped, and other consumers get its messages."""
 
 log = logging.getLogger("broker")
 
@@ -52,7 +52,7 @@ class Broker:
 
     def __init__(self, window: int) -> None:
         self.window = window
-        """A client with this many publishes that are not yet safe is not read from."""
+        """A client with more unconfirmed messages than this is not read from."""
         self.serving = False
         self.clients: set[Client] = set()
         self._deliver_scheduled = False
@@ -60,7 +60,7 @@ class Broker:
     # --- what the library calls ------------------------------------------------------------------
 
     async def on_promote(self, generation: int) -> None:
-        """We are primary. The queue already holds whatever the last primary confirmed."""
+        """This node is primary now. The queue holds every message that earlier primaries confirmed."""
         self.queue = self.node.declare(QUEUE, settle=Settle.REPLICATED)
         self.queue.on_safe_upto(self._confirm)
         self.fifo = FifoQueue(self.queue)
@@ -69,7 +69,7 @@ class Broker:
         log.info("primary of generation %d, %d messages", generation, self.queue.depth)
 
     async def on_demote(self, generation: int) -> None:
-        """We are not primary any more. Clients find the next one by themselves: just drop them."""
+        """This node is not primary any more. Drop all clients: they look for the next primary."""
         self.serving = False
         for client in list(self.clients):
             client.transport.abort()
@@ -78,26 +78,26 @@ class Broker:
     async def on_discarded(self, messages: Sequence[Discarded]) -> None:
         """Messages that this node had stored and the cluster never confirmed.
 
-        Our publishers send again whatever was not confirmed, so nothing is to be done here. A broker
-        whose publishers do not would publish them again, or put them where somebody looks.
+        The publishers of this broker send unconfirmed messages again, so there is nothing to do here. A broker
+        whose publishers do not do that would publish them again, or store them for an operator.
         """
-        log.info("%d messages discarded, none of them confirmed to anybody", len(messages))
+        log.info("%d unconfirmed messages discarded", len(messages))
 
     # --- what clients cause ----------------------------------------------------------------------
 
     def _confirm(self, upto: int) -> None:
-        """Every publish with an id up to this one is on every member of the cluster: tell its publisher."""
+        """Confirm to publishers: every member has all messages up to this id."""
         for client in list(self.clients):
             client.confirm(upto)
 
     def deliver_soon(self) -> None:
-        """Deliver at the end of this turn of the loop, once, however often this is called in it."""
+        """Deliver at the end of this turn of the loop, once for all calls in it."""
         if self.serving and not self._deliver_scheduled:
             self._deliver_scheduled = True
             asyncio.get_running_loop().call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        """A batch for each consumer in turn, until the queue or everybody's credit is used up."""
+        """Deliver one batch to each consumer in turn, until the queue is empty or no consumer has credit."""
         self._deliver_scheduled = False
         hungry = [client for client in self.clients if client.hungry]
         while hungry and self.serving:
@@ -117,7 +117,7 @@ class Client(Framed):
         self.pending = 0
         self.credit = 0
         self.acquired = SequenceSet()
-        """Delivered to this client and not accepted: they go back to the queue when it is lost."""
+        """Delivered to this client and not accepted. They go back to the queue when its connection is lost."""
         self.heard = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -127,17 +127,17 @@ class Client(Framed):
             self.broker.clients.add(self)
             self._listen()
             self.send(protocol.WELCOME, U64.pack(self.broker.node.generation))
-        else:  # An empty address: nobody serves, as far as this node knows. A node that has stopped knows nobody.
+        else:  # An empty address: this node does not know a primary.
             host, port = self.broker.node.primary_client_address or ("", 0)
             self.send(protocol.REDIRECT, U16.pack(port), host.encode())
             self.transport.close()
 
     def _listen(self) -> None:
-        """Give up a client that was not heard since the last look. A broken network tells nobody."""
+        """Drop a client that was silent since the last call. A broken network does not report its end."""
         if not self.heard:
             self.failed(ProtocolError(f"nothing heard for {SILENCE_MAX_S:.0f} s"))
         elif not self.transport.is_closing():
-            self.heard = not self.transport.is_reading()  # One we do not read from cannot be heard.
+            self.heard = not self.transport.is_reading()  # While reading is paused, silence means nothing.
             asyncio.get_running_loop().call_later(SILENCE_MAX_S, self._listen)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -171,7 +171,7 @@ class Client(Framed):
     # --- publishing ------------------------------------------------------------------------------
 
     def _publish(self, sequence: int, batch: Batch) -> None:
-        """Ids are given out now; the confirmation comes when every member has the messages."""
+        """Give out ids now; confirm when every member has the messages."""
         op = self.broker.queue.enqueue_many(batch)
         self.unconfirmed.append((op.ids[-1], sequence, len(batch)))
         self.pending += len(batch)
@@ -179,7 +179,7 @@ class Client(Framed):
             self.transport.pause_reading()  # TCP tells the publisher to slow down.
 
     def confirm(self, upto: int) -> None:
-        """One CONFIRM for all publishes that became safe together."""
+        """Send one CONFIRM for all publishes that became safe together."""
         sequence = None
         while self.unconfirmed and self.unconfirmed[0][0] <= upto:
             _, sequence, messages = self.unconfirmed.popleft()
@@ -196,7 +196,7 @@ class Client(Framed):
         return self.credit > 0 and not self.congested and not self.transport.is_closing()
 
     def deliver(self) -> bool:
-        """One batch, if there is one. Its bytes are those that the publisher packed."""
+        """Deliver one batch, as its publisher packed it. Returns False if there is none."""
         got = self.fifo.acquire(min(self.credit, DELIVER_MESSAGES_MAX), DELIVER_BYTES_MAX)
         if got is None:
             return False
@@ -208,7 +208,7 @@ class Client(Framed):
         return True
 
     def _accept(self, encoded: bytes) -> None:
-        """The consumer is done with these: away with them, on every node, then tell it so."""
+        """Dequeue accepted messages on every node, then tell the consumer."""
         ids = SequenceSet.decode(encoded)
         if not ids.issubset(self.acquired):
             raise ProtocolError("accepts what was not delivered to it")
@@ -289,7 +289,7 @@ async def run(args: argparse.Namespace) -> None:
         port.close()
         await node.stop()
     stopped = await end
-    if stopped.error is not None:  # Whoever supervises this process is to start it again.
+    if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.
         sys.exit(f"broker: node {args.id} has stopped: {stopped.reason}")
 
 

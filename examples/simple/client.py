@@ -1,4 +1,4 @@
-"""A publisher and a consumer for the example broker that live through failovers.
+"""A publisher and a consumer for the example broker that continue after a failover.
 
     async with Publisher(addresses) as publisher:
         await publisher.publish([b"one", b"two"])       # numbered and sent; waits only for the window
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 RETRY_S = 0.02
-"""Pause after every broker was asked in vain."""
+"""Pause after every broker was asked and none is primary."""
 ANSWER_TIMEOUT_S = 1.0
-"""A broker that takes longer to accept a connection and speak is passed over."""
+"""A broker that takes longer to accept a connection and to answer is skipped."""
 PING_INTERVAL_S = 0.5
 SILENCE_MAX_S = 3.0
-"""A broker that answers no ping for this long is given up."""
+"""The connection to a broker that has not answered a ping for this long is closed."""
 
 # --- the stamp of each message ---------------------------------------------------------------------
 
@@ -57,14 +57,14 @@ def read_stamps(batch: Batch) -> tuple[int, ...]:
 
 
 class Deduplicator:
-    """Remembers which numbers of which publishers came. Costs a few runs of numbers, however many came."""
+    """Remembers which numbers of which publishers have arrived, as runs: a stream without gaps needs one run."""
 
     def __init__(self) -> None:
         self.duplicates = 0
         self._seen: dict[int, SequenceSet] = {}
 
     def fresh(self, batch: Batch) -> Iterable[bytes]:
-        """The messages of a batch that did not come before, in order."""
+        """The messages of a batch that have not arrived before, in order."""
         stamp = read_stamps(batch)
         publisher, first, count = stamp[0], stamp[1], len(batch)
         seen = self._seen.setdefault(publisher, SequenceSet())
@@ -97,7 +97,7 @@ class Connection(Framed):
         super().__init__()
         loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[Address | None] = loop.create_future()
-        """None: this is the primary. An address: ask there. Port 0: nobody knows."""
+        """None: this broker is the primary. An address: of the primary. Port 0: the primary is not known."""
         self.lost: asyncio.Future[None] = loop.create_future()
         self.heard_at = loop.time()
         self._client = client
@@ -120,18 +120,18 @@ class Connection(Framed):
 
 
 class Client:
-    """Keeps one connection to whoever is primary. `connected` and `received` are for subclasses."""
+    """Keeps one connection to the primary. `connected` and `received` are for subclasses."""
 
     def __init__(self, addresses: Sequence[Address]) -> None:
         self.connection: Connection | None = None
         self.connections = 0
-        """How many primaries were found, one after the other."""
+        """How many connections to a primary there were so far."""
         self._addresses = list(addresses)
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
     def connected(self, connection: Connection) -> None:
-        """A primary was found: start over with it."""
+        """Called when a connection to a primary is open: begin again on it."""
 
     def received(self, connection: Connection, kind: int, body: memoryview | bytes) -> None:
         raise ProtocolError(f"frame of kind {kind} from the broker")
@@ -147,7 +147,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Hang up. What is not confirmed or accepted stays so."""
+        """Close the connection. Messages that are not confirmed or accepted stay so."""
         if self._task is not None:
             done: set[asyncio.Task[None]] = set()
             while not done:  # Before Python 3.12 `wait_for` may swallow a cancellation.
@@ -155,7 +155,7 @@ class Client:
                 done, _ = await asyncio.wait([self._task], timeout=RETRY_S)
 
     async def _change(self) -> None:
-        """Wait until something happened that a waiting caller may care about."""
+        """Wait until the state has changed. Raises `ConnectionError` if the client is closed."""
         if self._task is None or self._task.done():
             raise ConnectionError("the client is closed")
         self._changed.clear()
@@ -175,7 +175,7 @@ class Client:
             await asyncio.sleep(RETRY_S)
 
     async def _visit(self, address: Address) -> Address | None:
-        """Ask one broker; if it is the primary, stay until it is lost. Otherwise who it says is."""
+        """Ask one broker. If it is the primary, stay until the connection is lost; else return the address it names."""
         connection = Connection(self)
         loop = asyncio.get_running_loop()
         try:
@@ -258,7 +258,7 @@ class Publisher(Client):
         return self.published - self.confirmed
 
     def connected(self, connection: Connection) -> None:
-        """Send again what the last primary left open. This one may have some of it: hence the numbers."""
+        """Send unconfirmed messages again. The new primary may have some of them: consumers drop these by number."""
         for number, batch in self._unconfirmed:
             self._send(connection, number, batch)
         if self.connections > 1:
@@ -285,7 +285,7 @@ class Publisher(Client):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delivery:
-    """A batch of messages, and what the broker calls them."""
+    """A batch of messages, with the ids by which it is accepted."""
 
     ids: bytes
     batch: Batch
@@ -293,7 +293,7 @@ class Delivery:
 
 
 class Consumer(Client):
-    """Receives batches and accepts them. After a failover, what was not accepted comes again."""
+    """Receives batches and accepts them. After a failover, batches that were not accepted are delivered again."""
 
     def __init__(self, addresses: Sequence[Address], *, credit: int = 10_000) -> None:
         super().__init__(addresses)
@@ -313,16 +313,16 @@ class Consumer(Client):
         return delivery
 
     def fresh(self, delivery: Delivery) -> Iterable[bytes]:
-        """The messages of a delivery that never came before. Call it once for each."""
+        """The messages of a delivery that have not arrived before. Call it once for each delivery."""
         return self.deduplicator.fresh(delivery.batch)
 
     def accept(self, delivery: Delivery) -> None:
-        """Done with these. Does nothing if their connection is gone: they will be delivered again."""
+        """Accept a delivery. Does nothing if its connection is gone: it will be delivered again."""
         if delivery.connection is self.connection:
             self.connection.send(protocol.ACCEPT, delivery.ids)
 
     def connected(self, connection: Connection) -> None:
-        self._inbox.clear()  # Not accepted, so the new primary delivers them as well.
+        self._inbox.clear()  # Not accepted, so the new primary delivers these again.
         connection.send(protocol.SUBSCRIBE, U32.pack(self._credit))
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:

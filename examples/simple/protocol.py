@@ -4,7 +4,7 @@ A frame is ``u32 length | u8 kind | body``, little-endian; the length counts the
 
     kind        direction          body
     WELCOME     broker → client    u64 generation             I am primary, go ahead
-    REDIRECT    broker → client    u16 port | host            I am not; this one is. Port 0: nobody, for now
+    REDIRECT    broker → client    u16 port | host            the primary is there. Port 0: not known
     PUBLISH     client → broker    u64 sequence | batch       one or many messages
     CONFIRM     broker → client    u64 sequence               every PUBLISH up to this one is safe
     SUBSCRIBE   client → broker    u32 credit                 send me messages, so many unaccepted at most
@@ -37,11 +37,11 @@ U64 = struct.Struct("<Q")
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 BUFFER_BYTES = 256 * 1024
 LANDING_BYTES = 128 * 1024
-"""A frame that lacks at least this much is received where its body stays, instead of in the buffer."""
+"""A frame that lacks at least this many bytes is received into memory of its own instead of the shared buffer."""
 LANDING_SHARE = 64
-"""Such a share of it must be there: nobody gets much memory for a header alone."""
+"""One part in this many must have arrived before memory is allocated, so that a header alone cannot claim much."""
 HEAD_BYTES = 64 * 1024
-"""What is read after such a frame: the beginning of the next one, which is likely as large."""
+"""How much is read after such a frame: the next one is probably as large, and only its beginning is needed."""
 
 Address = tuple[str, int]
 
@@ -51,9 +51,9 @@ class ProtocolError(Exception):
 
 
 class Framed(asyncio.BufferedProtocol):
-    """Cuts the received bytes into frames.
+    """Cuts received bytes into frames.
 
-    Bytes land in one reused buffer, and bodies are views of it; those of large frames land where they stay.
+    Bytes are received into one reused buffer, and bodies are views of it. Large frames get memory of their own.
 
     Subclasses override `frame`, and `drained` if they send much.
     """
@@ -67,21 +67,21 @@ class Framed(asyncio.BufferedProtocol):
         self._landing_kind = 0
         self._landed = False
         self.congested = False
-        """The peer does not read as fast as we write: do not send it more for now."""
+        """The peer reads more slowly than this side writes: send nothing for now."""
 
     def frame(self, kind: int, body: memoryview | bytes) -> None:
-        """One frame came. A body that is a view is valid only during this call."""
+        """Called for each frame. A body that is a view is valid only during this call."""
         raise NotImplementedError
 
     def drained(self) -> None:
-        """No longer congested."""
+        """Called when the connection is no longer congested."""
 
     def failed(self, error: Exception) -> None:
-        """The peer broke the protocol. Whatever it says next cannot be trusted."""
+        """Called when the peer has broken the protocol. Closes the connection."""
         self.transport.abort()
 
     def send(self, kind: int, *chunks: bytes | memoryview) -> None:
-        """One frame, one write."""
+        """Send one frame, in one write."""
         size = sum(map(len, chunks))
         self.transport.write(b"".join((HEADER.pack(size, kind), *chunks)))
 
@@ -131,7 +131,7 @@ class Framed(asyncio.BufferedProtocol):
         self._make_room()
 
     def _begin_landing(self, size: int, kind: int, come: memoryview) -> None:
-        """The rest of this frame is received where its body stays."""
+        """Receive the rest of this frame into memory of its own."""
         self._landing, self._landing_kind = Landing(size), kind
         self._landing.put(come)
         self._begin = self._end
@@ -143,7 +143,7 @@ class Framed(asyncio.BufferedProtocol):
             self.frame(self._landing_kind, landing.take())
 
     def _make_room(self) -> None:
-        """Move what is left to the front; grow only as bytes really come, and shrink again."""
+        """Move the rest to the front. The buffer grows only when it is full, and shrinks when it is empty."""
         left = self._end - self._begin
         if left == len(self._buffer):
             self._buffer = self._buffer + bytes(left)  # Not in place: views of it are still in use.
