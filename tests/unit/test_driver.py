@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from qpidha import Batch, Settings
 from qpidha.core.manager import Lost
-from qpidha.core.ready import CompareAndSet, Doubtful, Notice, RoleChanged, Safe
+from qpidha.core.ready import (
+    CloseLink,
+    CompareAndSet,
+    Doubtful,
+    Notice,
+    QueueRemoved,
+    ReadRecord,
+    Ready,
+    RoleChanged,
+    Safe,
+    Settled,
+)
 from qpidha.core.replica import Replica
-from qpidha.driver import Done, Driver
-from qpidha.journal import Change, StoreImage, StoreStatus
+from qpidha.driver import PORTION, SLICE_S, Done, Driver
+from qpidha.journal import Change, DropQueue, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
-from qpidha.wire.events import Frame
+from qpidha.wire.events import Established, Frame
 
 CLUSTER, BOOT, EPOCH, QUEUE = (UUID(int=n) for n in range(1, 5))
 ME = Member("P", EPOCH)
@@ -126,3 +137,194 @@ def test_what_a_step_down_leaves_in_doubt_is_told_after_a_failure_too() -> None:
     node.done.pop()(None)
     assert node.effects.count(Doubtful(1)) == 1
     assert not any(isinstance(effect, Safe) for effect in node.effects)
+
+
+# --- the order of effects, with a core that says what the test wants ----------------------------------------
+
+
+class Script:
+    """A core whose effects are given by hand."""
+
+    def __init__(self, *readies: Ready) -> None:
+        self.readies = list(readies)
+        self.calls: list[object] = []
+        self.unfinished = False
+        self.primary = None
+        self.stopped = ""
+
+    @property
+    def out(self) -> Script:
+        return self
+
+    @property
+    def empty(self) -> bool:
+        return not self.readies
+
+    def ready(self, now: float) -> Ready:
+        self.calls.append("ready")
+        return self.readies.pop(0) if self.readies else Ready()
+
+    def performed(self, now: float) -> None:
+        self.calls.append("performed")
+
+    def stop(self, why: str) -> None:
+        self.stopped = why
+
+
+class Loop:
+    """Performs effects into the calls of a `Script`, and has turns and a disk that are moved by hand."""
+
+    def __init__(self, core: Script, *, slow: bool = False, slices: bool = True) -> None:
+        self.core = core
+        self.slow = slow
+        self.turns: list[Callable[[], None]] = []
+        self.done: list[Done] = []
+        self.time = 0.0
+        self.cost_s = 0.0
+        """What each effect takes."""
+        self.driver = Driver(
+            core, self.commit, self, lambda: self.time, self.turns.append if slices else None
+        )
+
+    def _did(self, what: object) -> None:
+        self.time += self.cost_s
+        self.core.calls.append(what)
+
+    def commit(self, changes: list[Change], done: Done) -> None:
+        self._did("commit")
+        if self.slow:
+            self.done.append(done)
+        else:
+            done(None)
+
+    def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        self._did(("send", len(frames)))
+
+    def request(self, request: object) -> None:
+        self._did("request")
+
+    def complete(self, completion: object) -> None:
+        self._did("complete")
+
+    def notify(self, notice: object) -> None:
+        self._did("notify")
+
+    def store_failed(self, error: BaseException) -> None:
+        self._did(("failed", str(error)))
+
+    def next_turn(self) -> None:
+        self.turns.pop(0)()
+
+
+ALL = ["commit", ("send", 1), "request", "complete", "notify", "performed"]
+FRAME = (1, Frame(3, 1, Established()))
+
+
+def whole(frames: int = 1, notices: int = 1) -> Ready:
+    return Ready(
+        [DropQueue(QUEUE)],
+        [FRAME] * frames,
+        ReadRecord(),
+        [Settled(1, 3, frozenset())],
+        [QueueRemoved(QUEUE) for _ in range(notices)],
+    )
+
+
+def test_effects_are_performed_in_the_order_of_their_kinds() -> None:
+    loop = Loop(Script(whole()))
+    loop.driver.run()
+    assert [call for call in loop.core.calls if call != "ready"] == ALL
+    assert loop.driver.idle
+
+
+def test_nothing_but_the_commit_happens_before_the_disk_answers() -> None:
+    loop = Loop(Script(whole(), whole()), slow=True)
+    loop.driver.run()
+    loop.driver.run()  # An input came in: what follows from it waits as well.
+    assert loop.core.calls == ["ready", "commit"]
+    assert not loop.driver.idle
+    loop.done.pop()(None)
+    assert loop.core.calls[2:] == [*ALL[1:], "ready", "commit"]
+
+
+def test_a_large_ready_leaves_in_slices_and_is_performed_once() -> None:
+    loop = Loop(Script(whole(frames=3 * PORTION, notices=100), whole()))
+    loop.cost_s = 2 * SLICE_S
+    loop.driver.run()
+    assert loop.core.calls == ["ready", "commit", ("send", PORTION)]
+    assert not loop.driver.idle
+    while loop.turns:
+        loop.next_turn()
+    first = loop.core.calls[: loop.core.calls.index("performed") + 1]
+    assert [call for call in first if call not in ("ready", "notify")] == [
+        "commit", *[("send", PORTION)] * 3, "request", "complete", "performed",
+    ]  # fmt: skip
+    assert first.count("notify") == 100
+    assert loop.core.calls.count("performed") == 2, "the next one follows, whole"
+
+
+def test_the_next_ready_waits_for_the_last_slice_of_the_one_before() -> None:
+    loop = Loop(Script(whole(frames=3 * PORTION), whole()))
+    loop.cost_s = 2 * SLICE_S
+    loop.driver.run()
+    loop.driver.run()
+    assert loop.core.calls.count("commit") == 1
+
+
+def test_without_another_turn_all_is_done_in_one() -> None:
+    loop = Loop(Script(whole(frames=3 * PORTION, notices=1000)), slices=False)
+    loop.cost_s = 2 * SLICE_S
+    loop.driver.run()
+    assert loop.driver.idle
+    assert loop.core.calls.count("notify") == 1000
+    assert loop.core.calls.count("performed") == 1
+
+
+def test_a_failed_commit_promises_nothing() -> None:
+    loop = Loop(Script(whole()), slow=True)
+    loop.driver.run()
+    loop.done.pop()(RuntimeError("disk"))
+    assert loop.core.calls == ["ready", "commit", "ready", ("failed", "disk")]
+    assert loop.core.stopped == "failed: RuntimeError('disk')"
+    loop.core.readies.append(whole())
+    loop.driver.run()
+    assert loop.core.calls[-1] == ("failed", "disk"), "nothing is performed any more"
+
+
+def test_a_failure_between_two_slices_drops_the_rest_but_its_last_words() -> None:
+    ready = whole(frames=3 * PORTION)
+    ready.notify.append(CloseLink(7, "why"))
+    loop = Loop(Script(ready))
+    loop.cost_s = 2 * SLICE_S
+    loop.driver.run()
+    sent = loop.core.calls.count(("send", PORTION))
+    loop.driver.fail(RuntimeError("bug"), Ready())
+    assert loop.core.calls.count("notify") == 1, "the link is closed"
+    assert "complete" not in loop.core.calls and "request" not in loop.core.calls
+    while loop.turns:
+        loop.next_turn()
+    assert loop.core.calls.count(("send", PORTION)) == sent
+
+
+def test_of_several_failures_the_first_one_counts() -> None:
+    loop = Loop(Script())
+    loop.driver.fail(RuntimeError("first"), Ready())
+    loop.driver.fail(RuntimeError("second"), Ready())
+    assert str(loop.driver.failed) == "first"
+    assert [call for call in loop.core.calls if call != "ready"] == [("failed", "first")]
+
+
+def test_an_effect_that_gives_the_core_an_input_does_not_start_the_driver_twice() -> None:
+    loop = Loop(Script(whole()))
+    original = loop.complete
+
+    def complete(completion: object) -> None:
+        original(completion)
+        if len(loop.core.calls) < 20:
+            loop.core.readies.append(Ready(notify=[QueueRemoved(QUEUE)]))
+            loop.driver.run()
+            assert loop.core.calls[-1] == "complete", "its effects follow when this `Ready` is done"
+
+    loop.complete = complete
+    loop.driver.run()
+    assert loop.core.calls.count("notify") == 2
