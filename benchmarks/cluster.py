@@ -57,7 +57,7 @@ def memory_of(pid: int) -> int:
 
 
 class Brokers:
-    """A primary and its backups, each a process of its own. Stopped and removed on exit."""
+    """A primary and its backups as processes. Stopped and removed on exit."""
 
     def __init__(self, *, durable: bool, nodes: int = 3) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="qpidha-bench-"))

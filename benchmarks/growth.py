@@ -1,8 +1,8 @@
 """How the cost of a message grows: with queues, backups, depth, batch, size and holes.
 
 Whole nodes in one process, over TCP on loopback, everything in memory. The figure is processor time a message, of
-all nodes together, for publishing and consuming it: on a noisy machine it says more than a rate does. What the primary
-alone spends is measured on processes of their own, beside the bare writes of the same bytes.
+all nodes together, for publishing and consuming it, which depends less on other load than a rate. The part of the
+primary is measured with nodes in separate processes, beside plain writes of the same bytes.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ WINDOW_BYTES = 16 << 20
 
 
 SETTLED_S = 2.5
-"""After this a cluster that has formed is calm: its nodes look seldom for changes of the record."""
+"""After this long without a change, nodes poll the record at their longer interval."""
 
 
 def batch_of(size: int) -> Batch:
@@ -230,7 +230,7 @@ def confirm_anywhere(ports: list[int], batch: Batch, *, timeout_s: float = 30.0)
             finally:
                 client.close()
         time.sleep(0.002)
-    raise RuntimeError(f"nobody confirmed anything for {timeout_s} s")
+    raise RuntimeError(f"nothing was confirmed for {timeout_s} s")
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -208,7 +208,7 @@ def nats(count: int, size: int) -> float:
 
 
 def pysyncobj(count: int, size: int) -> float:
-    """Its ReplQueue on three nodes. In a process of its own: its threads never end."""
+    """Its ReplQueue on three nodes, in separate processes because its threads never end."""
     ports = [free_port() for _ in range(3)]
     program = str(Path(__file__).with_name("pysyncobj_queue.py"))
     processes = [

@@ -1,4 +1,4 @@
-"""One node of `benchmarks.queues`, in a process of its own: it does what its standard input says and tells what it saw.
+"""One node of `benchmarks.queues`, as a process: it reads commands from standard input and prints what it measured.
 
 One JSON list a line in, ``[command, argument …]``, one JSON object a line out.
 """
@@ -108,7 +108,7 @@ class Commands:
         return await self.watch.taken()
 
     async def status(self) -> dict[str, Any]:
-        """What the node says of its own stalls, since its start."""
+        """The stalls that the node reports, since its start."""
         status = self.node.status(queues_max=0)
         return {"loop_stall_worst_s": status.loop_stall_worst_s}
 

@@ -1,9 +1,9 @@
-"""Many queues: what it takes to declare them, to join a fresh backup, to fail over, to start again and to show them.
+"""Measure many queues: declare them, join a fresh backup, fail over, start again, show the status.
 
     python -m benchmarks.queues 4000 16000 64000
     python -m benchmarks.queues --gc-freeze 100000      the same with gc_policy="freeze"
 
-Three nodes, each in a process of its own, on disk and over TCP on loopback, one message in each queue; the record is in
+Three nodes in separate processes, on disk and over TCP on loopback, one message in each queue; the record is in
 files, and the client of the status is this process. A stall is the longest of any node; which one it was is said too.
 """
 
@@ -23,7 +23,7 @@ from qpidha.node.ask import ask_blocking
 
 STEPS = ("declare", "join", "failover", "status", "start")
 SETTINGS: dict[str, Any] = {"ack_timeout_s": 60.0, "rejoin_timeout_s": 120.0}
-"""A machine that measures is busy: nobody is to be removed for that."""
+"""Longer than the default: backups must not be removed because the measuring machine is busy."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,7 +41,7 @@ class Figure:
 
 
 class Member:
-    """A node in a process of its own. Ended on exit."""
+    """A node in a separate process, which is ended on exit."""
 
     def __init__(self, name: str, base: Path, settings: dict[str, Any]) -> None:
         self.name = name

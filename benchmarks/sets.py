@@ -113,7 +113,7 @@ def remove_first(make: Sets, runs: int) -> float:
 
 
 def put_between(make: Sets, runs: int) -> float:
-    """A run of its own between two single ids, at random."""
+    """Put a separate run between two single ids, at random."""
     chance = random.Random(1)
     ids = [STEP * chance.randrange(runs) + 2 for _ in range(CALLS)]
 

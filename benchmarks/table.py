@@ -60,7 +60,7 @@ class Row:
 
 
 def warm(nbytes: int) -> None:
-    """Touch so much memory in a process of its own, and give it back.
+    """Touch this much memory in a separate process, and free it.
 
     A virtual machine's host takes back what its guest does not use, and the first touch of a page that the host has to
     find again costs two to six times as much as another. Whoever comes after a contender that needed much memory

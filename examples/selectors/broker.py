@@ -24,10 +24,11 @@ from uuid import UUID, uuid4
 from links import Loop, Stream
 
 from qpidha import Batch, PromotionRefused, Settings
-from qpidha.bridge import Answered, Bridge, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.bridge import Answered, Bridge, Decided, Failed, LiveSeen, RecordSeen, Retrying
 from qpidha.core import CloseLink, Completion, Doubtful, HandOver, Notice, Replica, Request, RoleChanged, Safe
 from qpidha.driver import Done, Driver
 from qpidha.errors import LocalProtocolError, RemoteProtocolError
+from qpidha.events import NodeEvent
 from qpidha.journal import Change
 from qpidha.promoters import PriorityPromoter
 from qpidha.records import FileRecordStore
@@ -209,7 +210,7 @@ class Broker:
                 self.decided(event.decision)
             elif isinstance(event, Failed):
                 self.stopping = f"the bridge failed: {event.error!r}"
-            elif isinstance(event, Trouble):
+            elif isinstance(event, Retrying):
                 print(f"{event.cause}: {event.text}", flush=True)
         self.connect()
         self.driver.run()
@@ -264,12 +265,14 @@ class Broker:
             for message in notice.messages:
                 print("undone:", message.data, flush=True)
             self.loop.call(lambda: self.replica.handed_over(notice.messages))
+        elif isinstance(notice, NodeEvent):
+            print(notice.line, flush=True)
 
     def store_failed(self, error: BaseException) -> None:
         self.stopping = str(error)
 
     def drop_clients(self) -> None:
-        """Nothing more is confirmed: what was not is in doubt, and the client sends it to the next primary."""
+        """Close all connections. Unconfirmed messages are in doubt; clients send them to the next primary."""
         self.unconfirmed.clear()
         for client in list(self.clients):
             client.stream.abort()

@@ -8,7 +8,7 @@ See ``docs/second-door.md``.
 """
 
 from qpidha.bridge.bridge import Bridge
-from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Retrying
 from qpidha.bridge.loopthread import LoopThread
 from qpidha.bridge.requests import ask
 
@@ -21,6 +21,6 @@ __all__ = [
     "LiveSeen",
     "LoopThread",
     "RecordSeen",
-    "Trouble",
+    "Retrying",
     "ask",
 ]

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.bridge.events import Answered, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Retrying
 from qpidha.bridge.loopthread import LoopThread, end_all
 from qpidha.bridge.requests import ask
 from qpidha.core.ready import Request
@@ -213,7 +213,7 @@ class Bridge:
     def _report(self, event: BridgeEvent) -> None:
         """Keep an event for `take`. Of some kinds only the newest one matters, so that nothing piles up."""
         key: object = next(self._numbers) if isinstance(event, Answered) else type(event)
-        if isinstance(event, Trouble):
+        if isinstance(event, Retrying):
             key = event.cause
         with self._lock:
             self._events.pop(key, None)
@@ -242,9 +242,9 @@ class Bridge:
                 async for value in watch():
                     self._report(event(value))
                     retry.reset()
-                self._report(Trouble(cause, "the watch has ended"))
+                self._report(Retrying(cause, "the watch has ended"))
             except ClusterError as error:
-                self._report(Trouble(cause, str(error)))
+                self._report(Retrying(cause, str(error)))
             await asyncio.sleep(retry.delay())
 
     async def _serve_requests(self) -> None:
@@ -252,7 +252,7 @@ class Bridge:
             request = await self._requests.get()
             answer, wrong = await ask(self.records, request, self.settings.record_timeout_s)
             if wrong:
-                self._report(Trouble("requests", wrong))
+                self._report(Retrying("requests", wrong))
             self._report(Answered(request, answer))
 
     async def _promote(self, promoter: Promoter) -> None:
@@ -269,10 +269,10 @@ class Bridge:
                 await within(self._adjust_session(), self.settings.record_timeout_s)
                 retry.reset()
             except (ClusterError, asyncio.TimeoutError) as error:
-                self._report(Trouble("session", str(error) or "the cluster manager does not answer"))
+                self._report(Retrying("session", str(error) or "the cluster manager does not answer"))
                 pause_s = retry.delay()
             if (lost := await self._lost(pause_s)) is not None:
-                self._report(Trouble("session", f"lost: {lost}"))
+                self._report(Retrying("session", f"lost: {lost}"))
                 await self._close_session()
 
     async def _adjust_session(self) -> None:
@@ -281,7 +281,7 @@ class Bridge:
         if silent_s > self.settings.session_ttl_s:
             if self._session is not None:
                 self._report(
-                    Trouble("session", f"closed: the broker's thread is silent for {silent_s:.1f} s")
+                    Retrying("session", f"closed: the broker's thread is silent for {silent_s:.1f} s")
                 )
                 await self._close_session()
         elif self._session is None:

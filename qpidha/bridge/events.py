@@ -43,7 +43,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Retrying:
     """Something failed and is tried again: for the log. Of each cause only the newest one is kept."""
 
     cause: str
@@ -58,4 +58,4 @@ class Failed:
     error: BaseException
 
 
-BridgeEvent: TypeAlias = RecordSeen | LiveSeen | Answered | Decided | Trouble | Failed
+BridgeEvent: TypeAlias = RecordSeen | LiveSeen | Answered | Decided | Retrying | Failed

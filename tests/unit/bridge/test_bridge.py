@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Settings
-from qpidha.bridge import Answered, Bridge, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Trouble
+from qpidha.bridge import Answered, Bridge, BridgeEvent, Decided, Failed, LiveSeen, RecordSeen, Retrying
 from qpidha.core.manager import Applied, Lost, NotSent, Read, Unknown
 from qpidha.core.ready import CompareAndSet, ReadRecord
 from qpidha.errors import Conflict, LocalProtocolError, Unavailable
@@ -111,7 +111,7 @@ def test_each_outcome_of_a_request_is_told_from_the_others(board: Board, memory:
 def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory: MemoryRecordStore) -> None:
     """Or a primary whose thread hangs would look alive, and no other node would take over (L1)."""
     board.living = False
-    told = board.until(lambda e: isinstance(e, Trouble) and e.cause == "session")
+    told = board.until(lambda e: isinstance(e, Retrying) and e.cause == "session")
     assert "silent" in str(told)
     board.until(lambda e: e == LiveSeen({}))
     assert not board.bridge.eligible
@@ -123,7 +123,7 @@ def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory
 def test_a_lost_session_is_opened_again(board: Board, memory: MemoryRecordStore) -> None:
     board.until_kind(LiveSeen)
     board.bridge.call_soon(lambda: memory.expire("a"))
-    board.until(lambda e: isinstance(e, Trouble) and "lost" in e.text)
+    board.until(lambda e: isinstance(e, Retrying) and "lost" in e.text)
     board.until(lambda e: e == LiveSeen({"a": INFO}))
 
 
