@@ -1,11 +1,12 @@
-"""What a store takes: changes that can be written, and read again when the store is opened.
+"""Checks the changes of a commit: each can be written, and read again when the store is opened.
 
-Checked before anything of a commit is applied, so that a store never holds what it would refuse to load.
+They run before anything of a commit is applied, so that a store never holds what it would refuse to load.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from qpidha.types import GENERATION_MAX, MESSAGE_ID_MAX, Fate
 from qpidha.wire.batch import Batch
 
 BATCH_BYTES_MAX = 1_000_000_000
-"""A value of SQLite has no more."""
+"""The maximum size of a value in SQLite."""
 UUID_ = instance_of(UUID)
 IDS = instance_of(SequenceSet)
 SOME_IDS = Rule(
@@ -50,85 +51,55 @@ LINEAGE = Rule(
 )
 
 
+Check = Callable[[str, Any], object]
+"""Called with the name of a field and its value; raises `ArgumentError`."""
+
+
 def check_changes(changes: Sequence[Change]) -> None:
-    """Raises `ArgumentError` for what could not be written or opened again. O(changes), not O(messages)."""
+    """Check that these changes can be written, and read again when the store is opened.
+
+    O(changes), not O(messages). Changes nothing.
+
+    Raises:
+        ArgumentError: Not a list or tuple of changes of `qpidha.journal`, or a field is out of range; it is named.
+    """
     CHANGES("changes", changes)
     for change in changes:
-        check = FIELDS.get(type(change))
-        if check is None:
+        checks = CHECKS.get(type(change))
+        if checks is None:
             raise ArgumentError(f"changes must be changes of qpidha.journal, not {type(change).__name__}")
-        check(change)
+        for name, value_of, check in checks:
+            check(name, value_of(change))
+        if type(change) is PutQueue and (fault := lineage_fault(change.lineage, change.next, GENERATION_MAX)):
+            raise ArgumentError(f"PutQueue.lineage must be a lineage, but {fault}")
 
 
 def _is_entry(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and GENERATION.fits(value[0]) and NEXT.fits(value[1])
 
 
-def _status(change: PutStatus) -> None:
-    UUID_("PutStatus.cluster", change.cluster)
-    GENERATION("PutStatus.generation", change.generation)
-    FLAG("PutStatus.primary", change.primary)
+def _of(change: type, **checks: Check) -> tuple[tuple[str, Callable[[Any], Any], Check], ...]:
+    """For each field its full name, how to get it, and its check."""
+    return tuple((f"{change.__name__}.{field}", attrgetter(field), check) for field, check in checks.items())
 
 
-def _put_queue(change: PutQueue) -> None:
-    UUID_("PutQueue.queue", change.queue)
-    check_spec(change.spec)
-    NEXT("PutQueue.next", change.next)
-    LINEAGE("PutQueue.lineage", change.lineage)
-    if fault := lineage_fault(change.lineage, change.next, GENERATION_MAX):
-        raise ArgumentError(f"PutQueue.lineage must be a lineage, but {fault}")
-
-
-def _drop(change: DropQueue) -> None:
-    UUID_("DropQueue.queue", change.queue)
-
-
-def _insert(change: Insert) -> None:
-    UUID_("Insert.queue", change.queue)
-    SOME_IDS("Insert.ids", change.ids)
-    BATCH("Insert.batch", change.batch)
-
-
-def _remove(change: Remove) -> None:
-    UUID_("Remove.queue", change.queue)
-    IDS("Remove.ids", change.ids)
-
-
-def _skip(change: Skip) -> None:
-    UUID_("Skip.queue", change.queue)
-    NEXT("Skip.next", change.next)
-
-
-def _quarantine(change: Quarantine) -> None:
-    UUID_("Quarantine.queue", change.queue)
-    QUEUE_NAME("Quarantine.name", change.name)
-    GENERATION("Quarantine.generation", change.generation)
-    SOME_IDS("Quarantine.ids", change.ids)
-    BATCH("Quarantine.batch", change.batch)
-    FATE("Quarantine.fate", change.fate)
-
-
-def _release(change: Release) -> None:
-    UUID_("Release.queue", change.queue)
-    GENERATION("Release.generation", change.generation)
-    IDS("Release.ids", change.ids)
-
-
-def _audit(change: Audit) -> None:
-    TEXT("Audit.event", change.event)
-    GENERATION("Audit.generation", change.generation)
-    TEXT("Audit.queue", change.queue)
-    TEXT("Audit.detail", change.detail)
-
-
-FIELDS: dict[type, Callable[[Any], None]] = {
-    PutStatus: _status,
-    PutQueue: _put_queue,
-    DropQueue: _drop,
-    Insert: _insert,
-    Remove: _remove,
-    Skip: _skip,
-    Quarantine: _quarantine,
-    Release: _release,
-    Audit: _audit,
+CHECKS = {
+    PutStatus: _of(PutStatus, cluster=UUID_, generation=GENERATION, primary=FLAG),
+    PutQueue: _of(PutQueue, queue=UUID_, spec=lambda _, spec: check_spec(spec), next=NEXT, lineage=LINEAGE),
+    DropQueue: _of(DropQueue, queue=UUID_),
+    Insert: _of(Insert, queue=UUID_, ids=SOME_IDS, batch=BATCH),
+    Remove: _of(Remove, queue=UUID_, ids=IDS),
+    Skip: _of(Skip, queue=UUID_, next=NEXT),
+    Quarantine: _of(
+        Quarantine,
+        queue=UUID_,
+        name=QUEUE_NAME,
+        generation=GENERATION,
+        ids=SOME_IDS,
+        batch=BATCH,
+        fate=FATE,
+    ),
+    Release: _of(Release, queue=UUID_, generation=GENERATION, ids=IDS),
+    Audit: _of(Audit, event=TEXT, generation=GENERATION, queue=TEXT, detail=TEXT),
 }
+"""The checks of each kind of change, in the order in which they are made."""
