@@ -48,7 +48,12 @@ class Link:
         self.broker, self.stream, self.to = broker, stream, to
         self.reader = FrameReader(broker.settings.handshake_frame_bytes_max)
         self.welcomed = False
-        self.heard_at = self.sent_at = time.monotonic()
+        self.opened_at = self.heard_at = self.sent_at = time.monotonic()
+        if (
+            sum(not link.welcomed for link in broker.links.values())
+            >= broker.settings.links_unauthenticated_max
+        ):
+            stream.close()
         broker.links[stream.number] = self
         broker.replica.link_opened(stream.number, to=to)
         broker.loop.call(broker.driver.run)
@@ -82,9 +87,11 @@ class Link:
             self.stream.abort()  # It does not read.
 
     def tick(self, now: float) -> None:
-        if now - self.heard_at > self.broker.settings.heartbeat_timeout_s:
+        settings = self.broker.settings
+        late = not self.welcomed and now - self.opened_at > settings.handshake_timeout_s
+        if late or now - self.heard_at > settings.heartbeat_timeout_s:
             self.stream.abort()
-        elif self.welcomed and now - self.sent_at >= self.broker.settings.heartbeat_interval_s:
+        elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
             self.send(Frame(self.broker.replica.generation, 0, Ping()))
 
     def closed(self) -> None:
@@ -186,8 +193,8 @@ class Broker:
 
     def eligible(self) -> bool:
         replica = self.replica
-        nobody_was_here = replica.record is None and replica.cluster is None and not replica.queues
-        return not replica.role.is_primary and (replica.in_sync or nobody_was_here)
+        is_new = replica.record is None and replica.cluster is None and not replica.queues
+        return not replica.role.is_primary and (replica.in_sync or is_new)
 
     def connect(self) -> None:
         """A backup keeps one link, to the primary that the record names (3)."""

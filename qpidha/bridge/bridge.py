@@ -42,8 +42,8 @@ class Bridge:
         bridge.alive(eligible=...)               # at every tick
         bridge.close()
 
-    The session says to other nodes that this one lives. A thread of its own would keep it alive while the broker's
-    thread hangs, and nobody would take over. So the session is closed when `alive` was not called for
+    The session tells other nodes that this one lives. The bridge alone would keep it alive while the broker's thread
+    hangs, and no other node would take over. So the session is closed when `alive` was not called for
     ``Settings.session_ttl_s``, and opened again when it is called.
 
     Methods may be called from any thread but that of the bridge. Those that wait say so.

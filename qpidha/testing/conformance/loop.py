@@ -1,4 +1,4 @@
-"""The duties of the program around the core, for those who drive `qpidha.core` with a loop of their own."""
+"""The duties of a loop around `qpidha.core`, as checks (``docs/second-door.md``)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def loop_checks(
 
     Args:
         make: Given `Surroundings`, starts a loop that drives ``surroundings.replica`` with them, and returns it.
-        runner: As for the other checks; the loop under trial may have any threads of its own.
+        runner: As for the other checks; the loop under trial may start threads.
         without: Names of checks to leave out.
     """
     return RULES.checks(partial(LoopBench, make), runner=runner, without=without)

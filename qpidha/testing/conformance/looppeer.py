@@ -17,7 +17,7 @@ LINK = 1
 
 
 class Peer:
-    """Node b: a core and a driver without a disk of its own."""
+    """Node b: a core and a driver, without a disk."""
 
     def __init__(
         self, record: Versioned, say: Callable[[Iterable[Frame]], None], clock: Callable[[], float]
