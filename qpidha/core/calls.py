@@ -8,6 +8,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from qpidha.checks import instance_of, integer
+from qpidha.core.chunks import operation_bytes_max
 from qpidha.errors import ArgumentError, CallerError
 from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
@@ -35,7 +36,7 @@ def check_parts(node: object, boot: object, image: object, settings: object) -> 
 def check_publish(batch: Batch, settings: Settings) -> None:
     """One operation, which one frame must hold with what it carries besides."""
     BATCH("batch", batch)
-    room = settings.frame_bytes_max * 3 // 4 + BATCH_HEADER_BYTES
+    room = operation_bytes_max(settings) + BATCH_HEADER_BYTES
     if batch.nbytes > room:
         raise ArgumentError(
             f"batch must have at most {room} bytes (three quarters of frame_bytes_max), not {batch.nbytes}: cut it"

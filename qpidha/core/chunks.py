@@ -1,4 +1,12 @@
-"""Messages and ids of a queue in pieces that fit a frame."""
+"""What fits a frame: the one set of rules by which messages and ids are cut.
+
+    published batch    at most half of ``frame_bytes_max``; a larger one becomes several operations (`split_batch`)
+    operation          at most three quarters of it: the batch, and what a move adds to each message (`split_for_move`)
+    plan chunk         about ``plan_chunk_bytes``, messages of one generation (`plan_chunks`)
+    ids                at most ``ids_runs_per_chunk_max`` runs in one event (`split_ids`)
+
+The last quarter of a frame is room for the header, the ids, and the operations that share the frame.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +14,73 @@ from collections.abc import Iterator
 
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import ArgumentError
 from qpidha.seq import SequenceSet
+from qpidha.settings import Settings
 from qpidha.types import Generation
 from qpidha.wire.batch import Batch
 
 MESSAGES_PER_CHUNK = 65_536
+ORIGIN_BYTES = 64
+"""What a moved message costs in its batch beside data and props, at most."""
 
 
-def chunked(
+def publish_bytes_max(settings: Settings) -> int:
+    """Bytes of the largest batch that is published as one operation."""
+    return settings.frame_bytes_max // 2
+
+
+def operation_bytes_max(settings: Settings) -> int:
+    """Bytes of messages that one operation may carry."""
+    return settings.frame_bytes_max * 3 // 4
+
+
+def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
+    """The batch in halves of halves until each has at most ``bytes_max`` bytes; itself if it is small enough.
+
+    Raises:
+        ArgumentError: A single message has more bytes.
+    """
+    if batch.nbytes <= bytes_max:
+        yield batch
+    elif len(batch) == 1:
+        raise ArgumentError(
+            f"a message must have at most {bytes_max} bytes (half of frame_bytes_max), not {batch.nbytes}"
+        )
+    else:
+        middle = len(batch) // 2
+        yield from split_batch(batch.cut(0, middle), bytes_max)
+        yield from split_batch(batch.cut(middle, len(batch)), bytes_max)
+
+
+def split_for_move(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
+    """These held ids in sets that one move can take: one frame must hold the messages with their origins, and the ids.
+
+    O(messages).
+    """
+    part, size = SequenceSet(), 0
+    for piece_ids, batch in queue.select(ids):
+        for index, id in enumerate(piece_ids):
+            nbytes = batch.size(index) + len(batch.props(index)) + ORIGIN_BYTES
+            full = size + nbytes > operation_bytes_max(settings)
+            if part and (full or part.run_count >= settings.ids_runs_per_chunk_max):
+                yield part
+                part, size = SequenceSet(), 0
+            part.add(id)
+            size += nbytes
+    if part:
+        yield part
+
+
+def plan_chunks(
     queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int, runs_max: int
 ) -> Iterator[tuple[Generation, SequenceSet, Batch]]:
-    """These held messages as chunks of one generation each. Large stored batches go as they are."""
+    """These held messages as chunks of one generation each, ascending. Large stored batches are shared, not copied.
+
+    A chunk has at most ``runs_max`` runs of ids, and at most ``bytes_max`` bytes unless a single stored batch has more.
+    """
     ids, batches, size, generation = SequenceSet(), list[Batch](), 0, 0
-    for piece_ids, piece in pieces(queue, wanted, runs_max):
+    for piece_ids, piece in stored_pieces(queue, wanted, runs_max):
         of = generation_of(queue.lineage, piece_ids.first)
         full = size + piece.nbytes > bytes_max or len(ids) + len(piece) > MESSAGES_PER_CHUNK
         full = full or ids.run_count + piece_ids.run_count > runs_max
@@ -33,19 +95,21 @@ def chunked(
         yield generation, ids, batches[0] if len(batches) == 1 else Batch.join(batches)
 
 
-def pieces(queue: ReplicatedQueue, wanted: SequenceSet, runs_max: int) -> Iterator[tuple[SequenceSet, Batch]]:
-    """These held messages as they are stored; what has more holes than a frame can name is cut."""
+def stored_pieces(
+    queue: ReplicatedQueue, wanted: SequenceSet, runs_max: int
+) -> Iterator[tuple[SequenceSet, Batch]]:
+    """These held messages as they are stored; a stored batch with more than ``runs_max`` runs is cut."""
     for ids, batch in queue.select(wanted):
         if ids.run_count <= runs_max:
             yield ids, batch
             continue
         at = 0
-        for part in split(ids, runs_max):
+        for part in split_ids(ids, runs_max):
             yield part, batch.cut(at, at + len(part))
             at += len(part)
 
 
-def split(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
+def split_ids(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
     """The same ids as sets of at most this many runs, ascending. Nothing for an empty set."""
     if not ids:
         return
@@ -54,3 +118,8 @@ def split(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
         return
     for chunk in ids.encode_chunks(runs_max):
         yield SequenceSet.decode(chunk)
+
+
+def split_count(ids: SequenceSet, runs_max: int) -> int:
+    """How many sets `split_ids` gives. O(1)."""
+    return -(-ids.run_count // runs_max)

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qpidha.checks import CALLBACK, instance_of, integer
+from qpidha.core.chunks import publish_bytes_max, split_batch
 from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle
 from qpidha.node.op import Op, Outcome
-from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch, cut
+from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -94,7 +95,7 @@ class Queue(Handle):
             raise self._too_large(batch.longest)
         pieces = None
         if batch.nbytes >= SMALL_BATCH_BYTES:
-            pieces = list(cut(batch, self._node.settings.frame_bytes_max // 2))
+            pieces = list(split_batch(batch, publish_bytes_max(self._node.settings)))
         if not self._waiting.scheduled:
             self._schedule()
         first = self._queue.next + self._waiting.messages

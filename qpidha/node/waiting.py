@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from qpidha.checks import instance_of
@@ -27,20 +26,6 @@ def as_batch(batch: list[bytes] | tuple[bytes, ...]) -> Batch:
         return Batch.pack(batch)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"batch: {error}") from None
-
-
-def cut(batch: Batch, bytes_max: int) -> Iterator[Batch]:
-    """The batch in pieces of at most so many bytes each; itself, if it is small enough."""
-    if batch.nbytes <= bytes_max:
-        yield batch
-    elif len(batch) == 1:
-        raise ArgumentError(
-            f"a message must have at most {bytes_max} bytes (half of frame_bytes_max), not {batch.nbytes}"
-        )
-    else:
-        middle = len(batch) // 2
-        yield from cut(batch.cut(0, middle), bytes_max)
-        yield from cut(batch.cut(middle, len(batch)), bytes_max)
 
 
 class Waiting:

@@ -22,7 +22,7 @@ from qpidha.core.backup.follower import Follower
 from qpidha.core.discards import Discards
 from qpidha.core.manager import Answer, Manager, Unknown
 from qpidha.core.primary import primary
-from qpidha.core.primary.completion import LEFT, QueueGuard
+from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
@@ -149,7 +149,7 @@ def completes_with_a_move(patch: pytest.MonkeyPatch) -> None:
 
     def moved(self: QueueGuard, ids: SequenceSet, target: QueueGuard) -> None:
         for entry, count in self._with(ids):
-            entry[LEFT] -= count
+            entry.left -= count
 
     patch.setattr(QueueGuard, "moved", moved)
 

@@ -20,7 +20,7 @@ from enum import Enum, auto
 from uuid import UUID
 
 from qpidha.core.backup.flip import Flip, Planned
-from qpidha.core.chunks import split
+from qpidha.core.chunks import split_count, split_ids
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -139,7 +139,7 @@ class FollowerSession:
         self._plan = {}
         self._chunks = 0
         runs_max = self._settings.ids_runs_per_chunk_max
-        count = sum(max(1, -(-q.held.run_count // runs_max)) for q in self._queues.values())
+        count = sum(max(1, split_count(q.held, runs_max)) for q in self._queues.values())
         self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
         self._descriptions = self._describe()
         self._describe_more(self._settings.queues_per_slice)
@@ -147,7 +147,7 @@ class FollowerSession:
     def _describe(self) -> Iterator[SubscribeQueue]:
         """Before the flip nothing changes here (C1): the descriptions are of one instant, whenever they are made."""
         for q in list(self._queues.values()):
-            for held in list(split(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
+            for held in list(split_ids(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
                 yield SubscribeQueue(queue=q.queue, lineage=q.lineage, next=q.next, held=held.copy())
 
     def _describe_more(self, events: int) -> None:

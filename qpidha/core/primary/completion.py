@@ -19,20 +19,60 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
-from operator import itemgetter
-from typing import Any
+from operator import attrgetter
 
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, Position, QueueId, Settle
 
-_first = itemgetter(0)
-FIRST, LAST, COVER, LEFT, MOVED, TAKEN = range(6)
-"""A pending publish is [first id, last id, covering position, messages not yet consumed, the pending
-publishes that moves made of its messages, or None, the ids that were consumed, or None]."""
-
 TRIM_AT = 1024
 """Finished entries are cut off the front in lots, so that finishing one is O(1)."""
+
+
+_first = attrgetter("first")
+
+
+class PendingPublish:
+    """One publish that is not complete yet."""
+
+    __slots__ = ("consumed", "cover", "first", "last", "left", "moved")
+
+    def __init__(self, first: MessageId, last: MessageId, cover: Position) -> None:
+        self.first = first
+        self.last = last
+        self.cover = cover
+        """The position that the safe watermark must reach (O4)."""
+        self.left = last - first + 1
+        """How many of its messages were not consumed yet."""
+        self.moved: list[PendingPublish] | None = None
+        """The pending publishes that moves made of its messages (O3)."""
+        self.consumed: SequenceSet | None = None
+        """The ids that were consumed."""
+
+    def blocked_by(self, safe: Position) -> Position:
+        """The position that keeps this publish from being complete, or 0 if nothing does.
+
+        The watermark must cover it, what moves made of its messages, what moves made of those, and so on. Publishes that
+        are found to be covered are forgotten, so that no call looks at them again.
+        """
+        if self.cover > safe:
+            return self.cover
+        if self.moved is None:
+            return 0
+        chain = [self]
+        while chain:
+            newest = chain[-1]
+            if newest.cover > safe:
+                return newest.cover
+            if newest.moved:
+                chain.append(newest.moved[-1])
+                continue
+            chain.pop()
+            if chain:
+                made = chain[-1].moved
+                assert made is not None
+                made.pop()
+        return 0
 
 
 class QueueGuard:
@@ -47,7 +87,7 @@ class QueueGuard:
 
     def __init__(self, settle: Settle, upto: MessageId) -> None:
         self._settle = settle
-        self._pending: list[list[Any]] = []
+        self._pending: list[PendingPublish] = []
         self._head = 0
         self.upto = upto
         """Every publish with an id up to here is complete."""
@@ -61,34 +101,34 @@ class QueueGuard:
 
     def published(self, first: MessageId, last: MessageId, position: Position) -> None:
         """A publish of these ids is covered by the operation at this position (O1)."""
-        self._pending.append([first, last, position, last - first + 1, None, None])
+        self._pending.append(PendingPublish(first, last, position))
 
     def dequeued(self, ids: SequenceSet, position: Position) -> None:
         """Messages were accepted by the operation at this position; some may still be pending (O6)."""
         for entry, taken in self._with(ids):
-            entry[LEFT] -= taken
-            part = ids.slice(entry[FIRST], entry[LAST])
-            entry[TAKEN] = part if entry[TAKEN] is None else entry[TAKEN] | part
+            entry.left -= taken
+            part = ids.slice(entry.first, entry.last)
+            entry.consumed = part if entry.consumed is None else entry.consumed | part
             if self._settle is Settle.REPLICATED:
-                entry[COVER] = position
+                entry.cover = position
 
     def moved(self, ids: SequenceSet, target: QueueGuard) -> None:
         """Messages were moved by the newest publish of ``target``; some may still be pending (O3)."""
         made = target._pending[-1]
         for entry, _ in self._with(ids):
-            if entry[MOVED] is None:
-                entry[MOVED] = []
-            entry[MOVED].append(made)
+            if entry.moved is None:
+                entry.moved = []
+            entry.moved.append(made)
 
-    def _with(self, ids: SequenceSet) -> Iterator[tuple[list[Any], int]]:
+    def _with(self, ids: SequenceSet) -> Iterator[tuple[PendingPublish, int]]:
         """The pending publishes that have any of these ids, each with how many."""
         pending = self._pending
-        if len(pending) == self._head or not ids or ids.last < pending[self._head][FIRST]:
+        if len(pending) == self._head or not ids or ids.last < pending[self._head].first:
             return
         index = max(bisect_right(pending, ids.first, lo=self._head, key=_first) - 1, self._head)
-        while index < len(pending) and pending[index][FIRST] <= ids.last:
+        while index < len(pending) and pending[index].first <= ids.last:
             entry = pending[index]
-            if count := ids.count(entry[FIRST], entry[LAST]):
+            if count := ids.count(entry.first, entry.last):
                 yield entry, count
             index += 1
 
@@ -99,16 +139,16 @@ class QueueGuard:
         consumed: SequenceSet | None = None
         while head < len(pending):
             entry = pending[head]
-            if (blocker := blocked_by(entry, safe)) and not (immediate and entry[LEFT] == 0):
+            if (blocker := entry.blocked_by(safe)) and not (immediate and entry.left == 0):
                 self.held_until = blocker
                 break
-            if entry[TAKEN] is not None:
-                consumed = entry[TAKEN] if consumed is None else consumed | entry[TAKEN]
+            if entry.consumed is not None:
+                consumed = entry.consumed if consumed is None else consumed | entry.consumed
             head += 1
         self.consumed = consumed
         if head == self._head:
             return None
-        self.upto = pending[head - 1][LAST]
+        self.upto = pending[head - 1].last
         if head >= TRIM_AT or head == len(pending):
             del pending[:head]
             head = 0
@@ -117,12 +157,12 @@ class QueueGuard:
 
     def holds_back(self, safe: Position) -> Position:
         """What keeps the first pending publish from being complete; 0 if nothing does."""
-        return blocked_by(self._pending[self._head], safe)
+        return self._pending[self._head].blocked_by(safe)
 
     def check(self, safe: Position) -> None:
         live = self._pending[self._head :]
-        ensure(all(a[LAST] < b[FIRST] for a, b in pairwise(live)), "entries out of order")
-        ensure(not live or bool(blocked_by(live[0], safe)), "a complete publish is held")
+        ensure(all(a.last < b.first for a, b in pairwise(live)), "entries out of order")
+        ensure(not live or bool(live[0].blocked_by(safe)), "a complete publish is held")
 
 
 class Guards:
@@ -196,21 +236,3 @@ class Guards:
         for queue, guard in self._guards.items():
             guard.check(safe)
             ensure(not len(guard) or safe < due.get(queue, 0) <= guard.holds_back(safe), "queue due too late")
-
-
-def blocked_by(entry: list[Any], safe: Position) -> Position:
-    """The position that keeps a publish from being complete, or 0 if nothing does.
-
-    The watermark must cover it, what moves made of its messages, what moves made of those, and so on.
-    """
-    chain = [entry]
-    while chain:
-        if (cover := chain[-1][COVER]) > safe:
-            return int(cover)
-        if moved := chain[-1][MOVED]:
-            chain.append(moved[-1])
-            continue
-        chain.pop()
-        if chain:
-            chain[-1][MOVED].pop()
-    return 0

@@ -15,11 +15,11 @@ Invariants (`check`):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from qpidha.checks import shown
 from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
-from qpidha.core.chunks import split
+from qpidha.core.chunks import split_for_move, split_ids
 from qpidha.core.lineage import generation_of
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
@@ -51,8 +51,6 @@ from qpidha.wire.events import (
 ACTIVATION: Position = 1
 OPERATIONS_PER_QUEUE = 10
 """So many operations are completed in the time of one queue in `Settings.queues_per_slice`: it costs less."""
-ORIGIN_BYTES = 64
-"""What a moved message costs in its batch beside data and props, at most."""
 
 
 class Primary:
@@ -134,7 +132,7 @@ class Primary:
         gone = held.remove(ids)
         if not gone:
             return self.position, gone
-        for part in split(gone, self._settings.ids_runs_per_chunk_max):
+        for part in split_ids(gone, self._settings.ids_runs_per_chunk_max):
             position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
             self._out.persist(Remove(queue, part))
             self._guards.dequeued(queue, part, position)
@@ -153,7 +151,7 @@ class Primary:
         """These ids, as far as they are held, in portions that one `move` can take: a frame must hold them."""
         queue = self._queue(source)
         IDS("ids", ids)
-        return list(portions(queue, ids & queue.held, self._settings))
+        return list(split_for_move(queue, ids & queue.held, self._settings))
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, X2).
@@ -318,19 +316,3 @@ class Primary:
         self._guards.check(self.safe)
         for queue in self.queues.values():
             queue.check()
-
-
-def portions(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
-    """These held messages in portions that fit a frame, as bytes and as ids."""
-    portion, size = SequenceSet(), 0
-    for piece_ids, batch in queue.select(ids):
-        for index, id in enumerate(piece_ids):
-            room = batch.size(index) + len(batch.props(index)) + ORIGIN_BYTES
-            full = size + room > settings.frame_bytes_max * 3 // 4
-            if portion and (full or portion.run_count >= settings.ids_runs_per_chunk_max):
-                yield portion
-                portion, size = SequenceSet(), 0
-            portion.add(id)
-            size += room
-    if portion:
-        yield portion

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from uuid import UUID
 
-from qpidha.core.chunks import chunked, split
+from qpidha.core.chunks import plan_chunks, split_ids
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, shared
@@ -265,7 +265,7 @@ class BackupSession:
             return
         wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.common
         limits = self._settings
-        for generation, ids, batch in chunked(
+        for generation, ids, batch in plan_chunks(
             queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
         ):
             if self._is_full:
@@ -299,7 +299,7 @@ class BackupSession:
             yield from self._drops(queue.queue, gone, staged=True)
 
     def _drops(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Iterator[PlanDrop]:
-        for part in split(ids, self._settings.ids_runs_per_chunk_max):
+        for part in split_ids(ids, self._settings.ids_runs_per_chunk_max):
             yield PlanDrop(queue=queue, ids=part, staged=staged)
 
     # --- streaming -------------------------------------------------------------------------------

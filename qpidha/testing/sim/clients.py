@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from qpidha.core.chunks import split
+from qpidha.core.chunks import split_ids
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
 from qpidha.errors import NotPrimary
 from qpidha.seq import SequenceSet
@@ -120,7 +120,7 @@ class Clients:
         self._observe(node, "accepts", values)
         immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
         position = 0
-        for part in split(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
+        for part in split_ids(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
             position, _ = node.replica.dequeue(
                 queue, part
             )  # One operation each: the checker wants to see all.

@@ -79,8 +79,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O3 O6 A12",
         why="a pending publish is complete as soon as its message moves",
         file=GUARD,
-        old="            entry[MOVED].append(made)",
-        new="            entry[MOVED].append(made)\n            entry[LEFT] = 0",
+        old="            entry.moved.append(made)",
+        new="            entry.moved.append(made)\n            entry.left = 0",
         first="A12",
     ),
     Mutant(
@@ -88,8 +88,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O3 O6 A13",
         why="a publish whose message moved completes without the publish that the move made",
         file=GUARD,
-        old="        if moved := chain[-1][MOVED]:",
-        new="        if moved := chain[0][MOVED] and None:",
+        old="        if self.moved is None:\n            return 0\n",
+        new="        return 0\n",
         first="A13",
     ),
     Mutant(
@@ -126,8 +126,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O6 S3",
         why="with settle replicated, a publish that is accepted is answered at once",
         file=GUARD,
-        old="and not (immediate and entry[LEFT] == 0):",
-        new="and entry[LEFT] != 0:",
+        old="and not (immediate and entry.left == 0):",
+        new="and entry.left != 0:",
         first="test_core_guard",
     ),
     Mutant(

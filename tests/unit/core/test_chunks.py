@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.chunks import chunked, pieces, split
+from qpidha.core.chunks import plan_chunks, split_count, split_ids, stored_pieces
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.types import QueueSpec
 
@@ -20,20 +20,21 @@ def queue(*batches: list[bytes], lineage: tuple[tuple[int, int], ...] = ((1, 1),
 
 
 def test_no_ids_are_no_pieces() -> None:
-    assert list(split(SequenceSet(), 3)) == []
+    assert list(split_ids(SequenceSet(), 3)) == []
 
 
 @pytest.mark.parametrize("runs_max", [1, 2, 3, 100])
 def test_ids_are_split_by_runs_and_add_up(runs_max: int) -> None:
     ids = SequenceSet([1, 3, 4, 5, 9, 12, 20, 21])
-    parts = list(split(ids, runs_max))
+    parts = list(split_ids(ids, runs_max))
     assert all(part.run_count <= runs_max for part in parts)
     assert [id for part in parts for id in part] == list(ids)
+    assert len(parts) == split_count(ids, runs_max)
 
 
 def test_a_stored_batch_goes_as_it_is() -> None:
     made = queue([b"x" * 10] * 3, [b"y" * 10] * 3)
-    chunks = list(chunked(made, made.held, 60, 10))
+    chunks = list(plan_chunks(made, made.held, 60, 10))
     assert [list(ids) for _, ids, _ in chunks] == [[1, 2, 3], [4, 5, 6]]
     stored = [batch for _, batch in made.select(made.held)]
     assert all(sent is kept for (_, _, sent), kept in zip(chunks, stored, strict=True))
@@ -41,15 +42,15 @@ def test_a_stored_batch_goes_as_it_is() -> None:
 
 def test_small_batches_share_a_chunk_until_it_is_full() -> None:
     made = queue([b"x"], [b"y"], [b"z"])
-    whole = list(chunked(made, made.held, 10_000, 10))
+    whole = list(plan_chunks(made, made.held, 10_000, 10))
     assert len(whole) == 1
     assert [whole[0][2].data(i) for i in range(3)] == [b"x", b"y", b"z"]
-    assert len(list(chunked(made, made.held, 1, 10))) == 3
+    assert len(list(plan_chunks(made, made.held, 1, 10))) == 3
 
 
 def test_a_chunk_holds_messages_of_one_generation() -> None:
     made = queue([b"a", b"b"], [b"c"], lineage=((1, 1), (2, 3)))
-    assert [(generation, list(ids)) for generation, ids, _ in chunked(made, made.held, 10_000, 10)] == [
+    assert [(generation, list(ids)) for generation, ids, _ in plan_chunks(made, made.held, 10_000, 10)] == [
         (1, [1, 2]),
         (2, [3]),
     ]
@@ -58,7 +59,7 @@ def test_a_chunk_holds_messages_of_one_generation() -> None:
 def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
     made = queue([b"%d" % n for n in range(10)])
     made.remove(SequenceSet([2, 4, 6, 8]))
-    cut = list(pieces(made, made.held, 2))
+    cut = list(stored_pieces(made, made.held, 2))
     assert all(ids.run_count <= 2 and len(ids) == len(batch) for ids, batch in cut)
     said = {id: batch.data(i) for ids, batch in cut for i, id in enumerate(ids)}
     assert said == {id: b"%d" % (id - 1) for id in made.held}

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.chunks import pieces
+from qpidha.core.chunks import stored_pieces
 from qpidha.core.limits import limits_of
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CloseLink
@@ -343,7 +343,7 @@ def test_a_copy_that_was_interrupted_goes_on_behind_what_is_copied() -> None:
 def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
     queue = Node().replica.queues[QUEUE]
     queue.remove(SequenceSet([2, 4]))
-    cut = list(pieces(queue, queue.held, 2))
+    cut = list(stored_pieces(queue, queue.held, 2))
     assert [ids for ids, _ in cut] == [SequenceSet([1, 3]), SequenceSet([5, 6, 8, 9])]
     assert [list(batch) for _, batch in cut] == [list(messages(ids)) for ids, _ in cut]
 

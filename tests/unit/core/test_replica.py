@@ -8,7 +8,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.candidate import check_promotable
-from qpidha.core.primary.primary import portions
+from qpidha.core.chunks import split_for_move
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replica import Replica
@@ -167,7 +167,7 @@ def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:
     node = Node().promoted()
     queue = node.replica.queues[QUEUE]
     sparse = SequenceSet([1, 3, 5, 8])
-    by_runs = portions(queue, sparse, Settings(ids_runs_per_chunk_max=2))
+    by_runs = split_for_move(queue, sparse, Settings(ids_runs_per_chunk_max=2))
     assert list(by_runs) == [SequenceSet([1, 3]), SequenceSet([5, 8])]
     small = Settings(
         frame_bytes_max=65_536,
@@ -178,5 +178,5 @@ def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:
     )
     large = ReplicatedQueue(QUEUE, queue.spec, queue.lineage, 1)
     large.append(Batch.pack([bytes(20_000)] * 5))
-    by_bytes = portions(large, SequenceSet([(1, 5)]), small)
+    by_bytes = split_for_move(large, SequenceSet([(1, 5)]), small)
     assert list(by_bytes) == [SequenceSet([1, 2]), SequenceSet([3, 4]), SequenceSet([5])]
