@@ -19,6 +19,7 @@ MODULES = ("qpidha._seq", "qpidha._serial", "qpidha.wire._batch")
 
 
 def extension(module: str) -> Extension:
+    """How the module with this name is compiled: optimised, or for debugging or the sanitizers."""
     macros = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if DEBUG else []
     flags = ["-O0", "-g", "-UNDEBUG"] if DEBUG else ["-O3"]
     link = []

@@ -68,6 +68,7 @@ class Rule:
         self._hint = hint
 
     def fits(self, value: object) -> bool:
+        """Whether the value obeys the rule. Never raises."""
         return self._fits(value)
 
     def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
@@ -81,10 +82,13 @@ class Rule:
 
 
 def is_integer(value: object) -> bool:
+    """Whether this is an int, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def integer(low: int, high: int) -> Rule:
+    """A rule: an integer from ``low`` to ``high``, both included."""
+
     def fits(value: Any) -> bool:
         return is_integer(value) and low <= int(value) <= high
 

@@ -132,6 +132,8 @@ class Link(Protocol):
 
 
 class Listener(Protocol):
+    """An address on which links are accepted."""
+
     address: Address
     """The bound address, with the port that was chosen if 0 was asked for."""
 
@@ -262,10 +264,12 @@ class ClusterView(Protocol):
     """What a promoter may look at. Given by the node."""
 
     @property
-    def node(self) -> NodeId: ...
+    def node(self) -> NodeId:
+        """The id of the node that the promoter works for."""
 
     @property
-    def records(self) -> RecordStore: ...
+    def records(self) -> RecordStore:
+        """The record store of the node."""
 
     @property
     def eligible(self) -> bool:

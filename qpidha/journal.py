@@ -48,6 +48,7 @@ class StoreStatus:
     """Drawn at a clean stop. Two clean stores of one generation but different stops are not mixed."""
 
     def with_(self, **changes: object) -> StoreStatus:
+        """A copy with these fields replaced."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
 

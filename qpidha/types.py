@@ -93,6 +93,7 @@ class Role(Enum):
 
     @property
     def is_primary(self) -> bool:
+        """Whether this is the role of a primary."""
         return self in (Role.RECOVERING, Role.ACTIVE)
 
 

@@ -75,6 +75,7 @@ def output() -> Iterator[None]:
 
 
 def say(line: str) -> None:
+    """Print one line on the standard output."""
     sys.stdout.write(one_line(line) + "\n")
 
 
@@ -90,6 +91,7 @@ def complain(line: str) -> None:
 
 
 def fail(line: str, code: int = UNREACHABLE) -> int:
+    """Print one line on the standard error; returns the exit code."""
     complain(line)
     return code
 
@@ -158,6 +160,7 @@ def about(place: Path, error: BaseException) -> str:
 
 
 def lines_of_record(found: Any) -> list[str]:
+    """The lines that show a cluster record."""
     record = found.record
     primary = name(record.primary[0]) if record.primary else "none"
     members = ", ".join(name(node) for node in sorted(m.node for m in record.members))

@@ -72,6 +72,7 @@ def stopped_of(status: dict[str, Any]) -> str | None:
 
 
 def run_status(args: argparse.Namespace) -> int:
+    """Run ``qpidha status``; returns the exit code."""
     queues = args.queues if args.queues is not None or args.json else QUEUES_SHOWN
     directories = list(dict.fromkeys(args.directory))
     jobs: list[Callable[[], Any]] = [
@@ -133,6 +134,7 @@ def status_in(directory: Path, timeout_s: float, queues: int | None) -> dict[str
 
 
 def row_of(directory: Path, answer: Any) -> Row:
+    """What is shown of the node in a directory, from its answer or the error."""
     answer = hung(answer, "its disk or file system does not answer")
     if isinstance(answer, BaseException):
         return Row(directory, error=answer)
@@ -140,6 +142,7 @@ def row_of(directory: Path, answer: Any) -> Row:
 
 
 def code_of(rows: list[Row], record: Any) -> int:
+    """The exit code for these answers."""
     asked = [row.status is not None for row in rows]
     if isinstance(record, BaseException):
         asked.append(False)
@@ -151,6 +154,7 @@ def code_of(rows: list[Row], record: Any) -> int:
 
 
 def show_row(args: argparse.Namespace, row: Row, code: int) -> None:
+    """Print what is known of one node."""
     if row.error is not None:
         complain(f"no node answers in {about(row.directory, row.error)}")
     else:
@@ -158,6 +162,7 @@ def show_row(args: argparse.Namespace, row: Row, code: int) -> None:
 
 
 def deliver_text(args: argparse.Namespace, code: int, lines: list[str]) -> None:
+    """Print lines, unless JSON was asked for."""
     if not args.json:
         deliver(args, code, None, lines)
 
@@ -174,6 +179,7 @@ FAULTS = {
 
 
 def lines_of_status(row: Row) -> list[str]:
+    """The lines that show the status of a node."""
     s = View(row.status)
     if row.stopped is not None:
         head = f"node {s.name('node')}: stopped: {printable(row.stopped)}"
@@ -230,6 +236,7 @@ def hold_in_words(hold: View) -> str:
 
 
 def lines_of_queues(s: View) -> list[str]:
+    """The lines that show the queues of a node."""
     shown = s.views("queues")
     lines = [
         f"  queue {q.name('name')}: {q.number('depth')} messages, {q.number('bytes')} bytes,"
@@ -246,10 +253,12 @@ def lines_of_queues(s: View) -> list[str]:
 
 
 def run_promote(args: argparse.Namespace) -> int:
+    """Run ``qpidha promote``; returns the exit code."""
     return steer(args, "promote")
 
 
 def run_demote(args: argparse.Namespace) -> int:
+    """Run ``qpidha demote``; returns the exit code."""
     return steer(args, "demote")
 
 

@@ -26,6 +26,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
+        """Print the error of the arguments on one line, and exit."""
         super().error(one_line(message))
 
 
@@ -59,12 +60,14 @@ def natural(text: str) -> int:
 
 
 def node(text: str) -> str:
+    """A node id from the command line."""
     if not text:
         raise argparse.ArgumentTypeError("an empty node id")
     return text
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     from qpidha import __version__
 
     parser = Parser(
@@ -98,6 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
+    """Add the commands that ask or steer nodes."""
     status = commands.add_parser("status", help="what running nodes say of themselves and of the cluster")
     status.add_argument(
         "directory", type=directory, nargs="+", help="a node's data directory (the one with control.sock)"
@@ -131,6 +135,7 @@ def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def add_store(store: argparse.ArgumentParser) -> None:
+    """Add the commands about stores."""
     actions = store.add_subparsers(title="actions", required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="verify stores and say what is in them")
     inspect.add_argument("directory", type=directory, nargs="+")
@@ -154,6 +159,7 @@ def add_store(store: argparse.ArgumentParser) -> None:
 
 
 def add_record(record: argparse.ArgumentParser) -> None:
+    """Add the commands about the cluster record."""
     actions = record.add_subparsers(title="actions", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print it")
     show.add_argument("cluster", type=directory, help="the directory of the file record store")
@@ -176,6 +182,7 @@ def add_record(record: argparse.ArgumentParser) -> None:
 
 
 def add_simulate(simulate: argparse.ArgumentParser) -> None:
+    """Add the options of ``qpidha simulate``."""
     what = simulate.add_mutually_exclusive_group(required=True)
     what.add_argument("--seeds", type=int, metavar="N", help="run N random walks; say which of them fail")
     what.add_argument("--seed", type=int, metavar="S", help="run this one")
@@ -192,6 +199,7 @@ def add_simulate(simulate: argparse.ArgumentParser) -> None:
 
 
 def add_timeout(parser: argparse.ArgumentParser, default_s: float) -> None:
+    """Add ``--timeout``, in seconds."""
     parser.add_argument(
         "--timeout",
         type=seconds,
@@ -202,6 +210,7 @@ def add_timeout(parser: argparse.ArgumentParser, default_s: float) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
 
@@ -209,12 +218,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def run_demo(args: argparse.Namespace) -> int:
+    """Run ``qpidha demo``; returns the exit code."""
     from qpidha.demo.run import main as demo
 
     return demo(args)
 
 
 def run_simulate(args: argparse.Namespace) -> int:
+    """Run ``qpidha simulate``; returns the exit code."""
     from qpidha.testing.command import run  # Only here: no other command pays for the simulator.
 
     return run(args)

@@ -47,6 +47,7 @@ def peek(directory: Path) -> Versioned | None:
 
 
 def run_show(args: argparse.Namespace) -> int:
+    """Run ``qpidha record show``; returns the exit code."""
     try:
         found = one(partial(peek, args.cluster), args.timeout)
     except (ClusterError, OSError, TimeUp) as error:
@@ -62,6 +63,7 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def is_store(directory: Path) -> bool:
+    """Whether a directory is, or was, a store."""
     return any((directory / entry).exists() for entry in ("store.db", "identity"))
 
 
@@ -142,6 +144,7 @@ def rebuild(args: argparse.Namespace, state: Rebuild, held: ExitStack) -> None:
 
 
 def require_nobody_runs(cluster: Path) -> None:
+    """Refuse to go on while a node of the cluster has a live session."""
     try:
         live = one(partial(live_in, cluster), DISK_TIMEOUT_S)
     except (ClusterError, OSError, TimeUp) as error:
@@ -201,6 +204,7 @@ def state_of(cluster: Path) -> Versioned | None:
 
 
 def compared(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -> Rebuilt:
+    """The rebuilt record, checked against the one that is there."""
     from qpidha.recovery.rebuild import rebuilt
 
     try:
@@ -248,6 +252,7 @@ def put(cluster: Path, stores: list[Path], expected: int | None, record: Record)
 
 
 def lines_of_rebuilt(found: Rebuilt, *, written: bool) -> list[str]:
+    """The lines that show a rebuilt record."""
     (member,) = found.record.members
     is_now = "is now" if written else "would be"
     return [

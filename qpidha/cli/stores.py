@@ -55,6 +55,7 @@ def inspect_all(directories: list[Path], timeout_s: float) -> list[tuple[Path, A
 
 
 def run_inspect(args: argparse.Namespace) -> int:
+    """Run ``qpidha store inspect``; returns the exit code."""
     found = inspect_all(args.directory, args.timeout)
     reports = [answer for _, answer in found if not isinstance(answer, BaseException)]
     code = BAD_NEWS if any(report.damage for report in reports) else OK
@@ -76,6 +77,7 @@ def run_inspect(args: argparse.Namespace) -> int:
 
 
 def lines_of_report(report: StoreReport) -> list[str]:
+    """The lines that show what is in a store."""
     s = report.status
     store = name(report.name)
     if s is None:
@@ -103,6 +105,7 @@ def lines_of_report(report: StoreReport) -> list[str]:
 
 
 def run_compact(args: argparse.Namespace) -> int:
+    """Run ``qpidha store compact``; returns the exit code."""
     from qpidha.stores.compaction import compact
 
     def compacted() -> tuple[Space, Space]:
@@ -125,6 +128,7 @@ def run_compact(args: argparse.Namespace) -> int:
 
 
 def run_rank(args: argparse.Namespace) -> int:
+    """Run ``qpidha store rank``; returns the exit code."""
     from qpidha.recovery.findings import Finding, Severity
     from qpidha.recovery.ranking import Ranked, rank
 

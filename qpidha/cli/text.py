@@ -50,6 +50,7 @@ def name(text: object) -> str:
 
 
 def names(texts: list[Any]) -> str:
+    """These names, printable, on one line; "none" if there are none."""
     return ", ".join(map(name, texts)) or "none"
 
 
@@ -59,6 +60,7 @@ def plain_text(text: str) -> str:
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun: "1 node", "2 nodes"."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
@@ -82,14 +84,17 @@ class View:
         self._raw: dict[str, Any] = raw if isinstance(raw, dict) else {}
 
     def name(self, key: str) -> str:
+        """The name under a key, printable; "none" if there is none."""
         value = self._raw.get(key)
         return "none" if value is None else name(value)
 
     def text(self, key: str) -> str:
+        """The text under a key, printable; empty if there is none."""
         value = self._raw.get(key)
         return "" if value is None else printable(value)
 
     def number(self, key: str) -> str:
+        """The number under a key, as text."""
         value = self._raw.get(key)
         if type(value) is int:
             return f"{value:d}" if abs(value) < 10**30 else "?"
@@ -98,28 +103,36 @@ class View:
         return "?"
 
     def seconds(self, key: str) -> str:
+        """The seconds under a key, as text with one decimal."""
         value = self._raw.get(key)
         return f"{value:.1f}" if type(value) is float and math.isfinite(value) else self.number(key)
 
     def positive(self, key: str) -> bool:
+        """Whether the value is a number above zero."""
         value = self._raw.get(key)
         return isinstance(value, (int, float)) and value is not True and value > 0
 
     def flag(self, key: str) -> bool:
+        """Whether the value is True."""
         return self._raw.get(key) is True
 
     def names(self, key: str) -> str:
+        """The names in the list under a key."""
         return names(self.items(key))
 
     def items(self, key: str) -> list[Any]:
+        """The list under a key; empty if it is none."""
         value = self._raw.get(key)
         return value if isinstance(value, list) else []
 
     def views(self, key: str) -> list[View]:
+        """The items of the list under a key, as views."""
         return [View(item) for item in self.items(key)]
 
     def same(self, key: str, other: object) -> bool:
+        """Whether there is a value under the key, equal to the other."""
         return key in self._raw and self._raw[key] == other
 
     def raw(self, key: str) -> object:
+        """The value under a key as it came; None: there is none."""
         return self._raw.get(key)

@@ -83,6 +83,7 @@ class Manager:
 
     @property
     def record(self) -> Record | None:
+        """The cluster record as last read; None: none is known."""
         return self.known.record if self.known else None
 
     def newer_than(self, lost: CompareAndSet) -> bool:

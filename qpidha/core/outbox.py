@@ -23,9 +23,11 @@ class Outbox:
         """Links that are to be closed, until they are: what still arrives on them is not read (C1, P3)."""
 
     def persist(self, *changes: Change) -> None:
+        """Add changes to the next commit of the store."""
         self._ready.persist.extend(changes)
 
     def send(self, link: int, frame: Frame) -> None:
+        """Send a frame over a link, after the frames added before."""
         self._ready.send.append((link, frame))
 
     def acknowledge(self, link: int, frame: Frame) -> None:
@@ -38,12 +40,15 @@ class Outbox:
         send.append((link, frame))
 
     def request(self, request: Request) -> None:
+        """Ask the cluster manager."""
         self._ready.request = request
 
     def complete(self, completion: Completion) -> None:
+        """Report that operations are safe or failed."""
         self._ready.complete.append(completion)
 
     def notify(self, notice: Notice) -> None:
+        """Report something that happened to the node."""
         self._ready.notify.append(notice)
 
     def close(self, link: int, reason: str) -> None:
@@ -53,6 +58,7 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
+        """Whether `take` would return nothing to do."""
         return not self._ready
 
     def take_last_words(self) -> Ready:
@@ -64,6 +70,7 @@ class Outbox:
         return last
 
     def take(self) -> Ready:
+        """Return everything that was added since the last call, as one `Ready`."""
         if not self._ready:
             return NOTHING
         ready, self._ready = self._ready, Ready()

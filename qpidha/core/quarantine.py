@@ -46,6 +46,7 @@ class Quarantined:
         return sum(len(k.left) for k in self._kept)
 
     def add(self, change: Quarantine) -> None:
+        """Take in one quarantined batch."""
         self._kept.append(Kept(change, change.ids.copy()))
 
     def release_alive(self, history_of: HistoryOf) -> Iterator[Release | None]:

@@ -66,6 +66,7 @@ class ReplicatedQueue:
 
     @classmethod
     def from_image(cls, image: QueueImage) -> ReplicatedQueue:
+        """The queue as a store holds it."""
         queue = cls(image.queue, image.spec, image.lineage, image.next)
         for ids, batch in image.held:
             queue.insert(ids, batch)

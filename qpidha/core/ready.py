@@ -86,23 +86,31 @@ Completion: TypeAlias = Safe | Settled | Doubtful
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged:
+    """The role of this node, or the generation, changed."""
+
     role: Role
     generation: Generation
 
 
 @dataclass(frozen=True, slots=True)
 class QueueAdded:
+    """This node holds another queue now."""
+
     queue: QueueId
     spec: QueueSpec
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRemoved:
+    """This node does not hold this queue any more."""
+
     queue: QueueId
 
 
 @dataclass(frozen=True, slots=True)
 class Inserted:
+    """Messages were added to a queue."""
+
     queue: QueueId
     ids: SequenceSet
     batch: Batch
@@ -110,6 +118,8 @@ class Inserted:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
+    """Messages were removed from a queue."""
+
     queue: QueueId
     ids: SequenceSet
 

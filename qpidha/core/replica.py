@@ -89,10 +89,12 @@ class Replica:
 
     @property
     def node(self) -> NodeId:
+        """The id of this node."""
         return self.state.node
 
     @property
     def boot(self) -> UUID:
+        """The id of this run of the process."""
         return self.state.boot
 
     @property
@@ -112,18 +114,22 @@ class Replica:
 
     @property
     def settings(self) -> Settings:
+        """The settings of this node."""
         return self.state.settings
 
     @property
     def queues(self) -> dict[QueueId, ReplicatedQueue]:
+        """The queues that this node holds, by id. Not to be changed by the caller."""
         return self.state.queues
 
     @property
     def quarantined(self) -> Quarantined:
+        """The batches in quarantine."""
         return self.state.quarantined
 
     @property
     def manager(self) -> Manager:
+        """The requests to the cluster manager, and the record as last read."""
         return self.state.manager
 
     @property
@@ -133,6 +139,7 @@ class Replica:
 
     @property
     def role(self) -> Role:
+        """The role of this node now."""
         if self.stopped:
             return Role.STOPPED
         if self.primary:
@@ -141,6 +148,7 @@ class Replica:
 
     @property
     def record(self) -> Record | None:
+        """The cluster record as last read; None: none is known."""
         return self.manager.record
 
     @property
@@ -318,21 +326,27 @@ class Replica:
         return self.primary
 
     def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+        """See `Primary.declare`. Raises `NotPrimary` on another node."""
         return self._serving().declare(queue, spec)
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
+        """See `Primary.enqueue`. Raises `NotPrimary` on another node."""
         return self._serving().enqueue(queue, batch)
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
+        """See `Primary.dequeue`. Raises `NotPrimary` on another node."""
         return self._serving().dequeue(queue, ids)
 
     def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
+        """See `Primary.portions`. Raises `NotPrimary` on another node."""
         return self._serving().portions(source, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
+        """See `Primary.move`. Raises `NotPrimary` on another node."""
         return self._serving().move(source, ids, target)
 
     def skip(self, queue: QueueId, count: int) -> Position:
+        """See `Primary.skip`. Raises `NotPrimary` on another node."""
         return self._serving().skip(queue, count)
 
     # --- discarded messages ----------------------------------------------------------------------

@@ -65,6 +65,7 @@ class BrokerProcess:
         return at
 
     def ask_to_stop(self) -> None:
+        """Send SIGTERM."""
         self._signal(signal.SIGTERM)
 
     def wait(self, timeout_s: float) -> None:
@@ -129,6 +130,7 @@ class Cluster:
         return [process.client for process in self.processes.values()]
 
     def start(self) -> None:
+        """Start the processes of all nodes."""
         for process in self.processes.values():
             process.start()
 

@@ -58,6 +58,7 @@ class Pace:
 
     @property
     def kills_left(self) -> int:
+        """How many kills are still to come."""
         return max(0, len(self._left) - 1)
 
     def due(self, confirmed: int) -> bool:

@@ -234,6 +234,7 @@ def mark_return(axes: Any, kill: Kill, names: Sequence[str]) -> None:
 
 
 def draw_phase_legend(axes: Any) -> None:
+    """Draw what the colours of the phases mean."""
     from matplotlib.patches import Patch
 
     patches = [

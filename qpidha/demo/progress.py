@@ -45,6 +45,7 @@ class Numbers:
         self._acks, self._deliveries = Rate(), Rate()
 
     def update(self, at: float, acknowledged: int, delivered: int, view: View | None) -> None:
+        """Take in the newest counters."""
         self.at, self.acknowledged, self.delivered, self.view = at, acknowledged, delivered, view
         self.ack_rate = self._acks.update(at, acknowledged)
         self.delivery_rate = self._deliveries.update(at, delivered)
@@ -56,6 +57,7 @@ class Numbers:
 
 
 def counters_line(n: Numbers) -> str:
+    """The line with the counters."""
     return (
         f"acknowledged {n.acknowledged:>9,} ({n.ack_rate:>8,.0f}/s)"
         f"   delivered {n.delivered:>9,} ({n.delivery_rate:>8,.0f}/s)"
@@ -115,9 +117,11 @@ class LiveDisplay(Display):
         self._block: list[str] = []
 
     def say(self, line: str) -> None:
+        """Print a line above the block that is redrawn."""
         self._write(f"{self._erase()}{line}\n{self._drawn()}")
 
     def close(self) -> None:
+        """Remove the block."""
         self._write(self._erase())
         self._block = []
 

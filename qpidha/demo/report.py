@@ -81,6 +81,7 @@ class Report:
 
     @property
     def failovers(self) -> list[float]:
+        """The seconds that each finished failover took."""
         return [kill.failover_s for kill in self.kills if kill.failover_s is not None]
 
     @property
@@ -110,9 +111,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
+        """0, or what says that messages were lost."""
         return EXIT_LOST if self.complaints else EXIT_OK
 
     def to_json(self) -> str:
+        """The report as one JSON document."""
         facts: dict[str, Any] = asdict(self)
         facts["failover_median_s"] = statistics.median(self.failovers) if self.failovers else None
         facts["failover_worst_s"] = max(self.failovers, default=None)
@@ -183,6 +186,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def seconds(value: float | None) -> str:
+    """Seconds as text with three decimals; "-" for None."""
     return "-" if value is None else f"{value:.3f} s"
 
 

@@ -87,6 +87,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def interrupt(number: int, _: FrameType | None) -> None:
+    """The signal handler: raises `Interrupted`."""
     raise Interrupted(number)
 
 

@@ -93,8 +93,10 @@ class Totals:
 
     @property
     def messages(self) -> int:
+        """How many messages were received."""
         return sum(r.messages for r in self.seen.values())
 
     @property
     def nbytes(self) -> int:
+        """How many bytes were received."""
         return sum(r.nbytes for r in self.seen.values())

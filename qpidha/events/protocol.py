@@ -29,6 +29,7 @@ class Resynchronised(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return (
             f"received {self.messages} messages, {self.nbytes} bytes; "
             f"erased {self.erased} dequeued, quarantined {self.quarantined}"
@@ -44,6 +45,7 @@ class SteppedDown(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return self.reason
 
 
@@ -61,6 +63,7 @@ class RemovingMembers(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return ", ".join(self.nodes)
 
 
@@ -78,6 +81,7 @@ class CompareAndSetLost(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"expected version {self.expected}"
 
 
@@ -98,6 +102,7 @@ class DuplicateNodeId(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"{self.node!r}: process {self.connected} is connected, process {self.refused} was refused"
 
 
@@ -114,6 +119,7 @@ class FencedByPeer(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"a peer has seen generation {self.generation}"
 
 
@@ -128,6 +134,7 @@ class RefusedByBackup(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"{self.node}: {self.reason}"
 
 
@@ -141,6 +148,7 @@ class RefusedByPrimary(NodeEvent):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return self.reason
 
 
@@ -160,6 +168,7 @@ class StalePrimaryFenced(Trouble):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"its generation is {self.generation}, {self.seen} was seen"
 
 
@@ -178,4 +187,5 @@ class UnrecordedPrimary(Trouble):
 
     @property
     def detail(self) -> str:
+        """What the log line says besides the name of the event."""
         return f"{self.node} at generation {self.generation}"

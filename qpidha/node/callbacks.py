@@ -66,6 +66,7 @@ def _raise(error: BaseException) -> None:
 
 
 def name_of(callback: Callable[..., object]) -> str:
+    """The name of a callback, for log lines."""
     return str(getattr(callback, "__qualname__", None) or type(callback).__qualname__)
 
 
@@ -109,6 +110,7 @@ class Call:
 
     @property
     def done(self) -> bool:
+        """Whether the call has ended."""
         return self.task.done()
 
 

@@ -172,6 +172,7 @@ def as_set(ids: Any, next_id: int, held: SequenceSet) -> SequenceSet:
 
 
 def never_given_out(id: int, next_id: int) -> ArgumentError:
+    """The error for an id at or above ``next_id``."""
     return ArgumentError(f"ids must be ids that were given out, from 1 to {next_id - 1}, not {shown(id)}")
 
 

@@ -51,10 +51,12 @@ class Cluster:
 
     @property
     def node(self) -> NodeId:
+        """The id of this node."""
         return self._node.id
 
     @property
     def records(self) -> RecordStore:
+        """The record store of this node."""
         return self._records
 
     @property
@@ -75,6 +77,7 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self, info: NodeInfo) -> None:
+        """Open the session and begin to watch the record and the live nodes."""
         await self.presence.open(info)
         for name, work in (
             ("record", self._watch_record()),
@@ -98,6 +101,7 @@ class Cluster:
             self._node.broken(task.exception() or InvariantError(f"{task.get_name()} ended by itself"))
 
     async def stop(self) -> None:
+        """Close the session and end the watches."""
         waiting = set(self._tasks)
         self._tasks.clear()
         while waiting:  # Before Python 3.12 a cancellation can be lost in `wait_for`: say it again.
@@ -113,6 +117,7 @@ class Cluster:
 
     @property
     def live(self) -> list[NodeId]:
+        """The nodes with a live session, sorted, as last seen."""
         return sorted(self._live)
 
     # --- the record ------------------------------------------------------------------------------
@@ -169,6 +174,7 @@ class Cluster:
         self._node.poke()
 
     def request(self, request: Request) -> None:
+        """Send a request of the core to the record store."""
         if request != self._asked[0]:
             self._asked = (request, self._node.now())
         self._requests.put_nowait(request)

@@ -73,6 +73,7 @@ class Control:
         return [] if server is None else [listening.fileno() for listening in server.sockets]
 
     async def stop(self) -> None:
+        """Close the control socket."""
         forks.release(self)
         if self._server is not None:
             self._server.close()

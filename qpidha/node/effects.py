@@ -55,14 +55,17 @@ class NodeEffects:
                 peer.send(of_link)
 
     def request(self, request: Request) -> None:
+        """Send a request of the core to the record store."""
         self._node.cluster.request(request)
 
     def store_failed(self, error: BaseException) -> None:
+        """The store failed: the node stops."""
         self._node.store_failed(error)
 
     # --- completions -----------------------------------------------------------------------------
 
     def complete(self, completion: Completion) -> None:
+        """Complete the futures of operations that are safe or failed."""
         node = self._node
         match completion:
             case Safe():
@@ -85,6 +88,7 @@ class NodeEffects:
     # --- notices ---------------------------------------------------------------------------------
 
     def notify(self, notice: Notice) -> None:
+        """Act on a notice of the core."""
         node = self._node
         match notice:
             case RoleChanged():

@@ -71,6 +71,7 @@ class Embedder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Begin to call the broker."""
         self.since = self._node.now()
         self._task = asyncio.create_task(self._run(), name="qpidha-embedder")
         self._task.add_done_callback(self._ended)
@@ -88,6 +89,7 @@ class Embedder:
             self._changed.set()
 
     def discarded(self, news: HandOver) -> None:
+        """Messages were discarded: give them to the broker, after the callbacks that are due before."""
         self._discards.append(news)
         self._changed.set()
 

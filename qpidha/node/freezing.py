@@ -79,6 +79,7 @@ class Pause:
         self._was_enabled = False
 
     def begin(self) -> None:
+        """Stop automatic garbage collection until the last matching `end`. May be called again before that."""
         with self._lock:
             if not self._wanted:
                 self._was_enabled = gc.isenabled()

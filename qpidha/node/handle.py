@@ -29,14 +29,17 @@ class Handle:
 
     @property
     def id(self) -> QueueId:
+        """The id of the queue, the same on all nodes."""
         return self._queue.queue
 
     @property
     def name(self) -> str:
+        """The name under which the queue was declared."""
         return self._queue.spec.name
 
     @property
     def spec(self) -> QueueSpec:
+        """The specification of the queue."""
         return self._queue.spec
 
     @property
@@ -51,6 +54,7 @@ class Handle:
 
     @property
     def next_id(self) -> MessageId:
+        """The id that the next message gets."""
         return self._queue.next + self._current._waiting.messages
 
     @property

@@ -62,6 +62,7 @@ class Handles:
         return self._made.get(queue)
 
     def all_made(self) -> list[Queue]:
+        """All handles that were given out."""
         return list(self._made.values())
 
     def new_term(self) -> None:

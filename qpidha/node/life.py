@@ -123,6 +123,7 @@ class Life:
         await self._node.silence()
 
     async def wait(self) -> Stopped:
+        """Wait until the node has stopped; returns why."""
         await self._over.wait()
         assert self.stopped is not None
         return self.stopped

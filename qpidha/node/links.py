@@ -57,6 +57,7 @@ class Links:
         return self._listener.address
 
     async def close(self) -> None:
+        """Close the listener and all links."""
         if self._timer:
             self._timer.cancel()
         if self._listener:
@@ -111,6 +112,7 @@ class Links:
     # --- heartbeats ------------------------------------------------------------------------------
 
     def start_beating(self) -> None:
+        """Begin to send heartbeats."""
         self._beaten_at = self._node.now()
         self._beat()
 

@@ -92,4 +92,5 @@ class Listeners:
 
 
 def cause(name: str) -> str:
+    """The name under which the cause of a listener's failure is reported."""
     return f"listener of queue {name}"

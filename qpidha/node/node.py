@@ -431,6 +431,7 @@ class Node:
     # --- what links and the cluster tell -----------------------------------------------------------
 
     def link_closed(self, number: int) -> None:
+        """The link with this number closed. Called by the links."""
         self.replica.link_closed(number)
         self.cluster.look()
         self.poke()

@@ -85,10 +85,12 @@ class Peer:
     # --- in --------------------------------------------------------------------------------------
 
     def get_buffer(self, size_hint: int) -> memoryview:
+        """See `qpidha.interfaces.LinkHandler`."""
         room = self._reader.get_buffer(size_hint)
         return room if self._read_bytes is None else room[: self._read_bytes]
 
     def received(self, nbytes: int) -> None:
+        """See `qpidha.interfaces.LinkHandler`."""
         self.heard_at = self._node.now()
         self._heard_bytes += nbytes
         if self._closing:
@@ -132,6 +134,7 @@ class Peer:
     # --- out -------------------------------------------------------------------------------------
 
     def send(self, frames: Iterable[Frame]) -> None:
+        """Encode these frames and write them to the link, in order."""
         chunks: list[BytesLike] = []
         for frame in frames:
             if isinstance(frame.event, Welcome):
@@ -158,6 +161,7 @@ class Peer:
         self.link.abort()
 
     def closed(self, error: Exception | None) -> None:
+        """See `qpidha.interfaces.LinkHandler`."""
         self._closing = True
         self._node.links.closed(self, error)
 

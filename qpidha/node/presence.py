@@ -47,6 +47,7 @@ class Presence:
         self._changed.set()
 
     def come_back(self) -> None:
+        """Open a session again, after the node left the cluster."""
         self._wanted = True
         self._changed.set()
 

@@ -30,6 +30,8 @@ class SessionStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
+    """What a node says about one of its queues."""
+
     name: str
     id: str
     depth: int
@@ -158,6 +160,7 @@ def queue_facts(node: Node, q: ReplicatedQueue) -> dict[str, Any]:
 
 
 def sessions_of(node: Node) -> list[SessionStatus]:
+    """The sessions of a node with its peers."""
     primary, record = node.replica.primary, node.replica.record
     if primary is None or record is None:
         return []

@@ -44,12 +44,14 @@ class Waiting:
         """The node will flush at the end of this turn."""
 
     def add(self, data: bytes, props: bytes) -> None:
+        """Add one message to the batch."""
         self._data.append(data)
         self._props.append(props)
         self.messages += 1
         self.bytes += len(data) + len(props) + MESSAGE_OVERHEAD_BYTES
 
     def add_batch(self, batch: Batch) -> None:
+        """Add the messages of a batch."""
         self._close_singles()
         self._batches.append(batch)
         self.messages += len(batch)

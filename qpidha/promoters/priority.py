@@ -111,11 +111,13 @@ class Seen:
         return not self._unseen
 
     def set_record(self, found: Versioned | None) -> None:
+        """Take in the record that a watch saw; None: there is none."""
         self.record = None if found is None else found.record
         self._unseen.discard("record")
         self.news.set()
 
     def set_live(self, live: Mapping[NodeId, bytes]) -> None:
+        """Take in the live nodes that a watch saw, with their info."""
         self.live = live
         self._unseen.discard("live")
         self.news.set()

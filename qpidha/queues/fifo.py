@@ -25,15 +25,19 @@ class Content(Protocol[Op_co]):
     """What `FifoQueue` needs of a queue. `Queue` has it."""
 
     @property
-    def next_id(self) -> MessageId: ...
+    def next_id(self) -> MessageId:
+        """The id that the next message gets."""
 
     def read(
         self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
-    ) -> tuple[SequenceSet, Batch] | None: ...
+    ) -> tuple[SequenceSet, Batch] | None:
+        """Read messages of the queue by id."""
 
-    def dequeue(self, ids: SequenceSet, /) -> Op_co: ...
+    def dequeue(self, ids: SequenceSet, /) -> Op_co:
+        """Remove messages from the queue."""
 
-    def on_content(self, callback: Callable[[], None]) -> None: ...
+    def on_content(self, callback: Callable[[], None]) -> None:
+        """Have this called after the content of the queue changed."""
 
 
 class FifoQueue(Generic[Op_co]):

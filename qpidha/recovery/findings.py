@@ -7,6 +7,8 @@ from enum import Enum
 
 
 class Severity(Enum):
+    """How much a finding weighs."""
+
     INFO = "info"
     """Explains a decision."""
     WARNING = "warning"

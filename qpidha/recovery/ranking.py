@@ -19,24 +19,36 @@ class QueueReportLike(Protocol):
     """One queue of a store, as far as ranking is concerned."""
 
     @property
-    def queue(self) -> QueueId: ...
+    def queue(self) -> QueueId:
+        """The id of the queue."""
+
     @property
-    def next(self) -> int: ...
+    def next(self) -> int:
+        """The id that its next message would get."""
+
     @property
-    def held(self) -> int: ...
+    def held(self) -> int:
+        """How many messages it holds."""
 
 
 class StoreReportLike(Protocol):
     """What ranking looks at in a store. `qpidha.stores.report.StoreReport` has this shape."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How the store is named in findings."""
+
     @property
-    def status(self) -> StoreStatus | None: ...
+    def status(self) -> StoreStatus | None:
+        """Status of the store; None: it cannot be read."""
+
     @property
-    def queues(self) -> Sequence[QueueReportLike]: ...
+    def queues(self) -> Sequence[QueueReportLike]:
+        """The queues in the store."""
+
     @property
-    def damage(self) -> Sequence[object]: ...
+    def damage(self) -> Sequence[object]:
+        """What is wrong with the store. Empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

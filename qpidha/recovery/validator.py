@@ -43,6 +43,7 @@ class StartDecision:
 
     @property
     def promotable(self) -> bool:
+        """Whether a node with this store may become primary."""
         return self.verdict is Verdict.MEMBER
 
     def require(self) -> StartDecision:

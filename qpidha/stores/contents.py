@@ -56,9 +56,11 @@ class Queue:
         """Checksum of its own row, likewise; 0: not stored yet."""
 
     def raise_next(self, next: MessageId) -> None:
+        """Move ``next`` up to at least this."""
         self.next = max(self.next, next)
 
     def image(self) -> QueueImage:
+        """The queue as a value, with the live messages only, lowest id first. O(rows log rows)."""
         held = sorted(((row.live, row.live_batch()) for row in self.rows), key=lambda pair: pair[0].first)
         return QueueImage(self.queue, self.spec, self.lineage, self.next, held)
 
@@ -74,6 +76,7 @@ class Shelved:
         """With the ids and the batch as they came; what is left of them is the row's business."""
 
     def image(self) -> Quarantine:
+        """The batch as a value, with the live messages only."""
         c = self.change
         return Quarantine(c.queue, c.name, c.generation, self.row.live, self.row.live_batch(), c.fate)
 
@@ -131,6 +134,7 @@ class Contents:
         return self.status.state
 
     def shelved(self) -> Iterator[Shelved]:
+        """All quarantined batches."""
         for items in self.shelf.values():
             yield from items
 

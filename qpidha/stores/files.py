@@ -39,30 +39,37 @@ class Layout:
 
     @property
     def lock(self) -> Path:
+        """Held by the process that has the store open."""
         return self.directory / "lock"
 
     @property
     def identity(self) -> Path:
+        """Node and epoch, written once."""
         return self.directory / "identity"
 
     @property
     def database(self) -> Path:
+        """The SQLite database."""
         return self.directory / "store.db"
 
     @property
     def wal(self) -> Path:
+        """The write-ahead log of the database; there while the store is open, or after a crash."""
         return self.directory / "store.db-wal"
 
     @property
     def shm(self) -> Path:
+        """The shared-memory index of the log."""
         return self.directory / "store.db-shm"
 
     @property
     def synced(self) -> Path:
+        """How far the log reached for certain (`qpidha.stores.synced`)."""
         return self.directory / "synced"
 
     @property
     def damaged(self) -> Path:
+        """The findings of a verification that failed."""
         return self.directory / "damaged"
 
     def prepare(self) -> None:
@@ -83,6 +90,7 @@ class Identity:
         return zlib.crc32(f"{self.node}\n{self.epoch}".encode())
 
     def write(self, path: Path) -> None:
+        """Write it durably. Raises `OSError` if the disk failed."""
         fields = {"node": self.node, "epoch": str(self.epoch), "crc": self._crc}
         write_atomically(path, json.dumps(fields).encode() + b"\n")
 

@@ -173,6 +173,7 @@ def read_through(path: Path) -> None:
 
 
 def file_id(fd: int) -> FileId:
+    """What identifies an open file: its device and inode."""
     found = os.fstat(fd)
     return found.st_dev, found.st_ino
 

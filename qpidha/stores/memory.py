@@ -43,6 +43,7 @@ class MemoryStore:
         """What was recorded, oldest first; at most the last `AUDIT_LINES_MAX` lines."""
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        """See `qpidha.interfaces.MessageStore`."""
         check_node_id(node)
         FLAG("refuse_dirty", refuse_dirty)
         if self._open:
@@ -63,6 +64,7 @@ class MemoryStore:
         return image
 
     def commit(self, changes: Sequence[Change]) -> None:
+        """See `qpidha.interfaces.MessageStore`. Nothing becomes durable."""
         for _ in self.commit_in_steps(changes):
             pass
 
@@ -99,6 +101,7 @@ class MemoryStore:
             pass
 
     def close(self, *, clean: bool) -> None:
+        """See `qpidha.interfaces.MessageStore`."""
         FLAG("clean", clean)
         self._finish()
         if clean and self._open and not self._dead and self._contents is not None:

@@ -44,9 +44,11 @@ class OpenFile:
     changed_ns: int = 0
 
     def differs(self, found: os.stat_result) -> bool:
+        """Whether size or time of change are not those that were noted."""
         return (found.st_size, found.st_mtime_ns) != (self.size, self.changed_ns)
 
     def note(self, found: os.stat_result) -> None:
+        """Note size and time of change."""
         self.size, self.changed_ns = found.st_size, found.st_mtime_ns
 
 

@@ -24,6 +24,8 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueReport:
+    """What a store holds of one queue."""
+
     queue: QueueId
     name: str
     lineage: tuple[Entry, ...]

@@ -44,6 +44,7 @@ class Row:
 
     @property
     def last(self) -> MessageId:
+        """The highest id of the row."""
         return self.ids.last
 
     def take(self, ids: SequenceSet) -> bool:

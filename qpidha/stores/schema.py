@@ -62,10 +62,12 @@ Values: TypeAlias = tuple[Value, ...]
 
 
 def signed(number: int) -> int:
+    """The 64-bit number with the same bits that SQLite can hold, which has signed ones only."""
     return number if number < 1 << 63 else number - (1 << 64)
 
 
 def unsigned(number: int) -> int:
+    """The inverse of `signed`."""
     return number if number >= 0 else number + (1 << 64)
 
 
@@ -91,6 +93,7 @@ def decode_ids(first: int, count: int, encoded: bytes | None) -> SequenceSet:
 
 
 def encode_lineage(lineage: tuple[Entry, ...]) -> bytes:
+    """A lineage as bytes (msgpack)."""
     packed: bytes = msgpack.packb(lineage)
     return packed
 
@@ -133,11 +136,13 @@ class Tally:
 
 
 def status_row(status: StoreStatus, tally: Tally) -> Values:
+    """The values of the row in the table ``status``, with its checksum."""
     values = (*_facts(status), tally.queues, tally.digest, tally.quarantine)
     return (*values, checksum(values))
 
 
 def seal_row(status: StoreStatus) -> Values:
+    """The values of the row in the table ``seal``, with its checksum."""
     return (1, checksum(_facts(status)))
 
 

@@ -99,6 +99,7 @@ class SqliteStore:
     # --- open --------------------------------------------------------------------------------------
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        """See `qpidha.interfaces.MessageStore`. O(store): everything is verified."""
         check_node_id(node)
         FLAG("refuse_dirty", refuse_dirty)
         self._require_not_forked()
@@ -200,6 +201,7 @@ class SqliteStore:
     # --- commit ------------------------------------------------------------------------------------
 
     def commit(self, changes: Sequence[Change]) -> None:
+        """See `qpidha.interfaces.MessageStore`. Blocks for one fsync of the log."""
         contents = self._contents
         db, _ = self._usable()
         if contents is None:

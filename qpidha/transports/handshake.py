@@ -28,6 +28,7 @@ class Handshake:
         self._on_error = on_error
 
     def failed(self, error: ssl.SSLError) -> None:
+        """Keep the error of a handshake that failed, and call ``on_error``."""
         self.error = error
         if self._on_error is not None:
             self._on_error()

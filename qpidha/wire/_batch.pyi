@@ -126,9 +126,14 @@ class Batch:
     def view(self, i: int) -> memoryview:
         """The data of message i, not copied. Keeps the whole block alive."""
 
-    def props(self, i: int) -> bytes: ...
-    def order(self, i: int) -> int: ...
-    def origin(self, i: int) -> tuple[bytes, int, int] | None: ...
+    def props(self, i: int) -> bytes:
+        """The props of message i, copied. Empty if it has none. IndexError if there is no message i."""
+
+    def order(self, i: int) -> int:
+        """The order of message i. 0 if it has none. IndexError if there is no message i."""
+
+    def origin(self, i: int) -> tuple[bytes, int, int] | None:
+        """Queue id, generation and message id that message i came from; None: none. IndexError if i is out of range."""
 
 @final
 class Landing:

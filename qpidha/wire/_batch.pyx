@@ -272,6 +272,12 @@ cdef class Batch:
 
     @staticmethod
     def pack(data, props=None, order=None, origins=None):
+        """Build a batch; every payload is copied once. A column is there if its argument is not None.
+
+        Raises:
+            CallerError: No message, columns of different lengths, a number or a size out of range.
+            TypeError: Something is not bytes-like or not an integer.
+        """
         cdef Layout at
         cdef Sink sink
         cdef uint64_t data_size, props_size = 0
@@ -305,6 +311,14 @@ cdef class Batch:
 
     @staticmethod
     def parse(raw, Py_ssize_t offset=0, length=None):
+        """The batch that fills this window of the bytes exactly. O(len), in C.
+
+        A ``bytes`` object is kept, not copied, unless the window is less than half of it: a small batch
+        must not keep a large frame alive. Anything else is copied once.
+
+        Raises:
+            MalformedFrame: The window is not exactly one batch.
+        """
         cdef bytes base
         cdef Py_ssize_t total, size
         if not PyBytes_CheckExact(raw):
@@ -325,6 +339,11 @@ cdef class Batch:
 
     @staticmethod
     def join(batches):
+        """All messages in this order. Columns are the union; where one is missing it becomes zero.
+
+        Raises:
+            CallerError: There is none, or more than 2**32 - 1 messages.
+        """
         cdef list parts = list(batches)
         cdef Layout at
         cdef Sink sink
@@ -350,9 +369,15 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def cut(self, Py_ssize_t start, Py_ssize_t stop):
+        """Messages ``start .. stop - 1``, copied once; the batch itself if that is all of them."""
         return self.gather(((start, stop),))
 
     def gather(self, runs):
+        """The messages of these half-open index runs, copied once.
+
+        Raises:
+            IndexError: The runs are empty, out of range, overlapping or not ascending.
+        """
         cdef list spans = [(start, stop) for start, stop in runs]
         cdef Layout at
         cdef Sink sink
@@ -378,6 +403,7 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def with_origins(self, origins):
+        """The same messages with another origins column, as a move to another queue makes them."""
         cdef Layout at
         cdef Sink sink
         cdef bytes column = pack_origins(origins, <Py_ssize_t>self._at.count)
@@ -390,6 +416,7 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def without_origins(self):
+        """The same messages without an origins column, as a publish makes them; the batch itself if it has none."""
         cdef Layout at
         cdef Sink sink
         if not self._at.columns & HAS_ORIGINS:
@@ -404,30 +431,36 @@ cdef class Batch:
 
     @property
     def raw(self):
+        """The block. A copy if the batch is a window of larger bytes: to write it, prefer `chunk`."""
         if self._whole():
             return self._base
         return PyBytes_FromStringAndSize(<const char*>self._start, <Py_ssize_t>self._at.end)
 
     @property
     def chunk(self):
+        """The block without a copy, for a vectored write or a database parameter."""
         if self._whole():
             return self._base
         return memoryview(self._base)[self._offset:self._offset + <Py_ssize_t>self._at.end]
 
     @property
     def nbytes(self):
+        """Size of the block."""
         return self._at.end
 
     @property
     def data_nbytes(self):
+        """Sum of the sizes of all data, without props and without overhead."""
         return self._at.props - self._at.data
 
     @property
     def columns(self):
+        """Which columns there are: PROPS | ORDER | ORIGINS."""
         return self._at.columns
 
     @property
     def longest(self):
+        """Size of the largest data."""
         return self._at.longest
 
     def __len__(self):
@@ -461,21 +494,25 @@ cdef class Batch:
     # --- one message
 
     def size(self, Py_ssize_t i):
+        """Bytes of data of message i."""
         self._require(i)
         return load32(self._start + self._at.lens + 4 * i)
 
     def data(self, Py_ssize_t i):
+        """The data of message i, copied."""
         self._require(i)
         cdef uint64_t at = self._data_at(i)
         return PyBytes_FromStringAndSize(<const char*>self._start + at,
                                          load32(self._start + self._at.lens + 4 * i))
 
     def view(self, Py_ssize_t i):
+        """The data of message i, not copied. Keeps the whole block alive."""
         self._require(i)
         cdef Py_ssize_t start = self._offset + <Py_ssize_t>self._data_at(i)
         return memoryview(self._base)[start:start + load32(self._start + self._at.lens + 4 * i)]
 
     def props(self, Py_ssize_t i):
+        """The props of message i, copied. Empty if it has none. IndexError if there is no message i."""
         self._require(i)
         if not self._at.columns & HAS_PROPS:
             return b""
@@ -484,12 +521,14 @@ cdef class Batch:
                                          load32(self._start + self._at.props_lens + 4 * i))
 
     def order(self, Py_ssize_t i):
+        """The order of message i. 0 if it has none. IndexError if there is no message i."""
         self._require(i)
         if not self._at.columns & HAS_ORDER:
             return 0
         return <int64_t>load64(self._start + self._at.order + 8 * i)
 
     def origin(self, Py_ssize_t i):
+        """Queue id, generation and message id that message i came from; None: none. IndexError if i is out of range."""
         self._require(i)
         if not self._at.columns & HAS_ORIGINS:
             return None
@@ -600,14 +639,17 @@ cdef class Landing:
 
     @property
     def filled(self):
+        """How many bytes have landed."""
         return self._filled
 
     @property
     def rest(self):
+        """How many are still to come."""
         return self._size - self._filled
 
     @property
     def room(self):
+        """The part still to come. Raises BufferError when there is none."""
         return memoryview(self)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
@@ -616,11 +658,13 @@ cdef class Landing:
         PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._block) + self._filled, self._size - self._filled, 0, flags)
 
     def received(self, Py_ssize_t nbytes):
+        """So many bytes were written to the view. Raises ValueError if there is no room for them."""
         if not 0 <= nbytes <= self._size - self._filled:
             raise ValueError(f"{nbytes} bytes cannot have landed in {self._size - self._filled}")
         self._filled += nbytes
 
     def put(self, data):
+        """Copy bytes that arrived elsewhere. Raises ValueError if there is no room for them."""
         cdef const uint8_t* start
         cdef object held = as_blob(data, "data", 0)
         cdef Py_ssize_t size = span(held, &start)
@@ -630,6 +674,7 @@ cdef class Landing:
         self._filled += size
 
     def take(self):
+        """All of it, without a copy. Raises ValueError while bytes are missing."""
         if self._filled < self._size:
             raise ValueError(f"{self._size - self._filled} of {self._size} bytes have not landed")
         return self._block

@@ -249,6 +249,7 @@ class Operations:
 
     @property
     def last(self) -> Position:
+        """The position of the last operation."""
         return self.first + len(self.operations) - 1
 
 

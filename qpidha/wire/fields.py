@@ -91,6 +91,7 @@ def show(value: object) -> str:
 
 
 def refuse(where: str, rule: str, value: object) -> MalformedFrame:
+    """The error for a field that breaks a rule; the value is shown in short."""
     return MalformedFrame(f"{where}: {rule}, not {show(value)}")
 
 
@@ -141,6 +142,8 @@ def _no_extension(code: int, _data: bytes) -> object:
 
 
 def integer(low: int, high: int) -> Shape:
+    """The shape of an integer from ``low`` to ``high``, both included."""
+
     def check(where: str, value: Any) -> int:
         if type(value) is not int or not low <= value <= high:  # A bool is not an integer here.
             raise refuse(where, f"must be an integer from {low} to {high}", value)
@@ -156,6 +159,8 @@ def _flag(where: str, value: Any) -> bool:
 
 
 def text(bytes_min: int, bytes_max: int) -> Shape:
+    """The shape of a text with a length from ``bytes_min`` to ``bytes_max`` bytes of UTF-8."""
+
     def check(where: str, value: Any) -> str:
         if type(value) is str:
             try:
@@ -169,6 +174,7 @@ def text(bytes_min: int, bytes_max: int) -> Shape:
 
 
 def optional(shape: Shape) -> Shape:
+    """A shape that is also None."""
     return Shape(
         lambda where, value: None if value is None else shape.to_wire(where, value),
         lambda where, wire: None if wire is None else shape.from_wire(where, wire),

@@ -54,6 +54,7 @@ _CONTINUES = 1
 
 
 def encode_plan(event: PlanMessages) -> bytes:
+    """The body of a PlanMessages frame. Raises `MalformedFrame` if it breaks a rule of the wire."""
     ids: bytes = f.IDS.to_wire("PlanMessages.ids", event.ids)
     _check_plan(event)
     queue = f.UUID_.to_wire("PlanMessages.queue", event.queue)
@@ -62,6 +63,7 @@ def encode_plan(event: PlanMessages) -> bytes:
 
 
 def decode_plan(body: bytes) -> PlanMessages:
+    """The event in the body of a PlanMessages frame. Raises `MalformedFrame`."""
     if len(body) < _PLAN.size:
         raise MalformedFrame(f"PlanMessages: {len(body)} bytes, at least {_PLAN.size} are needed")
     queue, generation, size = _PLAN.unpack_from(body)
@@ -88,6 +90,7 @@ def _check_plan(event: PlanMessages) -> None:
 
 
 def encode_operations(event: Operations) -> list[BytesLike]:
+    """The body of an Operations frame, as chunks; large payloads are not copied. Raises `MalformedFrame`."""
     _check_positions(event.first, len(event.operations))
     chunks: list[BytesLike] = []
     small = bytearray(_OPERATIONS.pack(event.first, sum(map(len, event.operations))))
@@ -116,6 +119,7 @@ def encode_operations(event: Operations) -> list[BytesLike]:
 
 
 def decode_operations(body: bytes) -> Operations:
+    """The event in the body of an Operations frame. Raises `MalformedFrame`."""
     end = len(body)
     if end < _OPERATIONS.size:
         raise MalformedFrame(f"Operations: {end} bytes, at least {_OPERATIONS.size} are needed")

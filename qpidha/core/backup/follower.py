@@ -32,6 +32,7 @@ class Follower:
 
     @property
     def role(self) -> Role:
+        """The role that the session with the primary gives this node: joining, catching up or ready."""
         if self.session is None or self.session.state is FollowerState.HELLO:
             return Role.JOINING
         return Role.READY if self.session.state is FollowerState.FOLLOWING else Role.CATCH_UP
@@ -72,6 +73,7 @@ class Follower:
             self._over()
 
     def primary_link_closed(self, link: int) -> None:
+        """The link to the primary closed: the session over it ends."""
         if link == self.link:
             self._over()
 

@@ -51,6 +51,8 @@ from qpidha.wire.events import (
 
 
 class FollowerState(Enum):
+    """Where a backup's session with its primary is."""
+
     HELLO = auto()
     STAGING = auto()
     FLIPPING = auto()

@@ -160,6 +160,7 @@ class QueueGuard:
         return self._pending[self._head].blocked_by(safe)
 
     def check(self, safe: Position) -> None:
+        """Raise `InvariantError` if an invariant does not hold. For tests."""
         live = self._pending[self._head :]
         ensure(all(a.last < b.first for a, b in pairwise(live)), "entries out of order")
         ensure(not live or bool(live[0].blocked_by(safe)), "a complete publish is held")

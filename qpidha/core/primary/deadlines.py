@@ -128,6 +128,7 @@ class Deadlines:
         return frozenset(m for m, position in self._late.items() if acked.get(m, 0) < position)
 
     def check(self, safe: Position) -> None:
+        """Raise `InvariantError` if an invariant does not hold. For tests."""
         marks = list(self._left)
         ensure(marks == sorted(marks), "marks do not ascend")
         ensure(all(position > safe for position, _ in marks), "mark not above safe")

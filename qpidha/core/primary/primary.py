@@ -263,6 +263,7 @@ class Primary:
     # --- completion ------------------------------------------------------------------------------
 
     def acked_by(self, member: Member) -> Position:
+        """The position up to which this member has acknowledged."""
         return self._acked.get(member, 0)
 
     def _lowest(self) -> Position:
@@ -307,6 +308,7 @@ class Primary:
         self.deadlines.restart(now)
 
     def check(self) -> None:
+        """Raise `InvariantError` if an invariant does not hold. For tests."""
         ensure(self.safe <= self.position, "safe beyond position")
         ensure(
             self.established == (self.safe >= ACTIVATION),

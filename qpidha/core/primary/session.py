@@ -46,6 +46,8 @@ from qpidha.wire.events import (
 
 
 class SessionState(Enum):
+    """Where a primary's session with one backup is."""
+
     SUBSCRIBING = auto()
     CATCHING_UP = auto()
     STREAMING = auto()
@@ -161,6 +163,7 @@ class BackupSession:
         self._maybe_subscribed()
 
     def subscribe_queue(self, event: SubscribeQueue) -> None:
+        """The backup described what it holds of a queue: start to bring it in line."""
         if self.state is not SessionState.SUBSCRIBING:
             raise RemoteProtocolError(f"SubscribeQueue while {self.state.name}")
         known = self._described.get(event.queue)

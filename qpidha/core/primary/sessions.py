@@ -147,6 +147,7 @@ class Sessions:
         self._state.outbox.close(session.link, f"refused: {refused.reason}")
 
     def backup_link_closed(self, link: int) -> None:
+        """The link of a backup closed: its session ends."""
         self._primary.end_session(link)
 
     def close_all(self, why: str) -> None:
