@@ -9,9 +9,9 @@ from qpidha.interfaces import ClusterView, Decision
 
 
 class OperatorPromoter:
-    """A `Promoter` for one node. It never acts on its own: a dead primary waits for the operator.
+    """A `Promoter` for one node that never decides anything itself: after a crash of the primary the operator decides.
 
-    Only the last wish counts: a promotion asked for and then revoked before anybody looked is not tried.
+    Only the last request counts: a promotion that was revoked before the node acted on it is not tried.
     """
 
     automatic = False
@@ -34,7 +34,7 @@ class OperatorPromoter:
         self._asked.set()
 
     async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
-        """Each wish once."""
+        """Yield each request once."""
         while True:
             await self._asked.wait()
             self._asked.clear()

@@ -24,10 +24,9 @@ REPEAT_S_SPREAD = 0.1
 """Decisions repeat at intervals between these, different for each node so that they do not collide."""
 
 PAUSE_S = 1.0
-"""Who looks so much later than it wanted to was paused itself, maybe with the whole machine: what it knows is old, and
-others have not said yet that they live. It gives them …"""
+"""A node that wakes up so much later than it wanted to was paused, maybe with the whole machine: what it knows is old."""
 FRESH_ROUND_S = 1.0
-"""… so much time before it takes anybody for gone (T42)."""
+"""After such a pause, no node counts as gone for this time: the others may not have said yet that they live (T42)."""
 
 
 class PriorityPromoter:
@@ -69,7 +68,7 @@ class PriorityPromoter:
         fresh_until = 0.0
         try:
             while True:
-                seen.news.clear()
+                seen.changed.clear()
                 if not view.eligible or not seen.complete or primary_lives(seen.record, seen.live):
                     gone_since = None
                 elif loop.time() >= fresh_until:
@@ -96,10 +95,10 @@ class PriorityPromoter:
 
 
 class Seen:
-    """What the promoter knows of record and live nodes, from two watches."""
+    """The record and the live nodes as last seen by two watches."""
 
     def __init__(self, retry_s: float) -> None:
-        self.news = asyncio.Event()
+        self.changed = asyncio.Event()
         self.record: Record | None = None
         self.live: Mapping[NodeId, bytes] = {}
         self._retry_s = retry_s
@@ -107,35 +106,35 @@ class Seen:
 
     @property
     def complete(self) -> bool:
-        """Both were seen once."""
+        """Whether both were seen at least once."""
         return not self._unseen
 
     def set_record(self, found: Versioned | None) -> None:
         """Take in the record that a watch saw; None: there is none."""
         self.record = None if found is None else found.record
         self._unseen.discard("record")
-        self.news.set()
+        self.changed.set()
 
     def set_live(self, live: Mapping[NodeId, bytes]) -> None:
         """Take in the live nodes that a watch saw, with their info."""
         self.live = live
         self._unseen.discard("live")
-        self.news.set()
+        self.changed.set()
 
     async def follow(self, watch: Callable[[], AsyncIterator[T]], use: Callable[[T], None]) -> None:
-        """Pass on what a watch tells; begin again when it ends or fails."""
+        """Pass on the values of a watch; open it again when it ends or fails."""
         while True:
             try:
                 async for value in watch():
                     use(value)
             except ClusterError:
-                self.news.set()  # The node, which watches too, reports it.
+                self.changed.set()  # The node, which watches too, reports it.
             await asyncio.sleep(self._retry_s)
 
     async def wait(self, timeout_s: float) -> None:
-        """Until there is news, or until it is time to look again."""
+        """Wait for a change, or until the timeout."""
         try:
-            await asyncio.wait_for(self.news.wait(), timeout_s)
+            await asyncio.wait_for(self.changed.wait(), timeout_s)
         except asyncio.TimeoutError:
             return
 

@@ -15,7 +15,7 @@ from enum import Enum
 from qpidha.checks import NODE_ID, SECONDS_OR_ZERO
 from qpidha.errors import CallerError, Conflict, OutcomeUnknown, Unavailable
 from qpidha.records.format import INFO, VERSION, check_record, check_session
-from qpidha.records.watch import Level
+from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Record, Versioned
 
 DEADLINE_MARGIN = 0.1
@@ -23,10 +23,10 @@ DEADLINE_MARGIN = 0.1
 
 
 class Fault(Enum):
-    """What befalls a write."""
+    """How a write fails."""
 
     UNAVAILABLE = "unavailable"
-    """Surely not sent."""
+    """Not sent, for certain."""
     LOST = "lost"
     """Outcome unknown: it was not applied and never will be."""
     APPLIED = "applied"
@@ -43,9 +43,9 @@ class MemoryRecordStore:
         """False: every call raises `Unavailable`. Watches go silent, sessions live on."""
         self.writes = 0
         """Successful writes, for tests that count them."""
-        self._record: Level[Versioned | None] = Level()
+        self._record: WatchedValue[Versioned | None] = WatchedValue()
         self._record.set(None)
-        self._live: Level[Mapping[NodeId, bytes]] = Level()
+        self._live: WatchedValue[Mapping[NodeId, bytes]] = WatchedValue()
         self._live.set({})
         self._sessions: dict[NodeId, MemorySession] = {}
         self._faults: deque[Fault] = deque()

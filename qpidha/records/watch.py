@@ -1,4 +1,4 @@
-"""A value that changes, and those who follow it: level-triggered, may skip, never goes back."""
+"""A value that changes, and its watches: they are level-triggered, may skip values, and never go back."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Level(Generic[T]):
-    """The value as last known. Followers see the newest one, never every one.
+class WatchedValue(Generic[T]):
+    """The value as last known. A watch gets the newest value, not every value.
 
-    Somebody may produce it by looking from time to time: ``on_wait`` is called before a follower waits, so
-    that looking can start on demand. A new follower then gets the result of a look that began after it did:
-    else its first value could be older than what its owner knows already.
+    If the value comes from polling, ``on_wait`` is called before a watch waits, so that polling can start on demand.
+    A new watch then gets the result of a poll that began after the watch did: else its first value could be older than
+    what its owner knows already.
     """
 
     def __init__(self, on_wait: Callable[[], None] | None = None) -> None:
@@ -22,9 +22,9 @@ class Level(Generic[T]):
         self.stamp = 0
         """Counts the changes; 0: nothing known yet."""
         self.begun = 0
-        """Counts the looks."""
+        """Counts the polls that have begun."""
         self.looked = -1
-        """The look that the value is from."""
+        """The number of the poll that the value is from."""
         self.closed = False
         self.error: Exception | None = None
         self._value: T
@@ -33,7 +33,7 @@ class Level(Generic[T]):
 
     @property
     def polled(self) -> bool:
-        """Is the value only known from looking?"""
+        """Whether the value comes from polling."""
         return self._on_wait is not None
 
     @property
@@ -42,22 +42,22 @@ class Level(Generic[T]):
         return self._value
 
     def begin(self) -> None:
-        """A look begins."""
+        """A poll begins."""
         self.begun += 1
 
     def set(self, value: T) -> None:
-        """The value is this now. Followers wake up only if it is another one than before."""
+        """Set the value. Watches wake up only if it differs from the value before."""
         changed = self.stamp == 0 or self.error is not None or value != self._value
         self._value = value
         self.error = None
         self._found(changed=changed)
 
     def confirm(self) -> None:
-        """The value is still what it was."""
+        """The last poll found the same value."""
         self._found(changed=False)
 
     def fail(self, error: Exception) -> None:
-        """It cannot be told. Every follower, now and until the next `set`, gets this error and ends."""
+        """The value cannot be read. Every watch, now and until the next `set`, raises this error and ends."""
         self.error = error
         self._found(changed=True)
 
@@ -68,7 +68,7 @@ class Level(Generic[T]):
             self._wake()
 
     def close(self) -> None:
-        """Every follower ends."""
+        """End all watches."""
         self.closed = True
         self._wake()
 
@@ -77,7 +77,7 @@ class Level(Generic[T]):
         return Watch(self)
 
     async def change(self, *, fresh: bool = False) -> None:
-        """Return after the next change or `close`; if ``fresh``, after the next look whatever it finds."""
+        """Return after the next change or `close`; if ``fresh``, after the next poll whatever it finds."""
         if self._on_wait is not None:
             self._on_wait()
         self._impatient = self._impatient or fresh
@@ -96,9 +96,9 @@ class Level(Generic[T]):
 
 
 class Watch(AsyncIterator[T]):
-    """One follower. An object, not a generator: there is nothing to clean up if it is dropped half-way."""
+    """One watch. An object, not a generator: there is nothing to clean up if it is dropped half-way."""
 
-    def __init__(self, level: Level[T]) -> None:
+    def __init__(self, level: WatchedValue[T]) -> None:
         self._level = level
         self._seen = 0
         self._after = level.begun if level.polled else -1

@@ -16,7 +16,7 @@ from qpidha.errors import ClusterError, Unavailable
 from qpidha.records.file.recordfile import RecordFile, Signature
 from qpidha.records.file.sessionfile import live_sessions
 from qpidha.records.file.worker import Worker
-from qpidha.records.watch import Level
+from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Versioned
 
 POLL_TIMEOUT_S = 5.0
@@ -39,8 +39,8 @@ class Poller:
         poll_interval_s: float,
         calm_interval_s: float,
     ) -> None:
-        self.record: Level[Versioned | None] = Level(self._start)
-        self.live: Level[Mapping[NodeId, bytes]] = Level(self._start)
+        self.record: WatchedValue[Versioned | None] = WatchedValue(self._start)
+        self.live: WatchedValue[Mapping[NodeId, bytes]] = WatchedValue(self._start)
         self._file = file
         self._sessions = sessions
         self._worker = worker

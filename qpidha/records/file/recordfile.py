@@ -39,7 +39,7 @@ YOUNG_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a look at a file shows without reading it."""
+    """What `os.stat` says of a file: enough to see that it changed, without reading it."""
 
     inode: int
     modified_ns: int
@@ -52,7 +52,7 @@ class Signature:
 
 
 class LockHeldError(Exception):
-    """Somebody else holds the lock just now. Nothing was done."""
+    """Another process holds the lock. Nothing was done."""
 
 
 class RecordFile:

@@ -1,4 +1,4 @@
-"""A session kept alive by a task of the node's own loop: a loop that hangs is not alive either."""
+"""A session kept alive by a task in the node's event loop, so that a loop that hangs loses the session."""
 
 from __future__ import annotations
 

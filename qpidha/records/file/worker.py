@@ -17,7 +17,7 @@ CLOSE_TIMEOUT_S = 5.0
 
 
 class Worker:
-    """Runs jobs one after the other in a thread of its own, which starts with the first of them."""
+    """Runs jobs one after the other in one thread, which starts with the first job."""
 
     def __init__(self, name: str) -> None:
         self._thread = JobThread(name)
@@ -62,7 +62,7 @@ class Worker:
         return ()
 
     async def close(self) -> None:
-        """Let the job that runs end, for a while, then let the thread go."""
+        """Wait up to CLOSE_TIMEOUT_S for the job that runs, then end the thread."""
         if not self._closed:
             with suppress(Unavailable):  # A disk that hangs must not keep the node from stopping.
                 await self.run(lambda: None, CLOSE_TIMEOUT_S)
@@ -71,6 +71,6 @@ class Worker:
 
 
 def _retrieve(waiter: asyncio.Future[T]) -> None:
-    """Look at an exception that nobody waits for any more, so that it is not logged as forgotten."""
+    """Retrieve the exception of a job whose caller is gone, so that asyncio does not log it."""
     if not waiter.cancelled():
         waiter.exception()
