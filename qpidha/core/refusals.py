@@ -5,6 +5,7 @@ Codes below 16 are those of `RemoteProtocolError`: the peer broke the protocol. 
 
 from __future__ import annotations
 
+from qpidha.core.legality import LinkState, Outcome
 from qpidha.core.state import NodeState
 from qpidha.types import Role
 from qpidha.wire.events import Frame, Refused
@@ -29,5 +30,5 @@ def refuse(state: NodeState, link: int, code: int, reason: str) -> None:
 
 def refuse_as_backup(state: NodeState, link: int, frame: Frame, role: Role) -> None:
     """Answer a frame that a peer sent to a node that is not primary. A `Refused` gets no answer."""
-    if not isinstance(frame.event, Refused):
+    if LinkState.NO_ROLE.rules[type(frame.event)].outcome is Outcome.REFUSED:
         refuse(state, link, NOT_PRIMARY, f"{state.node} is {role.value}")

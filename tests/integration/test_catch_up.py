@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qpidha import Batch, Role, SequenceSet
-from qpidha.core.primary.session import SessionState
+from qpidha.core.legality import SessionState
 from qpidha.node.queue import Queue
 from tests.support.harness import QUICK, World, history, run, until
 

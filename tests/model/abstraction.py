@@ -14,9 +14,9 @@ from uuid import UUID
 
 import model
 
-from qpidha.core.backup.session import FollowerState
+from qpidha.core.legality import FollowerState, SessionState
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CompareAndSet
 from qpidha.testing.invariants.facts import fact_of
 from qpidha.testing.sim.disk import Message

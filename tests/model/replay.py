@@ -26,9 +26,9 @@ from manager import HeldManager
 from steps import WEIGHTS, Steps
 from tracker import Disagreement, Label, Tracker
 
-from qpidha.core.backup.session import FollowerState
+from qpidha.core.legality import FollowerState, SessionState
 from qpidha.core.lineage import generation_of
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CompareAndSet, Ready
 from qpidha.testing.invariants.removals import Removals
 from qpidha.testing.sim.clients import Clients

@@ -109,13 +109,13 @@ def compares_ids_only(patch: pytest.MonkeyPatch) -> None:
 
 def hands_over_at_once(patch: pytest.MonkeyPatch) -> None:
     """W2: a discarded message is handed over before the generation is established."""
-    replicate = Follower._replicate
+    handle = Follower._handle
 
-    def early(self: Follower, frame: object) -> None:
-        replicate(self, frame)  # type: ignore[arg-type]
+    def early(self: Follower, *arguments: object) -> None:
+        handle(self, *arguments)  # type: ignore[arg-type]
         self._discards.hand_over()
 
-    patch.setattr(Follower, "_replicate", early)
+    patch.setattr(Follower, "_handle", early)
 
 
 def sends_before_it_persists(patch: pytest.MonkeyPatch) -> None:

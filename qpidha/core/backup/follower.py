@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
-from qpidha.core.backup.session import Flow, FollowerSession, FollowerState
+from qpidha.core.backup.session import Flow, FollowerSession
 from qpidha.core.discards import Discards
+from qpidha.core.legality import FollowerState, Outcome, Rule, Scope, violation
 from qpidha.core.limits import agreed, check_primary, limits_of
 from qpidha.core.state import NodeState
 from qpidha.errors import HandshakeError, RemoteProtocolError
 from qpidha.events import RefusedByPrimary, StalePrimaryFenced, UnrecordedPrimary
 from qpidha.types import NodeId, Record, Role
-from qpidha.wire.events import Established, Fenced, Frame, Hello, Refused, Resubscribe, Welcome
+from qpidha.wire.events import (
+    Established,
+    Event,
+    Fenced,
+    Frame,
+    Hello,
+    Operations,
+    PlanDrop,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Refused,
+    Resubscribe,
+    Welcome,
+)
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
+
+Handler = Callable[[Frame, Event, float], None]
 
 
 class Follower:
@@ -27,7 +45,7 @@ class Follower:
         self.flow = Flow()
         self.link: int | None = None
         self.session: FollowerSession | None = None
-        self._held_back: deque[Frame] = deque()
+        self._held_back: deque[tuple[Frame, float]] = deque()
         """What the primary sent behind its plan, while the flip is under way: at most its window (C7)."""
 
     @property
@@ -109,46 +127,73 @@ class Follower:
         if flipping and session.state is FollowerState.FOLLOWING:
             self._follows(session)
             while self._held_back and self.session is session:
-                self._replicate(self._held_back.popleft())
+                frame, now = self._held_back.popleft()
+                self._handle(session.state, session.state.rules[type(frame.event)], frame, now)
 
     def frame_from_primary(self, frame: Frame, now: float) -> None:
         """One frame from the primary. Raises `RemoteProtocolError` on what is not legal now."""
-        state = self._state
-        event = frame.event
-        if isinstance(event, Refused):
-            state.outbox.notify(RefusedByPrimary(event.reason))
-            state.manager.ask(now)
-            self.leave(f"refused: {event.reason}")
-        elif frame.generation < state.generation:
-            self._fence(frame)
-        elif self.session is None:
-            if not isinstance(event, Welcome):
-                raise HandshakeError(f"{type(event).__name__} before Welcome")
-            self._welcome(frame.generation, event, now)
-        elif frame.generation != self.session.generation:
-            raise RemoteProtocolError(
-                f"frame of generation {frame.generation}, not {self.session.generation}"
-            )
-        elif frame.session == self.session.sid:
-            self._replicate(frame)
+        event, session = frame.event, self.session
+        state = FollowerState.HELLO if session is None else session.state
+        rule = state.rules[type(event)]
+        if rule.scope is not Scope.LINK:
+            if frame.generation < self._state.generation:
+                self._fence(frame)
+                return
+            if session is not None:
+                if frame.generation != session.generation:
+                    raise RemoteProtocolError(
+                        f"frame of generation {frame.generation}, not {session.generation}"
+                    )
+                if rule.scope is Scope.SESSION and frame.session != session.sid:
+                    return  # Of an earlier session: counts for nothing (C3).
+        self._handle(state, rule, frame, now)
 
-    def _replicate(self, frame: Frame) -> None:
-        session = self.session
-        assert session is not None
-        if session.state is FollowerState.FLIPPING:
-            self._held_back.append(frame)
-            return
-        following = session.state is FollowerState.FOLLOWING
-        match frame.event:
-            case Established() if following:
-                session.established = True
-                self._discards.hand_over()
-            case Resubscribe() if following:
-                self._subscribe()
-            case event:
-                session.receive(event)
-                if not following and session.state is FollowerState.FOLLOWING:
-                    self._follows(session)
+    def _handle(self, state: FollowerState, rule: Rule, frame: Frame, now: float) -> None:
+        if rule.outcome is Outcome.ERROR:
+            raise violation(state, frame.event, rule)
+        handle: Handler = getattr(self, rule.handler)
+        handle(frame, frame.event, now)
+
+    # --- handlers of legal events: (frame, event, now) -----------------------------------------------
+
+    def _refused(self, _: Frame, event: Refused, now: float) -> None:
+        self._state.outbox.notify(RefusedByPrimary(event.reason))
+        self._state.manager.ask(now)
+        self.leave(f"refused: {event.reason}")
+
+    def _hold_back(self, frame: Frame, _: Event, now: float) -> None:
+        """The flip goes first: what follows the plan is read when it is done."""
+        self._held_back.append((frame, now))
+
+    def _plan_messages(self, _: Frame, event: PlanMessages, now: float) -> None:
+        self._subscribed.plan_messages(event)
+
+    def _plan_queue(self, _: Frame, event: PlanQueue, now: float) -> None:
+        self._subscribed.plan_queue(event)
+
+    def _plan_drop(self, _: Frame, event: PlanDrop, now: float) -> None:
+        self._subscribed.plan_drop(event)
+
+    def _plan_end(self, _: Frame, event: PlanEnd, now: float) -> None:
+        session = self._subscribed
+        session.plan_end(event)
+        if session.state is FollowerState.FOLLOWING:
+            self._follows(session)
+
+    def _operations(self, _: Frame, event: Operations, now: float) -> None:
+        self._subscribed.apply(event)
+
+    def _established(self, _: Frame, event: Established, now: float) -> None:
+        self._subscribed.established = True
+        self._discards.hand_over()
+
+    def _resubscribe(self, _: Frame, event: Resubscribe, now: float) -> None:
+        self._subscribe()
+
+    @property
+    def _subscribed(self) -> FollowerSession:
+        assert self.session is not None
+        return self.session
 
     def _follows(self, session: FollowerSession) -> None:
         """The flip is done: this node is of the primary's cluster and generation."""
@@ -163,10 +208,10 @@ class Follower:
         state.outbox.notify(stale)
         self.leave(f"a stale primary: {stale.detail}")
 
-    def _welcome(self, generation: int, event: Welcome, now: float) -> None:
+    def _welcome(self, frame: Frame, event: Welcome, now: float) -> None:
         """Obey only the primary that the record names, in its generation (F6), and of this store's cluster (D7)."""
         state = self._state
-        record = state.record
+        record, generation = state.record, frame.generation
         negotiate(event.version, event.version)
         if event.node != self._wanted:
             raise HandshakeError(f"this is {event.node!r}, not {self._wanted!r}")

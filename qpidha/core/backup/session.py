@@ -16,11 +16,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum, auto
 from uuid import UUID
 
 from qpidha.core.backup.flip import Flip, Planned
 from qpidha.core.chunks import split_count, split_ids
+from qpidha.core.legality import FollowerState
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -48,15 +48,6 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
-
-
-class FollowerState(Enum):
-    """Where a backup's session with its primary is."""
-
-    HELLO = auto()
-    STAGING = auto()
-    FLIPPING = auto()
-    FOLLOWING = auto()
 
 
 @dataclass(slots=True)
@@ -165,24 +156,19 @@ class FollowerSession:
 
     # --- receiving -------------------------------------------------------------------------------
 
-    def receive(self, event: Event) -> None:
-        """One event of this session and generation. Raises `RemoteProtocolError` on what is not legal now."""
-        match event:
-            case Operations() if self.state is FollowerState.FOLLOWING:
-                self._operations(event)
-            case PlanMessages() if self.state is FollowerState.STAGING:
-                self._stage(event)
-            case PlanQueue() if self.state is FollowerState.STAGING:
-                self._check_lineage(event)
-                self._planned(event.queue).meta = event
-            case PlanDrop() if self.state is FollowerState.STAGING:
-                planned = self._planned(event.queue)
-                gone = planned.staged_drop if event.staged else planned.drop
-                gone |= event.ids
-            case PlanEnd() if self.state is FollowerState.STAGING and self._descriptions is None:
-                self._begin_flip(event)
-            case _:
-                raise RemoteProtocolError(f"{type(event).__name__} while {self.state.name}")
+    # Each handles one legal event of this session and generation. All raise `RemoteProtocolError` if it contradicts
+    # what came before.
+
+    def plan_queue(self, event: PlanQueue) -> None:
+        """Take the plan of one queue; a later one of the same queue replaces it."""
+        self._check_lineage(event)
+        self._planned(event.queue).meta = event
+
+    def plan_drop(self, event: PlanDrop) -> None:
+        """Add to the held, or the staged, messages that the flip drops."""
+        planned = self._planned(event.queue)
+        gone = planned.staged_drop if event.staged else planned.drop
+        gone |= event.ids
 
     def _check_lineage(self, queue: PlanQueue | Declare) -> None:
         """No store may hold a lineage that goes beyond its next id or its generation (N1)."""
@@ -198,7 +184,8 @@ class FollowerSession:
             planned = self._plan[queue] = Planned()
         return planned
 
-    def _stage(self, event: PlanMessages) -> None:
+    def plan_messages(self, event: PlanMessages) -> None:
+        """Stage messages: they become visible with the flip (C5). Answered with `Progress`."""
         planned = self._planned(event.queue)
         if not event.ids.isdisjoint(planned.staged_ids):
             raise RemoteProtocolError("a message was staged twice")
@@ -209,8 +196,10 @@ class FollowerSession:
         self.flow.resync_bytes += event.batch.nbytes
         self._send(Progress(chunks=self._chunks))
 
-    def _begin_flip(self, end: PlanEnd) -> None:
+    def plan_end(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
+        if self._descriptions is not None:
+            raise RemoteProtocolError(f"PlanEnd while {self.state.name}")  # It cannot know all queues yet.
         self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
         self.state = FollowerState.FLIPPING
         self.position = end.position
@@ -239,7 +228,7 @@ class FollowerSession:
 
     # --- following -------------------------------------------------------------------------------
 
-    def _operations(self, event: Operations) -> None:
+    def apply(self, event: Operations) -> None:
         """Apply operations in order; the acknowledgement follows their transaction (C6)."""
         if event.first != self.position + 1:
             raise RemoteProtocolError(f"operation {event.first} after {self.position}")

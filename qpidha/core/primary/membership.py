@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.legality import SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.settings import Settings
 from qpidha.types import Member, NodeId, Position, Record
 

@@ -20,12 +20,13 @@ from collections.abc import Iterable
 from qpidha.checks import shown
 from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
 from qpidha.core.chunks import split_for_move, split_ids
+from qpidha.core.legality import SessionState
 from qpidha.core.lineage import generation_of
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.deadlines import Deadlines
 from qpidha.core.primary.membership import Membership
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, Safe, Settled
 from qpidha.errors import CallerError, UnknownQueue, ensure

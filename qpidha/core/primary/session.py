@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
 from uuid import UUID
 
 from qpidha.core.chunks import plan_chunks, split_ids
+from qpidha.core.legality import SessionState
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, shared
@@ -43,15 +43,6 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
-
-
-class SessionState(Enum):
-    """Where a primary's session with one backup is."""
-
-    SUBSCRIBING = auto()
-    CATCHING_UP = auto()
-    STREAMING = auto()
-    LAGGING = auto()
 
 
 @dataclass(slots=True)
@@ -89,7 +80,7 @@ class BackupSession:
         self.sid = 0
         self.epoch = UUID(int=0)
         self.member = Member(node, self.epoch)
-        self.state = SessionState.LAGGING
+        self.state = SessionState.WELCOMED
         self.stored_generation: Generation = 0
         self.resync = Resync()
         self.plan_position: Position = 0
@@ -163,9 +154,11 @@ class BackupSession:
         self._maybe_subscribed()
 
     def subscribe_queue(self, event: SubscribeQueue) -> None:
-        """The backup described what it holds of a queue: start to bring it in line."""
-        if self.state is not SessionState.SUBSCRIBING:
-            raise RemoteProtocolError(f"SubscribeQueue while {self.state.name}")
+        """Take the description of one queue, or the next chunk of its held ids. O(runs).
+
+        Raises:
+            RemoteProtocolError: More queues than ``queues_max``, or ids that do not ascend over the chunks.
+        """
         known = self._described.get(event.queue)
         if known is None:
             if len(self._described) >= self._settings.queues_max:

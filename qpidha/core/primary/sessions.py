@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from qpidha.core.legality import Outcome, Scope, SessionState, violation
 from qpidha.core.limits import agreed, check_backup, limits_of
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.refusals import STEPPED_DOWN, TAKEN_OVER, refuse
 from qpidha.core.state import NodeState
 from qpidha.errors import HandshakeError, RemoteProtocolError
 from qpidha.events import DuplicateNodeId, FencedByPeer, RefusedByBackup
 from qpidha.wire.events import (
     Acknowledged,
+    Event,
     Fenced,
     Frame,
     Hello,
@@ -21,6 +25,9 @@ from qpidha.wire.events import (
     Welcome,
 )
 from qpidha.wire.version import LIMITS_SINCE, negotiate
+
+Handler = Callable[[BackupSession, int, Event, float], bool]
+"""Of (session, the frame's session number, event, now). False: no effect can follow from it."""
 
 
 class Sessions:
@@ -38,37 +45,26 @@ class Sessions:
         event = frame.event
         session = self._primary.sessions.get(link)
         if session is None:
-            if not isinstance(event, Hello):
-                raise HandshakeError(f"{type(event).__name__} before Hello")
+            rule = SessionState.NEW.rules[type(event)]
+            if rule.outcome is Outcome.ERROR:
+                raise violation(SessionState.NEW, event, rule)
+            assert isinstance(event, Hello)  # Nothing else is legal.
             self._hello(link, event, now)
             return True
         if session.state is not SessionState.STREAMING:
             session.turn.asked(now)
-        if isinstance(event, Fenced):
-            self._fenced(link, event.generation, now)
-            return True
-        if isinstance(event, Refused):
-            self._refused(session, event)
-            return True
-        if frame.generation != self._primary.generation:
-            raise RemoteProtocolError(
-                f"frame of generation {frame.generation}, not {self._primary.generation}"
-            )
-        if isinstance(event, Subscribe):
-            self._subscribe(session, frame.session, event, now)
-            return True
-        if frame.session != session.sid:
-            return False  # Of an earlier session: counts for nothing (C3, T19).
-        match event:
-            case Acknowledged() if session.state in (SessionState.STREAMING, SessionState.LAGGING):
-                return self._primary.backup_acknowledged(session, event.position)
-            case Progress():
-                session.progress(event.chunks)
-            case SubscribeQueue():
-                session.subscribe_queue(event)
-            case _:
-                raise RemoteProtocolError(f"{type(event).__name__} while {session.state.name}")
-        return True
+        rule = session.state.rules[type(event)]
+        if rule.scope is not Scope.LINK:
+            if frame.generation != self._primary.generation:
+                raise RemoteProtocolError(
+                    f"frame of generation {frame.generation}, not {self._primary.generation}"
+                )
+            if rule.scope is Scope.SESSION and frame.session != session.sid:
+                return False  # Of an earlier session: counts for nothing (C3, T19).
+        if rule.outcome is Outcome.ERROR:
+            raise violation(session.state, event, rule)
+        handle: Handler = getattr(self, rule.handler)
+        return handle(session, frame.session, event, now)
 
     def _hello(self, link: int, hello: Hello, now: float) -> None:
         state = self._state
@@ -125,26 +121,46 @@ class Sessions:
             check_backup(hello.node, hello.limits, state.node, state.settings, queues)
         return version
 
-    def _subscribe(self, session: BackupSession, sid: int, event: Subscribe, now: float) -> None:
-        if event.stored_generation > self._primary.generation:
-            self._fenced(session.link, event.stored_generation, now)
-            return
-        self._primary.begin_session(session, sid, event)
+    # --- handlers of legal events: (session, the frame's session number, event, now) ---------------
 
-    def _fenced(self, link: int, generation: int, now: float) -> None:
+    def _subscribe(self, session: BackupSession, sid: int, event: Subscribe, now: float) -> bool:
+        if event.stored_generation > self._primary.generation:
+            return self._fence_off(session, event.stored_generation, now)
+        self._primary.begin_session(session, sid, event)
+        return True
+
+    def _subscribe_queue(self, session: BackupSession, _: int, event: SubscribeQueue, now: float) -> bool:
+        session.subscribe_queue(event)
+        return True
+
+    def _progress(self, session: BackupSession, _: int, event: Progress, now: float) -> bool:
+        session.progress(event.chunks)
+        return True
+
+    def _acknowledged(self, session: BackupSession, _: int, event: Acknowledged, now: float) -> bool:
+        return self._primary.backup_acknowledged(session, event.position)
+
+    def _fenced(self, session: BackupSession, _: int, event: Fenced, now: float) -> bool:
+        return self._fence_off(session, event.generation, now)
+
+    def _refused(self, session: BackupSession, _: int, event: Refused, now: float) -> bool:
+        """The backup gives up this link: what it says is for the operator of this node, too."""
+        self._state.outbox.notify(RefusedByBackup(session.node, event.reason))
+        self._primary.end_session(session.link)
+        self._state.outbox.close(session.link, f"refused: {event.reason}")
+        return True
+
+    def _fence_off(self, session: BackupSession, generation: int, now: float) -> bool:
         """A peer claims a higher generation. Only the manager's word counts: ask it (C2, F6)."""
         state = self._state
         fenced = FencedByPeer(generation)
         state.outbox.notify(fenced)
         state.manager.ask(now)
-        self._primary.end_session(link)
-        state.outbox.close(link, fenced.line)
-
-    def _refused(self, session: BackupSession, refused: Refused) -> None:
-        """The backup gives up this link: what it says is for the operator of this node, too."""
-        self._state.outbox.notify(RefusedByBackup(session.node, refused.reason))
         self._primary.end_session(session.link)
-        self._state.outbox.close(session.link, f"refused: {refused.reason}")
+        state.outbox.close(session.link, fenced.line)
+        return True
+
+    # --- the end ---------------------------------------------------------------------------------
 
     def backup_link_closed(self, link: int) -> None:
         """The link of a backup closed: its session ends."""

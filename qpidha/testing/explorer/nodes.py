@@ -18,7 +18,7 @@ from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-from qpidha.core.backup.session import FollowerState
+from qpidha.core.legality import FollowerState
 from qpidha.core.ready import CloseLink
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from qpidha.core.legality import SessionState
 from qpidha.core.manager import Answer
-from qpidha.core.primary.session import SessionState
 from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
 from qpidha.testing.invariants.checker import Checker

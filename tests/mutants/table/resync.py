@@ -28,8 +28,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C2 F2 T06",
         why="a backup does not tell a primary that its generation is over",
         file=FOLLOWER,
-        old="        elif frame.generation < state.generation:\n            self._fence(frame)\n",
-        new="",
+        old="                self._fence(frame)\n                return\n",
+        new="                pass\n",
         first="T06",
     ),
     Mutant(
@@ -115,8 +115,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C3 R-e T19",
         why="counts what arrives of an earlier session",
         file=SESSIONS,
-        old="if frame.session != session.sid:",
-        new="if frame.session > session.sid:",
+        old="and frame.session != session.sid:",
+        new="and frame.session > session.sid:",
         first="test_core_peers",
     ),
     Mutant(

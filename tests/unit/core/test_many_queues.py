@@ -15,8 +15,9 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
+from qpidha.core.legality import SessionState
 from qpidha.core.primary.completion import Guards, QueueGuard
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CloseLink, Doubtful, HandOver, ReadRecord, RoleChanged, Safe, Settled

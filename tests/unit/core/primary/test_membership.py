@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 
 from qpidha import Settings
+from qpidha.core.legality import SessionState
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import BackupSession, SessionState
+from qpidha.core.primary.session import BackupSession
 from qpidha.types import Member, Record
 from qpidha.wire.events import PlanEnd, Subscribe
 
