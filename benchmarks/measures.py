@@ -186,7 +186,7 @@ def failover_resync(count: int) -> tuple[float, int]:
             await world.kill("a")
             for gate in world.gates.values():
                 gate.sent = 0
-            await until(lambda: not c.links.peers)
+            await until(lambda: not c._parts.links.peers)
             started = time.perf_counter()
             await b.promote()
             await until(lambda: b.status().role == "active" and b.status().safe > 0)

@@ -85,7 +85,7 @@ class Commands:
 
     async def in_sync(self) -> None:
         """Until this node is a member of the record."""
-        await until(lambda: self.node.replica.in_sync, timeout_s=PATIENCE_S)
+        await until(lambda: self.node._runtime.replica.in_sync, timeout_s=PATIENCE_S)
 
     async def declare(self, count: int) -> None:
         """So many queues, each with one message, as fast as they are taken; until the last one is complete."""

@@ -42,6 +42,14 @@ class LocalProtocolError(CallerError):
     """A method was called in a state in which it is not legal."""
 
 
+class NodeStopped(LocalProtocolError):
+    """The node stopped while the caller waited for it, or before. The message says why it stopped."""
+
+
+class WaitTimeout(CallerError, TimeoutError):
+    """The time that the caller gave for a wait is over. Nothing was changed; wait again, or give it longer."""
+
+
 class ControlSocketInUse(SettingsError):
     """Another node answers on the path given as ``control``. Its socket was left alone."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 from qpidha.bridge.requests import ask
@@ -17,15 +17,13 @@ from qpidha.errors import (
     PromotionRefused,
 )
 from qpidha.interfaces import Promoter, RecordStore
-from qpidha.node.backoff import Backoff
 from qpidha.node.connect import Connector
+from qpidha.node.place import Place
 from qpidha.node.presence import Presence
-from qpidha.node.within import within
+from qpidha.node.runtime import Runtime
+from qpidha.system.backoff import Backoff
+from qpidha.system.within import within
 from qpidha.types import NodeId, NodeInfo, Versioned
-from qpidha.wire.info import decode_info
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 T = TypeVar("T")
 
@@ -33,26 +31,32 @@ T = TypeVar("T")
 class Cluster:
     """The tasks that watch the record store for one node. Also the `ClusterView` of its promoter."""
 
-    def __init__(self, node: Node, records: RecordStore, promoter: Promoter | None) -> None:
-        self._node = node
+    def __init__(
+        self,
+        runtime: Runtime,
+        records: RecordStore,
+        promoter: Promoter | None,
+        *,
+        presence: Presence,
+        place: Place,
+        connector: Connector,
+    ) -> None:
+        self._runtime = runtime
         self._records = records
         self._promoter = promoter
-        self.presence = Presence(node)
+        self._presence = presence
+        self._place = place
+        self._connector = connector
         self._tasks: list[asyncio.Task[None]] = []
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
-        self.connector = Connector(node)
         self._asked: tuple[Request | None, float] = (None, 0.0)
         """The newest request, and when it was made first."""
-        self._live: Mapping[NodeId, bytes] = {}
-        self.live_known = False
-        """The list of live nodes was seen at least once."""
 
     # --- the promoter's view ---------------------------------------------------------------------
 
     @property
     def node(self) -> NodeId:
-        """The id of this node."""
-        return self._node.id
+        return self._runtime.id
 
     @property
     def records(self) -> RecordStore:
@@ -60,15 +64,10 @@ class Cluster:
         return self._records
 
     @property
-    def promotes_itself(self) -> bool:
-        """This node's promoter acts by itself, not only when an operator asks it to."""
-        return self._promoter is not None and getattr(self._promoter, "automatic", True)
-
-    @property
     def eligible(self) -> bool:
         """A member that is not primary; or anybody, while there is no record and the store is empty."""
-        replica = self._node.replica
-        if replica.stopped or replica.primary is not None or not self._node.place.stands:
+        replica = self._runtime.replica
+        if replica.stopped or replica.primary is not None or not self._place.stands:
             return False
         if replica.record is None:
             return replica.cluster is None and not replica.queues
@@ -77,14 +76,13 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self, info: NodeInfo) -> None:
-        """Open the session and begin to watch the record and the live nodes."""
-        await self.presence.open(info)
+        await self._presence.open(info)
         for name, work in (
             ("record", self._watch_record()),
             ("live", self._watch_live()),
             ("requests", self._serve_requests()),
-            ("connect", self.connector.run()),
-            ("session", self.presence.run()),
+            ("connect", self._connector.run()),
+            ("session", self._presence.run()),
         ):
             self._spawn(name, work)
         if self._promoter is not None:
@@ -98,7 +96,7 @@ class Cluster:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task in self._tasks:
-            self._node.broken(task.exception() or InvariantError(f"{task.get_name()} ended by itself"))
+            self._runtime.broken(task.exception() or InvariantError(f"{task.get_name()} ended by itself"))
 
     async def stop(self) -> None:
         """Close the session and end the watches."""
@@ -108,17 +106,7 @@ class Cluster:
             for task in waiting:
                 task.cancel()
             _, waiting = await asyncio.wait(waiting, timeout=0.1)
-        await self.presence.close()
-
-    def info_of(self, node: NodeId | None) -> NodeInfo | None:
-        """What a live node published about itself."""
-        raw = self._live.get(node) if node is not None else None
-        return decode_info(raw) if raw is not None else None
-
-    @property
-    def live(self) -> list[NodeId]:
-        """The nodes with a live session, sorted, as last seen."""
-        return sorted(self._live)
+        await self._presence.close()
 
     # --- the record ------------------------------------------------------------------------------
 
@@ -126,42 +114,42 @@ class Cluster:
         await self._follow("record", self.records.watch, self._record_seen)
 
     def _record_seen(self, current: Versioned | None) -> None:
-        self._node.replica.record_seen(current, self._node.now())
-        self._node.place.tick(self._node.now())
-        self._node.poke()
-        self.connector.wake()
+        self._runtime.replica.record_seen(current, self._runtime.now())
+        self._place.tick(self._runtime.now())
+        self._runtime.poke()
+        self._connector.wake()
 
     async def _watch_live(self) -> None:
         await self._follow("live nodes", self.records.watch_live, self._live_seen)
 
     def _live_seen(self, live: Mapping[NodeId, bytes]) -> None:
-        self._live, self.live_known = live, True
-        self._node.place.tick(self._node.now())
-        self.connector.wake()
+        self._runtime.live.seen(live)
+        self._place.tick(self._runtime.now())
+        self._connector.wake()
 
     async def _follow(
         self, cause: str, watch: Callable[[], AsyncIterator[T]], seen: Callable[[T], None]
     ) -> None:
         """Watch for ever; when the watch ends, begin another one after a delay."""
-        node = self._node
+        runtime = self._runtime
         retry = self._backoff()
         while True:
             since: float | None = None
             try:
                 async for value in watch():
                     if since is None:
-                        since = node.now()
-                        node.troubles.clear(cause)
+                        since = runtime.now()
+                        runtime.troubles.clear(cause)
                     seen(value)
-                node.troubles.report(cause, "the watch has ended")
+                runtime.troubles.report(cause, "the watch has ended")
             except ClusterError as error:
-                node.troubles.report(cause, str(error))
-            if since is not None and node.now() - since >= node.settings.record_retry_max_s:
+                runtime.troubles.report(cause, str(error))
+            if since is not None and runtime.now() - since >= runtime.settings.record_retry_max_s:
                 retry.reset()
             await asyncio.sleep(retry.delay())
 
     def _backoff(self) -> Backoff:
-        settings = self._node.settings
+        settings = self._runtime.settings
         return Backoff(settings.record_retry_s, settings.record_retry_max_s)
 
     async def refresh(self, timeout_s: float) -> None:
@@ -170,13 +158,13 @@ class Cluster:
             found = await within(self.records.read(), timeout_s)
         except asyncio.TimeoutError:
             raise ClusterError(f"the record could not be read in {timeout_s} s") from None
-        self._node.replica.record_seen(found, self._node.now())
-        self._node.poke()
+        self._runtime.replica.record_seen(found, self._runtime.now())
+        self._runtime.poke()
 
     def request(self, request: Request) -> None:
         """Send a request of the core to the record store."""
         if request != self._asked[0]:
-            self._asked = (request, self._node.now())
+            self._asked = (request, self._runtime.now())
         self._requests.put_nowait(request)
 
     @property
@@ -184,7 +172,9 @@ class Cluster:
         """For how long a compare-and-set has not been resolved by now; None: there is none (M2)."""
         request, since = self._asked
         return (
-            self._node.now() - since if request and request == self._node.replica.manager.in_flight else None
+            self._runtime.now() - since
+            if request and request == self._runtime.replica.manager.in_flight
+            else None
         )
 
     async def _serve_requests(self) -> None:
@@ -195,33 +185,20 @@ class Cluster:
             answer = await self._ask(request)
             if isinstance(answer, (NotSent, Unknown)):
                 # The core asks again after record_retry_s: wait here for what the delay has grown by.
-                await asyncio.sleep(max(0.0, retry.delay() - self._node.settings.record_retry_s))
+                await asyncio.sleep(max(0.0, retry.delay() - self._runtime.settings.record_retry_s))
             else:
                 retry.reset()
-            self._node.replica.answered(request, answer, self._node.now())
-            self._node.poke()
-            self.connector.wake()
+            self._runtime.replica.answered(request, answer, self._runtime.now())
+            self._runtime.poke()
+            self._connector.wake()
 
     async def _ask(self, request: Request) -> Answer:
-        answer, wrong = await ask(self._records, request, self._node.settings.record_timeout_s)
+        answer, wrong = await ask(self._records, request, self._runtime.settings.record_timeout_s)
         if wrong:
-            self._node.troubles.report("cluster manager", wrong)
+            self._runtime.troubles.report("cluster manager", wrong)
         else:
-            self._node.troubles.clear("cluster manager")
+            self._runtime.troubles.clear("cluster manager")
         return answer
-
-    # --- looking ---------------------------------------------------------------------------------
-
-    def wake(self) -> None:
-        """Something changed that may ask for another link. The node's heartbeat calls it too."""
-        self.connector.wake()
-
-    def look(self) -> None:
-        """A link broke or a role changed: there may be news, and a record store that has to look should do so now."""
-        self.connector.wake()
-        poll_soon = getattr(self.records, "poll_soon", None)
-        if poll_soon is not None:
-            poll_soon()
 
     # --- promotion -------------------------------------------------------------------------------
 
@@ -229,11 +206,11 @@ class Cluster:
         async for decision in promoter.decisions(self):
             try:
                 if decision == "promote":
-                    if not self._node.place.stands:
-                        self._node.place.claim()  # A promoter that does not look at `eligible` obeys an operator.
-                    self._node.replica.promote(found_as=uuid4())
+                    if not self._place.stands:
+                        self._place.claim()  # A promoter that does not look at `eligible` obeys an operator.
+                    self._runtime.replica.promote(found_as=uuid4())
                 else:
-                    self._node.place.hand_over()
+                    self._place.hand_over()
             except (PromotionRefused, LocalProtocolError) as error:
-                self._node.troubles.report(f"{decision} refused", str(error), fades=True)
-            self._node.poke()
+                self._runtime.troubles.report(f"{decision} refused", str(error), fades=True)
+            self._runtime.poke()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from qpidha.errors import CallerError, LinkClosed
-from qpidha.node.backoff import Backoff
+from qpidha.interfaces import RecordStore
+from qpidha.node.engine import Engine
+from qpidha.node.links import Links
+from qpidha.node.peer import Peer
+from qpidha.node.runtime import Runtime
+from qpidha.system.backoff import Backoff
 from qpidha.types import NodeId, NodeInfo, Role
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
-    from qpidha.node.peer import Peer
 
 Target: TypeAlias = "tuple[NodeId, NodeInfo]"
 
@@ -29,10 +30,13 @@ class Connector:
         in which no link is wanted
     """
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, runtime: Runtime, *, links: Links, engine: Engine, records: RecordStore) -> None:
+        self._runtime = runtime
+        self._links = links
+        self._engine = engine
+        self._records = records
         self._wake = asyncio.Event()
-        settings = node.settings
+        settings = runtime.settings
         self._backoff = Backoff(settings.reconnect_interval_s, settings.reconnect_interval_max_s)
         self._tried: object = None
         """What the last attempt depended on."""
@@ -47,9 +51,16 @@ class Connector:
         """Something changed that may ask for another link."""
         self._wake.set()
 
+    def look(self) -> None:
+        """Wake, and have a record store that polls read the record soon: a link broke, or a role changed."""
+        self.wake()
+        poll_soon = getattr(self._records, "poll_soon", None)
+        if poll_soon is not None:
+            poll_soon()
+
     async def run(self) -> None:
         """Never returns."""
-        node = self._node
+        runtime = self._runtime
         while True:
             self._wake.clear()
             target = self._target()
@@ -57,7 +68,7 @@ class Connector:
                 await self._wake.wait()
                 continue
             self._aim(target)
-            wait_s = self._next_at - node.now()
+            wait_s = self._next_at - runtime.now()
             if wait_s > 0:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), wait_s)
@@ -65,9 +76,11 @@ class Connector:
             await self._attempt(*target)
 
     async def _attempt(self, primary: NodeId, info: NodeInfo) -> None:
-        self._next_at = self._node.now() + self._backoff.delay()  # First: the link may be over in a moment.
+        self._next_at = (
+            self._runtime.now() + self._backoff.delay()
+        )  # First: the link may be over in a moment.
         try:
-            await self._node.links.connect(primary, info)
+            await self._links.connect(primary, info, self)
         except (LinkClosed, CallerError) as error:
             self._failed(primary, str(error))
 
@@ -75,21 +88,23 @@ class Connector:
 
     def _target(self) -> Target | None:
         """The primary to connect to; None while no link is wanted, there is one, or nobody knows the address."""
-        node = self._node
-        replica = node.replica
+        runtime = self._runtime
+        replica = runtime.replica
         record = replica.record
-        if replica.stopped or node.place.disk_hangs:  # Its first word to the primary would wait for the disk.
+        if (
+            replica.stopped or self._engine.disk_hangs
+        ):  # Its first word to the primary would wait for the disk.
             return None
         if replica.primary or record is None or record.primary is None:
-            node.troubles.clear(CAUSE)
+            runtime.troubles.clear(CAUSE)
             return None
         primary = record.primary[0]
-        if primary == node.id or replica.follower.link is not None:
+        if primary == runtime.id or replica.follower.link is not None:
             return None
-        info = node.cluster.info_of(primary)
+        info = runtime.live.info_of(primary)
         if info is not None:
             return primary, info
-        if node.cluster.live_known and self._tried != (absent := (primary, None)):
+        if runtime.live.known and self._tried != (absent := (primary, None)):
             self._tried = absent
             self._failed(
                 primary, "it has no session in the record store: it is stopped, or cut off from there"
@@ -98,7 +113,7 @@ class Connector:
 
     def _aim(self, target: Target) -> None:
         """Forget the delay if anything has changed that could make the next attempt succeed."""
-        key = (self._named(), target[1], self._node.links.credentials)
+        key = (self._named(), target[1], self._links.credentials)
         if key != self._tried:
             self._tried = key
             self._backoff.reset()
@@ -106,7 +121,7 @@ class Connector:
 
     def _named(self) -> tuple[object, ...] | None:
         """What the record says about the primary."""
-        record = self._node.replica.record
+        record = self._runtime.replica.record
         return (record.cluster, record.generation, record.primary) if record else None
 
     # --- what came of it -------------------------------------------------------------------------
@@ -114,10 +129,10 @@ class Connector:
     def role_changed(self, role: Role) -> None:
         """The core tells its role: READY means that the link does what it is for."""
         if role is Role.READY:
-            self._following_since = self._following_since or self._node.now()
-            self._node.troubles.clear(CAUSE)
+            self._following_since = self._following_since or self._runtime.now()
+            self._runtime.troubles.clear(CAUSE)
         elif role.is_primary:
-            self._node.troubles.clear(CAUSE)
+            self._runtime.troubles.clear(CAUSE)
 
     def opened(self) -> None:
         """A link is open, and its handshake begins."""
@@ -126,17 +141,20 @@ class Connector:
 
     def ended(self, peer: Peer, why: str) -> None:
         """A link that this node had opened is gone."""
-        replica = self._node.replica
+        replica = self._runtime.replica
         if replica.stopped or replica.primary or replica.follower.link is not None:
             return
         if self._opened_for != self._named():
             return  # It was left because the record names another primary.
         since = self._following_since
-        if since is not None and self._node.now() - since >= self._node.settings.reconnect_interval_max_s:
+        if (
+            since is not None
+            and self._runtime.now() - since >= self._runtime.settings.reconnect_interval_max_s
+        ):
             self._backoff.reset()
         assert peer.to is not None
         self._failed(peer.to, why)
 
     def _failed(self, primary: NodeId, why: str) -> None:
-        self._node.troubles.report(CAUSE, f"{primary}: {why}")
-        self._node.cluster.look()
+        self._runtime.troubles.report(CAUSE, f"{primary}: {why}")
+        self.look()

@@ -14,18 +14,17 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath, ask, ask_blocking
+from qpidha.node.parts import Parts
+from qpidha.node.roles import Roles
 from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_facts, status_of
-from qpidha.node.within import within
 from qpidha.system import forks
-
-if TYPE_CHECKING:
-    from qpidha.core.queue import ReplicatedQueue
-    from qpidha.node.node import Node
+from qpidha.system.within import within
 
 __all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
 
@@ -40,8 +39,9 @@ QUEUES_A_PIECE = 200
 class Control:
     """``{"command": "status" | "promote" | "demote"}`` → ``{"ok": true, …}`` or ``{"ok": false, …}``."""
 
-    def __init__(self, node: Node, path: Path) -> None:
-        self._node = node
+    def __init__(self, parts: Parts, roles: Roles, path: Path) -> None:
+        self._parts = parts
+        self._roles = roles
         self._path = path
         self._held = SocketPath(path)
         self._server: asyncio.Server | None = None
@@ -100,19 +100,19 @@ class Control:
         if queues_max is not None and (type(queues_max) is not int or queues_max < 0):
             return {"ok": False, "error": f"wrong number of queues: {queues_max!r:.50}", "kind": "usage"}, ()
         if command == "status":
-            return self._status(), self._node.handles.first(queues_max)
+            return self._status(), self._parts.handles.first(queues_max)
         return await self._steer(command), ()
 
     def _status(self) -> dict[str, Any]:
-        return {"ok": True, "status": status_of(self._node, queues_max=0).to_dict()}
+        return {"ok": True, "status": status_of(self._parts, queues_max=0).to_dict()}
 
     async def _steer(self, command: object) -> dict[str, Any]:
         try:
             if command == "promote":
-                await self._node.promote()
-                return {"ok": True, "generation": self._node.generation}
+                await self._roles.promote()
+                return {"ok": True, "generation": self._parts.runtime.replica.generation}
             if command == "demote":
-                await self._node.demote()
+                await self._roles.demote()
                 return {"ok": True}
         except QpidhaError as error:
             return {"ok": False, "error": str(error), "kind": type(error).__name__}
@@ -132,7 +132,7 @@ class Control:
         writer.write(f'{head[:-1]}, "status": {json.dumps(status)[:-1]}, "queues": ['.encode())
         for first in range(0, len(queues), QUEUES_A_PIECE):
             piece = queues[first : first + QUEUES_A_PIECE]
-            rows = json.dumps([queue_facts(self._node, q) for q in piece])
+            rows = json.dumps([queue_facts(self._parts, q) for q in piece])
             writer.write((", " * bool(first) + rows[1:-1]).encode())
             await writer.drain()
             await asyncio.sleep(0)  # `drain` alone does not wait while the other side reads fast enough.

@@ -30,10 +30,15 @@ STEPPED_MIN = 1000
 
 
 class Disk:
-    """One transaction at a time; the driver sees to that."""
+    """The store of one node. The driver sees to it that there is one transaction at a time.
 
-    def __init__(self, store: MessageStore) -> None:
+    Args:
+        broken: Called with a bug that a callback raised, and with what the store found wrong with its files.
+    """
+
+    def __init__(self, store: MessageStore, broken: Callable[[Exception], None]) -> None:
         self._store = store
+        self._broken = broken
         self._loop = asyncio.get_running_loop()
         self._thread = JobThread("qpidha-store") if store.blocking else None
         self._idle = asyncio.Event()
@@ -96,71 +101,73 @@ class Disk:
 
     def _in_turns(self, steps: Iterator[None], done: Done) -> None:
         """Take all steps, as many in each turn of the loop as it has time for, then call back."""
-        answer = self._begun(done)
+        self._begin()
+        self._next_turn(steps, done)
 
-        def turn() -> None:
-            until = self._loop.time() + SLICE_S
-            more = False
+    def _next_turn(self, steps: Iterator[None], done: Done) -> None:
+        until = self._loop.time() + SLICE_S
+        more = False
 
-            def some() -> None:
-                nonlocal more
-                for _ in steps:
-                    if self._loop.time() > until:
-                        more = True
-                        return
+        def some() -> None:
+            nonlocal more
+            for _ in steps:
+                if self._loop.time() > until:
+                    more = True
+                    return
 
-            error = _tried(some)
-            if more:
-                self._loop.call_soon(turn)
-            else:
-                answer(error)
+        error = _tried(some)
+        if more:
+            self._loop.call_soon(self._next_turn, steps, done)
+        else:
+            self._answered(done, error)
 
-        turn()
+    def verify_files(self) -> None:
+        """Have the store verify its files, if it can and is idle. What it finds wrong goes to ``broken``.
 
-    def look(self, failed: Callable[[Exception], None]) -> None:
-        """Have the store look at its files, if it can and is idle; call back in the event loop if it found something.
-
-        A commit looks itself. One look at a time, so that none pile up behind a disk that hangs.
+        A commit verifies them itself. One check at a time, so that none pile up behind a disk that hangs.
         """
         if self._looking or not self._idle.is_set() or not isinstance(self._store, WatchfulStore):
             return
         self._looking = True
+        self._call(self._store.verify_files, self._looked)
 
-        def looked(error: Exception | None) -> None:
-            self._looking = False
-            if error is not None:
-                failed(error)
-
-        self._call(self._store.verify_files, looked)
+    def _looked(self, error: Exception | None) -> None:
+        self._looking = False
+        if error is not None:
+            self._broken(error)
 
     def _call(self, job: Callable[[], None], done: Done) -> None:
         if self._thread is None:
-            done(_tried(job))
+            self._finish(done, _tried(job))
             return
-        answer = self._begun(done)
-        future = self._thread.submit(lambda: _tried(job))
-        future.add_done_callback(lambda f: self._soon(lambda: answer(f.result())))
+        self._begin()
+        self._thread.submit(lambda: self._soon(self._answered, done, _tried(job)))
 
-    def _begun(self, done: Done) -> Done:
-        """The store is at work from now on, until what this returns is called."""
+    def _begin(self) -> None:
+        """The store is at work from now on, until `_answered`."""
         if not self._calls:
             self._idle.clear()
             self._busy_since = self._loop.time()
         self._calls += 1
 
-        def answer(error: Exception | None) -> None:
-            self._calls -= 1
-            self._busy_since = self._loop.time() if self._calls else None
-            if not self._calls:
-                self._idle.set()
+    def _answered(self, done: Done, error: Exception | None) -> None:
+        self._calls -= 1
+        self._busy_since = self._loop.time() if self._calls else None
+        if not self._calls:
+            self._idle.set()
+        self._finish(done, error)
+
+    def _finish(self, done: Done, error: Exception | None) -> None:
+        """Call back. A bug in what follows from the answer ends the node, not the thread or the loop's turn."""
+        try:
             done(error)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
+            self._broken(bug)
 
-        return answer
-
-    def _soon(self, work: Callable[[], None]) -> None:
-        """In the event loop; nowhere if that has ended, for then nobody waits for the answer."""
+    def _soon(self, work: Callable[..., None], *arguments: object) -> None:
+        """Call in the event loop; not at all if that has ended, for then nothing waits for the answer."""
         with contextlib.suppress(RuntimeError):  # "Event loop is closed."
-            self._loop.call_soon_threadsafe(work)
+            self._loop.call_soon_threadsafe(work, *arguments)
 
     @property
     def busy_s(self) -> float | None:

@@ -8,31 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from qpidha.core.ready import Ready
-from qpidha.driver import Done, Driver
+from qpidha.core.replica import Replica
+from qpidha.driver import Done, Driver, Effects
 from qpidha.errors import StoreFailed
 from qpidha.interfaces import MessageStore
 from qpidha.journal import Change, StoreImage
 from qpidha.node.disk import Disk
-
-if TYPE_CHECKING:
-    from qpidha.core.replica import Replica
-    from qpidha.node.node import Node
-    from qpidha.node.queue import Queue
+from qpidha.node.runtime import Flushable, Runtime
 
 T = TypeVar("T")
+Fail = Callable[[str, BaseException], None]
+"""Stop the node, for this reason and error."""
 
 
 class Engine:
     """Driver and disk of one node, from the opening of its store to its closing."""
 
-    def __init__(self, node: Node, store: MessageStore) -> None:
-        self._node = node
+    def __init__(self, runtime: Runtime, store: MessageStore, fail: Fail) -> None:
+        self._runtime = runtime
+        self._fail = fail
+        self._after_run: Callable[[], None] = runtime.waits.look
         self._store = store
         self._poked = False
-        self._unflushed: list[Queue] = []
+        self._unflushed: list[Flushable] = []
         self.driver: Driver | None = None
         self.disk: Disk | None = None
         """None before the store is open and after it was closed."""
@@ -42,25 +43,27 @@ class Engine:
     async def open(self) -> StoreImage:
         """Open the store, in its thread. Raises `StoreError`."""
         self._loop = asyncio.get_running_loop()
-        self.disk = Disk(self._store)
-        return await self.disk.open(self._node.id, refuse_dirty=self._node.settings.dirty_start == "refuse")
+        self.disk = Disk(self._store, self.broken)
+        return await self.disk.open(
+            self._runtime.id, refuse_dirty=self._runtime.settings.dirty_start == "refuse"
+        )
 
     async def work(self, job: Callable[[], T]) -> T:
         """Do something that takes long, before `start`, where the loop does not wait for it (`Disk.work`)."""
         assert self.disk is not None
         return await self.disk.work(job)
 
-    def start(self, replica: Replica) -> None:
-        """Drive this core from now on."""
-        self.driver = Driver(replica, self._commit, self._node.effects, self._node.now, self._later)
+    def start(self, replica: Replica, effects: Effects, after_run: Callable[[], None]) -> None:
+        """Drive this core from now on, and call ``after_run`` whenever effects were performed."""
+        self._after_run = after_run
+        self.driver = Driver(replica, self._commit, effects, self._runtime.now, self._later)
 
     def cease(self) -> None:
         """No more work: what is pending is in doubt as soon as the disk is idle."""
         if self.driver is None:
             return
         try:
-            for queue in self._unflushed:
-                queue.flush()
+            self.flush()
             self.driver.replica.stop()
             self.driver.run()
         except Exception as error:  # noqa: BLE001 - as in `_run`.
@@ -69,17 +72,17 @@ class Engine:
     async def idle(self) -> None:
         """Until nothing is being made durable and all that follows from it was done; or the disk hangs."""
         while self.disk is not None and self.driver is not None and not self.driver.idle:
-            if not await self.disk.wait_idle(self._node.settings.commit_timeout_s):
+            if not await self.disk.wait_idle(self._runtime.settings.commit_timeout_s):
                 return
             await asyncio.sleep(0)
 
     @property
     def hangs(self) -> bool:
         """A commit is still under way, or something else that the store does in its thread is for too long."""
-        late = (self.busy_s or 0.0) > self._node.settings.commit_timeout_s
+        late = (self.busy_s or 0.0) > self._runtime.settings.commit_timeout_s
         return late or (self.driver is not None and not self.driver.idle)
 
-    def last_words(self) -> None:
+    def give_up_commit(self) -> None:
         """The disk had its time: if it has not answered, what waits for it is in doubt."""
         if self.driver is not None and not self.driver.idle:
             self.driver.fail(
@@ -99,10 +102,15 @@ class Engine:
         """For how long a transaction is being made durable by now, in seconds; None: there is none."""
         return None if self.disk is None else self.disk.busy_s
 
-    def look(self) -> None:
-        """Have the store look at its files, in its thread. What it finds wrong ends the node."""
+    def verify_files(self) -> None:
+        """Have the store verify its files, in its thread. What it finds wrong ends the node."""
         if self.disk is not None:
-            self.disk.look(self.broken)
+            self.disk.verify_files()
+
+    @property
+    def disk_hangs(self) -> bool:
+        """The disk has not answered for ``heartbeat_timeout_s``: whatever this node would say next waits for it."""
+        return (self.busy_s or 0.0) > self._runtime.settings.heartbeat_timeout_s
 
     def bypass(self) -> None:
         """The disk hangs: do what needs no disk (`Driver.bypass`)."""
@@ -120,10 +128,15 @@ class Engine:
             self._poked = True
             self._loop.call_soon(self._run)
 
-    def flush_later(self, queue: Queue) -> None:
+    def flush_later(self, queue: Flushable) -> None:
         """Something small was published: call the queue back at the end of this turn."""
         self._unflushed.append(queue)
         self.poke()
+
+    def flush(self) -> None:
+        """Publish what every queue has collected in this turn."""
+        for queue in self._unflushed:
+            queue.flush()
 
     def _run(self) -> None:
         unflushed, self._unflushed = self._unflushed, []
@@ -135,7 +148,7 @@ class Engine:
                 self.poke()  # … but not what their watchers published meanwhile.
             if self.driver is not None:
                 self.driver.run()
-                self._node.effects.count_queues()
+                self._after_run()
         except Exception as error:  # noqa: BLE001 - whatever it is, this node cannot be trusted any more.
             self.broken(error)
 
@@ -145,29 +158,21 @@ class Engine:
         def guarded() -> None:
             try:
                 work()
-                self._node.effects.count_queues()
+                self._after_run()
             except Exception as bug:  # noqa: BLE001 - as in `_run`.
                 self.broken(bug)
 
         self._loop.call_soon(guarded)
 
     def _commit(self, changes: list[Change], done: Done) -> None:
-        """Durable elsewhere, maybe; what follows from it is performed here, and a bug in that is caught."""
-
-        def guarded(error: Exception | None) -> None:
-            try:
-                done(error)
-            except Exception as bug:  # noqa: BLE001 - as in `_run`.
-                self.broken(bug)
-
         if self.disk is None:
-            guarded(StoreFailed("the store was closed"))
+            done(StoreFailed("the store was closed"))
         else:
-            self.disk.commit(changes, guarded, self._node.effects.freezing.storing(changes))
+            self.disk.commit(changes, done, self._runtime.freezing.storing(changes))
 
     def broken(self, error: BaseException) -> None:
         """A bug, ours or an adapter's: serve no more, so that another node takes over."""
         if self.driver is None:
-            self._node.life.begin(f"failed: {error!r}", error)
+            self._fail(f"failed: {error!r}", error)
         else:
             self.driver.fail(error, Ready())

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from threading import get_ident
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qpidha.errors import CallerError, StaleHandle
 from qpidha.node.caller import wrong_thread
 from qpidha.node.op import Ledger
+from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE
 from qpidha.types import Generation, MessageId, QueueId, QueueSpec
 
 if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
-    from qpidha.node.node import Node
+
+
+class Terms(Protocol):
+    """Knows the handles of the current term: `Handles`."""
+
+    def made(self, queue: QueueId) -> Handle | None:
+        """The handle of this term; None if nothing has asked for it yet."""
 
 
 class Handle:
     """The part of `qpidha.Queue` that says what it is: nothing here changes the queue."""
 
-    def __init__(self, node: Node, replicated: ReplicatedQueue, generation: Generation) -> None:
-        self._node = node
+    def __init__(
+        self, runtime: Runtime, terms: Terms, replicated: ReplicatedQueue, generation: Generation
+    ) -> None:
+        self._runtime = runtime
+        self._terms = terms
         self._queue = replicated
-        self._ledger = Ledger(generation, replicated.next - 1, thread=node.thread)
+        self._ledger = Ledger(generation, replicated.next - 1, thread=runtime.thread)
         self._waiting = IDLE
         self.generation = generation
         """The term it belongs to; 0: it was made on a backup, and only reads."""
@@ -70,42 +80,44 @@ class Handle:
     @property
     def _current(self) -> Handle:
         """The handle of the term that runs now."""
-        return self._node.handles.made(self._queue.queue) or self
+        return self._terms.made(self._queue.queue) or self
+
+    def _flush(self) -> None:
+        """Publish what was collected in this turn: nothing, unless the handle can publish."""
 
     # --- who may change it -----------------------------------------------------------------------
 
     @property
     def _in_term(self) -> bool:
         """This node is primary of this handle's generation, and its broker was told so."""
-        node, generation = self._node, self.generation
-        primary = node.replica.primary
-        return primary is not None and primary.generation == generation == node._embedder.generation
+        runtime, generation = self._runtime, self.generation
+        primary = runtime.replica.primary
+        return primary is not None and primary.generation == generation == runtime.broker_generation
 
     def _require_term(self, what: str) -> None:
         """The check of everything that changes the queue; in one expression, for every publish pays for it."""
-        node, generation = self._node, self.generation
+        runtime, generation = self._runtime, self.generation
         if (
-            get_ident() != node.thread
-            or (primary := node.replica.primary) is None
+            get_ident() != runtime.thread
+            or (primary := runtime.replica.primary) is None
             or primary.generation != generation
-            or node._embedder.generation != generation
+            or runtime.broker_generation != generation
         ):
             raise self._refusal(what)
 
     def _refusal(self, what: str) -> CallerError:
-        node = self._node
-        if get_ident() != node.thread:
-            return wrong_thread(what, node.thread)
-        if not node.serving:
-            return node.not_primary()
+        runtime = self._runtime
+        if get_ident() != runtime.thread:
+            return wrong_thread(what, runtime.thread)
+        if not runtime.serving:
+            return runtime.not_primary()
         made = f"in generation {self.generation}" if self.generation else "while this node was a backup"
         return StaleHandle(
             f"this handle of queue {self.name!r} was made {made}, and now it is generation "
-            f"{node.serving_generation}: get it again with node.queue({self.name!r})",
+            f"{runtime.serving_generation}: get it again with node.queue({self.name!r})",
             generation=self.generation,
-            current=node.serving_generation,
+            current=runtime.serving_generation,
         )
 
     def _here(self, what: str) -> None:
-        if get_ident() != self._node.thread:
-            raise wrong_thread(what, self._node.thread)
+        self._runtime.require_thread(what)

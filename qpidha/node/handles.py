@@ -8,21 +8,18 @@ one nothing of this term is pending.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.node.queue import Queue
+from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 
 class Handles:
     """See the module."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._queues: dict[QueueId, ReplicatedQueue] = {}
         self._names: dict[str, QueueId] = {}
         self._made: dict[QueueId, Queue] = {}
@@ -49,7 +46,9 @@ class Handles:
         """The handle of a queue that is there. One object for each term."""
         handle = self._made.get(queue)
         if handle is None:
-            handle = self._made[queue] = Queue(self._node, self._queues[queue], self._node.serving_generation)
+            handle = self._made[queue] = Queue(
+                self._runtime, self, self._queues[queue], self._runtime.serving_generation
+            )
         return handle
 
     def named(self, name: str) -> Queue | None:

@@ -7,13 +7,12 @@ then the backups acknowledge it; if one of them does not, the cluster manager is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from qpidha.core.primary.primary import Primary
+from qpidha.node.parts import Parts
+from qpidha.node.runtime import Runtime
 from qpidha.types import NodeId
-
-if TYPE_CHECKING:
-    from qpidha.core.primary.primary import Primary
-    from qpidha.node.node import Node
 
 HoldKind: TypeAlias = Literal["disk", "backup", "manager", "broker"]
 
@@ -31,26 +30,27 @@ class Hold:
     """For how long by now, in seconds."""
 
 
-def holds_of(node: Node) -> list[Hold]:
+def holds_of(parts: Parts) -> list[Hold]:
     """What a node waits for now; empty if for nothing. O(members)."""
-    primary = node.replica.primary
-    found = (_backups(node, primary) if primary else []) or _disk(node)
-    if (asked_s := node.cluster.asked_for_s) is not None:
-        found.append(Hold(kind="manager", node=node.id, since_s=asked_s))
-    if (promoting_s := node._embedder.promoting_for_s) is not None:
-        found.append(Hold(kind="broker", node=node.id, since_s=promoting_s))
+    runtime = parts.runtime
+    primary = runtime.replica.primary
+    found = (_backups(runtime, primary) if primary else []) or _disk(parts)
+    if (asked_s := parts.cluster.asked_for_s) is not None:
+        found.append(Hold(kind="manager", node=runtime.id, since_s=asked_s))
+    if (promoting_s := parts.notifier.promoting_for_s) is not None:
+        found.append(Hold(kind="broker", node=runtime.id, since_s=promoting_s))
     return found
 
 
-def _disk(node: Node) -> list[Hold]:
-    busy_s = node.engine.busy_s
-    return [Hold(kind="disk", node=node.id, since_s=busy_s)] if busy_s is not None else []
+def _disk(parts: Parts) -> list[Hold]:
+    busy_s, runtime = parts.engine.busy_s, parts.runtime
+    return [Hold(kind="disk", node=runtime.id, since_s=busy_s)] if busy_s is not None else []
 
 
-def _backups(node: Node, primary: Primary) -> list[Hold]:
+def _backups(runtime: Runtime, primary: Primary) -> list[Hold]:
     """Who has not acknowledged the oldest operation that is not complete, once it has left this node."""
     oldest = primary.deadlines.oldest(primary.safe)
     if oldest is None:
         return []
     waiting = sorted(m.node for m in primary.membership.required if primary.acked_by(m) <= primary.safe)
-    return [Hold(kind="backup", node=name, since_s=node.now() - oldest[1]) for name in waiting]
+    return [Hold(kind="backup", node=name, since_s=runtime.now() - oldest[1]) for name in waiting]

@@ -26,14 +26,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from qpidha.errors import LocalProtocolError
+from qpidha.errors import LocalProtocolError, QpidhaError
 from qpidha.node.callbacks import described
+from qpidha.node.cluster import Cluster
+from qpidha.node.engine import Engine
+from qpidha.node.heartbeat import Heartbeat
+from qpidha.node.links import Links
+from qpidha.node.notifier import BrokerNotifier
+from qpidha.node.runtime import Runtime
 from qpidha.types import Stopped
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 logger = logging.getLogger("qpidha")
 
@@ -45,16 +48,36 @@ STEP_S: Final = 0.2
 """So long may every step take, however late it is: all of them take no time if nothing hangs."""
 
 
+class Control(Protocol):
+    """Answers operators, for longer than the node runs: `qpidha.node.control.Control`."""
+
+    async def stop(self) -> None:
+        """Close the socket. May be called twice."""
+
+
 class Life:
     """Start and end of one node."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        engine: Engine,
+        cluster: Cluster,
+        notifier: BrokerNotifier,
+        links: Links,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._runtime = runtime
+        self._engine = engine
+        self._cluster = cluster
+        self._notifier = notifier
+        self._links = links
+        self._heartbeat = heartbeat
+        self.control: Control | None = None
+        """The control socket, if this node has one."""
         self.started = False
-        self.running = False
-        """It has started, and not begun to stop."""
-        self.reason: str | None = None
-        """Why it stops or has stopped; None while it does not."""
+        """`start` was called."""
         self.stopped: Stopped | None = None
         self._error: BaseException | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -68,7 +91,7 @@ class Life:
 
     async def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do the work of starting. If it fails, or `begin` is called meanwhile, everything is released again."""
-        if self.started or self.reason is not None:
+        if self.started or self._runtime.stop_reason is not None:
             raise LocalProtocolError("a node is started once, and not after it was stopped: make another one")
         self.started = True
         self._starting = starting = asyncio.ensure_future(work())
@@ -77,33 +100,42 @@ class Life:
             self._require_started(starting)
         except BaseException as error:
             starting.cancel()
-            if self.reason is None:
-                self.reason, self._error = f"it could not start: {described(error)}", error
+            if self._runtime.stop_reason is None:
+                self._runtime.stop_reason, self._error = f"it could not start: {described(error)}", error
             self._silent = True
             await self._until_done(self._end_with(self._clear_away(starting)))
             raise
-        self.running = True
+        self._runtime.running = True
 
     def _require_started(self, starting: asyncio.Task[None]) -> None:
-        if self.reason is not None:
-            raise LocalProtocolError(f"the node was stopped while it was starting: {self.reason}")
+        if self._runtime.stop_reason is not None:
+            raise LocalProtocolError(
+                f"the node was stopped while it was starting: {self._runtime.stop_reason}"
+            )
         starting.result()
 
     async def _clear_away(self, starting: asyncio.Task[None]) -> None:
-        until = self._node.now() + self._node.settings.stop_timeout_s
+        until = self._runtime.now() + self._runtime.settings.stop_timeout_s
         await self._within(until, start=lambda: asyncio.wait({starting}))
         await self.release(until)
         self._set_stopped()
 
     # --- stop ------------------------------------------------------------------------------------
 
+    def store_failed(self, error: BaseException) -> None:
+        """Stop: nothing that this node says can be trusted any more (D6)."""
+        self._runtime.store_error = error
+        logger.error("node %s: stopping: %r", self._runtime.id, error)
+        self.begin(f"failed: {error}" if isinstance(error, QpidhaError) else f"failed: {error!r}", error)
+
     def begin(self, reason: str, error: BaseException | None = None) -> None:
         """Stop, for this reason. Of several the first one counts."""
-        if self.reason is not None:
+        if self._runtime.stop_reason is not None:
             self._error = self._error or error  # It was asked to stop, and failed while it did.
             return
-        self.reason, self._error = reason, error
-        self.running = False
+        self._runtime.stop_reason, self._error = reason, error
+        self._runtime.running = False
+        self._runtime.waits.look()
         if not self.started:
             self._set_stopped()
         elif self._starting is not None and not self._starting.done():
@@ -115,12 +147,12 @@ class Life:
         """Stop, and wait until it is over; but not if we are called by what has to return first."""
         self._silent = True
         self.begin("it was asked to stop")
-        if self._node._embedder.inside is not None:
+        if self._notifier.inside is not None:
             return
         await self._over.wait()
         if self._ending is not None:
             await asyncio.shield(self._ending)
-        await self._node.silence()
+        await self._close_control()
 
     async def wait(self) -> Stopped:
         """Wait until the node has stopped; returns why."""
@@ -133,46 +165,55 @@ class Life:
         return task
 
     async def _end(self) -> None:
-        node = self._node
-        began, total_s = node.now(), node.settings.stop_timeout_s
-        node.engine.cease()
+        runtime = self._runtime
+        began, total_s = runtime.now(), runtime.settings.stop_timeout_s
+        self._engine.cease()
         work_until = began + WORK_SHARE * total_s
         await self._within(
             work_until,
-            session=node.cluster.stop,
-            broker=lambda: node._embedder.finish(work_until - total_s / 20),
-            disk=node.engine.idle,
+            session=self._cluster.stop,
+            broker=lambda: self._notifier.finish(work_until - total_s / 20),
+            disk=self._engine.idle,
         )
-        node.engine.last_words()
+        self._engine.give_up_commit()
         await self.release(began + CLOSE_SHARE * total_s)
         self._set_stopped()
         if self.stopped is not None:
-            await node._embedder.stopped(self.stopped, began + total_s)
+            await self._notifier.stopped(self.stopped, began + total_s)
 
     async def release(self, until: float) -> None:
         """Give back everything that is held. What was given back before stays so."""
-        node = self._node
-        node.stalls.stop()
-        await self._within(until, session=node.cluster.stop, broker=lambda: node._embedder.finish(until))
-        await self._within(until, links=node.links.close)
-        hangs = node.engine.hangs
-        await self._within(node.now() if hangs else until, store=node.engine.close)
+        runtime = self._runtime
+        runtime.stalls.stop()
+        await self._within(until, session=self._cluster.stop, broker=lambda: self._notifier.finish(until))
+        await self._within(until, links=self._close_links)
+        hangs = self._engine.hangs
+        await self._within(runtime.now() if hangs else until, store=self._engine.close)
         if self._silent:
-            await self._within(until, control=node.silence)
+            await self._within(until, control=self._close_control)
+
+    async def _close_links(self) -> None:
+        self._heartbeat.stop()
+        await self._links.close()
+
+    async def _close_control(self) -> None:
+        if self.control is not None:
+            await self.control.stop()
 
     def _set_stopped(self) -> None:
         held = tuple(what for what in dict.fromkeys(self._held) if what != "disk")
-        self.stopped = Stopped(self.reason or "", self._error, held)
+        self.stopped = Stopped(self._runtime.stop_reason or "", self._error, held)
         self._over.set()
+        self._runtime.waits.look()
         level = logging.INFO if self._error is None and not held else logging.ERROR
         more = f"; not released in time: {', '.join(held)}" if held else ""
-        logger.log(level, "node %s: stopped: %s%s", self._node.id, self.reason, more)
+        logger.log(level, "node %s: stopped: %s%s", self._runtime.id, self._runtime.stop_reason, more)
 
     # --- steps with a limit ----------------------------------------------------------------------
 
     async def _within(self, until: float, **works: Callable[[], Awaitable[object]]) -> None:
         """Do these side by side, but no longer than until then. What fails or does not end is logged and noted."""
-        until = max(until, self._node.now() + STEP_S)
+        until = max(until, self._runtime.now() + STEP_S)
         tasks = {what: asyncio.ensure_future(_run(work)) for what, work in works.items()}
         await self._until_done(*tasks.values(), until=until)
         for what, task in tasks.items():
@@ -186,13 +227,13 @@ class Life:
             elif task.cancelled() or task.exception() is not None:
                 self._held.append(what)
                 error = asyncio.CancelledError() if task.cancelled() else task.exception()
-                logger.error("node %s: releasing %s failed", self._node.id, what, exc_info=error)
+                logger.error("node %s: releasing %s failed", self._runtime.id, what, exc_info=error)
                 self._error = self._error or error
 
     async def _until_done(self, *tasks: asyncio.Task[Any], until: float | None = None) -> None:
         """Wait for these. Cancelling us does not stop what has to be released; the limit does."""
         while waiting := {task for task in tasks if not task.done()}:
-            left_s = None if until is None else until - self._node.now()
+            left_s = None if until is None else until - self._runtime.now()
             if left_s is not None and left_s <= 0:
                 return
             try:

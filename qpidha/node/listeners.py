@@ -8,30 +8,28 @@ by `Listeners.renew`, and at the next start of the node.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Removed
-from qpidha.interfaces import QueueListener
+from qpidha.interfaces import Broker, QueueListener
 from qpidha.node.callbacks import call, described
+from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 
 class Listeners:
     """At most one for each queue."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, runtime: Runtime, broker: Broker) -> None:
+        self._runtime = runtime
+        self._broker = broker
         self._listeners: dict[QueueId, QueueListener] = {}
         self._failed: dict[QueueId, str] = {}
         """The names of the queues whose listener was cut off."""
 
     def ask(self, replicated: ReplicatedQueue) -> None:
         """Ask the broker whether it wants to follow this queue."""
-        on_queue = getattr(self._node.broker, "on_queue", None)
+        on_queue = getattr(self._broker, "on_queue", None)
         if on_queue is None:
             return
         queue, found = replicated.queue, list[QueueListener]()
@@ -68,7 +66,7 @@ class Listeners:
     def renew(self, replicated: ReplicatedQueue) -> bool:
         """Ask the broker for another listener in place of one that was cut off. True if it follows the queue now."""
         if self._failed.pop(replicated.queue, None) is not None:
-            self._node.troubles.clear(cause(replicated.spec.name))
+            self._runtime.troubles.clear(cause(replicated.spec.name))
             for _ in self.load(replicated):
                 pass  # At once: nothing may change in between.
         return replicated.queue in self._listeners
@@ -77,7 +75,7 @@ class Listeners:
         """The queue is gone."""
         self._listeners.pop(queue, None)
         if (name := self._failed.pop(queue, None)) is not None:
-            self._node.troubles.clear(cause(name))
+            self._runtime.troubles.clear(cause(name))
 
     def _tell(self, queue: QueueId, what: str, *arguments: object) -> None:
         listener = self._listeners[queue]
@@ -87,8 +85,8 @@ class Listeners:
 
     def _cut_off(self, queue: QueueId, what: str, error: BaseException) -> None:
         self._listeners.pop(queue, None)
-        name = self._failed[queue] = self._node.replica.queues[queue].spec.name
-        self._node.troubles.report(cause(name), f"cut off: {what} raised {described(error)}")
+        name = self._failed[queue] = self._runtime.replica.queues[queue].spec.name
+        self._runtime.troubles.report(cause(name), f"cut off: {what} raised {described(error)}")
 
 
 def cause(name: str) -> str:

@@ -5,10 +5,11 @@ The heartbeat lives here and not in the core because it must go on while the cor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from qpidha.errors import RemoteProtocolError
+from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike, NodeId
 from qpidha.wire import codec
 from qpidha.wire.events import Frame, Hello, Ping, Welcome
@@ -16,7 +17,6 @@ from qpidha.wire.framing import FrameReader
 
 if TYPE_CHECKING:
     from qpidha.interfaces import Link
-    from qpidha.node.node import Node
 
 FRAME_BYTES_PER_S_MIN = 1024
 """A peer that sends a frame more slowly than this, and than ``link_bytes_per_s_min``, is cut off."""
@@ -33,7 +33,14 @@ READ_BYTES_MAX = 1024 * 1024
 class Peer:
     """The handler of one link, in either direction."""
 
-    def __init__(self, node: Node, number: int, link: Link, to: NodeId | None, now: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        number: int,
+        link: Link,
+        to: NodeId | None,
+        on_closed: Callable[[Peer, Exception | None], None],
+    ) -> None:
         self.number = number
         self.link = link
         self.to = to
@@ -44,13 +51,14 @@ class Peer:
         """The handshake is over: larger frames are allowed."""
         self.settled = False
         """A backup that has caught up over this link."""
-        self.opened_at = self.heard_at = self.sent_at = now
+        self.opened_at = self.heard_at = self.sent_at = runtime.now()
         self._heard_bytes = 0
         self._frame_since: float | None = None
         """When the frame that is still arriving began to; None between frames."""
-        self._node = node
-        self._settings = node.settings
-        self._reader = FrameReader(node.settings.handshake_frame_bytes_max)
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._on_closed = on_closed
+        self._reader = FrameReader(runtime.settings.handshake_frame_bytes_max)
         self._read_bytes: int | None = None
         """So much is read at once; None: whatever the reader has room for."""
         self._closing = False
@@ -90,8 +98,7 @@ class Peer:
         return room if self._read_bytes is None else room[: self._read_bytes]
 
     def received(self, nbytes: int) -> None:
-        """See `qpidha.interfaces.LinkHandler`."""
-        self.heard_at = self._node.now()
+        self.heard_at = self._runtime.now()
         self._heard_bytes += nbytes
         if self._closing:
             return
@@ -108,17 +115,17 @@ class Peer:
                     self._widen()
                 elif isinstance(frame.event, Hello):
                     self._says = frame.event.node
-                follows |= self._node.replica.received(self.number, frame, self.heard_at)
+                follows |= self._runtime.replica.received(self.number, frame, self.heard_at)
                 if self._closing:
                     break
             if self._reader.error is not None:
                 raise self._reader.error
         except RemoteProtocolError as error:
-            self._node.replica.link_failed(self.number, error)
+            self._runtime.replica.link_failed(self.number, error)
             self._closing = follows = True
         if follows:
-            self._node.poke()
-        self._pace(nbytes, self._node.now() - self.heard_at)
+            self._runtime.poke()
+        self._pace(nbytes, self._runtime.now() - self.heard_at)
 
     def _pace(self, nbytes: int, took_s: float) -> None:
         """So many bytes took so long: read less at once, or more again."""
@@ -140,7 +147,7 @@ class Peer:
             if isinstance(frame.event, Welcome):
                 self._widen()
             chunks += codec.encode(frame)
-        self.sent_at = self._node.now()
+        self.sent_at = self._runtime.now()
         self.link.write(chunks)
         if self.link.buffered > self._settings.link_buffer_bytes_max:
             self._cut_off(
@@ -163,7 +170,7 @@ class Peer:
     def closed(self, error: Exception | None) -> None:
         """See `qpidha.interfaces.LinkHandler`."""
         self._closing = True
-        self._node.links.closed(self, error)
+        self._on_closed(self, error)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -186,7 +193,7 @@ class Peer:
         elif self._is_dribbling(now, allowed_s):
             self._cut_off(f"a frame arrives more slowly than {self._slowest} bytes a second")
         elif self.welcomed and now - self.sent_at >= settings.heartbeat_interval_s:
-            self.send([Frame(self._node.replica.generation, 0, Ping())])
+            self.send([Frame(self._runtime.replica.generation, 0, Ping())])
 
     @property
     def _slowest(self) -> int:

@@ -20,23 +20,39 @@ A primary that is the only member waits: nobody could take over.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from qpidha.errors import HandOverRefused, PromotionRefused
-from qpidha.node.within import Limit
+from qpidha.node.engine import Engine
+from qpidha.node.notifier import BrokerNotifier
+from qpidha.node.presence import Presence
+from qpidha.node.runtime import Runtime
+from qpidha.system.within import Limit
 from qpidha.types import Generation, NodeId
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 CAUSE = "place given up"
 
 
 class Place:
-    """The claim of one node."""
+    """The claim of one node.
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    Args:
+        promotes_itself: This node's promoter acts by itself, not only when an operator asks it to.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        engine: Engine,
+        notifier: BrokerNotifier,
+        presence: Presence,
+        promotes_itself: bool,
+    ) -> None:
+        self._runtime = runtime
+        self._engine = engine
+        self._notifier = notifier
+        self._presence = presence
+        self._promotes_itself = promotes_itself
         self._unfit_until = 0.0
         self._unfit_why = ""
         self._handing_over: Generation | None = None
@@ -54,25 +70,25 @@ class Place:
     @property
     def successors(self) -> list[NodeId]:
         """The other live members that stand for the place, as far as this node sees."""
-        node = self._node
-        record = node.replica.record
+        runtime = self._runtime
+        record = runtime.replica.record
         if record is None:
             return []
-        others = (m.node for m in record.members if m.node != node.id)
-        return sorted(n for n in others if (info := node.cluster.info_of(n)) and info.score is not None)
+        others = (m.node for m in record.members if m.node != runtime.id)
+        return sorted(n for n in others if (info := runtime.live.info_of(n)) and info.score is not None)
 
     @property
     def why_not(self) -> str | None:
         """Why this node leaves the place to others now; None: it does not."""
         if self.given_up:
             return self.given_up
-        if self.disk_hangs and self._node.replica.primary is None:
+        if self._engine.disk_hangs and self._runtime.replica.primary is None:
             return "its disk has not answered for a while"
-        if stuck := self._node._embedder.stuck:
+        if stuck := self._notifier.stuck:
             return f"the broker's {stuck[0]} goes on, although it was cancelled"
         if self._handing_over is not None and self.successors:
             return "it was asked to hand over"
-        if self._node.now() < self._unfit_until and self.successors:
+        if self._runtime.now() < self._unfit_until and self.successors:
             return self._unfit_why
         return None
 
@@ -85,17 +101,17 @@ class Place:
 
     def hand_over(self) -> None:
         """Step down, and leave the place to others for a while. Raises `LocalProtocolError` if not primary."""
-        replica = self._node.replica
+        replica = self._runtime.replica
         replica.demote()
         self._handing_over, self._empty_since = replica.generation, None
         self._publish()
-        self._node.poke()
+        self._runtime.poke()
 
     def unfit(self, why: str) -> None:
         """The broker cannot serve as primary: let another node try, and do not try again for a while."""
-        self._node.log("unfit", why)
+        self._runtime.log("unfit", why)
         self._unfit_why = why
-        self._unfit_until = self._node.now() + self._node.settings.unfit_delay_s
+        self._unfit_until = self._runtime.now() + self._runtime.settings.unfit_delay_s
         self._make_room()
         self._publish()
 
@@ -105,7 +121,7 @@ class Place:
         The session is given up until this node is not primary any more.
         """
         self._told = why
-        self.tick(self._node.now())
+        self.tick(self._runtime.now())
 
     async def await_successor(self, timeout_s: float) -> None:
         """Until there is somebody who can take over from this primary, so that a hand-over changes something.
@@ -113,15 +129,17 @@ class Place:
         Raises:
             HandOverRefused: There is nobody, or nobody is in sync in time.
         """
-        node = self._node
-        limit = Limit(node.now, timeout_s)
-        while node.replica.primary is not None and node.cluster.promotes_itself and not self.successors:
-            if len(node.live) <= 1:
-                raise HandOverRefused(f"no other node is live: {node.id!r} would be promoted again at once")
+        runtime = self._runtime
+        limit = Limit(runtime.now, timeout_s)
+        while runtime.replica.primary is not None and self._promotes_itself and not self.successors:
+            if len(runtime.live.names) <= 1:
+                raise HandOverRefused(
+                    f"no other node is live: {runtime.id!r} would be promoted again at once"
+                )
             if limit.is_over:
                 raise HandOverRefused(
                     f"no other live node has become an eligible member within {timeout_s:g} s:"
-                    f" {node.id!r} would be promoted again at once"
+                    f" {runtime.id!r} would be promoted again at once"
                 )
             await asyncio.sleep(0.02)
 
@@ -132,7 +150,7 @@ class Place:
             PromotionRefused: It could not do the work.
         """
         if self.given_up:
-            raise PromotionRefused(f"node {self._node.id!r} has given its place up: {self.given_up}")
+            raise PromotionRefused(f"node {self._runtime.id!r} has given its place up: {self.given_up}")
         self._unfit_until = 0.0
         self._handing_over = None
         self._publish()
@@ -141,10 +159,10 @@ class Place:
 
     def tick(self, now: float) -> None:
         """With every heartbeat, and whenever the record or the live nodes have changed."""
-        if self._node.stopped:
+        if self._runtime.stop_reason:
             return
         self._give_up_or_come_back()
-        overdue_s = self._node._embedder.overdue_s
+        overdue_s = self._notifier.overdue_s
         if overdue_s is not None and now >= self._unfit_until:
             self.unfit(f"the broker has not opened {overdue_s:.1f} s after the promotion")
         if now < self._unfit_until:
@@ -158,52 +176,47 @@ class Place:
 
         After a short one it has not: a loop that stutters must not hide a disk that hangs.
         """
-        if for_s > self._node.settings.commit_timeout_s / 2:
-            self._fresh_at = self._node.now()
-
-    @property
-    def disk_hangs(self) -> bool:
-        """The disk has not answered for a while: whatever this node would say next waits for it."""
-        return (self._node.engine.busy_s or 0.0) > self._node.settings.heartbeat_timeout_s
+        if for_s > self._runtime.settings.commit_timeout_s / 2:
+            self._fresh_at = self._runtime.now()
 
     def _give_up_or_come_back(self) -> None:
-        node = self._node
-        if node.replica.primary is None:
+        runtime = self._runtime
+        if runtime.replica.primary is None:
             self._told = ""
-        busy_s, awake_s = node.engine.busy_s, node.now() - self._fresh_at
-        if busy_s is not None and min(busy_s, awake_s) > node.settings.commit_timeout_s:
+        busy_s, awake_s = self._engine.busy_s, runtime.now() - self._fresh_at
+        if busy_s is not None and min(busy_s, awake_s) > runtime.settings.commit_timeout_s:
             why = "its disk does not answer: a transaction is under way for longer than commit_timeout_s"
         else:
             why = self._told
-        if node.replica.primary is not None and len(node.replica.primary.membership.members) < 2:
+        if runtime.replica.primary is not None and len(runtime.replica.primary.membership.members) < 2:
             why = ""
         if why:
-            node.troubles.report(CAUSE, why)
+            runtime.troubles.report(CAUSE, why)
             self.given_up = why
-            node.cluster.presence.leave()
-            if node.replica.primary is not None:
-                node.replica.demote()
-                node.engine.bypass()
+            self._presence.leave()
+            if runtime.replica.primary is not None:
+                runtime.replica.demote()
+                self._engine.bypass()
         elif self.given_up:
             self.given_up = ""
-            node.troubles.clear(CAUSE)
-            node.cluster.presence.come_back()
+            runtime.troubles.clear(CAUSE)
+            self._presence.come_back()
 
     def _look_for_another(self, generation: Generation, now: float) -> None:
-        replica, record = self._node.replica, self._node.replica.record
+        replica, record = self._runtime.replica, self._runtime.replica.record
         if replica.primary is not None and replica.primary.generation == generation:
             return  # It is still to be recorded.
         taken = record is not None and record.generation > generation and record.primary is not None
         self._empty_since = now if self._empty_since is None else self._empty_since
-        if taken or now - self._empty_since > self._node.settings.hand_over_timeout_s:
+        if taken or now - self._empty_since > self._runtime.settings.hand_over_timeout_s:
             self._handing_over = None
 
     def _make_room(self) -> None:
         """Step down as soon as there is somebody to take over."""
-        replica = self._node.replica
+        replica = self._runtime.replica
         if replica.primary is not None and self.successors:
             replica.demote()
-            self._node.poke()
+            self._runtime.poke()
 
     def _publish(self) -> None:
-        self._node.cluster.presence.stand(self.stands)
+        self._presence.stand(self.stands)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qpidha.errors import ClusterError
-from qpidha.interfaces import Session
-from qpidha.node.backoff import Backoff
-from qpidha.node.within import within
+from qpidha.interfaces import RecordStore, Session
+from qpidha.node.runtime import Runtime
+from qpidha.system.backoff import Backoff
+from qpidha.system.within import within
 from qpidha.types import NodeInfo
 from qpidha.wire.info import encode_info
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 
 class Presence:
     """Keeps a session open while the node wants to be seen. A lost one costs nothing but speed: it opens another."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, runtime: Runtime, records: RecordStore) -> None:
+        self._runtime = runtime
+        self._records = records
         self._session: Session | None = None
         self._info: NodeInfo | None = None
         self._stands = True
@@ -53,21 +52,21 @@ class Presence:
 
     async def run(self) -> None:
         """Never returns."""
-        node = self._node
-        retry = Backoff(node.settings.record_retry_s, node.settings.record_retry_max_s)
+        runtime = self._runtime
+        retry = Backoff(runtime.settings.record_retry_s, runtime.settings.record_retry_max_s)
         while True:
             self._changed.clear()
-            began, timeout_s = node.now(), None
+            began, timeout_s = runtime.now(), None
             try:
-                await within(self._step(), node.settings.record_timeout_s)
-                node.troubles.clear("session")
+                await within(self._step(), runtime.settings.record_timeout_s)
+                runtime.troubles.clear("session")
             except (ClusterError, asyncio.TimeoutError) as error:
-                node.troubles.report("session", str(error) or "the cluster manager does not answer")
+                runtime.troubles.report("session", str(error) or "the cluster manager does not answer")
                 timeout_s = retry.delay()
             why = await self._wait(timeout_s)
             if why is not None:
-                node.troubles.report("session", f"lost: {why}")
-                if node.now() - began >= node.settings.record_retry_max_s:
+                runtime.troubles.report("session", f"lost: {why}")
+                if runtime.now() - began >= runtime.settings.record_retry_max_s:
                     retry.reset()
                 await self.close()
                 await asyncio.sleep(retry.delay())
@@ -96,8 +95,8 @@ class Presence:
 
     async def _open(self) -> None:
         info = self._encoded()
-        self._session = await self._node.cluster.records.open_session(
-            self._node.id, info, ttl_s=self._node.settings.session_ttl_s
+        self._session = await self._records.open_session(
+            self._runtime.id, info, ttl_s=self._runtime.settings.session_ttl_s
         )
         self._published = info
 

@@ -15,8 +15,9 @@ from qpidha.core.chunks import publish_bytes_max, split_batch
 from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
-from qpidha.node.handle import Handle
+from qpidha.node.handle import Handle, Terms
 from qpidha.node.op import Op, Outcome
+from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle
@@ -24,7 +25,6 @@ from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
-    from qpidha.node.node import Node
 
 IDS_RESERVE = 2**40
 """More than one turn can give out: a queue whose ids end within this takes no more publishes."""
@@ -44,9 +44,11 @@ class Queue(Handle):
     of them does anything change before all arguments were checked.
     """
 
-    def __init__(self, node: Node, replicated: ReplicatedQueue, generation: Generation) -> None:
-        super().__init__(node, replicated, generation)
-        self._message_bytes_max = node.settings.message_bytes_max
+    def __init__(
+        self, runtime: Runtime, terms: Terms, replicated: ReplicatedQueue, generation: Generation
+    ) -> None:
+        super().__init__(runtime, terms, replicated, generation)
+        self._message_bytes_max = runtime.settings.message_bytes_max
         self._watchers: tuple[Callable[[MessageId], None], ...] = ()
         self._content_watchers: tuple[Callable[[], None], ...] = ()
 
@@ -72,7 +74,7 @@ class Queue(Handle):
         waiting = self._waiting
         id = self._queue.next + waiting.messages
         waiting.add(data, props)
-        if waiting.bytes >= self._node.settings.operations_bytes:
+        if waiting.bytes >= self._runtime.settings.operations_bytes:
             self._flush()
         return Op(self._ledger, id, range(id, id + 1), waiting.outcome)
 
@@ -95,7 +97,7 @@ class Queue(Handle):
             raise self._too_large(batch.longest)
         pieces = None
         if batch.nbytes >= SMALL_BATCH_BYTES:
-            pieces = list(split_batch(batch, publish_bytes_max(self._node.settings)))
+            pieces = list(split_batch(batch, publish_bytes_max(self._runtime.settings)))
         if not self._waiting.scheduled:
             self._schedule()
         first = self._queue.next + self._waiting.messages
@@ -103,12 +105,12 @@ class Queue(Handle):
         if pieces is None:
             outcome = self._waiting.outcome
             self._waiting.add_batch(batch)
-            if self._waiting.bytes >= self._node.settings.operations_bytes:
+            if self._waiting.bytes >= self._runtime.settings.operations_bytes:
                 self._flush()
         else:
             self._flush()
             for piece in pieces:
-                self._node.replica.enqueue(self.id, piece)
+                self._runtime.replica.enqueue(self.id, piece)
             outcome = self._ledger.expect(last, Outcome())
             self._changed()
         return Op(self._ledger, last, range(first, last + 1), outcome)
@@ -123,7 +125,7 @@ class Queue(Handle):
         if self._queue.next > MESSAGE_ID_MAX - IDS_RESERVE:
             raise CallerError(f"queue {self.name!r} has no ids left: declare another one")
         self._waiting = Waiting(scheduled=True)
-        self._node.flush_later(self)
+        self._runtime.flush_later(self)
 
     def flush(self) -> None:
         """Publish what was collected in this turn now, as one batch and one operation.
@@ -142,13 +144,13 @@ class Queue(Handle):
             return
         self._waiting = Waiting(scheduled=True) if waiting.scheduled else IDLE
         if self._in_term:
-            _, ids = self._node.replica.enqueue(self.id, waiting.joined())
+            _, ids = self._runtime.replica.enqueue(self.id, waiting.joined())
             self._ledger.expect(ids.last, waiting.outcome)
             self._changed()
 
     def _flush_current(self) -> None:
         """The same for the handle of the term that runs now: a handle of an earlier one reads what it published."""
-        (self._node.handles.made(self.id) or self)._flush()
+        self._current._flush()
 
     def end_of_turn(self) -> None:
         """Called by the node, once for each `flush_later`."""
@@ -158,7 +160,7 @@ class Queue(Handle):
             self._waiting = IDLE
 
     def _changed(self) -> None:
-        self._node.poke()
+        self._runtime.poke()
         for watcher in self._content_watchers:
             call(watcher)
 
@@ -176,16 +178,16 @@ class Queue(Handle):
         """
         self._require_term("Queue.dequeue")
         self._flush()
-        node = self._node
+        runtime = self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
-        position, gone = node.replica.dequeue(self.id, wanted)
+        position, gone = runtime.replica.dequeue(self.id, wanted)
         span = range(wanted.first, wanted.last + 1) if wanted else range(0)
         if gone:
-            node.poke()
-        outcome = node.settled.expect(position, Outcome())
+            runtime.poke()
+        outcome = runtime.settled.expect(position, Outcome())
         if self.spec.settle is Settle.IMMEDIATE:
-            return Op(node.immediate, 0, span, outcome)
-        return Op(node.settled, position, span, outcome)
+            return Op(runtime.immediate, 0, span, outcome)
+        return Op(runtime.settled, position, span, outcome)
 
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue: nobody ever sees one of them twice or not at all.
@@ -200,12 +202,12 @@ class Queue(Handle):
         """
         self._require_term("Queue.move")
         TARGET("target", target)
-        if target._node is not self._node or target.id == self.id:
-            raise ArgumentError(f"target must be another queue of node {self._node.id!r}, not {target!r}")
+        if target._runtime is not self._runtime or target.id == self.id:
+            raise ArgumentError(f"target must be another queue of node {self._runtime.id!r}, not {target!r}")
         target._require_term("Queue.move")
         self._flush()
         target._flush()
-        replica, node = self._node.replica, self._node
+        replica, runtime = self._runtime.replica, self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
         position, new = replica.move(self.id, SequenceSet(), target.id)  # Where it stands, if nothing moves.
         for portion in replica.portions(self.id, wanted):
@@ -213,7 +215,7 @@ class Queue(Handle):
             new |= made
         target._changed()
         span = range(new.first, new.last + 1) if new else range(0)
-        return Op(node.settled, position, span, node.settled.expect(position, Outcome()))
+        return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     def read(
         self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
@@ -284,12 +286,17 @@ class Queue(Handle):
         self._content_watchers += (callback,)
 
     def __repr__(self) -> str:
-        return f"<Queue {self.name!r} of node {self._node.id!r}, generation {self.generation}>"
+        return f"<Queue {self.name!r} of node {self._runtime.id!r}, generation {self.generation}>"
 
     def _safe(self, upto: MessageId, nodes: frozenset[str], consumed: SequenceSet | None) -> None:
         self._ledger.advance(upto, nodes, consumed)
         for watcher in self._watchers:
             call(watcher, upto)
+
+    def _last_publish(self) -> Op:
+        """An op that is safe when everything published so far is."""
+        last = self._queue.next - 1
+        return Op(self._ledger, last, range(0), self._ledger.expect(last, Outcome()))
 
     def _doubt(self, error: InDoubt) -> None:
         """This node is no longer primary (K1): watchers end, pending ops are in doubt."""

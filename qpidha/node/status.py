@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.node.holds import Hold, holds_of
+from qpidha.node.parts import Parts
+from qpidha.node.runtime import Runtime
 from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId
-
-if TYPE_CHECKING:
-    from qpidha.core.queue import ReplicatedQueue
-    from qpidha.node.node import Node
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,54 +99,55 @@ class NodeStatus:
         return asdict(self)
 
 
-def status_of(node: Node, queues_max: int | None = None) -> NodeStatus:
+def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
     """Look at a node. Cheap: counts, no content. O(queues named), at most ``queues_max`` of them; None: all."""
-    replica = node.replica
+    runtime = parts.runtime
+    replica = runtime.replica
     primary = replica.primary
     record = replica.record
     flow = replica.follower.flow
-    holds = holds_of(node)
+    holds = holds_of(parts)
     return NodeStatus(
-        node=node.id,
-        role=node.role.value,
+        node=runtime.id,
+        role=runtime.role.value,
         generation=replica.generation,
         cluster=str(replica.cluster) if replica.cluster else None,
         epoch=str(replica.epoch),
         in_sync=replica.in_sync,
-        primary=node.primary,
+        primary=runtime.primary,
         members=sorted(m.node for m in record.members) if record else [],
-        live=node.live,
-        address=node.address,
-        client_address=node.client_address,
-        primary_client_address=node.primary_client_address,
+        live=parts.live,
+        address=parts.links.address,
+        client_address=runtime.client_address,
+        primary_client_address=runtime.primary_client_address,
         position=primary.position if primary else 0,
         safe=primary.safe if primary else 0,
         waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
         joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
-        sessions=sessions_of(node),
-        queues=[QueueStatus(**queue_facts(node, q)) for q in node.handles.first(queues_max)],
+        sessions=sessions_of(runtime),
+        queues=[QueueStatus(**queue_facts(parts, q)) for q in parts.handles.first(queues_max)],
         quarantined=len(replica.quarantined),
         resyncs=flow.resyncs,
         resync_messages=flow.resync_messages,
         resync_bytes=flow.resync_bytes,
-        store_error=str(node.store_error) if node.store_error else None,
-        troubles=node.troubles.standing(),
-        queue_count=len(node.handles),
+        store_error=str(runtime.store_error) if runtime.store_error else None,
+        troubles=runtime.troubles.standing(),
+        queue_count=len(parts.handles),
         held_by=holds,
-        place_given_up=node.place.why_not,
-        certificate_days_left=node.links.certificate_days_left,
-        stopped=node.stopped,
-        broker=node._embedder.phase,
-        broker_since_s=node.now() - node._embedder.since if node._embedder.since else 0.0,
-        broker_error=node._embedder.error,
-        loop_stall_worst_s=round(node.stalls.worst_s, 3),
-        loop_stall_recent_s=round(node.stalls.recent_worst_s, 3),
+        place_given_up=parts.place.why_not,
+        certificate_days_left=parts.links.certificate_days_left,
+        stopped=runtime.stop_reason,
+        broker=parts.notifier.phase,
+        broker_since_s=runtime.now() - parts.notifier.since if parts.notifier.since else 0.0,
+        broker_error=parts.notifier.error,
+        loop_stall_worst_s=round(runtime.stalls.worst_s, 3),
+        loop_stall_recent_s=round(runtime.stalls.recent_worst_s, 3),
     )
 
 
-def queue_facts(node: Node, q: ReplicatedQueue) -> dict[str, Any]:
+def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
     """The fields of a `QueueStatus`: of 100,000 queues, their dictionaries alone are cheaper."""
-    handle = node.handles.made(q.queue)
+    handle = parts.handles.made(q.queue)
     waiting = handle._waiting.messages if handle is not None else 0
     return {
         "name": q.spec.name,
@@ -155,13 +155,12 @@ def queue_facts(node: Node, q: ReplicatedQueue) -> dict[str, Any]:
         "depth": len(q) + waiting,
         "bytes": q.bytes,
         "next_id": q.next + waiting,
-        "pending": handle.pending if handle is not None and node.replica.primary else 0,
+        "pending": handle.pending if handle is not None and parts.runtime.replica.primary else 0,
     }
 
 
-def sessions_of(node: Node) -> list[SessionStatus]:
-    """The sessions of a node with its peers."""
-    primary, record = node.replica.primary, node.replica.record
+def sessions_of(runtime: Runtime) -> list[SessionStatus]:
+    primary, record = runtime.replica.primary, runtime.replica.record
     if primary is None or record is None:
         return []
     return [

@@ -52,3 +52,8 @@ class Limit:
             self._until += now - self._looked_at
         self._looked_at = now
         return now > self._until
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the end, without a look; 0 at least."""
+        return max(0.0, self._until - self._now())

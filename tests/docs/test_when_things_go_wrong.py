@@ -160,7 +160,6 @@ def test_commands_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
         *subclasses(errors.SettingsError),
         errors.PromotionRefused,
         errors.HandOverRefused,
-        errors.FencedError,
         errors.LinkClosed,
         errors.NotPrimary,
         errors.InDoubt,

@@ -70,7 +70,7 @@ class Peer:
         fields: dict[str, object] = {
             "version_min": 1,
             "version_max": 1,
-            "cluster": self.node.replica.cluster,
+            "cluster": self.node._runtime.replica.cluster,
             "node": "stranger",
             "boot": UUID(int=7),
             "wanted": self.node.id,
@@ -229,7 +229,7 @@ async def unharmed(world: World, a: Node) -> None:
     receipt = await asyncio.wait_for(_publish(a), 10)
     assert receipt == {"a", "b"}
     for node in world.nodes.values():
-        node.replica.check()
+        node._runtime.replica.check()
 
 
 async def _publish(a: Node) -> frozenset[str]:
@@ -283,7 +283,9 @@ def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
         peer.send(HEADER.pack(16 << 20, 14, 0, 0, 1, 1) + b"x")
         await asyncio.sleep(0.05)
         ours = next(
-            p for p in a.links.peers.values() if p.to is None and p.link.peer.address.endswith(_port(peer))
+            p
+            for p in a._parts.links.peers.values()
+            if p.to is None and p.link.peer.address.endswith(_port(peer))
         )
         assert ours._reader.capacity < 1 << 20
         assert await peer.refusal() == 0  # Closed by the heartbeat.
@@ -303,7 +305,9 @@ def test_a_frame_that_dribbles_in_is_cut_off() -> None:
         for byte in HEADER.pack(1 << 20, 14, 0, 0, 1, 1) + bytes(1 << 20):
             peer.send(bytes([byte]))
             await asyncio.sleep(0.1)
-            if peer.reader.at_eof() or not [p for p in a.links.peers.values() if p.welcomed and _is(p, peer)]:
+            if peer.reader.at_eof() or not [
+                p for p in a._parts.links.peers.values() if p.welcomed and _is(p, peer)
+            ]:
                 break
         else:
             raise AssertionError("never cut off")
@@ -328,8 +332,8 @@ def test_nothing_behind_a_violation_is_obeyed(monkeypatch: pytest.MonkeyPatch) -
         a, _ = await world.cluster("a", "b")
         a.declare("q")
         peer = await Peer.connect(a)
-        await until(lambda: any(_is(p, peer) for p in a.links.peers.values()))
-        ours = next(p for p in a.links.peers.values() if _is(p, peer))
+        await until(lambda: any(_is(p, peer) for p in a._parts.links.peers.values()))
+        ours = next(p for p in a._parts.links.peers.values() if _is(p, peer))
         obeyed: list[int] = []
 
         def feed(data: bytes) -> None:
@@ -354,8 +358,8 @@ def test_a_peer_that_does_not_read_is_cut_off() -> None:
         a, _ = await world.cluster("a", "b")
         a.declare("q")
         peer = await Peer.connect(a)
-        await until(lambda: any(_is(p, peer) for p in a.links.peers.values()))
-        ours = next(p for p in a.links.peers.values() if _is(p, peer))
+        await until(lambda: any(_is(p, peer) for p in a._parts.links.peers.values()))
+        ours = next(p for p in a._parts.links.peers.values() if _is(p, peer))
         real, full = ours.link, Full()
         ours.link = full  # type: ignore[assignment]
         for full.buffered in (0, a.settings.link_buffer_bytes_max, a.settings.link_buffer_bytes_max + 1):
@@ -391,13 +395,13 @@ def test_links_before_their_handshake_are_limited() -> None:
         a = await world.start("a")
         await a.promote()
         silent = [await Peer.connect(a) for _ in range(2)]
-        await until(lambda: len(a.links.peers) == 2)
+        await until(lambda: len(a._parts.links.peers) == 2)
         refused = await Peer.connect(a)
         assert await asyncio.wait_for(refused.reader.read(), 10) == b""
-        assert all(any(_is(p, peer) for p in a.links.peers.values()) for peer in silent)
+        assert all(any(_is(p, peer) for p in a._parts.links.peers.values()) for peer in silent)
         for peer in silent:
             peer.writer.close()
-        await until(lambda: not a.links.peers)
+        await until(lambda: not a._parts.links.peers)
         taken = await Peer.connect(a)
         taken.send(encode(taken.hello()))
         assert isinstance((await taken.next()).event, Welcome)
@@ -451,9 +455,9 @@ def test_acks_of_another_session_count_for_nothing() -> None:
         await peer.subscribe()
         peer.send(encode(Acknowledged(position=10**6), session=77))
         await asyncio.sleep(0.05)
-        assert all(s.acked < 10**6 for s in a.replica.primary.sessions.values())
+        assert all(s.acked < 10**6 for s in a._runtime.replica.primary.sessions.values())
         peer.writer.close()
-        await until(lambda: len(a.replica.primary.sessions) == 1)
+        await until(lambda: len(a._runtime.replica.primary.sessions) == 1)
         await unharmed(world, a)
 
     run(main)

@@ -27,7 +27,7 @@ def test_a_step_down_in_the_turn_of_a_publish_leaves_no_queue_stuck() -> None:
         await a.promote()
         queues = [a.declare(name) for name in ("q", "r", "s")]
         ops = [queue.enqueue(b"too late") for queue in queues]
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         for op in ops:
             with pytest.raises(InDoubt):
                 await asyncio.wait_for(waited(op), SOON_S)
@@ -48,7 +48,7 @@ def test_a_node_that_steps_down_with_something_published_can_be_read_and_stopped
         queue = a.declare("q")
         await queue.enqueue(b"safe")
         queue.enqueue(b"too late")
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         assert content(a) == [(1, b"safe")]
         assert queue.get(2) is None
         await world.stop("a")
@@ -101,7 +101,7 @@ def test_a_callback_that_raises_costs_nobody_else_anything() -> None:
         assert told == [None, 1]
         doubtful = one.enqueue(b"3")
         doubtful.add_safe_callback(broken)
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         with pytest.raises(InDoubt):
             await asyncio.wait_for(waited(doubtful), SOON_S)
         await until(lambda: world.brokers["a"].demoted == [1])
@@ -185,7 +185,7 @@ def test_a_polling_record_store_is_asked_to_poll_when_something_may_have_changed
             await asyncio.sleep(2 * world.settings.heartbeat_interval_s)
             assert records.polls == before, "time alone is no reason"
             await world.kill("b")
-            await until(lambda: not a.links.peers)
+            await until(lambda: not a._parts.links.peers)
             assert records.polls > before
 
     asyncio.run(main())

@@ -50,8 +50,8 @@ def test_a_fresh_backup_gets_everything_in_chunks_while_publishes_go_on() -> Non
         assert receipt.nodes == {"a", "b"}
         assert history(a) == history(b)
         assert b.status().resync_messages >= 4000
-        a.replica.check()
-        b.replica.check()
+        a._runtime.replica.check()
+        b._runtime.replica.check()
 
     run(main, SMALL)
 
@@ -83,12 +83,12 @@ def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -
         a, b = await world.cluster("a", "b")
         queue = a.declare("q")
         await queue.enqueue(b"first")
-        session = next(iter(a.replica.primary.sessions.values()))
+        session = next(iter(a._runtime.replica.primary.sessions.values()))
         seen: set[SessionState] = set()
         ops = []
         for number in range(200):  # In one turn of the loop: b cannot acknowledge in between.
             ops.append(queue.enqueue_many([b"%d" % number * 50] * 10))
-            a.replica.primary.seal()
+            a._runtime.replica.primary.seal()
             seen.add(session.state)
             assert session.window_bytes <= SMALL.window_bytes_max + 2 * SMALL.operations_bytes + 10_000
         assert SessionState.LAGGING in seen
@@ -113,11 +113,11 @@ def test_a_resync_may_be_cut_anywhere_and_begun_again(cut_after: int) -> None:
             await queue.enqueue_many([b"%d" % number * 20] * 20)
         b = await world.start("b")
         await until(lambda: b.status().resync_messages >= cut_after)
-        for peer in list(b.links.peers.values()):
+        for peer in list(b._parts.links.peers.values()):
             peer.link.abort()
         await until(lambda: b.role is Role.READY and b.status().in_sync)
         assert history(a) == history(b)
-        b.replica.check()
+        b._runtime.replica.check()
 
     run(main, SMALL)
 

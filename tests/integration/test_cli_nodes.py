@@ -314,7 +314,7 @@ def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: 
         async with World() as world:
             node = await world.start("a", control=tmp_path / "control.sock")
             await node.promote()
-            node.broken(StoreFailed("the disk\nfailed"))
+            node._runtime.broken(StoreFailed("the disk\nfailed"))
             await asyncio.wait_for(node.wait_stopped(), 30)
             code, out, err = await asyncio.to_thread(run, "status", tmp_path)
             assert (code, err) == (BAD_NEWS, "")

@@ -32,8 +32,8 @@ def test_a_million_messages_on_both_brokers_are_not_sent_again() -> None:
         receipt = await b.queue("q").enqueue(b"after")
         assert receipt.nodes == {"b", "c"}
         assert c.queue("q").depth == MILLION + 1
-        b.replica.check()
-        c.replica.check()
+        b._runtime.replica.check()
+        c._runtime.replica.check()
 
     run(main)
 
@@ -46,14 +46,14 @@ def test_a_reused_id_is_never_taken_for_the_old_message() -> None:
         queue = a.declare("q")
         await queue.enqueue_many([b"m1", b"m2", b"m3", b"m4"])
         world.gates["b"].mute = True  # b hears, but its acknowledgements are lost: nothing completes.
-        link_to_b = next(s.link for s in a.replica.primary.sessions.values() if s.node == "b")
-        a.links.peers.pop(link_to_b)  # … and a's frames to b are lost too.
+        link_to_b = next(s.link for s in a._runtime.replica.primary.sessions.values() if s.node == "b")
+        a._parts.links.peers.pop(link_to_b)  # … and a's frames to b are lost too.
         lost = queue.enqueue_many([b"old5", b"old6"])
         await until(lambda: c.queue("q").depth == 6)
         assert not lost.safe
         await world.kill("a")
         world.gates["b"].mute = False
-        for peer in list(b.links.peers.values()):
+        for peer in list(b._parts.links.peers.values()):
             peer.link.abort()
         assert b.queue("q").depth == 4
         await b.promote()
@@ -73,7 +73,7 @@ def test_a_reused_id_is_never_taken_for_the_old_message() -> None:
         assert history(again) == history(b)
         await until(lambda: len(world.brokers["a"].discarded) == 2, what="hand-over on a")
         for node in (again, b, c):
-            node.replica.check()
+            node._runtime.replica.check()
 
     run(main)
 

@@ -20,17 +20,17 @@ def test_an_unforeseen_error_in_the_core_stops_the_node(tmp_path: Path, durable:
         await a.promote()
         queue = a.declare("q")
         await queue.enqueue(b"fine")
-        settle = a.replica.primary.settle  # type: ignore[union-attr]
+        settle = a._runtime.replica.primary.settle  # type: ignore[union-attr]
 
         def fails_when_committing() -> None:
             settle()
-            if not durable or (a.engine.driver._waiting is None and queue.depth > 1):
+            if not durable or (a._parts.engine.driver._waiting is None and queue.depth > 1):
                 raise RecursionError("injected")
 
-        a.replica.primary.settle = fails_when_committing  # type: ignore[union-attr,method-assign]
+        a._runtime.replica.primary.settle = fails_when_committing  # type: ignore[union-attr,method-assign]
         queue.enqueue(b"more")
         await until(lambda: a.role is Role.STOPPED, what="stop")
-        assert isinstance(a.store_error, RecursionError)
+        assert isinstance(a._runtime.store_error, RecursionError)
         await until(lambda: world.brokers["a"].demoted == [1])
 
     run(main)

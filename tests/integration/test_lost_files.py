@@ -29,9 +29,9 @@ def test_an_idle_node_notices(tmp_path: Path) -> None:
             node = await primary(world, tmp_path / "store")
             await node.declare("q").enqueue(b"kept")
             shutil.rmtree(tmp_path / "store")
-            await until(lambda: node.store_error is not None)
-            assert "was removed while the node used it" in str(node.store_error)
-            await until(lambda: node.replica.stopped and node.role is not Role.ACTIVE)
+            await until(lambda: node._runtime.store_error is not None)
+            assert "was removed while the node used it" in str(node._runtime.store_error)
+            await until(lambda: node._runtime.replica.stopped and node.role is not Role.ACTIVE)
 
     asyncio.run(main())
 
@@ -49,7 +49,7 @@ def test_the_next_publish_is_not_confirmed(tmp_path: Path, name: str) -> None:
             op = queue.enqueue(b"lost with the file")
             with pytest.raises(InDoubt):
                 await op
-            assert f"{name} was removed while the node used it" in str(node.store_error)
+            assert f"{name} was removed while the node used it" in str(node._runtime.store_error)
             with pytest.raises(CallerError):
                 await node.declare("r").enqueue(b"more")
 
@@ -73,7 +73,7 @@ def test_a_look_that_raises_something_else_ends_the_node_too(tmp_path: Path) -> 
             node = await world.start("a", store)
             await node.promote()
             store.broken = True
-            await until(lambda: node.store_error is not None)
-            assert "the store raised ZeroDivisionError()" in str(node.store_error)
+            await until(lambda: node._runtime.store_error is not None)
+            assert "the store raised ZeroDivisionError()" in str(node._runtime.store_error)
 
     asyncio.run(main())

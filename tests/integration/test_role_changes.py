@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from qpidha import NotPrimary, Role
+from qpidha import Node, NotPrimary, Role
 from qpidha.errors import ClusterError, PromotionRefused
-from qpidha.node.node import Node
 from qpidha.promoters import PriorityPromoter
 from qpidha.records import MemoryRecordStore
 from qpidha.types import Versioned
@@ -52,7 +51,7 @@ def test_a_node_serves_no_new_generation_before_its_broker_has_left_the_old_one(
         await until(lambda: a.role is Role.READY and content(a)[-1] == (2, b"new two"))
         await until(lambda: a.status().in_sync)
         again = asyncio.ensure_future(a.promote())
-        await until(lambda: a.replica.primary is not None)
+        await until(lambda: a._runtime.replica.primary is not None)
         await asyncio.sleep(0.05)
         with pytest.raises(NotPrimary):
             queue.dequeue(2)  # The client's accept: its broker was not told yet that it is over.
@@ -100,13 +99,13 @@ def test_a_broker_may_stop_its_node_from_a_callback() -> None:
         broker = Stopping()
         broker.node = await world.start("a", broker=broker)
         await broker.node.promote()
-        broker.node.replica.step_down("the test wants it")
-        broker.node.poke()
+        broker.node._runtime.replica.step_down("the test wants it")
+        broker.node._runtime.poke()
         await until(lambda: broker.demoted, what="on_demote to return")
         await asyncio.wait_for(world.stop("a"), SOON_S)
         assert broker.node.role is Role.STOPPED
         again = await world.start("a")  # Its store was released, cleanly.
-        assert again.replica.epoch == broker.node.replica.epoch
+        assert again._runtime.replica.epoch == broker.node._runtime.replica.epoch
 
     run(main)
 
@@ -118,12 +117,12 @@ def test_news_of_a_role_that_is_over_is_not_told() -> None:
         slow = Slow()
         a = await world.start("a", broker=slow)
         await a.promote()
-        a.replica.step_down("the test wants it")
-        a.poke()
+        a._runtime.replica.step_down("the test wants it")
+        a._runtime.poke()
         again = asyncio.ensure_future(a.promote(timeout_s=0.5))
-        await until(lambda: a.replica.primary is not None)
-        a.replica.step_down("the test wants it")
-        a.poke()
+        await until(lambda: a._runtime.replica.primary is not None)
+        a._runtime.replica.step_down("the test wants it")
+        a._runtime.poke()
         await asyncio.wait([again])
         assert again.exception() is not None
         slow.may_go_on.set()

@@ -107,12 +107,12 @@ def test_large_messages_reach_a_backup_behind_a_slow_link(
         a, _ = await behind(world, proxy)
         q = a.declare("q")
         await q.enqueue(b"1")
-        proxy.out, links = RATE, set(a.links.peers)
+        proxy.out, links = RATE, set(a._parts.links.peers)
         ops = [q.enqueue(LARGE) for _ in range(count)]
         for op in ops:
             assert sorted((await op).nodes) == ["a", "b"]
         assert no_link_was_given_up(caplog), caplog.text
-        assert set(a.links.peers) == links
+        assert set(a._parts.links.peers) == links
 
     through(main)
 
@@ -126,7 +126,7 @@ def test_a_member_that_has_to_catch_up_over_a_slow_link_stays_one(
         a, b = await behind(world, proxy)
         q = a.declare("q")
         await q.enqueue(b"1")
-        for peer in list(b.links.peers.values()):
+        for peer in list(b._parts.links.peers.values()):
             peer.link.abort()
         proxy.out = RATE
         op = q.enqueue(LARGE)
@@ -145,7 +145,7 @@ def test_a_link_slow_towards_the_primary_is_as_good(caplog: pytest.LogCaptureFix
         q = a.declare("q")
         await q.enqueue_many([b"x"] * 100_000)
         await q.dequeue(range(1, 100_000, 2))
-        for peer in list(b.links.peers.values()):
+        for peer in list(b._parts.links.peers.values()):
             peer.link.abort()
         proxy.back = RATE
         caplog.clear()
@@ -166,8 +166,8 @@ def test_a_link_on_which_nothing_passes_is_given_up_soon(way: str) -> None:
         setattr(proxy, way, 0)
         op = q.enqueue(LARGE)
         loop = asyncio.get_running_loop()
-        began, before = loop.time(), set(a.links.peers)
-        await until(lambda: before.isdisjoint(a.links.peers), what="the link is given up")
+        began, before = loop.time(), set(a._parts.links.peers)
+        await until(lambda: before.isdisjoint(a._parts.links.peers), what="the link is given up")
         receipt = await op
         assert sorted(receipt.nodes) == ["a"]
         # Eight seconds for the bytes are not waited for. Anything below that is right, on a busy machine, too.

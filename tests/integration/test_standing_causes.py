@@ -151,7 +151,7 @@ def test_a_link_that_worked_for_long_is_opened_again_at_once() -> None:
             await until(lambda: b.status().in_sync)
             for _ in range(5):
                 tried = transport.attempts
-                for peer in list(b.links.peers.values()):
+                for peer in list(b._parts.links.peers.values()):
                     peer.link.abort()
                 await until(lambda tried=tried: transport.attempts > tried and b.status().role == "ready")  # type: ignore[misc]
 
@@ -166,14 +166,14 @@ def test_a_store_of_another_cluster_is_told_on_both_sides(lines: list[str]) -> N
             node, _ = make("b", other.records, store=store)
             async with node:
                 await node.promote()
-                wrong = node.replica.cluster
+                wrong = node._runtime.replica.cluster
         lines.clear()
         a, _ = make("a", world.records)
         b, transport = make("b", other.records, store=store)
         async with a:
             await a.promote()
-            right = a.replica.cluster
-            b._records = b.cluster._records = _Foreign(world.records, other.records)  # type: ignore[assignment]
+            right = a._runtime.replica.cluster
+            b._parts.records = b._parts.cluster._records = _Foreign(world.records, other.records)  # type: ignore[assignment]
             async with b:
                 found = await watch(lines, b, transport)
                 assert str(wrong) in trouble(b) and str(right) in trouble(b)
@@ -207,13 +207,13 @@ def test_two_processes_with_one_node_id_are_told_on_both_sides(lines: list[str])
         async with a, b:
             await a.promote()
             await until(lambda: b.status().in_sync)
-            await until(lambda: any(peer.settled for peer in a.links.peers.values()))
+            await until(lambda: any(peer.settled for peer in a._parts.links.peers.values()))
             twin, transport = make("b", _NoSession(world.records))
             async with twin:
                 await watch(lines, twin, transport)
                 for node in (twin, a):
                     told = trouble(node, CAUSE if node is twin else "link from node 'b'")
-                    assert str(b.boot) in told and str(twin.boot) in told
+                    assert str(b._runtime.boot) in told and str(twin._runtime.boot) in told
                 assert b.status().in_sync
 
     run(main)
@@ -375,7 +375,7 @@ def test_a_link_that_is_cut_is_told_and_forgotten_when_it_is_back(lines: list[st
             await a.promote()
             await until(lambda: b.status().in_sync)
             resyncs = b.status().resyncs
-            for peer in list(a.links.peers.values()):
+            for peer in list(a._parts.links.peers.values()):
                 peer.link.abort()
             await until(lambda: b.status().resyncs > resyncs)
             await until(lambda: trouble(b) == "")
@@ -433,7 +433,7 @@ def test_a_backup_with_larger_limits_joins() -> None:
             await queue.enqueue_many([b"x"] * 100)
             await queue.dequeue(range(1, 100, 2))
             resyncs = b.status().resyncs
-            for peer in list(b.links.peers.values()):
+            for peer in list(b._parts.links.peers.values()):
                 peer.link.abort()
             await until(lambda: b.status().resyncs > resyncs and b.status().in_sync)
             assert b.queue("q").depth == 50

@@ -92,7 +92,7 @@ def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path
         with pytest.raises(StoreMismatch):
             await world.start("a", SqliteStore(tmp_path / "a"))
         status = SqliteStore(tmp_path / "a").read_status()
-        assert status.cluster is not None and status.cluster != b.replica.cluster
+        assert status.cluster is not None and status.cluster != b._runtime.replica.cluster
         assert status.state is StoreState.CLEAN
 
     run(found)
@@ -225,7 +225,7 @@ def test_a_node_whose_adapter_has_a_bug_stops_instead_of_looking_alive() -> None
         b = await world.start("b")
         records.broken = True
         await until(lambda: b.role is Role.STOPPED)
-        assert isinstance(b.store_error, ZeroDivisionError)
+        assert isinstance(b._runtime.store_error, ZeroDivisionError)
         await until(lambda: "b" not in a.live)
 
     run(main)

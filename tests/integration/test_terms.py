@@ -103,10 +103,10 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() ->
         told: list[object] = []
         for op in ops:
             op.add_safe_callback(lambda op, error: told.append(error))
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         with pytest.raises(NotPrimary):
             queue.enqueue(b"too late as well")
-        a.engine.driver.run()  # The answers leave before the turn ends.
+        a._parts.engine.driver.run()  # The answers leave before the turn ends.
         assert (queue.depth, queue.next_id) == (1, 4), "nothing is collected any more"
         for op in ops:
             with pytest.raises(InDoubt):
@@ -132,7 +132,7 @@ def test_a_flush_in_the_turn_of_a_step_down_publishes_nothing() -> None:
         await a.promote()
         queue, other = a.declare("q"), a.declare("other")
         ops = [queue.enqueue(b"too late"), other.enqueue(b"too late")]
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         queue.flush()
         assert other.get(1) is None
         for op in ops:

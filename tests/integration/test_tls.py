@@ -70,7 +70,7 @@ def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
         reason = "certificate of backup 'b' is for mallory" if who == "other name" else "certificate"
         await until(lambda: [t for t in b.status().troubles if reason in t.text])
         assert (await a.queue("q").enqueue(b"x")).nodes == {"a"}
-        assert not any(p.welcomed for p in a.links.peers.values())
+        assert not any(p.welcomed for p in a._parts.links.peers.values())
         assert b.role is Role.JOINING and world.members() == {"a"}
 
     run(main)
@@ -135,7 +135,7 @@ def test_what_is_wrong_with_tls_is_told_once_on_both_sides(
         await until(lambda: primary in told(a, "link from"))
         count = b.status().troubles[-1].attempts
         await until(lambda: b.status().troubles[-1].attempts >= count + 5)
-        assert not any(p.welcomed for p in a.links.peers.values())
+        assert not any(p.welcomed for p in a._parts.links.peers.values())
         for link in ("link to the primary", "link from"):
             lines = [r.getMessage() for r in caplog.records if f": {link}" in r.getMessage()]
             assert len(lines) == len(set(lines)) <= 3, lines
@@ -153,7 +153,7 @@ def test_a_wrong_name_that_begins_like_the_right_one_is_refused(tmp_path: Path) 
         await a.promote()
         b = await start(world, "b", certified(ca, tmp_path / "b", "b"))
         await until(lambda: "expected node 'a', but its certificate is for a1" in told(b, "link to"))
-        assert a.links.peers == {} and world.members() == {"a"}
+        assert a._parts.links.peers == {} and world.members() == {"a"}
 
     run(main)
 

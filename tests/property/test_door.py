@@ -105,8 +105,6 @@ DUNDERS = ("__iter__", "__contains__", "__aenter__")
 # --- what is documented --------------------------------------------------------------------------
 
 INTERNAL = {
-    "Node": "broken flush_later forked is_current give_place_away link_closed log not_primary now poke "
-    "silence store_failed taken tick",
     "Queue": "end_of_turn",
     "MemoryNetwork": "claim reaches",
     "SqliteStore": "forked",

@@ -145,16 +145,16 @@ class World:
         """End a node without a last word: links reset, session gone, store left dirty."""
         node = self.nodes.pop(name)
         self.gates[name].mute = True
-        for peer in list(node.links.peers.values()):
+        for peer in list(node._parts.links.peers.values()):
             peer.link.abort()
-        node.replica.stopped = True
-        assert node.engine.driver
-        node.engine.driver.failed = RuntimeError("killed")
-        node.life.reason = "killed"
-        await node.life.release(node.now() + 5.0)
+        node._runtime.replica.stopped = True
+        assert node._parts.engine.driver
+        node._parts.engine.driver.failed = RuntimeError("killed")
+        node._runtime.stop_reason = "killed"
+        await node._parts.life.release(node._runtime.now() + 5.0)
 
     def members(self) -> set[str]:
-        found = next(iter(self.nodes.values())).replica.record
+        found = next(iter(self.nodes.values()))._runtime.replica.record
         return {m.node for m in found.members} if found else set()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qpidha import Batch, Node, NotPrimary, Queue, SequenceSet, Settings, Settle, UnknownQueue
+from qpidha import Batch, Node, NotPrimary, Queue, Role, SequenceSet, Settings, Settle, UnknownQueue
 from qpidha.checks import is_wildcard, shown
 from qpidha.errors import (
     ArgumentError,
@@ -465,7 +465,8 @@ def test_before_the_start_there_is_nothing_to_ask() -> None:
 
     async def run() -> None:
         node = Node(**parts())
-        for ask in (node.status, lambda: node.queue("q"), lambda: node.declare("q")):
+        assert node.status().role is Role.STOPPED
+        for ask in (lambda: node.queue("q"), lambda: node.declare("q")):
             with pytest.raises(LocalProtocolError, match=r"before Node\.start"):
                 ask()
         for wait in (node.promote, node.demote):

@@ -18,7 +18,7 @@ from qpidha import Batch, Discarded, InDoubt, Node, Role, SequenceSet
 from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary
 from qpidha.interfaces import QueueListener
 from qpidha.node.callbacks import FUNCTIONS_MAX, Call, _Log, call, inside
-from qpidha.node.embedder import CANCEL_S
+from qpidha.node.notifier import CANCEL_S
 from qpidha.promoters import PriorityPromoter
 from qpidha.types import QueueId, QueueSpec
 from tests.support.harness import QUICK, Recorder, World, content, run, until
@@ -128,7 +128,7 @@ def test_a_primary_whose_broker_does_not_open_is_replaced(how: str) -> None:
         status = a.status()
         assert status.broker_error is not None and "on_promote" in status.broker_error
         assert status.place_given_up is not None
-        assert not a.cluster.eligible
+        assert not a._parts.cluster.eligible
         await until(lambda: broker.demoted == broker.promoted == [2], what="what was half open is closed")
         await b.declare("q").enqueue(b"1")
         await asyncio.sleep(0.3)
@@ -198,7 +198,7 @@ def test_the_limit_counts_from_the_promotion_also_behind_another_call() -> None:
         await a.demote()
         await until(lambda: b.serving and a.status().in_sync and a.status().broker == "demoting")
         asyncio.ensure_future(a.promote(timeout_s=0.1)).add_done_callback(lambda t: t.exception())
-        await until(lambda: a.replica.primary is not None)
+        await until(lambda: a._runtime.replica.primary is not None)
         await until(lambda: b.serving and b.generation == 4, what="a, which cannot open, is replaced")
         assert "has not opened" in (a.status().place_given_up or "")
 
@@ -237,8 +237,8 @@ def test_a_broker_that_does_not_close_delays_nobody(how: str) -> None:
         await until(lambda: a.status().broker == "standby" and a.status().in_sync)
         assert "on_demote" in (a.status().broker_error or "")
         if how == "clings":
-            assert a._embedder.stuck == ["on_demote"] and not a.cluster.eligible
-            await until(lambda: not a._embedder.stuck)
+            assert a._parts.notifier.stuck == ["on_demote"] and not a._parts.cluster.eligible
+            await until(lambda: not a._parts.notifier.stuck)
         broker.faults.clear()
         await b.demote()
         await until(lambda: a.serving and broker.open, what="a works again")
@@ -334,7 +334,7 @@ def test_a_callback_may_ask_for_the_end_of_the_process(asked: BaseException, whe
     with pytest.raises(type(asked)):
         asyncio.run(main())
     [node] = nodes
-    assert node.life.stopped is not None and node.life.stopped.held == ()
+    assert node._parts.life.stopped is not None and node._parts.life.stopped.held == ()
 
 
 # --- calls back into the node --------------------------------------------------------------------
@@ -475,7 +475,7 @@ def test_a_plain_callback_that_fails_costs_nobody_else_anything(error: BaseExcep
         assert set(told) == {None, 1} and len(told) == 2
         doubtful = queue.enqueue(b"2")
         doubtful.add_safe_callback(broken)
-        a.replica.step_down("the test wants it")
+        a._runtime.replica.step_down("the test wants it")
         with pytest.raises(InDoubt):
             await asyncio.wait_for(waited(doubtful), SOON_S)
         assert a.stopped is None

@@ -31,8 +31,12 @@ class Slow(MemoryStore):
             yield step
 
 
+def unexpected(error: Exception) -> None:
+    raise error
+
+
 async def opened(store: MemoryStore) -> Disk:
-    disk = Disk(store)
+    disk = Disk(store, broken=unexpected)
     await disk.open("a", refuse_dirty=False)
     return disk
 

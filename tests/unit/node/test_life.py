@@ -263,7 +263,7 @@ def test_stop_while_it_starts_ends_the_start() -> None:
         store = Hanging()
         node = Node("a", broker=Recorder(), store=store, transport=TcpTransport(), records=records)
         starting = asyncio.ensure_future(node.start())
-        await until(lambda: node.thread and store.closed == [])
+        await until(lambda: node._runtime.thread and store.closed == [])
         await asyncio.sleep(0.05)
         await asyncio.wait_for(node.stop(), SOON_S)
         with pytest.raises(LocalProtocolError, match="while it was starting"):
@@ -344,7 +344,7 @@ def test_a_node_stops_in_a_task_that_is_cancelled() -> None:
                 if task.get_name().startswith("qpidha"):
                     task.cancel()
             await node.stop()
-            assert node.life.stopped is not None and node.life.stopped.held == ()
+            assert node._parts.life.stopped is not None and node._parts.life.stopped.held == ()
             assert broker.demoted == [1] and len(broker.ends) == 1
 
     async def all_of_it() -> None:
@@ -509,7 +509,7 @@ def test_public_methods_work_or_fail_with_an_error_of_the_library() -> None:
             assert node.role is Role.STOPPED and not node.serving
             assert node.primary is None and node.primary_client_address is None
             assert node.live == []
-            assert node.generation >= 0 and node.now() > 0
+            assert node.generation >= 0 and node._runtime.now() > 0
             for work in (
                 node.status,
                 lambda: node.queue("q"),
@@ -585,7 +585,7 @@ def test_the_score_is_withdrawn_until_another_primary_is_recorded() -> None:
         await until(lambda: b.status().in_sync)
         await a.demote()
         await until(lambda: scores(world.records) == {"a": None, "b": 1})
-        assert not a.cluster.eligible and a.status().place_given_up == "it was asked to hand over"
+        assert not a._parts.cluster.eligible and a.status().place_given_up == "it was asked to hand over"
         await asyncio.sleep(0.5)
         assert a.primary is None, "the other one is alive and could"
         operator.promote()
@@ -671,7 +671,7 @@ def test_a_lost_session_is_opened_again_with_what_is_true_now() -> None:
 def test_an_update_that_fails_is_tried_again() -> None:
     async def main(world: World) -> None:
         a = await world.start("a", promoter=PriorityPromoter(9))
-        session = a.cluster.presence._session
+        session = a._parts.presence._session
         assert isinstance(session, MemorySession)
         update, failures = session.update, [1, 2, 3]
 
@@ -682,8 +682,8 @@ def test_an_update_that_fails_is_tried_again() -> None:
             await update(info)
 
         session.update = fails  # type: ignore[method-assign]
-        a.place._publish = lambda: None  # type: ignore[method-assign]
-        a.cluster.presence.stand(False)
+        a._parts.place._publish = lambda: None  # type: ignore[method-assign]
+        a._parts.presence.stand(False)
         await until(lambda: scores(world.records) == {"a": None}, timeout_s=30)
         assert not failures
 
@@ -707,8 +707,8 @@ def test_an_accept_that_is_pending_at_a_step_down_is_in_doubt() -> None:
         awaiting = asyncio.ensure_future(waited(accept))
         await asyncio.sleep(0.05)
         assert not accept.done
-        a.replica.step_down("the test wants it")
-        a.poke()
+        a._runtime.replica.step_down("the test wants it")
+        a._runtime.poke()
         with pytest.raises(InDoubt):
             await asyncio.wait_for(awaiting, SOON_S)
         [error] = told
@@ -727,8 +727,8 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_forgotten() -> None:
         queue = a.declare("q")
         await queue.enqueue(b"safe")
         op = queue.enqueue(b"too late")
-        a.replica.step_down("the test wants it")
-        a.engine.driver.run()  # type: ignore[union-attr]
+        a._runtime.replica.step_down("the test wants it")
+        a._parts.engine.driver.run()  # type: ignore[union-attr]
         assert a.queue("q").depth == 1 and queue.depth == 1
         with pytest.raises(InDoubt):
             await asyncio.wait_for(waited(op), SOON_S)
@@ -767,17 +767,17 @@ def test_demote_returns_although_the_place_has_come_back_meanwhile() -> None:
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
-        look = a._until
+        look = a._roles._until
 
         async def look_late(reached: Callable[[], bool], timeout_s: float, what: str) -> None:
-            a._until = look  # type: ignore[method-assign]
-            await until(lambda: a.replica.primary is None)
+            a._roles._until = look  # type: ignore[method-assign]
+            await until(lambda: a._runtime.replica.primary is None)
             await b.promote()
             await until(lambda: a.status().in_sync)
             await a.promote()
             await look(reached, timeout_s, what)
 
-        a._until = look_late  # type: ignore[method-assign]
+        a._roles._until = look_late  # type: ignore[method-assign]
         await a.demote(timeout_s=5.0)
         assert a.serving and a.generation == 3
 
@@ -794,9 +794,9 @@ def test_a_time_out_is_an_unknown_outcome_and_not_a_request_that_was_never_sent(
         records = world.records
         a = await world.start("a")
         await a.promote()
-        record = a.replica.record
-        assert record is not None and a.replica.manager.known is not None
-        request = CompareAndSet(a.replica.manager.known.version, replace(record, nonce=b"n"))
+        record = a._runtime.replica.record
+        assert record is not None and a._runtime.replica.manager.known is not None
+        request = CompareAndSet(a._runtime.replica.manager.known.version, replace(record, nonce=b"n"))
 
         async def answer(error: BaseException) -> object:
             async def fails(*_: object, **__: object) -> Versioned:
@@ -804,7 +804,7 @@ def test_a_time_out_is_an_unknown_outcome_and_not_a_request_that_was_never_sent(
 
             records.compare_and_set = fails  # type: ignore[method-assign]
             try:
-                return await a.cluster._ask(request)
+                return await a._parts.cluster._ask(request)
             finally:
                 del records.compare_and_set
 

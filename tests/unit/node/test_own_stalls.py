@@ -40,6 +40,10 @@ STALL_S = 0.8
 """Longer than these."""
 
 
+def _unused(peer: Peer, error: Exception | None) -> None:
+    """Of a link that is never closed."""
+
+
 class Held(MemoryStore):
     """A store whose commits wait in its thread for as long as somebody holds it."""
 
@@ -122,7 +126,7 @@ def test_it_hands_over_by_the_record_alone() -> None:
         store.hold()
         a.queue("q").enqueue(b"2")
         await until(lambda: a.role is Role.JOINING)
-        record = b.replica.record
+        record = b._runtime.replica.record
         await until(lambda: b.primary is None)
         assert record is not None
         await b.promote()
@@ -182,16 +186,16 @@ def test_a_backup_whose_disk_hangs_is_not_promoted_and_says_so() -> None:
         await until(lambda: b.status().in_sync)
         q = a.declare("q")
         await q.enqueue(b"1")
-        assert b.cluster.eligible
+        assert b._parts.cluster.eligible
         store.hold()
         op = q.enqueue(b"2")
-        await until(lambda: not b.cluster.eligible)
+        await until(lambda: not b._parts.cluster.eligible)
         [hold] = b.status().held_by
         assert (hold.kind, hold.node) == ("disk", "b")
         await until(lambda: "b" not in a.live, what="it holds no session either")
         store.release()
         await op
-        await until(lambda: b.cluster.eligible and "b" in a.live)
+        await until(lambda: b._parts.cluster.eligible and "b" in a.live)
 
     run(main, replace(IMPATIENT, ack_timeout_s=60.0))
 
@@ -206,15 +210,15 @@ def test_a_backup_whose_disk_is_slow_leaves_the_place_to_others_long_before_it_g
         await a.promote()
         await until(lambda: b.status().in_sync)
         await a.declare("q").enqueue(b"1")
-        assert b.place.stands
+        assert b._parts.place.stands
         store.hold()
         op = a.queue("q").enqueue(b"2")
-        await until(lambda: not b.place.stands)
-        assert not b.place.given_up
-        assert "disk" in (b.place.why_not or "")
+        await until(lambda: not b._parts.place.stands)
+        assert not b._parts.place.given_up
+        assert "disk" in (b._parts.place.why_not or "")
         store.release()
         await op
-        await until(lambda: b.place.stands)
+        await until(lambda: b._parts.place.stands)
 
     run(main, replace(IMPATIENT, commit_timeout_s=60.0))
 
@@ -263,7 +267,7 @@ def test_a_primary_whose_broker_does_not_take_over_is_replaced() -> None:
         await until(lambda: b.status().in_sync)
         await until(lambda: a.role is not Role.ACTIVE and not a.role.is_primary, what="a gives its place up")
         assert "on_promote had not returned" in (a.status().place_given_up or "")
-        assert not a.cluster.eligible
+        assert not a._parts.cluster.eligible
         await b.promote()
         promoted.cancel()
         await until(lambda: a.role is Role.READY, what="its store is as good as before")
@@ -276,7 +280,7 @@ def test_a_primary_whose_broker_does_not_take_over_is_replaced() -> None:
 def test_somebody_else_may_say_that_a_primary_cannot_serve() -> None:
     async def main(world: World) -> None:
         _, a, b = await pair(world, promoter=PriorityPromoter(1))
-        a.give_place_away("the test wants it")
+        a._parts.place.give_up("the test wants it")
         assert a.status().place_given_up == "the test wants it"
         await until(lambda: b.serving and a.role is Role.READY)
         await until(lambda: a.status().place_given_up is None and "a" in b.live)
@@ -410,14 +414,14 @@ def test_the_sockets_are_read_before_anybody_is_judged(monkeypatch: pytest.Monke
         assert a.address
         loop = asyncio.get_running_loop()
         talker = Talker(a.address, 0.2)
-        await until(lambda: a.links.peers)
-        tick = a.replica.tick
+        await until(lambda: a._parts.links.peers)
+        tick = a._runtime.replica.tick
 
         def ticks(now: float) -> None:
             order.append("judged")
             tick(now)
 
-        monkeypatch.setattr(a.replica, "tick", ticks)
+        monkeypatch.setattr(a._runtime.replica, "tick", ticks)
         done = asyncio.Event()
 
         def block() -> None:
@@ -429,7 +433,7 @@ def test_the_sockets_are_read_before_anybody_is_judged(monkeypatch: pytest.Monke
         if blocked == "before":
             loop.call_soon(block)
         else:
-            wake = a.links._wake
+            wake = a._parts.heartbeat._wake
 
             def wakes(*attempts: int) -> None:
                 if not talker.is_alive() and "blocked" not in order:
@@ -438,7 +442,7 @@ def test_the_sockets_are_read_before_anybody_is_judged(monkeypatch: pytest.Monke
                 else:
                     wake(*attempts)
 
-            monkeypatch.setattr(a.links, "_wake", wakes)
+            monkeypatch.setattr(a._parts.heartbeat, "_wake", wakes)
         await done.wait()
         after = order[order.index("blocked") + 1 :]
         assert after[0] == "heard", order
@@ -454,14 +458,14 @@ def test_a_loop_that_is_always_blocked_judges_all_the_same() -> None:
     async def main(world: World) -> None:
         a = await world.start("a")
         loop, ticks = asyncio.get_running_loop(), 0
-        tick = a.replica.tick
+        tick = a._runtime.replica.tick
 
         def count(now: float) -> None:
             nonlocal ticks
             ticks += 1
             tick(now)
 
-        a.replica.tick = count  # type: ignore[method-assign]
+        a._runtime.replica.tick = count  # type: ignore[method-assign]
         until_at = loop.time() + 2.0
 
         def block() -> None:
@@ -483,11 +487,11 @@ def test_a_pause_is_not_counted_against_a_handshake() -> None:
         a = await world.start("a")
         assert a.address
         _, writer = await asyncio.open_connection(*a.address)
-        await until(lambda: a.links.peers)
+        await until(lambda: a._parts.links.peers)
         time.sleep(0.6)  # noqa: ASYNC251 - that is the subject
         await asyncio.sleep(0.25)
-        assert a.links.peers, "still open"
-        await until(lambda: not a.links.peers, what="and closed when its time is over")
+        assert a._parts.links.peers, "still open"
+        await until(lambda: not a._parts.links.peers, what="and closed when its time is over")
         writer.close()
 
     run(main, replace(QUICK, handshake_timeout_s=0.4))
@@ -516,8 +520,8 @@ def test_silence_and_dribbling_are_measured_by_the_slowest_link_that_is_to_work(
     async def main(world: World) -> None:
         a = await world.start("a")
         for received in (b"", b"\x40"):
-            now, wire = a.now(), Wire()
-            peer = Peer(a, 999, wire, "b", now)
+            now, wire = a._runtime.now(), Wire()
+            peer = Peer(a._runtime, 999, wire, "b", _unused)
             peer.welcomed = True
             if received:
                 peer.get_buffer(-1)[: len(received)] = received
@@ -537,7 +541,7 @@ def test_less_is_read_at_once_from_a_peer_whose_frames_take_long(monkeypatch: py
 
     async def main(world: World) -> None:
         a = await world.start("a")
-        peer = Peer(a, 999, Wire(), "b", a.now())
+        peer = Peer(a._runtime, 999, Wire(), "b", _unused)
         peer.welcomed = True
         peer._widen()
         frame = b"".join(codec.encode(Frame(0, 0, Ping())))
@@ -548,10 +552,10 @@ def test_less_is_read_at_once_from_a_peer_whose_frames_take_long(monkeypatch: py
             room = peer.get_buffer(-1)
             nbytes = len(room) // len(frame) * len(frame)
             room[:nbytes] = frame * (nbytes // len(frame))
-            now = a.now()
+            now = a._runtime.now()
             clock = iter([now] + [now + 2 * READ_S * slow] * 3)
             with monkeypatch.context() as patch:
-                patch.setattr(a, "now", lambda: next(clock))
+                patch.setattr(a._runtime, "now", lambda: next(clock))
                 peer.received(nbytes)
             return len(peer.get_buffer(-1))
 

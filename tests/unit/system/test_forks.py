@@ -103,7 +103,7 @@ async def main():
     mine, theirs = socket.socketpair()  # What is not the library's stays open.
     reader, writer = await asyncio.open_connection(*node.address)
     await asyncio.sleep(0.2)
-    arguments = (node, queue, op, node.engine._store, records, unused)
+    arguments = (node, queue, op, node._parts.engine._store, records, unused)
     if way == "fork":
         if os.fork() == 0:
             try:

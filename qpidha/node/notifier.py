@@ -11,7 +11,8 @@ failed:
 A call that goes on after it was cancelled is left behind (`stuck`), and the node is not promoted before it has ended.
 
 Invariants:
-  - `generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not called since
+  - `Runtime.broker_generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not
+    called since
   - for every on_promote there is one on_demote, before the next on_promote
 """
 
@@ -21,16 +22,14 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qpidha.core.ready import HandOver
 from qpidha.interfaces import Broker
-from qpidha.node.backoff import Backoff
 from qpidha.node.callbacks import Call, described, inside, report
+from qpidha.node.runtime import Runtime
+from qpidha.system.backoff import Backoff
 from qpidha.types import Generation, Stopped
-
-if TYPE_CHECKING:
-    from qpidha.node.node import Node
 
 OVER_S: Final = 1.0
 """So long may on_promote go on when its generation is over: it has nothing left to open for."""
@@ -42,18 +41,23 @@ RETRY_S: Final = 1.0
 """Between two attempts to promote the broker of a node that nobody can take over from; doubles."""
 
 
-class Embedder:
-    """The calls of one broker."""
+class BrokerNotifier:
+    """Serialises the callbacks of one broker.
 
-    def __init__(self, node: Node, broker: Broker) -> None:
-        self._node = node
+    Args:
+        unfit: Called with a reason when the broker could not become primary: the place goes to another node.
+    """
+
+    def __init__(self, runtime: Runtime, broker: Broker, unfit: Callable[[str], None]) -> None:
+        self._runtime = runtime
         self._broker = broker
-        self.generation: Generation = 0
-        """The generation in which the broker was told that it is primary; 0 while it was not, or failed to follow."""
+        self._unfit = unfit
         self.phase = "standby"
         """standby, promoting, serving, failed, demoting or discarding."""
         self.since = 0.0
         """Since when it is in this phase."""
+        self.opened: Generation = 0
+        """The generation for which ``on_promote`` has returned; of the last one that it returned for."""
         self._errors: dict[str, str] = {}
         self._told: Generation = 0
         """on_promote was called for this generation, and on_demote not yet."""
@@ -61,7 +65,7 @@ class Embedder:
         self._wanted_since = 0.0
         self._tried: Generation = 0
         self._retry_at = 0.0
-        self._retry = Backoff(RETRY_S, node.settings.unfit_delay_s)
+        self._retry = Backoff(RETRY_S, runtime.settings.unfit_delay_s)
         self._discards: deque[HandOver] = deque()
         self._current: Call | None = None
         self._stuck: list[Call] = []
@@ -71,26 +75,24 @@ class Embedder:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to call the broker."""
-        self.since = self._node.now()
-        self._task = asyncio.create_task(self._run(), name="qpidha-embedder")
+        self.since = self._runtime.now()
+        self._task = asyncio.create_task(self._run(), name="qpidha-broker")
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (bug := task.exception()) is not None:
-            self._node.broken(bug)
+            self._runtime.broken(bug)
 
     # --- what is to be told ----------------------------------------------------------------------
 
     def role(self, generation: Generation) -> None:
         """The node is primary of this generation now; 0: it is not primary."""
         if generation != self._wanted:
-            self._wanted, self._wanted_since = generation, self._node.now()
+            self._wanted, self._wanted_since = generation, self._runtime.now()
             self._changed.set()
 
-    def discarded(self, news: HandOver) -> None:
-        """Messages were discarded: give them to the broker, after the callbacks that are due before."""
-        self._discards.append(news)
+    def discarded(self, discards: HandOver) -> None:
+        self._discards.append(discards)
         self._changed.set()
 
     async def finish(self, until: float) -> None:
@@ -101,9 +103,7 @@ class Embedder:
         self._changed.set()
         if self._task is not None:
             await asyncio.wait({self._task})
-            await (
-                self._work()
-            )  # What is left if somebody cancelled the task, as the end of an event loop does.
+            await self._work()  # What is left if the task was cancelled, as the end of an event loop does.
 
     async def stopped(self, stopped: Stopped, until: float) -> None:
         """The last call: the node has ended."""
@@ -137,19 +137,20 @@ class Embedder:
             self._told == self._wanted and self.phase in ("serving", "failed", "discarding")
         ):
             return None
-        return self._node.now() - self._wanted_since
+        return self._runtime.now() - self._wanted_since
 
     @property
     def overdue_s(self) -> float | None:
         """For how long the node has been primary, if that is too long for a broker that has not opened yet."""
         if not self._wanted or (self._told == self._wanted and self.phase in ("serving", "failed")):
             return None
-        waited_s = self._node.now() - self._wanted_since
-        late = self._tried != self._wanted and waited_s > self._node.settings.promote_timeout_s
+        waited_s = self._runtime.now() - self._wanted_since
+        late = self._tried != self._wanted and waited_s > self._runtime.settings.promote_timeout_s
         return waited_s if late else None
 
     def _enter(self, phase: str) -> None:
-        self.phase, self.since = phase, self._node.now()
+        self.phase, self.since = phase, self._runtime.now()
+        self._runtime.waits.look()
 
     # --- one call after the other ----------------------------------------------------------------
 
@@ -162,17 +163,19 @@ class Embedder:
 
     async def _sleep(self) -> None:
         """Until there is something to tell, or to try again."""
-        wait_s = max(0.0, self._retry_at - self._node.now()) if self.phase == "failed" else None
+        wait_s = max(0.0, self._retry_at - self._runtime.now()) if self.phase == "failed" else None
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._changed.wait(), wait_s)
 
     async def _work(self) -> None:
         """Everything that is to be told now."""
         while True:
-            again = self.phase == "failed" and self._node.now() >= self._retry_at
+            again = self.phase == "failed" and self._runtime.now() >= self._retry_at
             if self._told and (self._told != self._wanted or again):
                 await self._demote()
-            elif self._wanted and not self._told and not self.stuck and self._node.is_current(self._wanted):
+            elif (
+                self._wanted and not self._told and not self.stuck and self._runtime.is_current(self._wanted)
+            ):
                 await self._promote(self._wanted)
             elif self._discards:
                 await self._hand_over(self._discards.popleft())
@@ -180,44 +183,54 @@ class Embedder:
                 return
 
     async def _promote(self, generation: Generation) -> None:
-        began = self._node.now() if self._tried == generation else self._wanted_since
-        limit_s = self._node.settings.promote_timeout_s
+        began = self._runtime.now() if self._tried == generation else self._wanted_since
+        limit_s = self._runtime.settings.promote_timeout_s
 
         def deadline() -> float:
             over = self._wanted != generation
             return min(began + limit_s, self._wanted_since + OVER_S) if over else began + limit_s
 
-        self.generation = self._told = self._tried = generation
+        self._runtime.broker_generation = self._told = self._tried = generation
         self._enter("promoting")
         error = await self._call("on_promote", self._broker.on_promote, generation, deadline=deadline)
         if error is None:
+            self.opened = generation
             self._enter("serving")
             self._retry.reset()
             return
-        self.generation = 0
+        self._runtime.broker_generation = 0
         self._enter("failed")
-        self._retry_at = self._node.now() + self._retry.delay()
+        self._retry_at = self._runtime.now() + self._retry.delay()
         if self._wanted == generation and self._end_by is None:
-            self._node.place.unfit(f"the broker did not become primary: {error}")
+            self._unfit(f"the broker did not become primary: {error}")
 
     async def _demote(self) -> None:
         generation = self._told
-        until = self._node.now() + self._node.settings.demote_timeout_s
-        self.generation = 0
+        until = self._runtime.now() + self._runtime.settings.demote_timeout_s
+        self._runtime.broker_generation = 0
         self._enter("demoting")
         await self._call("on_demote", self._broker.on_demote, generation, deadline=lambda: until)
         self._told = 0
         self._enter("standby")
 
-    async def _hand_over(self, news: HandOver) -> None:
-        until = self._node.now() + self._node.settings.discard_timeout_s
+    async def _hand_over(self, discards: HandOver) -> None:
+        until = self._runtime.now() + self._runtime.settings.discard_timeout_s
         before = self.phase, self.since
         self._enter("discarding")
         error = await self._call(
-            "on_discarded", self._broker.on_discarded, news.messages, deadline=lambda: until
+            "on_discarded", self._broker.on_discarded, discards.messages, deadline=lambda: until
         )
         self.phase, self.since = before
-        self._node.taken(news, error is None)
+        self._handed_over(discards, error is None)
+
+    def _handed_over(self, discards: HandOver, taken: bool) -> None:
+        """Tell the core whether the broker took discarded messages."""
+        runtime = self._runtime
+        if taken:
+            runtime.replica.handed_over(discards.messages)
+        else:
+            runtime.replica.hand_over_failed(runtime.now())
+        runtime.poke()
 
     async def _call(
         self, what: str, method: Callable[..., object], argument: object, *, deadline: Callable[[], float]
@@ -238,9 +251,9 @@ class Embedder:
             error = f"{what} failed: {described(call.error)}"
         else:
             self._errors.pop(what, None)
-            self._node.troubles.clear(f"broker: {what}")
+            self._runtime.troubles.clear(f"broker: {what}")
             return None
-        self._node.troubles.report(f"broker: {what}", error, fades=True)
+        self._runtime.troubles.report(f"broker: {what}", error, fades=True)
         self._errors[what] = error
         return error
 
@@ -255,12 +268,12 @@ class Embedder:
 
     async def _until_done(self, call: Call, deadline: Callable[[], float]) -> float:
         """Wait for a call until its deadline, which may come nearer meanwhile. Returns how long it was."""
-        began = self._node.now()
+        began = self._runtime.now()
         while True:
             until = deadline() if self._end_by is None else min(deadline(), self._end_by)
-            left_s = max(until, began + SHORTEST_S) - self._node.now()
+            left_s = max(until, began + SHORTEST_S) - self._runtime.now()
             if call.done or left_s <= 0:
-                return self._node.now() - began
+                return self._runtime.now() - began
             self._changed.clear()
             changed = asyncio.ensure_future(self._changed.wait())
             try:

@@ -1,5 +1,0 @@
-"""See `qpidha.system.backoff`."""
-
-from qpidha.system.backoff import Backoff
-
-__all__ = ["Backoff"]

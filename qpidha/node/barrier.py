@@ -1,0 +1,23 @@
+"""Waiting for everything that was done so far: `Node.barrier`."""
+
+from __future__ import annotations
+
+from qpidha.node.op import Op, Outcome
+from qpidha.node.parts import Parts
+from qpidha.types import Generation
+
+
+async def barrier(parts: Parts) -> Generation:
+    """See `qpidha.Node.barrier`."""
+    runtime = parts.runtime
+    primary = runtime.replica.primary
+    if not runtime.serving or primary is None:
+        raise runtime.not_primary()
+    parts.engine.flush()
+    position, settled = primary.position, runtime.settled
+    # A publish completes after the position that covers it is safe, maybe in a later turn: wait for both.
+    ops = [Op(settled, position, range(0), settled.expect(position, Outcome()))]
+    ops += [queue._last_publish() for queue in parts.handles.all_made()]
+    for op in ops:
+        await op
+    return primary.generation

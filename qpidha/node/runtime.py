@@ -1,0 +1,172 @@
+"""What the parts of one node share: its identity, its core, its clock, and the facts that more than one part needs.
+
+`Runtime` is the bottom of this package. Every part gets it, and otherwise only the parts that it uses; none knows the
+public `Node`. Who writes which field:
+
+    replica                             `Starter`, once the store is open
+    thread                              `Starter`, and a forked child
+    serving_generation, settled, …      `NodeEffects`, when the core tells of a role
+    broker_generation                   `BrokerNotifier`
+    running, stop_reason, store_error   `Life`
+    live                                `Cluster`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from qpidha.core.replica import Replica
+from qpidha.errors import NotPrimary
+from qpidha.journal import StoreImage, StoreStatus
+from qpidha.node.caller import FORKED, wrong_thread
+from qpidha.node.freezing import Freezing
+from qpidha.node.live import LiveNodes
+from qpidha.node.op import Ledger
+from qpidha.node.stalls import Stalls
+from qpidha.node.troubles import Troubles
+from qpidha.node.waits import Waits
+from qpidha.settings import Settings
+from qpidha.system import forks
+from qpidha.types import Address, Generation, NodeId, Role
+
+logger = logging.getLogger("qpidha")
+
+
+class Flushable(Protocol):
+    """Something that collects publishes during a turn of the event loop."""
+
+    def flush(self) -> None: ...
+    def end_of_turn(self) -> None: ...
+
+
+class CoreDriver(Protocol):
+    """What takes the effects of the core: the `Engine`."""
+
+    def poke(self) -> None: ...
+    def flush_later(self, queue: Flushable) -> None: ...
+    def broken(self, error: BaseException) -> None: ...
+
+
+class Runtime:
+    """The shared state of one node. It belongs to the thread of the event loop in which the node was started."""
+
+    def __init__(self, id: NodeId, settings: Settings, client_address: Address | None) -> None:
+        self.id = id
+        self.settings = settings
+        self.client_address = client_address
+        self.boot: UUID = uuid4()
+        """Of this process: a node that is started again has another one (P2)."""
+        self.replica = Replica(
+            node=id, boot=self.boot, image=StoreImage(StoreStatus(node=id, epoch=UUID(int=0)))
+        )
+        """The protocol. Empty and stopped until the store is open."""
+        self.replica.stop()
+        self.thread = 0
+        """Of the event loop that this node belongs to; 0: it was not started; `FORKED`: it belongs to the parent."""
+        self.running = False
+        """The start has succeeded and the stop has not begun."""
+        self.stop_reason: str | None = None
+        """Why this node stops or has stopped; None while it does not."""
+        self.store_error: BaseException | None = None
+        self.serving_generation: Generation = 0
+        """The generation in which this node takes publishes; 0 while it is not primary."""
+        self.broker_generation: Generation = 0
+        """The generation for which ``on_promote`` was called and has not failed; 0 otherwise."""
+        self.settled = Ledger(0)
+        """Completes accepts, moves and barriers of this term: by position."""
+        self.immediate = Ledger(0)
+        """Completes accepts that are safe at once (`Settle.IMMEDIATE`)."""
+        self.live = LiveNodes()
+        self.freezing = Freezing(enabled=settings.gc_policy == "freeze")
+        self.troubles = Troubles(
+            self._write_line,
+            self.now,
+            reminder_s=settings.log_reminder_s,
+            fade_s=max(settings.log_reminder_s, 3 * settings.reconnect_interval_max_s),
+        )
+        self.stalls = Stalls(self.log, self.now)
+        self.waits = Waits(self.now)
+        self._clock: Callable[[], float] = time.monotonic
+
+    def connect(self, engine: CoreDriver) -> None:
+        """Have the parts reach this engine by `poke`, `flush_later` and `broken`. Called once, when it is made."""
+        self.poke = engine.poke
+        """Take effects of the core at the end of this turn, once for everything that went into it."""
+        self.flush_later = engine.flush_later
+        """Call ``end_of_turn`` of a queue at the end of this turn."""
+        self.broken = engine.broken
+        """Stop serving because of a bug, ours or an adapter's, so that another node takes over."""
+
+    def enter_loop(self) -> None:
+        """Belong to the running event loop from now on, and use its clock."""
+        self.thread = get_ident()
+        forks.watch(self)
+        self._clock = asyncio.get_running_loop().time
+
+    def forked(self) -> Iterable[int]:
+        """In a child: this node lives in the parent. Calls here raise `ForkedError`."""
+        self.thread, self.running, self.serving_generation = FORKED, False, 0
+        return ()
+
+    def now(self) -> float:
+        """Monotonic seconds: the clock of the event loop."""
+        return self._clock()
+
+    def require_thread(self, what: str) -> None:
+        """Raise `CallerError` unless called in the node's event loop."""
+        if get_ident() != self.thread:
+            raise wrong_thread(what, self.thread)
+
+    def log(self, event: str, detail: str) -> None:
+        """Log something that happened and is over. What is still wrong goes to ``troubles.report``."""
+        self.troubles.event(event, detail)
+
+    def _write_line(self, level: int, line: str) -> None:
+        logger.log(level, "node %s: %s", self.id, line)
+
+    # --- the role --------------------------------------------------------------------------------
+
+    @property
+    def role(self) -> Role:
+        """`Role.STOPPED` unless the node is running."""
+        return self.replica.role if self.running else Role.STOPPED
+
+    def is_current(self, generation: Generation) -> bool:
+        """This node is primary of this generation, now."""
+        primary = self.replica.primary
+        return primary is not None and primary.generation == generation
+
+    @property
+    def serving(self) -> bool:
+        """This node is primary and takes publishes: ``on_promote`` was called, and has not failed."""
+        generation = self.serving_generation
+        return generation > 0 and self.is_current(generation) and self.broker_generation == generation
+
+    @property
+    def primary(self) -> NodeId | None:
+        """The primary that the record names, as far as this node knows; None unless the node is running."""
+        record = self.replica.record if self.running else None
+        return record.primary[0] if record and record.primary else None
+
+    @property
+    def primary_client_address(self) -> Address | None:
+        """Where clients of the primary connect; None if there is none that serves, as far as this node knows."""
+        primary = self.primary
+        if primary == self.id:
+            return self.client_address if self.serving else None
+        info = self.live.info_of(primary)
+        return info.client if info else None
+
+    def not_primary(self) -> NotPrimary:
+        """The error for a call that only the primary can serve."""
+        return NotPrimary(
+            f"node {self.id!r} is {self.role.value}",
+            primary=self.primary,
+            address=self.primary_client_address,
+        )

@@ -1,0 +1,80 @@
+"""The steps of starting one node, in order."""
+
+from __future__ import annotations
+
+from qpidha.core.replica import Replica
+from qpidha.journal import StoreImage
+from qpidha.node.control import Control
+from qpidha.node.parts import Parts
+from qpidha.node.slices import in_slices
+from qpidha.recovery.validator import check_start
+from qpidha.types import Address, NodeInfo
+
+
+class Starter:
+    """Starts the parts of one node. If a step fails, `Life` releases what the steps before it took."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        control: Control | None,
+        *,
+        listen: Address,
+        advertise: Address | None,
+        score: int,
+    ) -> None:
+        self._parts = parts
+        self._control = control
+        self._listen = listen
+        self._advertise = advertise
+        self._score = score
+
+    async def start(self) -> None:
+        """Open the store, check it, listen, tell the broker its role, answer operators, join the cluster.
+
+        Raises:
+            StoreError: The store may not serve.
+            ClusterError: The cluster manager cannot be reached.
+            OSError: An address cannot be bound.
+        """
+        parts, runtime = self._parts, self._parts.runtime
+        runtime.enter_loop()
+        runtime.stalls.start()
+        await self._load()
+        address = await parts.links.listen(self._listen)
+        parts.notifier.start()
+        if self._control:
+            await self._control.start()
+        await parts.cluster.start(
+            NodeInfo(
+                peer=self._advertise or address,
+                client=runtime.client_address,
+                boot=runtime.boot,
+                score=self._score,
+            )
+        )
+        parts.heartbeat.start()
+
+    async def _load(self) -> None:
+        """Open the store, check it against the record, and begin with its content."""
+        parts, runtime = self._parts, self._parts.runtime
+        effects, freezing = parts.effects, runtime.freezing
+        with freezing.loading():
+            image = await parts.engine.open()
+        found = await parts.records.read()
+        check_start(image.status, found.record if found else None, runtime.settings).require()
+        with freezing.loading():
+            replica = runtime.replica = await parts.engine.work(lambda: self._replica_of(image))
+            replica.record_seen(found, runtime.now())
+            parts.engine.start(replica, effects, self._after_run)
+            await in_slices(effects.load_all(list(replica.queues.values())))
+
+    def _replica_of(self, image: StoreImage) -> Replica:
+        runtime = self._parts.runtime
+        return Replica(
+            node=runtime.id, boot=runtime.boot, image=image, settings=runtime.settings, now=runtime.now()
+        )
+
+    def _after_run(self) -> None:
+        self._parts.effects.count_queues()
+        self._parts.runtime.waits.look()
