@@ -465,7 +465,7 @@ def test_before_the_start_there_is_nothing_to_ask() -> None:
 
     async def run() -> None:
         node = Node(**parts())
-        assert node.status().role is Role.STOPPED
+        assert node.status().role == Role.STOPPED.value
         for ask in (lambda: node.queue("q"), lambda: node.declare("q")):
             with pytest.raises(LocalProtocolError, match=r"before Node\.start"):
                 ask()
