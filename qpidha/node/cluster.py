@@ -56,6 +56,7 @@ class Cluster:
 
     @property
     def node(self) -> NodeId:
+        """The id of this node."""
         return self._runtime.id
 
     @property
@@ -76,6 +77,7 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self, info: NodeInfo) -> None:
+        """Open the session and begin to watch the record and the live nodes."""
         await self._presence.open(info)
         for name, work in (
             ("record", self._watch_record()),

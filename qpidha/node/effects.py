@@ -73,14 +73,17 @@ class NodeEffects:
                 peer.send(of_link)
 
     def request(self, request: Request) -> None:
+        """Send a request of the core to the record store."""
         self._cluster.request(request)
 
     def store_failed(self, error: BaseException) -> None:
+        """Stop the node: its store failed."""
         self._store_failed(error)
 
     # --- completions -----------------------------------------------------------------------------
 
     def complete(self, completion: Completion) -> None:
+        """Complete the ops that are safe or in doubt."""
         runtime = self._runtime
         match completion:
             case Safe():
@@ -103,6 +106,7 @@ class NodeEffects:
     # --- notices ---------------------------------------------------------------------------------
 
     def notify(self, notice: Notice) -> None:
+        """Act on a notice of the core."""
         runtime = self._runtime
         match notice:
             case RoleChanged():

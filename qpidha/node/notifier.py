@@ -75,6 +75,7 @@ class BrokerNotifier:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        """Begin to call the broker."""
         self.since = self._runtime.now()
         self._task = asyncio.create_task(self._run(), name="qpidha-broker")
         self._task.add_done_callback(self._ended)
@@ -92,6 +93,7 @@ class BrokerNotifier:
             self._changed.set()
 
     def discarded(self, discards: HandOver) -> None:
+        """Give discarded messages to the broker, after the callbacks that are due before."""
         self._discards.append(discards)
         self._changed.set()
 

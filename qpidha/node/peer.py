@@ -98,6 +98,7 @@ class Peer:
         return room if self._read_bytes is None else room[: self._read_bytes]
 
     def received(self, nbytes: int) -> None:
+        """See `qpidha.interfaces.LinkHandler`."""
         self.heard_at = self._runtime.now()
         self._heard_bytes += nbytes
         if self._closing:

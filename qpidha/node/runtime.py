@@ -41,16 +41,24 @@ logger = logging.getLogger("qpidha")
 class Flushable(Protocol):
     """Something that collects publishes during a turn of the event loop."""
 
-    def flush(self) -> None: ...
-    def end_of_turn(self) -> None: ...
+    def flush(self) -> None:
+        """Publish what was collected."""
+
+    def end_of_turn(self) -> None:
+        """Called once for each `Runtime.flush_later`."""
 
 
 class CoreDriver(Protocol):
     """What takes the effects of the core: the `Engine`."""
 
-    def poke(self) -> None: ...
-    def flush_later(self, queue: Flushable) -> None: ...
-    def broken(self, error: BaseException) -> None: ...
+    def poke(self) -> None:
+        """Take effects of the core at the end of this turn."""
+
+    def flush_later(self, queue: Flushable) -> None:
+        """Call ``end_of_turn`` of a queue at the end of this turn."""
+
+    def broken(self, error: BaseException) -> None:
+        """Stop because of a bug."""
 
 
 class Runtime:

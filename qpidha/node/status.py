@@ -160,6 +160,7 @@ def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
 
 
 def sessions_of(runtime: Runtime) -> list[SessionStatus]:
+    """The sessions of a node with its peers."""
     primary, record = runtime.replica.primary, runtime.replica.record
     if primary is None or record is None:
         return []
