@@ -1,6 +1,6 @@
 """A map sorted by its keys that costs little while it is small: a node has two for each queue that has messages.
 
-    no entry                the object alone; whoever has many such maps shares `NOTHING` instead
+    no entry                the object alone; an owner of many such maps shares `NOTHING` instead
     one entry               in the object: most queues are short
     up to SMALL_MAX         two plain lists
     more                    a `SortedDict`, whose cost does not grow with its length, but of which an empty one takes

@@ -98,7 +98,7 @@ def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA secure_delete = OFF")  # Some builds zero every freed page: twice the writes.
         db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        # SQLite ignores errors of its own checkpoints; ours are fatal (hostile.md, 13).
+        # SQLite ignores errors of its automatic checkpoints; errors of ours are fatal.
         db.execute("PRAGMA wal_autocheckpoint = 0")
         return db, _open_spare(layout)
     except BaseException:

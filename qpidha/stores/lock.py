@@ -1,4 +1,4 @@
-"""The hold on a store: one process at a time, whatever happens to the names of its files.
+"""The lock of a store: one process at a time, whatever happens to the names of its files.
 
 A lock on a file lasts as long as the file has its name: whoever removes ``lock`` lets the next process make another
 one, and lock that. So three things are locked (flock): the file, which says who holds it; the directory; and the
@@ -41,7 +41,7 @@ class Lock:
     """What locks of the parent kept open when this process was forked: SQLite believes to have it open still."""
 
     def __init__(self, layout: Layout) -> None:
-        """Take it, all but the database, which may not be there yet.
+        """Take the lock, on everything but the database, which may not exist yet.
 
         Raises:
             StoreLocked: Somebody else holds it; the message names the process.
@@ -60,7 +60,7 @@ class Lock:
             raise
 
     def take_database(self) -> int:
-        """Take the database too, before it is read. Returns its descriptor; raises as taking the lock does."""
+        """Lock the database too, before it is read. Returns its descriptor; raises as the constructor does."""
         before, self.database = self.database, self._take(self._layout.database, READ_FLAGS)
         if before >= 0:
             key = file_id(before)
@@ -117,7 +117,7 @@ class Lock:
         return fd
 
     def _require_unknown(self, path: Path) -> None:
-        """This process does not have it open already, under this or another name."""
+        """Check that this process does not have the store open already, under this or another name."""
         try:
             found = os.stat(path)
         except FileNotFoundError:
@@ -166,7 +166,7 @@ def reading(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_through(path: Path) -> None:
-    """Read a whole file, if there is one, for the errors of the disk: they are raised as `OSError`."""
+    """Read a whole file, if it exists, to find errors of the disk. Raises `OSError`."""
     with suppress(FileNotFoundError), reading(path) as file:
         while file.read(READ_BYTES):
             pass

@@ -56,7 +56,7 @@ class OpenFiles:
     """The files of one store, from the moment they are all there. One thread at a time."""
 
     def __init__(self, layout: Layout, lock: Lock, synced_fd: int) -> None:
-        """Remember what is there now. The lock keeps the descriptors."""
+        """Note the state of the files now. The lock owns the descriptors."""
         self._layout = layout
         self._directory = layout.directory
         self._directory_fd = lock.directory
@@ -73,12 +73,12 @@ class OpenFiles:
         self.written()
 
     def written(self) -> None:
-        """This process has just written to the database: remember how it has left both files."""
+        """Note the state of both files after this process has written to the database."""
         for file in (self._database, self._log):
             file.note(os.fstat(file.fd))
 
     def require_untouched(self) -> None:
-        """Nobody else has written since the last commit. Two system calls, before the next commit hides it.
+        """Check, before the next commit hides it, that no other process has written. Two system calls.
 
         Raises:
             StoreFailed: Says what was done, and to which file.
@@ -87,7 +87,7 @@ class OpenFiles:
             self._require_untouched(file, os.fstat(file.fd))
 
     def require_there(self) -> None:
-        """After a commit: it is in files that the next start will find.
+        """Check, after a commit, that it is in files that the next start will find.
 
         Raises:
             StoreFailed: The same.
@@ -102,12 +102,12 @@ class OpenFiles:
             self._look(file)
 
     def note_synced(self) -> None:
-        """The last commit is durable: let the next start know."""
+        """Record for the next start that the last commit is durable."""
         if self._index_fd >= 0:
             note(self._synced_fd, self._index_fd, self._database.changed_ns)
 
     def verify(self) -> None:
-        """Both, for a store in which nothing happens. Raises the same."""
+        """Make both checks, for a store without commits. Raises the same."""
         self.require_untouched()
         self.require_there()
 
@@ -131,7 +131,7 @@ class OpenFiles:
             )
 
     def _look(self, file: OpenFile) -> os.stat_result:
-        """At what is under the name of this file."""
+        """What `os.stat` says of the file with this name."""
         try:
             found = os.stat(file.name, dir_fd=self._directory_fd, follow_symlinks=False)
         except OSError as error:

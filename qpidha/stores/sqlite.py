@@ -183,7 +183,7 @@ class SqliteStore:
         void(self._synced_fd)
         # A new log: behind our next frame, the rest of a torn transaction would look like proof of damage.
         checkpoint(db, "TRUNCATE")
-        # The log's name must last before the mark does. SQLite ignores errors of its own attempt.
+        # The log's name must last before the mark does. SQLite tries it too, and ignores errors.
         sync_directory(self._layout.directory)
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
         self._put_status(db, contents, version)

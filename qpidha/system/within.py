@@ -37,7 +37,7 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
 
 
 class Limit:
-    """The end of a wait in which somebody looks again and again, every few milliseconds."""
+    """The end of a wait that polls every few milliseconds."""
 
     def __init__(self, now: Callable[[], float], timeout_s: float) -> None:
         self._now = now

@@ -1,4 +1,4 @@
-"""The certificate files of one node: read, used, read again when they were renewed, watched as they run out."""
+"""The certificate files of one node: load them, reload them when they change, warn before they expire."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from qpidha.interfaces import TroubleSink
 from qpidha.transports.tls import client_context, server_context
 
 WARN_DAYS = (30, 7, 1)
-"""So many days before its end a certificate is warned of …"""
+"""A warning is reported this many days before a certificate expires."""
 WARN_SHARE = 1 / 3
-"""… but not before this share of its life is left: one that lives for a day is renewed every day."""
+"""No warning while more than this share of its life is left: a certificate for one day is renewed every day."""
 RENEWED = "renewed certificate"
 EXPIRY = "certificate"
 
@@ -76,7 +76,7 @@ class Certificates:
 
     @property
     def days_left(self) -> float:
-        """Until this node's certificate expires; negative: since it did."""
+        """Time until this node's certificate expires; negative: time since it did."""
         return (self.not_after.timestamp() - self._now()) / 86_400
 
     def _threshold(self) -> int | None:

@@ -1,7 +1,7 @@
 """A TLS handshake that fails for a reason which both ends learn, in plain words.
 
 asyncio drops what the TLS library still had to send when a handshake fails: the alert that tells the peer why. And
-of a failed handshake on the accepting side it tells nobody. So the objects here keep the error, and fail one step
+of a failed handshake on the accepting side it is not reported. So the objects here keep the error, and fail one step
 later, when the alert is on its way.
 """
 

@@ -40,7 +40,7 @@ class MemoryNetwork:
             link.fail(LinkClosed(f"link to {link.peer.address} was cut"))
 
     def block(self, address: Address) -> None:
-        """Cut it off: its links break, and nobody connects to it or from it until `unblock`."""
+        """Cut it off: its links break, and no link is opened to it or from it until `unblock`."""
         PAIR("address", address)
         self._blocked.add(address)
         self.cut(address)
@@ -63,7 +63,7 @@ class MemoryNetwork:
             link.resume()
 
     def reaches(self, own: Sequence[Address], other: Address) -> bool:
-        """May a transport with these addresses connect to that one?"""
+        """Whether a transport with these addresses may connect to that one."""
         return other in self.listeners and not self._blocked.intersection((other, *own))
 
     def claim(self, address: Address, listener: MemoryListener) -> Address:
@@ -93,7 +93,7 @@ class MemoryTransport:
         self.network = network
         self.identity = identity
         self.addresses: list[Address] = []
-        """Where it listens or listened."""
+        """The addresses at which it listens or listened."""
 
     async def listen(self, address: Address, on_link: LinkFactory) -> MemoryListener:
         """Accept links until the listener is closed. Raises `OSError` if the address is taken."""
@@ -107,7 +107,7 @@ class MemoryTransport:
     async def connect(
         self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
     ) -> Link:
-        """Open a link, one turn of the loop later. Raises `LinkClosed` at once if nobody is there."""
+        """Open a link, one turn of the loop later. Raises `LinkClosed` at once if no transport listens there."""
         check_connect(address, on_link, timeout_s, expect)
         await asyncio.sleep(0)
         what = f"cannot connect to {address[0]}:{address[1]}"
@@ -173,7 +173,7 @@ class MemoryLink:
         self._dead = False
 
     def start(self, on_link: LinkFactory) -> None:
-        """Get a handler. A factory that fails breaks the link, and the error goes to the caller."""
+        """Ask the factory for a handler. If it raises, the link breaks, and the caller gets the error."""
         try:
             self._handler = on_link(self)
         except Exception:
@@ -234,7 +234,7 @@ class MemoryLink:
             self._loop.call_soon(self._deliver)
 
     def _deliver(self) -> None:
-        """Put what is waiting into the other end's handler: what was there when the turn began."""
+        """Deliver what waited when the turn began to the handler of the other end."""
         self._scheduled = False
         budget = self._outgoing_bytes
         while budget > 0 and not self._dead and self.other._reading:

@@ -28,7 +28,7 @@ LOW_BYTES = 64 * KIB
 PIECE_BYTES = 256 * KIB
 """What is handed down in one call."""
 SMALL_BYTES = 32 * KIB
-"""Smaller chunks are joined: copying them costs less than a system call or a TLS record of their own."""
+"""Smaller chunks are joined: copying them costs less than a separate system call or TLS record."""
 CLOSE_TIMEOUT_S = 5.0
 """How long `close` waits for a peer that does not read, before it aborts."""
 SCRATCH_BYTES = 16 * KIB

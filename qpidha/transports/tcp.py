@@ -269,7 +269,7 @@ class TcpListener:
 
 
 def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
-    """The same for accepted links: nobody awaits them, so a failure is told here or nowhere."""
+    """The same for accepted links: no caller awaits them, so failures are reported here."""
 
     def make_handler(link: Link) -> LinkHandler:
         try:
@@ -285,9 +285,9 @@ def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
 async def close_server(server: asyncio.Server) -> None:
     """Stop accepting, and close once what was accepted is open.
 
-    asyncio opens an accepted connection in a task of its own. When the server is closed before that ran, the
+    asyncio opens an accepted connection in a separate task. When the server is closed before that ran, the
     task fails inside asyncio, in every version so far, and the socket stays open until it is garbage: the peer
-    waits for an answer that nobody gives.
+    waits for an answer that never comes.
     """
     loop = asyncio.get_running_loop()
     for listening in server.sockets:

@@ -1,6 +1,6 @@
 """Accepts links that speak TLS: each with the certificates of now, and no failed handshake without a word.
 
-asyncio's own server reads the context once, and tells nobody of a handshake that failed. So connections are accepted
+asyncio's own server reads the context once, and does not report a handshake that failed. So connections are accepted
 here, and opened one by one.
 """
 

@@ -1,6 +1,6 @@
 """Polls the files of a cluster record for its watches: one task for all watches of a process.
 
-It runs for as long as somebody waits: every ``poll_interval_s`` while something goes on, and every ``calm_interval_s``
+It runs for as long as a watch waits: every ``poll_interval_s`` while something goes on, and every ``calm_interval_s``
 when nothing has changed for a second, for each poll costs every process of the machine some tenths of a millisecond.
 """
 
@@ -22,7 +22,7 @@ from qpidha.types import NodeId, Versioned
 POLL_TIMEOUT_S = 5.0
 """A poll that takes longer fails: the watches end with `Unavailable`."""
 IDLE_S = 1.0
-"""When nobody has waited for so long, the task ends until somebody does."""
+"""When no watch has waited for so long, the task ends until one does."""
 CALM_AFTER_S = 1.0
 """So long after the last change, or the last `Poller.poll_soon`, polling slows down."""
 

@@ -7,8 +7,8 @@
 Readers take no lock: a process that is stopped while it reads, which all do all the time, must not keep
 the others from electing a primary in its place (T42).
 
-The lock is never waited for here: whoever finds it held is told so and may come back. So a time-out
-before the lock is a request that was surely not sent, and one after it is not.
+Nothing here waits for the lock: `LockHeldError` is raised, and the caller may try again. So a request that times out
+before it has the lock was not sent, for certain; after that it may have been.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     sessions/<node>.info   what the node says about itself, replaced as a whole
 
 The mtime is set to the *monotonic* clock, which the processes of a machine share: setting the wall clock
-kills nobody. A forked child closes its copies of the locks: else it would keep a dead parent alive.
+ends no session. A forked child closes its copies of the locks: else it would keep a dead parent alive.
 """
 
 from __future__ import annotations
