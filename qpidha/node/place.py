@@ -62,8 +62,6 @@ class Place:
         """Why this node holds no session; empty while it does."""
         self._fresh_at = 0.0
         """When this process went on after its last pause."""
-        self._told = ""
-        """Why somebody said that this primary cannot serve, until its role ends."""
 
     # --- asked -----------------------------------------------------------------------------------
 
@@ -114,14 +112,6 @@ class Place:
         self._unfit_until = self._runtime.now() + self._runtime.settings.unfit_delay_s
         self._make_room()
         self._publish()
-
-    def give_up(self, why: str) -> None:
-        """As primary, let another member take over as soon as there is one. May be called again.
-
-        The session is given up until this node is not primary any more.
-        """
-        self._told = why
-        self.tick(self._runtime.now())
 
     async def await_successor(self, timeout_s: float) -> None:
         """Until there is somebody who can take over from this primary, so that a hand-over changes something.
@@ -181,13 +171,9 @@ class Place:
 
     def _give_up_or_come_back(self) -> None:
         runtime = self._runtime
-        if runtime.replica.primary is None:
-            self._told = ""
-        busy_s, awake_s = self._engine.busy_s, runtime.now() - self._fresh_at
+        why, busy_s, awake_s = "", self._engine.busy_s, runtime.now() - self._fresh_at
         if busy_s is not None and min(busy_s, awake_s) > runtime.settings.commit_timeout_s:
             why = "its disk does not answer: a transaction is under way for longer than commit_timeout_s"
-        else:
-            why = self._told
         if runtime.replica.primary is not None and len(runtime.replica.primary.membership.members) < 2:
             why = ""
         if why:

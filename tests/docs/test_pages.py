@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 PUBLIC = frozenset(
     "qpidha qpidha.bridge qpidha.broker qpidha.core qpidha.driver qpidha.errors qpidha.events qpidha.interfaces "
