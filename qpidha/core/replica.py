@@ -26,6 +26,7 @@ from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChanged
 from qpidha.core.refusals import refuse, refuse_as_backup
+from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
@@ -450,6 +451,13 @@ class Replica:
             change = membership.addition(record, sessions, self.primary.position, now)
         if change:
             self.manager.propose(change)
+
+    def snapshot(self, queues_max: int = 0) -> ReplicaSnapshot:
+        """What an operator may want to know, as frozen values, with at most ``queues_max`` queues.
+
+        O(members + sessions + queues named).
+        """
+        return take_snapshot(self.state, self.role, self.primary, self.follower, queues_max)
 
     def _report_role(self, role: Role) -> None:
         state = (role, self.generation)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from qpidha.core.primary.primary import Primary
 from qpidha.node.parts import Parts
 from qpidha.node.runtime import Runtime
 from qpidha.types import NodeId
@@ -33,8 +32,7 @@ class Hold:
 def holds_of(parts: Parts) -> list[Hold]:
     """What a node waits for now; empty if for nothing. O(members)."""
     runtime = parts.runtime
-    primary = runtime.replica.primary
-    found = (_backups(runtime, primary) if primary else []) or _disk(parts)
+    found = _backups(runtime) or _disk(parts)
     if (asked_s := parts.cluster.asked_for_s) is not None:
         found.append(Hold(kind="manager", node=runtime.id, since_s=asked_s))
     if (promoting_s := parts.notifier.promoting_for_s) is not None:
@@ -47,10 +45,10 @@ def _disk(parts: Parts) -> list[Hold]:
     return [Hold(kind="disk", node=runtime.id, since_s=busy_s)] if busy_s is not None else []
 
 
-def _backups(runtime: Runtime, primary: Primary) -> list[Hold]:
+def _backups(runtime: Runtime) -> list[Hold]:
     """Who has not acknowledged the oldest operation that is not complete, once it has left this node."""
-    oldest = primary.deadlines.oldest(primary.safe)
-    if oldest is None:
+    core = runtime.replica.snapshot()
+    if core.waiting_since is None:
         return []
-    waiting = sorted(m.node for m in primary.membership.required if primary.acked_by(m) <= primary.safe)
-    return [Hold(kind="backup", node=name, since_s=runtime.now() - oldest[1]) for name in waiting]
+    since_s = runtime.now() - core.waiting_since
+    return [Hold(kind="backup", node=name, since_s=since_s) for name in sorted(core.waiting_for)]

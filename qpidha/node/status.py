@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.snapshot import ReplicaSnapshot
 from qpidha.node.holds import Hold, holds_of
 from qpidha.node.parts import Parts
-from qpidha.node.runtime import Runtime
 from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId
 
@@ -102,34 +102,31 @@ class NodeStatus:
 def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
     """Look at a node. Cheap: counts, no content. O(queues named), at most ``queues_max`` of them; None: all."""
     runtime = parts.runtime
-    replica = runtime.replica
-    primary = replica.primary
-    record = replica.record
-    flow = replica.follower.flow
+    core = runtime.replica.snapshot()
     holds = holds_of(parts)
     return NodeStatus(
         node=runtime.id,
         role=runtime.role.value,
-        generation=replica.generation,
-        cluster=str(replica.cluster) if replica.cluster else None,
-        epoch=str(replica.epoch),
-        in_sync=replica.in_sync,
+        generation=core.generation,
+        cluster=str(core.cluster) if core.cluster else None,
+        epoch=str(core.epoch),
+        in_sync=core.in_sync,
         primary=runtime.primary,
-        members=sorted(m.node for m in record.members) if record else [],
+        members=sorted(m.node for m in core.members),
         live=parts.live,
         address=parts.links.address,
         client_address=runtime.client_address,
         primary_client_address=runtime.primary_client_address,
-        position=primary.position if primary else 0,
-        safe=primary.safe if primary else 0,
+        position=core.position,
+        safe=core.safe,
         waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
-        joining=primary.membership.joining.member.node if primary and primary.membership.joining else None,
-        sessions=sessions_of(runtime),
+        joining=core.joining,
+        sessions=sessions_of(core),
         queues=[QueueStatus(**queue_facts(parts, q)) for q in parts.handles.first(queues_max)],
-        quarantined=len(replica.quarantined),
-        resyncs=flow.resyncs,
-        resync_messages=flow.resync_messages,
-        resync_bytes=flow.resync_bytes,
+        quarantined=core.quarantined,
+        resyncs=core.resyncs,
+        resync_messages=core.resync_messages,
+        resync_bytes=core.resync_bytes,
         store_error=str(runtime.store_error) if runtime.store_error else None,
         troubles=runtime.troubles.standing(),
         queue_count=len(parts.handles),
@@ -159,21 +156,17 @@ def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
     }
 
 
-def sessions_of(runtime: Runtime) -> list[SessionStatus]:
-    """The sessions of a node with its peers."""
-    primary, record = runtime.replica.primary, runtime.replica.record
-    if primary is None or record is None:
-        return []
+def sessions_of(core: ReplicaSnapshot) -> list[SessionStatus]:
+    """The backups that have subscribed to this node; none on a backup."""
     return [
         SessionStatus(
-            node=s.node,
-            member=s.member in record.members,
+            node=s.backup.node,
+            member=s.is_member,
             state=s.state.name.lower(),
-            behind=primary.position - primary.acked_by(s.member),
+            behind=core.position - s.acked,
             window_bytes=s.window_bytes,
-            resync_messages=s.resync.messages,
-            resync_bytes=s.resync.bytes,
+            resync_messages=s.resync_messages,
+            resync_bytes=s.resync_bytes,
         )
-        for s in primary.sessions.values()
-        if s.sid
+        for s in core.sessions
     ]

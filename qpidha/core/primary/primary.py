@@ -33,7 +33,7 @@ from qpidha.errors import CallerError, UnknownQueue, ensure
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings, check_spec
-from qpidha.types import Generation, Member, Position, QueueId, QueueSpec
+from qpidha.types import Generation, Member, NodeId, Position, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Declare,
@@ -266,6 +266,15 @@ class Primary:
     def acked_by(self, member: Member) -> Position:
         """The position up to which this member has acknowledged."""
         return self._acked.get(member, 0)
+
+    def oldest_incomplete(self) -> float | None:
+        """When the oldest operation left that has left this node and is not complete; None if there is none."""
+        oldest = self.deadlines.oldest(self.safe)
+        return None if oldest is None else oldest[1]
+
+    def owing(self) -> frozenset[NodeId]:
+        """Who must acknowledge, and has acknowledged nothing above ``safe``. O(members)."""
+        return frozenset(m.node for m in self.membership.required if self.acked_by(m) <= self.safe)
 
     def _lowest(self) -> Position:
         """What every member and the joining node acknowledged (O4); 0 while one has not in this generation (P4)."""
