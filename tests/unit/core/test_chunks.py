@@ -6,9 +6,17 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Batch, SequenceSet
-from qpidha.core.chunks import plan_chunks, split_count, split_ids, stored_pieces
+from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.chunks import (
+    plan_chunks,
+    publish_bytes_max,
+    split_batch,
+    split_count,
+    split_ids,
+    stored_pieces,
+)
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import ArgumentError
 from qpidha.types import QueueSpec
 
 
@@ -63,3 +71,16 @@ def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
     assert all(ids.run_count <= 2 and len(ids) == len(batch) for ids, batch in cut)
     said = {id: batch.data(i) for ids, batch in cut for i, id in enumerate(ids)}
     assert said == {id: b"%d" % (id - 1) for id in made.held}
+
+
+def test_a_large_batch_is_published_in_pieces_that_add_up() -> None:
+    batch = Batch.pack([bytes(100)] * 9)
+    pieces = list(split_batch(batch, 300))
+    assert all(piece.nbytes <= 300 for piece in pieces) and sum(map(len, pieces)) == 9
+    assert list(split_batch(batch, batch.nbytes)) == [batch]
+    with pytest.raises(ArgumentError, match="at most 50 bytes"):
+        list(split_batch(batch, 50))
+
+
+def test_a_published_batch_has_half_a_frame() -> None:
+    assert publish_bytes_max(Settings()) == Settings().frame_bytes_max // 2

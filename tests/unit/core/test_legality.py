@@ -260,6 +260,22 @@ def test_a_frame_of_another_generation(state: State, event: type[Event], calls: 
             assert any("generation 1" in event.reason for event in node.sent if isinstance(event, Refused))
 
 
+NEWER = [(state, event) for state, event in STALE if isinstance(state, FollowerState)]
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), NEWER, ids=lambda x: getattr(x, "name", getattr(x, "__name__", ""))
+)
+def test_a_primary_does_not_change_its_generation_within_a_session(
+    state: State, event: type[Event], calls: Calls
+) -> None:
+    node = in_state(state)
+    calls.clear()
+    say(node, SAMPLES[event], session=sid_of(state), generation=GENERATION + 1)
+    assert calls == [] and node.closed
+    assert any(f"not {GENERATION}" in e.reason for e in node.sent if isinstance(e, Refused))
+
+
 def test_every_handler_exists() -> None:
     for (state, _), rule in RULES.items():
         if rule.handler:

@@ -44,6 +44,7 @@ def test_a_primary_says_what_its_backup_owes() -> None:
     assert (seen.node, seen.role, seen.generation) == ("me", Role.RECOVERING, GENERATION)
     assert (seen.cluster, seen.epoch, seen.in_sync, seen.members) == (CLUSTER, EPOCH, True, {ME, PEER})
     assert (seen.position, seen.safe, seen.joining) == (2, 0, None)
+    assert seen.epoch == node.replica.epoch
     (session,) = seen.sessions
     assert (session.link, session.backup, session.is_member) == (LINK, PEER, True)
     assert (session.state, session.acked) == (SessionState.STREAMING, 0)
