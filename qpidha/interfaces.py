@@ -18,6 +18,7 @@ from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
 from qpidha.broker import EndingBroker as EndingBroker  # noqa: PLC0414 - passed on
 from qpidha.broker import ListeningBroker as ListeningBroker  # noqa: PLC0414 - passed on
 from qpidha.broker import QueueListener as QueueListener  # noqa: PLC0414 - passed on
+from qpidha.events import Trouble
 from qpidha.journal import Change, StoreImage
 from qpidha.types import Address, BytesLike, NodeId, PeerInfo, Record, Versioned
 
@@ -169,16 +170,11 @@ class Transport(Protocol):
 class TroubleSink(Protocol):
     """Where a part reports what is wrong for longer than a moment: it is logged once, counted, and in the status."""
 
-    def report(self, cause: str, text: str, *, fades: bool = False, once: bool = False) -> None:
-        """An attempt failed. ``cause`` stays the same, ``text`` says why this time.
+    def report(self, trouble: Trouble) -> None:
+        """An attempt failed. Troubles with the same `Trouble.cause` are one: it lasts until it is cleared or fades."""
 
-        Args:
-            fades: Nobody will clear it: it is over when it is not reported again for a while.
-            once: It is not logged again before its text changes.
-        """
-
-    def clear(self, cause: str) -> None:
-        """It is over, if it was there at all."""
+    def clear(self, kind: type[Trouble], subject: str = "") -> None:
+        """Trouble of this kind with this `Trouble.subject` is over, if it was there at all."""
 
 
 class TellingTransport(Transport, Protocol):

@@ -4,6 +4,17 @@
 """
 
 from qpidha.events.base import EventLevel, NodeEvent, Trouble
+from qpidha.events.node import (
+    BrokerUnfit,
+    LinkClosed,
+    LoopStalled,
+    NodeFailed,
+    NodeFailing,
+    NodeStopped,
+    ReleaseFailed,
+    RoleEntered,
+    TroubleOver,
+)
 from qpidha.events.protocol import (
     CompareAndSetLost,
     DuplicateNodeId,
@@ -16,19 +27,54 @@ from qpidha.events.protocol import (
     SteppedDown,
     UnrecordedPrimary,
 )
+from qpidha.events.troubles import (
+    BrokerMethodFailed,
+    CertificateExpires,
+    ClusterManagerTrouble,
+    DecisionRefused,
+    LinkFromPeerFailed,
+    ListenerCutOff,
+    LiveNodesUnwatched,
+    NoLinkToPrimary,
+    PlaceGivenUp,
+    RecordUnwatched,
+    RenewedCertificateUnusable,
+    SessionTrouble,
+)
 
 __all__ = [
+    "BrokerMethodFailed",
+    "BrokerUnfit",
+    "CertificateExpires",
+    "ClusterManagerTrouble",
     "CompareAndSetLost",
+    "DecisionRefused",
     "DuplicateNodeId",
     "EventLevel",
     "FencedByPeer",
+    "LinkClosed",
+    "LinkFromPeerFailed",
+    "ListenerCutOff",
+    "LiveNodesUnwatched",
+    "LoopStalled",
+    "NoLinkToPrimary",
     "NodeEvent",
+    "NodeFailed",
+    "NodeFailing",
+    "NodeStopped",
+    "PlaceGivenUp",
+    "RecordUnwatched",
     "RefusedByBackup",
     "RefusedByPrimary",
+    "ReleaseFailed",
     "RemovingMembers",
+    "RenewedCertificateUnusable",
     "Resynchronised",
+    "RoleEntered",
+    "SessionTrouble",
     "StalePrimaryFenced",
     "SteppedDown",
     "Trouble",
+    "TroubleOver",
     "UnrecordedPrimary",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from qpidha.checks import (
     ADDRESS,
+    CALLBACK,
     DESTINATION,
     NODE_ID,
     PATH,
@@ -82,6 +83,7 @@ def check_node(
     promoter: object,
     settings: object,
     control: object,
+    on_event: object,
 ) -> None:
     """What a node is made of. Raises `SettingsError`."""
     for name, rule, value in (
@@ -93,6 +95,7 @@ def check_node(
         ("promoter", optional(PROMOTER), promoter),
         ("settings", optional(instance_of(Settings)), settings),
         ("control", optional(SOCKET), control),
+        ("on_event", optional(CALLBACK), on_event),
     ):
         rule(name, value, SettingsError)
     if not isinstance(blocking := getattr(store, "blocking", None), bool):

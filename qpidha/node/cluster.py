@@ -16,6 +16,7 @@ from qpidha.errors import (
     LocalProtocolError,
     PromotionRefused,
 )
+from qpidha.events import ClusterManagerTrouble, DecisionRefused, LiveNodesUnwatched, RecordUnwatched
 from qpidha.interfaces import Promoter, RecordStore
 from qpidha.node.connect import Connector
 from qpidha.node.place import Place
@@ -113,7 +114,7 @@ class Cluster:
     # --- the record ------------------------------------------------------------------------------
 
     async def _watch_record(self) -> None:
-        await self._follow("record", self.records.watch, self._record_seen)
+        await self._follow(RecordUnwatched, self.records.watch, self._record_seen)
 
     def _record_seen(self, current: Versioned | None) -> None:
         self._runtime.replica.record_seen(current, self._runtime.now())
@@ -122,7 +123,7 @@ class Cluster:
         self._connector.wake()
 
     async def _watch_live(self) -> None:
-        await self._follow("live nodes", self.records.watch_live, self._live_seen)
+        await self._follow(LiveNodesUnwatched, self.records.watch_live, self._live_seen)
 
     def _live_seen(self, live: Mapping[NodeId, bytes]) -> None:
         self._runtime.live.seen(live)
@@ -130,7 +131,10 @@ class Cluster:
         self._connector.wake()
 
     async def _follow(
-        self, cause: str, watch: Callable[[], AsyncIterator[T]], seen: Callable[[T], None]
+        self,
+        trouble: type[RecordUnwatched | LiveNodesUnwatched],
+        watch: Callable[[], AsyncIterator[T]],
+        seen: Callable[[T], None],
     ) -> None:
         """Watch for ever; when the watch ends, begin another one after a delay."""
         runtime = self._runtime
@@ -141,11 +145,11 @@ class Cluster:
                 async for value in watch():
                     if since is None:
                         since = runtime.now()
-                        runtime.troubles.clear(cause)
+                        runtime.troubles.clear(trouble)
                     seen(value)
-                runtime.troubles.report(cause, "the watch has ended")
+                runtime.troubles.report(trouble("the watch has ended"))
             except ClusterError as error:
-                runtime.troubles.report(cause, str(error))
+                runtime.troubles.report(trouble(str(error)))
             if since is not None and runtime.now() - since >= runtime.settings.record_retry_max_s:
                 retry.reset()
             await asyncio.sleep(retry.delay())
@@ -197,9 +201,9 @@ class Cluster:
     async def _ask(self, request: Request) -> Answer:
         answer, wrong = await ask(self._records, request, self._runtime.settings.record_timeout_s)
         if wrong:
-            self._runtime.troubles.report("cluster manager", wrong)
+            self._runtime.troubles.report(ClusterManagerTrouble(wrong))
         else:
-            self._runtime.troubles.clear("cluster manager")
+            self._runtime.troubles.clear(ClusterManagerTrouble)
         return answer
 
     # --- promotion -------------------------------------------------------------------------------
@@ -214,5 +218,5 @@ class Cluster:
                 else:
                     self._place.hand_over()
             except (PromotionRefused, LocalProtocolError) as error:
-                self._runtime.troubles.report(f"{decision} refused", str(error), fades=True)
+                self._runtime.troubles.report(DecisionRefused(decision, str(error)))
             self._runtime.poke()

@@ -7,6 +7,7 @@ import contextlib
 from typing import TypeAlias
 
 from qpidha.errors import CallerError, LinkClosed
+from qpidha.events import NoLinkToPrimary
 from qpidha.interfaces import RecordStore
 from qpidha.node.engine import Engine
 from qpidha.node.links import Links
@@ -17,8 +18,6 @@ from qpidha.types import NodeId, NodeInfo, Role
 
 Target: TypeAlias = "tuple[NodeId, NodeInfo]"
 
-CAUSE = "link to the primary"
-
 
 class Connector:
     """Opens the link, and opens it again when it ends: at once if something has changed, else after a delay.
@@ -26,7 +25,7 @@ class Connector:
     Invariants:
       - the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
       - another target (generation, primary, boot, address) or other certificates are tried at once
-      - while attempts fail, `CAUSE` stands in the node's troubles; it is cleared by following, or by a role
+      - while attempts fail, `NoLinkToPrimary` stands in the node's troubles; it is cleared by following, or by a role
         in which no link is wanted
     """
 
@@ -96,7 +95,7 @@ class Connector:
         ):  # Its first word to the primary would wait for the disk.
             return None
         if replica.primary or record is None or record.primary is None:
-            runtime.troubles.clear(CAUSE)
+            runtime.troubles.clear(NoLinkToPrimary)
             return None
         primary = record.primary[0]
         if primary == runtime.id or replica.follower.link is not None:
@@ -130,9 +129,9 @@ class Connector:
         """The core tells its role: READY means that the link does what it is for."""
         if role is Role.READY:
             self._following_since = self._following_since or self._runtime.now()
-            self._runtime.troubles.clear(CAUSE)
+            self._runtime.troubles.clear(NoLinkToPrimary)
         elif role.is_primary:
-            self._runtime.troubles.clear(CAUSE)
+            self._runtime.troubles.clear(NoLinkToPrimary)
 
     def opened(self) -> None:
         """A link is open, and its handshake begins."""
@@ -156,5 +155,5 @@ class Connector:
         self._failed(peer.to, why)
 
     def _failed(self, primary: NodeId, why: str) -> None:
-        self._runtime.troubles.report(CAUSE, f"{primary}: {why}")
+        self._runtime.troubles.report(NoLinkToPrimary(primary, why))
         self.look()

@@ -21,7 +21,15 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.errors import InDoubt
-from qpidha.events import DuplicateNodeId, FencedByPeer, NodeEvent, RefusedByBackup, RefusedByPrimary, Trouble
+from qpidha.events import (
+    DuplicateNodeId,
+    FencedByPeer,
+    NodeEvent,
+    RefusedByBackup,
+    RefusedByPrimary,
+    RoleEntered,
+    Trouble,
+)
 from qpidha.node.cluster import Cluster
 from qpidha.node.connect import Connector
 from qpidha.node.freezing import kept_by
@@ -129,13 +137,13 @@ class NodeEffects:
 
     def _tell(self, event: NodeEvent) -> None:
         if isinstance(event, Trouble):
-            self._runtime.troubles.report(event.cause, event.detail, fades=event.fades)
-        elif not isinstance(event, TOLD_BY_LINKS):
-            self._runtime.log(event.name, event.detail)
+            self._runtime.troubles.report(event)
+        else:
+            self._runtime.tell(event, logged=not isinstance(event, TOLD_BY_LINKS))
 
     def _role_changed(self, notice: RoleChanged) -> None:
         runtime = self._runtime
-        runtime.log("role", f"{notice.role.value}, generation {notice.generation}")
+        runtime.tell(RoleEntered(notice.role, notice.generation))
         self._connector.role_changed(notice.role)
         self._connector.look()
         if notice.role.is_primary and runtime.serving_generation != notice.generation:

@@ -29,6 +29,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from qpidha.errors import LocalProtocolError, QpidhaError
+from qpidha.events import NodeFailed, NodeFailing, NodeStopped, ReleaseFailed
 from qpidha.node.callbacks import described
 from qpidha.node.cluster import Cluster
 from qpidha.node.engine import Engine
@@ -125,7 +126,7 @@ class Life:
     def store_failed(self, error: BaseException) -> None:
         """Stop: nothing that this node says can be trusted any more (D6)."""
         self._runtime.store_error = error
-        logger.error("node %s: stopping: %r", self._runtime.id, error)
+        self._runtime.tell(NodeFailing(error))
         self.begin(f"failed: {error}" if isinstance(error, QpidhaError) else f"failed: {error!r}", error)
 
     def begin(self, reason: str, error: BaseException | None = None) -> None:
@@ -205,9 +206,9 @@ class Life:
         self.stopped = Stopped(self._runtime.stop_reason or "", self._error, held)
         self._over.set()
         self._runtime.waits.look()
-        level = logging.INFO if self._error is None and not held else logging.ERROR
-        more = f"; not released in time: {', '.join(held)}" if held else ""
-        logger.log(level, "node %s: stopped: %s%s", self._runtime.id, self._runtime.stop_reason, more)
+        reason = self._runtime.stop_reason or ""
+        failed = self._error is not None or held
+        self._runtime.tell(NodeFailed(reason, held) if failed else NodeStopped(reason))
 
     # --- steps with a limit ----------------------------------------------------------------------
 
@@ -226,8 +227,11 @@ class Life:
                 self._held.append(what)
             elif task.cancelled() or task.exception() is not None:
                 self._held.append(what)
-                error = asyncio.CancelledError() if task.cancelled() else task.exception()
+                error = (None if task.cancelled() else task.exception()) or asyncio.CancelledError()
                 logger.error("node %s: releasing %s failed", self._runtime.id, what, exc_info=error)
+                self._runtime.tell(
+                    ReleaseFailed(what, error), logged=False
+                )  # The line above has the traceback.
                 self._error = self._error or error
 
     async def _until_done(self, *tasks: asyncio.Task[Any], until: float | None = None) -> None:

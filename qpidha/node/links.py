@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from qpidha.events import LinkClosed, LinkFromPeerFailed
 from qpidha.interfaces import Link, Listener, Transport
 from qpidha.node.peer import Peer
 from qpidha.node.runtime import Runtime
@@ -116,9 +117,11 @@ class Links:
         elif runtime.replica.stopped:
             pass
         elif why or (not peer.welcomed and (peer.heard or peer.link.peer.identity is not None)):
-            runtime.troubles.report(peer.cause, why or f"before its handshake {peer.silence}", fades=True)
+            runtime.troubles.report(
+                LinkFromPeerFailed(peer.name, why or f"before its handshake {peer.silence}")
+            )
         elif peer.welcomed:  # Otherwise it was a port scan or a health check.
-            runtime.log("link closed", f"{peer.name}: {peer.silence}")
+            runtime.tell(LinkClosed(peer.name, peer.silence))
 
     def clear_settled(self) -> None:
         """Clear the trouble of each backup that has caught up, whatever its links were closed for before."""
@@ -127,4 +130,4 @@ class Links:
             peer = self.peers.get(session.link)
             if peer is not None and session.flipped and not peer.settled:
                 peer.settled = True
-                self._runtime.troubles.clear(peer.cause)
+                self._runtime.troubles.clear(LinkFromPeerFailed, peer.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Removed
+from qpidha.events import ListenerCutOff
 from qpidha.interfaces import Broker, QueueListener
 from qpidha.node.callbacks import call, described
 from qpidha.node.runtime import Runtime
@@ -66,7 +67,7 @@ class Listeners:
     def renew(self, replicated: ReplicatedQueue) -> bool:
         """Ask the broker for another listener in place of one that was cut off. True if it follows the queue now."""
         if self._failed.pop(replicated.queue, None) is not None:
-            self._runtime.troubles.clear(cause(replicated.spec.name))
+            self._runtime.troubles.clear(ListenerCutOff, replicated.spec.name)
             for _ in self.load(replicated):
                 pass  # At once: nothing may change in between.
         return replicated.queue in self._listeners
@@ -75,7 +76,7 @@ class Listeners:
         """The queue is gone."""
         self._listeners.pop(queue, None)
         if (name := self._failed.pop(queue, None)) is not None:
-            self._runtime.troubles.clear(cause(name))
+            self._runtime.troubles.clear(ListenerCutOff, name)
 
     def _tell(self, queue: QueueId, what: str, *arguments: object) -> None:
         listener = self._listeners[queue]
@@ -86,9 +87,4 @@ class Listeners:
     def _cut_off(self, queue: QueueId, what: str, error: BaseException) -> None:
         self._listeners.pop(queue, None)
         name = self._failed[queue] = self._runtime.replica.queues[queue].spec.name
-        self._runtime.troubles.report(cause(name), f"cut off: {what} raised {described(error)}")
-
-
-def cause(name: str) -> str:
-    """The name under which the cause of a listener's failure is reported."""
-    return f"listener of queue {name}"
+        self._runtime.troubles.report(ListenerCutOff(name, what, described(error)))

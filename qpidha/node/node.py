@@ -14,7 +14,7 @@ from qpidha.node.control import Control
 from qpidha.node.parts import Parts
 from qpidha.node.queue import Queue, same_spec
 from qpidha.node.roles import Roles
-from qpidha.node.runtime import Runtime
+from qpidha.node.runtime import OnEvent, Runtime
 from qpidha.node.starter import Starter
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.waits import Reached
@@ -58,6 +58,7 @@ class Node:
         score: int | None = None,
         settings: Settings | None = None,
         control: str | Path | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         """Nothing happens before `start`, but all arguments are checked here.
 
@@ -70,6 +71,8 @@ class Node:
             promoter: When to try to become primary. None: only `promote` does.
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
+            on_event: Called in the event loop with every `qpidha.events.NodeEvent`, for metrics for instance. It must
+                not block; what it raises is logged. The same events are lines of the logger ``qpidha``.
 
         Raises:
             SettingsError: An argument has a wrong type or value, or a part lacks a method that it must have.
@@ -83,9 +86,10 @@ class Node:
             promoter=promoter,
             settings=settings,
             control=control,
+            on_event=on_event,
         )
         check_addresses(listen, advertise, client_address)
-        self._runtime = runtime = Runtime(id, settings or Settings(), client_address)
+        self._runtime = runtime = Runtime(id, settings or Settings(), client_address, on_event)
         self._parts = Parts(
             runtime, broker=broker, store=store, transport=transport, records=records, promoter=promoter
         )
@@ -94,11 +98,7 @@ class Node:
         self._life = self._parts.life
         self._life.control = socket
         self._starter = Starter(
-            self._parts,
-            socket,
-            listen=listen,
-            advertise=advertise,
-            score=checked_score(score, promoter),
+            self._parts, socket, listen=listen, advertise=advertise, score=checked_score(score, promoter)
         )
 
     # --- life ------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ class Node:
 
     @property
     def live(self) -> list[NodeId]:
-        """The nodes with a session, sorted, as far as this node knows: none before it has started and once it stops."""
+        """The nodes with a session, sorted, as last seen; none unless the node is running."""
         return self._parts.live
 
     @property

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qpidha.core.ready import HandOver
+from qpidha.events import BrokerMethodFailed
 from qpidha.interfaces import Broker
 from qpidha.node.callbacks import Call, described, inside, report
 from qpidha.node.runtime import Runtime
@@ -253,9 +254,9 @@ class BrokerNotifier:
             error = f"{what} failed: {described(call.error)}"
         else:
             self._errors.pop(what, None)
-            self._runtime.troubles.clear(f"broker: {what}")
+            self._runtime.troubles.clear(BrokerMethodFailed, what)
             return None
-        self._runtime.troubles.report(f"broker: {what}", error, fades=True)
+        self._runtime.troubles.report(BrokerMethodFailed(what, error))
         self._errors[what] = error
         return error
 

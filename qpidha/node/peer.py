@@ -72,11 +72,6 @@ class Peer:
         return f"node {node!r}" if node is not None else self.link.peer.address.rpartition(":")[0]
 
     @property
-    def cause(self) -> str:
-        """What the trouble with a link that the peer opened is called."""
-        return f"link from {self.name}"
-
-    @property
     def heard(self) -> bool:
         """The peer has said anything at all."""
         return self._heard_bytes > 0

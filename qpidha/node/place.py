@@ -22,14 +22,13 @@ from __future__ import annotations
 import asyncio
 
 from qpidha.errors import HandOverRefused, PromotionRefused
+from qpidha.events import BrokerUnfit, PlaceGivenUp
 from qpidha.node.engine import Engine
 from qpidha.node.notifier import BrokerNotifier
 from qpidha.node.presence import Presence
 from qpidha.node.runtime import Runtime
 from qpidha.system.within import Limit
 from qpidha.types import Generation, NodeId
-
-CAUSE = "place given up"
 
 
 class Place:
@@ -107,7 +106,7 @@ class Place:
 
     def unfit(self, why: str) -> None:
         """The broker cannot serve as primary: let another node try, and do not try again for a while."""
-        self._runtime.log("unfit", why)
+        self._runtime.tell(BrokerUnfit(why))
         self._unfit_why = why
         self._unfit_until = self._runtime.now() + self._runtime.settings.unfit_delay_s
         self._make_room()
@@ -177,7 +176,7 @@ class Place:
         if runtime.replica.primary is not None and len(runtime.replica.primary.membership.members) < 2:
             why = ""
         if why:
-            runtime.troubles.report(CAUSE, why)
+            runtime.troubles.report(PlaceGivenUp(why))
             self.given_up = why
             self._presence.leave()
             if runtime.replica.primary is not None:
@@ -185,7 +184,7 @@ class Place:
                 self._engine.bypass()
         elif self.given_up:
             self.given_up = ""
-            runtime.troubles.clear(CAUSE)
+            runtime.troubles.clear(PlaceGivenUp)
             self._presence.come_back()
 
     def _look_for_another(self, generation: Generation, now: float) -> None:

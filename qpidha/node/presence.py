@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from qpidha.errors import ClusterError
+from qpidha.events import SessionTrouble
 from qpidha.interfaces import RecordStore, Session
 from qpidha.node.runtime import Runtime
 from qpidha.system.backoff import Backoff
@@ -59,13 +60,13 @@ class Presence:
             began, timeout_s = runtime.now(), None
             try:
                 await within(self._step(), runtime.settings.record_timeout_s)
-                runtime.troubles.clear("session")
+                runtime.troubles.clear(SessionTrouble)
             except (ClusterError, asyncio.TimeoutError) as error:
-                runtime.troubles.report("session", str(error) or "the cluster manager does not answer")
+                runtime.troubles.report(SessionTrouble(str(error) or "the cluster manager does not answer"))
                 timeout_s = retry.delay()
             why = await self._wait(timeout_s)
             if why is not None:
-                runtime.troubles.report("session", f"lost: {why}")
+                runtime.troubles.report(SessionTrouble(f"lost: {why}"))
                 if runtime.now() - began >= runtime.settings.record_retry_max_s:
                     retry.reset()
                 await self.close()

@@ -18,12 +18,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from threading import get_ident
-from typing import Protocol
+from typing import Protocol, TypeAlias
 from uuid import UUID, uuid4
 
 from qpidha.core.replica import Replica
 from qpidha.errors import NotPrimary
+from qpidha.events import NodeEvent
 from qpidha.journal import StoreImage, StoreStatus
+from qpidha.node.callbacks import call
 from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.node.freezing import Freezing
 from qpidha.node.live import LiveNodes
@@ -36,6 +38,9 @@ from qpidha.system import forks
 from qpidha.types import Address, Generation, NodeId, Role
 
 logger = logging.getLogger("qpidha")
+
+OnEvent: TypeAlias = Callable[[NodeEvent], None]
+"""Called in the event loop of the node with each event. What it raises is logged."""
 
 
 class Flushable(Protocol):
@@ -64,8 +69,11 @@ class CoreDriver(Protocol):
 class Runtime:
     """The shared state of one node. It belongs to the thread of the event loop in which the node was started."""
 
-    def __init__(self, id: NodeId, settings: Settings, client_address: Address | None) -> None:
+    def __init__(
+        self, id: NodeId, settings: Settings, client_address: Address | None, on_event: OnEvent | None = None
+    ) -> None:
         self.id = id
+        self._on_event = on_event
         self.settings = settings
         self.client_address = client_address
         self.boot: UUID = uuid4()
@@ -94,11 +102,12 @@ class Runtime:
         self.freezing = Freezing(enabled=settings.gc_policy == "freeze")
         self.troubles = Troubles(
             self._write_line,
+            self._call_back,
             self.now,
             reminder_s=settings.log_reminder_s,
             fade_s=max(settings.log_reminder_s, 3 * settings.reconnect_interval_max_s),
         )
-        self.stalls = Stalls(self.log, self.now)
+        self.stalls = Stalls(self.tell, self.now)
         self.waits = Waits(self.now)
         self._clock: Callable[[], float] = time.monotonic
 
@@ -131,9 +140,16 @@ class Runtime:
         if get_ident() != self.thread:
             raise wrong_thread(what, self.thread)
 
-    def log(self, event: str, detail: str) -> None:
-        """Log something that happened and is over. What is still wrong goes to ``troubles.report``."""
-        self.troubles.event(event, detail)
+    def tell(self, event: NodeEvent, *, logged: bool = True) -> None:
+        """Log something that happened and is over, and tell the embedder. What is still wrong: ``troubles.report``.
+
+        False for ``logged``: the line of another event says the same.
+        """
+        self.troubles.event(event, logged=logged)
+
+    def _call_back(self, event: NodeEvent) -> None:
+        if self._on_event is not None:
+            call(self._on_event, event)
 
     def _write_line(self, level: int, line: str) -> None:
         logger.log(level, "node %s: %s", self.id, line)

@@ -11,6 +11,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from qpidha.events import LoopStalled
+
 TICK_S = 0.05
 RECENT_S = 60.0
 LOGGED_S = 0.2
@@ -21,14 +23,14 @@ class Stalls:
     """The stalls of one event loop, as one node sees them.
 
     Args:
-        log: Called with an event and its detail.
+        tell: Called with an event.
         now: Monotonic seconds, the clock of the loop's timers.
     """
 
-    def __init__(self, log: Callable[[str, str], None], now: Callable[[], float]) -> None:
+    def __init__(self, tell: Callable[[LoopStalled], None], now: Callable[[], float]) -> None:
         self.worst_s = 0.0
         """Since the start."""
-        self._log = log
+        self._tell = tell
         self._now = now
         self._recent: deque[tuple[float, float]] = deque()
         """(when it ended, how long) of stalls of the last minute, each longer than all behind it."""
@@ -77,8 +79,7 @@ class Stalls:
             self._count += 1
             self._worst_unlogged_s = max(self._worst_unlogged_s, late_s)
         if self._count and (self._logged_at is None or self._now() - self._logged_at >= LOG_INTERVAL_S):
-            more = "" if self._count == 1 else f", the longest of {self._count}"
-            self._log("event loop stalled", f"{self._worst_unlogged_s:.2f} s{more}")
+            self._tell(LoopStalled(self._worst_unlogged_s, self._count))
             self._count, self._worst_unlogged_s, self._logged_at = 0, 0.0, self._now()
 
     def _forget(self) -> None:

@@ -1,9 +1,9 @@
 """What is wrong with a node now, and a log that says so once instead of at every attempt.
 
-A cause is reported at each attempt that fails, and cleared when it is over. The log gets a line when a cause
-begins, when its text changes, and when it is over. In between there are reminders: the first after
-FIRST_REMINDER_S, each of the next ones after twice as long, up to ``log_reminder_s``. The attempts are
-counted; `NodeStatus.troubles` shows them.
+A `Trouble` is reported at each attempt that fails, and cleared when it is over. What has the same `Trouble.cause`
+is one trouble. The log gets a line when one begins, when its detail changes, and when it is over. In between there
+are reminders: the first after FIRST_REMINDER_S, each of the next ones after twice as long, up to
+``log_reminder_s``. The attempts are counted; `NodeStatus.troubles` shows them.
 
 Invariants:
   - a cause has at most LINES_MAX lines in each ``log_reminder_s``, however it changes, ends and begins again
@@ -13,10 +13,12 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from qpidha.events import EventLevel, NodeEvent, Trouble, TroubleOver
+from qpidha.events.node import times
 
 FIRST_REMINDER_S = 5.0
 REMINDER_FACTOR = 2
@@ -27,8 +29,9 @@ OTHER = "other"
 TEXT_MAX = 1_000
 """Characters of a text that are kept: it may repeat what a peer sent."""
 
-Write: TypeAlias = Callable[[int, str], None]
-"""Takes a level of ``logging`` and a line."""
+Write: TypeAlias = Callable[[EventLevel, str], None]
+"""Takes a level, which is one of ``logging``, and a line."""
+Tell: TypeAlias = Callable[[NodeEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +78,10 @@ class _Cause:
     name: str
     budget: _Budget
     standing: bool = False
-    fades: bool = False
-    once: bool = False
+    trouble: Trouble | None = None
+    """What was reported last."""
     text: str = ""
+    """Its detail, printable."""
     began_at: float = 0.0
     last_at: float = 0.0
     told_at: float = 0.0
@@ -91,16 +95,20 @@ class _Cause:
 class Troubles:
     """The causes of trouble of one node. Every method is O(1) but `tick` and `standing`."""
 
-    def __init__(self, write: Write, now: Callable[[], float], *, reminder_s: float, fade_s: float) -> None:
-        """Without a cause.
+    def __init__(
+        self, write: Write, tell: Tell, now: Callable[[], float], *, reminder_s: float, fade_s: float
+    ) -> None:
+        """Begin without a cause.
 
         Args:
             write: Where lines go.
+            tell: Called with every event, with a trouble when it begins or has changed, and with its end.
             now: The clock, in seconds.
             reminder_s: A cause that stands is logged again after this time at the latest.
             fade_s: A cause that fades is over when it was not reported for this time.
         """
         self._write = write
+        self._tell = tell
         self._now = now
         self._reminder_s = reminder_s
         self._fade_s = fade_s
@@ -109,35 +117,31 @@ class Troubles:
 
     # --- causes ----------------------------------------------------------------------------------
 
-    def report(self, cause: str, text: str, *, fades: bool = False, once: bool = False) -> None:
-        """An attempt failed, or something is wrong.
-
-        Args:
-            cause: What is wrong, in a few words that stay the same: "record", "link to the primary".
-            text: The reason this time.
-            fades: Nobody will clear it: it is over when it is not reported again for a while.
-            once: It is not logged again before its text changes.
-        """
+    def report(self, trouble: Trouble) -> None:
+        """An attempt failed, or something is wrong."""
         now = self._now()
-        cause, text = printable(cause), printable(text)
-        known = self._find(cause)
+        text = printable(trouble.detail)
+        known = self._find(printable(trouble.cause))
         begins = not known.standing
         if begins:
             known.standing, known.began_at, known.attempts = True, now, 0
             known.remind_s = min(FIRST_REMINDER_S, self._reminder_s)
             known.told.clear()
         known.attempts += 1
-        known.last_at, known.text, known.fades, known.once = now, text, fades, once
+        changes = begins or trouble != known.trouble
+        known.last_at, known.trouble, known.text = now, trouble, text
         if begins or text not in known.told:
-            self._tell(known, now, text)
+            self._log(known, now, text)
         else:
             self._remind(known, now)
+        if changes:
+            self._tell(trouble)
 
-    def clear(self, cause: str) -> None:
-        """It is over, if it was there at all."""
-        known = self._causes.get(printable(cause))
+    def clear(self, kind: type[Trouble], subject: str = "") -> None:
+        """Trouble of this kind with this `Trouble.subject` is over, if it was there at all."""
+        known = self._causes.get(printable(kind.cause_of(subject)))
         if known is not None and known.standing:
-            self._end(known, "in order again")
+            self._end(known, None)
 
     def tick(self) -> None:
         """Time passed: reminders of what stands, and the end of what faded. Call it about once a second."""
@@ -147,8 +151,8 @@ class Troubles:
             if not known.standing:
                 if silent_s >= self._reminder_s:
                     del self._causes[known.name]
-            elif known.fades and silent_s >= self._fade_s:
-                self._end(known, f"not seen again for {silent_s:.0f} s")
+            elif known.trouble and known.trouble.fades and silent_s >= self._fade_s:
+                self._end(known, silent_s)
             else:
                 self._remind(known, now)
 
@@ -180,40 +184,40 @@ class Troubles:
         return known
 
     def _remind(self, known: _Cause, now: float) -> None:
-        if not known.once and now - known.told_at >= known.remind_s:
+        assert known.trouble is not None  # It was reported.
+        if not known.trouble.once and now - known.told_at >= known.remind_s:
             known.remind_s = min(REMINDER_FACTOR * known.remind_s, self._reminder_s)
             known.told.clear()
-            self._tell(known, now, f"{known.text} ({_times(known.attempts)} in {now - known.began_at:.0f} s)")
+            self._log(known, now, f"{known.text} ({times(known.attempts)} in {now - known.began_at:.0f} s)")
 
-    def _tell(self, known: _Cause, now: float, text: str) -> None:
+    def _log(self, known: _Cause, now: float, text: str) -> None:
         line = known.budget.spend(now, f"{known.name}: {text}")
         if line is not None:
             known.told.add(known.text)
             known.told_at = now
-            self._write(logging.WARNING, line)
+            self._write(Trouble.level, line)
 
-    def _end(self, known: _Cause, how: str) -> None:
+    def _end(self, known: _Cause, silent_s: float | None) -> None:
         known.standing = False
         now = self._now()
-        text = f"{known.name}: {how}, after {_times(known.attempts)} in {now - known.began_at:.0f} s"
-        line = known.budget.spend(now, text)
+        over = TroubleOver(known.name, known.attempts, now - known.began_at, silent_s)
+        line = known.budget.spend(now, over.line)
         if line is not None:
-            self._write(logging.INFO, line)
+            self._write(over.level, line)
+        self._tell(over)
 
     # --- events ----------------------------------------------------------------------------------
 
-    def event(self, event: str, detail: str) -> None:
-        """Log something that happened and is over. ``event`` is one of a few fixed phrases."""
-        budget = self._events.get(event)
-        if budget is None:
-            budget = self._events[event] = _Budget(EVENT_LINES_MAX, self._reminder_s)
-        line = budget.spend(self._now(), f"{event}: {printable(detail)}")
-        if line is not None:
-            self._write(logging.INFO, line)
-
-
-def _times(count: int) -> str:
-    return "1 time" if count == 1 else f"{count} times"
+    def event(self, event: NodeEvent, *, logged: bool = True) -> None:
+        """Something happened and is over. False for ``logged``: another line says the same."""
+        if logged:
+            budget = self._events.get(event.name)
+            if budget is None:
+                budget = self._events[event.name] = _Budget(EVENT_LINES_MAX, self._reminder_s)
+            line = budget.spend(self._now(), printable(event.line))
+            if line is not None:
+                self._write(event.level, line)
+        self._tell(event)
 
 
 def printable(text: str) -> str:

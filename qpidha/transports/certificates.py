@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from qpidha.errors import SettingsError
+from qpidha.events import CertificateExpires, RenewedCertificateUnusable
 from qpidha.interfaces import TroubleSink
 from qpidha.transports.tls import client_context, server_context
 
@@ -18,8 +19,6 @@ WARN_DAYS = (30, 7, 1)
 """A warning is reported this many days before a certificate expires."""
 WARN_SHARE = 1 / 3
 """No warning while more than this share of its life is left: a certificate for one day is renewed every day."""
-RENEWED = "renewed certificate"
-EXPIRY = "certificate"
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -91,22 +90,18 @@ class Certificates:
     def tell(self, troubles: TroubleSink) -> None:
         """Report what is wrong with the files, and that the certificate is about to expire: once for each threshold."""
         if self.fault:
-            troubles.report(RENEWED, self.fault)
+            troubles.report(RenewedCertificateUnusable(self.fault))
         else:
-            troubles.clear(RENEWED)
+            troubles.clear(RenewedCertificateUnusable)
         reached = self._threshold()
         if reached == self._warned:
             return
         self._warned = reached
         when = self.not_after.strftime("%Y-%m-%d %H:%M:%S UTC")
         if reached is None:
-            troubles.clear(EXPIRY)
-        elif reached:
-            days = "1 day" if reached == 1 else f"{reached} days"
-            troubles.report(EXPIRY, f"{self._certificate} expires in less than {days}, at {when}", once=True)
+            troubles.clear(CertificateExpires)
         else:
-            text = f"{self._certificate} has expired at {when}: no new link can be opened with it"
-            troubles.report(EXPIRY, text, once=True)
+            troubles.report(CertificateExpires(str(self._certificate), reached, when))
 
 
 def _signature(path: str | Path) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from typing import cast
 
 from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
 from qpidha.errors import LinkClosed, SettingsError
+from qpidha.events import LinkFromPeerFailed
 from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleSink
 from qpidha.system import forks
 from qpidha.transports.certificates import Certificates
@@ -117,7 +118,7 @@ class TcpTransport:
 
     def _handshake_failed(self, host: str, error: LinkClosed) -> None:
         if self._troubles:
-            self._troubles.report(f"link from {host}", str(error), fades=True)
+            self._troubles.report(LinkFromPeerFailed(host, str(error)))
 
     # --- links -----------------------------------------------------------------------------------
 

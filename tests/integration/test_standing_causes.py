@@ -19,8 +19,8 @@ import pytest
 from qpidha import Node, Settings
 from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.errors import CallerError, ClusterError
+from qpidha.events import NoLinkToPrimary
 from qpidha.interfaces import Link, LinkFactory
-from qpidha.node.connect import CAUSE
 from qpidha.node.troubles import LINES_MAX
 from qpidha.records import FileRecordStore
 from qpidha.stores.memory import MemoryStore
@@ -68,6 +68,9 @@ def make(name: str, records: Any, settings: Settings = SLOW, **options: Any) -> 
     options.setdefault("store", MemoryStore())
     node = Node(name, broker=Recorder(), transport=transport, records=records, settings=settings, **options)
     return node, transport
+
+
+CAUSE = NoLinkToPrimary.name
 
 
 def trouble(node: Node, cause: str = CAUSE) -> str:

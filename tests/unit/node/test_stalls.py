@@ -12,7 +12,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 100.0
         self.lines: list[str] = []
-        self.stalls = Stalls(lambda event, detail: self.lines.append(f"{event}: {detail}"), lambda: self.now)
+        self.stalls = Stalls(lambda event: self.lines.append(event.line), lambda: self.now)
 
     def at(self, now: float, late_s: float) -> None:
         self.now = now
@@ -55,7 +55,7 @@ def test_a_long_stall_is_logged_and_the_next_ones_are_counted() -> None:
 
 def test_a_loop_that_is_blocked_is_seen() -> None:
     async def run() -> float:
-        stalls = Stalls(lambda event, detail: None, asyncio.get_running_loop().time)
+        stalls = Stalls(lambda event: None, asyncio.get_running_loop().time)
         stalls.start()
         await asyncio.sleep(0.06)
         time.sleep(0.4)  # noqa: ASYNC251 - this is what is measured

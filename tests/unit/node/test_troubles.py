@@ -6,6 +6,16 @@ import logging
 
 import pytest
 
+from qpidha.events import (
+    BrokerUnfit,
+    ClusterManagerTrouble,
+    LinkFromPeerFailed,
+    NodeEvent,
+    RecordUnwatched,
+    SessionTrouble,
+    Trouble,
+    TroubleOver,
+)
 from qpidha.node import troubles as module
 from qpidha.node.troubles import CAUSES_MAX, EVENT_LINES_MAX, LINES_MAX, OTHER, Troubles
 
@@ -19,7 +29,10 @@ class Log:
         self.now = 1000.0
         self.lines: list[str] = []
         self.levels: list[int] = []
-        self.troubles = Troubles(self._write, lambda: self.now, reminder_s=REMINDER_S, fade_s=900.0)
+        self.events: list[NodeEvent] = []
+        self.troubles = Troubles(
+            self._write, self.events.append, lambda: self.now, reminder_s=REMINDER_S, fade_s=900.0
+        )
 
     def _write(self, level: int, line: str) -> None:
         self.lines.append(line)
@@ -39,40 +52,40 @@ def log() -> Log:
 
 def test_a_cause_is_logged_when_it_begins_and_when_it_is_over(log: Log) -> None:
     for _ in range(500):
-        log.troubles.report("record", "damaged")
+        log.troubles.report(RecordUnwatched("damaged"))
         log.now += 0.008
-    log.troubles.clear("record")
-    log.troubles.clear("record")
+    log.troubles.clear(RecordUnwatched)
+    log.troubles.clear(RecordUnwatched)
     assert log.lines == ["record: damaged", "record: in order again, after 500 times in 4 s"]
     assert log.levels == [logging.WARNING, logging.INFO]
     assert log.troubles.standing() == []
 
 
 def test_a_cause_that_stands_is_in_the_status_with_its_attempts(log: Log) -> None:
-    log.troubles.report("record", "damaged")
+    log.troubles.report(RecordUnwatched("damaged"))
     log.now += 5
-    log.troubles.report("record", "not readable")
-    log.troubles.report("disk", "full")
+    log.troubles.report(RecordUnwatched("not readable"))
+    log.troubles.report(SessionTrouble("full"))
     log.now += 2
     first, second = log.troubles.standing()
     assert (first.cause, first.text, first.attempts) == ("record", "not readable", 2)
     assert (first.began_ago_s, first.last_ago_s) == (7, 2)
-    assert second.cause == "disk"
+    assert second.cause == "session"
 
 
 def test_another_text_is_logged_at_once_but_not_each_time_it_comes_back(log: Log) -> None:
     for text in ("refused", "no answer", "refused", "no answer"):
-        log.troubles.report("connect", text)
-    assert log.lines == ["connect: refused", "connect: no answer"]
+        log.troubles.report(ClusterManagerTrouble(text))
+    assert log.lines == ["cluster manager: refused", "cluster manager: no answer"]
 
 
 @pytest.mark.parametrize("attempts", [True, False])
 def test_a_cause_that_goes_on_is_repeated_more_and_more_seldom(log: Log, attempts: bool) -> None:
-    log.troubles.report("record", "damaged")
+    log.troubles.report(RecordUnwatched("damaged"))
     for _ in range(3 * 600):
         log.pass_time(1)
         if attempts:
-            log.troubles.report("record", "damaged")
+            log.troubles.report(RecordUnwatched("damaged"))
     after_s = [5, 15, 35, 75, 155, 315, 635, 1235]
     counts = [f"{n} times" if attempts else "1 time" for n in after_s]
     assert log.lines == [
@@ -83,29 +96,29 @@ def test_a_cause_that_goes_on_is_repeated_more_and_more_seldom(log: Log, attempt
 
 def test_texts_that_never_repeat_are_no_flood(log: Log) -> None:
     for n in range(6000):
-        log.troubles.report("connect", f"from port {n}")
+        log.troubles.report(ClusterManagerTrouble(f"from port {n}"))
         log.pass_time(0.1, 0.1)
     assert len(log.lines) <= 2 * LINES_MAX
     assert "more lines about this are left out" in log.lines[LINES_MAX - 1]
     log.pass_time(2)
-    log.troubles.report("connect", "another")
+    log.troubles.report(ClusterManagerTrouble("another"))
     assert any("lines about this were left out before" in line for line in log.lines)
 
 
 def test_a_cause_that_begins_and_ends_again_and_again_is_no_flood(log: Log) -> None:
     for _ in range(5000):
-        log.troubles.report("link", "lost")
-        log.troubles.clear("link")
+        log.troubles.report(ClusterManagerTrouble("lost"))
+        log.troubles.clear(ClusterManagerTrouble)
         log.pass_time(0.1, 0.1)
     assert len(log.lines) == LINES_MAX
     log.pass_time(2 * REMINDER_S)
-    log.troubles.report("link", "lost")
-    assert log.lines[-1] == "link: lost", "forgotten by now"
+    log.troubles.report(ClusterManagerTrouble("lost"))
+    assert log.lines[-1] == "cluster manager: lost", "forgotten by now"
 
 
 def test_a_cause_that_nobody_clears_fades(log: Log) -> None:
-    log.troubles.report("link from 10.0.0.9", "wrong cluster", fades=True)
-    log.troubles.report("record", "damaged")
+    log.troubles.report(LinkFromPeerFailed("10.0.0.9", "wrong cluster"))
+    log.troubles.report(RecordUnwatched("damaged"))
     log.pass_time(901)
     assert [t.cause for t in log.troubles.standing()] == ["record"]
     assert any(
@@ -115,7 +128,7 @@ def test_a_cause_that_nobody_clears_fades(log: Log) -> None:
 
 def test_more_causes_than_are_remembered_share_one(log: Log) -> None:
     for n in range(10 * CAUSES_MAX):
-        log.troubles.report(f"link from {n}", "wrong cluster", fades=True)
+        log.troubles.report(LinkFromPeerFailed(f"{n}", "wrong cluster"))
     standing = log.troubles.standing()
     assert len(standing) == CAUSES_MAX + 1
     assert standing[-1].cause == OTHER
@@ -125,36 +138,54 @@ def test_more_causes_than_are_remembered_share_one(log: Log) -> None:
 
 def test_a_cause_that_is_over_makes_room_for_another(log: Log) -> None:
     for n in range(CAUSES_MAX):
-        log.troubles.report(f"link from {n}", "wrong cluster")
+        log.troubles.report(LinkFromPeerFailed(f"{n}", "wrong cluster"))
         log.now += 1
-    log.troubles.clear("link from 7")
-    log.troubles.clear("link from 5")
-    log.troubles.report("record", "damaged")
+    log.troubles.clear(LinkFromPeerFailed, "7")
+    log.troubles.clear(LinkFromPeerFailed, "5")
+    log.troubles.report(RecordUnwatched("damaged"))
     assert "record" in {t.cause for t in log.troubles.standing()}
     assert len(log.troubles.standing()) == CAUSES_MAX - 1
 
 
 def test_an_event_is_logged_each_time_but_never_floods(log: Log) -> None:
     for n in range(10 * EVENT_LINES_MAX):
-        log.troubles.event("link lost", str(n))
-    assert log.lines[0] == "link lost: 0"
+        log.troubles.event(BrokerUnfit(str(n)))
+    assert log.lines[0] == "unfit: 0"
     assert len(log.lines) == EVENT_LINES_MAX
     log.now += REMINDER_S
-    log.troubles.event("link lost", "later")
-    assert log.lines[-1] == f"link lost: later ({9 * EVENT_LINES_MAX} lines about this were left out before)"
+    log.troubles.event(BrokerUnfit("later"))
+    assert log.lines[-1] == f"unfit: later ({9 * EVENT_LINES_MAX} lines about this were left out before)"
     assert log.troubles.standing() == []
     assert module.EVENT_LINES_MAX > LINES_MAX
 
 
 def test_a_text_from_elsewhere_cannot_forge_a_line(log: Log) -> None:
-    log.troubles.report(
-        "link from 'x\ny'", "no\nnode a: role: active \x1b[31m \ud800" + 5000 * "z", fades=True
-    )
-    log.troubles.event("refused", "a\r\nb")
+    log.troubles.report(LinkFromPeerFailed("'x\ny'", "no\nnode a: role: active \x1b[31m \ud800" + 5000 * "z"))
+    log.troubles.event(BrokerUnfit("a\r\nb"))
     first, second = log.lines
     assert first.startswith("link from 'x\\ny': no\\nnode a: role: active \\x1b[31m \\ud800zzz")
     assert len(first) < 1200
-    assert second == "refused: a\\r\\nb"
+    assert second == "unfit: a\\r\\nb"
     assert log.troubles.standing()[0].text.isprintable()
-    log.troubles.clear("link from 'x\ny'")
+    log.troubles.clear(LinkFromPeerFailed, "'x\ny'")
     assert not log.troubles.standing()
+
+
+def test_the_embedder_is_told_when_a_trouble_begins_changes_and_ends(log: Log) -> None:
+    for text in ("damaged", "damaged", "not readable"):
+        log.troubles.report(RecordUnwatched(text))
+    log.troubles.clear(RecordUnwatched)
+    first, second, over = log.events
+    assert (first, second) == (RecordUnwatched("damaged"), RecordUnwatched("not readable"))
+    assert isinstance(over, TroubleOver) and (over.cause, over.attempts) == ("record", 3)
+
+
+def test_an_event_that_another_line_tells_is_told_to_the_embedder_only(log: Log) -> None:
+    log.troubles.event(BrokerUnfit("late"), logged=False)
+    assert (log.lines, log.events) == ([], [BrokerUnfit("late")])
+
+
+def test_every_trouble_has_one_name_and_says_what_it_is_about() -> None:
+    kinds = {kind.__name__: kind.name for kind in Trouble.__subclasses__()}
+    assert len(set(kinds.values())) == len(kinds) > 10
+    assert LinkFromPeerFailed("node 'b'", "why").cause == "link from node 'b'"

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from qpidha.errors import LinkClosed, SettingsError
+from qpidha.events import CertificateExpires, RenewedCertificateUnusable, Trouble
 from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, until
 from qpidha.transports import TcpTransport
-from qpidha.transports.certificates import EXPIRY, RENEWED, Certificates, validity, validity_of
+from qpidha.transports.certificates import Certificates, validity, validity_of
 from qpidha.transports.handshake import plain_words
 from tests.support.transports import Authority, run
 
@@ -34,12 +35,12 @@ class Told:
         self.standing: dict[str, str] = {}
         self.reports: list[str] = []
 
-    def report(self, cause: str, text: str, *, fades: bool = False, once: bool = False) -> None:
-        self.standing[cause] = text
-        self.reports.append(f"{cause}: {text}")
+    def report(self, trouble: Trouble) -> None:
+        self.standing[trouble.cause] = trouble.detail
+        self.reports.append(trouble.line)
 
-    def clear(self, cause: str) -> None:
-        self.standing.pop(cause, None)
+    def clear(self, kind: type[Trouble], subject: str = "") -> None:
+        self.standing.pop(kind.cause_of(subject), None)
 
 
 def issue(authority: Authority, name: str, days: float, **how: Any) -> tuple[Path, Path]:
@@ -145,7 +146,7 @@ def test_a_certificate_with_a_short_life_is_warned_of_when_a_third_of_it_is_left
     assert told.standing == {}
     now[0] += 2 * 3600
     files.tell(told)
-    assert "expires in less than 1 day" in told.standing[EXPIRY]
+    assert "expires in less than 1 day" in told.standing[CertificateExpires.name]
 
 
 # --- when it is renewed --------------------------------------------------------------------------
@@ -201,7 +202,9 @@ def test_a_broken_pair_is_told_and_the_one_before_it_goes_on(authority: Authorit
         key.write_bytes(good[1])
         key.chmod(0o644)
     transport.tick()
-    assert "the certificate that was read before is still used" in told.standing[RENEWED]
+    assert (
+        "the certificate that was read before is still used" in told.standing[RenewedCertificateUnusable.name]
+    )
     assert serial(transport) == before
     key.touch(mode=0o600)
     key.chmod(0o600)
@@ -219,7 +222,7 @@ def test_the_days_that_are_left_are_told(authority: Authority) -> None:
     assert transport.certificate_days_left == pytest.approx(20, abs=0.1)
     told = Told()
     transport.tell_to(told)
-    assert "expires in less than 30 days" in told.standing[EXPIRY]
+    assert "expires in less than 30 days" in told.standing[CertificateExpires.name]
     assert TcpTransport().certificate_days_left is None
     TcpTransport().tick()
 
