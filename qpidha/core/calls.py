@@ -21,6 +21,7 @@ IDS = instance_of(SequenceSet)
 BATCH = instance_of(Batch)
 BATCH_HEADER_BYTES = 64
 COUNT = integer(1, MESSAGE_ID_MAX)
+QUEUES_SHOWN = integer(0, 2**31 - 1)
 IMAGE = instance_of(StoreImage)
 SETTINGS = instance_of(Settings)
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
-from qpidha.core.calls import UUID_, check_parts
+from qpidha.core.calls import QUEUES_SHOWN, UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.discards import Discards
 from qpidha.core.manager import Answer, Manager
@@ -457,6 +457,7 @@ class Replica:
 
         O(members + sessions + queues named).
         """
+        QUEUES_SHOWN("queues_max", queues_max)
         return take_snapshot(self.state, self.role, self.primary, self.follower, queues_max)
 
     def _report_role(self, role: Role) -> None:
