@@ -24,6 +24,7 @@ from qpidha.cli.console import (
     why,
     words,
 )
+from qpidha.cli.inspection import inspect_all
 from qpidha.cli.text import name, names
 from qpidha.cli.work import TimeUp, gather, one, require_directory
 from qpidha.errors import CallerError, ClusterError, Conflict, OutcomeUnknown, StoreLocked
@@ -118,8 +119,6 @@ def run_rebuild(args: argparse.Namespace) -> int:
 
 def rebuild(args: argparse.Namespace, state: Rebuild, held: ExitStack) -> None:
     """Each step in its turn. Raises `Refused`."""
-    from qpidha.cli.stores import inspect_all
-
     require_nobody_runs(args.cluster)
     directories = list(dict.fromkeys(args.directory))
     usable = lock_all(directories, state, held)

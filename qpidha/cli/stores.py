@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpidha.cli.console import (
@@ -19,39 +17,15 @@ from qpidha.cli.console import (
     lines_of_place,
     words,
 )
+from qpidha.cli.inspection import inspect_all
 from qpidha.cli.record import peek
 from qpidha.cli.text import name, printable
-from qpidha.cli.work import LeftOut, gather, hung, one, require_directory, require_no_cluster
+from qpidha.cli.work import one, require_directory, require_no_cluster
 from qpidha.errors import QpidhaError, StoreDirty
 
 if TYPE_CHECKING:
     from qpidha.stores.database import Space
     from qpidha.stores.report import StoreReport
-
-
-HUNG = "the store is large, or its disk hangs (--timeout gives it longer)"
-
-
-def inspected(directory: Path) -> StoreReport:
-    """Raises `LeftOut`, StoreError or OSError if there is nothing to inspect, or it cannot be read."""
-    from qpidha.stores.offline import inspect
-
-    require_directory(directory, "store")
-    require_no_cluster(directory)
-    return inspect(directory)
-
-
-def inspect_all(directories: list[Path], timeout_s: float) -> list[tuple[Path, Any]]:
-    """The report of each directory, or why there is none; those that are left out are named and not in it."""
-    directories = list(dict.fromkeys(directories))
-    answers = gather([partial(inspected, directory) for directory in directories], timeout_s, one_by_one=True)
-    found = []
-    for directory, answer in zip(directories, answers, strict=True):
-        if isinstance(answer, LeftOut):
-            complain(f"{name(directory)}: {answer}")
-        else:
-            found.append((directory, hung(answer, HUNG)))
-    return found
 
 
 def run_inspect(args: argparse.Namespace) -> int:

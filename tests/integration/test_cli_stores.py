@@ -18,7 +18,7 @@ import pytest
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, main
-from qpidha.cli.stores import HUNG
+from qpidha.cli.inspection import HUNG
 from qpidha.errors import OutcomeUnknown, StoreLocked, Unavailable
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.promoters import PriorityPromoter

@@ -1,0 +1,38 @@
+"""Reading several stores side by side, each within a time limit: for the commands that look at stores."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpidha.cli.console import complain
+from qpidha.cli.text import name
+from qpidha.cli.work import LeftOut, gather, hung, require_directory, require_no_cluster
+
+if TYPE_CHECKING:
+    from qpidha.stores.report import StoreReport
+
+HUNG = "the store is large, or its disk hangs (--timeout gives it longer)"
+
+
+def inspected(directory: Path) -> StoreReport:
+    """Raises `LeftOut`, StoreError or OSError if there is nothing to inspect, or it cannot be read."""
+    from qpidha.stores.offline import inspect
+
+    require_directory(directory, "store")
+    require_no_cluster(directory)
+    return inspect(directory)
+
+
+def inspect_all(directories: list[Path], timeout_s: float) -> list[tuple[Path, Any]]:
+    """The report of each directory, or why there is none; those that are left out are named and not in it."""
+    directories = list(dict.fromkeys(directories))
+    answers = gather([partial(inspected, directory) for directory in directories], timeout_s, one_by_one=True)
+    found = []
+    for directory, answer in zip(directories, answers, strict=True):
+        if isinstance(answer, LeftOut):
+            complain(f"{name(directory)}: {answer}")
+        else:
+            found.append((directory, hung(answer, HUNG)))
+    return found
