@@ -8,17 +8,29 @@ know every message by (generation, id) and need no lineage at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from qpidha import Batch, SequenceSet, Settle
+from qpidha import Batch, SequenceSet, Settings, Settle
 from qpidha.core.lineage import advance, by_generation, generation_of, trim
 from qpidha.core.primary.completion import QueueGuard
+from qpidha.core.primary.session import BackupSession, SessionState
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, judge_all, plan_resync
 from qpidha.types import QueueId, QueueSpec
+from qpidha.wire.events import (
+    Dequeue,
+    Enqueue,
+    Operations,
+    Part,
+    PlanDrop,
+    PlanMessages,
+    Subscribe,
+    SubscribeQueue,
+)
 
 Identity = tuple[int, int]
 
@@ -90,6 +102,63 @@ def test_the_lineage_plan_is_the_identity_plan(pair: tuple[Twin, Twin]) -> None:
     assert set(plan.keep) == {i for _, i in backup.held & primary.held}
     assert set(plan.drop) == {i for _, i in backup.held - primary.held}
     assert set(plan.send) == {i for _, i in primary.held - backup.held}
+
+
+WHILE_CATCHING_UP = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_size=8)
+
+
+@given(diverged(), WHILE_CATCHING_UP)
+def test_a_catch_up_amounts_to_the_plan_of_its_end(
+    pair: tuple[Twin, Twin], changes: list[tuple[bool, int]]
+) -> None:
+    """C4: what a session sends in chunks, while the queue changes, is `plan_resync` of the instant of PlanEnd."""
+    primary, backup = pair
+    name, settings = (
+        UUID(int=7),
+        Settings(plan_chunk_bytes=64, plan_chunks_in_flight_max=1, ids_runs_per_chunk_max=2),
+    )
+    queue = ReplicatedQueue(name, QueueSpec(name="q"), primary.lineage, primary.next)
+    for _, id in sorted(primary.held):
+        queue.insert(SequenceSet([id]), Batch.pack([b"x" * 40]))
+    held = backup.history.held.copy()
+    session = BackupSession(1, "B", UUID(int=8), settings)
+    session.subscribe(1, Subscribe(epoch=UUID(int=9), stored_generation=0, queues=1))
+    session.subscribe_queue(
+        SubscribeQueue(queue=name, lineage=backup.lineage, next=backup.next, held=held.copy())
+    )
+    dropped, staged, chunks, position = SequenceSet(), SequenceSet(), 0, 1
+    while session.state is SessionState.CATCHING_UP:
+        for event in session.catch_up({name: queue}, position):
+            match event:
+                case PlanDrop(staged=True):
+                    staged -= event.ids
+                case PlanDrop():
+                    dropped |= event.ids
+                case PlanMessages():
+                    staged |= event.ids
+                    chunks += 1
+        if changes and session.state is SessionState.CATCHING_UP:
+            publish, choice = changes.pop()
+            position += 1
+            session_event = change(queue, position, publish, choice)
+            list(session.stream(session_event, 100))
+        session.progress(chunks)
+    plan = plan_resync(queue.history, History(backup.lineage, backup.next, held))
+    assert held - dropped == plan.keep
+    assert staged == plan.send
+
+
+def change(queue: ReplicatedQueue, position: int, publish: bool, choice: int) -> Operations:
+    """Publish one message, or dequeue one of those held; the operation that says so."""
+    if publish or not queue.held:
+        batch = Batch.pack([b"y"])
+        ids = queue.append(batch)
+        part: Part = Enqueue(queue=queue.queue, first=ids.first, batch=batch)
+    else:
+        gone = SequenceSet([list(queue.held)[choice % len(queue.held)]])
+        queue.remove(gone)
+        part = Dequeue(queue=queue.queue, ids=gone)
+    return Operations(first=position, operations=((part,),))
 
 
 @given(diverged())

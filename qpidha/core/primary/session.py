@@ -26,7 +26,7 @@ from qpidha.core.chunks import plan_chunks, split_ids
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.resync import History, shared
+from qpidha.core.resync import History, plan_resync
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -50,11 +50,12 @@ class Described:
     """One queue as the backup described it, and how far the copy has come."""
 
     history: History
-    common: SequenceSet | None = None
-    """Held by the backup and of our history. Computed once: ids below the common point never change."""
+    keep: SequenceSet | None = None
+    """What the backup was to keep when it was planned first (`plan_resync`), some of which may be gone here by now. None:
+    not planned yet. Nothing is ever added to it: ids of the common history are not given out again."""
     staged: SequenceSet | None = None
     cursor: MessageId = 0
-    """Every message we hold with a lower id is common or staged."""
+    """Every message we hold with a lower id is kept or staged."""
 
 
 @dataclass(slots=True)
@@ -248,18 +249,18 @@ class BackupSession:
         described = self._described.get(queue.queue)
         if described is None:
             described = self._described[queue.queue] = Described(History((), 0, SequenceSet()))
-        if described.common is None:
-            described.common = shared(queue.history, described.history)
+        if described.keep is None:
+            described.keep = plan_resync(queue.history, described.history).keep
             described.staged = SequenceSet()
         return described
 
     def _copy(self, queue: ReplicatedQueue) -> Iterator[Event]:
         """Send what is wanted from the cursor on, as much as may be under way."""
         described = self._of(queue)
-        assert described.common is not None and described.staged is not None
+        assert described.keep is not None and described.staged is not None
         if queue.next <= described.cursor:
             return
-        wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.common
+        wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.keep
         limits = self._settings
         for generation, ids, batch in plan_chunks(
             queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
@@ -281,12 +282,12 @@ class BackupSession:
         The backup goes by the last PlanQueue; drops add up, for what was dropped never comes back.
         """
         described = self._of(queue)
-        assert described.common is not None and described.staged is not None
+        assert described.keep is not None and described.staged is not None
         yield PlanQueue(
             queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
         )
         held, staged = described.history.held, described.staged
-        if gone := held - (described.common & queue.held):
+        if gone := held - (described.keep & queue.held):
             self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
             held -= gone
             yield from self._drops(queue.queue, gone, staged=False)
