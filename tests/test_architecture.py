@@ -110,6 +110,45 @@ STRANGERS: dict[str, tuple[str, ...]] = {
 }
 """Packages, and what nothing in them may import: the two roles do not know each other, nor who brings them together."""
 
+UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
+"""What has a unit test file for each module, at the same place under ``tests/unit``: a reader finds it without a search."""
+
+TESTED_ELSEWHERE: frozenset[str] = frozenset(
+    {
+        "qpidha/node/ask.py",
+        "qpidha/node/barrier.py",
+        "qpidha/node/caller.py",
+        "qpidha/node/cluster.py",
+        "qpidha/node/connect.py",
+        "qpidha/node/control.py",
+        "qpidha/node/effects.py",
+        "qpidha/node/engine.py",
+        "qpidha/node/handle.py",
+        "qpidha/node/handles.py",
+        "qpidha/node/heartbeat.py",
+        "qpidha/node/holds.py",
+        "qpidha/node/links.py",
+        "qpidha/node/listeners.py",
+        "qpidha/node/live.py",
+        "qpidha/node/node.py",
+        "qpidha/node/notifier.py",
+        "qpidha/node/op.py",
+        "qpidha/node/parts.py",
+        "qpidha/node/peer.py",
+        "qpidha/node/place.py",
+        "qpidha/node/presence.py",
+        "qpidha/node/queue.py",
+        "qpidha/node/roles.py",
+        "qpidha/node/runtime.py",
+        "qpidha/node/slices.py",
+        "qpidha/node/starter.py",
+        "qpidha/node/status.py",
+        "qpidha/node/waiting.py",
+        "qpidha/node/waits.py",
+    }
+)
+"""Modules that only tests of whole nodes reach, in ``tests/integration`` and in the other files of ``tests/unit/node``."""
+
 # --- how it is checked ---------------------------------------------------------------------------
 
 
@@ -367,6 +406,21 @@ def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
     return seen
 
 
+def without_unit_test(modules: list[str], tests: set[str], elsewhere: frozenset[str]) -> list[str]:
+    """Modules of `UNIT_TESTED` that have no test file of their own, and exceptions that are not needed any more."""
+    found = []
+    for path in modules:
+        place = Path(path)
+        test = (Path("tests/unit") / place.relative_to("qpidha")).with_name(f"test_{place.name}").as_posix()
+        if not path.startswith(UNIT_TESTED) or place.name == "__init__.py":
+            continue
+        if test not in tests and path not in elsewhere:
+            found.append(f"{path}: has no {test}")
+        elif test in tests and path in elsewhere:
+            found.append(f"{path}: has a test file, it is no exception any more")
+    return found + [f"{path}: is no module" for path in elsewhere if path not in modules]
+
+
 def too_long(sources: list[Source], allowed: dict[str, str]) -> list[str]:
     """Python files over the limit, and exceptions that are not needed any more."""
     lengths = {s.path: len(s.text.splitlines()) for s in sources if s.path.endswith(".py")}
@@ -426,6 +480,12 @@ def test_every_package_introduces_itself() -> None:
 
 def test_no_file_outgrows_a_reader() -> None:
     report(too_long(sources(), LONGER_FOR_A_REASON))
+
+
+def test_each_module_has_a_unit_test_file_of_its_name() -> None:
+    tests = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/unit").rglob("test_*.py")}
+    modules = [source.path for source in sources() if source.path.endswith(".py")]
+    report(without_unit_test(modules, tests, TESTED_ELSEWHERE))
 
 
 def test_the_version_is_the_same_everywhere() -> None:
@@ -663,3 +723,19 @@ def test_a_long_file_is_flagged() -> None:
     assert not too_long([short], {})
     assert not too_long([long], {"qpidha/core/x.py": "a table that is read from top to bottom"})
     assert too_long([short], {"qpidha/core/x.py": "was long once"})
+
+
+def test_a_module_without_a_unit_test_file_is_flagged() -> None:
+    modules, tests = (
+        ["qpidha/core/queue.py", "qpidha/core/__init__.py", "qpidha/cli/text.py"],
+        {"tests/unit/core/test_queue.py"},
+    )
+    assert not without_unit_test(modules, tests, frozenset())
+    assert without_unit_test(modules, set(), frozenset()) == [
+        "qpidha/core/queue.py: has no tests/unit/core/test_queue.py"
+    ]
+    assert not without_unit_test(modules, set(), frozenset({"qpidha/core/queue.py"}))
+    assert without_unit_test(modules, tests, frozenset({"qpidha/core/queue.py"}))
+    assert without_unit_test(modules, tests, frozenset({"qpidha/core/gone.py"})) == [
+        "qpidha/core/gone.py: is no module"
+    ]

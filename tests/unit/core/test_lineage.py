@@ -7,7 +7,7 @@ import pytest
 from qpidha import SequenceSet
 from qpidha.core import lineage as lineages
 from qpidha.core.lineage import Lineage, advance, by_generation, common_point, generation_of, spans, trim
-from qpidha.core.resync import History, judge, plan_resync
+from qpidha.core.resync import History, plan_resync
 
 
 def test_each_id_has_the_generation_that_gave_it_out() -> None:
@@ -56,14 +56,6 @@ def test_matching_only_the_last_generation_would_keep_the_wrong_message() -> Non
     one = SequenceSet([1])
     plan = plan_resync(History(((1, 1), (3, 1)), 2, one), History(((1, 1), (2, 1)), 2, one))
     assert (plan.keep, plan.drop, plan.send) == (SequenceSet(), one, one)
-
-
-def test_the_verdict_over_a_discarded_message() -> None:
-    lineage, ids = ((2, 4), (3, 8)), SequenceSet([(1, 9)])
-    verdict = judge(lineage, 10, 2, ids)
-    assert verdict.unknown == SequenceSet([(1, 3)]), "older than the lineage"
-    assert verdict.dequeued == SequenceSet([(4, 7)]), "generation 2 gave these out"
-    assert verdict.rewound == SequenceSet([(8, 9)]), "these are of generation 3 here"
 
 
 def test_the_last_entry_is_kept_even_if_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:

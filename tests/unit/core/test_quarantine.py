@@ -10,13 +10,9 @@ import pytest
 from qpidha import Batch, SequenceSet
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
-from qpidha.core.ready import HandOver
 from qpidha.journal import Audit, Quarantine, Release
-from qpidha.types import Fate, Origin, QueueSpec
-from qpidha.wire.events import Established, PlanEnd, PlanQueue, Resubscribe
-from tests.support.cores import OTHER, QUEUE, SETTINGS, WELCOME, Node
-
-GONE = UUID(int=0xA9)
+from qpidha.types import Fate, Origin
+from tests.support.cores import OTHER, QUEUE
 
 
 def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: bool = False) -> Quarantine:
@@ -124,101 +120,3 @@ def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
 
 
 # --- in a node -----------------------------------------------------------------------------------------
-
-
-def backup(policy: str) -> Node:
-    """With two messages in quarantine, following a primary that never had them."""
-    node = Node(replace(SETTINGS, discard_policy=policy))
-    node.replica.quarantined.add(kept(SequenceSet([5, 6]), GONE))
-    node.contents.apply([kept(SequenceSet([5, 6]), GONE)])
-    plan = PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=((1, 1), (3, 10)), next=10, held=8)
-    node.following().say(WELCOME, session=0)
-    return node.say(
-        plan, replace(plan, queue=OTHER, lineage=((3, 1),), held=0), PlanEnd(position=1, queues=2)
-    )
-
-
-def offered(node: Node) -> list[int]:
-    return [m.id for notice in node.notices if isinstance(notice, HandOver) for m in notice.messages]
-
-
-def test_nothing_is_handed_over_before_every_member_follows() -> None:
-    node = backup("hand-over")
-    assert offered(node) == []
-    node.say(Established())
-    assert offered(node) == [5, 6]
-    node.say(Established())
-    assert offered(node) == [5, 6], "it was offered, and there is no answer yet"
-    node.replica.hand_over_failed(node.clock)
-    node.say(Established())
-    assert offered(node) == [5, 6, 5, 6]
-    assert len(list(node.contents.shelved())) == 1
-
-
-def test_what_was_not_taken_is_offered_again_after_a_while() -> None:
-    """Also if no other generation ever comes; but not while a history is followed that may still lose (W2)."""
-    node = backup("hand-over")
-    node.say(Established())
-    node.replica.hand_over_failed(node.clock)
-    node.perform()
-    assert offered(node) == [5, 6], "at once, the broker would hardly do better"
-    node.clock += SETTINGS.discard_retry_s
-    node.perform()
-    assert offered(node) == [5, 6, 5, 6]
-    node.replica.hand_over_failed(node.clock)
-    node.say(Resubscribe())
-    node.clock += SETTINGS.discard_retry_s
-    node.perform()
-    assert offered(node) == [5, 6, 5, 6], "it is being planned again"
-
-
-def test_a_primary_offers_again_too() -> None:
-    node = Node().promoted()
-    dead = kept(SequenceSet([1]), GONE)
-    node.replica.quarantined.add(dead)
-    node.contents.apply([dead])
-    assert node.replica.primary is not None
-    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
-    node.perform()
-    node.replica.hand_over_failed(node.clock)
-    node.clock += SETTINGS.discard_retry_s
-    node.perform()
-    assert offered(node) == [1, 1]
-
-
-def test_a_policy_may_drop_what_was_discarded() -> None:
-    """At the same moment, and not before; the audit record still says what it was."""
-    node = backup("drop")
-    assert len(list(node.contents.shelved())) == 1
-    node.say(Established())
-    assert offered(node) == []
-    assert list(node.contents.shelved()) == []
-
-
-def test_a_primary_releases_what_its_own_history_has_of_an_empty_queue() -> None:
-    """All of it was settled there: the queue holds nothing, and its history says so all the same."""
-    node = Node().promoted()
-    node.replica.enqueue(OTHER, Batch.pack([b"message 1"]))
-    node.replica.dequeue(OTHER, SequenceSet([1]))
-    settled = kept(SequenceSet([1]), OTHER, 3)
-    node.replica.quarantined.add(settled)
-    node.contents.apply([settled])
-    assert node.replica.primary is not None
-    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
-    node.perform()
-    assert offered(node) == []
-    assert list(node.contents.shelved()) == []
-
-
-def test_a_primary_releases_what_its_own_history_has() -> None:
-    """Established as a primary: what it had quarantined is judged by its own queues, if they are there."""
-    node = Node().promoted()
-    alive, dead = kept(SequenceSet([8]), QUEUE, 2), kept(SequenceSet([1]), GONE)
-    for change in (alive, dead):
-        node.replica.quarantined.add(change)
-        node.contents.apply([change])
-    assert node.replica.primary is not None
-    node.replica.primary.membership.recorded(frozenset({node.replica.me}), settled=True)
-    node.perform()
-    assert offered(node) == [1]
-    assert [shelved.change for shelved in node.contents.shelved()] == [dead]

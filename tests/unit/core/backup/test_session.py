@@ -1,0 +1,152 @@
+"""A backup's session: plans and operations that contradict themselves cost the primary its link (Z2, C5, C6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from qpidha import Batch, SequenceSet
+from qpidha.core.primary.session import BackupSession
+from qpidha.errors import RemoteProtocolError
+from qpidha.types import QueueSpec
+from qpidha.wire.events import (
+    Acknowledged,
+    Declare,
+    Dequeue,
+    Enqueue,
+    Event,
+    Frame,
+    Operation,
+    Operations,
+    PlanEnd,
+    PlanMessages,
+    PlanQueue,
+    Progress,
+    Refused,
+    SkipIds,
+    Subscribe,
+)
+from tests.support.cores import (
+    GENERATION,
+    LINK,
+    OTHER,
+    PEER_EPOCH,
+    QUEUE,
+    SETTINGS,
+    WELCOME,
+    Node,
+    messages,
+)
+
+SPEC = QueueSpec(name="full")
+
+
+NEW = UUID(int=0xA3)
+
+
+def refused(node: Node, why: str) -> bool:
+    """The last thing that was sent says why, and the link is closed."""
+    last = node.sent[-1]
+    assert isinstance(last, Refused)
+    assert why in last.reason
+    return node.closed
+
+
+def subscribe(queues: int) -> Subscribe:
+    return Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=queues)
+
+
+PLAN = PlanQueue(queue=QUEUE, spec=SPEC, lineage=((1, 1), (3, 10)), next=10, held=8)
+
+
+EMPTY = PlanQueue(queue=OTHER, spec=SPEC, lineage=((3, 1),), next=1, held=0)
+
+
+def backup(*events: Event) -> Node:
+    return Node().following().say(WELCOME, session=0).say(*events)
+
+
+def chunk(*ids: int, generation: int = 3) -> PlanMessages:
+    wanted = SequenceSet(ids)
+    return PlanMessages(queue=QUEUE, generation_of=generation, ids=wanted, batch=messages(wanted))
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([replace(PLAN, queue=UUID(int=n)) for n in range(5)], "more than 4 queues"),
+        ([chunk(10), chunk(10)], "staged twice"),
+        ([replace(PLAN, lineage=((1, 1), (3, 20)))], "a lineage up to (3, 20), but next is 10"),
+        ([replace(PLAN, lineage=((4, 1),))], "a lineage up to (4, 1), but next is 10"),
+        ([Operations(first=2, operations=((SkipIds(queue=QUEUE, first=10, last=10),),))], "while STAGING"),
+    ],
+)
+def test_a_primary_that_plans_in_nonsense(events: list[Event], why: str) -> None:
+    node = backup(*events)
+    assert refused(node, why)
+    assert node.replica.queues[QUEUE].next == 10
+    node.check()
+
+
+@pytest.mark.parametrize(
+    ("operation", "why"),
+    [
+        ([Declare(queue=QUEUE, spec=SPEC, lineage=(), next=1)], "declared twice"),
+        ([Declare(queue=NEW, spec=SPEC, lineage=((3, 9),), next=1)], "a lineage up to (3, 9)"),
+        ([Enqueue(queue=QUEUE, first=11, batch=Batch.pack([b"x"]))], "id 11 was given out, but next is 10"),
+        ([SkipIds(queue=QUEUE, first=12, last=13)], "skipped from 12, but next is 10"),
+        ([Dequeue(queue=NEW, ids=SequenceSet([1]))], "unknown queue"),
+        (
+            [
+                Dequeue(queue=QUEUE, ids=SequenceSet([15])),
+                Enqueue(queue=QUEUE, first=10, batch=Batch.pack([b"x"])),
+            ],
+            "id 10 was given out, but next is 16",
+        ),
+    ],
+)
+def test_a_primary_that_operates_in_nonsense(operation: Operation, why: str) -> None:
+    """The first operation of the frame was right: it is not applied either."""
+    right = (SkipIds(queue=OTHER, first=1, last=3),)
+    node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2))
+    node.say(Operations(first=5, operations=(right, tuple(operation))))
+    assert refused(node, why)
+    assert node.replica.queues[OTHER].next == 1
+    node.check()
+
+
+def test_operations_out_of_order_are_refused() -> None:
+    node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2))
+    node.say(Operations(first=6, operations=((SkipIds(queue=OTHER, first=1, last=3),),)))
+    assert refused(node, "operation 6 after 4")
+
+
+def test_acknowledgements_of_one_turn_become_one() -> None:
+    """They are cumulative: only the last says anything."""
+    node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2))
+    node.sent.clear()
+    for position in (5, 6, 7):
+        dequeue = Dequeue(queue=QUEUE, ids=SequenceSet([position]))
+        operations = Operations(first=position, operations=((dequeue,),))
+        node.replica.received(LINK, Frame(GENERATION, 1, operations), 0.0)
+    node.perform()
+    assert node.sent == [Acknowledged(position=7)]
+    node.check()
+
+
+def test_an_acknowledgement_replaces_nothing_else() -> None:
+    """A staged chunk and the flip in one turn: flow control, then the acknowledgement."""
+    node = backup()
+    node.sent.clear()
+    for event in (chunk(10), replace(PLAN, next=11, held=9), EMPTY, PlanEnd(position=4, queues=2)):
+        node.replica.received(LINK, Frame(GENERATION, 1, event), 0.0)
+    node.perform()
+    assert node.sent == [Progress(chunks=1), Acknowledged(position=4)]
+
+
+def test_a_session_that_breaks_the_protocol_is_named() -> None:
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
+    with pytest.raises(RemoteProtocolError, match="not new"):
+        session.subscribe(0, subscribe(0))

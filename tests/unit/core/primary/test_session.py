@@ -1,0 +1,173 @@
+"""One backup's session at its primary: what it may say, and what it is sent (C3, C4, C7)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from qpidha import SequenceSet
+from qpidha.core.chunks import stored_pieces
+from qpidha.core.primary.session import BackupSession
+from qpidha.types import Role
+from qpidha.wire.events import (
+    Acknowledged,
+    Established,
+    Event,
+    Frame,
+    Operations,
+    PlanEnd,
+    PlanMessages,
+    Progress,
+    Refused,
+    Resubscribe,
+    SkipIds,
+    Subscribe,
+    SubscribeQueue,
+)
+from tests.support.cores import (
+    HELLO,
+    LINK,
+    OTHER,
+    PEER_EPOCH,
+    QUEUE,
+    SETTINGS,
+    Node,
+    messages,
+)
+
+NEW = UUID(int=0xA3)
+
+
+ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
+
+
+def refused(node: Node, why: str) -> bool:
+    """The last thing that was sent says why, and the link is closed."""
+    last = node.sent[-1]
+    assert isinstance(last, Refused)
+    assert why in last.reason
+    return node.closed
+
+
+def subscribe(queues: int) -> Subscribe:
+    return Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=queues)
+
+
+def held(*ids: int | tuple[int, int], queue: UUID = QUEUE) -> SubscribeQueue:
+    return SubscribeQueue(queue=queue, lineage=((1, 1), (2, 5)), next=10, held=SequenceSet(ids))
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([subscribe(1), held((1, 3)), held((4, 6))], "SubscribeQueue while STREAMING"),
+        ([subscribe(3), held((1, 3)), held((3, 6))], "not ascending"),
+        ([subscribe(9), *(held(queue=UUID(int=n)) for n in range(5))], "more than 4 queues"),
+        ([subscribe(0), subscribe(0)], "which is not new"),
+        ([subscribe(1), Progress(chunks=1)], "Progress of 1 chunks, 0 were sent"),
+        ([subscribe(0), Acknowledged(position=77)], "Acknowledged 77"),
+        ([subscribe(0), Progress(chunks=1), Acknowledged(position=0)], "Acknowledged 0"),
+        ([subscribe(1), Acknowledged(position=1)], "Acknowledged while SUBSCRIBING"),
+    ],
+)
+def test_a_backup_that_subscribes_in_nonsense(events: list[Event], why: str) -> None:
+    node = Node().promoted().say(HELLO, session=0).say(*events)
+    assert refused(node, why)
+    node.check()
+
+
+@pytest.mark.parametrize("generation", [2, 4])
+def test_what_a_backup_says_in_another_generation_counts_for_nothing(generation: int) -> None:
+    """F2: it was said to another primary."""
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    node.replica.received(LINK, Frame(generation, 1, Acknowledged(position=1)), 0.0)
+    node.perform()
+    assert refused(node, f"frame of generation {generation}, not 3")
+    assert node.replica.role is Role.RECOVERING
+
+
+def test_what_a_backup_says_in_an_earlier_session_counts_for_nothing() -> None:
+    """T19, C3: it subscribed again, and has not acknowledged the new plan."""
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    node.say(subscribe(0), Progress(chunks=1), session=2)
+    node.say(Acknowledged(position=1), session=1)
+    assert node.replica.role is Role.RECOVERING
+    assert not node.closed
+    node.say(Acknowledged(position=1), session=2)
+    assert node.replica.role is Role.ACTIVE
+
+
+def test_a_backup_that_falls_behind_is_told_so_and_not_buffered_for() -> None:
+    """C7, L5: the window is full, whoever it is."""
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
+    session.subscribe(1, subscribe(0))
+    list(session.catch_up({}, 5))
+    skip = (SkipIds(queue=QUEUE, first=1, last=3),)
+    half = SETTINGS.window_bytes_max // 2
+    first, second, third = (Operations(first=position, operations=(skip,)) for position in (6, 7, 8))
+    assert list(session.stream(first, half)) == [first]
+    assert list(session.stream(second, half + 1)) == [second, Resubscribe()]
+    assert list(session.stream(third, 1)) == []
+
+
+def test_held_ids_may_come_in_chunks() -> None:
+    node = Node().promoted().say(HELLO, session=0)
+    node.say(subscribe(4), held((1, 3)), held(), held((4, 6), 9), held(queue=OTHER))
+    plan = [event for event in node.sent if isinstance(event, PlanMessages)]
+    assert [event.ids for event in plan] == [SequenceSet([8])]
+    assert isinstance(node.sent[-1], PlanEnd)
+
+
+def test_a_backup_may_claim_to_hold_every_id_there_is() -> None:
+    """More than len() can tell, in twelve bytes. The difference is exact all the same."""
+    claim = SubscribeQueue(queue=QUEUE, lineage=(), next=2**64 - 1, held=ALL_IDS)
+    node = Node().promoted().say(HELLO, session=0).say(subscribe(1), claim, Progress(chunks=1))
+    assert not node.closed
+    assert node.replica.primary is not None
+    assert node.replica.primary.sessions[LINK].resync.dropped == ALL_IDS.count()
+
+
+def test_established_is_said_to_those_who_follow_already() -> None:
+    """The others hear it when they do."""
+    node = Node().promoted()
+    node.replica.link_opened(LINK + 1)
+    node.replica.received(LINK + 1, Frame(2, 0, replace(HELLO, node="third")), 0.0)
+    node.say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
+    assert node.replica.role is Role.RECOVERING
+    node.sent.clear()
+    node.say(Acknowledged(position=1))
+    assert node.sent == [Established()]
+    assert node.replica.role is Role.ACTIVE
+    assert node.replica.in_sync
+
+
+def test_nothing_is_copied_before_the_backup_has_described_itself() -> None:
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
+    assert list(session.catch_up({}, 5)) == []
+    session.subscribe(1, subscribe(1))
+    assert list(session.catch_up({}, 5)) == []
+
+
+def test_a_copy_that_was_interrupted_goes_on_behind_what_is_copied() -> None:
+    """One chunk is under way at most here; a queue that was copied is not looked at again."""
+    small = replace(SETTINGS, plan_chunks_in_flight_max=1)
+    node = Node(small).promoted()
+    node.replica.enqueue(OTHER, messages(SequenceSet([(1, 4)])))
+    node.say(HELLO, session=0).say(subscribe(0))
+    chunks = 0
+    while not isinstance(node.sent[-1], PlanEnd):
+        assert chunks < 20
+        chunks += 1
+        node.say(Progress(chunks=chunks))
+    sent = [(event.queue, id) for event in node.sent if isinstance(event, PlanMessages) for id in event.ids]
+    assert sent == [(QUEUE, id) for id in (1, 2, 3, 4, 5, 6, 8, 9)] + [(OTHER, id) for id in range(1, 5)]
+
+
+def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
+    queue = Node().replica.queues[QUEUE]
+    queue.remove(SequenceSet([2, 4]))
+    cut = list(stored_pieces(queue, queue.held, 2))
+    assert [ids for ids, _ in cut] == [SequenceSet([1, 3]), SequenceSet([5, 6, 8, 9])]
+    assert [list(batch) for _, batch in cut] == [list(messages(ids)) for ids, _ in cut]
