@@ -108,10 +108,10 @@ STRANGERS: dict[str, tuple[str, ...]] = {
     "qpidha.core.backup": ("qpidha.core.primary", "qpidha.core.replica", "qpidha.recovery"),
     "qpidha.core": ("qpidha.recovery",),
 }
-"""Packages, and what nothing in them may import: the two roles do not know each other, nor who brings them together."""
+"""Packages, and what nothing in them may import: the two roles know neither each other nor who joins them."""
 
 UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
-"""What has a unit test file for each module, at the same place under ``tests/unit``: a reader finds it without a search."""
+"""What has a unit test file for each module, at the same place under ``tests/unit``."""
 
 TESTED_ELSEWHERE: frozenset[str] = frozenset(
     {
@@ -147,7 +147,7 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/waits.py",
     }
 )
-"""Modules that only tests of whole nodes reach, in ``tests/integration`` and in the other files of ``tests/unit/node``."""
+"""Modules that tests of whole nodes reach, in ``tests/integration`` and the other files of ``tests/unit/node``."""
 
 # --- how it is checked ---------------------------------------------------------------------------
 

@@ -115,3 +115,16 @@ def test_code_that_is_broken_already_is_noticed_first(
     broken = source / SAMPLE.file
     broken.write_text(SAMPLE.patched_file(source), encoding="utf-8")
     assert Workers(place, 1, source).whole([SAMPLE], 1) == [f"{MANAGER}::test_a_removed_record_is_a_refusal"]
+
+
+def test_what_is_run_first_for_a_bug_exists() -> None:
+    """A hint that names nothing costs minutes: all other tests come before the one that notices."""
+    known = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("*.py")]
+    known += [path.name for path in (ROOT / "tests/scenarios").glob("*.txt")]
+    known += [
+        line
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for line in path.read_text().split()
+        if "test_" in line
+    ]
+    assert [mutant.name for mutant in MUTANTS if not any(mutant.first in name for name in known)] == []

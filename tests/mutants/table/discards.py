@@ -46,7 +46,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file=FLIP,
         old="            result.changes.append(\n                Audit(",
         new="            str(\n                Audit(",
-        first="test_core_flip",
+        first="backup/test_flip",
     ),
     Mutant(
         name="handed-over-at-once",
@@ -76,7 +76,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file=FLIP,
         old="        for release in self._quarantined.release_alive(self._history_of):\n",
         new="        for release in ():\n",
-        first="test_core_flip",
+        first="backup/test_flip",
     ),
     Mutant(
         name="alive-stays-on-the-primary",
@@ -94,7 +94,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file="qpidha/core/quarantine.py",
         old="            kept.offered = False\n",
         new="            kept.offered = True\n",
-        first="test_core_quarantine",
+        first="unit/core/test_",
     ),
     Mutant(
         name="undone-whatever-became-of-it",
@@ -112,7 +112,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file="qpidha/core/quarantine.py",
         old="had(*own, change.generation, id) is None:",
         new="had(*own, change.generation, id):",
-        first="test_core_quarantine",
+        first="unit/core/test_",
     ),
     Mutant(
         name="rewound-without-its-queue",
@@ -139,7 +139,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file=DIFFERENCE,
         old="    if lineage and id < lineage[0][1]:\n        return None\n",
         new="",
-        first="test_core_quarantine",
+        first="unit/core/test_",
     ),
     # --- lineage
     Mutant(
@@ -149,7 +149,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file=LINEAGE,
         old="    index = bisect_right(lineage, id, key=_first_id)",
         new="    index = bisect_right(lineage, id - 1, key=_first_id)",
-        first="test_core_lineage",
+        first="core/test_lineage",
     ),
     Mutant(
         name="last-entry-trimmed",
@@ -158,7 +158,7 @@ DISCARDS: tuple[Mutant, ...] = (
         file=LINEAGE,
         old="if i == last or lineage[i + 1][1] > e[1]]",
         new="if i != last and lineage[i + 1][1] > e[1]]",
-        first="test_core_lineage",
+        first="core/test_lineage",
     ),
     Mutant(
         name="trimmed-above-the-held",
@@ -167,6 +167,6 @@ DISCARDS: tuple[Mutant, ...] = (
         file=LINEAGE,
         old="while len(kept) - drop > ENTRIES_KEPT and kept[drop + 1][1] <= lowest_held:",
         new="while len(kept) - drop > ENTRIES_KEPT:",
-        first="test_core_lineage",
+        first="core/test_lineage",
     ),
 )

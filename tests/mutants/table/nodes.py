@@ -13,7 +13,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/effects.py",
         old="            queue._doubt(error)\n        runtime.settled.doubt(error)\n",
         new="            queue._doubt(error)\n",
-        first="test_node_life",
+        first="node/test_life",
     ),
     Mutant(
         name="publish-of-the-turn-is-kept",
@@ -23,7 +23,7 @@ NODES: tuple[Mutant, ...] = (
         old="        self._waiting = Waiting(scheduled=True) if self._waiting.scheduled else IDLE\n"
         "        self._watchers",
         new="        self._watchers",
-        first="test_node_life",
+        first="node/test_life",
     ),
     Mutant(
         name="flush-after-the-term",
@@ -50,7 +50,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/effects.py",
         old="            safe = primary.safe if primary else 0\n",
         new="            safe = 0\n",
-        first="test_review_node",
+        first="integration/test_bad_moments",
     ),
     Mutant(
         name="one-too-many-is-safe",
@@ -114,7 +114,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/queue.py",
         old="        if batch.nbytes > self._message_bytes_max and batch.longest > self._message_bytes_max:",
         new="        if batch.nbytes > self._message_bytes_max and batch.longest < 0:",
-        first="test_arguments",
+        first="unit/test_checks",
     ),
     Mutant(
         name="other-settle-is-returned",
@@ -123,7 +123,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/queue.py",
         old="    if there != asked:",
         new="    if there.kind != asked.kind:",
-        first="test_arguments",
+        first="unit/test_checks",
     ),
     Mutant(
         name="move-to-itself",
@@ -132,7 +132,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/core/calls.py",
         old="    if source == target:\n",
         new="    if source is None:\n",
-        first="test_core_calls",
+        first="core/test_calls",
     ),
     Mutant(
         name="demote-misses-its-moment",
@@ -141,7 +141,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/roles.py",
         old="lambda: runtime.replica.primary is not primary,",
         new="lambda: runtime.replica.primary is None,",
-        first="test_node_life",
+        first="node/test_life",
     ),
     # --- callbacks -------------------------------------------------------------------------------
     Mutant(
@@ -151,7 +151,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/callbacks.py",
         old="    except BaseException as error:  # noqa: BLE001 - see above.\n        report(name or",
         new="    except Exception as error:  # noqa: BLE001 - see above.\n        report(name or",
-        first="test_broker_callbacks",
+        first="node/test_callbacks",
     ),
     Mutant(
         name="cancelled-promotion-escapes",
@@ -160,7 +160,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/callbacks.py",
         old="        except BaseException as error:  # noqa: BLE001 - see above.\n            self.error = error",
         new="        except Exception as error:  # noqa: BLE001 - see above.\n            self.error = error",
-        first="test_broker_callbacks",
+        first="node/test_callbacks",
     ),
     Mutant(
         name="failed-listener-is-kept",
@@ -169,7 +169,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/listeners.py",
         old="        self._listeners.pop(queue, None)\n        name = self._failed",
         new="        name = self._failed",
-        first="test_broker_callbacks",
+        first="node/test_callbacks",
     ),
     Mutant(
         name="broken-broker-serves",
@@ -178,7 +178,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/place.py",
         old="        if replica.primary is not None and self.successors:\n            replica.demote()\n",
         new="        if replica.primary is not None and self.successors:\n",
-        first="test_broker_callbacks",
+        first="node/test_callbacks",
     ),
     # --- the place -------------------------------------------------------------------------------
     Mutant(
@@ -188,7 +188,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/place.py",
         old="        if self._handing_over is not None and self.successors:",
         new="        if self._handing_over is not None and not self.successors:",
-        first="test_node_life",
+        first="node/test_life",
     ),
     Mutant(
         name="hung-disk-keeps-the-place",
@@ -197,7 +197,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/place.py",
         old="            self._presence.leave()\n",
         new="",
-        first="test_node_stalls",
+        first="node/test_own_stalls",
     ),
     Mutant(
         name="hung-disk-stands",
@@ -206,7 +206,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/place.py",
         old="        if self._engine.disk_hangs and self._runtime.replica.primary is None:",
         new="        if self._engine.disk_hangs and self._runtime is None:",
-        first="test_node_stalls",
+        first="node/test_own_stalls",
     ),
     Mutant(
         name="last-member-leaves",
@@ -215,7 +215,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/place.py",
         old="len(runtime.replica.primary.membership.members) < 2:\n            why",
         new="len(runtime.replica.primary.membership.members) < 1:\n            why",
-        first="test_node_stalls",
+        first="node/test_own_stalls",
     ),
     Mutant(
         name="score-not-withdrawn",
@@ -224,7 +224,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/presence.py",
         old="return encode_info(self._info if self._stands else replace(self._info, score=None))",
         new="return encode_info(self._info)",
-        first="test_node_life",
+        first="node/test_life",
     ),
     # --- the cluster manager ---------------------------------------------------------------------
     Mutant(
@@ -289,7 +289,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/heartbeat.py",
         old="                peer.fresh_round(now)\n",
         new="                pass\n",
-        first="test_node_stalls",
+        first="node/test_own_stalls",
     ),
     Mutant(
         name="large-frames-before-the-handshake",
@@ -334,6 +334,6 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/troubles.py",
         old="        if begins or text not in known.told:",
         new="        if begins or text:",
-        first="test_troubles",
+        first="node/test_troubles",
     ),
 )

@@ -72,7 +72,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         file=PRIMARY,
         old="        batch = batch.without_origins()\n",
         new="",
-        first="test_core_refusals",
+        first="unit/core",
     ),
     Mutant(
         name="move-counts-as-accept",
@@ -128,7 +128,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         file=GUARD,
         old="and not (immediate and entry.left == 0):",
         new="and entry.left != 0:",
-        first="test_core_guard",
+        first="primary/test_completion",
     ),
     Mutant(
         name="accept-does-not-delay",
@@ -137,7 +137,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         file=GUARD,
         old="            if self._settle is Settle.REPLICATED:\n",
         new="            if self._settle is None:\n",
-        first="test_core_guard",
+        first="primary/test_completion",
     ),
     Mutant(
         name="immediate-accept-delays",
@@ -146,7 +146,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         file=GUARD,
         old="immediate = self._settle is Settle.IMMEDIATE",
         new="immediate = False",
-        first="test_core_guard",
+        first="primary/test_completion",
     ),
     # --- the driver: nothing is said of what is not durable
     Mutant(

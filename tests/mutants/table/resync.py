@@ -62,7 +62,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=FOLLOWER,
         old="if record is None or record.generation != generation or record.primary != (event.node, event.boot):",
         new="if record is None:",
-        first="test_core_peers",
+        first="backup/test_follower",
     ),
     Mutant(
         name="other-generations-taken",
@@ -71,7 +71,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=SESSIONS,
         old="if frame.generation != self._primary.generation:",
         new="if frame.generation > self._primary.generation + 1000:",
-        first="test_core_peers",
+        first="primary/test_sessions",
     ),
     Mutant(
         name="other-cluster-followed",
@@ -80,7 +80,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=FOLLOWER,
         old="if event.cluster != record.cluster or state.cluster not in (None, event.cluster):",
         new="if event.cluster != record.cluster:",
-        first="test_core_peers",
+        first="backup/test_follower",
     ),
     Mutant(
         name="other-cluster-served",
@@ -89,7 +89,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=SESSIONS,
         old="if hello.cluster is not None and hello.cluster != state.cluster:",
         new="if hello.cluster is not None and hello.cluster == replica.node:",
-        first="test_core_peers",
+        first="primary/test_sessions",
     ),
     Mutant(
         name="clone-takes-over",
@@ -107,7 +107,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=SESSIONS,
         old="if names is not None and hello.node not in names:",
         new="if names is not None and not names:",
-        first="test_core_peers",
+        first="primary/test_sessions",
     ),
     # --- what counts as acknowledged
     Mutant(
@@ -117,7 +117,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=SESSIONS,
         old="and frame.session != session.sid:",
         new="and frame.session > session.sid:",
-        first="test_core_peers",
+        first="primary/test_sessions",
     ),
     Mutant(
         name="acknowledged-ahead",
@@ -126,7 +126,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position or position < self.plan_position:",
-        first="test_core_peers",
+        first="primary/test_session",
     ),
     Mutant(
         name="acknowledged-before-the-plan",
@@ -135,7 +135,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position <= self.sent:",
-        first="test_core_peers",
+        first="primary/test_session",
     ),
     # --- the plan
     Mutant(
@@ -208,7 +208,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=FLIP,
         old="if len(kept) + len(fresh) != meta.held:",
         new="if len(kept) + len(fresh) < 0:",
-        first="test_core_flip",
+        first="backup/test_flip",
     ),
     Mutant(
         name="two-transactions",
@@ -226,7 +226,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=FOLLOWER_SESSION,
         old="if event.first != self.position + 1:",
         new="if event.first < 0:",
-        first="test_core_peers",
+        first="backup/test_session",
     ),
     Mutant(
         name="laggard-not-told",
@@ -235,7 +235,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=BACKUP_SESSION,
         old="            self.state = SessionState.LAGGING\n            yield Resubscribe()\n",
         new="            self.state = SessionState.LAGGING\n",
-        first="test_core_peers",
+        first="primary/test_session",
     ),
     Mutant(
         name="laggard-buffered-for",
@@ -245,6 +245,6 @@ RESYNC: tuple[Mutant, ...] = (
         old="if self.window_bytes > limits.window_bytes_max or len(self._window) > limits"
         ".window_operations_max:",
         new="if self.window_bytes < 0:",
-        first="test_core_peers",
+        first="primary/test_session",
     ),
 )

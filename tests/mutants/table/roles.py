@@ -80,7 +80,7 @@ ROLES: tuple[Mutant, ...] = (
         file=MANAGER,
         old="if failed is not None and self.in_flight is failed:",
         new="if failed is not None and self.in_flight is failed and current is not None:",
-        first="test_core_manager",
+        first="core/test_manager",
     ),
     # --- promotion
     Mutant(
@@ -265,7 +265,7 @@ ROLES: tuple[Mutant, ...] = (
         file=MEMBERSHIP,
         old="else last.seconds * 2",
         new="else last.seconds",
-        first="test_core_membership",
+        first="primary/test_membership",
     ),
     # --- stepping down
     Mutant(

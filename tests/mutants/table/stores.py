@@ -22,7 +22,7 @@ STORES: tuple[Mutant, ...] = (
         file=VALIDATOR,
         old="lambda f: f.status.state is StoreState.DAMAGED,",
         new="lambda f: f.status.state is None,",
-        first="test_validator",
+        first="recovery/test_validator",
     ),
     Mutant(
         name="old-image-is-a-member",
@@ -40,7 +40,7 @@ STORES: tuple[Mutant, ...] = (
         file=VALIDATOR,
         old="cluster is not None and cluster != self.record.cluster",
         new="cluster is not None and cluster != cluster",
-        first="test_validator",
+        first="recovery/test_validator",
     ),
     Mutant(
         name="founds-over-data",
@@ -49,7 +49,7 @@ STORES: tuple[Mutant, ...] = (
         file=VALIDATOR,
         old="lambda f: f.record is None and not f.empty,",
         new="lambda f: f.record is None and f.empty and f.member,",
-        first="test_validator",
+        first="recovery/test_validator",
     ),
     # --- what a commit means
     Mutant(
@@ -59,7 +59,7 @@ STORES: tuple[Mutant, ...] = (
         file=CONTENTS,
         old="        queue.raise_next(ids.last + 1)\n",
         new="",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="skip-not-stored",
@@ -68,7 +68,7 @@ STORES: tuple[Mutant, ...] = (
         file=CONTENTS,
         old="                    self._touch(queue, delta).raise_next(next)\n",
         new="                    self._touch(queue, delta)\n",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="rewind-keeps-next",
@@ -78,7 +78,7 @@ STORES: tuple[Mutant, ...] = (
         old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
         new="queue.spec, queue.lineage, queue.next = (\n                change.spec, change.lineage,"
         " max(queue.next, change.next)\n            )",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="store-keeps-its-lineage",
@@ -87,7 +87,7 @@ STORES: tuple[Mutant, ...] = (
         file=CONTENTS,
         old="queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next",
         new="queue.spec, queue.next = change.spec, change.next",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="released-comes-back",
@@ -96,7 +96,7 @@ STORES: tuple[Mutant, ...] = (
         file=CONTENTS,
         old="            if shelved.row.take(change.ids):\n",
         new="            if shelved.row.take(SequenceSet()):\n",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="ids-signed",
@@ -105,7 +105,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/schema.py",
         old="    return number if number >= 0 else number + (1 << 64)",
         new="    return number",
-        first="test_store_status",
+        first="stores/test_offline",
     ),
     # --- SQLite
     Mutant(
@@ -115,7 +115,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="            self._failed = str(error)\n            with",
         new="            self._failed = None\n            with",
-        first="test_store_sqlite",
+        first="stores/test_sqlite",
     ),
     Mutant(
         name="clean-after-a-failure",
@@ -124,7 +124,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="if clean and self._failed is None and db and",
         new="if clean and db and",
-        first="test_store_sqlite",
+        first="stores/test_sqlite",
     ),
     Mutant(
         name="never-dirty",
@@ -133,7 +133,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="contents.status = status.with_(state=StoreState.DIRTY, stop=None)",
         new="contents.status = status",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="not-synced",
@@ -142,7 +142,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/database.py",
         old='demand(db, "synchronous", "FULL", 2)',
         new='demand(db, "synchronous", "NORMAL", 1)',
-        first="test_store_sqlite",
+        first="stores/test_sqlite",
     ),
     Mutant(
         name="somebody-elses-store",
@@ -151,7 +151,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="if contents is not None and contents.status.node != node:",
         new="if contents is not None and contents.status.node is None:",
-        first="test_store_contract",
+        first="stores/test_contract",
     ),
     Mutant(
         name="two-processes-in-one-store",
@@ -160,7 +160,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/lock.py",
         old="            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         new="            pass\n",
-        first="test_store_sqlite",
+        first="stores/test_sqlite",
     ),
     Mutant(
         name="payload-not-verified",
@@ -170,7 +170,7 @@ STORES: tuple[Mutant, ...] = (
         old="if not isinstance(data, bytes) or crc != checksum(head, data):\n"
         '            self._report("batch", f"{where} fails its checksum")',
         new='if not isinstance(data, bytes):\n            self._report("batch", f"{where} fails its checksum")',
-        first="test_store_damage",
+        first="stores/test_damage",
     ),
     Mutant(
         name="missing-rows-not-noticed",
@@ -179,7 +179,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOADER,
         old="if queue.digest != self._digests[queue.key] or held != stored:",
         new="if queue.digest != self._digests[queue.key] and held == stored:",
-        first="test_store_damage",
+        first="stores/test_damage",
     ),
     Mutant(
         name="lost-transactions-not-noticed",
@@ -188,7 +188,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/wal.py",
         old="    if _of_several_transactions(rest):\n",
         new="    if not rest and _of_several_transactions(rest):\n",
-        first="test_store_damage",
+        first="stores/test_damage",
     ),
     Mutant(
         name="last-transaction-without-a-witness",
@@ -197,7 +197,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/wal.py",
         old="if synced is not None and synced.salts == raw[16:24] and accepted < synced.frames:",
         new="if synced is not None and synced.salts == raw[16:24] and accepted < 0:",
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     Mutant(
         name="files-not-looked-at",
@@ -206,7 +206,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="        files.require_there()\n        files.note_synced()\n",
         new="        files.note_synced()\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="named-before-synced",
@@ -215,7 +215,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/database.py",
         old="    sync_file(new)\n    new.rename(layout.database)\n",
         new="    new.rename(layout.database)\n    sync_file(layout.database)\n",
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
     Mutant(
         name="damage-forgotten",
@@ -224,7 +224,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="damage = noted_damage(layout) or offline.missing(layout)",
         new="damage = offline.missing(layout)",
-        first="test_store_damage",
+        first="stores/test_damage",
     ),
     # --- the hold on it
     Mutant(
@@ -234,7 +234,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="self.database, self._take(self._layout.database, READ_FLAGS)",
         new="self.database, self.keep(self._layout.database)",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="directory-not-held",
@@ -243,7 +243,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="self.directory = self._take(layout.directory, DIRECTORY_FLAGS)",
         new="self.directory = self.keep(layout.directory)",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="old-database-is-held",
@@ -252,7 +252,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="        if (found.st_dev, found.st_ino) != file_id(self.database):\n",
         new="        if found.st_dev != file_id(self.database)[0]:\n",
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
     Mutant(
         name="reading-drops-the-locks",
@@ -261,7 +261,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="        kept = Lock._kept.get((found.st_dev, found.st_ino))\n",
         new="        kept = None\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="child-holds-the-store",
@@ -270,7 +270,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="        return held + _descriptors_of(files)\n",
         new="        return []\n",
-        first="test_forks",
+        first="system/test_forks",
     ),
     Mutant(
         name="child-opens-the-store",
@@ -279,7 +279,7 @@ STORES: tuple[Mutant, ...] = (
         file=LOCK,
         old="        self._inherited.update(files)\n",
         new="",
-        first="test_forks",
+        first="system/test_forks",
     ),
     # --- its files while it is open
     Mutant(
@@ -289,7 +289,7 @@ STORES: tuple[Mutant, ...] = (
         file=OPEN_FILES,
         old="        return (found.st_size, found.st_mtime_ns) != (self.size, self.changed_ns)\n",
         new="        return found.st_size != self.size\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="another-directory-in-its-place",
@@ -298,7 +298,7 @@ STORES: tuple[Mutant, ...] = (
         file=OPEN_FILES,
         old="        if (found.st_dev, found.st_ino) != self._directory_id:\n",
         new="        if found.st_dev != self._directory_id[0]:\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="another-file-in-its-place",
@@ -307,7 +307,7 @@ STORES: tuple[Mutant, ...] = (
         file=OPEN_FILES,
         old="        if (found.st_dev, found.st_ino) != file.id:\n",
         new="        if found.st_dev != file.id[0]:\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="log-cut-during-a-commit",
@@ -316,7 +316,7 @@ STORES: tuple[Mutant, ...] = (
         file=OPEN_FILES,
         old="        if log.st_size < self._log.size:\n",
         new="        if log.st_size < 0:\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="made-read-only-unnoticed",
@@ -325,7 +325,7 @@ STORES: tuple[Mutant, ...] = (
         file=OPEN_FILES,
         old="        if not found.st_mode & stat.S_IWUSR:\n            raise self._read_only(self._directory / file.name",
         new="        if not found.st_mode:\n            raise self._read_only(self._directory / file.name",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="own-checkpoint-is-foreign",
@@ -334,7 +334,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="            files.written()\n            files.require_there()\n",
         new="            files.require_there()\n",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     Mutant(
         name="clean-without-a-look",
@@ -343,7 +343,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="                    files.verify()\n                    void(",
         new="                    void(",
-        first="test_store_files",
+        first="stores/test_files",
     ),
     # --- the log and its witness
     Mutant(
@@ -353,7 +353,7 @@ STORES: tuple[Mutant, ...] = (
         file=WAL,
         old="    if synced is None or synced.database_ns != layout.database.stat().st_mtime_ns:\n",
         new="    if synced is None or synced.frames:\n",
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     Mutant(
         name="page-twice-is-torn",
@@ -362,7 +362,7 @@ STORES: tuple[Mutant, ...] = (
         file=WAL,
         old="        if frame.page in seen and not frame.ends:\n",
         new="        if frame.page in seen and frame.number < 0:\n",
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     Mutant(
         name="header-of-an-older-log",
@@ -371,7 +371,7 @@ STORES: tuple[Mutant, ...] = (
         file=WAL,
         old="            elif frame_salt1 == (salt1 + 1) & MASK:  # Each log counts one more.\n",
         new="            elif frame_salt1 == salt1 & MASK:\n",
-        first="test_store_wal",
+        first="stores/test_wal",
     ),
     Mutant(
         name="spent-without-a-comparison",
@@ -380,7 +380,7 @@ STORES: tuple[Mutant, ...] = (
         file=WAL,
         old="        return all(\n            _page(db,",
         new="        return bool(latest) or all(\n            _page(db,",
-        first="test_store_wal",
+        first="stores/test_wal",
     ),
     Mutant(
         name="witness-one-behind",
@@ -389,7 +389,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old='        db.execute("COMMIT")\n        files.require_there()\n        files.note_synced()\n',
         new='        files.note_synced()\n        db.execute("COMMIT")\n        files.require_there()\n',
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     Mutant(
         name="witness-not-voided",
@@ -398,7 +398,7 @@ STORES: tuple[Mutant, ...] = (
         file=SQLITE,
         old="                    void(self._synced_fd)\n",
         new="",
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     Mutant(
         name="void-is-not-durable",
@@ -407,7 +407,7 @@ STORES: tuple[Mutant, ...] = (
         file="qpidha/stores/synced.py",
         old="    os.ftruncate(fd, len(VOID))\n    os.fsync(fd)\n",
         new="    os.ftruncate(fd, len(VOID))\n",
-        first="test_store_synced",
+        first="stores/test_synced",
     ),
     # --- its space
     Mutant(
@@ -417,7 +417,7 @@ STORES: tuple[Mutant, ...] = (
         file=COMPACTION,
         old="        if layout.wal.exists():\n            raise StoreDirty(",
         new="        if report.damage:\n            raise StoreDirty(",
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
     Mutant(
         name="copy-not-compared",
@@ -426,7 +426,7 @@ STORES: tuple[Mutant, ...] = (
         file=COMPACTION,
         old='    if load(db).damage or db.execute("SELECT * FROM status").fetchall() != status:\n',
         new='    if load(db).damage and db.execute("SELECT * FROM status").fetchall() != status:\n',
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
     Mutant(
         name="copy-named-before-synced",
@@ -435,7 +435,7 @@ STORES: tuple[Mutant, ...] = (
         file=COMPACTION,
         old="        sync_file(new)\n        new.rename(layout.database)\n",
         new="        new.rename(layout.database)\n        sync_file(layout.database)\n",
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
     Mutant(
         name="half-a-copy-stays",
@@ -444,6 +444,6 @@ STORES: tuple[Mutant, ...] = (
         file=COMPACTION,
         old="            with suppress(OSError):\n                new.with_name(name).unlink()\n",
         new="            with suppress(OSError):\n                new.with_name(name).stat()\n",
-        first="test_store_space",
+        first="stores/test_compaction",
     ),
 )

@@ -18,7 +18,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="            if version == expected:\n",
         new="            if version == expected or (current and current.record.generation == new.generation):\n",
-        first="test_cluster_contract",
+        first="records/test_contract",
     ),
     Mutant(
         name="own-write-refused",
@@ -27,7 +27,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="if current is not None and new.nonce and current.record == new:",
         new="if current is not None and not new.nonce and current.record == new:",
-        first="test_cluster_contract",
+        first="records/test_contract",
     ),
     Mutant(
         name="doubt-hidden",
@@ -36,7 +36,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old='            raise OutcomeUnknown(f"cannot replace {self.path}',
         new='            raise Unavailable(f"cannot replace {self.path}',
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="record-goes-back",
@@ -45,7 +45,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="        if version < known:\n",
         new="        if version < 0:\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="damaged-record-believed",
@@ -54,7 +54,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/format.py",
         old="    if checksum != _checksum(content):\n",
         new="    if not checksum:\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="watched-before-it-is-durable",
@@ -63,7 +63,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="        if found is not None and found.version > self._durable_version:\n",
         new="        if found is not None and found.version < self._durable_version:\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="record-not-synced",
@@ -72,7 +72,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="            file.flush()\n            os.fsync(file.fileno())\n",
         new="            file.flush()\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="new-name-not-synced",
@@ -81,7 +81,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="            os.replace(self._temporary, self.path)\n            sync_directory(self._directory)\n",
         new="            os.replace(self._temporary, self.path)\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="own-write-not-made-durable",
@@ -90,7 +90,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="                self._make_durable(current.version)  # It was ours already",
         new="                pass  # It was ours already",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="second-writer-by-a-removed-lock",
@@ -99,7 +99,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)",
         new="os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="replaced-lock-is-held",
@@ -108,7 +108,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="follow=True) or not same_file(lock, self._lock):\n",
         new="follow=True) or lock < 0:\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="record-into-a-moved-directory",
@@ -117,7 +117,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=RECORD_FILE,
         old="        if not same_file(directory, self._directory, follow=True):\n",
         new="        if directory < 0:\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="others-may-elect",
@@ -126,7 +126,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/file/store.py",
         old="    if mode & (stat.S_IWGRP | stat.S_IWOTH):\n",
         new="    if mode & stat.S_IWOTH:\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="look-waits-for-the-calm-to-end",
@@ -135,7 +135,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/file/poller.py",
         old="        self._stay_quick()\n        self._poll_now.set()\n",
         new="        self._stay_quick()\n",
-        first="test_cluster_file",
+        first="file/test_store",
     ),
     Mutant(
         name="failed-look-is-not-told",
@@ -144,7 +144,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/file/poller.py",
         old="        self.record.fail(error)\n        self.live.fail(error)\n",
         new="        self.record.fail(error)\n",
-        first="test_cluster_locks",
+        first="file/test_contention",
     ),
     # --- sessions and promoters
     Mutant(
@@ -154,7 +154,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_LOCK,
         old="            _lock(fd)\n",
         new="            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="session-on-a-removed-file",
@@ -163,7 +163,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_LOCK,
         old="        if same_file(fd, lock):\n",
         new="        if fd >= 0:\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="words-of-the-dead",
@@ -172,7 +172,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="            self._info.unlink(missing_ok=True)  # What a dead process said must not be taken for ours.\n",
         new="",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="lost-session-kept-alive",
@@ -181,7 +181,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="        self._require_ours()\n        now = ",
         new="        now = ",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="release-removes-the-heirs-session",
@@ -190,7 +190,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="            if self._ours():\n                self._info",
         new="            if self._fd >= 0:\n                self._info",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="observer-takes-the-lock",
@@ -199,7 +199,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_LOCK,
         old="    return _query(fd) if asked and OPEN_FILE_LOCKS else _try(fd)",
         new="    return _try(fd)",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="older-owner-not-respected",
@@ -208,7 +208,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_LOCK,
         old="for itself alone.\n        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)\n",
         new="for itself alone.\n        pass\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="session-stamped-by-the-wall-clock",
@@ -217,7 +217,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="        now = time.monotonic_ns()\n",
         new="        now = time.time_ns()\n",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="child-holds-the-session",
@@ -226,7 +226,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="        return (fd,)\n",
         new="        return ()\n",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="damaged-info-believed",
@@ -235,7 +235,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="            if checksum != _checksum(content):\n",
         new="            if not checksum:\n",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="long-names-are-cut",
@@ -244,7 +244,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old='    return "%hash-" + hashlib.sha256(node.encode()).hexdigest()',
         new='    return "%hash-" + hashlib.sha256(name[:FILE_NAME_CHARS_MAX].encode()).hexdigest()',
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="two-records-in-one-time-stamp",
@@ -253,7 +253,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/file/poller.py",
         old="            self._signature_known = signature is None or signature.settled\n",
         new="            self._signature_known = True\n",
-        first="test_locks",
+        first="stores/test_locks",
     ),
     Mutant(
         name="stopped-process-lives",
@@ -262,7 +262,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=SESSION_FILE,
         old="    return found if held and age_s <= found.ttl_s else None",
         new="    return found if held else None",
-        first="test_cluster_sessions",
+        first="file/test_session",
     ),
     Mutant(
         name="own-deadline-too-late",
@@ -271,7 +271,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/records/file/session.py",
         old="return self._kept_at + self.granted_ttl_s * (1 - DEADLINE_MARGIN)",
         new="return self._kept_at + self.granted_ttl_s * (1 + DEADLINE_MARGIN)",
-        first="test_cluster_contract",
+        first="records/test_contract",
     ),
     Mutant(
         name="restarted-primary-is-the-same",
@@ -280,7 +280,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=PRIORITY,
         old="return info is None or info.boot == boot",
         new="return info is None or info.boot is not None",
-        first="test_promoters",
+        first="promoters/test_promoters",
     ),
     Mutant(
         name="worst-candidate-first",
@@ -289,7 +289,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file=PRIORITY,
         old="return any((score, other) > own for",
         new="return any((score, other) < own for",
-        first="test_promoters",
+        first="promoters/test_promoters",
     ),
     # --- the wire
     Mutant(
@@ -299,7 +299,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/framing.py",
         old="                if length > self.limit:\n",
         new="                if length < 0:\n",
-        first="test_framing",
+        first="wire/test_framing",
     ),
     Mutant(
         name="lineage-may-descend",
@@ -308,7 +308,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/fields.py",
         old="if not generation_before < generation <= GENERATION_MAX:",
         new="if not 0 < generation <= GENERATION_MAX:",
-        first="test_codec",
+        first="wire/test_codec",
     ),
     Mutant(
         name="generation-not-sent",
@@ -317,7 +317,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/codec.py",
         old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
         new="header = HEADER.pack(length, event.KIND, 0, 0, 0, frame.session)",
-        first="test_codec",
+        first="wire/test_codec",
     ),
     Mutant(
         name="session-not-sent",
@@ -326,7 +326,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/codec.py",
         old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
         new="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, 0)",
-        first="test_codec",
+        first="wire/test_codec",
     ),
     Mutant(
         name="trailing-fields-taken",
@@ -335,7 +335,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/codec.py",
         old="if kind is Hello and said > version.PROTOCOL_MAX:",
         new="if len(values) > len(rows):",
-        first="test_codec",
+        first="wire/test_codec",
     ),
     Mutant(
         name="no-common-version",
@@ -344,6 +344,6 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         file="qpidha/wire/version.py",
         old="if version_min > version_max or chosen < max(version_min, PROTOCOL_MIN):",
         new="if version_min > version_max or chosen < PROTOCOL_MIN:",
-        first="test_codec",
+        first="wire/test_codec",
     ),
 )

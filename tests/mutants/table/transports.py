@@ -14,7 +14,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        return self._pending_bytes + below\n",
         new="        return self._pending_bytes\n",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="buffered-without-ours",
@@ -23,7 +23,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        return self._pending_bytes + below\n",
         new="        return below\n",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="rest-of-a-chunk-is-lost",
@@ -32,7 +32,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="                self._pending.appendleft(view[room:])\n",
         new="",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="small-chunks-overtake",
@@ -42,7 +42,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         old='            if small:\n                piece.append(b"".join(small))\n'
         "                small.clear()\n            piece",
         new="            piece",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="close-forgets",
@@ -51,7 +51,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        if self._state is LinkState.CLOSING and not self._pending:\n            transport.close()",
         new="        if self._state is LinkState.CLOSING:\n            transport.close()",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="close-waits-for-ever",
@@ -60,7 +60,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        self._close_timer = self._loop.call_later(CLOSE_TIMEOUT_S, self._give_up)\n",
         new="",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="written-after-close",
@@ -69,7 +69,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        if self._state not in WRITABLE:\n            return\n        for chunk in chunks:",
         new="        for chunk in chunks:",
-        first="test_transport_contract",
+        first="transports/test_contract",
     ),
     Mutant(
         name="drained-never",
@@ -78,7 +78,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="            self._flow = Flow.READY\n            self._call_drained()",
         new="            self._flow = Flow.READY",
-        first="test_transport_contract",
+        first="transports/test_contract",
     ),
     Mutant(
         name="reason-is-lost",
@@ -87,7 +87,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="handler.closed(self._error if self._error is not None else as_link_closed(exc, self._name))",
         new="handler.closed(as_link_closed(exc, self._name))",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="half-open",
@@ -96,7 +96,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="        if self._state is not LinkState.DEAD:\n            self._drop(None)\n",
         new="        return True  # type: ignore[return-value]\n",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="refused-peer-has-a-handler",
@@ -105,7 +105,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=STREAM,
         old="            self._drop(self.refused)\n            return\n",
         new="",
-        first="test_transport_tls",
+        first="transports/test_tls",
     ),
     Mutant(
         name="mapped-address-is-foreign",
@@ -114,7 +114,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=SOCKETS,
         old="    return (mapped or address).is_loopback\n",
         new="    return mapped is not None or address.is_loopback\n",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="name-begins-alike",
@@ -123,7 +123,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=TCP,
         old="    if expect is None or peer.identity is None or expect in peer.identity:\n",
         new="    if expect is None or peer.identity is None or any(n.startswith(expect) for n in peer.identity):\n",
-        first="test_transport_tls",
+        first="transports/test_tls",
     ),
     Mutant(
         name="plain-text-anywhere",
@@ -132,7 +132,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=TCP,
         old="(found and all(is_loopback(each) for each in found))",
         new="(found and any(is_loopback(each) for each in found))",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
     Mutant(
         name="plain-text-beside-tls",
@@ -141,7 +141,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=TCP,
         old="        if self._server is not None or self._client is not None:\n            raise",
         new="        if self._server is not None and self._client is not None:\n            raise",
-        first="test_transport_tls",
+        first="transports/test_tls",
     ),
     Mutant(
         name="unverified-contexts",
@@ -150,7 +150,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=TCP,
         old="                if context is not None:\n                    require_verifying(context, name)",
         new="                if context is None:\n                    require_verifying(context, name)",
-        first="test_transport_tls",
+        first="transports/test_tls",
     ),
     Mutant(
         name="accepted-while-closing",
@@ -159,6 +159,6 @@ TRANSPORTS: tuple[Mutant, ...] = (
         file=TCP,
         old="    await asyncio.sleep(0)  # The tasks of what was accepted run meanwhile.\n    server.close()",
         new="    server.close()",
-        first="test_transport_tcp",
+        first="transports/test_tcp",
     ),
 )
