@@ -257,7 +257,7 @@ def test_a_record_that_cannot_be_read(tmp_path: Path, lines: list[str], damage: 
         b, transport = make("b", records[1])
         async with a, b:
             await a.promote()
-            await until(lambda: b.status().in_sync)
+            await until(lambda: b.status().in_sync and not a.status().troubles and not b.status().troubles)
             record = tmp_path / "cluster" / "record.json"
             good = record.read_bytes()
             lines.clear()
