@@ -117,7 +117,6 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
     {
         "qpidha/node/ask.py",
         "qpidha/node/barrier.py",
-        "qpidha/node/caller.py",
         "qpidha/node/cluster.py",
         "qpidha/node/connect.py",
         "qpidha/node/control.py",
@@ -129,10 +128,8 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/holds.py",
         "qpidha/node/links.py",
         "qpidha/node/listeners.py",
-        "qpidha/node/live.py",
         "qpidha/node/node.py",
         "qpidha/node/notifier.py",
-        "qpidha/node/op.py",
         "qpidha/node/parts.py",
         "qpidha/node/peer.py",
         "qpidha/node/place.py",
@@ -140,11 +137,8 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/queue.py",
         "qpidha/node/roles.py",
         "qpidha/node/runtime.py",
-        "qpidha/node/slices.py",
         "qpidha/node/starter.py",
         "qpidha/node/status.py",
-        "qpidha/node/waiting.py",
-        "qpidha/node/waits.py",
     }
 )
 """Modules that tests of whole nodes reach, in ``tests/integration`` and the other files of ``tests/unit/node``."""
