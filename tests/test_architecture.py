@@ -456,6 +456,12 @@ def test_the_roles_do_not_know_each_other() -> None:
     report([fault for source in sources() for fault in strangers(source)])
 
 
+def test_the_parts_of_a_node_do_not_know_the_public_class() -> None:
+    """They share `qpidha.node.runtime`; only the package itself names `Node`."""
+    knows = {s.path for s in sources() for i in imports(s) if i.name.startswith("qpidha.node.node")}
+    assert knows == {"qpidha/node/__init__.py"}
+
+
 def test_no_modules_import_one_another_in_a_circle() -> None:
     report([" <-> ".join(group) for group in circles(sources())])
 
