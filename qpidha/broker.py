@@ -53,7 +53,7 @@ class Broker(Protocol):
     async def on_discarded(self, messages: Sequence[Discarded]) -> None:
         """Messages that a rewind took out of this node's queues, once nothing can bring them back.
 
-        None of them was acknowledged, with two exceptions: ``Fate.UNKNOWN``, of which nobody can tell; and
+        None of them was acknowledged, with two exceptions: ``Fate.UNKNOWN``, of which this cannot be known; and
         with ``Settle.IMMEDIATE`` a message that a consumer accepted before it was replicated. Keep, publish
         again, dead-letter or drop them. Every node that held a message hands over its own copy: whoever
         publishes them again removes duplicates by (queue, generation, id).
@@ -64,7 +64,7 @@ class Broker(Protocol):
 
 
 class QueueListener(Protocol):
-    """Optional: follows the content of one queue, on backups too, for brokers with structures of their own.
+    """Optional: follows the content of one queue, on backups too, for brokers that keep their own structures.
 
     Called after the change is durable on this node, in order, never overlapping; but not for what the broker itself
     publishes, accepts or moves while this node is primary, for it knows that already. The batch is shared and
@@ -99,5 +99,5 @@ class EndingBroker(Broker, Protocol):
         """The node has ended, because it was asked to or by itself, and has released what it held. The last call.
 
         A node that ended by itself (``stopped.error``) is in no cluster any more. End the process with an error, so
-        that whoever supervises it starts it again. It may take what is left of ``stop_timeout_s``.
+        that its supervisor starts it again. It may take what is left of ``stop_timeout_s``.
         """

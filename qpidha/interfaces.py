@@ -163,7 +163,7 @@ class Transport(Protocol):
         """Open a link. ``expect``: the node id the peer's certificate must carry, where there is one.
 
         Raises:
-            LinkClosed: Nobody answers, or the peer could not be verified.
+            LinkClosed: There is no answer, or the peer could not be verified.
         """
 
 
@@ -217,7 +217,7 @@ class Session(Protocol):
 class RecordStore(Protocol):
     """One small record with linearizable compare-and-set, and the list of live nodes.
 
-    The record *is* the election: whoever wins the compare-and-set to generation g + 1 is primary.
+    The record *is* the election: the node that wins the compare-and-set to generation g + 1 is primary.
     Three failures, never mixed: `Conflict`, `Unavailable` (surely not sent), `OutcomeUnknown`.
     """
 

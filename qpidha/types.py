@@ -148,7 +148,7 @@ class Fate(Enum):
     """What became of a message that a flip discarded, by the history that is established now (rules W1, W2)."""
 
     REWOUND = "rewound"
-    """That history never had it: a publish nobody was told is safe. If it was moved, its publish was undone with
+    """That history never had it: a publish that was never confirmed. If it was moved, its publish was undone with
     its move, and no other copy of it is left."""
     UNDONE_MOVE = "undone-move"
     """The copy that a move made; only the move was undone. The message itself is in the queue that it was published

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = command(argv, args)
         flush()
         return code
-    except BrokenPipeError:  # `qpidha … | head`: nobody reads any more, which is no error of ours.
+    except BrokenPipeError:  # `qpidha … | head`: the reader has gone, which is no error of ours.
         silence(sys.stdout)
         return OK
     except KeyboardInterrupt:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputFailed as error:
         silence(sys.stdout)
         return fail(str(error), FAILED)
-    except Exception as error:  # noqa: BLE001 - one line for people; a traceback helps nobody at night
+    except Exception as error:  # noqa: BLE001 - one line for people; a traceback does not help an operator
         return failed(args, error)
 
 

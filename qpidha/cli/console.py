@@ -51,7 +51,7 @@ def prepare_streams() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Nobody reads any more, or nothing can be written: the rest, and what is still buffered, goes nowhere."""
+    """The reader has gone, or nothing can be written: discard the rest, and what is still buffered."""
     with suppress(OSError, ValueError):
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, stream.fileno())
@@ -64,7 +64,7 @@ class OutputFailed(Exception):
 
 @contextmanager
 def output() -> Iterator[None]:
-    """Around whatever writes to the standard output. Raises `OutputFailed`; BrokenPipeError if nobody reads any more."""
+    """Around whatever writes to the standard output. Raises `OutputFailed`; BrokenPipeError if the reader has gone."""
     try:
         yield
         sys.stdout.flush()
@@ -97,7 +97,7 @@ def fail(line: str, code: int = UNREACHABLE) -> int:
 
 
 def deliver(args: argparse.Namespace, code: int, document: object, lines: Iterable[str]) -> int:
-    """Print the document or the lines, whichever was asked for. Returns the code, also if nobody reads on."""
+    """Print the document or the lines, whichever was asked for. Returns the code, also if the reader has gone."""
     try:
         with output():
             if args.json:

@@ -164,7 +164,7 @@ def live_in(cluster: Path) -> list[str]:
 
 
 def lock_all(directories: list[Path], state: Rebuild, held: ExitStack) -> list[Path]:
-    """Those directories whose stores nobody uses, nor can anybody until ``held`` is closed."""
+    """The directories whose stores are not in use; they stay locked until ``held`` is closed."""
     answers = gather([partial(lock_one, directory) for directory in directories], DISK_TIMEOUT_S)
     in_use, usable = [], []
     for directory, answer in zip(directories, answers, strict=True):

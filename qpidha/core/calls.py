@@ -1,6 +1,6 @@
 """What a client's call may ask of the core: nothing that the wire, a backup or the store would refuse.
 
-The core is a door of its own, for those who bring their event loop. Each check comes before anything changes.
+The core is used directly by brokers with another event loop, so it checks its arguments itself, before anything changes.
 """
 
 from __future__ import annotations

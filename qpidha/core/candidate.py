@@ -13,7 +13,7 @@ from qpidha.types import Generation, Member, Record
 
 
 def founding(cluster: UUID, me: Member) -> Record:
-    """The first record: generation 0, nobody primary, this node the only member."""
+    """The first record: generation 0, no primary, this node the only member."""
     return Record(cluster=cluster, generation=0, primary=None, members=frozenset({me}))
 
 

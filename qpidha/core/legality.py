@@ -20,8 +20,8 @@ Before a rule is applied, the header of the frame is checked, as far as the rule
 What happens, and who is at fault:
 
     HANDLED   legal; the handler may still refuse the content, which is the peer's fault
-    IGNORED   nothing; nobody is at fault
-    REFUSED   the peer is told why, and the link is closed; nobody is at fault: roles change while frames are under way
+    IGNORED   nothing happens; neither side is at fault
+    REFUSED   the peer is told why, the link is closed; neither side is at fault: roles change while frames are under way
     ERROR     the peer broke the protocol: it is told why, and the link is closed. Nothing else changes
 
 The tables are total, so that a new event or state cannot be forgotten: `RULES` is checked when this module is imported.

@@ -154,7 +154,7 @@ class Manager:
                 failed = self.in_flight if mine else None
                 by_version = self.seen(current)
                 if failed is not None and self.in_flight is failed:
-                    # Refused although nothing newer is there: somebody removed the record.
+                    # Refused although no newer record is known: the record was removed.
                     self.in_flight = None
                     return failed
                 return by_version

@@ -9,7 +9,7 @@ from qpidha.journal import Change
 from qpidha.wire.events import Acknowledged, Frame
 
 NOTHING: Final = Ready()
-"""What there mostly is to do. Nobody adds to a `Ready` that was taken."""
+"""The shared empty `Ready`. Never changed: the outbox makes a new one before it adds anything."""
 
 
 class Outbox:

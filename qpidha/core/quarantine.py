@@ -135,7 +135,7 @@ class Quarantined:
 def fate_of_copy(origin: Origin, history: tuple[Lineage, MessageId] | None) -> Fate:
     """What became of a message whose moved copy was rewound, by the established history of its origin's queue (W2).
 
-    ``history`` is None if the established history has no such queue: then nobody can tell.
+    ``history`` is None if the established history has no such queue: then the fate is unknown.
     """
     known = None if history is None else had(*history, origin.generation, origin.id)
     if known is None:

@@ -27,7 +27,7 @@ client port must not be given to anybody else, least of all to a client that con
 
 
 class BrokerProcess:
-    """One broker: a process group of its own, one life after the other, all of them logged to one file."""
+    """One broker: its own process group, one life after the other, all of them logged to one file."""
 
     def __init__(self, name: str, command: list[str], directory: Path, client: Address) -> None:
         self.name = name
@@ -168,7 +168,7 @@ def node_name(number: int) -> str:
 
 
 def free_ports() -> Iterator[int]:
-    """Ports of the loopback address on which nobody listens now."""
+    """Ports of the loopback address on which no process listens now."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

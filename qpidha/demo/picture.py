@@ -91,7 +91,7 @@ def draw(report: Report, out: Path) -> Path:
 
 
 def compose(report: Report) -> Any:
-    """The figure. Uses no window system: a figure of its own, never pyplot."""
+    """The figure. Uses no window system: its own figure, never pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -86,7 +86,7 @@ class Report:
 
     @property
     def lost(self) -> int:
-        """Acknowledged messages that nobody has any more; those that still wait in the queue are not lost."""
+        """Acknowledged messages that no node has any more; those that still wait in the queue are not lost."""
         return self.missing if self.left_in_queue == 0 else 0
 
     @property

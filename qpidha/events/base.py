@@ -25,7 +25,7 @@ class EventLevel(IntEnum):
 class NodeEvent:
     """Something that happened to a node and that an operator may want to know.
 
-    Every kind of event is a frozen class of its own. Match on the class and read the fields; ``line`` is made from
+    Every kind of event has its own frozen class. Match on the class and read the fields; ``line`` is made from
     them for people and may change.
     """
 

@@ -1,8 +1,8 @@
 """Calls into the embedder's code: whatever one of them does, the node and everybody else's completions go on.
 
-    an exception                       logged with its traceback, and told to whoever made the call
+    an exception                       logged with its traceback, and returned to the caller
     CancelledError                     the same: a task that the broker awaited was cancelled, not the node
-    SystemExit, KeyboardInterrupt      the same, and then raised from the event loop, in a turn of its own: the process
+    SystemExit, KeyboardInterrupt      the same, and then raised from the event loop, in a later turn: the process
                                        is to end, and `Node.stop` can still run while it does
 
 A callback that fails at every message would fill the disk with tracebacks: of each function, one in LOG_INTERVAL_S is
@@ -89,7 +89,7 @@ def _refuse_coroutine(result: object) -> None:
 
 
 class Call:
-    """One call of a coroutine method of the broker, in a task of its own."""
+    """One call of a coroutine method of the broker, in its own task."""
 
     def __init__(self, owner: object, what: str, method: Callable[..., object], *arguments: object) -> None:
         self.owner = owner
@@ -104,7 +104,7 @@ class Call:
         try:
             await self._method(*self._arguments)  # type: ignore[misc]
         except GeneratorExit:
-            raise  # The loop is gone, nobody is there any more.
+            raise  # The loop has ended: no task is left to tell.
         except BaseException as error:  # noqa: BLE001 - see above.
             self.error = error
 

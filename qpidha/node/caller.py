@@ -138,7 +138,7 @@ IDS = "an id, a range, a SequenceSet or a collection of ids"
 
 
 def as_bytes(name: str, data: BytesLike) -> bytes:
-    """Bytes that nobody can change any more; the same object if it is bytes already."""
+    """The data as immutable bytes; the same object if it is bytes already."""
     if type(data) is bytes:
         return data
     if not isinstance(data, (bytes, bytearray, memoryview)):

@@ -86,7 +86,7 @@ class Connector:
     # --- what is tried ---------------------------------------------------------------------------
 
     def _target(self) -> Target | None:
-        """The primary to connect to; None while no link is wanted, there is one, or nobody knows the address."""
+        """The primary to connect to; None while no link is wanted, there is one, or its address is unknown."""
         runtime = self._runtime
         replica = runtime.replica
         record = replica.record

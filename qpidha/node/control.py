@@ -3,7 +3,7 @@
 A status names every queue, so it is made and written in pieces: other work of the event loop goes on in between, and
 a question may limit how many queues are named (``"queues": N``).
 
-Whoever may open the socket (mode 0600, in a directory of mode 0700) may steer the node; there is no
+Any process that may open the socket (mode 0600, in a directory of mode 0700) may steer the node; there is no
 network port for it.
 """
 
@@ -31,7 +31,7 @@ __all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
 LINE_BYTES_MAX = 4096
 QUESTION_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
-"""Whoever asked and does not read for so long gets no more."""
+"""A client that does not read for so many seconds is cut off."""
 QUEUES_A_PIECE = 200
 """About a millisecond of work."""
 
@@ -86,7 +86,7 @@ class Control:
             answer, queues = await self._answer(line)
             await within(self._write(writer, answer, queues), ANSWER_TIMEOUT_S)
         except (OSError, ValueError, asyncio.TimeoutError):
-            writer.transport.abort()  # Whoever asked is gone, sent no line, or does not read.
+            writer.transport.abort()  # The client is gone, sent no line, or does not read.
         finally:
             writer.close()
 

@@ -64,11 +64,11 @@ class Disk:
         return job() if self._thread is None else await self._answer(self._thread.submit(job))
 
     async def _answer(self, future: Future[T]) -> T:
-        """The result of a job. Whoever is cancelled while it waits leaves the job where it is."""
+        """The result of a job. A caller that is cancelled while it waits does not cancel the job."""
         answer: asyncio.Future[Any] = self._loop.create_future()
 
         def told() -> None:
-            if answer.done():  # Whoever waited has left.
+            if answer.done():  # The caller was cancelled.
                 return
             if (error := future.exception()) is not None:
                 answer.set_exception(error)
@@ -176,7 +176,7 @@ class Disk:
 
     async def wait_idle(self, timeout_s: float) -> bool:
         """Until the store is not at work. False: it still is after this time."""
-        await asyncio.sleep(0)  # Whoever asks again and again must not keep the loop.
+        await asyncio.sleep(0)  # A caller in a tight loop must not starve the event loop.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         return self._idle.is_set()
@@ -184,7 +184,7 @@ class Disk:
     async def close(self, *, clean: bool | None) -> None:
         """Close the store, behind whatever is being made durable, and end the thread.
 
-        Whoever is cancelled while it waits here leaves the rest to the thread: the store is closed, and its lock
+        If the caller is cancelled while it waits here, the thread does the rest: the store is closed, and its lock
         released, if the disk ever answers.
 
         Args:

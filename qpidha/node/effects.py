@@ -122,7 +122,7 @@ class NodeEffects:
             case QueueAdded():
                 replicated = runtime.replica.queues.get(notice.queue)
                 if replicated is not None:
-                    self.queue_added(replicated)  # Its content follows as notices of its own.
+                    self.queue_added(replicated)  # Its content follows in notices.
             case QueueRemoved():
                 self._queue_removed(notice.queue)
             case Inserted() | Removed():

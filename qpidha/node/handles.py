@@ -1,6 +1,6 @@
-"""The queues of a node by id and by name, and the handles that somebody asked for in the term that runs now.
+"""The queues of a node by id and by name, and the handles that were asked for in the current term.
 
-A handle is made when it is asked for: so a change of the role costs nothing for queues that nobody uses, however many
+A handle is made when it is asked for: so a change of the role costs nothing for queues that are not used, however many
 there are. One that is made later in a term knows as much: whatever is published goes through a handle, so before there is
 one nothing of this term is pending.
 """
@@ -57,7 +57,7 @@ class Handles:
         return None if queue is None else self.of(queue)
 
     def made(self, queue: QueueId) -> Queue | None:
-        """The handle, if somebody asked for it in this term."""
+        """The handle, if it was asked for in this term."""
         return self._made.get(queue)
 
     def all_made(self) -> list[Queue]:

@@ -85,7 +85,7 @@ class Life:
         self._ending: asyncio.Task[None] | None = None
         self._over = asyncio.Event()
         self._silent = False
-        """Nobody is to be answered on the control socket after the end."""
+        """The control socket is closed at the end, instead of answering "stopped: why"."""
         self._held: list[str] = []
 
     # --- start -----------------------------------------------------------------------------------

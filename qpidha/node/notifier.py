@@ -39,7 +39,7 @@ CANCEL_S: Final = 1.0
 SHORTEST_S: Final = 0.2
 """So long may every call take, however late it is: one that is cancelled before its first step is no call."""
 RETRY_S: Final = 1.0
-"""Between two attempts to promote the broker of a node that nobody can take over from; doubles."""
+"""Between two attempts to promote the broker of a node that no other node can replace; doubles."""
 
 
 class BrokerNotifier:

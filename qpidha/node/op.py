@@ -1,6 +1,6 @@
 """One publish or accept on its way to being safe, and the ledger that completes it.
 
-An `Op` costs next to nothing until somebody asks for it: it knows which watermark covers it, and only an
+An `Op` costs next to nothing until its outcome is asked for: it knows which watermark covers it, and only an
 op that is awaited or has a callback is entered in the ledger. What a receipt says is noted once for all ops that
 complete together.
 """

@@ -2,7 +2,7 @@
 
     handing over   it was asked to step down: until another primary is recorded, at most ``hand_over_timeout_s``
     unfit          its broker did not become primary: for ``unfit_delay_s``
-    given up       it cannot do its work, because its disk hangs, or somebody said so: until that is over
+    given up       it cannot do its work, because its disk hangs: until the disk answers
 
 Meanwhile its published score is withdrawn, so that others do not wait for it, and its promoter does not try. The first
 two only hold while another live member stands for the place: a cluster of one node, or of nodes that all have the same
@@ -14,7 +14,7 @@ away (L1):
     the session    others take it for gone, and promote one of themselves
     the record     as primary it asks for a hand-over, which needs no disk, and steps down when that is granted
 
-A primary that is the only member waits: nobody could take over.
+A primary that is the only member waits: no other node could take over.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ class Place:
         self._publish()
 
     async def await_successor(self, timeout_s: float) -> None:
-        """Until there is somebody who can take over from this primary, so that a hand-over changes something.
+        """Wait until another node can take over from this primary, so that a hand-over changes something.
 
         Raises:
-            HandOverRefused: There is nobody, or nobody is in sync in time.
+            HandOverRefused: There is no other node, or none is in sync in time.
         """
         runtime = self._runtime
         limit = Limit(runtime.now, timeout_s)
@@ -197,7 +197,7 @@ class Place:
             self._handing_over = None
 
     def _make_room(self) -> None:
-        """Step down as soon as there is somebody to take over."""
+        """Step down as soon as another node can take over."""
         replica = self._runtime.replica
         if replica.primary is not None and self.successors:
             replica.demote()

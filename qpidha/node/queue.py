@@ -169,7 +169,7 @@ class Queue(Handle):
     def dequeue(self, ids: Ids) -> Op:
         """Accept (or expire, or drop) messages, in any order. Those already gone are fine.
 
-        With ``Settle.IMMEDIATE`` the op is safe at once, and its receipt names nobody before every member has made
+        With ``Settle.IMMEDIATE`` the op is safe at once, and its receipt names no node before every member has made
         it durable; with ``Settle.REPLICATED`` it is safe only then, and only then may the consumer be told.
 
         Raises:
@@ -190,7 +190,7 @@ class Queue(Handle):
         return Op(runtime.settled, position, span, outcome)
 
     def move(self, ids: Ids, target: Queue) -> Op:
-        """Move messages to the end of another queue: nobody ever sees one of them twice or not at all.
+        """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
 
         The op's ids are the new ones; it is safe when every member has made the move durable. What fits a frame
         is one operation; of a larger move, a failover may leave the first part done and the rest not.

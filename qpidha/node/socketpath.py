@@ -38,7 +38,7 @@ class SocketPath:
         self._bound: tuple[int, int] | None = None
 
     def take(self) -> None:
-        """Make the path free, unless it is used. A socket that nobody answers on is removed.
+        """Make the path free, unless it is used. A socket on which no process answers is removed.
 
         Raises:
             ControlSocketInUse: Another node has it, or what is there is not a socket.
@@ -109,7 +109,7 @@ class SocketPath:
         self._path.unlink(missing_ok=True)
 
     def _listener(self) -> str | None:
-        """Who accepts connections on the socket, even if it is stopped just now. None: nobody."""
+        """Who accepts connections on the socket, even if it is stopped just now. None: no process."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, ShortPath(self._path) as short:
             probe.setblocking(False)
             try:

@@ -10,7 +10,7 @@ from qpidha.node.op import Outcome
 from qpidha.wire.batch import Batch
 
 SMALL_BATCH_BYTES = 16 * 1024
-"""Smaller batches of one turn are joined: copying them costs less than an operation of their own on every node."""
+"""Smaller batches of one turn are joined: copying them costs less than a separate operation on every node."""
 
 MESSAGE_OVERHEAD_BYTES = 16
 """What a message counts beside its bytes, so that empty ones fill a frame as well."""

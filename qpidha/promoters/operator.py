@@ -15,7 +15,7 @@ class OperatorPromoter:
     """
 
     automatic = False
-    """It decides nothing by itself: a node that was asked to hand over is not promoted again before somebody says so."""
+    """It decides nothing by itself: a node that was asked to hand over is promoted again only when an operator asks."""
 
     def __init__(self) -> None:
         self._wish: Decision | None = None

@@ -1,6 +1,6 @@
 """The default promoter: when the primary is gone, the best of the live members tries.
 
-It looks at hints only, so it may be wrong, late, or agree with nobody: the record's compare-and-set lets
+It looks at hints only, so it may be wrong, late, or disagree with all others: the record's compare-and-set lets
 one candidate win, and only a member (rule P1). What it decides is who tries first, and how soon.
 """
 

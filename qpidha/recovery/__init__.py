@@ -1,4 +1,4 @@
-"""Decisions about stores that nobody serves: whether to start with one, which is best, and what record they make."""
+"""Decisions about stores that no node serves: whether to start with one, which is best, and what record they make."""
 
 from qpidha.recovery.findings import Finding, Severity
 from qpidha.recovery.ranking import Ranked, rank

@@ -1,8 +1,8 @@
 """A new record from what the stores say, after the cluster manager lost its own. Pure: nothing is read or changed here.
 
 The record is the one thing that a cluster cannot do without: it names who may be promoted. If its keeper was reset, or
-restored from an old copy, every node refuses to start (`qpidha.recovery.validator`), since nobody can know any more which
-store holds all that was acknowledged. An operator can: whoever has all stores can compare them.
+restored from an old copy, every node refuses to start (`qpidha.recovery.validator`), because no node can tell which
+store holds all that was acknowledged. An operator who has all stores can: by comparing them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Verdict(Enum):
     """What a node may do with its store."""
 
     FOUND = "found"
-    """Nobody was here before: join if a record appears, or create it and with it the cluster."""
+    """No node used this store before: join if a record appears, or create it and with it the cluster."""
     MEMBER = "member"
     """Holds everything acknowledged: joins a primary as a backup, or may be promoted (rule P1)."""
     JOIN = "join"

@@ -160,7 +160,7 @@ def reader(layout: Layout) -> Iterator[sqlite3.Connection]:
     """A connection that sees one consistent state and changes neither database nor log.
 
     A log means that the store is in use or was killed: SQLite then needs its index of the log, and may write
-    or create ``store.db-shm``, which holds no data. No log means that nobody writes: nothing is touched.
+    or create ``store.db-shm``, which holds no data. No log means that no process writes: nothing is touched.
     """
     require_regular(layout.database)
     mode = "mode=ro" if layout.wal.exists() else "mode=ro&immutable=1"

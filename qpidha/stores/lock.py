@@ -1,11 +1,11 @@
 """The lock of a store: one process at a time, whatever happens to the names of its files.
 
-A lock on a file lasts as long as the file has its name: whoever removes ``lock`` lets the next process make another
+A lock on a file lasts as long as the file has its name: a process that removes ``lock`` lets the next one make another
 one, and lock that. So three things are locked (flock): the file, which says who holds it; the directory; and the
 database itself. To open the same messages a second time, another process needs one of them.
 
 SQLite has locks of its own (fcntl), which do not touch these, but for one thing: they are of the whole process, and
-all of them on a file are dropped when *any* descriptor of it is closed. So nobody in this process may open and
+all of them on a file are dropped when *any* descriptor of it is closed. So no code in this process may open and
 close a file of a store in use; `reading` borrows the descriptor that the lock keeps open.
 """
 

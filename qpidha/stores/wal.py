@@ -1,6 +1,6 @@
 """Finds lost transactions in a write-ahead log: SQLite stops at the first bad frame and says nothing.
 
-After a power cut the last transaction may be torn: it was never synced, nobody was told that it is durable,
+After a power cut the last transaction may be torn: it was never synced, no caller was told that it is durable,
 and to cut it is right. Frames of the same log *behind* that transaction are proof of the opposite: they
 were written after it had been synced, so what broke it is damage, and to cut it would lose messages that
 were acknowledged (D3, scenario T36). For the very last transaction there is a witness outside the log
@@ -124,7 +124,7 @@ def _of_several_transactions(rest: list[Frame]) -> bool:
 def _emptied(synced: Synced | None, layout: Layout) -> list[Damage]:
     """A log without a frame: was it never used or emptied in order, or has it lost what was durable?
 
-    Whoever empties it voids the witness before. An older version does not, but writes to the database.
+    A process that empties it voids the witness before. An older version does not, but writes to the database.
     """
     if synced is None or synced.database_ns != layout.database.stat().st_mtime_ns:
         return []

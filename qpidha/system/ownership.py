@@ -4,7 +4,7 @@ An operator repairs a cluster as root, or starts a node as root by mistake. File
 starting afterwards. So root gives what it creates to the owner and group of the directory, as SQLite does with its log,
 and a file that replaces another keeps owner, group and mode. For everybody else nothing differs.
 
-Only what was created here is ever given away: a directory's owner may have put a link to somebody else's file there.
+Only what was created here is ever given away: a directory's owner may have put a link to another user's file there.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def create(path: Path, flags: int) -> int:
 def create_like(path: Path, model: Path, flags: int) -> int:
     """A descriptor of a new file that will replace ``model``: with its owner, group and mode, as far as this may be.
 
-    A file that may be left of an earlier attempt is removed. A model of root's in a directory of somebody else is a
+    A file that may be left of an earlier attempt is removed. A model of root's in another user's directory is a
     mistake that is not repeated.
     """
     path.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ class JobThread:
                 continue
             try:
                 result = job()
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the result gets it.
+            except BaseException as error:  # noqa: BLE001 - the caller that waits for the result gets it.
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -1,4 +1,4 @@
-"""Waiting for somebody else, with a limit that a pause of this process does not use up (T42)."""
+"""Waiting with a limit that a pause of this process does not use up (T42)."""
 
 from __future__ import annotations
 

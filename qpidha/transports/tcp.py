@@ -218,7 +218,7 @@ class TcpTransport:
             try:
                 infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             except (OSError, ValueError, OverflowError):
-                return  # Whoever binds or connects next gets the same error, with its own type.
+                return  # The next bind or connect raises the same error, with its own type.
             found = {str(info[4][0]) for info in infos}
         if not (is_loopback(host) or (found and all(is_loopback(each) for each in found))):
             raise SettingsError(
@@ -248,7 +248,7 @@ class TcpListener:
         forks.watch(self)
 
     def forked(self) -> Iterable[int]:
-        """In a child: the parent goes on accepting, and nobody after it has ended."""
+        """In a child process: close the copy of the socket, so that only the parent accepts."""
         return [listening.fileno() for listening in self._server.sockets]
 
     def accept(self) -> TcpLink:

@@ -55,7 +55,7 @@ def _prepare(
 
 
 def _require_private_file(key: str | Path) -> None:
-    """Nobody but its owner may read it, or the members of a group to which this process belongs too.
+    """Only its owner may read it, or the members of a group to which this process belongs too.
 
     A group is how a key of root's is given to a service that must not change it: Debian's ``ssl-cert``, or the
     group of a Kubernetes volume. Links are followed: what counts is the file.

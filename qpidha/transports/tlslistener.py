@@ -81,7 +81,7 @@ class TlsListener:
         forks.watch(self)
 
     def forked(self) -> Iterable[int]:
-        """In a child: the parent goes on accepting, and nobody after it has ended."""
+        """In a child process: close the copy of the socket, so that only the parent accepts."""
         return [each.fileno() for each in (*self._sockets, *self._shaking)]
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class TlsListener:
         except Exception as error:  # noqa: BLE001 - one connection: it is told, and the next one is accepted.
             with contextlib.suppress(OSError):
                 accepted.close()  # The transport does it, too, but for Python 3.10.
-            if handshake.steps > 1:  # Else nothing was heard: somebody only looked whether the port is open.
+            if handshake.steps > 1:  # Otherwise nothing was received: it was a port scan or a health check.
                 self._failed(host, _why(handshake.error or error))
         finally:
             self._shaking.discard(accepted)  # A link that came of it is watched by itself.

@@ -1,8 +1,8 @@
 """A promotion that was won, until its generation begins (P2, P3).
 
 Each queue gets the new generation in its lineage, all of them in one transaction. With many queues that takes longer
-than the event loop may stand, so the new lineages are prepared in slices. Nobody can change a queue meanwhile: this node
-follows nobody any more, and does not serve yet.
+than the event loop may stand, so the new lineages are prepared in slices. No queue can change meanwhile: this node
+follows no primary any more, and does not serve yet.
 """
 
 from __future__ import annotations

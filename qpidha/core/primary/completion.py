@@ -7,7 +7,7 @@ Consumed before it was complete:
   immediate    the last accept completes it at once (O6)
   replicated   it completes *with the dequeue*, not before: its covering position moves to the dequeue's.
                A member may have got a plan without it; answering on the enqueue alone would tell the
-               publisher OK while the consumer is not confirmed and nobody holds it (model rule `cons`).
+               publisher OK while the consumer is not confirmed and no node holds it (model rule `cons`).
 
 Moved before it was complete: a move is no accept, and completes nothing. The message lives on in another
 queue, so its publish completes with the publish that the move made there, whatever becomes of that.

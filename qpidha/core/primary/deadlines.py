@@ -76,7 +76,7 @@ class Deadlines:
                 turn.answered_since = None
 
     def complete(self, safe: Position) -> None:
-        """Nobody owes anything up to here."""
+        """Every acknowledgement up to this position has arrived."""
         left = self._left
         while left and left[0][0] <= safe:
             left.popleft()

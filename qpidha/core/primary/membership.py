@@ -83,7 +83,7 @@ class Membership:
         return replace(record, members=record.members - gone)
 
     def all_sessions_are_members(self, record: Record, sessions: Iterable[BackupSession]) -> bool:
-        """Nobody is to be added, and no store began a new life: every session is one of a member."""
+        """True if the record needs no addition and no store began a new life: every session belongs to a member."""
         return self.joining is None and record.members.issuperset(s.member for s in sessions)
 
     def addition(

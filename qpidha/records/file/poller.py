@@ -101,7 +101,7 @@ class Poller:
         except Unavailable as error:
             self._fail(error)
         except ClusterError as error:
-            self._signature_known = False  # Read it again next time: somebody may have repaired it.
+            self._signature_known = False  # Read it again next time: it may have been repaired.
             self.record.fail(error)
         except Exception as error:  # noqa: BLE001 - a bug must not leave the followers waiting for ever
             self._fail(error)

@@ -1,7 +1,7 @@
 """The record file and its lock. Everything here blocks, for less than a millisecond on a healthy disk.
 
     record.lock   flock, exclusive, for a write; and the same on the directory itself, which stays one and the
-                  same for all when somebody removes the lock file
+                  same for all when the lock file is removed
     record.json   replaced as a whole: write beside it, fsync, rename, fsync the directory (T33)
 
 Readers take no lock: a process that is stopped while it reads, which all do all the time, must not keep
@@ -111,7 +111,7 @@ class RecordFile:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """Nobody else writes meanwhile. Yields the directory, open."""
+        """Hold the lock, so that no other process writes meanwhile. Yields the directory, open."""
         with ExitStack() as held:
             directory = self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)
             lock = self._lock_file(held, self._lock, os.O_RDWR)
@@ -202,7 +202,7 @@ def load(path: Path) -> Versioned | None:
         ClusterError: The file is damaged, newer than this library, or not a regular file.
     """
     try:
-        # Not to wait for somebody who writes into a pipe of this name.
+        # A pipe of this name would block until another process writes into it.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | OPEN_FLAGS), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ClusterError(f"{path} is not a regular file")

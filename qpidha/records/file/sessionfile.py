@@ -34,7 +34,7 @@ LOCK_SUFFIX, INFO_SUFFIX, TEMPORARY_SUFFIX = ".lock", ".info", ".tmp"
 
 
 class SessionGoneError(Exception):
-    """The lock file is not ours any more: somebody removed or replaced it."""
+    """The lock file is not ours any more: it was removed or replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class SessionFile:
         os.replace(self._temporary, self._info)
 
     def release(self) -> None:
-        """Drop the lock and remove the files, unless they are somebody else's by now. May be called twice."""
+        """Drop the lock and remove the files, unless another session owns them by now. May be called twice."""
         if self._fd < 0:
             return
         try:
@@ -128,7 +128,7 @@ class SessionFile:
             self._fd = -1
 
     def __del__(self) -> None:
-        """A session nobody refers to any more, as after a cancelled open, holds no lock."""
+        """A session that is not referred to any more, as after a cancelled open, holds no lock."""
         if getattr(self, "_fd", -1) >= 0:
             os.close(self._fd)
 
@@ -161,7 +161,7 @@ def live_sessions(directory: Path) -> dict[NodeId, bytes]:
 
 
 def _look(lock: Path, info: Path) -> SessionInfo | None:
-    """None unless somebody holds this lock and has kept it alive."""
+    """None unless a process holds this lock and has kept it alive."""
     try:
         with open(os.open(info, os.O_RDONLY | OPEN_FLAGS), "rb") as file:
             found = SessionInfo.decode(file.read(INFO_BYTES_MAX))

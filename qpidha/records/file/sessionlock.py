@@ -48,7 +48,7 @@ def take(lock: Path) -> int:
 
 
 def is_held(fd: int, *, asked: bool) -> bool:
-    """Whether the lock of an open lock file is held by somebody else.
+    """Whether the lock of an open lock file is held by another process.
 
     Args:
         fd: The open lock file. Close it at once: without open file description locks it now has a shared flock.

@@ -117,7 +117,7 @@ class FileRecordStore:
         return self._poller.record.watch()
 
     async def _write(self, expected: int | None, new: Record, timeout_s: float) -> Versioned:
-        """Write, again and again while somebody else holds the record's lock."""
+        """Write; retry while another process holds the lock of the record."""
         until = time.monotonic() + timeout_s
         left_s = timeout_s
         while left_s > LOCK_RETRY_S:  # Not with less: a job that cannot end in time only adds doubt.
