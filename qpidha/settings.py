@@ -33,7 +33,9 @@ class Settings:
 
     # --- links
     handshake_timeout_s: float = 5.0
+    """A link on which the handshake is not complete after this time is closed."""
     heartbeat_interval_s: float = 0.25
+    """A node that has sent nothing on a link for this long sends a heartbeat."""
     heartbeat_timeout_s: float = 1.5
     """A link that is silent for this long is closed."""
     reconnect_interval_s: float = 0.05
@@ -41,6 +43,7 @@ class Settings:
     reconnect_interval_max_s: float = 10.0
     """At most this long between two attempts. Another primary, address or certificate is tried at once."""
     links_unauthenticated_max: int = 64
+    """Links before their handshake at one time. Further ones are closed at once."""
     link_buffer_bytes_max: int = 64 * MIB
     """A peer that does not read is cut off when this much waits for it."""
     link_bytes_per_s_min: int = 512 * KIB
@@ -49,20 +52,27 @@ class Settings:
 
     # --- frames
     handshake_frame_bytes_max: int = 4 * KIB
+    """The largest frame that is read before the handshake is complete."""
     frame_bytes_max: int = 16 * MIB
+    """The largest frame that is read afterwards. A backup must allow at least as much as its primary."""
     message_bytes_max: int = 8 * MIB
+    """Data and properties of one message. Less than ``frame_bytes_max``; the same on all nodes, or more on backups."""
 
     # --- replication
     window_bytes_max: int = 32 * MIB
     """Streamed but not yet acknowledged by one backup. Beyond it the backup drops to catch-up (C7)."""
     window_operations_max: int = 65_536
+    """Frames of operations that a backup has not acknowledged. Beyond it the backup catches up again (C7)."""
     operations_bytes: int = 128 * KIB
     """A frame of operations is closed when it reaches this. Fits the reused receive buffer."""
     plan_chunk_bytes: int = 1 * MIB
+    """Payload of one chunk of a catch-up, about."""
     plan_chunks_in_flight_max: int = 256
     """With many short queues most chunks are small; a quarter of ``window_bytes_max`` bounds them, too."""
     ids_runs_per_chunk_max: int = 65_536
+    """Runs of ids in one frame. Longer sets of ids are sent in several frames."""
     queues_max: int = 100_000
+    """Queues of one node. A primary declares no more than each of its backups allows."""
     queues_per_slice: int = 500
     """Work on all queues (a resynchronisation, a promotion) is done in slices of so many, one in each turn of the
     event loop: more queues take longer, but never keep the loop for longer."""
@@ -82,10 +92,13 @@ class Settings:
     readmission_delay_s: float = 0.5
     """A removed member waits this long before it may be added again; doubles on every removal (T44)."""
     readmission_delay_max_s: float = 60.0
+    """The longest delay before a node that was removed may become a member again: the delay doubles up to here."""
 
     # --- cluster manager
     session_ttl_s: float = 2.0
+    """The cluster manager ends the session of a node that has been silent for this long."""
     record_timeout_s: float = 2.0
+    """How long a request to the cluster manager may take before its outcome counts as unknown (M2)."""
     record_retry_s: float = 0.1
     """After a failed watch or session; doubles with every further failure (with jitter)."""
     record_retry_max_s: float = 2.0
@@ -119,6 +132,7 @@ class Settings:
     dirty_start: Literal["verify", "refuse"] = "verify"
     """What to do with a store that was not closed cleanly: verify it, or refuse as the base design did."""
     discard_policy: Literal["hand-over", "drop"] = "hand-over"
+    """``hand-over``: discarded messages are given to the broker. ``drop``: they are erased; the audit record names them."""
     discard_retry_s: float = 1.0
     """Discarded messages that the broker did not take are offered to it again after this time."""
 
