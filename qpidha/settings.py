@@ -132,7 +132,7 @@ class Settings:
     dirty_start: Literal["verify", "refuse"] = "verify"
     """What to do with a store that was not closed cleanly: verify it, or refuse as the base design did."""
     discard_policy: Literal["hand-over", "drop"] = "hand-over"
-    """``hand-over``: discarded messages are given to the broker. ``drop``: they are erased; the audit record names them."""
+    """``hand-over``: give discarded messages to the broker. ``drop``: erase them; the audit record names them."""
     discard_retry_s: float = 1.0
     """Discarded messages that the broker did not take are offered to it again after this time."""
 
