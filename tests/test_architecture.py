@@ -115,7 +115,6 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 
 TESTED_ELSEWHERE: frozenset[str] = frozenset(
     {
-        "qpidha/node/ask.py",
         "qpidha/node/barrier.py",
         "qpidha/node/cluster.py",
         "qpidha/node/connect.py",
@@ -123,7 +122,6 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/effects.py",
         "qpidha/node/engine.py",
         "qpidha/node/handle.py",
-        "qpidha/node/handles.py",
         "qpidha/node/heartbeat.py",
         "qpidha/node/holds.py",
         "qpidha/node/links.py",
@@ -136,7 +134,6 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/presence.py",
         "qpidha/node/queue.py",
         "qpidha/node/roles.py",
-        "qpidha/node/runtime.py",
         "qpidha/node/starter.py",
         "qpidha/node/status.py",
     }

@@ -1,0 +1,87 @@
+"""What the parts of a node share: before the start it answers, and belongs to no thread."""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Thread
+
+import pytest
+
+from qpidha import Role, Settings
+from qpidha.errors import CallerError, LocalProtocolError, WrongThread
+from qpidha.events import BrokerUnfit, NodeEvent
+from qpidha.node.runtime import Runtime
+
+
+def runtime(on_event: object = None) -> Runtime:
+    return Runtime("a", Settings(), ("127.0.0.1", 5672), on_event)
+
+
+def test_before_the_start_it_is_stopped_and_knows_nobody() -> None:
+    made = runtime()
+    assert (made.role, made.serving, made.primary, made.primary_client_address) == (
+        Role.STOPPED,
+        False,
+        None,
+        None,
+    )
+    assert not made.is_current(0)
+
+
+def test_two_processes_of_one_node_have_different_boots() -> None:
+    assert runtime().boot != runtime().boot
+
+
+def test_before_the_start_every_thread_is_the_wrong_one() -> None:
+    with pytest.raises(LocalProtocolError, match=r"before Node\.start"):
+        runtime().require_thread("Node.declare")
+
+
+def test_once_in_a_loop_only_its_thread_may_call() -> None:
+    async def main() -> None:
+        made, errors = runtime(), list[CallerError]()
+        made.enter_loop()
+        made.require_thread("Node.declare")
+        assert made.now() <= asyncio.get_running_loop().time()
+
+        def elsewhere() -> None:
+            try:
+                made.require_thread("Node.declare")
+            except CallerError as error:
+                errors.append(error)
+
+        other = Thread(target=elsewhere)
+        other.start()
+        other.join()
+        assert isinstance(errors[0], WrongThread)
+
+    asyncio.run(main())
+
+
+def test_in_a_forked_child_it_serves_nobody() -> None:
+    made = runtime()
+    made.running, made.serving_generation = True, 3
+    assert list(made.forked()) == []
+    assert (made.running, made.serving) == (False, False)
+    with pytest.raises(CallerError, match="fork"):
+        made.require_thread("Node.declare")
+
+
+def test_events_reach_the_hook_and_its_errors_stay_there(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[NodeEvent] = []
+
+    def hook(event: NodeEvent) -> None:
+        told.append(event)
+        raise RuntimeError("the hook is broken")
+
+    made = runtime(hook)
+    made.tell(BrokerUnfit("late"))
+    made.tell(BrokerUnfit("later"), logged=False)
+    assert told == [BrokerUnfit("late"), BrokerUnfit("later")]
+    assert "the hook is broken" in caplog.text
+
+
+def test_the_error_of_a_backup_says_what_the_node_is() -> None:
+    error = runtime().not_primary()
+    assert "'a' is stopped" in str(error)
+    assert (error.primary, error.address) == (None, None)
