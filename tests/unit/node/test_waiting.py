@@ -34,7 +34,7 @@ def test_an_empty_message_counts_for_something() -> None:
     assert waiting.bytes == MESSAGE_OVERHEAD_BYTES
 
 
-@pytest.mark.parametrize("wrong", [[], (), ["text"], [1], b"bytes", None, iter([b"1"])], ids=repr)
+@pytest.mark.parametrize("wrong", [[], (), ["text"], [1], b"bytes", None, {b"1": 1}], ids=repr)
 def test_what_is_no_batch_is_refused(wrong: Any) -> None:
     with pytest.raises(ArgumentError):
         as_batch(wrong)

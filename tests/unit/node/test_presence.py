@@ -1,0 +1,107 @@
+"""A node's session: kept open while the node wants to be seen, published anew when that changes, opened again if lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from qpidha import Settings
+from qpidha.errors import Unavailable
+from qpidha.node.presence import Presence
+from qpidha.node.runtime import Runtime
+from qpidha.records import MemoryRecordStore
+from qpidha.types import NodeInfo
+from qpidha.wire.info import decode_info
+
+INFO = NodeInfo(peer=("127.0.0.1", 5671), client=None, boot=UUID(int=1), score=3)
+
+
+def run(main: Callable[[MemoryRecordStore, Presence], Awaitable[None]]) -> None:
+    async def work() -> None:
+        records, runtime = MemoryRecordStore(), Runtime("a", Settings(record_retry_s=0.01), None)
+        runtime.enter_loop()
+        presence = Presence(runtime, records)
+        await presence.open(INFO)
+        running = asyncio.ensure_future(presence.run())
+        try:
+            await asyncio.wait_for(main(records, presence), 20)
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
+            await presence.close()
+            await records.close()
+
+    asyncio.run(work())
+
+
+async def published(records: MemoryRecordStore) -> NodeInfo | None:
+    live = await records.live()
+    return decode_info(live["a"]) if "a" in live else None
+
+
+async def sees(records: MemoryRecordStore, wanted: NodeInfo | None) -> None:
+    async for live in records.watch_live():
+        if (decode_info(live["a"]) if "a" in live else None) == wanted:
+            return
+
+
+def test_the_node_is_seen_with_what_it_published() -> None:
+    async def main(records: MemoryRecordStore, presence: Presence) -> None:
+        assert await published(records) == INFO
+
+    run(main)
+
+
+def test_a_node_that_does_not_stand_publishes_no_score() -> None:
+    async def main(records: MemoryRecordStore, presence: Presence) -> None:
+        presence.stand(False)
+        await sees(records, replace(INFO, score=None))
+        presence.stand(True)
+        await sees(records, INFO)
+
+    run(main)
+
+
+def test_a_node_that_left_comes_back_when_it_is_told_to() -> None:
+    async def main(records: MemoryRecordStore, presence: Presence) -> None:
+        presence.leave()
+        await sees(records, None)
+        presence.come_back()
+        await sees(records, INFO)
+
+    run(main)
+
+
+def test_a_lost_session_is_opened_again() -> None:
+    async def main(records: MemoryRecordStore, presence: Presence) -> None:
+        records.expire("a")
+        assert await published(records) is None
+        await sees(records, INFO)
+
+    run(main)
+
+
+def test_the_first_session_must_be_opened() -> None:
+    class Silent(MemoryRecordStore):
+        async def open_session(self, *_: object, **__: object) -> object:
+            raise Unavailable("no answer")
+
+    async def main() -> None:
+        runtime = Runtime("a", Settings(), None)
+        with pytest.raises(Unavailable):
+            await Presence(runtime, Silent()).open(INFO)
+
+    asyncio.run(main())
+
+
+def test_closing_twice_is_fine() -> None:
+    async def main(records: MemoryRecordStore, presence: Presence) -> None:
+        await presence.close()
+        await presence.close()
+        assert await published(records) is None
+
+    run(main)
