@@ -123,10 +123,6 @@ class Manager:
             return ReadRecord()
         return None
 
-    def next_at(self) -> float | None:
-        """When `request` has something to say again."""
-        return self._retry_at if self.in_flight is not None else self._read_at
-
     def seen(self, current: Versioned | None) -> CompareAndSet | None:
         """A watch or a read shows this record. Returns the request that it proves lost, if any (M2)."""
         if current is not None and (self.known is None or current.version > self.known.version):

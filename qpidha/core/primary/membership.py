@@ -135,7 +135,3 @@ class Membership:
     def _may_join(self, node: NodeId, now: float) -> bool:
         delay = self._delays.get(node)
         return delay is None or now >= delay.until
-
-    def next_at(self, now: float) -> float | None:
-        """When a removed node may be added again."""
-        return min((d.until for d in self._delays.values() if d.until > now), default=None)

@@ -66,7 +66,6 @@ def test_the_old_version_resolves_nothing(manager: Manager) -> None:
     assert manager.answer(ReadRecord(), Read(Versioned(MINE, 3)), 1.1) is None
     assert manager.in_flight == request
     assert manager.request(1.4) is None
-    assert manager.next_at() == 1.0 + RETRY_S
     assert manager.request(1.5) == request, "the very same request, at the same version"
 
 
@@ -125,7 +124,6 @@ def test_a_late_answer_to_a_resolved_request_changes_nothing(manager: Manager) -
     manager.seen(Versioned(request.new, 4))
     assert manager.answer(request, Unknown(), 1.0) is None
     assert manager.answer(request, NotSent(), 1.0) is None
-    assert manager.next_at() is None
     assert manager.request(99.0) is None
 
 
