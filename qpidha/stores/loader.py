@@ -1,8 +1,7 @@
 """Reads a whole database and verifies everything in it, without changing a byte.
 
-The same pass serves a start, clean or not, and an offline inspection: a store is only ever believed after
-all of it was read. It collects what is wrong instead of stopping at the first fault, so that an operator
-sees the extent; a store with any damage is never served from (D3).
+A start, clean or not, and an offline inspection use the same pass: a store is only believed after all of it was read.
+Faults are collected, so that an operator sees the extent; a store with any damage never serves (D3).
 """
 
 from __future__ import annotations
@@ -96,7 +95,8 @@ class _Loading:
             except sqlite3.DatabaseError as error:
                 if is_disk_fault(error):
                     raise
-                self._report("unreadable", f"SQLite: {error}")
+                said = str(error) or "a message that quotes a damaged name"  # Empty before Python 3.11.
+                self._report("unreadable", f"SQLite: {said}")
             except UnicodeDecodeError:
                 self._report("unreadable", "SQLite: a message that quotes a damaged name")
             if self._found.contents is None and self._found.damage:
