@@ -32,26 +32,32 @@ Plain: TypeAlias = tuple[object, ...]
 
 
 def ids(*items: int | tuple[int, int]) -> SequenceSet:
+    """Return a set of these ids and (first, last) ranges."""
     return SequenceSet(items)
 
 
 def payload(id: int) -> bytes:
+    """Return the data of the message with this id."""
     return b"message %d" % id
 
 
 def batch(of: SequenceSet) -> Batch:
+    """Pack the data of these messages, in the order of their ids."""
     return Batch.pack([payload(id) for id in of])
 
 
 def insert(of: SequenceSet, queue: UUID = QUEUE) -> Insert:
+    """Insert these messages, with the data that `payload` gives them."""
     return Insert(queue, of, batch(of))
 
 
 def remove(of: SequenceSet, queue: UUID = QUEUE) -> Remove:
+    """Remove these messages."""
     return Remove(queue, of)
 
 
 def quarantine(of: SequenceSet, generation: int = 1, queue: UUID = QUEUE) -> Quarantine:
+    """Quarantine these messages as rewound."""
     return Quarantine(queue, SPEC.name, generation, of, batch(of), Fate.REWOUND)
 
 

@@ -168,6 +168,7 @@ class Rules(Generic[TrialT]):
         self._bodies: list[Body[TrialT]] = []
 
     def __call__(self, body: Body[TrialT]) -> Body[TrialT]:
+        """Add this function to the rules, and return it unchanged."""
         self._bodies.append(body)
         return body
 
@@ -186,10 +187,12 @@ class Rules(Generic[TrialT]):
 
 
 def name_of(body: Body[Any]) -> str:
+    """Return the name of a check: the name of its function, with dashes."""
     return str(body.__name__).replace("_", "-")
 
 
 def rule_of(body: Body[Any]) -> str:
+    """Return the rule of a check: the first paragraph of its docstring, on one line."""
     return " ".join((body.__doc__ or "").split("\n\n")[0].split()).rstrip(".")
 
 

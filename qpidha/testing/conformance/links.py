@@ -39,10 +39,12 @@ class Recorder:
             self.nested.append(f"{name} within {self._inside}")
 
     def get_buffer(self, size_hint: int) -> memoryview:
+        """Return the one buffer that all data is read into."""
         self._called("get_buffer")
         return memoryview(self._buffer)
 
     def received(self, nbytes: int) -> None:
+        """Keep the new bytes, then call `reacts`. Raises ``fail_with`` if it is set."""
         self._called("received")
         if self.fail_with is not None:
             raise self.fail_with
@@ -56,10 +58,12 @@ class Recorder:
         """What else `received` does: write, close or abort, as a test likes."""
 
     def drained(self) -> None:
+        """Count the call."""
         self._called("drained")
         self.drains += 1
 
     def closed(self, error: Exception | None) -> None:
+        """Keep the error with which the link ended."""
         self._called("closed")
         self.ends.append(error)
 
@@ -91,10 +95,12 @@ class Factory:
         self._buffer_bytes = buffer_bytes
 
     def __call__(self, link: Link) -> Recorder:
+        """Make a handler for this link."""
         self.made.append(Recorder(link, buffer_bytes=self._buffer_bytes))
         return self.made[-1]
 
     async def first(self) -> Recorder:
+        """Wait for the first handler. Raises `asyncio.TimeoutError` after `TIMEOUT_S`."""
         await until(lambda: bool(self.made))
         return self.made[0]
 

@@ -55,6 +55,7 @@ class WatchedReplica(Replica):
 
     @contextmanager
     def call(self, name: str, *arguments: object) -> Iterator[LoopBench | None]:
+        """Log a call from outside and report a fault if another thread is in the core; yields the bench."""
         bench = self.bench
         if bench is None or bench.caller == threading.get_ident():
             yield None  # Not watched yet, or a call of the core to itself.
@@ -72,6 +73,7 @@ class WatchedReplica(Replica):
             bench.caller = None
 
     def ready(self, now: float) -> Ready:
+        """Take the next effects, and show them to the bench."""
         with self.call("ready", now) as bench:
             ready = super().ready(now)
             if bench is not None:
@@ -79,6 +81,7 @@ class WatchedReplica(Replica):
             return ready
 
     def performed(self, now: float) -> None:
+        """Tell the bench, then the core, that the last effects are performed."""
         with self.call("performed", now) as bench:
             if bench is not None:
                 bench.performed()
@@ -133,15 +136,19 @@ class LoopBench(Trial):
         self.loop = make(self)
 
     async def release(self) -> None:
+        """Stop the loop under trial."""
         self.loop.stop()
 
     def clock(self) -> float:
+        """Return the monotonic time in seconds."""
         return time.monotonic()
 
     def stirred(self) -> None:
+        """Remember that something happened now, for `until_quiet`."""
         self._stirred_at = time.monotonic()
 
     def fault(self, kind: str, words: str) -> None:
+        """Record a fault of this kind."""
         self.faults.append((kind, words))
 
     def none_of(self, *kinds: str) -> None:
@@ -150,11 +157,13 @@ class LoopBench(Trial):
         self.true(not found, "nothing of that", "; ".join(found[:3]))
 
     def calls(self, name: str) -> list[tuple[Any, ...]]:
+        """Return the arguments of each call of this method of the core, in order."""
         return [arguments for called, arguments in self.log if called == name]
 
     # --- the Ready under way -----------------------------------------------------------------------
 
     def taken(self, ready: Ready) -> None:
+        """Remember what a `Ready` asks for; a fault if the last one is not performed yet."""
         if self._left is not None and not self.dead:
             self.fault("performed", "the next Ready was taken before `performed` was called for the last one")
         if self.dead or not ready:
@@ -164,6 +173,7 @@ class LoopBench(Trial):
         self._undurable = bool(ready.persist)
 
     def performed(self) -> None:
+        """Check that everything the last `Ready` asked for was done."""
         left = (
             [] if self._left is None else [e for stage in self._left for e in stage if not self._is_void(e)]
         )
@@ -201,6 +211,7 @@ class LoopBench(Trial):
     # --- surroundings ------------------------------------------------------------------------------
 
     def commit(self, changes: list[Change]) -> None:
+        """Make the transaction durable. Raises `StoreFailed` if ``fails`` is set."""
         with self.lock:
             self.stirred()
             if self.dead:
@@ -216,20 +227,25 @@ class LoopBench(Trial):
             self._undurable = False
 
     def send(self, link: int, frame: Frame) -> None:
+        """Check that the frame is due now, and pass it to the peer later."""
         self._perform(0, (link, frame))
         self._todo.append(lambda: self._to_peer(link, frame))
 
     def request(self, request: Request) -> None:
+        """Check that the request is due now, and answer it later."""
         self._perform(1, request)
         self._todo.append(lambda: self._answer(request))
 
     def complete(self, completion: Completion) -> None:
+        """Check that the completion is due now."""
         self._perform(2, completion)
 
     def notify(self, notice: Notice) -> None:
+        """Check that the notice is due now."""
         self._perform(3, notice)
 
     def close(self, link: int) -> None:
+        """Check that closing this link is due now, and report it closed later."""
         with self.lock:
             left = self._left[3] if self._left is not None else []
             asked = next((e for e in left if isinstance(e, CloseLink) and e.link == link), None)
@@ -237,6 +253,7 @@ class LoopBench(Trial):
         self._todo.append(lambda: self.close_link(link))
 
     def failed(self, error: BaseException) -> None:
+        """Keep the error with which the loop ended."""
         self.stirred()
         self.ended.append(error)
 
@@ -303,6 +320,7 @@ class LoopBench(Trial):
         self.true(B in self.record.record.members, "b is a member", self.record.record)
 
     def peers_say(self, frames: Iterable[Frame]) -> None:
+        """Let frames of b arrive later, or keep them while `held_frames` lasts."""
         if self._held is not None:
             self._held += frames
             return

@@ -31,20 +31,24 @@ class Peer:
         self.look(record)
 
     def look(self, record: Versioned) -> None:
+        """Show b the record."""
         self.replica.record_seen(record, self._clock())
         self.driver.run()
 
     def open(self) -> None:
+        """Open the link to a."""
         self.open_link = True
         self.replica.link_opened(LINK, to="a")
         self.driver.run()
 
     def received(self, frame: Frame) -> None:
+        """Take a frame from a, unless the link is closed."""
         if self.open_link:
             self.replica.received(LINK, frame, self._clock())
             self.driver.run()
 
     def send(self, frames: Iterable[tuple[int, Frame]]) -> None:
+        """Send frames to a."""
         self._say(frame for _, frame in frames)
 
     def request(self, request: Request) -> None:
@@ -54,8 +58,10 @@ class Peer:
         """A backup has no clients."""
 
     def notify(self, notice: Notice) -> None:
+        """Close the link if the core asks for it."""
         if isinstance(notice, CloseLink):
             self.open_link = False
 
     def store_failed(self, error: BaseException) -> None:
+        """Raise the error: b has no disk that may fail."""
         raise error

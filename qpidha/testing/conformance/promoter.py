@@ -34,6 +34,7 @@ class Shaky(MemoryRecordStore):
     failures = 0
 
     def watch(self) -> AsyncIterator[Versioned | None]:
+        """Watch the record. Raises `Unavailable` for the next ``failures`` calls."""
         if self.failures:
             self.failures -= 1
             raise Unavailable("out of order")

@@ -21,10 +21,17 @@ from qpidha.wire.batch import Batch
 class Consumable(Protocol):
     """What the checks use of a queue: the methods of `FifoQueue`."""
 
-    def acquire(self, messages_max: int = ..., bytes_max: int = ...) -> tuple[SequenceSet, Batch] | None: ...
-    def accept(self, ids: SequenceSet) -> object: ...
-    def release(self, ids: SequenceSet) -> None: ...
-    def on_available(self, callback: Callable[[], None]) -> None: ...
+    def acquire(self, messages_max: int = ..., bytes_max: int = ...) -> tuple[SequenceSet, Batch] | None:
+        """Take the next messages, at most this many and this many bytes; None if there are none."""
+
+    def accept(self, ids: SequenceSet) -> object:
+        """Dequeue acquired messages."""
+
+    def release(self, ids: SequenceSet) -> None:
+        """Give acquired messages back."""
+
+    def on_available(self, callback: Callable[[], None]) -> None:
+        """Call this back when messages can be acquired."""
 
 
 class MemoryContent:
@@ -38,6 +45,7 @@ class MemoryContent:
         self._watchers: list[Callable[[], None]] = []
 
     def publish(self, *messages: bytes) -> range:
+        """Add messages and return their ids."""
         ids = range(self.next_id, self.next_id + len(messages))
         self.held.update(zip(ids, messages, strict=True))
         self.next_id = ids.stop
@@ -49,6 +57,7 @@ class MemoryContent:
     def read(
         self, first_id: int, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:
+        """Return messages of one publish from this id on, within the limits; None if there are none."""
         taken: list[int] = []
         size = 0
         for id in sorted(id for id in self.held if id >= first_id):
@@ -60,11 +69,13 @@ class MemoryContent:
         return (SequenceSet(taken), Batch.pack([self.held[id] for id in taken])) if taken else None
 
     def dequeue(self, ids: SequenceSet, /) -> SequenceSet:
+        """Remove these messages, and return the ids."""
         for id in ids:
             self.held.pop(id, None)
         return ids
 
     def on_content(self, callback: Callable[[], None]) -> None:
+        """Call this back after each publish."""
         self._watchers.append(callback)
 
 
@@ -86,6 +97,7 @@ class QueueBench(Trial):
         self.calls += 1
 
     def publish(self, *messages: bytes) -> None:
+        """Publish messages to the content."""
         self.did(f"publish {len(messages)}")
         self.content.publish(*messages)
 
@@ -114,10 +126,12 @@ class QueueBench(Trial):
         return ids
 
     def accept(self, *ids: int) -> None:
+        """Accept these messages."""
         self.did(f"accept {ids}")
         self.queue.accept(SequenceSet(sorted(ids)))
 
     def release_ids(self, *ids: int) -> None:
+        """Release these messages."""
         self.did(f"release {ids}")
         self.queue.release(SequenceSet(sorted(ids)))
 
@@ -256,18 +270,21 @@ class ListenerBench(Trial):
         self._twin: dict[int, bytes] = {}
 
     def insert(self, ids: Sequence[int], label: str = "") -> None:
+        """Tell the listener that messages with these ids were inserted."""
         self.did(f"inserted {list(ids)}")
         data = [b"%s%d" % (label.encode(), id) for id in ids]
         self._listener.inserted(SequenceSet(ids), Batch.pack(data))
         self._twin.update(zip(ids, data, strict=True))
 
     def remove(self, *ids: int) -> None:
+        """Tell the listener that these messages were removed."""
         self.did(f"removed {ids}")
         self._listener.removed(SequenceSet(sorted(ids)))
         for id in ids:
             self._twin.pop(id, None)
 
     def compare(self) -> None:
+        """Check that the structure of the listener holds just what it was told."""
         self.same("content", sorted(self._twin.items()), list(self._content()))
 
 

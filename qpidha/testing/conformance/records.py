@@ -49,12 +49,14 @@ class RecordBench(Trial):
         self._open: tuple[RecordStore, ...] = ()
 
     async def open(self) -> Two:
+        """Make and return the two stores."""
         made = self._make(self.directory)
         self.one, self.other = await made if inspect.isawaitable(made) else made
         self._open = (self.one, self.other)
         return self.one, self.other
 
     async def cas(self, store: RecordStore, expected: int, new: Record) -> Versioned:
+        """Write a record to a store if the version is the expected one."""
         self.did(f"compare_and_set({expected}, generation {new.generation})")
         return await store.compare_and_set(expected, new, timeout_s=TIMEOUT_S)
 
@@ -83,6 +85,7 @@ class RecordBench(Trial):
             self.broken(f"a watch that tells {expected}", f"only {seen}")
 
     async def release(self) -> None:
+        """Close both stores twice: a second close must do no harm."""
         for store in self._open:
             await store.close()
             await store.close()

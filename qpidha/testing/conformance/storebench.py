@@ -45,9 +45,11 @@ class Opened:
         return work() if self._thread is None else self._thread.submit(work).result()
 
     def open(self, node: str, *, refuse_dirty: bool) -> StoreImage:
+        """Open the store as this node, and return what it holds."""
         return self._call(lambda: self.store.open(node, refuse_dirty=refuse_dirty))
 
     def commit(self, *changes: Change) -> None:
+        """Commit these changes in one transaction."""
         self._bench.did(said(changes))
         self._call(lambda: self.store.commit(changes))
 
@@ -58,10 +60,12 @@ class Opened:
             self._call(self.store.verify_files)
 
     def close(self, *, clean: bool) -> None:
+        """Close the store."""
         self._bench.did(f"close({clean=})")
         self._call(lambda: self.store.close(clean=clean))
 
     def release(self) -> None:
+        """Close the store if it is open, and end its thread."""
         with contextlib.suppress(Exception):  # The check is over; what close may do has checks of its own.
             self._call(lambda: self.store.close(clean=False))
         if self._thread is not None:
@@ -80,9 +84,11 @@ class StoreBench(Trial):
         self._opened: list[Opened] = []
 
     def make(self) -> MessageStore:
+        """Make a store at the present place, without opening it."""
         return self._make(self.home)
 
     def open(self, node: str = "a", *, refuse_dirty: bool = False) -> tuple[Opened, StoreImage]:
+        """Make and open a store; return it and what it holds."""
         self.did(f"open({node!r}{', refuse_dirty=True' if refuse_dirty else ''})")
         opened = Opened(self, self.make())
         image = opened.open(node, refuse_dirty=refuse_dirty)
@@ -127,5 +133,6 @@ class StoreBench(Trial):
         self.same("quarantine", plain(expected)[-1], plain(seen)[-1])
 
     async def release(self) -> None:
+        """Close all stores that were opened."""
         for opened in self._opened:
             opened.release()

@@ -21,18 +21,23 @@ class Surroundings(Protocol):
     def replica(self) -> Replica:
         """The core to drive."""
 
-    def clock(self) -> float: ...
+    def clock(self) -> float:
+        """Return the time in seconds that the core is given."""
 
     def commit(self, changes: list[Change]) -> None:
         """The disk: durable when it returns. Takes a while. Raises `StoreFailed`."""
 
-    def send(self, link: int, frame: Frame) -> None: ...
+    def send(self, link: int, frame: Frame) -> None:
+        """Send a frame over this link."""
 
     def close(self, link: int) -> None:
         """Perform a `CloseLink`."""
 
-    def request(self, request: Request) -> None: ...
-    def complete(self, completion: Completion) -> None: ...
+    def request(self, request: Request) -> None:
+        """Send a request to the cluster manager."""
+
+    def complete(self, completion: Completion) -> None:
+        """Tell clients what became of their operations."""
 
     def notify(self, notice: Notice) -> None:
         """Perform any other notice."""
@@ -44,11 +49,20 @@ class Surroundings(Protocol):
 class CoreLoop(Protocol):
     """A loop under trial: what arrives from outside. The kit calls from its own thread, one call at a time."""
 
-    def opened(self, link: int, to: NodeId | None) -> None: ...
-    def received(self, link: int, frame: Frame) -> None: ...
-    def closed(self, link: int) -> None: ...
-    def record_seen(self, current: Versioned | None) -> None: ...
-    def answered(self, request: Request, answer: Answer) -> None: ...
+    def opened(self, link: int, to: NodeId | None) -> None:
+        """A link is open: to this node if this side opened it, else None."""
+
+    def received(self, link: int, frame: Frame) -> None:
+        """A frame arrived on this link."""
+
+    def closed(self, link: int) -> None:
+        """A link is closed."""
+
+    def record_seen(self, current: Versioned | None) -> None:
+        """The cluster manager shows this record, or None if there is none."""
+
+    def answered(self, request: Request, answer: Answer) -> None:
+        """The cluster manager answered a request."""
 
     def call(self, work: Callable[[], object]) -> None:
         """A client wants this: do it where the core may be used, and perform what follows from it."""

@@ -40,6 +40,7 @@ class TransportBench(Trial):
             yield both
 
     async def until(self, condition: Callable[[], bool], expected: str, seen: Callable[[], object]) -> None:
+        """Wait until the condition holds; the rule is broken if that takes longer than `TIMEOUT_S`."""
         try:
             await until(condition)
         except asyncio.TimeoutError:
@@ -68,10 +69,12 @@ class TransportBench(Trial):
         self.same("told to the loop", [text], [str(context.get("exception")) for context in told])
 
     async def settle(self) -> None:
+        """Check that no error went to the loop's exception handler."""
         await asyncio.sleep(0)
         self.true(not self.told, "nothing for the loop's exception handler", self.told)
 
     async def release(self) -> None:
+        """Give the event loop its own exception handler back."""
         self._loop.set_exception_handler(self._handler)
 
 
