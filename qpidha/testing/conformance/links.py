@@ -68,11 +68,12 @@ class Recorder:
         self.ends.append(error)
 
     async def has(self, nbytes: int) -> bytes:
+        """Wait for so many bytes and return all that arrived. Raises `asyncio.TimeoutError`."""
         await until(lambda: len(self.data) >= nbytes)
         return bytes(self.data)
 
     async def ended(self) -> Exception | None:
-        """How it was closed. Raises `RuleBroken` unless it was told so once, last of all, by itself."""
+        """Wait for the end and return its error. Raises `RuleBroken` unless `closed` came once, last and not nested."""
         await until(lambda: bool(self.ends))
         await asyncio.sleep(0.01)
         if len(self.ends) == 1 and not self.late and not self.nested:

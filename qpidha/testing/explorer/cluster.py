@@ -54,6 +54,7 @@ class Cluster:
         return (*state[:5], self.scope.budget)
 
     def done(self, state: State, action: Action) -> State:
+        """Return the state after this action, which must be possible."""
         found = self.act(state, action)
         assert found is not None, action
         return found

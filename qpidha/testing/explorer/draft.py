@@ -112,6 +112,7 @@ class Draft:
         self.send(node, link, b"")
 
     def deliver(self, link: int, to_acceptor: bool) -> bool:
+        """Deliver the next frame, or the end of the link, to one end."""
         there, back = self.links[link]
         node = self.tables.ends(link)[1 if to_acceptor else 0]
         queue = there if to_acceptor else back
@@ -124,6 +125,7 @@ class Draft:
         return self.step(node, "received", link, self.tables.frames.values[first])
 
     def connect(self, node: int) -> bool:
+        """Open a link from this node to the one that its record names."""
         to = self.look(node).named
         taken = self.links.keys() | self.look(node).speaks_of | self.look(to).speaks_of
         link = self.tables.free_link(node, to, taken)
@@ -147,6 +149,7 @@ class Draft:
         return self.step(node, "start", self.tables.records.values[self.record])
 
     def crash(self, node: int, keep: bool) -> bool:
+        """Crash a node: its links close, and its operations are in doubt."""
         self.budget[FAULT] -= 1
         for link in [link for link in self.links if node in self.tables.ends(link)]:
             self.close(node, link)
@@ -183,6 +186,7 @@ class Draft:
         return self.step(node, "answered", self.tables.requests.values[number], Read(current))
 
     def apply(self, request: Request) -> bool:
+        """Let the cluster manager apply or refuse a compare-and-set."""
         self.requests.remove(request)
         node, number, stage, _ = request
         asked = self.tables.requests.values[number]
@@ -287,6 +291,7 @@ class Draft:
                 self.clients[what] = tuple(one for one in self.clients[what] if one[0] != node)
 
     def hand_over(self, node: int, messages: tuple[Discarded, ...]) -> None:
+        """Check the messages that a node hands over. Raises `Violation`."""
         look = self.look(node)
         followed = look.primary or (look.following[0] if look.following else 0)
         for one in messages:

@@ -139,28 +139,34 @@ class Life:
             self.effects.append((what, of, more))
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """Encode and check frames, and add them to the effects."""
         for link, frame in frames:
             check_frame(self.snapshot.name, frame)
             self._did("send", link, b"".join(codec.encode(frame)))
 
     def request(self, request: Request) -> None:
+        """Add a request to the effects."""
         self._did("request", request)
 
     def complete(self, completion: Completion) -> None:
+        """Add a completion to the effects."""
         self._did("complete", completion)
 
     def notify(self, notice: Notice) -> None:
+        """Add the notices to close a link and to hand messages over to the effects."""
         if isinstance(notice, CloseLink):
             self._did("close", notice.link)
         elif isinstance(notice, HandOver):
             self._did("hand over", notice.messages)
 
     def store_failed(self, error: BaseException) -> None:
+        """Raise AssertionError: the store of the explorer does not fail."""
         raise AssertionError("no disk fails here") from error
 
     # --- inputs; False: it means nothing to this node now ---------------------------------------------
 
     def committed(self) -> bool:
+        """End the commit under way: it is durable. False: there is none."""
         if self._done is None or self.driver.under_way is None:
             return False
         done, self._done = self._done, None
@@ -169,27 +175,33 @@ class Life:
         return True
 
     def opened(self, link: int, to: NodeId) -> bool:
+        """Report a link that this node opened to another one."""
         self.replica.link_opened(link, to=to)
         return True
 
     def received(self, link: int, raw: bytes) -> bool:
+        """Deliver the bytes of whole frames."""
         for frame in FrameReader(FRAME_BYTES_MAX).feed(raw):
             self.replica.received(link, codec.decode(frame), self.snapshot.now)
         return True
 
     def closed(self, link: int) -> bool:
+        """Report that a link is closed."""
         self.replica.link_closed(link)
         return True
 
     def seen(self, current: Versioned) -> bool:
+        """Show the record."""
         self.replica.record_seen(current, self.snapshot.now)
         return True
 
     def answered(self, request: Request, answer: Answer) -> bool:
+        """Deliver the answer of the cluster manager to a request."""
         self.replica.answered(request, answer, self.snapshot.now)
         return True
 
     def promote(self, cluster: UUID) -> bool:
+        """Promote the node. False: a request is under way, or the core refuses."""
         if self.replica.manager.in_flight is not None:
             return False
         try:
@@ -199,6 +211,7 @@ class Life:
         return True
 
     def demote(self) -> bool:
+        """Demote the node. False: it is no primary, or is handing over already."""
         if self.replica.primary is None or self.replica.demotion_wanted:
             return False
         self.replica.demote()
@@ -214,10 +227,12 @@ class Life:
         return True
 
     def declare(self, queue: QueueId, name: str) -> bool:
+        """Declare a queue."""
         self.replica.declare(queue, QueueSpec(name=name))
         return True
 
     def publish(self, queue: QueueId, value: str) -> bool:
+        """Enqueue one message. False: this generation does not have the queue."""
         try:
             _, ids = self.replica.enqueue(queue, Batch.pack([value.encode()]))
         except CallerError:
@@ -226,11 +241,13 @@ class Life:
         return True
 
     def accept(self, queue: QueueId, id: MessageId) -> bool:
+        """Dequeue one message."""
         position, _ = self.replica.dequeue(queue, SequenceSet([id]))
         self._did("accepted", (queue, id), position)
         return True
 
     def move(self, queue: QueueId, id: MessageId, target: QueueId) -> bool:
+        """Move one message to another queue."""
         _, new = self.replica.move(queue, SequenceSet([id]), target)
         self._did("moved", (target, new.first), (queue, id))
         return True

@@ -91,10 +91,12 @@ SHARED: Table[Any] = Table(None)
 
 
 def shared(number: int) -> object:
+    """Return the shared value with this number."""
     return SHARED.values[number]
 
 
 def share(value: object) -> tuple[Any, ...]:
+    """Tell pickle to write the number of this value, in place of the value."""
     return shared, (SHARED.number(value),)
 
 

@@ -60,6 +60,7 @@ class Scope:
 
     @property
     def budget(self) -> tuple[int, ...]:
+        """Return how often each of `LIMITED` may happen."""
         return tuple(int(getattr(self, name)) for name in LIMITED)
 
 
@@ -77,10 +78,12 @@ class Tables:
         self.requests = Table[Request | None](None)
 
     def version(self, record: int) -> int:
+        """Return the version of a record; 0 if there is none."""
         current = self.records.values[record]
         return current.version if current else 0
 
     def members(self, record: int) -> list[int]:
+        """Return the numbers of the members that a record names."""
         current = self.records.values[record]
         names = self.scope.nodes
         return [names.index(m.node) for m in current.record.members] if current else []
@@ -90,6 +93,7 @@ class Tables:
         return (link - 1) % self.count**2 // self.count, (link - 1) % self.count
 
     def free_link(self, opener: int, acceptor: int, taken: Container[int]) -> int:
+        """Return the lowest number of a link between these nodes that is not taken."""
         link = 1 + opener * self.count + acceptor
         while link in taken:
             link += self.count**2

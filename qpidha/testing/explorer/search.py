@@ -61,6 +61,7 @@ class Found:
 
 
 def digest(packed: bytes) -> bytes:
+    """Return a hash of 16 bytes."""
     return blake2b(packed, digest_size=16).digest()
 
 

@@ -33,15 +33,19 @@ class Words:
     state: State
 
     def say(self, action: Action) -> str:
+        """Describe an action."""
         return SAY[action[0]](self, *action[1:])
 
     def queue_name(self, queue: QueueId) -> str:
+        """Return the name of a queue: q0, q1 and so on."""
         return f"q{self.tables.queues.index(queue)}"
 
     def name(self, node: int) -> str:
+        """Return the name of a node."""
         return self.tables.scope.nodes[node]
 
     def deliver(self, link: int, to_acceptor: bool) -> str:
+        """Describe the arrival of the next frame, or of the end of the link."""
         opener, acceptor = map(self.name, self.tables.ends(link))
         _, there, back = next(one for one in self.state[1] if one[0] == link)
         source, target = (opener, acceptor) if to_acceptor else (acceptor, opener)
@@ -52,25 +56,31 @@ class Words:
         return f"{source} -> {target} {render_frame(codec.decode(raw), self)}"
 
     def cut(self, link: int) -> str:
+        """Describe the cut of a link."""
         return f"cut {' - '.join(map(self.name, self.tables.ends(link)))}, losing what is under way"
 
     def crash(self, node: int, keep: bool) -> str:
+        """Describe the crash of a node, and the fate of its commit."""
         return f"{self.name(node)} crashes, its commit {'done' if keep else 'lost'} if there is one"
 
     def request(self, what: str, request: tuple[int, ...]) -> str:
+        """Describe what happens to a request to the cluster manager."""
         asked = self.tables.requests.values[request[1]]
         assert isinstance(asked, Request)
         return f"{self.name(request[0])} {what}: {render_request(asked)}"
 
     def watch(self, node: int) -> str:
+        """Describe the record that a node sees."""
         current = self.tables.records.values[self.state[2]]
         return f"{self.name(node)} sees the record: {render_record(current.record) if current else 'none'}"
 
     def connect(self, node: int) -> str:
+        """Describe a link that a node opens."""
         to = self.tables.nodes.looks[self.state[0][node]].named
         return f"{self.name(node)} opens a link to {self.name(to)}"
 
     def publish(self, node: int) -> str:
+        """Describe the publish of the next message."""
         message = self.state[4][PUBLISHED]
         return f"publish v{message} on {self.name(node)}, to q{message % len(self.tables.queues)}"
 

@@ -98,6 +98,7 @@ class Drawing:
     _left: dict[Arrow, int] = field(default_factory=dict)
 
     def x(self, lane: str) -> int:
+        """Return the x coordinate of the line of a node or of the cluster manager."""
         return GUTTER + 60 + LANE * self.lanes.index(lane)
 
     def _gap_between(self, source: str, target: str) -> str:
@@ -122,6 +123,7 @@ class Drawing:
     # --- what is shown -------------------------------------------------------------------------------
 
     def show(self, happening: Happening) -> None:
+        """Draw what happened below everything that happened before."""
         if happening.time - self._time > PAUSE_S:
             self.y += ROW
         self._time = happening.time

@@ -44,11 +44,15 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Leaves:
+    """A frame or a compare-and-set is sent."""
+
     arrow: Arrow
 
 
 @dataclass(frozen=True, slots=True)
 class Lands:
+    """A frame or a compare-and-set arrives, or is refused."""
+
     arrow: Arrow
 
 
@@ -64,6 +68,7 @@ class Mark:
 
     @property
     def text(self) -> str:
+        """Return the word and the values."""
         return f"{self.word} {span(self.values)}".strip()
 
 
@@ -92,6 +97,8 @@ What: TypeAlias = Step | Leaves | Lands | Mark | Look | Kept
 
 @dataclass(frozen=True, slots=True)
 class Happening:
+    """Something that happened, at a time in seconds since the run began."""
+
     time: float
     what: What
 

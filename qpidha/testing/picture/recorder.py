@@ -133,6 +133,7 @@ class Recorder(Observer):
             self.happened.pop()
 
     def said(self, line: str) -> None:
+        """Record a step of the driver or a failure, from its line in the trace."""
         self._look()
         if line.startswith("* "):
             self._step(line[2:])
@@ -145,6 +146,7 @@ class Recorder(Observer):
     # --- frames and requests ---------------------------------------------------------------------------
 
     def sent(self, end: End, frame: Frame) -> None:
+        """Record that a frame was sent."""
         self._look()
         arrow = Arrow(
             end.node.host,
@@ -177,6 +179,7 @@ class Recorder(Observer):
         self._add(Lands(arrow))
 
     def requested(self, node: SimNode, request: Request) -> None:
+        """Record a compare-and-set that a node asks for."""
         self._look()
         if isinstance(request, CompareAndSet):
             label, now = f"set: {render_record(request.new)}", self.world.scheduler.now
@@ -185,6 +188,7 @@ class Recorder(Observer):
             self._add(Leaves(arrow))
 
     def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        """Record the answer to a compare-and-set."""
         self._look()
         if not isinstance(request, CompareAndSet):
             return
@@ -205,6 +209,7 @@ class Recorder(Observer):
     # --- nodes and clients -----------------------------------------------------------------------------
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
+        """Record a change of role or an event of a node."""
         if isinstance(notice, RoleChanged):
             self._roles[node.host] = notice.role.value, notice.generation
         self._look()
@@ -212,6 +217,7 @@ class Recorder(Observer):
             self._add(Mark(node.host, "note", notice.line))
 
     def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
+        """Record what a client did on a node, or what happened to its values."""
         self._look()
         if node is None:
             self._add(Step("client", f"{what}: {span(values)}"))

@@ -17,10 +17,12 @@ FITS: Final = int((LANE - 40) / CHARACTER)
 
 
 def clip(text: str, most: int = FITS) -> str:
+    """Shorten a text to so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def clock(seconds: float) -> str:
+    """Format a time in seconds."""
     return f"{seconds:.3f} s"
 
 
@@ -57,6 +59,7 @@ def head_of(title: str, about: str, width: int) -> tuple[str, int]:
 
 
 def pill_width(text: str) -> int:
+    """Return the width of a pill with this text."""
     return int(len(text) * BOLD) + 14
 
 
@@ -71,6 +74,7 @@ def pill(role: str, text: str, x: float | None = None) -> str:
 
 
 def chip_width(kind: str, text: str) -> int:
+    """Return the width of a chip with this text."""
     return int(len(text) * (BOLD if kind in BOLD_MARKS else CHARACTER)) + 12
 
 

@@ -98,6 +98,7 @@ class Edge:
 
     @property
     def duplicates(self) -> int:
+        """Count the deliveries of values that had been delivered before."""
         return self.deliveries - len(self.first)
 
     def lost(self) -> list[bytes]:

@@ -28,10 +28,17 @@ class RehearsedCluster(Protocol):
     hosts: list[Host]
     report: Report
 
-    def log(self, text: str) -> None: ...
-    def kill(self, host: Host, *, silently: bool = False) -> None: ...
-    def restart(self, host: Host) -> None: ...
-    def expire(self, host: Host) -> None: ...
+    def log(self, text: str) -> None:
+        """Add a line to the log."""
+
+    def kill(self, host: Host, *, silently: bool = False) -> None:
+        """Kill the process of this host; its peers see no reset if it is killed silently."""
+
+    def restart(self, host: Host) -> None:
+        """Start the node of this host, unless it runs."""
+
+    def expire(self, host: Host) -> None:
+        """End the session of this host with the record store."""
 
 
 class Faults:
@@ -105,6 +112,7 @@ class Faults:
     # --- kinds -----------------------------------------------------------------------------------
 
     def kill(self, host: Host) -> None:
+        """Kill the process, and start it again after 0.1 to 4 seconds."""
         self._rehearsal.kill(host)
         self._later(0.1, 4, lambda: self._rehearsal.restart(host))
 
@@ -114,6 +122,7 @@ class Faults:
         self._later(0.5, 6, lambda: self._rehearsal.restart(host))
 
     def kill_in_commit(self, host: Host) -> None:
+        """Kill the process in its next commit, which is then lost or kept."""
         self._doomed[host.name] = self._chance.choice(["lost", "kept"])
 
     def in_commit(self, life: Life) -> str | None:
@@ -157,6 +166,7 @@ class Faults:
         self._cut([(host.name, other) for other in far] + [(other, host.name) for other in far])
 
     def cut_one_way(self, host: Host) -> None:
+        """Cut the direction from this node to another one for 0.1 to 6 seconds."""
         other = self._chance.choice([c.name for c in self._rehearsal.hosts if c is not host])
         self._cut([(host.name, other)])
 
@@ -174,6 +184,7 @@ class Faults:
         self._later(0.1, 6, heal)
 
     def keep_from_manager(self, host: Host) -> None:
+        """Cut the node off from the cluster manager for up to 5 seconds."""
         wires = self._rehearsal.wires
         wires.cut(host.name, MANAGER)
         self._silent(host, lambda: wires.heal(host.name, MANAGER))
@@ -193,4 +204,5 @@ class Faults:
         self._later(seconds, seconds, end)
 
     def reset(self, host: Host) -> None:
+        """Break every connection of the node."""
         self._rehearsal.wires.reset(host.name)

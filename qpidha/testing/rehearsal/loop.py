@@ -53,7 +53,10 @@ LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
 
 
 class Cancellable(Protocol):
-    def cancelled(self) -> bool: ...
+    """A handle of the event loop."""
+
+    def cancelled(self) -> bool:
+        """Tell whether the callback was cancelled."""
 
 
 class Turn:
@@ -73,6 +76,7 @@ class Turn:
         self._args = args
 
     def __call__(self) -> None:
+        """Run the callback, or park it while the life is stopped or killed."""
         if not self._life.running:
             self._life.parked.append(self)
             return
@@ -95,6 +99,7 @@ class Jumps(selectors.SelectSelector):
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Return what is ready, or jump to the next timer. Raises RuntimeError if there is none."""
         ready = super().select(0)
         if not ready:
             if timeout is None:
@@ -106,8 +111,11 @@ class Jumps(selectors.SelectSelector):
 class Connections(Protocol):
     """Where connections go: `qpidha.testing.rehearsal.net.Wires`."""
 
-    def listen(self, factory: Any, host: str, port: int) -> asyncio.AbstractServer: ...
-    async def connect(self, factory: Any, host: str, port: int) -> tuple[Any, Any]: ...
+    def listen(self, factory: Any, host: str, port: int) -> asyncio.AbstractServer:
+        """Listen at this address."""
+
+    async def connect(self, factory: Any, host: str, port: int) -> tuple[Any, Any]:
+        """Connect to this address; returns transport and protocol."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -119,6 +127,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(self._jumps)
 
     def time(self) -> float:
+        """Return the virtual time in seconds."""
         return self._jumps.now
 
     # --- steps -----------------------------------------------------------------------------------
@@ -130,6 +139,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
+        """Run a callback at the next turn, if its life runs."""
         context = context if context is not None else copy_context()
         life = context.get(LIFE)
         if life is None:
@@ -141,6 +151,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
+        """Run a callback at this virtual time, if its life runs."""
         context = context if context is not None else copy_context()
         life = context.get(LIFE)
         if life is None:
@@ -154,6 +165,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, ssl: Any = None, **_: Any
     ) -> asyncio.AbstractServer:
+        """Listen over ``wires``. Raises NotImplementedError for TLS."""
         if ssl:
             raise NotImplementedError("no TLS in a rehearsal")
         return self._wires.listen(protocol_factory, host or "127.0.0.1", port or 0)
@@ -161,9 +173,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, ssl: Any = None, **_: Any
     ) -> tuple[Any, Any]:
+        """Connect over ``wires``. Raises NotImplementedError for TLS."""
         if ssl:
             raise NotImplementedError("no TLS in a rehearsal")
         return await self._wires.connect(protocol_factory, host, port)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Raise NotImplementedError: the time of threads is not virtual."""
         raise NotImplementedError("no threads in a rehearsal: their time is not virtual")

@@ -36,6 +36,7 @@ class Wires:
         self._next_port = 40_000
 
     def delay(self) -> float:
+        """Draw a delay, in seconds."""
         return self.chance.uniform(*self.delay_s)
 
     # --- faults ----------------------------------------------------------------------------------
@@ -68,6 +69,7 @@ class Wires:
     # --- what the loop asks for --------------------------------------------------------------------
 
     def listen(self, factory: Callable[[], Any], host: str, port: int) -> Port:
+        """Listen at this address; port 0 takes a free one. Raises OSError if it is in use."""
         while port == 0 or (host, port) in self.listeners:
             if port:
                 raise OSError(98, f"address {host}:{port} is already in use")
@@ -78,6 +80,7 @@ class Wires:
         return made
 
     async def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Any, Any]:
+        """Connect, once no cut is between. Raises ConnectionRefusedError if no port listens there."""
         loop = asyncio.get_running_loop()
         here = _place(LIFE.get())
         await asyncio.sleep(self.delay())
@@ -120,6 +123,7 @@ class Port(asyncio.AbstractServer):
         self._address = address
 
     def getsockname(self) -> Address:
+        """Return the address of the port."""
         return self._address
 
     def fileno(self) -> int:
@@ -127,22 +131,27 @@ class Port(asyncio.AbstractServer):
         return NO_DESCRIPTOR
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running event loop."""
         return asyncio.get_running_loop()
 
     def close(self) -> None:
+        """Stop listening; connections stay open."""
         if self._wires.listeners.get(self._address) is self:
             del self._wires.listeners[self._address]
 
     def is_serving(self) -> bool:
+        """Tell whether the port listens."""
         return self._wires.listeners.get(self._address) is self
 
     async def start_serving(self) -> None:
         """It does from the beginning."""
 
     async def serve_forever(self) -> None:
+        """Wait until cancelled."""
         await asyncio.get_running_loop().create_future()
 
     async def wait_closed(self) -> None:
+        """Let other tasks run once: there is nothing else to wait for."""
         await asyncio.sleep(0)
 
 
@@ -173,6 +182,7 @@ class End(asyncio.Transport):
     # --- what a protocol may call ------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
+        """Send these bytes; the protocol is paused when too many are in flight."""
         if self._closing or not data or self._void:
             return
         self._bytes += len(data)
@@ -182,18 +192,22 @@ class End(asyncio.Transport):
             self.protocol.pause_writing()
 
     def close(self) -> None:
+        """Close once everything written is sent."""
         if not self._closing:
             self._closing = True
             self._send(None)
             self._end(None)
 
     def write_eof(self) -> None:
+        """End the stream in this direction."""
         self._send(None)
 
     def can_write_eof(self) -> bool:
+        """Return True."""
         return True
 
     def abort(self) -> None:
+        """Close at once: what is in flight is lost, and the other end sees a reset."""
         self._closing = True
         self._flight.clear()
         if not self._void and not self._ended:
@@ -201,32 +215,41 @@ class End(asyncio.Transport):
         self._end(None)
 
     def is_closing(self) -> bool:
+        """Tell whether this end is closed or closing."""
         return self._closing
 
     def pause_reading(self) -> None:
+        """Stop passing data to the protocol."""
         self._reading = False
 
     def resume_reading(self) -> None:
+        """Pass data to the protocol again."""
         self._reading = True
         self._loop.call_soon(self._take, context=self.context)
 
     def is_reading(self) -> bool:
+        """Tell whether data is passed to the protocol."""
         return self._reading
 
     def get_protocol(self) -> Any:
+        """Return the protocol."""
         return self.protocol
 
     def set_protocol(self, protocol: Any) -> None:
+        """Change the protocol."""
         self.protocol = protocol
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the limits, in bytes, at which writing pauses and resumes."""
         self._high = HIGH_BYTES if high is None else high
         self._low = self._high // 4 if low is None else low
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return the limits in bytes: (low, high)."""
         return self._low, self._high
 
     def get_write_buffer_size(self) -> int:
+        """Return how many bytes are in flight."""
         return self._bytes
 
     # --- the way -----------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ class Rehearsal:
         return self.report
 
     def log(self, text: str) -> None:
+        """Add a line to the log of the report, with the time in seconds."""
         self.report.log.append(f"{asyncio.get_running_loop().time():9.3f} {text}")
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -175,6 +176,7 @@ class Rehearsal:
             asyncio.get_running_loop().call_later(RESTART_S, self.restart, host)
 
     def restart(self, host: Host) -> None:
+        """Start the node of this host, unless it runs."""
         if host.life is None:
             self.start(host)
 

@@ -50,6 +50,7 @@ class SeatStore:
         self._on_commit = on_commit
 
     def open(self, node: NodeId, *, refuse_dirty: bool = False) -> StoreImage:
+        """Open the disk. Raises `StoreFailed` if the node was killed."""
         self._require_life()
         return self._disk.open(node, refuse_dirty=refuse_dirty)
 
@@ -63,6 +64,7 @@ class SeatStore:
             raise StoreFailed("killed in the middle of a commit")
 
     def close(self, *, clean: bool) -> None:
+        """Close the disk, unless the node was killed."""
         if self._life.alive:
             self._disk.close(clean=clean)
 
@@ -88,6 +90,7 @@ class SeatRecords:
 
     @property
     def in_reach(self) -> bool:
+        """Tell whether the node reaches the cluster manager."""
         return (self._life.node, MANAGER) not in self._wires.cuts
 
     async def _write(self, write: Callable[[], Any]) -> Any:
@@ -102,31 +105,38 @@ class SeatRecords:
         return written
 
     async def read(self) -> Versioned | None:
+        """Read the record. Raises `Unavailable` out of reach."""
         await self._reach()
         return await self._shared.read()
 
     async def create(self, new: Record) -> Versioned:
+        """Create the record. Raises `OutcomeUnknown` if no answer comes."""
         written: Versioned = await self._write(lambda: self._shared.create(new))
         return written
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
+        """Replace the record. Raises `OutcomeUnknown` if no answer comes."""
         written: Versioned = await self._write(
             lambda: self._shared.compare_and_set(expected, new, timeout_s=timeout_s)
         )
         return written
 
     def watch(self) -> AsyncIterator[Versioned | None]:
+        """Watch the record; silent while out of reach."""
         return Watched(self._shared.watch(), self)
 
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> Session:
+        """Open a session of this life. Raises `Unavailable` out of reach."""
         await self._reach()
         return SeatSession(await self._shared.open_session(node, info, ttl_s=ttl_s), self._life)
 
     async def live(self) -> Mapping[NodeId, bytes]:
+        """Return the info of each live node. Raises `Unavailable` out of reach."""
         await self._reach()
         return await self._shared.live()
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
+        """Watch the live nodes; silent while out of reach."""
         return Watched(self._shared.watch_live(), self)
 
     async def close(self) -> None:
@@ -157,16 +167,20 @@ class SeatSession:
         self.granted_ttl_s = session.granted_ttl_s
 
     def deadline(self) -> float:
+        """Return the virtual time in seconds at which the session may end."""
         return asyncio.get_running_loop().time() + self.granted_ttl_s
 
     async def update(self, info: bytes) -> None:
+        """Replace the info. Raises `Unavailable` if the node was killed."""
         if not self._life.alive:
             raise Unavailable("the node was killed")
         await self._session.update(info)
 
     async def wait_lost(self) -> str:
+        """Wait until the session is lost, and return the reason."""
         return await self._session.wait_lost()
 
     async def close(self) -> None:
+        """Close the session, unless the node was killed."""
         if self._life.alive:
             await self._session.close()
