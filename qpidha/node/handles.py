@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from itertools import islice
 
+from qpidha.checks import shown
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import UnknownQueue
 from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
@@ -55,6 +57,13 @@ class Handles:
         """The same by name; None if there is none."""
         queue = self._names.get(name)
         return None if queue is None else self.of(queue)
+
+    def require(self, name: str) -> Queue:
+        """The same, which must be there. Raises `UnknownQueue`."""
+        handle = self.named(name)
+        if handle is None:
+            raise UnknownQueue(f"no queue {shown(name)} on node {self._runtime.id!r}")
+        return handle
 
     def made(self, queue: QueueId) -> Queue | None:
         """The handle, if it was asked for in this term."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import uuid4
 
-from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional, shown
-from qpidha.errors import UnknownQueue
+from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.node.barrier import barrier
 from qpidha.node.caller import FORKED, check_addresses, check_node, checked_score, wrong_thread
 from qpidha.node.control import Control
+from qpidha.node.declaration import declare
 from qpidha.node.parts import Parts
-from qpidha.node.queue import Queue, same_spec
+from qpidha.node.queue import Queue
 from qpidha.node.roles import Roles
 from qpidha.node.runtime import OnEvent, Runtime
 from qpidha.node.starter import Starter
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.waits import Reached
-from qpidha.settings import Settings, check_spec
+from qpidha.settings import Settings
 from qpidha.types import Address, Generation, NodeId, QueueSpec, Role, Settle, Stopped
 
 TEXT = instance_of(str, what="text")
@@ -276,10 +275,7 @@ class Node:
         """
         self._runtime.require_thread("Node.queue")
         TEXT("name", name)
-        handle = self._parts.handles.named(name)
-        if handle is None:
-            raise UnknownQueue(f"no queue {shown(name)} on node {self.id!r}")
-        return handle
+        return self._parts.handles.require(name)
 
     def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
         """The queue of this name, made now if there is none. On the primary only. O(1).
@@ -294,19 +290,8 @@ class Node:
             LocalProtocolError: The node has not started.
             WrongThread: Called from another thread than the event loop's.
         """
-        runtime, handles = self._runtime, self._parts.handles
-        runtime.require_thread("Node.declare")
-        spec = QueueSpec(name=name, settle=settle, kind=kind)
-        check_spec(spec)
-        if not runtime.serving:
-            raise runtime.not_primary()
-        if (known := handles.named(name)) is not None:
-            return same_spec(known, spec)
-        id = uuid4()
-        runtime.replica.declare(id, spec)
-        self._parts.effects.queue_added(runtime.replica.queues[id])
-        runtime.poke()
-        return handles.of(id)
+        self._runtime.require_thread("Node.declare")
+        return declare(self._parts, QueueSpec(name=name, settle=settle, kind=kind))
 
     def renew_listener(self, name: str) -> bool:
         """Ask the broker for another listener in place of one that was cut off. True: the queue has one now.
@@ -348,3 +333,17 @@ class Node:
         self._runtime.require_thread("Node.demote")
         SECONDS_OR_ZERO("timeout_s", timeout_s)
         await self._roles.demote(timeout_s=timeout_s)
+
+    def give_place_away(self, why: str) -> None:
+        """As primary, let another member take over: the broker has found that it cannot serve. Returns at once.
+
+        Lasts until this node is not primary any more; a primary without another member goes on. May be called again.
+
+        Raises:
+            ArgumentError: Not text.
+            LocalProtocolError: The node has not started, or is stopped.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._runtime.require_thread("Node.give_place_away")
+        TEXT("why", why)
+        self._roles.give_place_away(why)

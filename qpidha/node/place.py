@@ -2,7 +2,7 @@
 
     handing over   it was asked to step down: until another primary is recorded, at most ``hand_over_timeout_s``
     unfit          its broker did not become primary: for ``unfit_delay_s``
-    given up       it cannot do its work, because its disk hangs: until the disk answers
+    given up       it cannot do its work, because its disk hangs or its broker says so: until that is over
 
 Meanwhile its published score is withdrawn, so that others do not wait for it, and its promoter does not try. The first
 two only hold while another live member stands for the place: a cluster of one node, or of nodes that all have the same
@@ -61,6 +61,8 @@ class Place:
         """Why this node holds no session; empty while it does."""
         self._fresh_at = 0.0
         """When this process went on after its last pause."""
+        self._told = ""
+        """Why the broker said that this primary cannot serve, until its role ends."""
 
     # --- asked -----------------------------------------------------------------------------------
 
@@ -111,6 +113,14 @@ class Place:
         self._unfit_until = self._runtime.now() + self._runtime.settings.unfit_delay_s
         self._make_room()
         self._publish()
+
+    def give_up(self, why: str) -> None:
+        """As primary, let another member take over as soon as there is one. May be called again.
+
+        The session is given up until this node is not primary any more.
+        """
+        self._told = why
+        self.tick(self._runtime.now())
 
     async def await_successor(self, timeout_s: float) -> None:
         """Wait until another node can take over from this primary, so that a hand-over changes something.
@@ -170,9 +180,13 @@ class Place:
 
     def _give_up_or_come_back(self) -> None:
         runtime = self._runtime
-        why, busy_s, awake_s = "", self._engine.busy_s, runtime.now() - self._fresh_at
+        if runtime.replica.primary is None:
+            self._told = ""
+        busy_s, awake_s = self._engine.busy_s, runtime.now() - self._fresh_at
         if busy_s is not None and min(busy_s, awake_s) > runtime.settings.commit_timeout_s:
             why = "its disk does not answer: a transaction is under way for longer than commit_timeout_s"
+        else:
+            why = self._told
         if runtime.replica.primary is not None and len(runtime.replica.primary.membership.members) < 2:
             why = ""
         if why:

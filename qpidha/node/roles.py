@@ -38,6 +38,11 @@ class Roles:
             "promotion",
         )
 
+    def give_place_away(self, why: str) -> None:
+        """See `qpidha.Node.give_place_away`."""
+        self._require_running("give_place_away")
+        self._parts.place.give_up(why)
+
     def _failed_to_open(self) -> bool:
         notifier = self._parts.notifier
         if notifier.phase == "failed":

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from qpidha import Node, Queue
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PUBLIC = frozenset(
@@ -84,3 +86,15 @@ def test_the_examples_of_a_page_run(page: str) -> None:
     found = doctest.testfile(str(ROOT / page), module_relative=False)
     assert found.attempted > 20
     assert found.failed == 0
+
+
+def test_what_pages_call_on_a_node_or_a_queue_is_there() -> None:
+    """A method that is documented must not go with a change of the code behind it."""
+    faces = {"node": Node, "Node": Node, "queue": Queue, "Queue": Queue}
+    missing = {
+        f"{page.relative_to(ROOT)}: {name}.{method}"
+        for page in PAGES
+        for name, method in re.findall(r"(?<![\w./-])(node|Node|queue|Queue)\.([a-z]\w*)\(", page.read_text())
+        if not hasattr(faces[name], method)
+    }
+    assert missing == set()

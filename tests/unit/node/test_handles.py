@@ -8,6 +8,7 @@ import pytest
 
 from qpidha import Settings
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.errors import UnknownQueue
 from qpidha.node.handles import Handles
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueSpec
@@ -31,6 +32,9 @@ def test_a_queue_is_found_by_id_and_by_name(handles: Handles) -> None:
     found = handles.named("second")
     assert found is not None and found.id == UUID(int=2)
     assert handles.named("third") is None
+    assert handles.require("second") is found
+    with pytest.raises(UnknownQueue, match="'third' on node 'a'"):
+        handles.require("third")
 
 
 def test_a_handle_is_made_when_it_is_asked_for_and_once(handles: Handles) -> None:

@@ -277,6 +277,17 @@ def test_a_primary_whose_broker_does_not_take_over_is_replaced() -> None:
     run(main, IMPATIENT)
 
 
+def test_a_broker_may_say_that_its_primary_cannot_serve() -> None:
+    async def main(world: World) -> None:
+        _, a, b = await pair(world, promoter=PriorityPromoter(1))
+        a.give_place_away("the test wants it")
+        assert a.status().place_given_up == "the test wants it"
+        await until(lambda: b.serving and a.role is Role.READY)
+        await until(lambda: a.status().place_given_up is None and "a" in b.live)
+
+    run(main)
+
+
 def test_others_do_not_wait_for_the_end_of_a_stop() -> None:
     """What the broker does when it is demoted may take its time: the node is primary no more."""
 
