@@ -33,7 +33,7 @@ def test_a_queue_is_found_by_id_and_by_name(handles: Handles) -> None:
     assert found is not None and found.id == UUID(int=2)
     assert handles.named("third") is None
     assert handles.require("second") is found
-    with pytest.raises(UnknownQueue, match="'third'.*on node 'a'"):
+    with pytest.raises(UnknownQueue, match=r"'third'.*on node 'a'"):
         handles.require("third")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,7 @@ from qpidha.journal import Insert
 from qpidha.stores import SqliteStore, compaction, database, inspect
 from qpidha.testing.conformance.changes import QUEUE, ids, plain, remove, some_life
 from qpidha.wire.batch import Batch
-from tests.support.stores import release_stores
 
-__all__ = ["release_stores"]
 KIB = 1024
 
 
@@ -86,7 +85,7 @@ def test_what_may_not_be_compacted_is_left_alone(directory: Path, capsys: pytest
         compaction.compact(directory)
     assert main(["store", "compact", str(directory)]) == BAD_NEWS
     worked_off(directory)
-    with sqlite3.connect(directory / "store.db") as db:
+    with closing(sqlite3.connect(directory / "store.db", isolation_level=None)) as db:
         db.execute("DELETE FROM batches")
     before = (directory / "store.db").read_bytes()
     with pytest.raises(StoreDirty, match="does not verify, and is left as it is"):

@@ -31,9 +31,7 @@ from qpidha.testing.conformance.changes import (
     remove,
     some_life,
 )
-from tests.support.stores import release_stores
 
-__all__ = ["release_stores"]
 STEP_BYTES = 64
 
 

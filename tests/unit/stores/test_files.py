@@ -24,9 +24,7 @@ from qpidha.stores import SqliteStore, inspect
 from qpidha.stores import sqlite as sqlite_store
 from qpidha.stores.openfiles import OpenFiles
 from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, messages, remove
-from tests.support.stores import release_stores
 
-__all__ = ["release_stores"]
 ROOT = os.geteuid() == 0
 
 

@@ -28,9 +28,8 @@ from qpidha.stores.schema import (
     read_status_row,
     status_row,
 )
-from tests.support.stores import release_stores, some_life
+from tests.support.stores import some_life
 
-__all__ = ["release_stores"]
 EPOCH = UUID(int=2)
 STATUS = StoreStatus(node="a", epoch=EPOCH, cluster=UUID(int=1), generation=3, state=StoreState.CLEAN)
 

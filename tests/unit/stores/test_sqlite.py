@@ -36,9 +36,6 @@ from qpidha.testing.conformance.changes import (
     some_life,
 )
 from qpidha.types import Member, Record
-from tests.support.stores import release_stores
-
-__all__ = ["release_stores"]
 
 
 @pytest.fixture

@@ -22,9 +22,7 @@ from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.synced import RECORD, VOID, Synced
 from qpidha.stores.wal import FRAME, HEADER
 from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, messages
-from tests.support.stores import release_stores
 
-__all__ = ["release_stores"]
 STEP = FRAME.size + PAGE_BYTES
 LAST = 8
 

@@ -15,9 +15,8 @@ from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, running_sum
 from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
-from tests.support.stores import release_stores, some_life
+from tests.support.stores import some_life
 
-__all__ = ["release_stores"]
 STEP = FRAME.size + PAGE_BYTES
 
 
@@ -35,7 +34,10 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
     store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     shutil.copytree(directory, after)
     store.close(clean=False)
-    return before, after, plain(SqliteStore(directory).open("a"))
+    again = SqliteStore(directory)
+    content = plain(again.open("a"))
+    again.close(clean=False)
+    return before, after, content
 
 
 def next_header(raw: bytes) -> bytes:
