@@ -81,6 +81,7 @@ class Bridge:
         self._requests: asyncio.Queue[Request]
         self._tasks: list[asyncio.Task[None]] = []
         self._session: Session | None = None
+        self._session_began = 0.0
         self._info = self._published = b""
 
     # --- life: these wait ------------------------------------------------------------------------
@@ -235,17 +236,23 @@ class Bridge:
     async def _follow(
         self, cause: str, watch: Callable[[], AsyncIterator[T]], event: Callable[[T], BridgeEvent]
     ) -> None:
-        """Report what a watch shows; begin another one when it ends."""
+        """Report what a watch shows; begin another one when it ends, sooner if this one lasted."""
         retry = self._backoff()
         while True:
+            began = time.monotonic()
             try:
                 async for value in watch():
                     self._report(event(value))
-                    retry.reset()
                 self._report(Retrying(cause, "the watch has ended"))
             except ClusterError as error:
                 self._report(Retrying(cause, str(error)))
+            self._reset_if_lasting(retry, began)
             await asyncio.sleep(retry.delay())
+
+    def _reset_if_lasting(self, retry: Backoff, began: float) -> None:
+        """What works for a moment only is tried again more and more seldom, too."""
+        if time.monotonic() - began >= self.settings.record_retry_max_s:
+            retry.reset()
 
     async def _serve_requests(self) -> None:
         while True:
@@ -267,13 +274,14 @@ class Bridge:
             pause_s = self.settings.session_ttl_s / LOOKS_PER_TTL
             try:
                 await within(self._adjust_session(), self.settings.record_timeout_s)
-                retry.reset()
             except (ClusterError, asyncio.TimeoutError) as error:
                 self._report(Retrying("session", str(error) or "the cluster manager does not answer"))
                 pause_s = retry.delay()
             if (lost := await self._lost(pause_s)) is not None:
                 self._report(Retrying("session", f"lost: {lost}"))
                 await self._close_session()
+                self._reset_if_lasting(retry, self._session_began)
+                await asyncio.sleep(retry.delay())
 
     async def _adjust_session(self) -> None:
         """Have a session exactly while the broker's thread lives, with the newest info."""
@@ -305,7 +313,7 @@ class Bridge:
     async def _open_session(self) -> None:
         info = self._info
         self._session = await self.records.open_session(self.node, info, ttl_s=self.settings.session_ttl_s)
-        self._published = info
+        self._session_began, self._published = time.monotonic(), info
 
     async def _close_session(self) -> None:
         session, self._session = self._session, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -17,7 +17,7 @@ from qpidha.bridge import Answered, Bridge, BridgeEvent, Decided, Failed, LiveSe
 from qpidha.core.manager import Applied, Lost, NotSent, Read, Unknown
 from qpidha.core.ready import CompareAndSet, ReadRecord
 from qpidha.errors import Conflict, LocalProtocolError, Unavailable
-from qpidha.interfaces import ClusterView
+from qpidha.interfaces import ClusterView, Session
 from qpidha.promoters import OperatorPromoter, PriorityPromoter
 from qpidha.records import FileRecordStore, MemoryRecordStore
 from qpidha.records.memory import Fault
@@ -212,3 +212,47 @@ def test_calls_in_the_wrong_order_are_refused(memory: MemoryRecordStore) -> None
     bridge.close()
     with pytest.raises(LocalProtocolError, match="closed"):
         bridge.run(memory.read)
+
+
+SELDOM = replace(QUICK, record_retry_s=0.01, record_retry_max_s=10.0)
+
+
+def attempts_in_a_second(records: MemoryRecordStore, count: Callable[[], int]) -> int:
+    board = Board(lambda wake: Bridge("a", lambda: records, wake=wake, settings=SELDOM))
+    board.bridge.open()
+    board.bridge.join(INFO)
+    deadline = time.monotonic() + 1.0
+    while time.monotonic() < deadline:
+        board.bridge.alive(eligible=True)
+        time.sleep(0.02)
+    board.bridge.close()
+    return count()
+
+
+def test_a_watch_that_tells_once_and_ends_is_begun_again_more_and_more_seldom() -> None:
+    """It is in order for a moment each time, which is no reason to try as often as at first."""
+
+    class Brief(MemoryRecordStore):
+        watches = 0
+
+        async def watch(self) -> AsyncIterator[Versioned | None]:
+            self.watches += 1
+            yield None
+            raise Unavailable("the watch has ended")
+
+    records = Brief()
+    assert 2 <= attempts_in_a_second(records, lambda: records.watches) <= 12
+
+
+def test_a_session_that_is_lost_at_once_is_opened_again_more_and_more_seldom() -> None:
+    class Brief(MemoryRecordStore):
+        sessions = 0
+
+        async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Session:
+            self.sessions += 1
+            session = await super().open_session(node, info, ttl_s=ttl_s)
+            asyncio.get_running_loop().call_soon(self.expire, node)
+            return session
+
+    records = Brief()
+    assert 2 <= attempts_in_a_second(records, lambda: records.sessions) <= 12
