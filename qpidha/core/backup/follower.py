@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from qpidha.core.backup.session import Flow, FollowerSession
 from qpidha.core.discards import Discards
-from qpidha.core.legality import FollowerState, Outcome, Rule, Scope, violation
+from qpidha.core.legality import FollowerState, Outcome, Scope, violation
 from qpidha.core.limits import agreed, check_primary, limits_of
 from qpidha.core.state import NodeState
 from qpidha.errors import HandshakeError, RemoteProtocolError
@@ -127,8 +127,7 @@ class Follower:
         if flipping and session.state is FollowerState.FOLLOWING:
             self._follows(session)
             while self._held_back and self.session is session:
-                frame, now = self._held_back.popleft()
-                self._handle(session.state, session.state.rules[type(frame.event)], frame, now)
+                self.frame_from_primary(*self._held_back.popleft())
 
     def frame_from_primary(self, frame: Frame, now: float) -> None:
         """One frame from the primary. Raises `RemoteProtocolError` on what is not legal now."""
@@ -146,13 +145,10 @@ class Follower:
                     )
                 if rule.scope is Scope.SESSION and frame.session != session.sid:
                     return  # Of an earlier session: counts for nothing (C3).
-        self._handle(state, rule, frame, now)
-
-    def _handle(self, state: FollowerState, rule: Rule, frame: Frame, now: float) -> None:
         if rule.outcome is Outcome.ERROR:
-            raise violation(state, frame.event, rule)
+            raise violation(state, event, rule)
         handle: Handler = getattr(self, rule.handler)
-        handle(frame, frame.event, now)
+        handle(frame, event, now)
 
     # --- handlers of legal events: (frame, event, now) -----------------------------------------------
 

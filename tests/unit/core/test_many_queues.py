@@ -40,6 +40,7 @@ from qpidha.wire.events import (
     PlanMessages,
     PlanQueue,
     Progress,
+    Resubscribe,
     Subscribe,
     SubscribeQueue,
     Welcome,
@@ -494,6 +495,20 @@ def test_a_flip_takes_a_slice_in_each_turn_and_is_one_transaction() -> None:
     assert sum(isinstance(change, PutQueue) for change in node.commits[0]) == 40
     assert Insert(some, ids, batch) in [change for commit in node.commits for change in commit]
     assert node.replica.role is Role.READY
+
+
+def test_what_waits_for_a_flip_is_judged_as_if_it_came_after_it() -> None:
+    """Behind a Resubscribe the rest of that session counts for nothing, also if it was held back with it (C3)."""
+    node = following(40)
+    node.turns()
+    planned(node, queues(40))
+    node.receive(PlanEnd(position=7, queues=40), 1)
+    node.receive(Resubscribe(), 1)
+    node.receive(Established(), 1)
+    node.turns()
+    assert sum(isinstance(f.event, Subscribe) for f in node.sent) == 2
+    assert node.replica.role is Role.CATCH_UP
+    assert node.replica.follower.link == 1 and not node.replica.follower.established
 
 
 @pytest.mark.parametrize("end", ["closed", "replaced", "stopped"])
