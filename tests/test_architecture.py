@@ -113,7 +113,7 @@ STRANGERS: dict[str, tuple[str, ...]] = {
 UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 """What has a unit test file for each module, at the same place under ``tests/unit``."""
 
-TESTED_ELSEWHERE: frozenset[str] = frozenset(
+WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
         "qpidha/node/barrier.py",
         "qpidha/node/cluster.py",
@@ -136,7 +136,7 @@ TESTED_ELSEWHERE: frozenset[str] = frozenset(
         "qpidha/node/status.py",
     }
 )
-"""Modules that tests of whole nodes reach, in ``tests/integration`` and the other files of ``tests/unit/node``."""
+"""Not yet: only tests of whole nodes reach these. No module may be added, and each line that goes is progress."""
 
 # --- how it is checked ---------------------------------------------------------------------------
 
@@ -480,7 +480,7 @@ def test_no_file_outgrows_a_reader() -> None:
 def test_each_module_has_a_unit_test_file_of_its_name() -> None:
     tests = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/unit").rglob("test_*.py")}
     modules = [source.path for source in sources() if source.path.endswith(".py")]
-    report(without_unit_test(modules, tests, TESTED_ELSEWHERE))
+    report(without_unit_test(modules, tests, WITHOUT_UNIT_TEST))
 
 
 def test_the_version_is_the_same_everywhere() -> None:

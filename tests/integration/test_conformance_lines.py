@@ -133,7 +133,7 @@ def test_H40_a_missing_backup_times_out_and_may_come_back() -> None:
     run(main)
 
 
-def test_H41_a_fresh_node_is_not_promoted_whoever_else_is_there() -> None:
+def test_H41_a_fresh_node_is_not_promoted_while_another_one_is_there() -> None:
     """Not even when nobody answers: the old rule loses messages (T03)."""
 
     async def main(world: World) -> None:

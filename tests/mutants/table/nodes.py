@@ -41,7 +41,7 @@ NODES: tuple[Mutant, ...] = (
         file="qpidha/node/op.py",
         old="                if not future.done():\n                    future.set_result(None)",
         new="                future.set_result(None)",
-        first="test_whoever_awaits_an_op_may_be_cancelled",
+        first="test_a_task_that_awaits_an_op_may_be_cancelled",
     ),
     Mutant(
         name="ledger-begins-at-zero",

@@ -79,7 +79,7 @@ def test_one_attempt_at_a_time() -> None:
     assert made.manager.in_flight == first
 
 
-def test_whoever_loses_the_founding_to_another_does_not_go_on_to_be_primary() -> None:
+def test_a_node_that_loses_the_founding_does_not_go_on_to_be_primary() -> None:
     made = replica()
     made.promote(found_as=NOBODY)
     assert isinstance(made.ready(0.0).request, CompareAndSet)

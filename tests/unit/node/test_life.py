@@ -741,7 +741,7 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_forgotten() -> None:
     run(main, SHORT)
 
 
-def test_whoever_awaits_an_op_may_be_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_that_awaits_an_op_may_be_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     """Others that await it, and the node, do not notice; and no callback is said to have failed."""
 
     async def main(world: World) -> None:

@@ -136,7 +136,7 @@ def test_no_queue_is_declared_that_a_member_could_not_take(hello: Hello, whose: 
     node.check()
 
 
-def test_whoever_says_no_hello_is_not_welcome() -> None:
+def test_a_peer_that_says_no_hello_is_not_welcome() -> None:
     assert refused(Node().promoted().say(Subscribe(epoch=NEW, stored_generation=2, queues=0)), "before Hello")
 
 
