@@ -35,6 +35,7 @@ from qpidha.errors import InvariantError
 from qpidha.journal import PutQueue
 from qpidha.testing import Scenario, ScenarioError, Violation, Walk
 from qpidha.types import Fate, Member, Record
+from qpidha.wire.events import Frame
 
 Mutation = Callable[[pytest.MonkeyPatch], None]
 RUNS = 1000
@@ -109,13 +110,13 @@ def compares_ids_only(patch: pytest.MonkeyPatch) -> None:
 
 def hands_over_at_once(patch: pytest.MonkeyPatch) -> None:
     """W2: a discarded message is handed over before the generation is established."""
-    handle = Follower._handle
+    handle = Follower.frame_from_primary
 
-    def early(self: Follower, *arguments: object) -> None:
-        handle(self, *arguments)  # type: ignore[arg-type]
+    def early(self: Follower, frame: Frame, now: float) -> None:
+        handle(self, frame, now)
         self._discards.hand_over()
 
-    patch.setattr(Follower, "_handle", early)
+    patch.setattr(Follower, "frame_from_primary", early)
 
 
 def sends_before_it_persists(patch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,8 @@ def test_a_member_of_the_cluster_may_try() -> None:
     ],
     ids=["another cluster", "no member", "another life of its store", "an older record"],
 )
-def test_a_node_that_may_not_be_promoted_is_told_why(me: Member, cluster: UUID, generation: int, why: str) -> None:
+def test_a_node_that_may_not_be_promoted_is_told_why(
+    me: Member, cluster: UUID, generation: int, why: str
+) -> None:
     with pytest.raises(PromotionRefused, match=why):
         check_promotable(record(), me, cluster, generation)
