@@ -1,0 +1,236 @@
+"""What one part of a node is tested with: a loop in which time jumps, and fakes of what is around the part.
+
+The core is the real one: it has no clock and no sockets, so there is nothing to replace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+from uuid import UUID
+
+from qpidha import Settings
+from qpidha.core.ready import HandOver, Request
+from qpidha.core.replica import Replica
+from qpidha.events import NodeEvent
+from qpidha.journal import Change, StoreImage, StoreStatus
+from qpidha.node.effects import NodeEffects
+from qpidha.node.handles import Handles
+from qpidha.node.listeners import Listeners
+from qpidha.node.runtime import Flushable, Runtime
+from qpidha.testing.rehearsal.loop import Jumps
+from qpidha.types import BytesLike, Generation, Member, NodeId, NodeInfo, PeerInfo, Record, Role, Versioned
+from qpidha.wire.info import encode_info
+
+T = TypeVar("T")
+CLUSTER = UUID(int=0xC1)
+CLIENTS = ("127.0.0.1", 5672)
+"""Where clients find node a."""
+BEGIN_S = 1000.0
+"""What the clock shows at the begin: no part may take 0 for a time."""
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """Waits for nothing: when there is nothing to do now, the clock jumps to the next timer.
+
+    What waits for something that cannot happen any more is an error (RuntimeError), not a test that hangs.
+    """
+
+    def __init__(self) -> None:
+        self._jumps = Jumps()
+        self._jumps.now = BEGIN_S
+        super().__init__(self._jumps)
+
+    def time(self) -> float:
+        return self._jumps.now
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run in a loop in which time jumps. What nothing else reports, the loop's exception handler does: it fails."""
+    told: list[dict[str, Any]] = []
+    loop = JumpingLoop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    try:
+        result = loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(_end_tasks())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+    assert told == []
+    return result
+
+
+async def _end_tasks() -> None:
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything that can happen without a timer happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- the core ------------------------------------------------------------------------------------
+
+
+def member(node: NodeId) -> Member:
+    """This node, with the only store that it ever has."""
+    return Member(node, UUID(int=ord(node)))
+
+
+def record(
+    generation: Generation, primary: tuple[NodeId, UUID] | None, *members: NodeId, version: int
+) -> Versioned:
+    """The cluster's record with these contents."""
+    found = Record(
+        cluster=CLUSTER, generation=generation, primary=primary, members=frozenset(map(member, members))
+    )
+    return Versioned(found, version)
+
+
+class Engine:
+    """Counts what it is asked for, and does it when a test says so."""
+
+    def __init__(self) -> None:
+        self.pokes = 0
+        self.errors: list[BaseException] = []
+        self.bypasses = 0
+        self.busy_s: float | None = None
+        self.disk_hangs = False
+        self.unflushed: list[Flushable] = []
+
+    def poke(self) -> None:
+        self.pokes += 1
+
+    def flush_later(self, queue: Flushable) -> None:
+        self.unflushed.append(queue)
+
+    def flush(self) -> None:
+        for queue in self.unflushed:
+            queue.flush()
+
+    def broken(self, error: BaseException) -> None:
+        self.errors.append(error)
+
+    def bypass(self) -> None:
+        self.bypasses += 1
+
+    def end_turn(self) -> None:
+        unflushed, self.unflushed = self.unflushed, []
+        for queue in unflushed:
+            queue.end_of_turn()
+
+
+class Seat:
+    """Node a, from its core to the handles of its queues: without disk, links, broker and cluster manager."""
+
+    def __init__(self, settings: Settings | None = None, *, id: NodeId = "a") -> None:
+        self.told: list[NodeEvent] = []
+        self.runtime = Runtime(id, settings or Settings(), CLIENTS, self.told.append)
+        self.engine = Engine()
+        self.runtime.connect(self.engine)
+        status = StoreStatus(node=id, epoch=member(id).epoch, cluster=CLUSTER)
+        self.core = self.runtime.replica = Replica(
+            node=id, boot=self.runtime.boot, image=StoreImage(status), settings=self.runtime.settings
+        )
+        self.roles: list[Generation] = []
+        """What the broker would have been told: each generation, 0 for its end."""
+        self.discards: list[HandOver] = []
+        self.requests: list[Request] = []
+        self.persisted: list[Change] = []
+        self._version = 0
+        self.handles = Handles(self.runtime)
+        nothing = SimpleNamespace(role_changed=lambda role: None, look=lambda: None)
+        self.effects = NodeEffects(
+            self.runtime,
+            links=SimpleNamespace(peers={}),  # type: ignore[arg-type]
+            cluster=SimpleNamespace(request=self.requests.append),  # type: ignore[arg-type]
+            connector=nothing,  # type: ignore[arg-type]
+            handles=self.handles,
+            listeners=Listeners(self.runtime, object()),  # type: ignore[arg-type]
+            notifier=SimpleNamespace(role=self.roles.append, discarded=self.discards.append),  # type: ignore[arg-type]
+            store_failed=self.engine.errors.append,
+        )
+
+    def enter(self) -> Seat:
+        """Belong to the running loop, as a node that has started."""
+        self.runtime.enter_loop()
+        self.runtime.running = True
+        return self
+
+    def turn(self) -> None:
+        """The end of a turn of the loop: publish what was collected, then perform the effects of the core."""
+        self.engine.end_turn()
+        ready = self.core.ready(self.runtime.now())
+        self.persisted += ready.persist
+        if ready.request:
+            self.effects.request(ready.request)
+        for completion in ready.complete:
+            self.effects.complete(completion)
+        for notice in ready.notify:
+            self.effects.notify(notice)
+        self.core.performed(self.runtime.now())
+
+    def see(
+        self, generation: Generation, primary: NodeId | None, *members: NodeId, live: Sequence[NodeId] = ()
+    ) -> Seat:
+        """The record names this primary and these members. They are live, and so are these."""
+        boot = self.runtime.boot if primary == self.runtime.id else UUID(int=99)
+        self._version += 1
+        found = record(generation, primary and (primary, boot), *members, version=self._version)
+        self.core.record_seen(found, self.runtime.now())
+        self.runtime.live.seen({node: encode_info(info(node)) for node in {*members, *live}})
+        self.turn()
+        return self
+
+    def lead(self, *others: NodeId, generation: Generation = 1) -> Seat:
+        """Become primary of this generation with these other members, and have the broker open."""
+        self.see(generation, self.runtime.id, self.runtime.id, *others)
+        self.runtime.broker_generation = generation
+        return self
+
+    @property
+    def is_primary(self) -> bool:
+        return self.core.role in (Role.ACTIVE, Role.RECOVERING)
+
+
+def info(node: NodeId, score: int | None = 0) -> NodeInfo:
+    """What this node publishes about itself."""
+    return NodeInfo(
+        peer=("127.0.0.1", ord(node)), client=("127.0.0.1", 5000 + ord(node)), boot=UUID(int=99), score=score
+    )
+
+
+# --- a link --------------------------------------------------------------------------------------
+
+
+class Wire:
+    """One end of a link: keeps what was written to it."""
+
+    def __init__(self, address: str = "127.0.0.1:1", identity: frozenset[str] | None = None) -> None:
+        self.peer = PeerInfo(address=address, identity=identity, local=True)
+        self.written = bytearray()
+        self.writes = 0
+        self.buffered = 0
+        self.closed = False
+        self.aborted = False
+        self.on_write: Callable[[], None] = lambda: None
+
+    def write(self, chunks: Sequence[BytesLike]) -> None:
+        self.writes += 1
+        self.written += b"".join(chunks)
+        self.on_write()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
