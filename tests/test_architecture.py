@@ -115,16 +115,12 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 
 WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
-        "qpidha/node/barrier.py",
         "qpidha/node/cluster.py",
         "qpidha/node/connect.py",
         "qpidha/node/control.py",
         "qpidha/node/effects.py",
         "qpidha/node/engine.py",
-        "qpidha/node/handle.py",
         "qpidha/node/heartbeat.py",
-        "qpidha/node/holds.py",
-        "qpidha/node/links.py",
         "qpidha/node/node.py",
         "qpidha/node/notifier.py",
         "qpidha/node/parts.py",

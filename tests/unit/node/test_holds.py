@@ -1,0 +1,83 @@
+"""What a node waits for: its disk before a backup is blamed, a backup, the cluster manager, its broker."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from uuid import UUID
+
+from qpidha.node.holds import Hold, holds_of
+from qpidha.types import QueueSpec
+from tests.support.node_parts import Seat, run
+
+
+class Around:
+    """A node's core, and what the other parts wait for, in seconds; None: for nothing."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self.runtime = seat.runtime
+        self.engine = seat.engine
+        self.cluster = SimpleNamespace(asked_for_s=None)
+        self.notifier = SimpleNamespace(promoting_for_s=None)
+
+    @property
+    def holds(self) -> list[Hold]:
+        return holds_of(self)  # type: ignore[arg-type]
+
+
+def test_a_node_with_nothing_to_do_waits_for_nothing() -> None:
+    async def main() -> None:
+        assert Around(Seat().enter()).holds == []
+        assert Around(Seat().enter().lead()).holds == []
+
+    run(main())
+
+
+def test_its_own_disk_is_what_it_waits_for_before_anything_has_left() -> None:
+    async def main() -> None:
+        around = Around(Seat().enter().lead())
+        around.engine.busy_s = 0.5
+        assert around.holds == [Hold(kind="disk", node="a", since_s=0.5)]
+
+    run(main())
+
+
+def test_a_member_that_has_not_acknowledged_is_named_with_since_when() -> None:
+    async def main() -> None:
+        around = Around(Seat().enter().lead("c", "b"))
+        around.seat.core.declare(UUID(int=1), QueueSpec(name="q"))
+        around.seat.turn()
+        await asyncio.sleep(3)
+        assert around.holds == [
+            Hold(kind="backup", node="b", since_s=3.0),
+            Hold(kind="backup", node="c", since_s=3.0),
+        ]
+
+    run(main())
+
+
+def test_while_a_backup_is_waited_for_the_disk_is_not_blamed() -> None:
+    """The oldest operation is on this disk already: a later transaction is not what holds it up."""
+
+    async def main() -> None:
+        around = Around(Seat().enter().lead("b"))
+        around.seat.core.declare(UUID(int=1), QueueSpec(name="q"))
+        around.seat.turn()
+        around.engine.busy_s = 0.5
+        assert [hold.kind for hold in around.holds] == ["backup"]
+
+    run(main())
+
+
+def test_what_it_waits_for_is_listed_in_order() -> None:
+    async def main() -> None:
+        around = Around(Seat().enter().lead())
+        around.engine.busy_s, around.cluster.asked_for_s, around.notifier.promoting_for_s = 0.0, 2.0, 3.0
+        assert around.holds == [
+            Hold(kind="disk", node="a", since_s=0.0),
+            Hold(kind="manager", node="a", since_s=2.0),
+            Hold(kind="broker", node="a", since_s=3.0),
+        ]
+
+    run(main())
