@@ -122,7 +122,6 @@ WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
         "qpidha/node/engine.py",
         "qpidha/node/heartbeat.py",
         "qpidha/node/node.py",
-        "qpidha/node/notifier.py",
         "qpidha/node/parts.py",
         "qpidha/node/peer.py",
         "qpidha/node/place.py",

@@ -6,6 +6,7 @@ The core is the real one: it has no clock and no sockets, so there is nothing to
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Callable, Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -32,7 +33,22 @@ BEGIN_S = 1000.0
 """What the clock shows at the begin: no part may take 0 for a time."""
 
 
+TURN_S = 1e-6
+"""A turn of the loop takes so long: a clock that stands still while there is work would never reach a deadline."""
+
+
 # --- the loop ------------------------------------------------------------------------------------
+
+
+class Clock(Jumps):
+    """Jumps, and moves on a little with every turn."""
+
+    now = BEGIN_S
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(timeout)
+        self.now += TURN_S
+        return ready
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
@@ -42,8 +58,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        self._jumps = Jumps()
-        self._jumps.now = BEGIN_S
+        self._jumps = Clock()
         super().__init__(self._jumps)
 
     def time(self) -> float:
@@ -56,10 +71,11 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     loop = JumpingLoop()
     loop.set_exception_handler(lambda _, context: told.append(context))
     try:
-        result = loop.run_until_complete(main)
+        try:
+            result = loop.run_until_complete(main)
+        finally:
+            loop.run_until_complete(_end_tasks())
     finally:
-        loop.run_until_complete(_end_tasks())
-        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
     assert told == []
     return result
@@ -70,12 +86,22 @@ async def _end_tasks() -> None:
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
 
 
 async def turns(count: int = 5) -> None:
     """Let everything that can happen without a timer happen."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+async def until(reached: Callable[[], object], *, within_s: float = 100.0, step_s: float = 0.05) -> None:
+    """Let time pass until this is reached. It costs no real time."""
+    for _ in range(int(within_s / step_s)):
+        if reached():
+            return
+        await asyncio.sleep(step_s)
+    raise AssertionError(f"not reached within {within_s} s")
 
 
 # --- the core ------------------------------------------------------------------------------------
