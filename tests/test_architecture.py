@@ -123,8 +123,6 @@ WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
         "qpidha/node/heartbeat.py",
         "qpidha/node/node.py",
         "qpidha/node/parts.py",
-        "qpidha/node/peer.py",
-        "qpidha/node/place.py",
         "qpidha/node/queue.py",
         "qpidha/node/roles.py",
         "qpidha/node/starter.py",

@@ -23,14 +23,11 @@ from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.errors import InDoubt
 from qpidha.interfaces import Promoter
 from qpidha.journal import Change
-from qpidha.node.peer import READ_BYTES_MIN, READ_S, Peer
+from qpidha.node.peer import Peer
 from qpidha.promoters import PriorityPromoter
 from qpidha.records.memory import Fault
 from qpidha.settings import Settings
 from qpidha.stores import MemoryStore
-from qpidha.types import PeerInfo
-from qpidha.wire import codec
-from qpidha.wire.events import Frame, Ping
 from tests.support.harness import QUICK, Recorder, World, content, run, until
 
 IMPATIENT = replace(
@@ -38,10 +35,6 @@ IMPATIENT = replace(
 )
 STALL_S = 0.8
 """Longer than these."""
-
-
-def _unused(peer: Peer, error: Exception | None) -> None:
-    """Of a link that is never closed."""
 
 
 class Held(MemoryStore):
@@ -495,78 +488,6 @@ def test_a_pause_is_not_counted_against_a_handshake() -> None:
         writer.close()
 
     run(main, replace(QUICK, handshake_timeout_s=0.4))
-
-
-class Wire:
-    """A link that only says whether it was cut off."""
-
-    peer = PeerInfo(address="127.0.0.1:1", identity=None, local=True)
-    buffered = 0
-    aborted = False
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def write(self, chunks: object) -> None: ...
-    def close(self) -> None: ...
-
-
-@pytest.mark.parametrize(("rate", "allowed_s"), [(512 * 1024, 1.0625), (1024, 33.0)])
-def test_silence_and_dribbling_are_measured_by_the_slowest_link_that_is_to_work(
-    rate: int, allowed_s: float
-) -> None:
-    """What arrives together is seen together: on a slow link that takes a while."""
-
-    async def main(world: World) -> None:
-        a = await world.start("a")
-        for received in (b"", b"\x40"):
-            now, wire = a._runtime.now(), Wire()
-            peer = Peer(a._runtime, 999, wire, "b", _unused)
-            peer.welcomed = True
-            if received:
-                peer.get_buffer(-1)[: len(received)] = received
-                peer.received(len(received))
-            peer.sent_at = now + 1000.0
-            peer.beat(now + allowed_s - 0.01)
-            assert not wire.aborted
-            peer.heard_at = now + allowed_s if received else now
-            peer.beat(now + allowed_s + 0.5)
-            assert wire.aborted
-
-    run(main, replace(QUICK, link_bytes_per_s_min=rate))
-
-
-def test_less_is_read_at_once_from_a_peer_whose_frames_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many small operations fit one buffer: what they cost is spread over several turns of the loop."""
-
-    async def main(world: World) -> None:
-        a = await world.start("a")
-        peer = Peer(a._runtime, 999, Wire(), "b", _unused)
-        peer.welcomed = True
-        peer._widen()
-        frame = b"".join(codec.encode(Frame(0, 0, Ping())))
-        whole = len(peer.get_buffer(-1))
-
-        def read(slow: bool) -> int:
-            """How much is read at once after a buffer that was slow, or quick."""
-            room = peer.get_buffer(-1)
-            nbytes = len(room) // len(frame) * len(frame)
-            room[:nbytes] = frame * (nbytes // len(frame))
-            now = a._runtime.now()
-            clock = iter([now] + [now + 2 * READ_S * slow] * 3)
-            with monkeypatch.context() as patch:
-                patch.setattr(a._runtime, "now", lambda: next(clock))
-                peer.received(nbytes)
-            return len(peer.get_buffer(-1))
-
-        sizes = [read(True) for _ in range(8)]
-        assert sizes == sorted(sizes, reverse=True)
-        assert sizes[0] <= whole // 2 and sizes[-1] == READ_BYTES_MIN
-        sizes = [read(False) for _ in range(8)]
-        assert sizes == sorted(sizes)
-        assert sizes[-1] == whole
-
-    run(main)
 
 
 def test_limits_of_what_hangs_are_settings() -> None:

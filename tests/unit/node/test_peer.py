@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -50,8 +51,10 @@ class Core:
 class Seat:
     """A link with everything around it, and a clock that a test sets."""
 
-    def __init__(self, *, to: str | None = None, wire: Wire | None = None) -> None:
-        self.runtime = Runtime("a", SETTINGS, None)
+    def __init__(
+        self, *, to: str | None = None, wire: Wire | None = None, settings: Settings = SETTINGS
+    ) -> None:
+        self.runtime = Runtime("a", settings, None)
         self.engine, self.core, self.now = Engine(), Core(), 1000.0
         self.runtime.connect(self.engine)
         self.runtime._clock = lambda: self.now
@@ -255,12 +258,16 @@ def test_a_handshake_has_a_limit_whatever_the_peer_sends(seat: Seat) -> None:
     assert seat.wire.aborted and seat.peer.why == "no handshake in 5 s"
 
 
-def test_a_silent_peer_is_cut_off() -> None:
-    for seat in (Seat().welcomed(), Seat(to="b")):
-        seat.peer.beat(seat.now + SETTINGS.heartbeat_timeout_s)
+@pytest.mark.parametrize(("rate", "allowed_s"), [(512 * 1024, 1.5625), (1024, 33.5)])
+def test_a_silent_peer_is_cut_off_after_what_the_slowest_link_needs(rate: int, allowed_s: float) -> None:
+    """What arrives together is seen together: on a slow link that takes a while."""
+    settings = replace(SETTINGS, link_bytes_per_s_min=rate)
+    for seat in (Seat(settings=settings).welcomed(), Seat(to="b", settings=settings)):
+        seat.peer.sent_at = seat.peer.opened_at = seat.now + 100.0
+        seat.peer.beat(seat.now + allowed_s)
         assert not seat.wire.aborted
-        seat.peer.beat(seat.now + ALLOWED_S)
-        assert seat.wire.aborted and "silent for more than 1.56 s" in seat.peer.why
+        seat.peer.beat(seat.now + allowed_s + 0.01)
+        assert seat.wire.aborted and f"silent for more than {allowed_s:.2f} s" in seat.peer.why
 
 
 def test_a_stranger_has_the_whole_time_of_the_handshake_to_say_something(seat: Seat) -> None:
@@ -268,15 +275,18 @@ def test_a_stranger_has_the_whole_time_of_the_handshake_to_say_something(seat: S
     assert not seat.wire.aborted
 
 
-def test_a_frame_that_arrives_in_single_bytes_is_silence(seat: Seat) -> None:
-    seat.welcomed()
-    for byte in encoded(HELLO)[:-1]:
-        seat.receive_bytes(bytes([byte]))
-        seat.now += 0.1
-        seat.peer.beat(seat.now)
-        if seat.wire.aborted:
-            break
-    assert "a frame arrives more slowly than 1024 bytes a second" in seat.peer.why
+@pytest.mark.parametrize(("rate", "slowest"), [(512 * 1024, 1024), (16, 16)])
+def test_a_frame_that_arrives_in_single_bytes_is_silence(rate: int, slowest: int) -> None:
+    seat = Seat(settings=replace(SETTINGS, link_bytes_per_s_min=rate)).welcomed()
+    began = seat.now
+    seat.receive_bytes(encoded(HELLO)[:1])
+    allowed_s = SETTINGS.heartbeat_timeout_s + 32 * 1024 / rate + 1 / slowest
+    seat.now = seat.peer.heard_at = began + allowed_s
+    seat.peer.beat(seat.now)
+    assert not seat.wire.aborted
+    seat.now = seat.peer.heard_at = began + allowed_s + 0.01
+    seat.peer.beat(seat.now)
+    assert seat.peer.why == f"a frame arrives more slowly than {slowest} bytes a second"
 
 
 def test_between_frames_no_time_runs(seat: Seat) -> None:
