@@ -10,7 +10,7 @@ from typing import Any
 
 from qpidha.core.manager import Answer, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Completion, Doubtful, ReadRecord, Safe, Settled
-from qpidha.testing.explorer.invariants import check_cluster, check_record
+from qpidha.testing.explorer.invariants import check_cluster
 from qpidha.testing.explorer.nodes import Given, Look
 from qpidha.testing.explorer.scope import (
     ACCEPT,
@@ -36,6 +36,7 @@ from qpidha.testing.explorer.scope import (
     State,
     Tables,
 )  # fmt: skip
+from qpidha.testing.invariants.generations import check_record
 from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Discarded, Fate, Versioned
 

@@ -16,17 +16,6 @@ from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Generation, Record
 
 
-def check_record(old: Record | None, new: Record) -> None:
-    """F1: each promotion raises the generation by one, for a member, and adds nobody."""
-    if old is None or new.generation == old.generation:
-        return
-    if new.generation != old.generation + 1:
-        raise Violation(f"F1: generation {old.generation} is followed by {new.generation}")
-    names = {m.node for m in old.members}
-    if new.primary is None or new.primary[0] not in names or not new.members <= old.members:
-        raise Violation(f"F1: {new.primary} with {new.members} follows {old.members}")
-
-
 def check_cluster(tables: Tables, nodes: Sequence[int], record: int, clients: Sequence[Any]) -> None:
     """All nodes, the record and the clients together: S1, S3, F1, I1, R-a, R-b."""
     current = tables.records.values[record]

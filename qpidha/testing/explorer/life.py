@@ -20,7 +20,7 @@ from qpidha.journal import Change
 from qpidha.recovery.validator import check_start
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.testing.explorer.node_invariants import check_frame
+from qpidha.testing.invariants.peers import check_frame
 from qpidha.testing.sim.disk import Content
 from qpidha.types import MessageId, NodeId, QueueId, QueueSpec, Versioned
 from qpidha.wire import codec

@@ -1,7 +1,7 @@
-"""What must hold, watched from outside: the invariants of ``docs/invariants.md`` on disks and at clients.
+"""The invariants of ``docs/invariants.md``, checked from outside: on disks, on the wire and at clients.
 
-Nothing here asks the core what it believes. The checker knows what was published, what clients were told,
-what lies on each disk, and what the cluster manager's record says; that is enough to judge
+The checker does not ask the core what it believes. It knows what was published, what clients were told, what is
+on each disk, and what the cluster manager's record says. From these it checks
 
   S1  an acknowledged value that nobody consumed is on the disk of every member, at every instant
   S2  nothing that was refused, or never published, is ever delivered
@@ -22,83 +22,70 @@ what lies on each disk, and what the cluster manager's record says; that is enou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 from uuid import UUID
 
 from qpidha.core.ready import RoleChanged
-from qpidha.core.refusals import NOT_PRIMARY, STEPPED_DOWN, TAKEN_OVER
-from qpidha.errors import VersionMismatch
 from qpidha.journal import Change, PutQueue, PutStatus, Release
-from qpidha.testing.invariants.facts import Known, facts_of
+from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
+from qpidha.testing.invariants.generations import Generations, check_record
+from qpidha.testing.invariants.ledger import Ledger
+from qpidha.testing.invariants.order import PublishOrder
+from qpidha.testing.invariants.peers import check_frame
+from qpidha.testing.invariants.positions import Positions
 from qpidha.testing.invariants.violation import OutsideTheModel, Violation
-from qpidha.testing.sim.disk import Content, Facts
+from qpidha.testing.invariants.world import CheckedWorld
 from qpidha.testing.sim.node import SimNode
-from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Position, QueueId, Record, Settle
-from qpidha.wire.events import Acknowledged, Frame, Refused
-
-POLITE = frozenset({NOT_PRIMARY, TAKEN_OVER, STEPPED_DOWN, VersionMismatch.code})
-"""Reasons to refuse a peer that did nothing wrong."""
+from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, QueueId, Record, Settle
+from qpidha.wire.events import Acknowledged, Frame
 
 
-class CheckedWorld(Protocol):
-    """The cluster that a checker looks at, and whom it tells what it saw."""
+class Checker(Ledger):
+    """Checks a run of a `World` while it happens.
 
-    @property
-    def nodes(self) -> Mapping[str, SimNode]: ...
-    def processes(self, name: NodeId) -> list[SimNode]: ...
-    def sometimes(self, what: str) -> None: ...
-    def tell(self, what: str, *values: str, by: SimNode | None = None) -> None: ...
-
-
-class Checker:
-    """Told about everything that happens in a `World`; raises `Violation` at the first thing that must not."""
+    A world calls a method for each thing that happens; tests read the sets of the `Ledger` and call `safe`, `same`
+    and `ordered`. Every method raises `Violation` if an invariant does not hold.
+    """
 
     def __init__(self, world: CheckedWorld) -> None:
+        super().__init__()
         self._world = world
-        self._ordinals: dict[str, int] = {}
-        self.acked: dict[str, None] = {}
-        """Answered OK, in the order of the answers."""
-        self.owed: dict[str, None] = {}
-        """Acknowledged, and no consumer accepted it: every member must have it."""
-        self.refusals: set[str] = set()
-        self.doubts: set[str] = set()
-        self.consumed: set[str] = set()
-        self.confirmed: set[str] = set()
-        """Settled, and the consumer was told so by a primary whose members had all dequeued it."""
-        self.dead: dict[str, Generation] = {}
-        """Handed over as rewound, and in which generation."""
-        self._first: dict[QueueId, dict[str, bool]] = {}
-        """Values in the order of their first delivery, and whether that was by the current primary: what a
-        stale one delivers at the same time has no order with the rest."""
-        self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
+        self._order = PublishOrder()
+        self._generations = Generations()
+        self._positions = Positions()
         self._fates = Fates()
+        self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
+        """Values by the identities that they were given."""
         self._moved: set[str] = set()
-        self._facts: dict[tuple[Generation, Position], Facts] = {}
-        self._known = Known()
-        self._primaries: dict[Generation, tuple[NodeId, int]] = {}
-        self._disk_generation: dict[tuple[NodeId, object], Generation] = {}
         self._record: Record | None = None
         self._epochs: dict[NodeId, UUID] = {}
-        """Of its members."""
+        """The store of each member."""
         self.rolled_back: set[str] = set()
+        """Hosts whose disk is an older copy of itself, and has not followed a primary since."""
         self._steps = 0
 
     def fail(self, rule: str, text: str) -> None:
+        """Raise `Violation` for this rule."""
         raise Violation(f"{rule}: {text}")
 
     # --- what clients do and are told ----------------------------------------------------------------
 
     def attempted(self, values: Sequence[str]) -> None:
-        for value in values:
-            self._ordinals[value] = len(self._ordinals)
+        """A client is about to publish these values, in this order."""
+        self._order.attempted(values)
 
     def refused(self, values: Sequence[str]) -> None:
+        """The publish of these values was refused."""
         self.refusals.update(values)
         self._world.tell("refused", *values)
 
     def published(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
+        """The primary gave these ids to these values, one each.
+
+        Raises:
+            Violation: I1: one of the identities had another value.
+        """
         for id, value in zip(ids, values, strict=True):
             identity = (queue, node.replica.generation, id)
             if identity in self._names:
@@ -108,10 +95,16 @@ class Checker:
                 self._fates.published(value, identity)
 
     def moved(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
+        """Like `published`, for messages that were moved to this queue. They keep their values."""
         self._moved.update(values)
         self.published(node, queue, ids, values)
 
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
+        """A publisher was told that these values are safe. Compares with every member's disk.
+
+        Raises:
+            Violation: F3: a member does not have all that is owed. R-b: one was handed over as rewound before.
+        """
         self._world.tell("answers ok", *values, by=node)
         for value in values:
             self.acked[value] = None
@@ -123,6 +116,7 @@ class Checker:
         self.safe("F3")
 
     def in_doubt(self, node: SimNode, values: Sequence[str], settles: Sequence[str]) -> None:
+        """Publishes of ``values`` and accepts of ``settles`` ended in doubt."""
         self.doubts.update(values)
         if values:
             self._world.tell("in doubt", *values, by=node)
@@ -130,8 +124,14 @@ class Checker:
             self._world.tell("settle in doubt", *settles, by=node)
 
     def delivered(self, node: SimNode, queue: QueueId, id: MessageId, value: str) -> None:
+        """A consumer got this value, for the first time or again.
+
+        Raises:
+            Violation: S2: it was refused or never published. S3: its accept was confirmed. R-b: it was handed over as
+                rewound.
+        """
         generation = node.replica.generation
-        if value not in self._ordinals or value in self.refusals:
+        if value not in self._order or value in self.refusals:
             self.fail("S2", f"{value} was delivered")
         record = self._record
         current = record is not None and generation >= record.generation
@@ -139,15 +139,20 @@ class Checker:
             self.fail("S3", f"{value} is delivered again although its settle was confirmed")
         if value in self.dead and generation >= self.dead[value]:
             self.fail("R-b", f"{value} is delivered although it was handed over as rewound")
-        self._first.setdefault(queue, {}).setdefault(value, current)
+        self._order.delivered(queue, value, current=current)
 
     def accepted(self, values: Sequence[str]) -> None:
+        """Consumers accepted these values."""
         for value in values:
             self.consumed.add(value)
             self.owed.pop(value, None)
 
     def settled(self, node: SimNode, values: Sequence[str]) -> None:
-        """A consumer was told that its accept is done."""
+        """A consumer was told that its accept of these values is done.
+
+        Raises:
+            Violation: S3: a member's disk still has one.
+        """
         self._world.tell("confirms settle", *values, by=node)
         if any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
             return  # Documented: an accept that was confirmed at once may be undone by a failover (O6).
@@ -160,20 +165,20 @@ class Checker:
     # --- roles and the record ------------------------------------------------------------------------
 
     def role_changed(self, node: SimNode, change: RoleChanged) -> None:
+        """A node took another role. Raises `Violation` (F1) for a second primary of a generation."""
         if change.role.is_primary:
-            mine = (node.host, node.boots)
-            if self._primaries.setdefault(change.generation, mine) != mine:
-                self.fail("F1", f"generation {change.generation} has two primaries")
+            self._generations.check_primary(node, change.generation)
 
     def record_changed(self, record: Record) -> None:
+        """The cluster manager stored another record.
+
+        Raises:
+            Violation: F1: it does not follow from the last. S1: a new member does not have all that is owed.
+            OutsideTheModel: It promotes a node whose disk is an older copy, which no protocol survives.
+        """
         old, self._record = self._record, record
         self._epochs = {m.node: m.epoch for m in record.members}
-        if old is not None and record.generation != old.generation:
-            if record.generation != old.generation + 1:
-                self.fail("F1", f"generation {old.generation} is followed by {record.generation}")
-            names = {m.node for m in old.members}
-            if record.primary is None or record.primary[0] not in names or not record.members <= old.members:
-                self.fail("F1", f"{record.primary} with {record.members} follows {old.members}")
+        check_record(old, record)
         if record.primary is not None:
             name, boot = record.primary
             if any(
@@ -184,30 +189,34 @@ class Checker:
 
     @property
     def listed(self) -> list[SimNode]:
-        """Members whose disk is the one the record speaks of, and whole."""
+        """Members whose disk is undamaged and the one that the record names."""
         epochs, nodes = self._epochs, self._world.nodes.values()
         return [n for n in nodes if epochs.get(n.name) == n.epoch and not n.disk.damage]
 
     @property
     def members(self) -> list[SimNode]:
-        """Those of them that have all they should: not the ones with an older copy of their disk."""
+        """Members that must have all that is owed: those `listed`, without older copies of disks."""
         return [n for n in self.listed if n.host not in self.rolled_back]
 
     def restored(self, node: SimNode) -> None:
-        """The disk is an older copy of itself: it will hand over again, and its generation may be lower.
+        """The disk became an older copy of itself: it hands over again, and its generation may be lower.
 
-        If it is promoted before it follows a primary again, nobody can know (``docs/protocol.md``, "Fault model").
+        If it is promoted before it follows a primary again, no node can know (``docs/protocol.md``, "Fault model").
         """
         self.rolled_back.add(node.host)
-        self._disk_generation.pop((node.name, node.epoch), None)
+        self._generations.restored(node)
         self.forget(node)
 
     def forget(self, node: SimNode) -> None:
-        """What this node handed over, another disk in its place may hand over too."""
+        """The node has another disk: what it handed over may be handed over again."""
         self._fates.forget(node)
 
     def safe(self, rule: str) -> None:
-        """Every value owed is on every member's disk (S1)."""
+        """Check that all that is owed is on every member's disk. Costs O(owed) for each member.
+
+        Raises:
+            Violation: It is not; with the name ``rule`` (S1 or F3).
+        """
         for member in self.members:
             missing = self.owed.keys() - member.disk.content.values.keys()
             if missing:
@@ -216,16 +225,14 @@ class Checker:
     # --- disks ---------------------------------------------------------------------------------------
 
     def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
+        """The node's disk has these changes now. Raises `Violation` (F2, X2, S1, S4)."""
         content = node.disk.content
         followed = any(isinstance(c, PutStatus) and not c.primary for c in changes)
         newest = self._record is not None and content.status.generation == self._record.generation
         if node.host in self.rolled_back and followed and newest:
             self.rolled_back.discard(node.host)
             self._world.sometimes("older copy corrected by difference")
-        key = (node.name, node.epoch)
-        if content.status.generation < self._disk_generation.get(key, 0):
-            self.fail("F2", f"the generation of {node.name} fell to {content.status.generation}")
-        self._disk_generation[key] = content.status.generation
+        self._generations.check_disk(node)
         twice = [value for value, count in content.values.items() if count > 1]
         if twice:
             self.fail("X2", f"{node.name} holds {twice} twice")
@@ -238,27 +245,25 @@ class Checker:
             self.safe("S1")
 
     def ordered(self, node: SimNode) -> None:
-        for queue in node.disk.content.queues.values():
-            held = [queue.held[id] for id in sorted(queue.held)]
-            order = [self._ordinals[m.value] for m in held if m.origin is None]
-            if order != sorted(order):
-                self.fail("S4", f"{node.name} holds {[m.value for m in held]} in this order")
+        """Check the order of messages on a disk. Raises `Violation` (S4)."""
+        self._order.check_disk(node)
 
     # --- positions -----------------------------------------------------------------------------------
 
     def operated(self, node: SimNode) -> None:
         """The primary made one operation: remember what its queues are at this position."""
-        primary = node.replica.primary
-        if primary is not None:
-            self._facts[primary.generation, primary.position] = self._known.facts(node)
+        self._positions.operated(node)
 
     def stepped(self, node: SimNode) -> None:
-        """The node did something."""
+        """The node took a step. At every 16th of a run its memory is checked, too.
+
+        Raises:
+            Violation: D8.
+            InvariantError: The core's own `check` failed.
+        """
         if not node.up:
             return
-        primary = node.replica.primary
-        if primary is not None and (primary.generation, primary.position) not in self._facts:
-            self.operated(node)
+        self._positions.stepped(node)
         self._steps += 1
         if self._steps % 16 == 0:
             node.replica.check()
@@ -266,35 +271,25 @@ class Checker:
                 self.same(node)
 
     def same(self, node: SimNode) -> None:
-        """Memory and disk agree; only while nothing is under way (D8)."""
+        """Compare memory and disk of a node that has no commit under way. Raises `Violation` (D8)."""
         memory, disk = facts_of(node.replica), node.disk.content.facts()
         if memory != disk:
             self.fail("D8", f"{node.name} has {memory} in memory and {disk} on its disk")
 
     def sent(self, node: SimNode, frame: Frame) -> None:
-        if isinstance(frame.event, Refused) and frame.event.code not in POLITE:
-            self.fail("peer", f"{node.name} says that an honest peer broke the rules: {frame.event.reason}")
-        if not isinstance(frame.event, Acknowledged):
-            return
-        content = node.disk.content
-        if content.status.generation != frame.generation or content.status.primary:
-            return  # It was promoted, or followed another, in the same transaction: it knows at least this.
-        if not self._holds(content, frame.generation, frame.event.position):
-            at = frame.event.position
-            self.fail("R-a", f"{node.name} acknowledges {at}@{frame.generation}, but its disk differs")
+        """The node sent a frame.
 
-    def _holds(self, content: Content, generation: Generation, position: Position) -> bool:
-        """The disk is what the primary was at this position or, if the commit covered more, at a later one."""
-        found = content.facts()
-        while (expected := self._facts.get((generation, position))) is not None:
-            if expected == found:
-                return True
-            position += 1
-        return False
+        Raises:
+            Violation: R-a: an acknowledgement is not true. peer: it refuses an honest peer.
+        """
+        check_frame(node.name, frame)
+        if isinstance(frame.event, Acknowledged):
+            self._positions.check_acknowledged(node, frame.generation, frame.event)
 
     # --- discarded messages --------------------------------------------------------------------------
 
     def handed_over(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
+        """The node hands discarded messages over to its broker. Raises `Violation` (I1, R-b, R-g)."""
         for d in discarded:
             value = d.data.rstrip(b".").decode()
             self._world.tell(f"hands over ({d.fate.value})", value, by=node)
@@ -314,13 +309,17 @@ class Checker:
             self.dead.setdefault(value, node.replica.generation)
 
     def not_taken(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
-        """The embedder failed: the same may be offered again."""
+        """The broker did not take these messages: they may be handed over again."""
         self._fates.withdrawn(node, discarded)
 
     # --- the end -------------------------------------------------------------------------------------
 
     def converged(self, nodes: Sequence[SimNode]) -> None:
-        """After a time without faults: all equal, nothing lost, nothing left in quarantine."""
+        """Check that all nodes are equal and complete, after a time without faults.
+
+        Raises:
+            Violation: S1, S4, D8, R-a, or R-g if a message is still in quarantine.
+        """
         self.safe("S1")
         for node in nodes:
             self.same(node)
@@ -329,14 +328,14 @@ class Checker:
                 self.fail("R-g", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
             if node.disk.content.facts() != nodes[0].disk.content.facts():
                 self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
-        for first in self._first.values():
-            told = [v for v, current in first.items() if current and v in self.acked and v not in self._moved]
-            order = [self._ordinals[v] for v in told]
-            if order != sorted(order):
-                self.fail("S4", f"first delivered in this order: {list(first)}")
+        self._order.check_deliveries(self.acked, self._moved)
 
     def drained(self, nodes: Sequence[SimNode]) -> None:
-        """Everything was consumed: S1 at its end, S5."""
+        """Check the end of a run in which consumers accepted everything.
+
+        Raises:
+            Violation: S1: an acknowledged message was never delivered. S5: a node still holds one.
+        """
         lost = self.acked.keys() - self.consumed
         if lost:
             self.fail("S1", f"{sorted(lost)} acknowledged, and never delivered")

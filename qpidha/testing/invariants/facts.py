@@ -1,4 +1,4 @@
-"""What a replica's memory says, in the words in which a simulated disk says what it holds."""
+"""The content of a replica's memory, in the form in which a simulated disk gives its content."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from qpidha.types import Generation, MessageId, QueueId
 
 
 def facts_of(replica: Replica) -> Facts:
-    """What `Content.facts` says of a disk, said of a replica's memory."""
+    """Return the content of all queues in a replica's memory, as `Content.facts` does for a disk."""
     return {name: fact_of(queue) for name, queue in replica.queues.items()}
 
 
 def fact_of(queue: ReplicatedQueue) -> Fact:
+    """Return (next id, last entry of the lineage, [(generation, id, message)] in the order of ids)."""
     held: list[tuple[Generation, MessageId, Message]] = []
     lineage = queue.lineage
     for ids, batch in queue.select(queue.held):
@@ -27,16 +28,18 @@ def fact_of(queue: ReplicatedQueue) -> Fact:
     return (queue.next, lineage[-1], held)
 
 
-class Known:
-    """Facts of primaries, without looking again at queues that are as they were.
+class PrimaryFacts:
+    """Contents of primaries, computed again only for queues that changed.
 
-    On one primary next grows with each enqueue and skip, and in between dequeues only lower the count.
+    On one primary the next id grows with each enqueue and skip, and in between dequeues only lower the number
+    of messages: equal numbers mean equal content.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, Generation], dict[QueueId, tuple[tuple[int, int], Fact]]] = {}
 
     def facts(self, node: SimNode) -> Facts:
+        """Return the content of a primary's queues. Costs O(queues) and the content of those that changed."""
         known = self._known.setdefault((node.host, node.boots, node.replica.generation), {})
         for name, queue in node.replica.queues.items():
             key = (queue.next, len(queue.held))

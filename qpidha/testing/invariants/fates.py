@@ -1,7 +1,7 @@
-"""Whether what an embedder is told of discarded messages is true (W1, W2), seen from outside.
+"""The fates of discarded messages: what a broker is told of them is true, and told once (W1, W2).
 
-The value of a message and the identity that its publish was given are known here. Where it is now, the disk of the
-node that hands it over says: by then that node has the established history.
+The value of a message and the identity that its publish was given are remembered here. Where the message is now
+is read from the disk of the node that hands it over: by then that node has the established history.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ Discard: TypeAlias = tuple[NodeId, QueueId, Generation, MessageId]
 
 
 class Fates:
-    """Remembers what each publish was given and what each node handed over, and judges what is said of it."""
+    """Remembers the identity of each publish and what each node handed over."""
 
     def __init__(self) -> None:
         self._published: dict[str, Identity] = {}
         self._offered: dict[Discard, int] = {}
-        """In which boot."""
+        """Handed over, in which boot."""
         self._taken: set[Discard] = set()
+        """Taken by the broker, and released from the quarantine for good."""
 
     def published(self, value: str, identity: Identity) -> None:
+        """The publish of this value was given this identity."""
         self._published[value] = identity
 
     def offered(self, node: SimNode, told: Discarded) -> bool:
-        """False: it was handed over before, and the embedder has it, or was not yet asked whether."""
+        """Note that a node hands a message over. False if it did before, and the broker has not refused it."""
         place = (node.host, told.queue, told.generation, told.id)
         if place in self._taken or self._offered.get(place) == node.boots:
             return False
@@ -39,24 +41,31 @@ class Fates:
         return True
 
     def withdrawn(self, node: SimNode, discarded: Sequence[Discarded]) -> None:
-        """The embedder failed: the same may be offered again."""
+        """The broker failed: these messages may be handed over again."""
         for d in discarded:
             self._offered.pop((node.host, d.queue, d.generation, d.id), None)
 
     def released(self, node: SimNode, change: Release) -> None:
-        """These left the quarantine of that node, durably."""
+        """Messages left the quarantine of this node, durably."""
         for id in change.ids:
             place = (node.host, change.queue, change.generation, id)
             if place in self._offered:
                 self._taken.add(place)
 
     def forget(self, node: SimNode) -> None:
-        """Another disk is in the place of this node's."""
+        """The node has another disk: its messages may be handed over again."""
         self._taken = {place for place in self._taken if place[0] != node.host}
         self._offered = {place: boot for place, boot in self._offered.items() if place[0] != node.host}
 
     def wrong(self, node: SimNode, told: Discarded, value: str, consumed: Container[str]) -> str:
-        """What is not true of it; empty if all is. ``consumed``: what consumers accepted, on any primary."""
+        """Return what is not true of a discarded message; empty if all is.
+
+        Args:
+            node: It hands the message over.
+            told: What it says of the message.
+            value: Of the message.
+            consumed: Values that consumers accepted, on any primary.
+        """
         content, origin = node.disk.content, told.origin
         first = told.published_as
         if self._published.get(value) != (first.queue, first.generation, first.id):
@@ -80,7 +89,10 @@ class Fates:
 
 
 def remembered(content: Content, origin: Origin) -> bool | None:
-    """Whether this disk's history gave out the identity; None if it has no such queue, or a trimmed lineage."""
+    """Return whether this disk's history gave out the identity.
+
+    None: it cannot tell, for it does not have the queue, or its lineage is trimmed.
+    """
     queue = content.queues.get(origin.queue)
     if queue is None or origin.id < queue.lineage[0][1]:
         return None

@@ -1,7 +1,7 @@
-"""Watches why a primary wants a member out of the record: never for the time that its own disk or loop took.
+"""Removals of members: never for the time that the primary's own disk or event loop took (J1).
 
-J1: whoever is removed for being late owes an acknowledgement of something that left the primary, after its own disk, at
-least the shortest time-out ago.
+A member that is removed for being late owes the acknowledgement of an operation that left the primary, after its
+own disk, at least the shortest time-out ago.
 """
 
 from __future__ import annotations
@@ -19,31 +19,38 @@ from qpidha.types import Generation, Member, Position
 
 
 class Removals:
-    """Told what became durable on a primary, and what it asks the cluster manager for."""
+    """Checks the requests in which a primary removes members from the record."""
 
     def __init__(
         self, checker: Checker, scheduler: Scheduler, settings: Settings, sometimes: Callable[[str], None]
     ) -> None:
-        """``sometimes``: counts what happened."""
+        """Start with no requests seen.
+
+        Args:
+            checker: Told of violations.
+            scheduler: Its clock, in virtual seconds.
+            settings: The time-outs.
+            sometimes: Counts removals.
+        """
         self._checker = checker
         self._scheduler = scheduler
         self._settings = settings
         self._sometimes = sometimes
         self._left: dict[tuple[str, Generation], list[tuple[Position, float]]] = {}
         self._seen: set[bytes] = set()
-        """Requests by nonce: each is judged when it is made, not when it is sent or repeated."""
+        """Requests by nonce: each is checked when it is made, not when it is sent or repeated."""
 
     def durable(self, node: SimNode, generation: Generation, position: Position) -> None:
-        """Operations up to here are durable on their primary: now they leave."""
+        """Operations up to here are durable on their primary, which sends them now."""
         self._left.setdefault((node.host, generation), []).append((position, self._scheduler.now))
 
     def proposed(self, node: SimNode) -> None:
-        """A transaction begins: what the primary asks for after it is judged now, by what it knows now."""
+        """A transaction begins: check the request that follows it now, by what the primary knows now."""
         if (request := node.replica.manager.in_flight) is not None:
             self.requested(node, request)
 
     def requested(self, node: SimNode, request: Request) -> None:
-        """It asks for this now, unless it was proposed before a transaction."""
+        """Check a request, unless `proposed` checked it before. Raises `Violation` (J1)."""
         primary, record = node.replica.primary, node.replica.record
         if not isinstance(request, CompareAndSet) or request.new.nonce in self._seen:
             return
