@@ -14,14 +14,18 @@ from qpidha.testing.explorer.search import Explorer
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 1: something was found."""
+    """Search as the arguments say, and print the result. Returns the exit status: 1 if an invariant does not hold."""
     parser = argparse.ArgumentParser(prog="python -m qpidha.testing.explorer", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="stop after this long")
     parser.add_argument("--states", type=int, default=sys.maxsize, help="stop after this many states")
     defaults = {f.name: f.default for f in fields(Scope)}
     for name in ("queues", *LIMITED):
         parser.add_argument(f"--{name}", type=int, default=defaults[name], metavar="N")
-    parser.add_argument("--breadth", action="store_true", help="in the order of the number of actions")
+    parser.add_argument(
+        "--breadth",
+        action="store_true",
+        help="states in the order of the number of actions, not of interruptions",
+    )
     options = vars(parser.parse_args(arguments))
     limits = {name: options.pop(name) for name in ("seconds", "states")}
     interruptions = not options.pop("breadth")

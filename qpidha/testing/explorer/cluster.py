@@ -1,14 +1,12 @@
-"""Everything that can happen to a cluster next, and what comes of it.
+"""The actions that are possible in a state of a cluster, and the state after each.
 
-`actions` says what can happen, `act` lets it happen and judges the outcome. Both are functions of the state
-alone, so any order of actions can be tried, and a path of them played again.
+Both are functions of the state alone, so that actions can be tried in any order and a path of them replayed.
 """
 
 from __future__ import annotations
 
 from qpidha.core.ready import CompareAndSet
-from qpidha.testing.explorer.draft import HOW, Draft
-from qpidha.testing.explorer.nodes import Look
+from qpidha.testing.explorer.nodes import NodeView
 from qpidha.testing.explorer.scope import (
     ACCEPT,
     ANSWERED,
@@ -25,22 +23,23 @@ from qpidha.testing.explorer.scope import (
     State,
     Tables,
 )  # fmt: skip
+from qpidha.testing.explorer.transition import ACTIONS, Transition
 
-QUIET = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", "connect"})
-"""What happens by itself, if nobody prevents it."""
+AUTOMATIC = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", "connect"})
+"""Actions that happen by themselves unless something prevents them."""
 
 
 class Cluster:
-    """All that can happen to a cluster of this scope."""
+    """A cluster of this scope, as a function from states to states."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.tables = Tables(scope)
 
-    # --- the beginning -------------------------------------------------------------------------------
+    # --- the initial state ---------------------------------------------------------------------------
 
-    def beginning(self) -> State:
-        """All nodes are members and follow the first, which is primary of generation 1 and has the queues."""
+    def initial(self) -> State:
+        """Return the initial state: all nodes follow the first, which is primary of generation 1 and has the queues."""
         nodes = tuple(self.tables.nodes.new(name) for name in self.scope.nodes)
         plenty = (99,) * len(LIMITED)
         state: State = (nodes, (), 0, (), (0, (), (), (), 0, 0, 0, ()), plenty)
@@ -54,104 +53,109 @@ class Cluster:
         return (*state[:5], self.scope.budget)
 
     def done(self, state: State, action: Action) -> State:
-        """Return the state after this action, which must be possible."""
+        """Return the state after this action, which must be possible. Raises `Violation`, like `act`."""
         found = self.act(state, action)
         assert found is not None, action
         return found
 
     def settled(self, state: State) -> State:
-        """After all that happens by itself, in one order of many."""
+        """Return the state after all automatic actions, in one order of many."""
         while True:
-            found = (self.act(state, action) for action in self.actions(state) if self.is_quiet(action))
+            found = (self.act(state, action) for action in self.actions(state) if self.is_automatic(action))
             after = next((one for one in found if one is not None), None)
             if after is None:
                 return state
             state = after
 
-    def is_quiet(self, action: Action) -> bool:
-        """It happens by itself. A request that nobody waits for any more arrives late, if ever."""
-        return action[0] in QUIET and (action[0] != "apply" or action[1][2] == SENT)
+    def is_automatic(self, action: Action) -> bool:
+        """Whether an action happens by itself. The arrival of a request that was given up does not."""
+        return action[0] in AUTOMATIC and (action[0] != "apply" or action[1][2] == SENT)
 
-    # --- what can happen -----------------------------------------------------------------------------
+    # --- possible actions ----------------------------------------------------------------------------
 
     def actions(self, state: State) -> list[Action]:
-        """All of it, what happens by itself first. Some may mean nothing: then `act` returns None."""
+        """Return all possible actions, automatic ones first. `act` returns None for some of them."""
         nodes, links, record, requests, _, budget = state
-        quiet: list[Action] = []
+        automatic: list[Action] = []
         events: list[Action] = []
         version = self.tables.version(record)
         for node, number in enumerate(nodes):
             self._of_node(node, number, budget, events)
-            if self.tables.nodes.looks[number].committing:
-                quiet.append(("commit", node))
+            if self.tables.nodes.views[number].committing:
+                automatic.append(("commit", node))
         for link, to_acceptor, to_opener in links:
             if to_acceptor:
-                quiet.append(("deliver", link, True))
+                automatic.append(("deliver", link, True))
             if to_opener:
-                quiet.append(("deliver", link, False))
+                automatic.append(("deliver", link, False))
             if budget[FAULT]:
                 events.append(("cut", link))
         for request in dict.fromkeys(requests):
-            self._of_request(request, budget, quiet, events)
+            self._of_request(request, budget, automatic, events)
         for node, number in enumerate(nodes):
-            look = self.tables.nodes.looks[number]
-            if look.up and look.known < version:
-                quiet.append(("watch", node))
-            if budget[CONNECT] and self._may_connect(node, look, nodes):
-                quiet.append(("connect", node))
-        return quiet + events
+            view = self.tables.nodes.views[number]
+            if view.up and view.known < version:
+                automatic.append(("watch", node))
+            if budget[CONNECT] and self._may_connect(node, view, nodes):
+                automatic.append(("connect", node))
+        return automatic + events
 
-    def _may_connect(self, node: int, look: Look, nodes: tuple[int, ...]) -> bool:
-        free = look.up and not look.primary and not look.linked
-        return free and look.named not in (-1, node) and self.tables.nodes.looks[nodes[look.named]].up
+    def _may_connect(self, node: int, view: NodeView, nodes: tuple[int, ...]) -> bool:
+        free = view.up and not view.primary and not view.linked
+        return free and view.named not in (-1, node) and self.tables.nodes.views[nodes[view.named]].up
 
     def _of_request(
-        self, request: tuple[int, ...], budget: tuple[int, ...], quiet: list[Action], events: list[Action]
+        self, request: tuple[int, ...], budget: tuple[int, ...], automatic: list[Action], events: list[Action]
     ) -> None:
         _, number, stage, _ = request
         if not isinstance(self.tables.requests.values[number], CompareAndSet):
-            quiet.append(("read", request))
+            automatic.append(("read", request))
         elif stage == ANSWERED:
-            quiet.append(("answer", request))
+            automatic.append(("answer", request))
         elif stage == SENT:
-            quiet.append(("apply", request))
+            automatic.append(("apply", request))
             if budget[FAULT]:
                 events.append(("give up", request))
         else:
-            events.append(("apply", request))  # It is late by as much as it likes.
+            events.append(("apply", request))  # It was given up: it may arrive at any time.
 
     def _of_node(self, node: int, number: int, budget: tuple[int, ...], events: list[Action]) -> None:
-        look = self.tables.nodes.looks[number]
-        if not look.up:
+        view = self.tables.nodes.views[number]
+        if not view.up:
             events.append(("start", node))
             return
         if budget[FAULT]:
             events.append(("crash", node, False))
-            if look.committing:
+            if view.committing:
                 events.append(("crash", node, True))
-        if look.primary:
-            self._of_primary(node, look, budget, events)
+        if view.primary:
+            self._of_primary(node, view, budget, events)
         elif budget[PROMOTE]:
             events.append(("promote", node))
 
-    def _of_primary(self, node: int, look: Look, budget: tuple[int, ...], events: list[Action]) -> None:
+    def _of_primary(self, node: int, view: NodeView, budget: tuple[int, ...], events: list[Action]) -> None:
         if budget[PUBLISH]:
             events.append(("publish", node))
-        for queue, id, _ in look.held:
+        for queue, id, _ in view.held:
             if budget[ACCEPT]:
                 events.append(("accept", node, queue, id))
             if budget[MOVE]:
                 events.append(("move", node, queue, id))
-        if budget[FAULT] and look.owed:
+        if budget[FAULT] and view.owed:
             events.append(("late", node))
         if budget[DEMOTE]:
             events.append(("demote", node))
 
-    # --- letting it happen ---------------------------------------------------------------------------
+    # --- the next state ------------------------------------------------------------------------------
 
     def act(self, state: State, action: Action) -> State | None:
-        """The state after it; None if it means nothing here. Raises `Violation` if that must not be."""
-        draft = Draft(self.tables, state)
-        if not HOW[action[0]](draft, *action[1:]):
+        """Return the state after an action; None if the action has no meaning in this state.
+
+        Raises:
+            Violation: An invariant does not hold, see `qpidha.testing.explorer.invariants`.
+            InvariantError: The core's own `check` failed.
+        """
+        transition = Transition(self.tables, state)
+        if not ACTIONS[action[0]](transition, *action[1:]):
             return None
-        return draft.state()
+        return transition.state()

@@ -1,8 +1,8 @@
-"""One string of bytes for everything that decides what an object will do: equal bytes, equal behaviour.
+"""Canonical forms of objects: equal bytes, equal behaviour from here on.
 
-The explorer must know whether a node has been in a state before. Pickles do not tell: they depend on which
-equal values happen to be the same object. Here values count by what they are, and only what can be changed
-keeps its identity: met again, it is named by the number of its first visit.
+The explorer must know whether a node was in a state before. Pickles differ with which equal values happen to be
+the same object. Here immutable values are encoded by value; a mutable object is encoded where it is first met, and
+named by a number wherever it is met again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ Encode: TypeAlias = Callable[[Any, Out, Seen], None]
 
 
 def canonical(value: object) -> bytes:
-    """See the module."""
+    """Return the canonical form of an object and all that it refers to.
+
+    Raises:
+        TypeError: No encoder is known for a type among them, for example one of another package.
+    """
     return _text(value).encode()
 
 
@@ -63,12 +67,12 @@ def _set(value: Iterable[object], out: Out, _: Seen) -> None:
 
 
 def _dict(value: dict[object, object], out: Out, seen: Seen) -> None:
-    """In its own order: that decides in which order things are done."""
+    """In its own order, for that decides in which order things are done."""
     _all("<", (part for pair in value.items() for part in pair), out, seen)
 
 
 def _once(encode: Encode) -> Encode:
-    """What can be changed: encoded where it is first met, only named wherever it is met again."""
+    """For mutable objects: encoded where first met, then only named."""
 
     def once(value: object, out: Out, seen: Seen) -> None:
         number = seen.get(id(value))
@@ -82,7 +86,7 @@ def _once(encode: Encode) -> Encode:
 
 
 def _remembered(encode: Encode) -> Encode:
-    """For values that are hashed faster than they are encoded."""
+    """For immutable values that are hashed faster than they are encoded."""
     texts: dict[object, str] = {}
 
     def remembered(value: object, out: Out, seen: Seen) -> None:
@@ -120,7 +124,7 @@ def _encoder_of(of: type) -> Encode:
 
 
 def _decides_nothing(value: object, out: Out, seen: Seen) -> None:
-    """The same everywhere, or counted for people only."""
+    """For what is the same in all nodes, or statistics."""
 
 
 OFTEN = frozenset({Member, QueueSpec, Record, StoreStatus, Versioned})

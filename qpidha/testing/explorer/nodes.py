@@ -1,9 +1,8 @@
-"""Steps of single nodes, each made once by the real core and remembered.
+"""Steps of single nodes, each computed once by the real core and then looked up.
 
-A node's next state, and what it does to the world, depend on its state and on the one thing that happens
-to it, on nothing else. So every state of a node has a number, and a step is a pair (number, input) that is
-looked up; the core runs only when a pair is new. The cluster around it is then a tuple of numbers, and its
-millions of states cost no replica.
+A node's next state and its effects depend on its state and on one input, on nothing else. So every state of a
+node has a number, and steps are kept by (number, input); the core runs only when a pair is new. A state of the
+cluster is then a tuple of numbers, and millions of them need only thousands of replicas.
 
 A state is kept as a pickle, for the core changes its objects in place. Whether it is new is decided by its
 canonical form (`qpidha.testing.explorer.keys`).
@@ -23,8 +22,8 @@ from qpidha.core.ready import CloseLink
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
 from qpidha.testing.explorer.keys import canonical
-from qpidha.testing.explorer.life import INPUTS, Effect, Life, Snapshot
 from qpidha.testing.explorer.node_invariants import check_node
+from qpidha.testing.explorer.running_node import INPUTS, Effect, RunningNode, Snapshot
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.sim.disk import Content, Facts
@@ -41,53 +40,54 @@ from qpidha.types import (
 )
 from qpidha.wire.batch import Batch
 
-Given: TypeAlias = tuple[Hashable, ...]
-"""What happens to a node: ("received", link, bytes), ("committed",), ("crash", kept?) …"""
+Input: TypeAlias = tuple[Hashable, ...]
+"""An input of a node: ("received", link, bytes), ("committed",), ("crash", whether its commit is kept) …"""
 Identity: TypeAlias = tuple[int, Generation, MessageId, int]
 """(queue by index, generation, id, message by index)."""
 
 
 class Step(NamedTuple):
-    """What came of an input."""
+    """The outcome of an input: the number of the next state, and effects in the order of the driver."""
 
     node: int
     effects: tuple[Effect, ...]
 
 
-class Look(NamedTuple):
-    """A node's state, as far as the cluster around it must know. Messages are bits."""
+class NodeView(NamedTuple):
+    """The part of a node's state that the cluster around it depends on. Sets of messages are bits."""
 
     up: bool
     boots: int
     committing: bool
     known: int
-    """The version of the newest record it saw."""
+    """The version of the newest record that it saw; 0: none."""
     linked: bool
     """It has a link to a primary, or is opening one."""
     named: int
-    """The primary of that record, by index; -1: nobody."""
+    """The index of the primary in that record; -1: none."""
     primary: Generation
-    """What it acts as primary in; 0: it does not."""
+    """The generation in which it acts as primary; 0: it does not."""
     position: Position
     owed: bool
-    """Some member has not acknowledged everything."""
+    """Whether a member of this primary has not acknowledged everything."""
     following: tuple[Generation, Position] | None
-    """As a backup that has flipped."""
+    """Generation and position of a backup that follows its primary."""
     memory: int
-    """What it would deliver."""
+    """Messages in memory: what it would deliver."""
     held: tuple[tuple[int, MessageId, int], ...]
     """(queue, id, message) in memory."""
     content: int
-    """Equal numbers, equal content in memory."""
+    """A number for the content in memory: equal numbers, equal content."""
     disk: int
+    """Messages on disk."""
     identities: frozenset[Identity]
-    """Everything on its disk."""
-    speaks_of: frozenset[int]
-    """Links that effects it has still to perform are for, open or not: their numbers are not free."""
+    """Identities on disk."""
+    pending_links: frozenset[int]
+    """Links, open or not, that effects still to be performed are for: their numbers are not free."""
 
 
 SHARED: Table[Any] = Table(None)
-"""Values that never change: pickles have their numbers only, so that they are neither written nor made again."""
+"""Immutable values: a pickle holds their numbers, so that they are neither written nor built again."""
 
 
 def shared(number: int) -> object:
@@ -101,7 +101,7 @@ def share(value: object) -> tuple[Any, ...]:
 
 
 class Pickler(pickle.Pickler):
-    """For pickles that this process reads."""
+    """Writes pickles that only this process can read."""
 
     dispatch_table = dict.fromkeys(
         (UUID, Batch, Member, QueueSpec, Record, Settings, StoreStatus, Versioned), share
@@ -109,60 +109,68 @@ class Pickler(pickle.Pickler):
 
 
 class Nodes:
-    """Every state that any node was in, by number, and every step that was ever made."""
+    """Every state that any node was in, by number, and every step that was computed."""
 
     def __init__(self, names: tuple[NodeId, ...], queues: tuple[QueueId, ...], settings: Settings) -> None:
         self.names = names
         self.queues = queues
         self.settings = settings
-        self.looks: list[Look] = []
-        self.steps: dict[tuple[int, Given], Step | None] = {}
+        self.views: list[NodeView] = []
+        self.steps: dict[tuple[int, Input], Step | None] = {}
         self._pickles: list[bytes] = []
         self._numbers: dict[bytes, int] = {}
         self._contents: dict[str, int] = {}
 
     def new(self, name: NodeId) -> int:
-        """A node that never ran, on an empty disk."""
+        """Return the number of the state of a node that never ran, with an empty disk."""
         epoch = UUID(int=100 + self.names.index(name))
         return self._number(Snapshot(name, Content(StoreStatus(node=name, epoch=epoch))))
 
     def boot(self, node: int, boots: int) -> UUID:
-        """The boot id of the n-th process of a node by index."""
+        """Return the boot id of the n-th process of a node; ``node`` is its index."""
         return UUID(int=1000 * (1 + node) + boots)
 
-    def step(self, node: int, given: Given) -> Step | None:
-        """What comes of it; None if it means nothing to a node in this state."""
+    def step(self, node: int, given: Input) -> Step | None:
+        """Return the outcome of an input; None if it has no meaning for a node in this state.
+
+        Args:
+            node: The number of the node's state.
+            given: The input.
+
+        Raises:
+            Violation: An invariant of a single node does not hold, see `check_node`.
+        """
         try:
             return self.steps[node, given]
         except KeyError:
-            made = self.steps[node, given] = self._make(node, given)
+            made = self.steps[node, given] = self._compute(node, given)
             return made
 
-    def _make(self, node: int, given: Given) -> Step | None:
-        snapshot: Snapshot = pickle.loads(self._pickles[node])  # noqa: S301 - made below
+    def _compute(self, node: int, given: Input) -> Step | None:
+        snapshot: Snapshot = pickle.loads(self._pickles[node])  # noqa: S301 - written below
         before = snapshot.content.status.generation
-        life = Life(snapshot)
-        if not self._happens(life, *given):
+        running = RunningNode(snapshot)
+        if not self._apply(running, *given):
             return None
         snapshot.content.audit.clear()
         check_node(snapshot.name, snapshot.content, before, snapshot.replica, idle=snapshot.under_way is None)
-        return Step(self._number(snapshot), tuple(life.effects))
+        return Step(self._number(snapshot), tuple(running.effects))
 
-    def _happens(self, life: Life, what: Hashable, *how: Hashable) -> bool:
-        snapshot = life.snapshot
+    def _apply(self, running: RunningNode, what: Hashable, *how: Hashable) -> bool:
+        snapshot = running.snapshot
         if what == "crash":
-            life.crash(keep=bool(how[0]))
+            running.crash(keep=bool(how[0]))
             return True
         if what == "start":
             assert how[0] is None or isinstance(how[0], Versioned)
             boot = self.boot(self.names.index(snapshot.name), snapshot.boots + 1)
-            return life.start(how[0], boot, self.settings)
+            return running.start(how[0], boot, self.settings)
         if snapshot.replica is None:
             return False
-        life.wake(snapshot.replica)
-        if not INPUTS[str(what)](life, *how):
+        running.wake(snapshot.replica)
+        if not INPUTS[str(what)](running, *how):
             return False
-        life.run()
+        running.run()
         return True
 
     def _number(self, snapshot: Snapshot) -> int:
@@ -173,26 +181,26 @@ class Nodes:
             kept = BytesIO()
             Pickler(kept, pickle.HIGHEST_PROTOCOL).dump(snapshot)
             self._pickles.append(kept.getvalue())
-            self.looks.append(self._look(snapshot))
+            self.views.append(self._view(snapshot))
         return number
 
-    # --- looking at a node ---------------------------------------------------------------------------
+    # --- the view of a node --------------------------------------------------------------------------
 
-    def _look(self, snapshot: Snapshot) -> Look:
+    def _view(self, snapshot: Snapshot) -> NodeView:
         replica = snapshot.replica
         disk = self._identities(snapshot.content.facts())
-        look = Look(
+        view = NodeView(
             up=False, boots=snapshot.boots, committing=snapshot.under_way is not None, known=0, linked=False,
             named=-1, primary=0, position=0, owed=False, following=None, memory=0, held=(), content=-1,
-            disk=mask(disk), identities=frozenset(disk), speaks_of=frozenset(),
+            disk=mask(disk), identities=frozenset(disk), pending_links=frozenset(),
         )  # fmt: skip
         if replica is None:
-            return look
+            return view
         facts = facts_of(replica)
         memory = self._identities(facts)
         record, primary, session = replica.record, replica.primary, replica.follower.session
         follows = session is not None and session.state is FollowerState.FOLLOWING
-        return look._replace(
+        return view._replace(
             up=True,
             known=replica.manager.known.version if replica.manager.known else 0,
             linked=replica.follower.link is not None,
@@ -203,7 +211,7 @@ class Nodes:
             following=(session.generation, session.position) if session and follows else None,
             memory=mask(memory),
             held=tuple((queue, id, message) for queue, _, id, message in memory),
-            speaks_of=frozenset(speaks_of(snapshot)),
+            pending_links=frozenset(pending_links(snapshot)),
             content=self._contents.setdefault(repr(sorted(facts.items())), len(self._contents)),
         )
 
@@ -215,8 +223,8 @@ class Nodes:
         ]
 
 
-def speaks_of(snapshot: Snapshot) -> Iterator[int]:
-    """The links in effects that wait for the disk."""
+def pending_links(snapshot: Snapshot) -> Iterator[int]:
+    """Yield the links in effects that wait for the disk."""
     assert snapshot.replica is not None
     for ready in (snapshot.under_way, snapshot.replica.out._ready):
         if ready is not None:
@@ -225,7 +233,7 @@ def speaks_of(snapshot: Snapshot) -> Iterator[int]:
 
 
 def mask(identities: list[Identity]) -> int:
-    """The messages among these, as bits."""
+    """Return the messages of these identities as bits."""
     bits = 0
     for identity in identities:
         bits |= 1 << identity[3]

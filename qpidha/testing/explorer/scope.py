@@ -1,10 +1,10 @@
-"""What is searched, and what the numbers in a state stand for.
+"""The scope of a search, and what the numbers in a state stand for.
 
 A state of the whole cluster is one tuple of numbers, so that millions can be kept, compared and hashed:
 
     state     (nodes, links, record, requests, clients, budget)
     nodes     the number of each node's state (`qpidha.testing.explorer.nodes`)
-    links     (number, frames to who accepted it, frames to who opened it); None: that end is closed
+    links     (number, frames to its acceptor, frames to its opener); None: that end is closed
     record    by number
     requests  (node, request, SENT, 0), (node, request, GIVEN_UP, 0) or (node, request, ANSWERED, answer)
     clients   (published, waiting, settles, names, acked, consumed, confirmed, dead); messages are bits
@@ -21,18 +21,18 @@ from uuid import UUID
 from qpidha.core.manager import Answer, Applied, Lost
 from qpidha.core.ready import Request
 from qpidha.settings import Settings
-from qpidha.testing.explorer.life import SMALLEST
 from qpidha.testing.explorer.nodes import Nodes
+from qpidha.testing.explorer.running_node import SMALLEST
 from qpidha.testing.explorer.tables import Table
 from qpidha.types import Versioned
 
 Queued: TypeAlias = "tuple[int, ...] | None"
 State: TypeAlias = tuple[Any, ...]
 Action: TypeAlias = tuple[Any, ...]
-"""What happens, and to what: ("deliver", link, to who accepted it?), ("commit", node), …"""
+"""An action and its arguments: ("deliver", link, whether to its acceptor), ("commit", node), …"""
 
 FIN = 0
-"""Stands among the frames of a link: the other end closed, or its process died."""
+"""The end of a link, among its frames: the other end closed, or its process died."""
 SENT, GIVEN_UP, ANSWERED = range(3)
 LIMITED = ("publish", "accept", "move", "promote", "demote", "connect", "fault")
 PUBLISH, ACCEPT, MOVE, PROMOTE, DEMOTE, CONNECT, FAULT = range(7)
@@ -41,7 +41,7 @@ PUBLISHED, WAITING, SETTLES, NAMES, ACKED, CONSUMED, CONFIRMED, DEAD = range(8)
 
 @dataclass(frozen=True)
 class Scope:
-    """How large the cluster is, and how often things happen to it."""
+    """The size of the cluster, and how often each of `LIMITED` may happen."""
 
     nodes: tuple[str, ...] = ("P", "B1", "B2")
     queues: int = 2
@@ -50,12 +50,12 @@ class Scope:
     accept: int = 1
     move: int = 0
     promote: int = 2
-    """Tries; each that is won is one more generation."""
+    """Attempts; each that succeeds is one more generation."""
     demote: int = 0
     connect: int = 3
-    """Links that backups open, beyond those that are open at the beginning."""
+    """Links that backups open, beyond those of the initial state."""
     fault: int = 3
-    """Crashes, cut links, time-outs, and answers of the manager that are waited for in vain."""
+    """Crashes, cut links, time-outs, and answers of the manager that do not come in time."""
     settings: Settings = SMALLEST
 
     @property
@@ -65,7 +65,7 @@ class Scope:
 
 
 class Tables:
-    """Everything that has a number."""
+    """The values that numbers in states stand for."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -89,7 +89,7 @@ class Tables:
         return [names.index(m.node) for m in current.record.members] if current else []
 
     def ends(self, link: int) -> tuple[int, int]:
-        """Who opened a link and who accepted it: its number says so."""
+        """Return the nodes (opener, acceptor) of a link, which its number encodes."""
         return (link - 1) % self.count**2 // self.count, (link - 1) % self.count
 
     def free_link(self, opener: int, acceptor: int, taken: Container[int]) -> int:
@@ -100,7 +100,7 @@ class Tables:
         return link
 
     def answer(self, number: int) -> Answer:
-        """Positive: the request was applied, and this is the record now. Else it was refused."""
+        """Return an answer by number: a positive one was applied and is the record now, else it was refused."""
         current = self.records.values[abs(number)]
         if number > 0:
             assert current is not None

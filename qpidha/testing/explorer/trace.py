@@ -1,4 +1,4 @@
-"""What happened on the way to a state, in the words of the scenarios."""
+"""A path of actions as text, in the language of scenario outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qpidha.core.ready import Request
 from qpidha.testing.explorer.cluster import Cluster
-from qpidha.testing.explorer.life import FRAME_BYTES_MAX
+from qpidha.testing.explorer.running_node import FRAME_BYTES_MAX
 from qpidha.testing.explorer.scope import FIN, PUBLISHED, Action, State, Tables
 from qpidha.testing.sim.render import render_frame, render_record, render_request
 from qpidha.types import QueueId
@@ -16,25 +16,25 @@ from qpidha.wire.framing import FrameReader
 
 
 def trace(cluster: Cluster, actions: Sequence[Action]) -> list[str]:
-    """A path from the beginning, played again. Only its last action may be one that must not happen."""
-    state, lines = cluster.beginning(), list[str]()
+    """Replay a path from the initial state, and return a line for each action. Only the last may raise `Violation`."""
+    state, lines = cluster.initial(), list[str]()
     for number, action in enumerate(actions, 1):
-        lines.append(f"{number:3} {Words(cluster.tables, state).say(action)}")
+        lines.append(f"{number:3} {Describer(cluster.tables, state).describe(action)}")
         if number < len(actions):
             state = cluster.done(state, action)
     return lines
 
 
 @dataclass(frozen=True)
-class Words:
-    """Says what an action is in a state."""
+class Describer:
+    """Describes actions in a state."""
 
     tables: Tables
     state: State
 
-    def say(self, action: Action) -> str:
+    def describe(self, action: Action) -> str:
         """Describe an action."""
-        return SAY[action[0]](self, *action[1:])
+        return DESCRIPTIONS[action[0]](self, *action[1:])
 
     def queue_name(self, queue: QueueId) -> str:
         """Return the name of a queue: q0, q1 and so on."""
@@ -51,7 +51,7 @@ class Words:
         source, target = (opener, acceptor) if to_acceptor else (acceptor, opener)
         first = (there if to_acceptor else back)[0]
         if first == FIN:
-            return f"{target} hears that its link to {source} is gone"
+            return f"{target} hears that its link to {source} is closed"
         (raw,) = FrameReader(FRAME_BYTES_MAX).feed(self.tables.frames.values[first])
         return f"{source} -> {target} {render_frame(codec.decode(raw), self)}"
 
@@ -76,7 +76,7 @@ class Words:
 
     def connect(self, node: int) -> str:
         """Describe a link that a node opens."""
-        to = self.tables.nodes.looks[self.state[0][node]].named
+        to = self.tables.nodes.views[self.state[0][node]].named
         return f"{self.name(node)} opens a link to {self.name(to)}"
 
     def publish(self, node: int) -> str:
@@ -85,27 +85,27 @@ class Words:
         return f"publish v{message} on {self.name(node)}, to q{message % len(self.tables.queues)}"
 
 
-def about(what: str) -> Callable[..., str]:
-    """For actions that only need a node."""
-    return lambda words, node, *_: f"{words.name(node)} {what}"
+def of_node(what: str) -> Callable[..., str]:
+    """Return a description for actions that need only a node."""
+    return lambda d, node, *_: f"{d.name(node)} {what}"
 
 
-SAY: dict[str, Callable[..., str]] = {
-    "deliver": Words.deliver,
-    "cut": Words.cut,
-    "crash": Words.crash,
-    "watch": Words.watch,
-    "connect": Words.connect,
-    "publish": Words.publish,
-    "apply": lambda words, request: words.request("reaches the manager", request),
-    "answer": lambda words, request: words.request("is answered", request),
-    "read": lambda words, request: words.request("is answered", request),
-    "give up": lambda words, request: words.request("waits in vain", request),
-    "accept": lambda words, node, queue, id: f"accept {id} of q{queue} on {words.name(node)}",
-    "move": lambda words, node, queue, id: f"move {id} of q{queue} on {words.name(node)}",
-    "commit": about("commits"),
-    "start": about("starts"),
-    "late": about("waits longer than any time-out"),
-    "promote": about("tries to be promoted"),
-    "demote": about("hands over"),
+DESCRIPTIONS: dict[str, Callable[..., str]] = {
+    "deliver": Describer.deliver,
+    "cut": Describer.cut,
+    "crash": Describer.crash,
+    "watch": Describer.watch,
+    "connect": Describer.connect,
+    "publish": Describer.publish,
+    "apply": lambda d, request: d.request("reaches the manager", request),
+    "answer": lambda d, request: d.request("is answered", request),
+    "read": lambda d, request: d.request("is answered", request),
+    "give up": lambda d, request: d.request("gets no answer in time", request),
+    "accept": lambda d, node, queue, id: f"accept {id} of q{queue} on {d.name(node)}",
+    "move": lambda d, node, queue, id: f"move {id} of q{queue} on {d.name(node)}",
+    "commit": of_node("commits"),
+    "start": of_node("starts"),
+    "late": of_node("waits longer than any time-out"),
+    "promote": of_node("tries to be promoted"),
+    "demote": of_node("hands over"),
 }

@@ -1,7 +1,7 @@
-"""One step of one node: a real `Replica` and a real `Driver`, woken for one input and put to sleep again.
+"""One step of one node: a real `Replica` and a real `Driver`, restored from a snapshot for one input.
 
-There is no clock: `now` moves only when a time-out is asked for. What the node does to the world is a list
-of effects in the order of the driver; whoever woke it carries them out.
+There is no clock: time moves only when a time-out is asked for. What the node does to its surroundings is a list
+of effects, in the order of the driver; the caller carries them out.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from qpidha.wire.events import Frame
 from qpidha.wire.framing import FrameReader
 
 Effect: TypeAlias = tuple[str, Any, Any]
-"""(kind, of what, more): send, close, request, complete, hand over, published, accepted, moved."""
+"""(kind, subject, rest). Kinds: send, close, request, complete, hand over, published, accepted, moved."""
 
-AT_ONCE = 1e-300
-"""A time so short that it is over when it begins: added to any reading of the clock it changes nothing."""
+NO_DELAY_S = 1e-300
+"""A delay so short that adding it to any reading of the clock changes nothing."""
 SMALLEST = Settings(
     window_operations_max=1,
     operations_bytes=1,
@@ -40,33 +40,33 @@ SMALLEST = Settings(
     plan_chunks_in_flight_max=1,
     ack_timeout_s=1.0,
     rejoin_timeout_s=1.0,
-    readmission_delay_s=AT_ONCE,
-    readmission_delay_max_s=AT_ONCE,
-    record_retry_s=AT_ONCE,
+    readmission_delay_s=NO_DELAY_S,
+    readmission_delay_max_s=NO_DELAY_S,
+    record_retry_s=NO_DELAY_S,
 )
-"""Each operation is a frame, each message a chunk; a backup that owes two frames lags (C7)."""
-NOON = 1.0
-TICK = 0.45
-"""Shorter than what the replica takes for a pause; three of them are longer than any time-out."""
+"""Limits so small that each operation is a frame and each message a chunk; a backup that owes two frames lags (C7)."""
+START_S = 1.0
+TICK_S = 0.45
+"""Shorter than what the replica takes for a pause of its process; three are longer than any time-out."""
 FRAME_BYTES_MAX = 1 << 16
 
 
 @dataclass(slots=True)
 class Snapshot:
-    """All of one node."""
+    """The whole state of one node."""
 
     name: NodeId
     content: Content
     """What is durable."""
     boots: int = 0
-    now: float = NOON
+    now: float = START_S
     replica: Replica | None = None
     under_way: Ready | None = None
-    """What the driver is committing."""
+    """What the driver is committing now."""
 
 
 class _Driver(Driver):
-    """Remembers what it commits, so that another one can be put into its place."""
+    """Remembers what it commits, so that the next step can restore it."""
 
     under_way: Ready | None = None
 
@@ -76,8 +76,8 @@ class _Driver(Driver):
 
 
 @dataclass
-class Life:
-    """A snapshot brought to life."""
+class RunningNode:
+    """A node restored from a snapshot. The methods in `INPUTS` return False if the input has no meaning now."""
 
     snapshot: Snapshot
     effects: list[Effect] = field(default_factory=list)
@@ -85,16 +85,16 @@ class Life:
     _muted: bool = False
 
     def wake(self, replica: Replica) -> None:
-        """With a driver in the middle of a commit, if it was."""
+        """Restore the driver, in the middle of a commit if the snapshot is."""
         self.snapshot.replica = self.replica = replica
         self.driver = _Driver(replica, self._commit, self, lambda: self.snapshot.now)
         if self.snapshot.under_way is not None:
-            self._muted = True  # Whatever it did before the commit is done.
+            self._muted = True  # Its effects before the commit were carried out in an earlier step.
             self.driver._persist(self.snapshot.under_way)
             self._muted = False
 
     def start(self, current: Versioned | None, boot: UUID, settings: Settings) -> bool:
-        """A new process on the disk as it is. False: the store is refused."""
+        """Start a new process on the disk as it is. False: the store is refused."""
         snapshot = self.snapshot
         image = snapshot.content.image()
         try:
@@ -108,15 +108,18 @@ class Life:
         return True
 
     def crash(self, *, keep: bool) -> None:
-        """The process dies; a commit under way is kept or lost as a whole."""
+        """Kill the process; a commit under way is kept or lost as a whole."""
         snapshot = self.snapshot
         if keep and snapshot.under_way is not None:
             snapshot.content.apply(snapshot.under_way.persist)
         snapshot.replica = snapshot.under_way = None
-        snapshot.now = NOON
+        snapshot.now = START_S
 
     def run(self) -> None:
-        """Perform what there is. Links that it closed are gone at once, messages handed over taken at once."""
+        """Run the driver until it is idle or waits for the disk.
+
+        Links that it closes are closed at once; the broker takes discarded messages at once.
+        """
         self.driver.run()
         at = 0
         while at < len(self.effects):
@@ -163,7 +166,7 @@ class Life:
         """Raise AssertionError: the store of the explorer does not fail."""
         raise AssertionError("no disk fails here") from error
 
-    # --- inputs; False: it means nothing to this node now ---------------------------------------------
+    # --- inputs --------------------------------------------------------------------------------------
 
     def committed(self) -> bool:
         """End the commit under way: it is durable. False: there is none."""
@@ -218,11 +221,11 @@ class Life:
         return True
 
     def late(self) -> bool:
-        """Nothing happens for longer than any time-out."""
+        """Let time pass, longer than any time-out. False: this node is no primary."""
         if self.replica.primary is None:
             return False
         for _ in range(3):
-            self.snapshot.now += TICK
+            self.snapshot.now += TICK_S
             self.replica.tick(self.snapshot.now)
         return True
 
@@ -254,9 +257,10 @@ class Life:
 
 
 INPUTS: dict[str, Callable[..., bool]] = {
-    f.__name__: f
-    for f in (
-        Life.committed, Life.opened, Life.received, Life.closed, Life.seen, Life.answered, Life.promote,
-        Life.demote, Life.late, Life.declare, Life.publish, Life.accept, Life.move,
+    name: getattr(RunningNode, name)
+    for name in (
+        "committed", "opened", "received", "closed", "seen", "answered", "promote", "demote", "late", "declare",
+        "publish", "accept", "move",
     )
 }  # fmt: skip
+"""The methods that are inputs."""
