@@ -11,8 +11,8 @@ imports no test framework.
 
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.scenarios.scenario import Scenario
-from qpidha.testing.scenarios.stage import ScenarioError
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.world import SMALL, World
 from qpidha.testing.walks.walk import Walk

@@ -1,10 +1,10 @@
-"""``python -m qpidha.testing``: what ``qpidha simulate`` does, in short.
+"""``python -m qpidha.testing``: random walks by seed, for those who develop the library.
 
 python -m qpidha.testing 1234                        every event of one walk
 python -m qpidha.testing 1234 --only 3,17,40         with these of its steps alone
 python -m qpidha.testing --from 0 --runs 5000        many walks on all cores
 python -m qpidha.testing --profile failovers         walks that do little else than fail over
-python -m qpidha.testing --runs 200000 --log FILE    with a line for every 10,000; goes on where it was stopped
+python -m qpidha.testing --runs 200000 --log FILE    one line for every 10,000; continues where it was stopped
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ from qpidha.testing.walks.walk import Walk
 
 
 def main(arguments: list[str]) -> int:
-    """Says what it found; the exit status is 1 if that was anything."""
+    """Run what the arguments ask for, print the result, and return the exit status: 1 if a walk failed."""
     parser = argparse.ArgumentParser(prog="python -m qpidha.testing", description="Random walks by seed.")
     parser.add_argument("seed", nargs="?", type=int, help="one walk: every event")
     parser.add_argument("--only", type=_numbers, help="its steps with these numbers alone: 3,17,40")
     parser.add_argument("--from", type=int, dest="first", default=0, help="the first of many seeds (0)")
     parser.add_argument("--runs", type=int, default=1000, help="how many seeds (1000)")
     parser.add_argument("--jobs", type=int, default=0, help="processes; 0: one a core (0)")
-    parser.add_argument("--profile", choices=PROFILES, default=ORDINARY.name, help="what walks are drawn")
     parser.add_argument(
-        "--log", type=Path, metavar="FILE", help="one line for each slice; goes on after the last"
+        "--profile", choices=PROFILES, default=ORDINARY.name, help="which faults, and how often"
+    )
+    parser.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="write one line for each slice; continue after the last one in it",
     )
     parser.add_argument("--slice", type=int, default=10_000, help="seeds of a slice (10000)")
     parser.add_argument("--failovers", type=int, default=0, help="with --log: enough, begin no more slices")
@@ -58,6 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def many(args: argparse.Namespace, profile: Profile) -> Sweep:
+    """Run many seeds, in slices if there is a log."""
     if args.log is None:
         return sweep(
             args.first,
@@ -80,6 +86,16 @@ def many(args: argparse.Namespace, profile: Profile) -> Sweep:
 
 
 def one(seed: int, only: list[int] | None, profile: Profile) -> int:
+    """Run one walk, print every event and the result, and return 0.
+
+    Args:
+        seed: Of the walk.
+        only: Numbers of its steps: leave out the others.
+        profile: Which faults, and how often.
+
+    Raises:
+        Violation: An invariant does not hold.
+    """
     walk = Walk(seed, only=only, profile=profile)
 
     def show(line: str) -> None:
@@ -94,12 +110,13 @@ def one(seed: int, only: list[int] | None, profile: Profile) -> int:
 
 
 def failed(seed: int, error: str) -> None:
+    """Print a failed walk at once."""
     sys.stdout.write(f"seed {seed}: {error[:300]}\n")
     sys.stdout.flush()
 
 
 def missed(found: Sweep) -> bool:
-    """Whether so many walks left out what they are for. What fewer leave out is said, and proves nothing."""
+    """Print what never happened; true if there were enough walks to be sure that it never does."""
     never, enough = found.sightings.never(), found.runs >= COMPLETE_RUNS
     for name in never:
         needs = "" if enough else f" (in {found.runs} walks; it needs {COMPLETE_RUNS} to be sure)"

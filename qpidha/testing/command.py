@@ -1,4 +1,4 @@
-"""The command ``qpidha simulate``: many seeds, or one run to read, or one to look at."""
+"""The command ``qpidha simulate``: many seeds, one run as a trace, or one run as a picture."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from typing import Any
 from qpidha.testing.picture.chart import Chart, draw
 from qpidha.testing.picture.page import page
 from qpidha.testing.picture.recorder import Recorder
+from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.scenarios.scenario import Scenario
-from qpidha.testing.scenarios.stage import ScenarioError
 from qpidha.testing.walks.shrink import attempt, shrink
 from qpidha.testing.walks.sweep import Sweep, sweep
 from qpidha.testing.walks.walk import Walk
 
 OK, BAD_NEWS, USAGE = range(3)
-"""As in ``qpidha.cli``."""
+"""Exit codes, as in ``qpidha.cli``."""
 JOBS_MAX = 1024
+"""Processes; more is a mistake."""
 SEEDS_MAX = 10**9
+"""Seeds of one search."""
 
 
 class WrongUsage(Exception):
-    """What was asked for makes no sense, or a file cannot be read or written."""
+    """The arguments contradict each other, or a file cannot be read or written."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Obey the arguments of the command line. Returns the exit code."""
+    """Run what the arguments of the command line ask for, and return the exit code."""
     try:
         check(args)
         if args.scenario is not None:
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what would be ignored, before anything is run."""
+    """Refuse arguments that would be ignored, before anything is run. Raises `WrongUsage`."""
     if args.seeds is not None:
         if not 0 < args.seeds <= SEEDS_MAX:
             raise WrongUsage(f"--seeds {args.seeds}: at least one, at most {SEEDS_MAX}")
@@ -64,6 +66,8 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run_seeds(args: argparse.Namespace) -> int:
+    """Run many seeds, print a summary and the first failure in its shortest form, and return the exit code."""
+
     def failed(seed: int, error: str) -> None:
         sys.stderr.write(f"seed {seed}: {error[:300]}\n")
         sys.stderr.flush()
@@ -79,7 +83,7 @@ def run_seeds(args: argparse.Namespace) -> int:
 
 
 def facts_of(found: Sweep) -> dict[str, Any]:
-    """For JSON."""
+    """Return the result of many runs as values for JSON."""
     return {
         "from": found.first,
         "seeds": found.runs,
@@ -94,7 +98,7 @@ def facts_of(found: Sweep) -> dict[str, Any]:
 
 
 def summary(found: Sweep) -> str:
-    """What many runs came to, for people."""
+    """Return the result of many runs as text."""
     rate = found.seconds or 1.0
     apart = "".join(f"{count} runs ended early: {why}\n" for why, count in sorted(found.apart.items()))
     return (
@@ -108,6 +112,7 @@ def summary(found: Sweep) -> str:
 
 
 def run_seed(args: argparse.Namespace) -> int:
+    """Run one seed, with its trace or picture if asked for, and return the exit code."""
     walk, recorder = Walk(args.seed), Recorder()
     world = walk.world
     if args.trace:
@@ -128,6 +133,11 @@ def run_seed(args: argparse.Namespace) -> int:
 
 
 def run_scenario(args: argparse.Namespace) -> int:
+    """Run the scenario of a file, and return the exit code. A difference from its outputs is no failure.
+
+    Raises:
+        WrongUsage: The file cannot be read.
+    """
     try:
         text = args.scenario.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
@@ -150,13 +160,13 @@ def run_scenario(args: argparse.Namespace) -> int:
 
 
 def about_of(text: str) -> str:
-    """The comment at the top of a scenario."""
+    """Return the comment at the top of a scenario, as one line."""
     return " ".join(line.lstrip("# ") for line in takewhile(lambda s: s.startswith("#"), text.splitlines()))
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a picture is made of."""
+    """What a picture is drawn from: the recorded run, and the texts above it."""
 
     recorder: Recorder
     nodes: list[str]
@@ -164,12 +174,13 @@ class Picture:
     about: str
 
     def chart(self, error: str | None) -> Chart:
-        """The chart; a run that went wrong says so at its end."""
+        """Draw the chart; ``error`` is shown at its end."""
         if error:
             self.recorder.note(error)
         return draw(self.recorder.happened, self.nodes, self.title, self.about)
 
     def write(self, file: Path, error: str | None) -> None:
+        """Write the chart as SVG or as an HTML page, by the suffix. Raises `WrongUsage` if it cannot be written."""
         chart = self.chart(error)
         try:
             file.write_text(
@@ -180,7 +191,7 @@ class Picture:
 
 
 def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) -> int:
-    """What came of one run, and its picture if there shall be one."""
+    """Print the result of one run, write its picture if asked for, and return the exit code."""
     error = facts["error"]
     if args.picture:
         picture.write(args.picture, error)
@@ -196,13 +207,15 @@ def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) ->
 
 
 def shown(text: str) -> str:
-    """A name from outside: what is not printable is escaped."""
+    """Escape what is not printable in a name from outside."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(line: str) -> None:
+    """Print a line."""
     sys.stdout.write(f"{line}\n")
 
 
 def show_json(value: object) -> None:
+    """Print a value as indented JSON."""
     show(json.dumps(value, indent=2))

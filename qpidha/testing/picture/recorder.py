@@ -1,8 +1,8 @@
-"""What happened in a simulated run, in order, as a picture needs it.
+"""The recorder: what happens in a simulated run, in order, as a chart needs it.
 
-A `Recorder` observes one `World` and keeps a list of `Happening`s: steps of whoever drives the run, arrows
-that leave and land, marks at nodes, and how nodes and the record look from then on. Nodes are looked at
-whenever anything happens, so that a crash, which nobody reports, is seen at the next event at the latest.
+A `Recorder` observes one `World` and keeps a list of `Happening`s: steps of the walk or scenario, arrows that leave
+and land, marks at nodes, and new states of nodes and of the record. It compares the states of nodes whenever
+anything happens, so that a crash, which is not reported, is seen at the next event at the latest.
 """
 
 from __future__ import annotations
@@ -34,17 +34,19 @@ from qpidha.types import Generation, NodeId, Role
 from qpidha.wire.events import Acknowledged, Fenced, Frame, Hello, Operations, Refused, Welcome
 
 if TYPE_CHECKING:
-    from qpidha.testing.scenarios.stage import Stage
+    from qpidha.testing.scenarios.commands import Commands
     from qpidha.testing.sim.node import SimNode
     from qpidha.testing.sim.world import World
 
 CLIENTS: Final = frozenset("publish burst deliver accept move skip declare queue wait stall drain".split())
-"""Steps that are no faults. Of these, some look at the run, others end a fault or change who is who."""
+"""Steps of clients. Steps in none of these three sets are faults."""
 LOOKS: Final = frozenset({"expect", "check", "state"})
+"""Steps that show or check."""
 REPAIRS: Final = frozenset(
     "nodes cluster settings connect auto promote demote restart resume release pass mend save heal "
     "good_manager good_speed repair_disk end_twin image".split()
 )
+"""Steps that end a fault or change roles."""
 
 MARKS: Final = {
     "publishes": ("publish", "publish"),
@@ -60,14 +62,16 @@ MARKS: Final = {
 
 
 class Recorder(Observer):
-    """See the module."""
+    """Observes one run. Read `happened` after it."""
 
     def __init__(self) -> None:
         self.happened: list[Happening] = []
+        """In the order in which it was seen; times are virtual seconds."""
         self.world: World
+        """The observed world; there is none before `watch`."""
         self._watches = False
         self._scripted = False
-        """A scenario names its steps in full; those of a walk are completed with what is seen."""
+        """A scenario: its lines name all steps. In a walk they are completed with observed faults."""
         self._quiet = False
         self._idle: Step | None = None
         self._looks: dict[NodeId, Look] = {}
@@ -85,13 +89,13 @@ class Recorder(Observer):
         world.observers.append(self)
         self._look()
 
-    def attach(self, stage: Stage) -> None:
+    def attach(self, scenario: Commands) -> None:
         """Observe the world of this scenario, and its commands."""
-        stage.on_world = self.watch
-        stage.on_command = self.commanded
+        scenario.on_world = self.watch
+        scenario.on_command = self.commanded
 
     def note(self, text: str) -> None:
-        """A last word."""
+        """Add a text at the end, such as the violation that ended the run."""
         self._quiet = False
         self._add(Step("fault", text))
 
@@ -102,7 +106,7 @@ class Recorder(Observer):
     # --- steps ---------------------------------------------------------------------------------------
 
     def commanded(self, line: str) -> None:
-        """The next line of a scenario. How ``cluster`` sets the stage is not shown, only what it led to."""
+        """The next line of a scenario. Of ``cluster`` only the result is shown."""
         self._scripted = True
         if self._quiet:
             self._quiet, self._version = False, 0

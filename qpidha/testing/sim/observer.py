@@ -1,7 +1,7 @@
 """Whoever wants to see a simulated run as values, not as lines of text: draw it, measure it, compare it.
 
 An observer is told, and changes nothing: neither the run nor its hash. Add it to `World.observers` before
-the world starts (for a scenario: in `Stage.on_world`).
+the world starts (for a scenario: in `Scenario.on_world`).
 """
 
 from __future__ import annotations

@@ -1,0 +1,58 @@
+"""Commands of a scenario that act as clients: declare, publish, deliver, accept, move, skip."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from qpidha.testing.scenarios.commands import Commands
+from qpidha.testing.scenarios.error import ScenarioError
+from qpidha.testing.sim.clients import Clients
+from qpidha.types import Settle
+
+
+class ClientCommands(Commands):
+    """Commands of clients."""
+
+    def queue(self, name: str, *how: str) -> None:
+        """``queue q`` or ``queue q immediate``: declare it on the primary; ``queue q at P``: on that one.
+
+        ``queue r named q``: declare another queue of the name q, which the scenario calls r.
+        """
+        options = dict(pairwise(how))
+        settle = Settle.IMMEDIATE if "immediate" in how else Settle.REPLICATED
+        primary = self._node(options["at"]) if "at" in options else self.world.primary
+        if primary is None:
+            raise ScenarioError("no node is primary")
+        self.world.clients.declare(primary, self.world.queue_id(name), options.get("named", name), settle)
+
+    def publish(self, name: str, queue: str, *values: str) -> None:
+        """``publish P q v1 v2``: publish them as one batch. ``v1..v9`` are nine values, ``v1..v9/2`` five of them."""
+        given = self._values(values)
+        if not self.world.clients.publish(self._node(name), self._queue(queue), given, run=False):
+            return
+        q = self._node(name).replica.queues[self._queue(queue)]
+        self._say(f"{name}: {queue} {q.next - len(given)}-{q.next - 1}@{q.lineage[-1][0]}")
+        self._node(name).run()
+
+    def deliver(self, name: str, queue: str) -> None:
+        """``deliver P q``: give the next message to the consumer."""
+        found = self.world.clients.deliver(self._node(name), self._queue(queue))
+        self._say(f"{name} delivers: {found[1] if found else 'nothing'}")
+
+    def accept(self, name: str, queue: str, *values: str) -> None:
+        """``accept P q v1``: deliver and accept it."""
+        node, id = self._node(name), self._queue(queue)
+        for number in self._ids(node, queue, values):
+            self.world.checker.delivered(node, id, number, Clients.value_at(node, id, number))
+        self.world.clients.accept(node, id, self._ids(node, queue, values))
+
+    def move(self, name: str, source: str, target: str, *values: str) -> None:
+        """``move P q dlq v1``: move messages to another queue, in one operation."""
+        node = self._node(name)
+        self.world.clients.move(
+            node, self._queue(source), self._ids(node, source, values), self._queue(target)
+        )
+
+    def skip(self, name: str, queue: str, count: str) -> None:
+        """``skip P q 4294967296``: give out so many ids without messages."""
+        self.world.clients.skip(self._node(name), self._queue(queue), int(count))
