@@ -116,11 +116,9 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
         "qpidha/node/cluster.py",
-        "qpidha/node/connect.py",
         "qpidha/node/control.py",
         "qpidha/node/effects.py",
         "qpidha/node/engine.py",
-        "qpidha/node/heartbeat.py",
         "qpidha/node/node.py",
         "qpidha/node/queue.py",
     }
