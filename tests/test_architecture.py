@@ -115,7 +115,6 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 
 WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
-        "qpidha/node/cluster.py",
         "qpidha/node/control.py",
         "qpidha/node/effects.py",
         "qpidha/node/engine.py",
