@@ -9,7 +9,7 @@ from typing import Any
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.promoters import PriorityPromoter
-from qpidha.testing.rehearsal import Broker, Edge, Seat
+from qpidha.testing.rehearsal import Broker, NodeParts, Workload
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "simple"))
 
@@ -20,20 +20,20 @@ CREDIT = 20
 
 
 def node(client: type[example.Client] = example.Client) -> Broker:
-    """What `examples/simple/broker.py` does in `run`, with what a seat offers instead of disks and sockets."""
+    """What `examples/simple/broker.py` does in `run`, with the parts of a rehearsal instead of disks and sockets."""
 
-    async def run(seat: Seat) -> None:
+    async def run(parts: NodeParts) -> None:
         broker = example.Broker(window=1000)
         broker.node = node = Node(
-            seat.id,
+            parts.id,
             broker=broker,
-            store=seat.store,
-            transport=seat.transport,
-            records=seat.records,
-            client_address=seat.client_address,
-            promoter=PriorityPromoter(priority=seat.number),
+            store=parts.store,
+            transport=parts.transport,
+            records=parts.records,
+            client_address=parts.client_address,
+            promoter=PriorityPromoter(priority=parts.number),
         )
-        port = await asyncio.get_running_loop().create_server(lambda: client(broker), *seat.client_address)
+        port = await asyncio.get_running_loop().create_server(lambda: client(broker), *parts.client_address)
         try:
             await node.start()
             await asyncio.get_running_loop().create_future()
@@ -45,43 +45,43 @@ def node(client: type[example.Client] = example.Client) -> Broker:
 
 
 class Publisher(clients.Publisher):
-    """Tells the edge what was confirmed."""
+    """Tells the workload what was confirmed."""
 
-    edge: Edge
+    workload: Workload
 
     def received(self, *frame: Any) -> None:
         before = self.confirmed
         super().received(*frame)
-        for value in self.edge.published[before : self.confirmed]:
-            self.edge.confirmed(value)
+        for value in self.workload.published[before : self.confirmed]:
+            self.workload.confirmed(value)
 
 
 class Consumer(clients.Consumer):
-    """Tells the edge of its connections."""
+    """Tells the workload of its connections."""
 
-    edge: Edge
+    workload: Workload
 
     def connected(self, connection: clients.Connection) -> None:
-        self.edge.consumer_connected(CREDIT)
+        self.workload.consumer_connected(CREDIT)
         super().connected(connection)
 
 
-async def publish(edge: Edge) -> None:
-    async with Publisher(edge.addresses, publisher=1) as publisher:
-        publisher.edge = edge
-        async for value in edge.values():
+async def publish(workload: Workload) -> None:
+    async with Publisher(workload.addresses, publisher=1) as publisher:
+        publisher.workload = workload
+        async for value in workload.values():
             await publisher.publish([value])
         await publisher.drain()
 
 
-async def consume(edge: Edge) -> None:
-    async with Consumer(edge.addresses, credit=CREDIT) as consumer:
-        consumer.edge = edge
+async def consume(workload: Workload) -> None:
+    async with Consumer(workload.addresses, credit=CREDIT) as consumer:
+        consumer.workload = workload
         while True:
             delivery = await consumer.receive()
             for value in delivery.batch:
-                edge.delivered(value)
-            await edge.work()
+                workload.delivered(value)
+            await workload.work()
             consumer.accept(delivery)
 
 

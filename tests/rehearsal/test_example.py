@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from qpidha.testing import Violation
-from qpidha.testing.rehearsal import Edge, Rehearsal, Report, Seat
+from qpidha.testing.rehearsal import NodeParts, Rehearsal, Report, Workload
 from tests.rehearsal.example import Forgetful, Hasty, Swapped, consume, example, node, publish
 
 SEEDS = range(20)
@@ -47,7 +47,7 @@ def test_a_planted_bug_is_found(client: type[example.Client], rule: str) -> None
 
 
 def test_a_broker_that_never_serves_is_stuck() -> None:
-    async def idle(seat: Seat) -> None:
+    async def idle(parts: NodeParts) -> None:
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(Violation, match="S5: of 5 values"):
@@ -55,7 +55,7 @@ def test_a_broker_that_never_serves_is_stuck() -> None:
 
 
 def test_what_a_client_raises_comes_out() -> None:
-    async def broken(edge: Edge) -> None:
+    async def broken(workload: Workload) -> None:
         raise KeyError("no such client")
 
     with pytest.raises(KeyError, match="no such client"):
@@ -63,7 +63,7 @@ def test_what_a_client_raises_comes_out() -> None:
 
 
 def test_threads_are_refused() -> None:
-    async def threaded(edge: Edge) -> None:
+    async def threaded(workload: Workload) -> None:
         await asyncio.to_thread(print)
 
     with pytest.raises(NotImplementedError, match="no threads"):

@@ -1,8 +1,8 @@
-"""An embedder's whole broker under faults, in virtual time: see `qpidha.testing.rehearsal.rehearsal`."""
+"""Whole brokers under faults, in virtual time: see `qpidha.testing.rehearsal.rehearsal`."""
 
-from qpidha.testing.rehearsal.edge import Edge
-from qpidha.testing.rehearsal.rehearsal import Broker, Rehearsal, Side
+from qpidha.testing.rehearsal.parts import NodeParts
+from qpidha.testing.rehearsal.rehearsal import Broker, Client, Rehearsal
 from qpidha.testing.rehearsal.report import Report
-from qpidha.testing.rehearsal.seat import Seat
+from qpidha.testing.rehearsal.workload import Workload
 
-__all__ = ["Broker", "Edge", "Rehearsal", "Report", "Seat", "Side"]
+__all__ = ["Broker", "Client", "NodeParts", "Rehearsal", "Report", "Workload"]

@@ -1,8 +1,8 @@
-"""An event loop in virtual time, and lives: processes that can be stopped, resumed and killed within it.
+"""An event loop in virtual time, and simulated processes in it that can be stopped, resumed and killed.
 
-Nothing waits: when there is nothing left to do now, the clock jumps to the next timer. Whatever a broker starts
-(tasks, timers, connections) belongs to the life it was started in, by a context variable. A life that is
-stopped or killed takes no further step, not even a ``finally``: what it would do next is parked.
+Nothing waits: when no callback is ready, the clock jumps to the next timer. All that a broker starts (tasks, timers,
+connections) belongs to the process in which it was started, by a context variable. A process that is stopped or
+killed runs no further callback, not even a ``finally``: its callbacks are parked.
 """
 
 from __future__ import annotations
@@ -15,41 +15,42 @@ from contextvars import Context, ContextVar, copy_context
 from typing import Any, Protocol
 
 
-class Life:
-    """One process of one node, from its start to its kill."""
+class Process:
+    """One simulated process of a node, from its start to its kill. ``str`` gives ``a.3``: the third of node a."""
 
     def __init__(self, node: str, number: int) -> None:
         self.node = node
         self.number = number
         self.alive = True
-        """False: what it still does, while it is cleared away, reaches nobody."""
+        """False: it was killed, and what its code still does while it is cleared away has no effect."""
         self.running = True
         """False: stopped or killed."""
-        self.parked: deque[Turn] = deque()
+        self.parked: deque[ProcessCallback] = deque()
+        """Callbacks that became ready while it was stopped or killed, in order."""
         self.raised: list[BaseException] = []
-        """What its callbacks raised."""
+        """Errors that its callbacks raised."""
 
     def __str__(self) -> str:
         return f"{self.node}.{self.number}"
 
     def pause(self) -> None:
-        """As SIGSTOP does."""
+        """Stop, as SIGSTOP does."""
         self.running = False
 
     def resume(self) -> None:
-        """As SIGCONT does: everything that was due meanwhile happens now, in order."""
+        """Continue, as SIGCONT does: parked callbacks run now, in order."""
         self.running = True
         parked, self.parked = self.parked, deque()
-        for turn in parked:
-            turn.again()
+        for step in parked:
+            step.again()
 
     def kill(self) -> None:
-        """As SIGKILL does."""
+        """End at once, as SIGKILL does."""
         self.alive = self.running = False
 
 
-LIFE: ContextVar[Life | None] = ContextVar("LIFE", default=None)
-"""Whose code is running; None: the world's."""
+PROCESS: ContextVar[Process | None] = ContextVar("PROCESS", default=None)
+"""The process whose code is running; None: code of the rehearsal, or a client."""
 
 
 class Cancellable(Protocol):
@@ -59,57 +60,63 @@ class Cancellable(Protocol):
         """Tell whether the callback was cancelled."""
 
 
-class Turn:
-    """A callback of a life: runs if the life does."""
+class ProcessCallback:
+    """A callback that runs only while its process does."""
 
-    __slots__ = ("_args", "_callback", "_context", "_life", "_loop", "handle")
+    __slots__ = ("_args", "_callback", "_context", "_loop", "_process", "handle")
 
     handle: Cancellable
 
     def __init__(
-        self, loop: VirtualLoop, life: Life, context: Context, callback: Callable[..., object], args: Any
+        self,
+        loop: VirtualLoop,
+        process: Process,
+        context: Context,
+        callback: Callable[..., object],
+        args: Any,
     ) -> None:
         self._loop = loop
-        self._life = life
+        self._process = process
         self._context = context
         self._callback = callback
         self._args = args
 
     def __call__(self) -> None:
-        """Run the callback, or park it while the life is stopped or killed."""
-        if not self._life.running:
-            self._life.parked.append(self)
+        """Run the callback, or park it while the process is stopped or killed."""
+        if not self._process.running:
+            self._process.parked.append(self)
             return
         try:
             self._callback(*self._args)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 - the loop of a process would report it and go on
-            self._life.raised.append(error)
+            self._process.raised.append(error)
 
     def again(self) -> None:
-        """Take the step after all, unless it was cancelled."""
+        """Schedule a parked callback again, unless it was cancelled."""
         if not self.handle.cancelled():
             self.handle = self._loop.put(self, self._context)
 
 
-class Jumps(selectors.SelectSelector):
-    """Waits for nothing: time jumps instead."""
+class VirtualSelector(selectors.SelectSelector):
+    """A selector whose time jumps instead of passing."""
 
     now = 0.0
+    """Virtual time in seconds."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready, or jump to the next timer. Raises RuntimeError if there is none."""
         ready = super().select(0)
         if not ready:
             if timeout is None:
-                raise RuntimeError("everything waits for something that cannot happen any more")
+                raise RuntimeError("deadlock: every task waits, and no timer is set")
             self.now += max(timeout, 0.0)
         return ready
 
 
 class Connections(Protocol):
-    """Where connections go: `qpidha.testing.rehearsal.net.Wires`."""
+    """What carries connections: `qpidha.testing.rehearsal.network.Network`."""
 
     def listen(self, factory: Any, host: str, port: int) -> asyncio.AbstractServer:
         """Listen at this address."""
@@ -119,64 +126,64 @@ class Connections(Protocol):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Runs lives. Connections go over ``wires``; there are no threads, files or sockets."""
+    """Runs processes in virtual time. Connections go over ``network``; there are no threads and no sockets."""
 
-    def __init__(self, wires: Connections) -> None:
-        self._jumps = Jumps()
-        self._wires = wires
-        super().__init__(self._jumps)
+    def __init__(self, network: Connections) -> None:
+        self._selector = VirtualSelector()
+        self._network = network
+        super().__init__(self._selector)
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
-        return self._jumps.now
+        return self._selector.now
 
-    # --- steps -----------------------------------------------------------------------------------
+    # --- callbacks -------------------------------------------------------------------------------
 
-    def put(self, turn: Callable[[], object], context: Context | None) -> asyncio.Handle:
-        """Let this happen in this context, whosever it is."""
-        return super().call_soon(turn, context=context)
+    def put(self, step: Callable[[], object], context: Context | None) -> asyncio.Handle:
+        """Schedule a callback in this context, whatever its process does."""
+        return super().call_soon(step, context=context)
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
-        """Run a callback at the next turn, if its life runs."""
+        """Run a callback at the next turn, if its process runs."""
         context = context if context is not None else copy_context()
-        life = context.get(LIFE)
-        if life is None:
+        process = context.get(PROCESS)
+        if process is None:
             return super().call_soon(callback, *args, context=context)
-        turn = Turn(self, life, context, callback, args)
-        turn.handle = handle = super().call_soon(turn, context=context)
+        step = ProcessCallback(self, process, context, callback, args)
+        step.handle = handle = super().call_soon(step, context=context)
         return handle
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Run a callback at this virtual time, if its life runs."""
+        """Run a callback at this virtual time, if its process runs."""
         context = context if context is not None else copy_context()
-        life = context.get(LIFE)
-        if life is None:
+        process = context.get(PROCESS)
+        if process is None:
             return super().call_at(when, callback, *args, context=context)
-        turn = Turn(self, life, context, callback, args)
-        turn.handle = handle = super().call_at(when, turn, context=context)
+        step = ProcessCallback(self, process, context, callback, args)
+        step.handle = handle = super().call_at(when, step, context=context)
         return handle
 
-    # --- the world -------------------------------------------------------------------------------
+    # --- connections and threads -----------------------------------------------------------------
 
     async def create_server(  # type: ignore[override]
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, ssl: Any = None, **_: Any
     ) -> asyncio.AbstractServer:
-        """Listen over ``wires``. Raises NotImplementedError for TLS."""
+        """Listen over ``network``. Raises NotImplementedError for TLS."""
         if ssl:
             raise NotImplementedError("no TLS in a rehearsal")
-        return self._wires.listen(protocol_factory, host or "127.0.0.1", port or 0)
+        return self._network.listen(protocol_factory, host or "127.0.0.1", port or 0)
 
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, *, ssl: Any = None, **_: Any
     ) -> tuple[Any, Any]:
-        """Connect over ``wires``. Raises NotImplementedError for TLS."""
+        """Connect over ``network``. Raises NotImplementedError for TLS."""
         if ssl:
             raise NotImplementedError("no TLS in a rehearsal")
-        return await self._wires.connect(protocol_factory, host, port)
+        return await self._network.connect(protocol_factory, host, port)
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Raise NotImplementedError: the time of threads is not virtual."""

@@ -1,13 +1,13 @@
-"""An embedder's whole broker under faults, in virtual time, from a seed; judged at its clients.
+"""A whole broker under faults, in virtual time, from a seed; checked by what its clients see.
 
-    async def broker(seat: Seat) -> None: ...       # one node: your code over `Node`; runs until cancelled
-    async def publish(edge: Edge) -> None: ...      # your client: publishes edge.values(), tells edge.confirmed
-    async def consume(edge: Edge) -> None: ...      # your client: tells edge.delivered
+    async def broker(parts: NodeParts) -> None: ...      # one node: your code over `Node`; runs until cancelled
+    async def publish(workload: Workload) -> None: ...   # your client: workload.values(), workload.confirmed()
+    async def consume(workload: Workload) -> None: ...   # your client: workload.delivered()
 
     report = Rehearsal(broker, publish, consume, seed=7).run()
 
 Nodes are killed, also in the middle of a commit, stopped, cut off from each other, from their clients and from
-the cluster manager. Then all is healed, and every confirmed value must have come out, in order. The broker
+the cluster manager. Then all faults end, and every confirmed value must be delivered, in order. The broker
 needs no change: `asyncio` servers, connections, streams and timers are virtual. See ``docs/conformance.md``.
 """
 
@@ -24,32 +24,32 @@ from typing import Any, TypeAlias
 from qpidha.errors import CallerError
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.rehearsal.edge import Edge
 from qpidha.testing.rehearsal.faults import Faults
 from qpidha.testing.rehearsal.host import Host
-from qpidha.testing.rehearsal.loop import LIFE, Life, VirtualLoop
-from qpidha.testing.rehearsal.net import Wires
+from qpidha.testing.rehearsal.loop import PROCESS, Process, VirtualLoop
+from qpidha.testing.rehearsal.network import Network
+from qpidha.testing.rehearsal.parts import NodeParts, ProcessRecords, ProcessStore
 from qpidha.testing.rehearsal.report import Report
-from qpidha.testing.rehearsal.seat import Seat, SeatRecords, SeatStore
+from qpidha.testing.rehearsal.workload import Workload
 from qpidha.transports.tcp import TcpTransport
 
-Broker: TypeAlias = Callable[[Seat], Coroutine[Any, Any, None]]
-"""A whole node: starts, serves, and when it is cancelled stops in order."""
-Side: TypeAlias = Callable[[Edge], Awaitable[None]]
-"""A client: publishes or consumes until it is cancelled."""
+Broker: TypeAlias = Callable[[NodeParts], Coroutine[Any, Any, None]]
+"""Runs one node: starts it, serves clients, and when it is cancelled stops in order."""
+Client: TypeAlias = Callable[[Workload], Awaitable[None]]
+"""A client: publishes or consumes. A publisher may end; a consumer is cancelled."""
 
 RESTART_S = 0.3
-"""A broker that ended by itself is started again after this long, as a supervisor would."""
+"""Delay after which a broker that ended by itself is started again, as a supervisor would."""
 
 
 class Rehearsal:
-    """One run."""
+    """One run of a broker and its clients. Use an object for one run."""
 
     def __init__(
         self,
         broker: Broker,
-        publish: Side,
-        consume: Side,
+        publish: Client,
+        consume: Client,
         *,
         seed: int,
         nodes: int = 3,
@@ -57,40 +57,41 @@ class Rehearsal:
         faults_s: float = 15.0,
         patience_s: float = 240.0,
     ) -> None:
-        """Nothing happens before `run`.
+        """Prepare a run; nothing is started before `run`.
 
         Args:
             broker: Runs one node.
-            publish: One publisher. It must send again what a failover left in doubt, or not be confirmed.
+            publish: One publisher. After a failover it must send again what is in doubt.
             consume: One consumer of everything.
             seed: Chooses the faults and their times.
-            nodes: How many.
-            values: How many are published.
-            faults_s: For how long there are faults, in virtual time; so long the publishing takes, too.
-            patience_s: How long it may take, after the last fault, until all is confirmed and delivered.
+            nodes: Number of nodes, at most 8.
+            values: Number of values that are published.
+            faults_s: How long there are faults, and how long publishing takes, in virtual seconds.
+            patience_s: Limit of the time from the last fault until all is confirmed and delivered, in virtual seconds.
         """
-        self.chance = random.Random(seed)
-        self.wires = Wires(self.chance)
+        self.rng = random.Random(seed)
+        self.network = Network(self.rng)
         self.shared = MemoryRecordStore()
         self.hosts = [Host("abcdefgh"[n], n) for n in range(nodes)]
         self.report = Report(seed)
-        self.buried: list[Life] = []
-        self.edge = Edge([c.address for c in self.hosts], self.chance, values, faults_s)
+        self.killed: list[Process] = []
+        self.workload = Workload([c.address for c in self.hosts], self.rng, values, faults_s)
         self.faults = Faults(self, faults_s)
         self._broker = broker
         self._sides = (publish, consume)
         self._patience_s = patience_s
-        self._tasks: dict[Life, asyncio.Task[None]] = {}
+        self._tasks: dict[Process, asyncio.Task[None]] = {}
 
     def run(self) -> Report:
-        """Returns if every promise was kept.
+        """Run it. Takes about 0.2 s for 15 virtual seconds of faults.
 
         Raises:
-            Violation: One was not; the message tells which, the seed, and the last faults.
+            Violation: An invariant does not hold. The text starts with its name; the seed and the last faults follow.
+            Exception: What a client raised.
         """
-        loop = VirtualLoop(self.wires)
+        loop = VirtualLoop(self.network)
         loop.set_exception_handler(self._complain)
-        with chosen_randomness(self.chance):
+        with chosen_randomness(self.rng):
             try:
                 loop.run_until_complete(self._run())
             except Violation as violation:
@@ -114,7 +115,7 @@ class Rehearsal:
     async def _run(self) -> None:
         for host in self.hosts:
             self.start(host)
-        sides = [asyncio.ensure_future(side(self.edge)) for side in self._sides]
+        sides = [asyncio.ensure_future(side(self.workload)) for side in self._sides]
         try:
             await self.faults.run()
             self.log("all is healed")
@@ -123,99 +124,99 @@ class Rehearsal:
             for task in sides:
                 task.cancel()
             await asyncio.wait(sides)
-        self.edge.check()
+        self.workload.check()
         for host in self.hosts:
             await self.stop(host)
-        self.report.confirmed = len(self.edge.confirmations)
-        self.report.duplicates = self.edge.duplicates
+        self.report.confirmed = len(self.workload.confirmations)
+        self.report.duplicates = self.workload.duplicates
         self.report.virtual_s = asyncio.get_running_loop().time()
 
     async def _come_to_rest(self, sides: Sequence[asyncio.Future[None]]) -> None:
-        """Until all is confirmed and delivered, or nothing can be hoped for any more."""
+        """Wait until all is confirmed and delivered, or the time is over."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience_s
-        while not self.edge.done and loop.time() < until:
+        while not self.workload.done and loop.time() < until:
             await asyncio.sleep(0.1)
             for side in sides:
                 if side.done() and side.exception() is not None:
                     await side  # Raises what the client raised.
-        self.edge.check()
+        self.workload.check()
 
     # --- nodes -----------------------------------------------------------------------------------
 
     def start(self, host: Host) -> None:
-        """A new process of this node."""
-        host.lives += 1
-        self.report.lives += 1
-        host.life = life = Life(host.name, host.lives)
-        host.records = SeatRecords(self.shared, life, self.wires)
+        """Start a new process of this node."""
+        host.processes += 1
+        self.report.processes += 1
+        host.process = process = Process(host.name, host.processes)
+        host.records = ProcessRecords(self.shared, process, self.network)
         host.records.unsure = self.faults.unsure
-        token = LIFE.set(life)
+        token = PROCESS.set(process)
         try:
-            seat = Seat(
+            parts = NodeParts(
                 id=host.name,
                 number=host.number,
-                store=SeatStore(host.disk, life, self.faults.in_commit),
+                store=ProcessStore(host.disk, process, self.faults.in_commit),
                 records=host.records,
                 transport=TcpTransport(),
                 client_address=host.address,
             )
-            host.task = self._tasks[life] = asyncio.ensure_future(self._broker(seat))
+            host.task = self._tasks[process] = asyncio.ensure_future(self._broker(parts))
         finally:
-            LIFE.reset(token)
-        self.log(f"start {life}")
-        host.task.add_done_callback(lambda task: self._ended(host, life, task), context=Context())
+            PROCESS.reset(token)
+        self.log(f"start {process}")
+        host.task.add_done_callback(lambda task: self._ended(host, process, task), context=Context())
 
-    def _ended(self, host: Host, life: Life, task: asyncio.Task[None]) -> None:
-        """A broker ended that nobody stopped: it is started again."""
+    def _ended(self, host: Host, process: Process, task: asyncio.Task[None]) -> None:
+        """A process ended: if it was not stopped or killed, start the node again."""
         error = None if task.cancelled() else task.exception()
-        if life.alive and host.life is life and not self.faults.over:
-            self.report.raised.append(f"{life} ended: {error!r}")
-            self.log(f"{life} ended by itself: {error!r}")
+        if process.alive and host.process is process and not self.faults.over:
+            self.report.raised.append(f"{process} ended: {error!r}")
+            self.log(f"{process} ended by itself: {error!r}")
             self.kill(host)
             asyncio.get_running_loop().call_later(RESTART_S, self.restart, host)
 
     def restart(self, host: Host) -> None:
         """Start the node of this host, unless it runs."""
-        if host.life is None:
+        if host.process is None:
             self.start(host)
 
     def kill(self, host: Host, *, silently: bool = False) -> None:
-        """The process is gone: what it committed is there, and nothing else."""
-        life = host.life
-        if life is None:
+        """Kill the process of this node, if it runs: only what it committed survives."""
+        process = host.process
+        if process is None:
             return
-        self.log(f"kill {life}{' with its machine' if silently else ''}")
-        life.kill()
-        host.life = None
-        self.wires.kill(life, silently=silently)
+        self.log(f"kill {process}{' with its machine' if silently else ''}")
+        process.kill()
+        host.process = None
+        self.network.kill(process, silently=silently)
         host.disk.crash()
         self.expire(host)
-        self.buried.append(life)
+        self.killed.append(process)
 
     def expire(self, host: Host) -> None:
-        """Others think that this node is dead."""
+        """End the session of this node, so that others take it for dead."""
         with suppress(CallerError):  # It may have none.
             self.shared.expire(host.name)
 
     async def stop(self, host: Host) -> None:
-        """Stop in order."""
-        if host.task is not None and host.life is not None:
+        """Stop the node in order. Raises `Violation` (L1) if it does not end in time."""
+        if host.task is not None and host.process is not None:
             host.task.cancel()
             await asyncio.wait([host.task], timeout=self._patience_s)
             if not host.task.done():
-                raise Violation(f"L1: node {host.name} was told to stop and does not")
+                raise Violation(f"L1: node {host.name} was asked to stop and does not")
 
     # --- afterwards --------------------------------------------------------------------------------
 
     async def _clear_away(self) -> None:
-        """Let what is left of every life run out, where nothing it does reaches anybody."""
+        """Let the tasks of all processes end, without effect on anything outside them."""
         loop = asyncio.get_running_loop()
         for host in self.hosts:
             self.kill(host)
-        for life in self.buried:
-            self.report.raised += [f"{life}: {error!r}" for error in life.raised]
-            life.resume()
+        for process in self.killed:
+            self.report.raised += [f"{process}: {error!r}" for error in process.raised]
+            process.resume()
         mine = asyncio.current_task()
         until = loop.time() + 60
         while (left := {t for t in asyncio.all_tasks() if t is not mine}) and loop.time() < until:
@@ -227,9 +228,9 @@ class Rehearsal:
 
 
 @contextmanager
-def chosen_randomness(chance: random.Random) -> Iterator[None]:
-    """Uuids and other random bytes come from the seed."""
-    urandom, os.urandom = os.urandom, chance.randbytes
+def chosen_randomness(rng: random.Random) -> Iterator[None]:
+    """While this lasts, uuids and other random bytes come from the seed."""
+    urandom, os.urandom = os.urandom, rng.randbytes
     try:
         yield
     finally:

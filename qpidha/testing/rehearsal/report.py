@@ -1,4 +1,4 @@
-"""What a rehearsal came to."""
+"""The report of a rehearsal."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Report:
-    """What a rehearsal came to."""
+    """The result of a rehearsal."""
 
     seed: int
     confirmed: int = 0
+    """Values that were confirmed: all of them, after a run without a violation."""
     duplicates: int = 0
-    lives: int = 0
+    """Deliveries of values that had been delivered before."""
+    processes: int = 0
+    """Processes that were started, of all nodes."""
     virtual_s: float = 0.0
+    """The length of the run."""
     faults: dict[str, int] = field(default_factory=dict)
+    """How often each kind of fault happened."""
     log: list[str] = field(default_factory=list)
-    """What was done to the cluster, and when."""
+    """What was done to the cluster, each line with the virtual time in seconds."""
     raised: list[str] = field(default_factory=list)
-    """What the broker's callbacks raised, and how its lives ended that nobody had killed."""
+    """Errors that callbacks of the broker raised, and how processes ended that were not killed."""

@@ -1,7 +1,7 @@
-"""Connections of a rehearsal: asyncio transports without sockets, with delays, cuts and resets.
+"""The network of a rehearsal: asyncio transports without sockets, with delays, cuts and resets.
 
-Between two places (nodes, or the clients' side) each direction can be cut: bytes then wait, as TCP's do, and
-come when it is healed. Nobody is told of a cut; that is what heartbeats are for.
+Between two places (nodes, or all clients) each direction can be cut: bytes then wait, as TCP's do, and arrive when
+the cut is healed. Neither end is notified of a cut: they find out by heartbeats.
 """
 
 from __future__ import annotations
@@ -13,60 +13,62 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from typing import Any
 
-from qpidha.testing.rehearsal.loop import LIFE, Life
+from qpidha.testing.rehearsal.loop import PROCESS, Process
 from qpidha.types import Address
 
 OUTSIDE = "clients"
-"""The place of whatever runs in no node's life."""
+"""The place of all code that runs in no node's process."""
 RETRY_S = 0.2
-"""How often an attempt to connect through a cut is repeated."""
+"""Interval at which an attempt to connect through a cut is repeated."""
 HIGH_BYTES = 64 * 1024
+"""Bytes in flight at which writing pauses, unless the protocol sets another limit."""
 
 
-class Wires:
-    """The network. Delays are drawn from the rehearsal's chance."""
+class Network:
+    """Listeners, connections, cuts and delays. Delays are drawn from ``rng``, in seconds."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self.chance = chance
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
         self.delay_s = (0.0001, 0.003)
+        """The least and the greatest delay of a direction."""
         self.cuts: set[tuple[str, str]] = set()
-        """Directions in which nothing gets through."""
+        """Directions (from, to) in which nothing gets through."""
         self.listeners: dict[Address, Port] = {}
         self.ends: dict[End, None] = {}
         self._next_port = 40_000
 
     def delay(self) -> float:
         """Draw a delay, in seconds."""
-        return self.chance.uniform(*self.delay_s)
+        return self.rng.uniform(*self.delay_s)
 
     # --- faults ----------------------------------------------------------------------------------
 
     def cut(self, one: str, other: str) -> None:
-        """From one place to the other nothing gets through."""
+        """Let nothing through from one place to the other, until `heal`."""
         self.cuts.add((one, other))
 
     def heal(self, one: str, other: str) -> None:
-        """Undo `cut`: what waited arrives."""
+        """Undo `cut`: bytes that waited arrive."""
         self.cuts.discard((one, other))
         for end in list(self.ends):
             end.flow()
 
     def reset(self, place: str) -> None:
-        """Every connection of this place breaks."""
+        """Break every connection of this place."""
         for end in [end for end in self.ends if end.place == place]:
             end.broken(ConnectionResetError("connection reset"))
             end.other.broken(ConnectionResetError("connection reset by peer"))
 
-    def kill(self, life: Life, *, silently: bool) -> None:
-        """A process is gone: its ports are closed, and its peers are told unless its machine is gone too."""
-        for address in [a for a, port in self.listeners.items() if port.life is life]:
+    def kill(self, process: Process, *, silently: bool) -> None:
+        """Close all ports and connections of a killed process. Its peers see a reset, unless ``silently``."""
+        for address in [a for a, port in self.listeners.items() if port.process is process]:
             del self.listeners[address]
-        for end in [end for end in self.ends if end.life is life]:
+        for end in [end for end in self.ends if end.process is process]:
             self.ends.pop(end, None)
             if not silently:
                 end.other.broken(ConnectionResetError("connection reset by peer"))
 
-    # --- what the loop asks for --------------------------------------------------------------------
+    # --- called by the event loop ------------------------------------------------------------------
 
     def listen(self, factory: Callable[[], Any], host: str, port: int) -> Port:
         """Listen at this address; port 0 takes a free one. Raises OSError if it is in use."""
@@ -82,15 +84,15 @@ class Wires:
     async def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Any, Any]:
         """Connect, once no cut is between. Raises ConnectionRefusedError if no port listens there."""
         loop = asyncio.get_running_loop()
-        here = _place(LIFE.get())
+        here = _place(PROCESS.get())
         await asyncio.sleep(self.delay())
         found = self.listeners.get((host, port))
         while found is not None and {(here, found.place), (found.place, here)} & self.cuts:
             await asyncio.sleep(RETRY_S)
             found = self.listeners.get((host, port))
-        life = LIFE.get()
-        if found is None or (life is not None and not life.alive):
-            raise ConnectionRefusedError(111, f"nobody answers at {host}:{port}")
+        process = PROCESS.get()
+        if found is None or (process is not None and not process.alive):
+            raise ConnectionRefusedError(111, f"no port listens at {host}:{port}")
         self._next_port += 1
         near = End(self, copy_context(), factory(), ("127.0.0.1", self._next_port), (host, port))
         far = End(
@@ -108,18 +110,19 @@ class Wires:
 
 
 NO_DESCRIPTOR = 2**30
+"""A descriptor that no process has."""
 
 
 class Port(asyncio.AbstractServer):
-    """A server that listens, and its own only socket."""
+    """A listening server, which is also its only socket."""
 
-    def __init__(self, wires: Wires, factory: Callable[[], Any], address: Address) -> None:
+    def __init__(self, network: Network, factory: Callable[[], Any], address: Address) -> None:
         self.factory = factory
         self.context = copy_context()
-        self.life = LIFE.get()
-        self.place = _place(self.life)
+        self.process = PROCESS.get()
+        self.place = _place(self.process)
         self.sockets = (self,)
-        self._wires = wires
+        self._network = network
         self._address = address
 
     def getsockname(self) -> Address:
@@ -127,7 +130,7 @@ class Port(asyncio.AbstractServer):
         return self._address
 
     def fileno(self) -> int:
-        """No descriptor: a number that no loop watches."""
+        """Return a number that no loop watches: there is no descriptor."""
         return NO_DESCRIPTOR
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
@@ -136,15 +139,15 @@ class Port(asyncio.AbstractServer):
 
     def close(self) -> None:
         """Stop listening; connections stay open."""
-        if self._wires.listeners.get(self._address) is self:
-            del self._wires.listeners[self._address]
+        if self._network.listeners.get(self._address) is self:
+            del self._network.listeners[self._address]
 
     def is_serving(self) -> bool:
         """Tell whether the port listens."""
-        return self._wires.listeners.get(self._address) is self
+        return self._network.listeners.get(self._address) is self
 
     async def start_serving(self) -> None:
-        """It does from the beginning."""
+        """Do nothing: it serves from the start."""
 
     async def serve_forever(self) -> None:
         """Wait until cancelled."""
@@ -156,17 +159,19 @@ class Port(asyncio.AbstractServer):
 
 
 class End(asyncio.Transport):
-    """One end of a connection. What it writes is in flight until the other end's protocol took it."""
+    """One end of a connection. Written bytes are in flight until the other end's protocol has received them."""
 
     other: End
 
-    def __init__(self, wires: Wires, context: Context, protocol: Any, own: Address, peer: Address) -> None:
+    def __init__(
+        self, network: Network, context: Context, protocol: Any, own: Address, peer: Address
+    ) -> None:
         super().__init__({"sockname": own, "peername": peer})
         self.context = context
-        self.life = context.get(LIFE)
-        self.place = _place(self.life)
+        self.process = context.get(PROCESS)
+        self.place = _place(self.process)
         self.protocol = protocol
-        self._wires = wires
+        self._network = network
         self._loop = asyncio.get_running_loop()
         self._flight: deque[tuple[float, bytes | None]] = deque()
         """(when it arrives, bytes); None is the end of the stream."""
@@ -179,7 +184,7 @@ class End(asyncio.Transport):
         self._ended = False
         self._latest = 0.0
 
-    # --- what a protocol may call ------------------------------------------------------------------
+    # --- called by protocols -----------------------------------------------------------------------
 
     def write(self, data: Any) -> None:
         """Send these bytes; the protocol is paused when too many are in flight."""
@@ -211,7 +216,7 @@ class End(asyncio.Transport):
         self._closing = True
         self._flight.clear()
         if not self._void and not self._ended:
-            self._loop.call_later(self._wires.delay(), self._reset_other, context=Context())
+            self._loop.call_later(self._network.delay(), self._reset_other, context=Context())
         self._end(None)
 
     def is_closing(self) -> bool:
@@ -252,23 +257,23 @@ class End(asyncio.Transport):
         """Return how many bytes are in flight."""
         return self._bytes
 
-    # --- the way -----------------------------------------------------------------------------------
+    # --- bytes in flight ---------------------------------------------------------------------------
 
     @property
     def _void(self) -> bool:
-        """The process is gone; what it thinks it does is not done."""
-        return self.life is not None and not self.life.alive
+        """Whether the process was killed: what its code still does has no effect."""
+        return self.process is not None and not self.process.alive
 
     def _send(self, data: bytes | None) -> None:
         if self._void:
             return
-        self._latest = max(self._latest, self._loop.time() + self._wires.delay())
+        self._latest = max(self._latest, self._loop.time() + self._network.delay())
         self._flight.append((self._latest, data))
         self._loop.call_at(self._latest, self.flow, context=Context())
 
     def flow(self) -> None:
-        """What has arrived goes to the other end's kernel, unless the way there is cut."""
-        if (self.place, self.other.place) in self._wires.cuts:
+        """Move bytes that have arrived to the inbox of the other end, unless the direction is cut."""
+        if (self.place, self.other.place) in self._network.cuts:
             return
         while self._flight and self._flight[0][0] <= self._loop.time() + 1e-9:
             _, data = self._flight.popleft()
@@ -279,7 +284,7 @@ class End(asyncio.Transport):
             self._loop.call_soon(self.other._take, context=self.other.context)
 
     def _take(self) -> None:
-        """In the life of this end: its protocol gets what its kernel has."""
+        """Give the bytes in the inbox to the protocol, in the process of this end."""
         while self._inbox and self._reading and not self._ended:
             data = self._inbox.popleft()
             if data is None:
@@ -310,8 +315,8 @@ class End(asyncio.Transport):
     # --- the end -----------------------------------------------------------------------------------
 
     def broken(self, error: Exception) -> None:
-        """The connection is gone, and this end finds out, if the news can reach it."""
-        if (self.other.place, self.place) not in self._wires.cuts and not self._void:
+        """End the connection with an error, unless the direction to this end is cut."""
+        if (self.other.place, self.place) not in self._network.cuts and not self._void:
             self._closing = True
             self._end(error)
 
@@ -325,9 +330,9 @@ class End(asyncio.Transport):
 
     def _lost(self, error: Exception | None) -> None:
         if not self._flight:
-            self._wires.ends.pop(self, None)
+            self._network.ends.pop(self, None)
         self.protocol.connection_lost(error)
 
 
-def _place(life: Life | None) -> str:
-    return OUTSIDE if life is None else life.node
+def _place(process: Process | None) -> str:
+    return OUTSIDE if process is None else process.node
