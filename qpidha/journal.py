@@ -1,7 +1,7 @@
 """What a store is asked to make durable. One list of changes is one transaction (rules C5, N1, N2).
 
-The core emits changes, a `MessageStore` applies them, and on the next start it gives back the sum of
-all of them as a `StoreImage`. Ids never carry a generation here: a queue's lineage says which
+The core emits changes, a `MessageStore` applies them, and on the next start the store returns the result
+of all of them as a `StoreImage`. Ids never carry a generation here: a queue's lineage says which
 generation gave an id out, and lineage and content change in the same transaction (rule N1).
 """
 
@@ -26,14 +26,14 @@ class StoreState(Enum):
     CLEAN = "clean"
     """Closed by an orderly stop, after everything was durable."""
     DIRTY = "dirty"
-    """In use, or its process was killed. Never serves on its own word."""
+    """In use, or its process was killed. Serves only if the record lists it as a member."""
     DAMAGED = "damaged"
     """Failed verification. Never serves, never promoted, while another copy exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreStatus:
-    """Who this store belongs to and how far it got. Changes in the transaction of what it speaks for."""
+    """Node, cluster and generation of a store. Changes in the same transaction as the data it describes."""
 
     node: NodeId
     epoch: UUID
@@ -45,7 +45,7 @@ class StoreStatus:
     """True while this node was the primary of ``generation``."""
     state: StoreState = StoreState.EMPTY
     stop: UUID | None = None
-    """Drawn at a clean stop. Two clean stores of one generation but different stops are not mixed."""
+    """Random, new at each clean stop. Clean stores of one generation with different stops may conflict (H56)."""
 
     def with_(self, **changes: object) -> StoreStatus:
         """A copy with these fields replaced."""
@@ -54,7 +54,10 @@ class StoreStatus:
 
 @dataclass(frozen=True, slots=True)
 class PutStatus:
-    """Replace cluster, generation and primary flag, with their data (D4). State and stop belong to open and close."""
+    """Replace cluster, generation and primary flag, together with the data they describe (D4).
+
+    ``state`` and ``stop`` change only when a store is opened or closed.
+    """
 
     cluster: UUID
     generation: Generation
@@ -73,7 +76,7 @@ class PutQueue:
 
 @dataclass(frozen=True, slots=True)
 class DropQueue:
-    """Forget a queue and everything in it. What is worth keeping was quarantined before, in this list."""
+    """Forget a queue and everything in it. What must be kept was quarantined earlier in the same transaction."""
 
     queue: QueueId
 
@@ -93,7 +96,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove messages. Ids that are not there are fine. Raises next above them (rule O2)."""
+    """Remove messages. Ids that the queue does not hold are allowed. Raises next above all of them (rule O2)."""
 
     queue: QueueId
     ids: SequenceSet
@@ -109,7 +112,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Keep what a flip takes out of a queue until its fate is settled (rule W1). Never ends in a hole.
+    """Keep what a flip removes from a queue until its fate is settled (rule W1).
 
     The queue's name is kept too: the queue itself may be gone when the messages are handed over.
     """

@@ -3,7 +3,7 @@
 Time comes in as ``now``, ids and random values as arguments; effects go out as a `Ready`. Rules are
 named where the code keeps them (C5, J2, …) and explained in ``docs/protocol.md``.
 
-For a broker with an event loop of its own these are the names to import, together with `qpidha.driver`:
+A broker that has its own event loop imports these names, together with `qpidha.driver`:
 
     Replica      one node's part in the protocol: inputs are methods, effects come out of `Replica.ready`
     Ready        one batch of effects, in the order in which they must be performed
@@ -11,7 +11,7 @@ For a broker with an event loop of its own these are the names to import, togeth
     completions  Safe, Settled, Doubtful
     notices      RoleChanged, QueueAdded, QueueRemoved, Inserted, Removed, HandOver, CloseLink;
                  what an operator should see is a `qpidha.events.NodeEvent`
-    resync       History, plan_resync and judge: a part for protocols of your own (``docs/parts.md``)
+    resync       History, plan_resync and judge: usable in your own protocol (``docs/parts.md``)
 
 ``docs/second-door.md`` lists the duties of the program around them.
 """

@@ -1,4 +1,4 @@
-"""What a client's call may ask of the core: nothing that the wire, a backup or the store would refuse.
+"""Checks of the arguments of client calls: the core accepts only what the wire, every backup and the store accept.
 
 The core is used directly by brokers with another event loop, so it checks its arguments itself, before anything changes.
 """
@@ -27,7 +27,7 @@ SETTINGS = instance_of(Settings)
 
 
 def check_parts(node: object, boot: object, image: object, settings: object) -> None:
-    """What a `Replica` is made of."""
+    """Check the arguments of `Replica`."""
     check_node_id(node)  # type: ignore[arg-type]
     UUID_("boot", boot)
     IMAGE("image", image)
@@ -35,7 +35,7 @@ def check_parts(node: object, boot: object, image: object, settings: object) -> 
 
 
 def check_publish(batch: Batch, settings: Settings) -> None:
-    """One operation, which one frame must hold with what it carries besides."""
+    """Check a batch to publish: it becomes one operation, which must fit one frame together with its header."""
     BATCH("batch", batch)
     room = operation_bytes_max(settings) + BATCH_HEADER_BYTES
     if batch.nbytes > room:
@@ -45,15 +45,15 @@ def check_publish(batch: Batch, settings: Settings) -> None:
 
 
 def check_ids(next: MessageId, count: int) -> None:
-    """There are so many ids left, from this one on."""
+    """Check that at least ``count`` ids are left, from ``next`` on."""
     COUNT("count", count)
     if count > MESSAGE_ID_MAX - next + 1:
-        raise CallerError(f"{count} ids from {next} on are more than there are: declare another queue")
+        raise CallerError(f"the queue has no {count} ids left from {next} on: declare another queue")
 
 
 def check_move(source: object, ids: object, target: object) -> None:
-    """Messages move to another queue."""
+    """Check the arguments of a move: its target must be another queue than its source."""
     IDS("ids", ids)
     UUID_("target", target)
     if source == target:
-        raise ArgumentError("target must be another queue than the messages are in")
+        raise ArgumentError("target must be another queue than source")

@@ -1,6 +1,6 @@
-"""Founding a cluster and being promoted in it: what is proposed, and when it is not even tried (rule P1).
+"""Founding a cluster and promoting this node: the record to propose, and the checks before it is proposed (rule P1).
 
-The compare-and-set itself decides; these checks only say why early, and keep hopeless tries off the wire.
+The compare-and-set decides. The checks only tell the reason earlier, and save requests that must fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def founding(cluster: UUID, me: Member) -> Record:
 
 
 def promotion(record: Record, me: Member, boot: UUID) -> Record:
-    """From version v to v + 1 and generation g + 1, without the old primary (P1)."""
+    """The record that makes this node primary: one generation higher, and the old primary is no member (P1)."""
     old = record.primary[0] if record.primary else None
     members = frozenset(m for m in record.members if m.node != old or m == me)
     return replace(record, generation=record.generation + 1, primary=(me.node, boot), members=members)

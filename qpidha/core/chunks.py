@@ -22,7 +22,7 @@ from qpidha.wire.batch import Batch
 
 MESSAGES_PER_CHUNK = 65_536
 ORIGIN_BYTES = 64
-"""What a moved message costs in its batch beside data and props, at most."""
+"""The most bytes that a moved message takes in its batch in addition to its data and props."""
 
 
 def publish_bytes_max(settings: Settings) -> int:
@@ -36,7 +36,7 @@ def operation_bytes_max(settings: Settings) -> int:
 
 
 def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
-    """The batch in halves of halves until each has at most ``bytes_max`` bytes; itself if it is small enough.
+    """Halve the batch until each part has at most ``bytes_max`` bytes. A small enough batch comes back unchanged.
 
     Raises:
         ArgumentError: A single message has more bytes.
@@ -54,7 +54,7 @@ def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
 
 
 def split_for_move(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
-    """These held ids in sets that one move can take: one frame must hold the messages with their origins, and the ids.
+    """Split held ids into sets that one move can take: the messages, their origins and the ids must fit one frame.
 
     O(messages).
     """
@@ -75,7 +75,7 @@ def split_for_move(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings)
 def plan_chunks(
     queue: ReplicatedQueue, wanted: SequenceSet, bytes_max: int, runs_max: int
 ) -> Iterator[tuple[Generation, SequenceSet, Batch]]:
-    """These held messages as chunks of one generation each, ascending. Large stored batches are shared, not copied.
+    """Split held messages into ascending chunks of one generation each. Large stored batches are shared, not copied.
 
     A chunk has at most ``runs_max`` runs of ids, and at most ``bytes_max`` bytes unless a single stored batch has more.
     """
@@ -110,7 +110,7 @@ def stored_pieces(
 
 
 def split_ids(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:
-    """The same ids as sets of at most this many runs, ascending. Nothing for an empty set."""
+    """Split ids into ascending sets of at most ``runs_max`` runs. Yields nothing for an empty set."""
     if not ids:
         return
     if ids.run_count <= runs_max:

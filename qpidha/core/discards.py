@@ -23,19 +23,19 @@ class Discards:
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self._offer_at = inf
-        """When to offer what the embedder did not take, or was not offered yet; -inf: with the next `Ready`."""
+        """When to offer what the embedder has not taken, or was not offered yet; -inf: with the next `Ready`."""
         self._releasing: Iterator[Release | None] | None = None
-        """Messages that live in the history established here, while they leave quarantine."""
+        """The releases still to be made of messages that are alive in the history established here; None: no more."""
 
     @property
     def unfinished(self) -> bool:
-        """There is work that waits for nothing but the next slice."""
+        """Work is left that can go on with the next slice, without any input."""
         return self._offer_at == -inf or self._releasing is not None
 
     def hand_over(self) -> None:
-        """Offer a portion of what is quarantined: the generation now followed is established, so it is dead (W2)."""
+        """Offer a portion of the quarantine, once the generation now followed is established: it is dead then (W2)."""
         if self._releasing is not None:
-            return  # What lives leaves first.
+            return  # Messages that are alive leave quarantine first.
         state = self._state
         messages = tuple(state.quarantined.due(self.history_of, state.settings.queues_per_slice))
         if not messages:
@@ -55,7 +55,7 @@ class Discards:
     def failed(self, now: float) -> None:
         """The embedder did not take what was offered: offer it again after ``discard_retry_s``.
 
-        Or with the next `Established`, if the history now followed is another one by then (W2).
+        If this node then follows a history that is not established yet, its `Established` offers it (W2).
         """
         self._state.quarantined.withdraw()
         self._offer_at = now + self._state.settings.discard_retry_s
@@ -69,7 +69,7 @@ class Discards:
             self.hand_over()
 
     def begin_releasing(self) -> None:
-        """This primary's generation is established: messages that its history has live, or were settled (W2)."""
+        """This primary's generation is established: release what its history gave out, alive or dequeued since (W2)."""
         self._releasing = self._state.quarantined.release_alive(self.history_of)
 
     def stop_releasing(self) -> None:
@@ -77,7 +77,7 @@ class Discards:
         self._releasing = None
 
     def release_more(self) -> None:
-        """Release one slice of the messages that live. After the last slice the rest is dead: offer it (W2)."""
+        """Release one slice of the messages that are alive. After the last slice, offer the rest, which is dead (W2)."""
         if self._releasing is None:
             return
         left = self._state.settings.queues_per_slice
@@ -92,9 +92,9 @@ class Discards:
     def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         """Lineage and next id of a queue in the history that this node follows; None if it has no such queue.
 
-        As a primary that is its own. As a backup it is its primary's, and its own queues say it: the flip made
-        lineage and next equal to the primary's (C5), and operations only add ids of the primary's own generation,
-        of which nothing can be in quarantine. Ask only after the flip, and before the session ends.
+        On a primary, that is its own history. On a backup it is the primary's, and the backup's queues show it: the
+        flip made lineage and next equal to the primary's (C5), and operations only add ids of the primary's own
+        generation, of which nothing can be in quarantine. Call it only after the flip, and before the session ends.
         """
         q = self._state.queues.get(queue)
         return None if q is None else (q.lineage, q.next)  # An empty queue is false.

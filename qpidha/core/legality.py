@@ -25,7 +25,7 @@ What happens, and who is at fault:
     ERROR     the peer broke the protocol: it is told why, and the link is closed. Nothing else changes
 
 The tables are total, so that a new event or state cannot be forgotten: `RULES` is checked when this module is imported.
-Source of the form: ``h11/_state.py``.
+The form follows h11's ``_state.py``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ EVENTS: Final[tuple[type[Event], ...]] = get_args(Event)
 
 
 class Scope(Enum):
-    """How much of a frame's header must fit before its event is looked at."""
+    """How much of a frame's header must match before its event is handled."""
 
     LINK = auto()
     GENERATION = auto()
@@ -149,7 +149,7 @@ _OPEN: dict[type[Event], Rule] = {
     Fenced: handled("_fenced", Scope.LINK),
     Subscribe: handled("_subscribe", Scope.GENERATION),
 }
-"""Legal in every session."""
+"""Legal in every state of a session after Hello."""
 _PROGRESS = handled("_progress")
 _ACKNOWLEDGED = handled("_acknowledged")
 
@@ -157,7 +157,7 @@ _ACKNOWLEDGED = handled("_acknowledged")
 
 _BEFORE_WELCOME = Rule(Outcome.ERROR, Scope.GENERATION, missing="Welcome")
 _LEFT: dict[type[Event], Rule] = {Refused: handled("_refused", Scope.LINK)}
-"""Legal whatever the primary was asked for."""
+"""Legal in every state of the session with a primary."""
 
 TABLE: Final[Mapping[State, tuple[Rule, dict[type[Event], Rule]]]] = {
     LinkState.NO_ROLE: (_NOT_PRIMARY, {Refused: _IGNORED}),
@@ -192,7 +192,7 @@ TABLE: Final[Mapping[State, tuple[Rule, dict[type[Event], Rule]]]] = {
         },
     ),
 }
-"""For each state: the rule of every event that is not named, and the rules of those that are."""
+"""For each state: the rules of some events by name, and before them the one rule of all other events."""
 
 RULES: Final[Mapping[tuple[State, type[Event]], Rule]] = {
     (state, event): named.get(event, other) for state, (other, named) in TABLE.items() for event in EVENTS

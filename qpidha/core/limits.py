@@ -1,8 +1,8 @@
-"""Which limits of two nodes go together, and what they agree upon.
+"""Limits of the two nodes of a link: whether they are compatible, and which ones both use.
 
-What a primary accepts must reach every member. So a backup takes what its primary may send, or it is refused with
-words that name both values: it would fail again and again on what it cannot take. Where the sender can
-do with less, it does.
+Everything that a primary accepts must reach every member. A backup whose limits are too small for what its primary may
+send is refused, with a message that names both values: otherwise it would fail again and again. A limit that the sender
+can meet by sending smaller pieces refuses nobody: the sender uses the smaller value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOT_LESS = ("frame_bytes_max", "message_bytes_max")
 
 
 def limits_of(settings: Settings) -> Limits:
-    """What a node with these settings tells others."""
+    """The limits that a node with these settings sends in Hello and Welcome."""
     return Limits(
         frame_bytes_max=settings.frame_bytes_max,
         message_bytes_max=settings.message_bytes_max,
@@ -57,7 +57,7 @@ def check_primary(primary: NodeId, theirs: Limits, backup: NodeId, queues: int) 
 
 
 def agreed(ours: Settings, theirs: Limits | None) -> Settings:
-    """What to send by on a link to a peer with these limits; None: it speaks version 1 and tells none."""
+    """The settings for sending to a peer with these limits. None: the peer speaks version 1, which has no limits."""
     if theirs is None or theirs.ids_runs_per_chunk_max >= ours.ids_runs_per_chunk_max:
         return ours
     return replace(ours, ids_runs_per_chunk_max=theirs.ids_runs_per_chunk_max)

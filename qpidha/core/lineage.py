@@ -20,7 +20,7 @@ from qpidha.types import MESSAGE_ID_MAX, Entry, Generation, MessageId
 Lineage = tuple[Entry, ...]
 
 ENTRIES_KEPT: Final = 256
-"""A longer lineage is trimmed, at the front and of empty entries (G1). The price is only the word "unknown"."""
+"""A longer lineage loses its oldest and its empty entries (G1). Cost: older messages can only be judged "unknown"."""
 
 _first_id = itemgetter(1)
 
@@ -60,7 +60,7 @@ def trim(lineage: Lineage, lowest_held: MessageId) -> Lineage:
     """Drop entries that are not needed, once there are too many (G1). Never the last one, even if empty.
 
     Legal to drop: front entries whose range ends at or below the lowest held id, and inner entries with
-    an empty range. Dropping an empty *last* entry would make ids of the next generation read as older.
+    an empty range. Without an empty *last* entry, the next ids would seem to be of an older generation.
     """
     if len(lineage) <= ENTRIES_KEPT:
         return lineage

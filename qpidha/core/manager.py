@@ -2,8 +2,8 @@
 
 A compare-and-set is resolved by its OK, or by reading a record with a higher version than expected. A
 read at the old version resolves nothing: the lost request may still arrive. So an unknown outcome is
-answered by issuing the *same* request again at the same expected version; one of them wins, and the
-nonce tells that it was ours either way.
+answered by issuing the *same* request again at the same expected version. At most one of the two is
+applied, and the nonce in the record shows that it was ours, whichever it was.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The compare-and-set was refused; this is the record instead (None: there is none)."""
+    """The compare-and-set was refused; this is the record that was found (None: there is none)."""
 
     current: Versioned | None
 
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """The manager could not be asked: surely not applied."""
+    """The request was never sent to the manager, so it was certainly not applied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Sent, no answer (M2)."""
+    """The request was sent and got no answer: it may have been applied, now or later (M2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class Manager:
         self._reading = False
         """A read was sent, and its answer will come."""
         self.known: Versioned | None = None
-        """The newest record seen: by an own compare-and-set, a read or a watch."""
+        """The newest record seen, in the answer to a compare-and-set or a read, or by a watch."""
         self.in_flight: CompareAndSet | None = None
 
     @property
     def record(self) -> Record | None:
-        """The cluster record as last read; None: none is known."""
+        """The newest cluster record seen; None: none was seen."""
         return self.known.record if self.known else None
 
     def newer_than(self, lost: CompareAndSet) -> bool:
@@ -135,10 +135,10 @@ class Manager:
         return None if self.known.record.nonce == flight.new.nonce else flight
 
     def answer(self, request: Request, answer: Answer, now: float) -> CompareAndSet | None:
-        """Take the answer to a request. Returns the compare-and-set in flight if it surely lost.
+        """Take the answer to a request. Returns the compare-and-set in flight if it has certainly lost.
 
-        Afterwards ``in_flight is None`` means resolved. The answer to a request that a watch resolved
-        meanwhile only adds to what is known.
+        Afterwards ``in_flight is None`` means that it is resolved. If a watch resolved the request before its
+        answer came, the answer only updates ``known``.
         """
         mine = self.in_flight is not None and isinstance(request, CompareAndSet) and request == self.in_flight
         if isinstance(request, ReadRecord):

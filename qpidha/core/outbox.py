@@ -20,7 +20,7 @@ class Outbox:
     def __init__(self) -> None:
         self._ready = Ready()
         self.closing: set[int] = set()
-        """Links that are to be closed, until they are: what still arrives on them is not read (C1, P3)."""
+        """Links that a `CloseLink` names and that are still open: frames that arrive on them are ignored (C1, P3)."""
 
     def persist(self, *changes: Change) -> None:
         """Add changes to the next commit of the store."""
@@ -58,11 +58,11 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        """Whether `take` would return nothing to do."""
+        """Whether `take` would return an empty `Ready`."""
         return not self._ready
 
     def take_last_words(self) -> Ready:
-        """What needs no disk of a role that is over; the changes to be stored, and what depends on them, stay."""
+        """Take the effects of an ended role that need no disk. Changes for the store, and what depends on them, stay."""
         ready = self._ready
         last = last_words(ready)
         ready.complete = []

@@ -1,12 +1,12 @@
 """Messages that a flip took out of a queue, until their fate is settled (rules W1, W2).
 
-A discarded identity may still win: another *member* may hold it and be promoted. So it is kept, durably,
-until the generation that lacks it is *established*; then nothing can bring it back, and the embedder
-gets it. One that turns up in a later primary's history leaves quarantine silently: it lives.
+A discarded message may still come back: another *member* may hold it and be promoted. So it is kept, durably,
+until the generation that lacks it is *established*; then nothing can bring it back, and it is handed over to the
+embedder. A message that is part of a later primary's history leaves quarantine silently: it is alive.
 
 A message that was moved carries its origin, the identity that its publish was given. Whether only its move was
-undone, or its publish as well, depends on whether the established history has that origin. It is judged when the
-message is handed over: the history that was followed at the flip may still lose.
+undone, or its publish as well, depends on whether the established history has that origin. This is decided when the
+message is handed over, because the history that was followed at the flip may never be established.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Kept:
     change: Quarantine
     left: SequenceSet
     offered: bool = False
-    """Handed to the embedder, who has not said yet that it took them."""
+    """Offered to the embedder, which has not confirmed yet that it took them."""
 
 
 class Quarantined:
@@ -50,9 +50,10 @@ class Quarantined:
         self._kept.append(Kept(change, change.ids.copy()))
 
     def release_alive(self, history_of: HistoryOf) -> Iterator[Release | None]:
-        """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2).
+        """Release the messages that this history gave out: they are alive, or were dequeued since (W2).
 
-        A step for each batch, for there may be many; None: it stays. Others may leave between two steps.
+        One step for each batch, because there may be many: its `Release`, or None if nothing in it is released.
+        Other messages may leave quarantine between two steps.
         """
         for kept in self._kept:
             history = history_of(kept.change.queue)
@@ -65,13 +66,13 @@ class Quarantined:
         self._forget_empty()
 
     def _forget_empty(self) -> None:
-        """Once for all of them: one by one would cost the square of their number."""
+        """Remove all empty batches in one pass: a pass for each of them would cost the square of their number."""
         self._kept = [kept for kept in self._kept if kept.left]
 
     def due(self, history_of: HistoryOf, messages_max: float = inf) -> Iterator[Discarded]:
-        """The generation now followed, of this history, is established: everything left is dead (W2).
+        """The messages to hand over: the generation of this history is established, so all that are left are dead (W2).
 
-        At least one batch, and no further one after ``messages_max`` messages.
+        At least one batch, and no further batch after ``messages_max`` messages.
         """
         for kept in self._kept:
             if kept.offered:
@@ -91,10 +92,12 @@ class Quarantined:
                 continue
             origin = as_origin(change.batch.origin(index))
             fate = change.fate
-            if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
+            if origin is not None:  # Even if the flip said "unknown": the history may still know the origin.
                 fate = fate_of_copy(origin, history_of(origin.queue))
             elif fate is Fate.REWOUND and own is not None and had(*own, change.generation, id) is None:
-                fate = Fate.UNKNOWN  # The flip could tell; the history that is established now cannot.
+                fate = (
+                    Fate.UNKNOWN
+                )  # The established history has forgotten what the history at the flip still knew.
             yield Discarded(
                 queue=change.queue,
                 queue_name=change.name,
@@ -108,7 +111,7 @@ class Quarantined:
 
     @property
     def waiting(self) -> bool:
-        """Some of it was not handed to the embedder yet."""
+        """Whether some messages have not been offered to the embedder yet."""
         return any(not kept.offered for kept in self._kept)
 
     def withdraw(self) -> None:
@@ -117,7 +120,7 @@ class Quarantined:
             kept.offered = False
 
     def taken(self, messages: tuple[Discarded, ...], followed: Generation) -> Iterator[Change]:
-        """The embedder has these now, under this generation: they leave, and the audit record says so."""
+        """The embedder took these messages in this generation: they leave quarantine, and the audit record says so."""
         gone: dict[tuple[QueueId, Generation], SequenceSet] = {}
         for message in messages:
             gone.setdefault((message.queue, message.generation), SequenceSet()).add(message.id)

@@ -74,7 +74,7 @@ class ReplicatedQueue:
 
     @property
     def history(self) -> History:
-        """Shares ``held``: take it, use it, do not keep it."""
+        """The history of the queue. It shares ``held`` with the queue: do not keep it over a change."""
         return History(self.lineage, self.next, self.held)
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class ReplicatedQueue:
             self._stored = OrderedMap()
         if first > self._top or not self._overlaps(first, last):
             self._stored[first] = Stored(ids, batch)
-        else:  # Falls among stored batches: one run at a time, so that batches stay disjoint intervals.
+        else:  # The ids overlap stored batches: insert one run at a time, so that batches stay disjoint intervals.
             at = 0
             for a, b in ids.runs():
                 self._make_room(a, b)
@@ -113,7 +113,7 @@ class ReplicatedQueue:
         return bool(index) and bool(self._stored.peekitem(index - 1)[1].last >= first)
 
     def _make_room(self, first: MessageId, last: MessageId) -> None:
-        """Cut every stored batch whose interval meets this run, none of whose ids is held."""
+        """Cut every stored batch whose interval overlaps this run. No id of the run is held."""
         stored = self._stored
         while self._overlaps(first, last):
             key, old = stored.peekitem(stored.bisect_right(last) - 1)
@@ -188,7 +188,7 @@ class ReplicatedQueue:
             fits = min(messages_max, max(1, bytes_max // average))
             if len(live) > fits:
                 yield item.pick(live.take(fits))
-                return  # Nothing after a gap of our own making.
+                return  # Held messages of this batch are left out, and later ones must not come before them.
             ids, batch = item.pick(live)
             messages_max -= len(batch)
             bytes_max -= batch.nbytes

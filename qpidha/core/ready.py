@@ -60,7 +60,7 @@ class Safe:
     generation: Generation
     nodes: frozenset[NodeId]
     consumed: SequenceSet | None = None
-    """Of the messages that this completes, those that were consumed first: no node needs to hold them."""
+    """Those of the completed messages that were consumed before: no node needs to hold them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +168,14 @@ class Ready:
 
 
 def is_last_word(effect: object) -> bool:
-    """May be performed although nothing is durable: never a frame or a request."""
+    """Whether this effect of an ended role may be performed before the disk answers. Never a frame or a request."""
     if isinstance(effect, RoleChanged):
         return not effect.role.is_primary
     return isinstance(effect, (Doubtful, CloseLink, NodeEvent))
 
 
 def last_words(ready: Ready) -> Ready:
-    """What a node whose role is over still performs of these effects at once."""
+    """Those of these effects that a node whose role is over performs at once."""
     return Ready(
         complete=[c for c in ready.complete if is_last_word(c)],
         notify=[n for n in ready.notify if is_last_word(n)],
@@ -183,9 +183,9 @@ def last_words(ready: Ready) -> Ready:
 
 
 def remainder(ready: Ready) -> Ready:
-    """What is left of them once the disk has answered: nothing is sent or promised for a role that is over.
+    """The other effects, performed once the disk has answered: nothing is sent or promised for a role that is over.
 
-    A request stays: what asked for it waits for an answer.
+    A request stays, because the core waits for its answer.
     """
     spoken = (RoleChanged, CloseLink, NodeEvent)
     notices: list[Notice] = [n for n in ready.notify if not isinstance(n, spoken)]

@@ -83,7 +83,7 @@ class Replica:
         self._reported: tuple[Role, Generation] = (Role.STOPPED, 0)
         self._promotion_wanted = False
         self.demotion_wanted = False
-        """This primary is to hand its place over."""
+        """`demote` was called: this primary is to hand over its role."""
         self._ticked = now
 
     # --- state -----------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ class Replica:
 
     @property
     def epoch(self) -> UUID:
-        """One life of the store."""
+        """The id of this life of the store."""
         return self.state.epoch
 
     @property
@@ -120,7 +120,7 @@ class Replica:
 
     @property
     def queues(self) -> dict[QueueId, ReplicatedQueue]:
-        """The queues that this node holds, by id. Not to be changed by the caller."""
+        """The queues that this node holds, by id. Read only."""
         return self.state.queues
 
     @property
@@ -130,7 +130,7 @@ class Replica:
 
     @property
     def manager(self) -> Manager:
-        """The requests to the cluster manager, and the record as last read."""
+        """The requests to the cluster manager, and the newest record seen."""
         return self.state.manager
 
     @property
@@ -149,7 +149,7 @@ class Replica:
 
     @property
     def record(self) -> Record | None:
-        """The cluster record as last read; None: none is known."""
+        """The newest cluster record seen; None: none was seen."""
         return self.manager.record
 
     @property
@@ -188,7 +188,7 @@ class Replica:
         self.follower.primary_link_closed(link)
 
     def received(self, link: int, frame: Frame, now: float) -> bool:
-        """A well-formed frame. What the protocol does not allow closes the link, and nothing else.
+        """A well-formed frame arrived. If the protocol does not allow it, its link is closed, and nothing else changes.
 
         Returns False if no effect follows from it before the next input: the driver need not run.
         """
@@ -251,7 +251,7 @@ class Replica:
     # --- roles -----------------------------------------------------------------------------------
 
     def promote(self, *, found_as: UUID) -> None:
-        """Try to become primary (P1). ``found_as``: the uuid of the cluster if there is none yet.
+        """Try to become primary (P1). ``found_as``: the uuid for a new cluster, used only if there is no record yet.
 
         Raises:
             PromotionRefused: A rule forbids it; nothing was sent.
@@ -290,7 +290,7 @@ class Replica:
             self.demotion_wanted = False
 
     def demote(self) -> None:
-        """Hand over: stop being primary and say so in the record, so that another member may be promoted.
+        """Start to hand over: the record will name no primary, so that another member may be promoted.
 
         Raises:
             LocalProtocolError: This node is not primary.
@@ -312,7 +312,7 @@ class Replica:
         self._report_role(Role.JOINING)
 
     def stop(self, why: str = "stopping") -> None:
-        """The node stops, in order or because its store failed."""
+        """Stop the node, either orderly or because its store failed."""
         self.step_down(why)
         self.follower.leave()
         self.activation = None
@@ -363,10 +363,10 @@ class Replica:
     # --- time and effects ------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Time passes: look who owes an acknowledgement for too long.
+        """Time passes: find the members whose acknowledgement is overdue.
 
-        Call at least every second: a longer silence is taken for a pause of this process (T42). Everything that had
-        arrived by ``now`` must have been received before: what waits in a socket is no silence of the peer.
+        Call it at least every second: a longer gap is taken for a pause of this process (T42). Pass every frame that
+        had arrived by ``now`` to `received` first: a peer is not silent while its frame waits in a socket.
         """
         self._passed(now)
         if self.primary:
@@ -378,13 +378,13 @@ class Replica:
         self._ticked = now
 
     def performed(self, now: float) -> None:
-        """The last `Ready` was performed whole: what was sent has left, so time-outs of its answers begin (L4)."""
+        """The last `Ready` was performed whole: its frames have left, so the time-outs for their answers begin (L4)."""
         if self.primary:
             self.primary.performed(now)
 
     @property
     def unfinished(self) -> bool:
-        """Work on all queues goes on with the next `ready`, in a later turn of the loop: nothing has to come in."""
+        """Work in slices is not done: call `ready` again in a later turn of the loop, even without any input."""
         if self.discards.unfinished:
             return True
         if self.primary:
@@ -393,12 +393,12 @@ class Replica:
 
     @property
     def still(self) -> bool:
-        """Nothing is under way in here: what this node is can be compared with its disk."""
+        """No effect and no work in slices is pending: memory and disk can be compared."""
         return self.out.empty and not self.unfinished
 
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
-        self._passed(now)  # After a pause whatever comes first may come before the next tick (T42).
+        self._passed(now)  # After a pause, `ready` may be called before the next `tick` (T42).
         if self.activation:
             self._activate(now)
         elif self.follower.unfinished:
@@ -420,14 +420,14 @@ class Replica:
         return self.out.take()
 
     def urgent(self, now: float) -> Ready:
-        """What may be done while the disk hangs and the last `Ready` waits for it (`qpidha.core.urgent`)."""
+        """The effects that may be performed while the last `Ready` waits for a disk that hangs (`qpidha.core.urgent`)."""
         if self.primary is None:
             return end_of_role(self.state)
         return hand_over_of(self.state, now, wanted=self.demotion_wanted)
 
     def _advance_follower(self) -> None:
         link = self.follower.link
-        assert link is not None  # Else nothing is `unfinished`.
+        assert link is not None  # Without a link nothing is `unfinished`.
         try:
             self.follower.advance()
         except RemoteProtocolError as error:
@@ -453,7 +453,7 @@ class Replica:
             self.manager.propose(change)
 
     def snapshot(self, queues_max: int = 0) -> ReplicaSnapshot:
-        """What an operator may want to know, as frozen values, with at most ``queues_max`` queues.
+        """The state for status pages and metrics, as frozen values, with at most ``queues_max`` queues.
 
         O(members + sessions + queues named).
         """

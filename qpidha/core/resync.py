@@ -55,7 +55,7 @@ def plan_resync(primary: History, backup: History) -> ResyncPlan:
 
     Pure: the same arguments give the same plan, on either side of the link. O(runs), not O(messages).
 
-    Source: Qpid C++ ``BackupSession::initialize``. We differ: an id is kept only if the same
+    Source: Qpid C++ ``ReplicatingSubscription::initialize``. We differ: an id is kept only if the same
     generation gave it out on both sides, so a reused id is never taken for the old message (LM1b).
 
     >>> plan = plan_resync(History(((1, 1), (2, 5)), 6, SequenceSet([(3, 5)])),

@@ -1,7 +1,7 @@
 """What the parts of one node's core share: its identity, its view of the cluster, its content, its effects.
 
-`Replica` makes one `NodeState` and hands it to its parts. A part changes the state and puts effects into the outbox;
-what follows for other parts it returns. No part holds `Replica`, and none holds another role.
+`Replica` makes one `NodeState` and passes it to its parts. A part changes the state, puts effects into the outbox, and
+returns what other parts have to do. No part refers to `Replica`, and no role refers to another role.
 
 Invariants:
   only `begin_generation` changes generation and cluster, in the `Ready` that makes them durable (C5, P3)
@@ -42,9 +42,9 @@ class NodeState:
     def __init__(self, *, node: NodeId, boot: UUID, image: StoreImage, settings: Settings) -> None:
         self.node = node
         self.boot = boot
-        """One life of the process."""
+        """The id of this run of the process."""
         self.epoch = image.status.epoch
-        """One life of the store."""
+        """The id of this life of the store."""
         self.cluster = image.status.cluster
         """The cluster that the store belongs to; None before it joined one."""
         self.generation: Generation = image.status.generation
@@ -57,7 +57,7 @@ class NodeState:
         self.manager = Manager(boot, settings.record_retry_s)
         self.outbox = Outbox()
         self.identities: dict[int, frozenset[str]] = {}
-        """By link that a peer opened: the names that the peer proved to have."""
+        """For links that a peer opened, by link: the names that the peer proved to have."""
 
     @property
     def me(self) -> Member:

@@ -1,14 +1,14 @@
-"""What a primary does without its disk, when that hangs: hand its place over, and say that it is over (L1, K1).
+"""What a primary may do while its disk hangs: hand over its role, and report that its role has ended (L1, K1).
 
-A `Ready` that waits for the disk holds back everything behind it. If the disk does not answer, the cluster would wait
-with it. What is taken out here promises nothing that has to be durable:
+A `Ready` that waits for the disk holds back everything behind it. If the disk does not answer, the whole cluster would
+wait. These effects promise nothing that has to be durable, so they do not wait:
 
     the hand-over     a compare-and-set that names no primary and leaves the members as they are
-    the end           answers "in doubt", links that are closed, the role that is over
+    the end           answers "in doubt", the closing of links, the end of the role
 
-Everything else stays where it is: frames, answers OK and new changes of the membership wait for the disk, and what
-waits when the role ends never leaves. A compare-and-set that was proposed before is sent, for at most one
-may be in flight (M1). Nothing completes by it before our disk has answered (O4).
+Everything else waits for the disk: frames, answers OK and new changes of the membership. If the role ends before the
+disk answers, they are dropped. A compare-and-set that was proposed before the disk hung is sent, because at most one
+may be in flight (M1); it completes nothing before the disk of this node has answered (O4).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A reason, typed: what the validator and the ranking answer with."""
+"""Findings: the typed reasons that the validator and the ranking give for their decisions."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _exclusion(store: StoreReportLike, cluster: UUID | None) -> tuple[Finding, .
             Finding(
                 Severity.ERROR,
                 "several-clusters",
-                f"belongs to cluster {status.cluster}, others to another: rank them apart",
+                f"belongs to cluster {status.cluster}, other stores to another: rank each cluster on its own",
             ),
         )
     if status.cluster != cluster:
@@ -169,8 +169,8 @@ def _place(index: int, candidates: Sequence[_Candidate]) -> Ranked:
             Finding(
                 Severity.WARNING,
                 "stop-conflict",
-                f"closed cleanly in the same generation as {', '.join(rivals)}, by another "
-                "stop and with other content: the operator decides",
+                f"closed cleanly in the same generation as {', '.join(rivals)}, but in another "
+                "stop and with different content: the operator decides",
             )
         )
     return Ranked(me.name, index + 1, tuple(findings), bool(rivals))
@@ -200,8 +200,8 @@ def _reason(me: _Candidate, better: _Candidate) -> Finding:
 def _conflict(one: _Candidate, other: _Candidate) -> bool:
     """H56: clean stores of one generation, from different stops, whose content differs.
 
-    The record settles it between a member and others; two members hold all that was acknowledged. So does the
-    primary of that generation: nothing of it was acknowledged that its primary had not made durable (O4).
+    There is no conflict if one of them is a member, which holds all that was acknowledged. Nor is there one between
+    the primary of that generation and a backup: its primary made durable all that was acknowledged in it (O4).
     """
     if one is other or one.member or other.member or one.status.generation != other.status.generation:
         return False

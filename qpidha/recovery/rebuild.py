@@ -1,8 +1,8 @@
-"""A new record from what the stores say, after the cluster manager lost its own. Pure: nothing is read or changed here.
+"""Builds a new record from the stores, after the cluster manager lost its own. Pure: nothing is read or changed here.
 
-The record is the one thing that a cluster cannot do without: it names who may be promoted. If its keeper was reset, or
-restored from an old copy, every node refuses to start (`qpidha.recovery.validator`), because no node can tell which
-store holds all that was acknowledged. An operator who has all stores can: by comparing them.
+A cluster cannot work without its record, which names the nodes that may be promoted. If the cluster manager was reset,
+or restored from an old copy, every node refuses to start (`qpidha.recovery.validator`), because no node can tell which
+store holds all that was acknowledged. An operator who has all stores can tell, by comparing them.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ def rebuilt(
     nonce: bytes,
     best: NodeId | None = None,
 ) -> Rebuilt:
-    """The record that lets these stores serve again, none of which may be in use.
+    """Build the record that lets these stores serve again. None of them may be in use.
 
-    Messages that are in other stores only are set aside when those join (W2): give all stores there are.
+    Messages that the chosen store lacks are quarantined when the stores that hold them join (W2). Pass all stores.
 
     Args:
         current: What the cluster manager says now.
-        best: The node to start from, where the operator knows better or the stores cannot say.
+        best: The node to start from, if the operator knows better or the stores do not decide it.
 
     Raises:
-        CallerError: The record is not behind the stores, no store is usable, or it takes a person to choose.
+        CallerError: The record is not behind the stores, no store is usable, or the operator has to choose (``best``).
     """
     ranked = tuple(rank(stores))
     by_name = {store.name: store.status for store in stores}
     usable = [(place, status) for place in ranked if place.place and (status := by_name[place.name])]
     if not usable:
-        raise CallerError("none of these stores can be started from")
+        raise CallerError("none of these stores is usable: they are empty, damaged or of different clusters")
     cluster = usable[0][1].cluster
-    # Of a damaged store, too: a generation that it has seen must not be given out again (I1).
+    # Damaged stores count too: a generation that one of them has seen must not be given out again (I1).
     highest = max(s.status.generation for s in stores if s.status and s.status.cluster == cluster)
     if current is not None and current.cluster != cluster:
         raise CallerError(f"the record is of cluster {current.cluster}, the stores of {cluster}")

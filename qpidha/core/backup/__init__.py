@@ -1,1 +1,1 @@
-"""What a backup does: follows its primary over one session, and becomes equal to it by a plan."""
+"""What a backup does: it follows its primary over one session, and a plan makes it equal to the primary."""

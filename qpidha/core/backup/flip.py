@@ -1,12 +1,12 @@
 """The flip: a backup becomes equal to the primary, over all queues, in one transaction (rule C5).
 
-What it takes out is judged by the *primary's* history (W1): dequeued there, and erased; never there, and
-quarantined as rewound; older than the primary remembers, and quarantined as unknown. A queue that the
-primary does not have is quarantined whole, never deleted because it is absent (R-f).
+Messages that it removes are judged by the *primary's* history (W1). Those dequeued there are erased. Those that were
+never there are quarantined as rewound, and those older than the primary's lineage are quarantined as unknown. A queue
+that the primary does not have is quarantined whole, never deleted because it is absent (R-f).
 
-With many queues the flip takes longer than the event loop may stand, so it is done in slices. Meanwhile nothing else
-changes the queues: what the primary sends waits, and whatever ends the session finishes the flip first. It is one
-transaction all the same, because its changes leave together when the last queue is done.
+With many queues the flip would block the event loop too long, so it is done in slices. Meanwhile nothing else changes
+the queues: frames from the primary wait, and a session that ends finishes its flip first. It is still one transaction,
+because all its changes are persisted together when the last queue is done.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Flipped:
 
     @property
     def resynchronised(self) -> Resynchronised:
-        """The event that says how much it was."""
+        """The event that reports how much was changed."""
         return Resynchronised(self.inserted, self.nbytes, erased=self.erased, quarantined=self.discarded)
 
 
@@ -78,7 +78,7 @@ class Flip:
         self._steps = self._work()
 
     def advance(self, steps: int) -> None:
-        """Go on for so many steps; each is about one queue.
+        """Do up to ``steps`` more steps of the work; each handles one queue or one quarantined batch.
 
         Raises:
             RemoteProtocolError: The plan contradicts itself. Nothing was changed.
@@ -87,7 +87,7 @@ class Flip:
             pass
 
     def finish(self) -> Flipped:
-        """All that is left, at once. What it raises: see `advance`; also if `advance` has raised it before."""
+        """Do the rest of the work at once. Raises what `advance` raises, also if `advance` has raised it before."""
         for _ in self._steps:
             pass
         if not self.done:
@@ -123,7 +123,7 @@ class Flip:
 def flip(
     queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int, quarantined: Quarantined
 ) -> Flipped:
-    """Apply a complete plan to ``queues`` and say what the store must do, in one transaction.
+    """Apply a complete plan to ``queues``. Returns the changes that the store must make in one transaction.
 
     Raises:
         RemoteProtocolError: The plan contradicts itself. Nothing was changed.
@@ -204,7 +204,7 @@ def _fresh(planned: Planned) -> Iterator[tuple[SequenceSet, Batch]]:
 def _quarantine(
     queue: ReplicatedQueue, ids: SequenceSet, lineage: Lineage, next: MessageId, result: Flipped
 ) -> Iterator[Quarantine]:
-    """Judge messages that are about to go, and say which are kept in quarantine, and as what (W1)."""
+    """Judge messages that are about to be removed, and yield those to keep in quarantine, with their fate (W1)."""
     for generation, verdict in judge_all(lineage, next, queue.lineage, ids):
         result.erased += len(verdict.dequeued)
         for fate, doomed in ((Fate.REWOUND, verdict.rewound), (Fate.UNKNOWN, verdict.unknown)):

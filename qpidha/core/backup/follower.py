@@ -1,4 +1,4 @@
-"""The backup's side of its one link: find out whether this is the primary, then replicate (C1, C2)."""
+"""The backup's side of its one link: check that the peer is the primary, then replicate (C1, C2)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Follower:
         self.link: int | None = None
         self.session: FollowerSession | None = None
         self._held_back: deque[tuple[Frame, float]] = deque()
-        """What the primary sent behind its plan, while the flip is under way: at most its window (C7)."""
+        """Frames that came after the plan and wait for the end of the flip: at most the primary's window (C7)."""
 
     @property
     def role(self) -> Role:
@@ -78,14 +78,14 @@ class Follower:
         state.outbox.send(link, Frame(state.generation, 0, hello))
 
     def look_at(self, record: Record) -> None:
-        """Do not wait for a primary that the record no longer names to say so itself: it may be paused."""
+        """Leave a primary that the record no longer names, without waiting for it to step down: it may be paused."""
         named = record.primary[0] if record.primary else None
         outdated = self.session is not None and self.session.generation < record.generation
         if self.link is not None and (outdated or (named != self._wanted)):
             self.leave()
 
     def leave(self, why: str = "leaving") -> None:
-        """Close the session; what was staged is forgotten, unread frames will not be read (P3)."""
+        """Close the session: staged messages are forgotten, and frames that were not handled yet are ignored (P3)."""
         if self.link is not None:
             self._state.outbox.close(self.link, why)
             self._over()
@@ -96,7 +96,7 @@ class Follower:
             self._over()
 
     def _over(self) -> None:
-        """No session any more. A flip that has begun is completed: its plan came whole (C5)."""
+        """End the session. A flip that has begun is completed first, because its whole plan has arrived (C5)."""
         session, self.link, self.session = self.session, None, None
         self._held_back.clear()
         if session is not None and session.state is FollowerState.FLIPPING:
@@ -106,22 +106,22 @@ class Follower:
 
     @property
     def unfinished(self) -> bool:
-        """There is work that waits for nothing but the next slice."""
+        """Work is left that can go on with the next slice, without any input."""
         return self.session is not None and self.session.unfinished
 
     @property
     def staged(self) -> int:
-        """How many queues of a plan are here that was not flipped to yet."""
+        """How much of a plan is staged or being applied (`FollowerSession.staged`); 0: none."""
         return 0 if self.session is None else self.session.staged
 
     def advance(self) -> None:
-        """Do one slice of the work on all queues, then read what waited for the last of them.
+        """Do one slice of the work on all queues. After the last slice of a flip, handle the frames that waited for it.
 
         Raises:
             RemoteProtocolError: The plan, or what followed it, is not legal.
         """
         session = self.session
-        assert session is not None  # Else nothing is `unfinished`.
+        assert session is not None  # Without a session nothing is `unfinished`.
         flipping = session.state is FollowerState.FLIPPING
         session.advance()
         if flipping and session.state is FollowerState.FOLLOWING:
@@ -144,7 +144,7 @@ class Follower:
                         f"frame of generation {frame.generation}, not {session.generation}"
                     )
                 if rule.scope is Scope.SESSION and frame.session != session.sid:
-                    return  # Of an earlier session: counts for nothing (C3).
+                    return  # A frame of an earlier session is ignored (C3).
         if rule.outcome is Outcome.ERROR:
             raise violation(state, event, rule)
         handle: Handler = getattr(self, rule.handler)
@@ -158,7 +158,7 @@ class Follower:
         self.leave(f"refused: {event.reason}")
 
     def _hold_back(self, frame: Frame, _: Event, now: float) -> None:
-        """The flip goes first: what follows the plan is read when it is done."""
+        """Keep a frame that came after the plan until the flip is done."""
         self._held_back.append((frame, now))
 
     def _plan_messages(self, _: Frame, event: PlanMessages, now: float) -> None:
@@ -192,11 +192,11 @@ class Follower:
         return self.session
 
     def _follows(self, session: FollowerSession) -> None:
-        """The flip is done: this node is of the primary's cluster and generation."""
+        """The flip is done: this node belongs to the primary's cluster and generation."""
         self._state.begin_generation(session.generation, session.cluster)
 
     def _fence(self, frame: Frame) -> None:
-        """A primary of an older generation: tell it, and have nothing more to do with it (C2, T06)."""
+        """The peer is a primary of an older generation: tell it so, and leave it (C2, T06)."""
         state = self._state
         assert self.link is not None
         state.outbox.send(self.link, Frame(state.generation, 0, Fenced(generation=state.generation)))

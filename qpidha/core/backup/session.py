@@ -8,7 +8,7 @@ Between Subscribe and PlanEnd nothing is applied (C1). What arrives is staged: i
 with the session. The flip makes this node equal to the primary at one position, in one transaction over
 all queues, and only then acknowledges (C5).
 
-What there is to do for each queue, describing and flipping, is done in slices (`Settings.queues_per_slice`).
+Describing and flipping visit every queue, so both are done in slices (`Settings.queues_per_slice`).
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class FollowerSession:
         self.state = FollowerState.HELLO
         self.position: Position = 0
         self.established = False
-        """The primary said so of the history that this session follows (W2)."""
+        """The primary has sent Established: every member has the history that this session follows (W2)."""
         self.flow = flow
         self.cluster = cluster
         self._queues = queues
@@ -94,19 +94,19 @@ class FollowerSession:
         self._plan: dict[QueueId, Planned] = {}
         self._chunks = 0
         self._descriptions: Iterator[SubscribeQueue] | None = None
-        """What is still to be said about the queues that are here."""
+        """The descriptions of this node's queues that are still to be sent; None: all were sent."""
         self._flip: Flip | None = None
 
     # --- slices ----------------------------------------------------------------------------------
 
     @property
     def unfinished(self) -> bool:
-        """There is work that waits for nothing but the next slice."""
+        """Work is left that can go on with the next slice, without any input."""
         return self._descriptions is not None or self._flip is not None
 
     @property
     def staged(self) -> int:
-        """How many queues the plan has so far, and how many of its changes are made; 0 once it was flipped to."""
+        """Queues in the plan so far, plus the changes that its flip has made so far; 0 after the flip."""
         return len(self._plan) + (len(self._flip.result.changes) if self._flip else 0)
 
     def advance(self) -> None:
@@ -117,7 +117,7 @@ class FollowerSession:
             self._flip_more(self._settings.queues_per_slice)
 
     def finish(self) -> None:
-        """The session is about to end: the flip that has begun is completed. What it raises: see `advance`."""
+        """Complete the flip that has begun: the session is about to end. Raises what `advance` raises."""
         assert self._flip is not None
         self._flip.finish()
         self._flipped()
@@ -138,7 +138,7 @@ class FollowerSession:
         self._describe_more(self._settings.queues_per_slice)
 
     def _describe(self) -> Iterator[SubscribeQueue]:
-        """Before the flip nothing changes here (C1): the descriptions are of one instant, whenever they are made."""
+        """Describe all queues. Nothing changes here before the flip (C1), so slices describe the same instant."""
         for q in list(self._queues.values()):
             for held in list(split_ids(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
                 yield SubscribeQueue(queue=q.queue, lineage=q.lineage, next=q.next, held=held.copy())
@@ -156,8 +156,8 @@ class FollowerSession:
 
     # --- receiving -------------------------------------------------------------------------------
 
-    # Each handles one legal event of this session and generation. All raise `RemoteProtocolError` if it contradicts
-    # what came before.
+    # Each method handles one legal event of this session and generation, and raises `RemoteProtocolError` if the event
+    # contradicts earlier ones.
 
     def plan_queue(self, event: PlanQueue) -> None:
         """Take the plan of one queue; a later one of the same queue replaces it."""
@@ -199,7 +199,9 @@ class FollowerSession:
     def plan_end(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
         if self._descriptions is not None:
-            raise RemoteProtocolError(f"PlanEnd while {self.state.name}")  # It cannot know all queues yet.
+            raise RemoteProtocolError(
+                f"PlanEnd while {self.state.name}"
+            )  # The primary has not all descriptions yet.
         self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
         self.state = FollowerState.FLIPPING
         self.position = end.position

@@ -1,8 +1,8 @@
 """A promotion that was won, until its generation begins (P2, P3).
 
-Each queue gets the new generation in its lineage, all of them in one transaction. With many queues that takes longer
-than the event loop may stand, so the new lineages are prepared in slices. No queue can change meanwhile: this node
-follows no primary any more, and does not serve yet.
+Each queue gets the new generation in its lineage, all of them in one transaction. With many queues this would block
+the event loop too long, so the new lineages are prepared in slices. No queue can change meanwhile: this node follows
+no primary any more, and does not serve yet.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Activation:
 
     def __init__(self, record: Record, queues: Iterable[ReplicatedQueue]) -> None:
         self.record = record
-        """The one that names this node primary."""
+        """The record that names this node primary."""
         self._left = iter(list(queues))
         self._lineages: list[tuple[ReplicatedQueue, Lineage]] = []
         self._changes: list[Change] = [PutStatus(record.cluster, record.generation, primary=True)]
@@ -37,7 +37,7 @@ class Activation:
         return len(self._lineages)
 
     def advance(self, queues: int) -> bool:
-        """Prepare so many queues. Returns True once all are."""
+        """Prepare up to ``queues`` more queues. Returns True once all are prepared."""
         for q in itertools.islice(self._left, queues):
             lowest = q.held.first if q.held else q.next
             lineage = trim(advance(q.lineage, self.record.generation, q.next), lowest)

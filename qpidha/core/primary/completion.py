@@ -9,8 +9,8 @@ Consumed before it was complete:
                A member may have got a plan without it; answering on the enqueue alone would tell the
                publisher OK while the consumer is not confirmed and no node holds it (model rule `cons`).
 
-Moved before it was complete: a move is no accept, and completes nothing. The message lives on in another
-queue, so its publish completes with the publish that the move made there, whatever becomes of that.
+Moved before it was complete: a move is not an accept, and completes nothing. The message lives on in another
+queue, so its publish also waits for the position that covers the publish which the move made there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, Position, QueueId, Settle
 
 TRIM_AT = 1024
-"""Finished entries are cut off the front in lots, so that finishing one is O(1)."""
+"""Finished entries are removed from the front this many at a time, so that finishing one costs O(1)."""
 
 
 _first = attrgetter("first")
@@ -52,8 +52,8 @@ class PendingPublish:
     def blocked_by(self, safe: Position) -> Position:
         """The position that keeps this publish from being complete, or 0 if nothing does.
 
-        The watermark must cover it, what moves made of its messages, what moves made of those, and so on. Publishes that
-        are found to be covered are forgotten, so that no call looks at them again.
+        The watermark must cover it, the publishes that moves made of its messages, those that moves made of these in
+        turn, and so on. Publishes that are found to be covered are dropped, so that no call looks at them again.
         """
         if self.cover > safe:
             return self.cover
@@ -92,7 +92,7 @@ class QueueGuard:
         self.upto = upto
         """Every publish with an id up to here is complete."""
         self.consumed: SequenceSet | None = None
-        """The messages of the publishes that `advance` completed last that had been consumed before that."""
+        """Of the messages whose publishes the last `advance` completed: those that had been consumed before."""
         self.held_until: Position = 0
         """No call of `advance` below this position completes anything, unless something is consumed first."""
 
@@ -167,10 +167,10 @@ class QueueGuard:
 
 
 class Guards:
-    """The guards of all queues of one generation, and when to look at which of them.
+    """The guards of all queues of one generation, and the position at which each has to be visited.
 
-    A queue that has pending publishes is *due* at one position: none of them can complete below it. So a watermark
-    that rises visits the queues that it reaches, however many others wait.
+    A queue that has pending publishes is *due* at one position: none of them can complete below it. So a rising
+    watermark visits only the queues whose due position it reaches, however many others wait.
 
     Invariants (`check`):
       - a queue with pending publishes is due once, not above the position that holds back its first publish
@@ -180,7 +180,7 @@ class Guards:
 
     def __init__(self) -> None:
         self._guards: dict[QueueId, QueueGuard] = {}
-        """Of the queues that have pending publishes, or had some when they were looked at last: each is due some time."""
+        """Guards of the queues that have pending publishes, or had some at their last visit. Each is in ``_due``."""
         self._due: list[tuple[Position, QueueId]] = []
         """A heap."""
         self._consumed: set[QueueId] = set()
@@ -212,7 +212,8 @@ class Guards:
     def advance(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
         """Complete what the watermark covers, or what was consumed.
 
-        Gives queues, their new id watermarks, and what of it was consumed before (`QueueGuard.consumed`).
+        Yields each queue with its new id watermark and those of its messages that were consumed before
+        (`QueueGuard.consumed`).
         """
         for queue in self._consumed:
             guard = self._guards[queue]

@@ -1,9 +1,9 @@
-"""How long the primary waits for an acknowledgement: measured from its own last act, never across its own pause.
+"""How long the primary waits for an acknowledgement. Delays of the primary itself are not counted against a backup.
 
-    left    up to which position operations had left this node by which time. They leave when their `Ready` was
-            performed, after this node's own disk: a disk that stalls here is not counted against a backup
+    left    (position, time): operations up to this position had left this node by this time. They leave when their
+            `Ready` was performed, after this node's own disk: a stall of that disk is not counted against a backup
     turn    for each session that does not stream yet: since when the backup waits for this node
-    late    members that owe an acknowledgement for too long, as of the last look
+    late    members whose acknowledgement was overdue at the last `find_late`
 
 A time-out grows with the bytes that have to cross the link before the acknowledgement can be sent, at
 ``link_bytes_per_s_min``, so that a slow link is not taken for a dead one. It never grows without bound: see
@@ -29,7 +29,7 @@ NOBODY: Final[frozenset[Member]] = frozenset()
 INTERVAL_S = 0.01
 """Time-outs are measured to this accuracy."""
 STALL_SHARE = 0.25
-"""A backup that was kept waiting for longer than this part of ``ack_timeout_s`` gets a fresh time-out."""
+"""A backup that waited for this node for longer than this share of ``ack_timeout_s`` gets a fresh time-out."""
 
 
 class Deadlines:
@@ -45,12 +45,12 @@ class Deadlines:
         self._newest: Position = 0
         """The newest operation that has left."""
         self._late: dict[Member, Position] = {}
-        """What each late member owed when it was looked at."""
+        """The position that each late member owed at the last `find_late`."""
 
     # --- what leaves -----------------------------------------------------------------------------
 
     def taken(self, position: Position, sessions: Iterable[BackupSession]) -> None:
-        """Everything up to here, and every answer to these sessions, is part of the `Ready` now taken."""
+        """The `Ready` taken now contains every operation up to this position, and every answer to these sessions."""
         self._taken = position
         for session in sessions:
             turn = session.turn
@@ -58,7 +58,7 @@ class Deadlines:
                 turn.answered_since, turn.asked_at = turn.asked_at, None
 
     def performed(self, now: float, safe: Position, sessions: Iterable[BackupSession]) -> None:
-        """That `Ready` was performed: its operations have left, its answers too."""
+        """The `Ready` of the last `taken` was performed: its operations and answers have left."""
         position = self._taken
         if position > self._newest:
             self._newest = position
@@ -82,7 +82,7 @@ class Deadlines:
             left.popleft()
 
     def restart(self, now: float) -> None:
-        """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
+        """The clock jumped, or this process was paused: every member gets a fresh time-out (T42)."""
         self._left = deque((position, now) for position, _ in self._left)
         self._late = {}
 
@@ -122,7 +122,7 @@ class Deadlines:
                 self._late[member] = owed[0]
 
     def late(self, acked: Mapping[Member, Position]) -> frozenset[Member]:
-        """Who was late at the last look and has not acknowledged since what it owed then."""
+        """Members that were late at the last `find_late` and still have not acknowledged what they owed then."""
         if not self._late:
             return NOBODY
         return frozenset(m for m, position in self._late.items() if acked.get(m, 0) < position)

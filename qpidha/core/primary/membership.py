@@ -1,6 +1,6 @@
 """Who must acknowledge: the members of the record, and the one backup that is becoming a member (J1–J3).
 
-    remove   compare-and-set; only after its success is the node no longer waited for (J1)
+    remove   compare-and-set; only after its success do completions stop waiting for the node (J1)
     add      (a) from t0 on every completion waits for the joiner too; target := position at t0
              (b) the compare-and-set is sent once the joiner acknowledged the target
              (c) until it is *sent* a disconnect cancels the joining; afterwards only M2 ends it
@@ -27,7 +27,7 @@ class Joining:
     sid: int
     target: Position
     proposed: bool = False
-    """Its compare-and-set was sent: nothing but its resolution ends this any more (J2c)."""
+    """Its compare-and-set was sent: from then on only the resolution of that ends the joining (J2c)."""
 
 
 @dataclass(slots=True)
@@ -46,9 +46,9 @@ class Membership:
         self.members = members
         self.joining: Joining | None = None
         self.required: frozenset[Member] = frozenset()
-        """Everyone but this node whom a completion waits for (O4)."""
+        """The members other than this node, and the joiner: a completion waits for all of them (O4)."""
         self.holders: frozenset[NodeId] = frozenset()
-        """Who has a message whose publish is complete."""
+        """The nodes that have every message whose publish is complete."""
         self._settings = settings
         self._delays: dict[NodeId, Delay] = {}
         self._become(members, None)
@@ -63,7 +63,7 @@ class Membership:
     # --- what the record says --------------------------------------------------------------------
 
     def recorded(self, members: frozenset[Member], *, settled: bool) -> None:
-        """The record, still ours, has these members. ``settled``: no compare-and-set is in flight."""
+        """The record names this node primary and has these members. ``settled``: no compare-and-set is in flight."""
         over = settled and self.joining and self.joining.proposed
         self._become(members, None if over else self.joining)
 
@@ -89,13 +89,13 @@ class Membership:
     def addition(
         self, record: Record, sessions: Iterable[BackupSession], position: Position, now: float
     ) -> Record | None:
-        """The record with the joiner, once it acknowledged its target; chooses one if there is none (J2)."""
+        """The record with the joiner, once that acknowledged its target. Chooses a joiner if there is none (J2)."""
         flipped = {s.node: s for s in sessions if s.flipped}
         if self.joining is None:
             for session in flipped.values():
                 streams = (
                     session.state is SessionState.STREAMING
-                )  # Else it is about to be planned again (C7).
+                )  # Not LAGGING: that will subscribe again (C7).
                 if streams and session.member not in record.members and self._may_join(session.node, now):
                     self._become(self.members, Joining(session.member, session.sid, position))
                     break
@@ -110,14 +110,14 @@ class Membership:
         return replace(record, members=others | {joining.member})
 
     def give_up_joining(self, late: frozenset[Member], now: float) -> None:
-        """A joiner that stalls before its compare-and-set was sent must not hold publishers (L4)."""
+        """Cancel the joining of a late node whose compare-and-set was not sent yet: it must not block publishers (L4)."""
         joining = self.joining
         if joining and not joining.proposed and joining.member in late:
             self._become(self.members, None)
             self._delay(joining.member.node, now)
 
     def session_over(self, node: NodeId, sid: int) -> None:
-        """The session is closed or replaced: its joining is cancelled if nothing was sent yet (J2c)."""
+        """The session is closed or replaced: cancel its joining if its compare-and-set was not sent yet (J2c)."""
         joining = self.joining
         if joining and not joining.proposed and joining.member.node == node and joining.sid == sid:
             self._become(self.members, None)

@@ -4,7 +4,7 @@
     acked      per member: everything up to this position is durable there (O4)
     safe       the lowest acked position of all members and the joining node: what is complete
 
-The own store needs no counter: a `Ready` is persisted before anything in it is sent, so what a backup
+The primary's own store needs no counter: a `Ready` is persisted before anything in it is sent, so what a backup
 acknowledges, and what completes in the same `Ready`, is durable here already.
 
 Invariants (`check`):
@@ -51,7 +51,7 @@ from qpidha.wire.events import (
 
 ACTIVATION: Position = 1
 OPERATIONS_PER_QUEUE = 10
-"""So many operations are completed in the time of one queue in `Settings.queues_per_slice`: it costs less."""
+"""Operations completed for each queue that `Settings.queues_per_slice` allows: to complete one costs less."""
 
 
 class Primary:
@@ -87,7 +87,7 @@ class Primary:
     # --- what clients do -------------------------------------------------------------------------
 
     def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
-        """A new queue, of this generation from its first id on. Complete like any operation."""
+        """Declare a queue whose ids belong to this generation from the first one on. Completes like any operation."""
         UUID_("queue", queue)
         if queue in self.queues:
             raise CallerError(f"queue {queue} exists already")
@@ -101,7 +101,7 @@ class Primary:
         return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1), nbytes=nbytes)
 
     def _check_room(self) -> None:
-        """Another queue must not be one too many here, or for a backup that is connected."""
+        """Raise `CallerError` if one more queue would exceed ``queues_max`` of this node or of a connected backup."""
         most, whose = self._settings.queues_max, "this node"
         for session in self.sessions.values():
             if session.limits is not None and session.limits.queues_max < most:
@@ -110,7 +110,7 @@ class Primary:
             raise CallerError(f"there are {len(self.queues)} queues already; queues_max of {whose} is {most}")
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
-        """Publish a batch: ids at once, completion later (O1). An origin of its messages is not kept (O3)."""
+        """Publish a batch: the ids are given at once, it completes later (O1). Origins in the batch are dropped (O3)."""
         held = self._queue(queue)
         check_publish(batch, self._settings)
         check_ids(held.next, len(batch))
@@ -124,7 +124,7 @@ class Primary:
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
         """Accept, expire or drop messages; returns those that were held. Ids already gone are fine.
 
-        As many operations as it takes to name them: each accept stands for itself.
+        Ids with too many runs for one operation become several operations: each accept is independent of the others.
         """
         held = self._queue(queue)
         IDS("ids", ids)
@@ -140,7 +140,7 @@ class Primary:
         return self.position, gone
 
     def skip(self, queue: QueueId, count: int) -> Position:
-        """Leave a gap of ids, replicated like anything else (O2)."""
+        """Skip the next ``count`` ids. Replicated like any operation (O2)."""
         held = self._queue(queue)
         first = held.next
         check_ids(first, count)
@@ -149,7 +149,7 @@ class Primary:
         return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
 
     def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
-        """These ids, as far as they are held, in portions that one `move` can take: a frame must hold them."""
+        """Split those of these ids that are held into portions for one `move` each: a portion must fit one frame."""
         queue = self._queue(source)
         IDS("ids", ids)
         return list(split_for_move(queue, ids & queue.held, self._settings))
@@ -184,7 +184,7 @@ class Primary:
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:
             return self.queues[queue]
-        except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
+        except (KeyError, TypeError, ValueError):  # A value that is no UUID may not be hashable.
             raise UnknownQueue(f"no queue {shown(queue)}") from None
 
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
@@ -223,12 +223,12 @@ class Primary:
         self.deadlines.taken(self.position, self.sessions.values())
 
     def performed(self, now: float) -> None:
-        """The effects taken last were performed: what is in them has left this node."""
+        """The effects taken last were performed: their frames have left this node."""
         self.deadlines.performed(now, self.safe, self.sessions.values())
 
     @property
     def unfinished(self) -> bool:
-        """A backup's catch-up, or the completions, ended their slice before their work: settle again, soon."""
+        """A slice of a catch-up or of the completions ended with work left: call `settle` again soon."""
         return self._behind or any(session.unfinished for session in self.sessions.values())
 
     # --- sessions --------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ class Primary:
         return self._acked.get(member, 0)
 
     def oldest_incomplete(self) -> float | None:
-        """When the oldest operation left that has left this node and is not complete; None if there is none."""
+        """When the oldest incomplete operation left this node, among those that have left it; None if there is none."""
         oldest = self.deadlines.oldest(self.safe)
         return None if oldest is None else oldest[1]
 
@@ -277,12 +277,12 @@ class Primary:
         return frozenset(m.node for m in self.membership.required if self.acked_by(m) <= self.safe)
 
     def _lowest(self) -> Position:
-        """What every member and the joining node acknowledged (O4); 0 while one has not in this generation (P4)."""
+        """The position that all members and the joiner acknowledged (O4); 0 while one has acknowledged nothing (P4)."""
         acked = self._acked
         return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
 
     def _complete(self) -> None:
-        """One slice of what is safe by now: after a long commit that may be operations on very many queues."""
+        """Complete one slice of what is safe now: after a long commit, that may be operations on very many queues."""
         lowest = self._lowest()
         if lowest > self.safe:
             self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self._settings.queues_per_slice)
@@ -305,16 +305,16 @@ class Primary:
     # --- time ------------------------------------------------------------------------------------
 
     def find_late(self, now: float) -> None:
-        """Look which members, or the joiner, left an operation unacknowledged for too long (J1, L4)."""
+        """Find the members, or the joiner, whose acknowledgement of an operation is overdue (J1, L4)."""
         self.deadlines.find_late(now, self.membership.required, self._acked, self.sessions.values())
 
     @property
     def late(self) -> frozenset[Member]:
-        """Those who were late at the last look and are so still."""
+        """The members that were late at the last `find_late` and still are."""
         return self.deadlines.late(self._acked)
 
     def restart_timeouts(self, now: float) -> None:
-        """The clock jumped, or this process was paused: everyone gets a fresh time-out (T42)."""
+        """The clock jumped, or this process was paused: every member gets a fresh time-out (T42)."""
         self.deadlines.restart(now)
 
     def check(self) -> None:

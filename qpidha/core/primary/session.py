@@ -4,15 +4,15 @@
          ▲                                                                            │
          └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
 
-Catching up copies what the backup lacks from the live queues, in chunks, while operations go on. They
-are not sent on this session and nothing is buffered. Each queue is planned as soon as it was copied; one that
-changes afterwards is visited again. Once no queue is left to visit, what was said amounts to the *snapshot*: the
-exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant (C4, C5).
+Catching up copies what the backup lacks from the live queues, in chunks, while clients go on working. Their operations
+are not sent on this session, and nothing is buffered. Each queue is planned as soon as it was copied; one that
+changes afterwards is visited again. Once no queue is left to visit, everything sent so far adds up to the *snapshot*:
+the exact plan against what the backup held and staged, closed by PlanEnd at the position of that instant (C4, C5).
 From there on every operation is sent.
 
-The work is in slices of ``queues_per_slice`` visits, so that the number of queues decides how long it takes, but
-never how long the event loop stands. A slice grows with the queues that changed since the last one: each of
-them cost an operation, so the visits catch up with any rate of changes.
+The work is done in slices of ``queues_per_slice`` visits: the number of queues decides how long it takes, but never
+how long the event loop is blocked. A slice grows with the number of queues that changed since the last one. Each
+change cost an operation, so the visits keep up with any rate of changes.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Described:
 
     history: History
     keep: SequenceSet | None = None
-    """What the backup was to keep when it was planned first (`plan_resync`), some of which may be gone here by now. None:
-    not planned yet. Nothing is ever added to it: ids of the common history are not given out again."""
+    """What the backup may keep, as decided at the first visit (`plan_resync`); some of it may have been dequeued here
+    since. None: not visited yet. It never grows: ids of the common history are not given out again."""
     staged: SequenceSet | None = None
     cursor: MessageId = 0
-    """Every message we hold with a lower id is kept or staged."""
+    """Every message held here with a lower id is in ``keep`` or ``staged``."""
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class BackupSession:
     def __init__(
         self, link: int, node: NodeId, boot: UUID, settings: Settings, limits: Limits | None = None
     ) -> None:
-        """``limits``: what the backup told of itself; None: it speaks version 1."""
+        """``limits``: the backup's limits from its Hello; None: it speaks version 1."""
         self.link = link
         self.node = node
         self.boot = boot
@@ -93,24 +93,24 @@ class BackupSession:
         self._described: dict[QueueId, Described] = {}
         self._expected = 0
         self._described_bytes = 0
-        """What the backup has said of its queues so far, about."""
+        """About how many bytes the backup has sent to describe its queues."""
         self._to_visit: deque[QueueId] | None = None
         """Queues that were not planned yet, or changed since; None: catching up has not begun."""
         self._waiting: set[QueueId] = set()
         """The same, as a set."""
         self._chunks_wanted = 0
-        """So many chunks may be under way even if the settings allow fewer: what changed must be copied as fast."""
+        """This many chunks may be under way even if the settings allow fewer, so that copying keeps up with changes."""
         self._disturbed = 0
-        """How many of them were added since the last slice."""
+        """How many queues were added to ``_waiting`` since the last slice."""
         self.unfinished = False
-        """The last slice ended before its work: call `catch_up` again, nothing has to arrive before."""
+        """The last slice ended with work left: call `catch_up` again, even if nothing arrives."""
         self._chunks_staged = 0
         self._in_flight: deque[int] = deque()
-        """Bytes of the chunks that were sent and not yet staged, and …"""
+        """Bytes of each chunk that was sent and not staged yet."""
         self._in_flight_bytes = 0
-        """… their sum."""
+        """Sum of ``_in_flight``."""
         self._window: deque[tuple[Position, int, int]] = deque()
-        """Frames not acknowledged: last position, bytes, and bytes that were under way once it was sent."""
+        """Unacknowledged frames: last position, bytes, and the bytes that were under way just after it was sent."""
         self.window_bytes = 0
         self.turn = Turn()
 
@@ -121,7 +121,7 @@ class BackupSession:
 
     @property
     def described(self) -> int:
-        """How many queues the backup has described that it was not caught up with yet."""
+        """Number of queue descriptions that are kept for the catch-up; 0 once it is done."""
         return len(self._described)
 
     @property
@@ -191,10 +191,10 @@ class BackupSession:
 
     @property
     def _is_full(self) -> bool:
-        """As much of the copy is under way as the limits allow; a single chunk always may be.
+        """Whether as many chunks are under way as the limits allow; a single chunk is always allowed.
 
-        With the window of the stream that follows it must fit what may wait on a link, or it would be cut off
-        by its own plan, again and again.
+        The chunks and the window of the stream after them must together fit the buffer of a link. Otherwise a plan
+        would fill that buffer, the link would be closed, and the same would happen to the next session.
         """
         limits = self._settings
         many = len(self._in_flight) >= max(limits.plan_chunks_in_flight_max, self._chunks_wanted)
@@ -221,7 +221,7 @@ class BackupSession:
             queue = queues[self._to_visit[0]]
             yield from self._copy(queue)
             if self._of(queue).cursor < queue.next:
-                return  # As much is under way as may be: Progress brings us back here.
+                return  # The limit is reached: the next Progress resumes the copy.
             yield from self._plan(queue)
             self._waiting.discard(self._to_visit.popleft())
         yield PlanEnd(position=position, queues=len(queues))
@@ -279,7 +279,7 @@ class BackupSession:
     def _plan(self, queue: ReplicatedQueue) -> Iterator[Event]:
         """The plan of one queue as it is now, as far as it was not sent at an earlier visit.
 
-        The backup goes by the last PlanQueue; drops add up, for what was dropped never comes back.
+        The last PlanQueue of a queue counts. Its PlanDrops add up, because a dropped message never comes back.
         """
         described = self._of(queue)
         assert described.keep is not None and described.staged is not None
@@ -288,7 +288,7 @@ class BackupSession:
         )
         held, staged = described.history.held, described.staged
         if gone := held - (described.keep & queue.held):
-            self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than that can tell.
+            self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than len() can return.
             held -= gone
             yield from self._drops(queue.queue, gone, staged=False)
         if gone := staged - queue.held:

@@ -1,4 +1,4 @@
-"""The primary's side of its links: who may subscribe, and what its backups say afterwards."""
+"""The primary's side of its links: which backups may subscribe, and how their frames are handled."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Sessions:
                     f"frame of generation {frame.generation}, not {self._primary.generation}"
                 )
             if rule.scope is Scope.SESSION and frame.session != session.sid:
-                return False  # Of an earlier session: counts for nothing (C3, T19).
+                return False  # A frame of an earlier session is ignored (C3, T19).
         if rule.outcome is Outcome.ERROR:
             raise violation(session.state, event, rule)
         handle: Handler = getattr(self, rule.handler)
@@ -94,7 +94,7 @@ class Sessions:
         state.outbox.send(link, Frame(self._primary.generation, 0, welcome))
 
     def _check_hello(self, link: int, hello: Hello) -> int:
-        """The version to speak. Raises `RemoteProtocolError` if it is refused: another cluster (D7), name or version."""
+        """The protocol version to speak. Raises `HandshakeError` for another cluster (D7), name, version or limits."""
         state = self._state
         if hello.cluster is not None and hello.cluster != state.cluster:
             raise HandshakeError(
@@ -144,14 +144,14 @@ class Sessions:
         return self._fence_off(session, event.generation, now)
 
     def _refused(self, session: BackupSession, _: int, event: Refused, now: float) -> bool:
-        """The backup gives up this link: what it says is for the operator of this node, too."""
+        """The backup refuses this primary. Its reason is reported to the operator of this node, too."""
         self._state.outbox.notify(RefusedByBackup(session.node, event.reason))
         self._primary.end_session(session.link)
         self._state.outbox.close(session.link, f"refused: {event.reason}")
         return True
 
     def _fence_off(self, session: BackupSession, generation: int, now: float) -> bool:
-        """A peer claims a higher generation. Only the manager's word counts: ask it (C2, F6)."""
+        """A peer claims a higher generation. Only the cluster manager can confirm that: read the record (C2, F6)."""
         state = self._state
         fenced = FencedByPeer(generation)
         state.outbox.notify(fenced)
