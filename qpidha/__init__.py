@@ -8,7 +8,7 @@ A broker embeds a `Node`, hands it a store, a transport and a record store, and 
     ...
     receipt = await node.queue("orders").enqueue(b"...")     # every member has it on disk
 
-Without asyncio: `qpidha.core`, `qpidha.driver` and `qpidha.bridge`. See ``docs/second-door.md``.
+Without asyncio: `qpidha.core`, `qpidha.driver` and `qpidha.bridge`. See ``docs/without-asyncio.md``.
 """
 
 from qpidha.errors import (

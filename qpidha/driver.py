@@ -1,7 +1,7 @@
 """Performs each `Ready` of a core in its order: persist, then send, request, complete, notify.
 
 The driver has no sockets, threads or clock: it calls functions that it is given. A node gives it
-asyncio's, the simulator gives it simulated ones, and a broker without asyncio its own (``docs/second-door.md``).
+asyncio's, the simulator gives it simulated ones, and a broker without asyncio its own (``docs/without-asyncio.md``).
 
 While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
 next `Ready` then carries all of it (group commit). The same holds while a large `Ready` is performed in

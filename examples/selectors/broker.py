@@ -1,11 +1,11 @@
-"""A broker with threads and `selectors`, on `qpidha.core` and `qpidha.driver`: the second door. No asyncio here.
+"""A broker with threads and `selectors`, on `qpidha.core` and `qpidha.driver`. It does not use asyncio.
 
     python examples/selectors/broker.py a /tmp/q 127.0.0.1:5001
     python examples/selectors/broker.py b /tmp/q 127.0.0.1:5002
     python examples/selectors/broker.py c /tmp/q 127.0.0.1:5003
 
 Three threads: this one owns the core and all sockets; one writes to the disk; the bridge's talks to the record
-store. The numbers in brackets are those of the duties in docs/second-door.md.
+store. The numbers in brackets are those of the duties in docs/without-asyncio.md.
 
 Clients send lines: ``PUT text`` is answered by ``OK id`` when every member has it on disk, ``LIST`` by all texts
 and an empty line. A broker that is not primary closes the connection.

@@ -4,7 +4,7 @@
     LoopThread   an event loop in a thread, if a single adapter is all that you need
     ask          performs one `Request` of the core at a record store, in a loop of your own
 
-See ``docs/second-door.md``.
+See ``docs/without-asyncio.md``.
 """
 
 from qpidha.bridge.bridge import Bridge

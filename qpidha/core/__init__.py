@@ -13,7 +13,7 @@ A broker that has its own event loop imports these names, together with `qpidha.
                  what an operator should see is a `qpidha.events.NodeEvent`
     resync       History, plan_resync and judge: usable in your own protocol (``docs/parts.md``)
 
-``docs/second-door.md`` lists the duties of the program around them.
+``docs/without-asyncio.md`` lists the duties of the program around them.
 """
 
 from qpidha.core.manager import Answer, Applied, Lost, NotSent, Read, Unknown

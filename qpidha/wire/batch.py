@@ -1,4 +1,4 @@
-"""The public door to the compiled batch layout."""
+"""The public interface of the compiled batch layout."""
 
 from qpidha.wire._batch import Batch, Landing
 

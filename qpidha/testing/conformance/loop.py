@@ -1,4 +1,4 @@
-"""The duties of a loop around `qpidha.core`, as checks (``docs/second-door.md``)."""
+"""The duties of a loop around `qpidha.core`, as checks (``docs/without-asyncio.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example on the second door, without asyncio: three processes, a killed primary, and no confirmed message lost."""
+"""The example broker without asyncio, as three processes: the primary is killed, and no confirmed message is lost."""
 
 from __future__ import annotations
 
