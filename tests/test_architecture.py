@@ -116,8 +116,6 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
         "qpidha/node/control.py",
-        "qpidha/node/effects.py",
-        "qpidha/node/engine.py",
         "qpidha/node/node.py",
         "qpidha/node/queue.py",
     }
