@@ -115,7 +115,6 @@ UNIT_TESTED = ("qpidha/core/", "qpidha/node/", "qpidha/driver.py")
 
 WITHOUT_UNIT_TEST: frozenset[str] = frozenset(
     {
-        "qpidha/node/control.py",
         "qpidha/node/node.py",
         "qpidha/node/queue.py",
     }

@@ -82,5 +82,5 @@ class Handles:
         return [self.of(queue) for queue in self._queues]
 
     def first(self, count: int | None = None) -> list[ReplicatedQueue]:
-        """So many queues, in the order in which they came; None: all. No handle is made."""
-        return list(islice(self._queues.values(), count))
+        """At most so many queues, in the order in which they came; None: all. No handle is made."""
+        return list(islice(self._queues.values(), None if count is None else min(count, len(self._queues))))

@@ -69,5 +69,6 @@ def test_of_two_queues_with_one_name_the_later_has_it(handles: Handles) -> None:
 def test_queues_are_listed_in_the_order_in_which_they_came(handles: Handles) -> None:
     assert [q.spec.name for q in handles.first()] == ["first", "second"]
     assert [q.spec.name for q in handles.first(1)] == ["first"]
+    assert [q.spec.name for q in handles.first(10**30)] == ["first", "second"]
     assert handles.all_made() == [], "listing makes no handle"
     assert [q.name for q in handles.all()] == ["first", "second"]
