@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from qpidha import Batch, Discarded, InDoubt, Node, Role, SequenceSet
 from qpidha.errors import ClusterError, LocalProtocolError, NotPrimary
 from qpidha.interfaces import QueueListener
+from qpidha.node import roles
 from qpidha.node.callbacks import FUNCTIONS_MAX, Call, _Log, call, inside
 from qpidha.node.notifier import CANCEL_S
 from qpidha.promoters import PriorityPromoter
@@ -177,9 +179,16 @@ def test_nodes_that_all_cannot_open_go_on_trying() -> None:
     run(main, replace(SHORT, unfit_delay_s=30.0))
 
 
-def test_an_explicit_promotion_says_that_the_broker_failed() -> None:
+def test_an_explicit_promotion_says_that_the_broker_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks now and then, and a look while ``on_promote`` goes on finds a node that serves: here it comes later."""
+
     async def main(world: World) -> None:
         a = await world.start("a", broker=Faulty("on_promote", raises))
+
+        async def until_failed(_: float) -> None:
+            await until(lambda: a.status().broker == "failed")
+
+        monkeypatch.setattr(roles, "asyncio", SimpleNamespace(sleep=until_failed))
         with pytest.raises(ClusterError, match="injected"):
             await asyncio.wait_for(a.promote(timeout_s=60.0), SOON_S)
 
