@@ -21,7 +21,7 @@ from qpidha.node.effects import NodeEffects
 from qpidha.node.handles import Handles
 from qpidha.node.listeners import Listeners
 from qpidha.node.runtime import Flushable, Runtime
-from qpidha.testing.rehearsal.loop import Jumps
+from qpidha.testing.rehearsal.loop import VirtualSelector
 from qpidha.types import BytesLike, Generation, Member, NodeId, NodeInfo, PeerInfo, Record, Role, Versioned
 from qpidha.wire.info import encode_info
 
@@ -40,7 +40,7 @@ TURN_S = 1e-6
 # --- the loop ------------------------------------------------------------------------------------
 
 
-class Clock(Jumps):
+class Clock(VirtualSelector):
     """Jumps, and moves on a little with every turn."""
 
     now = BEGIN_S
