@@ -1,11 +1,11 @@
 """A recorded run as a message sequence chart, drawn in SVG.
 
-Time runs downwards, one happening after the other: the distance says nothing, the numbers at the left do.
-Each node has a life line, a band in the colour of its role; the cluster manager's line shows the record.
+Time runs downwards, in the order of what happened; distances mean nothing, times are at the left. Each node has a
+life line, a band in the colour of its role; the cluster manager's line shows the record.
 
 Invariants of the layout
-  - what happened later never stands higher
-  - no two labels share a place: each lane and each gap to the right of a lane remembers how far it is used
+  - what happened later is never drawn higher
+  - labels do not overlap: each lane and each gap to the right of a lane keeps how far down it is used
 """
 
 from __future__ import annotations
@@ -16,23 +16,33 @@ from html import escape
 from typing import Final
 
 from qpidha.testing.picture.fold import folded
-from qpidha.testing.picture.happenings import RECORD, Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step
+from qpidha.testing.picture.happenings import (
+    RECORD,
+    Arrived,
+    Arrow,
+    Happening,
+    Mark,
+    NodeSeen,
+    RecordSeen,
+    Sent,
+    Step,
+)
 from qpidha.testing.picture.shapes import LANE, chip, clip, clock, head_of, pill
 from qpidha.testing.picture.style import STYLE
 
 GUTTER: Final = 262
 """Pixels for times and steps, left of the first line."""
 ROW: Final = 16
-"""A label needs this much height."""
+"""Height of a label in pixels."""
 STEP: Final = 4
-"""The least distance of two happenings."""
+"""Least vertical distance of two happenings, in pixels."""
 PAUSE_S: Final = 0.25
-"""A gap in time that is worth a gap in the picture."""
+"""Time without happenings, in seconds, that is shown as a gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture in parts, so that a page can keep the names of the lines in view."""
+    """A chart in parts, so that a page can keep the names of the lines visible. Sizes are in pixels."""
 
     width: int
     height: int
@@ -41,10 +51,10 @@ class Chart:
     title_height: int
     body: str
     generations: tuple[int, ...] = ()
-    """Each begins at an element ``gen1``, ``gen2`` …"""
+    """Generations of the record, each with an element ``gen1``, ``gen2`` … to jump to."""
 
     def svg(self) -> str:
-        """One self-contained file."""
+        """Return the chart as one self-contained SVG file."""
         total = self.title_height + self.height
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {total}" '
@@ -55,11 +65,18 @@ class Chart:
 
 
 HEADS: Final = 34
-"""Height of the line with the names."""
+"""Height of the line with the names, in pixels."""
 
 
 def draw(happened: Sequence[Happening], nodes: Sequence[str], title: str, about: str = "") -> Chart:
-    """The chart of a whole run; ``about`` is a paragraph under the title."""
+    """Draw the chart of a whole run. Costs O(happenings).
+
+    Args:
+        happened: In order, as a `Recorder` has it.
+        nodes: Names, in the order of their lines from left to right.
+        title: Above the chart.
+        about: A paragraph under the title.
+    """
     lanes = [RECORD, *nodes]
     width = GUTTER + LANE * len(lanes) + 60
     drawing = Drawing(lanes, width)
@@ -77,7 +94,7 @@ def draw(happened: Sequence[Happening], nodes: Sequence[str], title: str, about:
 
 @dataclass
 class Drawing:
-    """Gives each happening its place."""
+    """Places happenings one after the other, and collects SVG elements in layers."""
 
     lanes: list[str]
     width: int
@@ -88,26 +105,26 @@ class Drawing:
     labels: list[str] = field(default_factory=list)
     generations: list[int] = field(default_factory=list)
     _lane: dict[str, int] = field(default_factory=dict)
-    """Down to where a line is used; likewise gaps, by the lane at their left, and the gutter."""
+    """How far down each lane is used; likewise gaps, by the lane at their left, and the gutter."""
     _gap: dict[str, int] = field(default_factory=dict)
     _gutter: int = HEADS
     _time: float = 0.0
     _shown: str = ""
-    _looks: dict[str, tuple[int, Look]] = field(default_factory=dict)
+    _seen: dict[str, tuple[int, NodeSeen]] = field(default_factory=dict)
     _stripes: dict[str, int] = field(default_factory=dict)
-    _left: dict[Arrow, int] = field(default_factory=dict)
+    _unarrived: dict[Arrow, int] = field(default_factory=dict)
 
     def x(self, lane: str) -> int:
         """Return the x coordinate of the line of a node or of the cluster manager."""
         return GUTTER + 60 + LANE * self.lanes.index(lane)
 
     def _gap_between(self, source: str, target: str) -> str:
-        """The gap in which an arrow begins, named by the lane at its left."""
+        """Return the gap in which an arrow begins, by the lane at its left."""
         at = self.lanes.index(source)
         return source if self.x(target) > self.x(source) else self.lanes[at - 1]
 
     def _place(self, *, lane: str = "", gap: str = "", above: int = 0, below: int = 4) -> int:
-        """The next free place on this lane and in this gap: below what is there."""
+        """Return the next free y on this lane and in this gap, and mark it as used."""
         free = [self.y + STEP]
         if lane:
             free.append(self._lane.get(lane, HEADS) + above)
@@ -120,7 +137,7 @@ class Drawing:
             self._gap[gap] = self.y
         return self.y
 
-    # --- what is shown -------------------------------------------------------------------------------
+    # --- happenings ----------------------------------------------------------------------------------
 
     def show(self, happening: Happening) -> None:
         """Draw what happened below everything that happened before."""
@@ -130,16 +147,16 @@ class Drawing:
         match happening.what:
             case Step():
                 self._step(happening.what)
-            case Leaves(arrow):
-                self._leaves(arrow)
-            case Lands(arrow):
-                self._lands(arrow)
+            case Sent(arrow):
+                self._sent(arrow)
+            case Arrived(arrow):
+                self._arrived(arrow)
             case Mark():
                 self._mark(happening.what)
-            case Look():
-                self._look(happening.what)
-            case Kept():
-                self._kept(happening.what)
+            case NodeSeen():
+                self._node(happening.what)
+            case RecordSeen():
+                self._record(happening.what)
         self._clock()
 
     def _clock(self) -> None:
@@ -177,16 +194,16 @@ class Drawing:
             f'<g transform="translate({x + 14} {y})">{text}</g></g>'
         )
 
-    def _kept(self, kept: Kept) -> None:
+    def _record(self, seen: RecordSeen) -> None:
         y = self._place(lane=RECORD, above=13, below=10)
-        record = kept.record
+        record = seen.record
         if record.generation not in self.generations:
             self.generations.append(record.generation)
             self.under.append(f'<path id="gen{record.generation}" d="M0 {max(y - 80, 0)}h1"/>')
         primary = record.primary[0] if record.primary else "nobody"
         members = " ".join(sorted(m.node for m in record.members))
         text = f"gen {record.generation}: {primary} of {members}"
-        title = f"record {kept.version}: generation {record.generation}, primary {primary}, in sync {members}"
+        title = f"record {seen.version}: generation {record.generation}, primary {primary}, in sync {members}"
         self.labels.append(
             f'<g transform="translate({self.x(RECORD)} {y})"><title>{escape(title)}</title>'
             f"{pill('record', text)}</g>"
@@ -194,66 +211,66 @@ class Drawing:
 
     # --- life lines ----------------------------------------------------------------------------------
 
-    def _look(self, look: Look) -> None:
-        began, old = self._looks.get(look.node, (HEADS, None))
-        named = old is None or (old.role, old.generation) != (look.role, look.generation)
-        y = self._place(lane=look.node, above=13 if named else 2, below=10 if named else 2)
+    def _node(self, seen: NodeSeen) -> None:
+        began, old = self._seen.get(seen.node, (HEADS, None))
+        named = old is None or (old.role, old.generation) != (seen.role, seen.generation)
+        y = self._place(lane=seen.node, above=13 if named else 2, below=10 if named else 2)
         if old is None:
             began = y
-        if old is not None and old.member != look.member:
+        if old is not None and old.member != seen.member:
             self._stripe(old, y)
-        if old is None or old.member != look.member:
-            self._stripes[look.node] = y
+        if old is None or old.member != seen.member:
+            self._stripes[seen.node] = y
         if not named:
-            self._looks[look.node] = began, look
+            self._seen[seen.node] = began, seen
             return
         if old is not None:
             self._band(old, began, y)
-        self._looks[look.node] = y, look
-        text = look.role if look.role == "down" else f"{look.role} · gen {look.generation}"
-        title = f"{look.node}: {look.role}, generation {look.generation}"
+        self._seen[seen.node] = y, seen
+        text = seen.role if seen.role == "down" else f"{seen.role} · gen {seen.generation}"
+        title = f"{seen.node}: {seen.role}, generation {seen.generation}"
         self.labels.append(
-            f'<g transform="translate({self.x(look.node)} {y})">'
-            f"<title>{escape(title)}, {clock(self._time)}</title>{pill(look.role, text)}</g>"
+            f'<g transform="translate({self.x(seen.node)} {y})">'
+            f"<title>{escape(title)}, {clock(self._time)}</title>{pill(seen.role, text)}</g>"
         )
 
-    def _band(self, look: Look, top: int, bottom: int) -> None:
-        x = self.x(look.node)
+    def _band(self, seen: NodeSeen, top: int, bottom: int) -> None:
+        x = self.x(seen.node)
         self.bands.append(
             f'<path class="down" d="M{x} {top}V{bottom}"/>'
-            if look.role == "down"
-            else f'<rect class="band r-{look.role}" x="{x - 6}" y="{top}" width="12" height="{bottom - top}"/>'
+            if seen.role == "down"
+            else f'<rect class="band r-{seen.role}" x="{x - 6}" y="{top}" width="12" height="{bottom - top}"/>'
         )
 
-    def _stripe(self, look: Look, bottom: int) -> None:
-        top = self._stripes[look.node]
-        if look.member:
-            x = self.x(look.node) - 12
+    def _stripe(self, seen: NodeSeen, bottom: int) -> None:
+        top = self._stripes[seen.node]
+        if seen.member:
+            x = self.x(seen.node) - 12
             self.bands.append(f'<rect class="member" x="{x}" y="{top}" width="4" height="{bottom - top}"/>')
 
     # --- arrows --------------------------------------------------------------------------------------
 
-    def _leaves(self, arrow: Arrow) -> None:
+    def _sent(self, arrow: Arrow) -> None:
         gap = self._gap_between(arrow.source, arrow.target)
-        self._left[arrow] = self._place(lane=arrow.source, gap=gap, above=6)
+        self._unarrived[arrow] = self._place(lane=arrow.source, gap=gap, above=6)
 
-    def _lands(self, arrow: Arrow) -> None:
+    def _arrived(self, arrow: Arrow) -> None:
         y = self._place(lane=arrow.target, above=6)
-        if arrow in self._left:
-            self._arrow(arrow, self._left.pop(arrow), y)
+        if arrow in self._unarrived:
+            self._arrow(arrow, self._unarrived.pop(arrow), y)
 
     def _arrow(self, arrow: Arrow, top: int, bottom: int) -> None:
         towards = 1 if self.x(arrow.target) > self.x(arrow.source) else -1
         x, end = self.x(arrow.source) + 7 * towards, self.x(arrow.target) - 7 * towards
-        if arrow.landed is not None:
+        if arrow.arrived_at is not None:
             line = f"M{x} {top}L{end} {bottom}m{-6 * towards} -3.5l{6 * towards} 3.5l{-6 * towards} 3.5"
         else:
             end = x + int(LANE * 0.85) * towards  # Behind its label, before the next line.
             line = f"M{x} {top}L{end} {bottom}"
         anchor = "" if towards > 0 else ' text-anchor="end"'
-        fate = arrow.fate if arrow.landed is None else f"{arrow.fate} {clock(arrow.landed)}"
+        fate = arrow.fate if arrow.arrived_at is None else f"{arrow.fate} {clock(arrow.arrived_at)}"
         target = "the record" if arrow.target == RECORD else arrow.target
-        title = f"{arrow.source} → {target}  {arrow.text}\nsent {clock(arrow.left)}, {fate}"
+        title = f"{arrow.source} → {target}  {arrow.text}\nsent {clock(arrow.sent_at)}, {fate}"
         label = arrow.label if arrow.times == 1 else f"{arrow.times} × {arrow.label}"
         if arrow.fate in {"lost", "refused"}:
             ending = f'<path class="lost" d="M{end - 4} {bottom - 4}l8 8m0 -8l-8 8"/>'
@@ -270,12 +287,12 @@ class Drawing:
     # --- the end -------------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """Draw what has no end yet."""
-        for arrow, top in self._left.items():
+        """Draw arrows that never arrived, and the rest of all lines."""
+        for arrow, top in self._unarrived.items():
             self._arrow(arrow, top, top + 2)
         self.y += ROW
-        for began, look in self._looks.values():
-            self._band(look, began, self.y)
-            self._stripe(look, self.y)
+        for began, seen in self._seen.values():
+            self._band(seen, began, self.y)
+            self._stripe(seen, self.y)
         x = self.x(RECORD)
         self.bands.insert(0, f'<path class="record" d="M{x} {HEADS}V{self.y}"/>')

@@ -1,27 +1,27 @@
-"""Attempts that are repeated in vain, as one: a node that is refused ten times a second makes no story."""
+"""Repeated attempts: a node that is refused ten times a second is drawn once, with the number of times."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qpidha.testing.picture.happenings import Arrow, Happening, Lands, Leaves
+from qpidha.testing.picture.happenings import Arrived, Arrow, Happening, Sent
 
 
 def folded(happened: Sequence[Happening]) -> list[Happening]:
-    """The same run without hellos that were refused like the one before; that one says how many followed."""
+    """Leave out each hello that was refused like the one before, with its refusal; the first keeps their number."""
     between: dict[frozenset[str], list[Arrow]] = {}
     for happening in happened:
-        if isinstance(happening.what, Leaves) and happening.what.arrow.kind in {"hand", "fence"}:
+        if isinstance(happening.what, Sent) and happening.what.arrow.kind in {"hand", "fence"}:
             arrow = happening.what.arrow
             between.setdefault(frozenset((arrow.source, arrow.target)), []).append(arrow)
     gone: set[Arrow] = set()
     for arrows in between.values():
         gone |= _repeated(arrows)
-    return [h for h in happened if not isinstance(h.what, (Leaves, Lands)) or h.what.arrow not in gone]
+    return [h for h in happened if not isinstance(h.what, (Sent, Arrived)) or h.what.arrow not in gone]
 
 
 def _repeated(arrows: Sequence[Arrow]) -> set[Arrow]:
-    """What can be left out between two nodes."""
+    """Return the arrows between two nodes that can be left out."""
     gone: set[Arrow] = set()
     first: Arrow | None = None  # The refusal that stands for those that follow.
     count, at = 1, 0

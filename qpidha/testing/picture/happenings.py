@@ -1,4 +1,4 @@
-"""What can happen in a run, as a picture needs it."""
+"""What can happen in a run, as a chart shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECORD: Final = "(record)"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the driver of the run did next, or wants to say."""
+    """A step of the walk or scenario, or a comment."""
 
     kind: str
     """``client``, ``repair``, ``look``, ``fault`` or ``comment``."""
@@ -23,7 +23,7 @@ class Step:
 
 @dataclass(eq=False, slots=True)
 class Arrow:
-    """A frame, or a compare-and-set."""
+    """A frame, or a compare-and-set. Times are virtual seconds."""
 
     source: str
     target: str
@@ -32,25 +32,26 @@ class Arrow:
     text: str
     """In full, as in a trace."""
     label: str
-    left: float
+    """What stands beside the arrow."""
+    sent_at: float
     waits: bool = False
-    """It could not pass at once."""
-    landed: float | None = None
+    """It was held back."""
+    arrived_at: float | None = None
     fate: str = "under way"
-    """Or ``arrived``, ``lost``, or ``refused`` (by the manager: the record is another by now)."""
+    """Or ``arrived``, ``lost``, or ``refused`` (a compare-and-set whose expected version is not the current one)."""
     times: int = 1
-    """How often this was tried, if the others are left out (see `qpidha.testing.picture.fold`)."""
+    """How often it happened, if repetitions are left out (see `qpidha.testing.picture.fold`)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Leaves:
+class Sent:
     """A frame or a compare-and-set is sent."""
 
     arrow: Arrow
 
 
 @dataclass(frozen=True, slots=True)
-class Lands:
+class Arrived:
     """A frame or a compare-and-set arrives, or is refused."""
 
     arrow: Arrow
@@ -58,7 +59,7 @@ class Lands:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something at a node that is no frame."""
+    """A mark beside the line of a node: what clients do, what is rewound, what the node reports."""
 
     node: NodeId
     kind: str
@@ -73,36 +74,36 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How a node looks from now on."""
+class NodeSeen:
+    """The state of a node from now on."""
 
     node: NodeId
     role: str
     """A `Role`, or ``down`` or ``paused``."""
     generation: Generation
     member: bool
-    """In the in-sync set of the record."""
+    """Whether the record counts it as a member, with the disk that it has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """What the cluster manager keeps from now on."""
+class RecordSeen:
+    """The record of the cluster manager from now on."""
 
     version: int
     record: Record
 
 
-What: TypeAlias = Step | Leaves | Lands | Mark | Look | Kept
+What: TypeAlias = Step | Sent | Arrived | Mark | NodeSeen | RecordSeen
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """Something that happened, at a time in seconds since the run began."""
+    """Something that happened, and when, in virtual seconds."""
 
     time: float
     what: What
 
 
 def span(values: Sequence[str]) -> str:
-    """``v1 v2``, or ``v1 … v9 (9)`` for many."""
+    """Return ``v1 v2``, or ``v1 … v9 (9)`` for more than four values."""
     return " ".join(values) if len(values) <= 4 else f"{values[0]} … {values[-1]} ({len(values)})"

@@ -1,4 +1,4 @@
-"""A chart as one HTML page: filters, zoom, jumps, and the names of the lines in view. Works from file://."""
+"""A chart as one HTML page: filters, zoom, jumps to generations, names of lines that stay visible. Loads no files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from qpidha.testing.picture.chart import HEADS, Chart
 from qpidha.testing.picture.style import KINDS, MARK_KINDS, STYLE
 
-LOOK: Final = """
+PAGE_STYLE: Final = """
 body{margin:0;background:#fff;font:13px "Helvetica Neue",Arial,sans-serif;color:#1f2933}
 #bar{position:sticky;left:0;padding:8px 16px;background:#f5f7fa;display:flex;flex-wrap:wrap;gap:4px 14px}
 #bar label{white-space:nowrap}
@@ -35,7 +35,7 @@ bar.addEventListener("input", event => {
 
 
 def page(chart: Chart, title: str) -> str:
-    """The whole page."""
+    """Return the page as one self-contained file."""
     filters = {**KINDS, **{f"m-{kind}": word for kind, word in MARK_KINDS.items()}}
     boxes = "".join(
         f'<label><input type="checkbox" name="{kind}" checked> {escape(word)}</label>'
@@ -52,7 +52,7 @@ def page(chart: Chart, title: str) -> str:
 <head>
 <meta charset="utf-8">
 <title>{escape(title)}</title>
-<style>:root{{--wide:{chart.width}px;--zoom:1}}{STYLE}{LOOK}{hiding}</style>
+<style>:root{{--wide:{chart.width}px;--zoom:1}}{STYLE}{PAGE_STYLE}{hiding}</style>
 </head>
 <body>
 <div id="bar"><label>zoom <input type="range" min="15" max="200" value="100"></label>{boxes}

@@ -16,13 +16,13 @@ from qpidha.core.ready import CompareAndSet, Notice, Request, RoleChanged
 from qpidha.events import NodeEvent, RefusedByPrimary
 from qpidha.testing.picture.happenings import (
     RECORD,
+    Arrived,
     Arrow,
     Happening,
-    Kept,
-    Lands,
-    Leaves,
-    Look,
     Mark,
+    NodeSeen,
+    RecordSeen,
+    Sent,
     Step,
     What,
     span,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CLIENTS: Final = frozenset("publish burst deliver accept move skip declare queue wait stall drain".split())
 """Steps of clients. Steps in none of these three sets are faults."""
-LOOKS: Final = frozenset({"expect", "check", "state"})
+CHECKS: Final = frozenset({"expect", "check", "state"})
 """Steps that show or check."""
 REPAIRS: Final = frozenset(
     "nodes cluster settings connect auto promote demote restart resume release pass mend save heal "
@@ -74,7 +74,7 @@ class Recorder(Observer):
         """A scenario: its lines name all steps. In a walk they are completed with observed faults."""
         self._quiet = False
         self._idle: Step | None = None
-        self._looks: dict[NodeId, Look] = {}
+        self._seen: dict[NodeId, NodeSeen] = {}
         self._boots: dict[NodeId, int] = {}
         self._roles: dict[NodeId, tuple[str, Generation]] = {}
         self._shelves: dict[NodeId, set[object]] = {}
@@ -87,7 +87,7 @@ class Recorder(Observer):
         """Observe this world from now on."""
         self.world, self._watches = world, True
         world.observers.append(self)
-        self._look()
+        self._compare()
 
     def attach(self, scenario: Commands) -> None:
         """Observe the world of this scenario, and its commands."""
@@ -110,9 +110,9 @@ class Recorder(Observer):
         self._scripted = True
         if self._quiet:
             self._quiet, self._version = False, 0
-            self._looks.clear()
+            self._seen.clear()
         if self._watches:
-            self._look()
+            self._compare()
         elif line.startswith("#"):
             return  # What the scenario is about: its title.
         if line.strip():
@@ -123,7 +123,7 @@ class Recorder(Observer):
         word = line.split(maxsplit=1)[0]
         if word.startswith("#"):
             kind, line = "comment", line.lstrip("# ")
-        elif word in LOOKS:
+        elif word in CHECKS:
             kind = "look"
         else:
             kind = "client" if word in CLIENTS else "repair" if word in REPAIRS else "fault"
@@ -132,13 +132,13 @@ class Recorder(Observer):
         self._add(self._idle or Step(kind, line))
 
     def _replace_idle(self, kinds: set[str]) -> None:
-        """The last step of a walk had no effect, or the next line says more exactly what it was."""
+        """Take out the last step of a walk if it is of one of these kinds and nothing came after it."""
         if self._idle and self._idle.kind in kinds and self.happened and self.happened[-1].what is self._idle:
             self.happened.pop()
 
     def said(self, line: str) -> None:
         """Record a step of the driver or a failure, from its line in the trace."""
-        self._look()
+        self._compare()
         if line.startswith("* "):
             self._step(line[2:])
         elif line == "heal" and not self._scripted:
@@ -151,7 +151,7 @@ class Recorder(Observer):
 
     def sent(self, end: End, frame: Frame) -> None:
         """Record that a frame was sent."""
-        self._look()
+        self._compare()
         arrow = Arrow(
             end.node.host,
             end.other.node.host,
@@ -162,38 +162,38 @@ class Recorder(Observer):
             waits=self.world.network.waits(end.other),
         )
         self._frames.setdefault(end.other, []).append(arrow)
-        self._add(Leaves(arrow))
+        self._add(Sent(arrow))
 
     def arrived(self, end: End, frame: Frame) -> None:
-        """The oldest of its kind that is under way; if there is none, this frame came once more."""
-        self._look()
+        """Record the arrival of the oldest frame with this text that is under way; if none is, of a repeated one."""
+        self._compare()
         text = render_frame(frame, self.world)
         waiting = self._frames.get(end, [])
         arrow = next((a for a in waiting if a.text == text), None)
         if arrow is None:
             names, label = (end.other.node.host, end.node.host), render_event(frame.event, self.world)
             arrow = Arrow(*names, kind_of(frame), text, f"again: {label}", self.world.scheduler.now)
-            self._add(Leaves(arrow))
+            self._add(Sent(arrow))
         else:
             waiting.remove(arrow)
-        self._land(arrow)
+        self._arrive(arrow)
 
-    def _land(self, arrow: Arrow) -> None:
-        arrow.landed, arrow.fate = self.world.scheduler.now, "arrived"
-        self._add(Lands(arrow))
+    def _arrive(self, arrow: Arrow) -> None:
+        arrow.arrived_at, arrow.fate = self.world.scheduler.now, "arrived"
+        self._add(Arrived(arrow))
 
     def requested(self, node: SimNode, request: Request) -> None:
         """Record a compare-and-set that a node asks for."""
-        self._look()
+        self._compare()
         if isinstance(request, CompareAndSet):
             label, now = f"set: {render_record(request.new)}", self.world.scheduler.now
             arrow = Arrow(node.host, RECORD, "cas", render_request(request), label, now)
             self._requests.append((request, arrow))
-            self._add(Leaves(arrow))
+            self._add(Sent(arrow))
 
     def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
         """Record the answer to a compare-and-set."""
-        self._look()
+        self._compare()
         if not isinstance(request, CompareAndSet):
             return
         if isinstance(answer, Unknown):
@@ -203,7 +203,7 @@ class Recorder(Observer):
             if other is request:
                 self._requests.remove((other, arrow))
                 if isinstance(answer, Lost):
-                    self._land(arrow)
+                    self._arrive(arrow)
                     arrow.fate = "refused"
                 elif isinstance(answer, NotSent):
                     arrow.fate = "lost"
@@ -216,13 +216,13 @@ class Recorder(Observer):
         """Record a change of role or an event of a node."""
         if isinstance(notice, RoleChanged):
             self._roles[node.host] = notice.role.value, notice.generation
-        self._look()
+        self._compare()
         if isinstance(notice, NodeEvent) and not isinstance(notice, RefusedByPrimary):  # An arrow says so.
             self._add(Mark(node.host, "note", notice.line))
 
     def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
         """Record what a client did on a node, or what happened to its values."""
-        self._look()
+        self._compare()
         if node is None:
             self._add(Step("client", f"{what}: {span(values)}"))
         elif what in MARKS:
@@ -232,7 +232,7 @@ class Recorder(Observer):
             self._mark(Mark(node.host, "rewind", what, tuple(values)))
 
     def _mark(self, mark: Mark) -> None:
-        """One mark for what is one thing to a reader: a delivery and its accept, a row of accepts."""
+        """Add a mark; merge a delivery with its accept, and marks of one kind at one time."""
         while self.happened and not self._quiet:
             last = self.happened[-1].what
             if not isinstance(last, Mark) or last.node != mark.node:
@@ -246,13 +246,13 @@ class Recorder(Observer):
                 break
         self._add(mark)
 
-    # --- looking ---------------------------------------------------------------------------------------
+    # --- states of nodes and of the record -------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Note whatever is not as it was."""
-        self._look_at_record()
+    def _compare(self) -> None:
+        """Add what changed since the last call: the record, nodes, lost frames, and faults of a walk."""
+        self._compare_record()
         for node in self.world.nodes.values():
-            self._look_at(node)
+            self._compare_node(node)
         for end in [end for end in self._frames if not end.open]:
             for arrow in self._frames.pop(end):
                 arrow.fate = "lost"
@@ -266,7 +266,7 @@ class Recorder(Observer):
                 self._add(Step("repair", f"no longer: {text}"))
             self._troubles = troubles
 
-    def _look_at_record(self) -> None:
+    def _compare_record(self) -> None:
         current = self.world.manager.current
         if current is None or current.version == self._version:
             return
@@ -274,11 +274,11 @@ class Recorder(Observer):
         for request, arrow in reversed(self._requests):  # A repeated one asks for the same.
             if isinstance(request, CompareAndSet) and request.new == current.record:
                 self._requests.remove((request, arrow))
-                self._land(arrow)
+                self._arrive(arrow)
                 break
-        self._add(Kept(current.version, current.record))
+        self._add(RecordSeen(current.version, current.record))
 
-    def _look_at(self, node: SimNode) -> None:
+    def _compare_node(self, node: SimNode) -> None:
         generation: Generation
         if self._boots.get(node.host) != node.boots:
             self._boots[node.host] = node.boots
@@ -289,11 +289,11 @@ class Recorder(Observer):
             role, generation = "down", stored
         elif node.paused:
             role = "paused"
-        look = Look(node.host, role, generation, node in self.world.checker.members)
-        old = self._looks.get(node.host)
-        if old != look and (old or node.boots):
-            self._looks[node.host] = look
-            self._add(look)
+        seen = NodeSeen(node.host, role, generation, node in self.world.checker.members)
+        old = self._seen.get(node.host)
+        if old != seen and (old or node.boots):
+            self._seen[node.host] = seen
+            self._add(seen)
         shelf = node.disk.content.shelf
         new = [shelf[key][2].value for key in shelf if key not in self._shelves.get(node.host, ())]
         self._shelves[node.host] = set(shelf)
@@ -302,7 +302,7 @@ class Recorder(Observer):
 
 
 def troubles_of(world: World) -> list[str]:
-    """What is wrong around the nodes, one line each."""
+    """Return the faults of a world that are active now, one line each."""
     blocked, manager = world.network.blocked, world.manager
     both = sorted((a, b) for a, b in blocked if a < b and (b, a) in blocked)
     single = sorted((a, b) for a, b in blocked if (b, a) not in blocked)
@@ -313,14 +313,14 @@ def troubles_of(world: World) -> list[str]:
         *(f"{name} has no manager" for name in sorted(manager.unreachable)),
         *(f"the watch of {name} is silent" for name in sorted(manager.stale)),
         *(f"the disk of {n.host} fails" for n in world.nodes.values() if n.disk.failing),
-        *(f"the embedder of {n.host} is deaf" for n in world.nodes.values() if not n.takes_discarded),
+        *(f"the broker of {n.host} takes no messages" for n in world.nodes.values() if not n.takes_discarded),
         *(["disks are slow"] if world.disk_slowness > 1 else []),
         *(["the network is slow"] if world.network_slowness > 1 else []),
     ]
 
 
 def kind_of(frame: Frame) -> str:
-    """The family of a frame, for its colour and for the filter."""
+    """Return the kind of arrow of a frame, for its colour and for the filter."""
     match frame.event:
         case Operations():
             return "op"

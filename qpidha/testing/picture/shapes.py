@@ -9,15 +9,17 @@ from typing import Final
 from qpidha.testing.picture.style import BOLD_MARKS, KINDS, LEGEND_ROLES, MARK_KINDS
 
 LANE: Final = 284
-"""From one line to the next."""
+"""Distance of two lines in pixels."""
 CHARACTER: Final = 6.1
-"""Width of one in a label; a guess, on the safe side, for we do not know the font."""
+"""Assumed width of a character in a label, in pixels: the font is unknown, so rather too much."""
 BOLD: Final = 6.8
+"""The same in bold."""
 FITS: Final = int((LANE - 40) / CHARACTER)
+"""Characters that fit between two lines."""
 
 
 def clip(text: str, most: int = FITS) -> str:
-    """Shorten a text to so many characters."""
+    """Shorten a text to at most so many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -27,7 +29,7 @@ def clock(seconds: float) -> str:
 
 
 def head_of(title: str, about: str, width: int) -> tuple[str, int]:
-    """Title, paragraph and legend, and how high they are."""
+    """Return title, paragraph and legend as SVG, and their height in pixels."""
     lines = [line for part in about.splitlines() for line in textwrap.wrap(part, int(width / 6.6))]
     out = [f'<text class="title" x="16" y="30">{escape(title)}</text>']
     y = 52
@@ -59,12 +61,12 @@ def head_of(title: str, about: str, width: int) -> tuple[str, int]:
 
 
 def pill_width(text: str) -> int:
-    """Return the width of a pill with this text."""
+    """Return the width of a pill with this text, in pixels."""
     return int(len(text) * BOLD) + 14
 
 
 def pill(role: str, text: str, x: float | None = None) -> str:
-    """What a line is from here on. Centred at 0, or from ``x`` on."""
+    """Return a pill, the box on a line that names its state from here on: centred at 0, or from ``x`` on."""
     width = pill_width(text)
     left = -width / 2 if x is None else x
     return (
@@ -74,12 +76,12 @@ def pill(role: str, text: str, x: float | None = None) -> str:
 
 
 def chip_width(kind: str, text: str) -> int:
-    """Return the width of a chip with this text."""
+    """Return the width of a chip with this text, in pixels."""
     return int(len(text) * (BOLD if kind in BOLD_MARKS else CHARACTER)) + 12
 
 
 def chip(kind: str, text: str, title: str = "") -> str:
-    """A mark: a small box with a word in it."""
+    """Return a chip, the small box of a mark; ``title`` is shown when the mouse rests on it."""
     hover = f"<title>{escape(title)}</title>" if title else ""
     return (
         f'<g class="chip {kind}">{hover}<rect y="-11" width="{chip_width(kind, text)}" height="14" rx="3"/>'

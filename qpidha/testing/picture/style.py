@@ -1,4 +1,4 @@
-"""How a chart looks: its colours, and the words of its legend."""
+"""The style of a chart: its colours, and the words of its legend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS: Final = {
     "fence": "refused, fenced",
     "cas": "compare-and-set",
 }
-"""Arrows: class and word, in the legend and in the filter."""
+"""Kinds of arrows: class, and word in the legend and in the filter."""
 
 MARK_KINDS: Final = {
     "publish": "publish",
@@ -24,7 +24,7 @@ MARK_KINDS: Final = {
     "rewind": "rewind",
     "note": "note",
 }
-"""Marks likewise."""
+"""Kinds of marks: class, and word in the legend and in the filter."""
 
 BOLD_MARKS: Final = frozenset({"ok", "rewind"})
 

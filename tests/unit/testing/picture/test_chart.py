@@ -16,9 +16,19 @@ import pytest
 from qpidha.testing import Scenario, Walk
 from qpidha.testing.picture.chart import HEADS, draw
 from qpidha.testing.picture.fold import folded
-from qpidha.testing.picture.happenings import Arrow, Happening, Kept, Lands, Leaves, Look, Mark, Step, span
+from qpidha.testing.picture.happenings import (
+    Arrived,
+    Arrow,
+    Happening,
+    Mark,
+    NodeSeen,
+    RecordSeen,
+    Sent,
+    Step,
+    span,
+)
 from qpidha.testing.picture.page import page
-from qpidha.testing.picture.recorder import CLIENTS, LOOKS, REPAIRS, Recorder
+from qpidha.testing.picture.recorder import CHECKS, CLIENTS, REPAIRS, Recorder
 from qpidha.testing.scenarios.scenario import COMMANDS
 from qpidha.testing.walks.faults import FAULTS
 from qpidha.testing.walks.walk import WEIGHTS
@@ -38,7 +48,7 @@ def walked_with(kind: str) -> Recorder:
     """The first walk in which several arrows of this kind are drawn as one."""
     for seed in range(100):
         _, recorder, _ = walked(seed)
-        few = [h.what.arrow for h in folded(recorder.happened) if isinstance(h.what, Leaves)]
+        few = [h.what.arrow for h in folded(recorder.happened) if isinstance(h.what, Sent)]
         if any(a.kind == kind and a.times > 1 for a in few):
             return recorder
     raise AssertionError(f"no walk has several of {kind!r}")
@@ -52,7 +62,7 @@ def played(text: str) -> tuple[Scenario, Recorder]:
 
 
 def arrows(recorder: Recorder) -> list[Arrow]:
-    return [h.what.arrow for h in recorder.happened if isinstance(h.what, Leaves)]
+    return [h.what.arrow for h in recorder.happened if isinstance(h.what, Sent)]
 
 
 def texts(recorder: Recorder, kind: type[Mark | Step] = Mark) -> list[str]:
@@ -65,11 +75,11 @@ def texts(recorder: Recorder, kind: type[Mark | Step] = Mark) -> list[str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_lands_is_what_the_trace_says(seed: int) -> None:
     _, recorder, lines = walked(seed)
-    landed = [h.what.arrow for h in recorder.happened if isinstance(h.what, Lands)]
+    landed = [h.what.arrow for h in recorder.happened if isinstance(h.what, Arrived)]
     told = [line for line in lines if re.match(r"[\w']+ -> ", line)]
     assert [f"{a.source} -> {a.target} {a.text}" for a in landed if a.kind != "cas"] == told
     assert not any(a.label.startswith("again") for a in landed)
-    assert all(a.landed is not None and a.landed >= a.left for a in landed)
+    assert all(a.arrived_at is not None and a.arrived_at >= a.sent_at for a in landed)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -81,13 +91,13 @@ def test_answers_roles_and_records_are_all_there(seed: int) -> None:
     assert world.checker.dead.keys() <= {
         v for m in marks if m.word.startswith("hands over") for v in m.values
     }
-    kept = [h.what for h in recorder.happened if isinstance(h.what, Kept)]
+    kept = [h.what for h in recorder.happened if isinstance(h.what, RecordSeen)]
     assert len(kept) == len([line for line in lines if line.startswith("record ")])
-    last = {h.what.node: h.what for h in recorder.happened if isinstance(h.what, Look)}
+    last = {h.what.node: h.what for h in recorder.happened if isinstance(h.what, NodeSeen)}
     for node in world.nodes.values():
         role = node.role.value if node.up else "down"
         member = node in world.checker.members
-        assert last[node.name] == Look(node.name, role, node.replica.generation, member)
+        assert last[node.name] == NodeSeen(node.name, role, node.replica.generation, member)
 
 
 def test_times_never_fall() -> None:
@@ -164,8 +174,8 @@ def test_how_a_cluster_is_made_is_not_shown_but_what_it_is() -> None:
         ("comment", "remark"),
         ("client", "queue q"),
     ]
-    looks = [h.what for h in recorder.happened if isinstance(h.what, Look)]
-    assert looks == [Look("P", "active", 1, True), Look("B1", "ready", 1, True)]
+    looks = [h.what for h in recorder.happened if isinstance(h.what, NodeSeen)]
+    assert looks == [NodeSeen("P", "active", 1, True), NodeSeen("B1", "ready", 1, True)]
     assert not any("hello" in a.text for a in arrows(recorder))
 
 
@@ -184,7 +194,7 @@ def test_steps_of_a_walk_are_told_by_what_they_did() -> None:
 
 def test_every_command_has_a_kind() -> None:
     """What is named nowhere is a fault; these are all, today."""
-    known = CLIENTS | LOOKS | REPAIRS
+    known = CLIENTS | CHECKS | REPAIRS
     assert {"crash", "pause", "cut", "hold", "reset", "disk", "wipe"} <= COMMANDS.keys() - known
     assert {kind.name for kind in FAULTS} <= WEIGHTS.keys() - known
     assert known <= COMMANDS.keys() | WEIGHTS.keys()
@@ -201,7 +211,7 @@ def test_many_values_are_told_by_their_ends() -> None:
 def test_vain_attempts_become_one_and_nothing_else_is_lost() -> None:
     recorder = walked_with("fence")
     shown = folded(recorder.happened)
-    rest = [h.what.arrow for h in shown if isinstance(h.what, Leaves)]
+    rest = [h.what.arrow for h in shown if isinstance(h.what, Sent)]
     assert len(rest) < len(arrows(recorder))
     for kind in ("op", "ack", "sync", "cas"):
         assert [a for a in rest if a.kind == kind] == [a for a in arrows(recorder) if a.kind == kind]
@@ -251,7 +261,7 @@ def test_later_stands_lower() -> None:
 def test_a_picture_is_well_formed_whatever_the_texts() -> None:
     nasty = "<&\"'>]]>"
     happened = [
-        Happening(0.0, Look("P&", "active", 1, True)),
+        Happening(0.0, NodeSeen("P&", "active", 1, True)),
         Happening(0.0, Step("fault", nasty)),
         Happening(0.0, Mark("P&", "note", nasty)),
         Happening(0.0, Step("comment", nasty)),
