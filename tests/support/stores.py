@@ -11,7 +11,7 @@ import pytest
 
 from qpidha.journal import StoreImage
 from qpidha.stores import SqliteStore
-from qpidha.testing.conformance.changes import some_life
+from qpidha.testing.conformance.changes import some_commits
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def lived_forever(directory: Path) -> None:
     """The main program of another process: some life, then waiting to be killed."""
     store = SqliteStore(directory)
     store.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
     sys.stdout.write("committed\n")
     sys.stdout.flush()

@@ -1,12 +1,12 @@
-"""Checks for what others write: a store, a transport, a record store, a promoter, a queue, a listener, a core's loop.
+"""Checks for your own store, transport, record store, promoter, queue, listener, or loop around the core.
 
     store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks, loop_checks
-                 a factory in, a list of `Check` out: one for each rule of the interface
-    run          runs many
+                 take a factory, return a list of `Check`: one for each rule of the interface
+    run          runs many checks
     RuleBroken   which rule was broken, what was done, what was expected and what was seen
 
 One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_checks(make), ids=str)``, with
-``check()`` in the test. Imports no test framework itself.
+``check()`` in the test. This package imports no test framework.
 """
 
 import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.

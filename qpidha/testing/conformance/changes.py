@@ -1,4 +1,4 @@
-"""Short ways to say what a store is asked to make durable, and images of it as plain values."""
+"""Changes of the checks of stores, and images of stores as plain values."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def quarantine(of: SequenceSet, generation: int = 1, queue: UUID = QUEUE) -> Qua
     return Quarantine(queue, SPEC.name, generation, of, batch(of), Fate.REWOUND)
 
 
-def some_life() -> list[list[Change]]:
-    """Commits that leave something of every kind behind."""
+def some_commits() -> list[list[Change]]:
+    """Return commits whose result has something of every kind."""
     return [
         [STATUS, CREATE, PutQueue(OTHER, OTHER_SPEC, (), 1)],
         [insert(ids((4, 13))), insert(ids((14, 20))), insert(ids(1, 3, 5), OTHER)],
@@ -73,7 +73,7 @@ def some_life() -> list[list[Change]]:
 
 
 def plain(image: StoreImage) -> Plain:
-    """Everything in an image but epoch and stop, as values that compare."""
+    """Return all of an image except epoch, state and stop id, as values that can be compared."""
     s = image.status
     queues = {q.queue: (q.spec, q.lineage, q.next, messages(q.held)) for q in image.queues}
     shelf = sorted(
@@ -85,7 +85,7 @@ def plain(image: StoreImage) -> Plain:
 
 
 def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, bytes]:
-    """The data of each message by id.
+    """Return the data of each message by id.
 
     Raises:
         ValueError: The sets are not disjoint, or not in the ascending order that a `QueueImage` promises.
@@ -106,7 +106,7 @@ def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, bytes]:
 
 
 def said(changes: Iterable[Change]) -> str:
-    """A commit in a few words, for a report."""
+    """Describe a commit in few words, for a report."""
     return f"commit({', '.join(map(_said, changes))})"
 
 
@@ -129,5 +129,5 @@ def _said(change: Change) -> str:
 
 
 def runs(of: SequenceSet) -> str:
-    """A set in a few words: 1-3,7."""
+    """Describe a set of ids: 1-3,7."""
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in of.runs())

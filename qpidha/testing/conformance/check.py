@@ -1,7 +1,7 @@
-"""What a check is: one rule of an interface, tried on an adapter that the kit has never seen.
+"""Checks: each tries one rule of an interface on an adapter.
 
-A check runs anywhere: call it, `await` it in a loop of your own, or hand many to `run`. It passes without a
-word, or raises `RuleBroken`, which tells the rule, what was done, what was expected and what was seen.
+Call a check, `await` it in a running event loop, or pass many to `run`. It returns None, or raises `RuleBroken` with
+the rule, what was done, what was expected and what was seen.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 TIMEOUT_S = 60.0
-"""A check that has not ended by then failed: something never came."""
+"""A check that takes longer has failed."""
 
 Runner: TypeAlias = Callable[[Coroutine[Any, Any, None]], None]
 """Runs one coroutine to its end, as `asyncio.run` and ``uvloop.run`` do."""
 
 
 class RuleBroken(AssertionError):
-    """An adapter does not keep a rule of its interface."""
+    """An adapter breaks a rule of its interface. The fields are text."""
 
     def __init__(self, *, subject: str, check: str, rule: str, done: str, expected: str, seen: str) -> None:
         self.subject = subject
-        """The interface: ``MessageStore``."""
+        """The interface, for example ``MessageStore``."""
         self.check = check
         """The name of the check that found it."""
         self.rule = rule
-        """The rule, in words."""
+        """The rule, as a sentence."""
         self.done = done
-        """What the check did, step by step."""
+        """The steps of the check, the latest if there are many."""
         self.expected = expected
         self.seen = seen
         super().__init__(
@@ -46,21 +46,21 @@ class RuleBroken(AssertionError):
 
 @dataclass
 class Trial:
-    """One check under way: what was done so far, and the words for what was found. Base of the benches."""
+    """One run of a check: the steps so far, and assertions that report them. Base class of the benches."""
 
     subject: str
     check: str
     rule: str
     directory: Path
-    """Fresh for each check, and removed after it."""
+    """New for each check, and removed after it."""
     done: list[str] = field(default_factory=list)
 
     def did(self, step: str) -> None:
-        """Remember a step, for the report."""
+        """Add a step to the report."""
         self.done.append(step)
 
     def broken(self, expected: object, seen: object) -> NoReturn:
-        """The rule does not hold."""
+        """Raise `RuleBroken`."""
         raise RuleBroken(
             subject=self.subject,
             check=self.check,
@@ -71,18 +71,18 @@ class Trial:
         )
 
     def same(self, what: str, expected: object, seen: object) -> None:
-        """Two values must be equal."""
+        """Raise `RuleBroken` unless the values are equal; ``what`` names them."""
         if expected != seen:
             self.broken(f"{what}: {short(expected)}", f"{what}: {short(seen)}")
 
     def true(self, condition: object, expected: str, seen: object) -> None:
-        """Something must hold; ``seen`` is told if it does not."""
+        """Raise `RuleBroken` unless the condition is true; ``expected`` says what should hold, ``seen`` what does."""
         if not condition:
             self.broken(expected, seen)
 
     @contextmanager
     def raises(self, kind: type[BaseException], step: str) -> Iterator[list[BaseException]]:
-        """The step must end with an error of this kind; it is in the list afterwards."""
+        """Raise `RuleBroken` unless the block raises an error of this kind, which is in the list afterwards."""
         self.did(step)
         caught: list[BaseException] = []
         try:
@@ -101,10 +101,10 @@ class Trial:
             return broken
 
     async def settle(self) -> None:
-        """The check passed: look whether anything is left that should not be."""
+        """Called after the check has passed: raise `RuleBroken` if something is left that should not be."""
 
     async def release(self) -> None:
-        """Give back what the check took. Called at its end, whatever that was."""
+        """Release what the check holds. Called at its end, also if it failed."""
 
 
 TrialT = TypeVar("TrialT", bound=Trial)
@@ -113,14 +113,14 @@ Body: TypeAlias = Callable[[TrialT], "Awaitable[None] | None"]
 
 @dataclass(frozen=True, eq=False)
 class Check(Generic[TrialT]):
-    """One rule. ``str(check)`` is its name."""
+    """One rule of one interface, and how it is tried. ``str(check)`` is its name, as for pytest's ``ids=str``."""
 
     subject: str
     name: str
     rule: str
     body: Body[TrialT]
     bench: Callable[..., TrialT]
-    """Makes the trial, from the same keywords as `Trial`."""
+    """Makes the `Trial`, from its keywords."""
     runner: Runner = asyncio.run
     timeout_s: float = TIMEOUT_S
 
@@ -128,14 +128,14 @@ class Check(Generic[TrialT]):
         return self.name
 
     def __call__(self) -> None:
-        """Run it in a loop of its own. Raises `RuleBroken`."""
+        """Run it in a new event loop. Raises `RuleBroken`."""
         self.runner(self.verify())
 
     def __await__(self) -> Generator[Any, None, None]:
         return self.verify().__await__()
 
     async def verify(self) -> None:
-        """Run it in the loop that is running. Raises `RuleBroken`."""
+        """Run it in the running event loop. Raises `RuleBroken`."""
         with tempfile.TemporaryDirectory(prefix="qpidha-check-", ignore_cleanup_errors=True) as name:
             trial = self.bench(subject=self.subject, check=self.name, rule=self.rule, directory=Path(name))
             try:
@@ -161,7 +161,7 @@ class Check(Generic[TrialT]):
 
 
 class Rules(Generic[TrialT]):
-    """All rules of one interface. Decorates the functions that check them; their docstring is the rule."""
+    """The rules of one interface: decorates functions that check one each, whose docstring is the rule."""
 
     def __init__(self, subject: str) -> None:
         self.subject = subject
@@ -175,7 +175,7 @@ class Rules(Generic[TrialT]):
     def checks(
         self, bench: Callable[..., TrialT], *, runner: Runner = asyncio.run, without: Iterable[str] = ()
     ) -> list[Check[TrialT]]:
-        """One check for each rule, but for those that are named in ``without``."""
+        """Return one check for each rule except those named in ``without``. Raises ValueError for unknown names."""
         found = [
             Check(self.subject, name_of(body), rule_of(body), body, bench, runner) for body in self._bodies
         ]
@@ -197,19 +197,19 @@ def rule_of(body: Body[Any]) -> str:
 
 
 def latest(steps: list[str], chars_max: int = 1500) -> str:
-    """The steps, or the last of them if they are many."""
+    """Return the steps as text, or the end of it if it is long."""
     text = "; ".join(steps)
     return text if len(text) <= chars_max else f"… {text[-chars_max:]}"
 
 
 def short(value: object) -> str:
-    """A value in a report: words as they are, the rest as its repr, of bearable length."""
+    """Return a value as text for a report: strings as they are, others as their repr, cut in the middle if long."""
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 600 else f"{text[:400]} … {text[-150:]}"
 
 
 def run(checks: Iterable[Check[Any]]) -> None:
-    """Run all of them, one after the other, and raise what they found.
+    """Run all checks, one after the other, and raise what they found.
 
     Raises:
         RuleBroken: One rule is broken.
@@ -228,7 +228,7 @@ def run(checks: Iterable[Check[Any]]) -> None:
 
 
 class RulesBroken(AssertionError):
-    """An adapter breaks several rules."""
+    """An adapter breaks several rules: each is in ``found``."""
 
     def __init__(self, found: list[RuleBroken]) -> None:
         self.found = found

@@ -1,4 +1,4 @@
-"""A link handler that writes down what it is told, and pairs of connected links."""
+"""A link handler that records its calls, and pairs of connected links."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from qpidha.types import Address
 
 HERE: Address = ("127.0.0.1", 0)
 TIMEOUT_S = 10.0
-"""How long something that must come may take."""
+"""Limit of each wait."""
 
 
 class Recorder:
-    """A `LinkHandler`: keeps every byte and every call."""
+    """A `LinkHandler` that keeps every byte and every call."""
 
     def __init__(self, link: Link, *, buffer_bytes: int = 64 * 1024) -> None:
         self.link = link
         self.data = bytearray()
         self.deliveries: list[int] = []
+        """Numbers of bytes, one for each call of `received`."""
         self.drains = 0
         self.ends: list[Exception | None] = []
+        """Arguments of `closed`: one, if the link keeps its rules."""
         self.late: list[str] = []
         """Calls that came after `closed`."""
         self.fail_with: Exception | None = None
+        """Raised by `received` if it is set."""
         self._buffer = bytearray(buffer_bytes)
         self._inside: str | None = None
         self.nested: list[str] = []
-        """Calls that came from within another one."""
+        """Calls that were made during another one."""
 
     def _called(self, name: str) -> None:
         if self.ends:
@@ -55,7 +58,7 @@ class Recorder:
         self._inside = None
 
     def reacts(self) -> None:
-        """What else `received` does: write, close or abort, as a test likes."""
+        """Called by `received`; a test may replace it, to write, close or abort."""
 
     def drained(self) -> None:
         """Count the call."""
@@ -125,7 +128,10 @@ async def pair(
     address: Address = HERE,
     buffer_bytes: int = 64 * 1024,
 ) -> AsyncIterator[tuple[Recorder, Recorder]]:
-    """The near (connecting) and the far end of a link; both are gone afterwards."""
+    """Connect two transports, and yield the recorders of the connecting and of the listening end.
+
+    Both ends are aborted afterwards, and must have ended as the rules say.
+    """
     near, far = Factory(buffer_bytes=buffer_bytes), Factory(buffer_bytes=buffer_bytes)
     listener = await server.listen(address, far)
     await client.connect(listener.address, near, timeout_s=TIMEOUT_S, expect=expect)

@@ -29,7 +29,7 @@ RULES = Rules[LoopBench]("CoreLoop")
 def loop_checks(
     make: MakeLoop, *, runner: Runner = asyncio.run, without: Iterable[str] = ()
 ) -> list[Check[LoopBench]]:
-    """One check for each duty that can be seen from outside. ``make`` is called once for each check.
+    """Return one check for each duty that can be seen from outside. ``make`` is called once for each check.
 
     Args:
         make: Given `Surroundings`, starts a loop that drives ``surroundings.replica`` with them, and returns it.

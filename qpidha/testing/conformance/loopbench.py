@@ -1,4 +1,4 @@
-"""What a program around the core is tried with: a core that is watched, and surroundings that write everything down."""
+"""The bench of the checks of loops: a core whose calls are recorded, and surroundings that record their calls."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ A = Member("a", UUID(int=4))
 RECORD = Record(cluster=CLUSTER, generation=1, primary=None, members=frozenset({A}))
 
 QUIET_S = 0.15
-"""Nothing has happened for so long: it is over."""
+"""Time without any call after which a step is over."""
 PATIENCE_S = 20.0
+"""Limit of a step."""
 FENCE_S = 5.0
+"""Limit of the time that the loop takes for one call."""
 WATCHED = (
     "link_opened", "received", "link_closed", "link_failed", "record_seen", "answered", "tick", "promote", "demote",
     "declare", "enqueue", "dequeue", "move", "skip", "handed_over", "hand_over_failed", "stop",
@@ -49,7 +51,7 @@ WATCHED = (
 
 
 class WatchedReplica(Replica):
-    """A core that tells its bench about every call. A call takes a moment, so that calls that overlap do so here."""
+    """A core that reports every call to its bench. A call takes 2 ms, so that overlapping calls are noticed."""
 
     bench: LoopBench | None = None
 
@@ -65,7 +67,7 @@ class WatchedReplica(Replica):
         bench.caller = threading.get_ident()
         bench.log.append((name, arguments))
         if name not in ("tick", "ready", "performed"):
-            bench.stirred()
+            bench.note_activity()
         try:
             time.sleep(0.002)
             yield bench
@@ -103,7 +105,7 @@ for _name in WATCHED:
 
 
 class LoopBench(Trial):
-    """Node a, driven by the loop under trial. Its peer b, the cluster manager and the disk are the bench's."""
+    """Node a, driven by the loop under trial. The bench is its peer b, its cluster manager and its disk."""
 
     def __init__(self, make: MakeLoop, **trial: Any) -> None:
         super().__init__(**trial)
@@ -112,13 +114,16 @@ class LoopBench(Trial):
         self.log: list[tuple[str, tuple[Any, ...]]] = []
         """Calls of the core, in order."""
         self.faults: list[tuple[str, str]] = []
-        """What was wrong: (kind, words)."""
+        """What was wrong: (kind, text)."""
         self.effects: list[object] = []
+        """Effects that the loop performed, in order."""
         self.fails = False
-        """The next commit fails."""
+        """Whether the next commit fails."""
         self.dead = False
+        """Whether a commit has failed."""
         self.ended: list[BaseException] = []
-        self._stirred_at = time.monotonic()
+        """Arguments of `failed`."""
+        self._active_at = time.monotonic()
         self._left: list[list[object]] | None = None
         """Of the `Ready` under way, what is not performed yet: frames, request, completions, notices."""
         self._undurable = False
@@ -143,18 +148,18 @@ class LoopBench(Trial):
         """Return the monotonic time in seconds."""
         return time.monotonic()
 
-    def stirred(self) -> None:
-        """Remember that something happened now, for `until_quiet`."""
-        self._stirred_at = time.monotonic()
+    def note_activity(self) -> None:
+        """Remember the time of the last call, for `until_quiet`."""
+        self._active_at = time.monotonic()
 
     def fault(self, kind: str, words: str) -> None:
         """Record a fault of this kind."""
         self.faults.append((kind, words))
 
     def none_of(self, *kinds: str) -> None:
-        """Nothing of these kinds was wrong."""
+        """Raise `RuleBroken` if there were faults of these kinds."""
         found = [words for kind, words in self.faults if kind in kinds]
-        self.true(not found, "nothing of that", "; ".join(found[:3]))
+        self.true(not found, "no such fault", "; ".join(found[:3]))
 
     def calls(self, name: str) -> list[tuple[Any, ...]]:
         """Return the arguments of each call of this method of the core, in order."""
@@ -188,7 +193,7 @@ class LoopBench(Trial):
 
     def _perform(self, stage: int, effect: object) -> None:
         with self.lock:
-            self.stirred()
+            self.note_activity()
             self.effects.append(effect)
             if self.dead:
                 if not is_last_word(effect):
@@ -213,14 +218,14 @@ class LoopBench(Trial):
     def commit(self, changes: list[Change]) -> None:
         """Make the transaction durable. Raises `StoreFailed` if ``fails`` is set."""
         with self.lock:
-            self.stirred()
+            self.note_activity()
             if self.dead:
                 self.fault("dead", "a commit after the store had failed")
             elif not self._undurable:
                 self.fault("durable", "a commit that no Ready asks for, or twice")
-        time.sleep(0.02)  # Other threads have their chance to do the wrong thing meanwhile.
+        time.sleep(0.02)  # Time for other threads to make a mistake.
         with self.lock:
-            self.stirred()
+            self.note_activity()
             if self.fails:
                 self.dead = True
                 raise StoreFailed("the disk of the check is full")
@@ -254,13 +259,13 @@ class LoopBench(Trial):
 
     def failed(self, error: BaseException) -> None:
         """Keep the error with which the loop ended."""
-        self.stirred()
+        self.note_activity()
         self.ended.append(error)
 
-    # --- what happens around it --------------------------------------------------------------------
+    # --- peer and cluster manager ------------------------------------------------------------------
 
     def close_link(self, link: int) -> None:
-        """The link is gone."""
+        """Report to the loop that a link is closed, once."""
         if link not in self._gone:
             self._gone.add(link)
             self.loop.closed(link)
@@ -281,29 +286,29 @@ class LoopBench(Trial):
         self.loop.answered(request, answer)
         self.loop.record_seen(self.record)
         if self.peer is not None:
-            self.peer.look(self.record)
+            self.peer.show_record(self.record)
 
     def until_quiet(self) -> None:
-        """Pass on frames and requests until nothing happens any more."""
+        """Deliver frames and answers until the loop makes no more calls."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             while self._todo:
                 self._todo.pop(0)()
-                self.stirred()
+                self.note_activity()
             self._fence()
-            if not self._todo and time.monotonic() - self._stirred_at > QUIET_S:
+            if not self._todo and time.monotonic() - self._active_at > QUIET_S:
                 return
             time.sleep(0.01)
 
     def _fence(self) -> None:
-        """Wait until the loop has dealt with everything that arrived before, if it lives."""
+        """Wait until the loop has handled all that arrived before, unless its store failed."""
         if not self.dead:
             reached = threading.Event()
             self.loop.call(reached.set)
             reached.wait(FENCE_S)
 
     def lead(self) -> None:
-        """Make a the primary of generation 2, with a queue."""
+        """Promote a, and check that it is primary."""
         self.did("a is promoted")
         self.loop.record_seen(self.record)
         self.loop.call(lambda: self.replica.promote(found_as=CLUSTER))
@@ -329,7 +334,7 @@ class LoopBench(Trial):
 
     @contextmanager
     def held_frames(self) -> Iterator[list[Frame]]:
-        """While this lasts the frames of b are kept in the list instead of arriving."""
+        """While this lasts, frames of b are put into the list instead of arriving."""
         self._held = []
         try:
             yield self._held

@@ -17,7 +17,7 @@ LINK = 1
 
 
 class Peer:
-    """Node b: a core and a driver, without a disk."""
+    """Node b: a core and a driver on a disk that takes no time."""
 
     def __init__(
         self, record: Versioned, say: Callable[[Iterable[Frame]], None], clock: Callable[[], float]
@@ -28,9 +28,9 @@ class Peer:
         self.replica = Replica(node="b", boot=UUID(int=6), image=StoreImage(status), now=clock())
         self.driver = Driver(self.replica, lambda changes, done: done(None), self, clock)
         self.open_link = False
-        self.look(record)
+        self.show_record(record)
 
-    def look(self, record: Versioned) -> None:
+    def show_record(self, record: Versioned) -> None:
         """Show b the record."""
         self.replica.record_seen(record, self._clock())
         self.driver.run()
@@ -52,10 +52,10 @@ class Peer:
         self._say(frame for _, frame in frames)
 
     def request(self, request: Request) -> None:
-        """A backup asks for nothing but to read."""
+        """Do nothing: a backup only reads, and the bench shows it every record."""
 
     def complete(self, completion: Completion) -> None:
-        """A backup has no clients."""
+        """Do nothing: a backup has no clients."""
 
     def notify(self, notice: Notice) -> None:
         """Close the link if the core asks for it."""

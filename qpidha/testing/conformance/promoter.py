@@ -1,4 +1,4 @@
-"""The rules of `qpidha.interfaces.Promoter`: it may be wrong about *when*, but it must not disturb or give up."""
+"""The rules of `qpidha.interfaces.Promoter`: it may promote too early, but must not write to the record or give up."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ RECORD = Record(
     nonce=b"x",
 )
 MakePromoter: TypeAlias = Callable[[Path], Promoter]
+"""Makes the promoter of node a; the directory is new."""
 
 
 class Shaky(MemoryRecordStore):
-    """A record store whose watches fail as often as they are told to."""
+    """A record store whose next ``failures`` watches fail."""
 
     failures = 0
 
@@ -63,7 +64,7 @@ class PromoterBench(Trial):
 
     @asynccontextmanager
     async def deciding(self, *, primary: bool) -> AsyncIterator[None]:
-        """While this lasts the promoter is asked for decisions."""
+        """While this lasts, collect the decisions of the promoter; then check that it left no task and wrote nothing."""
         await self.records.create(RECORD)
         for node in "ap" if primary else "a":
             info = NodeInfo(peer=("127.0.0.1", 1), boot=BOOT, score=0)
@@ -90,7 +91,7 @@ class PromoterBench(Trial):
             self.decided.append(decision)
 
     async def promotes(self, times: int = 1) -> None:
-        """So many more decisions to promote."""
+        """Wait for so many more decisions to promote. Raises `RuleBroken` if they take longer than ``patience_s``."""
         wanted = self.decided.count("promote") + times
         for _ in range(1000):
             if self.decided.count("promote") >= wanted:
@@ -99,7 +100,7 @@ class PromoterBench(Trial):
         self.broken(f"{times} times promote within {self._patience_s:g} s", self.decided)
 
     async def silent(self) -> None:
-        """No decision to promote for a while."""
+        """Check that there is no decision to promote for half a second."""
         before = self.decided.count("promote")
         await asyncio.sleep(0.5)
         self.same("decisions to promote", 0, self.decided.count("promote") - before)
@@ -115,11 +116,11 @@ def promoter_checks(
     runner: Runner = asyncio.run,
     without: Iterable[str] = (),
 ) -> list[Check[PromoterBench]]:
-    """One check for each rule of a `Promoter` that acts by itself.
+    """Return one check for each rule of a `Promoter` that acts by itself.
 
     Args:
-        make: The promoter of one node.
-        patience_s: How long it may take to decide.
+        make: Makes the promoter of one node.
+        patience_s: Limit of the time that it takes to decide.
         runner: Runs the check.
         without: Names of checks to leave out.
     """

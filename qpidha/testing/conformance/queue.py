@@ -1,7 +1,7 @@
 """The rules of a queue that gives messages to consumers, as `qpidha.queues.FifoQueue` does, and of a listener.
 
-A queue of an embedder's own orders and hands out what a node's `Queue` holds; here a simple content in memory
-takes the node's place. A `qpidha.interfaces.QueueListener` keeps a structure of its own up to date.
+Such a queue orders and gives out the messages of a node's `Queue`; here a simple content in memory takes the node's
+place. A `qpidha.interfaces.QueueListener` keeps another data structure up to date.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qpidha.wire.batch import Batch
 
 
 class Consumable(Protocol):
-    """What the checks use of a queue: the methods of `FifoQueue`."""
+    """The methods of a queue that the checks call: those of `FifoQueue`."""
 
     def acquire(self, messages_max: int = ..., bytes_max: int = ...) -> tuple[SequenceSet, Batch] | None:
         """Take the next messages, at most this many and this many bytes; None if there are none."""
@@ -31,17 +31,17 @@ class Consumable(Protocol):
         """Give acquired messages back."""
 
     def on_available(self, callback: Callable[[], None]) -> None:
-        """Call this back when messages can be acquired."""
+        """Register a function to call when messages can be acquired."""
 
 
 class MemoryContent:
-    """What a node's `Queue` offers to a queue type (`qpidha.queues.fifo.Content`), without a node."""
+    """The methods of a node's `Queue` that a queue type uses (`qpidha.queues.fifo.Content`), without a node."""
 
     def __init__(self) -> None:
         self.held: dict[int, bytes] = {}
         self.next_id = 1
         self._ends: list[int] = []
-        """The last id of each publish: like a store's batches, none of them is read together with another."""
+        """The last id of each publish: like a store's batches, publishes are read one at a time."""
         self._watchers: list[Callable[[], None]] = []
 
     def publish(self, *messages: bytes) -> range:
@@ -75,11 +75,12 @@ class MemoryContent:
         return ids
 
     def on_content(self, callback: Callable[[], None]) -> None:
-        """Call this back after each publish."""
+        """Register a function to call after each publish."""
         self._watchers.append(callback)
 
 
 MakeQueue: TypeAlias = Callable[[MemoryContent], Consumable]
+"""Makes a queue on this content, as `on_promote` does."""
 
 
 class QueueBench(Trial):
@@ -102,13 +103,13 @@ class QueueBench(Trial):
         self.content.publish(*messages)
 
     def another(self) -> None:
-        """A failover: the next primary makes a new queue of what is left."""
+        """Fail over: make a new queue on the content."""
         self.did("failover")
         self.queue = self._make(self.content)
         self.queue.on_available(self._called)
 
     def acquire(self, messages_max: int = 1000, bytes_max: int = 1 << 20) -> list[int]:
-        """The ids of the next messages; each must have its own data."""
+        """Acquire messages, check their data, and return their ids."""
         got = self.queue.acquire(messages_max, bytes_max)
         ids = [] if got is None else list(got[0])
         self.did(f"acquire({messages_max}) = {ids}")
@@ -118,7 +119,7 @@ class QueueBench(Trial):
         return ids
 
     def drain(self) -> list[int]:
-        """Acquire until there is nothing more."""
+        """Acquire until there are no more messages, and return their ids."""
         ids: list[int] = []
         while got := self.acquire():
             ids += got
@@ -142,7 +143,7 @@ RULES = Rules[QueueBench]("Queue")
 def queue_checks(
     make: MakeQueue, *, runner: Runner = asyncio.run, without: Iterable[str] = ()
 ) -> list[Check[QueueBench]]:
-    """One check for each rule of a queue that is first in, first out.
+    """Return one check for each rule of a queue that is first in, first out.
 
     Args:
         make: The queue on this content, as `on_promote` makes it.
@@ -238,18 +239,18 @@ def after_a_failover_all_that_was_not_accepted_comes_again(bench: QueueBench) ->
 @RULES
 def random_use_loses_and_repeats_nothing(bench: QueueBench) -> None:
     """Whatever consumers do: each message is free, or with one consumer, or accepted."""
-    chance = random.Random(7)
+    rng = random.Random(7)
     out: set[int] = set()
     for n in range(400):
-        kind = chance.choice(["publish", "acquire", "accept", "release"])
+        kind = rng.choice(["publish", "acquire", "accept", "release"])
         if kind == "publish":
-            bench.publish(*(b"%d.%d" % (n, i) for i in range(chance.randint(1, 4))))
+            bench.publish(*(b"%d.%d" % (n, i) for i in range(rng.randint(1, 4))))
         elif kind == "acquire":
-            got = bench.acquire(chance.randint(1, 5))
+            got = bench.acquire(rng.randint(1, 5))
             bench.true(not out & set(got), f"none of {sorted(out)}", got)
             out.update(got)
         elif out:
-            some = chance.sample(sorted(out), chance.randint(1, len(out)))
+            some = rng.sample(sorted(out), rng.randint(1, len(out)))
             (bench.accept if kind == "accept" else bench.release_ids)(*some)
             out.difference_update(some)
     bench.same("ids that were free", sorted(set(bench.content.held) - out), sorted(bench.drain()))
@@ -258,34 +259,34 @@ def random_use_loses_and_repeats_nothing(bench: QueueBench) -> None:
 # --- listeners -------------------------------------------------------------------------------------
 
 MakeListener: TypeAlias = "Callable[[], tuple[QueueListener, Callable[[], Sequence[tuple[int, bytes]]]]]"
-"""A listener, and what its structure holds now: (id, data) in the order in which it would be given out."""
+"""Makes a listener, and a function that returns what its structure holds now: (id, data) in order."""
 
 
 class ListenerBench(Trial):
-    """A listener, told what a node would tell it."""
+    """A listener, and calls of it as a node makes them."""
 
     def __init__(self, make: MakeListener, **trial: Any) -> None:
         super().__init__(**trial)
         self._listener, self._content = make()
-        self._twin: dict[int, bytes] = {}
+        self._model: dict[int, bytes] = {}
 
     def insert(self, ids: Sequence[int], label: str = "") -> None:
         """Tell the listener that messages with these ids were inserted."""
         self.did(f"inserted {list(ids)}")
         data = [b"%s%d" % (label.encode(), id) for id in ids]
         self._listener.inserted(SequenceSet(ids), Batch.pack(data))
-        self._twin.update(zip(ids, data, strict=True))
+        self._model.update(zip(ids, data, strict=True))
 
     def remove(self, *ids: int) -> None:
         """Tell the listener that these messages were removed."""
         self.did(f"removed {ids}")
         self._listener.removed(SequenceSet(sorted(ids)))
         for id in ids:
-            self._twin.pop(id, None)
+            self._model.pop(id, None)
 
     def compare(self) -> None:
-        """Check that the structure of the listener holds just what it was told."""
-        self.same("content", sorted(self._twin.items()), list(self._content()))
+        """Check that the structure of the listener holds the messages that were inserted and not removed."""
+        self.same("content", sorted(self._model.items()), list(self._content()))
 
 
 LISTENER_RULES = Rules[ListenerBench]("QueueListener")
@@ -294,7 +295,7 @@ LISTENER_RULES = Rules[ListenerBench]("QueueListener")
 def listener_checks(
     make: MakeListener, *, runner: Runner = asyncio.run, without: Iterable[str] = ()
 ) -> list[Check[ListenerBench]]:
-    """One check for each rule of `QueueListener`, for a structure in the order of ids."""
+    """Return one check for each rule of `QueueListener`, for a structure in the order of ids."""
     return LISTENER_RULES.checks(lambda **t: ListenerBench(make, **t), runner=runner, without=without)
 
 
@@ -338,11 +339,11 @@ def an_id_may_come_back_with_other_content(bench: ListenerBench) -> None:
 @LISTENER_RULES
 def random_content_is_followed(bench: ListenerBench) -> None:
     """Any sequence of inserts and removes leaves what it should."""
-    chance = random.Random(3)
+    rng = random.Random(3)
     for n in range(300):
-        free = sorted(set(range(60)) - set(bench._twin))
-        if free and chance.random() < 0.5:
-            bench.insert(sorted(chance.sample(free, chance.randint(1, min(4, len(free))))), f"{n}.")
+        free = sorted(set(range(60)) - set(bench._model))
+        if free and rng.random() < 0.5:
+            bench.insert(sorted(rng.sample(free, rng.randint(1, min(4, len(free))))), f"{n}.")
         else:
-            bench.remove(*chance.sample(range(60), chance.randint(1, 6)))
+            bench.remove(*rng.sample(range(60), rng.randint(1, 6)))
     bench.compare()

@@ -1,4 +1,4 @@
-"""The rules of `qpidha.interfaces.RecordStore` and `Session`: what the election of a primary rests on."""
+"""The rules of `qpidha.interfaces.RecordStore` and `Session`, on which the choice of one primary depends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qpidha.types import Member, Record, Versioned
 T = TypeVar("T")
 Two: TypeAlias = tuple[RecordStore, RecordStore]
 MakeRecords: TypeAlias = Callable[[Path], "Two | Awaitable[Two]"]
-"""Two stores on one new record, as two nodes have them. They may be the same object."""
+"""Makes two stores on one new record, as two nodes have them. They may be the same object."""
 
 TIMEOUT_S = 20.0
 RECORD = Record(
@@ -33,7 +33,7 @@ RECORD = Record(
 
 
 def changed(record: Record = RECORD, **fields: Any) -> Record:
-    """Another record, with a nonce of its own."""
+    """Return the record with these fields, and a new nonce."""
     return replace(record, nonce=os.urandom(16), **fields)
 
 
@@ -61,7 +61,7 @@ class RecordBench(Trial):
         return await store.compare_and_set(expected, new, timeout_s=TIMEOUT_S)
 
     async def conflict(self, write: Awaitable[Versioned], current: Versioned | None, step: str) -> None:
-        """The write must lose, and say what is there instead."""
+        """Check that a write raises `Conflict` with the current record."""
         with self.raises(Conflict, step) as caught:
             await write
         [error] = caught
@@ -69,7 +69,7 @@ class RecordBench(Trial):
         self.same("current", current, error.current)
 
     async def reaches(self, watch: AsyncIterator[T], condition: Callable[[T], bool], expected: str) -> T:
-        """The first value of a watch that satisfies this. Watches may skip: nothing is said of the others."""
+        """Return the first value of a watch that meets the condition. Others are ignored: watches may skip values."""
         seen: list[T] = []
 
         async def follow() -> T:
@@ -97,7 +97,7 @@ RULES = Rules[RecordBench]("RecordStore")
 def record_checks(
     make: MakeRecords, *, runner: Runner = asyncio.run, without: Iterable[str] = ()
 ) -> list[Check[RecordBench]]:
-    """One check for each rule of `RecordStore` and `Session`.
+    """Return one check for each rule of `RecordStore` and `Session`.
 
     Args:
         make: Two stores on one new record. May be a coroutine function; the checks close both.

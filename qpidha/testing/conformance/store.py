@@ -1,6 +1,6 @@
-"""The rules of `qpidha.interfaces.MessageStore`: what a node relies on when it says that something is durable.
+"""The rules of `qpidha.interfaces.MessageStore`: what a node relies on when it acknowledges a message.
 
-The store is made again and again at the same place, as restarts of a node do, closed in order or killed.
+The store is made repeatedly in the same directory, as a node does at its restarts, after a close or a kill.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from qpidha.testing.conformance.changes import (
     quarantine,
     remove,
     said,
-    some_life,
+    some_commits,
 )
 from qpidha.testing.conformance.check import Check, Rules, Runner
-from qpidha.testing.conformance.lives import live
+from qpidha.testing.conformance.commits import commit_at_random
 from qpidha.testing.conformance.storebench import Kill, MakeStore, Opened, StoreBench, copy_away
 from qpidha.testing.sim.disk import Content
 from qpidha.types import MESSAGE_ID_MAX
@@ -56,12 +56,11 @@ RULES = Rules[StoreBench]("MessageStore")
 def store_checks(
     make: MakeStore, *, kill: Kill = copy_away, runner: Runner = asyncio.run, without: Iterable[str] = ()
 ) -> list[Check[StoreBench]]:
-    """One check for each rule of `MessageStore`.
+    """Return one check for each rule of `MessageStore`.
 
     Args:
-        make: The store that lives in a directory. For a store without files: any value that belongs to it.
-        kill: What a kill of the process, or a power cut, does to it. By default its files are copied away
-            while it is open, and the copy is what the next life finds.
+        make: Makes the store in a directory. A store without files may use the path as a key.
+        kill: Kills the process or cuts its power. By default its files are copied, and the copy is opened next.
         runner: Runs the check.
         without: Names of checks to leave out.
     """
@@ -107,7 +106,7 @@ def it_is_dirty_as_soon_as_it_is_open(bench: StoreBench) -> None:
 @RULES
 def dirty_stores_can_be_refused(bench: StoreBench) -> None:
     """With refuse_dirty, open raises StoreDirty for a store that was not closed cleanly, and opens others."""
-    bench.life(*some_life(), clean=False)
+    bench.reopened(*some_commits(), clean=False)
     with bench.raises(StoreDirty, "open('a', refuse_dirty=True)"):
         bench.make().open("a", refuse_dirty=True)
     opened, _ = bench.open()
@@ -118,7 +117,7 @@ def dirty_stores_can_be_refused(bench: StoreBench) -> None:
 @RULES
 def a_store_belongs_to_one_node(bench: StoreBench) -> None:
     """Open raises StoreMismatch for the store of another node, and changes nothing."""
-    before = bench.life(*some_life())
+    before = bench.reopened(*some_commits())
     with bench.raises(StoreMismatch, "open('b')"):
         bench.make().open("b")
     image = bench.open()[1]
@@ -189,7 +188,7 @@ def everything_comes_back(bench: StoreBench) -> None:
     for clean in (True, False):
         bench.home = bench.directory / f"closed-{clean}"
         bench.home.mkdir()
-        image = bench.life(*some_life(), clean=clean)
+        image = bench.reopened(*some_commits(), clean=clean)
         bench.same("state", StoreState.CLEAN if clean else StoreState.DIRTY, image.status.state)
         _everything_is_there(bench, image)
 
@@ -198,30 +197,32 @@ def everything_comes_back(bench: StoreBench) -> None:
 def a_commit_outlives_a_kill(bench: StoreBench) -> None:
     """A commit is durable, all of it, when it returns: a kill in the next moment takes nothing away."""
     _, image = bench.open()
-    twin = Content(StoreStatus(node="a", epoch=image.status.epoch))
+    model = Content(StoreStatus(node="a", epoch=image.status.epoch))
     opened = bench._opened[-1]
-    for changes in some_life():
+    for changes in some_commits():
         opened.commit(*changes)
-        twin.apply(changes)
+        model.apply(changes)
         bench.kill(opened)
         opened, image = bench.open()
-        bench.agrees(twin.image(), image)
+        bench.agrees(model.image(), image)
 
 
 @RULES
 def changes_apply_in_order(bench: StoreBench) -> None:
     """The changes of one commit take effect in their order: what is removed may come back, otherwise."""
     other = Insert(QUEUE, ids(5), batch(ids(105)))
-    image = bench.life([STATUS, CREATE, insert(ids((4, 6))), remove(ids(5)), other, remove(ids(6))])
+    image = bench.reopened([STATUS, CREATE, insert(ids((4, 6))), remove(ids(5)), other, remove(ids(6))])
     bench.same("messages", {4: payload(4), 5: payload(105)}, bench.held(image))
-    image = bench.life([DropQueue(QUEUE), CREATE, insert(ids(8))])
+    image = bench.reopened([DropQueue(QUEUE), CREATE, insert(ids(8))])
     bench.same("messages", {8: payload(8)}, bench.held(image))
 
 
 @RULES
 def sets_of_ids_are_disjoint_and_ascending(bench: StoreBench) -> None:
     """The image holds disjoint sets, in the order of their first ids, also when one falls into another (C6)."""
-    image = bench.life([STATUS, CREATE, insert(ids((40, 45)))], [insert(ids(7, 30)), insert(ids((10, 20)))])
+    image = bench.reopened(
+        [STATUS, CREATE, insert(ids((40, 45)))], [insert(ids(7, 30)), insert(ids((10, 20)))]
+    )
     expected = [7, *range(10, 21), 30, *range(40, 46)]
     bench.same("messages", {i: payload(i) for i in expected}, bench.held(image))
 
@@ -231,7 +232,7 @@ def every_column_of_a_batch_comes_back(bench: StoreBench) -> None:
     """data, props, order and origin of a message come back as they were, from queues and from quarantine."""
     full = Batch.pack([b"", b"two"], [b"p", b""], [-(2**63), 7], [(OTHER.bytes, 3, 2**64 - 2), None])
     shelved = quarantine(ids(8, 9))
-    image = bench.life(
+    image = bench.reopened(
         [STATUS, CREATE, Insert(QUEUE, ids(4, 6), full)],
         [type(shelved)(QUEUE, SPEC.name, 1, ids(8, 9), full, shelved.fate)],
     )
@@ -244,17 +245,17 @@ def every_column_of_a_batch_comes_back(bench: StoreBench) -> None:
 @RULES
 def next_outlives_the_messages(bench: StoreBench) -> None:
     """N2: Insert, Remove and Skip raise the next id, and it stays: an id is never given out again."""
-    image = bench.life([STATUS, CREATE, insert(ids((4, 9))), remove(ids((4, 9)))])
+    image = bench.reopened([STATUS, CREATE, insert(ids((4, 9))), remove(ids((4, 9)))])
     bench.same("next", 10, image.queues[0].next)
     bench.same("messages", {}, bench.held(image))
-    bench.same("next", 100, bench.life([remove(ids(99))]).queues[0].next)
-    bench.same("next", 105, bench.life([Skip(QUEUE, 105), Skip(QUEUE, 50)]).queues[0].next)
+    bench.same("next", 100, bench.reopened([remove(ids(99))]).queues[0].next)
+    bench.same("next", 105, bench.reopened([Skip(QUEUE, 105), Skip(QUEUE, 50)]).queues[0].next)
 
 
 @RULES
 def a_flip_replaces_the_tail_in_one_commit(bench: StoreBench) -> None:
     """C5: rewound ids come back with other content; lineage and next may go down, as PutQueue says."""
-    image = bench.life(
+    image = bench.reopened(
         [STATUS, CREATE, insert(ids((4, 10)))],
         [
             quarantine(ids((8, 10)), 3),
@@ -273,20 +274,20 @@ def a_flip_replaces_the_tail_in_one_commit(bench: StoreBench) -> None:
 @RULES
 def dropped_queues_take_their_messages_along(bench: StoreBench) -> None:
     """DropQueue forgets a queue and its messages, and leaves quarantine alone. Unknown queues are fine."""
-    image = bench.life(*some_life(), [DropQueue(QUEUE), DropQueue(UUID(int=99))])
+    image = bench.reopened(*some_commits(), [DropQueue(QUEUE), DropQueue(UUID(int=99))])
     bench.same("queues", [OTHER], [q.queue for q in image.queues])
     bench.same("in quarantine", 4, sum(len(q.ids) for q in image.quarantine))
-    image = bench.life([CREATE, insert(ids((4, 5)))], [DropQueue(QUEUE), CREATE])
+    image = bench.reopened([CREATE, insert(ids((4, 5)))], [DropQueue(QUEUE), CREATE])
     bench.same("messages", {}, bench.held(image))
 
 
 @RULES
 def quarantine_is_released_by_identity(bench: StoreBench) -> None:
     """Release takes away (queue, generation, id), and nothing of another generation."""
-    image = bench.life(*some_life(), [Release(QUEUE, 1, ids(8, 40)), Release(QUEUE, 7, ids(9))])
+    image = bench.reopened(*some_commits(), [Release(QUEUE, 1, ids(8, 40)), Release(QUEUE, 7, ids(9))])
     shelf = {q.generation: (tuple(q.ids), tuple(q.batch)) for q in image.quarantine}
     bench.same("quarantine", {1: ((7, 9), (payload(7), payload(9))), 2: ((40,), (payload(40),))}, shelf)
-    image = bench.life([Release(QUEUE, 1, ids((1, 9))), Release(QUEUE, 2, ids(40))])
+    image = bench.reopened([Release(QUEUE, 1, ids((1, 9))), Release(QUEUE, 2, ids(40))])
     bench.same("quarantine", [], list(image.quarantine))
 
 
@@ -296,7 +297,7 @@ def ids_have_64_bits(bench: StoreBench) -> None:
     top = ids((MESSAGE_ID_MAX - 2, MESSAGE_ID_MAX))
     create = PutQueue(QUEUE, SPEC, ((1, 2**63),), 2**63)
     middle = ids((2**63 - 1, 2**63 + 1))
-    image = bench.life([STATUS, create, insert(middle), insert(top)], [remove(ids(2**63))])
+    image = bench.reopened([STATUS, create, insert(middle), insert(top)], [remove(ids(2**63))])
     bench.same("ids", [2**63 - 1, 2**63 + 1, *top], sorted(bench.held(image)))
     bench.same("next", MESSAGE_ID_MAX + 1, image.queues[0].next)
 
@@ -346,4 +347,4 @@ def random_lives_agree_with_a_simple_twin(bench: StoreBench) -> None:
         bench.home = bench.directory / f"random-{seed}"
         bench.home.mkdir()
         bench.done.clear()
-        live(bench, random.Random(seed))
+        commit_at_random(bench, random.Random(seed))

@@ -1,4 +1,4 @@
-"""Where the rules of a store are tried: a place that stores are made at, opened, killed and opened again."""
+"""The bench of the checks of stores: a directory at which a store is made, opened, killed and opened again."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from qpidha.testing.conformance.check import Trial
 T = TypeVar("T")
 
 MakeStore: TypeAlias = Callable[[Path], MessageStore]
-"""The store that lives in this directory. Called again for the same one after a close or a kill."""
+"""Makes the store in this directory. Called again for the same directory after a close or a kill."""
 Kill: TypeAlias = Callable[[MessageStore, Path], Path]
-"""Ends a store as a kill or a power cut would; says in which directory it is found afterwards."""
+"""Ends a store as a kill or a power cut does, and returns the directory in which it is opened next."""
 
 
 def copy_away(store: MessageStore, directory: Path) -> Path:
-    """A kill, seen from the disk: what the files hold now, without what the process still keeps to itself."""
+    """Copy the files as they are now, without what the process has not written, and return the copy.
+
+    Raises:
+        RuntimeError: It was called 999 times for one directory.
+    """
     for n in range(1, 1000):
         copy = directory.with_name(f"{directory.name}.{n}")
         if not copy.exists():
@@ -34,7 +38,7 @@ def copy_away(store: MessageStore, directory: Path) -> Path:
 
 
 class Opened:
-    """A store, used as a node does: everything in one worker thread if it waits for a disk."""
+    """A store, used as a node uses it: all calls in one worker thread if it is ``blocking``."""
 
     def __init__(self, bench: StoreBench, store: MessageStore) -> None:
         self._bench = bench
@@ -53,8 +57,8 @@ class Opened:
         self._bench.did(said(changes))
         self._call(lambda: self.store.commit(changes))
 
-    def look(self) -> None:
-        """Have it look at its files, if it can, in the thread that commits."""
+    def verify_files(self) -> None:
+        """Call `verify_files` of the store, if it has it, in the thread that commits."""
         if isinstance(self.store, WatchfulStore):
             self._bench.did("verify_files()")
             self._call(self.store.verify_files)
@@ -66,14 +70,14 @@ class Opened:
 
     def release(self) -> None:
         """Close the store if it is open, and end its thread."""
-        with contextlib.suppress(Exception):  # The check is over; what close may do has checks of its own.
+        with contextlib.suppress(Exception):  # The check is over; close has its own checks.
             self._call(lambda: self.store.close(clean=False))
         if self._thread is not None:
             self._thread.shutdown()
 
 
 class StoreBench(Trial):
-    """A place for one store, and words for its lives."""
+    """The directory of one store, and steps that open, kill and compare it."""
 
     def __init__(self, make: MakeStore, kill: Kill, **trial: Any) -> None:
         super().__init__(**trial)
@@ -84,7 +88,7 @@ class StoreBench(Trial):
         self._opened: list[Opened] = []
 
     def make(self) -> MessageStore:
-        """Make a store at the present place, without opening it."""
+        """Make a store in the current directory, without opening it."""
         return self._make(self.home)
 
     def open(self, node: str = "a", *, refuse_dirty: bool = False) -> tuple[Opened, StoreImage]:
@@ -96,12 +100,12 @@ class StoreBench(Trial):
         return opened, image
 
     def kill(self, opened: Opened) -> None:
-        """The process is gone. What is opened next is what it left."""
+        """Kill the process: the next `open` finds what it left."""
         self.did("kill")
         self.home = self._kill(opened.store, self.home)
 
-    def life(self, *commits: Sequence[Change], clean: bool = True) -> StoreImage:
-        """Open, commit, close, open again: what the next life sees. Closed afterwards."""
+    def reopened(self, *commits: Sequence[Change], clean: bool = True) -> StoreImage:
+        """Open, commit, close and open again; return what is there then. The store is closed afterwards."""
         opened, _ = self.open()
         for changes in commits:
             opened.commit(*changes)
@@ -111,14 +115,14 @@ class StoreBench(Trial):
         return image
 
     def held(self, image: StoreImage, queue: UUID = QUEUE) -> dict[int, bytes]:
-        """The content of one queue, which must be there."""
+        """Return the messages of one queue by id. Raises `RuleBroken` if it is missing."""
         found = next((q for q in image.queues if q.queue == queue), None)
         if found is not None:
             return messages(found.held)
         return self.broken(f"a queue {queue}", f"queues {[str(q.queue) for q in image.queues]}")
 
     def agrees(self, expected: StoreImage, seen: StoreImage) -> None:
-        """The image holds just this, whatever the state and stop id."""
+        """Check that an image is equal to the expected one; state and stop id may differ."""
         for what, one, other in zip(
             ("node", "cluster", "generation", "primary"), plain(expected), plain(seen), strict=False
         ):

@@ -1,4 +1,4 @@
-"""Rules for stores that can look at their files (`qpidha.interfaces.WatchfulStore`). Others keep them by having none."""
+"""Rules for stores that can verify their files (`qpidha.interfaces.WatchfulStore`). Other stores pass the checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 
 from qpidha.errors import StoreFailed
 from qpidha.interfaces import WatchfulStore
-from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, remove, some_life
+from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, remove, some_commits
 from qpidha.testing.conformance.store import RULES
 from qpidha.testing.conformance.storebench import StoreBench
 
@@ -17,16 +17,16 @@ def a_look_at_the_files_changes_nothing(bench: StoreBench) -> None:
     opened, _ = bench.open()
     if not isinstance(opened.store, WatchfulStore):
         return
-    opened.look()
-    for changes in some_life():
+    opened.verify_files()
+    for changes in some_commits():
         opened.commit(*changes)
-        opened.look()
-    opened.look()
+        opened.verify_files()
+    opened.verify_files()
     opened.close(clean=True)
     looked = bench.open()[1]
     bench.home = bench.directory / "other"
     bench.home.mkdir()
-    bench.agrees(bench.life(*some_life()), looked)
+    bench.agrees(bench.reopened(*some_commits()), looked)
 
 
 @RULES
@@ -44,6 +44,6 @@ def files_that_were_removed_are_missed(bench: StoreBench) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         if look:
             with bench.raises(StoreFailed, "verify_files()"):
-                opened.look()
+                opened.verify_files()
         with bench.raises(StoreFailed, "commit()"):
             opened.commit(remove(ids(1)))

@@ -1,4 +1,4 @@
-"""The interface of a loop under trial: what it is given, and what arrives from outside."""
+"""The interface of a loop under trial: the surroundings that it is given, and the events that reach it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpidha.wire import Frame
 
 
 class Surroundings(Protocol):
-    """What the loop under trial works with, in place of its own disk, sockets, record store and broker.
+    """What the loop under trial uses instead of its own disk, sockets, record store and broker.
 
     All may be called from any thread.
     """
@@ -25,7 +25,7 @@ class Surroundings(Protocol):
         """Return the time in seconds that the core is given."""
 
     def commit(self, changes: list[Change]) -> None:
-        """The disk: durable when it returns. Takes a while. Raises `StoreFailed`."""
+        """Make changes durable before it returns, which takes 20 ms. Raises `StoreFailed`."""
 
     def send(self, link: int, frame: Frame) -> None:
         """Send a frame over this link."""
@@ -43,11 +43,11 @@ class Surroundings(Protocol):
         """Perform any other notice."""
 
     def failed(self, error: BaseException) -> None:
-        """The loop has ended because its store failed."""
+        """Call this when the loop has ended because its store failed."""
 
 
 class CoreLoop(Protocol):
-    """A loop under trial: what arrives from outside. The kit calls from its own thread, one call at a time."""
+    """A loop under trial. The kit calls these methods from its own thread, one at a time."""
 
     def opened(self, link: int, to: NodeId | None) -> None:
         """A link is open: to this node if this side opened it, else None."""
@@ -65,10 +65,11 @@ class CoreLoop(Protocol):
         """The cluster manager answered a request."""
 
     def call(self, work: Callable[[], object]) -> None:
-        """A client wants this: do it where the core may be used, and perform what follows from it."""
+        """Run ``work`` where the core may be used, as for a client's call, and perform the effects."""
 
     def stop(self) -> None:
-        """The check is over: end threads and tasks. `StoreFailed` may have ended them before."""
+        """End threads and tasks. They may have ended before, after a `StoreFailed`."""
 
 
 MakeLoop: TypeAlias = Callable[[Surroundings], CoreLoop]
+"""Starts a loop that drives ``surroundings.replica``, and returns it."""

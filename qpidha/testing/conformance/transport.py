@@ -26,7 +26,7 @@ def transport_checks(
     runner: Runner = asyncio.run,
     without: Iterable[str] = (),
 ) -> list[Check[TransportBench]]:
-    """One check for each rule of `Transport`, `Listener`, `Link` and the calls of a `LinkHandler`.
+    """Return one check for each rule of `Transport`, `Listener`, `Link` and the calls of a `LinkHandler`.
 
     Args:
         make: The transports of two nodes.
@@ -232,7 +232,7 @@ async def an_error_in_closed_is_told_to_the_loop(bench: TransportBench) -> None:
         near.closed = fail  # type: ignore[method-assign]
         near.link.abort()
         await bench.ends(near)
-    bench.told_only("too late to matter")
+    bench.reported_only("too late to matter")
 
 
 # --- opening and listening -------------------------------------------------------------------------
@@ -304,4 +304,4 @@ async def a_factory_that_fails_in_listen_closes_the_link_and_tells_the_loop(benc
     await bench.until(lambda: bool(near.made), "a link", lambda: "none")
     await bench.ends(near.made[0])
     await listener.close()
-    bench.told_only("no handler today")
+    bench.reported_only("no handler today")

@@ -1,4 +1,4 @@
-"""Where the rules of a transport are tried: two transports, links between them, and all that they tell."""
+"""The bench of the checks of transports: two transports, links between them, and errors that reach the loop."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from qpidha.testing.conformance.links import TIMEOUT_S, Recorder, pair, until
 from qpidha.types import Address
 
 MakeTransports: TypeAlias = Callable[[Path], "tuple[Transport, Transport]"]
-"""The transports of the end that listens and of the end that connects; the same one twice is fine."""
+"""Makes the transports of the listening and of the connecting end; they may be the same object."""
 
 
 class TransportBench(Trial):
-    """Two transports, and a look at what they tell the event loop."""
+    """Two transports, and what they report to the exception handler of the event loop."""
 
     def __init__(self, make: MakeTransports, address: Address, **trial: Any) -> None:
         super().__init__(**trial)
         self.address = address
-        self.told: list[dict[str, Any]] = []
-        """What went to the loop's exception handler."""
+        self.reported: list[dict[str, Any]] = []
+        """Contexts that the loop's exception handler got."""
         self._loop = asyncio.get_running_loop()
         self._handler = self._loop.get_exception_handler()
-        self._loop.set_exception_handler(lambda loop, context: self.told.append(context))
+        self._loop.set_exception_handler(lambda loop, context: self.reported.append(context))
         self.server, self.client = make(self.directory)
 
     @asynccontextmanager
     async def pair(self, *, buffer_bytes: int = 64 * 1024) -> AsyncIterator[tuple[Recorder, Recorder]]:
-        """The connecting and the listening end of one link."""
+        """Yield the connecting and the listening end of one link."""
         self.did("listen; connect")
         ends = pair(self.server, self.client, address=self.address, buffer_bytes=buffer_bytes)
         async with ends as both:
@@ -47,7 +47,7 @@ class TransportBench(Trial):
             self.broken(expected, f"{seen()}, and no more for {TIMEOUT_S:g} s")
 
     async def arrives(self, end: Recorder, data: bytes) -> None:
-        """Just these bytes come, in this order."""
+        """Wait for these bytes at an end. Raises `RuleBroken` if others come, or none."""
         await self.until(
             lambda: len(end.data) >= len(data), f"{len(data)} bytes", lambda: f"{len(end.data)} bytes"
         )
@@ -59,19 +59,19 @@ class TransportBench(Trial):
             )
 
     async def ends(self, end: Recorder) -> Exception | None:
-        """How the link ended, as its handler was told."""
+        """Wait for the end of a link, and return the argument of its `closed`. Raises `RuleBroken`."""
         await self.until(lambda: bool(end.ends), "closed", lambda: "nothing")
         return await end.ended()
 
-    def told_only(self, text: str) -> None:
-        """The loop's exception handler got this error, and nothing else."""
-        told, self.told = self.told, []
-        self.same("told to the loop", [text], [str(context.get("exception")) for context in told])
+    def reported_only(self, text: str) -> None:
+        """Check that the loop's exception handler got this error and nothing else."""
+        reported, self.reported = self.reported, []
+        self.same("reported to the loop", [text], [str(context.get("exception")) for context in reported])
 
     async def settle(self) -> None:
         """Check that no error went to the loop's exception handler."""
         await asyncio.sleep(0)
-        self.true(not self.told, "nothing for the loop's exception handler", self.told)
+        self.true(not self.reported, "nothing for the loop's exception handler", self.reported)
 
     async def release(self) -> None:
         """Give the event loop its own exception handler back."""
@@ -79,5 +79,5 @@ class TransportBench(Trial):
 
 
 def noise(nbytes: int, seed: int = 0) -> bytes:
-    """Bytes in which nothing repeats: a piece that is missing, moved or sent twice shows."""
+    """Return random bytes from a seed: a piece that is missing, moved or repeated makes a difference."""
     return random.Random(seed).randbytes(nbytes)

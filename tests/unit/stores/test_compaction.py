@@ -15,7 +15,7 @@ from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, main
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Insert
 from qpidha.stores import SqliteStore, compaction, database, inspect
-from qpidha.testing.conformance.changes import QUEUE, ids, plain, remove, some_life
+from qpidha.testing.conformance.changes import QUEUE, ids, plain, remove, some_commits
 from qpidha.wire.batch import Batch
 
 KIB = 1024
@@ -30,7 +30,7 @@ def worked_off(directory: Path, *, clean: bool = True) -> SqliteStore:
     """A store with some life in it, through which went 2 MiB."""
     store = SqliteStore(directory)
     store.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
     for first in range(1001, 1033, 4):
         store.commit([Insert(QUEUE, ids((first, first + 3)), Batch.pack([os.urandom(64 * KIB)] * 4))])

@@ -29,7 +29,7 @@ from qpidha.testing.conformance.changes import (
     insert,
     plain,
     remove,
-    some_life,
+    some_commits,
 )
 
 STEP_BYTES = 64
@@ -47,7 +47,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("clean") / "store"
     store = SqliteStore(directory)
     store.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
     store.commit([Insert(QUEUE, ids((500, 520)), batch(ids((500, 520)))), remove(ids((510, 512)))])
     store.close(clean=True)
@@ -61,7 +61,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Plain]]
     store = SqliteStore(directory)
     store.open("a")
     states = [opened(directory, directory.parent / "s")]
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
         states.append(opened(directory, directory.parent / "s"))
     copy = directory.parent / "copy"

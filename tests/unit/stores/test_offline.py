@@ -28,7 +28,7 @@ from qpidha.stores.schema import (
     read_status_row,
     status_row,
 )
-from tests.support.stores import some_life
+from tests.support.stores import some_commits
 
 EPOCH = UUID(int=2)
 STATUS = StoreStatus(node="a", epoch=EPOCH, cluster=UUID(int=1), generation=3, state=StoreState.CLEAN)
@@ -38,7 +38,7 @@ STATUS = StoreStatus(node="a", epoch=EPOCH, cluster=UUID(int=1), generation=3, s
 def store(tmp_path: Path) -> Path:
     made = SqliteStore(tmp_path / "store")
     made.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         made.commit(changes)
     made.close(clean=True)
     return tmp_path / "store"

@@ -33,7 +33,7 @@ from qpidha.testing.conformance.changes import (
     messages,
     plain,
     remove,
-    some_life,
+    some_commits,
 )
 from qpidha.types import Member, Record
 
@@ -44,10 +44,10 @@ def directory(tmp_path: Path) -> Path:
 
 
 def lived(directory: Path) -> SqliteStore:
-    """A store in use, with `some_life` in it."""
+    """A store in use, with `some_commits` in it."""
     store = SqliteStore(directory)
     store.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
     return store
 
@@ -167,7 +167,7 @@ def test_a_kill_after_any_commit(directory: Path, tmp_path: Path) -> None:
     store, twin = SqliteStore(directory), SqliteStore(tmp_path / "twin")
     store.open("a")
     twin.open("a")
-    for number, changes in enumerate(some_life()):
+    for number, changes in enumerate(some_commits()):
         store.commit(changes)
         twin.commit(changes)
         copy = killed_copy(directory, tmp_path / f"copy{number}")

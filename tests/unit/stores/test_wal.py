@@ -15,7 +15,7 @@ from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, running_sum
 from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
-from tests.support.stores import some_life
+from tests.support.stores import some_commits
 
 STEP = FRAME.size + PAGE_BYTES
 
@@ -27,7 +27,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
     before, after = directory.with_name("before"), directory.with_name("after")
     store = SqliteStore(directory)
     store.open("a")
-    for changes in some_life():
+    for changes in some_commits():
         store.commit(changes)
     shutil.copytree(directory, before)
     assert store._db is not None
