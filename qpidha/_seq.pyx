@@ -7,7 +7,7 @@ Theory of operation
 
 *Runs.* Acknowledgements and queues are mostly contiguous, so a set is kept as closed runs
 ``first .. last``. Runs never touch: an id that would make two runs adjacent joins them. One set has
-therefore exactly one list of runs, which makes equality, and the encoding, a comparison of runs.
+therefore exactly one list of runs: equality is a comparison of runs, and equal sets have equal encodings.
 
 *Two levels.* A plain sorted array of runs shifts the whole array when its first run goes, and a queue
 whose every second message was consumed has as many runs as messages. So the runs live in blocks of at most
@@ -93,7 +93,7 @@ cdef int as_range(object first, object last, uint64_t* low, uint64_t* high) exce
 
 
 cdef int as_bound(object value, uint64_t* bound) except -2:
-    """For questions, which any integer may ask: -1, 0 or 1 for below, among and above the ids."""
+    """For queries, which accept any integer: returns -1, 0 or 1 for below, among and above the ids."""
     if not PyLong_Check(value):
         value = _index(value)
     bound[0] = PyLong_AsUnsignedLongLong(value)
@@ -502,7 +502,7 @@ cdef int insert_run(SequenceSet s, Place* place, uint64_t first, uint64_t last) 
 
 
 cdef inline void resize(SequenceSet s, Place place, uint64_t first, uint64_t last) noexcept nogil:
-    """Give the run at `place` other ends. The caller cares for the runs that it touches now."""
+    """Give the run at `place` other ends. The caller removes or joins the runs that it touches now."""
     cdef Block* block = block_at(s, place.block)
     # Negative for a run that shrinks; unsigned arithmetic is modulo 2**64, so the sums are right.
     cdef uint64_t more = (block.first[place.run] - first) + (last - block.last[place.run])

@@ -70,7 +70,7 @@ class SequenceTracker:
         """How many ids `allocate` can give out now."""
 
     def receive(self, first: SupportsIndex, last: SupportsIndex | None = None) -> int:
-        """Note that an id, or a closed range, came from elsewhere. Returns how many of them are new."""
+        """Record that an id, or a closed range, came from elsewhere. Returns how many of them are new."""
 
     def advance(self, next_id: SupportsIndex, /) -> None:
         """Move `next_id` up to at least this, without seeing the ids between, which are gaps."""

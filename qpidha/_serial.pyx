@@ -291,10 +291,10 @@ cdef class SequenceTracker:
     # -- Following ---------------------------------------------------------------------------------
 
     def receive(self, first, last=None):
-        """Note that an id, or a closed range, came from elsewhere. Returns how many of them are new.
+        """Record that an id, or a closed range, came from elsewhere. Returns how many of them are new.
 
         Moves `next_id` above them. Ids seen before or below `base` are counted in `duplicates`. O(1) for the
-        next id, else O(log gaps). No span is checked: whoever gave out these ids did that.
+        next id, else O(log gaps). The span is not checked: the node that gave out these ids has checked it.
 
         >>> t = SequenceTracker()
         >>> t.receive(1, 4), t.receive(3, 6), t.duplicates

@@ -34,7 +34,7 @@ PATH_BYTES_MAX = 4_000
 """Somewhat below what systems allow: we append names of our own."""
 TIME_S_MIN = 0.001
 TIME_S_MAX = 31_536_000.0
-"""A year: longer than that is "never", and what asks for it is likely in milliseconds."""
+"""A year. A longer time was most likely given in milliseconds by mistake."""
 
 Test = Callable[[Any], bool]
 Hint = Callable[[Any], str]
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
     """A value and its type for an error message: short whatever it is, and never raising."""
     try:
         text = _SHORT.repr(value)
-    except Exception:  # noqa: BLE001 - a repr of the caller's, or an integer too long for decimal digits.
+    except Exception:  # noqa: BLE001 - the caller's repr failed, or an integer is too long for decimal digits.
         text = "a value"
     if len(text) > SHOWN_CHARACTERS:
         text = text[:SHOWN_CHARACTERS] + "…"
@@ -96,7 +96,7 @@ def integer(low: int, high: int) -> Rule:
 
 
 def number(low: float, high: float) -> Rule:
-    """A finite int or float."""
+    """A rule: a finite int or float from ``low`` to ``high``, both included."""
 
     def fits(value: Any) -> bool:
         if isinstance(value, float):
@@ -124,7 +124,7 @@ FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 
 
 def text(bytes_min: int, bytes_max: int) -> Rule:
-    """A str of so many bytes in UTF-8. It may hold any character that can be encoded."""
+    """A rule: a str of ``bytes_min`` to ``bytes_max`` bytes in UTF-8, of any characters that can be encoded."""
 
     def fits(value: Any) -> bool:
         if not isinstance(value, str) or len(value) > bytes_max:
@@ -154,7 +154,7 @@ def _is_path(value: Any) -> bool:
     try:
         path = value if isinstance(value, str) else value.__fspath__()
         raw = path.encode("utf-8", "surrogateescape")  # As names of files are decoded.
-    except Exception:  # noqa: BLE001 - no path, or a class of the caller's.
+    except Exception:  # noqa: BLE001 - not a path, or code of the caller's class failed.
         return False
     if not isinstance(path, str) or not 0 < len(raw) <= PATH_BYTES_MAX or "\0" in path:
         return False
@@ -165,7 +165,7 @@ PATH = Rule("a path, as text or as a Path", lambda value: not isinstance(value, 
 
 
 def one_of(*choices: str) -> Rule:
-    """One of these texts."""
+    """A rule: one of these texts."""
     return Rule(
         " or ".join(map(repr, choices)), lambda value: isinstance(value, str) and str(value) in choices
     )
@@ -175,13 +175,13 @@ def one_of(*choices: str) -> Rule:
 
 
 def instance_of(*classes: type, what: str | None = None, hint: str = "") -> Rule:
-    """An instance of one of these classes; a class itself is none."""
+    """A rule: an instance of one of these classes. The class itself is not allowed."""
     named = what or " or ".join(f"a {c.__name__}" for c in classes)
     return Rule(named, lambda value: isinstance(value, classes), lambda _: hint)
 
 
 def optional(rule: Rule) -> Rule:
-    """None, or what the rule allows."""
+    """A rule: None, or what ``rule`` allows."""
     return Rule(f"None or {rule.allowed}", lambda value: value is None or rule.fits(value), rule._hint)
 
 
@@ -219,7 +219,7 @@ def method_fault(value: object, name: str, coroutine: bool) -> str:
     """What is wrong with a method that an object must have; "": nothing."""
     try:
         method = getattr(value, name, None)
-    except Exception:  # noqa: BLE001 - a property of the caller's.
+    except Exception:  # noqa: BLE001 - a property of the caller's object failed.
         method = None
     if method is None or not callable(method):
         return f"it has no method {name}()"
@@ -235,7 +235,7 @@ def _is_coroutine(method: object) -> bool:
 
 
 def _is_python(method: Any) -> bool:
-    """Its body is Python and it does not wrap another function, so whether it is a coroutine can be told."""
+    """Whether it is a Python function that wraps no other: only then is it known whether it is a coroutine function."""
     function = inspect.unwrap(method)
     return inspect.isfunction(getattr(function, "__func__", function)) and function is method
 
@@ -244,7 +244,7 @@ def _is_python(method: Any) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """It stands for all addresses of a machine, or for many machines: nothing that one can connect to."""
+    """Whether the host stands for all addresses of a machine, or for many machines: no node can connect to it."""
     host = host.strip("[]")
     if host in ("", "*") or ZEROS.fullmatch(host.lower()):
         return True
@@ -279,7 +279,7 @@ ADDRESS = Rule(
     lambda value: _is_address(value, 0),
     _address_hint,
 )
-"""Something to listen on: port 0 picks one."""
+"""An address to listen on. With port 0 the system chooses a port."""
 PAIR = Rule(
     "an address (host, port)",
     lambda value: (
@@ -298,7 +298,7 @@ DESTINATION = Rule(
 def check_connect(address: object, on_link: object, timeout_s: object, expect: object) -> None:
     """The arguments of `qpidha.interfaces.Transport.connect`. Raises `ArgumentError`.
 
-    The address may be a peer's mistake, so nobody answering at such a port is for the transport to say.
+    Only types are checked. The address may be another node's mistake: the transport reports that no node answers there.
     """
     PAIR("address", address)
     CALLBACK("on_link", on_link)

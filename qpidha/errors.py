@@ -47,7 +47,7 @@ class NodeStopped(LocalProtocolError):
 
 
 class WaitTimeout(CallerError, TimeoutError):
-    """The time that the caller gave for a wait is over. Nothing was changed; wait again, or give it longer."""
+    """The time that the caller gave for a wait is over. Nothing was changed; wait again, or allow more time."""
 
 
 class ControlSocketInUse(SettingsError):
@@ -84,7 +84,7 @@ class QueueMismatch(CallerError):
 
 
 class StaleHandle(CallerError):
-    """A queue handle of an earlier term: it can be read, and changes nothing any more.
+    """A change was asked of a queue handle of an earlier term, which can only be read. Nothing was changed.
 
     ``generation`` is the term it was made for, 0 if this node was a backup; ``current`` is the one that began since.
     Get the queue again with ``node.queue(name)``.
@@ -189,11 +189,11 @@ class StoreMismatch(StoreError):
 
 
 class StoreUnsuitable(StoreError):
-    """The directory is where no store can be kept: on a network file system, or together with a cluster record."""
+    """The directory cannot hold a store: it is on a network file system, or holds a cluster record."""
 
 
 class StoreFailed(StoreError):
-    """A write or an fsync failed, or the files are not those that were opened. Dead until opened again and verified."""
+    """A write or an fsync failed, or the files were replaced. Open and verify the store again before using it."""
 
 
 # --- the cluster manager -------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class ClusterError(QpidhaError):
 
 
 class Conflict(ClusterError):
-    """A compare-and-set lost. ``current`` is the record that is there instead."""
+    """A compare-and-set was refused. ``current`` is the record that was found; None: there was none."""
 
     def __init__(self, message: str, *, current: Versioned | None) -> None:
         super().__init__(message)
@@ -212,7 +212,7 @@ class Conflict(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """The manager could not be asked. The request was surely not sent."""
+    """The cluster manager could not be reached. The request was certainly not sent."""
 
 
 class OutcomeUnknown(ClusterError):

@@ -1,13 +1,12 @@
-"""A map sorted by its keys that costs little while it is small: a node has two for each queue that has messages.
+"""A sorted map that costs little while it is small: a node has two of them for each queue with messages.
 
     no entry                the object alone; an owner of many such maps shares `NOTHING` instead
-    one entry               in the object: most queues are short
+    one entry               in the object itself: most queues are short
     up to SMALL_MAX         two plain lists
-    more                    a `SortedDict`, whose cost does not grow with its length, but of which an empty one takes
-                            thirty objects
+    more                    a `SortedDict`: fast at any length, but even an empty one consists of thirty objects
 
-The garbage collector looks at every object that is alive, at once: what it has to look at is what stalls the event loop
-of a node with many queues.
+A full garbage collection visits all live objects without a pause. So the number of objects decides how long the event
+loop of a node with many queues stalls.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ SMALL_MAX = 256
 
 
 class OrderedMap(Generic[V]):
-    """Whole numbers to values, ascending.
+    """A map from integers to values, ascending by key.
 
-    Invariant: of the single entry, the lists and ``_large`` at most one is in use. The same entries, if there are at
-    most two of them, are always kept in the same way.
+    Invariant: at most one of the single entry, the lists and ``_large`` is in use. A map of one entry always keeps it
+    as the single entry.
     """
 
     __slots__ = ("_key", "_keys", "_large", "_value", "_values")
 
     def __init__(self) -> None:
         self._key: int | None = None
-        """Of the single entry."""
+        """Key of the single entry; None: it is not in use."""
         self._value: V | None = None
         self._keys: list[int] | None = None
         self._values: list[V] | None = None

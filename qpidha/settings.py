@@ -1,7 +1,7 @@
 """Every limit and time-out, in one place, with units in the names; types, ranges and relations are checked.
 
 All times are seconds on the monotonic clock. Times decide *when* something is tried, never whether
-it is safe (F7). Every wait has a time-out (L1), and what a session may hold in memory a limit (L5).
+it is safe (F7). Every wait has a time-out (L1), and the memory of each session has a limit (L5).
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ class Settings:
     heartbeat_timeout_s: float = 1.5
     """A link that is silent for this long is closed."""
     reconnect_interval_s: float = 0.05
-    """After a failed attempt to reach the primary; doubles with every further one (with jitter)."""
+    """Delay after the first failed attempt to reach the primary; doubles with every further one (with jitter)."""
     reconnect_interval_max_s: float = 10.0
     """At most this long between two attempts. Another primary, address or certificate is tried at once."""
     links_unauthenticated_max: int = 64
     """Links before their handshake at one time. Further ones are closed at once."""
     link_buffer_bytes_max: int = 64 * MIB
-    """A peer that does not read is cut off when this much waits for it."""
+    """The link to a peer that does not read is closed when this many bytes wait for it."""
     link_bytes_per_s_min: int = 512 * KIB
-    """The slowest link that is to work. Time-outs of acknowledgements grow by the time that it takes for what is under
-    way: at most by (window_bytes_max + frame_bytes_max) / link_bytes_per_s_min, 96 s by default."""
+    """The slowest link that must work. Time-outs of acknowledgements grow by the time that the bytes under way need at
+    this speed: at most by (window_bytes_max + frame_bytes_max) / link_bytes_per_s_min, 96 s by default."""
 
     # --- frames
     handshake_frame_bytes_max: int = 4 * KIB
@@ -60,22 +60,22 @@ class Settings:
 
     # --- replication
     window_bytes_max: int = 32 * MIB
-    """Streamed but not yet acknowledged by one backup. Beyond it the backup drops to catch-up (C7)."""
+    """Bytes streamed to one backup that it has not acknowledged. Beyond this the backup catches up again (C7)."""
     window_operations_max: int = 65_536
-    """Frames of operations that a backup has not acknowledged. Beyond it the backup catches up again (C7)."""
+    """Frames of operations that a backup has not acknowledged. Beyond this the backup catches up again (C7)."""
     operations_bytes: int = 128 * KIB
-    """A frame of operations is closed when it reaches this. Fits the reused receive buffer."""
+    """A frame of operations is sent when it reaches this size. The default fits the reused receive buffer."""
     plan_chunk_bytes: int = 1 * MIB
-    """Payload of one chunk of a catch-up, about."""
+    """Approximate payload of one chunk of a catch-up."""
     plan_chunks_in_flight_max: int = 256
-    """With many short queues most chunks are small; a quarter of ``window_bytes_max`` bounds them, too."""
+    """Chunks of a catch-up under way to one backup. Their bytes are limited as well, to ``window_bytes_max / 4``."""
     ids_runs_per_chunk_max: int = 65_536
     """Runs of ids in one frame. Longer sets of ids are sent in several frames."""
     queues_max: int = 100_000
     """Queues of one node. A primary declares no more than each of its backups allows."""
     queues_per_slice: int = 500
-    """Work on all queues (a resynchronisation, a promotion) is done in slices of so many, one in each turn of the
-    event loop: more queues take longer, but never keep the loop for longer."""
+    """Work on all queues (a resynchronisation, a promotion) is done in slices of this many queues, one in each turn of
+    the event loop: more queues take longer, but never block the loop for longer."""
 
     gc_policy: Literal["leave", "freeze"] = "leave"
     """What to do about Python's garbage collector. "freeze": call `gc.freeze` when the store was loaded, and whenever
@@ -88,7 +88,7 @@ class Settings:
     """A member that leaves an operation unacknowledged for this long is removed by compare-and-set (J1).
     It begins when the operation has left this node; for large messages see ``link_bytes_per_s_min``."""
     rejoin_timeout_s: float = 10.0
-    """The same for members that have not come back since a promotion (LM5): never silently."""
+    """The same for members that have acknowledged nothing since a promotion (LM5): never dropped silently."""
     readmission_delay_s: float = 0.5
     """A removed member waits this long before it may be added again; doubles on every removal (T44)."""
     readmission_delay_max_s: float = 60.0
@@ -100,25 +100,25 @@ class Settings:
     record_timeout_s: float = 2.0
     """How long a request to the cluster manager may take before its outcome counts as unknown (M2)."""
     record_retry_s: float = 0.1
-    """After a failed watch or session; doubles with every further failure (with jitter)."""
+    """Delay after a failed watch or session; doubles with every further failure (with jitter)."""
     record_retry_max_s: float = 2.0
     """At most this long between two attempts to watch the record, or to open a session."""
 
     # --- what hangs
     commit_timeout_s: float = 10.0
-    """A node whose disk needs longer than this for one transaction gives its place up: its session ends, and as primary
-    of several members it hands over. When the disk has answered it takes part again."""
+    """A node whose disk needs longer than this for one transaction gives up its place: its session ends, and as primary
+    of several members it hands over. It takes part again when the disk has answered."""
 
     # --- the broker
     promote_timeout_s: float = 15.0
     """From becoming primary until ``on_promote`` has returned. Then it is cancelled, and the place is given to another
     live member; if there is none, ``on_promote`` is called again, after ``on_demote`` and a delay."""
     demote_timeout_s: float = 10.0
-    """``on_demote`` is cancelled after this time. Nothing else waits for it: another node may be primary long since."""
+    """``on_demote`` is cancelled after this time. Nothing else waits for it: another node may already be primary."""
     discard_timeout_s: float = 10.0
     """``on_discarded`` is cancelled after this time, and what it was given is offered again."""
     stop_timeout_s: float = 15.0
-    """`Node.stop` returns within this time, whatever hangs. Keep it below the patience of your service manager."""
+    """`Node.stop` returns within this time, whatever hangs. Keep it below the stop time-out of your service manager."""
     hand_over_timeout_s: float = 5.0
     """A primary that was asked to hand over leaves the place to the other live members for this long."""
     unfit_delay_s: float = 60.0
@@ -126,7 +126,7 @@ class Settings:
 
     # --- log
     log_reminder_s: float = 600.0
-    """What is still wrong is logged again after 5 s, after twice as long each time, and then every so many seconds."""
+    """A trouble that lasts is logged again after 5 s, and then at intervals that double, up to this one."""
 
     # --- store
     dirty_start: Literal["verify", "refuse"] = "verify"
@@ -154,7 +154,7 @@ class Settings:
 FRAME_BYTES_MIN = 64 * KIB
 """Room for a declaration with the longest names."""
 FRAME_BYTES_MAX = 1024 * MIB
-"""What of it may be one batch, three quarters, fits a value of SQLite (10⁹ bytes)."""
+"""Three quarters of a frame may be one batch, which must fit a value of SQLite (10⁹ bytes)."""
 COUNT_MAX = 2**31 - 1
 
 RULES: dict[str, Rule] = {
@@ -198,7 +198,7 @@ RULES: dict[str, Rule] = {
     "dirty_start": one_of("verify", "refuse"),
     "discard_policy": one_of("hand-over", "drop"),
 }
-"""What each field may be. Sizes end where a frame (32-bit lengths) or a value of SQLite does."""
+"""The rule of each field. Sizes are limited by frames (32-bit lengths) and by the largest value of SQLite."""
 
 ORDER: tuple[tuple[str, int, str], ...] = (
     ("heartbeat_interval_s", 2, "heartbeat_timeout_s"),
@@ -211,19 +211,19 @@ ORDER: tuple[tuple[str, int, str], ...] = (
     # A move fills three quarters of a frame; an eighth is left for operations before it, a sixteenth for ids.
     ("operations_bytes", 8, "frame_bytes_max"),
     ("ids_runs_per_chunk_max", 256, "frame_bytes_max"),
-    # A peer is cut off when more than this waits for it: one frame must not be enough.
+    # A link is closed when more than this waits to be sent: one frame must not be enough.
     ("frame_bytes_max", 1, "link_buffer_bytes_max"),
 )
 """(a, factor, b): a times factor must not exceed b."""
 
 
 def check_node_id(node: NodeId) -> None:
-    """Raises `SettingsError` if it could not travel."""
+    """Raises `SettingsError` if the wire cannot carry this node id."""
     NODE_ID("node id", node, SettingsError)
 
 
 def check_spec(spec: QueueSpec) -> None:
-    """Raises `ArgumentError` if it could not travel or be stored. Any text is a queue name, if it is not too long."""
+    """Raises `ArgumentError` if the wire or a store cannot hold it. A queue name is any text that is not too long."""
     SPEC("spec", spec)
     QUEUE_NAME("queue name", spec.name)
     SETTLE("settle", spec.settle)

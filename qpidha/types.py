@@ -42,7 +42,7 @@ class Member:
     epoch: UUID
 
     def __hash__(self) -> int:
-        """Of the name alone: hardly ever are there two lives of one store in a set, and this is called often."""
+        """Hash of the node id only: that is cheap, and two lives of one store are rarely in the same set."""
         return hash(self.node)
 
 
@@ -87,7 +87,7 @@ class Role(Enum):
     RECOVERING = "recovering"
     """A primary whose generation is not yet established (rule W2)."""
     ACTIVE = "active"
-    """A primary whose every member has acknowledged the plan of this generation."""
+    """A primary all of whose members have acknowledged the plan of this generation."""
     STOPPED = "stopped"
     """Not serving: not started, stopped, or its store failed."""
 
@@ -127,9 +127,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What an operation's completion promises: who has it, durably, in which generation.
+    """What the completion of an operation promises: which nodes have it durably, and in which generation.
 
-    It says what was known when the operation completed, and never more than is true.
+    It states what was known when the operation completed.
     """
 
     generation: Generation
@@ -137,15 +137,15 @@ class Receipt:
     nodes: frozenset[NodeId]
     """Every node that had made it durable: the primary and all members of the record at that moment.
 
-    Empty if it was consumed first. Empty too for a dequeue that is safe at once (`Settle.IMMEDIATE`), for as long
-    as not every member has made it durable.
+    Empty if all its messages were consumed first. Also empty for a dequeue with `Settle.IMMEDIATE` that completed
+    before every member had made it durable.
     """
     consumed: bool = False
     """All its messages had been consumed before the publish was complete (rule O6): no node needs to hold them."""
 
 
 class Fate(Enum):
-    """What became of a message that a flip discarded, by the history that is established now (rules W1, W2)."""
+    """What became of a message that a flip discarded, according to the established history (rules W1, W2)."""
 
     REWOUND = "rewound"
     """That history never had it: a publish that was never confirmed. If it was moved, its publish was undone with
@@ -154,13 +154,13 @@ class Fate(Enum):
     """The copy that a move made; only the move was undone. The message itself is in the queue that it was published
     to, in one that it was moved to since, or was settled."""
     UNKNOWN = "unknown"
-    """Nobody can tell: it is older than the primary's trimmed lineage (rule G1), or was moved, and the queue that it
-    was published to is not there any more."""
+    """It cannot be determined: the message is older than the primary's trimmed lineage (rule G1), or it was moved and
+    the queue that it was published to no longer exists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discarded:
-    """One message that a rewind took out of a queue, handed to the embedder."""
+    """One message that a rewind removed from a queue, as it is handed over to the embedder."""
 
     queue: QueueId
     queue_name: str
@@ -180,7 +180,7 @@ class Discarded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerInfo:
-    """Who is at the other end of a link, as far as the transport can vouch for it."""
+    """Who is at the other end of a link, as far as the transport has verified it."""
 
     address: str
     identity: frozenset[str] | None = None
@@ -212,4 +212,4 @@ class Stopped:
     error: BaseException | None = None
     """What failed; None if it was asked to stop."""
     held: tuple[str, ...] = ()
-    """What could not be released in time, such as "store": the operating system does, at the end of the process."""
+    """What could not be released in time, such as "store". The operating system releases it when the process ends."""

@@ -1,4 +1,4 @@
-"""Events of the replication protocol. The core tells them, among the notices of a `Ready`."""
+"""Events of the replication protocol. The core emits them, among the notices of a `Ready`."""
 
 from __future__ import annotations
 

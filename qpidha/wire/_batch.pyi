@@ -137,10 +137,10 @@ class Batch:
 
 @final
 class Landing:
-    """Bytes that are received where they stay: writable while they arrive, an ordinary ``bytes`` afterwards.
+    """Memory that bytes are received into: writable while they arrive, an ordinary ``bytes`` afterwards.
 
-    A transport receives into `room` and says how much it was. It must not write to that view any more once
-    `received` has counted its bytes: what `take` returns is as immutable as any ``bytes``.
+    A transport receives into `room` and reports how many bytes came (`received`). After that it must not write to
+    this view any more: what `take` returns is as immutable as any ``bytes``.
 
     >>> landing = Landing(5)
     >>> landing.put(b"he")
@@ -151,28 +151,28 @@ class Landing:
     """
 
     def __new__(cls, size: int) -> Landing:
-        """Room for so many bytes, at least one; nothing is cleared. Raises ValueError."""
+        """Memory for ``size`` bytes, at least one. It is not cleared. Raises ValueError."""
 
     def __len__(self) -> int:
-        """How many there are to be."""
+        """How many bytes it takes in all."""
 
     @property
     def room(self) -> memoryview:
-        """The part still to come. Raises BufferError when there is none."""
+        """The memory for the missing bytes. Raises BufferError when none is missing."""
 
     @property
     def filled(self) -> int:
-        """How many bytes have landed."""
+        """How many bytes have arrived."""
 
     @property
     def rest(self) -> int:
-        """How many are still to come."""
+        """How many bytes are still missing."""
 
     def received(self, nbytes: int) -> None:
-        """So many bytes were written to the view. Raises ValueError if there is no room for them."""
+        """``nbytes`` bytes were written to `room`. Raises ValueError if it had no room for them."""
 
     def put(self, data: BytesLike) -> None:
         """Copy bytes that arrived elsewhere. Raises ValueError if there is no room for them."""
 
     def take(self) -> bytes:
-        """All of it, without a copy. Raises ValueError while bytes are missing."""
+        """The complete ``bytes``, without a copy. Raises ValueError while bytes are missing."""

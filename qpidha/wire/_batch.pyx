@@ -102,7 +102,7 @@ cdef bytes blank(Layout* at, uint64_t data_size, uint64_t props_size, Sink* sink
 
 
 cdef tuple as_blobs(object items, str what):
-    """A tuple of bytes and contiguous memoryviews that holds every buffer still until it is dropped."""
+    """A tuple of bytes and contiguous memoryviews: no buffer can move or change its size until it is dropped."""
     cdef tuple blobs = tuple(items)
     cdef Py_ssize_t i
     for i in range(PyTuple_GET_SIZE(blobs)):
@@ -625,7 +625,7 @@ cdef uint64_t* starts(const uint8_t* lens, uint64_t count, uint64_t first) excep
 @cython.final
 @cython.auto_pickle(False)
 cdef class Landing:
-    """Bytes that are received where they stay. See the stub for the contract."""
+    """Memory into which the bytes of a future ``bytes`` are received. See the stub for the contract."""
 
     def __cinit__(self, Py_ssize_t size):
         if size < 1:
@@ -639,26 +639,26 @@ cdef class Landing:
 
     @property
     def filled(self):
-        """How many bytes have landed."""
+        """How many bytes have arrived."""
         return self._filled
 
     @property
     def rest(self):
-        """How many are still to come."""
+        """How many bytes are still missing."""
         return self._size - self._filled
 
     @property
     def room(self):
-        """The part still to come. Raises BufferError when there is none."""
+        """The memory for the missing bytes. Raises BufferError when none is missing."""
         return memoryview(self)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         if self._filled == self._size:
-            raise BufferError("all bytes have landed: nobody may write any more")
+            raise BufferError("all bytes have arrived: the memory cannot be written any more")
         PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._block) + self._filled, self._size - self._filled, 0, flags)
 
     def received(self, Py_ssize_t nbytes):
-        """So many bytes were written to the view. Raises ValueError if there is no room for them."""
+        """``nbytes`` bytes were written to `room`. Raises ValueError if it had no room for them."""
         if not 0 <= nbytes <= self._size - self._filled:
             raise ValueError(f"{nbytes} bytes cannot have landed in {self._size - self._filled}")
         self._filled += nbytes
@@ -674,7 +674,7 @@ cdef class Landing:
         self._filled += size
 
     def take(self):
-        """All of it, without a copy. Raises ValueError while bytes are missing."""
+        """The complete ``bytes``, without a copy. Raises ValueError while bytes are missing."""
         if self._filled < self._size:
             raise ValueError(f"{self._size - self._filled} of {self._size} bytes have not landed")
         return self._block

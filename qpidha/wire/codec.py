@@ -4,8 +4,8 @@
     decode    RawFrame -> Frame; payloads are windows of the frame's body
 
 Control events are msgpack arrays in field order (`CONTROL`). `PlanMessages` and `Operations` carry the
-payloads and have fixed layouts. `decode` raises `RemoteProtocolError` for whatever a peer can send, and
-nothing else (Z2); `encode` raises `LocalProtocolError` for what no peer would accept.
+payloads and have fixed layouts. Whatever a peer sends, `decode` raises no other error than `RemoteProtocolError`
+(Z2); `encode` raises `LocalProtocolError` for what no peer would accept.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ CONTROL: Final[Mapping[type[Event], f.Table]] = {
 _ROWS: Final = {kind: f.rows(kind.__name__, table) for kind, table in CONTROL.items()}
 
 _VERSION_AT: Final[Mapping[type[Event], int]] = {Hello: 1, Welcome: 0}
-"""Where the version stands that says how many fields there are."""
+"""Index of the version, the field that decides how many fields there are."""
 
 LARGE: Final = frozenset({SubscribeQueue, PlanQueue, PlanDrop})
 """Events with a lineage or an id set, and so with the larger limit on the body."""
@@ -168,7 +168,7 @@ def _decode_control(kind: type[Event], body: bytes) -> Event:
         said: int = f.U16.from_wire(f"{name}.{rows[at].field}", values[at])
         rows = _rows_of(kind, said)
         if kind is Hello and said > version.PROTOCOL_MAX:
-            values = values[: len(rows)]  # Version rule V2: who speaks a later version may say more.
+            values = values[: len(rows)]  # Version rule V2: a sender of a later version may append fields.
     return kind(**f.unpack_fields(name, rows, values))
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be said on a replication link: one frozen class per event.
+"""The events that two nodes exchange on a replication link: one frozen class for each.
 
 Each travels in a frame that also carries the sender's *generation* and the *session id* it belongs
 to (rules C2, C3). Control events are msgpack arrays in field order; `PlanMessages` and `Operations`
@@ -13,7 +13,7 @@ have a fixed layout, encoded and decoded by compiled code (``docs/wire.md``).
       │ ◄─────────────────────────────── PlanEnd │      the atomic flip
       │  Acknowledged ─────────────────────────► │
       │ ◄──────────────────────────── Operations │      in order, from here on
-      │ ◄─────────────────────────── Established │      nothing of an older history can win any more
+      │ ◄─────────────────────────── Established │      nothing of an older history can come back any more
       │ ◄─────────────────────────── Resubscribe │      fell behind: a new plan (rule C7)
 """
 
@@ -32,7 +32,7 @@ from qpidha.wire.batch import Batch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a node takes and sends: the settings of the same names. Since version 2 both ends tell theirs."""
+    """What a node accepts and sends: its settings of the same names. Both ends send theirs since version 2."""
 
     frame_bytes_max: int
     message_bytes_max: int
@@ -54,7 +54,7 @@ class Hello:
     wanted: NodeId
     """The node the backup believes it is talking to, from the record."""
     limits: Limits | None = None
-    """Exactly if ``version_max`` is at least 2."""
+    """Present exactly if ``version_max`` is at least 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Welcome:
     node: NodeId
     boot: UUID
     limits: Limits | None = None
-    """Exactly if ``version`` is at least 2."""
+    """Present exactly if ``version`` is at least 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class PlanQueue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDrop:
-    """Primary → backup: held or staged by the backup, not by the primary (C4). May come in chunks."""
+    """Primary → backup: drop these messages, which the primary does not hold (C4). May come in chunks."""
 
     KIND: ClassVar[int] = 13
     queue: QueueId
@@ -219,7 +219,7 @@ class SkipIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declare:
-    """A queue now exists. Part of an operation; later, of the configuration log."""
+    """A queue now exists. Part of an operation."""
 
     PART: ClassVar[int] = 4
     queue: QueueId

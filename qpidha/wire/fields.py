@@ -4,8 +4,8 @@ A *shape* turns a value into what msgpack carries and back, and refuses the same
 directions with the same words, so that nothing can be sent that the other end must refuse. Shapes know
 no event; `qpidha.wire.codec` lists which event has which.
 
-Nothing on the wire names a class, and msgpack is kept on a short lead: no maps, no extension types, no
-floats, arrays of at most `ARRAY_MAX`. Long things (lineages, id sets) travel as ``bin``: msgpack reserves
+Nothing on the wire names a class, and only a part of msgpack is allowed: no maps, no extension types, no
+floats, arrays of at most `ARRAY_MAX`. Long values (lineages, id sets) travel as ``bin``: msgpack reserves
 memory for an announced array before it reads the elements, so a few bytes could claim a lot (Z1).
 """
 
@@ -39,9 +39,9 @@ REASON_BYTES_MAX = 1_024
 QUEUE_KIND_BYTES_MAX = 255
 ARRAY_MAX = 16
 CONTROL_BYTES_MAX = 4 * 1024
-"""Body of a control event without long fields: msgpack never gets to see more."""
+"""Largest body of a control event without long fields. A longer one is refused before msgpack reads it."""
 LARGE_BYTES_MAX = 3 * 1024 * 1024
-"""Body with a lineage or an id set: room for one of each at its own limit."""
+"""Largest body with a lineage or an id set: room for one of each at its own limit."""
 SHOWN_MAX = 64
 """Characters of a refused value that an error message shows."""
 
@@ -61,11 +61,11 @@ Table: TypeAlias = tuple[tuple[str, Shape], ...]
 
 
 class Row(NamedTuple):
-    """One field of an event, ready to travel."""
+    """One field of an event, with the functions that encode and decode it."""
 
     field: str
     where: str
-    """What an error calls it."""
+    """The name of the field in error messages."""
     to_wire: Callable[[str, Any], Any]
     from_wire: Callable[[str, Any], Any]
 
@@ -74,7 +74,7 @@ Rows: TypeAlias = tuple[Row, ...]
 
 
 def rows(name: str, table: Table) -> Rows:
-    """The table of the event with this name, made once for all that travel."""
+    """The rows for the table of an event class with this name. Made once for each class."""
     return tuple(Row(field, f"{name}.{field}", shape.to_wire, shape.from_wire) for field, shape in table)
 
 
@@ -82,7 +82,7 @@ def rows(name: str, table: Table) -> Rows:
 
 
 def show(value: object) -> str:
-    """A value for an error message: short whatever it is, and never recursing into what a peer nested."""
+    """A value for an error message: always short, and without recursion into nested values from a peer."""
     if isinstance(value, (str, bytes)):
         return repr(value[:SHOWN_MAX])[:SHOWN_MAX]
     if value is None or (isinstance(value, (int, float)) and value.__sizeof__() <= SHOWN_MAX):
@@ -91,7 +91,7 @@ def show(value: object) -> str:
 
 
 def refuse(where: str, rule: str, value: object) -> MalformedFrame:
-    """The error for a field that breaks a rule; the value is shown in short."""
+    """The error for a field that breaks a rule. It shows the value, shortened."""
     return MalformedFrame(f"{where}: {rule}, not {show(value)}")
 
 
@@ -113,7 +113,7 @@ def unpack_fields(name: str, table: Rows, values: tuple[Any, ...]) -> dict[str, 
 
 
 def unpack_array(where: str, body: bytes) -> tuple[Any, ...]:
-    """The one msgpack array that these bytes are. Its elements may still be anything but maps and floats."""
+    """Decode bytes that are exactly one msgpack array. Its elements are not checked yet: `unpack_fields` does that."""
     try:
         value = msgpack.unpackb(
             body,
@@ -182,7 +182,7 @@ def optional(shape: Shape) -> Shape:
 
 
 def _reason_to_wire(_where: str, value: Any) -> str:
-    # For people, and the last words of a link: cut to size rather than refused.
+    # Only people read it, and the link is about to close: a long reason is cut, not refused.
     return str(value).encode("utf-8", "replace")[:REASON_BYTES_MAX].decode("utf-8", "ignore")
 
 

@@ -3,13 +3,13 @@
     u32 length (of all that follows) | u8 kind | u8 flags = 0 | u16 zero | u64 generation | u64 session | body
 
 The reader is made for `asyncio.BufferedProtocol`: the transport receives straight into the reader's
-buffer, and the one copy that is made of a payload is the frame's body, a fresh ``bytes``. Large bodies are
-spared even that: once the head of such a frame is there, the rest is received where it stays.
+buffer, and each payload is copied once, into the frame's body, a new ``bytes``. A large body is not copied:
+once the head of its frame has arrived, the rest is received directly into the memory of the body.
 
 Invariants:
   - a length is compared with the limit before anything is allocated or waited for
-  - memory grows with bytes received: the buffer at most doubles, and only when it is full; a frame lands
-    in memory of its own, which is not touched before, once a LANDING_SHARE-th of it is there
+  - memory grows with bytes received: the buffer at most doubles, and only when it is full; memory for a whole
+    large frame is taken only once 1 / LANDING_SHARE of the frame has arrived, and not written to before
   - 0 <= start <= end <= len(buffer); the pending bytes are buffer[start:end], less than one frame
   - each byte is moved inside the buffer O(1) times, however the stream is split
 """
@@ -42,17 +42,18 @@ LENGTH_MIN = HEADER_BYTES - LENGTH_BYTES
 LENGTH_MAX = 2**32 - 1
 
 BUFFER_BYTES = 256 * 1024
-"""What one read can deliver, once the limit is above it."""
+"""Size of the receive buffer, unless the limit is smaller."""
 BUFFER_BYTES_MIN = 4 * 1024
-"""What an unauthenticated peer costs: the limit in force is tiny, so is the buffer (Z1)."""
+"""Size of the smallest receive buffer, for peers that are not authenticated: their limit is as small (Z1)."""
 BUFFER_BYTES_KEPT = 8 * BUFFER_BYTES
-"""A buffer that had to grow beyond this for one frame is given back after it."""
+"""A buffer that had to grow beyond this for one frame is replaced by a smaller one afterwards."""
 LANDING_BYTES = 128 * 1024
-"""A frame that lacks at least this much is worth a read of its own: it lands where it stays."""
+"""The rest of a frame is received directly into its body if at least this many bytes are missing."""
 LANDING_SHARE = 64
-"""So much of a frame must be there before memory is taken for the whole: a header alone costs nothing."""
+"""1 / 64 of a frame must have arrived before memory for the whole frame is taken: a header alone costs nothing."""
 HEAD_BYTES = 64 * 1024
-"""What is read after a frame that landed: enough of the next one, which is likely as large, to land it as well."""
+"""Size of the first read after such a frame. It is short, because the next frame is likely as large: most of that is
+then received directly into its body, too."""
 
 _length = Struct("<I").unpack_from
 
@@ -69,10 +70,10 @@ class RawFrame(NamedTuple):
 class FrameReader:
     """Bytes in, frames out. One per direction of a link.
 
-    Either ``get_buffer`` and ``buffer_updated`` in turn, or ``feed``. Frames that were complete before
+    Call ``get_buffer`` and ``buffer_updated`` in turn, or ``feed``. Frames that were complete before
     a bad one are returned first; `error` is set from then on, and the next ``feed`` or ``buffer_updated``
-    raises it, as does every later one. So check `error` after each call: a peer that goes silent must
-    not delay the verdict.
+    raises it, as does every later one. So check `error` after each call: otherwise the link of a peer that
+    sends nothing more would not be closed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -80,7 +81,7 @@ class FrameReader:
         self.limit = limit
         """May be raised at any time, and is after the handshake. Frames cut earlier are not affected."""
         self.error: RemoteProtocolError | None = None
-        """What killed this reader, or None."""
+        """The error that ended this reader, or None."""
         self._buffer = bytearray(self._room_wanted())
         self._view = memoryview(self._buffer)
         self._start = 0
@@ -92,7 +93,7 @@ class FrameReader:
         self._head = (0, 0, 0)
         """Kind, generation and session of that frame."""
         self._landed = False
-        """The last frame was one of these."""
+        """The last frame was received directly into its body."""
 
     @property
     def pending(self) -> int:
@@ -109,7 +110,7 @@ class FrameReader:
     def get_buffer(self, sizehint: int = -1) -> memoryview:
         """Where to receive the next bytes. Valid until the next call; never empty, and never raises.
 
-        A dead reader gives room too, so that a transport may go on until it is closed in good order.
+        After an error it still returns room, so that a transport can go on until it is closed in an orderly way.
         """
         if self.error is not None:
             return self._view
@@ -119,7 +120,7 @@ class FrameReader:
         return self._view[self._end :][:HEAD_BYTES] if self._landed else self._view[self._end :]
 
     def buffer_updated(self, nbytes: int) -> list[RawFrame]:
-        """So many bytes were received into the buffer: the frames they complete, in order.
+        """``nbytes`` bytes were received into the buffer. Returns the frames that they complete, in order.
 
         Raises:
             FrameTooLarge: A frame announces more than the limit.
@@ -145,7 +146,7 @@ class FrameReader:
         return frames
 
     def feed(self, data: BytesLike) -> list[RawFrame]:
-        """The same for bytes that are somewhere else already; they are copied into the buffer first."""
+        """Like `buffer_updated`, for bytes in memory of the caller; they are copied into the buffer first."""
         if self.error is not None:
             raise self.error
         rest = memoryview(data).cast("B")
@@ -199,7 +200,7 @@ class FrameReader:
             self._begin_landing()
 
     def _begin_landing(self) -> None:
-        """The rest of the frame at the front of the buffer is received where its body stays."""
+        """Receive the rest of the frame at the front of the buffer directly into its body."""
         length, kind, _, _, generation, session = HEADER.unpack_from(self._view, self._start)
         self._head = kind, generation, session
         self._landing = Landing(LENGTH_BYTES + length - HEADER_BYTES)
@@ -247,5 +248,5 @@ class FrameReader:
 
 
 def _guess(length: int) -> str:
-    """A handshake or an alert of TLS begins with its type and the byte 3."""
+    """A hint for the error if the length looks like TLS, whose records begin with their type and the byte 3."""
     return ": the other end speaks TLS, this node plain text" if length & 0xFFFF in (0x0316, 0x0315) else ""

@@ -1,4 +1,4 @@
-"""What a node publishes about itself beside its session, as bytes: where peers and clients find it."""
+"""The encoding of what a node publishes with its session: where peers and clients find it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def encode_info(info: NodeInfo) -> bytes:
     """A msgpack map. Unknown keys are ignored by readers, so fields can be added.
 
     Raises:
-        ArgumentError: Something that a reader would not take for an info.
+        ArgumentError: A field has a value that readers refuse.
     """
     INFO("info", info)
     ADDRESS("info.peer", info.peer)
@@ -32,7 +32,7 @@ def encode_info(info: NodeInfo) -> bytes:
 
 
 def decode_info(raw: object) -> NodeInfo | None:
-    """None for anything that is not an info: another node's mistake must not stop this one."""
+    """The info in these bytes. None for anything else: another node's mistake must not stop this one."""
     if not isinstance(raw, bytes) or len(raw) > INFO_BYTES_MAX:
         return None
     try:

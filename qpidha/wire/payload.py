@@ -81,7 +81,7 @@ def decode_plan(body: bytes) -> PlanMessages:
 
 
 def _check_plan(event: PlanMessages) -> None:
-    count = event.ids.count()  # Not len(): a set may have more ids than that can tell.
+    count = event.ids.count()  # Not len(): a set may have more ids than len() can return.
     if count != len(event.batch):
         raise MalformedFrame(f"PlanMessages: {count} ids for {len(event.batch)} messages")
 

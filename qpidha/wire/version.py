@@ -32,7 +32,7 @@ def negotiate(version_min: int, version_max: int, *, here: str = "this node", th
     ``here`` and ``there`` are what the error calls the two.
 
     Raises:
-        VersionMismatch: There is none, or the range is upside down.
+        VersionMismatch: There is none, or ``version_min`` is above ``version_max``.
 
     >>> negotiate(1, 7)
     2
