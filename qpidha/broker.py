@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 class Broker(Protocol):
     """The embedding broker, told about changes of role. Calls never overlap each other.
 
-    Each call may take as long as a limit in `Settings` says; then it is cancelled. A call that raises, that is
-    cancelled or that ends with ``CancelledError`` has failed. That is logged, stands in the status
+    Each call has a time limit in `Settings`, after which it is cancelled. A call that raises, that is
+    cancelled or that ends with ``CancelledError`` has failed. The failure is logged and shown in the status
     (``broker_error``), and stops neither the node nor later calls. ``SystemExit`` and ``KeyboardInterrupt`` are
     raised again from the event loop, so that the process ends.
 
-    A call that goes on after it was cancelled is left behind, and only then calls may overlap; the node is not promoted
-    before it has ended. A call that blocks the event loop blocks the node: others take it for dead after
-    ``session_ttl_s``.
+    The node does not wait for a call that still runs after it was cancelled. This is the only case in which calls may
+    overlap; the node is not promoted before that call has ended. A call that blocks the event loop blocks the node: other
+    nodes consider it dead after ``session_ttl_s``.
 
-    Every method of `qpidha.Node` may be used in here, but ``promote``, which would wait for the method that calls it;
-    ``stop`` returns at once, and the node ends after the method.
+    These methods may call every method of `qpidha.Node` except ``promote``, which would wait for the method that calls
+    it. ``stop`` returns at once, and the node stops after the method has returned.
     """
 
     async def on_promote(self, generation: Generation) -> None:
         """This node is now primary; its queues hold what the old primary acknowledged.
 
-        Open the client port here: the node serves once this returns. Publishes are accepted from the
-        first line on, but none completes before every member has the history of this generation.
+        Open the client port here: the node serves once this returns. The method may publish from its
+        first line on, but no publish completes before every member has the history of this generation.
 
-        If it fails, or has not returned ``promote_timeout_s`` after the node became primary, the place is given to
-        another live member, and this node does not try again for ``unfit_delay_s``. If there is no other, it is
-        called again, after `on_demote` and a delay. When the generation ends before it returns, it is cancelled after
+        If it fails, or has not returned ``promote_timeout_s`` after the node became primary, another live member is
+        promoted, and this node does not try again for ``unfit_delay_s``. If there is no other member, it is
+        called again, after `on_demote` and a delay. If the generation ends before it returns, it is cancelled after
         a second.
         """
 
@@ -53,10 +53,10 @@ class Broker(Protocol):
     async def on_discarded(self, messages: Sequence[Discarded]) -> None:
         """Messages that a rewind took out of this node's queues, once nothing can bring them back.
 
-        None of them was acknowledged, with two exceptions: ``Fate.UNKNOWN``, of which this cannot be known; and
-        with ``Settle.IMMEDIATE`` a message that a consumer accepted before it was replicated. Keep, publish
-        again, dead-letter or drop them. Every node that held a message hands over its own copy: whoever
-        publishes them again removes duplicates by (queue, generation, id).
+        None of them was acknowledged, with two exceptions: messages with ``Fate.UNKNOWN``, for which this is not known;
+        and, with ``Settle.IMMEDIATE``, a message that a consumer accepted before it was replicated. Keep, publish
+        again, dead-letter or drop them. Every node that held a message hands over its own copy: if you publish
+        them again, remove duplicates by ``published_as``.
 
         They leave the node's quarantine when this returns. After an error, a crash, or ``discard_timeout_s``, they are
         handed over again: after ``discard_retry_s``, with the next generation that is established, or at the next start.
@@ -66,17 +66,17 @@ class Broker(Protocol):
 class QueueListener(Protocol):
     """Optional: follows the content of one queue, on backups too, for brokers that keep their own structures.
 
-    Called after the change is durable on this node, in order, never overlapping; but not for what the broker itself
-    publishes, accepts or moves while this node is primary, for it knows that already. The batch is shared and
+    Called after the change is durable on this node, in order, never overlapping. Not called for messages that the broker
+    itself publishes, accepts or moves while this node is primary. The batch is shared and
     immutable: keep it or slice it, do not copy it.
 
-    A listener that raises is cut off, for it has missed something: it is told nothing more, which is logged and stands
-    in the status (``troubles``). The node goes on. `qpidha.Node.renew_listener`, or the next start of the node, asks
-    ``on_queue`` for another one, which is told the whole content.
+    A listener that raises is disconnected, because it has missed a change: it is not called any more, which is logged and
+    shown in the status (``troubles``). The node continues. `qpidha.Node.renew_listener`, or the next start of the node,
+    asks ``on_queue`` for a new one, which is given the whole content.
     """
 
     def inserted(self, ids: SequenceSet, batch: Batch) -> None:
-        """The n-th message of the batch now has the n-th of these ids. Usually at the end, not always."""
+        """Messages were added, usually at the end of the queue: the n-th of the batch has the n-th of these ids."""
 
     def removed(self, ids: SequenceSet) -> None:
         """These messages are gone. Unknown ids are to be ignored."""
@@ -88,7 +88,7 @@ class ListeningBroker(Broker, Protocol):
     def on_queue(self, queue: QueueId, spec: QueueSpec) -> QueueListener | None:
         """A queue exists on this node, found in the store, declared or replicated. None: not interested.
 
-        If it raises, the queue is there all the same, without a listener, as if the listener had raised.
+        If it raises, the queue is created nevertheless, without a listener, as if the listener had raised.
         """
 
 
@@ -96,8 +96,8 @@ class EndingBroker(Broker, Protocol):
     """A broker that also wants to be told when its node has ended: detected by the presence of this method."""
 
     async def on_stopped(self, stopped: Stopped) -> None:
-        """The node has ended, because it was asked to or by itself, and has released what it held. The last call.
+        """The node has stopped, on request or because of an error, and has released its resources. The last call.
 
-        A node that ended by itself (``stopped.error``) is in no cluster any more. End the process with an error, so
-        that its supervisor starts it again. It may take what is left of ``stop_timeout_s``.
+        A node that stopped because of an error (``stopped.error``) is not in its cluster any more. End the process with
+        an error, so that its supervisor starts it again. This method may take the rest of ``stop_timeout_s``.
         """

@@ -1,4 +1,4 @@
-"""Deprecated: the old home of record stores and promoters. Import from `qpidha.records` and `qpidha.promoters`."""
+"""Deprecated module of record stores and promoters. Import from `qpidha.records` and `qpidha.promoters`."""
 
 from __future__ import annotations
 

@@ -3,11 +3,11 @@
 The driver has no sockets, threads or clock: it calls functions that it is given. A node gives it
 asyncio's, the simulator gives it simulated ones, and a broker without asyncio its own (``docs/without-asyncio.md``).
 
-While a transaction is being made durable, inputs go on changing the core and nothing is performed; the
-next `Ready` then carries all of it (group commit). The same holds while a large `Ready` is performed in
-slices, in the same order, between which the loop does other work.
+While a transaction is being made durable, inputs still change the core but no effects are performed; the
+next `Ready` then contains the effects of all these inputs (group commit). The same holds while a large `Ready` is
+performed in slices: they keep its order, and the loop does other work between them.
 
-So what was confirmed is on this node's disk (S1), and while no commit is under way memory and disk agree (D8).
+So everything confirmed is on this node's disk (S1), and while no commit is running memory and disk agree (D8).
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ SLICE_S = 0.02
 SLICE_MIN = 64
 """How many completions and notices are performed before the clock is read."""
 PORTION = 512
-"""How many operations, or other frames, are sent before the clock is read. Of large batches a commit holds fewer, so
-that they leave together."""
+"""How many operations, or other frames, are sent before the clock is read. A commit of large batches holds fewer
+operations, so they are sent together."""
 
 Portion: TypeAlias = list[tuple[int, Frame]]
 """Some frames of one `Ready`, (link, frame)."""
@@ -62,7 +62,7 @@ Effect: TypeAlias = Portion | Request | Completion | Notice
 class Effects(Protocol):
     """Performs single effects. Called in the thread of the core; none of these may block or raise.
 
-    They may give inputs to the core and call `Driver.run`, which returns at once then.
+    They may give inputs to the core and call `Driver.run`, which then returns at once.
     """
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
@@ -72,7 +72,7 @@ class Effects(Protocol):
         """
 
     def request(self, request: Request) -> None:
-        """Ask the cluster manager. The answer is given to `Replica.answered`, whatever it is."""
+        """Send a request to the cluster manager. Pass its answer, or its failure, to `Replica.answered`."""
 
     def complete(self, completion: Completion) -> None:
         """Tell clients what is safe, settled or in doubt."""
@@ -107,7 +107,7 @@ class Driver:
     ) -> None:
         self.replica = replica
         self.failed: BaseException | None = None
-        """Why nothing is performed any more; None while it is."""
+        """The error that ended the driver; None while it works."""
         self._commit = commit
         self._effects = effects
         self._clock = clock
@@ -138,7 +138,7 @@ class Driver:
                 self._bypass(self._waiting)
             while self.idle and self.failed is None:
                 if not self._again and self.replica.out.empty and not self._next_slice():
-                    return  # No input since the last `ready`, which drew all consequences of those before it.
+                    return  # No input since the last `ready`, which contained all effects of the inputs before it.
                 self._again = False
                 ready = self.replica.ready(self._clock())
                 if not ready:
@@ -187,7 +187,7 @@ class Driver:
         """Until the disk answers, perform the effects that need no disk (`Replica.urgent`).
 
         For a primary that hands over because its disk hangs. Once its role is over, the transaction that waits is
-        stored if the disk answers, but nothing of it is sent or confirmed any more.
+        stored if the disk answers, but nothing in it is sent or confirmed any more.
         """
         self._bypassing = self._waiting is not None
         self.run()

@@ -67,26 +67,26 @@ class MessageStore(Protocol):
 
 @runtime_checkable
 class WatchfulStore(Protocol):
-    """Optional power of a store: it can look whether what it keeps is still where the next start will find it."""
+    """Optional ability of a store: to check that its files are still where the next start will look for them."""
 
     def verify_files(self) -> None:
         """Called at every heartbeat while nothing is committed, in the thread of `commit`. Should take microseconds.
 
         Raises:
             StoreFailed: Files were removed, replaced, truncated, moved or made read-only, or are full or stale. As
-                after a failed commit, only `close` may follow. `commit` finds out the same before it returns.
+                after a failed commit, only `close` may follow. `commit` makes the same check before it returns.
         """
 
 
 @runtime_checkable
 class SteppedStore(Protocol):
-    """Optional power of a store that is not ``blocking``: a long commit leaves the event loop time for others."""
+    """Optional ability of a store that is not ``blocking``: a long commit in steps, so that the loop can do other work."""
 
     def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
-        """`MessageStore.commit`, a little of it in each step. Nothing is promised before the last one.
+        """Do the work of `MessageStore.commit` in steps. The transaction is complete only after the last one.
 
-        Whatever is called before that, such as `close`, does what is left of it first. What it raises: see
-        `MessageStore.commit`.
+        Another method that is called before the last step, such as `close`, does the remaining steps first. Raises the
+        same errors as `MessageStore.commit`.
         """
 
 
@@ -103,7 +103,7 @@ class LinkHandler(Protocol):
         """This many bytes were put into the view that `get_buffer` returned last."""
 
     def drained(self) -> None:
-        """What waited to be sent fell below the link's low mark."""
+        """The bytes that wait to be sent fell below the link's low mark."""
 
     def closed(self, error: Exception | None) -> None:
         """The link is gone. None: closed in order by either end."""
@@ -168,7 +168,7 @@ class Transport(Protocol):
 
 
 class TroubleSink(Protocol):
-    """Where a part reports what is wrong for longer than a moment: it is logged once, counted, and in the status."""
+    """Where a part reports failures that last: each is logged once, its attempts are counted, and the status shows it."""
 
     def report(self, trouble: Trouble) -> None:
         """An attempt failed. Troubles with the same `Trouble.cause` are one: it lasts until it is cleared or fades."""
@@ -178,10 +178,10 @@ class TroubleSink(Protocol):
 
 
 class TellingTransport(Transport, Protocol):
-    """One that has something to tell an operator: detected by the presence of `tell_to`."""
+    """A transport that reports troubles to the operator: detected by the presence of `tell_to`."""
 
     credentials: object
-    """Changes when other certificates are used than before: what failed may succeed now."""
+    """Changes when the transport begins to use other certificates: a connection that failed may succeed now."""
     certificate_days_left: float | None
     """Until this node's certificate expires; negative: since it did. None: there is none."""
 
@@ -271,8 +271,8 @@ class ClusterView(Protocol):
     def eligible(self) -> bool:
         """True while this node is a member of the record and not primary.
 
-        And not while it leaves the place to others, because it was asked to hand over or cannot do the work: a promoter
-        that tries nevertheless is taken to know better.
+        False while it leaves the role of primary to others, because it was asked to hand over or cannot serve. If a
+        promoter decides to promote it nevertheless, the node obeys, as it obeys an operator.
         """
 
 

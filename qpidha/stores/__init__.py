@@ -1,7 +1,7 @@
 """Where a node keeps its messages: two `MessageStore` implementations, and tools to look at a store.
 
     SqliteStore(directory)   durable: a database, a lock, verification at every start
-    MemoryStore()            forgets everything with its process
+    MemoryStore()            in memory: lost when the process ends
     inspect(directory)       what is in a store, and whether it verifies, without opening it
     read_status(directory)   the status alone
 

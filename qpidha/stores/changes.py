@@ -1,6 +1,6 @@
 """Checks the changes of a commit: each can be written, and read again when the store is opened.
 
-They run before anything of a commit is applied, so that a store never holds what it would refuse to load.
+They run before any change of a commit is applied, so that a store never holds data that it would refuse to load.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Gives the space of messages that are gone back to the file system.
+"""Returns the space of removed messages to the file system.
 
-A database keeps the pages of what was removed, for what comes next; it never shrinks by itself. So it is written anew,
-without them, beside the old one, verified, synced and put in its place: after a crash there is the old one or the new
-one, whole. Only while no node uses the store, and only if it was closed cleanly: then all of it is in one file.
+A database keeps the pages of removed rows for later ones; its file never shrinks by itself. So its content is written
+into a new file, which is verified, synced and renamed over the old one: after a crash the old file or the new
+one is there, whole. Possible only while no node uses the store and if it was closed cleanly, because then the whole
+store is in one file.
 
-A start does it by itself where most of a large file is free; ``qpidha store compact`` does it at any time.
+A start compacts by itself if most of a large file is free; ``qpidha store compact`` does it at any time.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from qpidha.system.ownership import create_like
 from qpidha.system.syncing import sync_directory, sync_file
 
 WASTED_BYTES_MIN = 64 * 1024 * 1024
-"""With less free space a start leaves the file as it is."""
+"""A start does not compact a file with less free space."""
 WASTED_PART = 0.75
-"""Likewise if less of it is free: so what a start writes is at most a quarter of what it has read."""
+"""Nor a file of which a smaller part is free: so a start writes at most a quarter of what it has read."""
 
 
 def space(layout: Layout) -> Space:
@@ -41,7 +42,7 @@ def space(layout: Layout) -> Space:
 
 
 def compact(directory: Path) -> tuple[Space, Space]:
-    """Write the database anew, without free pages; what it was and what it is. O(store), and as much disk as it keeps.
+    """Rewrite the database without free pages. Returns its space before and after. O(store), and a copy's disk space.
 
     Raises:
         StoreLocked: A node uses it.
@@ -64,7 +65,7 @@ def compact(directory: Path) -> tuple[Space, Space]:
 
 
 def worthwhile(layout: Layout, state: StoreState) -> bool:
-    """Whether a start should do it."""
+    """Whether a start should compact the store."""
     if state is not StoreState.CLEAN or layout.wal.exists():
         return False
     found = space(layout)
@@ -72,12 +73,12 @@ def worthwhile(layout: Layout, state: StoreState) -> bool:
 
 
 def rewrite(layout: Layout) -> None:
-    """The same content in a file without free pages. The caller holds the store, which has no log.
+    """Replace the database by a copy without free pages. The caller holds the lock of the store, which has no log.
 
     Raises:
         sqlite3.Error: The database cannot be read, or the copy cannot be written.
         OSError: The disk failed.
-        StoreFailed: The copy is not what it was made from.
+        StoreFailed: The copy differs from the original.
     """
     new = layout.directory / "store.db.new"
     try:
@@ -100,6 +101,6 @@ def rewrite(layout: Layout) -> None:
 
 
 def _require_same(db: sqlite3.Connection, status: list[tuple[object, ...]], layout: Layout) -> None:
-    """The copy verifies, and its status, which knows the digests of everything, is the old one."""
+    """Require that the copy verifies and has the old status, which contains the digests of everything."""
     if load(db).damage or db.execute("SELECT * FROM status").fetchall() != status:
         raise StoreFailed(f"the copy of {layout.database} does not verify: the disk or its memory is bad")

@@ -1,8 +1,8 @@
 """What a store holds, as an index in memory, and what one commit changed in it.
 
-Both stores apply changes here, so that they cannot disagree about what a change means. `MemoryStore` is
-nothing else; `SqliteStore` takes the `Delta` of a commit and writes it down. A message that is added and
-removed in the same commit appears in no delta: it never touches the disk.
+Both stores apply changes with this code, so that a change means the same in both. `MemoryStore` consists
+of it; `SqliteStore` also writes the `Delta` of each commit to the database. A message that is added and
+removed in the same commit is not in the delta and is never written to the disk.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ class Shelved:
 
 @dataclass(slots=True)
 class Delta:
-    """What one commit changed, with everything cancelled out that came and went."""
+    """The net effect of one commit: messages that it both added and removed are left out."""
 
     status: bool = False
     """Cluster, generation or primary may have changed."""
     queues: dict[QueueId, Queue] = field(default_factory=dict)
-    """Touched: their facts must be written."""
+    """Queues whose row must be written."""
     dropped: list[Queue] = field(default_factory=list)
     inserted: dict[int, tuple[Queue, Row]] = field(default_factory=dict)
     shrunk: dict[int, tuple[Queue | None, Row]] = field(default_factory=dict)
@@ -128,7 +128,7 @@ class Contents:
         return self.status.cluster is None and not self.queues and not self.shelf
 
     def left(self) -> StoreState:
-        """How the store was left: what the mark says, unless there is nothing a mark could speak for."""
+        """How the store was left: as its mark says, or empty if nothing was ever stored."""
         if self.blank and self.status.state is not StoreState.DAMAGED:
             return StoreState.EMPTY
         return self.status.state
@@ -139,7 +139,7 @@ class Contents:
             yield from items
 
     def image(self) -> StoreImage:
-        """All of it, with the state it was left in. Batches are shared, unless some of it is gone."""
+        """Everything as a value, with the state the store was left in. A batch is shared unless messages of it are gone."""
         return StoreImage(
             self.status.with_(state=self.left()),
             [q.image() for q in self.queues.values()],

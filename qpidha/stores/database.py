@@ -32,7 +32,7 @@ class Space:
 
 @contextmanager
 def failures(layout: Layout) -> Iterator[None]:
-    """The one gate where errors of the disk become `StoreFailed`, which says which disk to look at."""
+    """Convert errors of the disk to `StoreFailed`, which names the directory. All accesses go through this."""
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
@@ -82,8 +82,9 @@ def upgrade(db: sqlite3.Connection) -> None:
 def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
 
-    The spare one reads nothing. The last connection that is closed merges the log and removes it, by its name,
-    whatever has this name by then. One that may only read does neither: closed last, it leaves all as it is.
+    The spare one is read-only and reads nothing. The connection that is closed last merges the log and removes the file
+    with its name, even if another file has that name by then. A read-only connection does not: closed last, it leaves the
+    files as they are.
 
     Raises:
         StoreFailed: SQLite does not promise what durability needs.
@@ -129,7 +130,7 @@ def close_writer(
 
     Args:
         keep_log: Close as a kill does: nothing more is written, and the log stays. So a dirty store without a
-            log is known to have lost it. Else it is merged and removed.
+            log is known to have lost it. If false, the log is merged and removed.
     """
     had_log = False
     if keep_log and spare is None:
@@ -148,7 +149,7 @@ def close_writer(
 
 def demand(db: sqlite3.Connection, pragma: str, value: str, answer: object) -> None:
     """Set a pragma, and make sure that it is set. Raises `StoreFailed`."""
-    # To the end of the statement: a write that fails after its first row is reported there, or never.
+    # Run the statement to its end: an error after its first row is reported only there.
     db.execute(f"PRAGMA {pragma} = {value}").fetchall()
     (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
     if found != answer:

@@ -1,10 +1,10 @@
-"""The files of one store directory, besides the database, and the few rules for writing files that last.
+"""The files of one store directory, besides the database, and how they are written durably.
 
     lock        held by the process that has the store open (`qpidha.stores.lock`); its pid, for the error message
     identity    node and epoch, written once: proves that a store was here if the database is gone
     store.db    the database, with store.db-wal and store.db-shm while it is in use or after a kill
-    synced      how far the log reached for certain (`qpidha.stores.synced`)
-    damaged     only there once verification failed: the findings; the database itself is left alone
+    synced      up to which frame the log was durable (`qpidha.stores.synced`)
+    damaged     the findings of a failed verification; the database itself is not changed
 
 The directory is 0700, every file 0600. No name in it ever comes from the wire.
 """
@@ -28,7 +28,7 @@ from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
 
 SMALL_FILE_BYTES_MAX = 64 * 1024
-"""No identity or damage note is larger; more is not read."""
+"""Maximum size of an identity or a damage note; a larger file is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def synced(self) -> Path:
-        """How far the log reached for certain (`qpidha.stores.synced`)."""
+        """Up to which frame the log was durable (`qpidha.stores.synced`)."""
         return self.directory / "synced"
 
     @property
@@ -115,7 +115,7 @@ class Identity:
 
 
 def note_damage(layout: Layout, findings: list[Damage]) -> None:
-    """Record that the store is damaged, if the disk lets us; without it, the next open finds out again."""
+    """Record that the store is damaged, if the disk accepts it; otherwise the next open finds the damage again."""
     text = "".join(f"{finding.code}\t{finding.text}\n" for finding in findings)
     with suppress(OSError):
         write_atomically(layout.damaged, text.encode()[:SMALL_FILE_BYTES_MAX])
@@ -153,7 +153,7 @@ def read_small(path: Path) -> bytes | None:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """After a crash the file is the old one or the new one, never anything else (D4)."""
+    """Replace a file. After a crash it is the old one or the new one, never anything else (D4)."""
     new = path.with_name(path.name + ".new")
     fd = create_like(new, path, os.O_WRONLY)
     with open(fd, "wb") as file:

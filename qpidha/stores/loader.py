@@ -1,6 +1,6 @@
 """Reads a whole database and verifies everything in it, without changing a byte.
 
-A start, clean or not, and an offline inspection use the same pass: a store is only believed after all of it was read.
+A start, clean or not, and an offline inspection use the same pass: a store is trusted only after all of it was read.
 Faults are collected, so that an operator sees the extent; a store with any damage never serves (D3).
 """
 
@@ -39,7 +39,7 @@ from qpidha.types import Fate
 from qpidha.wire.batch import Batch
 
 DAMAGE_MAX = 100
-"""More findings than this say nothing new."""
+"""Maximum number of findings that are kept; more would not help an operator."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Loaded:
     nbytes: dict[UUID, int] = field(default_factory=dict)
     """Payload by queue."""
     format: int = FORMAT
-    """Of the database; an older one must be upgraded before anything is written."""
+    """Format of the database; an older one must be upgraded before anything is written."""
 
 
 def load(db: sqlite3.Connection) -> Loaded:
@@ -137,7 +137,7 @@ class _Loading:
         self._found.format = version
 
     def _is_of_this_format(self) -> bool:
-        """Whatever number it bears: SQLite has no checksum over it."""
+        """Whether the content has this format, even if the number says otherwise: SQLite has no checksum over it."""
         try:
             _, tally = stored_status(self._db)
         except ValueError:
@@ -155,7 +155,7 @@ class _Loading:
                 self._report("integrity", str(text).replace("\n", "; "))
 
     def _check_tables(self) -> None:
-        """SQLite reads some definitions that it refuses when it shall write."""
+        """Check the definitions of the tables: SQLite reads with some that it refuses to write with."""
         made = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}
         changed = set() if self._found.format == FORMAT else {STATUS, SEAL}
         if set(TABLES) - changed - made:
@@ -272,7 +272,7 @@ class _Loading:
             contents.shelf.setdefault((change.queue, generation), []).append(Shelved(kept, change))
             contents.shelf_digest = (contents.shelf_digest + crc + (kept.dead_digest or 0)) & DIGEST_MASK
 
-    # --- what no row can tell of itself ------------------------------------------------------------
+    # --- what a single row does not show -----------------------------------------------------------
 
     def _check_sums(self) -> None:
         contents, tally = self._contents, self._tally

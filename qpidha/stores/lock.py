@@ -1,10 +1,10 @@
-"""The lock of a store: one process at a time, whatever happens to the names of its files.
+"""The lock of a store: one process at a time, even if its files are renamed or removed.
 
-A lock on a file lasts as long as the file has its name: a process that removes ``lock`` lets the next one make another
-one, and lock that. So three things are locked (flock): the file, which says who holds it; the directory; and the
-database itself. To open the same messages a second time, another process needs one of them.
+A lock on a file protects only as long as the file has its name: after somebody removes ``lock``, another process can
+create a new file of that name and lock it. So three things are locked (flock): the file, which says who holds it; the
+directory; and the database itself. To open the same messages a second time, another process needs one of them.
 
-SQLite has locks of its own (fcntl), which do not touch these, but for one thing: they are of the whole process, and
+SQLite's locks (fcntl) are independent of these, with one exception: they belong to the whole process, and
 all of them on a file are dropped when *any* descriptor of it is closed. So no code in this process may open and
 close a file of a store in use; `reading` borrows the descriptor that the lock keeps open.
 """
@@ -38,13 +38,13 @@ class Lock:
     """Every file that a lock of this process keeps open, with its descriptor."""
     _borrowing: ClassVar[threading.RLock] = threading.RLock()
     _inherited: ClassVar[set[FileId]] = set()
-    """What locks of the parent kept open when this process was forked: SQLite believes to have it open still."""
+    """Files that locks of the parent kept open when this process was forked: for SQLite they are still open."""
 
     def __init__(self, layout: Layout) -> None:
         """Take the lock, on everything but the database, which may not exist yet.
 
         Raises:
-            StoreLocked: Somebody else holds it; the message names the process.
+            StoreLocked: Another process holds it; the message names that process.
         """
         self._layout = layout
         self._ours: dict[FileId, int] = {}
@@ -69,13 +69,13 @@ class Lock:
         return self.database
 
     def retake_database(self) -> None:
-        """The same, if the file was replaced by its owner before SQLite has opened it."""
+        """Lock the database again, after this process has replaced the file and before SQLite opens it."""
         found = os.stat(self._layout.database)
         if (found.st_dev, found.st_ino) != file_id(self.database):
             self.take_database()
 
     def keep(self, path: Path, *, write: bool = False) -> int:
-        """Keep another file of the store open; ``write``: also to write it, and it is made if it is not there."""
+        """Keep another file of the store open; ``write``: for writing too, and it is created if it is not there."""
         fd = open_or_create(path, os.O_RDWR) if write else os.open(path, READ_FLAGS)
         self._remember(fd)
         return fd
@@ -88,7 +88,7 @@ class Lock:
         forks.release(self)
         for key, fd in self._ours.items():
             self._kept.pop(key, None)
-            with suppress(OSError):  # Dropped all the same, and there is nothing in it to lose.
+            with suppress(OSError):  # The lock is dropped nevertheless, and the file holds no data.
                 os.close(fd)
         self._ours.clear()
 
@@ -102,7 +102,7 @@ class Lock:
         return held + _descriptors_of(files)
 
     def _take(self, path: Path, flags: int | None) -> int:
-        """``flags`` None: a file that is written, and made if it is not there."""
+        """Open and lock a file. ``flags`` None: for writing, and it is created if it is not there."""
         self._require_unknown(path)
         fd = open_or_create(path, os.O_RDWR) if flags is None else os.open(path, flags)
         try:

@@ -1,7 +1,7 @@
-"""A store that forgets everything with its process: for tests, demonstrations and caches.
+"""A store in memory, whose content is lost with its process: for tests, demonstrations and caches.
 
-The object outlives `close`, so a node can be "restarted" on it, and `crash` and `wipe` do to it what
-happens to disks. Batches are shared with the node, never copied.
+The object keeps its content after `close`, so a node can be "restarted" on it; `crash`, `fail`, `damage` and `wipe`
+simulate what happens to disks. Batches are shared with the node, never copied.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qpidha.stores.contents import Contents
 from qpidha.types import NodeId
 
 AUDIT_LINES_MAX = 1000
-"""Older lines are forgotten."""
+"""Number of audit lines that are kept; older ones are dropped."""
 STEP = 500
 """Changes that are made in one step of a commit."""
 
@@ -91,11 +91,11 @@ class MemoryStore:
                 yield
         except Exception:
             self._dead = True
-            self.damage()  # There is no way back from half of the changes.
+            self.damage()  # Half of the changes are applied and cannot be undone.
             raise
 
     def _finish(self) -> None:
-        """What is left of a commit that is under way: never is half of one to be seen."""
+        """Do the rest of a commit that is under way, so that a caller never sees half of it."""
         steps, self._under_way = self._under_way, None
         for _ in steps or ():
             pass

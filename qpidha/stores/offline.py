@@ -1,6 +1,6 @@
-"""Looks at a store from outside: offline, without its lock, whether or not it is in use.
+"""Reads a store offline: without its lock, whether or not it is in use.
 
-Neither database nor write-ahead log is changed (`qpidha.stores.database.reader` says what may be).
+Neither database nor write-ahead log is changed (`qpidha.stores.database.reader` says which file may be).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def inspect(directory: Path | str) -> StoreReport:
             return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
         loaded, audit, space = _read(layout)
         if loaded.damage:
-            # A store in use may change its files while they are read; real damage is there again.
+            # A store in use may change its files while they are read; real damage is found again.
             _require_readable(layout)
             again, audit, space = _read(layout)
             loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
@@ -91,7 +91,7 @@ def inspect(directory: Path | str) -> StoreReport:
 
 @contextmanager
 def unused(directories: Iterable[Path]) -> Iterator[None]:
-    """No node uses these stores, nor can one start on them meanwhile.
+    """Hold the locks of these stores: no node uses them, and none can start on them meanwhile.
 
     Raises:
         StoreLocked: One of them is in use.
@@ -130,7 +130,7 @@ def missing(layout: Layout) -> list[Damage]:
     """Damage that shows in the names of the files: a database that should be there (faults E20, E21).
 
     Raises:
-        StoreMismatch: There is nothing of a store at all.
+        StoreMismatch: There is no store in the directory.
     """
     if layout.database.exists():
         return []
@@ -172,13 +172,13 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
 
 
 def confirmed(layout: Layout, damage: list[Damage]) -> list[Damage]:
-    """What a second reading finds too: a disk that fails now and then is not a damaged store.
+    """The damage that a second reading finds too: a disk with sporadic faults is not a damaged store.
 
-    SQLite does not tell a page that cannot be read from one with nonsense in it.
+    SQLite reports the same error for a page that cannot be read and for a page with wrong content.
 
     Raises:
         OSError: Something cannot be read.
-        StoreFailed: Everything can be read, and nothing of this is found again.
+        StoreFailed: Everything can be read, and none of this damage is found again.
     """
     _require_readable(layout)
     with reader(layout) as db:

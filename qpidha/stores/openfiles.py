@@ -1,16 +1,16 @@
 """Whether the files of a store in use are still the ones that were opened, and as this process has left them.
 
-What is written to a file that was removed, or whose directory was replaced, is gone with the process, and no
-error says so. Therefore every commit looks, before anybody may rely on it:
+Data written to a file that was removed, or whose directory was replaced, is lost when the process ends, without an
+error. Therefore every commit checks, before it is reported as durable:
 
-1. the directory, and each file in it, is under its name what it was when the store was opened;
+1. each name, of the directory and of the files in it, leads to the same file as when the store was opened;
 2. none of them was made read-only;
 3. between two commits neither the database nor the log changed its length or its time of change: only this process
-   writes to them, the database at checkpoints only;
-4. a commit does not find the log shorter than the one before.
+writes to them, and to the database only at checkpoints;
+4. the log is not shorter than after the previous commit.
 
-About ten system calls, 20 to 30 µs together. Not noticed: bytes changed behind the file system's back, which is what
-the checksums are for at the next start, and a change that is undone before anybody looks.
+About ten system calls, 20 to 30 µs together. Not detected: bytes changed without the file system, which the checksums
+find at the next start, and a change that is undone before the next check.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from qpidha.stores.lock import Lock, file_id
 from qpidha.stores.synced import note
 
 WHAT_TO_DO = (
-    "nothing more is confirmed from this store. Put the directory back as it was and start the node again, or give "
+    "nothing more is confirmed from this store. Restore the directory as it was and start the node again, or give "
     "it an empty directory: the primary fills it"
 )
 
@@ -78,7 +78,7 @@ class OpenFiles:
             file.note(os.fstat(file.fd))
 
     def require_untouched(self) -> None:
-        """Check, before the next commit hides it, that no other process has written. Two system calls.
+        """Check that no other process has written, before the next commit hides the change. Two system calls.
 
         Raises:
             StoreFailed: Says what was done, and to which file.
@@ -87,7 +87,7 @@ class OpenFiles:
             self._require_untouched(file, os.fstat(file.fd))
 
     def require_there(self) -> None:
-        """Check, after a commit, that it is in files that the next start will find.
+        """Check, after a commit, that it was written to files that the next start will find.
 
         Raises:
             StoreFailed: The same.
@@ -107,7 +107,7 @@ class OpenFiles:
             note(self._synced_fd, self._index_fd, self._database.changed_ns)
 
     def verify(self) -> None:
-        """Make both checks, for a store without commits. Raises the same."""
+        """Make both checks between commits. Raises `StoreFailed`."""
         self.require_untouched()
         self.require_there()
 

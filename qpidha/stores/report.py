@@ -1,4 +1,4 @@
-"""What can be said about a store without serving from it: shapes for tools and for ranking."""
+"""The findings of an inspection of a store: data classes for tools and for ranking."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Damage:
     """Stable: status, identity, missing, unreadable, integrity, queue, batch, dead, digest, overlap,
     next, lineage, quarantine, wal."""
     text: str
-    """Where, with the range of message ids that is concerned, if it can be told."""
+    """The fault in words, with the range of message ids that is affected, if known."""
 
     def __str__(self) -> str:
         return f"{self.text} [{self.code}]"
@@ -43,7 +43,7 @@ class AuditLine:
     """One line of the audit record."""
 
     at: float
-    """Wall-clock time of the commit, seconds since the epoch. For people: nothing is decided by it."""
+    """Wall-clock time of the commit, seconds since the epoch. For people: no decision depends on it."""
     event: str
     generation: Generation
     queue: str

@@ -4,9 +4,9 @@
                   |             |        |             |
     rows        row 7         row 8    row 31        row 32           31 was inserted into a hole of 8
 
-A slot is an interval of ids and the rows with live ids in it: nearly always one. A batch that falls among
-rows that are there, as after a resync, joins their slots and gets slots of its own between them; it stays
-one row. So a commit costs what it touches and never depends on the length of the queue.
+A slot is an interval of ids and the rows with live ids in it: nearly always one row. A batch whose ids lie among
+those of other rows, as after a resync, is added to their slots and to new slots between them; it stays
+one row. So the cost of a commit depends on what it changes, never on the length of the queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 
 NONE_LEFT = SequenceSet()
-"""What every dead row shares. Never changed, like every set in a row."""
+"""The empty set, shared by all rows without live messages. Never changed, like every set in a row."""
 
 
 class Row:
@@ -91,7 +91,7 @@ class Slot:
         self._more += (row,)
 
     def drop_dead(self) -> bool:
-        """Forget the rows that have nothing left here. True if some row has."""
+        """Remove the rows without live ids in this slot. True if a row is left."""
         first, last = self.first, self.last
         left = [row for row in self.rows if row.live and row.live.count(first, last)]
         if left:
@@ -140,7 +140,7 @@ class RowIndex:
         self.held += len(live)
 
     def _add_among(self, row: Row, met: list[Slot]) -> None:
-        """Join the slots that are there, with slots of its own before, between and behind them."""
+        """Add the row to the slots that it meets, and to new slots before, between and after them."""
         live = row.live
         at, end = live.first, live.last
         for slot in met:
@@ -158,7 +158,7 @@ class RowIndex:
             self._slots[part.first] = Slot(part.first, part.last, row)
 
     def take(self, ids: SequenceSet) -> list[Row]:
-        """Forget these ids; the rows that had any of them, each once."""
+        """Remove these ids. Returns the rows that had any of them, each once."""
         slots = self._holding(ids)
         touched: list[Row] = []
         for row in {row.key: row for slot in slots for row in slot.rows}.values():

@@ -1,17 +1,17 @@
 """The tables of a store database, and how each row is written and read back.
 
-    status      one row: whose store, which cluster, how far, how it was left; with what it knows of the others
-    seal        one row: the checksum of the first part of the status, which commits of messages leave alone
+    status      one row: node, epoch, cluster, generation, how it was left; with counts and digests of other tables
+    seal        one row: the checksum of the first part of the status, which commits of messages do not change
     queues      one row a queue: spec, lineage, next id; with the count and the digest of its rows
     batches     one row for each batch of messages, as it came from the wire
     dead        one row for each batch of which some messages, but not all, are gone
     quarantine  as batches, for what a flip took out of a queue (rule W1)
     audit       what was discarded, and when it was handed over
 
-Every row carries a CRC-32 over all of its values, since SQLite has none, and a flipped bit in a payload
-would go unnoticed. A row that is missing altogether, or as it was before, shows in the digests: `queues`
-knows the sum of the checksums of its batches, `status` those of the queues and of the quarantine. A status
-as it was before shows in them too, since it is written with every commit, or in the seal.
+Every row has a CRC-32 over all of its values, because SQLite has no checksums, and a flipped bit in a payload
+would not be detected. The digests detect a row that is missing or older than the rest: a row of `queues`
+has the sum of the checksums of its batches, `status` has those of the queues and of the quarantine. They also detect
+an older status, since it is written with every commit; the seal detects the rest.
 
 SQLite's integers are signed, ids are not: an id of 2**63 or more is stored as its two's complement.
 """
@@ -31,12 +31,12 @@ from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, QueueSpec, Settle
 
 FORMAT: Final = 2
-"""Raised by every change that an older version could not read, which also changes the status or its seal: that
-tells a newer format from a damaged number. Format 1 had no digest of queues and no seal."""
+"""Increased by every change that an older version could not read. Such a change also alters the status or its seal,
+which distinguishes a newer format from a damaged number. Format 1 had no digest of queues and no seal."""
 APPLICATION: Final = 0x71706861
 """In the header of the file: "qpha"."""
 PAGE_BYTES: Final = 8192
-"""Measured: between 4 and 32 KiB the throughput of large batches is the same; small commits write two."""
+"""Measured: between 4 and 32 KiB the throughput of large batches is the same; a small commit writes two pages."""
 DIGEST_MASK: Final = 0xFFFFFFFF
 
 STATUS: Final = """CREATE TABLE status (one INTEGER PRIMARY KEY CHECK (one = 1), node TEXT, epoch BLOB, cluster BLOB,
@@ -62,7 +62,7 @@ Values: TypeAlias = tuple[Value, ...]
 
 
 def signed(number: int) -> int:
-    """The 64-bit number with the same bits that SQLite can hold, which has signed ones only."""
+    """The signed 64-bit number with the same bits: SQLite has signed numbers only."""
     return number if number < 1 << 63 else number - (1 << 64)
 
 
@@ -81,7 +81,7 @@ def checksum(values: Values, data: BytesLike = b"") -> int:
 
 
 def encode_ids(ids: SequenceSet) -> bytes | None:
-    """None for one run, which first id and count say already."""
+    """The ids as bytes; None for a single run, which the first id and the count describe."""
     return None if ids.run_count == 1 else ids.encode()
 
 
@@ -194,7 +194,7 @@ def read_status_row(row: Values) -> tuple[StoreStatus, Tally]:
 def queue_row(
     key: int, queue: UUID, spec: QueueSpec, lineage: tuple[Entry, ...], *, next: int, held: int, digest: int
 ) -> tuple[Values, int]:
-    """All values but the last, and the last: the checksum of the others."""
+    """The values of a row in the table ``queues``, and their checksum, which is its last value."""
     values: Values = (
         key,
         queue.bytes,
@@ -213,7 +213,7 @@ def read_queue_row(row: Values) -> tuple[UUID, QueueSpec, tuple[Entry, ...], int
     """Queue, spec, lineage and next id from the row's columns in that order: queue to next.
 
     Raises:
-        ValueError: Their checksum is right, and yet they are not what this version would have written.
+        ValueError: The checksum is right, but this version would not have written these values.
     """
     queue, name, settle, kind, lineage, next = row
     if not (

@@ -1,14 +1,14 @@
-"""The embedded default: one SQLite database a node, one transaction a commit, one row a batch.
+"""The default store: one SQLite database for a node, one transaction for a commit, one row for a batch.
 
 Messages, lineages, next ids and the status change in the same transaction (rules N1, N2, C5), so a crash leaves the
 state after some commit (D1), and a recovery that is itself killed may be repeated (D2). An index in
-memory knows which row holds which id, so SQLite is asked for nothing but to append and to delete by key.
+memory maps each id to its row, so SQLite only has to append rows and to delete rows by key.
 
     open    lock ─► read and verify all, read-only ─► mark dirty ─► checkpoint ─► serve
     close   checkpoint ─► mark clean, the last write ─► unlock
 
-The dirty mark is moved into the database itself before `open` returns: were it in the write-ahead log only,
-a lost log would turn a killed store into a clean older one (D5).
+The dirty mark is moved into the database itself before `open` returns. If it were in the write-ahead log only, a
+store that was killed and lost its log would look like a clean, older one (D5).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
-"""Moved from the log into the database at once: larger is no faster, and delays one commit for longer."""
+"""Size of the log at which a checkpoint runs: a larger one is no faster, and delays a commit for longer."""
 COMMIT_BYTES = 3 * 8192
 """About what a commit writes besides its payload."""
 
@@ -117,7 +117,7 @@ class SqliteStore:
             except BaseException:
                 self._release(clean=False)
                 raise
-        # The node has the messages now; the store needs to know only where they are.
+        # The node has the messages now; the store keeps only their places.
         for queue in contents.queues.values():
             for row in queue.rows:
                 row.batch = None
@@ -161,7 +161,7 @@ class SqliteStore:
         return contents, loaded.format
 
     def _shrink(self, contents: Contents, lock: Lock) -> None:
-        """Give space back, if it is much. A disk that is too full for it is no reason not to start."""
+        """Compact the database if much of it is free. If the disk is too full for the copy, start without compacting."""
         with suppress(sqlite3.Error, OSError, StoreFailed):
             if compaction.worthwhile(self._layout, contents.left()):
                 compaction.rewrite(self._layout)
@@ -172,7 +172,7 @@ class SqliteStore:
         return StoreDamaged(f"{self._layout.directory} does not verify: {found}")
 
     def _begin(self, contents: Contents, version: int, lock: Lock) -> None:
-        """Mark the store dirty, durably and in the format of today, and keep it open."""
+        """Mark the store dirty, durably and in the current format, and keep it open."""
         status = contents.status
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
@@ -183,7 +183,7 @@ class SqliteStore:
         void(self._synced_fd)
         # A new log: behind our next frame, the rest of a torn transaction would look like proof of damage.
         checkpoint(db, "TRUNCATE")
-        # The log's name must last before the mark does. SQLite tries it too, and ignores errors.
+        # The log's name must be durable before the mark is. SQLite syncs it too, but ignores errors.
         sync_directory(self._layout.directory)
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
         self._put_status(db, contents, version)
@@ -232,7 +232,7 @@ class SqliteStore:
     def _usable(self) -> tuple[sqlite3.Connection, OpenFiles]:
         self._require_not_forked()
         if self._failed is not None:
-            raise StoreFailed(f"an earlier commit, or look at the files, failed: {self._failed}")
+            raise StoreFailed(f"an earlier commit or check of the files failed: {self._failed}")
         if self._db is None or self._files is None:
             raise StoreFailed("the store is not open")
         return self._db, self._files
@@ -303,10 +303,10 @@ class SqliteStore:
             self._lock = None
 
     def forked(self) -> Iterable[int]:
-        """In a child: never touch the connections again, not even to free them. The lock gives up their files.
+        """In a forked child: never use the connections again, not even to free them. The lock gives up their files.
 
-        SQLite shares an index of the log with the parent through memory, and believes to hold the parent's locks:
-        closing a connection could merge and remove the log of a store in use.
+        SQLite in the child shares the index of the log with the parent through memory, and behaves as if it held the
+        parent's locks: closing a connection could merge and remove the log of a store in use.
         """
         self._forked = True
         for connection in (self._db, self._spare):

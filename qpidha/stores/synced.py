@@ -1,14 +1,14 @@
-"""How far the write-ahead log reached for certain: a witness outside the log, which costs no second fsync.
+"""Records outside the write-ahead log up to which frame it was durable, without a second fsync.
 
 SQLite reads a log up to the first frame that does not verify. After a power cut that is right for a transaction that
-was being written; damage within the very last *durable* transaction looks the same, and would cost what was
-confirmed. So after each commit, when the log is synced, a small file is told how many frames that were. It is not
-synced itself: after a kill it is there, for the kernel has it; after a power cut it may be older, and then claims less.
-It never claims too much, because it is written after what it speaks of.
+was being written; but damage in the very last *durable* transaction looks the same, and would lose confirmed
+messages. So after each commit, when the log is synced, the number of its frames is written to a small file, which is not
+synced itself. After a kill the file is complete, because the kernel has it; after a power cut it may be older, and then
+covers fewer frames. It never covers too many, because it is written after the log was synced.
 
-    synced    of which log (its two salts), how many frames, when the database was last written, checksum
+synced    two salts that identify the log, number of frames, when the database was last written, checksum
 
-Before the log is emptied on purpose, at a start and at a clean stop, the file is voided and that is synced.
+Before the log is emptied on purpose, at a start and at a clean stop, the file is voided and synced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Synced:
 
     @classmethod
     def read(cls, path: Path) -> Synced | None:
-        """None: nothing is claimed. So is it if the file is damaged: it is a witness, and proves nothing by itself.
+        """Read the file. None: it is missing, void or damaged, and so proves nothing.
 
         Raises:
             OSError: The disk failed.
@@ -54,7 +54,7 @@ class Synced:
 
 
 def note(fd: int, index_fd: int, database_ns: int) -> None:
-    """A commit is durable: say so. Two system calls.
+    """Record that a commit is durable. Two system calls.
 
     Args:
         fd: Of the file.
@@ -63,13 +63,13 @@ def note(fd: int, index_fd: int, database_ns: int) -> None:
     """
     frames, salts = INDEX.unpack(os.pread(index_fd, INDEX.size, 0))
     if not frames:
-        return  # Nothing was to be changed, ever since the log was emptied.
+        return  # Nothing was written since the log was emptied.
     body = RECORD.pack(salts, frames, database_ns, 0)[:-4]
     os.pwrite(fd, body + zlib.crc32(body).to_bytes(4, "big"), 0)
 
 
 def void(fd: int) -> None:
-    """Claim nothing any more, durably: the log is about to be emptied."""
+    """Void the file, durably: the log is about to be emptied."""
     os.pwrite(fd, VOID, 0)
     os.ftruncate(fd, len(VOID))
     os.fsync(fd)

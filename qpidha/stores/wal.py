@@ -1,18 +1,18 @@
-"""Finds lost transactions in a write-ahead log: SQLite stops at the first bad frame and says nothing.
+"""Finds lost transactions in a write-ahead log: SQLite stops at the first bad frame without an error.
 
 After a power cut the last transaction may be torn: it was never synced, no caller was told that it is durable,
-and to cut it is right. Frames of the same log *behind* that transaction are proof of the opposite: they
-were written after it had been synced, so what broke it is damage, and to cut it would lose messages that
-were acknowledged (D3, scenario T36). For the very last transaction there is a witness outside the log
-(`qpidha.stores.synced`); where that is older, as after a power cut, damage cannot be told from a torn write.
+and it is right to drop it. Frames of the same log *behind* that transaction prove the opposite: they
+were written after it had been synced, so it is damaged, and dropping it would lose messages that
+were acknowledged (D3, scenario T36). For the very last transaction the proof is outside the log
+(`qpidha.stores.synced`); if that file is older, as after a power cut, damage looks the same as a torn write.
 
-A header is synced before its frames are written: frames of a later log are proof that it was lost.
-A damaged header is harmless in one case only: SQLite begins a log that it has checkpointed again from the
-front, and the disk takes a part of the new header. Then the database holds all of the log (`_spent`).
+A header is synced before its frames are written, so frames of a later log prove that a header was lost.
+A damaged header is harmless in one case only: after a checkpoint SQLite restarts its log from the
+beginning, and the disk accepts only a part of the new header. Then the database holds all of the log (`_spent`).
 
 The format is SQLite's own, documented and stable ("WAL-mode File Format"): a header of 32 bytes, then
-frames of 24 bytes and a page; two salts tell frames of this log from older ones. Everything is big-endian
-except the words that are summed up, whose order the magic number tells.
+frames of 24 bytes and a page; two salts distinguish frames of this log from older ones. Everything is big-endian
+except the words in the checksums, whose byte order the magic number gives.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ INDEX_FRAMES_AT = 16
 def check_wal(layout: Layout) -> list[Damage]:
     """What is wrong with a log that SQLite has just recovered, and still has open. Empty: nothing.
 
-    Nothing is changed. O(frames), reading their headers only, unless that of the log is damaged.
+    Changes nothing. O(frames); reads only their headers, unless the header of the log is damaged.
     """
     synced = Synced.read(layout.synced)
     if not layout.wal.exists():
@@ -106,9 +106,10 @@ class Frame(NamedTuple):
 def _of_several_transactions(rest: list[Frame]) -> bool:
     """Whether these frames, none of which SQLite has accepted, are of more than one transaction.
 
-    Then all but the last one were synced. Either a frame behind an end shows it; or, where the frame with the end is
-    the broken one, a page that comes twice: a transaction has each page once. The end itself is an exception: it is
-    added again if its page had been written before for lack of memory. Every commit writes the page of the status.
+    Then all but the last one were synced. Either a frame behind the end of a transaction shows it; or, if the broken
+    frame is the one with the end, a page that occurs twice: a transaction has each page once. The frame with the end is an
+    exception: it is added again if its page was written earlier for lack of memory. Every commit writes the page of the
+    status.
     """
     end = next((frame.number for frame in rest if frame.ends), None)
     if end is not None and rest[-1].number > end:
@@ -124,7 +125,7 @@ def _of_several_transactions(rest: list[Frame]) -> bool:
 def _emptied(synced: Synced | None, layout: Layout) -> list[Damage]:
     """A log without a frame: was it never used or emptied in order, or has it lost what was durable?
 
-    A process that empties it voids the witness before. An older version does not, but writes to the database.
+    A process that empties it voids ``synced`` first. An older version does not, but writes to the database.
     """
     if synced is None or synced.database_ns != layout.database.stat().st_mtime_ns:
         return []
@@ -150,7 +151,7 @@ def _frames(file: BinaryIO, page_bytes: int) -> Iterator[tuple[int, tuple[int, .
 
 
 def running_sum(data: bytes, sums: tuple[int, int] = (0, 0), *, little: bool) -> tuple[int, int]:
-    """SQLite's checksum of a header, or of a frame after what is before it."""
+    """SQLite's checksum of a header, or of a frame, which continues the checksum before it."""
     words = struct.unpack(f"{'<' if little else '>'}{len(data) // 4}I", data)
     one, two = sums
     for first, second in zip(words[::2], words[1::2], strict=True):
@@ -168,18 +169,18 @@ def _header_valid(raw: bytes) -> bool:
 
 
 def _spent(raw: bytes, file: BinaryIO, database: Path) -> bool:
-    """Whether the database holds all that is in a log with half a header over it.
+    """Whether the database holds everything that is in a log whose header is half overwritten.
 
-    SQLite writes a header over frames at one moment only: all of them are in the database, which was synced, and
-    no frame of the new log follows before the new header is synced. So nothing that was confirmed needs the log,
-    and SQLite, which takes it for empty, is right. But other damage looks alike. Therefore nothing is believed:
+    SQLite overwrites a header in one situation only: all frames are in the database, which was synced, and
+    no frame of the new log is written before the new header is synced. So no confirmed message needs the log,
+    and SQLite is right to treat it as empty. But other damage looks the same. Therefore everything is checked:
 
-    - The first frame must be whole under the header that was there before, whose checksum it continues. So
-      no later log had a frame: its first one would be in this place.
+    - The first frame must verify with the previous header, whose checksum it continues. So
+    no later log had a frame: its first one would be in this place.
     - The frames of that log must be its first ones, without a gap, and end a transaction.
-    - What each page was last must be what the database holds: then a replay would change nothing.
+    - The last version of each page in the log must be in the database: then a replay would change nothing.
 
-    Whatever else is there is of older logs.
+    All other frames are of older logs.
     """
     file.seek(HEADER.size)
     head, page = file.read(FRAME.size), file.read(PAGE_BYTES)
@@ -206,9 +207,10 @@ def _spent(raw: bytes, file: BinaryIO, database: Path) -> bool:
 
 
 def _follows_older_header(raw: bytes, head: bytes, page: bytes) -> bool:
-    """Whether a first frame is whole under the header that was there before a part of this one was put over it.
+    """Whether the first frame verifies with the header that was there before a part of this one overwrote it.
 
-    The new header counts one checkpoint more, in some of its bytes or in all; the old salts are the frame's.
+    The checkpoint number of the new header is one higher, and some or all of its bytes are written; the frame has the old
+    salts.
     """
     magic, _, _, count, *_ = HEADER.unpack(raw)
     little = magic == MAGIC_LITTLE

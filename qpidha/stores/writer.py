@@ -1,8 +1,8 @@
 """Writes one commit's delta into the database, within the caller's transaction.
 
-The cost is one row for each batch that came, one statement for each that went, one row for each queue that
-was touched, and the status: never more than what the commit is about. Digests follow as rows come and go, up to
-the status: so it is written each time, and a page that comes back from an earlier commit contradicts another.
+The cost is one row for each batch that was added, one statement for each that was removed, one row for each queue that
+was changed, and the status: it depends only on what the commit changes. Digests are updated with the rows, up to
+the status, which is therefore written each time: a page from an earlier commit contradicts another page.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qpidha.stores.schema import (
 )
 
 AUDIT_LINES_MAX = 100_000
-"""Older lines are removed as new ones come."""
+"""Number of audit lines that are kept; older ones are removed."""
 
 PUT_STATUS = "INSERT OR REPLACE INTO status VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 PUT_TALLY = "UPDATE status SET queues = ?, digest = ?, quarantine = ?, crc = ?"
@@ -42,7 +42,7 @@ TRIM_AUDIT = "DELETE FROM audit WHERE line <= (SELECT max(line) FROM audit) - ?"
 
 
 def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) -> int:
-    """Write it all down; what went first, so that its pages can be used again.
+    """Write the delta. Removals come first, so that their pages can be used again.
 
     Args:
         now: Wall-clock seconds, for the audit lines.
@@ -70,7 +70,7 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
 
 
 def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> None:
-    """Write what the status knows of the rest; with ``facts``, also what it says of the store itself, and the seal."""
+    """Write the counts and digests of the status; with ``facts``, also what it says of the store itself, and the seal."""
     tally = Tally(len(contents.queues), contents.queues_digest, contents.shelf_digest)
     row = status_row(contents.status, tally)
     if facts:
