@@ -80,7 +80,7 @@ class WatchfulStore(Protocol):
 
 @runtime_checkable
 class SteppedStore(Protocol):
-    """Optional ability of a store that is not ``blocking``: a long commit in steps, so that the loop can do other work."""
+    """Optional ability of a store that is not ``blocking``: commit in steps, so that the loop can do other work."""
 
     def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
         """Do the work of `MessageStore.commit` in steps. The transaction is complete only after the last one.

@@ -1,9 +1,9 @@
-"""The asyncio skin: a `Node` ties core, store, transport and cluster manager together.
+"""`Node`: connects core, store, transport and cluster manager under asyncio.
 
-`node` is the front door, `life` its start and end, `engine` drives the core. `queue` and `op` are what an embedder works
-with; `embedder`, `listeners` and `callbacks` call its code. `peer` is one link, `cluster` watches the record and the live
-nodes, `presence` keeps the session, `place` says whether this node stands for primary. `control` answers operators,
-who use `ask`.
+`node` is the public class, `life` starts and stops it, `engine` drives the core. `queue` and `op` are the objects that a
+broker works with; `notifier`, `listeners` and `callbacks` call the broker. `peer` is one link, `cluster` watches the
+record and the live nodes, `presence` keeps the session, `place` decides whether this node is a candidate for primary.
+`control` answers operators, who use `ask`.
 """
 
 from qpidha.node.node import Node

@@ -121,7 +121,7 @@ def _connect(link: socket.socket, short: str, deadline: float) -> None:
         link.settimeout(_left(deadline))
         try:
             return link.connect(short)
-        except BlockingIOError:  # More wait to be accepted than the system lets wait.
+        except BlockingIOError:  # The queue of connections to be accepted is full.
             time.sleep(min(CONNECT_RETRY_S, _left(deadline)))
 
 
@@ -148,9 +148,9 @@ def _decoded(line: bytearray) -> dict[str, Any]:
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise NoAnswer("not-json", f"what answers is no node: {error}") from error
+        raise NoAnswer("not-json", f"the answer is not that of a node: {error}") from error
     if not isinstance(answer, dict) or "ok" not in answer:
-        raise NoAnswer("not-json", "what answers is no node: not an answer as nodes give it")
+        raise NoAnswer("not-json", "the answer is not that of a node: it has another form")
     return answer
 
 
@@ -165,7 +165,7 @@ def _short(path: Path) -> Iterator[str]:
 
 @contextmanager
 def _explained(path: Path, timeout_s: float, answer: bytearray) -> Iterator[None]:
-    """The one gate where whatever goes wrong becomes `NoAnswer`."""
+    """Convert every failure to `NoAnswer`. All accesses go through this."""
     try:
         yield
     except NoAnswer:

@@ -1,12 +1,12 @@
-"""Calls into the embedder's code: whatever one of them does, the node and everybody else's completions go on.
+"""Calls into the embedder's code. Whatever one of them does, the node and the completions of others continue.
 
     an exception                       logged with its traceback, and returned to the caller
     CancelledError                     the same: a task that the broker awaited was cancelled, not the node
     SystemExit, KeyboardInterrupt      the same, and then raised from the event loop, in a later turn: the process
                                        is to end, and `Node.stop` can still run while it does
 
-A callback that fails at every message would fill the disk with tracebacks: of each function, one in LOG_INTERVAL_S is
-written, and says how many were left out.
+A callback that fails at every message would fill the disk with tracebacks. So one traceback of each function is written
+in LOG_INTERVAL_S, with the number of those that were left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FUNCTIONS_MAX = 1000
 
 
 class _Log:
-    """When which function's failure was logged last, and how many were not since."""
+    """When each function's failure was logged last, and how many failures were not logged since."""
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[float, int]] = {}
@@ -55,7 +55,7 @@ def described(error: BaseException) -> str:
 
 
 def report(what: str, error: BaseException) -> None:
-    """Log what a callback raised. One that asks for the end of the process gets it, from the event loop."""
+    """Log what a callback raised. SystemExit and KeyboardInterrupt are raised again from the event loop."""
     _log.failed(what, error)
     if isinstance(error, (SystemExit, KeyboardInterrupt)):
         asyncio.get_running_loop().call_soon(_raise, error)

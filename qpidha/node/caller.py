@@ -1,4 +1,4 @@
-"""Who may call, from where, and with what: the checks at the door of `Node`, `Queue` and `Op`.
+"""Checks of the public methods of `Node`, `Queue` and `Op`: the calling thread and the arguments.
 
 Core, queues and ops belong to the thread of the event loop in which the node was started. Two threads that publish at
 the same time would be given the same ids, so a call from another one is refused before it looks at anything.
@@ -42,7 +42,7 @@ FORKED = -1
 
 
 def wrong_thread(what: str, thread: int) -> CallerError:
-    """The error of a call from elsewhere. ``thread``: where the node lives; 0: it was never started; or `FORKED`."""
+    """The error of a call from another thread. ``thread``: that of the node; 0: it was never started; or `FORKED`."""
     if thread == FORKED:
         return forked_error(f"{what}: the node")
     if not thread:
@@ -109,13 +109,13 @@ def check_node(
 
 
 def check_addresses(listen: object, advertise: object, client_address: object) -> None:
-    """What others are told must be something to connect to. Raises `SettingsError`."""
+    """Require that the published addresses are ones that others can connect to. Raises `SettingsError`."""
     ADDRESS("listen", listen, SettingsError)
     optional(DESTINATION)("advertise", advertise, SettingsError)
     optional(DESTINATION)("client_address", client_address, SettingsError)
     if advertise is None and isinstance(listen, tuple) and is_wildcard(listen[0]):
         raise SettingsError(
-            f"listen is {listen!r}, every address of this machine, and so nothing that other nodes can connect to: "
+            f"listen is {listen!r}, every address of this machine, which other nodes cannot connect to: "
             'give advertise=("the name or address of this machine", port) as well'
         )
 
@@ -151,13 +151,13 @@ def as_bytes(name: str, data: BytesLike) -> bytes:
 
 
 def as_set(ids: Any, next_id: int, held: SequenceSet) -> SequenceSet:
-    """The ids an embedder names, in whatever form, as a set. None of them may be unknown.
+    """The ids given by an embedder, in any form, as a set. Each must have been assigned.
 
-    ``held``: from a range with steps only these are taken, for it may be longer than memory.
+    ``held``: of a range with steps, only ids in this set are taken, because the range may be longer than memory.
 
     Raises:
-        ArgumentError: Not ids, or ids that were never given out. What an iterable of the caller's raises comes
-            through as it is.
+    ArgumentError: Not ids, or ids that were never assigned. An error that an iterable of the caller raises is
+    not converted.
     """
     if is_integer(ids):
         if not 1 <= ids < next_id:

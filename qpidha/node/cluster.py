@@ -1,4 +1,4 @@
-"""A node's dealings with the cluster manager: the record, who is alive, when to be promoted."""
+"""The tasks of a node that use the cluster manager: watch record and live nodes, send requests, run the promoter."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Cluster:
 
     @property
     def eligible(self) -> bool:
-        """A member that is not primary; or anybody, while there is no record and the store is empty."""
+        """True for a member that is not primary; and for every node with an empty store while there is no record."""
         replica = self._runtime.replica
         if replica.stopped or replica.primary is not None or not self._place.stands:
             return False
@@ -92,7 +92,7 @@ class Cluster:
             self._spawn("promoter", self._promote(self._promoter))
 
     def _spawn(self, name: str, work: Coroutine[None, None, None]) -> None:
-        """A task that must not end. One that does would leave a node that looks alive and never acts."""
+        """Start a task that must not end: without it the node would look alive and never act."""
         task = asyncio.create_task(work, name=f"qpidha-{name}")
         task.add_done_callback(self._ended)
         self._tasks.append(task)
@@ -159,7 +159,7 @@ class Cluster:
         return Backoff(settings.record_retry_s, settings.record_retry_max_s)
 
     async def refresh(self, timeout_s: float) -> None:
-        """See the record as it is now. Raises `ClusterError` if it cannot be read in this time."""
+        """Read the current record. Raises `ClusterError` if it cannot be read in this time."""
         try:
             found = await within(self.records.read(), timeout_s)
         except asyncio.TimeoutError:

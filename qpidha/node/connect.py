@@ -25,8 +25,8 @@ class Connector:
     Invariants:
       - the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
       - another target (generation, primary, boot, address) or other certificates are tried at once
-      - while attempts fail, `NoLinkToPrimary` stands in the node's troubles; it is cleared by following, or by a role
-        in which no link is wanted
+      - while attempts fail, `NoLinkToPrimary` is among the node's troubles; it is cleared when the node follows the
+        primary, or has a role that needs no link
     """
 
     def __init__(self, runtime: Runtime, *, links: Links, engine: Engine, records: RecordStore) -> None:
@@ -40,7 +40,7 @@ class Connector:
         self._tried: object = None
         """What the last attempt depended on."""
         self._next_at = 0.0
-        """Not before then is the same tried again."""
+        """The same target is not tried again before this time."""
         self._opened_for: object = None
         """What the record said about the primary when the last link was opened."""
         self._following_since: float | None = None
@@ -92,7 +92,7 @@ class Connector:
         record = replica.record
         if (
             replica.stopped or self._engine.disk_hangs
-        ):  # Its first word to the primary would wait for the disk.
+        ):  # Its first frame to the primary would wait for the disk.
             return None
         if replica.primary or record is None or record.primary is None:
             runtime.troubles.clear(NoLinkToPrimary)
@@ -126,7 +126,7 @@ class Connector:
     # --- what came of it -------------------------------------------------------------------------
 
     def role_changed(self, role: Role) -> None:
-        """The core tells its role: READY means that the link does what it is for."""
+        """The core has another role. READY: the backup follows the primary over this link."""
         if role is Role.READY:
             self._following_since = self._following_since or self._runtime.now()
             self._runtime.troubles.clear(NoLinkToPrimary)

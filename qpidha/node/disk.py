@@ -1,9 +1,8 @@
 """Where a node's store is opened, written and closed: in one worker thread if the store waits for a disk.
 
 A commit that hangs in the kernel cannot be stopped. While it may still write, the store stays locked: another process
-that opened it would read, and continue, files that change behind its back. So `close` is a job of the same thread,
-behind the commit, and a caller that does not wait for it any longer leaves it there. The lock is released when the disk
-answers after all, or by the kernel when the process ends.
+would open files that still change. So `close` is a job of the same thread, after the commit, and stays queued if its
+caller does not wait any longer. The lock is released when the disk answers, or by the kernel when the process ends.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from qpidha.types import NodeId
 T = TypeVar("T")
 
 STEPPED_MIN = 1000
-"""A commit of so many changes takes milliseconds, without a disk."""
+"""A commit of this many changes takes milliseconds without a disk."""
 
 
 class Disk:
@@ -60,7 +59,7 @@ class Disk:
         return await self.work(work)
 
     async def work(self, job: Callable[[], T]) -> T:
-        """Do something that takes long where the loop does not wait for it: in the store's thread, before it commits."""
+        """Run a long job in the store's thread, so that it does not block the loop. Before the first commit only."""
         return job() if self._thread is None else await self._answer(self._thread.submit(job))
 
     async def _answer(self, future: Future[T]) -> T:
@@ -165,7 +164,7 @@ class Disk:
             self._broken(bug)
 
     def _soon(self, work: Callable[..., None], *arguments: object) -> None:
-        """Call in the event loop; not at all if that has ended, for then nothing waits for the answer."""
+        """Call in the event loop. If the loop has ended, do nothing: no caller waits for the answer then."""
         with contextlib.suppress(RuntimeError):  # "Event loop is closed."
             self._loop.call_soon_threadsafe(work, *arguments)
 

@@ -1,7 +1,6 @@
 """Drives the core of one node: effects once in each turn of the event loop, transactions through the disk.
 
-Whatever raises in here, be it a bug of ours or of an adapter, ends the node: it serves no more, and another one takes
-over.
+Any error raised here, by this library or by an adapter, ends the node: it stops serving, and another node takes over.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class Engine:
             self.broken(error)
 
     async def idle(self) -> None:
-        """Until nothing is being made durable and all that follows from it was done; or the disk hangs."""
+        """Wait until nothing is being made durable and all effects were performed, or until the disk hangs."""
         while self.disk is not None and self.driver is not None and not self.driver.idle:
             if not await self.disk.wait_idle(self._runtime.settings.commit_timeout_s):
                 return
@@ -83,7 +82,7 @@ class Engine:
         return late or (self.driver is not None and not self.driver.idle)
 
     def give_up_commit(self) -> None:
-        """The disk had its time: if it has not answered, what waits for it is in doubt."""
+        """The time for the disk is over: if it has not answered, the operations that wait for it are in doubt."""
         if self.driver is not None and not self.driver.idle:
             self.driver.fail(
                 StoreFailed("the disk did not answer in time: a commit is still under way"), Ready()
@@ -109,7 +108,7 @@ class Engine:
 
     @property
     def disk_hangs(self) -> bool:
-        """The disk has not answered for ``heartbeat_timeout_s``: whatever this node would say next waits for it."""
+        """The disk has not answered for ``heartbeat_timeout_s``: the next frames of this node would wait for it."""
         return (self.busy_s or 0.0) > self._runtime.settings.heartbeat_timeout_s
 
     def bypass(self) -> None:

@@ -1,9 +1,9 @@
-"""Takes what a node keeps for its queues out of the sight of Python's garbage collector (`Settings.gc_policy`).
+"""Excludes the objects that a node keeps for its queues from Python's garbage collections (`Settings.gc_policy`).
 
-A full collection looks at every object that is alive and holds the interpreter meanwhile. What is frozen is not looked
-at; freezing costs the same for any number of objects. It is done as the number of queues grows, so that a collection
-finds a fraction of them at most. While a store is loaded, or very many queues are stored, which makes their objects at
-once, there are no collections.
+A full collection visits every live object and holds the interpreter meanwhile. It does not visit frozen objects;
+freezing costs the same for any number of objects. A node freezes as its number of queues grows, so that a collection
+visits only a fraction of their objects. While a store is loaded, or very many queues are stored, which creates all their
+objects at once, there are no collections.
 
 With "leave" nothing of the process is changed.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from qpidha.core.replica import Replica
 
 STEP_MIN = 1000
-"""Freezing at every queue would make each young collection a part of it."""
+"""Queues before the first freeze: freezing for every queue would need a young collection each time."""
 GROWTH = 64
 """Freeze again after another 64th. Of 100,000 queues that are some 20,000 objects: a collection of milliseconds."""
 
@@ -54,7 +54,7 @@ class Freezing:
         return None
 
     def grown(self, queues: int) -> None:
-        """So many queues are in memory now, each counted as often as it is kept. May be called often."""
+        """Note how many queues are in memory now, each counted as often as it is kept. May be called often."""
         if not self._enabled:
             return
         grown = queues >= self._next
@@ -64,14 +64,14 @@ class Freezing:
             self.freeze()
 
     def freeze(self) -> None:
-        """Whatever is alive stays out of sight from here on; it is freed when nothing refers to it, as ever."""
+        """Exclude all live objects from collections from now on; an object without references is still freed."""
         if self._enabled:
             gc.collect(1)  # What is garbage already and young, so that it is not kept.
             gc.freeze()
 
 
 class Pause:
-    """A pause of the collector of this process, for as long as anybody wants one. Nodes may start in several threads."""
+    """A pause of the collector of this process while any node needs it. Nodes may start in several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a queue handle belongs to, a node, a queue and a term, and what it may be used for so far."""
+"""The read-only part of a queue handle: its node, queue and term, and whether it may change the queue now."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Terms(Protocol):
 
 
 class Handle:
-    """The part of `qpidha.Queue` that says what it is: nothing here changes the queue."""
+    """The read-only part of `qpidha.Queue`: nothing here changes the queue."""
 
     def __init__(
         self, runtime: Runtime, terms: Terms, replicated: ReplicatedQueue, generation: Generation
@@ -74,7 +74,7 @@ class Handle:
 
     @property
     def pending(self) -> int:
-        """How many ids were given out beyond the last safe one."""
+        """How many ids were assigned after the last safe one."""
         return self.next_id - 1 - self._ledger.upto
 
     @property
@@ -95,7 +95,7 @@ class Handle:
         return primary is not None and primary.generation == generation == runtime.broker_generation
 
     def _require_term(self, what: str) -> None:
-        """The check of everything that changes the queue; in one expression, for every publish pays for it."""
+        """The check of every method that changes the queue. One expression, because every publish executes it."""
         runtime, generation = self._runtime, self.generation
         if (
             get_ident() != runtime.thread
@@ -113,8 +113,8 @@ class Handle:
             return runtime.not_primary()
         made = f"in generation {self.generation}" if self.generation else "while this node was a backup"
         return StaleHandle(
-            f"this handle of queue {self.name!r} was made {made}, and now it is generation "
-            f"{runtime.serving_generation}: get it again with node.queue({self.name!r})",
+            f"this handle of queue {self.name!r} was made {made}, and the node is now in generation "
+            f"{runtime.serving_generation}: get a new one with node.queue({self.name!r})",
             generation=self.generation,
             current=runtime.serving_generation,
         )

@@ -1,8 +1,8 @@
 """The queues of a node by id and by name, and the handles that were asked for in the current term.
 
-A handle is made when it is asked for: so a change of the role costs nothing for queues that are not used, however many
-there are. One that is made later in a term knows as much: whatever is published goes through a handle, so before there is
-one nothing of this term is pending.
+A handle is made when it is first requested, so a change of the role costs nothing for queues that are not used, however
+many there are. A handle that is made later in a term lacks nothing: every publish goes through a handle, so before the
+handle exists no publish of this term is pending.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Handles:
         return queue in self._queues
 
     def add(self, replicated: ReplicatedQueue) -> None:
-        """There is a queue. Of two with one name the last one has it."""
+        """Add a queue. If two have the same name, the name refers to the one added last."""
         self._queues[replicated.queue] = replicated
         self._names[replicated.spec.name] = replicated.queue
 
     def remove(self, queue: QueueId) -> None:
-        """It is gone. Unknown ones are fine."""
+        """Remove a queue. An unknown one is ignored."""
         gone = self._queues.pop(queue, None)
         if gone is not None and self._names.get(gone.spec.name) == queue:
             del self._names[gone.spec.name]
@@ -74,7 +74,7 @@ class Handles:
         return list(self._made.values())
 
     def new_term(self) -> None:
-        """From here on everybody gets new handles; earlier ones only read."""
+        """Begin a term: callers get new handles from now on; earlier handles can only read."""
         self._made = {}
 
     def all(self) -> list[Queue]:
@@ -82,5 +82,5 @@ class Handles:
         return [self.of(queue) for queue in self._queues]
 
     def first(self, count: int | None = None) -> list[ReplicatedQueue]:
-        """At most so many queues, in the order in which they came; None: all. No handle is made."""
+        """At most ``count`` queues, in the order in which they were added; None: all. No handle is made."""
         return list(islice(self._queues.values(), None if count is None else min(count, len(self._queues))))

@@ -1,6 +1,6 @@
-"""The pulse of one node: heartbeats of its links, and the time-outs of everything else.
+"""The periodic work of one node: heartbeats of its links, and all time-outs.
 
-It belongs to the node and not to the core, because it must go on while the core waits for a slow disk.
+It belongs to the node and not to the core, because it must continue while the core waits for a slow disk.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from qpidha.node.place import Place
 from qpidha.node.runtime import Runtime
 
 READING_TURNS = 2
-"""After so many turns of the loop every socket was read: what is called in the next turn may come before its reads."""
+"""After this many turns of the loop every socket was read: a call in the next turn may come before that turn's reads."""
 READING_ATTEMPTS = 3
-"""Begin again this often if the loop was blocked meanwhile: a loop that is blocked all the time must go on, too."""
+"""How often to start again if the loop was blocked meanwhile; limited, in case the loop is blocked all the time."""
 TRANSPORT_TICK_S = 5.0
 """Between two calls of the transport's ``tick``."""
 
@@ -54,14 +54,14 @@ class Heartbeat:
             if turns:
                 self._timer = asyncio.get_running_loop().call_soon(later, turns - 1)
             elif attempts and self._runtime.now() - woken_at > self._runtime.settings.heartbeat_interval_s:
-                self._wake(attempts - 1)  # It was blocked in between: what came meanwhile is not read yet.
+                self._wake(attempts - 1)  # It was blocked in between: later arrivals are not read yet.
             else:
                 self._beat()
 
         later(READING_TURNS)
 
     def _beat(self) -> None:
-        """After a pause of this process everyone gets a fresh round before anyone is given up (T42)."""
+        """Beat. After a pause of this process every peer gets its full time-out again (T42)."""
         settings, now = self._runtime.settings, self._runtime.now()
         peers = self._links.peers
         silent_s = now - self._beaten_at

@@ -1,7 +1,7 @@
-"""For what a node waits: its own disk, a backup, the cluster manager, the broker. Each with since when.
+"""What a node waits for, and for how long: its own disk, a backup, the cluster manager, the broker.
 
-Asked for the oldest operation that is not complete, in the order in which it passes them: first it is made durable here,
-then the backups acknowledge it; if one of them does not, the cluster manager is asked to remove it.
+It is determined for the oldest operation that is not complete, in the order of its steps: first it is made durable here,
+then the backups acknowledge it; if one of them does not, the cluster manager is asked to remove that backup.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Hold:
     node: NodeId
     """Whose disk, which backup, whose request, whose broker."""
     since_s: float
-    """For how long by now, in seconds."""
+    """How long it has been waited for, in seconds."""
 
 
 def holds_of(parts: Parts) -> list[Hold]:
-    """What a node waits for now; empty if for nothing. O(members)."""
+    """What a node waits for now; empty: nothing. O(members)."""
     runtime = parts.runtime
     found = _backups(runtime) or _disk(parts)
     if (asked_s := parts.cluster.asked_for_s) is not None:
@@ -46,7 +46,7 @@ def _disk(parts: Parts) -> list[Hold]:
 
 
 def _backups(runtime: Runtime) -> list[Hold]:
-    """Who has not acknowledged the oldest operation that is not complete, once it has left this node."""
+    """The backups that have not acknowledged the oldest incomplete operation, once this node has sent it."""
     core = runtime.replica.snapshot()
     if core.waiting_since is None:
         return []

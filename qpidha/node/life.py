@@ -1,4 +1,4 @@
-"""The life of a node: started once, stopped once, and whatever happens, everything is given back in bounded time.
+"""Start and stop of a node: each once, and its resources are released in bounded time, whatever happens.
 
     new ──► starting ──► running ──► stopping ──► stopped
      └─────────┴── stop, or a failure ──┘
@@ -8,13 +8,13 @@ A node stops because it is asked to, or because something failed that it cannot 
     1  answers in doubt, no more work (the core stops)
     2  side by side: the session is closed, so that others need not wait; the broker is demoted; the disk becomes idle
     3  links and listener are closed, then the store
-    4  who waits is told: `Node.wait_stopped`, the broker's ``on_stopped``
+    4  `Node.wait_stopped` returns, and the broker's ``on_stopped`` is called
 
-Each step has its share of ``stop_timeout_s``. A step that has not ended by then is left to itself, and named in
-`Stopped.held`. The store's lock is never taken away from a commit that may still write: see `qpidha.node.disk`.
+    Each step has its share of ``stop_timeout_s``. The node does not wait longer for a step, and names it in
+    `Stopped.held`. The store is never unlocked while a commit may still write: see `qpidha.node.disk`.
 
-The control socket of a node that ended by itself goes on answering, with the reason, until `Node.stop` is called or
-the process ends.
+    The control socket of a node that stopped by itself continues to answer, with the reason, until `Node.stop` is called
+    or the process ends.
 
 Invariants:
   - `stopped` is set once, and after everything was released or given up
@@ -46,7 +46,7 @@ WORK_SHARE: Final = 0.75
 CLOSE_SHARE: Final = 0.9
 """Until here links and store are closed; what is left is for ``on_stopped``."""
 STEP_S: Final = 0.2
-"""So long may every step take, however late it is: all of them take no time if nothing hangs."""
+"""Every step may take at least this long, even if the time is over: without a fault a step takes no time."""
 
 
 class Control(Protocol):
@@ -183,7 +183,7 @@ class Life:
             await self._notifier.stopped(self.stopped, began + total_s)
 
     async def release(self, until: float) -> None:
-        """Give back everything that is held. What was given back before stays so."""
+        """Release all resources that are still held."""
         runtime = self._runtime
         runtime.stalls.stop()
         await self._within(until, session=self._cluster.stop, broker=lambda: self._notifier.finish(until))
@@ -218,7 +218,7 @@ class Life:
         tasks = {what: asyncio.ensure_future(_run(work)) for what, work in works.items()}
         await self._until_done(*tasks.values(), until=until)
         for what, task in tasks.items():
-            if task.cancelled():  # By the end of the event loop, not by us: it is to be done all the same.
+            if task.cancelled():  # By the end of the event loop, not by us: it must be done nevertheless.
                 tasks[what] = asyncio.ensure_future(_run(works[what]))
         await self._until_done(*tasks.values(), until=until)
         for what, task in tasks.items():

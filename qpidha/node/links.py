@@ -108,7 +108,7 @@ class Links:
         runtime.replica.link_closed(peer.number)
         self._link_lost()
         runtime.poke()
-        # Without the address: its port is another one each time, and so the same cause would look like many.
+        # Without the address: its port differs each time, so one cause would look like many.
         told = "" if error is None else str(error).removeprefix(f"{peer.link.peer.address}: ")
         why = peer.why or told
         owner = self._owners.pop(peer.number, None)
@@ -124,7 +124,7 @@ class Links:
             runtime.tell(LinkClosed(peer.name, peer.silence))
 
     def clear_settled(self) -> None:
-        """Clear the trouble of each backup that has caught up, whatever its links were closed for before."""
+        """Clear the trouble of each backup that has caught up, for whatever reason its earlier links were closed."""
         primary = self._runtime.replica.primary
         for session in primary.sessions.values() if primary else ():
             peer = self.peers.get(session.link)

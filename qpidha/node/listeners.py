@@ -1,8 +1,8 @@
-"""The broker's queue listeners of one node: told what is inserted and removed, and cut off when they fail.
+"""The broker's queue listeners of one node: called for inserted and removed messages, disconnected when they fail.
 
-A listener gets the same content on every node and at every start, so what makes one raise makes them all raise. The node
-goes on without it: it is told nothing more, for it would miss what it failed at, and the broker is asked for another one
-by `Listeners.renew`, and at the next start of the node.
+A listener gets the same content on every node and at every start, so a message that makes one raise makes all of them
+raise. The node continues without the listener, which is not called any more because it has missed a change.
+`Listeners.renew`, or the next start of the node, asks the broker for a new one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Listeners:
             self._listeners[queue] = found[0]
 
     def load(self, replicated: ReplicatedQueue) -> Iterator[None]:
-        """`ask`, then tell of content that no notice will tell of, step by step."""
+        """`ask`, then give the listener the content that is there already, in steps: no notice follows for it."""
         self.ask(replicated)
         queue = replicated.queue
         for ids, batch in list(replicated.select(replicated.held)) if queue in self._listeners else ():

@@ -9,7 +9,7 @@ from qpidha.wire.info import decode_info
 
 
 class LiveNodes:
-    """A hint about whom to contact and when to act. Never a reason to consider anything safe."""
+    """A hint about which node to contact and when to act. No decision about safety depends on it."""
 
     def __init__(self) -> None:
         self._info: Mapping[NodeId, bytes] = {}

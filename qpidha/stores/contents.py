@@ -139,7 +139,7 @@ class Contents:
             yield from items
 
     def image(self) -> StoreImage:
-        """Everything as a value, with the state the store was left in. A batch is shared unless messages of it are gone."""
+        """Everything as a value, with the state it was left in. Batches are shared unless a part of them is gone."""
         return StoreImage(
             self.status.with_(state=self.left()),
             [q.image() for q in self.queues.values()],

@@ -107,9 +107,9 @@ def _of_several_transactions(rest: list[Frame]) -> bool:
     """Whether these frames, none of which SQLite has accepted, are of more than one transaction.
 
     Then all but the last one were synced. Either a frame behind the end of a transaction shows it; or, if the broken
-    frame is the one with the end, a page that occurs twice: a transaction has each page once. The frame with the end is an
-    exception: it is added again if its page was written earlier for lack of memory. Every commit writes the page of the
-    status.
+    frame is the one with the end, a page that occurs twice: a transaction has each page once. The frame with the end is
+    an exception: it is added again if its page was written earlier for lack of memory. Every commit writes the page of
+    the status.
     """
     end = next((frame.number for frame in rest if frame.ends), None)
     if end is not None and rest[-1].number > end:

@@ -137,7 +137,7 @@ def test_those_that_answer_are_shown_and_the_rest_named_with_the_reason(
         "this is not a directory",
         "there is no control.sock: the node does",
     ]
-    expected += ["nobody listens on control.sock: the node was killed", "what answers is no node"]
+    expected += ["nobody listens on control.sock: the node was killed", "the answer is not that of a node"]
     for words, reason in zip(expected, reasons.values(), strict=True):
         assert words in reason
     code, found = document(run, "status", "--timeout", "1", *hung, fine, *rest)

@@ -162,7 +162,7 @@ def test_a_clean_stop_does_not_hide_it(directory: Path, store: SqliteStore, trou
 def test_it_opens_again_when_everything_is_back(directory: Path, store: SqliteStore) -> None:
     """What was confirmed is there; the commit that was not may be."""
     directory.rename(directory.with_name("moved"))
-    with pytest.raises(StoreFailed, match="Put the directory back"):
+    with pytest.raises(StoreFailed, match="Restore the directory"):
         store.commit([insert(ids((10, 12)))])
     store.close(clean=False)
     directory.with_name("moved").rename(directory)
