@@ -161,6 +161,20 @@ def test_before_the_broker_has_opened_nothing_is_changed() -> None:
     run(main())
 
 
+def test_between_two_terms_of_this_node_an_old_handle_changes_nothing() -> None:
+    """It is primary again, and the broker was not told yet that its earlier term is over."""
+
+    async def main() -> None:
+        seat = Seat().enter().lead("b")
+        made = handle(seat.runtime, 1)
+        seat.see(2, "b", "a", "b")
+        seat.see(3, "a", "a", "b")
+        assert (seat.runtime.broker_generation, made._in_term) == (1, False)
+        assert isinstance(refusal(made), NotPrimary)
+
+    run(main())
+
+
 def test_another_thread_may_neither_change_nor_read() -> None:
     async def main() -> None:
         seat, errors = Seat().enter().lead(), list[CallerError]()

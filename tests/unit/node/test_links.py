@@ -223,7 +223,7 @@ def test_the_owner_is_told_why_its_link_ended_and_the_log_is_not() -> None:
         (await site.connected()).closed(LinkClosed("10.0.0.2:5671: connection reset"))
         assert site.owner.ends == [("b", "connection reset")], "the address is left out"
         assert site.seat.core.follower.link is None
-        assert (site.links.peers, site.lost, site.events) == ({}, 1, [])
+        assert (site.links.peers, site.links._owners, site.lost, site.events) == ({}, {}, 1, [])
 
     run(main())
 
