@@ -26,9 +26,9 @@ from qpidha.core.ready import (
     Request,
     Safe,
     Settled,
-    is_last_word,
-    last_words,
+    needs_no_disk,
     remainder,
+    without_disk,
 )
 from qpidha.core.replica import Replica
 from qpidha.errors import QpidhaError
@@ -173,7 +173,7 @@ class Driver:
         def done(error: Exception | None) -> None:
             ready, self._waiting, self._bypassing = self._waiting or Ready(), None, False
             if self.failed is not None:
-                self._perform(last_words(ready))  # The node failed meanwhile, for another reason.
+                self._perform(without_disk(ready))  # The node failed meanwhile, for another reason.
             elif error is not None:
                 self.fail(error, ready)
             else:
@@ -197,7 +197,7 @@ class Driver:
             return
         if self.replica.primary is None:
             self._waiting = remainder(waiting)
-            self._perform(last_words(waiting))
+            self._perform(without_disk(waiting))
         elif waiting.request is not None:  # One request at a time (M1): this one would delay the hand-over.
             request, waiting.request = waiting.request, None
             self._effects.request(request)
@@ -260,7 +260,7 @@ class Driver:
 
     def _last_rest(self) -> None:
         """Drop the rest of a large `Ready`, except for what may be performed after a failure."""
-        rest = [effect for effect in self._rest if is_last_word(effect)]
+        rest = [effect for effect in self._rest if needs_no_disk(effect)]
         self._rest.clear()
         for effect in rest:
             self._perform_one(effect)
@@ -291,8 +291,8 @@ class Driver:
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
         self.replica.stop(f"failed: {why}")
         self._last_rest()
-        self._perform(last_words(lost))
-        self._perform(last_words(self.replica.ready(self._clock())))
+        self._perform(without_disk(lost))
+        self._perform(without_disk(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request, is_last_word, last_words
+from qpidha.core.ready import CloseLink, Completion, Notice, Ready, Request, needs_no_disk, without_disk
 from qpidha.journal import Change
 from qpidha.wire.events import Acknowledged, Frame
 
@@ -61,12 +61,12 @@ class Outbox:
         """Whether `take` would return an empty `Ready`."""
         return not self._ready
 
-    def take_last_words(self) -> Ready:
+    def take_without_disk(self) -> Ready:
         """Take the effects of an ended role that need no disk. Changes for the store, and what depends on them, stay."""
         ready = self._ready
-        last = last_words(ready)
+        last = without_disk(ready)
         ready.complete = []
-        ready.notify = [notice for notice in ready.notify if not is_last_word(notice)]
+        ready.notify = [notice for notice in ready.notify if not needs_no_disk(notice)]
         return last
 
     def take(self) -> Ready:

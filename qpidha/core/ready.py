@@ -167,23 +167,23 @@ class Ready:
         return bool(self.persist or self.send or self.request or self.complete or self.notify)
 
 
-def is_last_word(effect: object) -> bool:
+def needs_no_disk(effect: object) -> bool:
     """Whether this effect of an ended role may be performed before the disk answers. Never a frame or a request."""
     if isinstance(effect, RoleChanged):
         return not effect.role.is_primary
     return isinstance(effect, (Doubtful, CloseLink, NodeEvent))
 
 
-def last_words(ready: Ready) -> Ready:
-    """Those of these effects that a node whose role is over performs at once."""
+def without_disk(ready: Ready) -> Ready:
+    """The part of these effects that a node whose role is over performs at once."""
     return Ready(
-        complete=[c for c in ready.complete if is_last_word(c)],
-        notify=[n for n in ready.notify if is_last_word(n)],
+        complete=[c for c in ready.complete if needs_no_disk(c)],
+        notify=[n for n in ready.notify if needs_no_disk(n)],
     )
 
 
 def remainder(ready: Ready) -> Ready:
-    """The other effects, performed once the disk has answered: nothing is sent or promised for a role that is over.
+    """What is left besides `without_disk`, for when the disk has answered: an ended role sends and promises nothing.
 
     A request stays, because the core waits for its answer.
     """

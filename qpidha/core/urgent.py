@@ -29,4 +29,4 @@ def hand_over_of(state: NodeState, now: float, *, wanted: bool) -> Ready:
 
 def end_of_role(state: NodeState) -> Ready:
     """The effects that a node whose role is over may perform before its disk answers."""
-    return state.outbox.take_last_words()
+    return state.outbox.take_without_disk()

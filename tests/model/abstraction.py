@@ -1,4 +1,4 @@
-"""What the code and the model have in common: the same facts, read from a simulated cluster and from a state.
+"""The facts that code and model have in common, read from a simulated cluster and from a state of the model.
 
 Both readings give a `Facts`: plain values that can be compared. What is in the one and not in the other is
 left out on purpose, and docs/protocol.md ("The model and the code") says why: frames under way, positions,
@@ -48,7 +48,7 @@ class CodeFacts:
         self.first_version = world.manager.current.version - 1
         self._wiped: Counter[str] = Counter()
         self.late: set[tuple[str, int, int, int]] = set()
-        """(node, boot, link, session): sessions opened for a backup that had left already. The model has none."""
+        """(node, boot, link, session) of sessions opened for a backup that had already left: not in the model."""
         self.told: set[int] = set()
         self.settled: set[int] = set()
         self.handed_over: set[tuple[Any, ...]] = set()
@@ -163,7 +163,7 @@ class CodeFacts:
         return kind, self.version(cas.expected)
 
     def _staged(self, node: SimNode) -> tuple[Any, ...] | None:
-        """What is staged in the session. After its end None: when it is forgotten shows only at the next SUB."""
+        """What is staged in the session. None after its end: only the next SUB shows when it was forgotten."""
         session = node.replica.follower.session
         end = self.world.network.ends.get((node.name, session.link)) if session else None
         if (

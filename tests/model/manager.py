@@ -1,4 +1,4 @@
-"""A cluster manager whose every step is taken by hand: a request arrives, an answer arrives, a node gives up.
+"""A cluster manager that does nothing by itself: the caller makes requests arrive, answers arrive and nodes give up.
 
 What a node reads, it reads at that moment: an answer that says "refused" comes with the newest record. (An older
 one would be a read that is not linearizable; M2 asks for one that is.)

@@ -33,7 +33,7 @@ RULES: dict[str, tuple[str, str]] = {
     # name: (rule in docs/protocol.md, what holds while it is on)
     "ident": ("C4 N1", "keep, drop and send compare (generation, id), not the id alone"),
     "gen_check": ("C2", "a backup refuses a primary of a generation lower than its stored one"),
-    "gen_durable": ("C5", "a generation is durable with (or before) its first effect"),
+    "gen_durable": ("C5", "a generation becomes durable with its first effect, or before"),
     "shrink_cas": ("J1", "a member is removed by compare-and-set before anything completes without it"),
     "shrink_fail": ("M4", "a refused removal means: step down"),
     "shrink_doubt": ("M3", "a removal in doubt counts as not done"),
@@ -822,7 +822,7 @@ def plan(ours: tuple, described: tuple, staged: tuple) -> tuple:
 
 
 def check_lineage_plan(ours: Queue, theirs: Queue, common: int, own: set, have: set, drops: tuple) -> None:
-    """G2: what the library computes, from lineages and ids, is what identities say."""
+    """G2: the plan that the library computes from lineages and ids equals the plan by identities."""
     ids = {h[1] for h in ours.held}
     keep = {h[1] for h in theirs.held if h[1] < common and h[1] in ids}
     adds = [h for h in ours.held if (h[0], h[1]) not in have]
@@ -851,7 +851,7 @@ def plan_frames(generation: int, items: tuple) -> list[Frame]:
 
 
 def describe(ours: tuple, theirs: tuple) -> tuple:
-    """What a subscription tells: each queue of the backup, with the common point the primary finds (G2)."""
+    """The content of a subscription: each queue of the backup, with the common point that the primary finds (G2)."""
     check = CFG["lincheck"] and R["ident"] and R["lin_atomic"]
     return tuple([(q, common_point(ours[i], q) if check else 0) for i, q in enumerate(theirs)])
 
@@ -1134,7 +1134,7 @@ def session_over(w: World, b: int, p: int) -> None:
 
 
 def give_up(w: World, p: int) -> None:
-    """lib: the joiner takes too long (J1). Clients are told at the next occasion: see `tell`."""
+    """lib: the joiner takes too long (J1). Clients get their answers with the next `tell`."""
     use(w, "over")
     if w.nodes[p][CAS] is None or w.nodes[p][CAS].kind != "add":
         w.view(p, joining=None)

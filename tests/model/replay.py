@@ -46,7 +46,7 @@ PLENTY = 1 << 20
 
 
 class Watcher:
-    """Takes the place of the simulator's checker: records what clients were told, and judges nothing."""
+    """Takes the place of the simulator's checker: records what clients were told, and checks nothing."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -96,7 +96,7 @@ class Run(Steps):
         self._weights = {n: w * self.random.choice([0.3, 1, 1, 3]) for n, w in WEIGHTS.items()}
 
     def _cluster(self) -> World:
-        """Set up: P is primary, B1 and B2 are members, the queues are empty. From here on everything waits for a step."""
+        """Set up: P is primary, B1 and B2 are members, the queues are empty. After this only steps change anything."""
         settings = replace(
             SMALL, plan_chunk_bytes=1, window_bytes_max=1 << 20,
             window_operations_max=self.random.choice([2, 6, 1000]), operations_bytes=self.random.choice([1, 300]),

@@ -1,4 +1,4 @@
-"""The steps of a run: each does one thing to the cluster, and writes down what it is in the model.
+"""The steps of a run: each does one thing to the cluster, and records the events of the model that correspond to it.
 
 Whatever needs a choice takes it from the run's own source of randomness.
 """
@@ -35,7 +35,7 @@ class Steps:
     facts: CodeFacts
     tracker: Tracker
     events: list[Label]
-    """What happened in this step, in the model's words."""
+    """The model's events of this step."""
 
     def _observe(self, node: SimNode) -> None:
         raise NotImplementedError
@@ -51,7 +51,7 @@ class Steps:
 
     @staticmethod
     def _ready(node: SimNode) -> bool:
-        """A node takes nothing while a commit is under way: the model's fsync takes everything."""
+        """Whether a node may read now: not while a commit is under way, because the model's fsync covers everything."""
         return node.up and node.driver.idle
 
     def _serving(self) -> SimNode | None:

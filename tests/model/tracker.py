@@ -28,7 +28,7 @@ STATES_MAX = 3000
 
 
 class Disagreement(AssertionError):
-    """The code did what the model does not allow."""
+    """The code did something that the model does not allow."""
 
 
 class Tracker:
@@ -54,7 +54,7 @@ class Tracker:
         self.states = self._agreeing(reached, facts)
 
     def _agreeing(self, reached: dict[tuple[Any, ...], tuple[Label, ...]], facts: Facts) -> set[Any]:
-        """The nearest states that agree with what is seen."""
+        """The states that agree with the visible facts, reached by as few internal events as possible."""
         seen, nearest = set(reached), reached
         for _ in range(DEPTH_MAX):
             wrong = {state: differences(facts, facts_of(state)) for state in reached}

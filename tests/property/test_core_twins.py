@@ -108,7 +108,7 @@ WHILE_CATCHING_UP = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_s
 
 
 @given(diverged(), WHILE_CATCHING_UP)
-def test_a_catch_up_amounts_to_the_plan_of_its_end(
+def test_the_frames_of_a_catch_up_add_up_to_the_plan_at_its_end(
     pair: tuple[Twin, Twin], changes: list[tuple[bool, int]]
 ) -> None:
     """C4: what a session sends in chunks, while the queue changes, is `plan_resync` of the instant of PlanEnd."""

@@ -1,4 +1,4 @@
-"""`OrderedMap` against a plain dict that is sorted when it is asked, small and large."""
+"""`OrderedMap`, small and large, against a plain dict whose keys are sorted for each comparison."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def raised(work: Any) -> Any:
 
 
 @given(STEPS, KEYS, KEYS)
-def test_it_is_a_sorted_dict(steps: list[tuple[str, int]], low: int, high: int) -> None:
+def test_an_ordered_map_agrees_with_a_sorted_dict(steps: list[tuple[str, int]], low: int, high: int) -> None:
     model: dict[int, str] = {}
     tried = OrderedMap[str]()
     for n, (what, key) in enumerate(steps):

@@ -30,7 +30,7 @@ LIMIT = 2**20
 
 
 def near(high: int, low: int = 0) -> st.SearchStrategy[int]:
-    """Integers with both ends and their neighbours common."""
+    """Integers of a range, of which both ends and their neighbours are drawn often."""
     edges = [n for n in (low, low + 1, high - 1, high, 127, 128, 2**32, 2**63 - 1) if low <= n <= high]
     return st.sampled_from(edges) | st.integers(low, high)
 
@@ -184,7 +184,7 @@ def value_or_typed_error(raw: RawFrame) -> None:
     except RemoteProtocolError as error:
         said = str(error)
     else:
-        # What was accepted may be sent on: the two directions refuse the same.
+        # An event that was decoded can be encoded: both directions refuse the same values.
         (again,) = FrameReader(LIMIT * 16).feed(b"".join(encode(frame)))
         assert decode(again) == frame
         return

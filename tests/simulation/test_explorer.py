@@ -118,11 +118,11 @@ def test_different_values_have_different_forms(a: object, b: object) -> None:
     assert canonical(a) != canonical(b)
 
 
-def test_what_is_shared_and_changes_is_not_what_is_merely_equal() -> None:
+def test_a_shared_mutable_value_differs_from_two_equal_ones() -> None:
     shared: list[int] = []
     assert canonical(Box(shared, shared)) != canonical(Box([], []))
 
 
-def test_what_nobody_taught_it_has_no_form() -> None:
+def test_a_value_of_an_unknown_type_has_no_form() -> None:
     with pytest.raises(TypeError, match="no canonical form"):
         canonical(object.__new__(type("Stranger", (), {})))

@@ -14,7 +14,7 @@ from qpidha.testing.walks.slices import in_slices, read
 from qpidha.testing.walks.sweep import part
 
 
-def test_most_of_what_these_walks_do_is_failing_over() -> None:
+def test_most_steps_of_these_walks_are_failovers() -> None:
     found = part(0, 20, FAILOVERS)
     assert not found.failures
     assert found.failovers > 20 * FAILOVERS.steps / 3
@@ -22,13 +22,13 @@ def test_most_of_what_these_walks_do_is_failing_over() -> None:
     assert found.events / found.failovers < 120
 
 
-def test_they_know_all_faults_of_the_others() -> None:
+def test_failover_walks_have_all_faults_of_ordinary_walks() -> None:
     walk, ordinary = Walk(1, profile=FAILOVERS), Walk(1)
     assert walk.weights.keys() - ordinary.weights.keys() == {"relay"}
     assert {name for name, weight in ordinary.weights.items() if weight} <= set(walk.weights)
 
 
-def test_a_promotion_that_answers_nobody_is_no_failover() -> None:
+def test_a_promotion_counts_as_failover_only_after_an_answer_to_a_client() -> None:
     walk = Walk(0, only=[])
     world, seen = walk.world, Sightings()
     seen.watch(world)
@@ -76,7 +76,7 @@ def test_a_search_ends_when_there_were_enough_failovers(tmp_path: Path) -> None:
     assert found.failovers >= 30
 
 
-def test_what_too_few_walks_leave_out_is_said_and_is_no_failure(
+def test_faults_that_too_few_walks_left_out_are_named_and_are_no_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0

@@ -46,7 +46,7 @@ def test_each_kind_is_left_out_of_some_runs_and_drawn_in_others() -> None:
         assert {bool(weights[kind.name]) for weights in runs} == {True, False}, kind.name
 
 
-def test_an_older_copy_that_follows_a_primary_is_made_good() -> None:
+def test_an_older_copy_that_follows_a_primary_is_corrected() -> None:
     world, primary = cluster()
     backup = world.nodes["B1"]
     older = backup.disk.snapshot()
@@ -63,7 +63,7 @@ def test_an_older_copy_that_follows_a_primary_is_made_good() -> None:
     world.drain()
 
 
-def test_an_older_copy_that_is_promoted_is_outside_of_what_is_promised() -> None:
+def test_the_promotion_of_an_older_copy_is_outside_the_fault_model() -> None:
     world, primary = cluster()
     backup = world.nodes["B1"]
     older = backup.disk.snapshot()
@@ -78,8 +78,8 @@ def test_an_older_copy_that_is_promoted_is_outside_of_what_is_promised() -> None
         world.scheduler.run_for(3.0)
 
 
-def test_the_same_without_the_note_is_a_loss_that_is_seen() -> None:
-    """The checker forgives what it is told of, and nothing else."""
+def test_a_loss_by_an_unrecorded_older_copy_is_reported() -> None:
+    """The checker excuses only a loss by an older copy that was recorded (`restored`)."""
     world, primary = cluster()
     backup = world.nodes["B1"]
     older = backup.disk.snapshot()
@@ -126,7 +126,7 @@ def test_a_damaged_frame_closes_the_link_and_changes_nothing() -> None:
     world.drain()
 
 
-def test_what_a_reader_finds_in_bytes() -> None:
+def test_a_reader_returns_frames_or_an_error_for_any_bytes() -> None:
     raw = b"".join(codec.encode(Frame(1, 2, Acknowledged(position=3))))
     assert fault_in(raw) is None
     assert fault_in(raw[:-1]) is None

@@ -44,8 +44,8 @@ def test_damage_is_found_or_does_no_harm(kind: str) -> None:
     assert sum(map(bool, said)) > TRIES // 4
 
 
-def test_a_store_that_does_not_verify_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, with a store whose verification keeps its findings for itself, but for those it cannot go on after."""
+def test_a_store_with_a_weaker_verification_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store's verification reports only the findings that stop it: the damage is missed, and that is found."""
     report = _Loading._report
 
     def whisper(self: _Loading, code: str, text: str) -> None:

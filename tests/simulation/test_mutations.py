@@ -263,8 +263,8 @@ def test_a_missing_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyP
     pytest.fail(f"{mutation.__name__} was not found in {RUNS} walks")
 
 
-def test_a_doubt_that_is_taken_for_a_no_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too rare for a few walks: scenario A02 plays it on purpose."""
+def test_an_unknown_outcome_that_is_taken_for_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too rare to be found in a few walks: scenario A02 contains exactly this history."""
     doubt_means_no(monkeypatch)
     file = Path(__file__).parent.parent / "scenarios" / "A02_addition_in_doubt.txt"
     with pytest.raises(ScenarioError, match="v1"):

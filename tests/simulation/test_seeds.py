@@ -49,7 +49,7 @@ def test_random_walks(first: int) -> None:
 
 
 def test_walks_with_trimmed_lineages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: the same with hardly any lineage kept; the price is only that a fate is unknown."""
+    """G1: the same with very short lineages. The only effect is that some fates are unknown."""
     monkeypatch.setattr(lineage, "ENTRIES_KEPT", 1)
     for seed in range(50_000, 50_000 + PART):
         run(seed)
@@ -61,7 +61,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 
 def test_the_same_seed_is_the_same_run_in_another_process() -> None:
-    """Nothing may hang on the order of a set: that order is drawn anew by each process."""
+    """A run must not depend on the iteration order of sets, which differs between processes."""
     root = Path(__file__).parent.parent.parent
     outputs = [
         subprocess.run(

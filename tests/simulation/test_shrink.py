@@ -70,7 +70,7 @@ def test_a_sweep_ends_in_time() -> None:
     assert sweep(0, 1000, seconds_max=0.0).runs < 100
 
 
-def test_what_never_happened_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_kinds_of_steps_that_never_happened_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "frame Fenced" in Sightings().never()
     assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0, "one walk proves nothing"
     assert f"it needs {COMPLETE_RUNS} to be sure" in capsys.readouterr().out

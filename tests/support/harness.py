@@ -142,7 +142,7 @@ class World:
         await self.nodes.pop(name).stop()
 
     async def kill(self, name: str) -> None:
-        """End a node without a last word: links reset, session gone, store left dirty."""
+        """End a node abruptly: links reset, session gone, store left dirty."""
         node = self.nodes.pop(name)
         self.gates[name].mute = True
         for peer in list(node._parts.links.peers.values()):

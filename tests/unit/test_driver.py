@@ -291,7 +291,7 @@ def test_a_failed_commit_promises_nothing() -> None:
     assert loop.core.calls[-1] == ("failed", "disk"), "nothing is performed any more"
 
 
-def test_a_failure_between_two_slices_drops_the_rest_but_its_last_words() -> None:
+def test_a_failure_between_two_slices_drops_all_effects_but_those_that_need_no_disk() -> None:
     ready = whole(frames=3 * PORTION)
     ready.notify.append(CloseLink(7, "why"))
     loop = Loop(Script(ready))

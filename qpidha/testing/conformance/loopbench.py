@@ -23,7 +23,7 @@ from qpidha.core import (
     Replica,
     Request,
 )
-from qpidha.core.ready import is_last_word
+from qpidha.core.ready import needs_no_disk
 from qpidha.errors import StoreFailed
 from qpidha.journal import Change, Quarantine, StoreImage, StoreStatus
 from qpidha.seq import SequenceSet
@@ -196,7 +196,7 @@ class LoopBench(Trial):
             self.note_activity()
             self.effects.append(effect)
             if self.dead:
-                if not is_last_word(effect):
+                if not needs_no_disk(effect):
                     self.fault("dead", f"after the store had failed: {effect!r}")
                 return
             if self._undurable:

@@ -173,7 +173,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="D6 K1",
         why="a node whose store failed still performs everything that was waiting for it",
         file=DRIVER,
-        old="        self._perform(last_words(lost))\n",
+        old="        self._perform(without_disk(lost))\n",
         new="        self._perform(lost)\n",
         first="T35",
     ),

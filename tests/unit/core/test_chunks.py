@@ -1,4 +1,4 @@
-"""Messages and ids in pieces that fit a frame: nothing is lost, nothing is said twice, no piece is too large."""
+"""Messages and ids in pieces that fit a frame: nothing is lost or sent twice, and no piece is too large."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def queue(*batches: list[bytes], lineage: tuple[tuple[int, int], ...] = ((1, 1),
     return made
 
 
-def test_no_ids_are_no_pieces() -> None:
+def test_an_empty_set_has_no_pieces() -> None:
     assert list(split_ids(SequenceSet(), 3)) == []
 
 
@@ -40,7 +40,7 @@ def test_ids_are_split_by_runs_and_add_up(runs_max: int) -> None:
     assert len(parts) == split_count(ids, runs_max)
 
 
-def test_a_stored_batch_goes_as_it_is() -> None:
+def test_a_stored_batch_is_sent_unchanged() -> None:
     made = queue([b"x" * 10] * 3, [b"y" * 10] * 3)
     chunks = list(plan_chunks(made, made.held, 60, 10))
     assert [list(ids) for _, ids, _ in chunks] == [[1, 2, 3], [4, 5, 6]]
@@ -82,5 +82,5 @@ def test_a_large_batch_is_published_in_pieces_that_add_up() -> None:
         list(split_batch(batch, 50))
 
 
-def test_a_published_batch_has_half_a_frame() -> None:
+def test_a_published_batch_has_at_most_half_a_frame() -> None:
     assert publish_bytes_max(Settings()) == Settings().frame_bytes_max // 2

@@ -50,8 +50,8 @@ def test_nothing_is_handed_over_before_every_member_follows() -> None:
     assert len(list(node.contents.shelved())) == 1
 
 
-def test_what_was_not_taken_is_offered_again_after_a_while() -> None:
-    """Also if no other generation ever comes; but not while a history is followed that may still lose (W2)."""
+def test_messages_that_were_not_taken_are_offered_again_after_a_while() -> None:
+    """Even if no other generation ever comes; but not while the history that is followed is not established (W2)."""
     node = backup("hand-over")
     node.say(Established())
     node.replica.hand_over_failed(node.clock)
@@ -81,8 +81,8 @@ def test_a_primary_offers_again_too() -> None:
     assert offered(node) == [1, 1]
 
 
-def test_a_policy_may_drop_what_was_discarded() -> None:
-    """At the same moment, and not before; the audit record still says what it was."""
+def test_the_policy_drop_erases_discarded_messages() -> None:
+    """At the moment when they would be handed over, and not before; the audit record still names them."""
     node = backup("drop")
     assert len(list(node.contents.shelved())) == 1
     node.say(Established())
@@ -91,7 +91,7 @@ def test_a_policy_may_drop_what_was_discarded() -> None:
 
 
 def test_a_primary_releases_what_its_own_history_has_of_an_empty_queue() -> None:
-    """All of it was settled there: the queue holds nothing, and its history says so all the same."""
+    """All its messages were settled: the queue holds nothing, but its history shows that it gave them out."""
     node = Node().promoted()
     node.replica.enqueue(OTHER, Batch.pack([b"message 1"]))
     node.replica.dequeue(OTHER, SequenceSet([1]))

@@ -92,7 +92,7 @@ def no_role() -> Node:
 
 
 def settled(node: Node) -> Node:
-    """All slices of work that waits for nothing are done."""
+    """Do all slices of work that need no further input."""
     while node.replica.unfinished:
         node.perform()
     return node
@@ -141,7 +141,7 @@ STATES: dict[State, Callable[[], Node]] = {
 
 
 def in_state(state: State) -> Node:
-    """A node whose link is in this state, with nothing of the way there left in what it has sent."""
+    """A node whose link is in this state. Frames that it sent on the way to the state are removed."""
     node = STATES[state]()
     assert state_of(node) is state
     node.sent.clear()
@@ -202,7 +202,7 @@ def test_the_table_is_total() -> None:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
 @pytest.mark.parametrize("state", STATES, ids=lambda state: f"{type(state).__name__}.{state.name}")
-def test_what_the_table_says_happens(state: State, event: type[Event], calls: Calls) -> None:
+def test_the_core_does_what_the_table_says(state: State, event: type[Event], calls: Calls) -> None:
     node, rule, said = in_state(state), RULES[state, event], SAMPLES[event]
     calls.clear()
     role = node.replica.role
@@ -246,7 +246,7 @@ def test_a_frame_of_an_earlier_session_is_ignored_legal_or_not(
     ("state", "event"), RULES, ids=lambda x: getattr(x, "name", getattr(x, "__name__", ""))
 )
 def test_a_frame_of_another_generation(state: State, event: type[Event], calls: Calls) -> None:
-    """Fenced by a backup if it is older than what it has seen; else a protocol error, where it matters."""
+    """A backup fences a generation older than it has seen; any other is a protocol error, if the rule checks it."""
     node, rule = in_state(state), RULES[state, event]
     calls.clear()
     say(node, SAMPLES[event], session=sid_of(state), generation=1)
@@ -283,5 +283,5 @@ def test_every_handler_exists() -> None:
 
 
 def test_the_page_shows_the_table() -> None:
-    """If not: ``python -m tests.support.legality_page``."""
+    """If this fails, run ``python -m tests.support.legality_page``."""
     assert section(PAGE.read_text(encoding="utf-8")) == render()

@@ -1,4 +1,4 @@
-"""Limits of two nodes: a backup must take what its primary may send, and the smaller chunk is agreed upon."""
+"""Limits of two nodes: a backup must accept what its primary may send, and both use the smaller chunk limit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qpidha.errors import HandshakeError
 OURS = Settings(queues_max=100)
 
 
-def test_equal_limits_go_together() -> None:
+def test_equal_limits_are_compatible() -> None:
     check_backup("b", limits_of(OURS), "a", OURS, 100)
     check_primary("a", limits_of(OURS), "b", 100)
 
 
 @pytest.mark.parametrize("name", ["frame_bytes_max", "message_bytes_max"])
-def test_a_backup_that_takes_less_is_refused_with_both_values(name: str) -> None:
+def test_a_backup_with_smaller_limits_is_refused_with_both_values(name: str) -> None:
     limits = limits_of(OURS)
     smaller = replace(limits, **{name: getattr(limits, name) - 1})
     with pytest.raises(HandshakeError) as caught:
@@ -29,7 +29,7 @@ def test_a_backup_that_takes_less_is_refused_with_both_values(name: str) -> None
     )
 
 
-def test_a_backup_that_takes_more_is_fine() -> None:
+def test_a_backup_with_larger_limits_is_accepted() -> None:
     limits = limits_of(OURS)
     check_backup("b", replace(limits, frame_bytes_max=limits.frame_bytes_max + 1), "a", OURS, 0)
 
@@ -41,14 +41,14 @@ def test_all_faults_are_named_at_once() -> None:
     assert str(caught.value).count(";") == 2
 
 
-def test_a_primary_that_does_not_take_so_many_queues_is_refused() -> None:
+def test_a_primary_that_allows_fewer_queues_is_refused() -> None:
     with pytest.raises(
         HandshakeError, match="queues_max of primary 'a' is 100, the store of backup 'b' has 101"
     ):
         check_primary("a", limits_of(OURS), "b", 101)
 
 
-def test_chunks_are_as_small_as_the_smaller_of_two_nodes_wants_them() -> None:
+def test_the_smaller_chunk_limit_of_two_nodes_is_used() -> None:
     ours = Settings(ids_runs_per_chunk_max=50)
     assert agreed(ours, limits_of(Settings(ids_runs_per_chunk_max=20))).ids_runs_per_chunk_max == 20
     assert agreed(ours, limits_of(Settings(ids_runs_per_chunk_max=70))) is ours

@@ -59,7 +59,7 @@ def test_matching_only_the_last_generation_would_keep_the_wrong_message() -> Non
 
 
 def test_the_last_entry_is_kept_even_if_it_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: without it the next id would read as one of the generation before."""
+    """G1: without it the next id would seem to be of the generation before."""
     monkeypatch.setattr(lineages, "ENTRIES_KEPT", 1)
     lineage = advance(((1, 1),), 2, 2)
     assert trim(lineage, 2) == ((2, 2),)

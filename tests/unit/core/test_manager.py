@@ -33,27 +33,27 @@ def other(version: int) -> Versioned:
     return Versioned(Record(cluster=UUID(int=1), generation=2, primary=None, members=frozenset()), version)
 
 
-def test_it_is_sent_once_and_nothing_else_may_be_proposed(manager: Manager) -> None:
+def test_a_request_is_sent_once_and_no_other_may_be_proposed(manager: Manager) -> None:
     assert sent(manager).expected == 3
     assert manager.request(99.0) is None
     with pytest.raises(InvariantError):
         manager.propose(MINE)
 
 
-def test_its_answer_resolves_it(manager: Manager) -> None:
+def test_an_answer_resolves_the_request(manager: Manager) -> None:
     request = sent(manager)
     assert manager.answer(request, Applied(Versioned(request.new, 4)), 0.0) is None
     assert manager.in_flight is None
     assert manager.known == Versioned(request.new, 4)
 
 
-def test_a_higher_version_of_somebody_else_says_that_it_lost(manager: Manager) -> None:
+def test_a_higher_version_with_another_nonce_shows_that_the_request_lost(manager: Manager) -> None:
     request = sent(manager)
     assert manager.seen(other(4)) == request
     assert manager.in_flight is None
 
 
-def test_its_own_value_in_a_watch_says_that_it_won(manager: Manager) -> None:
+def test_the_proposed_record_in_a_watch_shows_that_the_request_won(manager: Manager) -> None:
     request = sent(manager)
     assert manager.seen(Versioned(request.new, 4)) is None
     assert manager.in_flight is None
@@ -77,7 +77,9 @@ def test_a_retry_that_meets_its_own_first_try_has_won(manager: Manager) -> None:
     assert manager.in_flight is None
 
 
-def test_not_sent_is_tried_again_for_an_earlier_try_may_be_under_way(manager: Manager) -> None:
+def test_a_request_that_was_not_sent_is_retried_because_an_earlier_try_may_be_under_way(
+    manager: Manager,
+) -> None:
     request = sent(manager)
     manager.answer(request, Unknown(), 0.0)
     manager.answer(manager.request(RETRY_S) or request, NotSent(), 1.0)
@@ -100,7 +102,7 @@ def test_a_removed_record_is_a_refusal(manager: Manager) -> None:
     assert manager.answer(request, Lost(None), 0.0) == request
 
 
-def test_older_records_are_not_believed(manager: Manager) -> None:
+def test_older_records_are_ignored(manager: Manager) -> None:
     manager.seen(other(9))
     manager.seen(Versioned(MINE, 5))
     assert manager.known == other(9)
@@ -128,7 +130,7 @@ def test_a_late_answer_to_a_resolved_request_changes_nothing(manager: Manager) -
 
 
 def test_reads_do_not_pile_up_while_the_manager_is_silent() -> None:
-    """A backup that is refused asks each time. One read is under way at most; one more may follow it."""
+    """A backup that is refused asks for a read each time. At most one read is under way, and one more may follow it."""
     manager = Manager(UUID(int=2), 0.1)
     sent = 0
     for step in range(1000):

@@ -107,7 +107,7 @@ def test_no_slice_of_a_catch_up_visits_more_queues_than_it_may() -> None:
 
 
 def test_a_queue_that_changes_after_its_visit_is_planned_again() -> None:
-    """The last PlanQueue counts, drops add up: what was said amounts to the queues as they are at PlanEnd (C4)."""
+    """The last PlanQueue counts and drops add up: at PlanEnd the plan describes the queues as they are then (C4)."""
     session, content = Session(), queues(25)
     first, *_, last = content.values()
     events = session.call(content)
@@ -233,7 +233,7 @@ def compared_to_take(count: int) -> int:
     return Counting.compared
 
 
-def test_what_is_taken_out_of_quarantine_costs_no_look_at_all_of_it() -> None:
+def test_taking_messages_out_of_quarantine_does_not_visit_all_of_it() -> None:
     assert compared_to_take(200) <= 4 * compared_to_take(50) + 200
 
 
@@ -264,7 +264,7 @@ def handed(node: Turns) -> list[HandOver]:
     return [e for e in node.effects if isinstance(e, HandOver)]
 
 
-def test_discarded_messages_are_handed_over_in_portions_once_what_lives_has_left() -> None:
+def test_discarded_messages_are_handed_over_in_portions_after_living_ones_were_released() -> None:
     """Both take several turns, and no message that lives is ever handed over (W2)."""
     node = promoted(shelf(45, alive=30))
     releases: list[int] = []
@@ -288,7 +288,7 @@ def test_discarded_messages_are_handed_over_in_portions_once_what_lives_has_left
     assert len(node.replica.quarantined) == 0 and node.replica.still
 
 
-def test_what_the_broker_does_not_take_stops_the_portions() -> None:
+def test_a_portion_that_the_broker_does_not_take_stops_the_hand_over() -> None:
     node = promoted(shelf(45))
     node.turns()
     (first,) = handed(node)
@@ -311,7 +311,7 @@ def test_discarded_messages_that_are_dropped_are_dropped_in_portions() -> None:
     assert handed(node) == [] and len(node.replica.quarantined) == 0 and node.replica.still
 
 
-def test_a_primary_that_steps_down_while_what_lives_leaves_quarantine_hands_nothing_over() -> None:
+def test_a_primary_that_steps_down_while_it_releases_messages_hands_nothing_over() -> None:
     node = promoted(shelf(45, alive=30))
     while node.replica.primary is None or not node.replica.primary.established:
         assert node.turn()
@@ -497,8 +497,8 @@ def test_a_flip_takes_a_slice_in_each_turn_and_is_one_transaction() -> None:
     assert node.replica.role is Role.READY
 
 
-def test_what_waits_for_a_flip_is_judged_as_if_it_came_after_it() -> None:
-    """Behind a Resubscribe the rest of that session counts for nothing, also if it was held back with it (C3)."""
+def test_frames_that_wait_for_a_flip_are_checked_as_if_they_came_after_it() -> None:
+    """Frames after a Resubscribe are of an earlier session and ignored, even if they were held back with it (C3)."""
     node = following(40)
     node.turns()
     planned(node, queues(40))
@@ -582,8 +582,8 @@ def test_a_primary_catches_a_backup_up_in_slices() -> None:
 # --- effects -------------------------------------------------------------------------------------------
 
 
-def test_what_becomes_safe_at_once_is_completed_in_slices_in_order() -> None:
-    """A slice leaves the rest incomplete: later than it might be is never wrong (O4)."""
+def test_operations_that_become_safe_together_are_completed_in_slices_in_order() -> None:
+    """A slice leaves the rest incomplete: it is always safe to complete an operation later (O4)."""
     node = Turns("a", 0, generation=0)
     alone = Record(cluster=CLUSTER, generation=1, primary=("a", A), members=frozenset({Member("a", A)}))
     node.replica.record_seen(Versioned(alone, 1), 0.0)
@@ -628,7 +628,7 @@ def test_many_effects_are_performed_in_several_turns_in_order() -> None:
     assert node.driver.idle
 
 
-def test_a_node_that_fails_in_between_performs_only_its_last_words() -> None:
+def test_a_node_that_fails_between_two_turns_performs_only_effects_that_need_no_disk() -> None:
     node = many_effects()
     before = len(node.effects)
     node.driver.fail(RuntimeError("no more"), node.replica.out.take())
@@ -701,8 +701,8 @@ def test_many_operations_are_sent_in_several_turns_before_anything_that_follows(
     assert node.driver.idle
 
 
-def test_what_one_slice_holds_leaves_in_one_write() -> None:
-    """Large batches are few operations: as many system calls as before."""
+def test_the_frames_of_one_slice_leave_in_one_write() -> None:
+    """Large batches are few operations, so slices cost no additional system calls."""
     node = Slow()
     node.publish(frames=200, operations=1)
     assert [len(portion) for portion in node.portions] == [400]
@@ -719,7 +719,7 @@ def test_a_node_that_fails_between_two_portions_sends_and_requests_nothing_more(
     assert isinstance(node.error, RuntimeError) and node.driver.idle
 
 
-def test_a_primary_that_steps_down_between_two_portions_says_so_behind_what_was_taken() -> None:
+def test_a_primary_that_steps_down_between_two_portions_reports_it_after_the_effects_taken_before() -> None:
     node = Turns("a", 0, generation=0)
     node.see(1, "a")
     node.turns()
@@ -735,7 +735,7 @@ def test_a_primary_that_steps_down_between_two_portions_says_so_behind_what_was_
     assert any(isinstance(e, Doubtful) for e in node.effects)
 
 
-def test_what_a_core_keeps_of_its_queues_is_counted_while_it_works_on_them() -> None:
+def test_lineages_and_changes_in_preparation_are_counted() -> None:
     node = Turns("b", 95)
     assert kept_by(node.replica) == 95
     node.see(2, "b")
@@ -754,7 +754,7 @@ def test_what_a_core_keeps_of_its_queues_is_counted_while_it_works_on_them() -> 
     assert max(counts) > 80 and counts[-1] == 40, "changes that are made"
 
 
-def test_what_backups_have_described_is_counted() -> None:
+def test_queue_descriptions_of_backups_are_counted() -> None:
     node = Turns("a", 5, generation=0)
     node.see(1, "a")
     node.turns()

@@ -1,4 +1,4 @@
-"""The outbox collects one `Ready`: order within a kind, one acknowledgement for many, nothing shared by two."""
+"""The outbox collects one `Ready`: order within a kind, one acknowledgement for many, no lists shared by two `Ready`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def acknowledged(position: int, session: int = 1) -> Frame:
     return Frame(3, session, Acknowledged(position=position))
 
 
-def test_what_was_taken_is_not_changed_by_what_comes_later() -> None:
+def test_a_ready_that_was_taken_is_not_changed_by_later_effects() -> None:
     outbox = Outbox()
     outbox.persist(DropQueue(QUEUE))
     first = outbox.take()
@@ -47,14 +47,14 @@ def test_effects_of_one_kind_stay_in_order() -> None:
 
 
 def test_a_later_acknowledgement_replaces_the_one_before_it() -> None:
-    """They are cumulative (C6)."""
+    """Acknowledgements are cumulative (C6)."""
     outbox = Outbox()
     outbox.acknowledge(1, acknowledged(5))
     outbox.acknowledge(1, acknowledged(6))
     assert outbox.take().send == [(1, acknowledged(6))]
 
 
-def test_acknowledgements_of_other_links_sessions_or_behind_another_frame_stay() -> None:
+def test_an_acknowledgement_of_another_link_or_session_or_before_another_frame_stays() -> None:
     outbox = Outbox()
     outbox.acknowledge(1, acknowledged(5))
     outbox.acknowledge(2, acknowledged(5))
@@ -64,7 +64,7 @@ def test_acknowledgements_of_other_links_sessions_or_behind_another_frame_stay()
     assert len(outbox.take().send) == 5
 
 
-def test_a_link_that_is_to_be_closed_is_marked_until_it_is() -> None:
+def test_a_link_is_marked_from_the_request_to_close_it_until_it_is_closed() -> None:
     outbox = Outbox()
     outbox.close(7, "the test wants it")
     assert outbox.closing == {7}
@@ -72,13 +72,13 @@ def test_a_link_that_is_to_be_closed_is_marked_until_it_is() -> None:
     assert outbox.closing == {7}, "only `Replica.link_closed` ends this"
 
 
-def test_last_words_are_taken_without_what_needs_the_disk() -> None:
+def test_effects_that_need_no_disk_are_taken_alone() -> None:
     outbox = Outbox()
     outbox.persist(DropQueue(QUEUE))
     outbox.complete(Doubtful(3))
     outbox.notify(RoleChanged(Role.JOINING, 3))
     outbox.notify(QueueRemoved(QUEUE))
-    last = outbox.take_last_words()
+    last = outbox.take_without_disk()
     assert (last.complete, last.notify, last.persist) == ([Doubtful(3)], [RoleChanged(Role.JOINING, 3)], [])
     rest = outbox.take()
     assert (rest.complete, rest.notify, rest.persist) == ([], [QueueRemoved(QUEUE)], [DropQueue(QUEUE)])

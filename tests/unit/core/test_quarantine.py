@@ -25,7 +25,7 @@ def nowhere(queue: UUID) -> None:
     """A history without queues."""
 
 
-def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
+def test_messages_of_the_new_history_leave_silently_and_the_rest_stays() -> None:
     """Ids 5 and 6 are of generation 2 there too; 7 and 8 were never given out by it."""
     quarantined = Quarantined([kept(SequenceSet([(5, 8)]))])
     lineage = ((1, 1), (2, 5), (3, 7))
@@ -36,8 +36,8 @@ def test_what_the_new_history_had_leaves_silently_and_the_rest_stays() -> None:
     assert list(quarantined.release_alive(lambda _: None)) == [None], "no history, no verdict"
 
 
-def test_what_the_established_history_is_too_short_for_is_unknown() -> None:
-    """The flip that rewound it may have followed another history, and lost: the message may live as a moved copy."""
+def test_messages_older_than_the_established_lineage_are_unknown() -> None:
+    """The history followed at the flip may never have been established: the message may live as a moved copy."""
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
     assert [(m.id, m.fate) for m in quarantined.due(lambda _: (((3, 6),), 9))] == [
         (5, Fate.UNKNOWN),
@@ -45,7 +45,7 @@ def test_what_the_established_history_is_too_short_for_is_unknown() -> None:
     ]
 
 
-def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
+def test_offered_messages_are_offered_again_only_after_they_were_refused() -> None:
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
     assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
     assert list(quarantined.due(nowhere)) == []
@@ -53,7 +53,7 @@ def test_what_was_offered_is_offered_again_only_after_it_was_refused() -> None:
     assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
 
 
-def test_what_was_taken_leaves_its_own_place_only() -> None:
+def test_taken_messages_are_removed_for_their_queue_and_generation_only() -> None:
     """The same ids may lie there for another queue, and for another generation."""
     of_all = [kept(SequenceSet([5, 6])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([5]), generation=1)]
     quarantined = Quarantined(of_all)

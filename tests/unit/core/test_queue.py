@@ -104,7 +104,7 @@ def test_unknown_ids_that_are_removed_count_as_given_out() -> None:
     assert queue.append(batch("eight")) == SequenceSet([8])
 
 
-def test_reading_ends_at_either_limit_and_says_at_least_one_message() -> None:
+def test_reading_ends_at_either_limit_and_returns_at_least_one_message() -> None:
     queue = made()
     queue.append(batch(*"abcd"))
     queue.append(batch(*"efgh"))

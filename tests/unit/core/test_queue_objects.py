@@ -1,4 +1,4 @@
-"""An idle queue is few objects that the garbage collector looks at: all of them stall a node when it does."""
+"""An idle queue consists of few objects: the garbage collector stalls a node by visiting those of all queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPEC = QueueSpec(name="q")
 
 
 def tracked(make: Callable[[], object]) -> float:
-    """How many objects more there are for each queue."""
+    """How many more objects there are for each additional queue."""
     gc.collect()
     before = len(gc.get_objects())
     kept = make()

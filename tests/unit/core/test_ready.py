@@ -16,9 +16,9 @@ from qpidha.core.ready import (
     RoleChanged,
     Safe,
     Settled,
-    is_last_word,
-    last_words,
+    needs_no_disk,
     remainder,
+    without_disk,
 )
 from qpidha.journal import DropQueue
 from qpidha.types import QueueSpec, Role
@@ -37,18 +37,18 @@ def ready() -> Ready:
     )
 
 
-def test_nothing_to_do_is_false() -> None:
+def test_an_empty_ready_is_false() -> None:
     assert not Ready()
 
 
 @pytest.mark.parametrize("kind", ["persist", "send", "request", "complete", "notify"])
-def test_anything_to_do_is_true(kind: str) -> None:
+def test_a_ready_with_any_effect_is_true(kind: str) -> None:
     assert Ready(**{kind: getattr(ready(), kind)})
 
 
 @pytest.mark.parametrize("effect", [Doubtful(3), CLOSED, OVER, RoleChanged(Role.STOPPED, 3)], ids=repr)
-def test_what_ends_something_needs_no_disk(effect: object) -> None:
-    assert is_last_word(effect)
+def test_effects_that_end_something_need_no_disk(effect: object) -> None:
+    assert needs_no_disk(effect)
 
 
 @pytest.mark.parametrize(
@@ -56,18 +56,18 @@ def test_what_ends_something_needs_no_disk(effect: object) -> None:
     [SAFE, SETTLED, ADDED, HandOver(()), FRAME, RoleChanged(Role.ACTIVE, 3)],
     ids=lambda e: type(e).__name__,
 )
-def test_what_promises_or_tells_content_does(effect: object) -> None:
-    assert not is_last_word(effect)
+def test_effects_that_promise_or_report_content_need_the_disk(effect: object) -> None:
+    assert not needs_no_disk(effect)
 
 
-def test_last_words_hold_no_frame_no_request_and_no_promise() -> None:
-    assert last_words(ready()) == Ready(complete=[Doubtful(3)], notify=[CLOSED, OVER])
+def test_effects_without_disk_have_no_frame_no_request_and_no_promise() -> None:
+    assert without_disk(ready()) == Ready(complete=[Doubtful(3)], notify=[CLOSED, OVER])
 
 
 def test_the_remainder_is_stored_and_asks_but_sends_and_promises_nothing() -> None:
     assert remainder(ready()) == Ready([DropQueue(QUEUE)], [], ReadRecord(), [], [ADDED])
 
 
-def test_last_words_and_remainder_share_nothing() -> None:
+def test_effects_without_disk_and_the_remainder_share_nothing() -> None:
     whole = ready()
-    assert not set(map(id, last_words(whole).notify)) & set(map(id, remainder(whole).notify))
+    assert not set(map(id, without_disk(whole).notify)) & set(map(id, remainder(whole).notify))

@@ -1,4 +1,4 @@
-"""A link is refused with a reason first, and closed behind it."""
+"""A link is refused: first a reason is sent, then the link is closed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_node_that_is_not_primary_says_what_it_is() -> None:
 
 
 def test_a_refusal_is_not_answered_with_a_refusal() -> None:
-    """Two nodes that are not primary would go on for ever."""
+    """Otherwise two nodes that are not primary would refuse each other for ever."""
     made = state()
     refuse_as_backup(made, 7, Frame(3, 0, Refused(code=NOT_PRIMARY, reason="")), Role.JOINING)
     assert made.outbox.empty

@@ -1,4 +1,4 @@
-"""What the core refuses to its caller, saying why and changing nothing (P1, K1)."""
+"""Calls that the core refuses: it tells the reason and changes nothing (P1, K1)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ def replica(*queues: QueueImage, cluster: UUID | None = None) -> Replica:
         (CLUSTER, [ME], 4, "was reset"),
     ],
 )
-def test_who_may_not_be_promoted(cluster: UUID, members: list[Member], generation: int, why: str) -> None:
+def test_a_promotion_that_a_rule_forbids_is_refused(
+    cluster: UUID, members: list[Member], generation: int, why: str
+) -> None:
     with pytest.raises(PromotionRefused, match=why):
         check_promotable(record(*members), ME, cluster, generation)
     check_promotable(record(ME), ME, CLUSTER, 3)
 
 
 def test_a_store_that_is_not_empty_founds_no_cluster() -> None:
-    """The record is gone, and with it who held what was acknowledged (D7)."""
+    """The record is gone, and with it the list of nodes that hold all that was acknowledged (D7)."""
     for made in (
         replica(cluster=CLUSTER),
         replica(QueueImage(QUEUE, QueueSpec(name="q"), (), 1)),
@@ -88,8 +90,8 @@ def test_a_node_that_loses_the_founding_does_not_go_on_to_be_primary() -> None:
     assert made.role is Role.JOINING
 
 
-def test_a_founding_that_counts_without_its_founder_stops_there() -> None:
-    """The record is the one this node wrote, and an operator has taken it out of it since."""
+def test_a_founder_that_the_record_does_not_list_is_not_promoted() -> None:
+    """The record is the one that this node wrote, but an operator has removed the node from its members since."""
     made = replica()
     made.promote(found_as=CLUSTER)
     request = made.ready(0.0).request

@@ -22,7 +22,7 @@ def state() -> NodeState:
     return NodeState(node="a", boot=BOOT, image=image, settings=Settings())
 
 
-def test_it_begins_with_what_the_store_holds() -> None:
+def test_the_state_begins_with_what_the_store_holds() -> None:
     made = state()
     assert (made.me, made.cluster, made.generation) == (Member("a", EPOCH), CLUSTER, 2)
     assert list(made.queues[QUEUE].held) == [1, 2]

@@ -21,7 +21,7 @@ from qpidha.core.ready import (
     RoleChanged,
     Safe,
     Settled,
-    is_last_word,
+    needs_no_disk,
     remainder,
 )
 from qpidha.core.replica import Replica
@@ -119,7 +119,7 @@ def test_the_hand_over_needs_no_disk(hung: Hung) -> None:
     assert len(hung.effects) == 1, "asked once"
 
 
-def test_once_it_is_granted_the_role_ends_and_what_is_pending_is_in_doubt(hung: Hung) -> None:
+def test_once_the_hand_over_is_granted_the_role_ends_and_pending_operations_are_in_doubt(hung: Hung) -> None:
     hung.gave_away()
     assert hung.found(Doubtful) == [Doubtful(1)]
     assert [e.role for e in hung.found(RoleChanged) if isinstance(e, RoleChanged)] == [Role.JOINING]
@@ -128,7 +128,7 @@ def test_once_it_is_granted_the_role_ends_and_what_is_pending_is_in_doubt(hung: 
     assert hung.found(Doubtful) == [Doubtful(1)], "once"
 
 
-def test_what_waited_for_the_disk_is_stored_and_promises_nothing(hung: Hung) -> None:
+def test_changes_that_waited_for_the_disk_are_stored_and_promise_nothing(hung: Hung) -> None:
     hung.gave_away()
     hung.hangs = False
     hung.done.pop()(None)
@@ -140,7 +140,7 @@ def test_what_waited_for_the_disk_is_stored_and_promises_nothing(hung: Hung) -> 
     assert roles == [Role.JOINING]
 
 
-def test_it_goes_on_as_a_backup_when_the_disk_is_back(hung: Hung) -> None:
+def test_the_node_goes_on_as_a_backup_when_the_disk_is_back(hung: Hung) -> None:
     hung.gave_away()
     hung.hangs = False
     hung.done.pop()(None)
@@ -151,8 +151,8 @@ def test_it_goes_on_as_a_backup_when_the_disk_is_back(hung: Hung) -> None:
     assert any(isinstance(e, Frame) for e in hung.effects), "it says hello"
 
 
-def test_it_is_told_of_another_primary_while_it_hangs(hung: Hung) -> None:
-    """The manager granted somebody else the place first: the same end."""
+def test_a_primary_learns_of_another_primary_while_its_disk_hangs(hung: Hung) -> None:
+    """The cluster manager granted another node's promotion first: the role ends in the same way."""
     hung.driver.bypass()
     record = Record(cluster=CLUSTER, generation=2, primary=("B", UUID(int=9)), members=frozenset((P, B)))
     hung.replica.record_seen(Versioned(record, 2), 0.0)
@@ -208,12 +208,12 @@ def test_the_hand_over_is_tried_again_and_lost_like_any_other(hung: Hung) -> Non
     assert hung.found(Doubtful) == [Doubtful(1)], "the record is gone (M4)"
 
 
-def test_what_has_to_wait_stays_in_order() -> None:
-    """Messages that are to be handed over are, later; a role that began and is over is not spoken of."""
+def test_effects_that_wait_for_the_disk_stay_in_order() -> None:
+    """Messages are handed over later; a role that began and ended in the meantime is not reported."""
     begun, over = RoleChanged(Role.ACTIVE, 1), RoleChanged(Role.JOINING, 1)
     given, closed, noted = HandOver(()), CloseLink(1, "x"), SteppedDown("x")
     asked = CompareAndSet(None, Record(cluster=CLUSTER, generation=0, primary=None, members=frozenset()))
     waiting = Ready(complete=[Doubtful(1)], request=asked, notify=[begun, given, over, closed, noted])
-    assert [is_last_word(n) for n in waiting.notify] == [False, False, True, True, True]
+    assert [needs_no_disk(n) for n in waiting.notify] == [False, False, True, True, True]
     left = remainder(waiting)
     assert (left.notify, left.request, left.complete, left.send) == ([given], asked, [], [])

@@ -1,4 +1,4 @@
-"""A record made anew from what the stores say: the only answer after a cluster manager lost its data (T31)."""
+"""A record that is rebuilt from the stores: the only remedy after a cluster manager lost its data (T31)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Store:
-    """As much of a report as is looked at."""
+    """The part of a store report that rebuilding reads."""
 
     status: StoreStatus | None
     queues: tuple[Queue, ...] = (Queue(),)
@@ -48,7 +48,7 @@ def record(generation: int, cluster: UUID = CLUSTER) -> Record:
 
 
 def test_the_best_store_becomes_the_only_member() -> None:
-    """It may be promoted; everybody else joins it. No store is above the record, so all of them may start."""
+    """It may be promoted; the other nodes join it. No store is above the record, so all nodes may start."""
     found = rebuilt([store("a", 3), store("b", 5), store("c", 4)], None, nonce=b"n")
     assert found.record == Record(
         cluster=CLUSTER,
@@ -66,7 +66,7 @@ def test_a_record_that_went_back_is_replaced() -> None:
 
 @pytest.mark.parametrize("generation", [3, 4])
 def test_a_record_that_is_not_behind_stays(generation: int) -> None:
-    """It knows who is in sync, which the stores do not."""
+    """The record names the members in sync, which the stores cannot tell."""
     with pytest.raises(CallerError, match="nothing to rebuild"):
         rebuilt([store("a", 3)], record(generation), nonce=b"n")
 
@@ -76,7 +76,7 @@ def test_the_record_of_another_cluster_stays() -> None:
         rebuilt([store("a", 3)], record(1, OTHER), nonce=b"n")
 
 
-def test_stores_of_several_clusters_are_for_a_person_to_sort() -> None:
+def test_stores_of_several_clusters_are_refused() -> None:
     with pytest.raises(CallerError, match="none of these"):
         rebuilt([store("a", 3), store("b", 3, cluster=OTHER)], None, nonce=b"n")
 
@@ -87,7 +87,7 @@ def test_no_usable_store() -> None:
 
 
 def test_no_generation_is_used_again_that_a_damaged_store_has_seen() -> None:
-    """I1: its messages carry that generation, and it may be repaired; those that follow must not be taken for them."""
+    """I1: the store may be repaired, and new messages must not be taken for its messages of that generation."""
     broken = damaged("b", 6)
     found = rebuilt([store("a", 5), broken], record(5), nonce=b"n")
     assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 6)
@@ -95,8 +95,8 @@ def test_no_generation_is_used_again_that_a_damaged_store_has_seen() -> None:
     assert rebuilt([store("a", 5), elsewhere, unreadable], None, nonce=b"n").record.generation == 5
 
 
-def test_a_conflict_is_for_a_person_to_decide() -> None:
-    """Two clean stores of one generation, from different stops, with other content."""
+def test_the_operator_decides_a_conflict() -> None:
+    """Two clean stores of one generation, from different stops, with different content."""
     clean = {"state": StoreState.CLEAN}
     a = store("a", 3, **clean, stop=UUID(int=7), queues=(Queue(held=5),))
     b = store("b", 3, **clean, stop=UUID(int=8), queues=(Queue(held=4),))
@@ -106,7 +106,7 @@ def test_a_conflict_is_for_a_person_to_decide() -> None:
     assert {m.node for m in found.record.members} == {"b"}
 
 
-def test_an_operator_who_knows_better_is_obeyed_but_not_below_what_was_seen() -> None:
+def test_the_operator_may_choose_the_store_but_the_generation_stays_the_highest_seen() -> None:
     found = rebuilt([store("a", 3), store("b", 5)], None, nonce=b"n", best="a")
     assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 5)
     with pytest.raises(CallerError, match="0 of the usable stores are of node 'z'"):

@@ -219,7 +219,7 @@ def test_stores_of_several_clusters_are_not_compared() -> None:
 
 
 def test_clean_stores_of_different_stops_conflict() -> None:
-    """H56: equal generation, other stop, other content: the operator decides."""
+    """H56: of one generation, from different stops, with different content: the operator decides."""
     one, other = store("a", CLEAN, stop=UUID(int=21)), store("b", CLEAN, next=11, stop=UUID(int=22))
     ranked = rank([one, other])
     assert all(r.conflict and "stop-conflict" in codes(r.findings) for r in ranked)

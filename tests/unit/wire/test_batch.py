@@ -110,7 +110,7 @@ def test_pack_refuses(arguments: tuple[object, ...], error: type[Exception], sai
 def test_batches_are_made_by_their_three_makers_only() -> None:
     with pytest.raises(TypeError, match=r"Batch\.pack"):
         Batch()
-    hollow = Batch.__new__(Batch)  # Nothing in it, and nothing to be had from it.
+    hollow = Batch.__new__(Batch)  # It has no messages, and every access must raise an error.
     assert (len(hollow), hollow.raw, list(hollow)) == (0, b"", [])
     with pytest.raises(IndexError):
         hollow.data(0)
@@ -292,7 +292,7 @@ def test_views_keep_the_bytes_alive() -> None:
     assert all(view.readonly for view in views)
 
 
-def test_bytes_land_where_they_stay() -> None:
+def test_bytes_are_received_into_their_final_memory() -> None:
     landing = Landing(10)
     landing.put(b"0123")
     assert (len(landing), landing.filled, landing.rest) == (10, 4, 6)
@@ -315,7 +315,7 @@ def test_bytes_land_where_they_stay() -> None:
         landing.put("text")  # type: ignore[arg-type]
 
 
-def test_a_view_keeps_what_lands_alive() -> None:
+def test_a_view_keeps_the_received_bytes_alive() -> None:
     view = Landing(1000).room
     gc.collect()
     view[:] = bytes(1000)

@@ -1,4 +1,4 @@
-"""Every event survives the wire, no payload is copied on the way, and each defect is refused by name.
+"""Every event is decoded as it was encoded, no payload is copied, and the error of a bad frame names the defect.
 
 Method: one sample of each event, shared with the golden frames of docs/wire.md; then bodies with one
 defect each, and values that must not leave this node.
@@ -357,7 +357,7 @@ def test_a_body_cut_or_continued_anywhere_is_refused(event: Event) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a\0b", "\n", "x" * 32_767, "é" * 16_383, " "])
 def test_a_queue_name_is_only_a_name(name: str) -> None:
-    """B28: it is never a path, so whatever is UTF-8 and fits may be one."""
+    """B28: a name is never used as a path, so any UTF-8 text that is not too long is a name."""
     event = PlanQueue(queue=QUEUE, spec=QueueSpec(name=name), lineage=(), next=1, held=0)
     assert codec.decode(cut(wire(event))).event == event
 
@@ -427,7 +427,7 @@ LOCAL: dict[str, Frame] = {
 
 
 @pytest.mark.parametrize("frame", list(LOCAL.values()), ids=list(LOCAL))
-def test_what_could_not_be_decoded_is_not_encoded(frame: Frame) -> None:
+def test_a_frame_that_could_not_be_decoded_is_not_encoded(frame: Frame) -> None:
     with pytest.raises(LocalProtocolError, match="cannot be sent") as caught:
         codec.encode(frame)
     assert len(str(caught.value)) < 250
@@ -515,7 +515,7 @@ def hello(version_max: int, *more: object) -> bytes:
     return array(1, version_max, None, "b1", UUID16, "p", *more)
 
 
-def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
+def test_only_the_hello_of_a_later_version_may_have_more_fields() -> None:
     event = decode(1, hello(3, LIMITS_ARRAY, "new", [1, 2])).event
     assert isinstance(event, Hello) and (event.version_max, event.limits) == (3, LIMITS)
     for bad in (
@@ -531,7 +531,7 @@ def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
             decode(1, bad)
 
 
-def test_a_peer_of_version_1_is_understood_and_answered_in_its_own_words() -> None:
+def test_a_peer_of_version_1_is_understood_and_answered_in_version_1() -> None:
     """Its Hello has six fields, and its Welcome four; of a later Hello it reads the first six (V2)."""
     event = decode(1, hello(1)).event
     assert isinstance(event, Hello) and event.limits is None

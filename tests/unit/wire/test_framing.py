@@ -22,7 +22,7 @@ def frame(body: bytes = b"", *, kind: int = 7, generation: int = 1, session: int
 
 
 def receive(reader: FrameReader, pieces: Iterable[bytes]) -> list[RawFrame]:
-    """Through the pair of calls that a BufferedProtocol makes."""
+    """Pass the data to the reader by the pair of calls that a BufferedProtocol makes."""
     frames = []
     for piece in pieces:
         while piece:
@@ -95,7 +95,7 @@ BAD: dict[str, tuple[bytes, type[RemoteProtocolError]]] = {
 
 
 @pytest.mark.parametrize(("data", "error"), list(BAD.values()), ids=list(BAD))
-def test_a_bad_header_kills_the_reader_as_soon_as_it_can_be_seen(
+def test_a_bad_header_ends_the_reader_as_soon_as_it_can_be_seen(
     data: bytes, error: type[RemoteProtocolError]
 ) -> None:
     for pieces in ([data], split(data, 1)):
@@ -108,7 +108,7 @@ def test_a_bad_header_kills_the_reader_as_soon_as_it_can_be_seen(
                 reader.feed(more)
         with pytest.raises(error):
             reader.buffer_updated(0)
-        assert len(reader.get_buffer()) > 0  # A transport that still reads must not trip over it.
+        assert len(reader.get_buffer()) > 0  # A transport that still reads must not fail.
 
 
 @pytest.mark.parametrize(("data", "error"), list(BAD.values()), ids=list(BAD))
@@ -200,10 +200,10 @@ def test_the_buffer_follows_what_was_received() -> None:
         frames = reader.buffer_updated(n)
     assert [len(f.body) for f in frames] == [LIMIT - 20]
     reader.get_buffer()
-    assert reader.capacity == framing.BUFFER_BYTES  # Given back: one large frame is not every frame.
+    assert reader.capacity == framing.BUFFER_BYTES  # The memory for one large frame was given back.
 
 
-def test_large_frames_land_where_they_stay() -> None:
+def test_large_bodies_are_received_without_a_copy() -> None:
     """After the first, each costs one read of its head and the reads of its body; the buffer does not grow."""
     reader = FrameReader(LIMIT)
     bodies = [bytes([n]) * (1024 * 1024 + 100 * n) for n in range(1, 5)]
@@ -225,7 +225,7 @@ def test_large_frames_land_where_they_stay() -> None:
     assert reader.capacity == framing.BUFFER_BYTES
 
 
-def test_a_frame_that_lands_keeps_its_bounds() -> None:
+def test_a_large_body_ends_where_its_frame_ends() -> None:
     reader = FrameReader(LIMIT)
     data = frame(b"x" * (1 << 20))
     with pytest.raises(LocalProtocolError):
@@ -236,7 +236,7 @@ def test_a_frame_that_lands_keeps_its_bounds() -> None:
     assert len(reader.get_buffer()) == framing.BUFFER_BYTES
 
 
-def test_a_header_alone_pays_for_nothing() -> None:
+def test_a_header_alone_takes_no_memory() -> None:
     reader = FrameReader(LIMIT)
     assert reader.feed(frame(bytes(1 << 20))[: HEADER_BYTES + 100]) == []
     assert reader.capacity == framing.BUFFER_BYTES
@@ -266,8 +266,8 @@ def test_moving_is_linear_in_what_was_received(body: int) -> None:
 
 
 @pytest.mark.parametrize("start", ["160301020001000f", "150301000202", "1503030002022a"])
-def test_bytes_of_tls_are_told_as_what_they_are(start: str) -> None:
-    """A handshake or an alert: the two ends are configured differently, and the length would tell nobody."""
+def test_the_error_recognises_bytes_of_tls(start: str) -> None:
+    """A handshake or an alert: the two ends are configured differently, which the length alone would not show."""
     with pytest.raises(FrameTooLarge, match="the other end speaks TLS, this node plain text"):
         FrameReader(4096).feed(bytes.fromhex(start))
     with pytest.raises(FrameTooLarge, match=r"bytes$"):

@@ -1,4 +1,4 @@
-"""Sizes that no frame can have, and what a node says about itself when it says nonsense."""
+"""Sizes that no frame can have, and wrong values in what a node publishes about itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUEUE, BOOT = UUID(int=1), UUID(int=2)
 
 
 class Huge:
-    """Stands for a batch of 4 GiB, which nobody wants to allocate in a test."""
+    """Stands for a batch of 4 GiB, which is too large to allocate in a test."""
 
     nbytes = 2**32
 
@@ -34,7 +34,7 @@ def test_a_part_beyond_4_gib_is_not_sent() -> None:
 
 
 def test_a_frame_beyond_4_gib_is_not_sent() -> None:
-    """Each part fits; together, as they were encoded for an earlier session, they do not."""
+    """Each part fits, but all together, as encoded for an earlier session, they do not."""
     operations = Operations(first=2, operations=((SkipIds(queue=QUEUE, first=1, last=1),),))
     operations.chunks.append(range(2**32))  # type: ignore[arg-type]
     with pytest.raises(LocalProtocolError, match="Operations of 4294967316 bytes"):
@@ -42,14 +42,14 @@ def test_a_frame_beyond_4_gib_is_not_sent() -> None:
 
 
 def test_a_control_event_has_at_most_4_kib() -> None:
-    """Checked before msgpack sees it."""
+    """The size is checked before msgpack reads the body."""
     body = msgpack.packb([1]).ljust(CONTROL_BYTES_MAX + 1, b"\0")
     with pytest.raises(MalformedFrame, match="4097 bytes, at most 4096 are allowed"):
         codec.decode(RawFrame(Progress.KIND, 1, 1, body))
 
 
 def test_no_more_is_encoded_than_would_be_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No event can reach its limit today, as each of its fields has one; this is for the event of tomorrow."""
+    """Each field has its own limit, so no event of today can reach this one: the check is for future events."""
     monkeypatch.setattr("qpidha.wire.fields.CONTROL_BYTES_MAX", 9)
     with pytest.raises(LocalProtocolError, match="Progress: 10 bytes, at most 9 are allowed"):
         codec.encode(Frame(1, 1, Progress(chunks=2**62)))
@@ -61,7 +61,7 @@ INFO = NodeInfo(peer=("::1", 5671), client=("host", 5672), boot=BOOT, score=3)
 FIELDS = {"peer": ["::1", 5671], "client": ["host", 5672], "boot": BOOT.bytes, "score": 3}
 
 
-def test_it_comes_back() -> None:
+def test_an_info_comes_back_equal() -> None:
     assert decode_info(encode_info(INFO)) == INFO
     assert decode_info(msgpack.packb(FIELDS | {"later": 1})) == INFO, "fields may be added"
     assert decode_info(msgpack.packb({"peer": ["h", 1], "boot": BOOT.bytes})) == NodeInfo(
@@ -86,10 +86,10 @@ def test_it_comes_back() -> None:
     ],
     ids=repr,
 )
-def test_nonsense_says_nothing(fields: dict[str, object]) -> None:
+def test_wrong_fields_are_no_info(fields: dict[str, object]) -> None:
     assert decode_info(msgpack.packb(FIELDS | fields)) is None
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x01", b"\x90", msgpack.packb({1: 2}), b"\x81\xa4peer"])
-def test_what_is_no_map_says_nothing(raw: bytes) -> None:
+def test_bytes_that_are_no_map_are_no_info(raw: bytes) -> None:
     assert decode_info(raw) is None

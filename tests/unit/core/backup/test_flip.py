@@ -1,4 +1,4 @@
-"""The flip: what goes, what comes, what is kept in quarantine, and plans that contradict themselves (C5, W1, W2)."""
+"""The flip: messages that it removes, inserts and quarantines, and plans that contradict themselves (C5, W1, W2)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_same_id_as_an_old_message_and_as_a_new_one() -> None:
     assert (kept.generation, list(kept.ids), list(kept.batch), kept.fate) == (1, [2], [b"old"], Fate.REWOUND)
 
 
-def test_staged_and_dequeued_meanwhile() -> None:
+def test_a_message_that_was_staged_and_then_dequeued_is_dropped() -> None:
     plan = planned(Q, ((1, 1),), 5, 2)
     stage(plan, 1, SequenceSet([1, 2, 4]), "one", "two", "four")
     plan.staged_drop = SequenceSet([2])
@@ -78,7 +78,7 @@ def test_staged_and_dequeued_meanwhile() -> None:
     assert queues[Q].next == 5
 
 
-def test_what_the_primary_dequeued_is_erased_and_what_it_never_had_is_kept() -> None:
+def test_messages_dequeued_by_the_primary_are_erased_and_those_it_never_had_are_quarantined() -> None:
     queue = held(Q, ((1, 1),), _1="settled", _2="settled too", _3="rewound")
     plan = planned(Q, ((1, 1), (2, 3)), 3, 0)
     plan.drop = SequenceSet([(1, 3)])
@@ -92,7 +92,7 @@ def test_what_the_primary_dequeued_is_erased_and_what_it_never_had_is_kept() -> 
     assert line.detail.startswith("rewound: 1 messages")
 
 
-def test_older_than_the_primary_remembers_is_unknown() -> None:
+def test_messages_older_than_the_primarys_lineage_are_unknown() -> None:
     queue = held(Q, ((1, 1),), _1="old")
     plan = planned(Q, ((5, 9),), 9, 0)
     plan.drop = SequenceSet([1])
@@ -110,7 +110,7 @@ def test_a_queue_the_primary_does_not_have_is_quarantined_whole() -> None:
 
 
 def test_a_rewound_copy_keeps_its_origin_in_quarantine() -> None:
-    """The flip does not judge it: the history followed now may still lose (W2)."""
+    """The flip does not judge it: the history followed now may never be established (W2)."""
     queue = ReplicatedQueue(DLQ, SPEC, ((1, 1),), 1)
     queue.append(Batch.pack([b"moved"], origins=[(Q.bytes, 1, 7)]))
     plan = planned(DLQ, ((2, 1),), 1, 0)
@@ -123,8 +123,8 @@ def test_a_rewound_copy_keeps_its_origin_in_quarantine() -> None:
     assert discarded.origin == Origin(queue=Q, generation=1, id=7)
 
 
-def test_what_a_later_history_has_leaves_quarantine_silently() -> None:
-    """A09: the discarded message won after all."""
+def test_messages_of_a_later_history_leave_quarantine_silently() -> None:
+    """A09: the discarded message came back with another primary."""
     queue = held(Q, ((1, 1),), _1="one")
     plan = planned(Q, ((2, 1),), 1, 0)
     plan.drop = SequenceSet([1])
@@ -137,7 +137,7 @@ def test_what_a_later_history_has_leaves_quarantine_silently() -> None:
     assert len(quarantined) == 0
 
 
-def test_handed_over_once_unless_it_was_not_taken() -> None:
+def test_a_message_is_handed_over_once_unless_it_was_not_taken() -> None:
     _, _, quarantined = run([held(Q, ((1, 1),), _1="one", _2="two")], {})
     first = tuple(quarantined.due(nowhere))
     assert [d.id for d in first] == [1, 2]
@@ -181,7 +181,7 @@ def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned
     assert (queue.next, queue.lineage, len(quarantined)) == (3, ((1, 1),), 0)
 
 
-def test_a_plan_with_fewer_queues_than_it_says() -> None:
+def test_a_plan_with_fewer_queues_than_announced_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="ends with 2"):
         flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]))
 

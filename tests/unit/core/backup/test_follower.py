@@ -1,4 +1,4 @@
-"""A backup's one link: whom it follows, and whom it does not (C1, C2)."""
+"""A backup's one link: which primary it follows, and which it does not (C1, C2)."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def refused(node: Node, why: str) -> bool:
     return node.closed
 
 
-def test_a_backup_gives_up_on_a_primary_that_does_not_take_its_queues() -> None:
+def test_a_backup_refuses_a_primary_that_allows_fewer_queues() -> None:
     small = replace(LIMITS, queues_max=1)
     node = Node().following().say(replace(WELCOME, version=2, limits=small), session=0)
     assert refused(node, "queues_max of primary 'peer' is 1, the store of backup 'me' has 2 queues")
 
 
-def test_a_backup_that_is_spoken_to_says_once_that_it_is_no_primary() -> None:
-    """Not in answer to a refusal: two such nodes would go on for ever."""
+def test_a_backup_answers_a_peer_that_it_is_no_primary() -> None:
+    """But it does not answer a refusal: two such nodes would refuse each other for ever."""
     node = Node()
     node.replica.link_opened(LINK)
     node.say(Refused(code=16, reason="you is joining"), session=0)
@@ -70,13 +70,13 @@ def test_only_the_recorded_generation_is_followed() -> None:
     assert UnrecordedPrimary("peer", 4) in node.notices
 
 
-def test_a_primary_says_welcome_first_and_is_the_one_that_was_wanted() -> None:
+def test_the_first_frame_must_be_the_welcome_of_the_wanted_primary() -> None:
     assert refused(Node().following().say(PLAN, session=0), "PlanQueue before Welcome")
     assert refused(Node().following().say(replace(WELCOME, node="other"), session=0), "this is 'other'")
 
 
 def test_the_primary_of_another_cluster_is_not_followed() -> None:
-    """D7: the record and the primary agree, this store is in the wrong place."""
+    """D7: the record and the primary agree, so this store is in the wrong cluster."""
     node = Node()
     node.replica.state.cluster = NEW
     assert refused(node.following().say(WELCOME, session=0), f"this store of {NEW}")

@@ -83,7 +83,7 @@ def chunk(*ids: int, generation: int = 3) -> PlanMessages:
         ([Operations(first=2, operations=((SkipIds(queue=QUEUE, first=10, last=10),),))], "while STAGING"),
     ],
 )
-def test_a_primary_that_plans_in_nonsense(events: list[Event], why: str) -> None:
+def test_a_plan_that_contradicts_earlier_frames_is_refused(events: list[Event], why: str) -> None:
     node = backup(*events)
     assert refused(node, why)
     assert node.replica.queues[QUEUE].next == 10
@@ -107,8 +107,8 @@ def test_a_primary_that_plans_in_nonsense(events: list[Event], why: str) -> None
         ),
     ],
 )
-def test_a_primary_that_operates_in_nonsense(operation: Operation, why: str) -> None:
-    """The first operation of the frame was right: it is not applied either."""
+def test_operations_that_contradict_the_queues_are_refused(operation: Operation, why: str) -> None:
+    """The first operation of the frame is legal, but is not applied either."""
     right = (SkipIds(queue=OTHER, first=1, last=3),)
     node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2))
     node.say(Operations(first=5, operations=(right, tuple(operation))))
@@ -124,7 +124,7 @@ def test_operations_out_of_order_are_refused() -> None:
 
 
 def test_acknowledgements_of_one_turn_become_one() -> None:
-    """They are cumulative: only the last says anything."""
+    """Acknowledgements are cumulative: the last one replaces those before it."""
     node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2))
     node.sent.clear()
     for position in (5, 6, 7):

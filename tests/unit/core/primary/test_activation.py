@@ -41,8 +41,8 @@ def test_nothing_changes_before_the_last_slice() -> None:
     assert made.outbox.empty
 
 
-def test_a_slice_that_ends_with_the_last_queue_needs_one_more_look() -> None:
-    """Whether it was the last is known only then."""
+def test_a_slice_that_ends_with_the_last_queue_needs_one_more_call() -> None:
+    """Only the next call finds that no queue is left."""
     activation = Activation(record(), state().queues.values())
     assert not activation.advance(2)
     assert activation.advance(2)
@@ -61,7 +61,7 @@ def test_all_queues_begin_the_generation_in_one_transaction() -> None:
     assert {change.queue for change in persisted if isinstance(change, PutQueue)} == {FULL, EMPTY}
 
 
-def test_the_other_members_must_acknowledge_it() -> None:
+def test_the_other_members_must_acknowledge_the_activation() -> None:
     made = state()
     activation = Activation(record(), made.queues.values())
     activation.advance(10)

@@ -1,4 +1,4 @@
-"""A move is no accept: a publish whose message was moved completes with what the move published (O3, O6)."""
+"""A move is not an accept: a publish whose message was moved completes with the publish that the move made (O3, O6)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_message_moved_to_the_end_of_its_own_queue() -> None:
     assert guard.advance(6) == 2
 
 
-def test_what_was_complete_before_the_move_is_not_touched() -> None:
+def test_a_move_does_not_touch_publishes_that_were_complete() -> None:
     source, target = guards(Settle.REPLICATED)
     source.published(1, 1, 5)
     assert source.advance(5) == 1

@@ -1,6 +1,6 @@
-"""Time-outs of acknowledgements (J1, L4, T42): measured from what left this node, never across its own pause.
+"""Time-outs of acknowledgements (J1, L4, T42): they begin when an operation has left, and restart after a pause.
 
-Method: one primary, whose driver commits when the test says so, and a backup that is played by hand. Time is a number.
+Method: one primary, whose driver commits when the test says so. The test plays the backup. Time is a number.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def world() -> World:
 
 
 def test_a_backup_that_does_not_answer_is_removed(world: World) -> None:
-    """What all the rest is an exception of (J1, L4)."""
+    """The rule to which the other tests show exceptions (J1, L4)."""
     world.publish()
     world.pass_time(5.0)
     assert world.removed == set()
@@ -173,7 +173,7 @@ def test_a_backup_that_does_not_answer_is_removed(world: World) -> None:
     assert world.removed == {"B"}
 
 
-def test_an_own_disk_that_stalls_is_not_counted_against_a_backup(world: World) -> None:
+def test_a_stall_of_the_primarys_disk_is_not_counted_against_a_backup(world: World) -> None:
     """The operation has not left yet: there is nothing to acknowledge."""
     world.stall()
     world.publish()
@@ -198,7 +198,7 @@ def test_after_the_stall_a_backup_has_its_whole_time_and_no_more(world: World) -
 
 
 def test_a_backup_that_owed_something_before_the_stall_still_owes_it(world: World) -> None:
-    """Its answer does not need the disk of the primary, whose loop reads it all the time."""
+    """Its acknowledgement does not need the disk of the primary, whose event loop reads all the time."""
     world.publish()
     world.stall()
     world.publish()
@@ -209,7 +209,7 @@ def test_a_backup_that_owed_something_before_the_stall_still_owes_it(world: Worl
 
 
 def test_an_acknowledgement_during_the_stall_counts(world: World) -> None:
-    """Late by a tick, and then it came: nobody is removed for what was true once."""
+    """It was late at one tick and arrived then: no member is removed for an acknowledgement that has come."""
     world.publish()
     world.stall()
     world.publish()
@@ -220,8 +220,8 @@ def test_an_acknowledgement_during_the_stall_counts(world: World) -> None:
     assert world.removed == set()
 
 
-def test_what_was_not_read_yet_is_not_judged(world: World) -> None:
-    """Only `tick` judges, and whoever calls it has read what had arrived. Taking effects judges nobody."""
+def test_only_tick_finds_late_members(world: World) -> None:
+    """The caller of `tick` has read every frame that had arrived. Taking effects finds no member late."""
     world.publish()
     world.pass_time(4.75)
     world.now += 2.0  # The loop was blocked, for less than what counts as a pause …
@@ -232,8 +232,8 @@ def test_what_was_not_read_yet_is_not_judged(world: World) -> None:
     assert world.removed == set()
 
 
-def test_a_pause_gives_everybody_a_fresh_time_out(world: World) -> None:
-    """T42, whatever comes first after it."""
+def test_after_a_pause_every_member_gets_a_fresh_time_out(world: World) -> None:
+    """T42, whichever call comes first after the pause."""
     for first in ("run", "tick"):
         world.publish()
         world.pass_time(4.0)
@@ -267,7 +267,7 @@ def test_a_backup_that_waits_for_the_stalled_primary_gets_a_fresh_time_out(world
 
 
 def test_a_backup_that_was_kept_waiting_is_removed_if_it_then_stays_away(world: World) -> None:
-    """The fresh time-out is one, not one for each stall: it has to say something in between."""
+    """It gets one fresh time-out, not one for each stall, unless it sends something in between."""
     world.publish()
     world.replica.link_closed(world.links["B"])
     world.connect(B)
@@ -281,7 +281,7 @@ def test_a_backup_that_was_kept_waiting_is_removed_if_it_then_stays_away(world: 
 
 
 def test_a_backup_kept_waiting_for_a_moment_gets_nothing_more(world: World) -> None:
-    """Any commit takes some time. That must not add up to a backup that holds the publishers for ever."""
+    """Every commit takes some time. The sum of that must not let a backup block publishers for ever."""
     world.publish()
     world.replica.link_closed(world.links["B"])
     world.connect(B)
@@ -309,7 +309,7 @@ def test_members_that_do_not_come_back_have_the_longer_time_out() -> None:
 
 
 def test_a_large_message_over_a_slow_link_has_more_time(world: World) -> None:
-    """7 MiB at the slowest link that is to work, 1 MiB/s here: 7 s more."""
+    """7 MiB over the slowest link that must work, 1 MiB/s here: 7 s more."""
     world.publish(7 * MIB)
     world.pass_time(11.75)
     assert world.removed == set()
@@ -330,7 +330,7 @@ def test_a_small_message_behind_large_ones_waits_for_them(world: World) -> None:
     assert world.removed == {"B"}
 
 
-def test_what_was_sent_later_gives_no_more_time(world: World) -> None:
+def test_bytes_that_were_sent_later_do_not_extend_the_time_out(world: World) -> None:
     """The oldest operation decides, and only what was sent before it is ahead of it."""
     world.publish()
     for _ in range(4):
@@ -339,7 +339,7 @@ def test_what_was_sent_later_gives_no_more_time(world: World) -> None:
     assert world.removed == {"B"}
 
 
-def test_what_a_catch_up_has_to_carry_gives_more_time(world: World) -> None:
+def test_the_bytes_of_a_catch_up_extend_the_time_out(world: World) -> None:
     """Its link broke for a moment, and a message of 7 MiB was published meanwhile."""
     world.replica.link_closed(world.links["B"])
     world.publish(7 * MIB)
@@ -356,7 +356,7 @@ def test_what_a_catch_up_has_to_carry_gives_more_time(world: World) -> None:
     assert world.removed == set()
 
 
-def test_a_catch_up_that_stands_still_is_given_up(world: World) -> None:
+def test_a_backup_whose_catch_up_stalls_is_removed(world: World) -> None:
     world.replica.link_closed(world.links["B"])
     world.publish(7 * MIB)
     world.connect(B)
@@ -365,8 +365,8 @@ def test_a_catch_up_that_stands_still_is_given_up(world: World) -> None:
     assert world.removed == {"B"}
 
 
-def test_a_long_description_of_queues_gives_more_time_too(world: World) -> None:
-    """The other direction: a backup whose queues have many holes says so in many bytes."""
+def test_a_long_description_of_queues_extends_the_time_out(world: World) -> None:
+    """In the other direction: if the queues of a backup have many holes, their description is long."""
     primary = world.replica.primary
     assert primary
     session = primary.sessions[world.links["B"]]
@@ -378,13 +378,13 @@ def test_a_long_description_of_queues_gives_more_time_too(world: World) -> None:
 
 
 def test_no_time_out_grows_without_bound() -> None:
-    """`Settings.link_bytes_per_s_min` says the worst case."""
+    """`Settings.link_bytes_per_s_min` documents the worst case."""
     settings = Settings()
     assert allowance_s(2**50, settings) == 96.0
     assert allowance_s(512 * 1024, settings) == 1.0
 
 
-def test_the_marks_are_those_of_operations_that_somebody_owes(world: World) -> None:
+def test_only_unacknowledged_operations_have_marks(world: World) -> None:
     """Memory for a time-out is bounded by what is pending, 100 marks for each second of it."""
     primary = world.replica.primary
     assert primary
@@ -397,7 +397,7 @@ def test_the_marks_are_those_of_operations_that_somebody_owes(world: World) -> N
     world.replica.check()
 
 
-def test_a_turn_is_that_of_the_first_question_that_is_open() -> None:
+def test_a_turn_begins_with_the_first_unanswered_request() -> None:
     turn = Turn()
     assert turn.since(5.0) == 5.0, "it waits for nothing"
     turn.asked(6.0)
@@ -408,7 +408,7 @@ def test_a_turn_is_that_of_the_first_question_that_is_open() -> None:
     assert turn.since(9.0) == 6.0, "the answer is under way, and the next question waits behind it"
 
 
-def test_a_primary_without_backups_owes_and_is_owed_nothing() -> None:
+def test_a_primary_without_backups_waits_for_no_acknowledgement() -> None:
     world = World()
     primary = world.replica.primary
     assert primary

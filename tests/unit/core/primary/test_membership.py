@@ -1,4 +1,4 @@
-"""Who must acknowledge, and when the record is to change (J1–J3, L4, T44)."""
+"""Which nodes must acknowledge, and when the record has to change (J1–J3, L4, T44)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def membership() -> Membership:
     return Membership("P", frozenset({P, B1}), SETTINGS)
 
 
-def test_a_member_is_waited_for_until_the_record_says_otherwise(membership: Membership) -> None:
+def test_completions_wait_for_a_member_until_the_record_drops_it(membership: Membership) -> None:
     change = membership.removal(record(P, B1), frozenset({B1}), [], 0.0)
     assert change is not None
     assert change.members == {P}
@@ -56,7 +56,7 @@ def test_a_member_with_another_store_is_removed_at_once(membership: Membership) 
     assert change.members == {P}
 
 
-def test_a_joiner_is_waited_for_before_it_is_proposed(membership: Membership) -> None:
+def test_completions_wait_for_a_joiner_before_it_is_proposed(membership: Membership) -> None:
     """J2: (a) counted from t0, (b) proposed once it acknowledged what was sent by then."""
     joiner = session(B2, plan=5, acked=5)
     assert membership.addition(record(P, B1), [joiner], 8, 0.0) is None
@@ -106,7 +106,7 @@ def test_a_node_that_flaps_waits_longer_each_time(membership: Membership) -> Non
     assert membership.addition(record(P), [session(B1)], 5, now) is not None
 
 
-def test_a_joiner_that_stalls_does_not_hold_publishers(membership: Membership) -> None:
+def test_a_joiner_that_stalls_does_not_block_publishers(membership: Membership) -> None:
     membership.addition(record(P, B1), [session(B2)], 8, 0.0)
     membership.give_up_joining(frozenset({B2}), 0.0)
     assert B2 not in membership.required
@@ -116,8 +116,8 @@ def test_a_joiner_that_stalls_does_not_hold_publishers(membership: Membership) -
     assert membership.joining is not None
 
 
-def test_an_acknowledgement_says_whether_anything_follows_from_it() -> None:
-    """The driver need not run for the first of two: only the last one completes something."""
+def test_it_is_reported_whether_an_acknowledgement_completes_anything() -> None:
+    """The driver need not run for the first of two acknowledgements: only the last one completes something."""
     membership = Membership("P", frozenset({P, B1, B2}), SETTINGS)
     primary = Primary(generation=1, membership=membership, queues={}, outbox=Outbox(), settings=SETTINGS)
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
@@ -138,8 +138,8 @@ def test_an_acknowledgement_says_whether_anything_follows_from_it() -> None:
     assert primary.backup_acknowledged(first, 3), "it may be what the joining waits for"
 
 
-def test_a_backup_that_fell_behind_is_not_waited_for_as_a_joiner(membership: Membership) -> None:
-    """It is about to be planned again: publishers need not wait for that."""
+def test_a_backup_that_fell_behind_is_not_chosen_as_joiner(membership: Membership) -> None:
+    """It will subscribe again: publishers need not wait for that."""
     behind = session(B2)
     behind.state = SessionState.LAGGING
     assert membership.addition(record(P, B1), [behind], 9, 0.0) is None

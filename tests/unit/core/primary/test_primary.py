@@ -1,4 +1,4 @@
-"""What clients ask of a primary: refused without a trace, or one operation (O1–O3)."""
+"""Calls of clients to a primary: each is refused without any effect, or becomes operations (O1–O3)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_operations_that_are_refused() -> None:
     node.check()
 
 
-def test_what_is_gone_needs_no_operation() -> None:
+def test_ids_that_are_gone_need_no_operation() -> None:
     node = Node().promoted()
     assert node.replica.primary is not None
     position = node.replica.primary.position
@@ -62,7 +62,7 @@ def test_a_moved_message_keeps_the_identity_that_its_publish_was_given() -> None
 
 
 def test_a_publish_has_no_origin_whatever_its_batch_says() -> None:
-    """A copy of a moved message that somebody publishes is a message of its own: it may be lost, or not, by itself."""
+    """A moved message that a client publishes again is a new message, with a fate independent of the old one."""
     node = Node().promoted()
     moved = Batch.pack([b"a copy"], origins=[(OTHER.bytes, 1, 1)])
     _, ids = node.replica.enqueue(QUEUE, moved)

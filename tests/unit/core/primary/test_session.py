@@ -72,15 +72,15 @@ def held(*ids: int | tuple[int, int], queue: UUID = QUEUE) -> SubscribeQueue:
         ([subscribe(1), Acknowledged(position=1)], "Acknowledged while SUBSCRIBING"),
     ],
 )
-def test_a_backup_that_subscribes_in_nonsense(events: list[Event], why: str) -> None:
+def test_a_subscription_that_contradicts_itself_is_refused(events: list[Event], why: str) -> None:
     node = Node().promoted().say(HELLO, session=0).say(*events)
     assert refused(node, why)
     node.check()
 
 
 @pytest.mark.parametrize("generation", [2, 4])
-def test_what_a_backup_says_in_another_generation_counts_for_nothing(generation: int) -> None:
-    """F2: it was said to another primary."""
+def test_a_frame_of_another_generation_costs_a_backup_its_link(generation: int) -> None:
+    """F2: it was sent to another primary."""
     node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
     node.replica.received(LINK, Frame(generation, 1, Acknowledged(position=1)), 0.0)
     node.perform()
@@ -88,7 +88,7 @@ def test_what_a_backup_says_in_another_generation_counts_for_nothing(generation:
     assert node.replica.role is Role.RECOVERING
 
 
-def test_what_a_backup_says_in_an_earlier_session_counts_for_nothing() -> None:
+def test_a_frame_of_an_earlier_session_is_ignored() -> None:
     """T19, C3: it subscribed again, and has not acknowledged the new plan."""
     node = Node().promoted().say(HELLO, session=0).say(subscribe(0), Progress(chunks=1))
     node.say(subscribe(0), Progress(chunks=1), session=2)
@@ -99,8 +99,8 @@ def test_what_a_backup_says_in_an_earlier_session_counts_for_nothing() -> None:
     assert node.replica.role is Role.ACTIVE
 
 
-def test_a_backup_that_falls_behind_is_told_so_and_not_buffered_for() -> None:
-    """C7, L5: the window is full, whoever it is."""
+def test_nothing_is_buffered_for_a_backup_that_falls_behind() -> None:
+    """C7, L5: its window is full, so it has to subscribe again, even if it is a member."""
     session = BackupSession(LINK, "peer", NEW, SETTINGS)
     session.subscribe(1, subscribe(0))
     list(session.catch_up({}, 5))
@@ -121,7 +121,7 @@ def test_held_ids_may_come_in_chunks() -> None:
 
 
 def test_a_backup_may_claim_to_hold_every_id_there_is() -> None:
-    """More than len() can tell, in twelve bytes. The difference is exact all the same."""
+    """More ids than len() can return, in twelve bytes. The difference is exact nevertheless."""
     claim = SubscribeQueue(queue=QUEUE, lineage=(), next=2**64 - 1, held=ALL_IDS)
     node = Node().promoted().say(HELLO, session=0).say(subscribe(1), claim, Progress(chunks=1))
     assert not node.closed
@@ -129,8 +129,8 @@ def test_a_backup_may_claim_to_hold_every_id_there_is() -> None:
     assert node.replica.primary.sessions[LINK].resync.dropped == ALL_IDS.count()
 
 
-def test_established_is_said_to_those_who_follow_already() -> None:
-    """The others hear it when they do."""
+def test_established_is_sent_at_once_to_backups_that_have_flipped() -> None:
+    """The others get it after their flip."""
     node = Node().promoted()
     node.replica.link_opened(LINK + 1)
     node.replica.received(LINK + 1, Frame(2, 0, replace(HELLO, node="third")), 0.0)
@@ -150,8 +150,8 @@ def test_nothing_is_copied_before_the_backup_has_described_itself() -> None:
     assert list(session.catch_up({}, 5)) == []
 
 
-def test_a_copy_that_was_interrupted_goes_on_behind_what_is_copied() -> None:
-    """One chunk is under way at most here; a queue that was copied is not looked at again."""
+def test_an_interrupted_copy_resumes_after_the_last_copied_message() -> None:
+    """At most one chunk is under way here; a queue that was copied is not visited again."""
     small = replace(SETTINGS, plan_chunks_in_flight_max=1)
     node = Node(small).promoted()
     node.replica.enqueue(OTHER, messages(SequenceSet([(1, 4)])))

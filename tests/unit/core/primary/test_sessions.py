@@ -1,4 +1,4 @@
-"""The links that peers open to a primary: who is welcome, and what costs a peer its link (Z2, C1–C3)."""
+"""The links that peers open to a primary: which peers are accepted, and what costs a peer its link (Z2, C1–C3)."""
 
 from __future__ import annotations
 
@@ -86,15 +86,15 @@ def subscribe(queues: int) -> Subscribe:
         ),
     ],
 )
-def test_who_is_not_welcome(hello: Event, why: str) -> None:
+def test_a_wrong_hello_is_refused(hello: Event, why: str) -> None:
     node = Node().promoted().say(hello, session=0)
     assert refused(node, why)
     assert node.replica.primary is not None
     assert not node.replica.primary.sessions
 
 
-def test_a_peer_of_the_previous_version_is_welcomed_in_its_own_words() -> None:
-    """It tells no limits and is told none, by either side."""
+def test_a_peer_of_the_previous_version_gets_a_welcome_of_that_version() -> None:
+    """Neither end sends its limits."""
     host = Node().promoted().say(HELLO, session=0)
     assert host.sent[-1] == Welcome(version=1, cluster=CLUSTER, node="me", boot=BOOT)
     host.say(subscribe(0))
@@ -103,7 +103,7 @@ def test_a_peer_of_the_previous_version_is_welcomed_in_its_own_words() -> None:
     assert isinstance(guest.sent[-1], SubscribeQueue) and not guest.closed
 
 
-def test_both_ends_of_version_2_tell_their_limits() -> None:
+def test_both_ends_of_version_2_send_their_limits() -> None:
     host = Node().promoted().say(replace(HELLO, version_max=2, limits=LIMITS), session=0)
     assert host.sent[-1] == Welcome(version=2, cluster=CLUSTER, node="me", boot=BOOT, limits=LIMITS)
     guest = Node().following()
@@ -114,7 +114,7 @@ def test_both_ends_of_version_2_tell_their_limits() -> None:
     ]
 
 
-def test_ids_are_sent_in_pieces_that_the_other_end_takes() -> None:
+def test_ids_are_sent_in_pieces_that_the_other_end_accepts() -> None:
     few = replace(LIMITS, ids_runs_per_chunk_max=1)
     node = Node().following().say(replace(WELCOME, version=2, limits=few), session=0)
     described = [event for event in node.sent if isinstance(event, SubscribeQueue)]
@@ -136,7 +136,7 @@ def test_no_queue_is_declared_that_a_member_could_not_take(hello: Hello, whose: 
     node.check()
 
 
-def test_a_peer_that_says_no_hello_is_not_welcome() -> None:
+def test_a_peer_that_sends_no_hello_is_refused() -> None:
     assert refused(Node().promoted().say(Subscribe(epoch=NEW, stored_generation=2, queues=0)), "before Hello")
 
 
@@ -161,7 +161,7 @@ def test_a_second_process_with_the_same_node_id_is_sent_away() -> None:
     assert set(node.replica.primary.sessions) == {LINK}
 
 
-def test_what_a_backup_says_when_it_gives_up_is_told_on_the_primary() -> None:
+def test_the_reason_of_a_backup_that_refuses_is_reported_on_the_primary() -> None:
     node = Node().promoted().say(HELLO, session=0).say(subscribe(0))
     node.say(Refused(code=3, reason="frame: length 9 exceeds the limit of 8 bytes"), session=0)
     assert RefusedByBackup("peer", "frame: length 9 exceeds the limit of 8 bytes") in node.notices
@@ -172,7 +172,7 @@ def test_what_a_backup_says_when_it_gives_up_is_told_on_the_primary() -> None:
 
 
 def test_a_newer_link_of_the_same_process_replaces_the_older() -> None:
-    """Its end of the older may be gone without a word: half-open."""
+    """The older link may be half-open: the peer has closed its end, and the primary was not told."""
     node = Node().promoted().say(HELLO, session=0)
     node.replica.link_opened(LINK + 1)
     node.replica.received(LINK + 1, Frame(2, 0, HELLO), 0.0)
@@ -183,8 +183,8 @@ def test_a_newer_link_of_the_same_process_replaces_the_older() -> None:
     assert set(node.replica.primary.sessions) == {LINK + 1}
 
 
-def test_a_backup_that_saw_a_later_generation_makes_the_primary_ask() -> None:
-    """F6: it does not step down on a peer's word."""
+def test_a_backup_that_saw_a_later_generation_makes_the_primary_read_the_record() -> None:
+    """F6: it does not step down because of what a peer says."""
     for event in (Fenced(generation=9), replace(subscribe(1), stored_generation=9)):
         node = Node().promoted().say(HELLO, session=0).say(event)
         assert node.closed

@@ -1,4 +1,4 @@
-"""Who waits for whom before a backup streams: time counts from the first request that was not answered."""
+"""How long a backup that does not stream yet waits for its primary: since its first unanswered request."""
 
 from __future__ import annotations
 
