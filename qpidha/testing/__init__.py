@@ -1,11 +1,12 @@
-"""A deterministic simulation of whole clusters, and checkers of what must hold in them.
+"""A deterministic simulation of whole clusters, and checks of their invariants.
 
     World       nodes, network, disks, cluster manager and clients, in virtual time, from one seed
-    Walk        a random run of a world: every failure there is, then none, and everything must be whole
-    Scenario    a run written as text, with what came of each step
-    Checker     the invariants, watched on disks and at clients; raises Violation
+    Walk        a random run of a world: faults of all kinds, then none, and all nodes must become equal members
+    Scenario    a run written as text, with the expected outputs
+    Checker     checks the invariants on disks and at clients; raises Violation
+    Observer    is called with every event of a run
 
-Public: use it to test another sequence of failures, another setting, another version of the protocol. It
+Public: use it to test other sequences of failures, other settings, another version of the protocol. It
 imports no test framework.
 """
 

@@ -129,7 +129,7 @@ def promoter_checks(
 
 @RULES
 async def it_tries_again_while_the_primary_is_gone(bench: PromoterBench) -> None:
-    """Decisions yields promote when the primary is gone, and repeats it if nothing came of it."""
+    """Decisions yields promote when the primary is gone, and repeats it if it had no effect."""
     async with bench.deciding(primary=False):
         await bench.promotes(3)
 

@@ -176,7 +176,7 @@ async def asking_the_same_again_succeeds_once_written(bench: RecordBench) -> Non
 
 @RULES
 async def records_without_a_nonce_are_never_taken_for_ones_own(bench: RecordBench) -> None:
-    """Without a nonce nobody can tell whose write it was: asking again raises Conflict."""
+    """Without a nonce a store cannot know whose write it was: asking again raises Conflict."""
     one, other = await bench.open()
     nameless = replace(RECORD, nonce=b"")
     first = await one.create(nameless)
@@ -212,7 +212,7 @@ async def a_watch_begins_with_the_record_and_never_goes_back(bench: RecordBench)
 
 @RULES
 async def a_new_watch_does_not_begin_with_an_old_value(bench: RecordBench) -> None:
-    """A watch begins with what is there when it is opened, or later, however long nobody looked."""
+    """A watch begins with what is there when it is opened, or later, however long it was not read."""
     one, other = await bench.open()
     current = await one.create(RECORD)
     follower = other.watch()
@@ -292,7 +292,7 @@ async def the_deadline_moves_on_while_the_session_lives(bench: RecordBench) -> N
 
 @RULES
 async def node_ids_may_be_anything(bench: RecordBench) -> None:
-    """Any node id of up to 255 bytes has a session of its own."""
+    """Each node id of up to 255 bytes has a separate session."""
     one, other = await bench.open()
     names = ["..", ".", "a/b", "a.info", "a", "%", "%hash-", "ü" * 127, "x" * 255, "\n", "A%2Fb"]
     sessions = [await one.open_session(name, name.encode(), ttl_s=5) for name in names]

@@ -37,7 +37,7 @@ class Surroundings(Protocol):
         """Send a request to the cluster manager."""
 
     def complete(self, completion: Completion) -> None:
-        """Tell clients what became of their operations."""
+        """Tell clients the outcome of their operations."""
 
     def notify(self, notice: Notice) -> None:
         """Perform any other notice."""

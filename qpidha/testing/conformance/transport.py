@@ -83,7 +83,7 @@ async def the_view_of_the_handler_is_respected(bench: TransportBench) -> None:
 
 @RULES
 async def links_do_not_mix(bench: TransportBench) -> None:
-    """Each link is a stream of its own: bytes of one never come out of another."""
+    """Each link is a separate stream: bytes of one never arrive on another."""
     near, far = Factory(), Factory()
     listener = await bench.server.listen(bench.address, far)
     for _ in range(3):
@@ -221,7 +221,7 @@ async def drained_comes_once_the_peer_has_caught_up(bench: TransportBench) -> No
 
 @RULES
 async def an_error_in_closed_is_told_to_the_loop(bench: TransportBench) -> None:
-    """An exception from closed goes to the event loop's exception handler: there is nobody else to tell."""
+    """An exception from closed goes to the event loop's exception handler."""
     async with bench.pair() as (near, _far):
         remember = near.closed
 
@@ -240,7 +240,7 @@ async def an_error_in_closed_is_told_to_the_loop(bench: TransportBench) -> None:
 
 @RULES
 async def nobody_answers(bench: TransportBench) -> None:
-    """Connect raises LinkClosed if nobody listens there, and the factory is not called."""
+    """Connect raises LinkClosed if no transport listens there, and the factory is not called."""
     factory = Factory()
     listener = await bench.server.listen(bench.address, factory)
     await listener.close()

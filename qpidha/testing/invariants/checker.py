@@ -3,7 +3,7 @@
 The checker does not ask the core what it believes. It knows what was published, what clients were told, what is
 on each disk, and what the cluster manager's record says. From these it checks
 
-  S1  an acknowledged value that nobody consumed is on the disk of every member, at every instant
+  S1  an acknowledged value that no consumer accepted is on the disk of every member, at every instant
   S2  nothing that was refused, or never published, is ever delivered
   S3  what was confirmed as settled is on no member's disk, and the current primary never delivers it again
   S4  values stand in publish order on every disk, and are first delivered in that order
@@ -12,7 +12,7 @@ on each disk, and what the cluster manager's record says. From these it checks
   F3  an OK is given only when S1 holds for it with the record of that moment
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
-  R-b what is handed over as rewound is owed to nobody, and is never delivered by a later primary
+  R-b what is handed over as rewound was not acknowledged, and is never delivered by a later primary
   R-g a discarded message is handed over once by each node that had it, when no member has it any more, and with
       its true fate: "undone move" only if the message itself lives, or was settled (`fates`)
   X2  no disk holds a value twice, in one queue or in two
