@@ -1,4 +1,4 @@
-"""The clever parts of the core agree with dumb twins that keep a Python object for every message.
+"""The optimised parts of the core agree with simple twins that keep a Python object for every message.
 
 Method: hypothesis draws whole histories. Two nodes follow the same primaries for a while and then
 different ones, so that lineages share a beginning, ids are reused, and generations are empty. The twins
@@ -111,7 +111,7 @@ WHILE_CATCHING_UP = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_s
 def test_the_frames_of_a_catch_up_add_up_to_the_plan_at_its_end(
     pair: tuple[Twin, Twin], changes: list[tuple[bool, int]]
 ) -> None:
-    """C4: what a session sends in chunks, while the queue changes, is `plan_resync` of the instant of PlanEnd."""
+    """C4: the chunks that a session sends while the queue changes add up to `plan_resync` at the instant of PlanEnd."""
     primary, backup = pair
     name, settings = (
         UUID(int=7),
@@ -163,7 +163,7 @@ def change(queue: ReplicatedQueue, position: int, publish: bool, choice: int) ->
 
 @given(diverged())
 def test_the_verdict_is_what_the_primary_ever_had(pair: tuple[Twin, Twin]) -> None:
-    """W1: what the backup must drop was dequeued if the primary ever had it, and is rewound if not."""
+    """W1: a message that the backup must drop was dequeued if the primary ever had it; otherwise it is rewound."""
     primary, backup = pair
     gone = SequenceSet(i for _, i in backup.held - primary.held)
     for generation, verdict in judge_all(primary.lineage, primary.next, backup.lineage, gone):

@@ -1,8 +1,8 @@
 """Any value into any public call: nothing but the documented errors comes out, and nothing breaks.
 
-The calls are found by looking at the public modules, and their parameters at the signatures: a new one that nobody
-says how to reach fails here. Values are drawn from a seed; what is right for a parameter is drawn as often as not, so
-that more than the first check is met.
+The calls are found in the public modules, and their parameters in the signatures. A new call fails here until this file
+says how to reach it. Values are drawn from a seed; half of them are right for their parameter, so that calls get
+past their first check.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ DOCUMENTED: dict[str, tuple[type[BaseException], ...]] = {
     "MemoryTransport.listen": (OSError,),
     "FifoQueue": (),
 }
-"""What the parts in compiled code, and sockets, say in Python's own words."""
+"""Built-in errors of Python that compiled code and sockets raise."""
 
 UNUSABLE_SIZES = ("size", "items", "order", "origins", "max_runs", "runs")
 """Parameters for which huge numbers or ranges would only measure the machine."""
@@ -180,7 +180,7 @@ class Stage:
         return self.directory / f"fresh-{self.count}"
 
     def lonely(self) -> Node:
-        """A node that nobody needs any more."""
+        """A new node that is part of no cluster."""
         self.count += 1
         return Node(
             f"n{self.count}",
@@ -196,7 +196,7 @@ class Stage:
         return await MAKERS[target.owner](self, target)  # type: ignore[index]
 
     async def check(self) -> None:
-        """The cluster is as well as before."""
+        """Check that the cluster still works."""
         a, b = self.nodes["a"], self.nodes["b"]
         assert a.serving
         assert a.status().store_error is None
@@ -293,7 +293,7 @@ CONSTRUCTORS: dict[Any, Any] = {
 
 
 def parameters(call: Any) -> list[inspect.Parameter]:
-    """What it takes, by name; a signature of ``*_`` alone takes what one likes."""
+    """The parameters by name. A signature of ``*_`` alone accepts any arguments."""
     signature = inspect.signature(CONSTRUCTORS.get(call, call))
     return [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
 
@@ -329,7 +329,7 @@ def reasonable(value: object) -> bool:
 
 
 async def perform(call: Any, positional: list[Any], named: dict[str, Any]) -> None:
-    """Call, and wait for what is to be waited for."""
+    """Call it, and await the result if it is awaitable."""
     result = call(*positional, **named)
     if inspect.isasyncgen(result):
         async with aclosing(result):
@@ -372,7 +372,7 @@ TARGETS = found()
 HIDDEN = {f"{owner}.{name}" for owner, names in INTERNAL.items() for name in names.split()}
 FUZZED = {name: target for name, target in TARGETS.items() if name not in HIDDEN}
 CONSTRUCTED_BY_US = {"Op", "Queue", "NodeStatus"}
-"""Nobody else makes these."""
+"""Classes of which only the library makes instances."""
 
 
 def test_every_public_call_is_reached() -> None:
@@ -419,7 +419,7 @@ def test_nothing_but_the_documented_errors_comes_out(seed: int) -> None:
 
 @pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Settings)])
 def test_a_setting_is_taken_or_refused_by_its_name(name: str) -> None:
-    """Whatever it is given: what was taken is of the type that the annotation says, finite and in range."""
+    """Any value is refused by name, or it is of the annotated type, finite and in range."""
     draw = random.Random(name)
     for _ in range(400):
         value = argument(draw, name)

@@ -38,9 +38,9 @@ QUEUES = [UUID(int=n) for n in (1, 2, 3)]
 CLUSTER = UUID(int=9)
 GENERATION = 7
 HOME = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where an fsync costs nothing: what a power cut does is not the question here."""
+"""A directory in which an fsync costs nothing: power cuts are not tested here."""
 WINDOW = 60
-"""Ids above a queue's base that a test plays with: few, so that batches meet and interleave."""
+"""Ids above a queue's base that a test uses: few, so that batches meet and interleave."""
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""The explorer sees everything in its scope, and finds what a core without one rule does wrong.
+"""The explorer visits every state in its scope, and finds the violation of a core that lacks one rule.
 
-The broken cores are those that random walks are tried on (`test_mutations`): searched here instead of rolled
-for. Each is searched in the smallest scope in which its rule matters.
+The broken cores are those of the random walks (`test_mutations`): here they are searched exhaustively instead of at
+random. Each is searched in the smallest scope in which its rule matters.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_a_search_in_slices_goes_on_where_it_was_stopped(
     whole = part(100, 5)
     in_slices(log, 100, 4, size=2)
     with log.open("a", encoding="utf-8") as file:
-        file.write('{"from": 104, "se')  # Killed while it wrote.
+        file.write('{"from": 104, "se')  # As if the process was killed while it wrote.
     assert sorted(read(log)) == [(100, 2, "ordinary"), (102, 2, "ordinary")]
     found = in_slices(log, 100, 5, size=2)
     assert (found.runs, found.events, found.failovers) == (5, whole.events, whole.failovers)

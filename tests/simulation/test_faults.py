@@ -1,4 +1,4 @@
-"""The table of faults is the list of what a walk may do, and each fault is what its line says."""
+"""The table of faults lists every fault that a walk may cause, and each fault does what its line says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qpidha.wire.events import Acknowledged, Frame
 
 
 def cluster() -> tuple[World, SimNode]:
-    """A primary, two members, and a queue with something in it."""
+    """A primary, two members, and a queue that is not empty."""
     world = World(seed=5)
     world.start()
     primary = world.nodes["P"]
@@ -134,7 +134,7 @@ def test_a_reader_returns_frames_or_an_error_for_any_bytes() -> None:
 
 
 def test_the_wire_changes_nothing_about_damaged_frames() -> None:
-    """Also where frames arrive in pieces, at once, or damaged."""
+    """Even if frames arrive in pieces, several at once, or damaged."""
     seen = 0
     for seed in range(500, 560):
         bytewise, plain = Walk(seed), Walk(seed, wire=False)

@@ -1,4 +1,4 @@
-"""What power cuts and bad disks leave is judged by the real store, and a store that does not look is found out."""
+"""The real store judges what power cuts and bad disks leave behind; a store that does not verify is detected."""
 
 from __future__ import annotations
 

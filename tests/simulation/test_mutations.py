@@ -42,7 +42,7 @@ RUNS = 1000
 
 
 def waits_for_the_attached_only(patch: pytest.MonkeyPatch) -> None:
-    """P4, J1: a member that is away is not waited for."""
+    """P4, J1: completions do not wait for a member that is not connected."""
     complete = Primary._complete
 
     def without(self: Primary) -> None:
@@ -120,7 +120,7 @@ def hands_over_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def sends_before_it_persists(patch: pytest.MonkeyPatch) -> None:
-    """C6, O4: acknowledgements and answers leave before the disk has what they speak of."""
+    """C6, O4: acknowledgements and answers leave before the changes that they confirm are on the disk."""
     persist = Driver._persist
 
     def early(self: Driver, ready: Ready) -> None:
@@ -131,7 +131,7 @@ def sends_before_it_persists(patch: pytest.MonkeyPatch) -> None:
 
 
 def anybody_may_be_promoted(patch: pytest.MonkeyPatch) -> None:
-    """P1: membership is not looked at."""
+    """P1: a node that is not a member may be promoted."""
 
     def promotion(record: Record, me: Member, boot: UUID) -> Record:
         return replace(

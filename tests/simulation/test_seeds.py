@@ -1,7 +1,7 @@
-"""Whole clusters under random failures keep every promise, and become whole again once the failures end.
+"""Whole clusters keep every promise under random failures, and recover once the failures end.
 
 Method: `qpidha.testing.walks.walk` draws a run from a seed: clients, crashes, cuts, pauses, slow and failing disks,
-lost answers of the manager, wiped stores, promotions; then everything is mended and must converge and drain.
+lost answers of the manager, wiped stores, promotions; then the faults end, and the cluster must converge and drain.
 The checkers look at every event. One seed is one exact run:
 
     python -m qpidha.testing SEED

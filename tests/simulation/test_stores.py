@@ -22,7 +22,7 @@ from qpidha.testing import Walk
 from qpidha.testing.sim.disk import Content, messages
 
 HOME = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where an fsync costs nothing: power cuts are not the question here."""
+"""A directory in which an fsync costs nothing: power cuts are not tested here."""
 
 Plain = dict[object, object]
 
@@ -62,7 +62,7 @@ def compare(make: Callable[[UUID], MessageStore], seeds: Sequence[int], patch: p
         if epoch not in stores:
             stores[epoch] = (make(epoch), self)
             stores[epoch][0].open(self.status.node)
-        if stores[epoch][1] is self:  # Not an older copy of it, which somebody put in its place.
+        if stores[epoch][1] is self:  # Not an older copy of the store that a fault put in its place.
             stores[epoch][0].commit(changes)
 
     patch.setattr(Content, "apply", apply_both)

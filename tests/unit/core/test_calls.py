@@ -28,7 +28,7 @@ SMALL = Settings(
 
 
 def state(replica: Replica) -> object:
-    """What a refused call must leave as it was."""
+    """The state that a refused call must not change."""
     primary = replica.primary
     assert primary is not None
     queues = {q.queue: (q.next, q.lineage, list(q.held.runs()), q.bytes) for q in replica.queues.values()}
@@ -77,7 +77,7 @@ def test_calls_of_wrong_types_change_nothing() -> None:
 
 
 def test_a_batch_that_no_frame_holds_is_refused() -> None:
-    """Published, or made by a move."""
+    """Whether it is published or made by a move."""
     node = Node().promoted()
     limit = node.replica.settings.frame_bytes_max
     large = Batch.pack([bytes(limit * 3 // 4 + 64)])

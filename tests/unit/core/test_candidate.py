@@ -1,4 +1,4 @@
-"""Founding a cluster and being promoted in it: the record that is proposed, and why none is (P1)."""
+"""Founding a cluster and promoting a node: the record that is proposed, or the reason why none is (P1)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: b
 
 
 def backup(policy: str) -> Node:
-    """With two messages in quarantine, following a primary that never had them."""
+    """A backup with two messages in quarantine that follows a primary which never had them."""
     node = Node(replace(SETTINGS, discard_policy=policy))
     node.replica.quarantined.add(kept(SequenceSet([5, 6]), GONE))
     node.contents.apply([kept(SequenceSet([5, 6]), GONE)])
@@ -56,7 +56,7 @@ def test_messages_that_were_not_taken_are_offered_again_after_a_while() -> None:
     node.say(Established())
     node.replica.hand_over_failed(node.clock)
     node.perform()
-    assert offered(node) == [5, 6], "at once, the broker would hardly do better"
+    assert offered(node) == [5, 6], "not at once: the broker would most likely fail again"
     node.clock += SETTINGS.discard_retry_s
     node.perform()
     assert offered(node) == [5, 6, 5, 6]
@@ -106,7 +106,7 @@ def test_a_primary_releases_what_its_own_history_has_of_an_empty_queue() -> None
 
 
 def test_a_primary_releases_what_its_own_history_has() -> None:
-    """Established as a primary: what it had quarantined is judged by its own queues, if they are there."""
+    """Once it is established as primary, its own queues, if they exist, decide about the messages in quarantine."""
     node = Node().promoted()
     alive, dead = kept(SequenceSet([8]), QUEUE, 2), kept(SequenceSet([1]), GONE)
     for change in (alive, dead):

@@ -139,7 +139,7 @@ def test_reads_do_not_pile_up_while_the_manager_is_silent() -> None:
     assert sent == 1
     manager.answer(ReadRecord(), Unknown(), 50.0)
     assert isinstance(manager.request(51.0), ReadRecord)
-    manager.ask(51.0)  # The read under way may be older than what this is about.
+    manager.ask(51.0)  # The read under way may return a record older than the change that caused this call.
     manager.answer(ReadRecord(), Read(Versioned(MINE, 1)), 52.0)
     assert isinstance(manager.request(52.0), ReadRecord)
     manager.answer(ReadRecord(), Read(Versioned(MINE, 1)), 53.0)

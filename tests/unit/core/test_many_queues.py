@@ -1,6 +1,6 @@
-"""What a node does for many queues grows with them and not with their square, and no call does all of it.
+"""The work of a node for many queues is linear in their number, and no single call does all of it.
 
-Method: work is counted, not timed: visits of queues, events of a slice, looks at guards.
+Method: work is counted, not timed: visits of queues, events of a slice, visits of guards.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def test_a_queue_that_only_lost_messages_after_its_visit_is_planned_again_withou
 
 
 def test_queues_that_change_all_the_time_do_not_keep_a_catch_up_from_its_end() -> None:
-    """Twice as many are visited as have changed since."""
+    """A slice visits twice as many queues as have changed since the last one."""
     session, content = Session(), queues(200, messages=0)
     session.call(content)
     hot = list(content.values())[:30]
@@ -220,7 +220,7 @@ class Counting(UUID):
 
 
 def compared_to_take(count: int) -> int:
-    """How often names of queues are compared when a message of each of so many leaves quarantine."""
+    """How often ids of queues are compared when one message of each of ``count`` queues leaves quarantine."""
     shelf = [
         Quarantine(Counting(int=n + 1), f"q{n}", 1, SequenceSet([1]), Batch.pack([b"m"]), Fate.REWOUND)
         for n in range(count)
@@ -270,7 +270,7 @@ def test_discarded_messages_are_handed_over_in_portions_after_living_ones_were_r
     releases: list[int] = []
     while node.turn():
         if node.replica.discards._releasing is not None:
-            node.replica.discards.hand_over()  # Asked for again, for another reason: not before what lives has left.
+            node.replica.discards.hand_over()  # A call for another reason hands over nothing before the releases end.
             assert handed(node) == []
         releases.append(sum(isinstance(c, Release) for commit in node.commits for c in commit))
     assert max(b - a for a, b in pairwise([0, *releases])) <= SLICE
@@ -386,7 +386,7 @@ class Turns:
         self.error = error
 
     def turn(self) -> bool:
-        """One turn of the loop; False: nobody wanted one."""
+        """Take one turn of the loop; False: none was requested."""
         works, self.later[:] = list(self.later), []
         for work in works:
             work()
@@ -624,7 +624,7 @@ def test_many_effects_are_performed_in_several_turns_in_order() -> None:
     assert node.turns() > 3
     assert [type(e) for e in node.effects[:600]] == [Safe] * 300 + [RoleChanged] * 300
     assert RoleChanged(Role.READY, 1000) not in node.effects[:600]
-    assert RoleChanged(Role.READY, 1000) in node.effects[600:], "what came meanwhile comes behind"
+    assert RoleChanged(Role.READY, 1000) in node.effects[600:], "effects of later inputs come after"
     assert node.driver.idle
 
 
@@ -654,7 +654,7 @@ class Slow(Turns):
             told(now)
 
         self.replica.performed = performed  # type: ignore[method-assign]
-        self.driver.run()  # It says its role.
+        self.driver.run()  # It reports its role.
         self.effects.clear()
         self.performed_at.clear()
 
@@ -697,7 +697,7 @@ def test_many_operations_are_sent_in_several_turns_before_anything_that_follows(
     assert all(sum(len(f.event.operations) for _, f in p) <= PORTION for p in node.portions[:-1])
     assert [type(e) for e in node.effects] == [list] * 10 + [ReadRecord, Safe, CloseLink] + [list]
     assert node.performed_at == [13, 14], "the core is told when the last of it has left"
-    assert isinstance(sent[-1][1].event, Established), "what came meanwhile comes behind"
+    assert isinstance(sent[-1][1].event, Established), "frames of later inputs come after"
     assert node.driver.idle
 
 

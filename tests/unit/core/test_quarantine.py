@@ -85,7 +85,7 @@ def test_taken_messages_are_removed_for_their_queue_and_generation_only() -> Non
 def test_the_fate_of_a_moved_copy_is_that_of_its_origin(
     history: tuple[Lineage, int] | None, fate: Fate
 ) -> None:
-    """Only if the established history has the message that was published was just the move undone (W2)."""
+    """Only the move was undone if the established history has the published message; else it is rewound (W2)."""
     histories = {OTHER: history, QUEUE: (((2, 1),), 99)}
     (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due(histories.get)
     assert message.fate is fate
@@ -112,7 +112,7 @@ def test_a_copy_older_than_the_lineage_is_judged_by_its_origin_too(
 
 
 def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
-    """By the history that is established then."""
+    """It is judged by the history that is established at that time."""
     quarantined = Quarantined([kept(SequenceSet([5]), moved=True)])
     assert [m.fate for m in quarantined.due(nowhere)] == [Fate.UNKNOWN]
     quarantined.withdraw()

@@ -1,4 +1,4 @@
-"""What of a `Ready` may still be performed when its role, or its node, is over (K1, L1)."""
+"""Which effects of a `Ready` may still be performed when its role has ended or its node has failed (K1, L1)."""
 
 from __future__ import annotations
 

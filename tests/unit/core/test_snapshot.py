@@ -1,4 +1,4 @@
-"""A snapshot of the core says who is behind, who is waited for and since when, in values that do not change."""
+"""A snapshot shows which backups are behind, which nodes completions wait for and since when. It never changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state that the parts of a core share is what the store said, and its generation never falls."""
+"""The state that the parts of a core share begins with the content of the store, and its generation never falls."""
 
 from __future__ import annotations
 

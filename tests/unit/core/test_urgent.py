@@ -1,4 +1,4 @@
-"""A primary whose disk hangs gives its place away without it, and promises nothing that is not durable (L1, K1)."""
+"""A primary whose disk hangs hands over without the disk, and promises nothing that is not durable (L1, K1)."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_disk_that_works_needs_no_bypass(hung: Hung) -> None:
 
 
 def test_a_request_that_waited_behind_the_disk_is_asked_first(hung: Hung) -> None:
-    """One compare-and-set is in flight at most (M1), and the disk held this one back."""
+    """At most one compare-and-set is in flight (M1), and this one waited behind the disk."""
     hung.replica.demote()
     hung.done.pop(0)(None)  # The next Ready has a publish and the hand-over, and hangs as well.
     assert hung.found(CompareAndSet) == []

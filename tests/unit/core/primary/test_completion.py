@@ -95,7 +95,7 @@ def test_an_accept_answers_no_publish_that_it_does_not_cover() -> None:
     guard.published(1, 1, 5)
     guard.published(2, 2, 6)
     guard.dequeued(SequenceSet([1]), 9)
-    assert guard.advance(4) is None, "nobody but the primary has it, and the consumer is not confirmed"
+    assert guard.advance(4) is None, "only the primary has it, and its accept is not confirmed"
     assert guard.advance(8) is None
     assert guard.advance(9) == 2
 

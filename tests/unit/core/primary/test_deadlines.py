@@ -78,7 +78,7 @@ class World:
         raise AssertionError(error)
 
     def stall(self) -> None:
-        """Commits wait from now on."""
+        """From now on commits get no answer."""
         self.holds = True
 
     def recover(self) -> None:
@@ -90,7 +90,7 @@ class World:
     # --- inputs ----------------------------------------------------------------------------------
 
     def pass_time(self, seconds: float) -> None:
-        """The loop lives: it ticks."""
+        """Let time pass, with a tick and a run of the driver at each step."""
         until = self.now + seconds
         while self.now < until:
             self.now = min(self.now + TICK_S, until)
@@ -112,7 +112,7 @@ class World:
         self.say(member, hello)
 
     def subscribe(self, member: Member, session: int = 1) -> None:
-        """With nothing in its store that the primary would have."""
+        """Subscribe with an empty store."""
         self.say(
             member,
             Subscribe(epoch=member.epoch, stored_generation=0, queues=0),
@@ -120,7 +120,7 @@ class World:
         )
 
     def follow(self, member: Member) -> None:
-        """All the way to streaming."""
+        """Connect, subscribe and acknowledge the plan, so that the session streams."""
         self.connect(member)
         self.subscribe(member)
         self.acknowledge(member)
@@ -131,7 +131,7 @@ class World:
         self.say(member, Acknowledged(position=position), session=session)
 
     def heard(self, member: Member, kind: type[Event]) -> list[Event]:
-        """What the primary sent to this backup, of this kind."""
+        """The events of this kind that the primary sent to this backup."""
         link = self.links[member.node]
         return [event for to, event in self.sent if to == link and isinstance(event, kind)]
 
@@ -145,7 +145,7 @@ class World:
 
     @property
     def removed(self) -> set[NodeId]:
-        """Whom the primary wants out of the record."""
+        """The nodes that the primary wants to remove from the record."""
         assert self.replica.record
         known = {m.node for m in self.replica.record.members}
         asked = [r.new.members for r in self.requests if isinstance(r, CompareAndSet)]
@@ -405,7 +405,7 @@ def test_a_turn_begins_with_the_first_unanswered_request() -> None:
     assert turn.since(9.0) == 6.0
     turn.answered_since, turn.asked_at = turn.asked_at, None
     turn.asked(8.0)
-    assert turn.since(9.0) == 6.0, "the answer is under way, and the next question waits behind it"
+    assert turn.since(9.0) == 6.0, "the answer is under way, and the next request waits for it"
 
 
 def test_a_primary_without_backups_waits_for_no_acknowledgement() -> None:

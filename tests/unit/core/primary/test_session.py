@@ -1,4 +1,4 @@
-"""One backup's session at its primary: what it may say, and what it is sent (C3, C4, C7)."""
+"""One backup's session at its primary: the frames that are legal, and the frames that it is sent (C3, C4, C7)."""
 
 from __future__ import annotations
 
