@@ -188,7 +188,7 @@ def optional(rule: Rule) -> Rule:
 CALLBACK = Rule(
     "a function, or anything that can be called",
     lambda value: callable(value) and not inspect.iscoroutinefunction(value),
-    lambda value: "; without 'async': nobody would await it" if callable(value) else "",
+    lambda value: "; without 'async': its result is not awaited" if callable(value) else "",
 )
 
 

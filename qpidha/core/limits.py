@@ -2,7 +2,7 @@
 
 Everything that a primary accepts must reach every member. A backup whose limits are too small for what its primary may
 send is refused, with a message that names both values: otherwise it would fail again and again. A limit that the sender
-can meet by sending smaller pieces refuses nobody: the sender uses the smaller value.
+can meet by sending smaller pieces is no reason to refuse a peer: the sender uses the smaller value.
 """
 
 from __future__ import annotations

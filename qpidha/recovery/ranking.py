@@ -32,7 +32,7 @@ class QueueReportLike(Protocol):
 
 
 class StoreReportLike(Protocol):
-    """What ranking looks at in a store. `qpidha.stores.report.StoreReport` has this shape."""
+    """The part of a store report that ranking reads. `qpidha.stores.report.StoreReport` has this shape."""
 
     @property
     def name(self) -> str:

@@ -55,7 +55,7 @@ class StartDecision:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the start-up rules look at."""
+    """The facts that the start-up rules compare."""
 
     status: StoreStatus
     record: Record | None

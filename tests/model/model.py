@@ -288,7 +288,7 @@ UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, STAGED = range(10)
 # What an observer of the whole cluster knows: the ghost state of the checks.
 GIVEN, TOLD, ACCEPTED, SETTLED, REFUSED, ACTIVATED, QUARANTINED, HANDED_OVER, UNDONE = range(9)
 # QUARANTINED: (node, queue, message). Only moved messages are told apart by node (NOBODY: any): the others may be
-# judged by anyone, which is stricter than what nodes do, and takes fewer states.
+# judged by any node, which is stricter than what nodes do, and takes fewer states.
 # HANDED_OVER: (queue, message), as rewound. UNDONE, lib only: (queue, message), as a move that was undone.
 
 NO_CHANNEL = Channel(0, 0, (), ())

@@ -53,7 +53,7 @@ SEEDS = 3
 CALLS = 8
 """For each call and seed."""
 
-# --- what there is -------------------------------------------------------------------------------
+# --- the public calls ----------------------------------------------------------------------------
 
 
 class Target(NamedTuple):
@@ -114,7 +114,7 @@ INTERNAL = {
     "Replica": "answered check hand_over_failed handed_over link_closed link_failed link_opened "
     "ready received record_seen step_down stop tick urgent",
 }
-"""Called by other parts of the library, with values of its own."""
+"""Called only by other parts of the library, with values that the library made."""
 
 PYTHONS = (TypeError, ValueError, IndexError, OverflowError, BufferError, MemoryError)
 DOCUMENTED: dict[str, tuple[type[BaseException], ...]] = {

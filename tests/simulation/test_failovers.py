@@ -40,12 +40,12 @@ def test_a_promotion_counts_as_failover_only_after_an_answer_to_a_client() -> No
     world.clients.publish(first, world.queue_id("q"), world.clients.fresh(1))
     world.scheduler.run_for(1.0)
     assert seen.counts["client answers ok"] == 1
-    assert seen.failovers == 0, "the first primary takes over from nobody"
+    assert seen.failovers == 0, "the first primary replaces no other"
     first.crash()
     second.promote()
     world.scheduler.run_for(1.0)
     assert seen.counts["record promotion"] == 2
-    assert seen.failovers == 0, "it leads, and has done nothing for anybody"
+    assert seen.failovers == 0, "it is primary, and has not answered a client yet"
     for _ in range(2):
         world.clients.publish(second, world.queue_id("q"), world.clients.fresh(1))
         world.scheduler.run_for(5.0)

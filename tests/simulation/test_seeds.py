@@ -2,7 +2,7 @@
 
 Method: `qpidha.testing.walks.walk` draws a run from a seed: clients, crashes, cuts, pauses, slow and failing disks,
 lost answers of the manager, wiped stores, promotions; then the faults end, and the cluster must converge and drain.
-The checkers look at every event. One seed is one exact run:
+The checkers check every event. One seed is one exact run:
 
     python -m qpidha.testing SEED
 """

@@ -25,7 +25,7 @@ from qpidha.errors import ensure
 from qpidha.settings import Settings
 from qpidha.types import Member, Position
 
-NOBODY: Final[frozenset[Member]] = frozenset()
+NO_MEMBERS: Final[frozenset[Member]] = frozenset()
 INTERVAL_S = 0.01
 """Time-outs are measured to this accuracy."""
 STALL_SHARE = 0.25
@@ -124,7 +124,7 @@ class Deadlines:
     def late(self, acked: Mapping[Member, Position]) -> frozenset[Member]:
         """Members that were late at the last `find_late` and still have not acknowledged what they owed then."""
         if not self._late:
-            return NOBODY
+            return NO_MEMBERS
         return frozenset(m for m, position in self._late.items() if acked.get(m, 0) < position)
 
     def check(self, safe: Position) -> None:

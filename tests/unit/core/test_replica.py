@@ -14,7 +14,7 @@ from qpidha.journal import QueueImage, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
 from tests.support.cores import BOOT, CLUSTER, EPOCH, ME, PEER, QUEUE, Node
 
-NOBODY = UUID(int=99)
+OTHER = UUID(int=99)
 
 
 def record(*members: Member, generation: int = 3) -> Record:
@@ -32,9 +32,9 @@ def replica(*queues: QueueImage, cluster: UUID | None = None) -> Replica:
 @pytest.mark.parametrize(
     ("cluster", "members", "generation", "why"),
     [
-        (NOBODY, [ME], 3, "is of cluster"),
+        (OTHER, [ME], 3, "is of cluster"),
         (CLUSTER, [PEER], 3, "is not a member"),
-        (CLUSTER, [Member("me", NOBODY)], 3, "is not a member"),
+        (CLUSTER, [Member("me", OTHER)], 3, "is not a member"),
         (CLUSTER, [ME], 4, "was reset"),
     ],
 )
@@ -53,17 +53,17 @@ def test_a_store_that_is_not_empty_founds_no_cluster() -> None:
         replica(QueueImage(QUEUE, QueueSpec(name="q"), (), 1)),
     ):
         with pytest.raises(PromotionRefused, match="an operator must decide"):
-            made.promote(found_as=NOBODY)
+            made.promote(found_as=OTHER)
         assert made.ready(0.0).request is None
 
 
 def test_a_primary_and_a_stopped_node_are_not_promoted() -> None:
     node = Node().promoted()
     with pytest.raises(LocalProtocolError, match="promote while recovering"):
-        node.replica.promote(found_as=NOBODY)
+        node.replica.promote(found_as=OTHER)
     node.replica.stop()
     with pytest.raises(LocalProtocolError, match="promote while stopped"):
-        node.replica.promote(found_as=NOBODY)
+        node.replica.promote(found_as=OTHER)
 
 
 def test_a_backup_is_not_demoted() -> None:
@@ -73,7 +73,7 @@ def test_a_backup_is_not_demoted() -> None:
 
 def test_one_attempt_at_a_time() -> None:
     made = replica()
-    made.promote(found_as=NOBODY)
+    made.promote(found_as=OTHER)
     first = made.ready(0.0).request
     made.promote(found_as=CLUSTER)
     assert isinstance(first, CompareAndSet)
@@ -83,7 +83,7 @@ def test_one_attempt_at_a_time() -> None:
 
 def test_a_node_that_loses_the_founding_does_not_go_on_to_be_primary() -> None:
     made = replica()
-    made.promote(found_as=NOBODY)
+    made.promote(found_as=OTHER)
     assert isinstance(made.ready(0.0).request, CompareAndSet)
     made.record_seen(Versioned(record(PEER, generation=0), 1), 0.1)
     assert made.ready(0.2).request is None

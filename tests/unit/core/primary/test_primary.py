@@ -14,7 +14,7 @@ from qpidha.journal import Insert
 from qpidha.types import QueueSpec
 from tests.support.cores import OTHER, QUEUE, Node
 
-NOBODY = UUID(int=99)
+UNKNOWN = UUID(int=99)
 
 
 def test_operations_that_are_refused() -> None:
@@ -27,9 +27,9 @@ def test_operations_that_are_refused() -> None:
     with pytest.raises(CallerError, match="were never given out"):
         node.replica.dequeue(QUEUE, SequenceSet([10]))
     with pytest.raises(UnknownQueue):
-        node.replica.enqueue(NOBODY, Batch.pack([b"x"]))
+        node.replica.enqueue(UNKNOWN, Batch.pack([b"x"]))
     with pytest.raises(UnknownQueue):
-        node.replica.portions(NOBODY, SequenceSet([1]))
+        node.replica.portions(UNKNOWN, SequenceSet([1]))
     assert primary.position == position
     node.check()
 
