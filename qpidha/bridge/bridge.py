@@ -212,7 +212,7 @@ class Bridge:
     # --- tasks in the loop -----------------------------------------------------------------------
 
     def _report(self, event: BridgeEvent) -> None:
-        """Keep an event for `take`. Of some kinds only the newest one matters, so that nothing piles up."""
+        """Keep an event for `take`. Of some kinds only the newest is kept, so that their number stays bounded."""
         key: object = next(self._numbers) if isinstance(event, Answered) else type(event)
         if isinstance(event, Retrying):
             key = event.cause
@@ -250,7 +250,7 @@ class Bridge:
             await asyncio.sleep(retry.delay())
 
     def _reset_if_lasting(self, retry: Backoff, began: float) -> None:
-        """What works for a moment only is tried again more and more seldom, too."""
+        """Reset the delay only after a success that lasted: if it works only for a moment, the delays still grow."""
         if time.monotonic() - began >= self.settings.record_retry_max_s:
             retry.reset()
 
@@ -284,7 +284,7 @@ class Bridge:
                 await asyncio.sleep(retry.delay())
 
     async def _adjust_session(self) -> None:
-        """Have a session exactly while the broker's thread lives, with the newest info."""
+        """Have a session, with the newest info, exactly while the broker's thread is alive."""
         silent_s = self._silent_s
         if silent_s > self.settings.session_ttl_s:
             if self._session is not None:

@@ -20,7 +20,7 @@ CLOSE_S = 10.0
 async def end_all(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel these tasks until all have ended. What they raise is dropped."""
     waiting = set(tasks)
-    while waiting:  # Before Python 3.12 a cancellation can be lost in `wait_for`: say it again.
+    while waiting:  # Before Python 3.12 a cancellation can be lost in `wait_for`: cancel again.
         for task in waiting:
             task.cancel()
         ended, waiting = await asyncio.wait(waiting, timeout=AGAIN_S)

@@ -1,4 +1,4 @@
-"""Asks a record store on behalf of the core, and says what is known of the outcome (M2)."""
+"""Sends a request of the core to a record store, and returns what is known of the outcome (M2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One node of a cluster, under asyncio: the public face of the library."""
+"""One node of a cluster, under asyncio: the main public class of the library."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Node:
     Use it from one event loop, the one it was started in: methods called from another thread raise `WrongThread`.
     Methods that wait are coroutines; the others return at once and never block.
 
-    It is started once and stopped once. Before the start and after the stop `status`, `role`, `generation` and the
-    other properties answer; what needs a running node raises a `CallerError`: `LocalProtocolError` before the start,
-    `NotPrimary`, `NodeStopped` or `LocalProtocolError` after the stop.
+    It is started once and stopped once. `status`, `role`, `generation` and the other properties may also be used before
+    the start and after the stop. Methods that need a running node raise a `CallerError`: `LocalProtocolError` before the
+    start, `NotPrimary`, `NodeStopped` or `LocalProtocolError` after the stop.
 
         node = Node("a", broker=broker, store=store, transport=transport, records=records)
         async with node:
@@ -63,15 +63,15 @@ class Node:
 
         Args:
             id: The name of the node: stable over restarts, never reused for another machine.
-            listen: Where other nodes connect; port 0 picks one. What was bound is published to them.
-            advertise: Published instead, where a proxy or address translation stands between. Needed when
-                ``listen`` is a wildcard such as 0.0.0.0, which is no address that one can connect to.
-            client_address: Where *clients* find this node; told to those whom another node refuses.
-            promoter: When to try to become primary. None: only `promote` does.
+            listen: Where other nodes connect; port 0 picks one. The bound address is published to them.
+            advertise: Address published instead of the bound one (NAT, proxy). Required if ``listen`` is a wildcard
+            such as 0.0.0.0, which others cannot connect to.
+            client_address: Where *clients* connect to this node; other nodes redirect their clients to it.
+            promoter: Decides when to try to become primary. None: only `promote` does.
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
-            on_event: Called in the event loop with every `qpidha.events.NodeEvent`, for metrics for instance. It must
-                not block; what it raises is logged. The same events are lines of the logger ``qpidha``.
+            on_event: Called in the event loop with every `qpidha.events.NodeEvent`, for example to count them. It must
+                not block; an error that it raises is logged. The logger ``qpidha`` gets the same events as lines.
 
         Raises:
             SettingsError: An argument has a wrong type or value, or a part lacks a method that it must have.
@@ -105,10 +105,10 @@ class Node:
     async def start(self) -> None:
         """Open the store, check it against the record, join the cluster. Returns before any promotion.
 
-        If it fails, or is cancelled, everything is released again before it raises.
+        If it fails, or is cancelled, all resources are released before it raises.
 
         Raises:
-            StoreError: The store may not serve, the message says why. Nothing was changed elsewhere.
+        StoreError: The store may not serve; the message says why. No other node was affected.
             ClusterError: The cluster manager cannot be reached.
             OSError: The address cannot be bound.
             LocalProtocolError: It was started before, or stopped.
@@ -122,8 +122,8 @@ class Node:
 
         Returns when everything is released (store, session, sockets, threads), at the latest after
         ``Settings.stop_timeout_s``. It may be called at any time: before, while or after the node starts, twice, and
-        after the node ended by itself. Called from one of the broker's methods it returns at once, because the node
-        ends only after that method. Cancelling the caller does not undo it. `wait_stopped` says what was not released.
+        after the node stopped by itself. Called from one of the broker's methods, it returns at once, because the node
+        stops only after that method. Cancelling the caller does not undo it. `wait_stopped` says what was not released.
         """
         if self._runtime.thread:
             self._runtime.require_thread("Node.stop")
@@ -139,10 +139,10 @@ class Node:
     # --- waiting ---------------------------------------------------------------------------------
 
     async def wait_stopped(self) -> Stopped:
-        """Wait for the end of the node, asked for or not. Returns its reason, once everything is released.
+        """Wait until the node has stopped, on request or by itself. Returns the reason, once everything is released.
 
-        A node that ended by itself, because its store failed for instance, does not start again: let the process end
-        with an error, so that its supervisor starts it anew.
+        A node that stopped by itself, for example because its store failed, cannot be started again: end the process
+        with an error, so that its supervisor starts it again.
         """
         return await self._life.wait()
 
@@ -160,7 +160,7 @@ class Node:
         await self._wait("serving", self._roles.is_open, timeout_s)
 
     async def wait_in_sync(self, timeout_s: float | None = None) -> None:
-        """Wait until this node is a member of the record (`NodeStatus.in_sync`): it holds what was acknowledged.
+        """Wait until this node is a member of the record (`NodeStatus.in_sync`): it has every acknowledged message.
 
         Args, and errors: as for `wait_serving`.
         """
@@ -174,12 +174,12 @@ class Node:
     async def barrier(self) -> Generation:
         """Wait until everything enqueued, accepted, moved and declared so far in this term is safe.
 
-        What is published by other tasks after the call is not waited for. O(queues used in this term). Returns the
-        generation in which it is safe.
+        Publishes of other tasks after the call are not waited for. O(queues used in this term). Returns the generation
+        in which everything is safe.
 
         Raises:
             NotPrimary: This node does not serve.
-            InDoubt: The term ended first: each operation that was pending may be safe or not.
+            InDoubt: The term ended first; the outcome of each pending operation is not known.
             LocalProtocolError: The node has not started.
         """
         self._runtime.require_thread("Node.barrier")
@@ -214,17 +214,17 @@ class Node:
 
     @property
     def primary(self) -> NodeId | None:
-        """The primary, as far as this node knows: None before it has started and once it stops."""
+        """The primary, as far as this node knows; None before the start and from the beginning of the stop on."""
         return self._runtime.primary
 
     @property
     def primary_client_address(self) -> Address | None:
-        """Where clients of the primary connect; None if there is none that serves, as far as this node knows."""
+        """Where clients connect to the primary; None if this node knows of no primary that serves."""
         return self._runtime.primary_client_address
 
     @property
     def client_address(self) -> Address | None:
-        """Where clients find this node: the address that it was made with."""
+        """Where clients connect to this node, as given to the constructor."""
         return self._runtime.client_address
 
     @property
@@ -243,10 +243,10 @@ class Node:
         return self._runtime.stop_reason
 
     def status(self, *, queues_max: int | None = None) -> NodeStatus:
-        """What this node knows of itself and of the cluster, as one value. Also before its start and after its end.
+        """The state of this node, and of the cluster as this node sees it. Also before the start and after the stop.
 
         Args:
-            queues_max: Name at most this many queues; None: all. Each costs some microseconds.
+            queues_max: List at most this many queues; None: all. Each costs some microseconds.
 
         Raises:
             ArgumentError: Not a number of queues.
@@ -268,7 +268,7 @@ class Node:
         """The queue of this name, as a handle for the current term: one object for each term. O(1).
 
         Raises:
-            UnknownQueue: This node has none of this name.
+            UnknownQueue: This node has no queue of this name.
             ArgumentError: Not text.
             LocalProtocolError: The node has not started.
             WrongThread: Called from another thread than the event loop's.
@@ -278,13 +278,13 @@ class Node:
         return self._parts.handles.require(name)
 
     def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
-        """The queue of this name, made now if there is none. On the primary only. O(1).
+        """The queue of this name, which is created if there is none. On the primary only. O(1).
 
-        It may be used at once: what is published on it completes after its declaration.
+        It may be used at once: publishes to it complete after its declaration.
 
         Raises:
             NotPrimary: Only the primary declares queues.
-            QueueMismatch: There is one of this name with another settle or kind; `queue` returns it as it is.
+            QueueMismatch: A queue of this name exists with another settle or kind; `queue` returns it as it is.
             ArgumentError: A name, settle or kind that could not be stored or sent.
             CallerError: There are ``queues_max`` queues already.
             LocalProtocolError: The node has not started.
@@ -294,9 +294,9 @@ class Node:
         return declare(self._parts, QueueSpec(name=name, settle=settle, kind=kind))
 
     def renew_listener(self, name: str) -> bool:
-        """Ask the broker for another listener in place of one that was cut off. True: the queue has one now.
+        """Ask the broker for a new listener if the queue's listener was disconnected. True: the queue has one now.
 
-        The listener is told the whole content, at once and in this turn. O(messages of the queue).
+        The new listener is given the whole content at once, in this turn. O(messages of the queue).
 
         Raises:
             UnknownQueue, LocalProtocolError, WrongThread: As for `queue`.
@@ -309,8 +309,8 @@ class Node:
         """Become primary, if the record allows it. Returns when the generation has begun and this node serves.
 
         Raises:
-            PromotionRefused: A rule forbids it.
-            ClusterError: The record could not be read; the compare-and-set was lost, or not decided in time.
+        PromotionRefused: A rule forbids it.
+        ClusterError: The record could not be read; or another node changed it first; or there was no answer in time.
             LocalProtocolError: The node has not started, or is stopped, or the caller is one of the broker's methods.
             WrongThread: Called from another thread than the event loop's.
         """
@@ -319,14 +319,14 @@ class Node:
         await self._roles.promote(timeout_s=timeout_s)
 
     async def demote(self, *, timeout_s: float = 10.0) -> None:
-        """Hand over: cease to be primary, and leave the place to the other live members; what is pending is in doubt.
+        """Hand over: stop being primary, so that another live member is promoted. Pending operations are in doubt.
 
-        If no other node is in sync yet it waits for one first, and goes on serving meanwhile. Afterwards this node does
-        not take the place again before another primary was recorded, or ``Settings.hand_over_timeout_s`` have passed.
+        If no other node is in sync yet, it waits for one first and serves meanwhile. Afterwards this node does not try to
+        be primary before the record names another primary, or ``Settings.hand_over_timeout_s`` have passed.
 
         Raises:
-            LocalProtocolError: This node is not primary, has not started, or is stopped.
-            HandOverRefused: No other node can take the place, and this node's promoter would take it again.
+        LocalProtocolError: This node is not primary, has not started, or is stopped.
+        HandOverRefused: No other node can take over, and this node's promoter would promote it again.
             ClusterError: The cluster manager did not answer in time; this node is still primary.
             WrongThread: Called from another thread than the event loop's.
         """
@@ -337,7 +337,7 @@ class Node:
     def give_place_away(self, why: str) -> None:
         """As primary, let another member take over: the broker has found that it cannot serve. Returns at once.
 
-        Lasts until this node is not primary any more; a primary without another member goes on. May be called again.
+        Until another member can take over, this node stays primary; then it steps down. May be called again.
 
         Raises:
             ArgumentError: Not text.

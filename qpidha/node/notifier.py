@@ -1,14 +1,15 @@
-"""Tells the embedding broker which role its node has and what was discarded: one call after the other, never overlapping.
+"""Calls the embedding broker for changes of its node's role and for discarded messages: one call at a time.
 
-Roles are a level, not a list: the broker is brought to where the node is *now*, and what is over by then is left out.
-The replication never waits for the broker. Each call has a limit; when it is over the call is cancelled, and counts as
+The broker is brought to the node's *current* role; roles that are over by then are skipped.
+The replication never waits for the broker. Each call has a time limit, after which it is cancelled, and counts as
 failed:
 
-    on_promote     the place is given to another node; if there is none, the broker is demoted and promoted again later
+on_promote     another node takes over; if there is none, the broker is demoted and promoted again later
     on_demote      the broker counts as demoted
     on_discarded   the messages are offered again
 
-A call that goes on after it was cancelled is left behind (`stuck`), and the node is not promoted before it has ended.
+The notifier does not wait for a call that still runs after it was cancelled (`stuck`); the node is not promoted before
+that call has ended.
 
 Invariants:
   - `Runtime.broker_generation` > 0 ⇒ on_promote(generation) was called and has not failed, and on_demote was not
@@ -33,11 +34,11 @@ from qpidha.system.backoff import Backoff
 from qpidha.types import Generation, Stopped
 
 OVER_S: Final = 1.0
-"""So long may on_promote go on when its generation is over: it has nothing left to open for."""
+"""How long on_promote may still run when its generation is over: there is no role to open for any more."""
 CANCEL_S: Final = 1.0
-"""So long may a call take to end after it was cancelled."""
+"""How long a call may take to end after it was cancelled."""
 SHORTEST_S: Final = 0.2
-"""So long may every call take, however late it is: one that is cancelled before its first step is no call."""
+"""Every call may take at least this long, even if its time is over: otherwise it could be cancelled before it began."""
 RETRY_S: Final = 1.0
 """Between two attempts to promote the broker of a node that no other node can replace; doubles."""
 
@@ -58,7 +59,7 @@ class BrokerNotifier:
         self.since = 0.0
         """Since when it is in this phase."""
         self.opened: Generation = 0
-        """The generation for which ``on_promote`` has returned; of the last one that it returned for."""
+        """The last generation for which ``on_promote`` has returned."""
         self._errors: dict[str, str] = {}
         self._told: Generation = 0
         """on_promote was called for this generation, and on_demote not yet."""

@@ -1,7 +1,7 @@
-"""One publish or accept on its way to being safe, and the ledger that completes it.
+"""One pending publish or accept (`Op`), and the ledger that completes it.
 
-An `Op` costs next to nothing until its outcome is asked for: it knows which watermark covers it, and only an
-op that is awaited or has a callback is entered in the ledger. What a receipt says is noted once for all ops that
+An `Op` costs almost nothing until its outcome is requested: it refers to the watermark that covers it, and only an
+op that is awaited or has a callback is entered in the ledger. The values of a receipt are stored once for all ops that
 complete together.
 """
 
@@ -27,13 +27,13 @@ NOBODY: frozenset[NodeId] = frozenset()
 
 
 class Outcome:
-    """What became of operations that complete together. Written once, by the ledger."""
+    """The outcome of operations that complete together. Written once, by the ledger."""
 
     __slots__ = ("consumed", "nodes")
 
     def __init__(self) -> None:
         self.nodes: frozenset[NodeId] = NOBODY
-        """Who had made them durable when they were complete."""
+        """The nodes that had made them durable when they completed."""
         self.consumed: SequenceSet | None = None
         """Published messages that were consumed before that."""
 
@@ -64,7 +64,7 @@ class Ledger:
         if thread:
             forks.watch(self)
         self._waiting: list[tuple[int, int, Op]] | None = None
-        """None when there is none: most ledgers are those of idle queues."""
+        """None when empty: most ledgers belong to idle queues."""
         self._expected: deque[tuple[int, Outcome]] | None = None
         """The same."""
         self._count = 0
@@ -101,7 +101,7 @@ class Ledger:
             self._waiting = None
 
     def doubt(self, error: InDoubt) -> None:
-        """The generation is over for this node; whatever is not safe now is in doubt (K1)."""
+        """End the generation: every operation that is not safe now is in doubt (K1)."""
         self._doubt = error
         waiting, self._waiting, self._expected = self._waiting, None, None
         for _, _, op in waiting or ():
@@ -109,11 +109,11 @@ class Ledger:
 
     @property
     def error(self) -> InDoubt | None:
-        """Why what is not safe never will be; None while it may."""
+        """The error of operations that are not safe, once the generation is over; None before."""
         return self._doubt
 
     def enter(self, op: Op) -> None:
-        """This op wants to be told."""
+        """Complete this op when its watermark is reached."""
         if self._waiting is None:
             self._waiting = []
         self._count += 1
@@ -126,7 +126,7 @@ class Op:
     It may be awaited more than once, by several tasks, and again after a task that awaited it was cancelled.
 
     Raises, when awaited:
-        InDoubt: This node stepped down or stopped first; the next primary may hold the message or not.
+        InDoubt: This node stepped down or stopped before the op was safe; the next primary may have the message or not.
     """
 
     __slots__ = ("_callbacks", "_cover", "_ledger", "_outcome", "ids")
@@ -137,7 +137,7 @@ class Op:
         self._outcome = outcome
         self._callbacks: list[SafeCallback] | None = None
         self.ids = ids
-        """The ids of the messages, given out at once."""
+        """The ids of the messages, assigned at once."""
 
     @property
     def safe(self) -> bool:
@@ -150,11 +150,11 @@ class Op:
         return self.safe or self._ledger.error is not None
 
     def receipt(self) -> Receipt:
-        """Who has it. Fixed when it completes; see `Receipt`.
+        """The nodes that had the messages when the op completed; see `Receipt`.
 
         Raises:
-            InDoubt: It never became safe.
-            LocalProtocolError: That is not known yet: await the op, or ask for `done` first.
+        InDoubt: The op is in doubt.
+        LocalProtocolError: The op is pending: await it, or check `done` first.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Op.receipt")
@@ -165,12 +165,10 @@ class Op:
             return Receipt(generation=self._ledger.generation, ids=ids, nodes=nodes, consumed=consumed)
         if (error := self._ledger.error) is not None:
             raise InDoubt(str(error))
-        raise LocalProtocolError(
-            "the outcome of this op is not known yet: await it, or see whether it is done"
-        )
+        raise LocalProtocolError("the outcome of this op is not known yet: await it, or check op.done first")
 
     def add_safe_callback(self, callback: SafeCallback) -> None:
-        """Call ``callback(op, error)`` once: error None means safe. At once if that is known already.
+        """Call ``callback(op, error)`` once; error None means safe. If the outcome is known already, call it at once.
 
         Raises:
             ArgumentError: It cannot be called.

@@ -1,7 +1,7 @@
 """The parts of one node, made and connected in one place.
 
-No part imports this module. What reports or steers the whole node does: `status`, `control`, `roles` and the public
-`Node`.
+No part imports this module. Only modules that report on the whole node or control it do: `status`, `control`, `roles`
+and `node`.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from qpidha.interfaces import Link
 
 FRAME_BYTES_PER_S_MIN = 1024
-"""A peer that sends a frame more slowly than this, and than ``link_bytes_per_s_min``, is cut off."""
+"""A link is closed if a frame arrives more slowly than this and than ``link_bytes_per_s_min``."""
 TOGETHER_BYTES = 32 * 1024
-"""So much may arrive before the first of it is seen: a record of TLS and what the network holds together."""
+"""Bytes that may arrive before the first of them is seen: a TLS record, and what the network delivers together."""
 READ_S = 0.02
-"""When what was read in one turn of the loop took longer than this, less is read in the next one: a buffer that is full
-of small operations is worth several times as much."""
+"""If handling the bytes of one read took longer than this, the next read is smaller: a buffer full of small operations
+takes several times as long."""
 READ_BYTES_MIN = 16 * 1024
 READ_BYTES_MAX = 1024 * 1024
-"""Between these what is read at once is limited, after it took too long; else it is not."""
+"""Bounds of the size of a read while it is limited because handling took too long; otherwise it is not limited."""
 
 
 class Peer:
@@ -78,7 +78,7 @@ class Peer:
 
     @property
     def silence(self) -> str:
-        """What to say of a link that the other end closed without a reason."""
+        """The likely reason for which the other end closed the link without giving one."""
         if self.heard:
             return "closed by the other end"
         if self.link.peer.identity is not None:
@@ -151,7 +151,7 @@ class Peer:
             )
 
     def drained(self) -> None:
-        """The window bounds what waits; nothing else to do."""
+        """Do nothing: the window bounds the bytes that wait."""
 
     def close(self, reason: str) -> None:
         """Send what was written, then close; if the peer does not take it, the heartbeat ends it."""
@@ -179,7 +179,7 @@ class Peer:
             self._frame_since = now
 
     def beat(self, now: float) -> None:
-        """Say something if nothing was said for a while; give up on a peer that says nothing."""
+        """Send a heartbeat if nothing was sent for a while; close the link if the peer is silent."""
         settings = self._settings
         allowed_s = settings.heartbeat_timeout_s + TOGETHER_BYTES / settings.link_bytes_per_s_min
         if not self.welcomed and now - self.opened_at > settings.handshake_timeout_s:
@@ -193,7 +193,7 @@ class Peer:
 
     @property
     def _slowest(self) -> int:
-        """Bytes a second: below that a frame is silence, said in single bytes."""
+        """Bytes a second: a frame that arrives more slowly counts as silence."""
         return min(FRAME_BYTES_PER_S_MIN, self._settings.link_bytes_per_s_min)
 
     def _is_dribbling(self, now: float, allowed_s: float) -> bool:

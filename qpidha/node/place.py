@@ -1,18 +1,18 @@
-"""Whether this node stands for the place of the primary, or leaves it to others for now.
+"""Whether this node is a candidate for primary, or leaves the role to others for now.
 
     handing over   it was asked to step down: until another primary is recorded, at most ``hand_over_timeout_s``
     unfit          its broker did not become primary: for ``unfit_delay_s``
     given up       it cannot do its work, because its disk hangs or its broker says so: until that is over
 
 Meanwhile its published score is withdrawn, so that others do not wait for it, and its promoter does not try. The first
-two only hold while another live member stands for the place: a cluster of one node, or of nodes that all have the same
-trouble, goes on trying. An operator's `Node.promote` ends them.
+two apply only while another live member is a candidate: a single node, or nodes that all have the same
+trouble, continue to try. An operator's `Node.promote` ends them.
 
-A primary whose loop runs keeps its session, and so its place, whatever else of it hangs. So it gives up what keeps others
-away (L1):
+A primary whose loop runs would keep its session, and so its role, even if its disk or broker hangs. So it gives up what
+prevents others from taking over (L1):
 
-    the session    others take it for gone, and promote one of themselves
-    the record     as primary it asks for a hand-over, which needs no disk, and steps down when that is granted
+the session    others consider it gone, and promote one of themselves
+the record     as primary it asks for a hand-over, which needs no disk, and steps down when that is granted
 
 A primary that is the only member waits: no other node could take over.
 """
@@ -32,7 +32,7 @@ from qpidha.types import Generation, NodeId
 
 
 class Place:
-    """The claim of one node.
+    """Whether one node is a candidate for primary, and why not.
 
     Args:
         promotes_itself: This node's promoter acts by itself, not only when an operator asks it to.
@@ -143,7 +143,7 @@ class Place:
             await asyncio.sleep(0.02)
 
     def claim(self) -> None:
-        """The operator wants this node, whatever it was asked or failed to do before.
+        """An operator promotes this node: end its hand-over and its time as unfit.
 
         Raises:
             PromotionRefused: It could not do the work.
@@ -171,9 +171,9 @@ class Place:
         self._publish()
 
     def paused(self, for_s: float) -> None:
-        """This process was paused. Its own disk was too, maybe: after a long pause that has a fresh time-out.
+        """This process was paused. After a long pause the disk, which may have paused too, gets its full time-out again.
 
-        After a short one it has not: a loop that stutters must not hide a disk that hangs.
+        After a short pause it does not: many short pauses of the loop must not hide a disk that hangs.
         """
         if for_s > self._runtime.settings.commit_timeout_s / 2:
             self._fresh_at = self._runtime.now()

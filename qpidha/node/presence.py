@@ -18,7 +18,7 @@ from qpidha.wire.info import encode_info
 
 
 class Presence:
-    """Keeps a session open while the node wants to be seen. A lost one costs nothing but speed: it opens another."""
+    """Keeps a session open while the node wants to be seen. If the session is lost, it opens another one."""
 
     def __init__(self, runtime: Runtime, records: RecordStore) -> None:
         self._runtime = runtime
@@ -36,7 +36,7 @@ class Presence:
         await self._open()
 
     def stand(self, stands: bool) -> None:
-        """Publish the score, or none: others wait for a better score, and not for a node that does not stand."""
+        """Publish the score, or no score: others wait for a better score, not for a node that is no candidate."""
         if stands != self._stands:
             self._stands = stands
             self._changed.set()

@@ -1,8 +1,8 @@
-"""A replicated queue as the embedder works with it: synchronous changes, safety later.
+"""A replicated queue as the embedder uses it: changes are synchronous, and completion is reported later.
 
-Only the primary may change a queue; anyone may look. Single messages and small batches published in one
-turn of the event loop become one operation: their ids are given out at once, the operation is made when the
-turn ends or when anything else is done with the queue.
+Only the primary may change a queue; every node may read it. Single messages and small batches that are published in one
+turn of the event loop become one operation: their ids are assigned at once, the operation is made at the end of the
+turn, or earlier when another method of the queue is called.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
 
 IDS_RESERVE = 2**40
-"""More than one turn can give out: a queue whose ids end within this takes no more publishes."""
+"""More ids than one turn can assign: a queue with fewer ids left refuses publishes."""
 Ids = int | range | SequenceSet | Iterable[int]
 LIMIT = integer(0, 2**63 - 1)
 FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
@@ -36,12 +36,12 @@ FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
 class Queue(Handle):
     """The handle of one queue on one node, for one term.
 
-    A handle got while the node is primary changes the queue in that generation and never in a later one: after a
+    A handle that is made while the node is primary can change the queue only in that generation: after a
     step-down it raises `NotPrimary`, after another promotion `StaleHandle`. Get a new one with ``node.queue(name)``
-    in every ``on_promote``. Any handle goes on to read.
+    in every ``on_promote``. Every handle can always read.
 
-    Methods must be called from the node's event loop; from another thread they raise `WrongThread`, and from none
-    of them does anything change before all arguments were checked.
+    Methods must be called from the node's event loop; from another thread they raise `WrongThread`. All arguments are
+    checked before anything changes.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Queue(Handle):
     # --- publishing ------------------------------------------------------------------------------
 
     def enqueue(self, data: BytesLike, props: BytesLike = b"") -> Op:
-        """Publish one message. Its id is given out at once.
+        """Publish one message. Its id is assigned at once.
 
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
@@ -81,7 +81,7 @@ class Queue(Handle):
     def enqueue_many(self, batch: Batch | list[bytes] | tuple[bytes, ...]) -> Op:
         """Publish a batch in one call: one range of ids, one `Op`, no work per message.
 
-        A batch larger than half a frame travels in pieces; a failover may keep the first of them only.
+        A batch larger than half a frame is sent in pieces; after a failover only the first pieces may be left.
 
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
@@ -121,7 +121,7 @@ class Queue(Handle):
         )
 
     def _schedule(self) -> None:
-        """Something will be published in this turn: have it flushed at its end."""
+        """Have the node flush this queue at the end of the turn."""
         if self._queue.next > MESSAGE_ID_MAX - IDS_RESERVE:
             raise CallerError(f"queue {self.name!r} has no ids left: declare another one")
         self._waiting = Waiting(scheduled=True)
@@ -130,7 +130,7 @@ class Queue(Handle):
     def flush(self) -> None:
         """Publish what was collected in this turn now, as one batch and one operation.
 
-        If this node has ceased to be primary in the same turn, its ops are in doubt and it is forgotten.
+        If this node stopped being primary in the same turn, the batch is dropped; its ops are already in doubt.
 
         Raises:
             WrongThread: Called from another thread than the event loop's.
@@ -149,7 +149,7 @@ class Queue(Handle):
             self._changed()
 
     def _flush_current(self) -> None:
-        """The same for the handle of the term that runs now: a handle of an earlier one reads what it published."""
+        """Flush the handle of the current term, so that a handle of an earlier term reads its publishes too."""
         self._current._flush()
 
     def end_of_turn(self) -> None:
@@ -167,10 +167,10 @@ class Queue(Handle):
     # --- consuming -------------------------------------------------------------------------------
 
     def dequeue(self, ids: Ids) -> Op:
-        """Accept (or expire, or drop) messages, in any order. Those already gone are fine.
+        """Accept (or expire, or drop) messages, in any order. Messages that are already gone are ignored.
 
-        With ``Settle.IMMEDIATE`` the op is safe at once, and its receipt names no node before every member has made
-        it durable; with ``Settle.REPLICATED`` it is safe only then, and only then may the consumer be told.
+        With ``Settle.REPLICATED`` the op is safe when every member has made it durable; tell the consumer only then.
+        With ``Settle.IMMEDIATE`` it is safe at once, and its receipt names no node.
 
         Raises:
             NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
@@ -192,8 +192,8 @@ class Queue(Handle):
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
 
-        The op's ids are the new ones; it is safe when every member has made the move durable. What fits a frame
-        is one operation; of a larger move, a failover may leave the first part done and the rest not.
+        The op's ids are the new ones; it is safe when every member has made the move durable. A move that fits a frame
+        is one operation; a larger one is several, and after a failover only the first of them may be done.
 
         Raises:
             NotPrimary, StaleHandle, WrongThread: As for `enqueue`; the target's handle must be of this term too.
@@ -209,7 +209,7 @@ class Queue(Handle):
         target._flush()
         replica, runtime = self._runtime.replica, self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
-        position, new = replica.move(self.id, SequenceSet(), target.id)  # Where it stands, if nothing moves.
+        position, new = replica.move(self.id, SequenceSet(), target.id)  # The position if nothing moves.
         for portion in replica.portions(self.id, wanted):
             position, made = replica.move(self.id, portion, target.id)
             new |= made
@@ -222,7 +222,7 @@ class Queue(Handle):
     ) -> tuple[SequenceSet, Batch] | None:
         """The held messages from an id on: ids and their batch, or None if there are none.
 
-        Returns at most one stored batch, so that nothing is copied when all of it is wanted.
+        Returns at most one stored batch, so that a whole batch is not copied.
 
         Raises:
             ArgumentError: A number out of range.
@@ -264,10 +264,10 @@ class Queue(Handle):
     def on_safe_upto(self, callback: Callable[[MessageId], None]) -> None:
         """Call ``callback(id)`` whenever more publishes are safe: all with ids up to this one, in order.
 
-        One call for many messages; the cheapest way to confirm publishes. Ends with the node's role.
+        One call for many messages; the cheapest way to confirm publishes. Calls end when the node stops being primary.
 
         Raises:
-            NotPrimary, StaleHandle, WrongThread: As for `enqueue`: nothing would ever be called.
+        NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
             ArgumentError: It cannot be called.
         """
         self._require_term("Queue.on_safe_upto")
@@ -275,10 +275,10 @@ class Queue(Handle):
         self._watchers += (callback,)
 
     def on_content(self, callback: Callable[[], None]) -> None:
-        """Call back, in the same turn, after messages were published. Ends with the node's role.
+        """Call back, in the same turn, after messages were published. Calls end when the node stops being primary.
 
         Raises:
-            NotPrimary, StaleHandle, WrongThread: As for `enqueue`: nothing would ever be called.
+        NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
             ArgumentError: It cannot be called.
         """
         self._require_term("Queue.on_content")

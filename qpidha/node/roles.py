@@ -11,7 +11,7 @@ from qpidha.node.waits import Reached
 from qpidha.system.within import Limit
 
 LOOK_S = 0.005
-"""Between two looks whether a role has changed: ``on_promote`` has so long to fail before a promotion is reported."""
+"""Interval between two checks of the role; also how long ``on_promote`` has to fail before success is reported."""
 
 
 class Roles:
@@ -28,7 +28,7 @@ class Roles:
         if (method := parts.notifier.inside) is not None:
             raise LocalProtocolError(f"promote inside the broker's {method}, which has to return first")
         before = runtime.replica.generation
-        await parts.cluster.refresh(timeout_s)  # A record that a watch tells late loses the compare-and-set.
+        await parts.cluster.refresh(timeout_s)  # With an outdated record the compare-and-set would be lost.
         parts.place.claim()
         runtime.replica.promote(found_as=uuid4())
         runtime.poke()
@@ -46,7 +46,7 @@ class Roles:
     def _failed_to_open(self) -> bool:
         notifier = self._parts.notifier
         if notifier.phase == "failed":
-            raise ClusterError(f"this node became primary, and its broker did not: {notifier.error}")
+            raise ClusterError(f"this node became primary, but its broker did not open: {notifier.error}")
         return False
 
     async def demote(self, *, timeout_s: float = 10.0) -> None:

@@ -1,4 +1,4 @@
-"""What the parts of one node share: its identity, its core, its clock, and the facts that more than one part needs.
+"""The state that the parts of one node share: its identity, its core, its clock, its role.
 
 `Runtime` is the bottom of this package. Every part gets it, and otherwise only the parts that it uses; none knows the
 public `Node`. Who writes which field:

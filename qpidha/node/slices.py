@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 SLICE_S = 0.02
-"""For so long one piece of work keeps the loop."""
+"""How long one piece of work may run before other work of the loop gets a turn."""
 
 
 async def in_slices(steps: Iterable[None]) -> None:

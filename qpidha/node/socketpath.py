@@ -1,10 +1,10 @@
-"""Who may use the path of a control socket: one node at a time, and a socket that answers is never removed.
+"""The path of a control socket: used by one node at a time, and never removed while a process answers on it.
 
     control.sock        the socket
     control.sock.lock   flock, exclusive, for as long as the node answers; the pid, for the error message
 
-A socket stays behind after a kill, so its name alone says nothing. The lock decides, and besides it the socket
-itself: whoever still accepts connections on it keeps it, lock or not.
+A socket stays behind after a kill, so its name alone proves nothing. The lock decides; and a process that still
+accepts connections on the socket keeps it, even without the lock.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class SocketPath:
             return
         if not stat.S_ISSOCK(mode):
             raise ControlSocketInUse(
-                f"{self._path} is there and is not a socket: it was left alone; give another path as control"
+                f"{self._path} exists and is not a socket: it was not changed; give another path as control"
             )
         if (holder := self._listener()) is not None:
             raise self._in_use(holder)

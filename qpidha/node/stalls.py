@@ -1,8 +1,8 @@
-"""How long the event loop stood still: whatever runs in it keeps heartbeats and everybody else waiting.
+"""Measures stalls of the event loop: while one callback runs, heartbeats and all other work wait.
 
-A timer is set for every TICK_S, and how late it fires is how long the loop stood. The worst of all time and of the last
-minute are in the status; a stall of more than LOGGED_S is logged, at most once in LOG_INTERVAL_S, with how
-many there were since.
+A timer fires every TICK_S; its delay is the length of the stall. The longest stalls since the start and of the last
+minute are in the status; a stall of more than LOGGED_S is logged, at most once in LOG_INTERVAL_S, with the
+number of stalls since the last line.
 """
 
 from __future__ import annotations

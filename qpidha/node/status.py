@@ -1,4 +1,4 @@
-"""What an operator is told: one node's view of itself and of the cluster."""
+"""The status for operators: one node's view of itself and of the cluster."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NodeStatus:
     position: int
     safe: int
     waiting_for: list[NodeId]
-    """The members that have not acknowledged the oldest pending operation. For all that may hold it see ``held_by``."""
+    """The members that have not acknowledged the oldest pending operation. ``held_by`` shows every possible cause."""
     joining: NodeId | None
     sessions: list[SessionStatus]
     queues: list[QueueStatus]
@@ -71,14 +71,14 @@ class NodeStatus:
     """What this node received to catch up since it started, against the sum of ``queues[].bytes``."""
     store_error: str | None
     troubles: list[TroubleStatus]
-    """What is wrong now and tried again, the oldest first."""
+    """The current troubles, oldest first: failures whose action is tried again."""
     queue_count: int
-    """How many queues there are. ``queues`` may name fewer: as many as were asked for."""
+    """How many queues there are. ``queues`` may list fewer, if the caller limited their number."""
     held_by: list[Hold]
-    """For what this node waits now: its own disk, backups, the cluster manager, its broker. Empty: for nothing."""
+    """What this node waits for now: its own disk, backups, the cluster manager, its broker. Empty: nothing."""
     place_given_up: str | None
-    """Why this node leaves the place of the primary to others now, without a session if it cannot work. None: it does
-    not."""
+    """Why this node leaves the role of primary to others now; it has no session either if it cannot work. None: it is a
+    candidate."""
     certificate_days_left: float | None
     """Until this node's TLS certificate expires; negative: since it did. None: its transport has none."""
     stopped: str | None
@@ -88,9 +88,9 @@ class NodeStatus:
     broker_since_s: float
     """For how many seconds it has been doing that."""
     broker_error: str | None
-    """What its methods did wrong and have not done right since."""
+    """Failures of the broker's methods that have not succeeded since."""
     loop_stall_worst_s: float
-    """The longest that the event loop stood still since the start: nothing of this process ran meanwhile."""
+    """The longest stall of the event loop since the start, during which nothing else in the loop ran."""
     loop_stall_recent_s: float
     """The same of the last minute."""
 

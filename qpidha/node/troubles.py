@@ -1,8 +1,8 @@
-"""What is wrong with a node now, and a log that says so once instead of at every attempt.
+"""The current failures of a node, each logged once instead of at every attempt.
 
-A `Trouble` is reported at each attempt that fails, and cleared when it is over. What has the same `Trouble.cause`
-is one trouble. The log gets a line when one begins, when its detail changes, and when it is over. In between there
-are reminders: the first after FIRST_REMINDER_S, each of the next ones after twice as long, up to
+A `Trouble` is reported at each failed attempt, and cleared when it is over. Reports with the same `Trouble.cause`
+are one trouble. The log gets a line when a trouble begins, when its detail changes, and when it is over. In between
+there are reminders: the first after FIRST_REMINDER_S, each of the next ones after twice as long, up to
 ``log_reminder_s``. The attempts are counted; `NodeStatus.troubles` shows them.
 
 Invariants:
@@ -221,7 +221,7 @@ class Troubles:
 
 
 def printable(text: str) -> str:
-    """One line of bounded length: what a peer or a file said must not look like a line of ours."""
+    """One line of bounded length, so that text from a peer or a file cannot look like another log line."""
     if len(text) > TEXT_MAX:
         text = f"{text[:TEXT_MAX]}…"
     if text.isprintable():

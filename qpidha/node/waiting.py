@@ -1,4 +1,4 @@
-"""What is published in one turn of the event loop: collected, so that it becomes one operation."""
+"""Collects the messages that are published in one turn of the event loop, so that they become one operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL_BATCH_BYTES = 16 * 1024
 """Smaller batches of one turn are joined: copying them costs less than a separate operation on every node."""
 
 MESSAGE_OVERHEAD_BYTES = 16
-"""What a message counts beside its bytes, so that empty ones fill a frame as well."""
+"""Bytes that a message counts in addition to its own, so that many empty messages fill a frame as well."""
 MESSAGES = instance_of(list, tuple, what="a Batch, a list or a tuple of bytes")
 
 
@@ -69,4 +69,4 @@ class Waiting:
 
 
 IDLE: Final = Waiting()
-"""What every queue shares to which nothing is published in this turn. Nothing is added to it."""
+"""Shared by all queues without publishes in this turn; must not be changed."""

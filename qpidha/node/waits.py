@@ -50,4 +50,4 @@ class Waits:
         finally:
             del self._waiting[future]
             if not future.cancel() and not future.cancelled():
-                future.exception()  # Of a task that was cancelled: it is not an error that it was not looked at.
+                future.exception()  # Retrieved, so that asyncio does not log it if the waiting task was cancelled.

@@ -1,4 +1,4 @@
-"""A promoter that does what a person, or a program above, tells it to."""
+"""A promoter that obeys an operator or another program."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OperatorPromoter:
         self._ask("promote")
 
     def demote(self) -> None:
-        """Make this node give up being primary."""
+        """Make this node stop being primary."""
         self._ask("demote")
 
     def _ask(self, wish: Decision) -> None:

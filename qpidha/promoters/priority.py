@@ -1,7 +1,7 @@
 """The default promoter: when the primary is gone, the best of the live members tries.
 
-It looks at hints only, so it may be wrong, late, or disagree with all others: the record's compare-and-set lets
-one candidate win, and only a member (rule P1). What it decides is who tries first, and how soon.
+It uses hints only, so it may be wrong, late, or disagree with other promoters: the record's compare-and-set lets
+only one candidate win, and only a member (rule P1). The promoter decides which node tries first, and how soon.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ REPEAT_S_SPREAD = 0.1
 """Decisions repeat at intervals between these, different for each node so that they do not collide."""
 
 PAUSE_S = 1.0
-"""A node that wakes up so much later than it wanted to was paused, maybe with the whole machine: what it knows is old."""
+"""A node that wakes up this much too late was paused, maybe with the whole machine: its information is outdated."""
 FRESH_ROUND_S = 1.0
-"""After such a pause, no node counts as gone for this time: the others may not have said yet that they live (T42)."""
+"""After such a pause no node counts as gone for this time: others may not have renewed their sessions yet (T42)."""
 
 
 class PriorityPromoter:
@@ -38,8 +38,8 @@ class PriorityPromoter:
         Args:
             priority: This node's score, as it publishes it in its `NodeInfo`.
             settle_s: How long the primary must be gone before the first try.
-            patience_s: How long a better candidate may leave the place empty before this node tries too:
-                one that is alive but cannot serve must not keep the cluster down.
+            patience_s: How long a better candidate may fail to become primary before this node tries too:
+                a node that is alive but cannot serve must not keep the cluster down.
 
         Raises:
             SettingsError: An argument has a wrong type or is out of range.
@@ -128,7 +128,7 @@ class Seen:
                 async for value in watch():
                     use(value)
             except ClusterError:
-                self.changed.set()  # The node, which watches too, reports it.
+                self.changed.set()  # The node has watches of its own, and reports the failure.
             await asyncio.sleep(self._retry_s)
 
     async def wait(self, timeout_s: float) -> None:
@@ -140,12 +140,12 @@ class Seen:
 
 
 def primary_lives(record: Record | None, live: Mapping[NodeId, bytes]) -> bool:
-    """Does the process that the record calls primary live? A restarted one is another process (P2)."""
+    """Whether the process that the record names as primary is alive. A restarted one is another process (P2)."""
     if record is None or record.primary is None or record.primary[0] not in live:
         return False
     node, boot = record.primary
     info = decode_info(live[node])
-    return info is None or info.boot == boot  # It lives, and what it says cannot be read: leave it alone.
+    return info is None or info.boot == boot  # None: it is alive, its info unreadable.
 
 
 def candidates(record: Record | None, live: Mapping[NodeId, bytes]) -> dict[NodeId, int]:

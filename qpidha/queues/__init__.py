@@ -1,4 +1,4 @@
-"""Queue types: who gets which message next. They sit on a node's `Queue` and replicate through it."""
+"""Queue types: they decide which consumer gets which message next, and replicate through a node's `Queue`."""
 
 from qpidha.queues.fifo import FifoQueue
 

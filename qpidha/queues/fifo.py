@@ -1,7 +1,7 @@
 """First in, first out, with messages acquired by consumers, accepted in any order, or released.
 
 Acquiring is not replicated: a message stays on every node until it is accepted. After a failover the new
-primary delivers again whatever was not accepted, so consumers see it at least once and no message is stuck (S5).
+primary delivers every message that was not accepted again, so each is delivered at least once (S5).
 """
 
 from __future__ import annotations

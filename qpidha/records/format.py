@@ -24,7 +24,7 @@ NONCE = Rule("at most 255 bytes", lambda value: isinstance(value, bytes) and len
 
 
 def check_record(new: Record) -> None:
-    """Raises `ArgumentError` if it could not be written, or not be read again."""
+    """Raises `ArgumentError` if this record could not be written, or not be read again."""
     RECORD("new", new)
     IDENTITY("new.cluster", new.cluster)
     GENERATION("new.generation", new.generation)
@@ -58,7 +58,7 @@ def check_session(node: object, info: object, ttl_s: object) -> None:
 
 
 INFO_BYTES_MAX = 32 * 1024
-"""What a session file, which has it as text, can hold."""
+"""The info that a session file, which stores it as text, can hold."""
 INFO = Rule(
     f"at most {INFO_BYTES_MAX} bytes", lambda value: isinstance(value, bytes) and len(value) <= INFO_BYTES_MAX
 )

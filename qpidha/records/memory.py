@@ -1,7 +1,7 @@
 """A record store in memory: for tests, and for clusters whose nodes all live in one process.
 
-The nodes share one object. Its knobs make the manager fail in each of the three ways that the protocol
-tells apart, and sessions end as if their process had died.
+The nodes share one object. Tests can make it fail in each of the three ways that the protocol
+distinguishes, and end sessions as if their process had died.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Record, Versioned
 
 DEADLINE_MARGIN = 0.1
-"""Part of the TTL by which a session's own deadline is earlier."""
+"""Fraction of the TTL by which a session's deadline is earlier for its owner than for others."""
 
 
 class Fault(Enum):
@@ -40,7 +40,7 @@ class MemoryRecordStore:
 
     def __init__(self) -> None:
         self.reachable = True
-        """False: every call raises `Unavailable`. Watches go silent, sessions live on."""
+        """False: every call raises `Unavailable`. Watches report nothing, sessions stay."""
         self.writes = 0
         """Successful writes, for tests that count them."""
         self._record: WatchedValue[Versioned | None] = WatchedValue()
@@ -97,14 +97,14 @@ class MemoryRecordStore:
     async def close(self) -> None:
         """Nothing to release. Other nodes of the process go on using the store."""
 
-    # --- knobs ------------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def fail_next(self, *faults: Fault) -> None:
-        """What befalls the next writes, one each, in this order."""
+        """Make the next writes fail: one fault for each, in this order."""
         self._faults.extend(faults)
 
     def apply_late(self) -> None:
-        """The writes that were on their way arrive, oldest first; those that lost their race are void."""
+        """Apply the delayed writes, oldest first; those whose expected version is outdated have no effect."""
         late, self._late = self._late, []
         for expected, new in late:
             try:
@@ -122,7 +122,7 @@ class MemoryRecordStore:
     # --- inside -----------------------------------------------------------------------------------
 
     async def _reach(self) -> None:
-        await asyncio.sleep(0)  # As with any manager, others run before the answer is there.
+        await asyncio.sleep(0)  # As with a real manager, other tasks run before the answer is there.
         if not self.reachable:
             raise Unavailable("the record store is not reachable")
 
@@ -144,7 +144,7 @@ class MemoryRecordStore:
         version = None if current is None else current.version
         if version != expected:
             if current is not None and new.nonce and current.record == new:
-                return current  # It was ours already: the answer had been lost.
+                return current  # Our earlier write: its answer was lost.
             raise Conflict(f"the record has version {version}, not {expected}", current=current)
         written = Versioned(new, (version or 0) + 1)
         self.writes += 1
@@ -152,7 +152,7 @@ class MemoryRecordStore:
         return written
 
     def publish(self, node: NodeId, info: bytes | None) -> None:
-        """What others see of this node. None: it is gone."""
+        """Set the info that others see of this node. None: it is gone."""
         live = {**self._live.value}
         if info is None:
             live.pop(node, None)
@@ -163,7 +163,7 @@ class MemoryRecordStore:
 
 
 class MemorySession:
-    """A `Session`. It is lost only when a test says so: there is no process to outlive."""
+    """A `Session`. It is lost only when a test ends it."""
 
     def __init__(self, store: MemoryRecordStore, node: NodeId, ttl_s: float) -> None:
         self.granted_ttl_s = ttl_s

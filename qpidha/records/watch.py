@@ -13,8 +13,8 @@ class WatchedValue(Generic[T]):
     """The value as last known. A watch gets the newest value, not every value.
 
     If the value comes from polling, ``on_wait`` is called before a watch waits, so that polling can start on demand.
-    A new watch then gets the result of a poll that began after the watch did: else its first value could be older than
-    what its owner knows already.
+    A new watch then gets the result of a poll that began after the watch did: otherwise its first value could be older
+    than what its owner knows already.
     """
 
     def __init__(self, on_wait: Callable[[], None] | None = None) -> None:
@@ -96,7 +96,7 @@ class WatchedValue(Generic[T]):
 
 
 class Watch(AsyncIterator[T]):
-    """One watch. An object, not a generator: there is nothing to clean up if it is dropped half-way."""
+    """One watch. An object, not a generator, so that a watch which is dropped half-way needs no clean-up."""
 
     def __init__(self, level: WatchedValue[T]) -> None:
         self._level = level

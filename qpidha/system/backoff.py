@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 SHORTEST_S = 0.001
-"""The first delay is at least this, or doubling it would come to nothing."""
+"""Minimum of the first delay: doubling zero would have no effect."""
 
 
 class Backoff:

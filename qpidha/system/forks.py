@@ -1,14 +1,14 @@
-"""What a forked child must not keep: one list of everything in this process that holds a descriptor.
+"""Closes in a forked child the descriptors of its parent's nodes, stores and links.
 
-A child inherits every descriptor: it keeps locks held, links open and ports bound after its parent has died. So
-objects that hold some register here, and the child gives all of them up before it runs any other code.
+A child inherits every descriptor: it would keep locks held, links open and ports bound after its parent has died. So
+objects with descriptors register here, and the child gives all of them up before it runs any other code.
 
 A descriptor is not closed but replaced by one of ``/dev/null``: the object that owns it may close that number later,
 when it could belong to something else, and an event loop must not be told, because parent and child share its
 epoll set. The parent notices nothing.
 
 Calls of these objects in the child raise `ForkedError`: their threads do not exist there, and their files are the
-parent's. An object that was not in use yet is not concerned.
+parent's. An object that was not in use before the fork may be used in the child.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def watch(holder: Forkable) -> None:
-    """In a child of this process, have this object give up what it holds. The object is not kept alive."""
+    """Have this object give up its descriptors in a child of this process. The object is not kept alive."""
     _watched.add(holder)
 
 
@@ -61,7 +61,7 @@ def _in_child() -> None:
     _watched.clear()
     numbers: list[int] = []
     for holder in holders:
-        with suppress(Exception):  # Whatever one of them does, the others must let go too.
+        with suppress(Exception):  # If one object fails, the others must give up theirs nevertheless.
             numbers += [fd for fd in holder.forked() if fd >= 0]
     _give_up(numbers)
 

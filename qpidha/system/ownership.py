@@ -1,10 +1,10 @@
 """Creates files and directories that the service's own user can use, also when root does it.
 
 An operator repairs a cluster as root, or starts a node as root by mistake. Files of root would keep the service from
-starting afterwards. So root gives what it creates to the owner and group of the directory, as SQLite does with its log,
-and a file that replaces another keeps owner, group and mode. For everybody else nothing differs.
+starting afterwards. So root gives the files it creates to the owner and group of the directory, as SQLite does with its
+log, and a file that replaces another keeps owner, group and mode. For other users nothing changes.
 
-Only what was created here is ever given away: a directory's owner may have put a link to another user's file there.
+Only files that were created here change their owner: a directory may contain a link to another user's file.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def create(path: Path, flags: int) -> int:
 def create_like(path: Path, model: Path, flags: int) -> int:
     """A descriptor of a new file that will replace ``model``: with its owner, group and mode, as far as this may be.
 
-    A file that may be left of an earlier attempt is removed. A model of root's in another user's directory is a
-    mistake that is not repeated.
+    A file that is left from an earlier attempt is removed. If ``model`` belongs to root in another user's directory, that
+    was a mistake, and the new file belongs to the owner of the directory.
     """
     path.unlink(missing_ok=True)
     fd = create(path, flags)

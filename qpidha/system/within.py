@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PAUSE_S = 0.5
-"""Who looks again after more than this was paused."""
+"""A process that looks at the clock again only after more than this was paused."""
 MOMENT_S = 0.1
-"""What had arrived when the time was over is taken in, if that takes no longer."""
+"""Extra time to handle what had arrived when the time was over."""
 
 
 async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
-    """Like `asyncio.wait_for`, but it reads before it judges.
+    """Like `asyncio.wait_for`, but what has arrived is handled before the time-out counts.
 
-    After a pause of this process the time is over before what has arrived meanwhile was looked at: `asyncio.wait_for`
-    would cancel the work then.
+    After a pause of this process the time is over before anything that arrived meanwhile was read: `asyncio.wait_for`
+    would then cancel the work.
 
     Raises:
         asyncio.TimeoutError: Not done in time; the work was cancelled. Whatever the work raises.

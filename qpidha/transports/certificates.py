@@ -27,8 +27,8 @@ class Certificates:
     """The files and the TLS contexts made of them.
 
     Invariants:
-      - `server` and `client` are of the same files, and those were in order when they were read
-      - files that have changed and cannot be used change nothing; they are tried again until they can
+      - `server` and `client` are made of the same files, which were valid when they were read
+      - files that have changed and cannot be used change nothing; they are read again until they can be used
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Certificates:
         return [_signature(path) for path in (self._ca, self._certificate, self._key) if path is not None]
 
     def refresh(self) -> None:
-        """Use the files that are there now, if they have changed and are in order. Some microseconds if not."""
+        """Use the current files if they have changed and are valid. Takes some microseconds if they have not changed."""
         seen = self._look()
         if seen == self._seen and not self.fault:
             return

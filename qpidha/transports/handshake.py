@@ -1,8 +1,8 @@
-"""A TLS handshake that fails for a reason which both ends learn, in plain words.
+"""TLS handshakes whose failures are explained to both ends, in plain words.
 
-asyncio drops what the TLS library still had to send when a handshake fails: the alert that tells the peer why. And
-of a failed handshake on the accepting side it is not reported. So the objects here keep the error, and fail one step
-later, when the alert is on its way.
+When a handshake fails, asyncio drops the alert that the TLS library still had to send, which tells the peer the reason;
+and it does not report a failed handshake on the accepting side. So the objects here keep the error, and fail one step
+later, after the alert was sent.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ CURRENT: ContextVar[Handshake | None] = ContextVar("qpidha-handshake", default=N
 
 
 class Handshake:
-    """What came of one handshake."""
+    """The outcome of one handshake."""
 
     def __init__(self, on_error: Callable[[], object] | None = None) -> None:
         """``on_error`` is called when it has failed, just before the alert is sent."""
         self.error: ssl.SSLError | None = None
         """Why it failed."""
         self.steps = 0
-        """How often it was tried to go on; the first time is before anything was heard."""
+        """How many steps the handshake took; the first step is before anything was received."""
         self._on_error = on_error
 
     def failed(self, error: ssl.SSLError) -> None:
@@ -35,7 +35,7 @@ class Handshake:
 
 
 class TellingObject(ssl.SSLObject):
-    """See the module."""
+    """An `SSLObject` that reports a failed handshake after its alert was sent: see the module."""
 
     handshake: Handshake | None = None
 
@@ -58,7 +58,7 @@ class TellingObject(ssl.SSLObject):
 
 
 class TellingContext(ssl.SSLContext):
-    """An `SSLContext` whose handshakes are told to `CURRENT`."""
+    """An `SSLContext` whose handshakes are reported to `CURRENT`."""
 
     sslobject_class = TellingObject
 

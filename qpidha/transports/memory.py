@@ -1,7 +1,7 @@
-"""Links inside one process: byte streams through the running loop, in an order that never varies.
+"""Links inside one process: byte streams through the running loop, in a deterministic order.
 
-For tests, and for clusters within one process. Every knob makes something happen that a real network
-does rarely: deliveries cut at every byte, readers that stop, links that break, addresses out of reach.
+For tests, and for clusters within one process. It can cause what happens rarely in a real network:
+deliveries cut at every byte, readers that stop, links that break, unreachable addresses.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class MemoryTransport:
         await asyncio.sleep(0)
         what = f"cannot connect to {address[0]}:{address[1]}"
         if not self.network.reaches(self.addresses, address):
-            raise LinkClosed(f"{what}: nobody answers")
+            raise LinkClosed(f"{what}: no transport listens there")
         listener = self.network.listeners[address]
         theirs = listener.transport.identity
         if expect is not None and theirs is not None and theirs != expect:
@@ -154,7 +154,7 @@ class MemoryListener:
 
 
 class MemoryLink:
-    """One end of a link. It owns what it wrote until the other end takes it."""
+    """One end of a link. It keeps the bytes that it wrote until the other end takes them."""
 
     other: MemoryLink
 

@@ -1,4 +1,4 @@
-"""Facts about a socket behind an asyncio transport: its peer, its options, what its `writelines` is good for."""
+"""Facts about the socket of an asyncio transport: its peer, its options, how its `writelines` sends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def describe(transport: asyncio.BaseTransport) -> PeerInfo:
 def is_vectored(transport: asyncio.Transport) -> bool:
     """Whether the transport's `writelines` sends several buffers without joining them.
 
-    Until 3.12.9 and 3.13.2 asyncio's forgot to pause the writer (CVE-2024-12254): single writes there.
+    Before 3.12.9 and 3.13.2 asyncio's `writelines` did not pause the writer (CVE-2024-12254): single writes there.
     """
     writelines: Any = getattr(type(transport), "writelines", None)
     if writelines is asyncio.WriteTransport.writelines:

@@ -2,9 +2,9 @@
 
 The same class serves plain text and TLS: asyncio's TLS layer speaks the same protocol to it.
 
-What is written goes to asyncio's transport at once, in pieces, for as long as the transport wants more; the
+Written bytes are passed to asyncio's transport at once, in pieces, for as long as the transport accepts more; the
 rest waits here, by reference. So a peer that reads slowly costs references, not copies, and `buffered` is
-right under TLS too, whose transport does not count what its inner transport holds.
+exact with TLS too, whose transport does not count the bytes of its inner transport.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from qpidha.types import BytesLike, PeerInfo
 
 KIB = 1024
 LOW_BYTES = 64 * KIB
-"""The transport below is full with more than this: so much at most waits when `drained` is called."""
+"""Asyncio's transport is full with more than this: the maximum that waits when `drained` is called."""
 PIECE_BYTES = 256 * KIB
-"""What is handed down in one call."""
+"""Bytes that are passed to asyncio's transport in one call."""
 SMALL_BYTES = 32 * KIB
 """Smaller chunks are joined: copying them costs less than a separate system call or TLS record."""
 CLOSE_TIMEOUT_S = 5.0
@@ -216,7 +216,7 @@ class TcpLink(asyncio.BufferedProtocol):
         return memoryview(bytearray(SCRATCH_BYTES))  # The TLS layer goes on reading until it has no more.
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes were put there."""
+        """This many bytes were put into the buffer."""
         if self._handler is not None and self._state in ALIVE:
             try:
                 self._handler.received(nbytes)
@@ -224,7 +224,7 @@ class TcpLink(asyncio.BufferedProtocol):
                 self._abort(error)
 
     def eof_received(self) -> None:
-        """The peer sends no more. There are no half-open links: it is closed, in order."""
+        """The peer sends no more. There are no half-open links: the link is closed in order."""
         if self._state is not LinkState.DEAD:
             self._drop(None)
 
@@ -305,7 +305,7 @@ class TcpLink(asyncio.BufferedProtocol):
 
 
 def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
-    """The one gate at which errors of sockets and of TLS become ours."""
+    """Convert errors of sockets and of TLS to `LinkClosed`. All errors go through this."""
     if error is None or isinstance(error, LinkClosed):
         return error
     reason = plain_words(error) or str(error) or type(error).__name__

@@ -42,7 +42,7 @@ class TcpTransport:
         Args:
             ssl_context_server: For `listen`. It must require a certificate of the peer.
             ssl_context_client: For `connect`. The same.
-            insecure: Allow plain text on any address, and contexts that do not verify the peer. Whoever
+            insecure: Allow plain text on any address, and contexts that do not verify the peer. Anyone who
                 can reach the port can then read and change every message.
 
         Raises:
@@ -67,8 +67,8 @@ class TcpTransport:
     ) -> TcpTransport:
         """TLS with this certificate for both directions; peers must have one signed by ``ca``.
 
-        The files are looked at before each new link, and are used from then on if they have changed and are in
-        order: renew them in place. Links that are open stay.
+        The files are checked before each new link, and are used from then on if they have changed and are
+        valid: renew them in place. Open links are not affected.
 
         Args:
             ca: PEM file with the authority that signs the nodes' certificates, and nothing else.
@@ -270,7 +270,7 @@ class TcpListener:
 
 
 def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
-    """The same for accepted links: no caller awaits them, so failures are reported here."""
+    """The factory for accepted links: no caller awaits them, so failures are reported here."""
 
     def make_handler(link: Link) -> LinkHandler:
         try:
@@ -284,7 +284,7 @@ def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
 
 
 async def close_server(server: asyncio.Server) -> None:
-    """Stop accepting, and close once what was accepted is open.
+    """Stop accepting, and close the server once the accepted connections are open.
 
     asyncio opens an accepted connection in a separate task. When the server is closed before that ran, the
     task fails inside asyncio, in every version so far, and the socket stays open until it is garbage: the peer

@@ -1,4 +1,4 @@
-"""Accepts links that speak TLS: each with the certificates of now, and no failed handshake without a word.
+"""Accepts links that use TLS: each with the current certificates, and every failed handshake is reported.
 
 asyncio's own server reads the context once, and does not report a handshake that failed. So connections are accepted
 here, and opened one by one.
@@ -21,9 +21,9 @@ from qpidha.types import Address, PeerInfo
 
 BACKLOG = 128
 RETRY_S = 1.0
-"""After the system had no room for another connection."""
+"""Delay before accepting again after the system had no resources for another connection."""
 ALERT_S = 0.05
-"""So long after a failed handshake the connection is closed: the alert that says why is sent by then."""
+"""Delay before closing a connection whose handshake failed, so that the alert with the reason is sent."""
 
 MakeLink = Callable[[Callable[[PeerInfo], "str | None"]], TcpLink]
 
@@ -85,7 +85,7 @@ class TlsListener:
         return [each.fileno() for each in (*self._sockets, *self._shaking)]
 
     async def close(self) -> None:
-        """Stop accepting. Links already open are not touched; of what is under way no link comes."""
+        """Stop accepting. Open links are not affected; handshakes under way do not become links."""
         self._closed = True
         for listening in self._sockets:
             if listening.fileno() >= 0:
@@ -109,7 +109,7 @@ class TlsListener:
             except OSError as error:  # No file descriptors, no memory: others are not accepted either.
                 self._loop.remove_reader(listening.fileno())
                 self._loop.call_later(RETRY_S, self._resume, listening)
-                self._failed("anybody", LinkClosed(f"cannot accept a connection: {error.strerror}"))
+                self._failed("any peer", LinkClosed(f"cannot accept a connection: {error.strerror}"))
                 return
             accepted.setblocking(False)
             self.accepted += 1

@@ -1,7 +1,7 @@
 """Polls the files of a cluster record for its watches: one task for all watches of a process.
 
-It runs for as long as a watch waits: every ``poll_interval_s`` while something goes on, and every ``calm_interval_s``
-when nothing has changed for a second, for each poll costs every process of the machine some tenths of a millisecond.
+It runs for as long as a watch waits: every ``poll_interval_s``, and every ``calm_interval_s`` when nothing has changed
+for a second, because each poll costs every process of the machine some tenths of a millisecond.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from qpidha.types import NodeId, Versioned
 POLL_TIMEOUT_S = 5.0
 """A poll that takes longer fails: the watches end with `Unavailable`."""
 IDLE_S = 1.0
-"""When no watch has waited for so long, the task ends until one does."""
+"""The task ends when no watch has waited for this long; the next watch starts it again."""
 CALM_AFTER_S = 1.0
-"""So long after the last change, or the last `Poller.poll_soon`, polling slows down."""
+"""Polling slows down this long after the last change or the last `Poller.poll_soon`."""
 
 
 class Poller:
@@ -106,7 +106,7 @@ class Poller:
         except Exception as error:  # noqa: BLE001 - a bug must not leave the followers waiting for ever
             self._fail(error)
         else:
-            # A change since the glance is found by the next one: it shows another signature.
+            # A change since the glance is found by the next glance, because the signature differs.
             self._signature = signature
             self._signature_known = signature is None or signature.settled
             self.record.set(found)

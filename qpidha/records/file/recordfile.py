@@ -1,14 +1,14 @@
 """The record file and its lock. Everything here blocks, for less than a millisecond on a healthy disk.
 
-    record.lock   flock, exclusive, for a write; and the same on the directory itself, which stays one and the
-                  same for all when the lock file is removed
+    record.lock   flock, exclusive, for a write; and the same on the directory itself, which is still the same
+                  for all processes when the lock file is removed
     record.json   replaced as a whole: write beside it, fsync, rename, fsync the directory (T33)
 
-Readers take no lock: a process that is stopped while it reads, which all do all the time, must not keep
-the others from electing a primary in its place (T42).
+Readers take no lock: all processes read all the time, and one that is stopped while it reads must not prevent
+the others from electing another primary (T42).
 
 Nothing here waits for the lock: `LockHeldError` is raised, and the caller may try again. So a request that times out
-before it has the lock was not sent, for certain; after that it may have been.
+before it has the lock was certainly not sent; after that it may have been.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RECORD_BYTES_MAX = 1024 * 1024
 OPEN_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 
 YOUNG_S = 0.1
-"""Two writes this close may get the same time stamp, and the second one the inode of the one before."""
+"""Two writes within this time may get the same time stamp, and the second file the inode of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Signature:
 
     @property
     def settled(self) -> bool:
-        """An equal signature later means the same content. Not while the file is young."""
+        """Whether an equal signature later means the same content. False while the file is young."""
         return not 0 <= time.time_ns() - self.modified_ns <= YOUNG_S * 1e9
 
 
@@ -65,7 +65,7 @@ class RecordFile:
         self._temporary = directory / "record.json.tmp"
         self._guard = threading.Lock()
         self._durable_version = 0
-        """The newest version known to survive a power cut. It is the newest ever returned, too."""
+        """The newest version known to survive a power cut; also the newest version ever returned."""
 
     def signature(self) -> Signature | None:
         """None: no file. A change says that it is time to read; the write may not be finished."""
@@ -86,17 +86,17 @@ class RecordFile:
         """
         found = self._load()
         if found is not None and found.version > self._durable_version:
-            self._make_durable(found.version)  # Its writer may be about to, or killed before it could.
+            self._make_durable(found.version)  # Its writer may not have synced it yet, or was killed before.
         return found
 
     def write(self, expected: int | None, new: Record) -> Versioned:
         """Replace the record if its version is this one; None: if there is no record.
 
         Raises:
-            LockHeldError: Somebody is writing. Nothing was done.
+            LockHeldError: Another process is writing. Nothing was done.
             Conflict: There is another version, and it is not this very record.
             Unavailable: The disk failed before anything was changed.
-            OutcomeUnknown: The disk failed afterwards: others may see the change, or not for long.
+            OutcomeUnknown: The disk failed afterwards: others may see the change, and it may be lost in a power cut.
             ClusterError: As for `read`.
         """
         with self._locked() as directory:
@@ -105,7 +105,7 @@ class RecordFile:
             if version == expected:
                 return self._replace(Versioned(new, (version or 0) + 1), directory)
             if current is not None and new.nonce and current.record == new:
-                self._make_durable(current.version)  # It was ours already: the answer had been lost (M2).
+                self._make_durable(current.version)  # Our earlier write: its answer was lost (M2).
                 return current
             raise Conflict(f"the record has version {version}, not {expected}", current=current)
 
@@ -116,7 +116,7 @@ class RecordFile:
             directory = self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)
             lock = self._lock_file(held, self._lock, os.O_RDWR)
             if not same_file(directory, self._directory, follow=True) or not same_file(lock, self._lock):
-                raise LockHeldError  # Removed or replaced since it was opened: others lock another one.
+                raise LockHeldError  # Removed or replaced since it was opened: others lock another file.
             yield directory
 
     @staticmethod
@@ -190,7 +190,7 @@ def same_file(fd: int, path: Path, *, follow: bool = False) -> bool:
 
 
 def _close(fd: int) -> None:
-    with suppress(OSError):  # Nothing was written to it, and a lock is dropped all the same.
+    with suppress(OSError):  # Nothing was written to it, and its lock is dropped in any case.
         os.close(fd)
 
 

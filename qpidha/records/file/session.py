@@ -1,4 +1,4 @@
-"""A session kept alive by a task in the node's event loop, so that a loop that hangs loses the session."""
+"""A session that a task in the node's event loop keeps alive, so that the session ends if the loop hangs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpidha.records.format import INFO
 
 KEEP_ALIVES_PER_TTL = 4
 DEADLINE_MARGIN = 0.1
-"""Part of the TTL by which the own deadline is earlier than that of the observers."""
+"""Fraction of the TTL by which the deadline is earlier for the owner than for observers."""
 
 
 class FileSession:
@@ -57,7 +57,7 @@ class FileSession:
         self._lose("closed")
         try:
             await self._worker.run(self._file.release, None)
-        except OSError as error:  # The lock is dropped all the same.
+        except OSError as error:  # The lock is dropped in any case.
             raise Unavailable(f"cannot remove the session file: {error}") from error
 
     async def _keep_alive(self) -> None:

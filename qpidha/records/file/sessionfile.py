@@ -5,7 +5,7 @@
     sessions/<node>.info   what the node says about itself, replaced as a whole
 
 The mtime is set to the *monotonic* clock, which the processes of a machine share: setting the wall clock
-ends no session. A forked child closes its copies of the locks: else it would keep a dead parent alive.
+ends no session. A forked child closes its copies of the locks: otherwise a dead parent would seem alive.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SessionInfo:
     ttl_s: float
     info: bytes
     asked: bool = sessionlock.OPEN_FILE_LOCKS
-    """The owner has a lock that can be asked for. Older versions do not say so, and have none."""
+    """The owner has a lock that can be queried. Older versions do not write this field, and have no such lock."""
 
     def encode(self) -> bytes:
         """JSON: a checksum, then the content."""
@@ -60,7 +60,7 @@ class SessionInfo:
 
     @staticmethod
     def decode(data: bytes) -> SessionInfo | None:
-        """None for anything damaged: the live nodes are a hint, and this one gives none."""
+        """None if it is damaged: the live nodes are only a hint."""
         try:
             checksum, content = json.loads(data)
             if checksum != _checksum(content):
@@ -93,7 +93,7 @@ class SessionFile:
         self._fd = sessionlock.take(self._lock)
         forks.watch(self)
         try:
-            self._info.unlink(missing_ok=True)  # What a dead process said must not be taken for ours.
+            self._info.unlink(missing_ok=True)  # The info of a dead process must not be taken for ours.
             self.touch()
             self.publish(info.info)
         except BaseException:
@@ -179,7 +179,7 @@ def _look(lock: Path, info: Path) -> SessionInfo | None:
 
 
 def escape(node: NodeId) -> str:
-    """A file name for a node id: percent-encoded, or its hash if that is too long. Never two the same."""
+    """A file name for a node id: percent-encoded, or its hash if that is too long. Different ids get different names."""
     if not 0 < len(node.encode()) <= NODE_ID_BYTES_MAX:
         raise ValueError(f"a node id has 1 to {NODE_ID_BYTES_MAX} bytes")
     name = quote(node, safe="")

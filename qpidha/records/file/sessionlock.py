@@ -1,8 +1,8 @@
 """The lock behind a session: held by one process, visible to all, dropped by the kernel when its owner dies.
 
-The owner has an *open file description lock*, which others can ask for without taking one (F_OFD_GETLK): an observer
-that is stopped while it looks keeps no node from starting (T42). Besides it the owner has the flock by which older
-versions, and systems without such locks, know a session; there an observer has to take it, shared, for a moment.
+The owner has an *open file description lock*, which others can query without taking one (F_OFD_GETLK): an observer
+that is stopped while it looks prevents no node from starting (T42). The owner also has a flock, by which older versions,
+and systems without such locks, detect a session; there an observer has to take it, shared, for a moment.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def _lock(fd: int) -> None:
     except BlockingIOError:
         if not OPEN_FILE_LOCKS:
             raise
-        # Shared with observers that are looking; an owner of an older version has it for itself alone.
+        # Shared with observers that are looking; an owner of an older version holds it exclusively.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,9 +1,9 @@
-"""The record store for the nodes of one machine: a directory that they share. The embedded default.
+"""The record store for the nodes of one machine: a directory that they share. The default.
 
     record.json  record.lock     the record (`qpidha.records.file.recordfile`)
     sessions/                    who is alive (`qpidha.records.file.sessionfile`)
 
-Files are touched in two threads: one for the record, where an fsync may take its time, and one for sessions and
+Files are accessed in two threads: one for the record, where an fsync may take long, and one for sessions and
 watches, which must not wait for it. All watches share one task (`qpidha.records.file.poller`).
 """
 
@@ -31,11 +31,11 @@ from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
-"""For the operations that are not given one."""
+"""Time-out of the operations that have no argument for it."""
 LOCK_RETRY_S = 0.002
 SESSION_RETRY_S = 0.2
-"""How long a session's lock must be seen held before it is a `Conflict`: where there is only flock, observers hold
-it for moments."""
+"""How long a session's lock must be held by others before it is a `Conflict`: on systems with flock only, observers
+hold it for a moment."""
 
 
 class FileRecordStore:
@@ -100,7 +100,7 @@ class FileRecordStore:
 
         Raises:
             Conflict: There is another record.
-            Unavailable: The lock could not be had in time, or the disk failed before the change.
+            Unavailable: The lock could not be taken in time, or the disk failed before the change.
             OutcomeUnknown: The disk failed, or did not answer in time, during the change.
             ArgumentError: A record that could not be written, or not be read again. Nothing was sent.
             ClusterError: The file is damaged, has a newer format, or went back.
@@ -120,7 +120,7 @@ class FileRecordStore:
         """Write; retry while another process holds the lock of the record."""
         until = time.monotonic() + timeout_s
         left_s = timeout_s
-        while left_s > LOCK_RETRY_S:  # Not with less: a job that cannot end in time only adds doubt.
+        while left_s > LOCK_RETRY_S:  # With less, a job could end too late: an unknown outcome.
             try:
                 return await self._record_worker.run(
                     lambda: self._file.write(expected, new), left_s, changes=True
@@ -133,10 +133,10 @@ class FileRecordStore:
     # --- sessions ---------------------------------------------------------------------------------
 
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> FileSession:
-        """Prove that this process is this node, until the session is closed or lost.
+        """Show to others that this node is alive, until the session is closed or lost.
 
         Raises:
-            Conflict: Another process holds a session of this node id, or this one does (T40).
+        Conflict: Another process, or this one, holds a session of this node id already (T40).
             Unavailable: The disk failed.
             ArgumentError: Not a node id, not bytes, or a time out of range.
         """
@@ -236,4 +236,6 @@ def _prepare(directory: Path) -> None:
     if why := mounts.refusal(directory):
         raise SettingsError(why)
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise SettingsError(f"group or others may write to {directory}, and so elect a primary: chmod 700 it")
+        raise SettingsError(
+            f"group or others may write to {directory}, and could elect a primary: chmod 700 it"
+        )

@@ -37,7 +37,7 @@ class Worker:
         if self._forked:
             raise forks.forked_error("this record store")
         if self._closed:
-            return job()  # Owners close their sessions when they like, and that is quick.
+            return job()  # After `close`, sessions may still be closed by their owners; that is quick.
         forks.watch(self)
         future = self._thread.submit(job)
         waiter = asyncio.wrap_future(future)
@@ -50,7 +50,7 @@ class Worker:
                 waiter.add_done_callback(_retrieve)
         if waiter.done():
             return waiter.result()
-        if future.done():  # While this process was paused, or its loop blocked: that is not the disk's time.
+        if future.done():  # This process was paused, or its loop blocked: the disk was in time.
             return future.result()
         if future.cancel() or not changes:
             raise Unavailable(f"the disk did not answer in {timeout_s:.3f} s")

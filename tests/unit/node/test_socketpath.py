@@ -130,7 +130,7 @@ def test_what_is_not_a_socket_is_left_alone(path: Path, kind: str) -> None:
     else:
         path.symlink_to("elsewhere")
     held = SocketPath(path)
-    with pytest.raises(ControlSocketInUse, match=re.escape(f"{path} is there and is not a socket")):
+    with pytest.raises(ControlSocketInUse, match=re.escape(f"{path} exists and is not a socket")):
         held.take()
     assert os.path.lexists(path)
     if kind == "file":

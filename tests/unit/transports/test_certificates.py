@@ -353,7 +353,7 @@ def test_a_system_without_room_for_connections_is_told_and_tried_again(
                 raise OSError(24, "Too many open files")
 
         listener._accept(Full())
-        assert "cannot accept a connection: Too many open files" in told.standing["link from anybody"]
+        assert "cannot accept a connection: Too many open files" in told.standing["link from any peer"]
         listener._sockets[0].listen(1)
         await asyncio.sleep(0.05)
         asyncio.get_running_loop().remove_reader(listener._sockets[0].fileno())
