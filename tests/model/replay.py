@@ -32,7 +32,7 @@ from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CompareAndSet, Ready
 from qpidha.testing.invariants.removals import Removals
 from qpidha.testing.sim.clients import Clients
-from qpidha.testing.sim.network import End
+from qpidha.testing.sim.link import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
 from qpidha.types import Discarded, Settle

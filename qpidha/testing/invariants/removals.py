@@ -70,6 +70,6 @@ class Removals:
         since = next((at for position, at in left if position > acked), None)
         limits = self._settings
         shortest_s = min(limits.ack_timeout_s, limits.rejoin_timeout_s) - 2 * INTERVAL_S
-        waited_s = 0.0 if since is None else (self._scheduler.now - since) * node.clock_rate_max
+        waited_s = 0.0 if since is None else (self._scheduler.now - since) * node.clock.rate_max
         if waited_s < shortest_s:
             self._checker.fail("J1", f"{node.name} removes {member.node} that owed it for {waited_s:.2f} s")

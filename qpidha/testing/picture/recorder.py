@@ -27,7 +27,7 @@ from qpidha.testing.picture.happenings import (
     What,
     span,
 )
-from qpidha.testing.sim.network import End
+from qpidha.testing.sim.link import End
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.render import render_event, render_frame, render_record, render_request
 from qpidha.types import Generation, NodeId, Role

@@ -9,7 +9,7 @@ from qpidha.events import NodeEvent
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.disk import Content
-from qpidha.testing.sim.network import End
+from qpidha.testing.sim.link import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.render import render_frame, render_notice, render_request
 from qpidha.testing.sim.world import SMALL, World

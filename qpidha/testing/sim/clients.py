@@ -1,7 +1,7 @@
-"""Publishers and consumers, seen from the client's edge: what they did, and what they were told.
+"""Publishers and consumers: what they did, and the answers they got.
 
-Every published value is unique, so that whatever turns up anywhere can be traced to one publish. A
-publish ends in one of three ways: OK, refused (surely nowhere) or in doubt.
+Every published value is unique, so that every message can be traced to one publish. A publish ends in one
+of three ways: OK, refused (no node stores it) or in doubt.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Clients:
     def __init__(
         self, checker: Checker, observe: Callable[[SimNode | None, str, Sequence[str]], None]
     ) -> None:
-        """``observe``: told what a client does at a node, with the values of its messages."""
+        """``observe``: called with the node, the action of the client and the values of its messages."""
         self._checker = checker
         self._observe = observe
         self._serving: dict[tuple[str, Generation], Serving] = {}
@@ -45,16 +45,18 @@ class Clients:
 
     @property
     def waiting(self) -> int:
-        """Publishes and settles nobody has answered yet."""
+        """The number of publishes and settles without an answer."""
         return sum(len(s.settles) + sum(map(len, s.publishes.values())) for s in self._serving.values())
 
     # --- publishing ----------------------------------------------------------------------------------
 
     def fresh(self, count: int) -> list[str]:
+        """Return ``count`` new values, unique in the run: ``v1``, ``v2`` and so on."""
         self._count += count
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
     def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
+        """Declare a queue on a primary."""
         node.replica.declare(queue, QueueSpec(name=name, settle=settle))
         self._checker.operated(node)
         node.run()
@@ -62,7 +64,10 @@ class Clients:
     def publish(
         self, node: SimNode, queue: QueueId, values: Sequence[str], *, size: int = 0, run: bool = True
     ) -> bool:
-        """One batch. False: refused, the messages are surely nowhere."""
+        """Publish one batch. Returns False if it was refused, so that no node stores its messages.
+
+        ``size``: pad each message to this many bytes. ``run``: perform the effects at once.
+        """
         checker = self._checker
         checker.attempted(values)
         self._observe(node, "publishes", values)
@@ -83,7 +88,7 @@ class Clients:
     # --- consuming -----------------------------------------------------------------------------------
 
     def deliver(self, node: SimNode, queue: QueueId, *, again: bool = False) -> tuple[MessageId, str] | None:
-        """The next message for the consumer on this queue: the lowest one not delivered yet.
+        """Deliver the lowest message that this queue's consumer did not get yet; None if there is none.
 
         ``again``: forget what was delivered before, as if that consumer had gone away.
         """
@@ -103,17 +108,18 @@ class Clients:
         return None
 
     def unsettled(self, node: SimNode, queue: QueueId) -> list[MessageId]:
-        """Delivered by this primary and still held: what a consumer may accept."""
+        """The ids of messages that this primary delivered and still holds, ascending."""
         held = node.replica.queues[queue].held
         return sorted(id for q, id in self._at(node).delivered if q == queue and id in held)
 
     @staticmethod
     def value_at(node: SimNode, queue: QueueId, id: MessageId) -> str:
+        """Return the value of a message that the node holds. Raises `StopIteration` if it does not."""
         _, batch = next(iter(node.replica.queues[queue].select(SequenceSet([id]))))
         return batch.data(0).rstrip(b".").decode()
 
     def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> None:
-        """Accept messages; with settle=immediate the consumer is told at once, else when it is safe."""
+        """Accept messages; they are confirmed at once with ``settle=immediate``, else when they are safe."""
         values = tuple(self.value_at(node, queue, id) for id in ids)
         checker = self._checker
         checker.accepted(values)
@@ -123,7 +129,7 @@ class Clients:
         for part in split_ids(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
             position, _ = node.replica.dequeue(
                 queue, part
-            )  # One operation each: the checker wants to see all.
+            )  # One operation each: the checker checks every one.
             checker.operated(node)
         if immediate:
             checker.settled(node, values)
@@ -133,6 +139,7 @@ class Clients:
             node.run()
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
+        """Move messages that the primary holds to another queue, in as many operations as the limits need."""
         values = [self.value_at(node, source, id) for id in ids]
         self._observe(node, "moves", values)
         for portion in node.replica.portions(source, SequenceSet(ids)):
@@ -143,7 +150,7 @@ class Clients:
         node.run()
 
     def skip(self, node: SimNode, queue: QueueId, count: int) -> None:
-        """Leave a gap of ids: what becomes of a publish that is given up before it is stored (O2)."""
+        """Skip ids, as for a publish that is cancelled before it is stored (O2)."""
         node.replica.skip(queue, count)
         self._checker.operated(node)
         node.run()
@@ -151,6 +158,7 @@ class Clients:
     # --- what they are told --------------------------------------------------------------------------
 
     def completed(self, node: SimNode, completion: Completion) -> None:
+        """Give the clients of a generation their answers; one that no client waits for is ignored."""
         serving = self._serving.get((node.host, completion.generation))
         if serving is None:
             return
@@ -171,6 +179,7 @@ class Clients:
                 self._doubt(node, serving)
 
     def crashed(self, node: SimNode) -> None:
+        """End every connection to a process: all its unanswered publishes and settles are in doubt."""
         for key in [key for key in self._serving if key[0] == node.host]:
             self._doubt(node, self._serving.pop(key))
 

@@ -1,7 +1,7 @@
-"""A simulated disk: a dumb twin of the stores, with commits that complete later and crashes that lose them.
+"""A simulated disk: a reference for the stores, with commits that complete later and crashes that lose them.
 
-It keeps one Python object per message and applies every change in the most literal way, so that it can
-judge what the real stores and the replica's own memory must agree with. What it holds is what is
+It keeps one Python object per message and applies every change in the simplest way, so that the real
+stores and the memory of the replica can be compared with it. What it holds is what is
 *durable*: a commit that has not completed is not in it.
 """
 
@@ -41,7 +41,7 @@ Failing = Literal["before", "after", "torn"]
 
 
 class Message(NamedTuple):
-    """One message as it lies on the disk."""
+    """One durable message."""
 
     data: bytes
     props: bytes
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
     @property
     def value(self) -> str:
-        """What the publisher called it: the data up to the padding."""
+        """The published value: the data without the padding."""
         return self.data.rstrip(b".").decode()
 
 
@@ -60,7 +60,7 @@ Facts: TypeAlias = dict[QueueId, Fact]
 
 @dataclass(slots=True)
 class DiskQueue:
-    """One queue."""
+    """One durable queue: messages by id, and the next id."""
 
     spec: QueueSpec
     lineage: tuple[Entry, ...]
@@ -68,7 +68,7 @@ class DiskQueue:
     held: dict[MessageId, Message] = field(default_factory=dict)
 
     def generation_of(self, id: MessageId) -> Generation:
-        """The same question as `qpidha.core.lineage.generation_of`, answered by looking at every entry."""
+        """Return the generation of an id, by a linear search (compare `qpidha.core.lineage.generation_of`)."""
         found = 0
         for generation, first in self.lineage:
             if first <= id:
@@ -110,7 +110,7 @@ class Content:
         }
 
     def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case each
-        """One transaction."""
+        """Apply one transaction."""
         for change in changes:
             match change:
                 case PutStatus(cluster, generation, primary):
@@ -150,6 +150,7 @@ class Content:
                     self.audit.append(change)
 
     def copy(self) -> Content:
+        """Return an independent copy; costs time and memory in the number of messages."""
         queues = {name: replace(queue, held=dict(queue.held)) for name, queue in self.queues.items()}
         return replace(
             self, queues=queues, shelf=dict(self.shelf), values=self.values.copy(), audit=list(self.audit)
@@ -161,7 +162,7 @@ class Content:
             del self.values[message.value]
 
     def image(self) -> StoreImage:
-        """What a store gives back at the start. Batches of several messages, as a real store has them."""
+        """Return the image that a store loads at the start, in batches of up to three messages."""
         state = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
         if self.status.state is StoreState.DAMAGED:
             state = StoreState.DAMAGED
@@ -178,11 +179,12 @@ class Content:
 
 @lru_cache(4096)
 def messages(batch: Batch) -> tuple[Message, ...]:
+    """Return the messages of a batch, in order. Cached."""
     return tuple(Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch)))
 
 
 def packed(some: Sequence[Message]) -> Batch:
-    """The same messages as a batch, without columns that say nothing."""
+    """Return the messages as a batch, without empty columns."""
     return Batch.pack(
         [m.data for m in some],
         [m.props for m in some] if any(m.props for m in some) else None,
@@ -192,6 +194,7 @@ def packed(some: Sequence[Message]) -> Batch:
 
 
 def thirds(held: dict[MessageId, Message]) -> list[list[MessageId]]:
+    """Return the ids in ascending order, in lists of three."""
     ids = sorted(held)
     return [ids[i : i + 3] for i in range(0, len(ids), 3)]
 
@@ -204,33 +207,34 @@ class SimDisk:
         self._new_uuid = new_uuid
         self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
         self.failing: Failing | None = None
-        """The next commit fails, and what it wrote is there, or not, or ``tear`` says."""
+        """How the next commit fails: before it is durable, after it, or as ``tear`` decides."""
         self.full = False
         """No commit succeeds, and no store opens: opening it is a write (D5)."""
         self.damage = ""
-        """What the store's verification says at the next start."""
+        """The error of the store's verification at the next start; "" for none."""
         self.armed: Callable[[], None] | None = None
-        """Called when the next commit is under way."""
+        """Called once, when the next commit begins."""
         self.tear: Callable[[Content, Sequence[Change]], bool] = lambda content, changes: False
-        """Whether a transaction that was cut off is there afterwards (`qpidha.testing.sim.media`)."""
+        """Whether an interrupted transaction is durable (`qpidha.testing.sim.media`)."""
         self.committed: Callable[[list[Change]], None] = lambda changes: None
-        """Called when a commit is durable, before the driver hears of it."""
+        """Called when a commit is durable, before the driver's callback."""
         self._pending: tuple[list[Change], Done] | None = None
 
     @property
     def epoch(self) -> UUID:
+        """The epoch of the store on this disk."""
         return self.content.status.epoch
 
     @property
     def pending(self) -> list[Change] | None:
-        """What the commit under way would make durable."""
+        """The changes of the commit in progress; None without one."""
         return self._pending[0] if self._pending else None
 
     def image(self) -> StoreImage:
-        """What the store says when it is opened.
+        """Open the store and return its image.
 
         Raises:
-            StoreFailed: It cannot be.
+            StoreFailed: The disk is full.
         """
         if self.full:
             raise StoreFailed("simulated: the disk is full")
@@ -240,7 +244,7 @@ class SimDisk:
         return image
 
     def begin(self, changes: list[Change], done: Done) -> None:
-        """A commit: complete it with `finish`, or lose it with `crash`."""
+        """Begin a commit; `finish` completes it, `crash` may lose it. At most one at a time."""
         assert self._pending is None, "two commits at once"
         self._pending = (changes, done)
         if self.armed is not None:
@@ -248,7 +252,7 @@ class SimDisk:
             armed()
 
     def finish(self) -> list[Change]:
-        """The commit under way becomes durable. Returns what it was, before calling back."""
+        """Complete the commit in progress, and call back. Returns what became durable."""
         if self._pending is None:
             return []
         (changes, done), self._pending = self._pending, None
@@ -265,7 +269,7 @@ class SimDisk:
         return changes
 
     def crash(self, *, keep: bool) -> None:
-        """The process died in the middle of a commit: it is there or it is not, but never in part."""
+        """End the process. ``keep``: a commit in progress is durable; else it is lost as a whole."""
         if self._pending is not None:
             changes, _ = self._pending
             self._pending = None
@@ -273,15 +277,16 @@ class SimDisk:
                 self.content.apply(changes)
 
     def wipe(self) -> None:
-        """A new disk: empty, and with another epoch (rule J3)."""
+        """Replace the disk by an empty one with another epoch (rule J3)."""
         self._pending = None
         self.failing, self.full, self.damage, self.armed = None, False, "", None
         self.content = Content(StoreStatus(node=self.node, epoch=self._new_uuid()))
 
     def snapshot(self) -> Content:
+        """Return a copy of the durable content, for `restore`."""
         return self.content.copy()
 
     def restore(self, content: Content) -> None:
-        """An older copy of the same disk (scenario T39)."""
+        """Replace the content by an older copy of the same disk (scenario T39)."""
         self._pending = None
         self.content = content.copy()

@@ -1,4 +1,4 @@
-"""A simulated cluster manager: one record, linearizable, and every way in which asking it can go wrong."""
+"""A simulated cluster manager: one record, linearizable, and the ways in which a request to it can fail."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from qpidha.types import NodeId, Versioned
 
 
 class Fault(Enum):
-    """What befalls one request."""
+    """How one request fails, if it does."""
 
     NONE = "none"
     UNAVAILABLE = "unavailable"
-    """Surely not sent."""
+    """Not sent, and the node knows it."""
     LOST = "lost"
     """Never arrives; the node does not know."""
     NO_REPLY = "no-reply"
@@ -30,19 +30,26 @@ class Fault(Enum):
 
 
 class WatchingNode(Protocol):
-    """A node as the manager knows it."""
+    """A node as the manager sees it."""
 
     boots: int
 
     @property
-    def host(self) -> NodeId: ...
-    def post(self, action: Callable[[], None]) -> None: ...
-    def answered(self, request: Request, answer: Answer, boot: int) -> None: ...
-    def record_seen(self, current: Versioned | None, boot: int) -> None: ...
+    def host(self) -> NodeId:
+        """The address of the process."""
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Run an action in the node, after its pause if it is paused."""
+
+    def answered(self, request: Request, answer: Answer, boot: int) -> None:
+        """Receive the answer to a request of this boot."""
+
+    def record_seen(self, current: Versioned | None, boot: int) -> None:
+        """Receive the record that the watch of this boot reports."""
 
 
 class SimManager:
-    """Keeps the record."""
+    """Keeps the record and answers requests after a delay; all times are virtual."""
 
     def __init__(
         self, scheduler: Scheduler, *, timeout_s: float, delay: Callable[[], float], late: Callable[[], float]
@@ -50,7 +57,7 @@ class SimManager:
         self.scheduler = scheduler
         self.delay = delay
         self.late = late
-        """How long a late request is under way."""
+        """Draws the delay (s) of a late request."""
         self.timeout_s = timeout_s
         self.current: Versioned | None = None
         self.nodes: Mapping[NodeId, WatchingNode] = {}
@@ -61,20 +68,21 @@ class SimManager:
         self.held: list[Callable[[], None]] | None = None
         """Not None: late requests wait here until they are let through by hand."""
         self.faults: dict[NodeId, deque[Fault]] = {}
-        """What befalls the next compare-and-sets of a node."""
+        """Faults of the next compare-and-sets of a node, in order."""
         self.draw: Callable[[], Fault] = lambda: Fault.NONE
-        """What befalls any other."""
-        self.befell: Callable[[Fault], None] = lambda fault: None
-        """Told what befell a compare-and-set."""
+        """Draws the fault of every other request."""
+        self.on_fault: Callable[[Fault], None] = lambda fault: None
+        """Called with the fault of each compare-and-set (`Fault.NONE` for none), before its effects."""
         self.on_change: Callable[[], None] = lambda: None
 
     # --- requests ------------------------------------------------------------------------------------
 
     def request(self, node: WatchingNode, request: Request) -> None:
+        """Accept a request of a node. It is answered after a delay, or fails as its fault says."""
         fault = self._fault(node.host, request)
         boot = node.boots
         if isinstance(request, CompareAndSet):
-            self.befell(fault)
+            self.on_fault(fault)
 
         def answer(value: Answer) -> None:
             node.post(lambda: node.answered(request, value, boot))
@@ -123,21 +131,23 @@ class SimManager:
     # --- watches -------------------------------------------------------------------------------------
 
     def notify(self) -> None:
-        """Every node that watches sees the record of now, each in its own time."""
+        """Report the record to the watch of every node, each after a delay."""
         for node in self.nodes.values():
             self.show(node)
 
     def show(self, node: WatchingNode) -> None:
+        """Report the record to the watch of one node after a delay, unless the node is cut off."""
         if node.host in self.unreachable or node.host in self.stale:
             return
         seen, boot = self.current, node.boots
         self.scheduler.after(self.delay(), lambda: node.post(lambda: node.record_seen(seen, boot)))
 
     def reconnect(self, node: WatchingNode) -> None:
+        """End the faults of a node's connection, and report the record to its watch."""
         self.unreachable.discard(node.host)
         self.stale.discard(node.host)
         self.show(node)
 
 
 def _ignore(_: object) -> None:
-    """Nobody waits for this answer any more."""
+    """Drop the answer: the node gave up waiting."""

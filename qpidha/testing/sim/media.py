@@ -1,8 +1,8 @@
-"""What becomes of a simulated disk's content on real media: a real store, real bytes, real damage.
+"""Power cuts and damage of a simulated disk, decided by a real store.
 
-The simulated disk is exact, and so cannot tell what half a write looks like. Here its content is written to
-a `SqliteStore` in a scratch directory, the files are treated as power cuts and bad disks treat them, and the
-store is opened again. Its own verification decides what the simulated disk holds from then on.
+The simulated disk knows whole transactions only. Here its content is written to a `SqliteStore` in a scratch
+directory, the files are changed as a power cut or a bad disk changes them, and the store is opened again. Its
+verification decides what the simulated disk holds from then on.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ SECTOR_BYTES: Final = 512
 FRAME_BYTES: Final = PAGE_BYTES + 24
 """One page in the write-ahead log, with its header."""
 HOME: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh directory in it
-"""Where an fsync costs nothing: what power cuts leave is decided here, not by the kernel."""
+"""A directory in memory, where fsync is cheap; this module decides what a power cut leaves."""
 
 
 class MediaError(AssertionError):
-    """The real store took damaged bytes for good ones, or lost what was durable."""
+    """The real store accepted damaged bytes, or lost a durable transaction."""
 
 
 def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: random.Random) -> bool:
-    """A transaction is cut off in the middle of its bytes. Says whether the store has it afterwards.
+    """Interrupt a transaction in the middle of its bytes. Returns whether the store has it afterwards.
 
     ``kind``: ``torn_write`` and ``short_write`` leave the first part, ``reordered_writes`` any of its sectors.
     """
@@ -68,9 +68,9 @@ def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: 
 
 
 def damaged(content: Content, kind: str, chance: random.Random) -> str:
-    """Bytes of a store that was killed change behind its back. What its verification says; "" if nothing.
+    """Change bytes of a killed store. Returns the error of its verification, "" if it opens.
 
-    Nothing is right only if the store still gives back exactly what it had.
+    It may open only if it returns exactly what it had; else this raises `MediaError`.
     """
     with scratch(content) as (store, directory):
         before = plain(store.open(content.status.node))
@@ -104,7 +104,7 @@ def _spoiled(raw: bytes, kind: str, chance: random.Random) -> bytes:
 
 
 def _lose(store: SqliteStore, wal: Path, content: Content, chance: random.Random) -> None:
-    """Three transactions, each synced; a block of the first one was never written."""
+    """Commit three transactions, and erase a block of the first one."""
     begin = wal.stat().st_size
     first = begin
     for turn in range(3):
@@ -121,7 +121,7 @@ def _lose(store: SqliteStore, wal: Path, content: Content, chance: random.Random
 
 @contextmanager
 def scratch(content: Content) -> Iterator[tuple[SqliteStore, Path]]:
-    """A real store with this content, all of it in the database file, closed."""
+    """Make a closed store with this content, all in the database file, in a temporary directory."""
     with TemporaryDirectory(prefix="qpidha-", dir=HOME) as home:
         directory = Path(home) / "store"
         store = SqliteStore(directory, new_uuid=lambda: content.status.epoch)
@@ -142,7 +142,7 @@ def _status(content: Content) -> PutStatus:
 
 
 def _all(content: Content) -> Iterator[Change]:
-    """The transaction that makes this content out of nothing."""
+    """The changes of one transaction that creates this content."""
     yield _status(content)
     image = content.image()
     for q in image.queues:
@@ -153,7 +153,7 @@ def _all(content: Content) -> Iterator[Change]:
 
 
 def plain(image: StoreImage) -> dict[object, object]:
-    """What an image says, however it is cut into batches."""
+    """Return the facts of an image in a form that does not depend on its batches."""
     found: dict[object, object] = {
         q.queue: (
             q.spec,

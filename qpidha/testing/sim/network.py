@@ -10,68 +10,15 @@ Nodes are found by their *host*, which differs from the node id only for a secon
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
 
 from qpidha.errors import RemoteProtocolError
+from qpidha.testing.sim.link import FRAME_BYTES_MAX, End, Fin, Item, LinkedNode
 from qpidha.testing.sim.scheduler import Scheduler
 from qpidha.types import NodeId
 from qpidha.wire import codec
 from qpidha.wire.events import Frame
 from qpidha.wire.framing import FrameReader
-
-FRAME_BYTES_MAX = 1 << 16
-"""Simulated messages are small, and so are their buffers."""
-
-
-class Fin:
-    """The last thing on a direction: the other end closed, or its process died."""
-
-
-Item: TypeAlias = bytes | Frame | RemoteProtocolError | Fin
-"""What arrives. An error: a frame that was damaged on its way, where the frames themselves are passed."""
-
-
-class LinkedNode(Protocol):
-    """A node as the network knows it."""
-
-    boots: int
-    up: bool
-    paused: bool
-
-    @property
-    def name(self) -> NodeId: ...
-    @property
-    def host(self) -> str: ...
-    def post(self, action: Callable[[], None]) -> None: ...
-    def link_opened(self, end: End, to: NodeId | None) -> None: ...
-    def received(self, end: End, frame: Frame) -> None: ...
-    def link_failed(self, end: End, error: RemoteProtocolError) -> None: ...
-    def link_closed(self, end: End) -> None: ...
-
-
-@dataclass(eq=False)
-class End:
-    """One end of a link, with what is on its way *to* it."""
-
-    node: LinkedNode
-    number: int
-    opened_by: NodeId | None
-    """The node that opened the link, if that is the one at the other end."""
-    boot: int
-    open: bool = True
-    heard_at: float = 0.0
-    inbound: deque[tuple[float, Item]] = field(default_factory=deque)
-    arrives_at: float = 0.0
-    """Of the last item sent: later ones do not overtake it."""
-    lag_s: float = 0.0
-    """What is sent to this end takes this much longer."""
-    dead: bool = False
-    """A damaged frame arrived: nothing after it is read."""
-    reader: FrameReader = field(default_factory=lambda: FrameReader(FRAME_BYTES_MAX))
-    other: End = field(init=False, repr=False)
 
 
 class Network:
@@ -84,21 +31,21 @@ class Network:
         self.wire = wire
         self.delay = delay
         self.chance = random.Random(seed)
-        """Where bytes are cut: of its own, because it changes no event."""
+        """Decides where bytes are split. Separate from the run's randomness, because it changes no event."""
         self.split = self.merge = False
-        """Frames arrive in pieces; those that arrive at one time, arrive as one piece."""
+        """``split``: frames arrive in pieces. ``merge``: bytes due at the same time arrive as one piece."""
         self.close_delay: Callable[[], float] = lambda: 0.0
-        """How much later an end hears that its link was closed."""
+        """Additional delay (s) before an end learns that its link was closed."""
         self.spoil: dict[tuple[NodeId, NodeId], float] = {}
-        """(from, to): the next frame has one bit flipped, at this part of its length."""
+        """(from, to): flip one bit of the next frame, at this fraction (0 to 1) of its length."""
         self.spoiled: set[int] = set()
-        """Links on which that happened: what one end says there of the other is not the other's fault."""
+        """Numbers of the links with such a frame: an error reported there is not the fault of the peer."""
         self.counted: Callable[[str], None] = lambda what: None
-        """Told which of these befell a frame."""
+        """Called with the counter of each network fault that affected a frame."""
         self.blocked: set[tuple[NodeId, NodeId]] = set()
-        """(from, to): cut. Nothing passes in this direction now, and no link can be opened."""
+        """(from, to): nothing passes in this direction, and no link can be opened."""
         self.held: set[tuple[NodeId, NodeId]] = set()
-        """(from, to): what is sent waits, but the link can be opened, and heartbeats pass."""
+        """(from, to): frames wait, but links can be opened and heartbeats pass."""
         self.ends: dict[tuple[NodeId, int], End] = {}
         self._links = 0
         self.on_send: Callable[[End, Frame], None] = lambda end, frame: None
@@ -107,15 +54,16 @@ class Network:
     # --- opening and closing -----------------------------------------------------------------------
 
     def passes(self, source: NodeId, target: NodeId) -> bool:
+        """Whether frames from one host reach the other: the direction is not blocked."""
         return (source, target) not in self.blocked
 
     def waits(self, end: End) -> bool:
-        """What is on its way to this end does not arrive now."""
+        """Whether items on their way to this end wait: its direction is blocked or held, or its node is paused."""
         direction = (end.other.node.host, end.node.host)
         return end.node.paused or direction in self.blocked or direction in self.held
 
     def connect(self, source: LinkedNode, target: LinkedNode) -> None:
-        """Open a link, if the handshake of the transport can pass now; both ends hear of it later."""
+        """Open a link if the target is up and both directions pass; each node is notified when it runs."""
         names = source.host, target.host
         if not target.up or not self.passes(*names) or not self.passes(*reversed(names)):
             return
@@ -129,9 +77,9 @@ class Network:
         source.post(lambda: source.link_opened(near, to=target.name))
 
     def close(self, end: End, *, lose: bool = False) -> None:
-        """This end gives up the link. The other hears of it behind what was sent before.
+        """Close this end. The other end learns of it after everything sent before.
 
-        ``lose``: what was sent and did not arrive yet is lost.
+        ``lose``: discard what was sent and has not arrived.
         """
         if not end.open:
             return
@@ -147,7 +95,7 @@ class Network:
         return [e for e in self.ends.values() if e.node.host == a and e.other.node.host == b]
 
     def reset(self, a: NodeId, b: NodeId) -> bool:
-        """Every link between the two breaks, with all that is under way; both ends hear of it."""
+        """Break every link between two hosts, with all items in flight. Returns whether there was one."""
         found = self.between(a, b)
         for end in found:
             self._break(end)
@@ -160,14 +108,18 @@ class Network:
                 self._put(side, Fin())
 
     def forget(self, end: End) -> None:
-        """This end loses its link; the other is not told, and what it sends goes nowhere (half-open)."""
+        """Close this end without notice to the other, whose frames are then lost (half-open link)."""
         end.open = False
         end.inbound.clear()
         self.ends.pop((end.node.host, end.number), None)
         end.node.link_closed(end)
 
     def crashed(self, node: LinkedNode, *, silent: bool, lose: bool) -> None:
-        """A process died. ``silent``: its machine too, so that nobody is told (a half-open link)."""
+        """End all links of a process that died.
+
+        ``silent``: its machine died too, so that its peers learn nothing (half-open links). ``lose``: discard
+        what it sent and has not arrived.
+        """
         for end in [e for e in self.ends.values() if e.node is node]:
             if silent:
                 end.open = False
@@ -181,7 +133,7 @@ class Network:
     # --- sending -----------------------------------------------------------------------------------
 
     def send(self, node: LinkedNode, link: int, frame: Frame) -> None:
-        """A frame for a link that is closed is dropped, as `Ready` allows."""
+        """Send a frame; drop it if the link is closed, as `Ready` allows."""
         end = self.ends.get((node.host, link))
         if end is None or not end.open:
             return
@@ -193,7 +145,7 @@ class Network:
         self._put(end.other, b"".join(codec.encode(frame)) if self.wire else frame)
 
     def _spoil(self, end: End, frame: Frame, at: float) -> None:
-        """One bit of a frame is flipped. Either the frame shows it, or the transport's checksum finds it."""
+        """Flip one bit of a frame. Either the frame reader detects it, or the transport's checksum does."""
         raw = bytearray(b"".join(codec.encode(frame)))
         raw[int(at * len(raw))] ^= 1 << int(at * 1000) % 8
         self.spoiled.add(end.number)
@@ -225,7 +177,7 @@ class Network:
         self.scheduler.after(end.arrives_at - now, lambda: self._pump(end))
 
     def _pump(self, end: End) -> None:
-        """Deliver what is due, unless the direction is blocked or the receiver sleeps."""
+        """Deliver the items that are due, unless this end waits."""
         while end.inbound and end.open and end.inbound[0][0] <= self.scheduler.now:
             if self.waits(end):
                 return
@@ -235,7 +187,7 @@ class Network:
             self._deliver(end, item)
 
     def _merged(self, end: End, item: bytes) -> bytes:
-        """This and all bytes behind it that are due too."""
+        """Join this item with the bytes behind it that are due too."""
         while end.inbound and end.inbound[0][0] <= self.scheduler.now:
             more = end.inbound[0][1]
             if not isinstance(more, bytes):
@@ -277,18 +229,21 @@ class Network:
     # --- cuts ----------------------------------------------------------------------------------------
 
     def block(self, source: NodeId, target: NodeId) -> None:
+        """Cut one direction: its items wait, no link can be opened, and heartbeats do not pass."""
         self.blocked.add((source, target))
 
     def hold(self, source: NodeId, target: NodeId) -> None:
+        """Let the items of one direction wait, while heartbeats pass and links can be opened."""
         self.held.add((source, target))
 
     def unblock(self, source: NodeId, target: NodeId) -> None:
+        """End `block` and `hold` of one direction, and deliver what waited."""
         self.blocked.discard((source, target))
         self.held.discard((source, target))
         self.wake(source, target)
 
     def mend(self) -> None:
-        """Nothing is cut, late or in pieces any more. What waits passes with the next `wake`."""
+        """End all network faults. Waiting items pass with the next `wake`."""
         self.blocked.clear()
         self.held.clear()
         self.spoil.clear()
@@ -298,13 +253,13 @@ class Network:
             end.lag_s = 0.0
 
     def wake(self, source: NodeId | None = None, target: NodeId | None = None) -> None:
-        """What waited may pass now."""
+        """Deliver the waiting items that may pass now, of all directions or of those given."""
         for end in list(self.ends.values()):
             if source in (None, end.other.node.host) and target in (None, end.node.host):
                 self._pump(end)
 
     def let_pass(self, source: NodeId, target: NodeId, count: int) -> int:
-        """Deliver at most this many of the waiting items of a direction. Says how many there were."""
+        """Deliver at most ``count`` waiting items of a direction. Returns how many it delivered."""
         passed = 0
         for end in list(self.ends.values()):
             if (end.other.node.host, end.node.host) == (source, target):
@@ -314,7 +269,7 @@ class Network:
         return passed
 
     def silent(self, node: LinkedNode, timeout_s: float) -> list[End]:
-        """The links of a node on which nothing was heard for this long. Stands for heartbeats."""
+        """The ends at a node that received nothing for ``timeout_s`` of virtual time. Models heartbeats."""
         now = self.scheduler.now
         found = []
         for end in self.ends.values():
@@ -329,7 +284,7 @@ class Network:
 
 
 def fault_in(raw: bytes) -> RemoteProtocolError | None:
-    """What a reader finds wrong with the first frame in these bytes; None if that is nothing, or not yet."""
+    """The error of the first frame in these bytes; None if it is valid or incomplete."""
     reader = FrameReader(FRAME_BYTES_MAX)
     try:
         for frame in reader.feed(raw):

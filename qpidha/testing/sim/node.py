@@ -18,8 +18,9 @@ from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolEr
 from qpidha.journal import Change
 from qpidha.recovery.validator import check_start
 from qpidha.testing.sim import place
+from qpidha.testing.sim.clock import SimClock
 from qpidha.testing.sim.disk import SimDisk
-from qpidha.testing.sim.network import End
+from qpidha.testing.sim.link import End
 from qpidha.testing.sim.surroundings import Surroundings
 from qpidha.types import Discarded, NodeId, Role, Versioned
 from qpidha.wire.events import Frame, Hello, Refused
@@ -27,13 +28,13 @@ from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
 
 
 class SimNode:
-    """See the module. Everything that reaches the core passes `post`, so that a paused node hears nothing."""
+    """One process with its disk. Every input passes `post`, so that a paused node receives nothing."""
 
     def __init__(self, world: Surroundings[SimNode], name: NodeId, host: str = "") -> None:
         self.world = world
         self.name = name
         self.host = host or name
-        """Where it runs: its place in the network. Another one than its name for a second process of this name."""
+        """Its address in the network; differs from its name for a second process with the same name."""
         self.disk = SimDisk(name, world.new_uuid)
         self.disk.committed = lambda changes: world.checker.committed(self, changes)
         self.up = False
@@ -41,21 +42,19 @@ class SimNode:
         self.boots = 0
         self.auto_connect = True
         self.takes_discarded = True
-        """The embedder takes what is handed over; False: it fails to."""
+        """Whether the broker accepts discarded messages that are handed over; False: its callback fails."""
         self.hold_disk = False
         """Commits wait until `release_disk`."""
         self.refused = ""
         """Why the store was refused at the last start."""
         self.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
-        """Which protocols its release says that it speaks."""
-        self.clock_rate = self.clock_rate_max = 1.0
-        """Of its clock and its timers, now and at most."""
+        """The lowest and highest protocol version that its release announces."""
+        self.clock = SimClock(world.scheduler)
+        """Its clock; its rate is the rate of the timers too."""
         self.stall_s = self.committing_since = 0.0
-        """The next commit takes this much longer. When the last one began."""
+        """Additional time of the next commit, and the node's time at which the last one began."""
         self.jump_s = 0.0
         """How far its clock jumps at the next resume."""
-        self._clock = (0.0, 0.0)
-        """What its clock showed, and when that was."""
         self._backlog: list[Callable[[], None]] = []
         self.replica: Replica
         self.driver: Driver
@@ -63,7 +62,7 @@ class SimNode:
     # --- life --------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """A new process on the disk as it is."""
+        """Start a new process on the disk as it is; set `refused` if the store must not be used."""
         world = self.world
         assert not self.up
         current = world.manager.current
@@ -102,21 +101,21 @@ class SimNode:
         self.world.clients.crashed(self)
 
     def replace_disk(self) -> None:
-        """A new disk in the place of the one that is lost or damaged, and whatever befell that is over."""
+        """Crash, and replace the disk by an empty one without faults."""
         self.crash()
         self.disk.wipe()
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """Stop the process (SIGSTOP): inputs wait until `resume`."""
         self.paused = self.up
 
     def resume(self) -> None:
-        """SIGCONT: everything that came meanwhile is dealt with at once."""
+        """Continue the process (SIGCONT) and perform the inputs that arrived meanwhile at once."""
         if not self.paused:
             return
         self.paused = False
         if self.jump_s:
-            self.set_clock(self.now() + self.jump_s)
+            self.clock.set(self.now() + self.jump_s)
             self.jump_s = 0.0
             self.world.sometimes("fault clock_jump")
         backlog, self._backlog = self._backlog, []
@@ -124,30 +123,23 @@ class SimNode:
             self.post(action)
         self.world.network.wake(target=self.host)
 
-    def stutter(self, turns: int, pause_s: float) -> None:
-        """Stand still again and again: hardly any time to do anything."""
-        if turns and self.up:
-            self.pause()
-            self.world.scheduler.after(pause_s, self.resume)
-            self.world.scheduler.after(pause_s * 1.1, lambda: self.stutter(turns - 1, pause_s))
-
     # --- inputs ------------------------------------------------------------------------------------
 
     def post(self, action: Callable[[], None]) -> None:
-        """Run this in the node's own time; never, if it is down."""
+        """Run this action now, after the pause if the node is paused, or never if it is down."""
         if self.paused:
             self._backlog.append(action)
         elif self.up:
             action()
 
     def run(self) -> None:
-        """Perform what there is, then look at everything."""
+        """Perform the pending effects, then check the invariants."""
         self.driver.run()
         if self.up:
             self.world.checker.stepped(self)
 
     def _later(self, work: Callable[[], None]) -> None:
-        """The core's next slice, in a turn of its own."""
+        """Run the next slice of the core in a separate turn."""
         boot = self.boots
 
         def go_on() -> None:
@@ -158,25 +150,27 @@ class SimNode:
         self.world.scheduler.after(0.0, lambda: self.post(go_on))
 
     def link_opened(self, end: End, to: NodeId | None) -> None:
+        """Report an open link to the core."""
         if end.boot != self.boots or not end.open:
             return
         self.replica.link_opened(end.number, to=to)
         self.run()
 
     def received(self, end: End, frame: Frame) -> None:
+        """Pass a frame to the core; one for an earlier boot is dropped."""
         if not self.up or end.boot != self.boots:
             return
         if self.replica.received(end.number, frame, self.now()):
             self.run()
 
     def link_failed(self, end: End, error: RemoteProtocolError) -> None:
-        """Bytes arrived that are no frame."""
+        """Report bytes that are no valid frame to the core."""
         if self.up and end.boot == self.boots:
             self.replica.link_failed(end.number, error)
             self.run()
 
     def link_closed(self, end: End) -> None:
-        """The other end is gone, or this one was closed by this node."""
+        """Report a closed link to the core, whichever end closed it."""
 
         def closed() -> None:
             if end.boot == self.boots:
@@ -186,18 +180,20 @@ class SimNode:
         self.post(closed)
 
     def record_seen(self, current: Versioned | None, boot: int) -> None:
+        """Pass the record that the watch of this boot reports to the core."""
         if boot == self.boots:
             self.replica.record_seen(current, self.now())
             self.run()
 
     def answered(self, request: Request, answer: Answer, boot: int) -> None:
+        """Pass the answer to a request of this boot to the core."""
         if boot == self.boots:
             self.world.answered(self, request, answer)
             self.replica.answered(request, answer, self.now())
             self.run()
 
     def promote(self) -> str:
-        """Try to become primary. Says why not, or nothing."""
+        """Try to become primary. Returns the reason of a refusal, or ""."""
         if not self.up or self.paused:
             return "not running"
         try:
@@ -208,6 +204,7 @@ class SimNode:
         return ""
 
     def demote(self) -> None:
+        """Step down, if the node runs and is primary."""
         if self.up and not self.paused and self.replica.primary:
             self.replica.demote()
             self.run()
@@ -215,24 +212,18 @@ class SimNode:
     # --- time --------------------------------------------------------------------------------------
 
     def now(self) -> float:
-        """What this node's clock shows: nothing that another node's clock could be compared with."""
-        shown, since = self._clock
-        return shown + (self.world.scheduler.now - since) * self.clock_rate
-
-    def set_clock(self, shows: float | None = None, *, rate: float | None = None) -> None:
-        self._clock = (self.now() if shows is None else shows, self.world.scheduler.now)
-        self.clock_rate = rate or self.clock_rate
-        self.clock_rate_max = max(self.clock_rate, self.clock_rate_max)
+        """The time of this node's clock in seconds; not comparable between nodes."""
+        return self.clock.now()
 
     def _tick(self, boot: int) -> None:
         if boot != self.boots or not self.up:
             return
         limits = self.world.settings
-        self.world.scheduler.after(limits.heartbeat_interval_s / self.clock_rate, lambda: self._tick(boot))
+        self.world.scheduler.after(limits.heartbeat_interval_s / self.clock.rate, lambda: self._tick(boot))
         if self.paused:
             return
         world = self.world
-        for end in world.network.silent(self, limits.heartbeat_timeout_s / self.clock_rate):
+        for end in world.network.silent(self, limits.heartbeat_timeout_s / self.clock.rate):
             world.network.close(end)
             self.replica.link_closed(end.number)
         self.replica.tick(self.now())
@@ -276,12 +267,14 @@ class SimNode:
         self.post(finish)
 
     def release_disk(self) -> None:
+        """End `hold_disk`, and complete the commit that waits."""
         self.hold_disk = False
         self._finish(self.boots)
 
     # --- effects (see `qpidha.driver.Effects`) -------------------------------------------------------
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
+        """Send frames, as (link number, frame)."""
         for link, frame in frames:
             self._send(link, frame)
 
@@ -295,13 +288,16 @@ class SimNode:
         self.world.network.send(self, link, frame)
 
     def request(self, request: Request) -> None:
+        """Send a request to the cluster manager."""
         self.world.requested(self, request)
         self.world.manager.request(self, request)
 
     def complete(self, completion: Completion) -> None:
+        """Answer the clients."""
         self.world.clients.completed(self, completion)
 
     def notify(self, notice: Notice) -> None:
+        """Act on a notice of the core: close a link, hand over messages, check a role."""
         world = self.world
         world.noticed(self, notice)
         match notice:
@@ -333,6 +329,7 @@ class SimNode:
         self.run()
 
     def store_failed(self, error: BaseException) -> None:
+        """Crash after a failed commit, as a process does whose store is dead."""
         self.world.say(f"{self.host}: store failed: {error}")
         self.world.scheduler.after(0.0, lambda: self.crash(keep=self.world.random.random() < 0.5))
 
@@ -340,8 +337,10 @@ class SimNode:
 
     @property
     def role(self) -> Role:
+        """The role of the node; `Role.STOPPED` while it is down."""
         return self.replica.role if self.up else Role.STOPPED
 
     @property
     def epoch(self) -> UUID:
+        """The epoch of the store on its disk."""
         return self.disk.epoch

@@ -1,4 +1,4 @@
-"""A simulated primary whose disk hangs gives its place to another member, as `qpidha.node.place` has it."""
+"""Hand-over by a simulated primary whose disk hangs, as in `qpidha.node.place`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class CommittingNode(Protocol):
     stall_s: float
     committing_since: float
 
-    def now(self) -> float: ...
+    def now(self) -> float:
+        """The time of the node's clock in seconds."""
 
 
 def begin(node: CommittingNode) -> float:
-    """A commit begins. Returns how long it takes."""
+    """Note the begin of a commit. Returns its duration in seconds."""
     stall_s, node.stall_s = node.stall_s, 0.0
     if stall_s:
         node.world.sometimes("fault disk_stall")
@@ -31,7 +32,7 @@ def begin(node: CommittingNode) -> float:
 
 
 def look(node: CommittingNode) -> None:
-    """With every tick."""
+    """Step down if the commit in progress exceeds its limit. Called with every tick."""
     primary = node.replica.primary
     busy_s = 0.0 if node.driver.idle else node.now() - node.committing_since
     if busy_s > node.world.settings.commit_timeout_s and primary and len(primary.membership.members) > 1:

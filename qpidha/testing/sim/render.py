@@ -33,9 +33,10 @@ from qpidha.wire.events import (
 
 
 class Names(Protocol):
-    """Knows what people call a queue."""
+    """Knows the names of queues."""
 
-    def queue_name(self, queue: QueueId) -> str: ...
+    def queue_name(self, queue: QueueId) -> str:
+        """Return the name of a queue."""
 
 
 def render_ids(ids: SequenceSet) -> str:
@@ -49,15 +50,17 @@ def render_lineage(lineage: tuple[Entry, ...]) -> str:
 
 
 def render_batch(batch: Batch) -> str:
+    """Return the values of the messages, separated by spaces."""
     return " ".join(data.rstrip(b".").decode() for data in batch)
 
 
 def render_frame(frame: Frame, names: Names) -> str:
-    """Session and generation first: they decide what a frame counts for."""
+    """Return a frame as ``[session@generation] event``."""
     return f"[{frame.session}@{frame.generation}] {render_event(frame.event, names)}"
 
 
 def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
+    """Return the event of a frame with the fields that matter in a trace."""
     name = names.queue_name
     match event:
         case Hello():
@@ -97,6 +100,7 @@ def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
 
 
 def render_part(part: Part, names: Names) -> str:
+    """Return one part of an operation."""
     queue = names.queue_name(part.queue)
     match part:
         case Enqueue():
@@ -112,18 +116,20 @@ def render_part(part: Part, names: Names) -> str:
 
 
 def render_record(record: Record) -> str:
+    """Return the generation, the primary and the members of a record."""
     primary = record.primary[0] if record.primary else "nobody"
     return f"generation {record.generation} {primary} of {','.join(sorted(m.node for m in record.members))}"
 
 
 def render_request(request: Request) -> str:
+    """Return a request to the cluster manager."""
     if isinstance(request, CompareAndSet):
         return f"compare-and-set of version {request.expected}: {render_record(request.new)}"
     return "read of the record"
 
 
 def render_notice(notice: Notice) -> str | None:
-    """None: not worth a line."""
+    """Return a notice; None if the trace leaves it out."""
     match notice:
         case RoleChanged():
             return f"{notice.role.value}, generation {notice.generation}"

@@ -1,4 +1,4 @@
-"""Virtual time: one queue of events, ordered by (time, order of scheduling). The only source of order."""
+"""Virtual time: one queue of events, ordered by (time, order of scheduling)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Action = Callable[[], None]
 
 
 class Scheduler:
-    """Runs actions at virtual times. Two runs that schedule the same do the same."""
+    """Runs actions at virtual times (seconds), in an order that depends on the calls only."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -19,7 +19,7 @@ class Scheduler:
         self._order = 0
 
     def after(self, delay_s: float, action: Action) -> None:
-        """Run this later; actions of the same instant run in the order in which they were scheduled."""
+        """Run an action after ``delay_s``; actions of the same time run in the order of scheduling."""
         self._order += 1
         heappush(self._queue, (self.now + delay_s, self._order, action))
 
@@ -30,16 +30,17 @@ class Scheduler:
         action()
 
     def run_until(self, time: float) -> None:
-        """Run everything that is due until this instant, and stop there."""
+        """Run every action that is due until this time, and set the clock to it."""
         while self._queue and self._queue[0][0] <= time:
             self._run_next()
         self.now = max(self.now, time)
 
     def run_for(self, seconds: float) -> None:
+        """Run everything that is due in the next ``seconds`` of virtual time."""
         self.run_until(self.now + seconds)
 
     def run_while(self, condition: Callable[[], bool], *, limit_s: float) -> bool:
-        """Run as long as the condition holds, at most this long. Says whether it ceased to hold."""
+        """Run while the condition holds, at most ``limit_s``. Returns whether it ceased to hold."""
         end = self.now + limit_s
         while condition():
             if not self._queue or self._queue[0][0] > end:

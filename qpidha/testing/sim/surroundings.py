@@ -25,7 +25,7 @@ N_contra = TypeVar("N_contra", contravariant=True)
 
 
 class StepChecker(Protocol[N_contra]):
-    """Is told by a node what it does, and raises `Violation` for what must not be."""
+    """Checks the steps of a node, and raises `Violation` when an invariant is broken."""
 
     def stepped(self, node: N_contra) -> None:
         """All effects of one input were performed."""
@@ -36,33 +36,38 @@ class StepChecker(Protocol[N_contra]):
     def sent(self, node: N_contra, frame: Frame) -> None:
         """A frame is about to leave."""
 
-    def role_changed(self, node: N_contra, change: RoleChanged) -> None: ...
+    def role_changed(self, node: N_contra, change: RoleChanged) -> None:
+        """The node has another role."""
 
     def handed_over(self, node: N_contra, discarded: Sequence[Discarded]) -> None:
-        """Discarded messages are offered to the embedder."""
+        """Discarded messages are offered to the broker."""
 
     def not_taken(self, node: N_contra, discarded: Sequence[Discarded]) -> None:
-        """The embedder failed to take them."""
+        """The broker's callback failed to take them."""
 
 
 class CommitWatch(Protocol[N_contra]):
-    """Is told when a primary's operations begin to be made durable, and when they are."""
+    """Observes when a node begins a commit, and when a primary's operations are durable."""
 
-    def proposed(self, node: N_contra) -> None: ...
+    def proposed(self, node: N_contra) -> None:
+        """The node begins to commit a transaction."""
 
-    def durable(self, node: N_contra, generation: Generation, position: Position) -> None: ...
+    def durable(self, node: N_contra, generation: Generation, position: Position) -> None:
+        """The operations of this generation up to this position are durable on the primary."""
 
 
 class ClientEdge(Protocol[N_contra]):
-    """Is told what a node answers to its clients, and that it died."""
+    """Receives the answers of a node to its clients, and its crash."""
 
-    def completed(self, node: N_contra, completion: Completion) -> None: ...
+    def completed(self, node: N_contra, completion: Completion) -> None:
+        """The node answers its clients."""
 
-    def crashed(self, node: N_contra) -> None: ...
+    def crashed(self, node: N_contra) -> None:
+        """The process died without answering."""
 
 
 class Surroundings(Protocol[N]):
-    """What a simulated node of type ``N`` reaches outside itself."""
+    """The environment of a simulated node of type ``N``."""
 
     random: random.Random
     settings: Settings
@@ -73,16 +78,34 @@ class Surroundings(Protocol[N]):
     disk_delay: Callable[[], float]
 
     @property
-    def checker(self) -> StepChecker[N]: ...
-    @property
-    def removals(self) -> CommitWatch[N]: ...
-    @property
-    def clients(self) -> ClientEdge[N]: ...
+    def checker(self) -> StepChecker[N]:
+        """Checks the invariants after each step."""
 
-    def new_uuid(self) -> UUID: ...
-    def processes(self, name: NodeId) -> list[N]: ...
-    def say(self, line: str) -> None: ...
-    def sometimes(self, what: str) -> None: ...
-    def noticed(self, node: N, notice: Notice) -> None: ...
-    def requested(self, node: N, request: Request) -> None: ...
-    def answered(self, node: N, request: Request, answer: Answer) -> None: ...
+    @property
+    def removals(self) -> CommitWatch[N]:
+        """Checks when members are removed."""
+
+    @property
+    def clients(self) -> ClientEdge[N]:
+        """The clients of all nodes."""
+
+    def new_uuid(self) -> UUID:
+        """Return a UUID drawn from the seed of the run."""
+
+    def processes(self, name: NodeId) -> list[N]:
+        """Return all processes with this node id."""
+
+    def say(self, line: str) -> None:
+        """Add one line to the trace of the run."""
+
+    def sometimes(self, what: str) -> None:
+        """Count that a case occurred."""
+
+    def noticed(self, node: N, notice: Notice) -> None:
+        """Record a notice of the core."""
+
+    def requested(self, node: N, request: Request) -> None:
+        """Record a request to the cluster manager."""
+
+    def answered(self, node: N, request: Request, answer: Answer) -> None:
+        """Record the answer to a request."""

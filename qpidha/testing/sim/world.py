@@ -20,8 +20,9 @@ from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.removals import Removals
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.clients import Clients
+from qpidha.testing.sim.link import End
 from qpidha.testing.sim.manager import Fault, SimManager
-from qpidha.testing.sim.network import End, Network
+from qpidha.testing.sim.network import Network
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.render import render_frame, render_record
@@ -51,7 +52,7 @@ SMALL = Settings(
 
 
 class World:
-    """See the module."""
+    """A simulated cluster, its clients and the checker of its invariants."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class World:
         wire: bool = True,
         instant: bool = False,
     ) -> None:
-        """``instant``: nothing takes any time but what is held back by hand (for scenarios)."""
+        """``instant``: no delays but those a scenario makes by hand."""
         self.random = random.Random(seed)
         self.settings = settings
         self.scheduler = Scheduler()
@@ -70,16 +71,16 @@ class World:
         self.disk_slowness = self.network_slowness = 1.0
         self.cluster = self.new_uuid()
         self.listeners: list[Callable[[str], None]] = []
-        """Told every event as a line."""
+        """Called with every event as a line of text."""
         self.observers: list[Observer] = []
-        """Told every event as values."""
+        """Called with every event as values."""
         self.on_send: Callable[[End, Frame], None] = lambda end, frame: None
         self.on_notice: Callable[[SimNode, Notice], None] = lambda node, notice: None
         self.on_request: Callable[[SimNode, Request], None] = lambda node, request: None
         self.hash = 0
-        """Of every event so far: equal in two runs of the same seed."""
+        """CRC-32 of all lines so far: equal in two runs of the same seed."""
         self.counts: Counter[str] = Counter()
-        """What the run itself counts: faults that hit something, and what came of them."""
+        """How often each fault took effect, and its outcomes."""
         self.queues: dict[str, QueueId] = {}
         self.checker = Checker(self)
         self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
@@ -98,12 +99,12 @@ class World:
         )
         self.disk_delay = self._delay(0.0005, 0.01, slowness=lambda: self.disk_slowness)
         self.nodes = {name: SimNode(self, name) for name in nodes}
-        """Every process there is, by host: a second one with the id of another too."""
+        """Every process by host, with second processes of the same node id."""
         self.hosts = list(self.nodes)
-        """Every one that there ever was."""
+        """Every host so far, running or not."""
         self.manager.nodes = self.nodes
         self.manager.on_change = self._record_changed
-        self.manager.befell = self._befell
+        self.manager.on_fault = self._count_fault
         self.network.counted = self.sometimes
         self.network.on_send = self._sent
         self.network.on_deliver = self._delivered
@@ -111,6 +112,7 @@ class World:
     # --- chance --------------------------------------------------------------------------------------
 
     def new_uuid(self) -> UUID:
+        """Return a UUID drawn from the seed of the run."""
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def _delay(
@@ -121,11 +123,11 @@ class World:
         return lambda: self.random.uniform(low, high) * slowness()
 
     def sometimes(self, what: str) -> None:
-        """This happened. What never does, over many runs, is not tested."""
+        """Count a case; one that stays at zero over many runs is not tested."""
         self.counts[what] += 1
 
-    def _befell(self, fault: Fault) -> None:
-        """A compare-and-set had this fate."""
+    def _count_fault(self, fault: Fault) -> None:
+        """Count the outcome of a compare-and-set."""
         self.sometimes(f"compare-and-set {fault.value}")
         if fault is not Fault.NONE:
             self.sometimes("fault lost_reply")
@@ -133,7 +135,7 @@ class World:
     # --- the record of what happened -------------------------------------------------------------------
 
     def say(self, line: str) -> None:
-        """One event, for whoever listens and for the hash."""
+        """Add one line to the trace and the hash, and pass it to listeners and observers."""
         self.hash = zlib.crc32(f"{self.scheduler.now:.9f} {line}".encode(), self.hash)
         for listener in self.listeners:
             listener(line)
@@ -141,12 +143,12 @@ class World:
             observer.said(line)
 
     def tell(self, what: str, *values: str, by: SimNode | None = None) -> None:
-        """A client is told something, by this node."""
+        """Record an answer to a client: a line of the trace, and a call of the observers."""
         self.say(f"{by.name} {what}: {' '.join(values)}" if by else f"{what}: {' '.join(values)}")
         self.observe(by, what, values)
 
     def observe(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
-        """What clients do: of no interest to the trace, which says what came of it."""
+        """Pass an action of a client to the observers only; the trace has its outcome."""
         for observer in self.observers:
             observer.client(node, what, values)
 
@@ -161,17 +163,20 @@ class World:
         self.say(f"{end.other.node.host} -> {end.node.host} {render_frame(frame, self)}")
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
+        """Pass a notice of a node's core to the observers."""
         self.on_notice(node, notice)
         for observer in self.observers:
             observer.noticed(node, notice)
 
     def requested(self, node: SimNode, request: Request) -> None:
+        """Pass a request of a node to the check of removals and to the observers."""
         self.on_request(node, request)
         self.removals.requested(node, request)
         for observer in self.observers:
             observer.requested(node, request)
 
     def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        """Pass the answer that a node received to the observers."""
         for observer in self.observers:
             observer.answered(node, request, answer)
 
@@ -189,16 +194,19 @@ class World:
     # --- the cluster -----------------------------------------------------------------------------------
 
     def queue_id(self, name: str) -> QueueId:
+        """Return the id of the queue with this name; a new name gets a new id."""
         return self.queues.setdefault(name, self.new_uuid())
 
     def queue_name(self, queue: QueueId) -> str:
+        """Return the name of a queue, ``?`` for an unknown one. Costs time in the number of queues."""
         return next((name for name, id in self.queues.items() if id == queue), "?")
 
     def processes(self, name: NodeId) -> list[SimNode]:
-        """All that run under this node id: one, but for a mistake."""
+        """All processes with this node id: one, unless the ``twin`` fault started a second."""
         return [n for n in self.nodes.values() if n.name == name]
 
     def start(self) -> None:
+        """Start all nodes."""
         for node in self.nodes.values():
             node.start()
 
@@ -217,7 +225,7 @@ class World:
         return [n for n in self.nodes.values() if n.up and not n.paused and n.replica.primary is not None]
 
     def healthy(self) -> bool:
-        """All nodes are members, in order, and owe nobody anything."""
+        """Whether all nodes are members in sync and no work or answer is outstanding."""
         current = self.manager.current
         if current is None or {m.node for m in current.record.members} != set(self.nodes):
             return False
@@ -238,7 +246,11 @@ class World:
         )
 
     def heal(self, *, limit_s: float = 60.0) -> None:
-        """End all faults and demand that the cluster becomes whole again. Raises `Violation`."""
+        """End all faults and run until the cluster is healthy.
+
+        Raises:
+            Violation: It is not after ``limit_s`` of virtual time, or its members differ.
+        """
         self.say("heal")
         self.disk_slowness = self.network_slowness = 1.0
         self.network.mend()
@@ -251,7 +263,7 @@ class World:
                 node.crash()  # What its embedder did not take is offered again by the next process.
             node.auto_connect = node.takes_discarded = True
             node.versions = (PROTOCOL_MIN, PROTOCOL_MAX)
-            node.set_clock(rate=1.0)
+            node.clock.set(rate=1.0)
             node.stall_s = 0.0
             node.disk.failing, node.disk.full, node.disk.armed = None, False, None
             if node.disk.damage:
@@ -273,14 +285,14 @@ class World:
         self.checker.converged(list(self.nodes.values()))
 
     def start_twin(self, name: NodeId) -> None:
-        """A second process with a node id that is taken, and a disk of its own."""
+        """Start a second process with the same node id, on another disk."""
         twin = SimNode(self, name, f"{name}'")
         self.nodes[twin.host] = twin
         self.hosts += [twin.host] if twin.host not in self.hosts else []
         twin.start()
 
     def end_twin(self, twin: SimNode) -> None:
-        """An operator finds two processes with one node id: the one whose store the record lists goes on."""
+        """Resolve a duplicate node id as an operator does: keep the store that the record lists."""
         original, current = self.nodes[twin.name], self.manager.current
         listed = current.record.member(twin.name) if current else None
         twin.crash()
@@ -293,7 +305,7 @@ class World:
             (older.add if twin.host in older else older.discard)(original.host)
 
     def drain(self) -> None:
-        """Consume everything on the primary, and demand that nothing is left anywhere."""
+        """Consume every message on the primary, and check that no node holds any. Raises `Violation`."""
         primary = self.primary
         assert primary is not None
         for queue in list(primary.replica.queues):

@@ -1,6 +1,6 @@
-"""The actions of a walk that befall disks: they fail, are lost or damaged, or come back as they once were.
+"""The disk faults of a walk: disks fail, are lost, damaged or replaced by an older copy.
 
-What becomes of half a write or of a flipped bit is not made up here: `qpidha.testing.sim.media` asks a real store.
+A real store decides the effect of half a write or of a flipped bit (`qpidha.testing.sim.media`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Picks:
-    """Chooses what is hit, and counts what was."""
+    """Draws the targets of faults, and counts the faults."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -37,12 +37,12 @@ class Picks:
         return a, b
 
     def _spare(self) -> SimNode | None:
-        """A node whose disk may be lost: the loss of every copy is no fault to survive."""
+        """A node whose disk may be lost, because another member has a copy; else None."""
         node = self.random.choice(list(self.world.nodes.values()))
         return node if any(member is not node for member in self.world.checker.members) else None
 
     def _victim(self) -> SimNode | None:
-        """Rather the primary: that is where it hurts."""
+        """The primary with probability 0.4, else any node that is up."""
         return (self.random.random() < 0.4 and self.world.primary) or self._node()
 
 
@@ -50,16 +50,18 @@ class DiskFaults(Picks):
     """One method for each line of the table, as in `qpidha.testing.walks.chaos`."""
 
     def restart_empty(self) -> None:
+        """Replace the disk of a node by an empty one."""
         if node := self._spare():
             node.replace_disk()
             self._fired("restart_empty")
 
     def image(self) -> None:
-        """Somebody copies a disk, for `restart_older`."""
+        """Copy the disk of a node, for `restart_older`."""
         if node := self._node():
             self._images[node.host] = node.disk.snapshot()
 
     def restart_older(self) -> None:
+        """Restore an older copy of a node's disk that has the same epoch."""
         nodes = [
             n
             for n in self.world.nodes.values()
@@ -73,10 +75,11 @@ class DiskFaults(Picks):
             self._fired("restart_older")
 
     def crash_unsynced(self) -> None:
+        """Cut the power in the middle of the next transaction, which is lost."""
         self._power_cut("crash_unsynced")
 
     def _power_cut(self, kind: str) -> None:
-        """In the middle of the next transaction: the real store decides whether it is there afterwards."""
+        """Cut the power in the next transaction; the real store decides whether it is durable."""
         if node := self._victim():
             node.disk.armed = lambda: self.world.scheduler.after(0.0, lambda: self._cut_off(node, kind))
 
@@ -92,26 +95,30 @@ class DiskFaults(Picks):
         self._fired(kind)
 
     def disk_stall(self) -> None:
-        """Counted at the commit. Not so long that a heal could not wait for it."""
+        """Stall the next commit for 1.1 to 5 acknowledgement timeouts; counted at the commit."""
         if node := self._victim():
             node.stall_s = self.world.settings.ack_timeout_s * self.random.uniform(1.1, 5.0)
 
     def write_error(self) -> None:
+        """Let the next commit of a node fail before anything is written."""
         if node := self._node():
             node.disk.failing = "before"
             self._fired("write_error")
 
     def sync_error(self) -> None:
+        """Let the next commit of a node fail; its transaction is durable or lost."""
         if node := self._node():
             node.disk.failing = self.random.choice(("before", "after"))
             self._fired("sync_error")
 
     def full(self) -> None:
+        """Fill the disk of a node, until `repair_disk`."""
         if node := self._node():
             node.disk.full = True
             self._fired("full")
 
     def short_write(self) -> None:
+        """Let the next commit of a node fail after a part of its bytes."""
         if (node := self._victim()) and node.disk.content.status.cluster:
             node.disk.failing = "torn"
             node.disk.tear = lambda content, changes: media.interrupted(
@@ -120,13 +127,15 @@ class DiskFaults(Picks):
             self._fired("short_write")
 
     def torn_write(self) -> None:
+        """Cut the power in the next transaction, and keep the first part of its bytes."""
         self._power_cut("torn_write")
 
     def reordered_writes(self) -> None:
+        """Cut the power in the next transaction, and keep any of its sectors."""
         self._power_cut("reordered_writes")
 
     def _damage(self, kind: str) -> None:
-        """A node dies, and its disk is not what it was when it comes back: the real store must say so."""
+        """Crash a node and damage its store; the real store must detect it."""
         node = self._spare()
         if node and node.disk.content.status.cluster and not node.disk.damage:
             node.crash(keep=False, silent=True)
@@ -135,17 +144,22 @@ class DiskFaults(Picks):
             self.world.sometimes(f"damage {'found' if node.disk.damage else 'harmless'}")
 
     def lost_write(self) -> None:
+        """Crash a node whose disk never wrote a block of an earlier transaction."""
         self._damage("lost_write")
 
     def bit_flip(self) -> None:
+        """Crash a node, and flip one bit of its store."""
         self._damage("bit_flip")
 
     def misdirected_write(self) -> None:
+        """Crash a node, and overwrite one block of its store by another."""
         self._damage("misdirected_write")
 
     def truncated(self) -> None:
+        """Crash a node, and cut off the end of its store's file."""
         self._damage("truncated")
 
     def repair_disk(self) -> None:
+        """Make room on every full disk."""
         for node in self.world.nodes.values():
             node.disk.full = False

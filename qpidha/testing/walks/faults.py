@@ -1,4 +1,4 @@
-"""The faults a walk may inject, as a table: what each is called, and what it does here.
+"""The faults a walk may inject, as a table of names and effects.
 
 A fault's name is also the name of the action that injects it (`qpidha.testing.walks.chaos`), of its weight in a
 walk, and of its counter: ``fault cut`` counts how often something was really cut, not how often it was tried.
@@ -17,11 +17,12 @@ class FaultKind:
     group: str
     name: str
     weight: float
-    """How often it is drawn, before a run draws its own factor."""
+    """How often it is drawn, relative to others; each run multiplies it by a drawn factor."""
     what: str
 
     @property
     def counter(self) -> str:
+        """The name under which `World.counts` counts it."""
         return f"fault {self.name}"
 
 
@@ -87,6 +88,6 @@ FAULTS: Final = (
     FaultKind("manager", "promote_two", 0.7, "two nodes are told to become primary at once"),
     FaultKind("manager", "stale_watch", 1, "a node is not told of changes of the record"),
 )
-"""All that can go wrong. What a byte stream cannot do (lose or repeat bytes in its middle) happens between
+"""All faults. A byte stream cannot lose or repeat bytes in its middle, so loss and repetition happen between
 links: a link breaks, or there are two. No rule of the core reads a wall clock, and no other clock is
 compared between nodes or lives."""

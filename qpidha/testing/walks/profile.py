@@ -15,17 +15,17 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What walks are like before each draws its own."""
+    """The parameters from which each walk draws."""
 
     name: str
     steps: int
     pause_s: float
-    """Between two steps, on average."""
+    """Mean virtual time between two steps."""
     nodes: tuple[int, ...]
-    """How many; each equally likely."""
+    """Numbers of nodes to draw from; each entry is equally likely."""
     queues: tuple[int, ...]
     relays: float = 0.0
-    """How often a relay is drawn, for one of all other steps together."""
+    """Weight of relays, relative to all other steps together."""
 
 
 ORDINARY: Final = Profile("ordinary", 140, 0.06, (2, 3, 3, 3, 3, 4, 5), (1, 2, 2, 2, 3, 5, 8))

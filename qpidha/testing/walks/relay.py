@@ -17,7 +17,7 @@ TRIES: Final = 3
 TAKES_OVER_S: Final = 0.5
 """By then a promotion is won, or a fault prevents it and the walk goes on."""
 TAKEN_AT_ONCE: Final = 6
-"""Messages that a consumer takes, and mostly accepts, of each queue."""
+"""Maximum of messages that a consumer takes of each queue; most are accepted."""
 REPAIRED_S: Final = 1.2
 """By then a member that was removed is one again, mostly."""
 ANSWERS_S: Final = 0.8
@@ -31,8 +31,11 @@ class FailingWalk(Protocol):
     random: Random
     chaos: Chaos
 
-    def publish_at(self, node: SimNode) -> None: ...
-    def back(self, node: SimNode) -> None: ...
+    def publish_at(self, node: SimNode) -> None:
+        """Publish a drawn batch at a node."""
+
+    def back(self, node: SimNode) -> None:
+        """Start a node again if it is down."""
 
 
 def relay(walk: FailingWalk) -> None:
@@ -78,7 +81,7 @@ def _consume(walk: FailingWalk, node: SimNode) -> None:
 
 
 def _next(walk: FailingWalk) -> list[SimNode]:
-    """Who could take over from a primary, if there is one."""
+    """The members that could take over from the primary; none without a primary."""
     old = walk.world.primary
     members = walk.world.checker.members if old else []
     return [n for n in members if n is not old and n.up and not n.paused and n.replica.in_sync]
@@ -92,7 +95,7 @@ def _is_named(walk: FailingWalk, node: SimNode) -> bool:
 
 
 def _asks(node: SimNode) -> bool:
-    """It wants to be primary, and the cluster manager has not answered yet."""
+    """Whether it asked to become primary, and the cluster manager did not answer yet."""
     return node.up and node.replica.primary is None and node.replica.manager.in_flight is not None
 
 
@@ -101,13 +104,13 @@ def _leads(node: SimNode) -> bool:
 
 
 def _owes(node: SimNode) -> bool:
-    """It is primary, and somebody waits for it."""
+    """Whether it is primary and has operations that are not safe yet."""
     primary = node.replica.primary if node.up else None
     return primary is not None and primary.safe < primary.position
 
 
 def _repair(walk: FailingWalk) -> None:
-    """Nobody is primary, or nobody could be next: what an operator does then, until there is somebody."""
+    """Repair the cluster as an operator does, until there is a primary and a successor."""
     world, chaos = walk.world, walk.chaos
     chaos.good_manager()
     chaos.good_speed()

@@ -1,4 +1,4 @@
-"""From a run that fails to a short one that fails in the same way: what is left out was not needed.
+"""Shorten a failing run to a short one that breaks the same rule.
 
 Delta debugging over the steps of a random walk (Zeller and Hildebrandt, 2002): leave out halves, then quarters,
 and so on, as long as the rest still breaks the same rule. Every step draws from its own seed, so those that
@@ -24,7 +24,7 @@ RUNS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """A failing run, as short as it got."""
+    """The shortest failing run found."""
 
     seed: int
     steps: tuple[int, ...]
@@ -33,10 +33,10 @@ class Shrunk:
     trace: tuple[str, ...]
     """Every event, with its virtual time."""
     runs: int
-    """What it took."""
+    """How many runs were needed."""
 
     def report(self) -> str:
-        """What a person needs to repeat and to read it."""
+        """Return the text of a report: the error, how to repeat the run, and its trace."""
         only = ",".join(map(str, self.steps))
         lines = [
             f"seed {self.seed}: {self.error}",
@@ -47,13 +47,13 @@ class Shrunk:
 
 
 Run = Callable[[Sequence[int]], str]
-"""The walk with these steps: what was wrong, or nothing."""
+"""Runs the walk with these steps. Returns its error, or ""."""
 
 
 def shrink(
     seed: int, *, steps: int | None = None, runs_max: int = RUNS_MAX, profile: Profile = ORDINARY
 ) -> Shrunk | None:
-    """Shorten a walk that fails. None if it does not."""
+    """Shorten a walk that fails, with about ``runs_max`` runs at most. Returns None if it succeeds."""
     steps = steps or profile.steps
 
     def walk_of(only: Sequence[int]) -> Walk:
@@ -91,7 +91,7 @@ def reduced(run: Run, steps: tuple[int, ...], rule: str, runs_max: int) -> tuple
 
 
 def attempt(walk: Walk) -> str:
-    """Run it. Says what was wrong, or nothing."""
+    """Run a walk. Returns its error as ``Type: message``, or ""."""
     try:
         walk.run()
     except BrokenPipeError:  # Nobody reads the trace any more: the caller's business.
@@ -102,13 +102,13 @@ def attempt(walk: Walk) -> str:
 
 
 def rule_of(error: str) -> str:
-    """Which promise was broken: ``Violation: S1``, or the type of an error that is none."""
+    """Return the broken rule, as ``Violation: S1``, or the type of any other error."""
     kind, _, rest = error.partition(":")
     return f"{kind}:{rest.partition(':')[0]}" if kind == "Violation" else kind
 
 
 def version() -> str:
-    """What was run: the commit in a checkout, else the release."""
+    """Return the release, the commit in a checkout, and the version of Python."""
     home = Path(__file__).resolve().parents[2]
     commit = ""
     if (home / ".git").exists():

@@ -1,7 +1,7 @@
-"""What happened at least once: a run of many walks that never saw a fencing proves nothing about fencing.
+"""Coverage of events: many walks without a fencing prove nothing about fencing.
 
 Counted from outside, by an `Observer`: frames on the wire, roles, events and refusals, requests to the manager and
-their answers, changes of the record, fates of discarded messages, what clients were told. Faults are counted by
+their answers, changes of the record, fates of discarded messages, answers to clients. Faults are counted by
 the world itself (`World.counts`), when they hit something.
 """
 
@@ -34,24 +34,24 @@ from qpidha.types import Generation, Record
 from qpidha.wire.events import Frame, PlanDrop, Refused
 
 if TYPE_CHECKING:
-    from qpidha.testing.sim.network import End
+    from qpidha.testing.sim.link import End
     from qpidha.testing.sim.node import SimNode
     from qpidha.testing.sim.world import World
 
 
 class Sightings(Observer):
-    """Counts one run, or many."""
+    """Counts the events of one or more runs."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._roles: dict[tuple[str, int], str] = {}
-        """By host and boot: a new process begins again."""
+        """The last role, by host and boot."""
         self._record: Record | None = None
         self._unserved: set[Generation] = set()
         """Generations after the first of a run whose primary has not answered anybody yet."""
 
     def watch(self, world: World) -> None:
-        """From now on, this world too."""
+        """Count the run of this world, from now on."""
         self._roles = {}
         self._record = None
         self._unserved = set()
@@ -59,10 +59,12 @@ class Sightings(Observer):
         world.observers.append(self)
 
     def said(self, line: str) -> None:
+        """Count a step of a walk."""
         if line.startswith("* "):
             self.counts[f"step {line[2:]}"] += 1
 
     def recorded(self, record: Record) -> None:
+        """Count a change of the record by its kind (`change_of`)."""
         change = change_of(self._record, record)
         self.counts[f"record {change}"] += 1
         if change == "promotion" and record.generation > FIRST:
@@ -70,13 +72,14 @@ class Sightings(Observer):
         self._record = record
 
     def _serves(self, node: SimNode) -> None:
-        """This node's generation goes on with the service: a failover is over when that happens."""
+        """Count a failover when the node serves its generation for the first time."""
         generation = node.replica.generation
         if generation in self._unserved:
             self._unserved.discard(generation)
             self.counts["failover"] += 1
 
     def arrived(self, end: End, frame: Frame) -> None:
+        """Count a frame by its type, its refusal or what it drops."""
         self.counts[f"frame {type(frame.event).__name__}"] += 1
         if isinstance(frame.event, Refused):
             self.counts[f"refusal {frame.event.code}"] += 1
@@ -84,6 +87,7 @@ class Sightings(Observer):
             self.counts[f"plan drops {'staged' if frame.event.staged else 'held'}"] += 1
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
+        """Count a change of role, an event or the fates of discarded messages."""
         match notice:
             case RoleChanged(role, _):
                 life = (node.host, node.boots)
@@ -100,16 +104,18 @@ class Sightings(Observer):
                 pass
 
     def answered(self, node: SimNode, request: Request, answer: Answer) -> None:
+        """Count a request to the cluster manager by its answer."""
         self.counts[f"{type(request).__name__} {type(answer).__name__}"] += 1
 
     def client(self, node: SimNode | None, what: str, values: Sequence[str]) -> None:
+        """Count an action of a client or its answer."""
         self.counts[f"client {what}"] += 1
         if node is not None and what == "answers ok":
             self._serves(node)
 
     @property
     def failovers(self) -> int:
-        """How many promotions after the first of each run came to something.
+        """The number of promotions, after the first of each run, that resumed the service.
 
         That is: in their generation a publish was answered OK, or what the flip to it had discarded was handed over. Both
         happen only once all members have its history.
@@ -117,12 +123,12 @@ class Sightings(Observer):
         return self.counts["failover"]
 
     def never(self) -> list[str]:
-        """What should have been seen and was not."""
+        """Return the names of `EXPECTED` that were never counted."""
         return [name for name in EXPECTED if not self.counts[name]]
 
 
 def change_of(old: Record | None, new: Record) -> str:
-    """Which rule made this record of that one."""
+    """Return the kind of the change from one record to the next."""
     if old is None:
         return "founded"
     if new.generation > old.generation:
@@ -174,7 +180,7 @@ EXPECTED: Final = (
         "answers ok", "in doubt", "confirms settle", "settle in doubt", "is given", "publishes", "accepts", "moves",
     )),
 )  # fmt: skip
-"""What some thousand walks must reach."""
+"""The counters that some thousand walks must reach."""
 
 COMPLETE_RUNS: Final = 3000
 """So many ordinary walks. The rarest, a length that is damaged into one too large, comes in one walk of 400: 3,000

@@ -40,9 +40,9 @@ def in_slices(
         runs: How many.
         size: Seeds of one slice.
         jobs: Processes; 0 for one a core.
-        failovers: Enough: no slice is begun once there were so many. 0: run all seeds.
+        failovers: Begin no slice after this many failovers; 0: run all seeds.
         profile: What walks are drawn.
-        on_failure: Told each failing seed as soon as it is known.
+        on_failure: Called with the seed and the error of each failure.
     """
     known, total = read(log), Sweep(first)
     for at in range(first, first + runs, size):
@@ -59,7 +59,7 @@ def in_slices(
 
 
 def read(log: Path) -> dict[Key, Sweep]:
-    """The slices that are done. A last line that was not finished counts for nothing."""
+    """Return the finished slices of a log; an incomplete last line is ignored."""
     found = {}
     for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []:
         if line.endswith("\n"):
@@ -69,7 +69,7 @@ def read(log: Path) -> dict[Key, Sweep]:
 
 
 def write(log: Path, found: Sweep, profile: Profile) -> None:
-    """One more line, in the place of one that was not finished."""
+    """Append one line, in place of an incomplete last one."""
     with log.open("a+b") as file:
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
@@ -77,7 +77,7 @@ def write(log: Path, found: Sweep, profile: Profile) -> None:
 
 
 def restored(facts: dict[str, Any]) -> Sweep:
-    """What `facts_of` said."""
+    """Return the sweep that `facts_of` wrote as a dictionary."""
     sightings = Sightings()
     sightings.counts.update(facts["counts"])
     return Sweep(

@@ -15,31 +15,33 @@ from qpidha.testing.walks.sightings import Sightings
 from qpidha.testing.walks.walk import Walk
 
 PART = 50
-"""Seeds that a process is given at once."""
+"""Number of seeds of one task of a process."""
 
 
 @dataclass
 class Sweep:
-    """What a range of seeds came to."""
+    """The results of a range of seeds."""
 
     first: int
     runs: int = 0
     events: int = 0
     acknowledged: int = 0
-    """Messages that a publisher was told are safe."""
+    """Number of messages whose publish was answered OK."""
     failures: dict[int, str] = field(default_factory=dict)
-    """What was wrong, by seed."""
+    """Errors by seed."""
     sightings: Sightings = field(default_factory=Sightings)
     apart: Counter[str] = field(default_factory=Counter)
     """Runs that ended early outside of what the protocol promises, by reason: no failures, and no successes."""
     seconds: float = 0.0
-    """By the clock, whatever the number of processes."""
+    """Elapsed wall-clock time, for all processes together."""
 
     @property
     def failovers(self) -> int:
+        """How many failovers came to a served client (`Sightings.failovers`)."""
         return self.sightings.failovers
 
     def add(self, other: Sweep) -> None:
+        """Add the results of other seeds, except their time."""
         self.runs += other.runs
         self.events += other.events
         self.acknowledged += other.acknowledged
@@ -49,7 +51,7 @@ class Sweep:
 
 
 def part(first: int, runs: int, profile: Profile = ORDINARY) -> Sweep:
-    """Some seeds, one after the other."""
+    """Run ``runs`` seeds from ``first`` on, one after the other."""
     found = Sweep(first)
     for seed in range(first, first + runs):
         walk = Walk(seed, profile=profile)
@@ -81,7 +83,7 @@ def sweep(
         runs: How many.
         jobs: Processes; 0 for one a core. With one, nothing is forked.
         seconds_max: No part is begun after this time.
-        on_failure: Told each failing seed as soon as it is known.
+        on_failure: Called with the seed and the error of each failure, as its task ends.
         profile: What walks are drawn.
     """
     began = time.perf_counter()

@@ -28,7 +28,7 @@ from qpidha.types import Settle
 
 QUEUES_MAX: Final = 8
 LATEST_S: Final = 4.0
-"""By then every late request has arrived."""
+"""Virtual time after which every late request has arrived."""
 
 CLIENTS: Final[Mapping[str, float]] = {
     "publish": 14,
@@ -40,7 +40,7 @@ CLIENTS: Final[Mapping[str, float]] = {
     "stall": 1,
     "failover": 2,
 }
-"""Never left out."""
+"""Actions of clients by weight; no run leaves one out."""
 
 OTHERS: Final[Mapping[str, float]] = {
     "skip": 0.7,
@@ -62,7 +62,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 
 
 class Walk:
-    """One run."""
+    """One random walk: a plan of steps, and the world in which they happen."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Walk:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
         self.apart = ""
-        """Why this run was ended early and counted apart: an operator must decide, or nobody could know."""
+        """Why this run ended early and counts neither as success nor as failure; "" if it did not."""
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
         self.world.settings = replace(
             SMALL, window_operations_max=window, queues_per_slice=draw.choice([1, 2, 5, 500])
@@ -105,7 +105,11 @@ class Walk:
         }
 
     def run(self) -> World:
-        """The whole run. Raises `Violation`, or whatever the core raises when it should not."""
+        """Run the whole walk and return its world.
+
+        Raises:
+            Violation: An invariant is broken; other exceptions are bugs of the core.
+        """
         try:
             self._run()
         except OutsideTheModel as end:
@@ -150,6 +154,7 @@ class Walk:
             self.publish_at(node)
 
     def publish_at(self, node: SimNode) -> None:
+        """Publish a drawn batch to a drawn queue at a node."""
         queue = self.world.queue_id(self.random.choice(["q", "q", "q", *self.world.queues]))
         count = self.random.choice([1, 1, 2, 3, 5])
         size = self.random.choice([0, 0, 20, 200])
@@ -174,6 +179,7 @@ class Walk:
             self.accept_at(node)
 
     def accept_at(self, node: SimNode) -> None:
+        """Deliver one message of a drawn queue at a node, and accept some of what is delivered."""
         if name := self._queue_of(node):
             queue = self.world.queue_id(name)
             self.world.clients.deliver(node, queue)
@@ -210,7 +216,7 @@ class Walk:
     # --- the cluster ---------------------------------------------------------------------------------
 
     def _failover(self) -> None:
-        """What a cluster is there for: the primary dies, another member takes over, it comes back."""
+        """Crash the primary, promote another member, and start the old one again later."""
         old = self.world.primary
         others = [n for n in self.world.checker.members if n is not old and n.up and not n.paused]
         if old is None or not others:
@@ -223,7 +229,7 @@ class Walk:
         relay(self)
 
     def back(self, node: SimNode) -> None:
-        """Start it again, unless somebody did or it is gone for good."""
+        """Start a node again if it is down and was not removed for good."""
         if not node.up and self.world.nodes.get(node.host) is node:
             node.start()
 
@@ -232,7 +238,7 @@ class Walk:
             node.demote()
 
     def _deaf(self) -> None:
-        """An embedder that fails to take what is handed over."""
+        """Toggle whether the broker of a node fails to take messages that are handed over."""
         node = self.random.choice(list(self.world.nodes.values()))
         node.takes_discarded = not node.takes_discarded
 
