@@ -1,4 +1,4 @@
-"""The command ``qpidha``: for operators, and for the first five minutes.
+"""The command ``qpidha``: status and control of nodes, stores and the record; simulation and demonstration.
 
 Exit codes, stable for scripts, are in `qpidha.cli.console.EXIT_CODES`, which ``qpidha --help`` shows.
 """
@@ -69,7 +69,7 @@ def command(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
     except SystemExit:
         try:
             flush()
-        except BrokenPipeError:  # Who has read enough of the help, has.
+        except BrokenPipeError:  # The reader of the help has closed the pipe.
             silence(sys.stdout)
         raise
     run: Callable[[argparse.Namespace], int] = args.run

@@ -1,4 +1,4 @@
-"""What several commands share: exit codes, how something is printed, and what went wrong in words."""
+"""Shared by the commands: exit codes, printing, and error messages."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ exit codes:
 
 INDENTED_CHARS_MAX = 1024 * 1024
 TRACEBACK = "QPIDHA_TRACEBACK"
-"""Set in the environment: errors in qpidha show where."""
+"""Environment variable: if set, errors in qpidha are printed with their traceback."""
 
 
 def prepare_streams() -> None:
-    """Whatever the terminal cannot show is escaped; a stream that was closed takes everything and shows nothing."""
+    """Escape everything that the terminal cannot show; replace a closed stream by one that discards its output."""
     for stream in ("stdout", "stderr"):
         found = getattr(sys, stream)
         if found is None:
@@ -51,7 +51,7 @@ def prepare_streams() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """The reader has gone, or nothing can be written: discard the rest, and what is still buffered."""
+    """Discard the buffered and all further output: the reader has closed the pipe, or writing fails."""
     with suppress(OSError, ValueError):
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, stream.fileno())
@@ -141,7 +141,7 @@ def plain(value: object) -> Any:
 
 
 def words(error: BaseException) -> str:
-    """An error in words, as they are. What is no error of ours or of the system is named as a bug."""
+    """The message of an error. An error that is neither of this library nor of the system is reported as a bug."""
     if isinstance(error, (QpidhaError, OSError)) and not isinstance(error, InvariantError):
         return str(error) or type(error).__name__
     return f"error in qpidha, please report it ({TRACEBACK}=1 shows where): {type(error).__name__}: {error}"

@@ -26,7 +26,7 @@ def inspected(directory: Path) -> StoreReport:
 
 
 def inspect_all(directories: list[Path], timeout_s: float) -> list[tuple[Path, Any]]:
-    """The report of each directory, or why there is none; those that are left out are named and not in it."""
+    """The report of each directory, or the error; directories that are left out are named on the standard error."""
     directories = list(dict.fromkeys(directories))
     answers = gather([partial(inspected, directory) for directory in directories], timeout_s, one_by_one=True)
     found = []

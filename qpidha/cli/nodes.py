@@ -28,7 +28,7 @@ from qpidha.node.ask import NoAnswer, ask_blocking
 
 SOCKET = "control.sock"
 GRACE_S = 0.5
-"""So much later an answer that never comes is given up, if its thread cannot say so: its disk does not answer."""
+"""How much longer than the time limit to wait for a thread: it does not end if its disk does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def wrong(self) -> bool:
-        """Whether the node says of itself that something is wrong."""
+        """Whether the node reports that something is wrong."""
         s = View(self.status)
         wrong = ("store_error", "broker_error", "place_given_up", "hand_over", "troubles")
         return self.stopped is not None or any(s.raw(key) for key in wrong)
@@ -111,7 +111,7 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def status_in(directory: Path, timeout_s: float, queues: int | None) -> dict[str, Any]:
-    """What the node in this directory says of itself.
+    """The status of the node in this directory.
 
     Raises:
         NoAnswer: None answers.
@@ -270,7 +270,7 @@ def steer(args: argparse.Namespace, command: str) -> int:
     except (NoAnswer, TimeUp) as error:
         reason = about(args.directory, error)
         if isinstance(error, TimeUp) or error.kind in ("hung", "closed"):
-            reason += f". It may do it later, all the same: see what `qpidha status` says then ({command})"
+            reason += f". The node may still do it later: `qpidha status` shows the result ({command})"
         if args.json:
             kind = error.kind if isinstance(error, NoAnswer) else "hung"
             deliver(args, UNREACHABLE, {"ok": False, "error": words(error), "kind": kind}, ())

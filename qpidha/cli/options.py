@@ -20,7 +20,7 @@ TIMEOUT_S_MAX = 7 * 24 * 3600.0
 
 
 class Parser(argparse.ArgumentParser):
-    """Options are written out, and what was wrong is said on lines of ours only."""
+    """Options cannot be abbreviated, and every error message is one escaped line."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = Parser(
         prog="qpidha",
-        description="High availability for message brokers: look at nodes and stores, and steer them.",
+        description="High availability for message brokers: show and control nodes, inspect stores.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = commands.add_parser(
-        "demo", help="three brokers, a stream of messages, and a primary that is killed again and again"
+        "demo", help="run three brokers under a stream of messages, and kill the primary again and again"
     )
     from qpidha.demo.run import add_arguments
 
@@ -88,21 +88,17 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
 
     add_nodes(commands)
-    add_store(
-        commands.add_parser(
-            "store", help="look into stores, and give their free space back, while no node runs"
-        )
-    )
+    add_store(commands.add_parser("store", help="inspect, rank and compact stores while no node runs"))
     add_record(commands.add_parser("record", help="the record of who may be primary, in a file record store"))
     add_simulate(
-        commands.add_parser("simulate", help="random failures of a simulated cluster, and pictures of runs")
+        commands.add_parser("simulate", help="run a simulated cluster with random failures, and draw runs")
     )
     return parser
 
 
 def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands that ask or steer nodes."""
-    status = commands.add_parser("status", help="what running nodes say of themselves and of the cluster")
+    status = commands.add_parser("status", help="show the state of running nodes and of the cluster")
     status.add_argument(
         "directory", type=directory, nargs="+", help="a node's data directory (the one with control.sock)"
     )
@@ -125,9 +121,7 @@ def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
     add_json(promote)
     promote.set_defaults(run=run_promote)
 
-    demote = commands.add_parser(
-        "demote", help="ask the primary to hand over: another member may take its place"
-    )
+    demote = commands.add_parser("demote", help="ask the primary to hand over to another member")
     demote.add_argument("directory", type=directory, help="the node's data directory")
     add_timeout(demote, STEER_TIMEOUT_S)
     add_json(demote)
@@ -143,7 +137,7 @@ def add_store(store: argparse.ArgumentParser) -> None:
     add_json(inspect)
     inspect.set_defaults(run=run_inspect)
     compact = actions.add_parser(
-        "compact", help="give free space back to the file system; only of a store that was closed cleanly"
+        "compact", help="return free space to the file system; only for a store that was closed cleanly"
     )
     compact.add_argument("directory", type=directory)
     add_json(compact)
@@ -168,14 +162,14 @@ def add_record(record: argparse.ArgumentParser) -> None:
     show.set_defaults(run=run_show)
     rebuild = actions.add_parser(
         "rebuild",
-        help="after it was lost or went back: make it anew from what all stores say; no node may run",
+        help="after it was lost or restored from an old copy: make a new one from all stores; no node may run",
     )
     rebuild.add_argument("cluster", type=directory, help="the directory of the file record store")
     rebuild.add_argument("directory", type=directory, nargs="+", help="the data directories of all nodes")
     rebuild.add_argument(
         "--best", type=node, metavar="NODE", help="start from the store of this node, not from the best one"
     )
-    rebuild.add_argument("--write", action="store_true", help="write it; else only say what would be written")
+    rebuild.add_argument("--write", action="store_true", help="write the record; without this, only show it")
     add_timeout(rebuild, INSPECT_TIMEOUT_S)
     add_json(rebuild)
     rebuild.set_defaults(run=run_rebuild)
@@ -205,7 +199,7 @@ def add_timeout(parser: argparse.ArgumentParser, default_s: float) -> None:
         type=seconds,
         default=default_s,
         metavar="S",
-        help=f"seconds for everything together; what has not answered by then is named ({default_s:g})",
+        help=f"time limit of the command in seconds; it names what has not answered by then ({default_s:g})",
     )
 
 

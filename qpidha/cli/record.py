@@ -92,7 +92,7 @@ class Rebuild:
 
 
 class Refused(Exception):
-    """It ends here, with this exit code."""
+    """The command ends with this exit code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -137,7 +137,7 @@ def rebuild(args: argparse.Namespace, state: Rebuild, held: ExitStack) -> None:
         raise Refused(
             PARTLY,
             f"nothing was written: {len(state.errors)} of the stores cannot be read. Repair them, or leave them out of"
-            " the command if they are lost for good, and what only they hold with them",
+            " the command if they are lost for good; messages that only they hold are then lost",
         )
     write(args, state, current)
 
@@ -242,7 +242,7 @@ def put(cluster: Path, stores: list[Path], expected: int | None, record: Record)
         owners = {(facts.st_uid, facts.st_gid) for facts in map(os.stat, stores)}
         if os.geteuid() == 0 and len(owners) > 1:
             raise CallerError(
-                f"the stores belong to several users: create {cluster} first, for whoever is to own it"
+                f"the stores belong to several users: create {cluster} first, owned by the user that runs the nodes"
             )
         for created in make_directories(cluster):
             if os.geteuid() == 0:
@@ -257,6 +257,6 @@ def lines_of_rebuilt(found: Rebuilt, *, written: bool) -> list[str]:
     return [
         *(line for place in found.ranked for line in lines_of_place(place)),
         f"the record {is_now} at generation {found.record.generation}, with node {name(member.node)} alone in sync",
-        "what only other stores hold is set aside when their nodes join, and handed to their brokers",
+        "messages that only other stores hold are quarantined when their nodes join, and handed to their brokers",
         "start the nodes" if written else "nothing was written: add --write to do it",
     ]

@@ -1,11 +1,11 @@
-r"""Text from data, made fit for a terminal: one line, no control characters, and no name that looks like something else.
+r"""Escapes text from outside for a terminal: one line, no control characters, and no name that looks like other output.
 
-Names of queues and nodes, reasons and paths are chosen by clients, peers and users. Printed as they are they could move
-the cursor, change the title of a window, turn the direction of writing, or add a line that seems to be of ours.
+Names of queues and nodes, reasons and paths are chosen by clients, peers and users. Printed without escaping they could
+move the cursor, change the title of a window, turn the direction of writing, or add a line that seems to be of ours.
 
-    printable   what cannot be seen becomes an escape as in Python: \n, \x1b, \u202e
-    name        as a bare word if it is plainly one; else in quotes, so that it cannot pass for a second column
-    one_line    the last gate, which every line that is printed goes through
+printable   characters that cannot be seen become escapes as in Python: \n, \x1b, \u202e
+name        as it is if it is a single word; otherwise in quotes, so that it cannot be taken for a second column
+one_line    the last step for every line that is printed
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _escaped(char: str) -> str:
 
 
 class View:
-    """An answer of a node, of which nothing is taken for granted: it may be of another version, or forged."""
+    """An answer of a node, of which every value is checked: it may be of another version, or forged."""
 
     def __init__(self, raw: object) -> None:
         self._raw: dict[str, Any] = raw if isinstance(raw, dict) else {}

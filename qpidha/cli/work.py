@@ -1,7 +1,7 @@
-"""Questions to several places at once, with one time limit: who answers is heard, however long the rest takes.
+"""Runs jobs for several places at once, with one time limit: results are kept, however long other jobs take.
 
-A disk or a file system over the network may not answer for minutes, and a thread that waits for it cannot be stopped.
-So each place is asked in a thread that does not keep the program from ending.
+A disk or a network file system may not answer for minutes, and a thread that waits for it cannot be stopped.
+So each job runs in a thread that does not prevent the program from ending.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 AT_ONCE_MAX = 200
 STAGGER_S = 5.0
-"""Places that take much memory or time are asked one after the other; but none waits longer for the one before."""
+"""Jobs that take much memory or time run one after the other, but none waits longer than this for the one before."""
 
 
 class TimeUp(QpidhaError):
@@ -28,7 +28,7 @@ class TimeUp(QpidhaError):
 
 
 class LeftOut(QpidhaError):
-    """A directory that is none of those a command is about, and does no harm: a glob took it in."""
+    """A directory that the command ignores, because it was probably included by a glob."""
 
 
 def gather(

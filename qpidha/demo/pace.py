@@ -2,11 +2,11 @@
 
     |------- head -------|--- kill 1 ---|--- kill 2 ---|--- kill 3 ---|-- the return of the last --|
 
-The head fills the queue as fast as it goes. What is left is cut into stretches of equal length, one for each
-kill and one for the return of the last killed broker. A kill is due somewhere in its stretch (drawn from the
-seed), but it also waits until the broker killed before is back. So a stretch is published at the speed at
-which it lasts `STRETCH_S`, and if that was not enough, ever more slowly, so that its end is not reached
-before what it waits for has happened. A short input thus lasts as long as a long one.
+The head fills the queue as fast as possible. The rest is cut into stretches of equal length, one for each
+kill and one for the return of the last killed broker. A kill is due at a point in its stretch that is drawn from
+the seed, but it also waits until the broker killed before is back. So a stretch is published at a speed at
+which it lasts `STRETCH_S`. If that is not enough, the speed decreases further, so that the stretch does not end
+before its kill or return has happened. A short input thus lasts as long as a long one.
 """
 
 from __future__ import annotations

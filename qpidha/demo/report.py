@@ -111,7 +111,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0, or what says that messages were lost."""
+        """0, or the exit code that reports a failed run."""
         return EXIT_LOST if self.complaints else EXIT_OK
 
     def to_json(self) -> str:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", nargs="+", metavar="FILE", help="stream the lines of these files ('-': standard"
                         " input) instead of the source lines of Python's standard library")  # fmt: skip
     parser.add_argument(
-        "--kills", type=int, default=3, metavar="N", help="kill the primary so often (default: 3)"
+        "--kills", type=int, default=3, metavar="N", help="how often to kill the primary (default: 3)"
     )
     parser.add_argument(
         "--short", action="store_true", help=f"stream only the first {SHORT_MESSAGES:,} lines"
@@ -45,9 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="where the picture and report.json go (default: demo-out)")  # fmt: skip
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
     parser.add_argument("--memory", action="store_true", help="brokers without disks")
-    parser.add_argument(
-        "--seed", type=int, help="for the moments of the kills (default: another one each time)"
-    )
+    parser.add_argument("--seed", type=int, help="seed for the times of the kills (default: random)")
     parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
     parser.add_argument("--broker", type=Path, metavar="PATH", help="the example broker, if it is not found")
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
@@ -166,7 +164,7 @@ def perform(
 def check(args: argparse.Namespace) -> None:
     """Refuse what makes no sense before anything is started."""
     if args.nodes < 2:
-        raise UsageError("--nodes must be at least 2: somebody has to take over")
+        raise UsageError("--nodes must be at least 2: another node has to take over")
     if args.nodes > NODES_MAX:
         raise UsageError(f"--nodes must be at most {NODES_MAX}: each is a process")
     if args.kills < 0:

@@ -1,4 +1,4 @@
-"""Both ends of the stream: one publisher, one consumer, and what each of them has to prove afterwards."""
+"""Both ends of the stream: one publisher and one consumer, and the counts and checksums that are compared afterwards."""
 
 from __future__ import annotations
 

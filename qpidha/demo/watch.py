@@ -1,4 +1,4 @@
-"""What the brokers say, boiled down: who is primary, who is in sync, how far behind the others are."""
+"""Summarises the status of all brokers: which is primary, which are in sync, how far behind the others are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Status = Mapping[str, Any]
 
 
 class Phase(str, Enum):
-    """What one node is to the cluster, in the words of the display."""
+    """The role of one node in the cluster, as the display names it."""
 
     DOWN = "down"
     CATCHING_UP = "catching up"

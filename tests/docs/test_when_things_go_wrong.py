@@ -113,7 +113,7 @@ def test_there_are_quotations() -> None:
 
 
 @pytest.mark.parametrize("quotation", sorted(set(quotations(page()))))
-def test_what_is_quoted_is_said(quotation: str) -> None:
+def test_every_quotation_is_a_message_of_the_library(quotation: str) -> None:
     parts = [part.strip() for part in quotation.split(ELLIPSIS)]
     assert max(map(len, parts)) >= FRAGMENT_CHARS_MIN, "too little to look for"
     assert any(fits(quotation, text) for text in STRINGS), f"nothing in the sources says {quotation!r}"
@@ -209,7 +209,7 @@ def causes() -> set[str]:
 # --- the checks themselves -----------------------------------------------------------------------
 
 
-def test_the_checks_see_what_is_wrong() -> None:
+def test_the_checks_find_errors() -> None:
     assert quotations("`a b` `ab` `qpidha status x` \n```\n`x y`\n```") == ["a b"]
     assert list(strings_of("x = f'a {b} c' 'd'")) == ["a \0 cd"] or "a \0 cd" in list(
         strings_of("x = f'a {b} c' 'd'")

@@ -83,7 +83,7 @@ def test_accepting_what_is_gone_is_safe_at_once_on_a_lone_primary() -> None:
 # --- callbacks that raise ----------------------------------------------------------------------------
 
 
-def test_a_callback_that_raises_costs_nobody_else_anything() -> None:
+def test_a_callback_that_raises_affects_no_other_callback() -> None:
     """Neither other callbacks, nor other queues, nor the change of role that comes with them."""
 
     async def main(world: World) -> None:

@@ -72,14 +72,16 @@ def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
         assert "usage: qpidha" in capsys.readouterr().err
 
 
-def test_nobody_there_is_3(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_node_that_does_not_answer_is_exit_code_3(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     for arguments in (["status"], ["promote"], ["store", "inspect"], ["store", "rank"]):
         code, out, err = run(capsys, *arguments, tmp_path / "nowhere")
         assert (code, out) == (UNREACHABLE, "")
         assert err.startswith("qpidha: ")
 
 
-def test_inspect_tells_what_is_in_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_inspect_lists_the_content_of_a_store(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     directory = written(tmp_path / "a", generation=4, messages=3)
     code, out, _ = run(capsys, "store", "inspect", directory)
     assert code == OK
@@ -91,7 +93,7 @@ def test_inspect_tells_what_is_in_a_store(capsys: pytest.CaptureFixture[str], tm
     assert report["queues"][0]["held"] == 3
 
 
-def test_a_damaged_store_is_bad_news(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_damaged_store_is_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     directory = written(tmp_path / "a", generation=4, messages=3)
     (directory / "store.db").write_bytes(b"not a database")
     code, out, _ = run(capsys, "store", "inspect", directory)
@@ -212,7 +214,7 @@ def test_no_record_is_rebuilt_under_a_running_node(
     assert code == UNREACHABLE and "there is no store" in err
 
 
-def test_a_primary_that_nobody_can_replace_refuses_to_hand_over(
+def test_a_primary_without_a_successor_refuses_to_hand_over(
     capsys: pytest.CaptureFixture[str], broker: Path
 ) -> None:
     deadline = time.monotonic() + 20

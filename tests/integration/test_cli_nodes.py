@@ -148,14 +148,14 @@ def test_those_that_answer_are_shown_and_the_rest_named_with_the_reason(
     assert kinds == ["no-directory", "not-a-directory", "no-socket", "refused", "not-json"]
 
 
-def test_nobody_answers(nodes: Nodes, run: Run, tmp_path: Path) -> None:
+def test_if_no_node_answers_the_exit_code_is_3(nodes: Nodes, run: Run, tmp_path: Path) -> None:
     code, out, err = run("status", "--timeout", "0.3", nodes.add("a", HANG), tmp_path / "gone")
     assert (code, out, err.count("\n")) == (UNREACHABLE, "", 2)
     code, found = document(run, "status", tmp_path / "gone")
     assert (code, found["nodes"]) == (UNREACHABLE, {str(tmp_path / "gone"): None})
 
 
-def test_a_disk_that_hangs_does_not_keep_the_command(
+def test_a_disk_that_hangs_does_not_prevent_the_command_from_ending(
     nodes: Nodes, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never, real = threading.Event(), asking.ShortPath.__enter__
@@ -179,7 +179,7 @@ def test_a_directory_is_asked_once(nodes: Nodes, run: Run) -> None:
     assert (code, out.count("node fine"), len(nodes.asked)) == (OK, 1, 1)
 
 
-def test_the_directory_of_the_record_is_left_out_with_a_word(nodes: Nodes, run: Run, tmp_path: Path) -> None:
+def test_the_directory_of_the_record_is_left_out_with_a_line(nodes: Nodes, run: Run, tmp_path: Path) -> None:
     cluster, fine = put_record(tmp_path / "cluster"), nodes.status("fine")
     code, out, err = run("status", cluster, fine, "--cluster", cluster)
     assert (code, err) == (OK, f"qpidha: {cluster}: left out: it holds the record of a cluster, not a node\n")
@@ -227,7 +227,7 @@ def test_a_record_that_cannot_be_read_is_one_of_those_that_do_not_answer(
         ),
     ],
 )  # fmt: skip
-def test_a_node_that_is_not_in_order_is_bad_news(
+def test_a_node_with_a_fault_is_exit_code_1(
     nodes: Nodes, run: Run, fields: dict[str, Any], shown: str
 ) -> None:
     code, out, err = run("status", nodes.status("a", **fields), nodes.status("b"))
@@ -342,7 +342,7 @@ def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: 
         ("demote", {"ok": False}, BAD_NEWS, "qpidha: refused: None\n"),
     ],
 )
-def test_what_came_of_it(
+def test_the_result_of_promote_and_demote_is_printed(
     nodes: Nodes, run: Run, command: str, answer: dict[str, Any], code: int, shown: str
 ) -> None:
     directory = nodes.add("a", answer)
@@ -356,7 +356,7 @@ def test_a_node_that_does_not_answer_may_still_do_it(nodes: Nodes, run: Run, com
     for directory in (nodes.add("hung", HANG), nodes.add("cut", b"{")):
         code, out, err = run(command, "--timeout", "0.3", directory)
         assert (code, out, err.count("\n")) == (UNREACHABLE, "", 1)
-        assert "It may do it later, all the same" in err
+        assert "The node may still do it later" in err
         code, found = document(run, command, "--timeout", "0.3", directory)
         assert (code, found["ok"], found["kind"]) == (
             UNREACHABLE,
@@ -365,7 +365,7 @@ def test_a_node_that_does_not_answer_may_still_do_it(nodes: Nodes, run: Run, com
         )
     code, _, err = run(command, directory / "gone")
     assert code == UNREACHABLE
-    assert "all the same" not in err
+    assert "still do it later" not in err
 
 
 # --- usage ---------------------------------------------------------------------------------------

@@ -156,7 +156,7 @@ def test_a_reader_who_has_seen_enough_is_no_failure_of_the_run() -> None:
 # --- scenarios -----------------------------------------------------------------------------------
 
 
-def test_a_scenario_is_run_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_scenario_is_run_and_described(capsys: pytest.CaptureFixture[str]) -> None:
     file = SCENARIOS / "T06_fenced.txt"
     code, out, _ = run(capsys, "--scenario", file, "--trace")
     assert code == OK

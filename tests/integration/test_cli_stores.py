@@ -128,7 +128,7 @@ def test_nothing_can_be_read(run: Run, tmp_path: Path, broken: Callable[[Path], 
     assert (code, found["name"], "error" in found) == (UNREACHABLE, str(bad[0]), True)
 
 
-def test_a_damaged_store_is_read_and_bad_news(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_store_is_read_and_is_exit_code_1(run: Run, tmp_path: Path) -> None:
     a, b = written(tmp_path / "a"), written(tmp_path / "b")
     (b / "store.db").write_bytes(b"not a database")
     assert run("store", "inspect", a, b)[0] == BAD_NEWS
@@ -137,7 +137,7 @@ def test_a_damaged_store_is_read_and_bad_news(run: Run, tmp_path: Path) -> None:
     assert run("store", "rank", b)[0] == BAD_NEWS
 
 
-def test_the_directory_of_the_record_is_left_out_with_a_word(run: Run, tmp_path: Path) -> None:
+def test_the_directory_of_the_record_is_left_out_with_a_line(run: Run, tmp_path: Path) -> None:
     a, cluster = written(tmp_path / "a"), tmp_path / "cluster"
     assert run("record", "rebuild", cluster, a, "--write")[0] == OK
     for words in (["store", "inspect"], ["store", "rank"], ["store", "rank", "--cluster", cluster]):
@@ -165,7 +165,7 @@ def test_a_ranking_without_the_record_says_so(run: Run, tmp_path: Path) -> None:
     assert err == f"qpidha: there is no record in {tmp_path / 'empty'}: ranked without it\n"
 
 
-def test_a_disk_that_hangs_does_not_keep_the_command(
+def test_a_disk_that_hangs_does_not_prevent_the_command_from_ending(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     never, real = threading.Event(), os.scandir

@@ -110,7 +110,7 @@ def test_other_work_goes_on_while_a_long_answer_is_made(
     assert max(map(seen.count, set(seen))) <= control.QUEUES_A_PIECE
 
 
-def test_nonsense_gets_an_answer_and_harms_nobody(tmp_path: Path) -> None:
+def test_an_invalid_question_gets_an_answer_and_harms_no_other_client(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with World() as world:
             await world.start("a", control=tmp_path / "s")
@@ -177,7 +177,7 @@ def test_a_node_that_hangs_with_as_many_waiting_as_can(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b'{"ok": tr', b"SSH-2.0\n", b"[]\n", b"[" * 100_000 + b"\n", b"{}\n"])
-def test_what_answers_is_no_node(tmp_path: Path, said: bytes) -> None:
+def test_an_answer_that_is_not_of_a_node_is_refused(tmp_path: Path, said: bytes) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()
@@ -192,7 +192,7 @@ def test_what_answers_is_no_node(tmp_path: Path, said: bytes) -> None:
     asyncio.run(scenario())
 
 
-def test_an_answer_that_takes_its_time_is_not_taken_for_none(tmp_path: Path) -> None:
+def test_a_slow_answer_is_reported_as_slow_and_not_as_missing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()
@@ -230,7 +230,7 @@ def test_an_answer_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(scenario())
 
 
-def test_somebody_who_may_not_ask(tmp_path: Path) -> None:
+def test_a_user_without_permission_gets_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "node" / "control.sock"
     path.parent.mkdir()
     with listener(path):

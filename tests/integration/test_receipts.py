@@ -28,7 +28,7 @@ async def _of(op: Op) -> Receipt:
     return await op
 
 
-def test_a_publish_that_is_consumed_first_names_nobody() -> None:
+def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None:
     """Of those published in the same turn, only the consumed one; whoever asks, and whenever."""
 
     async def main(world: World) -> None:
@@ -57,7 +57,7 @@ def test_a_publish_that_is_consumed_first_names_nobody() -> None:
     run(main)
 
 
-def test_an_op_is_told_when_it_is_covered_and_not_before() -> None:
+def test_an_op_completes_when_its_watermark_is_reached_and_not_before() -> None:
     """One position too early would be a promise that no node keeps."""
     ledger = Ledger(1, thread=get_ident())
     told_ids: list[int] = []
@@ -71,7 +71,7 @@ def test_an_op_is_told_when_it_is_covered_and_not_before() -> None:
         assert [op.safe for op in ops] == [op.ids[0] <= upto for op in ops]
 
 
-def test_a_replicated_publish_that_is_consumed_first_names_nobody_either() -> None:
+def test_nor_does_that_of_a_replicated_publish_name_a_node() -> None:
     """It completes with the dequeue, and then no node holds it."""
 
     async def main(world: World) -> None:

@@ -110,7 +110,7 @@ def test_a_broker_may_stop_its_node_from_a_callback() -> None:
     run(main)
 
 
-def test_news_of_a_role_that_is_over_is_not_told() -> None:
+def test_a_role_that_is_already_over_is_not_reported() -> None:
     """A broker busy with a demotion is not promoted into a generation that is over by then."""
 
     async def main(world: World) -> None:

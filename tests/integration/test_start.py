@@ -99,7 +99,7 @@ def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path
     run(main)
 
 
-def test_an_empty_store_joins_as_a_new_member_and_erases_nobody() -> None:
+def test_an_empty_store_joins_as_a_new_member_and_erases_no_other_store() -> None:
     """T16: the primary's store is gone; it may not be primary, and its backups keep everything."""
 
     async def main(world: World) -> None:

@@ -92,7 +92,7 @@ async def never(expected: int, new: Record, *, timeout_s: float) -> Versioned:
     raise asyncio.TimeoutError
 
 
-def test_each_outcome_of_a_request_is_told_from_the_others(board: Board, memory: MemoryRecordStore) -> None:
+def test_each_outcome_of_a_request_has_its_own_answer(board: Board, memory: MemoryRecordStore) -> None:
     """The core draws different conclusions from a refusal, a request that was not sent, and an unknown outcome."""
     first = answer_to(board, CompareAndSet(None, RECORD))
     assert isinstance(first, Applied)
@@ -166,7 +166,7 @@ class Broken(PriorityPromoter):
         raise ZeroDivisionError
 
 
-def test_a_task_that_breaks_is_told(memory: MemoryRecordStore) -> None:
+def test_a_task_that_fails_is_reported(memory: MemoryRecordStore) -> None:
     """One that ends in silence would leave a node that looks alive and never acts."""
     board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=Broken()))
     board.bridge.open()
@@ -176,7 +176,7 @@ def test_a_task_that_breaks_is_told(memory: MemoryRecordStore) -> None:
     board.bridge.close()
 
 
-def test_two_processes_with_one_name_are_told(tmp_path: Path) -> None:
+def test_a_second_process_with_the_same_name_is_refused(tmp_path: Path) -> None:
     bridges = [Bridge("a", lambda: FileRecordStore(tmp_path), settings=QUICK) for _ in range(2)]
     for bridge in bridges:
         assert bridge.open() is None
@@ -229,7 +229,7 @@ def attempts_in_a_second(records: MemoryRecordStore, count: Callable[[], int]) -
     return count()
 
 
-def test_a_watch_that_tells_once_and_ends_is_begun_again_more_and_more_seldom() -> None:
+def test_a_watch_that_ends_after_one_value_is_opened_again_at_growing_intervals() -> None:
     """It is in order for a moment each time, which is no reason to try as often as at first."""
 
     class Brief(MemoryRecordStore):
@@ -244,7 +244,7 @@ def test_a_watch_that_tells_once_and_ends_is_begun_again_more_and_more_seldom() 
     assert 2 <= attempts_in_a_second(records, lambda: records.watches) <= 12
 
 
-def test_a_session_that_is_lost_at_once_is_opened_again_more_and_more_seldom() -> None:
+def test_a_session_that_is_lost_at_once_is_opened_again_at_growing_intervals() -> None:
     class Brief(MemoryRecordStore):
         sessions = 0
 

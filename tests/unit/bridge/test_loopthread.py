@@ -23,7 +23,7 @@ def test_a_coroutine_runs_in_the_thread_and_its_result_comes_back() -> None:
     assert not [t for t in threading.enumerate() if t.name == "there"]
 
 
-def test_what_the_coroutine_raises_reaches_the_caller() -> None:
+def test_an_error_of_the_coroutine_reaches_the_caller() -> None:
     async def fails() -> None:
         raise TimeoutError("my own")
 

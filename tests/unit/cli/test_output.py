@@ -259,7 +259,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     return replace
 
 
-def test_an_error_that_nobody_foresaw_is_one_line(command: Any, capsys: Any, monkeypatch: Any) -> None:
+def test_an_unexpected_error_is_one_line(command: Any, capsys: Any, monkeypatch: Any) -> None:
     def run(args: argparse.Namespace) -> int:
         raise Boom("made\nup")
 
@@ -297,7 +297,7 @@ def test_a_document_is_printed_once(command: Any, capsys: Any) -> None:
 # --- several places at once ----------------------------------------------------------------------
 
 
-def test_who_answers_is_heard_however_long_the_rest_takes() -> None:
+def test_results_are_kept_however_long_other_jobs_take() -> None:
     never = threading.Event()
     began = time.monotonic()
     found = gather([lambda: 1, never.wait, lambda: 1 // 0, lambda: 4], 0.3)
@@ -316,7 +316,7 @@ def test_waiting_times_do_not_add_up() -> None:
     never.set()
 
 
-def test_one_by_one_means_that_no_two_run_unless_one_hangs() -> None:
+def test_one_by_one_runs_no_two_jobs_at_once_unless_one_hangs() -> None:
     running, most = 0, 0
 
     def job() -> None:
@@ -390,7 +390,7 @@ def test_an_ascii_terminal_shows_everything(tmp_path: Path) -> None:
         assert b"no such directory" in found.stderr
 
 
-def test_a_reader_that_leaves_is_no_trouble(tmp_path: Path) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error(tmp_path: Path) -> None:
     """Nothing on the standard error, and the exit code is that of the command."""
     reader, writer = os.pipe()
     os.close(reader)
@@ -401,7 +401,7 @@ def test_a_reader_that_leaves_is_no_trouble(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_an_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         found = subprocess.run([*COMMAND, "record", "show", str(tmp_path)], stdout=full, stderr=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)  # fmt: skip
@@ -409,7 +409,7 @@ def test_an_output_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert found.stderr == b"qpidha: the output cannot be written: No space left on device\n"
 
 
-def test_closed_streams_are_no_trouble(tmp_path: Path) -> None:
+def test_closed_streams_cause_no_error(tmp_path: Path) -> None:
     shell = '"$@" >&- 2>&-; exit $?'
     found = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, "record", "show", str(tmp_path)], timeout=120,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip

@@ -58,7 +58,7 @@ def test_of_two_primaries_the_higher_generation_is_right() -> None:
     assert view.phases["a"] is Phase.CATCHING_UP
 
 
-def test_without_a_primary_nobody_is_in_sync() -> None:
+def test_without_a_primary_no_node_is_in_sync() -> None:
     view = look({"a": None, "b": status("b", "joining")})
     assert view.phases == {"a": Phase.DOWN, "b": Phase.CATCHING_UP}
     assert (view.primary, view.generation, view.depth, view.all_in_sync) == (None, 0, 0, False)

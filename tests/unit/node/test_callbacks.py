@@ -164,7 +164,7 @@ def test_a_lone_primary_asks_its_broker_again_until_it_opens() -> None:
     run(main, SHORT)
 
 
-def test_nodes_that_all_cannot_open_go_on_trying() -> None:
+def test_nodes_none_of_which_can_open_continue_to_try() -> None:
     """A common cause, such as a name that cannot be resolved, must not end in a cluster where nobody tries."""
 
     async def main(world: World) -> None:
@@ -233,7 +233,7 @@ def test_status_says_what_the_broker_does_and_since_when() -> None:
 
 
 @pytest.mark.parametrize("how", FAULTS)
-def test_a_broker_that_does_not_close_delays_nobody(how: str) -> None:
+def test_a_broker_that_does_not_close_delays_no_other_node(how: str) -> None:
     async def main(world: World) -> None:
         broker = Faulty("on_demote", FAULTS[how])
         a = await world.start("a", broker=broker, promoter=PriorityPromoter(9))
@@ -259,7 +259,7 @@ def test_a_broker_that_does_not_close_delays_nobody(how: str) -> None:
 
 @pytest.mark.parametrize("method", ["on_promote", "on_demote"])
 @pytest.mark.parametrize("how", FAULTS)
-def test_stop_ends_whatever_the_broker_does(method: str, how: str) -> None:
+def test_stop_returns_in_time_whatever_the_broker_does(method: str, how: str) -> None:
     """And others need not wait for that: the session is closed first."""
 
     async def main(world: World) -> None:
@@ -466,7 +466,7 @@ def test_on_promote_may_declare_and_publish_and_wait() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("injected"), asyncio.CancelledError()])
-def test_a_plain_callback_that_fails_costs_nobody_else_anything(error: BaseException) -> None:
+def test_a_plain_callback_that_fails_affects_no_other_callback(error: BaseException) -> None:
     def broken(*_: object) -> None:
         raise error
 

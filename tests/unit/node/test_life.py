@@ -93,7 +93,7 @@ async def waited(op: object) -> object:
 # --- a node that ends says so --------------------------------------------------------------------
 
 
-def test_a_backup_whose_store_fails_says_so_to_everybody(tmp_path: Path) -> None:
+def test_a_backup_whose_store_fails_reports_it_to_broker_operator_and_nodes(tmp_path: Path) -> None:
     """The broker, who waits, the operator at the control socket, the other nodes."""
 
     async def main(world: World) -> None:
@@ -126,7 +126,7 @@ def test_a_backup_whose_store_fails_says_so_to_everybody(tmp_path: Path) -> None
     run(main, SHORT)
 
 
-def test_a_primary_whose_store_fails_redirects_nobody_to_itself() -> None:
+def test_a_primary_whose_store_fails_redirects_no_client_to_itself() -> None:
     async def main(world: World) -> None:
         store, broker = Failing(), Ending()
         a = await world.start("a", store, broker, client_address=("127.0.0.1", 5001))
@@ -425,7 +425,7 @@ def test_a_record_store_that_hangs_delays_the_end_by_no_more_than_the_limit() ->
     run(main, SHORT)
 
 
-def test_a_promoter_that_clings_to_its_task_does_not_keep_the_node() -> None:
+def test_a_promoter_that_ignores_cancellation_does_not_delay_the_stop() -> None:
     class Clinging:
         async def decisions(self, view: object) -> AsyncIterator[str]:
             until_at = time.monotonic() + SHORT.stop_timeout_s + 1.0
@@ -555,7 +555,7 @@ def scores(records: MemoryRecordStore) -> dict[str, int | None]:
 
 
 @pytest.mark.parametrize("priorities", [(9, 1), (0, 0)])
-def test_who_handed_over_does_not_take_the_place_again(priorities: tuple[int, int]) -> None:
+def test_a_node_that_handed_over_is_not_promoted_again_at_once(priorities: tuple[int, int]) -> None:
     """Although it is the preferred one: before maintenance nobody lowers priorities first."""
 
     async def main(world: World) -> None:
@@ -595,7 +595,7 @@ def test_the_score_is_withdrawn_until_another_primary_is_recorded() -> None:
     run(main, SHORT)
 
 
-def test_if_nobody_takes_the_place_it_returns() -> None:
+def test_if_no_other_node_takes_over_it_becomes_primary_again() -> None:
     """After a while, or as soon as no other live member is left."""
 
     async def main(world: World) -> None:
@@ -620,7 +620,7 @@ def test_if_nobody_takes_the_place_it_returns() -> None:
     run(alone, SHORT)
 
 
-def test_a_hand_over_to_nobody_is_refused() -> None:
+def test_a_hand_over_without_a_successor_is_refused() -> None:
     """The same node would be primary again a moment later: exit code 0 would be a lie."""
 
     async def main(world: World) -> None:
@@ -718,7 +718,7 @@ def test_an_accept_that_is_pending_at_a_step_down_is_in_doubt() -> None:
     run(main, SHORT)
 
 
-def test_what_was_collected_in_the_turn_of_a_step_down_is_forgotten() -> None:
+def test_publishes_collected_in_the_turn_of_a_step_down_are_dropped() -> None:
     """It is in doubt; it must not be published, nor counted, in a later generation."""
 
     async def main(world: World) -> None:
@@ -762,7 +762,7 @@ def test_a_task_that_awaits_an_op_may_be_cancelled(caplog: pytest.LogCaptureFixt
     run(main, SHORT)
 
 
-def test_demote_returns_although_the_place_has_come_back_meanwhile() -> None:
+def test_demote_returns_although_the_node_is_primary_again_meanwhile() -> None:
     """As it does where the next primary cannot serve: this node ceased to be primary, whatever it is now."""
 
     async def main(world: World) -> None:

@@ -193,7 +193,7 @@ def test_a_backup_whose_disk_hangs_is_not_promoted_and_says_so() -> None:
     run(main, replace(IMPATIENT, ack_timeout_s=60.0))
 
 
-def test_a_backup_whose_disk_is_slow_leaves_the_place_to_others_long_before_it_gives_up() -> None:
+def test_a_backup_with_a_slow_disk_is_no_candidate_long_before_it_closes_its_session() -> None:
     """After heartbeat_timeout_s it does not stand any more; commit_timeout_s, after which it would give up, is far."""
 
     async def main(world: World) -> None:
@@ -312,7 +312,7 @@ def in_words(status: dict[str, Any]) -> str:
     return "\n".join(lines_of_status(Row(Path("a"), status=status)))
 
 
-def test_status_says_for_what_it_waits() -> None:
+def test_the_status_shows_what_the_node_waits_for() -> None:
     async def main(world: World) -> None:
         store, a, b = await pair(world)
         assert a.status().held_by == []
@@ -337,7 +337,7 @@ def test_status_says_for_what_it_waits() -> None:
     run(main)
 
 
-def test_every_kind_is_said_in_words() -> None:
+def test_every_kind_of_wait_is_shown_in_words() -> None:
     async def main(world: World) -> None:
         _, a, _ = await pair(world)
         status = a.status().to_dict()
@@ -391,7 +391,9 @@ class Talker(threading.Thread):
 
 
 @pytest.mark.parametrize("blocked", ["before", "between"])
-def test_the_sockets_are_read_before_anybody_is_judged(monkeypatch: pytest.MonkeyPatch, blocked: str) -> None:
+def test_the_sockets_are_read_before_a_peer_is_considered_silent(
+    monkeypatch: pytest.MonkeyPatch, blocked: str
+) -> None:
     """Also when the loop is blocked between the two turns that the reading takes."""
     order: list[str] = []
     received: Callable[[Peer, int], None] = Peer.received
@@ -445,7 +447,7 @@ def test_the_sockets_are_read_before_anybody_is_judged(monkeypatch: pytest.Monke
     run(main, replace(QUICK, heartbeat_interval_s=0.1, heartbeat_timeout_s=0.4))
 
 
-def test_a_loop_that_is_always_blocked_judges_all_the_same() -> None:
+def test_a_loop_that_is_always_blocked_still_checks_its_peers() -> None:
     """Reading first must not mean never."""
 
     async def main(world: World) -> None:
