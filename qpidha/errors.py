@@ -5,7 +5,7 @@
       ├─ PeerError          the other end of a link: its link is closed, nothing else is harmed
       ├─ StoreError         this node's disk or files: the node stops serving until an operator looks
       ├─ ClusterError       the cluster manager: retried, or the node steps down
-      ├─ OperationError     the outcome of a publish or an accept, told to the client
+      ├─ OperationError     the outcome of a publish or an accept, told to the client: refused for now, or in doubt
       └─ InvariantError     us: a bug, please report it
 
 Any other exception that leaves the library is a bug too.
@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from qpidha.types import Address, QueueSpec, Versioned
+    from qpidha.types import Address, NodeId, QueueSpec, Versioned
 
 
 class QpidhaError(Exception):
@@ -226,10 +226,40 @@ class OperationError(QpidhaError):
     """A publish or an accept did not become safe."""
 
 
+class NotEnoughMembers(OperationError):
+    """Fewer nodes than ``min_in_sync`` are members, so that the primary takes no operations. Nothing was stored (J4).
+
+    Refuse the client's request, and let it try again: operations are taken once enough backups have caught up.
+    ``members`` are those that there are, ``missing`` those that are not members and that this node knows of: they were
+    members since its process started, or are connected.
+    """
+
+    def __init__(
+        self, min_in_sync: int, *, members: tuple[NodeId, ...] = (), missing: tuple[NodeId, ...] = ()
+    ) -> None:
+        super().__init__(min_in_sync)
+        self.min_in_sync = min_in_sync
+        self.members = members
+        self.missing = missing
+
+    def __str__(self) -> str:
+        who = f" ({', '.join(self.members)})" if self.members else ""
+        missing = f"; missing: {', '.join(self.missing)}" if self.missing else ""
+        number = len(self.members)
+        return f"{number} member{'s' * (number != 1)}{who} of {self.min_in_sync} (min_in_sync){missing}"
+
+
 class InDoubt(OperationError):
-    """The node stepped down or stopped while the operation was pending (rule K1).
+    """The node stepped down or stopped while the operation was pending (rule K1), or its deadline is over.
 
     The next primary may hold the message or not. Send it again if a duplicate is better than a loss.
+    """
+
+
+class OpTimeout(InDoubt, TimeoutError):
+    """The deadline of an operation is over and it is not safe yet. Nothing was undone.
+
+    It is still pending, and may become safe: await the op again to learn whether it does.
     """
 
 

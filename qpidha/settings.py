@@ -19,6 +19,7 @@ from qpidha.checks import (
     instance_of,
     integer,
     one_of,
+    optional,
 )
 from qpidha.errors import SettingsError
 from qpidha.types import NodeId, QueueSpec, Settle
@@ -94,6 +95,16 @@ class Settings:
     readmission_delay_max_s: float = 60.0
     """The longest delay before a node that was removed may become a member again: the delay doubles up to here."""
 
+    min_in_sync: int = 1
+    """So many nodes, the primary among them, must be members for it to take operations of clients, and to complete any
+    (J4); the same on all nodes. n: each confirmed operation was on n nodes at that instant. The price: with fewer,
+    operations are refused (`NotEnoughMembers`) and pending ones wait until enough backups have caught up again.
+    1: the last member goes on alone."""
+    op_timeout_s: float | None = None
+    """An op that is awaited for this long raises `OpTimeout`, which is an `InDoubt`; its callbacks are given it. The op
+    stays pending. None: no limit. `Op.within` sets one for a single op. Time in which this process stood still does not
+    count."""
+
     # --- cluster manager
     session_ttl_s: float = 2.0
     """The cluster manager ends the session of a node that has been silent for this long."""
@@ -167,6 +178,8 @@ RULES: dict[str, Rule] = {
     "rejoin_timeout_s": SECONDS,
     "readmission_delay_s": SECONDS_OR_ZERO,
     "readmission_delay_max_s": SECONDS_OR_ZERO,
+    "min_in_sync": integer(1, 65_536),
+    "op_timeout_s": optional(SECONDS),
     "session_ttl_s": SECONDS,
     "record_timeout_s": SECONDS,
     "record_retry_s": SECONDS_OR_ZERO,

@@ -190,6 +190,9 @@ def lines_of_status(row: Row) -> list[str]:
         head,
         f"  primary {s.name('primary')}; members {s.names('members')}; live {s.names('live')}",
     ]
+    if s.flag("below_min_in_sync"):
+        there = f"{len(s.items('members'))} of {s.number('min_in_sync')} members (min_in_sync)"
+        lines.append(f"  operations are refused: {there}; missing {s.names('missing')}")
     if s.items("held_by"):
         lines.append(f"  waits for {', '.join(hold_in_words(hold) for hold in s.views('held_by'))}")
     elif s.items("waiting_for"):  # An older node.
@@ -229,6 +232,7 @@ def hold_in_words(hold: View) -> str:
     what = {
         "disk": f"the disk of {node}",
         "backup": f"backup {node}",
+        "members": f"member {node}",
         "manager": "the cluster manager",
         "broker": f"the broker of {node} to take over",
     }.get(str(kind), f"{hold.name('kind')} {node}")

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from qpidha.core.ready import CompareAndSet, ReadRecord, Request
 from qpidha.errors import ensure
-from qpidha.types import Record, Versioned
+from qpidha.types import NodeId, Record, Versioned
 
 # --- answers, as the driver feeds them back ------------------------------------------------------
 
@@ -66,6 +66,7 @@ class Manager:
         "_retry_s",
         "in_flight",
         "known",
+        "once_members",
     )
 
     def __init__(self, boot: UUID, retry_s: float) -> None:
@@ -80,6 +81,8 @@ class Manager:
         self.known: Versioned | None = None
         """The newest record seen, in the answer to a compare-and-set or a read, or by a watch."""
         self.in_flight: CompareAndSet | None = None
+        self.once_members: frozenset[NodeId] = frozenset()
+        """The nodes of all members of all records seen."""
 
     @property
     def record(self) -> Record | None:
@@ -127,6 +130,7 @@ class Manager:
         """A watch or a read shows this record. Returns the request that it proves lost, if any (M2)."""
         if current is not None and (self.known is None or current.version > self.known.version):
             self.known = current
+            self.once_members |= {member.node for member in current.record.members}
         flight = self.in_flight
         if flight is None or self.known is None or self.known.version <= (flight.expected or 0):
             return None

@@ -132,6 +132,11 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class EnoughMembers:
+    """There are enough members again: what `qpidha.events.TooFewMembers` said is over (J4)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseLink:
     """The driver closes this link, after what was sent before."""
 
@@ -140,7 +145,15 @@ class CloseLink:
 
 
 Notice: TypeAlias = (
-    RoleChanged | QueueAdded | QueueRemoved | Inserted | Removed | HandOver | CloseLink | NodeEvent
+    RoleChanged
+    | QueueAdded
+    | QueueRemoved
+    | Inserted
+    | Removed
+    | HandOver
+    | EnoughMembers
+    | CloseLink
+    | NodeEvent
 )
 
 

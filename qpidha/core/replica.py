@@ -241,6 +241,7 @@ class Replica:
             else:
                 settled = self.manager.in_flight is None
                 self.primary.membership.recorded(record.members, settled=settled)
+                self.primary.minimum.recount()
         elif mine and record.generation > self.generation and self.cluster in (None, record.cluster):
             self._won(record, now)
         elif self._promotion_wanted and self.manager.in_flight is None:
@@ -326,29 +327,45 @@ class Replica:
             raise NotPrimary(f"node {self.node} is {self.role.value}", primary=known)
         return self.primary
 
-    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
-        """See `Primary.declare`. Raises `NotPrimary` on another node."""
-        return self._serving().declare(queue, spec)
+    def _taking(self) -> Primary:
+        """The primary, if it takes operations of clients. What it refuses changes nothing (J4)."""
+        primary = self._serving()
+        if shortage := primary.minimum.shortage():
+            raise shortage.refusal()
+        return primary
 
-    def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
-        """See `Primary.enqueue`. Raises `NotPrimary` on another node."""
-        return self._serving().enqueue(queue, batch)
+    def require_open(self) -> None:
+        """Raise `NotPrimary`, or `NotEnoughMembers` below ``min_in_sync`` (J4), if operations are refused now."""
+        self._taking()
+
+    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+        """See `Primary.declare`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().declare(queue, spec)
+
+    def enqueue(self, queue: QueueId, batch: Batch, *, taken: bool = False) -> tuple[Position, SequenceSet]:
+        """See `Primary.enqueue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.
+
+        Args:
+            taken: The publish was taken from its client before, when there were enough members: it is not refused
+                now, and waits for them.
+        """
+        return (self._serving() if taken else self._taking()).enqueue(queue, batch)
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """See `Primary.dequeue`. Raises `NotPrimary` on another node."""
-        return self._serving().dequeue(queue, ids)
+        """See `Primary.dequeue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().dequeue(queue, ids)
 
     def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
         """See `Primary.portions`. Raises `NotPrimary` on another node."""
         return self._serving().portions(source, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """See `Primary.move`. Raises `NotPrimary` on another node."""
-        return self._serving().move(source, ids, target)
+        """See `Primary.move`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().move(source, ids, target)
 
     def skip(self, queue: QueueId, count: int) -> Position:
-        """See `Primary.skip`. Raises `NotPrimary` on another node."""
-        return self._serving().skip(queue, count)
+        """See `Primary.skip`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().skip(queue, count)
 
     # --- discarded messages ----------------------------------------------------------------------
 
@@ -407,11 +424,13 @@ class Replica:
             established = self.primary.established
             late = self.primary.late
             self.primary.membership.give_up_joining(late, now)
+            self._remove_members(late, now)  # Before anything completes: who leaves does not count (J5).
             self.primary.settle()
             if self.primary.established and not established:
                 self.discards.begin_releasing()
             self.discards.release_more()
-            self._change_record(late, now)
+            self._change_record(now)
+            self.primary.minimum.look(now)
         followed = self.primary or self.follower
         self.discards.retry(now, established=followed.established)
         if request := self.manager.request(now):
@@ -433,24 +452,34 @@ class Replica:
         except RemoteProtocolError as error:
             self.link_failed(link, error)
 
-    def _change_record(self, late: frozenset[Member], now: float) -> None:
-        """Propose what should change in the record, one thing at a time (M1)."""
-        record = self.record
-        if self.manager.in_flight is not None or record is None or not self.primary or not self.sessions:
+    def _remove_members(self, late: frozenset[Member], now: float) -> None:
+        """Propose that members leave the record (J1), one change at a time (M1)."""
+        record, primary = self.record, self.primary
+        if primary is None or record is None or self.manager.in_flight is not None or self.demotion_wanted:
             return
-        membership, sessions = self.primary.membership, self.primary.sessions.values()
-        if self.demotion_wanted:
-            self.manager.propose(replace(record, primary=None))
-            return
+        membership, sessions = primary.membership, primary.sessions.values()
         if not late and membership.all_sessions_are_members(record, sessions):
             return
         if change := membership.removal(record, late, sessions, now):
             gone = sorted(m.node for m in record.members - change.members)
             self.out.notify(RemovingMembers(tuple(gone)))
-        else:
-            change = membership.addition(record, sessions, self.primary.position, now)
-        if change:
             self.manager.propose(change)
+            primary.minimum.recount()
+
+    def _change_record(self, now: float) -> None:
+        """Propose what else should change in the record: that the primary hands over, or that a backup joins (J2)."""
+        record, primary = self.record, self.primary
+        if primary is None or record is None or self.manager.in_flight is not None:
+            return
+        if self.demotion_wanted:
+            self.manager.propose(replace(record, primary=None))
+            return
+        membership, sessions = primary.membership, primary.sessions.values()
+        if membership.all_sessions_are_members(record, sessions):
+            return
+        if change := membership.addition(record, sessions, primary.position, now):
+            self.manager.propose(change)
+            primary.minimum.recount()
 
     def snapshot(self, queues_max: int = 0) -> ReplicaSnapshot:
         """The state for status pages and metrics, as frozen values, with at most ``queues_max`` queues.

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
 from qpidha.core.legality import SessionState
+from qpidha.core.primary.minimum import Shortage
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
@@ -74,6 +75,10 @@ class ReplicaSnapshot:
     """Who has not acknowledged the oldest incomplete operation that has left this node."""
     waiting_since: float | None
     """When that operation left, in the time of ``now``; None if nothing that has left is incomplete."""
+    shortage: Shortage | None
+    """The members that are missing for ``min_in_sync``, so that operations are refused (J4); None: there are enough."""
+    short_since: float | None
+    """Since when, in the time of ``now``; None if there are enough."""
     queues: tuple[QueueSnapshot, ...]
     """As many as were asked for, in the order of their declaration."""
     queue_count: int
@@ -107,6 +112,8 @@ def take_snapshot(
         sessions=_sessions(primary, members) if primary is not None else (),
         waiting_for=primary.owing() if primary is not None and oldest is not None else frozenset(),
         waiting_since=oldest,
+        shortage=primary.minimum.shortage() if primary is not None else None,
+        short_since=primary.minimum.since if primary is not None else None,
         queues=tuple(_queue(q) for q in islice(state.queues.values(), queues_max)),
         queue_count=len(state.queues),
         quarantined=len(state.quarantined),

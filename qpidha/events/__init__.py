@@ -25,6 +25,7 @@ from qpidha.events.protocol import (
     Resynchronised,
     StalePrimaryFenced,
     SteppedDown,
+    TooFewMembers,
     UnrecordedPrimary,
 )
 from qpidha.events.troubles import (
@@ -74,6 +75,7 @@ __all__ = [
     "SessionTrouble",
     "StalePrimaryFenced",
     "SteppedDown",
+    "TooFewMembers",
     "Trouble",
     "TroubleOver",
     "UnrecordedPrimary",

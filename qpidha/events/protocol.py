@@ -68,6 +68,28 @@ class RemovingMembers(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TooFewMembers(Trouble):
+    """This primary has fewer members than ``min_in_sync``: it refuses operations of clients and completes none.
+
+    Reads go on, and so does the work that ends it: a backup that has caught up becomes a member. Find out why the
+    missing nodes are not there, or do not catch up.
+    """
+
+    name: ClassVar = "too few members"
+    min_in_sync: int
+    members: tuple[NodeId, ...]
+    """In order of their names."""
+    missing: tuple[NodeId, ...]
+    """Nodes that are not members: they were since this process started, or they are connected."""
+
+    @property
+    def detail(self) -> str:
+        """What the log line says besides the name of the event."""
+        missing = f"; missing: {', '.join(self.missing)}" if self.missing else ""
+        return f"{len(self.members)} of {self.min_in_sync} (min_in_sync): {', '.join(self.members)}{missing}"
+
+
+@dataclass(frozen=True, slots=True)
 class CompareAndSetLost(NodeEvent):
     """Another node changed the record first, so that this node's change of it was refused.
 

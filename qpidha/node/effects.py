@@ -9,6 +9,7 @@ from qpidha.core.ready import (
     CloseLink,
     Completion,
     Doubtful,
+    EnoughMembers,
     HandOver,
     Inserted,
     Notice,
@@ -28,6 +29,7 @@ from qpidha.events import (
     RefusedByBackup,
     RefusedByPrimary,
     RoleEntered,
+    TooFewMembers,
     Trouble,
 )
 from qpidha.node.cluster import Cluster
@@ -129,6 +131,8 @@ class NodeEffects:
                 self.listeners.changed(notice)
             case HandOver():
                 self._notifier.discarded(notice)
+            case EnoughMembers():
+                runtime.troubles.clear(TooFewMembers)
             case CloseLink():
                 if peer := self._links.peers.get(notice.link):
                     peer.close(notice.reason)
@@ -152,9 +156,14 @@ class NodeEffects:
             primary = runtime.replica.primary
             safe = primary.safe if primary else 0
             holders = primary.membership.holders if primary and safe else NOBODY
-            runtime.settled = Ledger(notice.generation, safe, thread=runtime.thread, nodes=holders)
-            runtime.immediate = Ledger(notice.generation, thread=runtime.thread)
+            deadlines = runtime.op_deadlines
+            runtime.settled = Ledger(
+                notice.generation, safe, thread=runtime.thread, nodes=holders, deadlines=deadlines
+            )
+            runtime.immediate = Ledger(notice.generation, thread=runtime.thread, deadlines=deadlines)
             self._handles.new_term()
+        if not notice.role.is_primary:
+            runtime.troubles.clear(TooFewMembers)
         self._notifier.role(notice.generation if notice.role.is_primary else 0)
 
     def _queue_removed(self, queue: QueueId) -> None:

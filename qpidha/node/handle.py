@@ -32,7 +32,9 @@ class Handle:
         self._runtime = runtime
         self._terms = terms
         self._queue = replicated
-        self._ledger = Ledger(generation, replicated.next - 1, thread=runtime.thread)
+        self._ledger = Ledger(
+            generation, replicated.next - 1, thread=runtime.thread, deadlines=runtime.op_deadlines
+        )
         self._waiting = IDLE
         self.generation = generation
         """The term it belongs to; 0: it was made on a backup, and only reads."""
@@ -95,15 +97,25 @@ class Handle:
         return primary is not None and primary.generation == generation == runtime.broker_generation
 
     def _require_term(self, what: str) -> None:
-        """The check of every method that changes the queue. One expression, because every publish executes it."""
+        """The check of every method that belongs to the term."""
+        if get_ident() != self._runtime.thread or not self._in_term:
+            raise self._refusal(what)
+
+    def _require_open(self, what: str) -> None:
+        """The check of every method that changes the queue: besides the term, there must be enough members (J4).
+
+        One expression, because every publish executes it.
+        """
         runtime, generation = self._runtime, self.generation
         if (
             get_ident() != runtime.thread
             or (primary := runtime.replica.primary) is None
             or primary.generation != generation
             or runtime.broker_generation != generation
+            or primary.minimum.short
         ):
-            raise self._refusal(what)
+            self._require_term(what)
+            runtime.replica.require_open()
 
     def _refusal(self, what: str) -> CallerError:
         runtime = self._runtime

@@ -186,6 +186,7 @@ class Life:
         """Release all resources that are still held."""
         runtime = self._runtime
         runtime.stalls.stop()
+        runtime.op_deadlines.stop()
         await self._within(until, session=self._cluster.stop, broker=lambda: self._notifier.finish(until))
         await self._within(until, links=self._close_links)
         hangs = self._engine.hangs

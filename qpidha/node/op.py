@@ -2,7 +2,7 @@
 
 An `Op` costs almost nothing until its outcome is requested: it refers to the watermark that covers it, and only an
 op that is awaited or has a callback is entered in the ledger. The values of a receipt are stored once for all ops that
-complete together.
+complete together. A wait may have a deadline (`qpidha.node.opdeadlines`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from collections.abc import Callable, Generator, Iterable
 from threading import get_ident
 from typing import TypeAlias
 
-from qpidha.checks import CALLBACK
-from qpidha.errors import InDoubt, LocalProtocolError, QpidhaError
+from qpidha.checks import CALLBACK, SECONDS_OR_ZERO, optional
+from qpidha.errors import InDoubt, LocalProtocolError, OpTimeout, QpidhaError
 from qpidha.node.callbacks import call
 from qpidha.node.caller import FORKED, wrong_thread
+from qpidha.node.opdeadlines import OpDeadlines
 from qpidha.seq import SequenceSet
 from qpidha.system import forks
 from qpidha.types import Generation, NodeId, Receipt
 
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
 NOBODY: frozenset[NodeId] = frozenset()
+TIMEOUT = optional(SECONDS_OR_ZERO)
 
 
 class Outcome:
@@ -38,6 +40,37 @@ class Outcome:
         """Published messages that were consumed before that."""
 
 
+class Asked:
+    """A callback of an op, with a deadline: called once, when the outcome is known or at the deadline."""
+
+    __slots__ = ("_callback", "_deadlines", "_op", "timeout_s")
+
+    def __init__(self, deadlines: OpDeadlines, op: Op, callback: SafeCallback, timeout_s: float) -> None:
+        self._deadlines = deadlines
+        self._op: Op | None = op
+        self._callback = callback
+        self.timeout_s = timeout_s
+
+    @property
+    def over(self) -> bool:
+        """It was called."""
+        return self._op is None
+
+    def __call__(self, op: Op, error: QpidhaError | None) -> None:
+        """The outcome is known."""
+        self._op = None
+        self._deadlines.answered()
+        call(self._callback, op, error)
+
+    def expire(self) -> None:
+        """The outcome is not known in time."""
+        op, self._op = self._op, None
+        if op is not None:
+            op._forget(self)
+            text = f"not safe after {self.timeout_s:g} s; nothing was undone, and it is still pending"
+            call(self._callback, op, OpTimeout(text))
+
+
 class Ledger:
     """One watermark of one generation, and the ops that wait for it, lowest first."""
 
@@ -47,6 +80,7 @@ class Ledger:
         "_doubt",
         "_expected",
         "_waiting",
+        "deadlines",
         "generation",
         "nodes",
         "thread",
@@ -54,8 +88,16 @@ class Ledger:
     )
 
     def __init__(
-        self, generation: Generation, upto: int = 0, *, thread: int = 0, nodes: frozenset[NodeId] = NOBODY
+        self,
+        generation: Generation,
+        upto: int = 0,
+        *,
+        thread: int = 0,
+        nodes: frozenset[NodeId] = NOBODY,
+        deadlines: OpDeadlines | None = None,
     ) -> None:
+        self.deadlines = deadlines
+        """Of those who ask about its ops; None: made when the first asks with a deadline."""
         self.generation = generation
         self.upto = upto
         self.nodes = nodes
@@ -112,6 +154,18 @@ class Ledger:
         """The error of operations that are not safe, once the generation is over; None before."""
         return self._doubt
 
+    def limited(self, op: Op, callback: SafeCallback, timeout_s: float | None) -> Asked | None:
+        """The callback with a deadline; None if it has none: no time was given, and there is no default."""
+        if timeout_s is None:
+            timeout_s = self.deadlines.default_s if self.deadlines is not None else None
+        if timeout_s is None:
+            return None
+        if self.deadlines is None:
+            self.deadlines = OpDeadlines()
+        asked = Asked(self.deadlines, op, callback, timeout_s)
+        self.deadlines.add(asked)
+        return asked
+
     def enter(self, op: Op) -> None:
         """Complete this op when its watermark is reached."""
         if self._waiting is None:
@@ -123,9 +177,11 @@ class Ledger:
 class Op:
     """A publish or an accept. Await it for its `Receipt`, or add a callback, or use a watermark instead.
 
-    It may be awaited more than once, by several tasks, and again after a task that awaited it was cancelled.
+    It may be awaited more than once, by several tasks, and again after a task that awaited it was cancelled or after a
+    deadline.
 
     Raises, when awaited:
+        OpTimeout: It was not safe after ``op_timeout_s``, or the time given to `within`. It is still pending.
         InDoubt: This node stepped down or stopped before the op was safe; the next primary may have the message or not.
     """
 
@@ -167,22 +223,49 @@ class Op:
             raise InDoubt(str(error))
         raise LocalProtocolError("the outcome of this op is not known yet: await it, or check op.done first")
 
-    def add_safe_callback(self, callback: SafeCallback) -> None:
+    def add_safe_callback(self, callback: SafeCallback, *, timeout_s: float | None = None) -> None:
         """Call ``callback(op, error)`` once; error None means safe. If the outcome is known already, call it at once.
 
+        Args:
+            timeout_s: The callback is given an `OpTimeout` after so many seconds. None: ``op_timeout_s`` of the settings.
+
         Raises:
-            ArgumentError: It cannot be called.
+            ArgumentError: It cannot be called, or that is no time.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Op.add_safe_callback")
         CALLBACK("callback", callback)
+        TIMEOUT("timeout_s", timeout_s)
         if self.done:
             call(callback, self, None if self.safe else self._ledger.error)
-        elif self._callbacks is None:
+            return
+        if (limited := self._ledger.limited(self, callback, timeout_s)) is not None:
+            callback = limited
+        if self._callbacks is None:
             self._callbacks = [callback]
             self._ledger.enter(self)
         else:
             self._callbacks.append(callback)
+
+    async def within(self, timeout_s: float) -> Receipt:
+        """Await the op for at most so many seconds, whatever ``op_timeout_s`` says.
+
+        Seconds in which this process stood still do not count: acknowledgements may have arrived meanwhile. Nothing is
+        undone at the deadline: the op may still become safe, and another await says so.
+
+        Raises:
+            OpTimeout: It is not safe by then.
+            InDoubt: As when it is awaited.
+            ArgumentError: Not a time.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
+        return await self._wait(timeout_s)
+
+    def _forget(self, callback: SafeCallback) -> None:
+        """Do not call this any more: its time is over."""
+        if self._callbacks is not None and callback in self._callbacks:
+            self._callbacks.remove(callback)
 
     def _here(self, what: str) -> None:
         if get_ident() != self._ledger.thread:
@@ -194,15 +277,20 @@ class Op:
             call(callback, self, error)
 
     def __await__(self) -> Generator[object, None, Receipt]:
+        return self._wait(None).__await__()
+
+    async def _wait(self, timeout_s: float | None) -> Receipt:
         if not self.done:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[QpidhaError | None] = asyncio.get_running_loop().create_future()
 
-            def wake(_: Op, __: QpidhaError | None) -> None:
+            def wake(_: Op, error: QpidhaError | None) -> None:
                 if not future.done():
-                    future.set_result(None)
+                    future.set_result(error)
 
-            self.add_safe_callback(wake)
-            yield from future.__await__()
+            self.add_safe_callback(wake, timeout_s=timeout_s)
+            error = await future
+            if isinstance(error, OpTimeout) and not self.done:  # It may have become safe in the same turn.
+                raise error
         return self.receipt()
 
     def __repr__(self) -> str:

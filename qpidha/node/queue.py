@@ -59,11 +59,12 @@ class Queue(Handle):
 
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
+            NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             StaleHandle: This handle is of an earlier term.
             ArgumentError: Not bytes, or more of them than ``message_bytes_max``, data and props together.
             WrongThread: Called from another thread than the event loop's.
         """
-        self._require_term("Queue.enqueue")
+        self._require_open("Queue.enqueue")
         if type(data) is not bytes or type(props) is not bytes:
             data, props = as_bytes("data", data), as_bytes("props", props)
         size = len(data) + len(props)
@@ -85,12 +86,13 @@ class Queue(Handle):
 
         Raises:
             NotPrimary: Only the primary publishes. Nothing was stored.
+            NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             StaleHandle: This handle is of an earlier term.
             ArgumentError: Not a batch of bytes, no message in it, or one that is larger than ``message_bytes_max``
                 (its data) or half a frame (with its props).
             WrongThread: Called from another thread than the event loop's.
         """
-        self._require_term("Queue.enqueue_many")
+        self._require_open("Queue.enqueue_many")
         if not isinstance(batch, Batch):
             batch = as_batch(batch)
         if batch.nbytes > self._message_bytes_max and batch.longest > self._message_bytes_max:
@@ -110,7 +112,7 @@ class Queue(Handle):
         else:
             self._flush()
             for piece in pieces:
-                self._runtime.replica.enqueue(self.id, piece)
+                self._runtime.replica.enqueue(self.id, piece, taken=True)
             outcome = self._ledger.expect(last, Outcome())
             self._changed()
         return Op(self._ledger, last, range(first, last + 1), outcome)
@@ -144,7 +146,7 @@ class Queue(Handle):
             return
         self._waiting = Waiting(scheduled=True) if waiting.scheduled else IDLE
         if self._in_term:
-            _, ids = self._runtime.replica.enqueue(self.id, waiting.joined())
+            _, ids = self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)
             self._ledger.expect(ids.last, waiting.outcome)
             self._changed()
 
@@ -173,10 +175,10 @@ class Queue(Handle):
         With ``Settle.IMMEDIATE`` it is safe at once, and its receipt names no node.
 
         Raises:
-            NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
             ArgumentError: Not ids, or ids that were never given out.
         """
-        self._require_term("Queue.dequeue")
+        self._require_open("Queue.dequeue")
         self._flush()
         runtime = self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
@@ -196,11 +198,12 @@ class Queue(Handle):
         is one operation; a larger one is several, and after a failover only the first of them may be done.
 
         Raises:
-            NotPrimary, StaleHandle, WrongThread: As for `enqueue`; the target's handle must be of this term too.
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`; the target's handle must be of this
+                term too.
             ArgumentError: Not ids, ids that were never given out, or a target that is not another queue of
                 this node.
         """
-        self._require_term("Queue.move")
+        self._require_open("Queue.move")
         TARGET("target", target)
         if target._runtime is not self._runtime or target.id == self.id:
             raise ArgumentError(f"target must be another queue of node {self._runtime.id!r}, not {target!r}")

@@ -30,6 +30,7 @@ from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.node.freezing import Freezing
 from qpidha.node.live import LiveNodes
 from qpidha.node.op import Ledger
+from qpidha.node.opdeadlines import OpDeadlines
 from qpidha.node.stalls import Stalls
 from qpidha.node.troubles import Troubles
 from qpidha.node.waits import Waits
@@ -98,6 +99,8 @@ class Runtime:
         """Completes accepts, moves and barriers of this term: by position."""
         self.immediate = Ledger(0)
         """Completes accepts that are safe at once (`Settle.IMMEDIATE`)."""
+        self.op_deadlines = OpDeadlines(settings.op_timeout_s)
+        """Of those who ask about ops."""
         self.live = LiveNodes()
         self.freezing = Freezing(enabled=settings.gc_policy == "freeze")
         self.troubles = Troubles(

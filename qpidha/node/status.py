@@ -61,6 +61,12 @@ class NodeStatus:
     safe: int
     waiting_for: list[NodeId]
     """The members that have not acknowledged the oldest pending operation. ``held_by`` shows every possible cause."""
+    min_in_sync: int
+    """The number of members that operations of clients need (`Settings.min_in_sync`)."""
+    below_min_in_sync: bool
+    """This primary has fewer members: it refuses operations and completes none."""
+    missing: list[NodeId]
+    """If it has fewer: nodes that are not members, and were since this process started, or are connected."""
     joining: NodeId | None
     sessions: list[SessionStatus]
     queues: list[QueueStatus]
@@ -120,6 +126,9 @@ def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
         position=core.position,
         safe=core.safe,
         waiting_for=[hold.node for hold in holds if hold.kind == "backup"],
+        min_in_sync=runtime.settings.min_in_sync,
+        below_min_in_sync=core.shortage is not None,
+        missing=list(core.shortage.missing) if core.shortage is not None else [],
         joining=core.joining,
         sessions=sessions_of(core),
         queues=[QueueStatus(**queue_facts(parts, q)) for q in parts.handles.first(queues_max)],

@@ -222,6 +222,11 @@ def test_a_record_that_cannot_be_read_is_one_of_those_that_do_not_answer(
         ({"place_given_up": "its disk does not answer"}, "  gave its place up: its disk does not answer"),
         ({"hand_over": "on_promote raised"}, "  leaves the place of the primary: on_promote raised"),
         (
+            {"below_min_in_sync": True, "min_in_sync": 3, "missing": ["c", "d e"],
+             "troubles": [{"cause": "too few members", "text": "why"}]},
+            '  operations are refused: 2 of 3 members (min_in_sync); missing c, "d e"',
+        ),
+        (
             {"troubles": [{"cause": "links b", "text": "no", "began_ago_s": 61.2, "last_ago_s": 1.0, "attempts": 9}]},
             '  trouble: links b: no (for 61 s, 9 times, last 1 s ago)',
         ),
@@ -238,15 +243,15 @@ def test_a_node_with_a_fault_is_exit_code_1(
 
 def test_what_a_node_waits_for_is_shown(nodes: Nodes, run: Run) -> None:
     """Waiting alone is nothing wrong."""
-    kinds = ["disk", "backup", "manager", "broker", "new\nkind"]
+    kinds = ["disk", "backup", "members", "manager", "broker", "new\nkind"]
     holds = [{"kind": kind, "node": "b", "since_s": 1.25} for kind in kinds]
     code, out, _ = run("status", nodes.status("a", held_by=holds, broker="promoting", broker_since_s=7.5))
     assert code == OK
     waits, broker = out.splitlines()[2:]
     assert waits.startswith(
-        "  waits for the disk of b for 1 s, backup b for 1 s, the cluster manager for 1 s, the"
+        "  waits for the disk of b for 1 s, backup b for 1 s, member b for 1 s, the cluster manager"
     )
-    assert waits.endswith(' the broker of b to take over for 1 s, "new\\nkind" b for 1 s')
+    assert waits.endswith(' for 1 s, the broker of b to take over for 1 s, "new\\nkind" b for 1 s')
     assert broker == "  broker: promoting, for 7.5 s"
     assert "broker" not in run("status", nodes.status("b", broker="serving", broker_since_s=7.5))[1]
 

@@ -74,6 +74,8 @@ RULES: dict[str, tuple[str, str]] = {
     "lin_match": ("G2", "common point: the highest id of the same generation in both lineages"),
     "move_keep": ("O3 O6", "a move is no accept: it completes no publish that is still pending"),
     "cover": ("O2", "every id given out is covered by a frame, also if its ENQ was never sent"),
+    "min_pend": ("J4", "with fewer than min members nothing is completed"),
+    "min_doubt": ("J5", "a removal in flight counts as done for min"),
     # Catch-up in chunks (fuzzy=1).
     "stage_drop": ("C4", "what was staged and then dequeued is dropped by the plan"),
     "stage_fresh": ("C5", "what was staged ends with its session"),
@@ -94,6 +96,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "trim": (0, "1: lineages are trimmed at the front; 2: inner empty entries too (G1)"),
     "fuzzy": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot (C4, C5)"),
     "water": (0, "1: publishes complete in id order, and an accept moves a pending one to its DEQ (O6)"),
+    "min": (0, "least number of members: with fewer, publishes are refused and nothing completes (J4)"),
     "lib": (0, "1: sessions end, joiners are given up, members leave together, as in the library (J1, J2c)"),
     "adds_first": (0, "1: a variant that is wrong: the plan adds in one step, drops in another"),
     "learn": (0, "1: the primary learns dequeues from a backup (safe, not needed)"),
@@ -502,15 +505,26 @@ def acknowledged_lives(view: View, op: Pending) -> set[tuple[int, int]]:
     return {(b, s.epoch) for b, s in sessions if op.cover[b] == ACKED} | set(op.lives)
 
 
+def sure_members(w: World, n: int) -> set[tuple[int, int]]:
+    """J5: the members without those that leave by a request in flight; who joins by one does not count either."""
+    view, cas = w.nodes[n][VIEW], w.nodes[n][CAS]
+    members = set(view.members)
+    if cas is not None and cas.kind != "prom" and R["min_doubt"]:
+        members &= set(cas.new.members)
+    return members
+
+
 def complete(w: World, n: int) -> None:
     """Tell clients what every required node has acknowledged (O4, O5, O6)."""
     view = w.nodes[n][VIEW]
     if view is None:
         return
+    if R["min_pend"] and len(sure_members(w, n)) < CFG["min"]:
+        return
     wait_for = required(n, view)
     keep = []
     held_back = False  # water=1: a publish waits for the publishes before it.
-    told = []
+    told, answered = [], []
     for op in view.pending:
         kind, value, cover = op.kind, op.value, op.cover
         done = cover[n] == ACKED and all(cover[m] == ACKED for m in wait_for)
@@ -519,6 +533,7 @@ def complete(w: World, n: int) -> None:
         if CFG["water"] and kind in ("E", "EC"):
             if (done or kind == "EC") and not held_back:
                 w.know(TOLD, value)
+                answered.append(value)
                 if kind == "E":
                     told.append(value)
             else:
@@ -527,6 +542,7 @@ def complete(w: World, n: int) -> None:
         elif done:
             if kind in ("E", "DA"):
                 w.know(TOLD, value)
+                answered.append(value)
             if kind in ("D", "DA"):
                 w.know(SETTLED, value)
         else:
@@ -535,6 +551,19 @@ def complete(w: World, n: int) -> None:
     if CFG["settle"] == "rep" and view.generation >= w.record.generation:
         for value in told:  # (A later primary may have delivered it already, to one of its consumers.)
             check_held_by_members(w, value)
+    if view.generation == w.record.generation:
+        for value in answered:
+            check_held_by_enough(w, value)
+
+
+def check_held_by_enough(w: World, value: int) -> None:
+    """S8: a publish that is answered OK is on at least min members at that instant, unless it was accepted."""
+    if value in w.ghost[ACCEPTED]:
+        return
+    disks = [(epoch, w.nodes[node][DISK]) for node, epoch in w.record.members]
+    holding = [disk for epoch, disk in disks if disk.epoch != epoch or value in values(disk)]
+    if len(holding) < CFG["min"]:
+        raise Violation(f"S8 v{value} acked on {len(holding)} members, fewer than {CFG['min']}")
 
 
 def check_held_by_members(w: World, value: int) -> None:
@@ -1428,7 +1457,7 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
     x = nodes[n]
     view: View = x[VIEW]
     queues = x[MEM].queues
-    if can(state, "pub"):
+    if can(state, "pub") and len(view.members) >= CFG["min"]:
         acts.append((("pub", n), publish, (n,)))
     if can(state, "acc"):
         for qi in range(CFG["NQ"]):

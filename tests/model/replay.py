@@ -35,7 +35,7 @@ from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.link import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
-from qpidha.types import Discarded, Settle
+from qpidha.types import Discarded, QueueSpec, Settle
 from qpidha.wire.events import Acknowledged, Frame, Operations, PlanEnd, PlanMessages
 
 STEPS = 250
@@ -81,10 +81,12 @@ class Run(Steps):
         self.random = random.Random(seed)
         self.settle = self.random.choice(["imm", "rep"])
         self.sync = self.random.choice([0, 1])
+        self.least = random.Random(f"{seed}/members").choice([1, 1, 2, 3])
         budgets = dict.fromkeys(model.BUDGETS, PLENTY)
         model.configure(
-            NQ=QUEUES, settle=self.settle, sync=self.sync, fuzzy=1, water=1, lib=1, maxacc=PLENTY, **budgets
-        )
+            NQ=QUEUES, settle=self.settle, sync=self.sync, min=self.least, fuzzy=1, water=1, lib=1, maxacc=PLENTY,
+            **budgets,
+        )  # fmt: skip
         self.events: list[Label] = []
         self.counts: Counter[str] = Counter()
         self._subscribed: set[tuple[str, int, int, int]] = set()
@@ -100,6 +102,7 @@ class Run(Steps):
         settings = replace(
             SMALL, plan_chunk_bytes=1, window_bytes_max=1 << 20,
             window_operations_max=self.random.choice([2, 6, 1000]), operations_bytes=self.random.choice([1, 300]),
+            min_in_sync=self.least,
         )  # fmt: skip
         world = World(seed=self.seed, instant=True, wire=False, settings=settings)
         self.watcher: Any = Watcher(world)  # In all places of the checker.
@@ -113,7 +116,8 @@ class Run(Steps):
         world.scheduler.run_for(0.0)
         for name in [f"q{n}" for n in range(QUEUES)]:
             settle = Settle.REPLICATED if self.settle == "rep" else Settle.IMMEDIATE
-            world.clients.declare(first, world.queue_id(name), name, settle)
+            self._primary(first).declare(world.queue_id(name), QueueSpec(name=name, settle=settle))
+            first.run()  # A client could not declare them before there are enough members.
         world.scheduler.run_while(lambda: not world.healthy(), limit_s=30.0)
         assert world.healthy()
         self.manager.free = False
@@ -152,7 +156,7 @@ class Run(Steps):
         try:
             self.tracker.step(events, self.facts.read())
         except Disagreement as error:
-            settings = f"settle={self.settle} sync={self.sync}"
+            settings = f"settle={self.settle} sync={self.sync} min={self.least}"
             did = " ; ".join(" ".join(map(str, e)) for e in events) or "(nothing but its consequences)"
             raise Disagreement(
                 f"seed {self.seed}, {settings}, step {step}\nthe code: {what}\nin the model: {did}\n{error}"

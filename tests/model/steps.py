@@ -55,7 +55,10 @@ class Steps:
         return node.up and node.driver.idle
 
     def _serving(self) -> SimNode | None:
-        return self._some(lambda n: self._ready(n) and n.replica.primary)
+        """A primary that takes operations (J4)."""
+        return self._some(
+            lambda n: self._ready(n) and n.replica.primary and not n.replica.primary.minimum.short
+        )
 
     # --- steps -----------------------------------------------------------------------------------------
 
@@ -225,7 +228,7 @@ class Steps:
                 yield f"{node.name}, which is primary already"
 
     def _demote(self) -> Iterator[str]:
-        node = self._serving()
+        node = self._some(lambda n: self._ready(n) and n.replica.primary)
         if node:
             node.demote()
             yield node.name

@@ -47,6 +47,10 @@ def _defaults() -> Iterator[None]:
             dict(pub=1, acc=0, crash=1, reconn=1, prom=0, rem=1, add=1, casto=1), 27_962, 91_307, id="join"
         ),
         pytest.param(
+            dict(min=2, pub=1, acc=0, crash=0, reconn=1, prom=0, rem=2, add=1, casto=1),
+            14_398, 42_819, id="least-number",
+        ),
+        pytest.param(
             dict(fuzzy=1, water=1, settle="rep", pub=1, acc=1, crash=0, reconn=1, prom=1, rem=0, add=0),
             8_464, 26_602, id="chunked-catch-up",
         ),
@@ -74,6 +78,8 @@ def test_small_budgets_are_searched_to_the_end_and_clean(
         ("gen_check", "S1", {}),
         ("ident", "S1", {}),
         ("lin_atomic", "I1", {}),
+        ("min_pend", "S8", dict(min=2)),
+        ("min_doubt", "S8", dict(min=3, drop_old=0)),
         ("own_sync", "S1", dict(sync=1)),
         ("group", "X2", dict(NQ=2, move=2)),
         ("move_keep", "S1", dict(NQ=2, move=2)),

@@ -24,6 +24,7 @@ from qpidha.core.manager import Answer, Manager, Unknown
 from qpidha.core.primary import primary
 from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.membership import Joining, Membership
+from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.quarantine import Quarantined
@@ -101,6 +102,23 @@ def doubt_means_no(patch: pytest.MonkeyPatch) -> None:
             membership._become(membership.members, None)
 
     patch.setattr(Replica, "_resolved", resolved)
+
+
+def completes_with_too_few(patch: pytest.MonkeyPatch) -> None:
+    """J4: operations are refused with too few members, but what is pending completes."""
+    complete = Primary._complete
+
+    def without(self: Primary) -> None:
+        self.minimum.short, short = False, self.minimum.short
+        complete(self)
+        self.minimum.short = short
+
+    patch.setattr(Primary, "_complete", without)
+
+
+def counts_who_leaves(patch: pytest.MonkeyPatch) -> None:
+    """J5: a member whose removal is in flight counts."""
+    patch.setattr(Minimum, "sure", property(lambda self: self._membership.members))
 
 
 def compares_ids_only(patch: pytest.MonkeyPatch) -> None:
@@ -236,6 +254,7 @@ MUTATIONS: list[Mutation] = [
     waits_for_the_attached_only,
     ignores_the_joiner,
     forgets_the_joiner,
+    completes_with_too_few,
     compares_ids_only,
     hands_over_at_once,
     sends_before_it_persists,
@@ -263,9 +282,18 @@ def test_a_missing_rule_is_found(mutation: Mutation, monkeypatch: pytest.MonkeyP
     pytest.fail(f"{mutation.__name__} was not found in {RUNS} walks")
 
 
-def test_an_unknown_outcome_that_is_taken_for_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too rare to be found in a few walks: scenario A02 contains exactly this history."""
-    doubt_means_no(monkeypatch)
-    file = Path(__file__).parent.parent / "scenarios" / "A02_addition_in_doubt.txt"
-    with pytest.raises(ScenarioError, match="v1"):
+@pytest.mark.parametrize(
+    ("mutation", "scenario", "found"),
+    [
+        (doubt_means_no, "A02_addition_in_doubt", "v1"),
+        (counts_who_leaves, "A21_removal_in_flight", "S8"),
+    ],
+)
+def test_what_is_too_rare_for_a_few_walks_is_found_by_a_scenario(
+    mutation: Mutation, scenario: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too rare to be found in a few walks: the scenario contains exactly this history."""
+    mutation(monkeypatch)
+    file = Path(__file__).parent.parent / "scenarios" / f"{scenario}.txt"
+    with pytest.raises(ScenarioError, match=found):
         Scenario().run(file.read_text(encoding="utf-8"))

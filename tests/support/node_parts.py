@@ -95,6 +95,13 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+def pause(seconds: float) -> None:
+    """The process stands still: nothing runs, and the clock goes on."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, JumpingLoop)
+    loop._jumps.now += seconds
+
+
 async def until(reached: Callable[[], object], *, within_s: float = 100.0, step_s: float = 0.05) -> None:
     """Let time pass until this is reached. It costs no real time."""
     for _ in range(int(within_s / step_s)):

@@ -26,7 +26,9 @@ NUMBERS = [f.name for f in fields(Settings) if HINTS[f.name] in (int, float)]
 TIMES = [name for name in NUMBERS if HINTS[name] is float]
 COUNTS = [name for name in NUMBERS if HINTS[name] is int]
 DELAYS = ("readmission_delay_s", "readmission_delay_max_s", "record_retry_s")
-WORDS = [f.name for f in fields(Settings) if f.name not in NUMBERS]
+LIMITS = [f.name for f in fields(Settings) if HINTS[f.name] == (float | None)]
+"""Times that may be left out."""
+WORDS = [f.name for f in fields(Settings) if f.name not in NUMBERS + LIMITS]
 
 
 class Strange:
@@ -58,6 +60,8 @@ def test_every_field_has_a_rule_that_fits_its_annotation() -> None:
     for name in NUMBERS:
         kind = "a number from" if name in TIMES else "an integer from"
         assert RULES[name].allowed.startswith(kind), name
+    for name in LIMITS:
+        assert RULES[name].allowed.startswith("None or a number from"), name
     for name in WORDS:
         assert RULES[name].allowed == " or ".join(map(repr, typing.get_args(HINTS[name])))
 
@@ -67,8 +71,9 @@ def test_other_types_are_refused(name: str) -> None:
     """Text from the environment, a bool, None, NaN and infinities are no setting, whatever they look like."""
     value = getattr(DEFAULT, name)
     strangers = [True, False, None, b"1", [1], Decimal(1), 1j, math.nan, math.inf, -math.inf, Strange(), int]
-    for stranger in [*strangers, str(value) if name in NUMBERS else 1]:
-        refused(name, stranger)
+    for stranger in [*strangers, 1 if name in WORDS else str(value)]:
+        if stranger is not None or name not in LIMITS:
+            refused(name, stranger)
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -93,6 +98,13 @@ def test_times_are_finite_and_in_range(name: str) -> None:
         for value in (0, 0.0, -0.0, 1e-9):
             refused(name, value)
     assert math.isfinite(getattr(Settings(**{name: getattr(DEFAULT, name)}), name))
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_time_may_be_left_out(name: str) -> None:
+    assert getattr(Settings(**{name: None}), name) is None
+    for value in (-1.5, 0, 31_536_001, "5", True):
+        refused(name, value)
 
 
 def test_an_int_is_a_time() -> None:

@@ -57,6 +57,7 @@ class Activation:
         primary = Primary(
             generation=record.generation,
             membership=Membership(state.node, record.members, state.settings),
+            manager=state.manager,
             queues=state.queues,
             outbox=state.outbox,
             settings=state.settings,

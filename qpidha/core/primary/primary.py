@@ -10,7 +10,8 @@ acknowledges, and what completes in the same `Ready`, is durable here already.
 Invariants (`check`):
   - safe ≤ position, and safe never falls
   - safe rises only to what every member and the joining node acknowledged (O4)
-  - established ⇔ safe ≥ 1
+  - established ⇔ every member and the joining node acknowledged position 1; safe ≥ 1 only then
+  - with too few members safe does not rise (J4)
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
 from qpidha.core.chunks import split_for_move, split_ids
 from qpidha.core.legality import SessionState
 from qpidha.core.lineage import generation_of
+from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.deadlines import Deadlines
 from qpidha.core.primary.membership import Membership
+from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, Safe, Settled
@@ -62,6 +65,7 @@ class Primary:
         *,
         generation: Generation,
         membership: Membership,
+        manager: Manager,
         queues: dict[QueueId, ReplicatedQueue],
         outbox: Outbox,
         settings: Settings,
@@ -71,6 +75,7 @@ class Primary:
         self.sessions: dict[int, BackupSession] = {}
         """By link."""
         self.membership = membership
+        self.minimum = Minimum(settings.min_in_sync, membership, manager, self.sessions, outbox)
         self.position: Position = ACTIVATION
         self.safe: Position = 0
         self.established = False
@@ -284,6 +289,14 @@ class Primary:
     def _complete(self) -> None:
         """Complete one slice of what is safe now: after a long commit, that may be operations on very many queues."""
         lowest = self._lowest()
+        if self.minimum.short:
+            self._behind = False  # What is pending waits until there are enough members (J4).
+        else:
+            self._raise_safe(lowest)
+        if not self.established and lowest >= ACTIVATION:
+            self._establish()
+
+    def _raise_safe(self, lowest: Position) -> None:
         if lowest > self.safe:
             self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self._settings.queues_per_slice)
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
@@ -292,8 +305,6 @@ class Primary:
         for queue, upto, consumed in self._guards.advance(self.safe):
             holders = self.membership.holders
             self._out.complete(Safe(queue, upto, self.generation, holders, consumed))
-        if not self.established and self.safe >= ACTIVATION:
-            self._establish()
 
     def _establish(self) -> None:
         """Every member has this history: nothing of an older one can win any more (W2)."""
@@ -320,10 +331,10 @@ class Primary:
     def check(self) -> None:
         """Raise `InvariantError` if an invariant does not hold. For tests."""
         ensure(self.safe <= self.position, "safe beyond position")
-        ensure(
-            self.established == (self.safe >= ACTIVATION),
-            "established without safe, or safe without established",
-        )
+        safe = self.safe >= ACTIVATION
+        ensure(self.established or not safe, "safe without established")
+        ensure(safe or not self.established or self.minimum.least > 1, "established without safe")
+        self.minimum.check()
         self.deadlines.check(self.safe)
         self._guards.check(self.safe)
         for queue in self.queues.values():

@@ -6,6 +6,7 @@ on each disk, and what the cluster manager's record says. From these it checks
   S1  an acknowledged value that no consumer accepted is on the disk of every member, at every instant
   S2  nothing that was refused, or never published, is ever delivered
   S3  what was confirmed as settled is on no member's disk, and the current primary never delivers it again
+  S8  an OK is given only while the record has ``min_in_sync`` members, by the primary that it names
   S4  values stand in publish order on every disk, and are first delivered in that order
   F1  one primary in each generation; each promotion raises the generation by one, for a member
   F2  no disk's generation ever falls
@@ -29,7 +30,7 @@ from qpidha.core.ready import RoleChanged
 from qpidha.journal import Change, PutQueue, PutStatus, Release
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
-from qpidha.testing.invariants.generations import Generations, check_record
+from qpidha.testing.invariants.generations import Generations, check_enough, check_record
 from qpidha.testing.invariants.ledger import Ledger
 from qpidha.testing.invariants.order import PublishOrder
 from qpidha.testing.invariants.peers import check_frame
@@ -103,7 +104,8 @@ class Checker(Ledger):
         """A publisher was told that these values are safe. Compares with every member's disk.
 
         Raises:
-            Violation: F3: a member does not have all that is owed. R-b: one was handed over as rewound before.
+            Violation: F3: a member does not have all that is owed. S8: the record has too few members. R-b: one was
+                handed over as rewound before.
         """
         self._world.tell("answers ok", *values, by=node)
         for value in values:
@@ -114,6 +116,8 @@ class Checker(Ledger):
             if value in self.dead:
                 self.fail("R-b", f"{value} was handed over as rewound and is acknowledged now")
         self.safe("F3")
+        if not self.consumed.issuperset(values):
+            check_enough(node, self._record)
 
     def in_doubt(self, node: SimNode, values: Sequence[str], settles: Sequence[str]) -> None:
         """Publishes of ``values`` and accepts of ``settles`` ended in doubt."""

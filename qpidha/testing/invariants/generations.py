@@ -1,4 +1,4 @@
-"""Generations: one primary in each, raised by one at each promotion, never lower on a disk (F1, F2)."""
+"""Generations: one primary in each, raised by one at each promotion, never lower on a disk (F1, F2); its members (S8)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ def check_record(old: Record | None, new: Record) -> None:
     names = {m.node for m in old.members}
     if new.primary is None or new.primary[0] not in names or not new.members <= old.members:
         raise Violation(f"F1: {new.primary} with {new.members} follows {old.members}")
+
+
+def check_enough(node: SimNode, record: Record | None) -> None:
+    """This node confirms a publish now. That all members have it is checked elsewhere (F3).
+
+    Raises:
+        Violation: S8: it is the primary of the record's generation, and the record has too few members.
+    """
+    if record is None or record.generation != node.replica.generation:
+        return
+    least = node.replica.settings.min_in_sync
+    if len(record.members) < least:
+        raise Violation(f"S8: {node.name} confirms with {len(record.members)} of {least} members")
 
 
 class Generations:

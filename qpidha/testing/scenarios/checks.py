@@ -9,7 +9,7 @@ from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.render import render_ids, render_lineage
 
-ONLINE: Final = frozenset({"S2", "S3", "F1", "F2", "F3", "I1", "R-a", "R-b", "R-g", "X2"})
+ONLINE: Final = frozenset({"S2", "S3", "S8", "F1", "F2", "F3", "I1", "R-a", "R-b", "R-g", "X2"})
 """Checked at every event: they hold if the scenario got this far."""
 
 
@@ -78,7 +78,8 @@ class CheckCommands(Commands):
         id, values = self._queue(queue), []
         while found := self.world.clients.deliver(primary, id, again=True):
             values.append(found[1])
-            self.world.clients.accept(primary, id, [found[0]])
+            if not self.world.clients.accept(primary, id, [found[0]]):
+                raise ScenarioError("there are too few members")
         shown, self._lines = self._lines, []
         self.world.scheduler.run_for(0.0)
         self._lines = [line for line in shown if "->" not in line and "confirms" not in line]

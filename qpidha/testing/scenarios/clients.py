@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from qpidha.core.primary.minimum import Shortage
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.clients import Clients
+from qpidha.testing.sim.node import SimNode
 from qpidha.types import Settle
 
 
@@ -25,10 +27,17 @@ class ClientCommands(Commands):
             raise ScenarioError("no node is primary")
         self.world.clients.declare(primary, self.world.queue_id(name), options.get("named", name), settle)
 
+    @staticmethod
+    def _shortage(node: SimNode) -> Shortage | None:
+        primary = node.replica.primary
+        return primary.minimum.shortage() if primary is not None else None
+
     def publish(self, name: str, queue: str, *values: str) -> None:
         """``publish P q v1 v2``: publish them as one batch. ``v1..v9`` are nine values, ``v1..v9/2`` five of them."""
         given = self._values(values)
         if not self.world.clients.publish(self._node(name), self._queue(queue), given, run=False):
+            if shortage := self._shortage(self._node(name)):
+                self._say(f"{name}: refused: {shortage.refusal()}")
             return
         q = self._node(name).replica.queues[self._queue(queue)]
         self._say(f"{name}: {queue} {q.next - len(given)}-{q.next - 1}@{q.lineage[-1][0]}")
@@ -44,7 +53,10 @@ class ClientCommands(Commands):
         node, id = self._node(name), self._queue(queue)
         for number in self._ids(node, queue, values):
             self.world.checker.delivered(node, id, number, Clients.value_at(node, id, number))
-        self.world.clients.accept(node, id, self._ids(node, queue, values))
+        if not self.world.clients.accept(node, id, self._ids(node, queue, values)):
+            shortage = self._shortage(node)
+            assert shortage is not None
+            self._say(f"{name}: refused: {shortage.refusal()}")
 
     def move(self, name: str, source: str, target: str, *values: str) -> None:
         """``move P q dlq v1``: move messages to another queue, in one operation."""

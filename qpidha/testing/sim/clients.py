@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 from qpidha.core.chunks import split_ids
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
-from qpidha.errors import NotPrimary
+from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
+
+TOO_FEW = "finds too few members"
+"""What observers are told of an operation that is refused for that."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,14 @@ class Clients:
         """The number of publishes and settles without an answer."""
         return sum(len(s.settles) + sum(map(len, s.publishes.values())) for s in self._serving.values())
 
+    def finds_too_few(self, node: SimNode, values: Sequence[str] = ()) -> bool:
+        """The node is a primary with fewer members than ``min_in_sync``: it would refuse what a client is about to do."""
+        primary = node.replica.primary
+        if primary is None or not primary.minimum.short:
+            return False
+        self._observe(node, TOO_FEW, values)
+        return True
+
     # --- publishing ----------------------------------------------------------------------------------
 
     def fresh(self, count: int) -> list[str]:
@@ -56,7 +67,9 @@ class Clients:
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
     def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
-        """Declare a queue on a primary."""
+        """Declare a queue on a primary, unless it has too few members."""
+        if self.finds_too_few(node):
+            return
         node.replica.declare(queue, QueueSpec(name=name, settle=settle))
         self._checker.operated(node)
         node.run()
@@ -75,6 +88,10 @@ class Clients:
         try:
             _, ids = node.replica.enqueue(queue, batch)
         except NotPrimary:
+            checker.refused(values)
+            return False
+        except NotEnoughMembers:
+            self._observe(node, TOO_FEW, values)
             checker.refused(values)
             return False
         given = list(ids)
@@ -118,9 +135,14 @@ class Clients:
         _, batch = next(iter(node.replica.queues[queue].select(SequenceSet([id]))))
         return batch.data(0).rstrip(b".").decode()
 
-    def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> None:
-        """Accept messages; they are confirmed at once with ``settle=immediate``, else when they are safe."""
+    def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> bool:
+        """Accept messages; they are confirmed at once with ``settle=immediate``, else when they are safe.
+
+        Returns False if the primary refuses it because it has too few members.
+        """
         values = tuple(self.value_at(node, queue, id) for id in ids)
+        if self.finds_too_few(node, values):
+            return False
         checker = self._checker
         checker.accepted(values)
         self._observe(node, "accepts", values)
@@ -137,10 +159,13 @@ class Clients:
             self._at(node).settles.append((position, values))
         if run:
             node.run()
+        return True
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
         """Move messages that the primary holds to another queue, in as many operations as the limits need."""
         values = [self.value_at(node, source, id) for id in ids]
+        if self.finds_too_few(node, values):
+            return
         self._observe(node, "moves", values)
         for portion in node.replica.portions(source, SequenceSet(ids)):
             _, new = node.replica.move(source, portion, target)
@@ -151,6 +176,8 @@ class Clients:
 
     def skip(self, node: SimNode, queue: QueueId, count: int) -> None:
         """Skip ids, as for a publish that is cancelled before it is stored (O2)."""
+        if self.finds_too_few(node):
+            return
         node.replica.skip(queue, count)
         self._checker.operated(node)
         node.run()

@@ -310,7 +310,8 @@ class World:
         assert primary is not None
         for queue in list(primary.replica.queues):
             while self.clients.deliver(primary, queue, again=True):
-                self.clients.accept(primary, queue, self.clients.unsettled(primary, queue))
+                if not self.clients.accept(primary, queue, self.clients.unsettled(primary, queue)):
+                    raise Violation("live: operations are refused although all nodes are members")
         self.scheduler.run_while(lambda: not self.healthy(), limit_s=30.0)
         self.checker.drained(list(self.nodes.values()))
 

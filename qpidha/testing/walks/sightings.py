@@ -25,8 +25,10 @@ from qpidha.events import (
     Resynchronised,
     StalePrimaryFenced,
     SteppedDown,
+    TooFewMembers,
     UnrecordedPrimary,
 )
+from qpidha.testing.sim.clients import TOO_FEW
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.walks.faults import FAULTS
@@ -148,7 +150,7 @@ EXPECTED: Final = (
     )),
     *(f"event {event.__name__}" for event in (
         Resynchronised, DuplicateNodeId, FencedByPeer, CompareAndSetLost, SteppedDown, RemovingMembers,
-        RefusedByPrimary, StalePrimaryFenced, UnrecordedPrimary,
+        RefusedByPrimary, StalePrimaryFenced, TooFewMembers, UnrecordedPrimary,
     )),
     *(f"role {name}" for name in (
         "joining > catch-up", "catch-up > ready", "ready > catch-up", "catch-up > joining", "ready > joining",
@@ -178,6 +180,7 @@ EXPECTED: Final = (
     *(f"fate {name}" for name in ("rewound", "undone-move")),
     *(f"client {name}" for name in (
         "answers ok", "in doubt", "confirms settle", "settle in doubt", "is given", "publishes", "accepts", "moves",
+        TOO_FEW,
     )),
 )  # fmt: skip
 """The counters that some thousand walks must reach."""

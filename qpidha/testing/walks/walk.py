@@ -27,6 +27,8 @@ from qpidha.testing.walks.relay import relay
 from qpidha.types import Settle
 
 QUEUES_MAX: Final = 8
+LEAST: Final = (1, 1, 1, 1, 2, 2, 3)
+"""Least number of members; each equally likely, as far as there are nodes."""
 LATEST_S: Final = 4.0
 """Virtual time after which every late request has arrived."""
 
@@ -96,7 +98,10 @@ class Walk:
         """Why this run ended early and counts neither as success nor as failure; "" if it did not."""
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
         self.world.settings = replace(
-            SMALL, window_operations_max=window, queues_per_slice=draw.choice([1, 2, 5, 500])
+            SMALL,
+            window_operations_max=window,
+            queues_per_slice=draw.choice([1, 2, 5, 500]),
+            min_in_sync=min(count, random.Random(f"{seed}/members").choice(LEAST)),
         )
         self.random = self.world.random
         self.chaos = Chaos(self.world)
@@ -121,7 +126,7 @@ class Walk:
         world.start()
         first = next(iter(world.nodes.values()))
         first.promote()
-        world.scheduler.run_while(lambda: world.primary is None, limit_s=10.0)
+        world.scheduler.run_while(lambda: not self._opened, limit_s=10.0)
         for name in ("q", "dlq", *(f"q{n}" for n in range(2, QUEUES_MAX)))[: self.queues]:
             world.clients.declare(first, world.queue_id(name), name, self.settle)
         for number in range(self.steps) if self.only is None else self.only:
@@ -141,6 +146,13 @@ class Walk:
         self.apart = why
         self.world.sometimes(f"apart {why}")
         self.world.say(f"ends: {why}")
+
+    @property
+    def _opened(self) -> bool:
+        """There is a primary, and it takes operations."""
+        node = self.world.primary
+        primary = node.replica.primary if node is not None else None
+        return primary is not None and not primary.minimum.short
 
     # --- clients -------------------------------------------------------------------------------------
 

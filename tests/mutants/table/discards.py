@@ -65,7 +65,7 @@ DISCARDS: tuple[Mutant, ...] = (
         rules="W2 P4",
         why="says established before the members have acknowledged the plan",
         file="qpidha/core/primary/primary.py",
-        old="if not self.established and self.safe >= ACTIVATION:",
+        old="if not self.established and lowest >= ACTIVATION:",
         new="if not self.established:",
         first="T48",
     ),

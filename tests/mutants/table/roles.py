@@ -8,6 +8,7 @@ CANDIDATE = "qpidha/core/candidate.py"
 MANAGER = "qpidha/core/manager.py"
 MEMBERSHIP = "qpidha/core/primary/membership.py"
 REPLICA = "qpidha/core/replica.py"
+MINIMUM = "qpidha/core/primary/minimum.py"
 ACTIVATION = "qpidha/core/primary/activation.py"
 
 ROLES: tuple[Mutant, ...] = (
@@ -17,8 +18,8 @@ ROLES: tuple[Mutant, ...] = (
         rules="M1",
         why="proposes a change of the record while another one is under way",
         file=REPLICA,
-        old="if self.manager.in_flight is not None or record is None or not self.primary",
-        new="if record is None or not self.primary",
+        old="record is None or self.manager.in_flight is not None or self.demotion_wanted",
+        new="record is None or self.demotion_wanted",
     ),
     Mutant(
         name="old-version-resolves",
@@ -266,6 +267,62 @@ ROLES: tuple[Mutant, ...] = (
         old="else last.seconds * 2",
         new="else last.seconds",
         first="primary/test_membership",
+    ),
+    # --- the least number of members
+    Mutant(
+        name="completes-with-too-few",
+        rules="J4 S8 A20",
+        why="refuses new operations with too few members, and completes what is pending",
+        file="qpidha/core/primary/primary.py",
+        old="        if self.minimum.short:\n",
+        new="        if self.minimum.short and not self.established:\n",
+        first="A20",
+    ),
+    Mutant(
+        name="taken-with-too-few",
+        rules="J4 A20",
+        why="takes operations with too few members: they wait, where they should be refused",
+        file=REPLICA,
+        old="        if shortage := primary.minimum.shortage():\n            raise shortage.refusal()\n",
+        new="",
+        first="A20",
+    ),
+    Mutant(
+        name="publish-of-the-turn-refused",
+        rules="J4",
+        why="refuses at the end of the turn what was taken from a client in it, with an id",
+        file="qpidha/node/queue.py",
+        old="self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)",
+        new="self._runtime.replica.enqueue(self.id, waiting.joined())",
+        first="node/test_handle",
+    ),
+    Mutant(
+        name="leaving-member-counts",
+        rules="J5 S8 A21",
+        why="counts a member whose removal is in flight, for it is waited for as well",
+        file=MINIMUM,
+        old="        return members if flight is None else members & flight.new.members",
+        new="        return members",
+        first="A21",
+    ),
+    Mutant(
+        name="member-in-flight-counts",
+        rules="J5",
+        why="counts a node whose addition is in flight",
+        file=MINIMUM,
+        old="        return members if flight is None else members & flight.new.members",
+        new="        return members if flight is None else flight.new.members",
+        first="primary/test_minimum",
+    ),
+    Mutant(
+        name="completes-before-it-removes",
+        rules="J5",
+        why="completes what a member acknowledged, and asks for its removal in the same step",
+        file=REPLICA,
+        old="            self._remove_members(late, now)  # Before anything completes: who leaves does not count (J5).\n"
+        "            self.primary.settle()\n",
+        new="            self.primary.settle()\n            self._remove_members(late, now)\n",
+        first="primary/test_minimum",
     ),
     # --- stepping down
     Mutant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Thread
 from uuid import UUID
 
@@ -9,8 +10,17 @@ import pytest
 
 from qpidha import Batch, Settle
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.errors import CallerError, ForkedError, LocalProtocolError, NotPrimary, StaleHandle, WrongThread
+from qpidha.errors import (
+    CallerError,
+    ForkedError,
+    LocalProtocolError,
+    NotEnoughMembers,
+    NotPrimary,
+    StaleHandle,
+    WrongThread,
+)
 from qpidha.node.handle import Handle
+from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import Waiting
 from qpidha.settings import Settings
@@ -207,5 +217,72 @@ def test_in_a_forked_child_it_is_the_parents() -> None:
         made = handle(seat.runtime, 1)
         seat.runtime.forked()
         assert isinstance(refusal(made), ForkedError)
+
+    run(main())
+
+
+# --- a least number of members -------------------------------------------------------------------
+
+
+def a_full_queue(seat: Seat) -> Queue:
+    """A queue of the primary with two messages, and both members have them as far as the record says."""
+    seat.core.declare(QUEUE, QueueSpec(name="q"))
+    seat.core.declare(UUID(int=2), QueueSpec(name="r"))
+    seat.turn()
+    queue = seat.handles.of(QUEUE)
+    queue.enqueue_many([b"1", b"2"])
+    seat.turn()
+    return queue
+
+
+def test_with_too_few_members_whatever_changes_a_queue_is_refused_and_reading_is_not() -> None:
+    async def main() -> None:
+        seat = Seat(Settings(min_in_sync=2)).enter().lead("b")
+        queue = a_full_queue(seat)
+        seat.see(1, "a", "a")
+        other = seat.handles.of(UUID(int=2))
+        calls: list[Callable[[], object]] = [
+            lambda: queue.enqueue(b"3"),
+            lambda: queue.enqueue_many([b"3"]),
+            lambda: queue.dequeue(1),
+            lambda: queue.move(1, other),
+        ]
+        before = len(seat.persisted)
+        for call in calls:
+            with pytest.raises(NotEnoughMembers, match=r"1 member \(a\) of 2 \(min_in_sync\); missing: b"):
+                call()
+        seat.turn()
+        assert (len(seat.persisted), queue.depth, queue.next_id) == (before, 2, 3)
+        assert queue.get(1) == b"1" and list(queue) == [(1, b"1"), (2, b"2")]
+        queue.on_safe_upto(lambda upto: None)
+        queue.on_content(lambda: None)
+
+    run(main())
+
+
+def test_what_was_published_in_the_turn_in_which_a_member_is_lost_waits() -> None:
+    """Its id was given out: it cannot be refused any more."""
+
+    async def main() -> None:
+        seat = Seat(Settings(min_in_sync=2)).enter().lead("b")
+        queue = a_full_queue(seat)
+        op = queue.enqueue(b"3")
+        seat.see(1, "a", "a")
+        assert (queue.get(3), op.done) == (b"3", False)
+        assert seat.engine.errors == []
+
+    run(main())
+
+
+def test_who_may_not_change_it_at_all_is_told_that_first() -> None:
+    async def main() -> None:
+        seat = Seat(Settings(min_in_sync=2)).enter().lead()
+        assert seat.core.primary is not None
+        seat.core.primary.declare(QUEUE, QueueSpec(name="q"))
+        seat.turn()
+        queue = seat.handles.of(QUEUE)
+        seat.see(2, "b", "b", "a")
+        with pytest.raises(NotPrimary):
+            queue.enqueue(b"1")
 
     run(main())

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from qpidha import Settings
 from qpidha.node.holds import Hold, holds_of
 from qpidha.types import QueueSpec
 from tests.support.node_parts import Seat, run
@@ -66,6 +67,23 @@ def test_while_a_backup_is_waited_for_the_disk_is_not_blamed() -> None:
         around.seat.turn()
         around.engine.busy_s = 0.5
         assert [hold.kind for hold in around.holds] == ["backup"]
+
+    run(main())
+
+
+def test_members_that_are_missing_are_named_with_since_when() -> None:
+    async def main() -> None:
+        seat = Seat(Settings(min_in_sync=3)).enter()
+        around = Around(seat.lead())
+        assert around.holds == [Hold(kind="members", node="a", since_s=0.0)], "it knows of no other"
+        seat.see(1, "a", "a", "b", "c")
+        seat.see(1, "a", "a")
+        await asyncio.sleep(3)
+        about_3_s = pytest.approx(3.0, abs=0.001)
+        assert [hold for hold in around.holds if hold.kind == "members"] == [
+            Hold(kind="members", node="b", since_s=about_3_s),
+            Hold(kind="members", node="c", since_s=about_3_s),
+        ]
 
     run(main())
 

@@ -7,9 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from uuid import UUID
 
-from qpidha import Batch
-from qpidha.errors import StoreFailed
-from qpidha.events import PlaceGivenUp
+import pytest
+
+from qpidha import Batch, Settings
+from qpidha.errors import NotEnoughMembers, StoreFailed
+from qpidha.events import PlaceGivenUp, TooFewMembers, TroubleOver
 from qpidha.node.holds import Hold
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus, QueueStatus, SessionStatus, status_of
@@ -71,6 +73,41 @@ def test_a_primary_says_who_is_a_member_and_for_whom_it_waits() -> None:
         status = around.status()
         assert (status.role, status.waiting_for, status.held_by) == ("active", [], [])
         assert status.position == status.safe > 0
+
+    run(main())
+
+
+def test_a_primary_with_too_few_members_says_so_as_a_trouble_too() -> None:
+    async def main() -> None:
+        around = Around(Seat(Settings(min_in_sync=2)).enter())
+        around.seat.lead("b")
+        (queue,) = around.declare(1)
+        status = around.status()
+        assert (status.min_in_sync, status.below_min_in_sync, status.missing) == (2, False, [])
+        around.seat.see(1, "a", "a")
+        status = around.status()
+        assert (status.below_min_in_sync, status.missing) == (True, ["b"])
+        assert [trouble.cause for trouble in status.troubles] == ["too few members"]
+        assert TooFewMembers(2, ("a",), ("b",)) in around.seat.told
+        with pytest.raises(NotEnoughMembers, match="missing: b"):
+            queue.enqueue(b"1")
+        around.seat.see(1, "a", "a", "b")
+        status = around.status()
+        assert (status.below_min_in_sync, status.missing, status.troubles) == (False, [], [])
+        assert isinstance(around.seat.told[-1], TroubleOver)
+        queue.enqueue(b"1")
+
+    run(main())
+
+
+def test_the_end_of_the_role_ends_the_trouble() -> None:
+    async def main() -> None:
+        around = Around(Seat(Settings(min_in_sync=2)).enter())
+        around.seat.lead()
+        assert [trouble.cause for trouble in around.status().troubles] == ["too few members"]
+        around.seat.see(2, "b", "b")
+        status = around.status()
+        assert (status.troubles, status.below_min_in_sync) == ([], False)
 
     run(main())
 

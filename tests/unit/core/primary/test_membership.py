@@ -8,6 +8,7 @@ import pytest
 
 from qpidha import Settings
 from qpidha.core.legality import SessionState
+from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
@@ -119,7 +120,10 @@ def test_a_joiner_that_stalls_does_not_block_publishers(membership: Membership) 
 def test_it_is_reported_whether_an_acknowledgement_completes_anything() -> None:
     """The driver need not run for the first of two acknowledgements: only the last one completes something."""
     membership = Membership("P", frozenset({P, B1, B2}), SETTINGS)
-    primary = Primary(generation=1, membership=membership, queues={}, outbox=Outbox(), settings=SETTINGS)
+    manager = Manager(UUID(int=8), 0.1)
+    primary = Primary(
+        generation=1, membership=membership, manager=manager, queues={}, outbox=Outbox(), settings=SETTINGS
+    )
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
     assert primary.backup_acknowledged(first, 1), (
         "it has flipped: it may be told that the history is established"
