@@ -3,6 +3,10 @@
 Only the primary may change a queue; every node may read it. Single messages and small batches that are published in one
 turn of the event loop become one operation: their ids are assigned at once, the operation is made at the end of the
 turn, or earlier when another method of the queue is called.
+
+Invariants:
+  - no code of the embedder runs between the assignment of an id and its use: watchers of content are called at the end
+    of the turn, and an iterable of ids is read to its end before anything is moved
 """
 
 from __future__ import annotations
@@ -51,6 +55,8 @@ class Queue(Handle):
         self._message_bytes_max = runtime.settings.message_bytes_max
         self._watchers: tuple[Callable[[MessageId], None], ...] = ()
         self._content_watchers: tuple[Callable[[], None], ...] = ()
+        self._untold = False
+        """Messages were published of which these are to be told at the end of the turn."""
 
     # --- publishing ------------------------------------------------------------------------------
 
@@ -126,6 +132,9 @@ class Queue(Handle):
         """Have the node flush this queue at the end of the turn."""
         if self._queue.next > MESSAGE_ID_MAX - IDS_RESERVE:
             raise CallerError(f"queue {self.name!r} has no ids left: declare another one")
+        self._ask_for_end_of_turn()
+
+    def _ask_for_end_of_turn(self) -> None:
         self._waiting = Waiting(scheduled=True)
         self._runtime.flush_later(self)
 
@@ -141,10 +150,12 @@ class Queue(Handle):
         self._flush()
 
     def _flush(self) -> None:
-        waiting = self._waiting
-        if not waiting.messages:
-            return
-        self._waiting = Waiting(scheduled=True) if waiting.scheduled else IDLE
+        if self._waiting.messages:
+            self._publish(Waiting(scheduled=True))
+
+    def _publish(self, then: Waiting) -> None:
+        """Make one operation of what was collected, and collect in ``then`` from here on."""
+        waiting, self._waiting = self._waiting, then
         if self._in_term:
             _, ids = self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)
             self._ledger.expect(ids.last, waiting.outcome)
@@ -156,15 +167,17 @@ class Queue(Handle):
 
     def end_of_turn(self) -> None:
         """Called by the node, once for each `flush_later`."""
-        self._waiting.scheduled = False
-        self._flush()
-        if not self._waiting.scheduled:
-            self._waiting = IDLE
+        if self._waiting.messages:
+            self._publish(IDLE)
+        self._waiting = IDLE
+        if self._untold:
+            self._untold = False
+            for watcher in self._content_watchers:
+                call(watcher)
 
     def _changed(self) -> None:
         self._runtime.poke()
-        for watcher in self._content_watchers:
-            call(watcher)
+        self._untold = True
 
     # --- consuming -------------------------------------------------------------------------------
 
@@ -209,14 +222,17 @@ class Queue(Handle):
             raise ArgumentError(f"target must be another queue of node {self._runtime.id!r}, not {target!r}")
         target._require_term("Queue.move")
         self._flush()
-        target._flush()
         replica, runtime = self._runtime.replica, self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
+        target._flush()  # Not before: reading the iterable of ids may publish there.
         position, new = replica.move(self.id, SequenceSet(), target.id)  # The position if nothing moves.
         for portion in replica.portions(self.id, wanted):
             position, made = replica.move(self.id, portion, target.id)
             new |= made
-        target._changed()
+        if new:
+            target._changed()
+            if not target._waiting.scheduled:
+                target._ask_for_end_of_turn()
         span = range(new.first, new.last + 1) if new else range(0)
         return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
@@ -270,7 +286,7 @@ class Queue(Handle):
         One call for many messages; the cheapest way to confirm publishes. Calls end when the node stops being primary.
 
         Raises:
-        NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
+            NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
             ArgumentError: It cannot be called.
         """
         self._require_term("Queue.on_safe_upto")
@@ -278,10 +294,13 @@ class Queue(Handle):
         self._watchers += (callback,)
 
     def on_content(self, callback: Callable[[], None]) -> None:
-        """Call back, in the same turn, after messages were published. Calls end when the node stops being primary.
+        """Call back at the end of each turn in which messages were published on this queue or moved into it, once.
+
+        The callback is never called from inside another method of the queue, so it may use the queue. Calls end when
+        the node stops being primary.
 
         Raises:
-        NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
+            NotPrimary, StaleHandle, WrongThread: As for `enqueue`: the callback would never be called.
             ArgumentError: It cannot be called.
         """
         self._require_term("Queue.on_content")

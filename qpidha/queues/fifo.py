@@ -37,7 +37,7 @@ class Content(Protocol[Op_co]):
         """Remove messages from the queue."""
 
     def on_content(self, callback: Callable[[], None]) -> None:
-        """Have this called after the content of the queue changed."""
+        """Have this called after messages were published, but not from inside `read`: it may read as well."""
 
 
 class FifoQueue(Generic[Op_co]):

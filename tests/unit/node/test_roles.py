@@ -99,7 +99,7 @@ def test_a_promotion_goes_on_after_the_broker_failed_only_to_say_so() -> None:
         promoting = await stage.asking(stage.roles.promote())
         stage.seat.see(2, "a", "a", "b")
         stage.notifier.phase, stage.notifier.error = "failed", "on_promote failed: OSError"
-        with pytest.raises(ClusterError, match="its broker did not: on_promote failed: OSError"):
+        with pytest.raises(ClusterError, match="its broker did not open: on_promote failed: OSError"):
             await promoting
 
     play(main)
