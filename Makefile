@@ -25,6 +25,10 @@ MODEL := tests/model/model.py
 MODEL_RUN ?= bfs pub=1 acc=1 crash=0 prom=1 reconn=1 rem=1 add=1
 MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=0
 
+# The same of the model of a broker's whole state, in half a minute.
+STATE_RUN ?= bfs txn=1 pub=1 reconn=1 prom=1
+STATE_BROKEN_RUN ?= bfs -tx_cons txn=1 pub=1 reconn=1 prom=1
+
 # Two minutes together: everything in the order of its length, then in the order of its interruptions.
 EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
@@ -40,12 +44,12 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full replay crash-states soak mutants wheel release-check clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants wheel release-check clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
@@ -117,6 +121,21 @@ explore: $(READY)  ## Search all interleavings over the real core: ARGS="--publi
 model-full:  ## Search it to the end, and without each rule once: ARGS="limit=60 NAME ..."; minutes.
 	@$(CHECK_PYTHON)
 	@$(PYTHON) tests/model/full.py $(ARGS)
+
+state-model:  ## Search the model of a broker's whole state: STATE_RUN="walk tlimit=600 pub=3 txn=2 ...".
+	@$(CHECK_PYTHON)
+	@out=$$($(PYTHON) -m tests.model.state $(STATE_RUN)); status=$$?; printf '%s\n' "$$out"; \
+		case "$$status $$out" in \
+		*"'complete': False"*) echo 'model: not searched to the end' >&2; exit 1;; \
+		"0 "*) ;; \
+		*) echo 'model: it failed, or found a counterexample' >&2; exit 1;; esac
+	@out=$$($(PYTHON) -m tests.model.state $(STATE_BROKEN_RUN)); printf '%s\n' "$$out"; \
+		case "$$out" in *"'err': 'F3"*) echo 'model: that counterexample was asked for';; \
+		*) echo 'model: the broken protocol was not caught' >&2; exit 1;; esac
+
+state-model-full:  ## Search it to the end, in walks, and without each rule once: ARGS="limit=60 NAME ..."; an hour.
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m tests.model.state full $(ARGS)
 
 replay: $(READY)  ## Follow random runs of the core in the protocol model: ARGS="FIRST_SEED RUNS STEPS".
 	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)

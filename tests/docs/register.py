@@ -14,13 +14,15 @@ LISTS = ("docs/scenarios.md", "docs/divergences.md")
 """Pages that list families of their own, in their own columns: T, A, H; LM, LC."""
 CITING = ("qpidha", "tests", "docs", "benchmarks", "examples", "CONTRIBUTING.md", "README.md", "SECURITY.md")
 SUFFIXES = (".py", ".pyx", ".md", ".txt")
+MODEL_ONLY = "model only"
+"""In place of modules: the rule was searched in a model, and the library does not keep it yet."""
 LATER = "later"
 """In place of modules and tests: this release does not have what the invariant is about."""
 
 CODE = re.compile(r"(?<![A-Za-z0-9-])(?:R-[a-z]|[A-Z]{1,2}[0-9]{1,2}[a-c]?)(?![A-Za-z0-9])")
 WORD = re.compile(r"\b(?!rules?\b|scenarios?\b|and\b)[A-Za-z]{2,}")
 WORDS_MIN = 2
-RANGE = re.compile(r"(?<![A-Za-z0-9])([A-Z])([0-9]{1,2})(?:–| to )\1([0-9]{1,2})(?![A-Za-z0-9])")
+RANGE = re.compile(r"(?<![A-Za-z0-9])([A-Z]{1,2})([0-9]{1,2})(?:–| to )\1([0-9]{1,2})(?![A-Za-z0-9])")
 LISTED = re.compile(
     r"^\| (?:\*\*)?((?:[TAH][0-9]{2}|L[MC][0-9]+[a-c]?)(?:\*\* … \*\*LC[0-9]+)?)(?:\*\*)? \|", re.MULTILINE
 )
@@ -69,7 +71,7 @@ def entries(text: str) -> list[Entry]:
                 raise ValueError(f"{match[1]}: {len(columns)} columns")
             kept = columns[1] if len(columns) == 3 else ""
             is_later = columns[1:] == [LATER, LATER]
-            modules = () if is_later else tuple(_modules(match[1], kept))
+            modules = () if is_later or kept == MODEL_ONLY else tuple(_modules(match[1], kept))
             found.append(Entry(match[1], columns[0], modules, columns[-1], is_later))
     return found
 

@@ -9,6 +9,7 @@ import pytest
 from tests.docs import register
 from tests.docs.register import Entry, cited, entries, listed, sources
 from tests.model.model import RULES as SWITCHES
+from tests.model.state.rules import RULES as STATE_SWITCHES
 from tests.mutants.table import MUTANTS
 
 TEXTS = sources()
@@ -18,8 +19,8 @@ KNOWN = {entry.code for entry in REGISTER} | set(LISTED)
 CODE = {path: text for path, text in TEXTS.items() if path.startswith(("qpidha/", "tests/"))}
 NOT_SCANNED = {"tests/docs/test_rules.py"}
 """Has made-up codes."""
-PAGES = ("docs/protocol.md", "docs/invariants.md", "docs/wire.md")
-REMOVES = {name: codes for name, (codes, _) in SWITCHES.items()}
+PAGES = ("docs/protocol.md", "docs/state-protocol.md", "docs/invariants.md", "docs/wire.md")
+REMOVES = {name: codes for name, (codes, _) in (*SWITCHES.items(), *STATE_SWITCHES.items())}
 
 
 def assert_nothing(problems: list[str]) -> None:
@@ -57,6 +58,10 @@ def test_what_shows_a_rule_is_there() -> None:
     assert_nothing(register.unshown(REGISTER, set(LISTED), set(TEXTS), REMOVES))
 
 
+def test_the_models_have_no_switch_of_one_name() -> None:
+    assert set(SWITCHES) & set(STATE_SWITCHES) == set()
+
+
 def test_every_switch_of_the_model_is_named_at_its_rules() -> None:
     assert_nothing(register.unlisted(REGISTER, REMOVES))
 
@@ -69,10 +74,11 @@ def test_planted_bugs_break_what_is_registered() -> None:
 
 
 def test_each_rule_has_its_precise_text_on_the_page_of_its_family() -> None:
-    rows = re.compile(r"^(?:- |\| )\*\*((?:[MPOCJKNWGSIFXDLZV][0-9]|R-[a-z]))\*\*", re.MULTILINE)
+    codes = r"[MPOCJKNWGSIFXDLZVQU][0-9]|(?:TX|EO|OV|MS|LV)[0-9]|R-[a-z]"
+    rows = re.compile(rf"^(?:- |\| )\*\*({codes})\*\*", re.MULTILINE)
     defined = [code for page in PAGES for code in rows.findall(TEXTS[page])]
     assert_nothing(register.twice(defined))
-    families = re.compile(r"[^BEJ][-0-9a-z]{1,2}|J[0-9]")
+    families = re.compile(r"[^BEJ][-0-9a-z]{1,2}|J[0-9]|[A-Z]{2}[0-9]")
     assert set(defined) == {entry.code for entry in REGISTER if families.fullmatch(entry.code)}
 
 
@@ -102,6 +108,9 @@ ENTRY = Entry("Y1", "what it says", (("core/made", ("Y1", "Y2")),), "model `made
 def test_a_row_is_read() -> None:
     assert entries(f"# Title\n\n{ROW}\n| other | table |\n") == [ENTRY]
     assert entries("| **Y3** | input | `unit/test_made` |") == [Entry("Y3", "input", (), "`unit/test_made`")]
+    assert entries("| **Y3** | rule | model only | model `made_up` |") == [
+        Entry("Y3", "rule", (), "model `made_up`")
+    ]
     assert entries("| **Y4** | no such thing | later | later |")[0].is_later
 
 

@@ -115,6 +115,24 @@ def test_a_trace_can_be_replayed() -> None:
     assert model.replay(found["trace"]) == (found["trace"], found["err"])
 
 
+def test_a_move_that_is_rewound_with_its_publish_is_no_undone_move() -> None:
+    """W2: publish, move, promotion; then the old primary returns with the copy, and its origin is nowhere."""
+    events = (
+        "pub 0 ; move 0 0 ; prom 2 ; crash 0 ; mgr 2 prom 1 ; restart 0 ; prom 1 ; mgr 1 prom 2 ; casok 1 ; "
+        "conn 0 1 ; recv 0 1 ; ack 1 0"
+    )
+    labels = [
+        tuple(int(word) if word.isdigit() else word for word in event.split())
+        for event in events.split(" ; ")
+    ]
+    model.configure(["root_judge"], **LARGE, NQ=2, move=2)
+    found = model.replay(labels)
+    assert found is not None
+    assert found[1].startswith("R-g v1 is reported as an undone move")
+    model.configure(**LARGE, NQ=2, move=2)
+    assert model.replay(labels) is None
+
+
 def test_the_usage_names_every_option_and_rule() -> None:
     run = subprocess.run([sys.executable, PATH], capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
