@@ -56,7 +56,7 @@ def client_actions(state: tuple, n: int, acts: list[Action]) -> None:
 
 
 def may_publish(state: tuple, n: int, store: Store) -> bool:
-    """Publishes that are refused change nothing, so they are no events (MS1)."""
+    """Publishes that are refused change nothing, so they are no events (J4)."""
     if publishing.target_queue(store) is None:
         return False
     return not CFG["min"] or len(state[2][n][VIEW].members) >= CFG["min"]

@@ -1,4 +1,4 @@
-"""When an operation is complete, and what clients are told then (O4, O5, O6; MS1, MS2)."""
+"""When an operation is complete, and what clients are told then (O4, O5, O6; J4, J5)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def counts(view: View, node: int, epoch: int) -> bool:
 
 
 def sure_members(w: World, n: int) -> set:
-    """The members that will still be members whatever becomes of the request in flight (MS2)."""
+    """The members that will still be members whatever becomes of the request in flight (J5)."""
     view, cas = w.nodes[n][VIEW], w.nodes[n][CAS]
     members = set(view.members)
     if cas is not None and cas.kind == "rem" and R["min_doubt"]:
@@ -95,7 +95,7 @@ def registered(w: World, publisher: int, epoch: tuple) -> None:
 
 
 def check_held(w: World, facts: tuple, v: int) -> None:
-    """F3 and MS-a, at the moment a publish is answered OK by the primary of the record."""
+    """F3 and S8, at the moment a publish is answered OK by the primary of the record."""
     members = [(w.nodes[m][DISK], epoch) for m, epoch in w.record.members]
     holding = [
         disk for disk, epoch in members if disk.epoch != epoch or v in values(disk)
@@ -105,4 +105,4 @@ def check_held(w: World, facts: tuple, v: int) -> None:
         if 0 < len(holding) < len(members) and ("S", v) not in facts and not dropped:
             raise Violation(f"F3 v{v} acked on an unconfirmed consumption; a member never had it")
     if CFG["min"] and v not in w.ghost[ACCEPTED] and not dropped and len(holding) < CFG["min"]:
-        raise Violation(f"MS-a v{v} acked on {len(holding)} members, fewer than {CFG['min']}")
+        raise Violation(f"S8 v{v} acked on {len(holding)} members, fewer than {CFG['min']}")

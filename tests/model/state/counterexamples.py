@@ -122,9 +122,9 @@ COUNTEREXAMPLES = [
         "ack 0 2 ; casok 0",
     ),
     Counterexample("ring_keep", "S1", "pub 0 ; pub 0 ; pub 0"),
-    Counterexample("min_pend", "MS-a", "rem 0 1 ; pub 0 ; mgr 0 rem 1 ; casok 0 ; rem 0 2"),
+    Counterexample("min_pend", "S8", "rem 0 1 ; pub 0 ; mgr 0 rem 1 ; casok 0 ; rem 0 2"),
     Counterexample(
-        "min_doubt", "MS-a",
+        "min_doubt", "S8",
         "pub 0 ; rem 0 1 ; mgr 0 rem 1 ; recv 1 0 ; recv 2 0 ; ack 0 2 ; ack 0 1",
     ),
     Counterexample("lv_compare", "LV-b", "txn 0 8 ; conn 1 0"),

@@ -64,8 +64,8 @@ RULES: dict[str, tuple[str, str]] = {
     # Overflow, least number of members.
     "ring_group": ("OV1", "publish and eviction are one operation"),
     "ring_keep": ("OV2", "an eviction completes no pending publish at once"),
-    "min_pend": ("MS1", "nothing is completed with fewer than min members"),
-    "min_doubt": ("MS2", "a removal in flight counts as done for min"),
+    "min_pend": ("J4", "nothing is completed with fewer than min members"),
+    "min_doubt": ("J5", "a removal in flight counts as done for min"),
     # Levels of replication.
     "lv_compare": ("LV1", "messages that are not replicated are in no description, plan or comparison"),
     "lv_send": ("LV2", "parts about messages that are not replicated are not sent"),
