@@ -10,6 +10,6 @@ messages are not replicated.
     python -m tests.model.state full [limit=SECONDS] [NAME ...]   all searches of docs/state-protocol.md
     python -m tests.model.state                                   usage: every option, every rule
 
-`-RULE` removes one rule; the search must then find a violation. Python 3.9 or later, no dependencies; PyPy is several
-times faster. The exit status is 0 if nothing was found, 1 if something was, 2 after the usage text.
+`-RULE` removes one rule; the search must then find a violation. Python 3.9 or later, no dependencies. The
+exit status is 0 if nothing was found, 1 if something was, 2 after the usage text.
 """

@@ -38,7 +38,9 @@ def main(args: list[str]) -> int:
         from tests.model.state.full import full
 
         return full(args[1:])
-    off, options, more = [], {}, {}
+    off: list[str] = []
+    options: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     for arg in args[1:]:
         if arg.startswith("-"):
             off.append(arg[1:])

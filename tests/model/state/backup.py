@@ -10,6 +10,7 @@ from tests.model.state.nouns import (
     MEM,
     NONE,
     PARTS,
+    PLANNED,
     REPLICATED,
     STAGED,
     TOLD,
@@ -43,6 +44,9 @@ def receive(w: World, b: int, p: int) -> None:
         return
     if frame.kind == "S":
         x[STAGED] = tuple(sorted({*x[STAGED], frame.body}))
+        return
+    if frame.kind == "I":
+        x[PLANNED] = (*x[PLANNED], frame.body)
         return
     if frame.kind == "T" and R["tx_hold"]:
         x[PARTS] = (*x[PARTS], *frame.body)
@@ -78,11 +82,12 @@ def send_ack(w: World, b: int, seq: int) -> None:
 
 def flipped(w: World, b: int, store: Store, frame: Frame) -> Store:
     """C5, Q4, Q8: equal to the primary, in one transaction over all queues."""
-    items, is_last = frame.body
-    planned = {item.uuid: item for item in items}
+    items, is_last, gone = frame.body
+    early = [item for item in w.nodes[b][PLANNED] if item.uuid not in gone]
+    planned = {item.uuid: item for item in (*early, *items)}  # The last plan of a queue counts.
     queues = dict(store.queues)
     keyed = queues[C]
-    for item in items:
+    for item in planned.values():
         queues[item.uuid] = flipped_queue(w, b, queues.get(item.uuid), item, frame.generation)
     if not R["dd_flip"]:
         queues[C] = keep_entries(queues[C], keyed)
@@ -94,7 +99,7 @@ def flipped(w: World, b: int, store: Store, frame: Frame) -> Store:
         for u, m in w.nodes[b][STAGED]:
             if u not in planned:
                 queues[u] = added(queues.get(u, Queue((), (), 1, ())), m)
-    w.nodes[b][STAGED] = ()
+    w.nodes[b][STAGED] = w.nodes[b][PLANNED] = ()
     return store._replace(queues=tuple(sorted(queues.items())))
 
 

@@ -22,8 +22,8 @@ COUNTEREXAMPLES = [
     ),
     Counterexample(
         "birth_keep", "R-b",
-        "pub 0 ; recv 1 0 ; ack 0 1 ; recv 2 0 ; ack 0 2 ; put 0 a ; prom 1 ; mgr 1 prom 1 ; "
-        "casok 1 ; del 1 a",
+        "pub 0 ; put 0 a ; recv 1 0 ; recv 2 0 ; prom 2 ; ack 0 1 ; ack 0 2 ; mgr 2 prom 1 ; "
+        "casok 2 ; del 2 a",
     ),
     Counterexample(
         "q_erase", "R-b",
@@ -50,6 +50,7 @@ COUNTEREXAMPLES = [
         "stage_gone", "Q-d",
         "pub 0 ; conn 1 0 ; stage 1 0 1 1@1 ; del 0 a ; snap 1 0 ; recv 1 0 ; recv 1 0",
     ),
+    Counterexample("plan_gone", "Q-b", "conn 2 0 ; ahead 2 0 1 ; del 0 a"),
     Counterexample("tx_local", "X1", "txn 0 1"),
     Counterexample("tx_hold", "X1", "txn 0 1 ; recv 2 0"),
     Counterexample("tx_ack", "S1", "txn 0 4 ; recv 2 0 ; ack 0 2 ; recv 1 0 ; ack 0 1"),

@@ -16,6 +16,7 @@ from tests.model.state.nouns import (
     MEM,
     NOBODY,
     NODES,
+    NONE,
     NOT_COVERED,
     ROLE,
     UP,
@@ -110,6 +111,10 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
         if session is not None and sessions.catching_up(state[3], n, b, session):
             for u, m in sessions.stageable(x[MEM].queues, session):
                 acts.append((("stage", b, n, u, f"{m.id}@{m.generation}"), sessions.stage, (b, n, u, m)))
+            done = {item.uuid for item in session.planned}
+            for u, q in x[MEM].queues if can(state, "ahead") else ():
+                if u not in done and q.level != NONE:
+                    acts.append((("ahead", b, n, u), sessions.plan_ahead, (b, n, u)))
             acts.append((("snap", b, n), sessions.snapshot, (b, n)))
     if record.generation > view.generation or record.primary == NOBODY:
         acts.append((("watch", n), sessions.step_down, (n,)))

@@ -17,6 +17,7 @@ from tests.model.state.nouns import (
     NONE,
     OWN,
     PARTS,
+    PLANNED,
     QUARANTINED,
     ROLE,
     STAGED,
@@ -62,14 +63,14 @@ def kill(w: World, n: int, persist: bool) -> None:
     leave_session(w, n)
     x[UP] = x[ROLE] = x[ACK_DUE] = 0
     x[VIEW] = x[CAS] = None
-    x[PARTS] = x[STAGED] = ()
+    x[PARTS] = x[STAGED] = x[PLANNED] = ()
     x[MEM] = x[DISK]
     for b in range(NODES):  # Backups of a dead primary with nothing left to read.
         other = w.nodes[b]
         if w.chans[channel(n, b)] == NO_CHANNEL and other[LINK] is not None and other[LINK][0] == n:
             other[LINK] = None
             other[ACK_DUE] = 0
-            other[STAGED] = ()
+            other[STAGED] = other[PLANNED] = ()
             if R["tx_fresh"]:
                 other[PARTS] = ()
 

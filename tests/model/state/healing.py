@@ -93,7 +93,7 @@ def healed(w: World, primary: int) -> str | None:
     lost = {f[1] for f in w.ghost[TOLD] if f[0] == "E"} - w.ghost[ACCEPTED] - gone
     if lost:
         return f"S1 acked {sorted(lost)!r} never delivered"
-    open_ = unanswered(w.ghost, w.nodes[primary][MEM]) if CFG["dedup"] and R["dd_bind"] else []
+    open_ = unanswered(tuple(w.ghost), w.nodes[primary][MEM]) if CFG["dedup"] and R["dd_bind"] else []
     return f"live: {open_!r} was made and its publisher is never told" if open_ else None
 
 

@@ -92,6 +92,8 @@ class Session(NamedTuple):
     """chunks: the queues of the backup as it described them, until the snapshot."""
     staged: tuple = ()
     """chunks: (queue, message) sent to be staged."""
+    planned: tuple = ()
+    """chunks: plans of queues that were sent before the snapshot."""
 
 
 class Joining(NamedTuple):
@@ -152,7 +154,7 @@ class Channel(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Kinds: O operation, T a part of one that is not the last, P plan, S staged message."""
+    """Kinds: O operation, T a part of one that is not the last, P plan, S staged message, I plan of one queue ahead."""
 
     kind: str
     generation: int
@@ -185,8 +187,9 @@ class Sent(NamedTuple):
 
 
 # A node, as a tuple in a state and as a list while an event changes it.
-UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, PARTS, STAGED = range(11)
-# LINK: (primary, sid) of a backup's session. PARTS: of an operation whose last frame was not read yet.
+UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, PARTS, STAGED, PLANNED = range(12)
+# LINK: (primary, sid) of a backup's session. PARTS: of an operation whose last frame was not read yet. STAGED: messages,
+# PLANNED: plans of queues, that the flip will need.
 
 # What an observer of the whole cluster knows: the ghost state of the checks.
 (
@@ -264,7 +267,7 @@ def initial() -> tuple:
         if n:
             chans[channel(0, n)] = Channel(n, 1, (), ())
         view = None if n else View(1, 1, members, sessions, None, ())
-        nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, (), ()))
+        nodes.append((1, 0, store, store, 0 if n else 1, view, (0, n) if n else None, None, 0, (), (), ()))
     ghost: list[Any] = [frozenset()] * 14
     ghost[GIVEN] = frozenset(given)
     ghost[ACTIVATED] = frozenset([(1, 0, 0)])
@@ -277,7 +280,7 @@ def initial_store() -> tuple[Store, list]:
     """The store of every node at the start, and the identities that were given out."""
     held: list[Message] = []
     queues = []
-    objects = [("q", "ab"[i], i + 1) for i in range(CFG["queues"])]
+    objects: list[tuple] = [("q", "ab"[i], i + 1) for i in range(CFG["queues"])]
     objects += [("q", "l", LOCAL, CONFIGURATION)] if CFG["levels"] & 1 else []
     for i, value in enumerate(objects, 1):
         held.append(Message(i, i, 1, value, 0, ()))

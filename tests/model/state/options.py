@@ -51,6 +51,7 @@ COUNTED = {
     "repub": "discarded messages published again by the embedder",
     "lpub": "publishes to queues whose messages are not replicated",
     "lmove": "moves between a and l",
+    "ahead": "chunks: plans of queues that are sent before the snapshot",
     "crash": "crashes",
     "wipe": "lost disks",
     "reconn": "subscriptions",

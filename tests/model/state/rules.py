@@ -18,6 +18,10 @@ RULES: dict[str, tuple[str, str]] = {
     "echo_wait": ("Q7", "an answer about what is there, or not there, waits for all operations before it"),
     "flip_one": ("Q8", "C and all queues flip in one transaction"),
     "stage_gone": ("Q9", "what was staged for a queue that the plan does not have ends with the flip"),
+    "plan_gone": (
+        "Q9",
+        "a queue whose plan was sent before the snapshot, and that was deleted since, is taken back",
+    ),
     # Transactions.
     "tx_local": ("TX1", "the primary applies a transaction in one step, before it sends any of it"),
     "tx_hold": ("TX2", "a backup applies the parts with the last frame"),

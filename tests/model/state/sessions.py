@@ -17,6 +17,7 @@ from tests.model.state.nouns import (
     NONE,
     NOT_COVERED,
     PARTS,
+    PLANNED,
     REFUSED,
     REPLICATED,
     ROLE,
@@ -63,7 +64,7 @@ def leave_session(w: World, b: int) -> None:
     x = w.nodes[b]
     x[LINK] = None
     x[ACK_DUE] = 0
-    x[STAGED] = ()
+    x[STAGED] = x[PLANNED] = ()
     if R["tx_fresh"]:
         x[PARTS] = ()
     for p in range(NODES):
@@ -100,11 +101,12 @@ def plan(ours: tuple, theirs: tuple, staged: tuple) -> tuple:
     return tuple(items)
 
 
-def plan_frames(generation: int, items: tuple) -> list[Frame]:
+def plan_frames(generation: int, items: tuple, gone: tuple = ()) -> list[Frame]:
+    """Gone: queues whose plan was sent before, and that are deleted by now (Q9)."""
     if R["flip_one"]:
-        return [Frame("P", generation, 1, (items, True))]
+        return [Frame("P", generation, 1, (items, True, gone))]
     # Mutation of Q8: C first, then the queues.
-    return [Frame("P", generation, 1, (items[:1], False)), Frame("P", generation, 2, (items, True))]
+    return [Frame("P", generation, 1, (items[:1], False, ())), Frame("P", generation, 2, (items, True, gone))]
 
 
 def subscribe(w: World, b: int, p: int, keep_acks: bool) -> None:
@@ -172,11 +174,31 @@ def stage(w: World, b: int, p: int, u: int, m: Message) -> None:
     w.view(p, sessions=put_at(view.sessions, b, session._replace(staged=staged)))
 
 
+def plan_ahead(w: World, b: int, p: int, u: int) -> None:
+    """Send the plan of one queue before the snapshot; it is corrected by the snapshot if it is not exact any more."""
+    view = w.nodes[p][VIEW]
+    use(w, "ahead")
+    session = view.sessions[b]
+    items = plan(w.nodes[p][MEM].queues, session.described, session.staged)
+    item = next(item for item in items if item.uuid == u)
+    at = channel(p, b)
+    c = w.chans[at]
+    w.chans[at] = c._replace(to_backup=(*c.to_backup, Frame("I", view.generation, 0, item)))
+    session = session._replace(planned=tuple(sorted((*session.planned, item))))
+    w.view(p, sessions=put_at(view.sessions, b, session))
+
+
 def snapshot(w: World, b: int, p: int) -> None:
     """The exact plan against what was described at SUB and staged since, at this instant."""
     view = w.nodes[p][VIEW]
     session = view.sessions[b]
-    frames = plan_frames(view.generation, plan(w.nodes[p][MEM].queues, session.described, session.staged))
+    exact = plan(w.nodes[p][MEM].queues, session.described, session.staged)
+    present = {item.uuid for item in exact}
+    items = tuple([item for item in exact if item not in session.planned])
+    gone = (
+        tuple([item.uuid for item in session.planned if item.uuid not in present]) if R["plan_gone"] else ()
+    )
+    frames = plan_frames(view.generation, items, gone)
     at = channel(p, b)
     c = w.chans[at]
     w.chans[at] = c._replace(to_backup=(*c.to_backup, *frames))

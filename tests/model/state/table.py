@@ -27,7 +27,7 @@ LEVELS = {
 }
 ALL = {**FAULTS, "pub": 5, "acc": 3, "decl": 2, "put": 2, "txn": 2, "upd": 3, "move": 2, "dlv": 2, "rel": 1, "txo": 2,
        "del": 2}  # fmt: skip
-NEW = dict(chunks=1, water=1, demote=1, wipe=1)
+NEW = dict(chunks=1, ahead=3, water=1, demote=1, wipe=1)
 """Budgets of walks."""
 
 
@@ -56,6 +56,7 @@ REMOVED = [
     Removed("echo_wait", "", CONFIGURATION),
     Removed("flip_one", "", CONFIGURATION),
     Removed("stage_gone", "", {"chunks": 1, "queues": 1, "pub": 1, "del": 1, "reconn": 1}, bfs=True),
+    Removed("plan_gone", "", {"chunks": 1, "queues": 1, "ahead": 1, "del": 1, "reconn": 1}, bfs=True),
     Removed("tx_local", "", COMMITS),
     Removed("tx_hold", "", COMMITS),
     Removed("tx_ack", "S1", COMMITS),
@@ -144,6 +145,8 @@ CLEAN = [
     Clean("chunks, transaction", dict(chunks=1, txn=1, reconn=2, prom=1), 79_980, 22),
     Clean("chunks, update", dict(chunks=1, queues=1, pub=1, upd=1, acc=1, reconn=1, prom=1), 49_625, 20),
     Clean("chunks, repeat", dict(chunks=1, queues=1, dedup=1, pub=1, re=1, acc=1, reconn=1, prom=1), 32_305, 18),
+    Clean("chunks, plans ahead", {"chunks": 1, "ahead": 2, "queues": 1, "del": 1, "pub": 1, "reconn": 1, "prom": 1},
+          102_295, 22),
     Clean("watermark, transaction", dict(water=1, shapes=2, txn=1, pub=2, reconn=1, prom=1), 64_342, 21),
     Clean("watermark, immediate", dict(water=1, settle="imm", shapes=1, txn=1, pub=1, acc=1, reconn=1), 23_404, 16),
     Clean("watermark, update", dict(water=1, queues=1, pub=2, upd=1, acc=1, reconn=1), 69_132, 18),
@@ -185,9 +188,9 @@ WALKS: list[tuple[str, dict[str, Any]]] = [
      {**ALL, "settle": "imm", "trim": 1, "drop_old": 0}),
     ("all, fsync, old primary stays, CAS time-outs",
      {**ALL, **SYNC, "dedup": 1, "re": 4, "repub": 1, "drop_old": 0, "casto": 1}),
-    ("chunks, configuration", {**CONFIGURATION, "chunks": 1, "demote": 1}),
+    ("chunks, configuration", {**CONFIGURATION, "chunks": 1, "ahead": 4, "demote": 1}),
     ("chunks, commits, watermark, fsync", {**COMMITS, **SYNC, "chunks": 1, "water": 1}),
-    ("chunks, updates, trimmed", {**UPDATES, "chunks": 1, "trim": 1, "move": 2}),
+    ("chunks, updates, trimmed", {**UPDATES, "chunks": 1, "ahead": 4, "trim": 1, "move": 2}),
     ("watermark, immediate, commits", {**COMMITS, "settle": "imm", "water": 1, "upd": 2}),
     ("hand-overs, lost disk, configuration, fsync", {**CONFIGURATION, **SYNC, "demote": 2, "wipe": 1}),
     ("lost disks, min 2, chunks, fsync", {**CONFIGURATION, **SYNC, "wipe": 2, "min": 2, "chunks": 1}),

@@ -47,18 +47,18 @@ def can_commit(store: Store, shape: int) -> bool:
 def commit_parts(w: World, n: int, shape: int, v: int, uuid: int, taken: Hold | None) -> Commit:
     store = w.nodes[n][MEM]
     if shape == 1:
-        parts = [("E", A, message(w, n, A, v)), ("E", B, message(w, n, B, v + 1))]
-        return parts, (("E", v), ("E", v + 1)), None
+        both = [("E", A, message(w, n, A, v)), ("E", B, message(w, n, B, v + 1))]
+        return both, (("E", v), ("E", v + 1)), None
     if shape == 2:
         held = dict(store.queues)[A]
         m = find(held, taken.generation, taken.id) if taken else held.held[0]
-        parts = [("D", A, (m.generation, m.id))] if m else []
+        parts: list[tuple] = [("D", A, (m.generation, m.id))] if m else []
         parts += [("E", B, message(w, n, B, v))]
         return parts, (("E", v), ("S", m.value if m else None)), m
     if shape == 8:
         here = 400 + uuid  # Another one at each repetition.
-        parts = [("E", A, message(w, n, A, v)), ("E", LOCAL, message(w, n, LOCAL, here))]
-        return parts, (("E", v), ("L", n, store.epoch, LOCAL, here)), None
+        both = [("E", A, message(w, n, A, v)), ("E", LOCAL, message(w, n, LOCAL, here))]
+        return both, (("E", v), ("L", n, store.epoch, LOCAL, here)), None
     generation = w.nodes[n][VIEW].generation
     o = message(w, n, C, ("q", NEW, uuid))
     y = Message(1, 1, generation, v, 0, ())
