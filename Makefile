@@ -133,7 +133,7 @@ state-model:  ## Search the model of a broker's whole state: STATE_RUN="walk tli
 		case "$$out" in *"'err': 'F3"*) echo 'model: that counterexample was asked for';; \
 		*) echo 'model: the broken protocol was not caught' >&2; exit 1;; esac
 
-state-model-full:  ## Search it to the end, in walks, and without each rule once: ARGS="limit=60 NAME ..."; an hour.
+state-model-full:  ## Search it to the end, in walks, and without each rule once: ARGS="limit=60 NAME ..."; two hours.
 	@$(CHECK_PYTHON)
 	@$(PYTHON) -m tests.model.state full $(ARGS)
 
