@@ -339,8 +339,11 @@ class Replica:
         self._taking()
 
     def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
-        """See `Primary.declare`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().declare(queue, spec)
+        """See `Primary.declare`. Raises `NotPrimary` on another node.
+
+        It is taken with too few members, too, and waits: a broker declares its queues when it is promoted (J4).
+        """
+        return self._serving().declare(queue, spec)
 
     def enqueue(self, queue: QueueId, batch: Batch, *, taken: bool = False) -> tuple[Position, SequenceSet]:
         """See `Primary.enqueue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.

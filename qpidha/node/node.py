@@ -284,7 +284,6 @@ class Node:
 
         Raises:
             NotPrimary: Only the primary declares queues.
-            NotEnoughMembers: The queue is new, and fewer than ``min_in_sync`` nodes are members.
             QueueMismatch: A queue of this name exists with another settle or kind; `queue` returns it as it is.
             ArgumentError: A name, settle or kind that could not be stored or sent.
             CallerError: There are ``queues_max`` queues already.

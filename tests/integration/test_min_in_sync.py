@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from qpidha import InDoubt, NotEnoughMembers, OpTimeout
+from qpidha import InDoubt, Node, NotEnoughMembers, OpTimeout
 from qpidha.errors import QpidhaError
 from qpidha.events import NodeEvent, TooFewMembers, TroubleOver
-from tests.support.harness import QUICK, World, content, history, run, until
+from tests.support.harness import QUICK, Recorder, World, content, history, run, until
 
 TWO = replace(QUICK, min_in_sync=2)
 
@@ -44,7 +44,6 @@ def test_of_three_two_are_killed_and_publishes_wait_or_are_refused_until_one_ret
         assert (refused.value.members, refused.value.missing) == (("a",), ("b", "c"))
         for call in (
             lambda: queue.dequeue(1),
-            lambda: a.declare("another"),
             lambda: queue.enqueue_many([b"x"] * 10),
         ):
             with pytest.raises(NotEnoughMembers):
@@ -67,6 +66,30 @@ def test_of_three_two_are_killed_and_publishes_wait_or_are_refused_until_one_ret
     began = [event for event in told if isinstance(event, TooFewMembers)]
     over = [event for event in told if isinstance(event, TroubleOver) and event.cause == "too few members"]
     assert began[-1].missing == ("b", "c") and over
+
+
+def test_a_broker_opens_with_too_few_members_and_serves_when_there_are_enough() -> None:
+    """The founder of a cluster is alone at first: what it declares in `on_promote` waits."""
+
+    class Declares(Recorder):
+        node: Node
+
+        async def on_promote(self, generation: int) -> None:
+            self.node.declare("q")
+            await super().on_promote(generation)
+
+    async def main(world: World) -> None:
+        broker = Declares()
+        broker.node = a = await world.start("a", broker=broker)
+        await a.promote()
+        assert broker.promoted == [1] and a.serving
+        with pytest.raises(NotEnoughMembers):
+            a.queue("q").enqueue(b"one")
+        await world.start("b")
+        await until(lambda: not is_short(world, "a"))
+        assert (await a.queue("q").enqueue(b"one")).nodes == {"a", "b"}
+
+    run(main, TWO)
 
 
 def test_what_is_pending_ends_in_doubt_with_the_term() -> None:

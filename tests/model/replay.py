@@ -35,7 +35,7 @@ from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.link import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
-from qpidha.types import Discarded, QueueSpec, Settle
+from qpidha.types import Discarded, Settle
 from qpidha.wire.events import Acknowledged, Frame, Operations, PlanEnd, PlanMessages
 
 STEPS = 250
@@ -116,8 +116,7 @@ class Run(Steps):
         world.scheduler.run_for(0.0)
         for name in [f"q{n}" for n in range(QUEUES)]:
             settle = Settle.REPLICATED if self.settle == "rep" else Settle.IMMEDIATE
-            self._primary(first).declare(world.queue_id(name), QueueSpec(name=name, settle=settle))
-            first.run()  # A client could not declare them before there are enough members.
+            world.clients.declare(first, world.queue_id(name), name, settle)
         world.scheduler.run_while(lambda: not world.healthy(), limit_s=30.0)
         assert world.healthy()
         self.manager.free = False

@@ -67,9 +67,7 @@ class Clients:
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
     def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
-        """Declare a queue on a primary, unless it has too few members."""
-        if self.finds_too_few(node):
-            return
+        """Declare a queue on a primary."""
         node.replica.declare(queue, QueueSpec(name=name, settle=settle))
         self._checker.operated(node)
         node.run()

@@ -126,7 +126,7 @@ class Walk:
         world.start()
         first = next(iter(world.nodes.values()))
         first.promote()
-        world.scheduler.run_while(lambda: not self._opened, limit_s=10.0)
+        world.scheduler.run_while(lambda: world.primary is None, limit_s=10.0)
         for name in ("q", "dlq", *(f"q{n}" for n in range(2, QUEUES_MAX)))[: self.queues]:
             world.clients.declare(first, world.queue_id(name), name, self.settle)
         for number in range(self.steps) if self.only is None else self.only:
@@ -146,13 +146,6 @@ class Walk:
         self.apart = why
         self.world.sometimes(f"apart {why}")
         self.world.say(f"ends: {why}")
-
-    @property
-    def _opened(self) -> bool:
-        """There is a primary, and it takes operations."""
-        node = self.world.primary
-        primary = node.replica.primary if node is not None else None
-        return primary is not None and not primary.minimum.short
 
     # --- clients -------------------------------------------------------------------------------------
 

@@ -166,7 +166,6 @@ def test_with_two_the_last_member_refuses_operations_and_stores_nothing() -> Non
         lambda: made.core.dequeue(QUEUE, SequenceSet([1])),
         lambda: made.core.move(QUEUE, SequenceSet([1]), OTHER),
         lambda: made.core.skip(QUEUE, 1),
-        lambda: made.core.declare(OTHER, QueueSpec(name="other")),
         made.core.require_open,
     ):
         error = refusal(call)
@@ -183,6 +182,18 @@ def test_what_was_taken_before_is_not_refused_and_waits() -> None:
     made.core.enqueue(QUEUE, BATCH, taken=True)
     made.run()
     assert (len(made.core.queues[QUEUE]), made.safe) == (1, 0)
+
+
+def test_a_queue_can_be_declared_and_waits() -> None:
+    """As a broker does when it is promoted, with or without the others."""
+    made = Cluster(2, A)
+    made.declare()
+    assert list(made.core.queues) == [QUEUE] and made.told == []
+    refusal(lambda: made.core.enqueue(QUEUE, BATCH))
+    made.see(A, B)
+    made.subscribe(B)
+    made.acknowledge(B)
+    assert any(isinstance(done, Settled) for done in made.told)
 
 
 def test_another_node_says_that_it_is_not_primary() -> None:
