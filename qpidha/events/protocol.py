@@ -93,8 +93,8 @@ class TooFewMembers(Trouble):
 class CompareAndSetLost(NodeEvent):
     """Another node changed the record first, so that this node's change of it was refused.
 
-    Normal during a failover, when several nodes try to be promoted. Again and again at other times, two nodes act
-    as primary, or something else writes to the record.
+    Normal during a failover, when several nodes try to be promoted. If it happens again and again at other times, two
+    nodes act as primary, or something else writes to the record.
     """
 
     name: ClassVar = "compare-and-set lost"

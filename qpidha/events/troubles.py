@@ -13,7 +13,7 @@ from qpidha.types import NodeId
 
 @dataclass(frozen=True, slots=True)
 class SessionTrouble(Trouble):
-    """The session with the cluster manager is lost or cannot be opened. Others may take this node for gone."""
+    """The session with the cluster manager is lost or cannot be opened. Other nodes may assume that this node is gone."""
 
     name: ClassVar = "session"
     reason: str
@@ -86,7 +86,7 @@ class DecisionRefused(Trouble):
 
 @dataclass(frozen=True, slots=True)
 class PlaceGivenUp(Trouble):
-    """The node cannot work: it has no session until it can, and as primary it hands over."""
+    """The node cannot work: it keeps no session until it can work again, and as primary it hands over."""
 
     name: ClassVar = "place given up"
     reason: str
