@@ -27,7 +27,7 @@ KNOWN = re.compile(
     | broker:\ (
           primary\ of\ generation\ \d+,\ \d+\ messages
         | not\ primary\ any\ more
-        | \d+\ messages\ discarded,\ none\ of\ them\ confirmed\ to\ anybody
+        | \d+\ unconfirmed\ messages\ discarded
         | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ joining)
       )
     )$""",
@@ -58,7 +58,7 @@ class Logs:
             for line in self._added(name, file):
                 self.lines += 1
                 self.resyncs += ": resynchronised: " in line
-                self.discarded += " messages discarded, " in line
+                self.discarded += " unconfirmed messages discarded" in line
                 if not KNOWN.match(line) and not (name in full and FULL_DISK.search(line)):
                     found.append(f"{name}: {line}")
         self.unexplained += found
