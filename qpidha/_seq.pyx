@@ -362,7 +362,7 @@ cdef uint64_t ids_in(const Block* block, Py_ssize_t start, Py_ssize_t stop) noex
 
 
 cdef Py_ssize_t seat(Py_ssize_t room, Py_ssize_t left, Py_ssize_t right) noexcept nogil:
-    """Where left + right runs begin, if the next insertion comes between the two: free places go there."""
+    """Return where `left` + `right` runs should begin, so that the free places are at the side of the next insertion."""
     if right == 0:
         return 0
     if left == 0:
@@ -419,9 +419,9 @@ cdef void insert_entry(SequenceSet s, Py_ssize_t at, Block* block) noexcept nogi
 
 
 cdef int make_room(SequenceSet s, Place* place) except -1:
-    """Make a free place beside `place` in its block, or in another one, and say in `place` where it is.
+    """Make a free place beside `place`, in its block or in another one, and set `place` to it.
 
-    The only function that adds a block to a set that has one, see the picture at the top of this file.
+    Only this function adds a block to a set that has one: see the picture at the top of this file.
     """
     cdef Block* block = block_at(s, place.block)
     cdef Block* fresh
@@ -472,7 +472,7 @@ cdef int make_room(SequenceSet s, Place* place) except -1:
 
 
 cdef int insert_run(SequenceSet s, Place* place, uint64_t first, uint64_t last) except -1:
-    """Insert a run that touches no other before `place`, and say in `place` where it came to be."""
+    """Insert a run before `place`; it must touch no other run. `place` is set to where the run is stored."""
     cdef Block* block = block_at(s, place.block)
     cdef Py_ssize_t left = place.run - block.begin, right = block.end - place.run
     cdef bint cheap = (right <= left and block.end < block.room) or (left <= right and block.begin > 0)
@@ -502,7 +502,7 @@ cdef int insert_run(SequenceSet s, Place* place, uint64_t first, uint64_t last) 
 
 
 cdef inline void resize(SequenceSet s, Place place, uint64_t first, uint64_t last) noexcept nogil:
-    """Give the run at `place` other ends. The caller removes or joins the runs that it touches now."""
+    """Set the ends of the run at `place`. The caller removes or joins the runs that it touches now."""
     cdef Block* block = block_at(s, place.block)
     # Negative for a run that shrinks; unsigned arithmetic is modulo 2**64, so the sums are right.
     cdef uint64_t more = (block.first[place.run] - first) + (last - block.last[place.run])
@@ -528,9 +528,9 @@ cdef int start_set(SequenceSet s, uint64_t first, uint64_t last) except -1:
 
 
 cdef inline int extend_tail(SequenceSet s, uint64_t first, uint64_t last) except -1:
-    """Add a range that does not begin before the newest run. 1: done; 0: it does, or the set is empty.
+    """Add a range that does not begin before the newest run. 1: added; 0: it begins before it, or the set is empty.
 
-    The steady state of a queue, and the way all set operations write their result.
+    A queue in its steady state is changed this way, and all set operations write their result so.
     """
     if s._begin == s._end:
         return 0
@@ -587,7 +587,7 @@ cdef struct Chunk:
 
 
 cdef inline uint64_t larger(uint64_t a, uint64_t b) noexcept nogil:
-    """Without a branch, as in `grow`."""
+    """Return the larger number, without a branch for the reason given in `grow`."""
     return a ^ ((a ^ b) & -<uint64_t>(a < b))
 
 
@@ -598,8 +598,8 @@ cdef inline uint64_t smaller(uint64_t a, uint64_t b) noexcept nogil:
 cdef inline Py_ssize_t grow(Chunk* chunk, Py_ssize_t n, uint64_t first, uint64_t last) noexcept nogil:
     """Add a run that does not begin before number `n`, the newest one. Returns the number of the newest one.
 
-    Whether it touches the newest one is as good as random where two sets are merged, and a wrong guess of the
-    processor costs more than all of this: hence no branch.
+    There is no branch: when two sets are merged, the processor cannot predict whether a run touches the newest
+    one, and one wrong prediction costs more than this whole function.
     """
     cdef bint apart = first > chunk.last[n] + 1
     cdef uint64_t mask = -<uint64_t>apart
@@ -717,7 +717,7 @@ cdef void erase(SequenceSet s, Place start, Place stop) noexcept:
         s._runs -= block.end - block.begin
         release_block(s, block)
     remove_entries(s, start.block + 1, stop.block)
-    settle(s, start.block + 1)           # The higher one first: it does not change the place of the lower.
+    settle(s, start.block + 1)           # The higher block first, because this does not move the lower one.
     settle(s, start.block)
 
 
@@ -818,7 +818,7 @@ cdef SequenceSet intersected(SequenceSet a, SequenceSet b):
         n += chunk.first[n] <= chunk.last[n]
         if n == CHUNK:
             n = write(out, &chunk, n)
-        x_ends_first = x.last <= y.last  # The one that ends first has no more to give.
+        x_ends_first = x.last <= y.last  # The run that ends first is finished.
         step(&x, x_ends_first)
         step(&y, not x_ends_first)
     write(out, &chunk, n)
@@ -826,7 +826,7 @@ cdef SequenceSet intersected(SequenceSet a, SequenceSet b):
 
 
 cdef SequenceSet searched(SequenceSet a, SequenceSet b):
-    """The intersection of two sets of which one has far fewer runs: it is looked for in the other."""
+    """Return the intersection, where one set has far fewer runs: they are searched for in the other set."""
     cdef SequenceSet out = new_set()
     cdef Cursor x = walk(a), y = walk(b)
     while x.alive and y.alive:
@@ -836,7 +836,7 @@ cdef SequenceSet searched(SequenceSet a, SequenceSet b):
             seek(&y, x.first)
         else:
             append(out, max(x.first, y.first), min(x.last, y.last))
-            if x.last <= y.last:         # The one that ends first has no more to give.
+            if x.last <= y.last:         # The run that ends first is finished.
                 advance(&x)
             else:
                 advance(&y)
@@ -882,7 +882,7 @@ cdef SequenceSet subtracted(SequenceSet a, SequenceSet b):
 
 
 cdef SequenceSet left_over(SequenceSet a, SequenceSet b):
-    """What a set leaves of one that has far fewer runs, each of which is looked for in it."""
+    """Return `a` without `b`, where `a` has far fewer runs: each of them is searched for in b."""
     cdef SequenceSet out = new_set()
     cdef Cursor x = walk(a), y = walk(b)
     cdef uint64_t first
@@ -1036,19 +1036,19 @@ cdef inline uint8_t* write_varint(uint8_t* at, uint64_t value) noexcept nogil:
 
 
 cdef inline const uint8_t* read_varint(const uint8_t* at, const uint8_t* end, uint64_t* value) noexcept nogil:
-    """Where the next number begins, or NULL if here is no number in its shortest form, below 2**64."""
+    """Return where the next number begins, or NULL if this one is cut, too large or not in its shortest form."""
     cdef uint64_t byte
     cdef int shift = 0
     value[0] = 0
     while at != end:
         byte = at[0]
         at += 1
-        if shift == 63 and byte > 1:     # The tenth byte has one bit to give.
+        if shift == 63 and byte > 1:     # Only one bit is left for the tenth byte.
             return NULL
         value[0] |= (byte & 0x7F) << shift
         if byte < 0x80:
             if byte == 0 and shift:
-                return NULL              # A longer form of a shorter number.
+                return NULL              # Not the shortest form of the number.
             return at
         shift += 7
     return NULL
@@ -1058,7 +1058,7 @@ cdef bytes encode_runs(Cursor* c, Py_ssize_t runs):
     """The encoding of the next `runs` runs. Moves the cursor behind them."""
     cdef Cursor start = c[0]
     cdef Py_ssize_t size = varint_size(runs), i
-    cdef uint64_t after = 0              # What `gap` counts from: the lowest first id that is possible.
+    cdef uint64_t after = 0              # `gap` counts from the lowest possible first id.
     for i in range(runs):
         size += varint_size(c.first - after) + varint_size(c.last - c.first)
         after = c.last + 2
@@ -1274,7 +1274,8 @@ cdef class SequenceSet:
     def add(self, first, last=None):
         """Add one id, or the closed range `first` .. `last`. Ids that are members already are fine.
 
-        O(1) amortised at either end, else O(log runs). Swallowed runs are paid for when they were added.
+        O(1) amortised at either end, else O(log runs). Runs that become part of another one are removed at no
+        further cost: that was paid for when they were added.
 
         >>> s = SequenceSet([1, 3])
         >>> s.add(2); s
@@ -1577,7 +1578,7 @@ cdef class SequenceSet:
     def decode(cls, buffer, *, max_runs=None):
         """The set that `buffer` (any bytes-like object) encodes, all of it. O(runs).
 
-        Memory is taken as runs are read, never because of an announced number.
+        Memory grows with the runs that are read; it is not allocated from the announced count.
 
         Raises:
             SequenceDecodeError: The bytes are not exactly one encoded set in its only form: cut short, too

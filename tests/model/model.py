@@ -148,7 +148,7 @@ ACKED = -1
 """As a covering seq: this node has acknowledged the operation."""
 NOT_COVERED = 0
 BEFORE_SNAPSHOT = 1 << 30
-"""As a plan seq: the session is catching up, nothing it acknowledges can reach this."""
+"""As a plan seq: the session is catching up, and no seq that it acknowledges reaches this one."""
 
 
 class Message(NamedTuple):
@@ -290,8 +290,8 @@ UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, STAGED = range(10)
 
 # What an observer of the whole cluster knows: the ghost state of the checks.
 GIVEN, TOLD, ACCEPTED, SETTLED, REFUSED, ACTIVATED, QUARANTINED, HANDED_OVER, UNDONE = range(9)
-# QUARANTINED: (node, queue, message). Only moved messages are told apart by node (NOBODY: any): the others may be
-# judged by any node, which is stricter than what nodes do, and takes fewer states.
+# QUARANTINED: (node, queue, message). Only moved messages are distinguished by node (NOBODY: any node): any node may
+# judge the others, which is stricter than what nodes do, and takes fewer states.
 # HANDED_OVER: (queue, message), as rewound. UNDONE, lib only: (queue, message), as a move that was undone.
 
 NO_CHANNEL = Channel(0, 0, (), ())
@@ -481,7 +481,7 @@ def own_mark() -> int:
 
 
 def required(n: int, view: View) -> list[int]:
-    """Everyone but the primary whom a completion waits for (O4)."""
+    """The nodes other than the primary that a completion waits for (O4)."""
     nodes = [m for (m, _) in view.members if m != n]
     if view.joining is not None and R["add_pending"] and view.joining.node not in nodes:
         nodes.append(view.joining.node)
@@ -506,7 +506,7 @@ def acknowledged_lives(view: View, op: Pending) -> set[tuple[int, int]]:
 
 
 def sure_members(w: World, n: int) -> set[tuple[int, int]]:
-    """J5: the members without those that leave by a request in flight; who joins by one does not count either."""
+    """J5: the members that a request in flight does not remove; a joiner whose addition is in flight does not count."""
     view, cas = w.nodes[n][VIEW], w.nodes[n][CAS]
     members = set(view.members)
     if cas is not None and cas.kind != "prom" and R["min_doubt"]:

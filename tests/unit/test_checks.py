@@ -1,4 +1,4 @@
-"""What a node is made of, and what its queues and ops are called with, is checked before anything changes."""
+"""The parts of a node and the arguments of calls on its queues and ops are checked before anything changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.harness import Recorder
 
 
 def parts(**changes: Any) -> dict[str, Any]:
-    """Whatever a node needs, with changes."""
+    """The arguments of a node, with changes."""
     return {
         "id": "a",
         "broker": Recorder(),
@@ -139,7 +139,7 @@ def test_a_node_is_made_of_the_right_parts(changes: dict[str, Any], said: str) -
     assert next(iter(changes)) in message
 
 
-def test_what_is_right_is_taken(tmp_path: Path) -> None:
+def test_valid_parts_are_accepted(tmp_path: Path) -> None:
     """A wildcard to listen on with an address to publish; text for a path; a promoter's priority for a score."""
     node = Node(
         **parts(
@@ -221,7 +221,7 @@ def test_parts_check_their_own_arguments(make: Callable[[Any], object], said: st
 
 
 def with_primary(main: Callable[[Node, Queue], Awaitable[None]], settings: Settings | None = None) -> None:
-    """Run something with a primary that is alone, and its queue; then see that nothing has changed."""
+    """Call something with a lone primary and its queue; then check that nothing has changed."""
 
     async def run() -> None:
         node = Node(**parts(settings=settings))
@@ -289,7 +289,7 @@ def failing() -> Iterator[int]:
 
 
 def test_ids_are_ids_that_were_given_out() -> None:
-    """In whatever form they are named; what a caller's generator raises comes through."""
+    """This holds for every form of ids; an error of the caller's generator is raised unchanged."""
 
     async def main(node: Node, queue: Queue) -> None:
         other = node.declare("other")
@@ -423,7 +423,7 @@ def test_a_declaration_is_checked_before_anything_changes() -> None:
     with_primary(main)
 
 
-def test_a_queue_that_exists_otherwise_is_not_returned_silently() -> None:
+def test_a_queue_that_exists_with_other_properties_is_refused() -> None:
     """The error names what is there and what was asked for; `queue` returns it as it is."""
 
     async def main(node: Node, queue: Queue) -> None:
@@ -450,7 +450,7 @@ def test_no_more_queues_than_a_backup_takes() -> None:
 
 
 def test_a_backup_declares_nothing() -> None:
-    """Not even a queue that is there: what it returned could not be published on."""
+    """This holds for an existing queue too: its handle could not publish."""
 
     async def run() -> None:
         async with Node(**parts()) as node:

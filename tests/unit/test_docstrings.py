@@ -25,7 +25,7 @@ def name_of(path: Path) -> str:
 
 
 def described(thing: object) -> bool:
-    """Whether there is more than the signature that Cython puts before a docstring, or instead of one."""
+    """Return whether a docstring has more than the signature that Cython adds to it."""
     text = getattr(thing, "__doc__", None) or ""
     return bool(re.sub(r"\A[\w.]+\([^\n]*(\n|\Z)", "", text).strip())
 

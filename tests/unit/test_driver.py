@@ -1,4 +1,4 @@
-"""A core and its driver: a record that is removed, a disk that is slow, a node that fails meanwhile."""
+"""A core and its driver handle a removed record, a slow disk and a node that fails meanwhile."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def founded() -> Versioned:
 
 
 class Node:
-    """A replica and a driver, with a disk that waits to be told."""
+    """A replica and a driver, with a disk that answers when the test says so."""
 
     def __init__(self, *, slow: bool = False) -> None:
         image = StoreImage(StoreStatus(node="P", epoch=EPOCH, cluster=CLUSTER))
@@ -79,7 +79,7 @@ class Node:
 
 
 def test_a_primary_whose_record_was_removed_steps_down() -> None:
-    """M4: its compare-and-set is refused, and nothing newer is there."""
+    """M4: its compare-and-set is refused, and there is no newer record."""
     node = Node().promoted()
     assert node.replica.role is Role.ACTIVE
     node.replica.demote()
@@ -93,7 +93,7 @@ def test_a_primary_whose_record_was_removed_steps_down() -> None:
 
 
 def test_it_does_not_take_its_old_record_for_a_new_promotion() -> None:
-    """P2: what it knew last names this boot as primary, of a generation that it has been in already."""
+    """P2: the last known record names this boot as primary, in a generation that it has already left."""
     node = Node().promoted()
     node.replica.demote()
     node.driver.run()
@@ -105,8 +105,8 @@ def test_it_does_not_take_its_old_record_for_a_new_promotion() -> None:
     assert node.replica.primary is None
 
 
-def test_nothing_is_promised_after_a_failure_even_if_the_transaction_of_before_succeeds() -> None:
-    """What was pending is in doubt, once; the node does not become primary afterwards."""
+def test_nothing_is_confirmed_after_a_failure_even_if_the_earlier_transaction_succeeds() -> None:
+    """Pending operations are reported in doubt once; the node does not become primary afterwards."""
     node = Node()
     node.replica.record_seen(founded(), 0.0)
     node.replica.promote(found_as=CLUSTER)
@@ -124,7 +124,7 @@ def test_nothing_is_promised_after_a_failure_even_if_the_transaction_of_before_s
     assert roles[-1] is Role.STOPPED
 
 
-def test_what_a_step_down_leaves_in_doubt_is_told_after_a_failure_too() -> None:
+def test_operations_left_in_doubt_by_a_step_down_are_reported_after_a_failure_too() -> None:
     """The step-down waited for the disk when the node failed."""
     node = Node().promoted()
     node.replica.declare(QUEUE, QueueSpec(name="q"))
@@ -139,7 +139,7 @@ def test_what_a_step_down_leaves_in_doubt_is_told_after_a_failure_too() -> None:
     assert not any(isinstance(effect, Safe) for effect in node.effects)
 
 
-# --- the order of effects, with a core that says what the test wants ----------------------------------------
+# --- the order of effects, with a core that is scripted by the test ----------------------------------------
 
 
 class Script:
@@ -247,7 +247,7 @@ def test_nothing_but_the_commit_happens_before_the_disk_answers() -> None:
     assert loop.core.calls[2:] == [*ALL[1:], "ready", "commit"]
 
 
-def test_a_large_ready_leaves_in_slices_and_is_performed_once() -> None:
+def test_a_large_ready_is_sent_in_slices_and_performed_once() -> None:
     loop = Loop(Script(whole(frames=3 * PORTION, notices=100), whole()))
     loop.cost_s = 2 * SLICE_S
     loop.driver.run()

@@ -112,7 +112,7 @@ def test_what_is_not_an_id_is_refused_by_changes(wrong: int) -> None:
     assert list(s) == [5]
 
 
-def test_what_is_not_an_id_is_no_member_and_cuts_no_question() -> None:
+def test_a_number_that_is_no_id_is_no_member_and_may_be_a_bound() -> None:
     s = SequenceSet([(0, 5), LAST])
     assert -1 not in s and 2**64 - 1 not in s and 2**90 not in s
     assert s.count(-(2**90), 2**90) == s.count() == 7

@@ -270,7 +270,7 @@ COMPILED: tuple[Mutant, ...] = (
     Mutant(
         name="origin-packed-unchecked",
         rules="O3",
-        why="an origin of 2**64 - 1 is packed, and refused by everybody who reads it",
+        why="an origin of 2**64 - 1 is packed, and every reader refuses it",
         file=BATCH,
         old="    if first > <uint64_t>INT64_MAX or second == UINT64_MAX:",
         new="    if first > <uint64_t>INT64_MAX:",
@@ -398,7 +398,7 @@ COMPILED: tuple[Mutant, ...] = (
     Mutant(
         name="landed-bytes-written-again",
         rules="I1",
-        why="what has landed may still be written",
+        why="bytes that have arrived may still be overwritten",
         file=BATCH,
         old="        if self._filled == self._size:\n            raise",
         new="        if self._size == 0:\n            raise",

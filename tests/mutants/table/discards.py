@@ -24,7 +24,7 @@ DISCARDS: tuple[Mutant, ...] = (
     Mutant(
         name="dequeued-handed-over",
         rules="W1 S3",
-        why="what the primary dequeued is judged to be rewound, and is handed over again",
+        why="a message that the primary dequeued is judged to be rewound, and is handed over again",
         file=DIFFERENCE,
         old="            dequeued = rest.slice(first, last)",
         new="            dequeued = rest.slice(first, first - 1) if first > last else SequenceSet()",
@@ -90,7 +90,7 @@ DISCARDS: tuple[Mutant, ...] = (
     Mutant(
         name="offered-once-only",
         rules="W2",
-        why="what an embedder did not take is never offered again",
+        why="a discarded message that an embedder did not take is never offered again",
         file="qpidha/core/quarantine.py",
         old="            kept.offered = False\n",
         new="            kept.offered = True\n",
@@ -99,7 +99,7 @@ DISCARDS: tuple[Mutant, ...] = (
     Mutant(
         name="undone-whatever-became-of-it",
         rules="W2 A16",
-        why="calls a rewound copy an undone move although its publish was rewound as well",
+        why="calls a rewound copy an undone move, although its publish was rewound as well",
         file="qpidha/core/quarantine.py",
         old="    return Fate.UNDONE_MOVE if known else Fate.REWOUND",
         new="    return Fate.UNDONE_MOVE",
@@ -117,7 +117,7 @@ DISCARDS: tuple[Mutant, ...] = (
     Mutant(
         name="rewound-without-its-queue",
         rules="W2 A18",
-        why="calls a copy rewound though the queue of its origin is not known any more",
+        why="calls a copy rewound although the queue of its origin is no longer known",
         file="qpidha/core/quarantine.py",
         old="    known = None if history is None else had(",
         new="    known = history is not None and had(",
@@ -145,7 +145,7 @@ DISCARDS: tuple[Mutant, ...] = (
     Mutant(
         name="first-id-is-older",
         rules="N1",
-        why="counts the first id of a generation to the one before",
+        why="takes the first id of a generation for one of the generation before",
         file=LINEAGE,
         old="    index = bisect_right(lineage, id, key=_first_id)",
         new="    index = bisect_right(lineage, id - 1, key=_first_id)",

@@ -91,7 +91,7 @@ NODES: tuple[Mutant, ...] = (
     Mutant(
         name="ledger-begins-at-zero",
         rules="P3 O4",
-        why="what completed in the turn of a promotion is waited for for ever",
+        why="waiting for an op that completed in the turn of a promotion never ends",
         file="qpidha/node/effects.py",
         old="            safe = primary.safe if primary else 0\n",
         new="            safe = 0\n",
@@ -182,7 +182,7 @@ NODES: tuple[Mutant, ...] = (
     Mutant(
         name="demote-misses-its-moment",
         rules="L1",
-        why="a hand-over counts only if this node is seen without the place: not if it comes back at once",
+        why="a hand-over does not count if this node becomes primary again before it is observed as a backup",
         file="qpidha/node/roles.py",
         old="lambda: runtime.replica.primary is not primary,",
         new="lambda: runtime.replica.primary is None,",
@@ -192,7 +192,7 @@ NODES: tuple[Mutant, ...] = (
     Mutant(
         name="cancelled-callback-escapes",
         rules="L1",
-        why="a callback that ends with CancelledError ends whoever called it",
+        why="a callback that ends with CancelledError ends its caller",
         file="qpidha/node/callbacks.py",
         old="    except BaseException as error:  # noqa: BLE001 - see above.\n        report(name or",
         new="    except Exception as error:  # noqa: BLE001 - see above.\n        report(name or",
@@ -229,7 +229,7 @@ NODES: tuple[Mutant, ...] = (
     Mutant(
         name="hand-over-undone",
         rules="L1",
-        why="who was asked to hand over stands for the place again at once",
+        why="a node that was asked to hand over is a candidate again at once",
         file="qpidha/node/place.py",
         old="        if self._handing_over is not None and self.successors:",
         new="        if self._handing_over is not None and not self.successors:",
@@ -256,7 +256,7 @@ NODES: tuple[Mutant, ...] = (
     Mutant(
         name="last-member-leaves",
         rules="L1",
-        why="a primary that nobody can take over from gives its place up for a slow disk",
+        why="a primary without a successor gives its place up for a slow disk",
         file="qpidha/node/place.py",
         old="len(runtime.replica.primary.membership.members) < 2:\n            why",
         new="len(runtime.replica.primary.membership.members) < 1:\n            why",

@@ -104,7 +104,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     Mutant(
         name="answered-before-own-disk",
         rules="O4 D6",
-        why="clients are answered before this node's own transaction is durable",
+        why="clients are answered before this node's transaction is durable",
         file=DRIVER,
         old="                if ready.persist:\n",
         new="                self._perform(Ready(complete=ready.complete))\n"
@@ -152,7 +152,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     Mutant(
         name="acknowledged-before-it-is-durable",
         rules="C6 O4 R-e D6",
-        why="frames leave, acknowledgements among them, before the disk has what they speak of",
+        why="frames, including acknowledgements, are sent before the data that they confirm are durable",
         file=DRIVER,
         old="                if ready.persist:\n",
         new="                self._perform(Ready(send=ready.send))\n                ready.send = []\n"
@@ -162,7 +162,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     Mutant(
         name="failed-fsync-forgotten",
         rules="D6 T35",
-        why="what a failed transaction held is answered all the same",
+        why="operations of a failed transaction are answered as if it had succeeded",
         file=DRIVER,
         old="                self.fail(error, ready)",
         new="                self._perform(ready)",

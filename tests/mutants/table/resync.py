@@ -17,7 +17,7 @@ RESYNC: tuple[Mutant, ...] = (
     Mutant(
         name="two-sessions-at-once",
         rules="C1 C5 R-d",
-        why="a backup that connects anew keeps what it staged, and its link, of the time before",
+        why="a backup that reconnects keeps what it staged in the earlier session, and that session's link",
         file=FOLLOWER,
         old="        state = self._state\n        self.leave()\n",
         new="        state = self._state\n",
@@ -58,7 +58,7 @@ RESYNC: tuple[Mutant, ...] = (
     Mutant(
         name="anybody-is-obeyed",
         rules="F6 F2",
-        why="a backup follows whoever welcomes it, whatever the record says",
+        why="a backup follows any node that welcomes it, also one that the record does not name as primary",
         file=FOLLOWER,
         old="if record is None or record.generation != generation or record.primary != (event.node, event.boot):",
         new="if record is None:",
@@ -113,7 +113,7 @@ RESYNC: tuple[Mutant, ...] = (
     Mutant(
         name="old-session-counts",
         rules="C3 R-e T19",
-        why="counts what arrives of an earlier session",
+        why="processes frames of an earlier session",
         file=SESSIONS,
         old="and frame.session != session.sid:",
         new="and frame.session > session.sid:",
@@ -122,7 +122,7 @@ RESYNC: tuple[Mutant, ...] = (
     Mutant(
         name="acknowledged-ahead",
         rules="C3 R-e",
-        why="believes an acknowledgement of what was never sent",
+        why="accepts an acknowledgement of operations that were never sent",
         file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position or position < self.plan_position:",
@@ -131,7 +131,7 @@ RESYNC: tuple[Mutant, ...] = (
     Mutant(
         name="acknowledged-before-the-plan",
         rules="C5",
-        why="believes an acknowledgement below the end of the plan",
+        why="accepts an acknowledgement below the end of the plan",
         file=BACKUP_SESSION,
         old="if not self.acked <= position <= self.sent or position < self.plan_position:",
         new="if not self.acked <= position <= self.sent:",

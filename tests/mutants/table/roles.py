@@ -41,7 +41,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="own-write-not-recognised",
         rules="M2 T30",
-        why="a record that a read shows to be ours is taken for somebody else's",
+        why="a node's own record, found by a read, is taken for that of another node",
         file=MANAGER,
         old="return None if self.known.record.nonce == flight.new.nonce else flight",
         new="return flight",
@@ -104,7 +104,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="other-boot-is-me",
         rules="P2",
-        why="a restarted process takes the record's word for its own promotion",
+        why="a restarted process takes the promotion in the record for its own",
         file=REPLICA,
         old="mine = record.primary == (self.node, self.boot)",
         new="mine = record.primary is not None and record.primary[0] == self.node",
@@ -244,7 +244,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="pause-is-blamed-on-others",
         rules="T42 L4",
-        why="a primary that was paused removes its members for its own silence",
+        why="a primary that was paused removes members that were silent only because of its pause",
         file=REPLICA,
         old="            self.primary.restart_timeouts(now)\n",
         new="            pass\n",
@@ -281,7 +281,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="taken-with-too-few",
         rules="J4 A20",
-        why="takes operations with too few members: they wait, where they should be refused",
+        why="accepts operations with too few members: they wait, although they should be refused",
         file=REPLICA,
         old="        if shortage := primary.minimum.shortage():\n            raise shortage.refusal()\n",
         new="",
@@ -290,7 +290,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="publish-of-the-turn-refused",
         rules="J4",
-        why="refuses at the end of the turn what was taken from a client in it, with an id",
+        why="refuses at the end of a turn operations that it accepted, with an id, earlier in the turn",
         file="qpidha/node/queue.py",
         old="self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)",
         new="self._runtime.replica.enqueue(self.id, waiting.joined())",
@@ -299,7 +299,7 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="leaving-member-counts",
         rules="J5 S8 A21",
-        why="counts a member whose removal is in flight, for it is waited for as well",
+        why="counts a member whose removal is in flight, because completions wait for it as well",
         file=MINIMUM,
         old="        return members if flight is None else members & flight.new.members",
         new="        return members",

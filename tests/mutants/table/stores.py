@@ -92,7 +92,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="released-comes-back",
         rules="W2",
-        why="what left the quarantine is there again after a restart",
+        why="a message that left the quarantine is in it again after a restart",
         file=CONTENTS,
         old="            if shelved.row.take(change.ids):\n",
         new="            if shelved.row.take(SequenceSet()):\n",
@@ -230,7 +230,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="database-not-held",
         rules="D1 T40",
-        why="the database itself is not locked: under a new name for the rest it may be opened twice",
+        why="the database itself is not locked: it can be opened twice if its other files have a new name",
         file=LOCK,
         old="self.database, self._take(self._layout.database, READ_FLAGS)",
         new="self.database, self.keep(self._layout.database)",
@@ -239,7 +239,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="directory-not-held",
         rules="D1 T40",
-        why="whoever removes the lock file lets a second process in",
+        why="a second process can open the store after its lock file was removed",
         file=LOCK,
         old="self.directory = self._take(layout.directory, DIRECTORY_FLAGS)",
         new="self.directory = self.keep(layout.directory)",
@@ -275,7 +275,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="child-opens-the-store",
         rules="D1 T40",
-        why="a forked child may open the store that SQLite believes to have open in it still",
+        why="a forked child may open the store, although SQLite still takes it for open in the child",
         file=LOCK,
         old="        self._inherited.update(files)\n",
         new="",
@@ -312,7 +312,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="log-cut-during-a-commit",
         rules="D1 D6",
-        why="a log that is shorter after a commit than before it is taken for written",
+        why="a commit that makes the log shorter is taken for written",
         file=OPEN_FILES,
         old="        if log.st_size < self._log.size:\n",
         new="        if log.st_size < 0:\n",
@@ -385,7 +385,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="witness-one-behind",
         rules="D3 T36",
-        why="the witness of the log is told of a transaction before it is there, and so never of the last one",
+        why="the witness of the log counts transactions before they are written, and so never the last one",
         file=SQLITE,
         old='        db.execute("COMMIT")\n        files.require_there()\n        files.note_synced()\n',
         new='        files.note_synced()\n        db.execute("COMMIT")\n        files.require_there()\n',
@@ -394,7 +394,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="witness-not-voided",
         rules="L1",
-        why="the witness still claims frames of a log that is emptied in order: a crash then looks like damage",
+        why="the witness still counts the frames of a log that was emptied in order, so a crash looks like damage",
         file=SQLITE,
         old="                    void(self._synced_fd)\n",
         new="",
@@ -403,7 +403,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="void-is-not-durable",
         rules="L1",
-        why="a power cut brings back what the witness claimed of a log that was emptied",
+        why="after a power cut the witness counts the frames of a log that was emptied before",
         file="qpidha/stores/synced.py",
         old="    os.ftruncate(fd, len(VOID))\n    os.fsync(fd)\n",
         new="    os.ftruncate(fd, len(VOID))\n",
@@ -413,7 +413,7 @@ STORES: tuple[Mutant, ...] = (
     Mutant(
         name="compacted-without-its-log",
         rules="D1 T36",
-        why="a killed store is written anew from its database alone: what was in the log is gone",
+        why="a killed store is rewritten from its database alone, and the content of the log is lost",
         file=COMPACTION,
         old="        if layout.wal.exists():\n            raise StoreDirty(",
         new="        if report.damage:\n            raise StoreDirty(",

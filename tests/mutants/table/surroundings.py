@@ -59,7 +59,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     Mutant(
         name="watched-before-it-is-durable",
         rules="M2 D1",
-        why="a record is believed before it is durable: its writer may have been killed before that",
+        why="a record is used before it is durable, although its writer may have been killed before the sync",
         file=RECORD_FILE,
         old="        if found is not None and found.version > self._durable_version:\n",
         new="        if found is not None and found.version < self._durable_version:\n",
@@ -95,7 +95,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     Mutant(
         name="second-writer-by-a-removed-lock",
         rules="M1 F1",
-        why="whoever removes the lock of the record lets a second writer in",
+        why="a second writer can lock the record after its lock file was removed",
         file=RECORD_FILE,
         old="self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)",
         new="os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)",
@@ -140,7 +140,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     Mutant(
         name="failed-look-is-not-told",
         rules="L1",
-        why="who waits for the live nodes is not told that they cannot be seen",
+        why="a wait for the live nodes gets no error when they cannot be read",
         file="qpidha/records/file/poller.py",
         old="        self.record.fail(error)\n        self.live.fail(error)\n",
         new="        self.record.fail(error)\n",
@@ -168,7 +168,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     Mutant(
         name="words-of-the-dead",
         rules="P2 T40",
-        why="what the process before said of itself counts for the one that holds its session now",
+        why="what an earlier process published counts for the process that holds its session now",
         file=SESSION_FILE,
         old="            self._info.unlink(missing_ok=True)  # The info of a dead process must not be taken for ours.\n",
         new="",
@@ -186,7 +186,7 @@ SURROUNDINGS: tuple[Mutant, ...] = (
     Mutant(
         name="release-removes-the-heirs-session",
         rules="T40 L1",
-        why="who lost its session removes the one of the process after it",
+        why="a process that lost its session removes the session of its successor",
         file=SESSION_FILE,
         old="            if self._ours():\n                self._info",
         new="            if self._fd >= 0:\n                self._info",

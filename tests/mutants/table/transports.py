@@ -28,7 +28,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
         name="rest-of-a-chunk-is-lost",
         rules="C6",
-        why="of a chunk that does not fit a piece the rest is not sent",
+        why="the rest of a chunk that does not fit into one piece is not sent",
         file=STREAM,
         old="                self._pending.appendleft(view[room:])\n",
         new="",
@@ -47,7 +47,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
         name="close-forgets",
         rules="C6",
-        why="what waits is forgotten when the link is closed in order",
+        why="bytes that wait are dropped when the link is closed in order",
         file=STREAM,
         old="        if self._state is LinkState.CLOSING and not self._pending:\n            transport.close()",
         new="        if self._state is LinkState.CLOSING:\n            transport.close()",
@@ -74,7 +74,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
         name="drained-never",
         rules="C6",
-        why="nobody is told that a link that was full wants more",
+        why="the handler is not called when a link that was full can take more",
         file=STREAM,
         old="            self._flow = Flow.READY\n            self._call_drained()",
         new="            self._flow = Flow.READY",
@@ -146,7 +146,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
         name="unverified-contexts",
         rules="Z1",
-        why="a context that verifies nobody is taken without consent",
+        why="a context that verifies no peer is accepted without consent",
         file=TCP,
         old="                if context is not None:\n                    require_verifying(context, name)",
         new="                if context is None:\n                    require_verifying(context, name)",

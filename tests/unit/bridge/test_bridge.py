@@ -1,4 +1,4 @@
-"""The bridge gives a thread without asyncio the record, the live nodes, answers and decisions, and proves its life."""
+"""The bridge gives a thread without asyncio record, live nodes, answers and decisions, and shows that it is alive."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_each_outcome_of_a_request_has_its_own_answer(board: Board, memory: Memo
 
 
 def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory: MemoryRecordStore) -> None:
-    """Or a primary whose thread hangs would look alive, and no other node would take over (L1)."""
+    """Otherwise a primary whose thread hangs would look alive, and no other node would take over (L1)."""
     board.living = False
     told = board.until(lambda e: isinstance(e, Retrying) and e.cause == "session")
     assert "silent" in str(told)
@@ -134,7 +134,7 @@ def test_new_info_is_published(board: Board) -> None:
 
 
 def test_only_the_newest_of_what_is_repeated_is_kept(memory: MemoryRecordStore) -> None:
-    """A thread that does not take its events does not make them pile up."""
+    """Events do not pile up for a thread that does not read them."""
     board = Board(
         lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=PriorityPromoter(1))
     )
@@ -167,7 +167,7 @@ class Broken(PriorityPromoter):
 
 
 def test_a_task_that_fails_is_reported(memory: MemoryRecordStore) -> None:
-    """One that ends in silence would leave a node that looks alive and never acts."""
+    """If its end were not reported, the node would look alive and never act."""
     board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=Broken()))
     board.bridge.open()
     board.bridge.join(INFO)
@@ -229,8 +229,8 @@ def attempts_in_a_second(records: MemoryRecordStore, count: Callable[[], int]) -
     return count()
 
 
-def test_a_watch_that_ends_after_one_value_is_opened_again_at_growing_intervals() -> None:
-    """It is in order for a moment each time, which is no reason to try as often as at first."""
+def test_a_watch_that_ends_after_one_value_is_reopened_at_growing_intervals() -> None:
+    """The watch works for a moment each time, but this does not reset the interval."""
 
     class Brief(MemoryRecordStore):
         watches = 0

@@ -1,6 +1,6 @@
-"""Whatever data say, the command line prints whole lines of its own, in any encoding, and valid JSON.
+"""The command line prints harmless whole lines and valid JSON for any data and in any encoding.
 
-Method: texts are drawn with many of the characters that do harm: escapes, newlines, marks that turn the direction of
+Method: texts are drawn with many of the characters that do harm: escapes, newlines, marks that change the direction of
 writing, halves of surrogate pairs, quotes and separators. What is printed is read back as a terminal or a script would.
 """
 
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def harmless(line: str) -> bool:
-    """One line, and nothing in it that a terminal obeys or that shows nothing."""
+    """Return whether this is one line without control characters or invisible characters."""
     return all(
         unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
         and (c == " " or not c.isspace())
@@ -71,7 +71,7 @@ def test_different_texts_look_different(one: str, other: str) -> None:
 
 @given(st.lists(TEXT, max_size=4))
 def test_a_name_cannot_make_a_column(parts: list[str]) -> None:
-    """Whoever splits the line at blanks and commas outside of quotes finds as many names as there are."""
+    """Splitting the line at blanks and commas outside of quotes gives the right number of names."""
     line = names(parts)
     found, quoted, i = [""], False, 0
     while i < len(line):
@@ -198,7 +198,7 @@ ANYTHING = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(KEYS), ANYTHING))
 def test_whatever_a_node_answers_is_shown(status: dict[str, Any]) -> None:
-    """It may be of another version; to root, it may be a forgery of whoever owns the directory."""
+    """The answer may come from another version, or be forged by the owner of the directory."""
     row = Row(Path("x"), status=status)
     for line in lines_of_status(row):
         assert harmless(one_line(line))
@@ -380,7 +380,7 @@ def run(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_an_ascii_terminal_shows_everything(tmp_path: Path) -> None:
-    """Arguments with bytes that are no text, too."""
+    """This includes arguments whose bytes are no text."""
     for encoding in ("ascii", "utf-8"):
         bad = os.fsdecode(os.fsencode(tmp_path) + "/\u0449\n\x1b[2J".encode() + b"\xff")
         found = run("record", "show", bad, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})

@@ -1,6 +1,6 @@
 """Every kill falls inside the stream, for long inputs and for short ones, on fast clusters and on slow ones.
 
-Method: a simulated clock drives `Pace` with a publisher that takes whatever it is allowed and a cluster that
+Method: a simulated clock drives `Pace` with a publisher that uses all of its allowance and a cluster that
 needs a given time to recover from each kill.
 """
 
@@ -66,7 +66,7 @@ def test_without_a_hindrance_a_stretch_lasts_as_long_as_it_should() -> None:
     assert seconds < 4 * STRETCH_S + 1
 
 
-def test_the_seed_alone_decides_when() -> None:
+def test_the_times_of_the_kills_depend_on_the_seed_only() -> None:
     assert plan(10_000, 0, 3, 5) == plan(10_000, 0, 3, 5)
     assert plan(10_000, 0, 3, 5) != plan(10_000, 0, 3, 6)
 

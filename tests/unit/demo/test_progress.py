@@ -1,4 +1,4 @@
-"""The display repaints itself only where somebody can see it, and never breaks a line."""
+"""The display repaints itself only on a terminal, and never breaks a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is a success only if everything came out as it went in, and every other end is called by its name."""
+"""A run is a success only if the output equals the input, and every failure is reported by name."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_the_defaults() -> None:
     assert args.out == Path("demo-out")
 
 
-def test_brokers_have_names_ports_and_directories_of_their_own(scratch: Path) -> None:
+def test_each_broker_has_another_name_port_and_directory(scratch: Path) -> None:
     with Cluster(scratch / "broker.py", scratch, 30, memory=False) as cluster:
         assert len(set(cluster.addresses)) == 30
         assert list(cluster.processes)[24:28] == ["y", "z", "n26", "n27"]
@@ -81,7 +81,7 @@ def test_names_and_ports() -> None:
 
 
 def test_a_broker_that_cannot_start_is_diagnosed(scratch: Path, capsys: Any) -> None:
-    """One that ends by itself ends the demo at once, with what it said."""
+    """A broker that exits by itself ends the demo at once, and its output is shown."""
     examples = scratch / "examples" / "simple"
     examples.mkdir(parents=True)
     (examples / "broker.py").write_text("raise SystemExit('out of order')\n")

@@ -1,4 +1,4 @@
-"""What the brokers say becomes one picture, also when they disagree or say nothing."""
+"""The answers of the brokers are combined into one view, also when they disagree or do not answer."""
 
 from __future__ import annotations
 

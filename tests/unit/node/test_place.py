@@ -1,4 +1,4 @@
-"""Whether a node stands for the place of the primary: it gives up what keeps others away, and no more than that."""
+"""When a node is a candidate for primary, and what it gives up so that another node can take over."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_place_that_no_other_node_takes_may_be_taken_again_after_a_while() -> 
     play(main)
 
 
-def test_a_node_without_a_successor_stands_whatever_it_was_asked() -> None:
+def test_a_node_without_a_successor_stays_a_candidate_although_it_was_asked_to_hand_over() -> None:
     def main(stage: Stage) -> None:
         stage.seat.lead("b")
         stage.place.hand_over()
@@ -188,7 +188,7 @@ def test_a_hand_over_that_would_change_nothing_is_refused() -> None:
     play(main)
 
 
-def test_a_node_that_would_not_take_its_place_back_need_not_wait() -> None:
+def test_a_node_that_is_not_a_candidate_hands_over_without_a_wait() -> None:
     async def main(stage: Stage) -> None:
         stage.seat.lead()
         await stage.place.await_successor(60.0)
@@ -265,7 +265,7 @@ def test_a_broker_that_has_not_opened_in_time_counts_as_unfit_once() -> None:
     play(main)
 
 
-def test_a_call_that_goes_on_although_it_was_cancelled_keeps_the_node_from_standing() -> None:
+def test_a_node_is_no_candidate_while_a_cancelled_call_still_runs() -> None:
     def main(stage: Stage) -> None:
         stage.seat.see(1, "b", "a", "b")
         stage.notifier.stuck = ["on_demote"]
@@ -332,7 +332,7 @@ def test_a_primary_that_is_the_only_member_waits_for_its_disk() -> None:
     play(main)
 
 
-def test_after_a_long_pause_the_disk_has_its_time_again_and_not_after_a_short_one() -> None:
+def test_only_a_long_pause_restarts_the_time_limit_of_the_disk() -> None:
     async def main(stage: Stage) -> None:
         stage.seat.see(1, "b", "a", "b")
         stage.engine.busy_s = HUNG_S
@@ -361,7 +361,7 @@ def test_a_broker_may_give_the_place_of_its_primary_away_until_the_role_ends() -
     play(main)
 
 
-def test_what_the_broker_of_a_backup_says_of_its_place_is_forgotten() -> None:
+def test_a_request_of_a_backups_broker_to_give_the_place_away_is_forgotten() -> None:
     def main(stage: Stage) -> None:
         stage.seat.see(1, "b", "a", "b")
         stage.place.give_up("no route to the clients")
@@ -385,7 +385,7 @@ def test_a_lone_primary_gives_its_place_away_as_soon_as_there_is_another_member(
 # --- an operator, and the end --------------------------------------------------------------------
 
 
-def test_an_operator_s_claim_ends_what_the_node_was_asked_or_failed_to_do() -> None:
+def test_an_operators_claim_clears_requests_and_failures() -> None:
     def main(stage: Stage) -> None:
         stage.seat.lead("b")
         stage.place.hand_over()
@@ -398,7 +398,7 @@ def test_an_operator_s_claim_ends_what_the_node_was_asked_or_failed_to_do() -> N
     play(main)
 
 
-def test_a_node_that_stops_decides_nothing_any_more() -> None:
+def test_a_stopping_node_makes_no_more_decisions() -> None:
     def main(stage: Stage) -> None:
         stage.seat.lead("b")
         stage.engine.busy_s = HUNG_S

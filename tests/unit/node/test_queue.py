@@ -1,4 +1,4 @@
-"""A queue handle: ids at once, one operation for each turn, safety later, and watchers that may do what they like."""
+"""A queue handle returns ids at once, makes one operation per turn, reports safety later and lets watchers publish."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Stage:
         self.seat.turn()
 
     def acknowledge(self) -> None:
-        """What waits for member b is safe: the record does not name it any more."""
+        """Make safe what waits for member b: the record does not list b any more."""
         self.seat.see(1, "a", "a")
 
     @property
@@ -105,7 +105,7 @@ def test_each_op_is_safe_when_every_member_has_its_message() -> None:
     play(main, "b")
 
 
-def test_what_fills_an_operation_is_published_in_the_middle_of_a_turn() -> None:
+def test_a_full_operation_is_published_before_the_turn_ends() -> None:
     def main(stage: Stage) -> None:
         for _ in range(3):
             stage.q.enqueue(bytes(SETTINGS.operations_bytes // 2))
@@ -173,7 +173,7 @@ def test_a_refused_publish_gives_out_no_id(call: Callable[[Queue], Op]) -> None:
     play(main)
 
 
-def test_a_queue_whose_ids_come_to_their_end_takes_no_more() -> None:
+def test_a_queue_without_free_ids_refuses_publishes() -> None:
     def main(stage: Stage) -> None:
         stage.q._queue.next = MESSAGE_ID_MAX - IDS_RESERVE + 1
         with pytest.raises(CallerError, match="no ids left"):
@@ -273,7 +273,7 @@ def test_an_accept_is_safe_when_all_members_have_it_or_at_once() -> None:
     play(main, "b")
 
 
-def test_what_is_gone_may_be_accepted_again_and_nothing_may_be_accepted() -> None:
+def test_accepting_dequeued_messages_or_no_ids_is_allowed() -> None:
     async def main(stage: Stage) -> None:
         stage.q.enqueue(b"1")
         await_first = stage.q.dequeue(1)
@@ -328,7 +328,7 @@ def test_a_move_is_safe_when_all_members_have_it() -> None:
     play(main, "b")
 
 
-def test_a_move_of_what_is_gone_moves_nothing() -> None:
+def test_a_move_of_dequeued_messages_moves_nothing() -> None:
     def main(stage: Stage) -> None:
         stage.q.enqueue(b"1")
         stage.q.dequeue(1)
@@ -489,7 +489,7 @@ def test_watchers_of_content_are_told_of_moves_into_their_queue_only() -> None:
     play(main)
 
 
-def test_a_watcher_that_raises_keeps_nothing_from_the_others() -> None:
+def test_other_watchers_are_called_although_one_raises() -> None:
     def main(stage: Stage) -> None:
         told: list[object] = []
         for watch, done in (
@@ -525,7 +525,7 @@ def publishes_once(queue: Queue, found: list[Op], data: bytes = b"of the watcher
 
 
 def test_two_ops_never_have_the_same_id_although_a_watcher_publishes_meanwhile() -> None:
-    """A large batch is published behind what was collected, of which the watcher is told."""
+    """A large batch is published after the collected messages; the watcher is called for those."""
 
     async def main(stage: Stage) -> None:
         found: list[Op] = []
@@ -578,7 +578,7 @@ def test_an_iterable_of_ids_may_publish_while_it_is_gone_through() -> None:
 
 
 def test_a_message_has_one_consumer_although_one_is_served_while_another_asks() -> None:
-    """What was collected is published by the read of one consumer, and a watcher serves the other at once."""
+    """A read by one consumer publishes the collected messages, and a watcher then serves the other consumer."""
 
     def main(stage: Stage) -> None:
         fifo, served = FifoQueue(stage.q), list[int]()

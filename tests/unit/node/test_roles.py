@@ -23,7 +23,7 @@ from tests.support.node_parts import Seat, run
 
 
 class Stage:
-    """The roles of node a. What its other parts are asked for is noted, and done at once."""
+    """The roles of node a. Requests to its other parts are recorded, and done at once."""
 
     def __init__(self) -> None:
         self.seat = Seat().enter()
@@ -59,7 +59,7 @@ class Stage:
         self.seat.core.demote()
 
     async def asking(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """This is asked for and under way."""
+        """This request is under way."""
         task = asyncio.ensure_future(work)
         await asyncio.sleep(0.1)
         self.seat.turn()
@@ -93,7 +93,7 @@ def test_a_promotion_returns_once_the_node_serves() -> None:
     play(main)
 
 
-def test_a_promotion_goes_on_after_the_broker_failed_only_to_say_so() -> None:
+def test_a_promotion_whose_broker_failed_raises_the_error_of_the_broker() -> None:
     async def main(stage: Stage) -> None:
         stage.seat.see(1, None, "a", "b")
         promoting = await stage.asking(stage.roles.promote())
@@ -128,7 +128,7 @@ def test_a_promotion_that_is_not_decided_in_time_says_so() -> None:
 
 
 @pytest.mark.parametrize("error", [ClusterError("no answer"), PromotionRefused("given up")])
-def test_a_promotion_that_a_part_refuses_is_not_asked_for(error: Exception) -> None:
+def test_a_promotion_that_a_part_refuses_is_not_requested(error: Exception) -> None:
     async def main(stage: Stage) -> None:
         stage.seat.see(1, None, "a", "b")
         stage.refused = error
@@ -220,7 +220,7 @@ def test_only_a_primary_is_demoted() -> None:
 
 
 def test_a_hand_over_leaves_the_cluster_manager_its_time_to_answer() -> None:
-    """Also if all the time that was given went by before a successor was there."""
+    """This is so even if the whole time limit passed before there was a successor."""
 
     async def main(stage: Stage) -> None:
         stage.seat.lead("b")

@@ -1,4 +1,4 @@
-"""What the parts of a node share: before the start it answers, and belongs to no thread."""
+"""The state that the parts of a node share can be read before the start, and then belongs to no thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def runtime(on_event: object = None) -> Runtime:
     return Runtime("a", Settings(), ("127.0.0.1", 5672), on_event)
 
 
-def test_before_the_start_it_is_stopped_and_knows_nobody() -> None:
+def test_before_the_start_it_is_stopped_and_knows_no_other_node() -> None:
     made = runtime()
     assert (made.role, made.serving, made.primary, made.primary_client_address) == (
         Role.STOPPED,
@@ -58,7 +58,7 @@ def test_once_in_a_loop_only_its_thread_may_call() -> None:
     asyncio.run(main())
 
 
-def test_in_a_forked_child_it_serves_nobody() -> None:
+def test_it_refuses_calls_in_a_forked_child() -> None:
     made = runtime()
     made.running, made.serving_generation = True, 3
     assert list(made.forked()) == []

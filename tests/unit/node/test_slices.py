@@ -1,4 +1,4 @@
-"""Long work in slices lets the loop have its turns, and stops between two steps when it is cancelled."""
+"""Long work in slices leaves turns to the rest of the loop, and stops between two steps when it is cancelled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The path of a control socket: a socket that answers is never removed, one that does not never stands in the way."""
+"""The path of a control socket: a socket that answers is kept, and one that does not answer is replaced."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_socket_alone_keeps_a_second_node_away(path: Path) -> None:
 
 
 def test_a_socket_that_takes_no_more_connections_is_in_use(path: Path) -> None:
-    """Its node is stopped, or busy: nobody takes what waits."""
+    """Its node is stopped or busy, so waiting connections are not accepted."""
     path.parent.mkdir()
     with listening(path) as server:
         server.listen(0)
@@ -91,7 +91,7 @@ def test_a_socket_that_takes_no_more_connections_is_in_use(path: Path) -> None:
         assert path.exists()
 
 
-def test_what_a_kill_has_left_is_no_obstacle(path: Path) -> None:
+def test_the_socket_that_a_killed_node_left_is_replaced(path: Path) -> None:
     path.parent.mkdir()
     program = (
         "import os,signal,socket,sys\nfrom pathlib import Path\n"
@@ -109,7 +109,7 @@ def test_what_a_kill_has_left_is_no_obstacle(path: Path) -> None:
 
 
 def test_only_the_own_socket_is_removed(path: Path) -> None:
-    """Whoever removed ours and made another one keeps it."""
+    """If another process removed our socket and made a new one, the new one stays."""
     held = SocketPath(path)
     with serve(held, path):
         path.unlink()

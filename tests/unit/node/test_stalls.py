@@ -19,7 +19,7 @@ class Clock:
         self.stalls.saw(late_s)
 
 
-def test_the_worst_is_kept_and_that_of_the_last_minute_forgotten() -> None:
+def test_the_worst_stall_is_kept_and_that_of_the_last_minute_expires() -> None:
     clock = Clock()
     assert (clock.stalls.worst_s, clock.stalls.recent_worst_s) == (0.0, 0.0)
     for now, late_s in ((100.0, 0.01), (110.0, 0.5), (120.0, 0.1), (130.0, 0.3), (140.0, 0.2)):
@@ -31,7 +31,7 @@ def test_the_worst_is_kept_and_that_of_the_last_minute_forgotten() -> None:
     assert (clock.stalls.worst_s, clock.stalls.recent_worst_s) == (0.5, 0.0)
 
 
-def test_few_values_are_kept_however_long_it_runs() -> None:
+def test_the_number_of_kept_values_is_bounded() -> None:
     clock = Clock()
     for n in range(10_000):
         clock.at(100.0 + n * 0.05, 0.001 * (n % 7))

@@ -163,7 +163,7 @@ def test_the_core_begins_with_the_content_of_the_store_and_the_record() -> None:
     play(main)
 
 
-def test_the_node_publishes_where_it_was_bound_or_what_it_was_told_to() -> None:
+def test_the_node_publishes_its_bound_or_its_configured_address() -> None:
     async def main(parts: Parts, starter: Starter) -> None:
         await starter.start()
         assert parts.listened_at == LISTEN
@@ -266,10 +266,10 @@ def test_a_start_that_is_cancelled_takes_no_further_step(step: str) -> None:
     play(main)
 
 
-def test_the_collector_of_garbage_rests_only_while_the_store_is_loaded(
+def test_garbage_collection_is_off_only_while_the_store_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also if loading fails. Not while the record store is asked, which may take long."""
+    """It is on again if loading fails, and stays on during the read of the record store, which may take long."""
     paused: list[bool] = []
 
     class Pause:

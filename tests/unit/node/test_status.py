@@ -1,4 +1,4 @@
-"""A status says what is true of every part of a node, as plain data, and names no more queues than were asked for."""
+"""A status describes every part of a node as plain data, and lists at most as many queues as were asked for."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_status_names_as_many_queues_as_were_asked_for_and_counts_all() -> Non
 # --- what is wrong -------------------------------------------------------------------------------
 
 
-def test_what_is_wrong_is_said_with_its_reason() -> None:
+def test_troubles_are_listed_with_their_reasons() -> None:
     async def main() -> None:
         around = Around()
         around.runtime.troubles.report(PlaceGivenUp("its disk does not answer"))

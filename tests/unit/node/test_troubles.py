@@ -1,4 +1,4 @@
-"""A cause that stands is logged when it begins, changes and ends, and seldom in between; attempts are counted."""
+"""A cause of trouble is logged when it begins, changes and ends, and seldom in between; attempts are counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMINDER_S = 600.0
 
 
 class Log:
-    """A `Troubles` with a clock of its own and the lines it wrote."""
+    """A `Troubles` with a simulated clock and the lines it logged."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -94,7 +94,7 @@ def test_a_cause_that_goes_on_is_repeated_more_and_more_seldom(log: Log, attempt
     ]
 
 
-def test_texts_that_never_repeat_are_no_flood(log: Log) -> None:
+def test_texts_that_always_differ_do_not_flood_the_log(log: Log) -> None:
     for n in range(6000):
         log.troubles.report(ClusterManagerTrouble(f"from port {n}"))
         log.pass_time(0.1, 0.1)
@@ -105,7 +105,7 @@ def test_texts_that_never_repeat_are_no_flood(log: Log) -> None:
     assert any("lines about this were left out before" in line for line in log.lines)
 
 
-def test_a_cause_that_begins_and_ends_again_and_again_is_no_flood(log: Log) -> None:
+def test_a_cause_that_begins_and_ends_repeatedly_does_not_flood_the_log(log: Log) -> None:
     for _ in range(5000):
         log.troubles.report(ClusterManagerTrouble("lost"))
         log.troubles.clear(ClusterManagerTrouble)
@@ -116,7 +116,7 @@ def test_a_cause_that_begins_and_ends_again_and_again_is_no_flood(log: Log) -> N
     assert log.lines[-1] == "cluster manager: lost", "forgotten by now"
 
 
-def test_a_cause_that_nobody_clears_fades(log: Log) -> None:
+def test_a_cause_that_is_not_cleared_expires(log: Log) -> None:
     log.troubles.report(LinkFromPeerFailed("10.0.0.9", "wrong cluster"))
     log.troubles.report(RecordUnwatched("damaged"))
     log.pass_time(901)

@@ -35,7 +35,7 @@ def test_an_empty_message_counts_for_something() -> None:
 
 
 @pytest.mark.parametrize("wrong", [[], (), ["text"], [1], b"bytes", None, {b"1": 1}], ids=repr)
-def test_what_is_no_batch_is_refused(wrong: Any) -> None:
+def test_a_value_that_is_no_batch_is_refused(wrong: Any) -> None:
     with pytest.raises(ArgumentError):
         as_batch(wrong)
 

@@ -45,13 +45,13 @@ def test_a_wait_whose_time_is_over_says_whether_it_was_reached() -> None:
         assert not await waits.until(lambda: False, 0.01)
         task = asyncio.ensure_future(waits.until(lambda: bool(state), 0.05))
         await asyncio.sleep(0)
-        state.append(1)  # Nobody looked: the last look of the wait sees it.
+        state.append(1)  # Nothing checked the state meanwhile: the last check of the wait sees it.
         assert await task
 
     run(main())
 
 
-def test_what_a_condition_raises_ends_its_wait_only() -> None:
+def test_an_error_of_a_condition_ends_only_its_own_wait() -> None:
     async def main() -> None:
         waits, broken = Waits(asyncio.get_running_loop().time), list[int]()
 

@@ -24,7 +24,7 @@ TICK_S = 0.1
 
 
 class ThreadLoop:
-    """One thread owns the core, another one the disk. Subclasses neglect one duty."""
+    """One thread owns the core, and another one the disk. Each subclass neglects one duty."""
 
     def __init__(self, around: Surroundings) -> None:
         self.around = around
@@ -123,7 +123,7 @@ def test_a_loop_that_keeps_its_duties_passes(check: Any) -> None:
 
 
 class SaysDurableEarly(ThreadLoop):
-    """The disk is slow, so why wait for it."""
+    """Does not wait for the disk, because it is slow."""
 
     def commit(self, changes: list[Change], done: Done) -> None:
         self.disk.submit(self.around.commit, changes)
@@ -250,7 +250,7 @@ class KeepsRefusedLinks(ThreadLoop):
 
 
 class ForgetsAnswers(ThreadLoop):
-    """It sees the record anyway, it thinks."""
+    """Drops the answer of a compare-and-set, because it reads the record anyway."""
 
     def answered(self, request: Request, answer: Answer) -> None:
         pass
@@ -326,5 +326,5 @@ def test_a_loop_without_a_driver_can_keep_them_too(check: Any) -> None:
 
 
 def test_each_check_finds_a_wrong_loop() -> None:
-    """Or it could be one that cannot fail."""
+    """A check that finds no wrong loop might never fail."""
     assert {name for _, name in WRONG} == {check.name for check in conformance.loop_checks(ThreadLoop)}

@@ -20,7 +20,7 @@ def test_priority_promoter(check: Check) -> None:
 
 
 class Once:
-    """Says it once."""
+    """Asks for the promotion once only."""
 
     async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
         async for live in view.records.watch_live():
@@ -50,7 +50,7 @@ class LooksOnce:
 
 
 class LooksAtNames:
-    """A primary is alive if somebody of its name is, and only members that ask are considered."""
+    """Takes a primary for alive if any node of its name is, and considers only members that ask."""
 
     async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
         while True:
@@ -60,7 +60,7 @@ class LooksAtNames:
 
 
 class LeavesTasks(PriorityPromoter):
-    """Starts something that nobody stops."""
+    """Starts a task that is never stopped."""
 
     async def decisions(self, view: ClusterView) -> AsyncIterator[Any]:
         self.task = asyncio.create_task(asyncio.sleep(30))

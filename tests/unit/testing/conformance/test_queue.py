@@ -38,7 +38,7 @@ class Backwards(FifoQueue[Any]):
 
 
 class Shared(FifoQueue[Any]):
-    """Gives everything to everybody."""
+    """Delivers every message to every consumer."""
 
     def acquire(self, messages_max: int = 1000, bytes_max: int = 1 << 20) -> Any:
         taken = super().acquire(messages_max, bytes_max)

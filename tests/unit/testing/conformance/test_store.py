@@ -53,7 +53,7 @@ class AcksBeforeSync(MemoryStore):
 
 
 class Reorders(MemoryStore):
-    """Removes first, for they make room."""
+    """Applies removals first, because they free space."""
 
     def commit(self, changes: Sequence[Change]) -> None:
         super().commit(sorted(changes, key=lambda change: not isinstance(change, Remove)))
@@ -158,7 +158,7 @@ class HeldByMany(MemoryStore):
 
 
 class AnybodysStore(MemoryStore):
-    """Does not look whose it is."""
+    """Does not check to which node the store belongs."""
 
     def open(self, node: str, *, refuse_dirty: bool = False) -> StoreImage:
         if self._contents is not None:
@@ -167,7 +167,7 @@ class AnybodysStore(MemoryStore):
 
 
 class KeepsItsOwnSets(MemoryStore):
-    """Works on the sets it was given, as if they were its own."""
+    """Works on the sets it was given, as if it owned them."""
 
     given: SequenceSet | None = None
 
@@ -182,7 +182,7 @@ class KeepsItsOwnSets(MemoryStore):
 
 
 class Hangs(MemoryStore):
-    """Fails with an error of its own, which no node expects."""
+    """Fails with an untyped error, which no node expects."""
 
     def commit(self, changes: Sequence[Change]) -> None:
         if self._open:
@@ -191,14 +191,14 @@ class Hangs(MemoryStore):
 
 
 class NeverLooks(SqliteStore):
-    """Trusts in paths that it opened long ago."""
+    """Does not check that its paths still lead to the files that it opened."""
 
     def verify_files(self) -> None:
         pass
 
 
 class SeesGhosts(SqliteStore):
-    """Takes what it wrote itself for the work of somebody else."""
+    """Takes its own writes for those of another process."""
 
     def verify_files(self) -> None:
         if self._files is not None:
@@ -270,8 +270,8 @@ def test_each_broken_store_is_found(kind: type[MemoryStore], check: str) -> None
     assert found[check].done, "says what was done"
 
 
-def test_a_store_that_acks_before_it_syncs_passes_what_does_not_kill() -> None:
-    """Which is why the kit kills."""
+def test_a_store_that_acks_before_it_syncs_passes_the_checks_without_a_kill() -> None:
+    """So the kit has checks that kill a process."""
     found = failures(checks(AcksBeforeSync))
     assert "a-commit-outlives-a-kill" in found
     assert not {"everything-comes-back", "changes-apply-in-order", "next-outlives-the-messages"} & set(found)

@@ -114,7 +114,7 @@ class OverlappingWrites(BentLink):
 
 
 class OneStreamForAll(BentLink):
-    """Several links to one peer share a connection, and nobody tells their bytes apart."""
+    """Several links to one peer share a connection, and their bytes are mixed."""
 
     def write(self, chunks: Sequence[BytesLike]) -> None:
         mine = [each for each in self.bent.opened if self.near(each) == self.near(self)]
@@ -127,14 +127,14 @@ class OneStreamForAll(BentLink):
 
 
 class CloseForgets(BentLink):
-    """close is abort."""
+    """`close` does what `abort` should do."""
 
     def close(self) -> None:
         self.link.abort()
 
 
 class NothingBuffered(BentLink):
-    """Does not know."""
+    """Does not know how many bytes wait to be sent."""
 
     @property
     def buffered(self) -> int:
@@ -153,7 +153,7 @@ class AbortCallsBack(BentLink):
 
 
 class CallsAfterClosed(BentHandler):
-    """What was under way still arrives."""
+    """Bytes that were under way still arrive after `closed`."""
 
     def closed(self, error: Exception | None) -> None:
         self.handler.closed(error)
@@ -229,7 +229,7 @@ class AnswersForNobody(MemoryTransport):
 
 
 class BindsTwice(MemoryTransport):
-    """Takes the port from whoever has it."""
+    """Takes the port from the process that listens on it."""
 
     async def listen(self, address: Address, on_link: LinkFactory) -> Listener:  # type: ignore[override]
         self.network.listeners.pop(address, None)
@@ -246,7 +246,7 @@ def alone(kind: type[MemoryTransport]) -> Callable[[Path], tuple[Transport, Tran
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What never comes need not be waited for that long."""
+    """The wait for something that should not arrive can be short."""
     from qpidha.testing.conformance import transportbench
 
     monkeypatch.setattr(kit, "TIMEOUT_S", 0.5)
@@ -281,7 +281,7 @@ def test_each_broken_transport_is_found(
         found()
 
 
-def test_bending_nothing_breaks_nothing() -> None:
+def test_an_unchanged_wrapper_passes_every_check() -> None:
     conformance.run(conformance.transport_checks(bent()))
 
 

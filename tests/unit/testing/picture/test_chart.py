@@ -1,4 +1,4 @@
-"""A recorder misses nothing and makes nothing up; a chart gives everything it recorded a place of its own.
+"""A recorder records exactly what happened; a chart draws every label at a separate place.
 
 Method: runs are recorded and compared with what others say of them: the trace, the checker, the nodes at the
 end. Of a drawing, the places of labels are read back from the SVG.
@@ -150,7 +150,7 @@ def test_what_becomes_of_a_compare_and_set(fault: str, fate: str, note: str) -> 
 
 
 def test_a_compare_and_set_that_comes_too_late_is_refused() -> None:
-    """Its node notes that it is lost. It may note that without an answer, too: from a record that it reads."""
+    """Its node notes that the request is lost; it may conclude this from a record that it reads, without an answer."""
     for seed in range(100):
         _, recorder, _ = walked(seed)
         refused = [a.source for a in arrows(recorder) if a.kind == "cas" and a.fate == "refused"]
@@ -166,7 +166,7 @@ def test_a_compare_and_set_that_comes_too_late_is_refused() -> None:
     assert not Counter(refused) - Counter(lost)
 
 
-def test_how_a_cluster_is_made_is_not_shown_but_what_it_is() -> None:
+def test_a_picture_shows_the_initial_cluster_and_not_how_it_was_made() -> None:
     _, recorder = played("# title\ncluster P B1\n# remark\nqueue q\n")
     steps = [h.what for h in recorder.happened if isinstance(h.what, Step)]
     assert [(s.kind, s.text) for s in steps] == [
@@ -193,7 +193,7 @@ def test_steps_of_a_walk_are_told_by_what_they_did() -> None:
 
 
 def test_every_command_has_a_kind() -> None:
-    """What is named nowhere is a fault; these are all, today."""
+    """A command without a kind is an error; these are all commands."""
     known = CLIENTS | CHECKS | REPAIRS
     assert {"crash", "pause", "cut", "hold", "reset", "disk", "wipe"} <= COMMANDS.keys() - known
     assert {kind.name for kind in FAULTS} <= WEIGHTS.keys() - known
@@ -208,7 +208,7 @@ def test_many_values_are_told_by_their_ends() -> None:
 # --- folding -------------------------------------------------------------------------------------
 
 
-def test_vain_attempts_become_one_and_nothing_else_is_lost() -> None:
+def test_repeated_vain_attempts_are_drawn_as_one_and_nothing_else_is_lost() -> None:
     recorder = walked_with("fence")
     shown = folded(recorder.happened)
     rest = [h.what.arrow for h in shown if isinstance(h.what, Sent)]
@@ -250,7 +250,7 @@ def test_no_two_labels_share_a_place(seed: int) -> None:
         assert heights[-1] <= chart.height
 
 
-def test_later_stands_lower() -> None:
+def test_later_events_are_drawn_lower() -> None:
     walk, recorder, _ = walked(25)
     body = draw(recorder.happened, walk.world.hosts, "title").body
     told = re.findall(r'class="time" x="\d+" y="(\d+)">([\d.]+) s', body)
@@ -258,7 +258,7 @@ def test_later_stands_lower() -> None:
     assert sorted(told, key=lambda t: int(t[0])) == sorted(told, key=lambda t: float(t[1]))
 
 
-def test_a_picture_is_well_formed_whatever_the_texts() -> None:
+def test_a_picture_is_well_formed_for_any_texts() -> None:
     nasty = "<&\"'>]]>"
     happened = [
         Happening(0.0, NodeSeen("P&", "active", 1, True)),
