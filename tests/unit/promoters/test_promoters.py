@@ -1,6 +1,6 @@
-"""Promoters try when they should, and only then: all the rest is the record's affair.
+"""Promoters decide to promote at the right times only; the record decides whether the promotion succeeds.
 
-Method: a store in memory, sessions opened and expired by hand, and the decisions of each node counted.
+Method: a record store in memory; the tests open and expire sessions and count the decisions of each node.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class View:
 
 
 class Decisions:
-    """Follows one promoter and remembers what it said, and when."""
+    """Follows one promoter and remembers its decisions and their times."""
 
     def __init__(self) -> None:
         self.made: list[Decision] = []
@@ -89,7 +89,7 @@ async def following(promoter: Promoter, view: View) -> AsyncIterator[Decisions]:
         assert not [t for t in asyncio.all_tasks() if t.get_name() == f"qpidha-promoter-{view.node}"]
 
 
-def test_nobody_tries_while_the_primary_lives_and_one_does_when_it_is_gone() -> None:
+def test_a_node_tries_only_when_the_primary_is_gone() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         await store.create(record())
@@ -109,7 +109,7 @@ def test_nobody_tries_while_the_primary_lives_and_one_does_when_it_is_gone() -> 
     asyncio.run(main())
 
 
-def test_the_highest_score_tries_and_of_equals_the_greatest_name() -> None:
+def test_the_highest_score_tries_and_the_greatest_name_breaks_ties() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         await store.create(record())
@@ -144,7 +144,7 @@ def test_a_restarted_primary_is_not_the_primary() -> None:
     asyncio.run(main())
 
 
-def test_the_first_primary_of_all_needs_no_record() -> None:
+def test_the_first_primary_needs_no_record() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         await store.open_session("a", info(), ttl_s=1)
@@ -165,7 +165,7 @@ def test_settling_delays_the_first_try_only() -> None:
     asyncio.run(main())
 
 
-def test_patience_with_a_better_candidate_that_does_nothing_ends() -> None:
+def test_a_node_waits_only_for_a_limited_time_for_a_better_candidate() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         await store.create(record())
@@ -199,7 +199,7 @@ def test_candidates_are_live_members_with_a_score() -> None:
     assert candidates(None, live) == {"a": 3, "stranger": 7}
 
 
-def test_an_operator_is_obeyed_once_for_each_wish() -> None:
+def test_each_request_of_an_operator_gives_one_decision() -> None:
     async def main() -> None:
         promoter = OperatorPromoter()
         async with following(promoter, View("a", MemoryRecordStore())) as decisions:
@@ -218,8 +218,8 @@ def test_an_operator_is_obeyed_once_for_each_wish() -> None:
     asyncio.run(main())
 
 
-def test_a_pause_of_this_process_is_no_silence_of_the_primary() -> None:
-    """T42: the whole machine stood still. The primary is given time to say that it lives."""
+def test_a_pause_of_this_process_does_not_count_as_silence_of_the_primary() -> None:
+    """T42: the whole machine was paused. The promoter gives the primary time to renew its session."""
 
     async def main() -> None:
         records = MemoryRecordStore()
@@ -228,7 +228,7 @@ def test_a_pause_of_this_process_is_no_silence_of_the_primary() -> None:
         await records.open_session("a", info(), ttl_s=10)
         async with following(PriorityPromoter(), View("a", records)) as decisions:
             await decisions.none_for(0.3)
-            time.sleep(1.5)  # noqa: ASYNC251 - that is the subject
+            time.sleep(1.5)  # noqa: ASYNC251 - the pause is what is tested
             records.expire("p")
             await decisions.none_for(0.4)
             await records.open_session("p", info(), ttl_s=10)
@@ -241,14 +241,14 @@ def test_a_pause_of_this_process_is_no_silence_of_the_primary() -> None:
     asyncio.run(main())
 
 
-def test_one_that_is_gone_is_replaced_after_a_pause_as_well() -> None:
+def test_a_missing_primary_is_replaced_after_a_pause_too() -> None:
     async def main() -> None:
         records = MemoryRecordStore()
         await records.create(record())
         await records.open_session("a", info(), ttl_s=10)
         async with following(PriorityPromoter(), View("a", records)) as decisions:
             await decisions.some()
-            time.sleep(1.5)  # noqa: ASYNC251 - that is the subject
+            time.sleep(1.5)  # noqa: ASYNC251 - the pause is what is tested
             await decisions.some()
         await records.close()
 

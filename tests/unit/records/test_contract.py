@@ -1,4 +1,4 @@
-"""Both record stores keep every rule of `RecordStore` and `Session`; stores that break one are found out."""
+"""Both record stores keep every rule of `RecordStore` and `Session`; the checks find stores that break one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class LastWriteWins(MemoryRecordStore):
 
 
 class GoesBack(MemoryRecordStore):
-    """A watch that is served by two replicas in turn, one of them behind."""
+    """A watch served by two replicas in turn, one of which lags."""
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         async def both() -> AsyncIterator[Versioned | None]:
@@ -91,7 +91,7 @@ class GoesBack(MemoryRecordStore):
 
 
 class StaleFirst(MemoryRecordStore):
-    """A new watch begins with what a cache has."""
+    """A new watch begins with a cached value."""
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         async def cached() -> AsyncIterator[Versioned | None]:
@@ -104,7 +104,7 @@ class StaleFirst(MemoryRecordStore):
 
 
 class NotItsOwn(MemoryRecordStore):
-    """A lost answer is a lost race."""
+    """Reports a conflict when its own write was applied and the answer lost."""
 
     async def compare_and_set(self, expected: int, new: Record, *, timeout_s: float) -> Versioned:
         current = await self.read()
@@ -114,7 +114,7 @@ class NotItsOwn(MemoryRecordStore):
 
 
 class Founders(MemoryRecordStore):
-    """create overwrites."""
+    """`create` overwrites an existing record."""
 
     async def create(self, new: Record) -> Versioned:
         self._record.set(None)
@@ -160,6 +160,6 @@ def test_each_broken_record_store_is_found(
 
 
 def test_an_election_that_is_not_atomic_passes_every_other_check() -> None:
-    """Writers one after the other never see it: the check must let them meet."""
+    """Sequential writers never notice it: the check must run them concurrently."""
     every = conformance.record_checks(shared(ChecksThenWrites), without=["of-many-writers-one-wins"])
     conformance.run(c for c in every if "compare" in str(c) or "asking" in str(c))

@@ -1,4 +1,4 @@
-"""The store in memory fails on request, in each of the three ways that rule M2 tells apart."""
+"""The record store in memory fails on request, in each of the three ways that rule M2 distinguishes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORD = Record(cluster=UUID(int=1), generation=1, primary=None, members=frozens
 OTHER = replace(RECORD, generation=2, nonce=b"2")
 
 
-def test_each_fault_befalls_one_write() -> None:
+def test_each_fault_affects_one_write() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         first = await store.create(RECORD)
@@ -37,7 +37,7 @@ def test_each_fault_befalls_one_write() -> None:
     asyncio.run(main())
 
 
-def test_a_late_write_arrives_when_told_unless_it_was_overtaken() -> None:
+def test_a_late_write_is_applied_on_request_unless_another_came_first() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         first = await store.create(RECORD)
@@ -59,7 +59,7 @@ def test_a_late_write_arrives_when_told_unless_it_was_overtaken() -> None:
     asyncio.run(main())
 
 
-def test_out_of_reach_nothing_answers_and_watches_are_silent() -> None:
+def test_calls_to_an_unreachable_store_are_unavailable() -> None:
     async def main() -> None:
         store = MemoryRecordStore()
         session = await store.open_session("a", b"", ttl_s=1)

@@ -1,4 +1,4 @@
-"""Stores that a test here leaves open, as a killed process does, are closed after it."""
+"""Close the stores that a test leaves open to imitate a killed process."""
 
 from tests.support.stores import release_stores
 

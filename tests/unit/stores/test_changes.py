@@ -1,4 +1,4 @@
-"""A store takes only what it can open again; and what an older version stored nevertheless is damage, not a crash."""
+"""A store accepts only what it can read back; invalid rows written by an older version are damage, not a crash."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return MemoryStore() if request.param == "memory" else SqliteStore(tmp_path)
 
 
-def test_what_could_not_be_opened_again_is_refused_and_nothing_applied(store: Any) -> None:
-    """Whatever stands beside it in the commit; the store goes on, and opens with what was right."""
+def test_changes_that_could_not_be_read_back_are_refused_and_not_applied(store: Any) -> None:
+    """No change of such a commit is applied; the store goes on and later opens with the valid commits."""
     store.open("a")
     store.commit([STATUS, CREATE, insert(ids((4, 6)))])
     for change in WRONG:
@@ -108,7 +108,7 @@ def test_what_could_not_be_opened_again_is_refused_and_nothing_applied(store: An
 
 
 @pytest.mark.parametrize("node", [None, 7, "", "n" * 256])
-def test_a_store_is_of_a_node_with_a_name(store: Any, node: Any) -> None:
+def test_open_checks_its_arguments(store: Any, node: Any) -> None:
     with pytest.raises(ArgumentError, match="node id"):
         store.open(node)
     with pytest.raises(ArgumentError, match="refuse_dirty"):
@@ -128,7 +128,7 @@ def test_a_store_is_of_a_node_with_a_name(store: Any, node: Any) -> None:
 def test_a_queue_that_no_version_would_write_is_damage(
     change: PutQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its checksum is right: it was written so, by a version that did not look. It is told, not raised as a bug."""
+    """The checksum is valid: a version without the check wrote the row. Report damage, do not raise an internal error."""
     store = SqliteStore(tmp_path)
     store.open("a")
     with monkeypatch.context() as before:
@@ -158,7 +158,7 @@ def test_a_fate_that_no_version_would_write_is_damage(
         SqliteStore(tmp_path).open("a")
 
 
-def test_the_columns_of_a_queue_are_of_their_kinds() -> None:
+def test_queue_columns_of_a_wrong_type_are_refused() -> None:
     row = (QUEUE.bytes, "orders", 1, "fifo", b"\x90", 4)
     assert read_queue_row(row) == (QUEUE, QueueSpec(name="orders", settle=Settle.REPLICATED), (), 4)
     for n, wrong in enumerate(["id", b"orders", 7, 4, "lineage", None]):

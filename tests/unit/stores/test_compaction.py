@@ -1,4 +1,4 @@
-"""Space that a backlog took is given back: by a start where it is much, and by a command at any time."""
+"""Disk space freed by a drained backlog is returned: at start if there is much of it, and by a command at any time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def worked_off(directory: Path, *, clean: bool = True) -> SqliteStore:
-    """A store with some life in it, through which went 2 MiB."""
+    """A store with some content, after 2 MiB of messages were added and removed."""
     store = SqliteStore(directory)
     store.open("a")
     for changes in some_commits():
@@ -55,7 +55,7 @@ def test_a_report_says_how_much_is_free(directory: Path, capsys: pytest.CaptureF
     assert f"{report.file_bytes} bytes on disk, {report.free_bytes} of them free" in capsys.readouterr().out
 
 
-def test_the_command_gives_it_back(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_returns_the_free_space(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     worked_off(directory)
     before, epoch = content(directory), inspect(directory).status
     large = (directory / "store.db").stat()
@@ -72,7 +72,9 @@ def test_the_command_gives_it_back(directory: Path, capsys: pytest.CaptureFixtur
     assert f"{small.st_size} bytes before, " in capsys.readouterr().out
 
 
-def test_what_may_not_be_compacted_is_left_alone(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_may_not_be_compacted_is_unchanged(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(StoreMismatch, match="no store"):
         compaction.compact(directory)
     assert main(["store", "compact", str(directory)]) == UNREACHABLE
@@ -109,7 +111,7 @@ STEPS: dict[str, tuple[object, str, Callable[..., object]]] = {
 def test_a_disk_that_is_too_full_for_the_copy(
     directory: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """The command says so; a start goes on without. Nothing is left of the copy, and the store is as it was."""
+    """The command fails and says why; a start skips compaction. The copy is removed and the store is unchanged."""
     worked_off(directory)
     before = content(directory)
     inode = (directory / "store.db").stat().st_ino
@@ -142,8 +144,10 @@ def test_a_copy_that_does_not_verify_is_not_used(directory: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("how", ["clean", "killed", "little"])
-def test_a_start_gives_back_what_is_much(directory: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    """Of a store that was closed cleanly, and only if most of a large file is free."""
+def test_a_start_compacts_a_large_mostly_free_file(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Only if the store was closed cleanly and most of a large file is free."""
     if how != "little":
         monkeypatch.setattr(compaction, "WASTED_BYTES_MIN", KIB * KIB)
     worked_off(directory, clean=how != "killed")
@@ -159,7 +163,7 @@ def test_a_start_gives_back_what_is_much(directory: Path, monkeypatch: pytest.Mo
     held = [os.readlink(each) for each in names if os.path.lexists(each)]
     assert not [
         name for name in held if "(deleted)" in name and str(directory) in name
-    ]  # It would keep its space.
+    ]  # A deleted file that is open keeps its disk space.
     store.close(clean=True)
     assert not inspect(directory).damage
     assert found[0] == "a"
@@ -168,7 +172,7 @@ def test_a_start_gives_back_what_is_much(directory: Path, monkeypatch: pytest.Mo
 def test_the_database_is_synced_before_it_gets_its_name(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When it is created, and when it is compacted: a name that lasts must never be that of a file that does not."""
+    """At creation and at compaction: a power cut must not leave the durable name of a file without its content."""
     done: list[str] = []
     real = Path.rename
 

@@ -1,4 +1,4 @@
-"""Both stores keep every rule of `MessageStore`: the public checks, on our own."""
+"""Both stores keep every rule of `MessageStore`: the public conformance checks are run on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpidha.testing.conformance import Check
 
 
 class Memories(dict[Path, MemoryStore]):
-    """A store in memory for each directory: restarts find what was there."""
+    """One store in memory for each directory, so that a restart finds the earlier content."""
 
     def __missing__(self, directory: Path) -> MemoryStore:
         return self.setdefault(directory, MemoryStore())

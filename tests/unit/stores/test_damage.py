@@ -1,4 +1,4 @@
-"""Damaged files: found, or harmless. Never a crash, never wrong data, never silently less (D3, D7)."""
+"""Damage to files is found or harmless: no crash, no wrong data, no silent loss (D3, D7)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEP_BYTES = 64
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Where an fsync costs nothing, if there is such a place: thousands of stores are opened here."""
+    """A directory in memory, if there is one: these tests open thousands of stores, and fsync costs nothing there."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
         yield Path(name)
 
@@ -56,7 +56,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Plain]]:
-    """A store killed after several commits, all still in the log; and its state after each of them."""
+    """A store killed after several commits, all still in the log; and the state after each commit."""
     directory = tmp_path_factory.mktemp("killed") / "store"
     store = SqliteStore(directory)
     store.open("a")
@@ -71,7 +71,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Plain]]
 
 
 def opened(directory: Path, scratch: Path) -> Plain:
-    """What a copy of these files gives."""
+    """The content of the store after opening a copy of these files."""
     shutil.copytree(directory, scratch)
     return opened_here(scratch)
 
@@ -88,9 +88,9 @@ def opened_here(scratch: Path) -> Plain:
 def altered(
     directory: Path, name: str, change: Callable[[bytearray], object], scratch: Path, *, witness: bool = True
 ) -> Plain | None:
-    """What the store gives after one file was changed; None: it is refused.
+    """The content of the store after one file was changed, or None if the store refuses to open.
 
-    ``witness``: it knows how far its log was durable. It may not after a power cut.
+    ``witness``: keep the file that says how far the log was durable. It may be missing after a power cut.
     """
     shutil.copytree(directory, scratch / "copy")
     if not witness:
@@ -115,7 +115,7 @@ def flip(at: int, bit: int) -> Callable[[bytearray], None]:
 
 
 def test_flipped_bits_of_a_database(clean: Path, tmp_path: Path) -> None:
-    """E16: found, or in a place that holds nothing."""
+    """E16: the flipped bit is found, or it lies in an unused place."""
     expected, chance = opened(clean, tmp_path / "x"), random.Random(1)
     found = 0
     size = (clean / "store.db").stat().st_size
@@ -128,7 +128,7 @@ def test_flipped_bits_of_a_database(clean: Path, tmp_path: Path) -> None:
 
 
 def test_flipped_bits_where_the_messages_are(clean: Path, tmp_path: Path) -> None:
-    """A payload and the facts of a queue are covered in every byte, wherever SQLite keeps the live copy."""
+    """Checksums cover every byte of a payload and of a queue's row, wherever SQLite keeps the live copy."""
     expected, raw = opened(clean, tmp_path / "x"), (clean / "store.db").read_bytes()
     for words in (b"message 505", b"message 40", b"orders", b"mails", b"ring"):
         found = 0
@@ -140,7 +140,7 @@ def test_flipped_bits_where_the_messages_are(clean: Path, tmp_path: Path) -> Non
 
 
 def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
-    """A file that was cut is noticed (E17), also at length 0 (E20)."""
+    """A truncated file is noticed (E17), also at length 0 (E20)."""
     size = (clean / "store.db").stat().st_size
     for length in (*range(0, size, 4096), 1, 99, 100):
 
@@ -152,7 +152,7 @@ def test_truncated_databases(clean: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("witness", [True, False])
 def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path, witness: bool) -> None:
-    """T36: without a witness the last commit may be taken for a torn write; what was synced before is never cut."""
+    """T36: without a witness the last commit may be cut as a torn write; commits synced before it are never cut."""
     directory, states = killed
     allowed = (None, states[-1]) if witness else (None, *states[-2:])
     size, chance = (directory / "store.db-wal").stat().st_size, random.Random(2)
@@ -164,13 +164,15 @@ def test_flipped_bits_of_a_log(killed: tuple[Path, list[Plain]], tmp_path: Path,
         assert result in allowed, f"byte {at}"
         refused += result is None
     assert refused > 100
-    for at in range(32):  # The header: without it, SQLite would take the whole log for empty.
+    for at in range(32):  # The header: if it is damaged, SQLite takes the whole log as empty.
         result = altered(directory, "store.db-wal", flip(at, 3), tmp_path, witness=witness)
         assert result in (None, states[-1])
 
 
-def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """E17: a log that lost its tail is refused, or gives an earlier commit, whole, never a mixture."""
+def test_a_truncated_log_is_refused_or_gives_an_earlier_commit(
+    killed: tuple[Path, list[Plain]], tmp_path: Path
+) -> None:
+    """E17: a log without its tail is refused or gives the state after an earlier commit, never a mixture of states."""
     directory, states = killed
     size = (directory / "store.db-wal").stat().st_size
     for length in range(0, size, 4001):
@@ -183,7 +185,7 @@ def test_a_truncated_log_is_a_prefix(killed: tuple[Path, list[Plain]], tmp_path:
 
 
 def test_a_log_that_was_never_written(killed: tuple[Path, list[Plain]], tmp_path: Path) -> None:
-    """E05: grown, and zeros; E04: a torn header."""
+    """E05: the log was extended with zeros. E04: its header is torn."""
     directory, states = killed
     for zeros in (20, 32, 20_000):
 
@@ -227,8 +229,8 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("sql", "code"), ROWS, ids=[sql[:30] for sql, _ in ROWS])
-def test_rows_that_changed_or_are_gone(clean: Path, tmp_path: Path, sql: str, code: str) -> None:
-    """E15, E18, T29: also where SQLite itself finds nothing wrong."""
+def test_changed_and_missing_rows(clean: Path, tmp_path: Path, sql: str, code: str) -> None:
+    """E15, E18, T29: found even if SQLite itself reports no error."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     db = sqlite3.connect(copy / "store.db", isolation_level=None)
     db.execute(sql)
@@ -240,10 +242,8 @@ def test_rows_that_changed_or_are_gone(clean: Path, tmp_path: Path, sql: str, co
 
 
 @pytest.mark.parametrize(("words", "instead"), [(b"one = 1", b"oje = 1"), (b"detail TEXT", b"detail TUXT")])
-def test_a_table_that_is_not_as_it_was_made(
-    clean: Path, tmp_path: Path, words: bytes, instead: bytes
-) -> None:
-    """Also where SQLite finds out later, when it is asked to write, or never."""
+def test_a_table_with_a_changed_definition(clean: Path, tmp_path: Path, words: bytes, instead: bytes) -> None:
+    """Found at open, even if SQLite would notice it only at a write or not at all."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     raw = (copy / "store.db").read_bytes()
     assert words in raw
@@ -254,7 +254,7 @@ def test_a_table_that_is_not_as_it_was_made(
 
 
 def test_findings_name_the_messages(clean: Path, tmp_path: Path) -> None:
-    """D3: reported with the identity range, and with everything else that is wrong."""
+    """D3: the report names the queue and the range of message ids."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     db = sqlite3.connect(copy / "store.db", isolation_level=None)
     db.execute("UPDATE batches SET data = zeroblob(20) WHERE first = 500")
@@ -272,7 +272,7 @@ def test_missing_files(clean: Path, tmp_path: Path, gone: list[str], code: str |
     copy = shutil.copytree(clean, tmp_path / "copy")
     for name in gone:
         (copy / name).unlink()
-    if code is None:  # Nothing says that anything was ever here.
+    if code is None:  # Nothing shows that there was a store.
         assert SqliteStore(copy).open("a").status.state is StoreState.EMPTY
         return
     assert [finding.code for finding in inspect(copy).damage] == [code]
@@ -290,7 +290,7 @@ def test_a_log_without_its_database(killed: tuple[Path, list[Plain]], tmp_path: 
 
 
 @pytest.mark.parametrize("content", [b"", b"random bytes " * 1000, b"SQLite format 3\0" + bytes(5000)])
-def test_databases_that_are_none(clean: Path, tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_databases(clean: Path, tmp_path: Path, content: bytes) -> None:
     """E20, B40: missing status with data around it is damage, not an empty store."""
     copy = shutil.copytree(clean, tmp_path / "copy")
     (copy / "store.db").write_bytes(content)
@@ -316,15 +316,15 @@ def test_damage_is_remembered_and_the_evidence_kept(killed: tuple[Path, list[Pla
     assert status.state is StoreState.DAMAGED
     report = inspect(copy)
     assert report.status == status and {finding.code for finding in report.damage} == {"wal"}
-    (copy / "damaged").unlink()  # What an operator does who knows better.
+    (copy / "damaged").unlink()  # As an operator does to override the mark.
     assert plain(SqliteStore(copy).open("a")) == killed[1][-1]
 
 
-def test_findings_read_well() -> None:
+def test_findings_are_formatted_with_their_code() -> None:
     assert str(Damage("digest", "2 queues were stored")) == "2 queues were stored [digest]"
 
 
-def test_a_lineage_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_lineage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "check_changes", lambda changes: None)
     for lineage, next in ((((2, 1), (1, 5)), 9), (((1, 5), (2, 4)), 9), (((1, 10),), 9), (((7, 1),), 9)):
         directory = tmp_path / f"{lineage}"

@@ -1,7 +1,7 @@
-"""The store knows its files: whatever happens to them is noticed before the next commit returns, and by a look.
+"""The store watches its files: a change from outside is noticed before the next commit returns, and by `verify_files`.
 
-Method: a store in use, one thing done to its files by somebody else, then a commit or a look. What needs another
-file system is mounted by root; who is not root tries these with a kernel that is made up.
+Method: a store in use, one change to its files from outside, then a commit or a call of `verify_files`. Tests that need
+another file system mount it if they run as root; without root, patched system calls stand in for the kernel.
 """
 
 from __future__ import annotations
@@ -120,8 +120,10 @@ TROUBLES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("idle", [False, True], ids=["commit", "look"])
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_it_is_noticed(directory: Path, store: SqliteStore, trouble: str, idle: bool) -> None:
-    """By the commit whose data cannot be kept, or by the next look; and then nothing is taken any more."""
+def test_a_change_from_outside_is_noticed(
+    directory: Path, store: SqliteStore, trouble: str, idle: bool
+) -> None:
+    """The commit fails, or the next `verify_files`; after that the store refuses every commit."""
     spoil, said = TROUBLES[trouble]
     store.verify_files()
     spoil(directory)
@@ -132,11 +134,11 @@ def test_it_is_noticed(directory: Path, store: SqliteStore, trouble: str, idle: 
             store.commit([insert(ids((13, 14)))])
         with pytest.raises(StoreFailed, match="failed: "):
             store.verify_files()
-    store.close(clean=True)  # Which it cannot be marked as: nothing is written where it does not belong.
+    store.close(clean=True)  # Does not mark it clean: the store must not write to files that are not its own.
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_what_is_in_the_place_of_the_files_is_left_alone(
+def test_files_put_in_place_of_the_store_are_left_alone(
     directory: Path, store: SqliteStore, trouble: str
 ) -> None:
     """The store is closed without removing or changing a file that somebody put there."""
@@ -150,17 +152,17 @@ def test_what_is_in_the_place_of_the_files_is_left_alone(
 
 
 @pytest.mark.parametrize("trouble", sorted(set(TROUBLES) - {"parent gone"}))
-def test_a_clean_stop_does_not_hide_it(directory: Path, store: SqliteStore, trouble: str) -> None:
+def test_a_clean_stop_does_not_hide_the_change(directory: Path, store: SqliteStore, trouble: str) -> None:
     TROUBLES[trouble][0](directory)
     with pytest.raises(StoreFailed):
         store.close(clean=True)
-    with suppress(StoreError):  # There may be no store any more.
+    with suppress(StoreError):  # The store may be gone.
         status = inspect(directory).status
         assert status is None or status.state is not StoreState.CLEAN
 
 
-def test_it_opens_again_when_everything_is_back(directory: Path, store: SqliteStore) -> None:
-    """What was confirmed is there; the commit that was not may be."""
+def test_the_store_opens_again_when_its_files_are_restored(directory: Path, store: SqliteStore) -> None:
+    """Confirmed commits are there; the unconfirmed one may be there."""
     directory.rename(directory.with_name("moved"))
     with pytest.raises(StoreFailed, match="Restore the directory"):
         store.commit([insert(ids((10, 12)))])
@@ -174,10 +176,10 @@ def test_it_opens_again_when_everything_is_back(directory: Path, store: SqliteSt
     assert not inspect(directory).damage
 
 
-def test_what_happens_during_a_commit_is_noticed_by_it(
+def test_a_change_during_a_commit_is_noticed_by_that_commit(
     directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between its first and its last look."""
+    """The file is removed between the first and the last check of the commit."""
     real = sqlite_store.write
 
     def removing(*arguments: object) -> int:
@@ -189,10 +191,10 @@ def test_what_happens_during_a_commit_is_noticed_by_it(
         store.commit([insert(ids((10, 12)))])
 
 
-def test_a_log_that_is_cut_at_the_end_of_a_commit_is_noticed_by_it(
+def test_a_log_cut_at_the_end_of_a_commit_is_noticed_by_that_commit(
     directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After SQLite has written to it, and before anybody is told so."""
+    """The log is cut after SQLite has written to it and before the commit is confirmed."""
     real = OpenFiles._require_directory
 
     def cutting(files: OpenFiles) -> None:
@@ -204,7 +206,7 @@ def test_a_log_that_is_cut_at_the_end_of_a_commit_is_noticed_by_it(
         store.commit([insert(ids((10, 12)))])
 
 
-def test_own_checkpoints_are_no_foreign_writes(
+def test_checkpoints_of_the_store_are_not_taken_for_foreign_writes(
     directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_store, "CHECKPOINT_BYTES", 1)
@@ -218,7 +220,7 @@ def test_own_checkpoints_are_no_foreign_writes(
     assert not inspect(directory).damage
 
 
-def test_looking_from_outside_is_no_foreign_write(directory: Path, store: SqliteStore) -> None:
+def test_inspecting_a_store_is_not_taken_for_a_foreign_write(directory: Path, store: SqliteStore) -> None:
     for _ in range(3):
         assert not inspect(directory).damage
         subprocess.run(
@@ -258,7 +260,7 @@ def test_a_file_system_that_fails_to_answer(
 
 
 def test_a_read_only_file_system(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the kernel makes it after an error of the disk, with files open."""
+    """The kernel remounts a file system read-only after a disk error, while files are open."""
     real = os.fstatvfs
 
     def fstatvfs(fd: int) -> os.statvfs_result:
@@ -271,10 +273,10 @@ def test_a_read_only_file_system(store: SqliteStore, monkeypatch: pytest.MonkeyP
         store.verify_files()
 
 
-def test_a_file_that_was_given_to_somebody_else(
+def test_a_file_whose_owner_was_changed(
     directory: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever is not root could not open it again."""
+    """A process that is not root could not open the file again."""
     real, path = os.stat, "store.db"
 
     def stat(name: object, **options: object) -> os.stat_result:
@@ -297,7 +299,7 @@ def test_a_file_that_was_given_to_somebody_else(
         (OSError(errno.EIO, "Input/output error"), ""),
     ],
 )
-def test_a_failing_disk_is_told_with_what_to_do(
+def test_a_disk_error_is_reported_with_advice(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch, error: OSError, advice: str
 ) -> None:
     def failing(self: OpenFiles) -> None:
@@ -346,8 +348,8 @@ def test_a_full_disk(small: Path) -> None:
 
 
 @needs_root
-def test_something_mounted_over_it(small: Path) -> None:
-    """The files go on beneath, where no restart will find them."""
+def test_a_mount_over_the_directory(small: Path) -> None:
+    """The open files stay usable under the mount, but a restart would not find them."""
     store = SqliteStore(small / "store")
     store.open("a")
     store.commit([STATUS, CREATE])
@@ -359,8 +361,8 @@ def test_something_mounted_over_it(small: Path) -> None:
 
 
 @needs_root
-def test_the_file_system_is_taken_away(small: Path) -> None:
-    """A lazy umount: open files go on, their names are gone."""
+def test_a_lazily_unmounted_file_system(small: Path) -> None:
+    """A lazy umount: open files stay usable, but their names are gone."""
     store = SqliteStore(small / "store")
     store.open("a")
     store.commit([STATUS, CREATE])

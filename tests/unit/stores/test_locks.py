@@ -1,4 +1,4 @@
-"""Locks of stores, sessions and records: nothing that happens to their files lets two owners in, or keeps one out."""
+"""Locks of stores, sessions and records: changes to their files never admit two owners and never block a single one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = ("record.lock", "record.json.tmp")
 
 @contextmanager
 def older_version(lock: Path, kind: int) -> Iterator[None]:
-    """Another process that knows nothing but flock: an owner (LOCK_EX), or an observer (LOCK_SH) that was stopped."""
+    """Another process that uses only flock: an owner (LOCK_EX), or a stopped observer (LOCK_SH)."""
     program = (
         "import fcntl,os,sys,time\nfd=os.open(sys.argv[1],os.O_RDWR|os.O_CREAT,0o600)\n"
         "fcntl.flock(fd,int(sys.argv[2]))\nprint('held',flush=True)\ntime.sleep(60)"
@@ -52,7 +52,7 @@ def older_version(lock: Path, kind: int) -> Iterator[None]:
 
 
 def test_looking_at_a_session_takes_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped at any moment, an observer has nothing that the owner needs."""
+    """An observer that is stopped at any moment cannot block the owner."""
     session = SessionFile(tmp_path, ME)
     monkeypatch.setattr(sessionlock.fcntl, "flock", lambda *_: pytest.fail("an observer takes a lock"))
     assert live_sessions(tmp_path) == {"a": b"me"}
@@ -61,7 +61,7 @@ def test_looking_at_a_session_takes_no_lock(tmp_path: Path, monkeypatch: pytest.
     assert live_sessions(tmp_path) == {}
 
 
-def test_an_observer_of_an_older_version_keeps_no_node_out(tmp_path: Path) -> None:
+def test_an_observer_of_an_older_version_does_not_block_a_node(tmp_path: Path) -> None:
     with older_version(tmp_path / "a.lock", fcntl.LOCK_SH):
         session = SessionFile(tmp_path, ME)
         assert live_sessions(tmp_path) == {"a": b"me"}
@@ -102,16 +102,16 @@ def test_without_open_file_locks_flock_alone_decides(tmp_path: Path, monkeypatch
         SessionFile(tmp_path, ME)
 
 
-def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
+def test_a_lock_on_a_file_removed_meanwhile_does_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its last owner removed it after we had opened it, and before we locked it: others lock the next one."""
+    """The last owner removed the file after we opened it and before we locked it: other processes lock the new file."""
     lock, real, removed = tmp_path / "a.lock", fcntl.flock, []
 
     def flock(fd: int, how: int) -> None:
         if not removed:
             removed.append(os.fstat(fd).st_ino)
-            lock.rename(tmp_path / "kept")  # So that the number is not used again.
+            lock.rename(tmp_path / "kept")  # So that the inode number is not reused.
         real(fd, how)
 
     monkeypatch.setattr(sessionlock.fcntl, "flock", flock)
@@ -132,8 +132,10 @@ def cluster(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_a_removed_lock_file_lets_no_second_writer_in(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one is writing, somebody removes the lock, and everything else that is not the record."""
+def test_a_removed_lock_file_does_not_admit_a_second_writer(
+    cluster: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """During a write another process removes the lock file and the temporary file."""
     first, second, tried = RecordFile(cluster), RecordFile(cluster), []
     real = recordfile.RecordFile._write_temporary
 
@@ -151,7 +153,7 @@ def test_a_removed_lock_file_lets_no_second_writer_in(cluster: Path, monkeypatch
     assert tried and second.read() == Versioned(newer(1), 2)
 
 
-def test_a_lock_that_was_replaced_while_it_was_taken_is_none(
+def test_a_lock_file_replaced_while_it_is_locked_does_not_count(
     cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, lock = fcntl.flock, cluster / "record.lock"
@@ -168,8 +170,8 @@ def test_a_lock_that_was_replaced_while_it_was_taken_is_none(
     assert RecordFile(cluster).write(1, newer(1)).version == 2
 
 
-def test_a_directory_that_was_moved_gets_no_record(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the one in its place keeps what it has."""
+def test_no_record_is_written_to_a_moved_directory(cluster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new directory in its place is not changed either."""
     real = recordfile.RecordFile._write_temporary
     kept = (cluster / "record.json").read_bytes()
 
@@ -192,7 +194,7 @@ def test_a_directory_through_a_link_is_the_same_directory(cluster: Path, tmp_pat
 
 
 def test_a_record_and_a_store_do_not_share_a_directory(tmp_path: Path, cluster: Path) -> None:
-    """Each of them locks its directory as a whole."""
+    """Both lock the whole directory."""
     (tmp_path / "store.db").touch()
     with pytest.raises(SettingsError, match="give the record a directory without one"):
         FileRecordStore(tmp_path)
@@ -203,8 +205,8 @@ def test_a_record_and_a_store_do_not_share_a_directory(tmp_path: Path, cluster: 
 def test_a_record_written_twice_within_one_time_stamp_is_seen(
     cluster: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one has inode, size and time stamp of the first: only its content tells them apart."""
-    monkeypatch.setattr(recordfile, "YOUNG_S", 1000.0)  # However slow this machine is just now.
+    """The second version has the inode, size and time stamp of the first; only the content differs."""
+    monkeypatch.setattr(recordfile, "YOUNG_S", 1000.0)  # Long enough for a slow machine.
 
     async def main() -> None:
         store = FileRecordStore(cluster, poll_interval_s=0.005, calm_interval_s=0.005)
@@ -242,8 +244,8 @@ def sequences(length: int, sabotage: str = "") -> subprocess.CompletedProcess[st
     )
 
 
-def test_no_two_actions_let_two_processes_use_one_store() -> None:
-    """Every pair of what may happen to locks, sessions, directories and processes, in every order."""
+def test_no_pair_of_actions_lets_two_processes_use_one_store() -> None:
+    """Run every ordered pair of actions on locks, sessions, directories and processes."""
     done = sequences(2)
     assert done.stdout == "100 sequences, 0 wrong\n", done.stdout + done.stderr
 
@@ -259,7 +261,7 @@ def test_no_two_actions_let_two_processes_use_one_store() -> None:
     ],
 )
 def test_the_lock_file_alone_is_not_enough(paths: str, found: str) -> None:
-    """A store that does not lock its directory and its database, too, is caught by a single action."""
+    """Without the locks on the database and its directory, one action is enough to let two processes in."""
     sabotage = (
         "import os\nfrom qpidha.stores.lock import Lock\ntake = Lock._take\n"
         "def hurried(self, path, flags):\n"
@@ -271,8 +273,8 @@ def test_the_lock_file_alone_is_not_enough(paths: str, found: str) -> None:
     assert found in done.stdout.splitlines(), done.stdout + done.stderr
 
 
-def test_a_store_is_held_once_in_one_process_too(tmp_path: Path) -> None:
-    """By another name of its database as well: what SQLite has open must not be opened and closed again."""
+def test_one_process_cannot_open_a_store_twice(tmp_path: Path) -> None:
+    """Also by a hard link to its database: closing a second descriptor would drop SQLite's locks."""
     first = SqliteStore(tmp_path / "one")
     first.open("a")
     (tmp_path / "two").mkdir()
@@ -286,8 +288,8 @@ def test_a_store_is_held_once_in_one_process_too(tmp_path: Path) -> None:
     SqliteStore(tmp_path / "two").open("a")
 
 
-def test_looking_into_a_store_in_use_drops_none_of_its_locks(tmp_path: Path) -> None:
-    """SQLite's locks are of the process: closing any descriptor of a file drops them all."""
+def test_inspecting_a_store_in_use_keeps_its_locks(tmp_path: Path) -> None:
+    """SQLite's locks belong to the process: closing any descriptor of a file drops all of them."""
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     store.commit([PutStatus(UUID(int=1), 1, primary=False)])
@@ -310,7 +312,7 @@ def test_looking_into_a_store_in_use_drops_none_of_its_locks(tmp_path: Path) -> 
     store.close(clean=True)
 
 
-def test_a_store_whose_lock_is_held_says_by_whom(tmp_path: Path) -> None:
+def test_a_locked_store_names_the_process_that_holds_it(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     program = "import sys; from qpidha.stores import SqliteStore; SqliteStore(sys.argv[1]).open('a')"

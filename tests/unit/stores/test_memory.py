@@ -1,4 +1,4 @@
-"""A commit of a store in memory can be made in steps; half of one is never to be seen."""
+"""A commit of a store in memory can be made in steps; a half-made commit is never visible."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_commit_is_made_in_steps() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 4])
 @pytest.mark.parametrize("what", ["crash", "close", "commit"])
-def test_whatever_comes_before_its_end_finishes_it(steps: int, what: str) -> None:
+def test_a_crash_close_or_commit_finishes_an_open_commit_first(steps: int, what: str) -> None:
     store = opened()
     committing = store.commit_in_steps(puts(1, COUNT))
     for _ in range(steps):
@@ -59,7 +59,7 @@ def test_whatever_comes_before_its_end_finishes_it(steps: int, what: str) -> Non
     assert queues(store) == COUNT + (what == "commit")
 
 
-def test_changes_that_cannot_be_stored_are_found_before_any_is_made() -> None:
+def test_invalid_changes_are_found_before_any_change_is_applied() -> None:
     store = opened()
     bad = Insert(UUID(int=1), SequenceSet(), M)
     with pytest.raises(ArgumentError):

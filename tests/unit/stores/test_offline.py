@@ -1,4 +1,4 @@
-"""The status of a store, read without opening it: what is no status, and a disk that does not answer (D3, D7)."""
+"""The status of a store, read without opening it: invalid rows, and disks that do not answer (D3, D7)."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def store(tmp_path: Path) -> Path:
 # --- the row -------------------------------------------------------------------------------------------
 
 
-def test_a_status_comes_back() -> None:
+def test_a_status_row_is_read_back() -> None:
     assert read_status_row(status_row(STATUS, Tally(2, 5, 7))) == (STATUS, Tally(2, 5, 7))
 
 
-def test_a_status_of_format_1_knows_no_digest_of_the_queues() -> None:
+def test_a_status_of_format_1_has_no_digest_of_the_queues() -> None:
     older = (*status_row(STATUS, Tally(2, 5, 7))[:9], 7)
     assert read_status_row((*older, checksum(older))) == (STATUS, Tally(2, None, 7))
 
@@ -73,11 +73,11 @@ def test_a_status_of_format_1_knows_no_digest_of_the_queues() -> None:
         (10, b"7"),
     ],
 )
-def test_a_value_of_another_kind_is_no_status(column: int, value: Value) -> None:
-    """Its checksum is right: it was written like that."""
+def test_a_status_with_a_value_of_a_wrong_type_is_refused(column: int, value: Value) -> None:
+    """The checksum is valid: the row was written with the wrong value."""
     row = list(status_row(STATUS, Tally(2, 5, 7))[:-1])
     row[column] = value
-    with pytest.raises(ValueError):  # noqa: PT011 - what is wrong is said by whoever finds it
+    with pytest.raises(ValueError):  # noqa: PT011 - each check has its own message
         read_status_row((*row, checksum(tuple(row))))
 
 
@@ -90,7 +90,7 @@ def test_a_changed_value_fails_the_checksum(column: int) -> None:
 
 
 @pytest.mark.parametrize("entries", [["ab"], [(1, "1")], [(None, 1)], [(1, 2, 3)], 7])
-def test_what_is_no_lineage(entries: object) -> None:
+def test_malformed_lineages_are_refused(entries: object) -> None:
     with pytest.raises((ValueError, TypeError)):
         decode_lineage(msgpack.packb(entries))
 
@@ -106,7 +106,7 @@ def test_what_is_no_lineage(entries: object) -> None:
         ((), None),
     ],
 )
-def test_lineages_that_cannot_be(lineage: tuple[tuple[int, int], ...], fault: str | None) -> None:
+def test_faults_of_lineages(lineage: tuple[tuple[int, int], ...], fault: str | None) -> None:
     found = lineage_fault(lineage, 10, 3)
     assert found is None if fault is None else fault in str(found)
 
@@ -114,7 +114,7 @@ def test_lineages_that_cannot_be(lineage: tuple[tuple[int, int], ...], fault: st
 # --- without opening it --------------------------------------------------------------------------------
 
 
-def test_a_store_that_is_not_there_and_one_that_is_gone(tmp_path: Path, store: Path) -> None:
+def test_a_store_that_never_existed_and_one_that_was_removed(tmp_path: Path, store: Path) -> None:
     for look in (read_status, inspect, read_audit):
         with pytest.raises(StoreMismatch, match="there is no store"):
             look(tmp_path / "nowhere")
@@ -126,8 +126,8 @@ def test_a_store_that_is_not_there_and_one_that_is_gone(tmp_path: Path, store: P
     assert [finding.code for finding in inspect(store).damage] == ["missing"]
 
 
-def test_stores_that_are_looked_at_together_cannot_be_started_meanwhile(tmp_path: Path, store: Path) -> None:
-    """Whatever goes wrong with one of several, none stays locked."""
+def test_stores_that_are_inspected_together_cannot_be_started_meanwhile(tmp_path: Path, store: Path) -> None:
+    """If one of several stores cannot be locked, none stays locked."""
     used = SqliteStore(store)
     with unused([store]), pytest.raises(StoreLocked):
         used.open("a")
@@ -153,7 +153,7 @@ def test_a_database_without_a_status_is_damaged(store: Path) -> None:
 def test_a_disk_that_does_not_answer_is_not_called_damage(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else holds the database: nothing can be read, and nothing is wrong with it."""
+    """Another connection locks the database: it cannot be read, but it is not damaged."""
     monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.01)
     with closing(sqlite3.connect(store / "store.db", isolation_level=None)) as holder:
         holder.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -180,7 +180,7 @@ def test_a_disk_that_fails_at_the_audit_is_not_called_damage(
 
 
 def once(answer: Callable[..., Any], first: Callable[[Any], object]) -> Callable[..., Any]:
-    """The same, but for what a failing disk does to the first answer."""
+    """The same function, but `first` spoils its first answer as a failing disk would."""
     firsts = iter([first])
 
     def answered(*arguments: Any) -> Any:
@@ -195,7 +195,7 @@ def once(answer: Callable[..., Any], first: Callable[[Any], object]) -> Callable
 def test_damage_that_a_second_reading_does_not_find_is_a_failing_disk(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite says "malformed" of a page that could not be read: nothing is noted, and the next start succeeds."""
+    """SQLite reports "malformed" for an unreadable page: the store is not marked damaged, and the next start succeeds."""
 
     def malformed(loaded: Loaded) -> None:
         loaded.damage.append(Damage("unreadable", "SQLite: database disk image is malformed"))
@@ -228,7 +228,7 @@ def test_damage_on_a_disk_that_cannot_be_read_is_a_failing_disk(
     assert (store / "damaged").exists()
 
 
-def test_a_status_that_a_second_reading_finds(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_status_is_read_again_after_an_error(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def malformed(found: object) -> None:
         raise sqlite3.DatabaseError("database disk image is malformed")
 
@@ -247,12 +247,12 @@ def test_an_audit_record_that_cannot_be_read_hides_nothing_else(store: Path) -> 
         read_audit(store)
 
 
-def test_a_name_that_is_no_text_in_a_message_of_the_database(store: Path) -> None:
-    """SQLite quotes the name, and Python cannot decode what it quotes."""
+def test_a_database_message_with_an_undecodable_name(store: Path) -> None:
+    """SQLite quotes the name in its message, and Python cannot decode it."""
     path = store / "store.db"
     path.write_bytes(
         path.read_bytes().replace(b"tableaudit", b"tableaud\xfft")
-    )  # The name, not the statement.
+    )  # Changes the stored name, not the CREATE statement.
     assert [finding.text for finding in inspect(store).damage] == [
         "SQLite: a message that quotes a damaged name"
     ]

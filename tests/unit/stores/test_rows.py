@@ -1,4 +1,4 @@
-"""The index of rows: slots, rows that fall among others, ids that come back."""
+"""The index of rows: slots, rows interleaved with others, ids that are inserted again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lives(index: RowIndex) -> dict[int, SequenceSet]:
     return {row.key: row.live for row in index}
 
 
-def test_whole_rows_go_and_leave_nothing() -> None:
+def test_taking_whole_rows_leaves_nothing() -> None:
     index = index_of(ids((1, 10)), ids((11, 20)))
     (row,) = index.take(ids((1, 10)))
     assert (row.key, len(row.live), index.held) == (0, 0, 10)
@@ -35,7 +35,7 @@ def test_whole_rows_go_and_leave_nothing() -> None:
     assert not lives(index) and index.held == 0
 
 
-def test_part_of_several_rows() -> None:
+def test_taking_parts_of_several_rows() -> None:
     index = index_of(ids((1, 10)), ids((11, 20)), ids((31, 40)))
     touched = index.take(ids(1, (9, 12), 25, (35, 50)))
     index.check()
@@ -43,14 +43,14 @@ def test_part_of_several_rows() -> None:
     assert lives(index) == {0: ids((2, 8)), 1: ids((13, 20)), 2: ids((31, 34))}
 
 
-def test_ids_that_are_not_there_touch_nothing() -> None:
+def test_taking_absent_ids_changes_nothing() -> None:
     index = index_of(ids((5, 10)))
     assert index.take(ids((1, 4), (11, 20))) == []
     index.take(ids(7))
     assert index.take(ids(7)) == []
 
 
-def test_a_row_falls_among_others_and_stays_one_row() -> None:
+def test_a_row_interleaved_with_others_stays_one_row() -> None:
     index = index_of(ids(1, 3, (20, 29)), ids((40, 49)), ids(2, 4, (30, 35), 60))
     assert len(lives(index)) == 3
     index.take(ids((1, 3)))
@@ -61,8 +61,8 @@ def test_a_row_falls_among_others_and_stays_one_row() -> None:
     assert lives(index) == {0: ids((20, 29))}
 
 
-def test_ids_come_back_in_another_row() -> None:
-    """A rewind takes 6..10 out; the new primary's 6..12 take their places."""
+def test_removed_ids_are_inserted_again_in_another_row() -> None:
+    """A rewind removes ids 6..10; ids 6..12 of the new primary replace them."""
     index = index_of(ids((1, 10)))
     index.take(ids((6, 10)))
     index.add(Row(9, ids((6, 12)), None))
@@ -77,13 +77,13 @@ def test_ids_come_back_in_another_row() -> None:
     assert not lives(index)
 
 
-def test_an_id_is_live_once() -> None:
+def test_an_id_cannot_be_live_in_two_rows() -> None:
     index = index_of(ids((1, 10)))
     with pytest.raises(InvariantError):
         index.add(Row(1, ids((10, 12)), None))
 
 
-def test_sets_are_shared_and_not_changed() -> None:
+def test_the_index_does_not_change_the_sets_it_is_given() -> None:
     mine = ids((1, 10))
     index = index_of(mine)
     index.take(ids(5))

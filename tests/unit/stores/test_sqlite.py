@@ -1,4 +1,4 @@
-"""What only a store with a disk can do: files, locks, kills, failing disks, looks from outside."""
+"""Properties of the store on disk: files, locks, kills, failing disks, inspection from outside."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def killed_copy(directory: Path, to: Path) -> Path:
 
 
 def left(directory: Path) -> StoreState:
-    """How the store was left, as the next start finds it."""
+    """The state of the store that the next start finds."""
     store = SqliteStore(directory)
     try:
         return store.open("a").status.state
@@ -77,7 +77,7 @@ def left(directory: Path) -> StoreState:
         store.close(clean=False)
 
 
-def test_nobody_else_can_read_it(directory: Path) -> None:
+def test_only_the_owner_can_read_the_files(directory: Path) -> None:
     before = os.umask(0)
     try:
         store = lived(directory)
@@ -104,7 +104,7 @@ def test_symbolic_links_are_not_followed(directory: Path, tmp_path: Path) -> Non
         SqliteStore(directory).open("a")
 
 
-def test_a_crash_while_it_is_created(directory: Path) -> None:
+def test_a_crash_during_creation(directory: Path) -> None:
     directory.mkdir()
     (directory / "store.db.new").write_bytes(b"half a database")
     lived(directory).close(clean=True)
@@ -138,7 +138,7 @@ def another_process(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.processes
 def test_two_processes(directory: Path) -> None:
-    """E22: the second is refused, and told who holds it; after a kill everything committed is there."""
+    """E22: the second process is refused and told who holds the store; after a kill every commit is there."""
     with another_process(directory) as child:
         with pytest.raises(StoreLocked, match=str(child.pid)):
             SqliteStore(directory).open("a")
@@ -152,7 +152,7 @@ def test_two_processes(directory: Path) -> None:
 
 
 @pytest.mark.processes
-def test_looking_at_a_store_in_use(directory: Path) -> None:
+def test_inspecting_a_store_in_use(directory: Path) -> None:
     with another_process(directory):
         report = inspect(directory)
         assert not report.damage and report.status is not None and report.status.state is StoreState.DIRTY
@@ -163,7 +163,7 @@ def test_looking_at_a_store_in_use(directory: Path) -> None:
 
 
 def test_a_kill_after_any_commit(directory: Path, tmp_path: Path) -> None:
-    """D1: after each commit the files, as they are, hold exactly what was committed so far."""
+    """D1: after each commit the files on disk hold exactly the commits so far."""
     store, twin = SqliteStore(directory), SqliteStore(tmp_path / "twin")
     store.open("a")
     twin.open("a")
@@ -180,8 +180,8 @@ def test_a_kill_after_any_commit(directory: Path, tmp_path: Path) -> None:
     assert left(directory) is StoreState.DIRTY
 
 
-def test_recovery_may_be_killed_too(directory: Path, tmp_path: Path) -> None:
-    """D2: opening is repeatable, whatever was reached before the next kill."""
+def test_a_kill_during_recovery(directory: Path, tmp_path: Path) -> None:
+    """D2: opening can be repeated, however far the recovery came before the kill."""
     store = lived(directory)
     first = killed_copy(directory, tmp_path / "first")
     image = SqliteStore(first).open("a")  # Never closed: killed.
@@ -190,7 +190,7 @@ def test_recovery_may_be_killed_too(directory: Path, tmp_path: Path) -> None:
     store.close(clean=True)
 
 
-def test_dirty_is_in_the_database_and_not_in_the_log_only(directory: Path, tmp_path: Path) -> None:
+def test_the_dirty_mark_is_in_the_database_and_not_only_in_the_log(directory: Path, tmp_path: Path) -> None:
     """D5: losing the log must not turn a killed store into a clean older one."""
     lived(directory).close(clean=True)
     store = SqliteStore(directory)
@@ -229,7 +229,7 @@ def test_every_commit_waits_for_the_disk(directory: Path) -> None:
 
 
 def test_a_full_disk(directory: Path) -> None:
-    """T34, E12: no commit succeeds after the first failure; what was committed is there and readable."""
+    """T34, E12: no commit succeeds after the first failure; earlier commits are there and readable."""
     store = lived(directory)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -254,7 +254,7 @@ def test_a_full_disk(directory: Path) -> None:
 
 
 class Failing:
-    """A connection whose n-th statement of a kind fails, as with an I/O error."""
+    """A connection whose statements of one kind fail with an I/O error."""
 
     def __init__(self, db: sqlite3.Connection, word: str) -> None:
         self._db, self._word = db, word
@@ -272,7 +272,7 @@ class Failing:
 def test_a_failing_statement_kills_the_store(
     directory: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    """D6: also a checkpoint, whose errors SQLite would ignore on its own."""
+    """D6: also if a checkpoint fails, whose errors SQLite itself ignores."""
     monkeypatch.setattr(sqlite_store, "CHECKPOINT_BYTES", 1)
     store = lived(directory)
     store._db = Failing(store._db, word)  # type: ignore[arg-type, assignment]
@@ -285,7 +285,7 @@ def test_a_failing_statement_kills_the_store(
 
 
 def test_a_clean_stop_that_fails_stays_dirty(directory: Path) -> None:
-    """E26: and the store is released all the same."""
+    """E26: the store is released nevertheless."""
     store = lived(directory)
     store._db = Failing(store._db, "COMMIT")  # type: ignore[arg-type, assignment]
     with pytest.raises(StoreFailed):
@@ -294,7 +294,7 @@ def test_a_clean_stop_that_fails_stays_dirty(directory: Path) -> None:
 
 
 def test_an_unclean_close_without_a_free_descriptor(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite may then merge its log and remove it: that is no damage."""
+    """SQLite may then merge and remove its log; that is not damage."""
     store = lived(directory)
 
     def no_spare(_: object) -> object:
@@ -326,7 +326,7 @@ def test_a_newer_format_is_refused(directory: Path) -> None:
     lived(directory).close(clean=True)
     with sqlite3.connect(directory / "store.db", isolation_level=None) as db:
         db.execute("PRAGMA user_version = 3")
-        db.execute("ALTER TABLE seal ADD COLUMN more INTEGER")  # Whatever a newer format may bring.
+        db.execute("ALTER TABLE seal ADD COLUMN more INTEGER")  # Stands for any change of a newer format.
     db.close()
     for look in (lambda: SqliteStore(directory).open("a"), lambda: inspect(directory)):
         with pytest.raises(StoreMismatch, match="format 3"):
@@ -365,7 +365,7 @@ def test_inspection_changes_nothing(directory: Path, tmp_path: Path, kill: bool)
         assert sorted(path.name for path in directory.iterdir()) == ["identity", "lock", "store.db", "synced"]
 
 
-def test_a_report_says_what_is_there(directory: Path) -> None:
+def test_a_report_describes_the_store(directory: Path) -> None:
     store = lived(directory)
     report = store.inspect()
     orders, mails = report.queues

@@ -1,6 +1,6 @@
-"""No confirmed transaction is cut off the log: of several broken ones the frames tell, of the very last one a witness.
+"""No confirmed transaction is cut off the log: later frames show that one was damaged, the witness does so for the last.
 
-Method: what a killed process leaves, with one fault of the log; with the witness as it was, older, damaged or gone.
+Method: the files of a killed process with one fault in the log; the witness is intact, older, damaged or gone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def copied(killed: Path, to: Path, change: Callable[[bytearray], object] = lambd
 
 
 def ends(raw: bytearray) -> list[int]:
-    """Where the last frame of each transaction begins."""
+    """The offset of the last frame of each transaction."""
     starts = range(HEADER.size, len(raw) - STEP + 1, STEP)
     return [at for at in starts if struct.unpack_from(">I", raw, at + 4)[0]]
 
@@ -94,10 +94,10 @@ def opened(directory: Path) -> set[int]:
 @pytest.mark.parametrize("witness", [True, False], ids=["witness", "no witness"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("back", [2, 3, 5])
-def test_a_broken_end_with_transactions_behind_it_is_damage(
+def test_a_broken_commit_frame_before_other_transactions_is_damage(
     killed: Path, tmp_path: Path, back: int, fault: str, witness: bool
 ) -> None:
-    """Whatever is broken of the frame that ends it: the pages that follow come twice."""
+    """Each fault of the commit frame is damage, because transactions follow it."""
     copy = copied(killed, tmp_path / "copy", lambda raw: FAULTS[fault](raw, ends(raw)[-back]))
     if not witness:
         (copy / "synced").unlink()
@@ -107,8 +107,8 @@ def test_a_broken_end_with_transactions_behind_it_is_damage(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_the_very_last_transaction_has_a_witness(killed: Path, tmp_path: Path, fault: str) -> None:
-    """Looking at the store does not spoil it: SQLite's index of the log is made anew by everyone who looks."""
+def test_the_witness_shows_damage_of_the_last_transaction(killed: Path, tmp_path: Path, fault: str) -> None:
+    """Inspecting the store does not hide the damage, although each inspection rebuilds SQLite's index of the log."""
     copy = copied(killed, tmp_path / "copy", lambda raw: FAULTS[fault](raw, ends(raw)[-1]))
     for _ in range(2):
         assert [finding.code for finding in inspect(copy).damage] == ["wal"]
@@ -121,14 +121,14 @@ def cut(raw: bytearray) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, HEADER.size, HEADER.size + STEP])
-def test_a_log_that_was_cut_has_the_same_witness(killed: Path, tmp_path: Path, length: int) -> None:
+def test_the_witness_shows_that_the_log_was_cut(killed: Path, tmp_path: Path, length: int) -> None:
     copy = copied(killed, tmp_path / "copy", lambda raw: raw.__delitem__(slice(length, None)))
     with pytest.raises(StoreDamaged, match=r"the write-ahead log (is empty, and had|can be read up to)"):
         opened(copy)
 
 
 def older(path: Path) -> None:
-    """As after a power cut: it is not synced itself."""
+    """As after a power cut: the witness itself is not synced."""
     raw = path.read_bytes()
     salts, frames, changed, _ = RECORD.unpack(raw)
     body = RECORD.pack(salts, frames - 3, changed, 0)[:-4]
@@ -152,23 +152,23 @@ WITNESSES: dict[str, Callable[[Path], object]] = {
 def test_without_a_witness_a_torn_end_is_cut(
     killed: Path, tmp_path: Path, witness: str, change: Callable[[bytearray], None]
 ) -> None:
-    """A power cut may leave it, and the store must open by itself. A witness that is damaged proves nothing."""
+    """A power cut may leave a torn end, and the store must open without help. A damaged witness proves nothing."""
     copy = copied(killed, tmp_path / "copy", change)
     WITNESSES[witness](copy / "synced")
     assert opened(copy) == set(range(1, LAST))
 
 
 @pytest.mark.parametrize("witness", WITNESSES)
-def test_a_witness_alone_is_no_obstacle(killed: Path, tmp_path: Path, witness: str) -> None:
+def test_a_bad_witness_of_an_intact_log_is_not_damage(killed: Path, tmp_path: Path, witness: str) -> None:
     copy = copied(killed, tmp_path / "copy")
     WITNESSES[witness](copy / "synced")
     assert not inspect(copy).damage
-    if witness != "a link":  # Which could lead anywhere: it is never written through.
+    if witness != "a link":  # A link is never followed for writing, so the store does not open.
         assert opened(copy) == set(range(1, LAST + 1))
 
 
-def test_a_log_that_was_emptied_in_order_is_no_damage(tmp_path: Path) -> None:
-    """A witness of a log that was begun again, and one of a store that an older version has opened since."""
+def test_a_witness_of_a_log_emptied_in_order_is_not_damage(tmp_path: Path) -> None:
+    """The witness of an earlier log proves nothing, for example if an older version has opened the store since."""
     directory = tmp_path / "store"
     store = SqliteStore(directory)
     store.open("a")
@@ -184,8 +184,10 @@ def test_a_log_that_was_emptied_in_order_is_no_damage(tmp_path: Path) -> None:
     assert opened(directory) == set(range(1, 10))
 
 
-def test_it_follows_the_log_through_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At each moment, what a kill leaves has a witness of just what can be read."""
+def test_the_witness_follows_the_log_through_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each commit, a kill leaves a witness that matches the readable part of the log."""
     monkeypatch.setattr(sqlite_store, "CHECKPOINT_BYTES", 100_000)
     store = SqliteStore(tmp_path / "store")
     store.open("a")
@@ -202,7 +204,7 @@ def test_it_follows_the_log_through_checkpoints(tmp_path: Path, monkeypatch: pyt
     assert left(tmp_path / "store") is StoreState.CLEAN
 
 
-def test_a_commit_that_changes_nothing_claims_nothing(tmp_path: Path) -> None:
+def test_an_empty_commit_writes_no_witness(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     store.commit([STATUS, CREATE])
@@ -219,8 +221,10 @@ def left(directory: Path) -> StoreState | None:
     return None if status is None else status.state
 
 
-def test_it_is_voided_before_the_log_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Durably: else a power cut could leave a claim about a log that is gone on purpose."""
+def test_the_witness_is_voided_before_the_log_is_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The void is synced first; otherwise a power cut could leave a witness of a log that was emptied on purpose."""
     done: list[str] = []
     void, checkpoint, fsync = sqlite_store.void, sqlite_store.checkpoint, os.fsync
 
@@ -240,8 +244,8 @@ def test_it_is_voided_before_the_log_is_emptied(tmp_path: Path, monkeypatch: pyt
     assert done == ["void", "sync", "empty", "empty"]
 
 
-def test_a_place_for_a_store_can_be_held_without_one(tmp_path: Path) -> None:
-    """A start that was interrupted before there was a database."""
+def test_a_directory_without_a_database_can_be_locked(tmp_path: Path) -> None:
+    """A start was interrupted before it created the database."""
     (tmp_path / "lock").touch()
     with unused([tmp_path]):
         pass

@@ -1,4 +1,4 @@
-"""Half a header on a write-ahead log: SQLite begins its log again from the front, and the disk is full (E10, T36)."""
+"""A half-written header of the write-ahead log: SQLite restarts its log while the disk is full (E10, T36)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP = FRAME.size + PAGE_BYTES
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
-    """A store that was killed before a checkpoint, and after it; and what it holds."""
+    """A store killed before a checkpoint, the same store killed after it, and its content."""
     directory = tmp_path_factory.mktemp("life") / "store"
     before, after = directory.with_name("before"), directory.with_name("after")
     store = SqliteStore(directory)
@@ -41,7 +41,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
 
 
 def next_header(raw: bytes) -> bytes:
-    """What SQLite writes over this header when it begins the log again."""
+    """The header that SQLite writes over this one when it restarts the log."""
     magic, version, page_bytes, count, salt, _, _, _ = HEADER.unpack(raw[: HEADER.size])
     head = HEADER.pack(
         magic, version, page_bytes, (count + 1) & 0xFFFFFFFF, (salt + 1) & 0xFFFFFFFF, 0x5EED5EED, 0, 0
@@ -63,7 +63,7 @@ def half(raw: bytearray, length: int = 16) -> None:
 
 
 @pytest.mark.parametrize("length", range(1, 33))
-def test_a_log_that_is_in_the_database_needs_no_header(
+def test_a_checkpointed_log_needs_no_header(
     life: tuple[Path, Path, Plain], tmp_path: Path, length: int
 ) -> None:
     copy = altered(life[1], tmp_path / "copy", lambda raw: half(raw, length))
@@ -77,7 +77,7 @@ def test_a_log_that_is_in_the_database_needs_no_header(
 
 
 def test_the_disk_is_still_full_at_the_next_start(life: tuple[Path, Path, Plain], tmp_path: Path) -> None:
-    """The old log goes before anything else is written: half a header stays without frames."""
+    """The old log is removed before anything else is written, so that no frames follow a half-written header."""
     copy = altered(life[1], tmp_path / "copy", half)
     SqliteStore(copy).open("a")
     old = (life[1] / "store.db-wal").read_bytes()
@@ -85,25 +85,25 @@ def test_the_disk_is_still_full_at_the_next_start(life: tuple[Path, Path, Plain]
 
 
 @pytest.mark.parametrize("length", range(13, 32))
-def test_a_log_that_is_not_in_the_database_needs_its_header(
+def test_a_log_without_a_checkpoint_needs_its_header(
     life: tuple[Path, Path, Plain], tmp_path: Path, length: int
 ) -> None:
-    """No power cut and no full disk leaves this: a header was damaged, and with it what was confirmed."""
+    """A power cut or a full disk cannot cause this: the header was damaged, and confirmed commits depend on it."""
     copy = altered(life[0], tmp_path / "copy", lambda raw: half(raw, length))
     if length < 16 and (copy / "store.db-wal").read_bytes() == (life[0] / "store.db-wal").read_bytes():
-        return  # The bytes that were written are the ones that were there.
+        return  # The written bytes equal the old ones.
     assert {finding.code for finding in inspect(copy).damage} == {"wal"}
     with pytest.raises(StoreDamaged, match="header of the write-ahead log"):
         SqliteStore(copy).open("a")
 
 
 def frame(number: int, at: int = 0) -> int:
-    """Where this byte of a frame is, counted from 1."""
+    """The offset of byte `at` of a frame; frames are counted from 1."""
     return HEADER.size + (number - 1) * STEP + at
 
 
 def newer_frame(raw: bytearray) -> None:
-    """One frame behind the others, of the log that the next header was meant for."""
+    """Append one frame of the log that the next header belongs to."""
     head = bytearray(raw[frame(1) : frame(2)])
     head[8:12] = struct.pack(">I", HEADER.unpack(raw[:32])[4] + 1)
     raw += head
@@ -125,7 +125,7 @@ DOUBTS: dict[str, Callable[[bytearray], object]] = {
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_any_doubt_is_damage(life: tuple[Path, Path, Plain], tmp_path: Path, doubt: str) -> None:
-    """Half a header, and the rest of the log is not as SQLite leaves it."""
+    """The header is half-written, and the rest of the log is not as SQLite leaves it."""
 
     def change(raw: bytearray) -> None:
         half(raw)
@@ -139,10 +139,10 @@ def test_any_doubt_is_damage(life: tuple[Path, Path, Plain], tmp_path: Path, dou
 def test_checkpoints_are_counted_in_several_bytes(
     life: tuple[Path, Path, Plain], tmp_path: Path, count: int
 ) -> None:
-    """The number of the log before is found whichever of its bytes were written."""
+    """The sequence number of the previous log is recovered, whichever of its bytes were overwritten."""
 
     def renumber(raw: bytearray, length: int) -> None:
-        """The log as it were with this count: its checksums are chained to that of the header."""
+        """Rewrite the log with this count: the frames' checksums are chained to that of the header."""
         magic, version, page_bytes, _, *salts = HEADER.unpack(raw[:32])[:6]
         little = magic == MAGIC_LITTLE
         head = struct.pack(">6I", magic, version, page_bytes, count, *salts)
@@ -161,8 +161,8 @@ def test_checkpoints_are_counted_in_several_bytes(
         store.close(clean=False)
 
 
-def test_a_lost_header_does_not_hide_the_log_that_it_was_for(tmp_path: Path) -> None:
-    """E14: the old header is whole, and all of the old frames are gone. No power cut leaves this."""
+def test_an_old_header_does_not_hide_a_newer_log(tmp_path: Path) -> None:
+    """E14: the old header is intact, but all old frames are gone. A power cut cannot cause this."""
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     store.commit([STATUS, CREATE, insert(ids((4, 9)))])

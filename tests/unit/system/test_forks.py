@@ -1,7 +1,7 @@
-"""A forked child holds and touches nothing of its parent: no lock, link, port or database; calls there are refused.
+"""A forked child keeps no lock, link, port or database of its parent, and the library's calls in it are refused.
 
-Method: programs that fork, by `os.fork` and by multiprocessing; the parent is killed or goes on, and the child says
-what it still has. What other processes see of locks, ports and links is looked at from this one.
+Method: programs that fork with `os.fork` and with multiprocessing; the parent goes on and is then killed. The child
+reports what it still holds, and the test checks the locks, ports and links that other processes see.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ async def main():
     queue = node.declare("q")
     op = queue.enqueue(b"kept")
     await op
-    mine, theirs = socket.socketpair()  # What is not the library's stays open.
+    mine, theirs = socket.socketpair()  # Sockets of the application stay open.
     reader, writer = await asyncio.open_connection(*node.address)
     await asyncio.sleep(0.2)
     arguments = (node, queue, op, node._parts.engine._store, records, unused)
@@ -149,7 +149,7 @@ def child_says(base: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("way", ["fork", "multiprocessing"])
-def test_the_child_has_nothing_and_the_parent_everything(tmp_path: Path, way: str) -> None:
+def test_the_child_holds_nothing_and_the_parent_keeps_everything(tmp_path: Path, way: str) -> None:
     with parent(tmp_path, way) as (process, port):
         found = child_says(tmp_path, process)
         assert found["files"] == []
@@ -158,11 +158,13 @@ def test_the_child_has_nothing_and_the_parent_everything(tmp_path: Path, way: st
         assert set(found["calls"].values()) == {"refused"}, found["calls"]
         assert found["serving"] == [False, "stopped"]
         assert process.stdout is not None
-        assert process.stdout.readline() == "goes on\n"  # The store, too: the child has closed nothing of it.
+        assert (
+            process.stdout.readline() == "goes on\n"
+        )  # The store works too: the child has not closed its files.
         with pytest.raises(StoreLocked, match=f"process {process.pid}"):
             SqliteStore(tmp_path / "a").open("a")
         assert list(live_sessions(tmp_path / "cluster" / "sessions")) == ["a"]
-        # After the kill nothing of the node is there any more, though its child lives.
+        # After the kill all resources of the node are free, although its child lives.
         link = socket.create_connection(("127.0.0.1", port), timeout=20)
         process.kill()
         process.wait()
@@ -188,7 +190,7 @@ def test_the_child_has_nothing_and_the_parent_everything(tmp_path: Path, way: st
         store.close(clean=True)
 
 
-def test_whatever_one_of_them_does_the_others_let_go() -> None:
+def test_a_holder_that_fails_does_not_keep_others_from_closing_their_files() -> None:
     class Careless:
         def forked(self) -> list[int]:
             raise RuntimeError

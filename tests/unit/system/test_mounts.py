@@ -21,7 +21,7 @@ LOCAL = "22 1 8:1 / / rw,relatime - ext4 /dev/root rw"
 
 
 class Kernel:
-    """Says that whatever is opened is on mount 41."""
+    """Says that every open file is on mount 41."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -58,7 +58,7 @@ def test_a_network_file_system_is_refused(kernel: Kernel, tmp_path: Path, kind: 
 @pytest.mark.parametrize(
     "kind", ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "fuse.gocryptfs", "nfsd"]
 )
-def test_a_local_one_is_not(kernel: Kernel, tmp_path: Path, kind: str) -> None:
+def test_a_local_file_system_is_accepted(kernel: Kernel, tmp_path: Path, kind: str) -> None:
     kernel.mounted(kind)
     assert mounts.file_system(tmp_path) == kind
     FileRecordStore(tmp_path / "record")
@@ -78,7 +78,7 @@ def test_a_local_one_is_not(kernel: Kernel, tmp_path: Path, kind: str) -> None:
         lambda proc: [each.write_text("pos:\t0\n") for each in (proc / "fdinfo").iterdir()],
     ],
 )
-def test_a_kernel_that_does_not_tell_refuses_nothing(
+def test_an_unknown_file_system_is_accepted(
     kernel: Kernel, tmp_path: Path, spoil: Callable[[Path], object]
 ) -> None:
     kernel.mounted("nfs4")
@@ -88,7 +88,7 @@ def test_a_kernel_that_does_not_tell_refuses_nothing(
 
 
 def test_this_machine_knows_its_own_file_systems() -> None:
-    """Where there is a /proc at all."""
+    """Only if the machine has a /proc."""
     if os.path.exists("/proc/self/mountinfo"):
         assert mounts.file_system(Path("/proc")) == "proc"
     assert mounts.file_system(Path("/nowhere/at/all")) is None

@@ -1,7 +1,6 @@
-"""What root creates belongs to the owner of the directory; what replaces a file is like it; nothing else is given away.
+"""A file created by root belongs to the directory's owner; a replacement keeps owner and mode; no other owner changes.
 
-Method: root may really give files away. For everybody else the system calls are recorded instead, so the same is
-checked by whoever runs the tests.
+Method: only root may change owners, so the tests record the system calls instead. They check the same for every user.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import pytest
 from qpidha.system.ownership import create, create_like, make_directories, open_or_create
 
 SERVICE = (23456, 34567)
-"""User and group of the service; neither need exist."""
+"""User and group of the service; they need not exist."""
 OTHER = (23457, 34568)
 
 
 @dataclass
 class Owners:
-    """Who owns what, as a root would see it."""
+    """The owner of each file as root would see it."""
 
     given: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By inode."""
@@ -76,7 +75,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-def test_what_root_creates_belongs_to_the_owner_of_the_directory(root: Owners, service: Path) -> None:
+def test_files_created_by_root_belong_to_the_owner_of_the_directory(root: Owners, service: Path) -> None:
     put(create(service / "one", os.O_WRONLY))
     put(open_or_create(service / "two", os.O_RDWR))
     put(create_like(service / "three.tmp", service / "three", os.O_WRONLY))
@@ -87,8 +86,8 @@ def test_what_root_creates_belongs_to_the_owner_of_the_directory(root: Owners, s
     assert [mode(service / name) for name in ("one", "two", "three.tmp", "a")] == [0o600, 0o600, 0o600, 0o700]
 
 
-def test_what_is_there_is_never_given_away(root: Owners, service: Path) -> None:
-    """The owner of the directory may have put a link to a file of root's there."""
+def test_the_owner_of_an_existing_file_is_not_changed(root: Owners, service: Path) -> None:
+    """The owner of the directory may have put a hard link to one of root's files there."""
     (service / "lock").write_text("root's")
     put(open_or_create(service / "lock", os.O_WRONLY), b"X")
     assert root.of(service / "lock") == (0, 0)
@@ -111,7 +110,7 @@ def test_links_are_not_followed(root: Owners, service: Path, tmp_path: Path) -> 
     assert not (tmp_path / "nothing").exists()
 
 
-def test_a_file_that_replaces_another_is_like_it(root: Owners, service: Path) -> None:
+def test_a_replacement_keeps_the_owner_and_mode_of_the_file(root: Owners, service: Path) -> None:
     model = service / "record.json"
     model.write_text("old")
     os.chown(model, *OTHER)
@@ -124,7 +123,7 @@ def test_a_file_that_replaces_another_is_like_it(root: Owners, service: Path) ->
 @pytest.mark.parametrize(
     ("before", "after"), [(0o666, 0o644), (0o777, 0o644), (0o400, 0o600), (0o4755, 0o644), (0o600, 0o600)]
 )
-def test_others_may_never_write_and_the_owner_always(
+def test_a_replacement_is_writable_by_its_owner_only(
     root: Owners, service: Path, before: int, after: int
 ) -> None:
     model = service / "record.json"
@@ -134,27 +133,29 @@ def test_others_may_never_write_and_the_owner_always(
     assert mode(service / "tmp") == after
 
 
-def test_a_mistake_of_root_is_not_repeated(root: Owners, service: Path) -> None:
-    """A file of root's in the service's directory, from before: its replacement is the service's."""
+def test_a_replacement_of_a_file_of_root_belongs_to_the_service(root: Owners, service: Path) -> None:
+    """An older file in the service's directory belongs to root: its replacement belongs to the service."""
     model = service / "record.json"
     model.write_text("old")
     put(create_like(service / "tmp", model, os.O_WRONLY))
     assert root.of(service / "tmp") == SERVICE
 
 
-def test_a_model_that_is_no_file_is_no_model(root: Owners, service: Path) -> None:
+def test_a_model_that_is_not_a_file_is_ignored(root: Owners, service: Path) -> None:
     (service / "model").mkdir(mode=0o755)
     put(create_like(service / "tmp", service / "model", os.O_WRONLY))
     assert (root.of(service / "tmp"), mode(service / "tmp")) == (SERVICE, 0o600)
 
 
-def test_what_is_left_of_an_earlier_attempt_is_replaced(service: Path) -> None:
+def test_the_file_of_an_earlier_attempt_is_replaced(service: Path) -> None:
     (service / "tmp").write_text("a longer rest")
     put(create_like(service / "tmp", service / "model", os.O_WRONLY))
     assert (service / "tmp").read_text() == "x"
 
 
-def test_somebody_else_keeps_the_group_if_they_may(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_user_other_than_root_tries_to_keep_the_group(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[tuple[int, int]] = []
 
     def refuse(fd: int, uid: int, gid: int) -> None:
@@ -192,10 +193,10 @@ def test_no_descriptor_is_left_open_by_a_failure(monkeypatch: pytest.MonkeyPatch
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_file_that_comes_and_goes_is_opened_in_the_end(
+def test_opening_is_repeated_for_a_file_that_appears_and_disappears(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Another process creates and removes it between two looks."""
+    """Another process creates and removes the file between two attempts."""
     real, told = os.open, []
 
     def unlucky(path: Any, flags: int, *rest: Any) -> int:

@@ -1,6 +1,6 @@
-"""A time-out does not count the pause of the process that waits (T42).
+"""A time-out does not count a pause of the waiting process (T42).
 
-Method: the loop is blocked until the time is over, and what is waited for has arrived meanwhile.
+Method: the loop is blocked until the time-out is over; the awaited result arrives meanwhile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def test_a_line_that_arrived_during_the_pause_is_read() -> None:
     asyncio.run(main())
 
 
-def test_what_does_not_arrive_is_given_up() -> None:
+def test_a_wait_without_a_result_is_cancelled() -> None:
     async def main() -> None:
         ended: list[str] = []
 
@@ -62,7 +62,7 @@ def test_what_does_not_arrive_is_given_up() -> None:
     asyncio.run(main())
 
 
-def test_what_it_raises_is_raised() -> None:
+def test_an_exception_of_the_awaited_call_is_raised() -> None:
     async def fails() -> None:
         raise KeyError("why")
 
@@ -70,8 +70,8 @@ def test_what_it_raises_is_raised() -> None:
         asyncio.run(within(fails(), 1.0))
 
 
-def test_a_job_that_ended_during_the_pause_has_ended() -> None:
-    """The thread went on while the loop was blocked: the disk did answer in time."""
+def test_a_job_that_ended_during_the_pause_returns_its_result() -> None:
+    """The thread ran while the loop was blocked: the disk answered in time."""
 
     async def main() -> None:
         worker = Worker("test")
@@ -91,7 +91,7 @@ def test_a_job_that_ended_during_the_pause_has_ended() -> None:
 
 
 def test_an_operator_is_answered_by_a_node_that_was_blocked(tmp_path: Path) -> None:
-    """The question waits in the socket for longer than a question may take."""
+    """The question waits in the socket for longer than its time-out."""
 
     async def main(world: World) -> None:
         path = tmp_path / "control.sock"
@@ -121,7 +121,7 @@ def test_an_operator_is_answered_by_a_node_that_was_blocked(tmp_path: Path) -> N
         run(main)
 
 
-def test_a_wait_that_looks_again_and_again_does_not_count_a_pause() -> None:
+def test_a_polling_wait_does_not_count_a_pause() -> None:
     clock = [100.0]
     limit = Limit(lambda: clock[0], 2.0)
     for now, over in ((101.0, False), (101.4, False), (161.4, False), (161.8, False), (162.2, False)):
@@ -132,10 +132,10 @@ def test_a_wait_that_looks_again_and_again_does_not_count_a_pause() -> None:
     for _ in range(4):
         clock[0] += 0.4
         over = limit.is_over
-    assert over, "what was no pause counts"
+    assert over, "time without a pause counts"
 
 
-def test_a_promotion_that_was_granted_during_a_pause_has_succeeded() -> None:
+def test_a_promotion_granted_during_a_pause_succeeds() -> None:
     """The loop was blocked for longer than the caller wanted to wait."""
 
     async def main(world: World) -> None:

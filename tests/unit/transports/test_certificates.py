@@ -1,4 +1,4 @@
-"""Certificate files are used again when they were renewed, kept when the new ones are broken, and watched as they end."""
+"""Renewed certificate files are loaded, the previous ones are kept if the new ones are broken, and expiry is reported."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ class Told:
 
 
 def issue(authority: Authority, name: str, days: float, **how: Any) -> tuple[Path, Path]:
-    """A certificate that is valid from yesterday, or before its end, for so many days from now."""
+    """A certificate that ends in `days` days and is already valid, or has been if `days` is negative."""
     end = NOW + timedelta(days=days)
     return authority.issue(name, not_before=min(NOW, end) - timedelta(days=2), not_after=end, **how)
 
 
 def serial(transport: TcpTransport) -> int:
-    """Which certificate a new link is opened with."""
+    """The serial number of the certificate that a new link uses."""
     listener: dict[str, Any] = {}
 
     async def main() -> None:
@@ -67,7 +67,7 @@ def serial(transport: TcpTransport) -> int:
     return int(listener["number"])
 
 
-# --- when it ends --------------------------------------------------------------------------------
+# --- expiry -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("days", [-3, 0.5, 90, 15_000, 200_000])
@@ -104,7 +104,7 @@ def test_a_certificate_without_an_end_never_ends() -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 3, 5, 20, 60, 100, 150])
-def test_what_is_no_certificate_is_an_error(authority: Authority, kept: int) -> None:
+def test_an_invalid_certificate_is_an_error(authority: Authority, kept: int) -> None:
     certificate, _ = issue(authority, "a", 1)
     whole = ssl.PEM_cert_to_DER_cert(certificate.read_text())
     with pytest.raises(ValueError, match=r"it is|it ends|its validity"):
@@ -114,7 +114,7 @@ def test_what_is_no_certificate_is_an_error(authority: Authority, kept: int) -> 
         validity_of(certificate)
 
 
-def test_a_certificate_is_warned_of_before_it_ends(authority: Authority) -> None:
+def test_a_warning_precedes_the_end_of_a_certificate(authority: Authority) -> None:
     certificate, key = issue(authority, "a", 100)
     day = 86_400.0
     now = [NOW.timestamp()]
@@ -133,10 +133,10 @@ def test_a_certificate_is_warned_of_before_it_ends(authority: Authority) -> None
     assert files.days_left > 100
 
 
-def test_a_certificate_with_a_short_life_is_warned_of_when_a_third_of_it_is_left(
+def test_a_warning_of_a_short_certificate_comes_when_a_third_is_left(
     authority: Authority,
 ) -> None:
-    """It is renewed every day, and would be in trouble for ever."""
+    """A certificate renewed every day would otherwise be reported all the time."""
     certificate, key = authority.issue("a", not_before=NOW, not_after=NOW + timedelta(days=1))
     now = [NOW.timestamp()]
     files = Certificates(authority.ca_file, certificate, key, now=lambda: now[0])
@@ -149,7 +149,7 @@ def test_a_certificate_with_a_short_life_is_warned_of_when_a_third_of_it_is_left
     assert "expires in less than 1 day" in told.standing[CertificateExpires.name]
 
 
-# --- when it is renewed --------------------------------------------------------------------------
+# --- renewal -------------------------------------------------------------------------------------
 
 
 def test_new_links_use_the_files_that_are_there_now(authority: Authority) -> None:
@@ -161,8 +161,8 @@ def test_new_links_use_the_files_that_are_there_now(authority: Authority) -> Non
     assert transport.credentials == transport.credentials
 
 
-def test_a_link_of_a_directory_that_is_switched_is_followed(tmp_path: Path) -> None:
-    """As Kubernetes does it: the files are links into a directory, which is itself a link that is replaced."""
+def test_a_replaced_link_to_the_directory_is_followed(tmp_path: Path) -> None:
+    """As in Kubernetes: the paths lead through a link to a directory, and the link is replaced."""
     one, two = tmp_path / "1", tmp_path / "2"
     one.mkdir()
     two.mkdir()
@@ -182,7 +182,9 @@ def test_a_link_of_a_directory_that_is_switched_is_followed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("broken", ["other key", "half", "no certificate", "gone", "open to others"])
-def test_a_broken_pair_is_told_and_the_one_before_it_goes_on(authority: Authority, broken: str) -> None:
+def test_a_broken_pair_is_reported_and_the_previous_pair_stays_in_use(
+    authority: Authority, broken: str
+) -> None:
     told = Told()
     certificate, key = authority.issue("a")
     transport = TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=key)
@@ -214,7 +216,7 @@ def test_a_broken_pair_is_told_and_the_one_before_it_goes_on(authority: Authorit
     assert told.standing == {}
 
 
-def test_the_days_that_are_left_are_told(authority: Authority) -> None:
+def test_the_remaining_days_are_reported(authority: Authority) -> None:
     certificate, key = authority.issue(
         "a", not_before=NOW - timedelta(days=70), not_after=NOW + timedelta(days=20)
     )
@@ -231,7 +233,7 @@ def test_the_days_that_are_left_are_told(authority: Authority) -> None:
 
 
 async def failed(server: TcpTransport, client: TcpTransport) -> tuple[str, str]:
-    """What the accepting side reports, and what the other is told."""
+    """The report of the accepting side, and the error of the other side."""
     told = Told()
     server.tell_to(told)
     far, near = Factory(), Factory()
@@ -298,7 +300,7 @@ def test_both_ends_learn_why_a_handshake_fails(
     run(main())
 
 
-def test_tls_to_a_plain_port_is_told(authority: Authority) -> None:
+def test_tls_to_a_plain_port_is_reported(authority: Authority) -> None:
     async def main() -> None:
         far = Factory()
         listener = await TcpTransport().listen(HERE, far)
@@ -317,7 +319,7 @@ def test_tls_to_a_plain_port_is_told(authority: Authority) -> None:
     run(main())
 
 
-def test_a_probe_that_connects_and_leaves_is_no_trouble(authority: Authority) -> None:
+def test_a_probe_that_connects_and_disconnects_is_not_reported(authority: Authority) -> None:
     async def main() -> None:
         told, near = Told(), Factory()
         transport = authority.transport("a")
@@ -334,7 +336,7 @@ def test_a_probe_that_connects_and_leaves_is_no_trouble(authority: Authority) ->
     run(main())
 
 
-def test_a_system_without_room_for_connections_is_told_and_tried_again(
+def test_a_failed_accept_is_reported_and_tried_again(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qpidha.transports.tlslistener.RETRY_S", 0.01)
@@ -379,7 +381,7 @@ def test_an_address_that_is_taken_is_named(authority: Authority) -> None:
     run(main())
 
 
-def test_errors_without_words_are_left_as_they_are() -> None:
+def test_unknown_tls_errors_keep_their_text() -> None:
     assert plain_words(OSError("x")) is None
     assert plain_words(ssl.SSLError(1, "[SSL: STRANGE] x")) is None
     error = ssl.SSLCertVerificationError(1, "x")

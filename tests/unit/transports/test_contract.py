@@ -1,4 +1,4 @@
-"""Every transport keeps every rule of `Transport` and `Link`: in memory, plain and TLS, on both loops."""
+"""Every transport (memory, plain TCP, TLS) keeps every rule of `Transport` and `Link`, on asyncio and on uvloop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_tls_on_uvloop(check: Check) -> None:
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("make", [memory, plain, tls])
 def test_small_chunks_of_one_write_arrive_joined(make: MakeTransports, fast: bool, tmp_path: Path) -> None:
-    """Not a rule for others, but what ours are quick by."""
+    """Not a rule of the interface, but the speed of these transports depends on it."""
 
     async def main() -> None:
         async with pair(*make(tmp_path)) as (near, far):
@@ -55,7 +55,7 @@ def test_small_chunks_of_one_write_arrive_joined(make: MakeTransports, fast: boo
     (uvloop.run if fast else run)(main())
 
 
-def test_what_nobody_answers_says_where(tmp_path: Path) -> None:
+def test_a_connection_without_a_listener_is_an_error(tmp_path: Path) -> None:
     from qpidha.errors import LinkClosed
     from qpidha.testing.conformance.links import HERE, Factory
 

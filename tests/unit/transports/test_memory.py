@@ -1,4 +1,4 @@
-"""The knobs of the network in memory do what they say, in the same order at every run."""
+"""The controls of the network in memory work as documented."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.transports import run
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, None])
-def test_deliveries_are_cut_as_asked(limit: int | None) -> None:
+def test_deliveries_are_limited_in_size(limit: int | None) -> None:
     async def main() -> None:
         network = MemoryNetwork(delivery_bytes_max=limit)
         async with pair(MemoryTransport(network), MemoryTransport(network)) as (near, far):
@@ -63,7 +63,7 @@ def test_cut_breaks_the_links_of_one_address_in_both_directions() -> None:
     run(main())
 
 
-def test_a_blocked_address_is_out_of_reach_both_ways_until_unblocked() -> None:
+def test_a_blocked_address_is_unreachable_in_both_directions() -> None:
     async def main() -> None:
         network = MemoryNetwork()
         server, client = MemoryTransport(network), MemoryTransport(network)

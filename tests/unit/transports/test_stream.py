@@ -1,4 +1,4 @@
-"""What a TCP link does in each state of its connection: the table of `LinkState`, all of it.
+"""What a TCP link does in each state of its connection: the complete table of `LinkState`.
 
 Method: a fake asyncio transport and a fake handler that note every call; a link is brought into each state by the
 calls that lead to it, then each operation is tried.
@@ -17,7 +17,7 @@ from qpidha.transports.stream import ALIVE, WRITABLE, Flow, LinkState, TcpLink
 
 
 class Transport(asyncio.Transport):
-    """Notes what the link asks of it."""
+    """Notes the link's calls."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -44,7 +44,7 @@ class Transport(asyncio.Transport):
 
 
 class Handler:
-    """Notes what the link tells it; raises in `get_buffer` if it was told to."""
+    """Notes the link's calls; `get_buffer` raises if `broken` is set."""
 
     def __init__(self) -> None:
         self.calls: list[object] = []
@@ -69,7 +69,7 @@ class Handler:
 
 
 class Rig:
-    """A link in one state, with what is above and below it."""
+    """A link in one state, with a fake transport and a fake handler."""
 
     def __init__(self, state: LinkState) -> None:
         self.transport, self.handler = Transport(), Handler()
@@ -77,7 +77,7 @@ class Rig:
         if state is not LinkState.CONNECTING:
             self.link.connection_made(self.transport)
         if state is LinkState.CLOSING:
-            self.link.pause_writing()  # With something to send: else it is closed in the next turn.
+            self.link.pause_writing()  # Data must wait, otherwise the link is closed in the next turn.
             self.link.write([b"last"])
             self.link.close()
         elif state is LinkState.FAILED:
@@ -114,18 +114,18 @@ def test_only_a_writable_link_takes_what_is_written() -> None:
 
 def test_only_a_live_link_receives() -> None:
     def test(rig: Rig, state: LinkState) -> None:
-        assert len(rig.link.get_buffer(10)) > 0  # TLS goes on reading: somewhere the bytes have to go.
+        assert len(rig.link.get_buffer(10)) > 0  # TLS continues to read and needs a buffer.
         rig.link.buffer_updated(3)
         assert rig.handler.calls == (["get_buffer", 3] if state in ALIVE else []), state
 
     each(test)
 
 
-def test_close_matters_to_an_open_link_only() -> None:
+def test_close_affects_only_an_open_link() -> None:
     def test(rig: Rig, state: LinkState) -> None:
         rig.link.close()
         assert rig.link._state is (LinkState.CLOSING if state is LinkState.OPEN else state)
-        assert rig.transport.calls == []  # Not within the call.
+        assert rig.transport.calls == []  # Only after the call.
 
     each(test)
 

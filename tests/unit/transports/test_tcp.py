@@ -74,7 +74,7 @@ def test_localhost_is_loopback_and_consent_opens_the_rest() -> None:
 
 
 @pytest.mark.parametrize("address", [("no such host.invalid", 1), ("127.0.0.1", 70_000), ("a" * 300, 1)])
-def test_addresses_that_are_none_are_closed_links(address: Address) -> None:
+def test_connecting_to_an_invalid_address_is_a_closed_link(address: Address) -> None:
     async def main() -> None:
         with pytest.raises(LinkClosed, match="cannot connect to"):
             await TcpTransport(insecure=True).connect(address, Factory(), timeout_s=5)
@@ -102,7 +102,7 @@ async def raw_server() -> tuple[socket.socket, Address]:
     return listening, listening.getsockname()
 
 
-def test_half_closed_is_closed() -> None:
+def test_a_half_closed_connection_is_a_closed_link() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         listening, address = await raw_server()
@@ -136,7 +136,7 @@ def test_a_reset_is_a_closed_link_with_its_cause() -> None:
     run(main())
 
 
-def test_a_peer_that_never_reads_fills_our_buffer_only_and_can_be_dropped() -> None:
+def test_a_peer_that_never_reads_only_fills_our_buffer_and_can_be_dropped() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         listening, address = await raw_server()
@@ -159,8 +159,8 @@ def test_a_peer_that_never_reads_fills_our_buffer_only_and_can_be_dropped() -> N
     run(main())
 
 
-def test_buffered_counts_what_waits_in_the_transport_below() -> None:
-    """A little waits there and nothing above it: the peer has not taken it, and the node must know."""
+def test_buffered_counts_the_bytes_in_the_asyncio_transport() -> None:
+    """A few bytes wait in the asyncio transport and none in the link: the peer has not read them, and they count."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -171,7 +171,7 @@ def test_buffered_counts_what_waits_in_the_transport_below() -> None:
         below: Any = link._transport  # type: ignore[attr-defined]
         chunk, written = bytes(4096), 0
         while not below.get_write_buffer_size():
-            assert link.buffered == 0, "the kernel takes all"
+            assert link.buffered == 0, "the kernel has accepted every byte"
             link.write([chunk])
             written += len(chunk)
             await asyncio.sleep(0)
@@ -208,10 +208,10 @@ def test_close_gives_up_on_a_peer_that_never_reads(monkeypatch: pytest.MonkeyPat
     run(main())
 
 
-def test_close_sends_what_waits_although_the_peer_begins_to_read_afterwards(
+def test_close_sends_the_buffered_bytes_to_a_peer_that_reads_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """More than the kernel and asyncio hold: the rest is in the link itself when it is closed."""
+    """The data exceed the buffers of the kernel and asyncio: the link still holds the rest when it is closed."""
     monkeypatch.setattr(stream, "CLOSE_TIMEOUT_S", 60)
     size = 32 * 1024 * 1024
 
@@ -223,7 +223,7 @@ def test_close_sends_what_waits_although_the_peer_begins_to_read_afterwards(
         peer, _ = await loop.sock_accept(listening)
         link.write([bytes(size)])
         link.close()
-        await asyncio.sleep(0)  # The turn in which it closes.
+        await asyncio.sleep(0)  # The turn in which the link closes.
         assert link.buffered > PIECE_BYTES
         received = 0
         while chunk := await loop.sock_recv(peer, 1024 * 1024):
@@ -236,7 +236,7 @@ def test_close_sends_what_waits_although_the_peer_begins_to_read_afterwards(
     run(main())
 
 
-def test_nobody_answers_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connect_without_an_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         never = asyncio.Event()
 
@@ -275,7 +275,7 @@ def test_a_cancelled_connect_leaves_no_link() -> None:
 
 
 class FakeTransport(asyncio.Transport):
-    """Remembers the writes it got."""
+    """Remembers its writes."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -323,7 +323,7 @@ def test_a_full_piece_is_sent_at_once_and_cut_to_size() -> None:
         assert transport.written == []
         assert link.buffered == len(huge)
         link.resume_writing()
-        assert transport.written == []  # Not from within: the transport may be calling us.
+        assert transport.written == []  # Not within the call: the transport may be calling us.
         await asyncio.sleep(0)
         assert b"".join(transport.written) == huge
         link.connection_lost(None)
@@ -331,7 +331,7 @@ def test_a_full_piece_is_sent_at_once_and_cut_to_size() -> None:
     run(main())
 
 
-def test_vectored_writes_only_where_the_loop_has_them() -> None:
+def test_vectored_writes_are_used_only_if_the_loop_supports_them() -> None:
     async def main() -> None:
         async with pair(TcpTransport(), TcpTransport()) as (near, _far):
             expected = sys.version_info >= (3, 13, 2) or (3, 12, 9) <= sys.version_info < (3, 13)
@@ -341,8 +341,8 @@ def test_vectored_writes_only_where_the_loop_has_them() -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_a_listener_that_closes_in_any_turn_leaves_no_peer_waiting(turns: int) -> None:
-    """Closed before, while and after a connection is accepted: the peer has a link, or hears that there is none."""
+def test_a_closing_listener_leaves_no_peer_waiting(turns: int) -> None:
+    """The listener closes before, during or after an accept: the peer gets a link or its connection is closed."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -359,12 +359,12 @@ def test_a_listener_that_closes_in_any_turn_leaves_no_peer_waiting(turns: int) -
                 made.link.close()
             with contextlib.suppress(ConnectionResetError):
                 assert await asyncio.wait_for(loop.sock_recv(peer, 1), TIMEOUT_S) == b""
-        gc.collect()  # A socket left open would warn here, and a warning is an error.
+        gc.collect()  # An unclosed socket causes a warning here, and warnings are errors.
 
     run(main())
 
 
-def test_errors_map_at_one_gate() -> None:
+def test_errors_are_mapped_to_link_closed() -> None:
     assert as_link_closed(None, "x") is None
     closed = LinkClosed("already")
     assert as_link_closed(closed, "x") is closed
@@ -372,7 +372,7 @@ def test_errors_map_at_one_gate() -> None:
     assert str(mapped) == "127.0.0.1:1: ConnectionResetError"
 
 
-def test_many_links_one_after_the_other_leave_nothing() -> None:
+def test_many_links_in_sequence_are_all_closed() -> None:
     async def main() -> None:
         far = Factory()
         listener = await TcpTransport().listen(HERE, far)

@@ -1,4 +1,4 @@
-"""TLS links: both ends are verified by name, and whatever is not a verified peer never gets a handler.
+"""TLS links: both ends are verified by name, and a peer that is not verified never gets a handler.
 
 Method: real handshakes with certificates of throw-away authorities (B33 of the list of bad input).
 """
@@ -68,8 +68,8 @@ def test_right_authority_wrong_name(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize("name", ["node-b2", "node-b.example", "node", "x-node-b"])
-def test_a_name_is_the_whole_name(authority: Authority, name: str) -> None:
-    """One that begins or ends like the expected one is the name of another node."""
+def test_names_are_compared_as_a_whole(authority: Authority, name: str) -> None:
+    """A name that begins or ends like the expected name belongs to another node."""
 
     async def main() -> None:
         far, near = Factory(), Factory()
@@ -216,7 +216,7 @@ def test_a_peer_that_never_finishes_the_handshake_is_dropped(
     run(main())
 
 
-def test_a_peer_that_connects_and_leaves_harms_nobody(authority: Authority) -> None:
+def test_a_peer_that_connects_and_disconnects_does_no_harm(authority: Authority) -> None:
     async def main() -> None:
         far, near = Factory(), Factory()
         listener = await authority.transport("node-b").listen(HERE, far)
@@ -255,7 +255,7 @@ def test_a_handshake_that_outlives_the_listener_gets_no_handler(authority: Autho
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601, 0o620, 0o660, 0o650, 0o666])
-def test_a_key_that_others_may_touch_is_refused(authority: Authority, mode: int) -> None:
+def test_a_key_that_other_users_may_access_is_refused(authority: Authority, mode: int) -> None:
     certificate, key = authority.issue("node-a")
     key.chmod(mode)
     with pytest.raises(SettingsError, match=f"has mode {mode:04o}: it must not be readable by others"):
@@ -263,7 +263,7 @@ def test_a_key_that_others_may_touch_is_refused(authority: Authority, mode: int)
 
 
 class Owned:
-    """A file as `os.stat` would show it to a service: of this owner and group, with this mode."""
+    """A file as `os.stat` shows it, with the given owner, group and mode."""
 
     def __init__(self, path: Path, *, user: int, group: int, mode: int) -> None:
         self.path, self.facts = path, (stat.S_IFREG | mode, 1, 1, 1, user, group, 100, 0, 0, 0)
@@ -276,7 +276,7 @@ class Owned:
 
 REAL_STAT = os.stat
 US, OUR_GROUPS = 1000, (1000, 114)
-KEYS = [  # user, group, mode, what is said of it; None: it is taken
+KEYS = [  # user, group, mode, text of the error or None if the key is accepted
     (US, 1000, 0o600, None),
     (US, 1000, 0o400, None),
     (US, 7, 0o600, None),
@@ -319,7 +319,7 @@ def test_a_key_is_read_through_a_group_of_ours(
             TcpTransport.with_certificates(ca=authority.ca_file, certificate=certificate, key=given)
 
 
-def test_a_key_within_the_certificate_file_is_looked_at_too(authority: Authority) -> None:
+def test_a_key_within_the_certificate_file_is_checked_too(authority: Authority) -> None:
     certificate, key = authority.issue("node-a")
     both = certificate.with_suffix(".both")
     both.touch(mode=0o600)
@@ -346,7 +346,7 @@ def test_files_that_cannot_be_used_are_settings_errors(authority: Authority) -> 
             TcpTransport.with_certificates(**files)
 
 
-def test_an_encrypted_key_is_an_error_not_a_question(authority: Authority) -> None:
+def test_an_encrypted_key_is_an_error_and_asks_for_no_password(authority: Authority) -> None:
     from cryptography.hazmat.primitives import serialization as pem
 
     certificate, key = authority.issue("node-a")
@@ -367,7 +367,7 @@ def test_contexts_are_strict(authority: Authority) -> None:
     assert server_context(*files).num_tickets == 0
 
 
-def test_a_context_that_verifies_nobody_needs_consent(authority: Authority) -> None:
+def test_a_context_that_does_not_verify_peers_needs_consent(authority: Authority) -> None:
     lax = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     lax.load_cert_chain(*authority.issue("node-b"))
     with pytest.raises(SettingsError, match="does not verify the peer"):
@@ -383,7 +383,7 @@ def test_a_context_that_verifies_nobody_needs_consent(authority: Authority) -> N
     run(main())
 
 
-def test_with_tls_one_way_the_other_way_is_not_plain(authority: Authority) -> None:
+def test_tls_in_one_direction_does_not_allow_plain_text_in_the_other(authority: Authority) -> None:
     context = client_context(authority.ca_file, *authority.issue("node-a"))
 
     async def main() -> None:

@@ -1,6 +1,6 @@
 """The shared directory under contention: locks held by others, slow disks, several stores, followers.
 
-Method: the lock is held, or fsync held back, by the test itself; time-outs are short.
+Method: the test itself holds the lock or delays fsync; time-outs are short.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def lock_held(directory: Path) -> Iterator[None]:
 
 
 def test_a_lock_held_for_long_is_unavailable_and_nothing_was_written(directory: Path) -> None:
-    """Readers do not ask for it."""
+    """Readers do not need the lock."""
 
     async def main() -> None:
         store = FileRecordStore(directory, poll_interval_s=0.005)
@@ -74,9 +74,9 @@ def test_a_slow_disk_leaves_the_outcome_unknown_and_the_loop_alive(
         monkeypatch.setattr(os, "fsync", slow)
         with pytest.raises(OutcomeUnknown):
             await store.compare_and_set(1, newer(1), timeout_s=0.5)
-        with pytest.raises(Unavailable):  # It waits behind the first one, and so did not begin.
+        with pytest.raises(Unavailable):  # It waits for the first write and has not begun.
             await store.compare_and_set(1, newer(2), timeout_s=0.5)
-        session = await store.open_session("a", b"", ttl_s=1)  # In the other thread.
+        session = await store.open_session("a", b"", ttl_s=1)  # Runs in the other thread.
         await session.close()
         gate.set()
         assert await store.compare_and_set(1, newer(1), timeout_s=20) == Versioned(newer(1), 2)
@@ -127,7 +127,9 @@ def test_closing_ends_the_watches(directory: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_bug_in_looking_reaches_the_followers(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exception_in_polling_reaches_the_watches(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         store = FileRecordStore(directory)
 

@@ -1,4 +1,4 @@
-"""A session proves that its process lives: killed, stopped and hung ones are noticed, nobody else is hurt.
+"""A session proves that its process lives: killed, stopped and hung processes are noticed, others are not affected.
 
 Method: real processes and real signals; times are bounded loosely, since the machine may be busy.
 """
@@ -23,7 +23,7 @@ from qpidha.records.file.sessionfile import SessionFile, SessionInfo, escape, li
 from qpidha.records.file.sessionlock import SessionHeldError
 
 OTHER_CONTENT = SessionInfo(node="a", ttl_s=9, info=b"x").encode().replace(b'"ttl_s": 9', b'"ttl_s": 8')
-"""Whole, but not what the checksum is of."""
+"""Well-formed, but the checksum belongs to other content."""
 
 HOLDER = """
 import asyncio, sys
@@ -149,14 +149,14 @@ def test_a_killed_holder_is_noticed_long_before_its_ttl(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_stopped_holder_is_noticed_after_its_ttl_and_knows_it_when_it_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_holder_is_noticed_after_its_ttl_and_loses_its_session(tmp_path: Path) -> None:
     async def main() -> None:
         store = FileRecordStore(tmp_path / "c")
         with process(HOLDER, tmp_path / "c", 0.5) as child:
             assert line_of(child) == "open"
             child.send_signal(signal.SIGSTOP)
             await gone_after(store, "holder")
-            with pytest.raises(Conflict):  # It may go on at any time: its name is not free.
+            with pytest.raises(Conflict):  # The process may continue at any time, so its name is not free.
                 await store.open_session("holder", b"heir", ttl_s=1)
             child.send_signal(signal.SIGCONT)
             assert line_of(child).startswith("lost: no keep-alive for")
@@ -167,7 +167,7 @@ def test_a_stopped_holder_is_noticed_after_its_ttl_and_knows_it_when_it_goes_on(
     asyncio.run(main())
 
 
-def test_a_hung_loop_is_not_alive(tmp_path: Path) -> None:
+def test_a_session_with_a_hung_loop_is_not_alive(tmp_path: Path) -> None:
     async def main() -> None:
         store = FileRecordStore(tmp_path / "c")
         session = await store.open_session("a", b"", ttl_s=0.1)
@@ -196,13 +196,13 @@ def test_a_removed_session_file_is_a_lost_session(tmp_path: Path, replaced: bool
             lock.write_bytes(b"somebody else's")
         assert "removed or replaced" in await asyncio.wait_for(session.wait_lost(), 5)
         await session.close()
-        assert lock.exists() == replaced  # What is not ours is left alone.
+        assert lock.exists() == replaced  # A file of another process is left alone.
         await store.close()
 
     asyncio.run(main())
 
 
-def test_the_info_of_a_dead_process_is_not_taken_for_that_of_its_heir(tmp_path: Path) -> None:
+def test_the_info_of_a_dead_process_is_not_taken_for_that_of_its_successor(tmp_path: Path) -> None:
     with process(HOLDER, tmp_path / "c", 30) as child:
         assert line_of(child) == "open"
     sessions = tmp_path / "c" / "sessions"
@@ -215,10 +215,10 @@ def test_the_info_of_a_dead_process_is_not_taken_for_that_of_its_heir(tmp_path: 
     assert os.listdir(sessions) == []
 
 
-def test_who_takes_a_session_is_not_seen_before_it_has_said_something(
+def test_a_new_holder_is_not_seen_before_it_has_published_its_info(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its lock is held and fresh; what lies beside it is of the process before."""
+    """The lock is held and fresh, but the info file is that of the previous process."""
     stale = SessionInfo(node="holder", ttl_s=30, info=b"dead").encode()
     (tmp_path / "holder.info").write_bytes(stale)
     real = SessionFile.publish
@@ -238,7 +238,7 @@ def test_who_takes_a_session_is_not_seen_before_it_has_said_something(
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[1, 2]", b'["x", {}]', b"\xff", b"[" * 50_000, OTHER_CONTENT]
 )
-def test_a_damaged_info_is_not_alive(tmp_path: Path, content: bytes) -> None:
+def test_a_session_with_a_damaged_info_is_not_alive(tmp_path: Path, content: bytes) -> None:
     file = SessionFile(tmp_path, SessionInfo(node="a", ttl_s=9, info=b"x"))
     (tmp_path / "a.info").write_bytes(content)
     assert live_sessions(tmp_path) == {}
@@ -247,14 +247,14 @@ def test_a_damaged_info_is_not_alive(tmp_path: Path, content: bytes) -> None:
     file.release()
 
 
-def test_strangers_in_the_directory_are_ignored(tmp_path: Path) -> None:
+def test_other_files_in_the_directory_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "readme").write_text("hello")
     (tmp_path / "directory.lock").mkdir()
     (tmp_path / "link.lock").symlink_to(tmp_path / "readme")
     assert live_sessions(tmp_path) == {}
 
 
-def test_setting_the_wall_clock_kills_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_the_wall_clock_ends_no_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = SessionFile(tmp_path, SessionInfo(node="a", ttl_s=1, info=b"x"))
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(time, "time_ns", lambda: 0)
@@ -282,8 +282,8 @@ def test_a_forked_child_does_not_keep_the_session_alive(tmp_path: Path) -> None:
         os.waitpid(child, 0)
 
 
-def test_a_process_stopped_while_it_reads_the_record_keeps_nobody_from_writing(tmp_path: Path) -> None:
-    """T42: it may be the primary, and then the others have to promote one of themselves."""
+def test_a_process_stopped_while_it_reads_the_record_does_not_block_writers(tmp_path: Path) -> None:
+    """T42: the stopped process may be the primary; then another node must write the record to be promoted."""
     from tests.support.records import RECORD, create
 
     async def write() -> None:
@@ -297,7 +297,7 @@ def test_a_process_stopped_while_it_reads_the_record_keeps_nobody_from_writing(t
         assert os.WIFSTOPPED(status)
         asyncio.run(write())
         reader.send_signal(signal.SIGCONT)
-        assert line_of(reader) == "1"  # As it was when it looked.
+        assert line_of(reader) == "1"  # The version at the time of its read.
 
 
 def test_a_forgotten_session_holds_no_lock(tmp_path: Path) -> None:

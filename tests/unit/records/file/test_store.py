@@ -1,6 +1,6 @@
-"""The record file is either whole and believed, or refused with words: never half, never silently absent.
+"""The record file is either complete and accepted, or refused with an error: never half-read, never treated as absent.
 
-Method: each step of a write fails once (T33); every byte of the file is damaged once; others hold locks.
+Method: each step of a write fails once (T33); each byte of the file is damaged once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def test_every_damaged_byte_and_every_cut_is_noticed() -> None:
     for at in range(len(whole)):
         for wrong in (whole[:at], whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :]):
             try:
-                assert decode_record(wrong, "record.json") == Versioned(RECORD, 5)  # Blanks between tokens.
+                assert decode_record(wrong, "record.json") == Versioned(RECORD, 5)  # A blank between tokens.
             except ClusterError:
                 continue
 
@@ -98,7 +98,7 @@ def test_every_damaged_byte_and_every_cut_is_noticed() -> None:
         ("nonce", "zz"),
     ],
 )
-def test_wrong_values_are_damage_whatever_the_checksum_says(
+def test_invalid_values_are_damage_even_with_a_valid_checksum(
     field: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = json.loads(encode_record(Versioned(RECORD, 5)))
@@ -199,10 +199,10 @@ def test_a_watch_recovers_when_the_record_is_repaired(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["open", "fsync-file", "replace", "fsync-directory"])
-def test_each_failing_step_says_how_far_it_came(
+def test_the_error_of_each_failing_step_says_whether_the_write_may_be_applied(
     directory: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Up to the rename the old record stands and nothing was sent; from there on nobody can tell."""
+    """Before the rename the error is `Unavailable` and the record unchanged; from then on the outcome is unknown."""
     real_open, real_fsync = os.open, os.fsync
     syncs = 0
 
@@ -232,13 +232,13 @@ def test_each_failing_step_says_how_far_it_came(
             record.write(1, newer(1))
     applied = step == "fsync-directory"
     assert RecordFile(directory).read() == (Versioned(newer(1), 2) if applied else Versioned(RECORD, 1))
-    assert record.write(1, newer(1)) == Versioned(newer(1), 2)  # The same again resolves it (M2).
+    assert record.write(1, newer(1)) == Versioned(newer(1), 2)  # Repeating the write resolves it (M2).
 
 
 def test_a_repeated_write_is_confirmed_only_once_it_is_durable(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """M2: the first try was applied, and failed before its name was durable; so it may be gone after a power cut."""
+    """M2: the first try was applied but failed before its name was durable, so a power cut may undo it."""
     real_fsync = os.fsync
 
     def failing_for_directories(fd: int) -> None:
@@ -258,7 +258,7 @@ def test_a_repeated_write_is_confirmed_only_once_it_is_durable(
 
 
 def test_what_is_read_is_made_durable_first(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its writer may have been killed between the rename and the fsync of the directory."""
+    """The writer may have been killed between the rename and the fsync of the directory."""
     real_fsync = os.fsync
     synced: list[bool] = []
     record = RecordFile(directory)
@@ -308,14 +308,14 @@ class Counting(FileRecordStore):
 
 
 async def calm(store: Counting) -> None:
-    """Wait until it has not polled for a while."""
+    """Wait until the store has not polled for a while."""
     before = -1
     while store.polls != before:
         before = store.polls
         await asyncio.sleep(0.1)
 
 
-def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
+def test_a_calm_store_polls_rarely_and_at_once_when_asked(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 0.05)
@@ -329,7 +329,7 @@ def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
         await calm(store)
         changed = await other.compare_and_set(1, newer(1), timeout_s=20)
         await asyncio.sleep(0.1)
-        assert not following.done(), "it would have looked only by chance"
+        assert not following.done(), "the store polled without being asked to"
         store.poll_soon()
         assert await asyncio.wait_for(following, 20) == changed
         await other.close()
@@ -339,7 +339,7 @@ def test_who_waits_in_calm_looks_seldom_and_at_once_when_told(
 
 
 def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has begun to change goes on changing: the next steps of a failover are not waited for."""
+    """Changes come in groups: after one, the store polls often, so that the next steps of a failover are not delayed."""
     monkeypatch.setattr("qpidha.records.file.poller.CALM_AFTER_S", 0.05)
 
     async def main() -> None:
@@ -353,7 +353,7 @@ def test_a_change_ends_the_calm(directory: Path, monkeypatch: pytest.MonkeyPatch
         await other.compare_and_set(1, newer(1), timeout_s=20)
         await asyncio.wait_for(following, 20)
         following = asyncio.ensure_future(anext(watch))
-        store.calm_interval_s = 600  # From here on only an attentive store sees anything.
+        store.calm_interval_s = 600  # From here on only the short poll interval shows a change.
         await other.compare_and_set(2, newer(2), timeout_s=20)
         await asyncio.wait_for(following, 20)
         await other.close()

@@ -1,4 +1,4 @@
-"""The worker thread of the file record store: what becomes of a job whose caller has left."""
+"""The worker thread of the file record store: the result of a job whose caller was cancelled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from qpidha.records.file.worker import Worker
 
 
-def test_an_error_that_meets_a_cancellation_is_not_logged_as_forgotten(
+def test_an_error_during_a_cancellation_is_not_logged_as_never_retrieved(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Both in one turn of the loop: the caller is cancelled, and nobody looks at the result any more."""
+    """Both happen in one turn of the loop: the job fails, and the caller is cancelled before it reads the result."""
     begun, ends = threading.Event(), threading.Event()
 
     def job() -> None:
@@ -31,9 +31,9 @@ def test_an_error_that_meets_a_cancellation_is_not_logged_as_forgotten(
         await asyncio.sleep(0)
         assert begun.wait(10)
         ends.set()
-        time.sleep(0.2)  # noqa: ASYNC251 - the thread posts its result while this turn keeps the loop.
+        time.sleep(0.2)  # noqa: ASYNC251 - the thread posts its result while this turn blocks the loop.
         await asyncio.sleep(0)  # The result arrives, and wakes the caller's `wait` …
-        caller.cancel()  # … which is cancelled before it can look.
+        caller.cancel()  # … which is cancelled before it reads the result.
         with contextlib.suppress(asyncio.CancelledError, ZeroDivisionError):
             await caller
         await worker.close()
