@@ -156,8 +156,7 @@ def as_set(ids: Any, next_id: int, held: SequenceSet) -> SequenceSet:
     ``held``: of a range with steps, only ids in this set are taken, because the range may be longer than memory.
 
     Raises:
-    ArgumentError: Not ids, or ids that were never assigned. An error that an iterable of the caller raises is
-    not converted.
+        ArgumentError: Not ids, or ids that were never assigned. What an iterable of the caller raises is not converted.
     """
     if is_integer(ids):
         if not 1 <= ids < next_id:

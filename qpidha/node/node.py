@@ -108,7 +108,7 @@ class Node:
         If it fails, or is cancelled, all resources are released before it raises.
 
         Raises:
-        StoreError: The store may not serve; the message says why. No other node was affected.
+            StoreError: The store may not serve; the message says why. No other node was affected.
             ClusterError: The cluster manager cannot be reached.
             OSError: The address cannot be bound.
             LocalProtocolError: It was started before, or stopped.
@@ -309,8 +309,8 @@ class Node:
         """Become primary, if the record allows it. Returns when the generation has begun and this node serves.
 
         Raises:
-        PromotionRefused: A rule forbids it.
-        ClusterError: The record could not be read; or another node changed it first; or there was no answer in time.
+            PromotionRefused: A rule forbids it.
+            ClusterError: The record could not be read, another node changed it first, or no answer came in time.
             LocalProtocolError: The node has not started, or is stopped, or the caller is one of the broker's methods.
             WrongThread: Called from another thread than the event loop's.
         """
@@ -325,8 +325,8 @@ class Node:
         be primary before the record names another primary, or ``Settings.hand_over_timeout_s`` have passed.
 
         Raises:
-        LocalProtocolError: This node is not primary, has not started, or is stopped.
-        HandOverRefused: No other node can take over, and this node's promoter would promote it again.
+            LocalProtocolError: This node is not primary, has not started, or is stopped.
+            HandOverRefused: No other node can take over, and this node's promoter would promote it again.
             ClusterError: The cluster manager did not answer in time; this node is still primary.
             WrongThread: Called from another thread than the event loop's.
         """

@@ -209,8 +209,8 @@ class Op:
         """The nodes that had the messages when the op completed; see `Receipt`.
 
         Raises:
-        InDoubt: The op is in doubt.
-        LocalProtocolError: The op is pending: await it, or check `done` first.
+            InDoubt: The op is in doubt.
+            LocalProtocolError: The op is pending: await it, or check `done` first.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Op.receipt")

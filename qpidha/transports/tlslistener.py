@@ -44,10 +44,10 @@ class TlsListener:
         """Nothing is bound before `listen`.
 
         Args:
-        make_link: For each connection.
-        context: What to speak TLS with, asked for each connection.
-        failed: Told the host of a peer, and why no link came of its connection.
-        handshake_timeout_s: A peer that has not finished the handshake by then is dropped (Z1).
+            make_link: Makes the link of a connection.
+            context: Returns the TLS context; called for each connection.
+            failed: Called with the host of a peer and the reason, if its connection became no link.
+            handshake_timeout_s: A peer that has not finished the handshake by then is dropped (Z1).
         """
         self._loop = asyncio.get_running_loop()
         self._make_link = make_link

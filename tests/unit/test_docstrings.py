@@ -9,6 +9,7 @@ import ast
 import doctest
 import importlib
 import re
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -49,6 +50,31 @@ def undocumented_in_stub(tree: ast.Module | ast.ClassDef) -> list[str]:
             if isinstance(node, ast.ClassDef):
                 missing += [f"{node.name}.{name}" for name in undocumented_in_stub(node)]
     return missing
+
+
+SECTION = re.compile(r"\s*(?:Args|Raises|Raises, when awaited|Returns|Yields):")
+PYTHON = sorted(path for suffix in ("*.py", "*.pyi", "*.pyx") for path in (ROOT / "qpidha").rglob(suffix))
+
+
+def flat_sections(text: str) -> list[int]:
+    """Return the numbers of the lines that follow the title of a section and are not indented below it."""
+    lines = text.splitlines()
+    return [
+        number + 1
+        for number, (title, entry) in enumerate(pairwise(lines), 1)
+        if SECTION.fullmatch(title) and indent(entry) <= indent(title)
+    ]
+
+
+def indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def test_the_entries_of_a_section_are_indented() -> None:
+    """Otherwise documentation tools show them as running text."""
+    flat = {str(path.relative_to(ROOT)): flat_sections(path.read_text(encoding="utf-8")) for path in PYTHON}
+    assert {path: found for path, found in flat.items() if found} == {}
+    assert flat_sections("    Raises:\n        A: x\n\n    Args:\n    b: y\n") == [5]
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -136,7 +136,7 @@ class FileRecordStore:
         """Show to others that this node is alive, until the session is closed or lost.
 
         Raises:
-        Conflict: Another process, or this one, holds a session of this node id already (T40).
+            Conflict: Another process, or this one, holds a session of this node id already (T40).
             Unavailable: The disk failed.
             ArgumentError: Not a node id, not bytes, or a time out of range.
         """
