@@ -53,7 +53,7 @@ class Asked:
 
     @property
     def over(self) -> bool:
-        """It was called."""
+        """The callback was called."""
         return self._op is None
 
     def __call__(self, op: Op, error: QpidhaError | None) -> None:
@@ -63,7 +63,7 @@ class Asked:
         call(self._callback, op, error)
 
     def expire(self) -> None:
-        """The outcome is not known in time."""
+        """Call back with `OpTimeout`: the outcome is not known in time."""
         op, self._op = self._op, None
         if op is not None:
             op._forget(self)
@@ -97,7 +97,7 @@ class Ledger:
         deadlines: OpDeadlines | None = None,
     ) -> None:
         self.deadlines = deadlines
-        """Of those who ask about its ops; None: made when the first asks with a deadline."""
+        """The deadlines of waits for its ops; None: made for the first wait with a deadline."""
         self.generation = generation
         self.upto = upto
         self.nodes = nodes
@@ -263,7 +263,7 @@ class Op:
         return await self._wait(timeout_s)
 
     def _forget(self, callback: SafeCallback) -> None:
-        """Do not call this any more: its time is over."""
+        """Drop a callback whose deadline is over."""
         if self._callbacks is not None and callback in self._callbacks:
             self._callbacks.remove(callback)
 

@@ -1,11 +1,11 @@
-"""Deadlines of operations: who asked about an op that is not safe in time is told so, and the op stays pending.
+"""Deadlines of operations: a wait for an op that is not safe in time ends, and the op stays pending.
 
-Time is counted as this process lives it. A clock that jumps, a process that was paused or an event loop that stood still
-would otherwise end all deadlines at once, while the acknowledgements that arrived meanwhile wait to be read. So the time
-between two looks counts for LOOK_S + LATE_S at most, and after a longer one nothing ends before another look.
+Only time in which this process runs is counted. After a jump of the clock, a pause of the process or a blocked event
+loop all deadlines would otherwise be over at once, while acknowledgements that arrived meanwhile wait to be read. So the
+time between two checks counts as LOOK_S + LATE_S at most, and after a longer gap no wait ends before one more check.
 
-An entry is made when somebody asks with a deadline; other ops cost nothing. There is one timer, which runs while there
-are entries. An op that completes leaves its entry in the heap, empty; these are removed when they outnumber the others.
+An entry is made for each wait with a deadline; other ops cost nothing. There is one timer, which runs while there are
+entries. An op that completes leaves its entry in the heap; such entries are removed when they outnumber the others.
 
 Invariants (`check`):
   - the heap has every entry that is not over; those that are over do not outnumber them by more than SPARE
@@ -20,14 +20,15 @@ from typing import Protocol
 from qpidha.errors import ensure
 
 LOOK_S = 0.1
-"""At most this long between two looks, while there are deadlines."""
+"""The longest time between two checks, while there are deadlines."""
 LATE_S = 0.1
-"""A look may be so late. Later: the process, or its event loop, stood still."""
+"""A check may be late by this much. If it is later, the process or its event loop stood still."""
 SPARE = 64
+"""Entries that are over are not removed before there are so many more of them than of the others."""
 
 
 class Entry(Protocol):
-    """Somebody asked about an op, with a deadline."""
+    """A wait for an op, with a deadline."""
 
     @property
     def timeout_s(self) -> float:
@@ -35,17 +36,17 @@ class Entry(Protocol):
 
     @property
     def over(self) -> bool:
-        """The outcome was told."""
+        """The wait has ended."""
 
     def expire(self) -> None:
-        """Tell that there is none in time."""
+        """End the wait: the outcome is not known in time."""
 
 
 class OpDeadlines:
     """The deadlines of one node.
 
     Args:
-        default_s: Of ops that are awaited, and callbacks that are added, without one. None: they have none.
+        default_s: The deadline of waits for which the caller gives none. None: they have no deadline.
     """
 
     def __init__(self, default_s: float | None = None) -> None:
@@ -53,19 +54,19 @@ class OpDeadlines:
         self._entries: list[tuple[float, int, Entry]] = []
         self._count = 0
         self._over = 0
-        """So many entries are of ops whose outcome is known."""
+        """The number of entries that are over."""
         self._lived = 0.0
         self._at = 0.0
-        """When it was counted last, by the clock of the loop."""
+        """When ``_lived`` was updated last, by the clock of the loop."""
         self._stood_still = False
-        """A pause was found, and nothing ends before the next look."""
+        """A pause was found: no wait ends before the next check."""
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._entries) - self._over
 
     def add(self, entry: Entry) -> None:
-        """Call this back after its time, unless it is over by then. O(log entries). In the event loop."""
+        """Expire this entry after its time, unless it is over by then. O(log entries). Call it in the event loop."""
         now = asyncio.get_running_loop().time()
         if self._timer is None:
             self._at = now
@@ -75,7 +76,7 @@ class OpDeadlines:
         self._wait()
 
     def answered(self) -> None:
-        """One entry is over before its time."""
+        """One entry ended before its deadline."""
         self._over += 1
         if self._over > len(self) + SPARE:
             self._entries = [item for item in self._entries if not item[2].over]
@@ -83,7 +84,7 @@ class OpDeadlines:
             self._over = 0
 
     def stop(self) -> None:
-        """End nothing any more. May be called twice."""
+        """Expire nothing any more. May be called twice."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -96,7 +97,7 @@ class OpDeadlines:
         self._lived += min(passed, LOOK_S + LATE_S)
 
     def _wait(self) -> None:
-        """Look when the first deadline is over, and in time to notice a pause."""
+        """Schedule the next check: at the first deadline, or earlier to notice a pause."""
         loop = asyncio.get_running_loop()
         delay_s = LOOK_S
         if not self._stood_still:
@@ -121,7 +122,7 @@ class OpDeadlines:
             self._entries, self._over = [], 0
 
     def _end(self) -> None:
-        """Call back those whose time is over."""
+        """Expire the entries whose time is over."""
         while self._entries and (self._entries[0][2].over or self._entries[0][0] <= self._lived):
             entry = heapq.heappop(self._entries)[2]
             if entry.over:

@@ -100,7 +100,7 @@ class Runtime:
         self.immediate = Ledger(0)
         """Completes accepts that are safe at once (`Settle.IMMEDIATE`)."""
         self.op_deadlines = OpDeadlines(settings.op_timeout_s)
-        """Of those who ask about ops."""
+        """The deadlines of waits for ops."""
         self.live = LiveNodes()
         self.freezing = Freezing(enabled=settings.gc_policy == "freeze")
         self.troubles = Troubles(

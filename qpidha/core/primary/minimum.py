@@ -1,4 +1,4 @@
-"""The least number of members: with fewer, a primary takes no operations of clients and completes nothing (J4, J5).
+"""The least number of members: with fewer, a primary refuses operations of clients and completes nothing (J4, J5).
 
     sure     the members of the record, without those that a compare-and-set in flight removes. One that it adds, and the
              joiner, do not count: when an operation is confirmed the record lists enough members (J5)
@@ -62,9 +62,9 @@ class Minimum:
         self._outbox = outbox
         self._told: Shortage | None = None
         self.short = False
-        """There are too few members: nothing of clients is taken, and nothing completes."""
+        """There are too few members: operations of clients are refused, and nothing completes."""
         self.since: float | None = None
-        """Since when that is so, in the time of ``now``, as far as `look` has seen it."""
+        """When `look` found this first, in the time of ``now``; None: there are enough members."""
         self.recount()
 
     @property
