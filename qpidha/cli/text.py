@@ -3,9 +3,9 @@ r"""Escapes text from outside for a terminal: one line, no control characters, a
 Names of queues and nodes, reasons and paths are chosen by clients, peers and users. Printed without escaping they could
 move the cursor, change the title of a window, turn the direction of writing, or add a line that seems to be of ours.
 
-printable   characters that cannot be seen become escapes as in Python: \n, \x1b, \u202e
-name        as it is if it is a single word; otherwise in quotes, so that it cannot be taken for a second column
-one_line    the last step for every line that is printed
+    printable   characters that cannot be seen become escapes as in Python: \n, \x1b, \u202e
+    name        as it is if it is a single word; otherwise in quotes, so that it cannot be taken for a second column
+    one_line    the last step for every line that is printed
 """
 
 from __future__ import annotations

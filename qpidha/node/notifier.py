@@ -4,7 +4,7 @@ The broker is brought to the node's *current* role; roles that are over by then 
 The replication never waits for the broker. Each call has a time limit, after which it is cancelled, and counts as
 failed:
 
-on_promote     another node takes over; if there is none, the broker is demoted and promoted again later
+    on_promote     another node takes over; if there is none, the broker is demoted and promoted again later
     on_demote      the broker counts as demoted
     on_discarded   the messages are offered again
 

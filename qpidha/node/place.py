@@ -11,8 +11,8 @@ trouble, continue to try. An operator's `Node.promote` ends them.
 A primary whose loop runs would keep its session, and so its role, even if its disk or broker hangs. So it gives up what
 prevents others from taking over (L1):
 
-the session    others consider it gone, and promote one of themselves
-the record     as primary it asks for a hand-over, which needs no disk, and steps down when that is granted
+    the session    others consider it gone, and promote one of themselves
+    the record     as primary it asks for a hand-over, which needs no disk, and steps down when that is granted
 
 A primary that is the only member waits: no other node could take over.
 """

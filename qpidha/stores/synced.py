@@ -6,7 +6,7 @@ messages. So after each commit, when the log is synced, the number of its frames
 synced itself. After a kill the file is complete, because the kernel has it; after a power cut it may be older, and then
 covers fewer frames. It never covers too many, because it is written after the log was synced.
 
-synced    two salts that identify the log, number of frames, when the database was last written, checksum
+    synced    two salts that identify the log, number of frames, when the database was last written, checksum
 
 Before the log is emptied on purpose, at a start and at a clean stop, the file is voided and synced.
 """

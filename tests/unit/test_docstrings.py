@@ -53,6 +53,8 @@ def undocumented_in_stub(tree: ast.Module | ast.ClassDef) -> list[str]:
 
 
 SECTION = re.compile(r"\s*(?:Args|Raises|Raises, when awaited|Returns|Yields):")
+COLUMNS = re.compile(r"(?!>>>|\.\.\.)\S.*\S {2,}\S")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PYTHON = sorted(path for suffix in ("*.py", "*.pyi", "*.pyx") for path in (ROOT / "qpidha").rglob(suffix))
 
 
@@ -75,6 +77,31 @@ def test_the_entries_of_a_section_are_indented() -> None:
     flat = {str(path.relative_to(ROOT)): flat_sections(path.read_text(encoding="utf-8")) for path in PYTHON}
     assert {path: found for path, found in flat.items() if found} == {}
     assert flat_sections("    Raises:\n        A: x\n\n    Args:\n    b: y\n") == [5]
+
+
+def flat_tables(text: str) -> list[str]:
+    """Return the lines of docstrings that are laid out in columns and stand in prose without an indent.
+
+    A docstring that has nothing but a table below its first line is flat: the formatter lays it out so.
+    """
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        lines = (ast.get_docstring(node) or "").splitlines()[1:] if isinstance(node, DOCUMENTED) else []
+        tables = [line for line in lines if COLUMNS.match(line)]
+        prose = [line for line in lines if line.strip() and line not in tables]
+        found += tables if prose else []
+    return found
+
+
+def test_tables_in_docstrings_are_indented() -> None:
+    """Otherwise documentation tools join their lines."""
+    flat = {
+        str(p.relative_to(ROOT)): flat_tables(p.read_text(encoding="utf-8"))
+        for p in PYTHON
+        if p.suffix == ".py"
+    }
+    assert {path: found for path, found in flat.items() if found} == {}
+    assert flat_tables('"""Text.\n\nname   what it is\n    other  what it is\n"""') == ["name   what it is"]
 
 
 @pytest.mark.parametrize("name", COMPILED)
