@@ -155,8 +155,8 @@ def test_a_lone_primary_asks_its_broker_again_until_it_opens() -> None:
         await until(lambda: len(broker.promoted) >= 2)
         assert broker.demoted[0] == 1, "each attempt begins from nothing"
         broker.faults.clear()
-        await until(lambda: a.serving and broker.open)
-        assert a.status().broker == "serving" and a.status().broker_error is None
+        await until(lambda: a.serving and a.status().broker == "serving")
+        assert broker.open and a.status().broker_error is None
         assert set(broker.promoted) == {1}, "in one generation"
         await a.declare("q").enqueue(b"1")
         assert not broker.overlaps
