@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from qpidha.core.ready import CloseLink, Notice
+from qpidha.core.ready import CloseLink, Completion, Notice, Request
 from qpidha.core.replica import Replica
 from qpidha.errors import RemoteProtocolError
-from qpidha.journal import Insert, PutQueue, QueueImage, StoreImage, StoreStatus
+from qpidha.journal import Change, Insert, PutQueue, QueueImage, StoreImage, StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.stores.contents import Contents
@@ -19,7 +19,7 @@ from qpidha.stores.schema import lineage_fault
 from qpidha.types import Member, QueueSpec, Record, Versioned
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Event, Frame, Hello, Subscribe, Welcome
+from qpidha.wire.events import Event, Frame, Hello, Refused, Subscribe, Welcome
 from qpidha.wire.framing import FrameReader, RawFrame
 
 CLUSTER, BOOT, PEER_BOOT, EPOCH, PEER_EPOCH = (UUID(int=n) for n in range(1, 6))
@@ -50,6 +50,12 @@ class Node:
             self.contents.apply([Insert(q.queue, ids, batch) for ids, batch in q.held])
         self.closed = False
         self.sent: list[Event] = []
+        self.frames: list[tuple[int, Frame]] = []
+        """What was sent, with its link and header."""
+        self.persisted: list[list[Change]] = []
+        """The transactions of the store."""
+        self.requests: list[Request] = []
+        self.completed: list[Completion] = []
         self.notices: list[Notice] = []
         self.clock = 0.0
 
@@ -68,11 +74,25 @@ class Node:
         self.perform()
         return self
 
-    def say(self, *events: Event, session: int = SESSION) -> Node:
+    def say(
+        self, *events: Event, session: int = SESSION, generation: int = GENERATION, link: int = LINK
+    ) -> Node:
         """What the peer says in this session, once it was welcomed."""
         for event in events:
-            self.replica.received(LINK, Frame(GENERATION, session, event), self.clock)
+            self.replica.received(link, Frame(generation, session, event), self.clock)
             self.perform()
+        return self
+
+    def work(self) -> Node:
+        """Perform slices until no work is left that can go on without any input."""
+        while self.replica.unfinished:
+            self.perform()
+        return self
+
+    def forget(self) -> Node:
+        """Forget the effects so far, so that a test sees only those that follow."""
+        for effects in (self.sent, self.frames, self.persisted, self.requests, self.completed, self.notices):
+            effects.clear()
         return self
 
     def received(self, raw: RawFrame) -> None:
@@ -89,9 +109,15 @@ class Node:
         self.clock += 0.1
         ready = self.replica.ready(self.clock)
         self.contents.apply(ready.persist)
+        if ready.persist:
+            self.persisted.append(ready.persist)
         for _, frame in ready.send:
             assert b"".join(codec.encode(frame))
             self.sent.append(frame.event)
+        self.frames += ready.send
+        if ready.request:
+            self.requests.append(ready.request)
+        self.completed += ready.complete
         self.notices += ready.notify
         self.closed = self.closed or any(isinstance(notice, CloseLink) for notice in ready.notify)
 
@@ -113,6 +139,14 @@ class Node:
 def seen(generation: int, primary: tuple[str, UUID], members: frozenset[Member]) -> Versioned:
     record = Record(cluster=CLUSTER, generation=generation, primary=primary, members=members)
     return Versioned(record, generation)
+
+
+def refused(node: Node, why: str) -> bool:
+    """The last thing that was sent says why, and the link is closed."""
+    last = node.sent[-1]
+    assert isinstance(last, Refused)
+    assert why in last.reason
+    return node.closed
 
 
 def messages(ids: SequenceSet) -> Batch:

@@ -10,7 +10,6 @@ import pytest
 from qpidha import Batch, SequenceSet
 from qpidha.core.primary.session import BackupSession
 from qpidha.errors import RemoteProtocolError
-from qpidha.types import QueueSpec
 from qpidha.wire.events import (
     Acknowledged,
     Declare,
@@ -21,10 +20,7 @@ from qpidha.wire.events import (
     Operation,
     Operations,
     PlanEnd,
-    PlanMessages,
-    PlanQueue,
     Progress,
-    Refused,
     SkipIds,
     Subscribe,
 )
@@ -35,42 +31,13 @@ from tests.support.cores import (
     PEER_EPOCH,
     QUEUE,
     SETTINGS,
-    WELCOME,
-    Node,
-    messages,
+    refused,
 )
-
-SPEC = QueueSpec(name="full")
-
-
-NEW = UUID(int=0xA3)
-
-
-def refused(node: Node, why: str) -> bool:
-    """The last thing that was sent says why, and the link is closed."""
-    last = node.sent[-1]
-    assert isinstance(last, Refused)
-    assert why in last.reason
-    return node.closed
+from tests.support.plans import EMPTY, NEW, PLAN, SPEC, backup, chunk
 
 
 def subscribe(queues: int) -> Subscribe:
     return Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=queues)
-
-
-PLAN = PlanQueue(queue=QUEUE, spec=SPEC, lineage=((1, 1), (3, 10)), next=10, held=8)
-
-
-EMPTY = PlanQueue(queue=OTHER, spec=SPEC, lineage=((3, 1),), next=1, held=0)
-
-
-def backup(*events: Event) -> Node:
-    return Node().following().say(WELCOME, session=0).say(*events)
-
-
-def chunk(*ids: int, generation: int = 3) -> PlanMessages:
-    wanted = SequenceSet(ids)
-    return PlanMessages(queue=QUEUE, generation_of=generation, ids=wanted, batch=messages(wanted))
 
 
 @pytest.mark.parametrize(

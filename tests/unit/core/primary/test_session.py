@@ -20,7 +20,6 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     Progress,
-    Refused,
     Resubscribe,
     SkipIds,
     Subscribe,
@@ -35,20 +34,13 @@ from tests.support.cores import (
     SETTINGS,
     Node,
     messages,
+    refused,
 )
 
 NEW = UUID(int=0xA3)
 
 
 ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
-
-
-def refused(node: Node, why: str) -> bool:
-    """The last thing that was sent says why, and the link is closed."""
-    last = node.sent[-1]
-    assert isinstance(last, Refused)
-    assert why in last.reason
-    return node.closed
 
 
 def subscribe(queues: int) -> Subscribe:

@@ -34,6 +34,7 @@ from tests.support.cores import (
     SETTINGS,
     WELCOME,
     Node,
+    refused,
 )
 
 NEW = UUID(int=0xA3)
@@ -43,14 +44,6 @@ LIMITS = limits_of(SETTINGS)
 
 
 FEW_QUEUES = replace(LIMITS, queues_max=3)
-
-
-def refused(node: Node, why: str) -> bool:
-    """The last thing that was sent says why, and the link is closed."""
-    last = node.sent[-1]
-    assert isinstance(last, Refused)
-    assert why in last.reason
-    return node.closed
 
 
 def subscribe(queues: int) -> Subscribe:
