@@ -6,6 +6,7 @@ is a bug, and so are effects that its store cannot take.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from qpidha.core.ready import CloseLink, Completion, Notice, Request
@@ -19,7 +20,7 @@ from qpidha.stores.schema import lineage_fault
 from qpidha.types import Member, QueueSpec, Record, Versioned
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Event, Frame, Hello, Refused, Subscribe, Welcome
+from qpidha.wire.events import Acknowledged, Event, Frame, Hello, Refused, Subscribe, SubscribeQueue, Welcome
 from qpidha.wire.framing import FrameReader, RawFrame
 
 CLUSTER, BOOT, PEER_BOOT, EPOCH, PEER_EPOCH = (UUID(int=n) for n in range(1, 6))
@@ -59,13 +60,31 @@ class Node:
         self.notices: list[Notice] = []
         self.clock = 0.0
 
-    def promoted(self) -> Node:
-        """Primary of generation 3, with one peer as a member, and operations to send."""
-        members = frozenset({ME, PEER})
-        self.replica.record_seen(seen(3, ("me", BOOT), members), 0.0)
+    def promoted(self, *members: Member) -> Node:
+        """Primary of generation 3; the members beside it are these, or the one peer. A peer has opened a link."""
+        record = seen(3, ("me", BOOT), frozenset({ME, *(members or {PEER})}))
+        self.replica.record_seen(record, 0.0)
         self.replica.link_opened(LINK)
         self.perform()
         return self
+
+    def subscribed(self, backup: Member = PEER, link: int = LINK) -> Node:
+        """A backup with the content of this primary connects and gets its plan. It has not acknowledged it."""
+        self.replica.link_opened(link)
+        self.say(replace(HELLO, node=backup.node), session=0, link=link)
+        self.say(
+            Subscribe(epoch=backup.epoch, stored_generation=2, queues=2),
+            SubscribeQueue(
+                queue=QUEUE, lineage=((1, 1), (2, 5)), next=10, held=SequenceSet([(1, 6), (8, 9)])
+            ),
+            SubscribeQueue(queue=OTHER, lineage=((2, 1),), next=1, held=SequenceSet()),
+            link=link,
+        )
+        return self
+
+    def acknowledge(self, position: int, *, link: int = LINK) -> Node:
+        """A backup says that everything up to this position is durable there."""
+        return self.say(Acknowledged(position=position), link=link)
 
     def following(self) -> Node:
         """Has opened a link to the primary of generation 3, and said Hello."""
