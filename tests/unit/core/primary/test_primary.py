@@ -444,7 +444,7 @@ def test_a_publish_that_was_moved_completes_with_the_move() -> None:
 
 
 def test_nothing_completes_with_too_few_members() -> None:
-    """J4: the generation is established all the same, and what waits completes when there are enough."""
+    """J4: but the generation is established, because every member has it."""
     node = Node(replace(SETTINGS, min_in_sync=3)).promoted().subscribed().acknowledge(1)
     assert node.replica.role is Role.ACTIVE
     assert not node.completed
