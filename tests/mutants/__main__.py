@@ -68,7 +68,7 @@ def seeds(verdict: Verdict) -> str:
 def caught_by(verdict: Verdict) -> str:
     """The scenario, or the file of the test; the walks, if only they noticed."""
     if not verdict.caught:
-        return "NOBODY"
+        return "not noticed"
     if not verdict.test:
         return f"walks: {verdict.error.split(':')[1].strip()}"
     scenario = re.search(r"test_scenario\[([A-Z]\d+)", verdict.test)

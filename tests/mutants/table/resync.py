@@ -181,7 +181,7 @@ RESYNC: tuple[Mutant, ...] = (
         file=BACKUP_SESSION,
         old="gone := held - (described.keep & queue.held)",
         new="gone := held - described.keep",
-        first="A19",
+        first="test_a_plan_drops_what_the_backup_held",
     ),
     Mutant(
         name="own-next-kept",

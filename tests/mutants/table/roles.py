@@ -112,10 +112,11 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="old-generation-activated",
         rules="P2 F1",
-        why="a late answer activates a generation below the stored one",
+        why="a late answer activates a generation that is not above the stored one",
         file=REPLICA,
         old="elif mine and record.generation > self.generation and self.cluster in",
         new="elif mine and self.cluster in",
+        first="test_a_primary_that_stepped_down_does_not_begin_its_generation_again",
     ),
     Mutant(
         name="links-being-left-are-read",

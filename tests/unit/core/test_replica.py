@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -12,7 +13,7 @@ from qpidha.core.replica import Replica
 from qpidha.errors import LocalProtocolError, PromotionRefused
 from qpidha.journal import QueueImage, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
-from tests.support.cores import BOOT, CLUSTER, EPOCH, ME, PEER, QUEUE, Node
+from tests.support.cores import BOOT, CLUSTER, EPOCH, ME, PEER, QUEUE, Node, seen
 
 OTHER = UUID(int=99)
 
@@ -88,6 +89,19 @@ def test_a_node_that_loses_the_founding_does_not_go_on_to_be_primary() -> None:
     made.record_seen(Versioned(record(PEER, generation=0), 1), 0.1)
     assert made.ready(0.2).request is None
     assert made.role is Role.JOINING
+
+
+def test_a_primary_that_stepped_down_does_not_begin_its_generation_again() -> None:
+    """Its last change of the record is seen late. Ids of this generation may have been given out already (P2)."""
+    node = Node().promoted().work()
+    assert node.replica.primary is not None
+    node.replica.step_down("its store hangs")
+    late = replace(seen(3, ("me", BOOT), frozenset({ME})), version=4)
+    node.replica.record_seen(late, 0.2)
+    node.work()
+    assert node.replica.record == late.record
+    assert node.replica.primary is None
+    assert node.contents.status.generation == 3
 
 
 def test_a_founder_that_the_record_does_not_list_is_not_promoted() -> None:

@@ -17,6 +17,7 @@ from qpidha.wire.events import (
     Event,
     Frame,
     Operations,
+    PlanDrop,
     PlanEnd,
     PlanMessages,
     Progress,
@@ -155,6 +156,23 @@ def test_an_interrupted_copy_resumes_after_the_last_copied_message() -> None:
         node.say(Progress(chunks=chunks))
     sent = [(event.queue, id) for event in node.sent if isinstance(event, PlanMessages) for id in event.ids]
     assert sent == [(QUEUE, id) for id in (1, 2, 3, 4, 5, 6, 8, 9)] + [(OTHER, id) for id in range(1, 5)]
+
+
+def test_a_plan_drops_what_the_backup_held_and_the_primary_dequeued_since_the_comparison() -> None:
+    """The dequeue is below the position of the plan, so it is not streamed: only the plan can tell it (C4)."""
+    small = replace(SETTINGS, plan_chunks_in_flight_max=1)
+    node = Node(small).promoted()
+    node.replica.enqueue(OTHER, messages(SequenceSet([1])))
+    node.say(HELLO, session=0).say(subscribe(1), held(1, 2))
+    assert not any(isinstance(event, PlanEnd) for event in node.sent), "one chunk is under way, another must wait"
+    node.replica.dequeue(QUEUE, SequenceSet([2]))
+    chunks = 0
+    while not isinstance(node.sent[-1], PlanEnd):
+        assert chunks < 20
+        chunks += 1
+        node.say(Progress(chunks=chunks))
+    drops = [event for event in node.sent if isinstance(event, PlanDrop)]
+    assert [(drop.ids, drop.staged) for drop in drops] == [(SequenceSet([2]), False)]
 
 
 def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
