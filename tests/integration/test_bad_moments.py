@@ -64,7 +64,7 @@ async def waited(op: object) -> object:
 
 
 def test_accepting_what_is_gone_is_safe_at_once_on_a_lone_primary() -> None:
-    """The first thing done in a generation may be nothing at all: it must not be waited for for ever."""
+    """The first operation of a generation may be empty; waiting for it must end."""
 
     async def main(world: World) -> None:
         a = await world.start("a")

@@ -1,4 +1,4 @@
-"""A callback that blocks the event loop blocks its node and nobody else: the others take it for dead, and take over.
+"""A callback that blocks the event loop blocks only its own node: the others consider it dead and one takes over.
 
 Method: the node that is blocked lives in a thread with a loop of its own; both share a record store in files.
 """

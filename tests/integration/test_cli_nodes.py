@@ -1,6 +1,6 @@
 """``qpidha status``, ``promote``, ``demote`` when some nodes answer and others do not, with nodes made up for it.
 
-Method: a made-up node is a socket that gives prepared bytes to whoever asks, or nothing, for ever.
+Method: a made-up node is a socket that sends prepared bytes to every client, or never sends any.
 """
 
 from __future__ import annotations

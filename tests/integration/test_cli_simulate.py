@@ -73,7 +73,7 @@ def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None
     assert facts["events"] > 300
 
 
-def test_a_seed_that_fails_is_named_and_bad_news(
+def test_a_seed_that_fails_is_named_and_the_exit_code_is_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken(monkeypatch, 41)
@@ -168,7 +168,7 @@ def test_a_scenario_is_run_and_described(capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
-def test_a_scenario_that_does_not_hold_is_bad_news(
+def test_a_scenario_that_does_not_hold_exits_with_code_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "wrong.txt"

@@ -194,7 +194,7 @@ def test_a_disk_that_hangs_does_not_prevent_the_command_from_ending(
 
 
 def test_a_process_ends_although_a_thread_of_it_hangs(tmp_path: Path) -> None:
-    """In a system call that nobody ends: it opens a pipe that nobody writes into."""
+    """The thread is blocked in a system call: it opens a pipe that has no writer."""
     a, b = written(tmp_path / "a"), written(tmp_path / "b")
     os.mkfifo(a / "store.db-wal")
     command = [sys.executable, "-m", "qpidha", "store", "inspect", str(a), str(b), "--timeout", "5"]

@@ -123,7 +123,7 @@ def test_a_failover_leaves_two_of_three_which_are_enough() -> None:
 
 
 def test_a_failover_of_two_serves_again_when_the_other_one_is_back() -> None:
-    """It is promoted, and says whom it misses: the old primary."""
+    """After its promotion it names the missing member: the old primary."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")

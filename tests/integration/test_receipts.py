@@ -1,4 +1,4 @@
-"""A receipt says who had it when the op completed, in which generation, and never more than is true."""
+"""A receipt names the nodes that held the message when the op completed, and the generation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _of(op: Op) -> Receipt:
 
 
 def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None:
-    """Of those published in the same turn, only the consumed one; whoever asks, and whenever."""
+    """Only the consumed message of a turn is affected; the answer does not depend on who asks or when."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -71,7 +71,7 @@ def test_an_op_completes_when_its_watermark_is_reached_and_not_before() -> None:
         assert [op.safe for op in ops] == [op.ids[0] <= upto for op in ops]
 
 
-def test_nor_does_that_of_a_replicated_publish_name_a_node() -> None:
+def test_the_receipt_of_a_replicated_publish_that_is_consumed_first_names_no_node() -> None:
     """It completes with the dequeue, and then no node holds it."""
 
     async def main(world: World) -> None:
@@ -141,6 +141,8 @@ def test_an_immediate_dequeue_says_its_generation() -> None:
         assert op.receipt().generation == 2
         await until(lambda: op.receipt() == receipt(2, range(1, 2), BOTH))
         nothing = b.queue("q").dequeue(1)
-        assert (await told(nothing)) == receipt(2, range(1, 2), BOTH), "gone already, and everybody knows"
+        assert (await told(nothing)) == receipt(2, range(1, 2), BOTH), (
+            "the message is already dequeued on every node"
+        )
 
     run(main)

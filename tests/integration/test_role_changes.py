@@ -54,7 +54,7 @@ def test_a_node_serves_no_new_generation_before_its_broker_has_left_the_old_one(
         await until(lambda: a._runtime.replica.primary is not None)
         await asyncio.sleep(0.05)
         with pytest.raises(NotPrimary):
-            queue.dequeue(2)  # The client's accept: its broker was not told yet that it is over.
+            queue.dequeue(2)  # The client accepts before its broker learns that the term has ended.
         slow.may_go_on.set()
         await asyncio.wait_for(again, SOON_S)
         assert slow.demoted and slow.promoted == [1, 3]
@@ -136,7 +136,7 @@ def test_a_role_that_is_already_over_is_not_reported() -> None:
 
 
 class LateWatch(MemoryRecordStore):
-    """Tells its watches nothing any more once it is late."""
+    """Stops notifying its watches once `late` is set."""
 
     late = False
 

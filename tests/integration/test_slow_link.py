@@ -1,4 +1,4 @@
-"""A slow link is not a dead one: while bytes flow nobody is cut off or removed; when none do, soon (L4).
+"""While bytes flow, no link is closed and no member removed; a link on which none flow is closed soon (L4).
 
 Method: backups reach the primary through a proxy that passes so many bytes a second, or none, in each direction.
 """
@@ -137,7 +137,7 @@ def test_a_member_that_has_to_catch_up_over_a_slow_link_stays_one(
 
 
 def test_a_link_slow_towards_the_primary_is_as_good(caplog: pytest.LogCaptureFixture) -> None:
-    """What a backup says of its queues may be long; so little else goes there that heartbeats suffice."""
+    """A backup's report of its queues may be long; other traffic in that direction is small, so heartbeats are enough."""
     caplog.set_level(logging.INFO, "qpidha")
 
     async def main(world: World, proxy: Proxy) -> None:

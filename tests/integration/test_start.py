@@ -232,7 +232,7 @@ def test_a_node_whose_adapter_has_a_bug_stops_instead_of_looking_alive() -> None
 
 
 def test_a_node_that_has_not_started_knows_no_primary() -> None:
-    """A broker may open its client port before the node has started: clients are told that nobody serves."""
+    """A broker may open its client port before the node has started: clients are told that there is no primary."""
     node = Node(
         "a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(), records=MemoryRecordStore()
     )

@@ -133,7 +133,7 @@ def test_a_start_that_is_cancelled_leaves_the_store_as_it_was() -> None:
 
 
 def test_a_node_is_stopped_while_its_store_opens() -> None:
-    """Whoever waits for the start is told, and the store is released before `stop` returns."""
+    """The caller that waits for the start gets an error, and the store is released before `stop` returns."""
 
     async def run() -> None:
         store = SlowStore()

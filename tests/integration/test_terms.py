@@ -1,4 +1,4 @@
-"""A queue handle is good for one term and one thread; an op ends with its term, whoever waits for it."""
+"""A queue handle is good for one term and one thread; an op ends with its term, for every kind of waiter."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_handle_of_an_earlier_term_only_reads() -> None:
 
 
 def test_a_handle_of_a_backup_never_publishes() -> None:
-    """It was made when this node was none to publish on."""
+    """The handle was made while this node was a backup."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -170,7 +170,7 @@ def test_an_op_outlives_the_tasks_that_wait_for_it(caplog: pytest.LogCaptureFixt
 
 
 def in_a_thread(call: Callable[[], object]) -> BaseException | None:
-    """What it raises there."""
+    """Return the exception that the call raises in another thread."""
     raised: list[BaseException] = []
 
     def work() -> None:
@@ -263,8 +263,8 @@ def test_threads_that_publish_neither_lose_nor_repeat_anything() -> None:
     run(main)
 
 
-def test_a_node_in_another_loop_of_another_thread_is_its_own() -> None:
-    """Each node belongs to the thread it was started in."""
+def test_nodes_of_one_process_may_run_in_different_threads_and_loops() -> None:
+    """A node belongs to the thread and the loop in which it was started."""
 
     async def main(world: World) -> None:
         await world.cluster("a")
