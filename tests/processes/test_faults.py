@@ -37,7 +37,7 @@ def test_the_primary_is_killed_again_and_again(tmp_path: Path) -> None:
 
 
 def test_backups_are_killed_and_come_back(tmp_path: Path) -> None:
-    """Also while they catch up; the publishes of one held moment are confirmed by whoever is left."""
+    """Also while they catch up; the publishes held at that moment are confirmed by the remaining members."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()
@@ -126,8 +126,8 @@ async def _done(task: asyncio.Task[None]) -> bool:
 def test_nothing_settled_is_delivered_again(tmp_path: Path, late_s: float) -> None:
     """S3: a consumer accepts all the time while the primary is killed; SETTLED is kept (settle=replicated).
 
-    A publisher that comes late to the next primary sends again what the consumer may have settled there
-    by then. That is another message, with the number of one that is gone.
+    A publisher that reaches the next primary late may resend a message that was already settled there.
+    It is a new message with the same number.
     """
 
     async def main(stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""The network between broker processes, before anything else is believed that was tested with it."""
+"""Tests of the proxy that other process tests depend on."""
 
 from __future__ import annotations
 

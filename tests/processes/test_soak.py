@@ -1,4 +1,4 @@
-"""A short soak, and that its verdicts bite: a ledger or a reader of logs that accepts everything proves nothing."""
+"""A short soak, and tests that its checks detect planted faults."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_message_that_was_changed_is_noticed(wrong: bytes) -> None:
         deliver(ledger, 1, 1, wrong=wrong)
     deliver(ledger, 1, 1)
     with pytest.raises(AssertionError, match="came out as"):
-        deliver(ledger, 1, 1, wrong=wrong)  # Again is no excuse.
+        deliver(ledger, 1, 1, wrong=wrong)  # A repeated delivery must also be unchanged.
 
 
 # --- logs and memory -------------------------------------------------------------------------------------

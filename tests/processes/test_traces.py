@@ -240,7 +240,7 @@ def test_T01_reused_id(play: Play) -> None:
 
 
 def test_T02_common_point(play: Play) -> None:
-    """Forced: two primaries in a row die with a tail of their own; both come back to a third."""
+    """Forced: two primaries in a row die with messages that no other node has; both come back to a third."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -705,7 +705,7 @@ def test_T37_bit_flip(play: Play) -> None:
 
 
 def test_T42_everybody_paused(play: Play) -> None:
-    """Forced: the whole machine sleeps for longer than every time-out of a link. Nobody is removed unheard."""
+    """Forced: the machine sleeps for longer than every time-out of a link. No member is removed before it can answer."""
 
     async def trace(stream: Stream) -> None:
         await stream.whole()

@@ -47,7 +47,7 @@ class TimedPublisher(Publisher):
         return 0.0 if self._confirmed_at is None else asyncio.get_running_loop().time() - self._confirmed_at
 
     def forget_times(self) -> None:
-        """A pause of our own begins or ends: it is not the brokers'."""
+        """A pause made by the test begins or ends; do not count it as broker silence."""
         self._confirmed_at, self.longest_s = None, 0.0
 
 

@@ -99,7 +99,7 @@ class Soak:
         )
 
     def _read_logs(self, full: set[str]) -> None:
-        """A line that nothing explains makes the run fail, but not end: what comes of it may say more."""
+        """An unexplained log line fails the run but does not end it, so later lines are also collected."""
         for line in self.logs.look(full):
             print(f"nothing explains: {line}", flush=True)
 

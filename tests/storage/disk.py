@@ -83,7 +83,7 @@ class Disk:
 
     def follow(self, call: Call) -> None:
         if call.op is Op.SYNC and call.error and not self._is_directory(call.name):
-            # The page cache takes for clean what it could not write: the next fsync will not try again.
+            # After a failed write the page cache marks the page clean, so the next fsync does not retry it.
             # (A directory is metadata: a file system that cannot write its journal stops, or tries again.)
             covered = self._covered(call)
             self.pending = [p for p in self.pending if p not in covered]

@@ -66,7 +66,7 @@ def _said(now: Promise, words: tuple[str, ...]) -> Promise:
             return replace(now, ceiling=max(now.ceiling, int(number)))
         case ("committed", number):
             return replace(now, floor=max(now.floor, int(number)), ceiling=max(now.ceiling, int(number)))
-        case ("found", digest):  # Whoever was told so may have acted on it.
+        case ("found", digest):  # A caller may have acted on this answer.
             number = state_numbers()[int(digest)]
             return replace(now, floor=number, ceiling=number, states=IN_USE)
         case ("opened",) | ("closed",):

@@ -84,7 +84,7 @@ def test_a_crash_during_recovery(bench: Bench, place: Path, memory: Path, effort
     print(f"recover: {tried} crash states")
 
 
-# --- the test bites: stores and disks that lose writes are caught ------------------------------------
+# --- the checks detect stores and disks that lose writes ---------------------------------------------
 
 
 @pytest.mark.parametrize(

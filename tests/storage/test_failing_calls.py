@@ -130,7 +130,7 @@ def test_a_full_disk_takes_half_of_the_header_of_a_log(bench: Bench, place: Path
 def test_a_power_cut_after_a_failed_fsync(
     bench: Bench, place: Path, memory: Path, full: bool, workload: str
 ) -> None:
-    """Once an fsync has failed, what it was about is lost, and no later one brings it back: nobody counts on it."""
+    """After a failed fsync its writes are lost: no later fsync recovers them, and the store must not rely on one."""
     calls = [call for call in bench.run(workload, place) if call.op is not Op.SAY]
     syncs = [number for number, call in enumerate(calls, 1) if call.op is Op.SYNC]
     tried = 0

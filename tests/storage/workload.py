@@ -234,7 +234,7 @@ def eager() -> None:
 
 
 def immortal() -> None:
-    """A store that carries on after a failed fsync, as if the next one could make up for it."""
+    """A store that continues after a failed fsync."""
     commit = SqliteStore.commit
 
     def again(self: SqliteStore, changes: Any) -> None:
@@ -267,7 +267,7 @@ SABOTAGE: dict[str, Callable[[], None]] = {
 
 
 def run(job: dict[str, Any]) -> None:
-    """In the child: arm the shim, live, and leave without ceremony."""
+    """In the child: arm the shim, run the workload and report its end."""
     trace = os.open(job["trace"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     SABOTAGE[job["sabotage"]]()
     sqlite_store.CHECKPOINT_BYTES = CHECKPOINT_BYTES

@@ -22,7 +22,7 @@ CLUSTER = UUID(int=0xC1)
 
 
 class CallersOwnError(Exception):
-    """What the objects of a caller raise. It may come through: it is nobody else's."""
+    """An error raised by the caller's own object; it may propagate."""
 
 
 class Hostile:

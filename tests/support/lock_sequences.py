@@ -1,8 +1,8 @@
-"""A program that does everything to the names of a store's files: two processes must never both use it.
+"""A program that changes the names of a store's files in every way: two processes must never both use the store.
 
-An owner opens the store. Then come some of the `ACTIONS`, by somebody else, in every order. At the end another process
-opens what is found there, and both try to commit. Either the other one is refused, or the owner is; or the owner is
-dead, and then the other one must get in, unless there is nothing left to open.
+The owner opens the store. Then some of the `ACTIONS` are done by a third process, in every order. At the end a second
+process opens the files under the store's name, and both try to commit. Either the second process or the owner must be
+refused. If the owner is dead, the second process must succeed, unless there is nothing left to open.
 
 Processes are forks of this one, which has used nothing of the library: so hundreds of them cost seconds.
 """
@@ -157,8 +157,8 @@ class Owner:
         os.close(self._tells)
 
 
-def other(base: Path) -> int:
-    """What another process gets: refused, or the store, or nothing to open."""
+def second_process(base: Path) -> int:
+    """Return what a second process gets: refused, or the store, or nothing to open."""
     if not (base / "store").exists():
         return GONE
     pid = os.fork()
@@ -188,15 +188,15 @@ def tried(sequence: tuple[str, ...]) -> str | None:
                     getattr(owner, action)()
                 else:
                     ACTIONS[action](base)
-            first = other(base)
-            if first not in (GONE, REFUSED, OPENED):
-                return f"the other one ended with {first}"
-            if first == OPENED and owner.commits():
+            second = second_process(base)
+            if second not in (GONE, REFUSED, OPENED):
+                return f"the second process ended with {second}"
+            if second == OPENED and owner.commits():
                 return "both have committed"
-            if first == OPENED and owner.alive and (base / "store" / "store.db").stat().st_ino == database:
+            if second == OPENED and owner.alive and (base / "store" / "store.db").stat().st_ino == database:
                 return "both have the same database open"
-            if first == REFUSED and not owner.alive and "replace the lock by a link" not in sequence:
-                return "nobody has it, and nobody gets it"
+            if second == REFUSED and not owner.alive and "replace the lock by a link" not in sequence:
+                return "the owner is dead, and the second process is refused"
         finally:
             owner.end()
     return None

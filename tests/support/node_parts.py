@@ -71,7 +71,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run in a loop in which time jumps. What nothing else reports, the loop's exception handler does: it fails."""
+    """Run in a loop in which time jumps. Exceptions that reach the loop's exception handler fail the test."""
     told: list[dict[str, Any]] = []
     loop = JumpingLoop()
     loop.set_exception_handler(lambda _, context: told.append(context))

@@ -58,7 +58,7 @@ class Link:
             there, back = map(self._network.passage, self._ways)
             await asyncio.gather(self._pump(reader, far_writer, there), self._pump(far_reader, writer, back))
         except OSError:
-            pass  # An end is gone: so is the link.
+            pass  # One end is closed: close the other.
         finally:
             self.reset()
 
@@ -76,7 +76,7 @@ class Link:
                     return
                 continue
             if not data:
-                raise ConnectionResetError  # Both directions end together, as brokers end them.
+                raise ConnectionResetError  # Brokers also close both directions at once.
             passage.bytes_passed += len(data)
             writer.write(data)
             await writer.drain()
@@ -112,7 +112,7 @@ class Network:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def gate(self, name: str, listen: Address, target: Address) -> None:
-        """Whoever connects to ``listen`` speaks to the broker ``name``, which listens on ``target``."""
+        """A client that connects to ``listen`` reaches the broker ``name``, which listens on ``target``."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             link = Link(self, self._owner(writer.get_extra_info("peername")[1]), name, writer)

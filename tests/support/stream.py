@@ -211,7 +211,7 @@ class ResendingPublisher(Publisher):
 
 
 class SettlingConsumer(Consumer):
-    """Knows which messages were settled: told by a broker that nobody will deliver them again."""
+    """Records which messages a broker reported as settled, and which of those are delivered again."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream.cluster.addresses, credit=500)
@@ -243,7 +243,7 @@ class SettlingConsumer(Consumer):
 
 
 class LoyalPublisher:
-    """Stays with one broker whatever happens to it, and believes what it says."""
+    """Stays connected to one broker and accepts all its confirmations."""
 
     PUBLISHER = 7
 
