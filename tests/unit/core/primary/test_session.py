@@ -164,7 +164,9 @@ def test_a_plan_drops_what_the_backup_held_and_the_primary_dequeued_since_the_co
     node = Node(small).promoted()
     node.replica.enqueue(OTHER, messages(SequenceSet([1])))
     node.say(HELLO, session=0).say(subscribe(1), held(1, 2))
-    assert not any(isinstance(event, PlanEnd) for event in node.sent), "one chunk is under way, another must wait"
+    assert not any(isinstance(event, PlanEnd) for event in node.sent), (
+        "one chunk is under way, another must wait"
+    )
     node.replica.dequeue(QUEUE, SequenceSet([2]))
     chunks = 0
     while not isinstance(node.sent[-1], PlanEnd):
