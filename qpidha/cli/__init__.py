@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 from qpidha.cli.console import (
-    BAD_NEWS,
     FAILED,
     INTERRUPTED,
     OK,
     PARTLY,
+    PROBLEM,
     TRACEBACK,
     UNREACHABLE,
     USAGE,
@@ -31,11 +31,11 @@ from qpidha.cli.console import (
 from qpidha.cli.options import build_parser
 
 __all__ = [
-    "BAD_NEWS",
     "FAILED",
     "INTERRUPTED",
     "OK",
     "PARTLY",
+    "PROBLEM",
     "UNREACHABLE",
     "USAGE",
     "build_parser",

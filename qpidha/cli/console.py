@@ -19,7 +19,7 @@ from uuid import UUID
 from qpidha.cli.text import name, one_line, plain_text, printable
 from qpidha.errors import InvariantError, QpidhaError
 
-OK, BAD_NEWS, USAGE, UNREACHABLE, PARTLY = range(5)
+OK, PROBLEM, USAGE, UNREACHABLE, PARTLY = range(5)
 FAILED = 70
 INTERRUPTED = 130
 """See `qpidha.cli`."""

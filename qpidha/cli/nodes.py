@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.cli.console import (
-    BAD_NEWS,
     OK,
     PARTLY,
+    PROBLEM,
     UNREACHABLE,
     about,
     complain,
@@ -150,7 +150,7 @@ def code_of(rows: list[Row], record: Any) -> int:
         return UNREACHABLE
     if not all(asked):
         return PARTLY
-    return BAD_NEWS if any(row.wrong for row in rows) else OK
+    return PROBLEM if any(row.wrong for row in rows) else OK
 
 
 def show_row(args: argparse.Namespace, row: Row, code: int) -> None:
@@ -279,7 +279,7 @@ def steer(args: argparse.Namespace, command: str) -> int:
             kind = error.kind if isinstance(error, NoAnswer) else "hung"
             deliver(args, UNREACHABLE, {"ok": False, "error": words(error), "kind": kind}, ())
         return fail(f"no node answers in {reason}")
-    code = OK if answer["ok"] is True else BAD_NEWS
+    code = OK if answer["ok"] is True else PROBLEM
     if code != OK and not args.json:
         return fail(f"refused: {printable(answer.get('error'))}", code)
     generation = View(answer).number("generation")

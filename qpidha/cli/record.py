@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpidha.cli.console import (
-    BAD_NEWS,
     OK,
     PARTLY,
+    PROBLEM,
     UNREACHABLE,
     about,
     complain,
@@ -57,9 +57,7 @@ def run_show(args: argparse.Namespace) -> int:
         return UNREACHABLE
     if found is None:
         hint = ", but a store: give the directory of the record" if is_store(args.cluster) else ""
-        return deliver(
-            args, BAD_NEWS, {"record": None}, [f"there is no record in {name(args.cluster)}{hint}"]
-        )
+        return deliver(args, PROBLEM, {"record": None}, [f"there is no record in {name(args.cluster)}{hint}"])
     return deliver(args, OK, {"record": found}, lines_of_record(found))
 
 
@@ -149,7 +147,7 @@ def require_nobody_runs(cluster: Path) -> None:
     except (ClusterError, OSError, TimeUp) as error:
         raise Refused(UNREACHABLE, f"cannot look at the record: {about(cluster, error)}") from error
     if live:
-        raise Refused(BAD_NEWS, f"still running: {names(live)}. Stop all nodes first")
+        raise Refused(PROBLEM, f"still running: {names(live)}. Stop all nodes first")
 
 
 def live_in(cluster: Path) -> list[str]:
@@ -176,7 +174,7 @@ def lock_all(directories: list[Path], state: Rebuild, held: ExitStack) -> list[P
             held.callback(answer)
             usable.append(directory)
     if in_use:
-        raise Refused(BAD_NEWS, f"nothing was written: {'; '.join(in_use)}")
+        raise Refused(PROBLEM, f"nothing was written: {'; '.join(in_use)}")
     return usable
 
 
@@ -211,7 +209,7 @@ def compared(args: argparse.Namespace, state: Rebuild, current: Versioned | None
             state.reports, current.record if current else None, nonce=os.urandom(16), best=args.best
         )
     except CallerError as error:
-        raise Refused(BAD_NEWS, f"nothing was written: {why(error)}") from error
+        raise Refused(PROBLEM, f"nothing was written: {why(error)}") from error
 
 
 def write(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -> None:
@@ -222,7 +220,7 @@ def write(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -
     try:
         one(partial(put, args.cluster, stores, expected, found.record), WRITE_TIMEOUT_S + 1.0)
     except (CallerError, Conflict) as error:
-        raise Refused(BAD_NEWS, f"nothing was written: {why(error)}") from error
+        raise Refused(PROBLEM, f"nothing was written: {why(error)}") from error
     except (OutcomeUnknown, TimeUp) as error:
         raise Refused(
             UNREACHABLE,

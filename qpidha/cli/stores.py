@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qpidha.cli.console import (
-    BAD_NEWS,
     OK,
     PARTLY,
+    PROBLEM,
     UNREACHABLE,
     about,
     complain,
@@ -32,7 +32,7 @@ def run_inspect(args: argparse.Namespace) -> int:
     """Run ``qpidha store inspect``; returns the exit code."""
     found = inspect_all(args.directory, args.timeout)
     reports = [answer for _, answer in found if not isinstance(answer, BaseException)]
-    code = BAD_NEWS if any(report.damage for report in reports) else OK
+    code = PROBLEM if any(report.damage for report in reports) else OK
     if len(reports) < len(found) or not found:
         code = PARTLY if reports else UNREACHABLE
     if args.json:
@@ -90,7 +90,7 @@ def run_compact(args: argparse.Namespace) -> int:
     try:
         before, after = compacted()
     except (QpidhaError, OSError) as error:
-        code = BAD_NEWS if isinstance(error, StoreDirty) else UNREACHABLE
+        code = PROBLEM if isinstance(error, StoreDirty) else UNREACHABLE
         if args.json:
             deliver(args, code, {"name": str(args.directory), "error": words(error)}, ())
         complain(about(args.directory, error))
@@ -110,7 +110,7 @@ def run_rank(args: argparse.Namespace) -> int:
     reports = [answer for _, answer in found if not isinstance(answer, BaseException)]
     record, record_error = record_of(args)
     ranked = rank(reports, record)
-    code = OK if any(place.place for place in ranked) else BAD_NEWS
+    code = OK if any(place.place for place in ranked) else PROBLEM
     if len(reports) < len(found) or not found or record_error:
         code = PARTLY if reports else UNREACHABLE
     for directory, answer in found:

@@ -39,7 +39,7 @@ from qpidha.node.handles import Handles
 from qpidha.node.links import Links
 from qpidha.node.listeners import Listeners
 from qpidha.node.notifier import BrokerNotifier
-from qpidha.node.op import NOBODY, Ledger
+from qpidha.node.op import NO_NODES, Ledger
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
 from qpidha.wire.events import Frame
@@ -155,7 +155,7 @@ class NodeEffects:
             # Completions of this very `Ready` were performed before this notice: begin where they got to.
             primary = runtime.replica.primary
             safe = primary.safe if primary else 0
-            holders = primary.membership.holders if primary and safe else NOBODY
+            holders = primary.membership.holders if primary and safe else NO_NODES
             deadlines = runtime.op_deadlines
             runtime.settled = Ledger(
                 notice.generation, safe, thread=runtime.thread, nodes=holders, deadlines=deadlines

@@ -24,7 +24,7 @@ from qpidha.system import forks
 from qpidha.types import Generation, NodeId, Receipt
 
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
-NOBODY: frozenset[NodeId] = frozenset()
+NO_NODES: frozenset[NodeId] = frozenset()
 TIMEOUT = optional(SECONDS_OR_ZERO)
 
 
@@ -34,7 +34,7 @@ class Outcome:
     __slots__ = ("consumed", "nodes")
 
     def __init__(self) -> None:
-        self.nodes: frozenset[NodeId] = NOBODY
+        self.nodes: frozenset[NodeId] = NO_NODES
         """The nodes that had made them durable when they completed."""
         self.consumed: SequenceSet | None = None
         """Published messages that were consumed before that."""
@@ -93,7 +93,7 @@ class Ledger:
         upto: int = 0,
         *,
         thread: int = 0,
-        nodes: frozenset[NodeId] = NOBODY,
+        nodes: frozenset[NodeId] = NO_NODES,
         deadlines: OpDeadlines | None = None,
     ) -> None:
         self.deadlines = deadlines
@@ -217,7 +217,7 @@ class Op:
         if self.safe:
             taken, ids = self._outcome.consumed, self.ids
             consumed = bool(taken and ids and taken.count(ids[0], ids[-1]) == len(ids))
-            nodes = NOBODY if consumed else self._outcome.nodes
+            nodes = NO_NODES if consumed else self._outcome.nodes
             return Receipt(generation=self._ledger.generation, ids=ids, nodes=nodes, consumed=consumed)
         if (error := self._ledger.error) is not None:
             raise InDoubt(str(error))

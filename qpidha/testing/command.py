@@ -19,7 +19,7 @@ from qpidha.testing.walks.shrink import attempt, shrink
 from qpidha.testing.walks.sweep import Sweep, sweep
 from qpidha.testing.walks.walk import Walk
 
-OK, BAD_NEWS, USAGE = range(3)
+OK, PROBLEM, USAGE = range(3)
 """Exit codes, as in ``qpidha.cli``."""
 JOBS_MAX = 1024
 """Processes; more is a mistake."""
@@ -79,7 +79,7 @@ def run_seeds(args: argparse.Namespace) -> int:
         sys.stdout.write(summary(found))
     if found.failures and (shrunk := shrink(min(found.failures))):
         sys.stderr.write("\n" + shrunk.report())
-    return BAD_NEWS if found.failures else OK
+    return PROBLEM if found.failures else OK
 
 
 def facts_of(found: Sweep) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) ->
     else:
         said = [f"{key} {value}" for key, value in facts.items() if key in {"hash", "events", "acknowledged"}]
         show(f"{picture.title}: {', '.join(['nothing wrong', *said])}")
-    return BAD_NEWS if error else OK
+    return PROBLEM if error else OK
 
 
 def shown(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from qpidha import Batch, Node, SequenceSet
-from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, USAGE, main
+from qpidha.cli import OK, PROBLEM, UNREACHABLE, USAGE, main
 from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.records import FileRecordStore
@@ -97,7 +97,7 @@ def test_a_damaged_store_is_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_
     directory = written(tmp_path / "a", generation=4, messages=3)
     (directory / "store.db").write_bytes(b"not a database")
     code, out, _ = run(capsys, "store", "inspect", directory)
-    assert code == BAD_NEWS
+    assert code == PROBLEM
     assert "DAMAGED" in out
 
 
@@ -157,7 +157,7 @@ def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str]
     assert code == OK
     assert "node a: active, generation 1, in sync" in out
     code, _, err = run(capsys, "promote", broker)
-    assert code == BAD_NEWS
+    assert code == PROBLEM
     assert "refused" in err
 
 
@@ -191,13 +191,13 @@ def test_a_lost_record_is_rebuilt_from_the_stores(capsys: pytest.CaptureFixture[
     asyncio.run(refused())
     code, out, _ = run(capsys, "record", "rebuild", cluster, a, b)
     assert code == OK and "would be at generation 4, with node a alone in sync" in out
-    assert run(capsys, "record", "show", cluster)[0] == BAD_NEWS, "nothing was written"
+    assert run(capsys, "record", "show", cluster)[0] == PROBLEM, "nothing was written"
     code, found = document(capsys, "record", "rebuild", cluster, a, b, "--write")
     assert (code, found["written"], found["record"]["generation"]) == (OK, True, 4)
     code, out, _ = run(capsys, "record", "show", cluster)
     assert code == OK and "generation 4, primary none" in out
     code, _, err = run(capsys, "record", "rebuild", cluster, a, b, "--write")
-    assert code == BAD_NEWS and "nothing to rebuild" in err
+    assert code == PROBLEM and "nothing to rebuild" in err
     asyncio.run(whole_again())
 
 
@@ -206,9 +206,9 @@ def test_no_record_is_rebuilt_under_a_running_node(
 ) -> None:
     cluster = broker.parent / "cluster"
     code, _, err = run(capsys, "record", "rebuild", cluster, broker, "--write")
-    assert code == BAD_NEWS and "still running: a" in err
+    assert code == PROBLEM and "still running: a" in err
     code, _, err = run(capsys, "record", "rebuild", tmp_path / "elsewhere", broker, "--write")
-    assert code == BAD_NEWS and "in use by process" in err
+    assert code == PROBLEM and "in use by process" in err
     assert not (tmp_path / "elsewhere").exists()
     code, _, err = run(capsys, "record", "rebuild", cluster.parent / "elsewhere", tmp_path / "nowhere")
     assert code == UNREACHABLE and "there is no store" in err
@@ -222,5 +222,5 @@ def test_a_primary_without_a_successor_refuses_to_hand_over(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     code, out, err = run(capsys, "demote", broker)
-    assert (code, out) == (BAD_NEWS, "")
+    assert (code, out) == (PROBLEM, "")
     assert err.startswith("qpidha: refused: no other node is live")

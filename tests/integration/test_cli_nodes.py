@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, USAGE, main
+from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
 from qpidha.errors import StoreFailed
 from qpidha.node import ask as asking
 from qpidha.records import FileRecordStore
@@ -236,7 +236,7 @@ def test_a_node_with_a_fault_is_exit_code_1(
     nodes: Nodes, run: Run, fields: dict[str, Any], shown: str
 ) -> None:
     code, out, err = run("status", nodes.status("a", **fields), nodes.status("b"))
-    assert (code, err) == (BAD_NEWS, "")
+    assert (code, err) == (PROBLEM, "")
     assert shown in out.splitlines()
     assert "node b: active" in out
 
@@ -322,14 +322,14 @@ def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: 
             node._runtime.broken(StoreFailed("the disk\nfailed"))
             await asyncio.wait_for(node.wait_stopped(), 30)
             code, out, err = await asyncio.to_thread(run, "status", tmp_path)
-            assert (code, err) == (BAD_NEWS, "")
+            assert (code, err) == (PROBLEM, "")
             assert out.startswith("node a: stopped: failed: the disk\\nfailed\n")
             code, found = await asyncio.to_thread(document, run, "status", tmp_path)
-            assert code == BAD_NEWS
+            assert code == PROBLEM
             assert found["nodes"][str(tmp_path)]["stopped"] == "failed: the disk\nfailed"
             for command in ("promote", "demote"):
                 code, out, err = await asyncio.to_thread(run, command, tmp_path)
-                assert (code, out) == (BAD_NEWS, "")
+                assert (code, out) == (PROBLEM, "")
                 assert err.startswith("qpidha: refused: ")
 
     asyncio.run(scenario())
@@ -343,8 +343,8 @@ def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: 
     [
         ("promote", {"ok": True, "generation": 7}, OK, "primary of generation 7\n"),
         ("demote", {"ok": True}, OK, "not primary any more\n"),
-        ("promote", {"ok": False, "error": "not\na member"}, BAD_NEWS, "qpidha: refused: not\\na member\n"),
-        ("demote", {"ok": False}, BAD_NEWS, "qpidha: refused: None\n"),
+        ("promote", {"ok": False, "error": "not\na member"}, PROBLEM, "qpidha: refused: not\\na member\n"),
+        ("demote", {"ok": False}, PROBLEM, "qpidha: refused: None\n"),
     ],
 )
 def test_the_result_of_promote_and_demote_is_printed(

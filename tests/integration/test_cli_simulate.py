@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from qpidha.cli import BAD_NEWS, OK, USAGE, main
+from qpidha.cli import OK, PROBLEM, USAGE, main
 from qpidha.testing import Walk
 from qpidha.testing.command import attempt
 
@@ -78,14 +78,14 @@ def test_a_seed_that_fails_is_named_and_the_exit_code_is_1(
 ) -> None:
     broken(monkeypatch, 41)
     code, out, err = run(capsys, "--seeds", 3, "--from", 40)
-    assert code == BAD_NEWS
+    assert code == PROBLEM
     assert "1 failed" in out
     assert err.startswith("seed 41: Violation: S1: made up\n\nseed 41: Violation: S1: made up\nqpidha ")
     steps = re.search(r"(\d+) of its steps fail as well as all: --only ([\d,]+)\n", err)
     assert steps
     assert int(steps[1]) == len(steps[2].split(",")) == 1
     code, facts = document(capsys, "--seeds", 3, "--from", 40)
-    assert code == BAD_NEWS
+    assert code == PROBLEM
     assert facts["failures"] == [{"seed": 41, "error": "Violation: S1: made up"}]
 
 
@@ -119,7 +119,7 @@ def test_a_failing_run_is_drawn_with_its_failure(
 ) -> None:
     broken(monkeypatch, 7)
     code, out, err = run(capsys, "--seed", 7, "--picture", tmp_path / "run.svg")
-    assert (code, out) == (BAD_NEWS, "")
+    assert (code, out) == (PROBLEM, "")
     assert "S1: made up" in err
     assert "S1: made up" in (tmp_path / "run.svg").read_text(encoding="utf-8")
 
@@ -174,7 +174,7 @@ def test_a_scenario_that_does_not_hold_exits_with_code_1(
     file = tmp_path / "wrong.txt"
     file.write_text("nodes P\npromote P\nexpect members P B1\n", encoding="utf-8")
     code, out, err = run(capsys, "--scenario", file, "--trace", "--picture", tmp_path / "wrong.svg")
-    assert code == BAD_NEWS
+    assert code == PROBLEM
     assert "record 2: generation 1 P of P" in out
     assert "line 3: expect members P B1" in err
     assert "line 3: expect members P B1" in (tmp_path / "wrong.svg").read_text(encoding="utf-8")
@@ -186,7 +186,7 @@ def test_a_scenario_without_a_world_can_be_drawn(
 ) -> None:
     (tmp_path / "odd.txt").write_text(text, encoding="utf-8")
     code, _, _ = run(capsys, "--scenario", tmp_path / "odd.txt", "--picture", tmp_path / "odd.svg")
-    assert code == (BAD_NEWS if "bogus" in text else OK)
+    assert code == (PROBLEM if "bogus" in text else OK)
     ET.parse(tmp_path / "odd.svg")
 
 

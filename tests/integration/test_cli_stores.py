@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from qpidha import Batch, Node, SequenceSet
-from qpidha.cli import BAD_NEWS, OK, PARTLY, UNREACHABLE, main
+from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, main
 from qpidha.cli.inspection import HUNG
 from qpidha.errors import OutcomeUnknown, StoreLocked, Unavailable
 from qpidha.journal import Insert, PutQueue, PutStatus
@@ -131,10 +131,10 @@ def test_nothing_can_be_read(run: Run, tmp_path: Path, broken: Callable[[Path], 
 def test_a_damaged_store_is_read_and_is_exit_code_1(run: Run, tmp_path: Path) -> None:
     a, b = written(tmp_path / "a"), written(tmp_path / "b")
     (b / "store.db").write_bytes(b"not a database")
-    assert run("store", "inspect", a, b)[0] == BAD_NEWS
+    assert run("store", "inspect", a, b)[0] == PROBLEM
     assert run("store", "inspect", a)[0] == OK
     assert run("store", "rank", a, b)[0] == OK
-    assert run("store", "rank", b)[0] == BAD_NEWS
+    assert run("store", "rank", b)[0] == PROBLEM
 
 
 def test_the_directory_of_the_record_is_left_out_with_a_line(run: Run, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_names_in_stores_are_escaped(run: Run, tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_compacted(run: Run, tmp_path: Path) -> None:
     dirty = written(tmp_path / "dirty", clean=False)
     give(tmp_path)
-    for directory, code in ((dirty, BAD_NEWS), (tmp_path / "gone", UNREACHABLE), (tmp_path, UNREACHABLE)):
+    for directory, code in ((dirty, PROBLEM), (tmp_path / "gone", UNREACHABLE), (tmp_path, UNREACHABLE)):
         found, out, err = run("store", "compact", directory)
         assert (found, out, err.count("\n")) == (code, "", 1)
         found, report = document(run, "store", "compact", directory)
@@ -251,10 +251,10 @@ def test_a_record_is_shown_or_the_reason_why_not(run: Run, tmp_path: Path) -> No
     assert out.startswith("record: version 1, generation 4, primary none\n  members a; cluster ")
     code, out, _ = run("record", "show", a)
     assert (code, out) == (
-        BAD_NEWS,
+        PROBLEM,
         f"there is no record in {a}, but a store: give the directory of the record\n",
     )
-    assert document(run, "record", "show", a) == (BAD_NEWS, {"record": None})
+    assert document(run, "record", "show", a) == (PROBLEM, {"record": None})
     for bad in (tmp_path / "gone", a_file(tmp_path / "file")):
         code, out, err = run("record", "show", bad)
         assert (code, out, err.count("\n")) == (UNREACHABLE, "", 1)
@@ -291,7 +291,7 @@ def test_all_stores_in_use_are_named(run: Run, tmp_path: Path) -> None:
     code, out, err = run("record", "rebuild", tmp_path / "cluster", a, b, c, "--write")
     for store in stores:
         store.close(clean=True)
-    assert (code, out) == (BAD_NEWS, "")
+    assert (code, out) == (PROBLEM, "")
     assert f"{a} is in use" in err and f"{c} is in use" in err and f"{b} is" not in err
 
 
@@ -325,7 +325,7 @@ def test_a_record_that_changed_meanwhile_is_left_alone(
     before = (cluster / "record.json").read_bytes()
     monkeypatch.setattr("qpidha.cli.record.state_of", lambda cluster: None)
     code, _, err = run("record", "rebuild", cluster, b, "--write")
-    assert (code, "nothing was written: the record has version 1, not None" in err) == (BAD_NEWS, True)
+    assert (code, "nothing was written: the record has version 1, not None" in err) == (PROBLEM, True)
     assert (cluster / "record.json").read_bytes() == before
 
 
@@ -410,7 +410,7 @@ def test_stores_of_several_users_need_a_decision(
     monkeypatch.setattr(os, "stat", other)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     code, _, err = run("record", "rebuild", tmp_path / "cluster", a, b, "--write")
-    assert (code, "the stores belong to several users" in err) == (BAD_NEWS, True)
+    assert (code, "the stores belong to several users" in err) == (PROBLEM, True)
     assert not (tmp_path / "cluster").exists()
 
 

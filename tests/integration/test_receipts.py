@@ -12,7 +12,7 @@ from qpidha.errors import LocalProtocolError
 from qpidha.node.op import Ledger, Outcome
 from tests.support.harness import World, run, until
 
-NOBODY: frozenset[str] = frozenset()
+NO_NODES: frozenset[str] = frozenset()
 BOTH = frozenset({"a", "b"})
 
 
@@ -40,14 +40,14 @@ def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None
         calls: list[Receipt] = []
         first.add_safe_callback(lambda op, error: calls.append(op.receipt()))
         accepted = queue.dequeue(first.ids)
-        assert await told(accepted) == receipt(1, range(2, 3), NOBODY)
-        assert await told(first) == receipt(1, range(2, 3), NOBODY, consumed=True)
+        assert await told(accepted) == receipt(1, range(2, 3), NO_NODES)
+        assert await told(first) == receipt(1, range(2, 3), NO_NODES, consumed=True)
         assert calls == [first.receipt()]
         world.gates["b"].mute = False
         both = [queue.enqueue(b"consumed too"), queue.enqueue(b"kept")]
         queue.dequeue(both[0].ids)
         assert await told(both[1]) == receipt(1, range(4, 5), BOTH)
-        assert both[0].receipt() == receipt(1, range(3, 4), NOBODY, consumed=True)
+        assert both[0].receipt() == receipt(1, range(3, 4), NO_NODES, consumed=True)
         many = queue.enqueue_many([b"1", b"2", b"3"])
         queue.dequeue(many.ids[1])
         assert (await told(many)).nodes == BOTH, "two of them are held"
@@ -84,7 +84,7 @@ def test_the_receipt_of_a_replicated_publish_that_is_consumed_first_names_no_nod
         with pytest.raises(LocalProtocolError, match="not known yet"):
             published.receipt()
         assert await told(accepted) == receipt(1, range(2, 3), BOTH)
-        assert await told(published) == receipt(1, range(2, 3), NOBODY, consumed=True)
+        assert await told(published) == receipt(1, range(2, 3), NO_NODES, consumed=True)
 
     run(main)
 

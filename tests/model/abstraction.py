@@ -92,7 +92,7 @@ class CodeFacts:
         primary, boot = record.primary or (None, None)
         return (
             record.generation,
-            model.NOBODY if primary is None else self.node(primary),
+            model.NO_NODE if primary is None else self.node(primary),
             0 if boot is None else self.boots[boot],
             tuple(sorted((self.node(m.node), self.epochs[m.epoch]) for m in record.members)),
         )

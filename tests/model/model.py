@@ -143,7 +143,7 @@ def configure(off: Iterable[str] = (), **options: Any) -> None:
 # --- the state: tuples of tuples ------------------------------------------------------------------------
 
 NODES = 3
-NOBODY = -1
+NO_NODE = -1
 ACKED = -1
 """As a covering seq: this node has acknowledged the operation."""
 NOT_COVERED = 0
@@ -290,7 +290,7 @@ UP, BOOT, MEM, DISK, ROLE, VIEW, LINK, CAS, ACK_DUE, STAGED = range(10)
 
 # What an observer of the whole cluster knows: the ghost state of the checks.
 GIVEN, TOLD, ACCEPTED, SETTLED, REFUSED, ACTIVATED, QUARANTINED, HANDED_OVER, UNDONE = range(9)
-# QUARANTINED: (node, queue, message). Only moved messages are distinguished by node (NOBODY: any node): any node may
+# QUARANTINED: (node, queue, message). Only moved messages are distinguished by node (NO_NODE: any node): any node may
 # judge the others, which is stricter than what nodes do, and takes fewer states.
 # HANDED_OVER: (queue, message), as rewound. UNDONE, lib only: (queue, message), as a move that was undone.
 
@@ -1119,7 +1119,7 @@ def unstaged(w: World, b: int, item: PlanItem) -> Iterator[Message]:
 def rewind(w: World, b: int, qi: int, m: Message, generation: int) -> None:
     """W1: the primary's history never had it, so it goes to quarantine. R-b: it was never acked."""
     if (qi, *m) not in w.ghost[HANDED_OVER]:
-        w.know(QUARANTINED, (b if m.origin else NOBODY, qi, *m))
+        w.know(QUARANTINED, (b if m.origin else NO_NODE, qi, *m))
     known_safe = m.value in w.ghost[TOLD] or m.value in w.ghost[SETTLED]
     strict = qi == 0 and CFG["settle"] == "rep" and R["cons"]
     if strict and known_safe and generation == w.record.generation:
@@ -1253,7 +1253,7 @@ def cas_resolved(w: World, n: int) -> None:
 
 def cas_applied(w: World, n: int, kind: str, record: Record) -> None:
     w.nodes[n][CAS] = None
-    if record.primary == NOBODY:
+    if record.primary == NO_NODE:
         step_down(w, n)
         return
     view = w.view(n, members=record.members, version=record.version)
@@ -1343,7 +1343,7 @@ def demote(w: World, n: int) -> None:
     """A hand-over: the record keeps its generation and members and names no primary."""
     use(w, "demote")
     view = w.nodes[n][VIEW]
-    issue(w, n, "demote", Record(view.version + 1, view.generation, NOBODY, 0, view.members), view.version)
+    issue(w, n, "demote", Record(view.version + 1, view.generation, NO_NODE, 0, view.members), view.version)
 
 
 # --- events: faults -------------------------------------------------------------------------------------
@@ -1499,7 +1499,7 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
             acts.append((("giveup", n), give_up, (n,)))
         elif view.pending:
             acts.append((("tell", n), tell, (n,)))
-    if record.generation > view.generation or record.primary == NOBODY:
+    if record.generation > view.generation or record.primary == NO_NODE:
         acts.append((("watch", n), step_down, (n,)))
 
 
@@ -1579,7 +1579,7 @@ def hand_over(w: World) -> None:
             for item in w.ghost[QUARANTINED]:
                 b, qi, *rest = item
                 m = Message(*rest)
-                if b != NOBODY and R["root_follow"] and not follows(w, b, n):
+                if b != NO_NODE and R["root_follow"] and not follows(w, b, n):
                     continue
                 if not in_history(queues[qi], m) and m not in queues[qi].held:
                     w.ghost[QUARANTINED] -= {item}
@@ -1761,7 +1761,7 @@ def heal_nodes(w: World) -> None:
                 x[CAS] = x[CAS]._replace(status="doubt")
             if x[CAS].status != "sent":
                 cas_resolved(w, n)
-        if x[ROLE] == 1 and (w.record.generation > x[VIEW].generation or w.record.primary == NOBODY):
+        if x[ROLE] == 1 and (w.record.generation > x[VIEW].generation or w.record.primary == NO_NODE):
             step_down(w, n)
         if x[MEM] != x[DISK] or x[ACK_DUE] or x[ROLE] == 1:
             fsync(w, n)

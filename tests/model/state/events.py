@@ -14,7 +14,7 @@ from tests.model.state.nouns import (
     DISK,
     LINK,
     MEM,
-    NOBODY,
+    NO_NODE,
     NODES,
     NONE,
     NOT_COVERED,
@@ -116,7 +116,7 @@ def primary_actions(state: tuple, n: int, acts: list[Action]) -> None:
                 if u not in done and q.level != NONE:
                     acts.append((("ahead", b, n, u), sessions.plan_ahead, (b, n, u)))
             acts.append((("snap", b, n), sessions.snapshot, (b, n)))
-    if record.generation > view.generation or record.primary == NOBODY:
+    if record.generation > view.generation or record.primary == NO_NODE:
         acts.append((("watch", n), sessions.step_down, (n,)))
 
 

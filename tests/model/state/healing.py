@@ -17,7 +17,7 @@ from tests.model.state.nouns import (
     IN_TRANSACTION,
     LINK,
     MEM,
-    NOBODY,
+    NO_NODE,
     NODES,
     REPLICATED,
     ROLE,
@@ -111,7 +111,7 @@ def heal_nodes(w: World) -> None:
                 x[CAS] = x[CAS]._replace(status="doubt")
             if x[CAS].status != "sent":
                 manager.cas_resolved(w, n)
-        if x[ROLE] == 1 and (w.record.generation > x[VIEW].generation or w.record.primary == NOBODY):
+        if x[ROLE] == 1 and (w.record.generation > x[VIEW].generation or w.record.primary == NO_NODE):
             sessions.step_down(w, n)
         if x[MEM] != x[DISK] or x[ACK_DUE] or x[ROLE] == 1:
             faults.fsync(w, n)

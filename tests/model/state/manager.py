@@ -8,7 +8,7 @@ from tests.model.state.nouns import (
     BOOT,
     CAS,
     MEM,
-    NOBODY,
+    NO_NODE,
     NODES,
     ROLE,
     UP,
@@ -77,7 +77,7 @@ def cas_resolved(w: World, n: int) -> None:
 
 def cas_applied(w: World, n: int, kind: str, record: Record) -> None:
     w.nodes[n][CAS] = None
-    if record.primary == NOBODY:
+    if record.primary == NO_NODE:
         step_down(w, n)
         return
     view = w.view(n, members=record.members, version=record.version)
@@ -145,7 +145,7 @@ def demote(w: World, n: int) -> None:
     """A hand-over: the record keeps its generation and members and names no primary."""
     use(w, "demote")
     view = w.nodes[n][VIEW]
-    new = Record(view.version + 1, view.generation, NOBODY, 0, view.members)
+    new = Record(view.version + 1, view.generation, NO_NODE, 0, view.members)
     issue(w, n, "demote", new, view.version)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from tests.model.state.options import BUDGETS, CFG
 
 NODES = 3
-NOBODY = -1
+NO_NODE = -1
 ACKED = -1
 """As a covering seq: this node has acknowledged the operation."""
 NOT_COVERED = 0

@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpidha import cli
-from qpidha.cli import BAD_NEWS, FAILED, INTERRUPTED, OK, PARTLY, UNREACHABLE, USAGE, main
+from qpidha.cli import FAILED, INTERRUPTED, OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
 from qpidha.cli.console import EXIT_CODES, about, deliver, to_json, why
 from qpidha.cli.nodes import Row, lines_of_status
 from qpidha.cli.text import NAME_CHARS_MAX, View, name, names, one_line, printable
@@ -394,7 +394,7 @@ def test_a_reader_that_closes_the_pipe_causes_no_error(tmp_path: Path) -> None:
     """Nothing on the standard error, and the exit code is that of the command."""
     reader, writer = os.pipe()
     os.close(reader)
-    for words, code in ((["record", "show", str(tmp_path)], BAD_NEWS), (["--help"], OK)):
+    for words, code in ((["record", "show", str(tmp_path)], PROBLEM), (["--help"], OK)):
         found = subprocess.run([*COMMAND, *words], stdout=writer, stderr=subprocess.PIPE, timeout=120,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
         assert (found.returncode, found.stderr) == (code, b"")
@@ -413,7 +413,7 @@ def test_closed_streams_cause_no_error(tmp_path: Path) -> None:
     shell = '"$@" >&- 2>&-; exit $?'
     found = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, "record", "show", str(tmp_path)], timeout=120,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    assert found.returncode == BAD_NEWS
+    assert found.returncode == PROBLEM
 
 
 HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -441,7 +441,7 @@ def test_ctrl_c_while_a_node_hangs(tmp_path: Path) -> None:
 
 
 def test_the_exit_codes_are_documented_where_people_look(capsys: Any) -> None:
-    codes = [OK, BAD_NEWS, USAGE, UNREACHABLE, PARTLY, FAILED, INTERRUPTED]
+    codes = [OK, PROBLEM, USAGE, UNREACHABLE, PARTLY, FAILED, INTERRUPTED]
     assert codes == [0, 1, 2, 3, 4, 70, 130]
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.cli import BAD_NEWS, OK, UNREACHABLE, main
+from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
 from qpidha.errors import StoreDirty, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import Insert
 from qpidha.stores import SqliteStore, compaction, database, inspect
@@ -85,7 +85,7 @@ def test_a_store_that_may_not_be_compacted_is_unchanged(
     store.close(clean=False)
     with pytest.raises(StoreDirty, match="start its node and stop it in order"):
         compaction.compact(directory)
-    assert main(["store", "compact", str(directory)]) == BAD_NEWS
+    assert main(["store", "compact", str(directory)]) == PROBLEM
     worked_off(directory)
     with closing(sqlite3.connect(directory / "store.db", isolation_level=None)) as db:
         db.execute("DELETE FROM batches")
