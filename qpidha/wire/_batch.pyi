@@ -1,4 +1,4 @@
-"""The Python face of the compiled batch layout: what `Batch` promises. The layout is in ``docs/wire.md``."""
+"""Types and contract of the compiled module ``_batch``. ``docs/wire.md`` documents the layout of a batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, final
@@ -13,10 +13,10 @@ ORIGINS: Final = 4
 class Batch:
     """One or more messages in one contiguous block of bytes, immutable and hashable.
 
-    A message has data, and by column of the batch: *props* (bytes, b"" without), an *order* key (signed
-    64-bit, 0 without) and an *origin* (queue uuid as 16 bytes, generation, id; None without). Messages are
-    addressed by index 0 .. len - 1; anything else raises IndexError. Access by index costs O(1), after one
-    O(len) pass the first time a message in the middle is asked for.
+    Each message has data. If the batch has the column, each message also has *props* (bytes; b"" without the column),
+    an *order* key (signed 64-bit; 0 without) and an *origin* (queue uuid as 16 bytes, generation, message id; None
+    without). Messages have the indexes 0 .. len - 1; any other index raises IndexError. Access by index costs O(1);
+    the first access to a message other than the first costs one pass over the lengths, O(len).
 
     Two batches are equal if their bytes are: a missing column differs from a column of zeros.
 
@@ -28,7 +28,7 @@ class Batch:
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        """Always raises TypeError: batches are made by `pack`, `parse` and `join`."""
+        """Always raises TypeError: use `pack`, `parse` or `join`."""
 
     # --- making
 
@@ -39,73 +39,76 @@ class Batch:
         order: Sequence[int] | None = None,
         origins: Sequence[tuple[bytes, int, int] | None] | None = None,
     ) -> Batch:
-        """Build a batch; every payload is copied once. A column is there if its argument is not None.
+        """Build a batch. Each payload is copied once. The batch has the columns whose arguments are not None.
 
         Raises:
-            CallerError: No message, columns of different lengths, a number or a size out of range.
-            TypeError: Something is not bytes-like or not an integer.
+            CallerError: There are no messages, columns differ in length, or a number or a size is out of range.
+            TypeError: A payload is not bytes-like, or a number is not an integer.
         """
 
     @staticmethod
     def parse(raw: BytesLike, offset: int = 0, length: int | None = None) -> Batch:
-        """The batch that fills this window of the bytes exactly. O(len), in C.
+        """Parse a batch that fills this window of the bytes exactly. O(len), in C.
 
-        A ``bytes`` object is kept, not copied, unless the window is less than half of it: a small batch
-        must not keep a large frame alive. Anything else is copied once.
+        A ``bytes`` object is referenced, not copied, if the window is at least half of it. Otherwise the window is
+        copied once, so that a small batch does not keep a large frame alive. Other buffers are always copied once.
 
         Raises:
-            MalformedFrame: The window is not exactly one batch.
+            MalformedFrame: The window does not contain exactly one batch.
         """
 
     @staticmethod
     def join(batches: Sequence[Batch]) -> Batch:
-        """All messages in this order. Columns are the union; where one is missing it becomes zero.
+        """Concatenate batches. The result has the union of their columns; missing values become zero.
 
         Raises:
-            CallerError: There is none, or more than 2**32 - 1 messages.
+            CallerError: There are no batches, or they have more than 2**32 - 1 messages.
         """
 
     def cut(self, start: int, stop: int) -> Batch:
-        """Messages ``start .. stop - 1``, copied once; the batch itself if that is all of them."""
+        """Messages ``start .. stop - 1``, copied once; this batch itself if that is the whole batch."""
 
     def gather(self, runs: Sequence[tuple[int, int]]) -> Batch:
-        """The messages of these half-open index runs, copied once.
+        """The messages of these half-open index ranges, copied once; this batch itself if that is the whole batch.
 
         Raises:
             IndexError: The runs are empty, out of range, overlapping or not ascending.
         """
 
     def with_origins(self, origins: Sequence[tuple[bytes, int, int] | None]) -> Batch:
-        """The same messages with another origins column, as a move to another queue makes them."""
+        """The same messages with the origins column replaced, copied once. Used when messages move to another queue."""
 
     def without_origins(self) -> Batch:
-        """The same messages without an origins column, as a publish makes them; the batch itself if it has none."""
+        """The same messages without their origins column, copied once; this batch itself if it has none.
+
+        Used when messages are published.
+        """
 
     # --- whole
 
     @property
     def raw(self) -> bytes:
-        """The block. A copy if the batch is a window of larger bytes: to write it, prefer `chunk`."""
+        """The block as ``bytes``: a copy if the batch is a window of a larger object. To write it, prefer `chunk`."""
 
     @property
     def chunk(self) -> bytes | memoryview:
-        """The block without a copy, for a vectored write or a database parameter."""
+        """The block, not copied: ``bytes`` or a memoryview, for a vectored write or a database parameter."""
 
     @property
     def nbytes(self) -> int:
-        """Size of the block."""
+        """Size of the block in bytes."""
 
     @property
     def data_nbytes(self) -> int:
-        """Sum of the sizes of all data, without props and without overhead."""
+        """Sum of the sizes of all data in bytes, without props, header and columns."""
 
     @property
     def columns(self) -> int:
-        """Which columns there are: PROPS | ORDER | ORIGINS."""
+        """Bit set of the columns that the batch has: PROPS | ORDER | ORIGINS."""
 
     @property
     def longest(self) -> int:
-        """Size of the largest data."""
+        """Size in bytes of the data of the largest message."""
 
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[bytes]:
@@ -118,29 +121,35 @@ class Batch:
     # --- one message
 
     def size(self, i: int) -> int:
-        """Bytes of data of message i."""
+        """Size in bytes of the data of message i. IndexError if i is out of range."""
 
     def data(self, i: int) -> bytes:
-        """The data of message i, copied."""
+        """The data of message i, copied. IndexError if i is out of range."""
 
     def view(self, i: int) -> memoryview:
-        """The data of message i, not copied. Keeps the whole block alive."""
+        """The data of message i as a memoryview, not copied; it keeps the whole block alive.
+
+        IndexError if i is out of range.
+        """
 
     def props(self, i: int) -> bytes:
-        """The props of message i, copied. Empty if it has none. IndexError if there is no message i."""
+        """The props of message i, copied; empty if it has none. IndexError if i is out of range."""
 
     def order(self, i: int) -> int:
-        """The order of message i. 0 if it has none. IndexError if there is no message i."""
+        """The order key of message i; 0 if it has none. IndexError if i is out of range."""
 
     def origin(self, i: int) -> tuple[bytes, int, int] | None:
-        """Queue id, generation and message id that message i came from; None: none. IndexError if i is out of range."""
+        """The queue id, generation and message id that message i came from; None if it has no origin.
+
+        IndexError if i is out of range.
+        """
 
 @final
 class Landing:
-    """Memory that bytes are received into: writable while they arrive, an ordinary ``bytes`` afterwards.
+    """Buffer for receiving a known number of bytes directly into a ``bytes`` object.
 
-    A transport receives into `room` and reports how many bytes came (`received`). After that it must not write to
-    this view any more: what `take` returns is as immutable as any ``bytes``.
+    A transport receives into `room` and reports the number of bytes with `received`. After that it must not write to
+    this view again: `take` returns the same memory as immutable ``bytes``.
 
     >>> landing = Landing(5)
     >>> landing.put(b"he")
@@ -151,28 +160,28 @@ class Landing:
     """
 
     def __new__(cls, size: int) -> Landing:
-        """Memory for ``size`` bytes, at least one. It is not cleared. Raises ValueError."""
+        """Allocate memory for ``size`` bytes, not cleared. Raises ValueError if ``size`` is less than one."""
 
     def __len__(self) -> int:
-        """How many bytes it takes in all."""
+        """Total number of bytes to receive."""
 
     @property
     def room(self) -> memoryview:
-        """The memory for the missing bytes. Raises BufferError when none is missing."""
+        """Writable memory for the missing bytes. Raises BufferError if none are missing."""
 
     @property
     def filled(self) -> int:
-        """How many bytes have arrived."""
+        """Number of bytes received so far."""
 
     @property
     def rest(self) -> int:
-        """How many bytes are still missing."""
+        """Number of bytes still missing."""
 
     def received(self, nbytes: int) -> None:
-        """``nbytes`` bytes were written to `room`. Raises ValueError if it had no room for them."""
+        """Record that ``nbytes`` bytes were written to `room`. Raises ValueError if `room` is smaller than that."""
 
     def put(self, data: BytesLike) -> None:
-        """Copy bytes that arrived elsewhere. Raises ValueError if there is no room for them."""
+        """Append bytes that were received into other memory. Raises ValueError if there is no room for them."""
 
     def take(self) -> bytes:
-        """The complete ``bytes``, without a copy. Raises ValueError while bytes are missing."""
+        """The complete ``bytes``, not copied. Raises ValueError if bytes are missing."""

@@ -1,5 +1,5 @@
 # cython: language_level=3, autotestdict=False
-"""Message batches in one contiguous block of bytes: the same block in memory, in the store, on the wire.
+"""Message batches, each in one contiguous block of bytes; memory, store and wire use the same block.
 
 Layout, all little-endian (``docs/wire.md``, "Batch")::
 
@@ -11,11 +11,11 @@ Layout, all little-endian (``docs/wire.md``, "Batch")::
     data of all messages, concatenated
     props of all messages, concatenated
 
-Invariants, established by `_scan` before anything else may look at the bytes:
-  - the block ends exactly where the layout says: every offset below is inside the checked window
+`_scan` checks these invariants before any other code reads the bytes:
+  - the block ends exactly where the layout says, so every offset computed below is inside the checked window
   - count >= 1; the reserved bits and bytes are zero
-  - every generation of an origin is < 2**63, every id of an origin < 2**64 - 1
-Everything that makes a batch goes through `_scan`, the batches built here included: so any bytes give a batch or
+  - in each origin, the generation is < 2**63 and the message id is < 2**64 - 1
+Every batch goes through `_scan`, also those built in this module. Any input bytes therefore give either a batch or
 a typed error (Z2).
 """
 
@@ -41,7 +41,7 @@ ORIGINS = 4
 
 
 cdef struct Sink:
-    # Where the next message of a batch under construction goes, section by section.
+    # Write positions in a batch under construction: where the next message goes, for each section.
     uint8_t* lens
     uint8_t* props_lens
     uint8_t* order
@@ -54,7 +54,7 @@ cdef struct Sink:
 
 
 cdef uint64_t add_up(const uint8_t* lens, uint64_t count, uint32_t* longest) noexcept nogil:
-    # Cannot wrap: count < 2**32 terms, each < 2**32.
+    # Sum and maximum of the lengths. Cannot overflow: fewer than 2**32 terms, each < 2**32.
     cdef uint64_t total = 0, i
     cdef uint32_t size, most = 0
     for i in range(count):
@@ -67,7 +67,7 @@ cdef uint64_t add_up(const uint8_t* lens, uint64_t count, uint32_t* longest) noe
 
 
 cdef void lay_out(Layout* at, uint64_t count, uint32_t columns) noexcept nogil:
-    # The sections of fixed width. Cannot wrap: at most 8 + 48 * 2**32.
+    # Offsets of the sections of fixed width. Cannot overflow: at most 8 + 48 * 2**32.
     at.count = count
     at.columns = columns
     at.lens = HEADER
@@ -80,7 +80,7 @@ cdef void lay_out(Layout* at, uint64_t count, uint32_t columns) noexcept nogil:
 # --- building ------------------------------------------------------------------------------------
 
 cdef bytes blank(Layout* at, uint64_t data_size, uint64_t props_size, Sink* sink):
-    """A block of the right size with its header written, and the cursors to fill it."""
+    """Allocate a block, write its header, and set the write positions of `sink` to its sections."""
     cdef uint64_t room = <uint64_t>INT64_MAX - at.data
     if data_size > room or props_size > room - data_size:
         raise CallerError("a batch cannot have 2**63 bytes")
@@ -102,7 +102,10 @@ cdef bytes blank(Layout* at, uint64_t data_size, uint64_t props_size, Sink* sink
 
 
 cdef tuple as_blobs(object items, str what):
-    """A tuple of bytes and contiguous memoryviews: no buffer can move or change its size until it is dropped."""
+    """The items as a tuple of bytes and contiguous memoryviews.
+
+    While the tuple exists, no buffer in it can move or change its size.
+    """
     cdef tuple blobs = tuple(items)
     cdef Py_ssize_t i
     for i in range(PyTuple_GET_SIZE(blobs)):
@@ -145,7 +148,7 @@ cdef uint64_t measure(tuple blobs, str what) except? 0:
 
 
 cdef void fill(tuple blobs, uint8_t* lens, uint8_t* content) noexcept:
-    # The sizes are those that `measure` saw: no Python code runs in between and every buffer is held.
+    # The sizes are still those that `measure` found: no Python code runs in between, and the views hold every buffer.
     cdef const uint8_t* start
     cdef Py_ssize_t i, size
     for i in range(PyTuple_GET_SIZE(blobs)):
@@ -162,7 +165,7 @@ cdef int require_count(Py_ssize_t found, Py_ssize_t count, str what) except -1:
 
 
 cdef bytes pack_order(object order, Py_ssize_t count):
-    """The ORDER column."""
+    """Encode the ORDER column."""
     cdef list keys = list(order)
     require_count(len(keys), count, "order")
     cdef bytes column = PyBytes_FromStringAndSize(NULL, 8 * count)
@@ -177,7 +180,7 @@ cdef bytes pack_order(object order, Py_ssize_t count):
 
 
 cdef bytes pack_origins(object origins, Py_ssize_t count):
-    """The ORIGINS column; None becomes the zero origin."""
+    """Encode the ORIGINS column; None becomes an origin of zeros."""
     cdef list entries = list(origins)
     require_count(len(entries), count, "origins")
     cdef bytes column = PyBytes_FromStringAndSize(NULL, ORIGIN * count)
@@ -211,7 +214,7 @@ cdef int put_origin(uint8_t* p, object origin, Py_ssize_t i) except -1:
 
 cdef void put(Sink* sink, Layout* to, Batch source, uint64_t start, uint64_t stop,
               uint64_t data, uint64_t data_size, uint64_t props, uint64_t props_size) noexcept:
-    """Append messages start..stop of the source. Columns that the source lacks become zero."""
+    """Append messages ``start .. stop - 1`` of the source. Columns that the source lacks are filled with zeros."""
     cdef Layout* at = &source._at
     cdef const uint8_t* p = source._start
     cdef size_t count = <size_t>(stop - start)
@@ -242,7 +245,7 @@ cdef void put(Sink* sink, Layout* to, Batch source, uint64_t start, uint64_t sto
 
 
 cdef Batch adopt(bytes base, Py_ssize_t offset, Py_ssize_t size):
-    """The batch in this window of the base. The caller has checked that the window is inside."""
+    """The batch in this window of `base`. The caller has checked that the window is inside `base`."""
     cdef Batch batch = Batch.__new__(Batch)
     batch._base = base
     batch._offset = offset
@@ -255,10 +258,10 @@ cdef Batch adopt(bytes base, Py_ssize_t offset, Py_ssize_t size):
 
 @cython.final
 cdef class Batch:
-    """One or more messages, immutable, in the wire layout. See the stub for the contract."""
+    """One or more messages, immutable, in the wire layout. ``_batch.pyi`` documents the contract."""
 
     def __cinit__(self):
-        self._base = b""  # Batch.__new__(Batch) must be harmless: zero messages, every index refused.
+        self._base = b""  # Batch.__new__(Batch) must be safe to use: it has no messages and refuses every index.
         self._start = <const uint8_t*>PyBytes_AS_STRING(self._base)
 
     def __init__(self):
@@ -272,11 +275,11 @@ cdef class Batch:
 
     @staticmethod
     def pack(data, props=None, order=None, origins=None):
-        """Build a batch; every payload is copied once. A column is there if its argument is not None.
+        """Build a batch. Each payload is copied once. The batch has the columns whose arguments are not None.
 
         Raises:
-            CallerError: No message, columns of different lengths, a number or a size out of range.
-            TypeError: Something is not bytes-like or not an integer.
+            CallerError: There are no messages, columns differ in length, or a number or a size is out of range.
+            TypeError: A payload is not bytes-like, or a number is not an integer.
         """
         cdef Layout at
         cdef Sink sink
@@ -311,13 +314,13 @@ cdef class Batch:
 
     @staticmethod
     def parse(raw, Py_ssize_t offset=0, length=None):
-        """The batch that fills this window of the bytes exactly. O(len), in C.
+        """Parse a batch that fills this window of the bytes exactly. O(len), in C.
 
-        A ``bytes`` object is kept, not copied, unless the window is less than half of it: a small batch
-        must not keep a large frame alive. Anything else is copied once.
+        A ``bytes`` object is referenced, not copied, if the window is at least half of it. Otherwise the window is
+        copied once, so that a small batch does not keep a large frame alive. Other buffers are always copied once.
 
         Raises:
-            MalformedFrame: The window is not exactly one batch.
+            MalformedFrame: The window does not contain exactly one batch.
         """
         cdef bytes base
         cdef Py_ssize_t total, size
@@ -330,7 +333,7 @@ cdef class Batch:
         if size < 0 or size > total - offset:
             raise MalformedFrame(f"batch: {size} bytes announced, {total - offset} are left")
         if not PyBytes_CheckExact(raw) or size < total - size:
-            # A small batch must not keep a large frame alive.
+            # Copy: a small batch must not keep a large frame alive.
             base = bytes(raw[offset:offset + size])
             offset = 0
         else:
@@ -339,10 +342,10 @@ cdef class Batch:
 
     @staticmethod
     def join(batches):
-        """All messages in this order. Columns are the union; where one is missing it becomes zero.
+        """Concatenate batches. The result has the union of their columns; missing values become zero.
 
         Raises:
-            CallerError: There is none, or more than 2**32 - 1 messages.
+            CallerError: There are no batches, or they have more than 2**32 - 1 messages.
         """
         cdef list parts = list(batches)
         cdef Layout at
@@ -369,14 +372,14 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def cut(self, Py_ssize_t start, Py_ssize_t stop):
-        """Messages ``start .. stop - 1``, copied once; the batch itself if that is all of them."""
+        """Messages ``start .. stop - 1``, copied once; this batch itself if that is the whole batch."""
         return self.gather(((start, stop),))
 
     def gather(self, runs):
-        """The messages of these half-open index runs, copied once.
+        """The messages of these half-open index ranges, copied once; this batch itself if that is the whole batch.
 
         Raises:
-            IndexError: The runs are empty, out of range, overlapping or not ascending.
+            IndexError: A range is empty or out of range, ranges overlap or do not ascend, or there are none.
         """
         cdef list spans = [(start, stop) for start, stop in runs]
         cdef Layout at
@@ -403,7 +406,7 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def with_origins(self, origins):
-        """The same messages with another origins column, as a move to another queue makes them."""
+        """The same messages with the origins column replaced, copied once. Used when messages move to another queue."""
         cdef Layout at
         cdef Sink sink
         cdef bytes column = pack_origins(origins, <Py_ssize_t>self._at.count)
@@ -416,7 +419,10 @@ cdef class Batch:
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
     def without_origins(self):
-        """The same messages without an origins column, as a publish makes them; the batch itself if it has none."""
+        """The same messages without their origins column, copied once; this batch itself if it has none.
+
+        Used when messages are published.
+        """
         cdef Layout at
         cdef Sink sink
         if not self._at.columns & HAS_ORIGINS:
@@ -431,36 +437,36 @@ cdef class Batch:
 
     @property
     def raw(self):
-        """The block. A copy if the batch is a window of larger bytes: to write it, prefer `chunk`."""
+        """The block as ``bytes``: a copy if the batch is a window of a larger object. To write it, prefer `chunk`."""
         if self._whole():
             return self._base
         return PyBytes_FromStringAndSize(<const char*>self._start, <Py_ssize_t>self._at.end)
 
     @property
     def chunk(self):
-        """The block without a copy, for a vectored write or a database parameter."""
+        """The block, not copied: ``bytes`` or a memoryview, for a vectored write or a database parameter."""
         if self._whole():
             return self._base
         return memoryview(self._base)[self._offset:self._offset + <Py_ssize_t>self._at.end]
 
     @property
     def nbytes(self):
-        """Size of the block."""
+        """Size of the block in bytes."""
         return self._at.end
 
     @property
     def data_nbytes(self):
-        """Sum of the sizes of all data, without props and without overhead."""
+        """Sum of the sizes of all data in bytes, without props, header and columns."""
         return self._at.props - self._at.data
 
     @property
     def columns(self):
-        """Which columns there are: PROPS | ORDER | ORIGINS."""
+        """Bit set of the columns that the batch has: PROPS | ORDER | ORIGINS."""
         return self._at.columns
 
     @property
     def longest(self):
-        """Size of the largest data."""
+        """Size in bytes of the data of the largest message."""
         return self._at.longest
 
     def __len__(self):
@@ -482,10 +488,10 @@ cdef class Batch:
                 and memcmp(self._start, that._start, <size_t>self._at.end) == 0)
 
     def __hash__(self):
-        return hash(self.chunk)  # A read-only memoryview hashes like the bytes it shows.
+        return hash(self.chunk)  # A read-only memoryview has the same hash as the bytes that it exposes.
 
     def __repr__(self):
-        # Never the payload: representations end up in logs.
+        # Without the payload: representations end up in logs.
         return f"<Batch: {self._at.count} messages, {self._at.end} bytes, columns {self._at.columns}>"
 
     def __reduce__(self):
@@ -494,25 +500,28 @@ cdef class Batch:
     # --- one message
 
     def size(self, Py_ssize_t i):
-        """Bytes of data of message i."""
+        """Size in bytes of the data of message i. IndexError if i is out of range."""
         self._require(i)
         return load32(self._start + self._at.lens + 4 * i)
 
     def data(self, Py_ssize_t i):
-        """The data of message i, copied."""
+        """The data of message i, copied. IndexError if i is out of range."""
         self._require(i)
         cdef uint64_t at = self._data_at(i)
         return PyBytes_FromStringAndSize(<const char*>self._start + at,
                                          load32(self._start + self._at.lens + 4 * i))
 
     def view(self, Py_ssize_t i):
-        """The data of message i, not copied. Keeps the whole block alive."""
+        """The data of message i as a memoryview, not copied; it keeps the whole block alive.
+
+        IndexError if i is out of range.
+        """
         self._require(i)
         cdef Py_ssize_t start = self._offset + <Py_ssize_t>self._data_at(i)
         return memoryview(self._base)[start:start + load32(self._start + self._at.lens + 4 * i)]
 
     def props(self, Py_ssize_t i):
-        """The props of message i, copied. Empty if it has none. IndexError if there is no message i."""
+        """The props of message i, copied; empty if it has none. IndexError if i is out of range."""
         self._require(i)
         if not self._at.columns & HAS_PROPS:
             return b""
@@ -521,14 +530,17 @@ cdef class Batch:
                                          load32(self._start + self._at.props_lens + 4 * i))
 
     def order(self, Py_ssize_t i):
-        """The order of message i. 0 if it has none. IndexError if there is no message i."""
+        """The order key of message i; 0 if it has none. IndexError if i is out of range."""
         self._require(i)
         if not self._at.columns & HAS_ORDER:
             return 0
         return <int64_t>load64(self._start + self._at.order + 8 * i)
 
     def origin(self, Py_ssize_t i):
-        """Queue id, generation and message id that message i came from; None: none. IndexError if i is out of range."""
+        """The queue id, generation and message id that message i came from; None if it has no origin.
+
+        IndexError if i is out of range.
+        """
         self._require(i)
         if not self._at.columns & HAS_ORIGINS:
             return None
@@ -550,7 +562,7 @@ cdef class Batch:
         return 0
 
     cdef int _scan(self, uint64_t size) except -1:
-        """Validate the window and find its sections. Nothing is read beyond ``size`` bytes."""
+        """Validate the window and compute the offsets of its sections. Reads nothing beyond ``size`` bytes."""
         cdef Layout at
         cdef const uint8_t* p = self._start
         cdef uint64_t data_size, props_size = 0
@@ -578,7 +590,7 @@ cdef class Batch:
         at.end = size
         if at.columns & HAS_ORIGINS:
             self._check_origins(&at)
-        self._at = at  # Last: until here this batch has no messages.
+        self._at = at  # Assigned last: if validation fails, this batch has no messages.
         return 0
 
     cdef int _check_origins(self, Layout* at) except -1:
@@ -609,7 +621,7 @@ cdef class Batch:
 
 
 cdef uint64_t* starts(const uint8_t* lens, uint64_t count, uint64_t first) except NULL:
-    """Prefix sums of the lengths, from ``first`` on; to be freed by the batch."""
+    """Prefix sums of the lengths, starting with ``first``. The batch frees them."""
     cdef uint64_t* result = <uint64_t*>PyMem_Malloc(<size_t>count * sizeof(uint64_t))
     cdef uint64_t i
     if result is NULL:
@@ -620,12 +632,15 @@ cdef uint64_t* starts(const uint8_t* lens, uint64_t count, uint64_t first) excep
     return result
 
 
-# --- bytes that are still arriving ----------------------------------------------------------------
+# --- receiving in place ---------------------------------------------------------------------------
 
 @cython.final
 @cython.auto_pickle(False)
 cdef class Landing:
-    """Memory into which the bytes of a future ``bytes`` are received. See the stub for the contract."""
+    """Buffer for receiving a known number of bytes directly into a ``bytes`` object.
+
+    ``_batch.pyi`` documents the contract.
+    """
 
     def __cinit__(self, Py_ssize_t size):
         if size < 1:
@@ -639,17 +654,17 @@ cdef class Landing:
 
     @property
     def filled(self):
-        """How many bytes have arrived."""
+        """Number of bytes received so far."""
         return self._filled
 
     @property
     def rest(self):
-        """How many bytes are still missing."""
+        """Number of bytes still missing."""
         return self._size - self._filled
 
     @property
     def room(self):
-        """The memory for the missing bytes. Raises BufferError when none is missing."""
+        """Writable memory for the missing bytes. Raises BufferError if none are missing."""
         return memoryview(self)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
@@ -658,13 +673,13 @@ cdef class Landing:
         PyBuffer_FillInfo(view, self, PyBytes_AS_STRING(self._block) + self._filled, self._size - self._filled, 0, flags)
 
     def received(self, Py_ssize_t nbytes):
-        """``nbytes`` bytes were written to `room`. Raises ValueError if it had no room for them."""
+        """Record that ``nbytes`` bytes were written to `room`. Raises ValueError if `room` is smaller than that."""
         if not 0 <= nbytes <= self._size - self._filled:
             raise ValueError(f"{nbytes} bytes cannot have landed in {self._size - self._filled}")
         self._filled += nbytes
 
     def put(self, data):
-        """Copy bytes that arrived elsewhere. Raises ValueError if there is no room for them."""
+        """Append bytes that were received into other memory. Raises ValueError if there is no room for them."""
         cdef const uint8_t* start
         cdef object held = as_blob(data, "data", 0)
         cdef Py_ssize_t size = span(held, &start)
@@ -674,7 +689,7 @@ cdef class Landing:
         self._filled += size
 
     def take(self):
-        """The complete ``bytes``, without a copy. Raises ValueError while bytes are missing."""
+        """The complete ``bytes``, not copied. Raises ValueError if bytes are missing."""
         if self._filled < self._size:
             raise ValueError(f"{self._size - self._filled} of {self._size} bytes have not landed")
         return self._block

@@ -1,4 +1,4 @@
-"""Bad input on a live listener: a typed refusal, that link closed, everything else unharmed.
+"""Bad input on a live listener is refused with a typed error; only that link is closed, nothing else is harmed.
 
 The numbers are those of the bad-input list in docs/invariants.md. Each case is sent to the primary of a
 working cluster; afterwards a publish must still become safe on every node.
@@ -87,7 +87,7 @@ class Peer:
         assert isinstance(frame.event, Welcome)
 
     async def subscribe(self, session: int = 1) -> None:
-        """A session that has its plan: empty-handed, as a new node."""
+        """Open a session, as a new node with an empty store, and receive its plan."""
         await self.greet()
         self.send(encode(Subscribe(epoch=uuid4(), stored_generation=0, queues=0), session=session))
         while not isinstance((await self.next()).event, PlanEnd):
@@ -102,7 +102,7 @@ class Peer:
         return self.frames.pop(0)
 
     async def refusal(self) -> int:
-        """The code with which the node closes the link."""
+        """Return the error code with which the node closes the link."""
         code = 0
         try:
             while True:
@@ -237,7 +237,7 @@ async def _publish(a: Node) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(("attack", "error"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_bad_input_closes_its_own_link_with_a_reason(
+def test_bad_input_closes_only_its_link_with_a_reason(
     attack: Attack, error: type[RemoteProtocolError]
 ) -> None:
     async def main(world: World) -> None:
@@ -273,7 +273,7 @@ def test_split_and_merged_frames_are_frames() -> None:
 
 
 def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
-    """B05: announce the most that is allowed, send one byte, wait."""
+    """B05: the peer announces the largest allowed frame, sends one byte and waits."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -294,8 +294,8 @@ def test_a_large_announcement_costs_no_memory_and_silence_is_cut_off() -> None:
     run(main)
 
 
-def test_a_frame_that_dribbles_in_is_cut_off() -> None:
-    """B06: one byte now and then is never silent, and never a frame."""
+def test_a_frame_that_arrives_too_slowly_is_cut_off() -> None:
+    """B06: single bytes with pauses keep the link from being silent, but never complete a frame."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -325,8 +325,8 @@ def _port(peer: Peer) -> str:
     return str(peer.writer.get_extra_info("sockname")[1])
 
 
-def test_nothing_behind_a_violation_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever arrives before the link is closed."""
+def test_frames_after_a_violation_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that arrive after a violation and before the link is closed are ignored."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -352,7 +352,7 @@ def test_nothing_behind_a_violation_is_obeyed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_peer_that_does_not_read_is_cut_off() -> None:
-    """With more than link_buffer_bytes_max waiting for it, and not before."""
+    """The link is cut once more than link_buffer_bytes_max bytes wait to be sent, and not before."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -389,7 +389,7 @@ class Full:
 
 
 def test_links_before_their_handshake_are_limited() -> None:
-    """The next one is closed at once, and one is free again when its time is over or it was closed."""
+    """At the limit a new link is closed at once; a place becomes free when a handshake times out or its link closes."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -412,7 +412,7 @@ def test_links_before_their_handshake_are_limited() -> None:
 
 
 def test_a_stranger_with_a_known_node_id_is_refused() -> None:
-    """B16, T40: another boot of a node that is connected."""
+    """B16, T40: the stranger presents another boot of a node that is connected."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -426,7 +426,7 @@ def test_a_stranger_with_a_known_node_id_is_refused() -> None:
 
 
 def test_a_bogus_generation_makes_the_primary_ask_the_record_and_nothing_else() -> None:
-    """B17, T32, F6: only the manager's word counts."""
+    """B17, T32, F6: a higher generation is believed only if the manager confirms it."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -445,7 +445,7 @@ def test_a_bogus_generation_makes_the_primary_ask_the_record_and_nothing_else() 
     run(main)
 
 
-def test_acks_of_another_session_count_for_nothing() -> None:
+def test_acks_of_another_session_are_ignored() -> None:
     """An acknowledgement counts in its own session only (B19, T19)."""
 
     async def main(world: World) -> None:

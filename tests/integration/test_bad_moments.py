@@ -1,4 +1,4 @@
-"""What an embedder, or a bad moment, may do to one node without leaving it, or a publish, hanging."""
+"""Errors of a broker and unlucky timing on one node: neither the node nor a publish may hang."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qpidha.types import QueueId, QueueSpec
 from tests.support.harness import Recorder, World, content, run, until
 
 SOON_S = 10.0
-"""For what is due at once: a limit for failures, never waited for otherwise."""
+"""Time limit for what should happen at once; reached only if the test fails."""
 
 
 # --- steps down in the turn in which something was published -----------------------------------------
 
 
 def test_a_step_down_in_the_turn_of_a_publish_leaves_no_queue_stuck() -> None:
-    """K1: what was published in that turn is in doubt, on every queue; after another promotion all work."""
+    """K1: publishes of that turn are in doubt on every queue; after another promotion all queues work."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -64,7 +64,7 @@ async def waited(op: object) -> object:
 
 
 def test_accepting_what_is_gone_is_safe_at_once_on_a_lone_primary() -> None:
-    """The first operation of a generation may be empty; waiting for it must end."""
+    """The first operation of a generation may change nothing; it must still complete."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -84,7 +84,7 @@ def test_accepting_what_is_gone_is_safe_at_once_on_a_lone_primary() -> None:
 
 
 def test_a_callback_that_raises_affects_no_other_callback() -> None:
-    """Neither other callbacks, nor other queues, nor the change of role that comes with them."""
+    """Other callbacks, other queues and the change of role in the same turn are unaffected."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -117,7 +117,7 @@ def broken(*_: object) -> None:
 
 
 class Following(Recorder):
-    """Keeps a list of what its listeners were told."""
+    """Keeps a list of what its listeners received."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class Listener:
 
 
 def test_a_listener_is_told_of_each_message_once() -> None:
-    """Found by a resync, sent as an operation, or loaded from the store."""
+    """The message may come from a resync, from an operation, or from the store."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -166,7 +166,7 @@ def test_a_listener_is_told_of_each_message_once() -> None:
 
 
 def test_a_polling_record_store_is_asked_to_poll_when_something_may_have_changed() -> None:
-    """A broken link or another role may mean that somebody died, or that the record changed."""
+    """A broken link or a change of role may mean that a node died or that the record changed."""
 
     class Polling(MemoryRecordStore):
         def __init__(self) -> None:

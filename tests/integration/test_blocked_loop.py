@@ -1,6 +1,6 @@
 """A callback that blocks the event loop blocks only its own node: the others consider it dead and one takes over.
 
-Method: the node that is blocked lives in a thread with a loop of its own; both share a record store in files.
+Method: the blocked node runs in a thread with its own event loop; the nodes share a record store in files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCKED_S = 4.0
 
 
 class Blocking(Recorder):
-    """Blocks its loop when it is told to."""
+    """Blocks its event loop when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Blocking(Recorder):
         self.served.set()
         while not self.block.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0.01)
-        time.sleep(BLOCKED_S)  # noqa: ASYNC251 - that is the subject
+        time.sleep(BLOCKED_S)  # noqa: ASYNC251 - the test needs a blocked loop
 
 
 def make(name: str, broker: Recorder, cluster: Path, priority: int) -> Node:

@@ -1,4 +1,4 @@
-"""Catching up: in chunks, while publishes go on, after holes, and again when a backup falls behind."""
+"""Catch-up of a backup: in chunks, during publishes, with holes in the ids, and again after falling behind."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SMALL = replace(
 
 
 def holes(queue: Queue, every: int) -> SequenceSet:
-    """Every n-th of the held ids."""
+    """Return every n-th of the held ids."""
     return SequenceSet(list(queue._queue.held)[::every])
 
 
 def test_a_fresh_backup_gets_everything_in_chunks_while_publishes_go_on() -> None:
-    """The copy is not a snapshot: operations go on, nothing is buffered for the newcomer (C4, C5)."""
+    """Operations continue during the copy, and none are buffered for the new backup (C4, C5)."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -57,7 +57,7 @@ def test_a_fresh_backup_gets_everything_in_chunks_while_publishes_go_on() -> Non
 
 
 def test_many_holes_travel_in_chunks() -> None:
-    """T09, I5: more runs of ids than one frame may carry, in both directions, are neither cut nor lost."""
+    """T09, I5: more runs of ids than fit in one frame arrive complete, in both directions."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -66,7 +66,7 @@ def test_many_holes_travel_in_chunks() -> None:
             await queue.enqueue_many(Batch.pack([b"x"] * 400))
         await queue.dequeue(holes(queue, 2))
         await world.kill("b")
-        await queue.dequeue(holes(queue, 3))  # b does not hear of these …
+        await queue.dequeue(holes(queue, 3))  # b does not receive these …
         again = await world.start("b")
         await until(lambda: again.status().in_sync and again.role is Role.READY)
         assert history(a) == history(again)
@@ -77,7 +77,7 @@ def test_many_holes_travel_in_chunks() -> None:
 
 
 def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -> None:
-    """C7, L3: beyond the window the stream stops instead of waiting, and the backup catches up by difference."""
+    """C7, L3: when the window is exceeded, the stream to the backup ends, and the backup catches up by difference."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -103,7 +103,7 @@ def test_a_backup_that_falls_behind_is_planned_again_and_nothing_is_buffered() -
 
 @pytest.mark.parametrize("cut_after", [1, 3, 10])
 def test_a_resync_may_be_cut_anywhere_and_begun_again(cut_after: int) -> None:
-    """The result is that of a resync without a cut (R-d)."""
+    """The result equals that of an uninterrupted resync (R-d)."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -123,7 +123,7 @@ def test_a_resync_may_be_cut_anywhere_and_begun_again(cut_after: int) -> None:
 
 
 def test_moves_are_in_exactly_one_queue_on_every_node() -> None:
-    """X2, O3: a move is one operation; its copy names where it came from."""
+    """X2, O3: a move is one operation, and the moved message names its origin."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")

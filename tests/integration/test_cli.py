@@ -1,4 +1,4 @@
-"""The command line: what it says, what it prints as JSON, and which exit codes scripts can rely on."""
+"""The command line: its text output, its JSON output, and the exit codes that scripts rely on."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_damaged_store_is_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_
 
 
 def test_rank_puts_the_latest_first_and_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """LM6: after a total failure, which store is the best."""
+    """LM6: after a total failure, the ranking shows which store is the best."""
     old = written(tmp_path / "old", generation=3, messages=9)
     backup = written(tmp_path / "backup", generation=4, messages=5)
     best = written(tmp_path / "best", generation=4, messages=5, primary=True)
@@ -123,7 +123,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Path]:
-    """A running example broker's data directory. It is alone, so it founds a cluster and is primary."""
+    """Data directory of a running example broker. It is the only one, so it founds the cluster and is primary."""
     directory = tmp_path / "a"
     command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", f"127.0.0.1:{free_port()}"]  # fmt: skip
@@ -165,7 +165,7 @@ def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_lost_record_is_rebuilt_from_the_stores(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """T31: nobody starts without a record; rebuilt from the best store, all come back, and agree."""
+    """T31: no node starts without a record; after it is rebuilt from the best store, all nodes return and agree."""
     cluster = tmp_path / "cluster"
     a = written(tmp_path / "a", generation=4, messages=5, primary=True)
     b = written(tmp_path / "b", generation=3, messages=3)

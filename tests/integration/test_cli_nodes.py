@@ -1,6 +1,6 @@
-"""``qpidha status``, ``promote``, ``demote`` when some nodes answer and others do not, with nodes made up for it.
+"""``qpidha status``, ``promote`` and ``demote`` when some nodes answer and others do not.
 
-Method: a made-up node is a socket that sends prepared bytes to every client, or never sends any.
+Method: a fake node is a socket that answers each connection with prepared bytes, or never answers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ HANG = b""
 
 
 class Nodes:
-    """Made-up nodes."""
+    """Fake nodes."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -41,7 +41,7 @@ class Nodes:
         self._sockets: list[socket.socket] = []
 
     def add(self, name: str, said: bytes | dict[str, Any]) -> Path:
-        """A node that gives this answer, or hangs."""
+        """Add a fake node that gives this answer; without one, it never answers."""
         directory = self.base / name
         directory.mkdir()
         sock = socket.socket(socket.AF_UNIX)
@@ -191,7 +191,7 @@ def test_the_directory_of_the_record_is_left_out_with_a_line(nodes: Nodes, run: 
     assert "no directory of a node was given" in err
 
 
-def test_a_record_that_cannot_be_read_is_one_of_those_that_do_not_answer(
+def test_a_record_that_cannot_be_read_is_listed_as_not_answering(
     nodes: Nodes, run: Run, tmp_path: Path
 ) -> None:
     fine = nodes.status("fine")
@@ -242,7 +242,7 @@ def test_a_node_with_a_fault_is_exit_code_1(
 
 
 def test_what_a_node_waits_for_is_shown(nodes: Nodes, run: Run) -> None:
-    """Waiting alone is nothing wrong."""
+    """Waiting is shown, but is not counted as a problem."""
     kinds = ["disk", "backup", "members", "manager", "broker", "new\nkind"]
     holds = [{"kind": kind, "node": "b", "since_s": 1.25} for kind in kinds]
     code, out, _ = run("status", nodes.status("a", held_by=holds, broker="promoting", broker_since_s=7.5))
@@ -263,7 +263,7 @@ def test_an_error_in_place_of_a_status(nodes: Nodes, run: Run) -> None:
         assert "it answers, but with an error" in err
 
 
-def test_no_name_makes_a_line_or_a_column(nodes: Nodes, run: Run) -> None:
+def test_names_with_control_characters_make_no_line_and_no_column(nodes: Nodes, run: Run) -> None:
     evil = "x\nnode b: active, generation 99, in sync\x1b[2J"
     fields: dict[str, Any] = dict.fromkeys(("role", "primary", "joining", "store_error"), evil)
     fields |= {key: [evil, "two, names"] for key in ("members", "live", "waiting_for")}
@@ -283,7 +283,7 @@ def test_no_name_makes_a_line_or_a_column(nodes: Nodes, run: Run) -> None:
 def test_few_queues_are_named_and_the_rest_counted(nodes: Nodes, run: Run) -> None:
     rows = [{"name": f"q{n}", "depth": 1, "bytes": 2, "next_id": 3, "pending": 0} for n in range(50)]
     status = {key: value for key, value in STATUS.items() if key != "queue_count"}
-    old = nodes.add("old", {"ok": True, "status": {**status, "queues": rows}})  # It knows no limit.
+    old = nodes.add("old", {"ok": True, "status": {**status, "queues": rows}})  # An old version ignores the limit.
     for words, shown in (([], 20), (["--queues", "3"], 3), (["--queues", "0"], 0), (["--queues", "999"], 50)):
         code, out, _ = run("status", old, *words)
         assert (code, out.count("  queue q")) == (OK, shown)
@@ -313,7 +313,7 @@ def test_a_real_node_with_many_queues(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_node_that_stopped_within_a_live_process_says_why(run: Run, tmp_path: Path) -> None:
-    """And it neither takes over nor hands over any more."""
+    """It also refuses to take over and to hand over."""
 
     async def scenario() -> None:
         async with World() as world:

@@ -1,7 +1,7 @@
-"""``qpidha simulate``: what it prints, draws and returns; and that the pictures in docs/ are what it draws.
+"""``qpidha simulate``: its output, drawings and exit codes. The pictures in docs/ must equal its drawings.
 
-After a change that is meant, draw those again with ``QPIDHA_REWRITE=1 python -m pytest`` on this file, and look
-at them.
+After an intended change, draw the pictures again with ``QPIDHA_REWRITE=1 python -m pytest`` on this file, and check
+them by eye.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PICTURES = {
     "rewind": "T01_reused_id",
     "fenced": "T06_fenced",
 }
-"""In docs/pictures, and the scenarios they show."""
+"""Files in docs/pictures, and the scenarios that they show."""
 
 PICTURE_BYTES_MAX = 150 * 1024
 
@@ -45,7 +45,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, *seeds: int) -> None:
-    """Runs of these seeds fail halfway."""
+    """Make the runs of these seeds fail halfway."""
 
     class Broken(Walk):
         def __init__(self, seed: int, **options: Any) -> None:
@@ -141,8 +141,8 @@ def test_a_page_needs_nothing_from_elsewhere(capsys: pytest.CaptureFixture[str],
         assert re.search(rf'<g class="{kind}[ "]', text), kind
 
 
-def test_a_reader_who_has_seen_enough_is_no_failure_of_the_run() -> None:
-    """``main`` knows what to do about a closed pipe, if it hears of it."""
+def test_a_closed_output_pipe_is_no_failure_of_the_run() -> None:
+    """The error of the closed pipe reaches ``main``, which handles it."""
 
     def closed(line: str) -> None:
         raise BrokenPipeError
@@ -224,7 +224,7 @@ def test_wrong_usage_says_what_is_wrong(
     assert reason in err
 
 
-def test_a_name_of_a_file_is_escaped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_file_names_are_escaped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "red\x1b[31m\nall is well"
     file.write_text("nodes a\n", encoding="utf-8")
     for arguments in (["--scenario", file], ["--scenario", file, "--json"]):
@@ -234,7 +234,7 @@ def test_a_name_of_a_file_is_escaped(capsys: pytest.CaptureFixture[str], tmp_pat
 
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "x"], ["--seed", "1", "--seeds", "2"]])
-def test_what_the_parser_refuses_is_2_too(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_arguments_that_the_parser_refuses_are_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *arguments)
     assert stopped.value.code == USAGE

@@ -1,4 +1,4 @@
-"""``qpidha store`` and ``qpidha record`` when one directory cannot be used, and what is written, and whose it is then."""
+"""``qpidha store`` and ``qpidha record``: unusable directories, what is written, and the owner of written files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.harness import Recorder, until
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)
 SERVICE = (23456, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-"""Who runs the nodes: somebody else, where the tests may give files away."""
+"""User id that runs the nodes: a different user if the tests may change the owner of files."""
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -53,7 +53,7 @@ def document(run: Run, *words: object) -> tuple[int, Any]:
 
 
 def written(directory: Path, *, generation: int = 4, queue: str = "orders", clean: bool = True) -> Path:
-    """A store as a node leaves it."""
+    """Write a store as a node leaves it."""
     store = SqliteStore(directory)
     store.open(directory.name)
     id = QueueId(int=1)
@@ -95,7 +95,7 @@ BROKEN = [no_directory, empty, a_file, no_database]
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_the_others_are_inspected_and_ranked(
+def test_the_readable_stores_are_inspected_and_ranked(
     run: Run, tmp_path: Path, broken: Callable[[Path], Path]
 ) -> None:
     a, bad, b = written(tmp_path / "a"), broken(tmp_path / "bad"), written(tmp_path / "b", generation=3)
@@ -269,7 +269,7 @@ def test_a_record_is_shown_or_the_reason_why_not(run: Run, tmp_path: Path) -> No
 def test_no_record_is_written_while_a_store_cannot_be_read(
     run: Run, tmp_path: Path, broken: Callable[[Path], Path]
 ) -> None:
-    """It may be the one that holds all that was acknowledged: leaving it out is up to a person."""
+    """It may be the only store with all acknowledged messages: only an operator may decide to leave it out."""
     a, bad, cluster = written(tmp_path / "a"), broken(tmp_path / "bad"), tmp_path / "cluster"
     code, out, err = run("record", "rebuild", cluster, a, bad)
     assert (code, "would be at generation 4, with node a alone in sync" in out) == (PARTLY, True)
@@ -368,7 +368,7 @@ def give(*paths: Path) -> None:
 
 
 def others(base: Path) -> list[str]:
-    """What does not belong to the service."""
+    """Return the files that the service's user does not own."""
     return [
         str(found.relative_to(base))
         for found in base.rglob("*")
@@ -377,7 +377,7 @@ def others(base: Path) -> list[str]:
 
 
 def test_a_rebuilt_record_belongs_to_the_service(run: Run, tmp_path: Path) -> None:
-    """Into a directory that is there, into one that is not, and over a record that is there."""
+    """The record is written into an existing directory, into a new one, and over an existing record."""
     a, cluster = written(tmp_path / "a"), tmp_path / "cluster"
     cluster.mkdir()
     give(tmp_path)
@@ -415,8 +415,8 @@ def test_stores_of_several_users_need_a_decision(
 
 
 @pytest.mark.parametrize("shm", [True, False])
-def test_looking_leaves_nothing_behind(run: Run, tmp_path: Path, shm: bool) -> None:
-    """At a killed store, whose log needs an index to be read, and at a live one."""
+def test_inspection_leaves_no_files_behind(run: Run, tmp_path: Path, shm: bool) -> None:
+    """Inspects a killed store, whose log needs an index to be read, and a store in use."""
     a, live = written(tmp_path / "a", clean=False), SqliteStore(tmp_path / "b")
     live.open("b")
     assert (a / "store.db-wal").exists()
@@ -434,8 +434,8 @@ def test_looking_leaves_nothing_behind(run: Run, tmp_path: Path, shm: bool) -> N
     live.close(clean=True)
 
 
-def test_a_node_of_the_service_starts_after_root_was_there(run: Run, tmp_path: Path) -> None:
-    """In a process that becomes the service, where root runs the tests."""
+def test_a_node_of_the_service_starts_after_root_used_the_commands(run: Run, tmp_path: Path) -> None:
+    """If root runs the tests, the node runs in a process that switches to the service's user."""
     a, cluster = written(tmp_path / "a", clean=False), tmp_path / "cluster"
     cluster.mkdir()
     give(tmp_path)

@@ -1,6 +1,6 @@
-"""Lines of a conformance list that no other test has yet; `docs/scenarios.md` is the whole list.
+"""Lines of the conformance list in `docs/scenarios.md` that no other test covers.
 
-H: what an older broker's high-availability tests checked, said for this library. S: its tests of stores.
+H: checks from the high-availability tests of an older broker, applied to this library. S: from its store tests.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def test_H40_a_missing_backup_times_out_and_may_come_back() -> None:
 
 
 def test_H41_a_fresh_node_is_not_promoted_while_another_one_is_there() -> None:
-    """Not even when nobody answers: the old rule loses messages (T03)."""
+    """It is not promoted even if no other node answers: the older broker's rule loses messages (T03)."""
 
     async def main(world: World) -> None:
         await world.cluster("a", "b")
@@ -184,7 +184,7 @@ def test_H52_a_killed_member_comes_back_to_the_current_data_not_to_its_own(tmp_p
 
 
 def test_H54_the_data_of_the_last_node_that_ran_wins(tmp_path: Path) -> None:
-    """Two are killed, the last one stops in order; the others cannot begin without it."""
+    """Two nodes are killed and the last one stops cleanly; the others cannot start to serve without it."""
 
     async def main(world: World) -> None:
         for name in ("a", "b", "c"):
@@ -233,7 +233,7 @@ def test_H59_nodes_stop_and_start_one_by_one(tmp_path: Path) -> None:
 
 
 def test_a_node_that_is_not_started_knows_no_primary() -> None:
-    """A client may ask an embedder for one before its node has opened its store."""
+    """A client may ask a broker for the primary before its node has opened its store."""
 
     async def main() -> None:
         node = Node("a", broker=Recorder(), store=MemoryStore(), transport=TcpTransport(),
@@ -244,7 +244,7 @@ def test_a_node_that_is_not_started_knows_no_primary() -> None:
 
 
 def test_every_line_is_covered_by_a_test_that_exists_or_is_listed_as_waiting() -> None:
-    """No silent gaps: `docs/scenarios.md` names each id once, with files and tests that are there."""
+    """`docs/scenarios.md` names each id once, with files and tests that exist."""
     found: dict[str, str] = {}
     for line in (ROOT / "docs" / "scenarios.md").read_text(encoding="utf-8").splitlines():
         if match := re.match(r"\| ([TAH]\d\d) \|(.*)\|$", line):

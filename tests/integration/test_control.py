@@ -1,4 +1,4 @@
-"""Questions to a running node over its control socket: long answers, few queues on request, and why there is none."""
+"""Requests to a running node over its control socket: long answers, a limit on queues, and errors with reasons."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def listener(path: Path, backlog: int = 5) -> Iterator[socket.socket]:
 
 
 def both(path: Path, timeout_s: float = 0.3) -> list[NoAnswer]:
-    """How `ask_blocking` and `ask` fail."""
+    """The errors that `ask_blocking` and `ask` raise."""
     with pytest.raises(NoAnswer) as blocking:
         ask_blocking(path, "status", timeout_s=timeout_s)
     with pytest.raises(NoAnswer) as waiting:
@@ -43,7 +43,7 @@ def expect(path: Path, kind: str, words: str) -> None:
 
 
 async def served(path: Path, *names: str, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a primary with these queues answers, to `ask` and to `ask_blocking`."""
+    """The answers of a primary with these queues to `ask` and to `ask_blocking`."""
     async with World() as world:
         node = await world.start("a", control=path)
         await node.promote()
@@ -79,7 +79,7 @@ def test_a_wrong_number_of_queues_is_refused(tmp_path: Path) -> None:
 def test_other_work_goes_on_while_a_long_answer_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two pieces of a status the event loop has a turn for others, however fast the answer is read."""
+    """The event loop runs other work between two pieces of a status, even if the client reads fast."""
     turns, seen, real = 0, [], control.queue_facts
 
     def facts(*arguments: Any) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def test_a_file_in_place_of_the_socket(tmp_path: Path) -> None:
     expect(tmp_path / "control.sock", "not-a-socket", "is not a socket")
 
 
-def test_nobody_listens_any_more(tmp_path: Path) -> None:
+def test_a_socket_without_a_listener(tmp_path: Path) -> None:
     with listener(tmp_path / "control.sock"):
         pass
     expect(tmp_path / "control.sock", "refused", "nobody listens on control.sock")
@@ -177,7 +177,7 @@ def test_a_node_that_hangs_with_as_many_waiting_as_can(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b'{"ok": tr', b"SSH-2.0\n", b"[]\n", b"[" * 100_000 + b"\n", b"{}\n"])
-def test_an_answer_that_is_not_of_a_node_is_refused(tmp_path: Path, said: bytes) -> None:
+def test_an_answer_that_no_node_gives_is_refused(tmp_path: Path, said: bytes) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()
@@ -238,7 +238,7 @@ def test_a_user_without_permission_gets_a_reason(tmp_path: Path) -> None:
         if os.geteuid() != 0:
             expect(path, "permission", "permission denied")
             return
-        if (pid := os.fork()) == 0:  # Root may do everything: become somebody else.
+        if (pid := os.fork()) == 0:  # Root passes every permission check: switch to another user.
             code = 1
             try:
                 os.setgroups([])

@@ -1,4 +1,4 @@
-"""Two nodes are given one control path by mistake: the running one stays reachable, the other one is told."""
+"""Two nodes configured with one control path: the running node stays reachable, the start of the other is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.harness import World
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_running_nodes_control_socket_is_never_taken(tmp_path: Path, name: str) -> None:
-    """The same node once more, or another one: its start is refused, and nothing of the first one is touched."""
+    """A second start of the same node, or of another node, is refused and leaves the first one untouched."""
     path = tmp_path / "control.sock"
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The demo itself, in its smallest form: real processes, one real kill, a verdict, and nothing left behind."""
+"""The demo in its smallest form: real processes, one kill, a verdict, and no processes or files left over."""
 
 from __future__ import annotations
 

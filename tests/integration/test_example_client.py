@@ -1,7 +1,7 @@
-"""The example broker and its clients keep their protocol's promises, over real TCP, through failovers.
+"""The example broker and its clients keep the guarantees of their protocol over TCP and through failovers.
 
 Method: whole brokers in one process, with memory stores and a shared record; clients connect to their real
-ports. What a broker in a process of its own does when it is killed is shown by ``qpidha demo``.
+ports. ``qpidha demo`` covers brokers that run as separate processes and are killed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUICK = Settings(heartbeat_interval_s=0.1, heartbeat_timeout_s=1.0, reconnect_in
 
 
 class Brokers:
-    """Example brokers that share a record store. Nobody promotes them but the tests."""
+    """Example brokers that share a record store. Only the tests promote them."""
 
     def __init__(self, window: int = 100_000) -> None:
         self.records = MemoryRecordStore()
@@ -100,7 +100,7 @@ def texts(first: int, last: int) -> list[bytes]:
 
 
 async def take(consumer: clients.Consumer, count: int, *, accept: bool = True) -> list[bytes]:
-    """So many fresh messages, accepted."""
+    """Receive ``count`` messages without duplicates, and accept them."""
     got: list[bytes] = []
     while len(got) < count:
         delivery = await consumer.receive()
@@ -206,7 +206,7 @@ def test_a_broker_with_a_small_window_confirms_everything_all_the_same() -> None
         protocol.HEADER.pack(0, 99),
     ],
 )
-def test_a_client_that_breaks_the_protocol_is_dropped_and_nobody_else(rubbish: bytes) -> None:
+def test_only_a_client_that_breaks_the_protocol_is_dropped(rubbish: bytes) -> None:
     async def main(brokers: Brokers) -> None:
         await brokers.start("a")
         await brokers.promote("a")
@@ -243,7 +243,7 @@ def test_a_backup_sends_clients_to_the_primary() -> None:
 
 
 def test_the_stream_goes_on_at_the_next_primary() -> None:
-    """Two hand-overs in the middle of a stream: nothing missing, nothing twice, everything in order."""
+    """After two hand-overs during a stream, each message was received once and in order."""
 
     async def main(brokers: Brokers) -> None:
         for name in "abc":
@@ -283,7 +283,7 @@ def test_the_stream_goes_on_at_the_next_primary() -> None:
 
 
 class Recorder(protocol.Framed):
-    """Remembers frames; its transport is not a socket."""
+    """Records the frames that it receives; its transport is a fake."""
 
     class Transport:
         aborted = False
@@ -324,10 +324,10 @@ def test_frames_survive_any_cut(step: int) -> None:
     for at in range(0, len(stream), step):
         recorder.feed(stream[at : at + step])
     assert recorder.frames == frames
-    assert len(recorder._buffer) == protocol.BUFFER_BYTES, "a large frame is not paid for for ever"
+    assert len(recorder._buffer) == protocol.BUFFER_BYTES, "the buffer shrinks after a large frame"
 
 
-def test_a_frame_that_is_announced_too_large_is_refused_before_it_comes() -> None:
+def test_a_frame_announced_too_large_is_refused_before_it_arrives() -> None:
     recorder = Recorder()
     recorder.feed(protocol.HEADER.pack(protocol.FRAME_BYTES_MAX + 1, 1))
     assert recorder.transport.is_closing()
@@ -344,7 +344,7 @@ def test_duplicates_are_removed_and_gaps_counted() -> None:
     seen = clients.Deduplicator()
     assert list(seen.fresh(stamped(1, range(1, 6)))) == [b"1:%d" % i for i in range(1, 6)]
     assert list(seen.fresh(stamped(1, [4, 5, 6, 6, 7]))) == [b"1:6", b"1:7"]
-    assert list(seen.fresh(stamped(2, [1]))) == [b"2:1"], "numbers belong to their publisher"
+    assert list(seen.fresh(stamped(2, [1]))) == [b"2:1"], "each publisher has its own numbers"
     assert seen.duplicates == 3
     assert list(seen.fresh(stamped(1, [9, 8]))) == [b"1:9", b"1:8"], "late is not lost"
     assert (seen.missing(1, 9), seen.missing(1, 12), seen.missing(3, 2)) == (0, 3, 2)

@@ -1,4 +1,4 @@
-"""Failover on whole nodes: what a new primary keeps, what a returning backup is sent, what is undone."""
+"""Failover of whole nodes: what the new primary keeps, what a returning backup receives, what is undone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.support.harness import World, content, history, run, until
 MILLION = 1_000_000
 
 
-def test_a_million_messages_on_both_brokers_are_not_sent_again() -> None:
-    """LM1a: after a failover the difference is sent, and here there is none."""
+def test_a_million_messages_that_both_brokers_have_are_not_sent_again() -> None:
+    """LM1a: after a failover only differences are sent, and these stores do not differ."""
 
     async def main(world: World) -> None:
         a, b, c = await world.cluster("a", "b", "c")
@@ -39,13 +39,13 @@ def test_a_million_messages_on_both_brokers_are_not_sent_again() -> None:
 
 
 def test_a_reused_id_is_never_taken_for_the_old_message() -> None:
-    """LM1b: the new primary is behind, has reused the ids; the returning backups end identical to it."""
+    """LM1b: the new primary was behind and reuses ids; the returning backups become identical to it."""
 
     async def main(world: World) -> None:
         a, b, c = await world.cluster("a", "b", "c")
         queue = a.declare("q")
         await queue.enqueue_many([b"m1", b"m2", b"m3", b"m4"])
-        world.gates["b"].mute = True  # b hears, but its acknowledgements are lost: nothing completes.
+        world.gates["b"].mute = True  # b receives, but its acknowledgements are lost: nothing completes.
         link_to_b = next(s.link for s in a._runtime.replica.primary.sessions.values() if s.node == "b")
         a._parts.links.peers.pop(link_to_b)  # … and a's frames to b are lost too.
         lost = queue.enqueue_many([b"old5", b"old6"])
@@ -95,7 +95,7 @@ def test_only_the_primary_takes_publishes_and_says_who_is() -> None:
 
 @pytest.mark.parametrize("settle", list(Settle))
 def test_accepts_reach_every_node_and_survive(settle: Settle) -> None:
-    """H03: a thousand in, most out; all nodes hold exactly the rest, also after a failover."""
+    """H03: of a thousand messages most are accepted; all nodes hold exactly the rest, also after a failover."""
 
     async def main(world: World) -> None:
         a, b, c = await world.cluster("a", "b", "c")
@@ -113,7 +113,7 @@ def test_accepts_reach_every_node_and_survive(settle: Settle) -> None:
     run(main)
 
 
-def test_a_member_that_stays_away_is_removed_by_the_record_and_only_then_not_waited_for() -> None:
+def test_a_member_that_stays_away_is_waited_for_until_the_record_removes_it() -> None:
     """LM5: held publishes complete after the deadline, and the receipt shows that fewer nodes have them."""
 
     async def main(world: World) -> None:
@@ -134,8 +134,8 @@ def test_a_member_that_stays_away_is_removed_by_the_record_and_only_then_not_wai
     run(main)
 
 
-def test_the_last_one_standing_goes_on_alone_and_only_it_may_be_promoted() -> None:
-    """LC9: the in-sync set shrinks to one; the others cannot be promoted over it."""
+def test_the_last_member_goes_on_alone_and_only_it_may_be_promoted() -> None:
+    """LC9: once the in-sync set is one node, no other node can be promoted."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -155,7 +155,7 @@ def test_the_last_one_standing_goes_on_alone_and_only_it_may_be_promoted() -> No
     run(main)
 
 
-def test_what_cannot_travel_is_refused_before_anything_changes() -> None:
+def test_what_cannot_be_sent_is_refused_before_anything_changes() -> None:
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
         for name in ("", "x" * 40_000, "\ud800"):

@@ -1,4 +1,4 @@
-"""A bug inside a node ends the node; it does not leave one that looks alive and acts no more."""
+"""A bug inside a node stops the node; it must not stay connected without doing its work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.harness import World, run, until
 
 @pytest.mark.parametrize("durable", [False, True])
 def test_an_unforeseen_error_in_the_core_stops_the_node(tmp_path: Path, durable: bool) -> None:
-    """Wherever it comes up: at the end of a turn, or when a transaction has become durable."""
+    """The error is raised at the end of a turn, or when a transaction has become durable."""
 
     async def main(world: World) -> None:
         a = await world.start("a", SqliteStore(tmp_path / "a") if durable else MemoryStore())

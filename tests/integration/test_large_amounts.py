@@ -1,4 +1,4 @@
-"""Amounts that do not fit into one frame, or not into what may wait on one link: they travel in pieces."""
+"""Amounts larger than one frame, or larger than the send buffer of a link, are sent in pieces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNS_MAX = 65_536
 
 
 def test_more_holes_than_a_frame_can_name_are_made_at_once() -> None:
-    """A purge of every second message, replicated, and the same in a plan for a newcomer."""
+    """A purge of every second message, sent as an operation and in the plan for a new backup."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -32,7 +32,7 @@ def test_more_holes_than_a_frame_can_name_are_made_at_once() -> None:
 
 
 def test_a_move_of_more_than_a_frame_reaches_every_node() -> None:
-    """Each message is in one of the queues at any time; a newcomer can be sent the result."""
+    """Each message is in exactly one of the queues at any time; the result can be sent to a new backup."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -55,7 +55,7 @@ def test_a_move_of_more_than_a_frame_reaches_every_node() -> None:
 
 
 def test_a_resync_of_large_batches_does_not_overrun_its_own_link() -> None:
-    """What waits on one link is limited: a plan must not send more at once, or it would never end."""
+    """The send buffer of a link is limited: a plan that sent more at once would be cut off each time."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -71,8 +71,8 @@ def test_a_resync_of_large_batches_does_not_overrun_its_own_link() -> None:
     run(main, replace(QUICK, ack_timeout_s=10.0))
 
 
-def test_a_resync_does_not_go_by_the_average_size() -> None:
-    """Many small messages, then large ones: what is left must not be taken for less than it is."""
+def test_a_resync_counts_real_sizes_not_the_average() -> None:
+    """Many small messages come before large ones: an average would underestimate the remaining bytes."""
 
     async def main(world: World) -> None:
         a = await world.start("a")

@@ -1,4 +1,4 @@
-"""A node whose files are taken away confirms nothing more and stops with a reason, busy or idle."""
+"""A node whose files are removed confirms nothing more and stops with a reason, busy or idle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def primary(world: World, directory: Path) -> Node:
 
 
 def test_an_idle_node_notices(tmp_path: Path) -> None:
-    """Nothing is published: its heartbeat looks."""
+    """Without publishes, the heartbeat checks the files."""
 
     async def main() -> None:
         async with World() as world:
@@ -38,7 +38,7 @@ def test_an_idle_node_notices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["store.db", "store.db-wal", "lock"])
 def test_the_next_publish_is_not_confirmed(tmp_path: Path, name: str) -> None:
-    """Removed in one turn with the publish: no heartbeat comes in between."""
+    """The file is removed in the same turn as the publish, before the next heartbeat."""
 
     async def main() -> None:
         async with World() as world:
@@ -56,8 +56,8 @@ def test_the_next_publish_is_not_confirmed(tmp_path: Path, name: str) -> None:
     asyncio.run(main())
 
 
-def test_a_look_that_raises_something_else_ends_the_node_too(tmp_path: Path) -> None:
-    """A store whose look raises what it should not is as dead as one whose disk failed."""
+def test_an_unexpected_error_of_the_check_stops_the_node_too(tmp_path: Path) -> None:
+    """An unexpected error from the store's file check stops the node, like a failed disk."""
 
     class Breaks(SqliteStore):
         broken = False

@@ -1,7 +1,7 @@
-"""A least number of members with whole nodes (J4, S8), and deadlines of ops.
+"""The setting ``min_in_sync`` on whole nodes (J4, S8), and deadlines of ops.
 
-With fewer than ``min_in_sync`` members, publishes are refused and stored nowhere, what was pending waits until a member
-returns or ends in doubt, and status, log and events say which members are missing.
+With fewer than ``min_in_sync`` members, publishes are refused and not stored. Pending ops wait until a member returns,
+or end in doubt. Status, log and events name the missing members.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_short(world: World, name: str) -> bool:
     return world.nodes[name].status().below_min_in_sync
 
 
-def test_of_three_two_are_killed_and_publishes_wait_or_are_refused_until_one_returns() -> None:
+def test_with_two_of_three_killed_publishes_wait_or_are_refused_until_one_returns() -> None:
     told: list[NodeEvent] = []
 
     async def main(world: World) -> None:
@@ -69,7 +69,7 @@ def test_of_three_two_are_killed_and_publishes_wait_or_are_refused_until_one_ret
 
 
 def test_a_broker_opens_with_too_few_members_and_serves_when_there_are_enough() -> None:
-    """The founder of a cluster is alone at first: what it declares in `on_promote` waits."""
+    """The founder of a cluster is alone at first; its declares in `on_promote` wait for more members."""
 
     class Declares(Recorder):
         node: Node
@@ -139,8 +139,8 @@ def test_a_failover_of_two_serves_again_when_the_other_one_is_back() -> None:
     run(main, TWO)
 
 
-def test_a_loop_that_stands_still_for_longer_than_the_deadline_ends_no_op() -> None:
-    """The acknowledgements are there, and wait to be read."""
+def test_a_loop_that_is_blocked_for_longer_than_the_deadline_ends_no_op() -> None:
+    """The acknowledgements have arrived, but the loop has not read them yet."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")

@@ -1,4 +1,4 @@
-"""A receipt names the nodes that held the message when the op completed, and the generation."""
+"""A receipt names the nodes that held the messages when the op completed, and the generation; never too many."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _of(op: Op) -> Receipt:
 
 
 def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None:
-    """Only the consumed message of a turn is affected; the answer does not depend on who asks or when."""
+    """Only the receipt of the consumed message is empty, not those of the same turn; asking later gives the same."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -58,7 +58,7 @@ def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None
 
 
 def test_an_op_completes_when_its_watermark_is_reached_and_not_before() -> None:
-    """One position too early would be a promise that no node keeps."""
+    """Completing one position too early would confirm a message that a member does not have."""
     ledger = Ledger(1, thread=get_ident())
     told_ids: list[int] = []
     ops = [Op(ledger, cover, range(cover, cover + 1), ledger.expect(cover, Outcome())) for cover in (1, 2, 3)]
@@ -72,7 +72,7 @@ def test_an_op_completes_when_its_watermark_is_reached_and_not_before() -> None:
 
 
 def test_the_receipt_of_a_replicated_publish_that_is_consumed_first_names_no_node() -> None:
-    """It completes with the dequeue, and then no node holds it."""
+    """The publish completes together with the dequeue, when no node holds the message."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -90,7 +90,7 @@ def test_the_receipt_of_a_replicated_publish_that_is_consumed_first_names_no_nod
 
 
 def test_a_publish_that_is_consumed_later_keeps_its_receipt() -> None:
-    """Also one of a batch of many pieces, and one whose message was moved: a move is no accept."""
+    """This holds also for a batch in many pieces, and for a moved message: a move is not an accept."""
 
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
@@ -107,7 +107,7 @@ def test_a_publish_that_is_consumed_later_keeps_its_receipt() -> None:
 
 
 def test_a_receipt_is_fixed_when_the_op_completes() -> None:
-    """A node that joins or leaves later changes nothing in it, whether or not anybody asked before."""
+    """Nodes that join or leave later do not change it, whether or not it was read before."""
 
     async def main(world: World) -> None:
         (a,) = await world.cluster("a")
@@ -129,7 +129,7 @@ def test_a_receipt_is_fixed_when_the_op_completes() -> None:
 
 
 def test_an_immediate_dequeue_says_its_generation() -> None:
-    """In the second generation as in the first; its node is primary and has it once it is durable."""
+    """The receipt has the right generation in the second one too, and names the primary once the op is durable."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -141,8 +141,6 @@ def test_an_immediate_dequeue_says_its_generation() -> None:
         assert op.receipt().generation == 2
         await until(lambda: op.receipt() == receipt(2, range(1, 2), BOTH))
         nothing = b.queue("q").dequeue(1)
-        assert (await told(nothing)) == receipt(2, range(1, 2), BOTH), (
-            "the message is already dequeued on every node"
-        )
+        assert (await told(nothing)) == receipt(2, range(1, 2), BOTH), "gone already, on both nodes"
 
     run(main)
