@@ -283,7 +283,9 @@ def test_names_with_control_characters_make_no_line_and_no_column(nodes: Nodes, 
 def test_few_queues_are_named_and_the_rest_counted(nodes: Nodes, run: Run) -> None:
     rows = [{"name": f"q{n}", "depth": 1, "bytes": 2, "next_id": 3, "pending": 0} for n in range(50)]
     status = {key: value for key, value in STATUS.items() if key != "queue_count"}
-    old = nodes.add("old", {"ok": True, "status": {**status, "queues": rows}})  # An old version ignores the limit.
+    old = nodes.add(
+        "old", {"ok": True, "status": {**status, "queues": rows}}
+    )  # An old version ignores the limit.
     for words, shown in (([], 20), (["--queues", "3"], 3), (["--queues", "0"], 0), (["--queues", "999"], 50)):
         code, out, _ = run("status", old, *words)
         assert (code, out.count("  queue q")) == (OK, shown)

@@ -234,7 +234,9 @@ def test_file_names_are_escaped(capsys: pytest.CaptureFixture[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize("arguments", [[], ["--seed", "x"], ["--seed", "1", "--seeds", "2"]])
-def test_arguments_that_the_parser_refuses_are_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_arguments_that_the_parser_refuses_are_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *arguments)
     assert stopped.value.code == USAGE
