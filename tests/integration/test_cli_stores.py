@@ -32,7 +32,7 @@ from tests.support.harness import Recorder, until
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER = QueueId(int=77)
 SERVICE = (23456, 23456) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
-"""User id that runs the nodes: a different user if the tests may change the owner of files."""
+"""User and group id of the nodes: a different user if the tests may change the owner of files."""
 
 Run = Callable[..., tuple[int, str, str]]
 

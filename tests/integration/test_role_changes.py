@@ -1,4 +1,4 @@
-"""Changes of role faster than the broker that has to follow them, and brokers that cannot follow."""
+"""Role changes that are faster than the broker's callbacks, and brokers whose callbacks fail."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from qpidha.types import Versioned
 from tests.support.harness import Recorder, World, content, run, until
 
 SOON_S = 10.0
-"""For what is due at once: a limit for failures, never waited for otherwise."""
+"""Time limit for what should happen at once; reached only if the test fails."""
 
 
 class Slow(Recorder):
-    """Takes its time to drop its clients."""
+    """A broker that takes long to disconnect its clients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,15 +64,15 @@ def test_a_node_serves_no_new_generation_before_its_broker_has_left_the_old_one(
 
 
 class Failing(Recorder):
-    """Cannot be primary: its port is taken, say."""
+    """A broker that cannot be primary, for example because its port is in use."""
 
     async def on_promote(self, generation: int) -> None:
         await super().on_promote(generation)
         raise OSError("injected")
 
 
-def test_a_broker_that_cannot_be_primary_makes_room_for_another() -> None:
-    """Also if it is the preferred one: it must not take the place again and again."""
+def test_a_broker_that_cannot_be_primary_gives_way_to_another() -> None:
+    """Even a preferred broker must not be promoted again and again."""
 
     async def main(world: World) -> None:
         first = PriorityPromoter(2, patience_s=0.3)
@@ -104,14 +104,14 @@ def test_a_broker_may_stop_its_node_from_a_callback() -> None:
         await until(lambda: broker.demoted, what="on_demote to return")
         await asyncio.wait_for(world.stop("a"), SOON_S)
         assert broker.node.role is Role.STOPPED
-        again = await world.start("a")  # Its store was released, cleanly.
+        again = await world.start("a")  # Its store was closed cleanly and released.
         assert again._runtime.replica.epoch == broker.node._runtime.replica.epoch
 
     run(main)
 
 
-def test_a_role_that_is_already_over_is_not_reported() -> None:
-    """A broker busy with a demotion is not promoted into a generation that is over by then."""
+def test_a_role_that_has_already_ended_is_not_reported() -> None:
+    """While a broker handles a demotion, a promotion may end again; the broker is then not promoted."""
 
     async def main(world: World) -> None:
         slow = Slow()
@@ -147,8 +147,8 @@ class LateWatch(MemoryRecordStore):
             yield current
 
 
-def test_a_promotion_goes_by_the_record_as_it_is_not_as_it_was_last_seen() -> None:
-    """P1: a node that was removed a moment ago is refused at once; it does not lose a compare-and-set and wait."""
+def test_a_promotion_reads_the_current_record_not_the_last_one_seen() -> None:
+    """P1: a node that was just removed is refused at once, instead of after a lost compare-and-set."""
 
     async def main(world: World) -> None:
         world.records = records = LateWatch()
@@ -158,7 +158,7 @@ def test_a_promotion_goes_by_the_record_as_it_is_not_as_it_was_last_seen() -> No
         assert current is not None
         alone = frozenset(m for m in current.record.members if m.node == "a")
         await records.compare_and_set(current.version, replace(current.record, members=alone), timeout_s=1)
-        assert "b" in b.status().members, "it has not been told"
+        assert "b" in b.status().members, "b has not seen its removal yet"
         with pytest.raises(PromotionRefused, match="P1"):
             await asyncio.wait_for(b.promote(), SOON_S)
 
@@ -177,7 +177,7 @@ def test_a_promotion_needs_the_manager() -> None:
 
 
 def test_a_manager_that_does_not_answer_is_reported_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
-    """A held publish needs a reason that an operator can read, and not one for every try."""
+    """An operator can read why a publish is held; the reason is logged once, not for every attempt."""
 
     def said() -> int:
         return caplog.text.count("node a: cluster manager: the record store is not reachable")

@@ -1,7 +1,7 @@
-"""What is wrong for good is tried seldom, logged once with both values, and shown in the status until it is over.
+"""A lasting fault is retried rarely, logged once with both values, and shown in the status until it ends.
 
-Method: nodes in one process with a short longest delay. Attempts are counted, not timed: a cause that was tried
-without a delay would be tried thousands of times while a test waits for the few that it wants to see.
+Method: nodes in one process with a small maximum delay. Attempts are counted, not timed: without delays there would
+be thousands of attempts while a test waits for the few that it expects.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SLOW = replace(QUICK, reconnect_interval_s=0.02, reconnect_interval_max_s=0.3, r
 
 
 class Counted(TcpTransport):
-    """A transport that counts what it is asked for."""
+    """A transport that counts its calls."""
 
     attempts = 0
 
@@ -46,7 +46,7 @@ class Counted(TcpTransport):
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """The lines that nodes have logged, at the default level of an operator who wants to see all."""
+    """The log lines of the nodes, at INFO and above."""
 
     class Lines(logging.Handler):
         def __init__(self) -> None:
@@ -74,7 +74,7 @@ CAUSE = NoLinkToPrimary.name
 
 
 def trouble(node: Node, cause: str = CAUSE) -> str:
-    """What the status says of a cause; "" if it does not stand."""
+    """Return the status text of a cause; "" if the cause does not exist."""
     return next((t.text for t in node.status().troubles if t.cause == cause), "")
 
 
@@ -83,7 +83,7 @@ def attempts(node: Node, cause: str = CAUSE) -> int:
 
 
 async def watch(lines: list[str], node: Node, transport: Counted, cause: str = CAUSE) -> Counter[str]:
-    """Let five more attempts fail; they take some time, and one line at most is written. Returns all lines."""
+    """Wait for five more failed attempts and check their delays and that at most one line is logged. Return all lines."""
     await until(lambda: attempts(node, cause) >= 8, what=f"8 attempts, {node.status().troubles}")
     before, tried, seen = asyncio.get_running_loop().time(), transport.attempts, attempts(node, cause)
     await until(lambda: attempts(node, cause) >= seen + 5)
@@ -104,7 +104,7 @@ def test_a_delay_doubles_to_its_maximum_and_is_shortened_by_chance() -> None:
     assert Backoff(0.0, 0.0).delay() > 0
 
 
-def test_an_address_that_leads_nowhere(lines: list[str]) -> None:
+def test_an_unreachable_address(lines: list[str]) -> None:
     async def main(world: World) -> None:
         a, _ = make("a", world.records, advertise=("127.0.0.1", 1))
         b, transport = make("b", world.records)
@@ -121,7 +121,7 @@ def test_an_address_that_leads_nowhere(lines: list[str]) -> None:
 
 
 def test_another_address_is_tried_at_once() -> None:
-    """Not after the delay that the old one had come to."""
+    """The delay that the old address had reached does not apply."""
     settings = replace(SLOW, reconnect_interval_max_s=3600.0, reconnect_interval_s=3600.0)
 
     async def main(world: World) -> None:
@@ -161,7 +161,7 @@ def test_a_link_that_worked_for_long_is_opened_again_at_once() -> None:
     run(main)
 
 
-def test_a_store_of_another_cluster_is_told_on_both_sides(lines: list[str]) -> None:
+def test_a_store_of_another_cluster_is_reported_on_both_sides(lines: list[str]) -> None:
     store = MemoryStore()
 
     async def main(world: World) -> None:
@@ -187,7 +187,7 @@ def test_a_store_of_another_cluster_is_told_on_both_sides(lines: list[str]) -> N
 
 
 class _Foreign:
-    """The records of another cluster, seen through a record that was read before: a cluster directory was swapped."""
+    """A record store that changes to another cluster after the record was read, like a swapped cluster directory."""
 
     def __init__(self, theirs: Any, ours: Any) -> None:
         self._theirs, self._ours = theirs, ours
@@ -203,7 +203,7 @@ class _Foreign:
         return getattr(self._theirs, name)
 
 
-def test_two_processes_with_one_node_id_are_told_on_both_sides(lines: list[str]) -> None:
+def test_two_processes_with_one_node_id_are_reported_on_both_sides(lines: list[str]) -> None:
     async def main(world: World) -> None:
         a, _ = make("a", world.records)
         b, _ = make("b", world.records)
@@ -223,7 +223,7 @@ def test_two_processes_with_one_node_id_are_told_on_both_sides(lines: list[str])
 
 
 class _NoSession:
-    """A record store in which a second session of a node is no conflict: two stores that do not know each other."""
+    """A record store that accepts a second session of a node, as two independent stores would."""
 
     def __init__(self, records: Any) -> None:
         self._records = records
@@ -235,7 +235,7 @@ class _NoSession:
         return getattr(self._records, name)
 
 
-def test_a_primary_without_a_session_is_a_cause(lines: list[str]) -> None:
+def test_a_primary_without_a_session_is_reported(lines: list[str]) -> None:
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
         await world.kill("a")
@@ -282,8 +282,8 @@ def test_a_record_that_cannot_be_read(tmp_path: Path, lines: list[str], damage: 
     asyncio.run(main())
 
 
-def test_a_record_store_whose_watch_tells_once_and_fails_is_no_flood(lines: list[str]) -> None:
-    """It is in order for a moment each time: the lines are bounded all the same, and so are the attempts."""
+def test_a_watch_that_fails_after_each_record_does_not_flood_the_log(lines: list[str]) -> None:
+    """The watch works for a moment each time; the number of lines and attempts must still be bounded."""
 
     class Failing:
         watches = 0
@@ -309,7 +309,7 @@ def test_a_record_store_whose_watch_tells_once_and_fails_is_no_flood(lines: list
     run(main)
 
 
-def test_a_session_that_cannot_be_had_again(lines: list[str]) -> None:
+def test_a_session_that_cannot_be_opened_again(lines: list[str]) -> None:
     class Failing:
         opened = 0
 
@@ -351,7 +351,7 @@ def test_causes_are_shown_by_the_command_line() -> None:
     run(main)
 
 
-def test_versions_without_overlap_are_told_on_both_sides(
+def test_versions_without_overlap_are_reported_on_both_sides(
     lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qpidha.core.backup.follower.PROTOCOL_MIN", 7)
@@ -370,7 +370,7 @@ def test_versions_without_overlap_are_told_on_both_sides(
     run(main)
 
 
-def test_a_link_that_is_cut_is_told_and_forgotten_when_it_is_back(lines: list[str]) -> None:
+def test_a_cut_link_is_reported_until_it_is_back(lines: list[str]) -> None:
     async def main(world: World) -> None:
         a, _ = make("a", world.records)
         b, _ = make("b", world.records)
@@ -399,7 +399,7 @@ MIB = 1 << 20
         ({}, {"queues_max": 2}, ("queues_max", 2, 3)),
     ],
 )
-def test_limits_that_do_not_go_together_are_told_on_both_sides(
+def test_incompatible_limits_are_reported_on_both_sides(
     lines: list[str], primary: dict[str, int], backup: dict[str, int], words: tuple[object, ...]
 ) -> None:
     async def main(world: World) -> None:

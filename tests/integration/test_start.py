@@ -17,7 +17,7 @@ from tests.support.harness import QUICK, Recorder, World, content, history, run,
 
 
 def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: Path) -> None:
-    """H53: clean stop of all, then start in another order; ids and messages are there (LM7)."""
+    """H53: after a clean stop of all nodes and a start in another order, ids and messages are the same (LM7)."""
 
     async def main(world: World) -> None:
         for name in ("a", "b", "c"):
@@ -36,7 +36,7 @@ def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: P
         b = world.nodes["b"]
         await b.promote()
         await until(lambda: all(n.role is Role.READY for k, n in world.nodes.items() if k != "b"))
-        await until(lambda: len(world.members()) == 3)  # The promotion dropped a; it is a member again.
+        await until(lambda: len(world.members()) == 3)  # The promotion removed a; now it is a member again.
         for node in world.nodes.values():
             assert content(node) == before
             assert node.status().resync_messages == 0
@@ -46,7 +46,7 @@ def test_a_durable_cluster_survives_a_clean_stop_and_any_start_order(tmp_path: P
 
 
 def test_a_dirty_store_is_corrected_by_difference(tmp_path: Path) -> None:
-    """H44, LM7: killed while behind; the restart downloads what it lacks and drops what is settled."""
+    """H44, LM7: a backup killed while behind downloads, after its restart, what it lacks and drops what is settled."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -100,7 +100,7 @@ def test_a_store_of_another_cluster_is_refused_and_left_as_it_was(tmp_path: Path
 
 
 def test_an_empty_store_joins_as_a_new_member_and_erases_no_other_store() -> None:
-    """T16: the primary's store is gone; it may not be primary, and its backups keep everything."""
+    """T16: after the loss of its store the old primary may not be primary, and its backups keep everything."""
 
     async def main(world: World) -> None:
         a, b, c = await world.cluster("a", "b", "c")
@@ -143,7 +143,7 @@ def test_a_reset_manager_is_refused() -> None:
 
 
 class BrokenStore(MemoryStore):
-    """Fails every commit once told to."""
+    """A store that fails every commit after the test has broken it."""
 
     broken = False
 
@@ -154,7 +154,7 @@ class BrokenStore(MemoryStore):
 
 
 def test_a_failed_commit_acknowledges_nothing_and_another_node_takes_over() -> None:
-    """D6, T35: the primary's store dies; what it had not acknowledged is in doubt, the rest is safe."""
+    """D6, T35: when the primary's store fails, unacknowledged publishes are in doubt, and the others are safe."""
 
     async def main(world: World) -> None:
         store = BrokenStore()
@@ -181,7 +181,7 @@ def test_a_failed_commit_acknowledges_nothing_and_another_node_takes_over() -> N
 
 
 def test_a_backup_whose_store_fails_leaves_the_record_before_publishes_go_on() -> None:
-    """T34: no acknowledgement from a store that failed."""
+    """T34: a store that failed sends no acknowledgement."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -204,7 +204,7 @@ async def _publish(queue: object) -> frozenset[str]:
 
 
 class BrokenRecords(MemoryRecordStore):
-    """An adapter with a bug, for those who come late."""
+    """A record store with a bug that affects nodes that join later."""
 
     for_newcomers = broken = False
 

@@ -1,6 +1,6 @@
-"""A store that takes long to open or close does not keep the loop; a start can be cancelled or stopped meanwhile.
+"""A store that takes long to open or close does not block the loop; a start can be cancelled or stopped meanwhile.
 
-Method: a store whose calls wait for the test, in the worker thread; no times are measured.
+Method: the calls of a store wait, in the worker thread, until the test lets them go on. No times are measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.harness import Recorder, until
 
 
 class SlowStore(MemoryStore):
-    """Waits in `open` and `close` until the test lets it go on. Knows who called it."""
+    """A store that waits in `open` and `close` until the test lets it go on. Records the calling threads."""
 
     blocking = True
 
@@ -64,7 +64,7 @@ def make(store: MemoryStore, broker: Any = None, records: MemoryRecordStore | No
 
 
 async def begun(work: Awaitable[Any], store: SlowStore) -> asyncio.Task[Any]:
-    """The work as a task, after the store was called and the loop has had many turns all the same."""
+    """Start the work as a task; wait until the store was called and the loop has run many more turns."""
     task = asyncio.ensure_future(work)
     await until(lambda: store.calls)
     for _ in range(100):
@@ -109,7 +109,7 @@ def test_all_calls_of_a_blocking_store_come_from_one_thread() -> None:
 
 
 def test_a_start_that_is_cancelled_leaves_the_store_as_it_was() -> None:
-    """It is released when the cancelled start ends, and another node can be started on it."""
+    """The store is released when the cancelled start ends, and another node can then use it."""
 
     async def run() -> None:
         store, records = SlowStore(), MemoryRecordStore()
@@ -157,13 +157,13 @@ def test_a_store_that_does_not_open_is_not_closed() -> None:
         store.damage()
         store.calls.clear()
         await make(store).stop()
-        assert store.calls == [], "a node that was never started has touched nothing"
+        assert store.calls == [], "a node that was never started has not used its store"
 
     asyncio.run(run())
 
 
 class Follower(Recorder):
-    """Follows all queues, and counts the turns of the loop between the first and the last thing it is told."""
+    """Follows all queues, and counts the loop turns between the first and the last notification."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class Follower(Recorder):
         return Listener()
 
 
-def test_content_of_the_store_is_told_once_and_in_order() -> None:
+def test_content_of_the_store_is_reported_once_and_in_order() -> None:
     async def run() -> None:
         store, records = MemoryStore(), MemoryRecordStore()
         async with make(store, records=records) as node:

@@ -23,7 +23,7 @@ async def waited(op: Op) -> object:
 
 
 def changes(queue: Queue, other: Queue) -> list[Callable[[], object]]:
-    """Everything that needs the term."""
+    """All calls that are allowed only in the handle's term."""
     return [
         lambda: queue.enqueue(b"x"),
         lambda: queue.enqueue_many([b"x"]),
@@ -37,7 +37,7 @@ def changes(queue: Queue, other: Queue) -> list[Callable[[], object]]:
 
 
 def test_a_handle_of_an_earlier_term_only_reads() -> None:
-    """While this node is a backup it says so; in the next term of this node it names both generations."""
+    """The error says that the node is a backup, or, in its next term, names both generations."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -92,7 +92,7 @@ def test_a_handle_of_a_backup_never_publishes() -> None:
 
 
 def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() -> None:
-    """A publish, and a dequeue and a move that were already operations; none of them is in any later term."""
+    """A publish, and a dequeue and a move that were already operations, do not take effect in any later term."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -106,8 +106,8 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() ->
         a._runtime.replica.step_down("the test wants it")
         with pytest.raises(NotPrimary):
             queue.enqueue(b"too late as well")
-        a._parts.engine.driver.run()  # The answers leave before the turn ends.
-        assert (queue.depth, queue.next_id) == (1, 4), "nothing is collected any more"
+        a._parts.engine.driver.run()  # Send the answers before the turn ends.
+        assert (queue.depth, queue.next_id) == (1, 4), "the queue holds no collected publish"
         for op in ops:
             with pytest.raises(InDoubt):
                 await asyncio.wait_for(waited(op), SOON_S)
@@ -125,7 +125,7 @@ def test_what_was_collected_in_the_turn_of_a_step_down_is_in_doubt_and_gone() ->
 
 
 def test_a_flush_in_the_turn_of_a_step_down_publishes_nothing() -> None:
-    """Asked for, or caused by a look at the queue: what was collected is in doubt, and the call does not raise."""
+    """An explicit flush, or one caused by a read of the queue: collected publishes are in doubt, and the call returns."""
 
     async def main(world: World) -> None:
         a = await world.start("a")
@@ -186,7 +186,7 @@ def in_a_thread(call: Callable[[], object]) -> BaseException | None:
 
 
 def test_every_method_is_refused_from_another_thread() -> None:
-    """At once, without a look at anything; and the documented ways from a thread work."""
+    """The refusal reads no state; the documented ways to call from a thread work."""
 
     async def main(world: World) -> None:
         (a,) = await world.cluster("a")
@@ -234,7 +234,7 @@ def test_every_method_is_refused_from_another_thread() -> None:
 
 
 def test_threads_that_publish_neither_lose_nor_repeat_anything() -> None:
-    """Many at once, and the loop busy meanwhile: every call is refused, and no id is given out."""
+    """Many threads publish while the loop is busy: every call is refused, and no id is used."""
 
     async def main(world: World) -> None:
         (a,) = await world.cluster("a")

@@ -1,4 +1,4 @@
-"""A cluster over TLS: both sides verify, and a certificate for another node opens no session."""
+"""A cluster over TLS: both sides verify certificates, and a certificate of another node opens no session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.harness import QUICK, Recorder, World, run, until
 def certified(
     ca: trustme.CA, base: Path, name: str, *, trusted: trustme.CA | None = None, **how: Any
 ) -> TcpTransport:
-    """A transport with a certificate for this node id. ``trusted``: the authority of its peers, if another."""
+    """A transport with a certificate for this node id. ``trusted``: the authority of its peers, if different."""
     base.mkdir(exist_ok=True)
     certificate = ca.issue_cert(name, **how)
     (trusted or ca).cert_pem.write_to_path(base / "ca.pem")
@@ -57,7 +57,7 @@ def test_nodes_replicate_over_tls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", ["other authority", "other name"])
 def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
-    """B33: valid but for another node, or of another authority."""
+    """B33: the certificate is valid but of another node, or from another authority."""
     ca = trustme.CA()
 
     async def main(world: World) -> None:
@@ -104,7 +104,7 @@ def told(node: Node, start: str) -> str:
         ),
     ],
 )
-def test_what_is_wrong_with_tls_is_told_once_on_both_sides(
+def test_a_tls_error_is_reported_once_on_both_sides(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, case: str, primary: str, backup: str
 ) -> None:
     ca, other = trustme.CA(), trustme.CA()
@@ -145,7 +145,7 @@ def test_what_is_wrong_with_tls_is_told_once_on_both_sides(
 
 
 def test_a_wrong_name_that_begins_like_the_right_one_is_refused(tmp_path: Path) -> None:
-    """The whole name counts, on both sides: "a" is not "a1", and not "A"."""
+    """Both sides compare the whole name and its case: "a" is neither "a1" nor "A"."""
     ca = trustme.CA()
 
     async def main(world: World) -> None:
@@ -159,7 +159,7 @@ def test_a_wrong_name_that_begins_like_the_right_one_is_refused(tmp_path: Path) 
 
 
 def test_certificates_that_are_renewed_in_place_are_used_by_the_next_link(tmp_path: Path) -> None:
-    """And an expired one that is renewed lets its node in at once, not after the delay that it had come to."""
+    """A node whose expired certificate is renewed connects at once, not after the delay that it had reached."""
     ca = trustme.CA()
     gone = datetime.now(timezone.utc) - timedelta(hours=1)
     slow = replace(QUICK, reconnect_interval_s=3600.0, reconnect_interval_max_s=3600.0)

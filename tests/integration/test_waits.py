@@ -1,4 +1,4 @@
-"""Waiting for a node: until it serves, is in sync, has stopped, or has made everything safe so far."""
+"""Waiting for a node: until it serves, is in sync, has stopped, or all operations so far are safe."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_backup_is_in_sync_once_the_record_lists_it() -> None:
     run(main)
 
 
-def test_a_wait_ends_when_its_time_is_over() -> None:
+def test_a_wait_ends_at_its_time_out() -> None:
     async def main(world: World) -> None:
         a = await world.start("a")
         for wait in (a.wait_serving, a.wait_in_sync):
@@ -84,7 +84,7 @@ def test_a_wait_ends_with_the_node() -> None:
     run(main)
 
 
-def test_a_barrier_waits_for_all_that_was_done_before() -> None:
+def test_a_barrier_waits_for_all_earlier_operations() -> None:
     async def main(world: World) -> None:
         a, _ = await world.cluster("a", "b")
         queue, other = a.declare("q"), a.declare("other", settle=Settle.IMMEDIATE)
@@ -150,7 +150,7 @@ def test_what_needs_a_running_node_says_so_before_the_start_and_after_the_stop()
 
 
 @pytest.mark.parametrize("when", ["before the start", "as a backup", "as primary", "after the stop"])
-def test_what_a_node_is_can_always_be_asked(when: str) -> None:
+def test_the_state_of_a_node_can_always_be_read(when: str) -> None:
     async def main(world: World) -> None:
         if when == "before the start":
             node = fresh()

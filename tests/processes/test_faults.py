@@ -1,7 +1,7 @@
 """Brokers as processes, killed and stopped at bad moments under a stream of publishes: nothing confirmed is lost.
 
-What each test asserts is in `Stream.verify`: all that was confirmed comes out once, in order, unchanged,
-and in the end every store holds the same.
+Each test ends with `Stream.verify`: every confirmed message is delivered once, in order and unchanged, and
+all stores have the same content.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ def test_the_primary_is_killed_again_and_again(tmp_path: Path) -> None:
             primary = await stream.whole()
             await stream.confirmed(500)
             stream.kill(primary)
-            await stream.confirmed(500)  # By another primary, before the killed one is back.
-            stream[primary].start()  # On the store as the kill left it.
+            await stream.confirmed(
+                500
+            )  # Another primary confirms them, before the killed one is started again.
+            stream[primary].start()  # The store is as the kill left it.
         await stream.whole()
 
     run(tmp_path, main)
@@ -48,7 +50,7 @@ def test_backups_are_killed_and_come_back(tmp_path: Path) -> None:
             await asyncio.sleep(0.3)  # Often in the middle of catching up.
         stream.kill(one)
         stream.kill(other)
-        await stream.confirmed(100)  # The primary removed both in the record, and goes on alone.
+        await stream.confirmed(100)  # The primary has removed both from the record, and goes on alone.
         stream[one].start()
         stream[other].start()
         await stream.whole()
@@ -58,7 +60,7 @@ def test_backups_are_killed_and_come_back(tmp_path: Path) -> None:
 
 
 def test_all_are_killed_at_once(tmp_path: Path) -> None:
-    """A power cut: everything acknowledged was on every member's disk."""
+    """Like a power cut: everything acknowledged is on every member's disk."""
 
     async def main(stream: Stream) -> None:
         await stream.confirmed(2000)
@@ -73,8 +75,8 @@ def test_all_are_killed_at_once(tmp_path: Path) -> None:
     run(tmp_path, main)
 
 
-def test_a_paused_primary_wakes_as_a_zombie(tmp_path: Path) -> None:
-    """T04: SIGSTOP for longer than every time-out, then SIGCONT. What it says then may confirm nothing."""
+def test_a_paused_primary_that_continues_confirms_nothing(tmp_path: Path) -> None:
+    """T04: SIGSTOP for longer than every time-out, then SIGCONT. After that the old primary may confirm nothing."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()
@@ -90,7 +92,7 @@ def test_a_paused_primary_wakes_as_a_zombie(tmp_path: Path) -> None:
 
 
 def test_what_a_zombie_confirms_is_not_lost(tmp_path: Path) -> None:
-    """T04, F3: its own clients stay with it, and publish before, during and after its pause."""
+    """T04, F3: the clients of the paused primary stay with it, and publish before, during and after the pause."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()
@@ -124,7 +126,7 @@ async def _done(task: asyncio.Task[None]) -> bool:
 
 @pytest.mark.parametrize("late_s", [0.0, 0.3])
 def test_nothing_settled_is_delivered_again(tmp_path: Path, late_s: float) -> None:
-    """S3: a consumer accepts all the time while the primary is killed; SETTLED is kept (settle=replicated).
+    """S3: a consumer accepts messages while the primary is killed; settled messages stay settled (settle=replicated).
 
     A publisher that reaches the next primary late may resend a message that was already settled there.
     It is a new message with the same number.
@@ -166,7 +168,7 @@ async def promoted(stream: Stream, old: str) -> bool:
 
 
 def test_a_paused_backup_is_removed_and_comes_back(tmp_path: Path) -> None:
-    """T44, H42: publishes are held for its time-out at most, and only the record ends the waiting."""
+    """T44, H42: publishes are held for at most the member's time-out, until the record removes the member."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()
@@ -188,7 +190,7 @@ async def removed(stream: Stream, primary: str, backup: str) -> bool:
 
 
 def test_an_empty_store_joins_as_a_new_member(tmp_path: Path) -> None:
-    """T16: the primary's disk is gone. It may not erase the others, nor be primary before it has everything."""
+    """T16: a primary that lost its disk may not erase the others, and may not be primary before it has everything."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()
@@ -204,7 +206,7 @@ def test_an_empty_store_joins_as_a_new_member(tmp_path: Path) -> None:
 
 
 def refused(tmp_path: Path, directory: Path) -> str:
-    """Start a broker that must not start; returns what it said."""
+    """Start a broker that must refuse to start; return its output."""
     command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", "a", "--dir", str(directory),
                "--cluster", str(tmp_path / "cluster"), "--client", "127.0.0.1:9"]  # fmt: skip
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=ROOT,

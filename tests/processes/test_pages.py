@@ -1,4 +1,4 @@
-"""The programs that README and the getting-started page show do what the pages say, and end in order."""
+"""The programs in README and on the getting-started page do what the pages say, and end cleanly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONG_S = 30.0
 
 
 def program(page: str) -> str:
-    """The one whole program on a page."""
+    """Return the only complete program on a page."""
     shown: list[str] = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     whole = [code for code in shown if "asyncio.run(main(" in code]
     assert len(whole) == 1, f"{page} shows {len(whole)} programs"
@@ -38,7 +38,7 @@ for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
-"""As for process 1 of a container: a signal without a handler of its own does nothing."""
+"""Like process 1 of a container: signals without a handler are ignored."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def running(command: list[str], directory: Path) -> Iterator[subprocess.Popen[st
 
 
 def said(process: subprocess.Popen[str], text: str) -> str:
-    """The first line that has this text."""
+    """Read the output up to the first line that contains this text, and return the line."""
     assert process.stdout is not None
     for line in process.stdout:
         if text in line:
@@ -68,7 +68,7 @@ def said(process: subprocess.Popen[str], text: str) -> str:
 
 
 def ends(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """This signal ends it, with exit code 0 and without a traceback."""
+    """Send the signal and check that the process ends with exit code 0 and without a traceback."""
     process.send_signal(number)
     _, errors = process.communicate(timeout=LONG_S)
     assert process.returncode == 0, errors
@@ -83,7 +83,7 @@ def ends(process: subprocess.Popen[str], number: signal.Signals) -> None:
 def test_a_program_of_a_page_publishes_and_ends_in_order(
     page: str, arguments: list[str], store: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    """It says that a message is safe; after the signal its store is clean."""
+    """The program prints that a message is safe; after the signal its store is clean."""
     (tmp_path / "broker.py").write_text(program(page))
     with running(["broker.py", *arguments], tmp_path) as process:
         said(process, "safe on ['a']")
@@ -93,7 +93,7 @@ def test_a_program_of_a_page_publishes_and_ends_in_order(
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_backup_of_the_page_ends_in_order(number: signal.Signals, tmp_path: Path) -> None:
-    """Also one that never was primary; the primary then goes on alone, and ends as well."""
+    """The backup was never primary; the primary goes on alone, and ends cleanly too."""
     (tmp_path / "broker.py").write_text(program("docs/getting-started.md"))
     command = ["broker.py"]
     with running([*command, "a", "ha"], tmp_path) as first:

@@ -17,7 +17,7 @@ THERE, BACK = ("me", "echo"), ("echo", "me")
 
 
 def run(main: Callable[[Network, Callable[[], Awaitable[Streams]]], Awaitable[None]]) -> None:
-    """With an echo server behind a gate; this process is the node "me"."""
+    """Run a test with an echo server behind a gate; this process is the node "me"."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -52,8 +52,8 @@ async def passed(network: Network, way: tuple[str, str], count: int) -> None:
 
 
 @pytest.mark.parametrize("way", [THERE, BACK])
-def test_what_is_held_waits_and_passes_in_order(way: tuple[str, str]) -> None:
-    """Also that the opener is known by its process: else nothing would be held."""
+def test_held_data_waits_and_passes_in_order(way: tuple[str, str]) -> None:
+    """This also shows that the proxy finds the process that opened the link: otherwise it would hold nothing."""
 
     async def main(network: Network, connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
@@ -71,7 +71,7 @@ def test_what_is_held_waits_and_passes_in_order(way: tuple[str, str]) -> None:
     run(main)
 
 
-def test_what_is_swallowed_is_lost_and_its_link_breaks_when_the_way_is_mended() -> None:
+def test_swallowed_data_is_lost_and_its_link_breaks_when_the_way_is_mended() -> None:
     async def main(network: Network, connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
         writer.write(b"before")
@@ -91,7 +91,7 @@ def test_what_is_swallowed_is_lost_and_its_link_breaks_when_the_way_is_mended() 
     run(main)
 
 
-def test_a_reset_breaks_what_is_there_and_nothing_else() -> None:
+def test_a_reset_breaks_only_the_links_that_are_open() -> None:
     async def main(network: Network, connect: Callable[[], Awaitable[Streams]]) -> None:
         reader, writer = await connect()
         writer.write(b"x")

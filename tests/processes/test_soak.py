@@ -47,7 +47,7 @@ def deliver(ledger: Ledger, publisher: int, *numbers: int, wrong: bytes | None =
     ledger.take(Batch.pack(messages, [stamps(publisher, number, 1)[0] for number in numbers]))
 
 
-def test_what_comes_in_order_is_taken_and_what_comes_again_is_counted() -> None:
+def test_messages_in_order_are_accepted_and_repeated_ones_counted() -> None:
     ledger = Ledger()
     deliver(ledger, 1, 1, 2, 3)
     deliver(ledger, 2, 1)
@@ -93,7 +93,7 @@ FULL = (
         *FULL.splitlines(keepends=True),
     ],
 )
-def test_a_line_that_nothing_explains_is_found(tmp_path: Path, line: str) -> None:
+def test_an_unexplained_log_line_is_found(tmp_path: Path, line: str) -> None:
     log = tmp_path / "a.log"
     log.write_text(GOOD + line)
     logs = Logs({"a": log})

@@ -1,9 +1,9 @@
 """The traces of `tests/scenarios` over real processes, over TCP and over TLS.
 
 All run on one cluster for each transport, one after the other, under a publisher that does not stop. After
-each, `Stream.judge` demands that everything confirmed came out once, in order, unchanged, and that the
-cluster is whole; after the last, that all stores are equal. Processes cannot be steered frame by frame: each
-test says what it *forces* and what is only *likely* to happen then.
+each, `Stream.judge` checks that every confirmed message was delivered once, in order and unchanged, and that
+all brokers are members; after the last, that all stores are equal. Processes cannot be controlled frame by
+frame: each test says what it *forces* and what is then only *likely* to happen.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Play = Callable[[Trace], None]
 
 
 class Theatre:
-    """One cluster that lasts as long as the traces that are played on it go well."""
+    """One cluster, shared by all traces until one of them fails."""
 
     def __init__(self, work: Callable[[], Path], *, tls: bool) -> None:
         self._work = work
@@ -76,7 +76,7 @@ class Theatre:
             await stream.__aexit__()
 
     def end(self) -> None:
-        """The last judgement: all stores are equal."""
+        """Stop the cluster and check that all stores are equal."""
         try:
             if self._stream is not None:
                 self._loop.run_until_complete(self._stream.verify())
@@ -113,7 +113,7 @@ def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 async def cast(stream: Stream) -> tuple[str, str, str]:
-    """The primary, the backup that is promoted next, and the other one."""
+    """Return the primary, the backup that is to be promoted next, and the other backup."""
     primary = await stream.whole()
     first, second = [name for name in stream.cluster.processes if name != primary]
     return primary, first, second
@@ -125,7 +125,7 @@ async def next_id(stream: Stream, name: str) -> int:
 
 
 async def ahead(stream: Stream, one: str, other: str) -> None:
-    """Until one has messages that the other does not have."""
+    """Wait until the first broker has messages that the other does not have."""
 
     async def reached() -> bool:
         return await next_id(stream, other) < await next_id(stream, one)
@@ -142,7 +142,7 @@ async def role(stream: Stream, name: str, *roles: str) -> None:
 
 
 async def alone(stream: Stream, primary: str, *members: str) -> None:
-    """Until the record lists the primary and these only."""
+    """Wait until the record lists only the primary and these members."""
 
     async def reached() -> bool:
         status = await stream[primary].status()
@@ -152,7 +152,7 @@ async def alone(stream: Stream, primary: str, *members: str) -> None:
 
 
 def machine_dies(stream: Stream, *names: str) -> None:
-    """Killed, and what it had sent and what was held back is lost."""
+    """Kill the brokers, and drop the data that they had sent or that was held back."""
     for name in names:
         stream[name].kill()
     for name in names:
@@ -167,7 +167,7 @@ def back(stream: Stream, *names: str) -> None:
 
 
 async def not_promotable(stream: Stream, name: str) -> None:
-    """An operator asks for it, and it refuses because it is not a member (P1)."""
+    """Try to promote the broker and check that it refuses because it is not a member (P1)."""
     await role(stream, name, "joining", "catch-up")
     answer = await ask(stream.work / name / "control.sock", "promote")
     assert not answer["ok"] and "(P1)" in answer["error"], answer
@@ -193,7 +193,7 @@ def wipe(stream: Stream, name: str) -> None:
 
 
 def damage(stream: Stream, name: str) -> None:
-    """The bytes of one message batch are not what was written."""
+    """Overwrite bytes of one message batch in the broker's store."""
     with contextlib.closing(sqlite3.connect(stream.work / name / "store.db", isolation_level=None)) as db:
         changed = db.execute(
             "UPDATE batches SET data = zeroblob(length(data)) WHERE key = (SELECT max(key) FROM batches)"
@@ -264,7 +264,7 @@ def test_T02_common_point(play: Play) -> None:
 
 
 def test_T03_removed_member(play: Play) -> None:
-    """Forced: half-open, what the primary sends is lost; then the removed backup is the only one left."""
+    """Forced: a half-open link loses what the primary sends; later the removed backup is the only broker left."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -281,7 +281,7 @@ def test_T03_removed_member(play: Play) -> None:
 
 
 def test_T04_zombie(play: Play) -> None:
-    """Forced: stopped until another one is primary, with a client that stays with it."""
+    """Forced: the primary is stopped until another broker is primary; one client stays with the old one."""
 
     async def trace(stream: Stream) -> None:
         p, b1, _ = await cast(stream)
@@ -300,7 +300,7 @@ def test_T04_zombie(play: Play) -> None:
 
 
 def test_T05_cut_from_manager(play: Play) -> None:
-    """Forced: the record is out of the primary's reach, its links and clients are not.
+    """Forced: the primary cannot reach the record, but its links and clients work.
 
     It confirms nothing more, though it answers its clients; when it sees the record again it steps down.
     """
@@ -324,7 +324,7 @@ def test_T05_cut_from_manager(play: Play) -> None:
 
 
 def test_T07_two_promotions(play: Play) -> None:
-    """Forced: both are told to, at the same time, while their promoters try as well."""
+    """Forced: both backups are asked to promote at the same time, while their promoters try as well."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -362,7 +362,7 @@ def test_T46_zombie_with_a_consumer(play: Play) -> None:
 
 
 def test_T09_many_holes(play: Play) -> None:
-    """Forced: a selective consumer leaves more than 8,192 ranges, and a backup that was away hears of them."""
+    """Forced: a selective consumer leaves more than 8,192 ranges of ids, which a returning backup receives."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -392,7 +392,7 @@ async def _true(value: bool) -> bool:
 
 
 def test_T10_dequeue_on_one(play: Play) -> None:
-    """Forced: dequeues reach the backup that is not promoted, and not the other. Nothing settled comes again."""
+    """Forced: dequeues reach only the backup that is not promoted. Settled messages are not delivered again."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -413,7 +413,7 @@ def test_T10_dequeue_on_one(play: Play) -> None:
 
 
 def test_T45_acquired(play: Play) -> None:
-    """Forced: delivered and not accepted when the primary dies. The next one delivers the same first."""
+    """Forced: messages are delivered but not accepted when the primary dies. The next primary delivers them first."""
 
     async def trace(stream: Stream) -> None:
         p, _, _ = await cast(stream)
@@ -451,7 +451,7 @@ def test_T14_hole(play: Play) -> None:
 
 
 def test_T15_crash_before_sync(play: Play) -> None:
-    """Forced: a backup that was removed is killed while it catches up, and the others after it."""
+    """Forced: a removed backup is killed while it catches up, and then the other brokers too."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -469,7 +469,7 @@ def test_T15_crash_before_sync(play: Play) -> None:
 
 
 def test_T16_empty_primary(play: Play) -> None:
-    """Forced: the primary's store is gone, and it is back at once."""
+    """Forced: the primary loses its store and is started again at once."""
 
     async def trace(stream: Stream) -> None:
         p, _, _ = await cast(stream)
@@ -482,7 +482,7 @@ def test_T16_empty_primary(play: Play) -> None:
 
 
 def test_T17_last_standing(play: Play) -> None:
-    """Forced: the last member dies, the others are back without it."""
+    """Forced: the last member dies, and the others start without it."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -499,7 +499,7 @@ def test_T17_last_standing(play: Play) -> None:
 
 
 def test_T33_old_or_new(play: Play) -> None:
-    """Forced: killed as soon as its promotion shows. Likely: in the middle of writing its status."""
+    """Forced: the new primary is killed as soon as it shows its promotion. Likely: while it writes its status."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -519,7 +519,7 @@ def test_T33_old_or_new(play: Play) -> None:
 
 
 def test_T39_old_image(play: Play) -> None:
-    """Forced: an older copy of its store, from before it was removed."""
+    """Forced: a broker starts with an older copy of its store, from before its removal."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -540,7 +540,7 @@ def test_T39_old_image(play: Play) -> None:
 
 
 def test_T40_cloned_node(play: Play) -> None:
-    """Forced: a second process on a copy of the store, under the same name. It does not become that node."""
+    """Forced: a second process runs on a copy of the store under the same name. It does not become that node."""
 
     async def trace(stream: Stream) -> None:
         _, b1, _ = await cast(stream)
@@ -550,7 +550,12 @@ def test_T40_cloned_node(play: Play) -> None:
         back(stream, b1)
         await stream.whole()
         command = [str(clone) if word == str(stream.work / b1) else word for word in stream[b1]._command]
-        command += ["--listen", "127.0.0.1:0", "--client", "127.0.0.1:9"]  # It never comes to that.
+        command += [
+            "--listen",
+            "127.0.0.1:0",
+            "--client",
+            "127.0.0.1:9",
+        ]  # Never used: the broker does not get that far.
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -624,7 +629,7 @@ def test_T31_reset_manager(play: Play) -> None:
 
 
 def no_space(stream: Stream, name: str) -> None:
-    """Whatever this process writes behind the first 4 KiB of a file fails from now on."""
+    """Make each write of this process beyond the first 4 KiB of a file fail from now on."""
     resource.prlimit(stream.pids()[name], resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
 
@@ -658,7 +663,7 @@ def test_T34_full_disk(play: Play) -> None:
 
 
 def test_T35_failed_write(play: Play) -> None:
-    """Forced: a write of the primary fails (an fsync that fails takes the same path). It gives up at once."""
+    """Forced: a write of the primary fails (a failed fsync takes the same path). It gives up its role at once."""
 
     async def trace(stream: Stream) -> None:
         p, b1, _ = await cast(stream)
@@ -672,7 +677,7 @@ def test_T35_failed_write(play: Play) -> None:
 
 
 def test_T36_torn_write(play: Play) -> None:
-    """Forced: half a frame that was never synced lies at the end of the write-ahead log."""
+    """Forced: the write-ahead log ends with half a frame that was never synced."""
 
     async def trace(stream: Stream) -> None:
         _, b1, _ = await cast(stream)
@@ -686,7 +691,7 @@ def test_T36_torn_write(play: Play) -> None:
 
 
 def test_T37_bit_flip(play: Play) -> None:
-    """Forced: the backup is damaged and the only one left. It does not serve."""
+    """Forced: the only broker left is a backup with a damaged store. It does not serve."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)
@@ -721,7 +726,7 @@ def test_T42_everybody_paused(play: Play) -> None:
 
 
 def test_T44_slow_backup(play: Play) -> None:
-    """Forced: its acknowledgements come late, then not at all. It is removed by the record, and comes back."""
+    """Forced: a backup's acknowledgements come late, then not at all. The record removes it, and it returns."""
 
     async def trace(stream: Stream) -> None:
         p, b1, b2 = await cast(stream)

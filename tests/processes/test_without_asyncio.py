@@ -44,7 +44,7 @@ class Cluster:
         return "\n".join(f"{n}: {(self.directory / f'{n}.log').read_text()}" for n in NAMES)
 
     def put(self, text: str) -> tuple[str, str]:
-        """Until a primary confirms it. Returns the primary and its answer; a text may be stored twice."""
+        """Publish until a primary confirms. Returns the primary and its answer; the text may be stored twice."""
         return self._ask(f"PUT {text}", "\n")
 
     def texts(self) -> list[str]:
@@ -87,7 +87,7 @@ def wait_log(cluster: Cluster, name: str, text: str, count: int = 1) -> None:
 
 
 def test_no_confirmed_message_is_lost_when_the_primary_is_killed(cluster: Cluster) -> None:
-    """Twice: the killed one comes back as a backup, and is primary or in sync again before the next kill."""
+    """Two kills: the killed broker returns as a backup, and is primary or in sync again before the next kill."""
     primary, _ = cluster.put("first")
     for name in NAMES:
         if name != primary:

@@ -16,11 +16,11 @@ from tests.support.stream import BATCH, Consumer, Stream
 PUBLISHERS = 3
 PACE_S = 0.03
 WHOLE_TIMEOUT_S = 150.0
-"""More than the longest delay before a backup that keeps failing is admitted again."""
+"""Longer than the maximum delay before a backup that keeps failing is admitted again."""
 
 
 class SoakCluster(Stream):
-    """A `Stream` of several publishers, and a consumer that takes everything all the time."""
+    """A `Stream` with several publishers, and with a consumer that accepts messages all the time."""
 
     def __init__(self, work: Path) -> None:
         super().__init__(work, pace_s=PACE_S)
@@ -31,7 +31,7 @@ class SoakCluster(Stream):
         self.publishers = [TimedPublisher(self.cluster.addresses, n + 1) for n in range(PUBLISHERS)]
         self.publisher = self.publishers[0]
         self.full: set[str] = set()
-        """Brokers whose disk is full: they may stop, and say so."""
+        """Brokers whose disk is full: they may stop and log it."""
         self.starts = 0
         self._eating = asyncio.Event()
         self._eating.set()
@@ -81,7 +81,7 @@ class SoakCluster(Stream):
                 consumer.accept(delivery)
 
     async def consumer_leaves(self) -> None:
-        """In the middle of whatever it does. What it did not accept is for the next one."""
+        """Disconnect the consumer at an arbitrary moment. The next one receives the messages that it did not accept."""
         if self._consuming is not None and not self._consuming.done():
             self._consuming.cancel()
             await asyncio.wait([self._consuming])
@@ -90,11 +90,11 @@ class SoakCluster(Stream):
         self._consuming = asyncio.create_task(self._consume())
 
     def eat(self, yes: bool) -> None:
-        """Whether the consumer takes what is delivered: a backlog grows while it does not."""
+        """Set whether the consumer accepts deliveries; while it does not, a backlog grows."""
         self._eating.set() if yes else self._eating.clear()
 
     def check_clients(self) -> None:
-        """A client of ours that failed has found something wrong: say what."""
+        """Raise the error of a client that failed: it has detected a violation."""
         for task in (self._publishing, self._consuming):
             if task is not None and task.done() and not task.cancelled():
                 task.result()
@@ -102,16 +102,16 @@ class SoakCluster(Stream):
     # --- faults that leave something to repair -------------------------------------------------------
 
     def wipe(self, name: str) -> None:
-        """Its disk is lost. It must not run."""
+        """Delete the broker's store, as if its disk were lost. The broker must not run."""
         shutil.rmtree(self.work / name)
 
     def fill(self, name: str) -> None:
-        """Whatever this process writes behind the first 4 KiB of a file fails from now on."""
+        """Make each write of this process beyond the first 4 KiB of a file fail from now on."""
         self.full.add(name)
         resource.prlimit(self.pids()[name], resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
     async def heal(self) -> None:
-        """All faults end; brokers that do not run, or whose disk was full, are started again."""
+        """End all faults; start brokers again that do not run or whose disk was full."""
         self.network.mend()
         for name in self.cluster.processes:
             self.signal(name, signal.SIGCONT)
@@ -136,7 +136,7 @@ class SoakCluster(Stream):
         return sum(p.confirmed for p in self.publishers)
 
     async def caught_up(self) -> None:
-        """Everything that is confirmed by now came out."""
+        """Wait until every message confirmed so far was delivered."""
         goal = {p.publisher: p.confirmed for p in self.publishers}
 
         async def reached() -> bool:
@@ -145,7 +145,7 @@ class SoakCluster(Stream):
         await self.until(reached, f"delivery of what is confirmed, {goal}; {self.ledger.seen} came out")
 
     async def serving(self) -> None:
-        """Each publisher gets confirmations."""
+        """Wait until each publisher has received a confirmation."""
         goal = {p: p.confirmed + 100 for p in self.publishers}
 
         async def reached() -> bool:
@@ -154,9 +154,11 @@ class SoakCluster(Stream):
         await self.until(reached, "confirmations for every publisher")
 
     async def judge(self) -> None:
-        """Nothing is published any more: everything that ever was is confirmed and comes out, and all is empty."""
+        """Stop publishing; check that every message is confirmed and delivered, and that all queues are empty."""
         self._going.clear()
-        await asyncio.sleep(2 * self._pace_s)  # A publish that was on its way is out, or waits in the window.
+        await asyncio.sleep(
+            2 * self._pace_s
+        )  # Publishes in progress are sent by then, or wait in the window.
         await self.until(self._all_confirmed, "confirmation of everything")
         await self.whole()
         await self.caught_up()

@@ -1,4 +1,4 @@
-"""What is done to the brokers. Each fault is a coroutine; what it leaves broken is repaired by `SoakCluster.heal`.
+"""Faults of the soak test. Each fault is a coroutine; `SoakCluster.heal` repairs what it leaves broken.
 
 All draws come from the generator of the round, whatever the brokers do meanwhile: a seed is a schedule.
 """
@@ -18,17 +18,17 @@ from tests.soak.cluster import SoakCluster
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a fault happens: a cluster that is whole."""
+    """The cluster that a fault is applied to. All its brokers are members at the begin."""
 
     cluster: SoakCluster
     random: Random
     primary: str
     backups: tuple[str, str]
-    """In random order."""
+    """The backups in random order."""
 
     @property
     def seconds(self) -> float:
-        """Below and above every time-out of a link, and of a member."""
+        """A random duration; the range includes values below and above every time-out of a link and of a member."""
         return self.random.uniform(0.2, 6.0)
 
     async def for_a_while(self) -> str:
@@ -37,7 +37,7 @@ class Scene:
         return f"{seconds:.1f} s"
 
     def pair(self) -> tuple[str, str]:
-        """Two brokers that have a link."""
+        """A random pair of brokers that have a link."""
         pair = [self.primary, self.backups[0]]
         self.random.shuffle(pair)
         return pair[0], pair[1]
@@ -87,7 +87,7 @@ async def kill_all(scene: Scene) -> str:
 
 @fault
 async def kill_twice(scene: Scene) -> str:
-    """The second time somewhere in its start, or in its catching up."""
+    """Kill a broker, start it, and kill it again during its start or its catch-up."""
     said = await killed(scene, scene.primary)
     scene.cluster[scene.primary].start()
     await asyncio.sleep(scene.random.uniform(0.1, 1.5))
@@ -168,7 +168,7 @@ async def slow_link(scene: Scene) -> str:
 
 @fault
 async def reset_links(scene: Scene) -> str:
-    """Again and again, with whatever is under way."""
+    """Reset links repeatedly, with the data that is in transit."""
     times = scene.random.randint(1, 8)
     for _ in range(times):
         scene.cluster.network.lose(scene.primary)
@@ -223,7 +223,7 @@ async def wiped_backup(scene: Scene) -> str:
 
 @fault
 async def hand_over(scene: Scene) -> str:
-    """As an operator does it. Nothing else is wrong, so it has to succeed."""
+    """Hand over with the command line, as an operator does. There is no other fault, so it must succeed."""
     directory: Path = scene.cluster.work / scene.backups[0]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "qpidha", "promote", str(directory),
@@ -236,7 +236,7 @@ async def hand_over(scene: Scene) -> str:
 
 @fault
 async def consumer_leaves(scene: Scene) -> str:
-    """With deliveries that it did not accept, and comes back while the primary dies."""
+    """The consumer leaves with deliveries that it did not accept, and returns while the primary dies."""
     await scene.cluster.consumer_leaves()
     await asyncio.sleep(scene.random.uniform(0.0, 2.0))
     scene.cluster.consumer_comes()

@@ -1,4 +1,4 @@
-"""What publishers sent and what came out of the brokers: every message, in the order of its publisher."""
+"""Checks deliveries against what publishers sent: every message, in the order of its publisher."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PADDING_MAX = 300
 
 
 def message(publisher: int, number: int) -> bytes:
-    """Who sent it, its number, and a length that follows from both: nothing needs to be kept to check it."""
+    """Build a message from publisher and number, which also give its length: it can be checked without storing it."""
     return b"%d %d " % (publisher, number) + b"." * (number * 31 % PADDING_MAX)
 
 
 class TimedPublisher(Publisher):
-    """Knows the longest time between two confirmations."""
+    """Measures the longest time between two confirmations."""
 
     def __init__(self, addresses: Sequence[Address], number: int) -> None:
         super().__init__(addresses, publisher=number, window=2_000)
@@ -43,7 +43,7 @@ class TimedPublisher(Publisher):
 
     @property
     def silent_s(self) -> float:
-        """Since the last confirmation."""
+        """Seconds since the last confirmation."""
         return 0.0 if self._confirmed_at is None else asyncio.get_running_loop().time() - self._confirmed_at
 
     def forget_times(self) -> None:
@@ -52,14 +52,14 @@ class TimedPublisher(Publisher):
 
 
 class Ledger:
-    """Takes deliveries of all consumers, of which there is never more than one at a time."""
+    """Records the deliveries of all consumers. At most one consumer is connected at a time."""
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
-        """Of each publisher the messages 1 … n came out, in order."""
+        """For each publisher the n up to which its messages 1 … n were delivered in order."""
         self.delivered = 0
         self.duplicates = 0
-        """Delivered again: what was not yet accepted, or what its publisher sent again."""
+        """Repeated deliveries: of messages that were not accepted yet, or that the publisher sent again."""
 
     @property
     def fresh(self) -> int:

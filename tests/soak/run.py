@@ -16,7 +16,7 @@ from tests.soak.watch import Logs, Memory
 
 JUDGE_EVERY = 10
 BACKLOG = 0.3
-"""In so many rounds the consumer takes nothing during the fault, and there is something to copy."""
+"""Share of rounds in which the consumer accepts nothing during the fault, so that backups have data to copy."""
 
 
 def schedule(seed: int, kinds: Sequence[str]) -> Iterator[tuple[str, Random]]:
@@ -29,7 +29,7 @@ def schedule(seed: int, kinds: Sequence[str]) -> Iterator[tuple[str, Random]]:
 
 
 class Soak:
-    """One run. `run` raises AssertionError for whatever is lost, out of order, or not expected."""
+    """One soak run. `run` raises AssertionError if a message is lost or out of order, or if a log line is unexpected."""
 
     def __init__(self, work: Path, seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> None:
         self.cluster = SoakCluster(work)
@@ -43,7 +43,7 @@ class Soak:
         self._began = time.monotonic()
 
     async def run(self, *, minutes: float = float("inf"), rounds: int | None = None) -> None:
-        """Until either is over; then everything is drained and the stores are compared."""
+        """Run until the first limit is reached; then drain all queues and compare the stores."""
         async with self.cluster as cluster:
             while len(self) != rounds and self.elapsed_s < 60 * minutes:
                 await self._round()
@@ -57,7 +57,7 @@ class Soak:
         assert not self.logs.unexplained, f"{len(self.logs.unexplained)} lines in logs that nothing explains"
 
     def __len__(self) -> int:
-        """Rounds so far."""
+        """Number of rounds so far."""
         return self.faults.total()
 
     @property
@@ -104,12 +104,12 @@ class Soak:
             print(f"nothing explains: {line}", flush=True)
 
     async def _generation(self, primary: str) -> int:
-        """Each promotion begins one."""
+        """Return the generation of the primary; an estimate if it does not answer."""
         status = await self.cluster[primary].status()
         return int(status["generation"]) if status else self.failovers + 1
 
     def report(self) -> str:
-        """Also of a run that failed, as far as it came."""
+        """Return the report, also for a run that failed, up to that point."""
         cluster, ledger = self.cluster, self.cluster.ledger
         lines = [
             (

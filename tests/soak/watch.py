@@ -1,4 +1,4 @@
-"""What the processes say and need: each line of their logs has to be one that we know, and memory is counted."""
+"""Watches the processes: each line of their logs must be expected, and their memory is measured."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KNOWN = re.compile(
     )$""",
     re.VERBOSE,
 )
-"""What a broker may say at any time. Everything else has to be explained by what was done to it."""
+"""Lines that a broker may log at any time. A fault must explain every other line."""
 FULL_DISK = re.compile(
     r"qpidha: node \w+: stopping: StoreFailed\(|"
     r"(qpidha: node \w+: stopped|broker: node \w+ has stopped): failed: the disk or the database failed in "
@@ -41,7 +41,7 @@ FULL_DISK = re.compile(
 
 
 class Logs:
-    """Reads what was added to the log of each process since the last look."""
+    """Reads the lines that were added to the log of each process since the last call."""
 
     def __init__(self, files: dict[str, Path]) -> None:
         self._files = files
@@ -52,7 +52,7 @@ class Logs:
         self.discarded = 0
 
     def look(self, full: Container[str]) -> list[str]:
-        """New lines that nothing explains. ``full``: the brokers whose disk was full."""
+        """Return new lines that no fault explains. ``full``: the brokers whose disk was full."""
         found = []
         for name, file in self._files.items():
             for line in self._added(name, file):
@@ -65,7 +65,7 @@ class Logs:
         return found
 
     def _added(self, name: str, file: Path) -> Iterator[str]:
-        """Whole lines only: half of one is read when the rest is there."""
+        """Yield the complete new lines; an incomplete last line is read later."""
         with file.open("rb") as log:
             log.seek(self._read[name])
             data = log.read()
@@ -75,18 +75,18 @@ class Logs:
 
 
 class Memory:
-    """Resident memory of each process, life by life."""
+    """Resident memory of each process, measured from its start to its end."""
 
     SETTLED_S = 20.0
-    """A life this old has seen its buffers and its catch-up; what it takes from then on is growth."""
+    """Age at which a process has allocated its buffers and caught up; later increases count as growth."""
 
     def __init__(self) -> None:
         self.samples: list[float] = []
-        """MiB, of all processes, in the order of time."""
+        """Measurements in MiB of all processes, in order of time."""
         self.growth = (0.0, 0.0)
-        """The most that one life took after it had settled: MiB, and in how many seconds."""
+        """Largest growth of one process after that age: MiB, and the seconds it took."""
         self._lives: dict[int, tuple[float, float]] = {}
-        """When a process was first seen, and what it had when it was settled (0: it is not)."""
+        """By process id: when it was first seen, and its memory in MiB at `SETTLED_S` (0: not that old yet)."""
 
     def look(self, pids: dict[str, int]) -> None:
         now = time.monotonic()

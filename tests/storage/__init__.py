@@ -1,1 +1,1 @@
-"""What a power cut, a failing disk or a flipped bit does to the files of a node. See docs/stores.md."""
+"""Tests of a node's files after power cuts, disk failures and flipped bits. See docs/stores.md."""

@@ -1,4 +1,4 @@
-"""The bench of the storage tests, and how much they try: `make crash-states ARGS=--full` for all of it."""
+"""The bench of the storage tests, and their effort: `make crash-states ARGS=--full` tries everything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
-    """Also where the option is not known, since the tests of another directory were asked for."""
+    """Whether ``--full`` was given; False also if pytest does not know the option, since it started elsewhere."""
     return bool(request.config.getoption("--full", False))
 
 
@@ -32,7 +32,7 @@ def effort(full: bool) -> Effort:
 
 @pytest.fixture(scope="session")
 def memory() -> Iterator[Path]:
-    """A directory where an fsync costs nothing, if there is such a place: thousands of stores are opened here."""
+    """A directory in memory, where an fsync costs nothing, if there is one: thousands of stores are opened here."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as name:
         yield Path(name).resolve()
 

@@ -1,7 +1,7 @@
 """Every state that a power cut may leave, from a trace.
 
-The disk is looked at before each fsync and at the end: what is possible at any other moment is possible at the
-next of these too. There, of the changes that no fsync covers yet:
+The states are taken before each fsync and at the end: every state that is possible at another moment is also
+possible at the next of these. Of the changes that no fsync covers at that moment, these remain:
 
     all subsets           if they are few; else those with at most two lost or at most one kept of the last ones,
                           every prefix, and random subsets
@@ -26,16 +26,16 @@ SECTORS_BYTES = (512, 4096)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is enough."""
+    """Limits for the number of states."""
 
     exhaustive: int
-    """All subsets of up to so many changes."""
+    """Up to this number of pending changes, all subsets are tried."""
     last: int
-    """Of more: pairs of the last so many."""
+    """With more changes: pairs out of this number of the last changes."""
     samples: int
-    """And so many random subsets."""
+    """With more changes: this number of random subsets as well."""
     cuts: int
-    """So many ways to tear each write, of each sector size."""
+    """Number of ways to tear each write, for each sector size."""
 
 
 QUICK = Effort(exhaustive=6, last=6, samples=16, cuts=1)
@@ -45,7 +45,7 @@ FULL = Effort(exhaustive=11, last=10, samples=400, cuts=64)
 def crash_states(
     calls: Sequence[Call], disk: Disk, effort: Effort, seed: int = 0, given: Promise | None = None
 ) -> list[tuple[Image, Promise]]:
-    """Each state once, with the strictest promise it must keep."""
+    """Yield each state once, with the strictest promise that it must keep."""
     found: dict[int, tuple[Image, Promise]] = {}
     chance = random.Random(seed)
     promise = given or Promise()
@@ -61,12 +61,12 @@ def crash_states(
 
 
 def _key(image: Image) -> int:
-    """Files that a start removes unseen make no difference."""
+    """Hash an image without the files that a start removes unread."""
     return hash(tuple((name, content) for name, content in image.items() if "store.db.new" not in name))
 
 
 def choices(disk: Disk, effort: Effort, chance: random.Random) -> Iterator[Sequence[Pending]]:
-    """What may be left of the changes that are pending."""
+    """Yield the subsets of the pending changes that may remain."""
     pending = [p for p in disk.pending if not _ignored(p)]
     yield from _subsets(pending, effort, chance)
     for at, change in enumerate(pending):
@@ -77,7 +77,7 @@ def choices(disk: Disk, effort: Effort, chance: random.Random) -> Iterator[Seque
 
 
 def _ignored(change: Pending) -> bool:
-    """Names of files that hold no data."""
+    """Whether the change is of a name of a file that holds no data."""
     return isinstance(change, Names) and (change.new or change.gone or "").endswith(("-shm", "lock"))
 
 

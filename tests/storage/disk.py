@@ -1,4 +1,4 @@
-"""A disk as a trace has left it: what is durable, and what a power cut may still take.
+"""A disk after a trace of calls: what is durable, and what a power cut may lose.
 
 The model is that of POSIX, stricter than any file system: what was written to a file since its last fsync, and
 what happened to the names of a directory since *its* last fsync, may be there or not, each for itself.
@@ -16,12 +16,12 @@ from typing import TypeAlias
 from tests.storage.shim import Call, Op
 
 Image: TypeAlias = dict[str, "bytes | None"]
-"""The files of one state by name; None: a directory."""
+"""The files of one state, by name; None stands for a directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes of one file."""
+    """A write of bytes to one file."""
 
     file: int
     offset: int
@@ -35,7 +35,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Truncate:
-    """The length of one file."""
+    """A change of the length of one file."""
 
     file: int
     size: int
@@ -47,24 +47,24 @@ class Truncate:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """One change of a directory: atomic, as on every journalling file system."""
+    """One change of names in a directory; atomic, as on every journalling file system."""
 
     directory: str
     gone: str | None
     new: str | None
     file: int | None
-    """What the new name stands for; None: a directory."""
+    """The file of the new name; None stands for a directory."""
 
 
 Pending: TypeAlias = "Write | Truncate | Names"
 
 
 class Disk:
-    """Follows a trace."""
+    """State of the disk, updated call by call from a trace."""
 
     def __init__(self, start: Path | None = None) -> None:
         self.pending: list[Pending] = []
-        """In the order in which they were asked for."""
+        """Changes that are not durable yet, in the order of their calls."""
         self._durable: list[bytes] = []
         self._durable_names: dict[str, int | None] = {".": None}
         self._names: dict[str, int | None] = {".": None}
@@ -123,7 +123,7 @@ class Disk:
         return name in self._names and self._names[name] is None
 
     def _covered(self, call: Call) -> list[Pending]:
-        """The pending changes that an fsync is about."""
+        """Return the pending changes that this fsync makes durable."""
         if self._is_directory(call.name):
             return [p for p in self.pending if isinstance(p, Names) and p.directory == call.name]
         file = self._by_inode[call.inode]
@@ -148,11 +148,11 @@ class Disk:
         return bytes(content)
 
     def size(self, file: int) -> int:
-        """How long a file is, durably."""
+        """Durable length of a file."""
         return len(self._durable[file])
 
     def image(self, kept: Sequence[Pending]) -> Image:
-        """What is there if a power cut leaves these of the pending changes, in this order."""
+        """Return the files after a power cut that leaves these pending changes, applied in this order."""
         names = dict(self._durable_names)
         _rename_all(names, kept)
         return {
@@ -178,7 +178,7 @@ def _reachable(name: str, names: dict[str, int | None]) -> bool:
 
 
 def torn(write: Write, present: Sequence[bool], sector_bytes: int) -> list[Pending]:
-    """The parts of a write that reached the disk, by sectors of the file."""
+    """Return the parts of a torn write that reached the disk, by sectors of the file."""
     parts: list[Pending] = []
     first = write.offset // sector_bytes
     for number, here in enumerate(present, first):
@@ -196,7 +196,7 @@ def sectors(write: Write, sector_bytes: int) -> int:
 
 
 def put(image: Image, directory: Path) -> None:
-    """Write a state out. Names are sorted, so a directory comes before what is in it."""
+    """Write a state into a directory. Names are sorted, so a directory comes before its content."""
     for name, content in image.items():
         if content is None:
             (directory / name).mkdir()

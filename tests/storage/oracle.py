@@ -1,6 +1,6 @@
-"""What a workload was promised, and whether the files still say so.
+"""What a workload was promised, and whether its files keep the promises.
 
-The states that a store may show are computed with a store that has no disk, from the same commits.
+The states that a store may show are computed by applying the same commits to a store without a disk.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from tests.storage.workload import COMMITS, image_digest, plain, record
 
 
 class Broken(AssertionError):
-    """A promise was broken: something is lost, half there, or from nowhere."""
+    """A promise was broken: something is lost, incomplete, or was never written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What must be there, in numbers of commits or of versions."""
+    """Bounds on what a store or record must contain, as numbers of commits or versions."""
 
     floor: int = 0
-    """At least this many: they were confirmed."""
+    """Lower bound: this many were confirmed."""
     ceiling: int = 0
-    """At most this many: nothing more was ever asked for."""
+    """Upper bound: no more than this many were requested."""
     states: tuple[StoreState, ...] = tuple(StoreState)
-    """How the store may say that it was left."""
+    """The states that an inspection of the store may report."""
     failed: str = ""
     """The first failure, as "step type: message"."""
 
 
 @cache
 def state_numbers() -> dict[int, int]:
-    """What a store shows after none, one, two ... of the commits: digests, and how many."""
+    """Map the digest of a store's content after 0, 1, 2 ... commits to the number of commits."""
     store = MemoryStore()
     found = {image_digest(store.open("a")): 0}
     for number, changes in enumerate(COMMITS, 1):
@@ -52,7 +52,7 @@ STOPPED = (StoreState.CLEAN, StoreState.EMPTY)
 
 
 def promised(calls: Iterable[Call], given: Promise | None = None) -> Promise:
-    """The sum of what a workload said, after what was promised before it began."""
+    """Combine the workload's lines in a trace with the promises from before it began."""
     now = given or Promise()
     for call in calls:
         if call.op is Op.SAY:
@@ -85,7 +85,7 @@ def _said(now: Promise, words: tuple[str, ...]) -> Promise:
 
 
 def check_store(directory: Path, promise: Promise) -> int:
-    """Open it for real; the number of commits it shows.
+    """Open the store and return the number of commits that it shows.
 
     Raises:
         Broken: It shows something that it must not.
@@ -105,7 +105,7 @@ def check_store(directory: Path, promise: Promise) -> int:
 
 
 def check_record(directory: Path, promise: Promise) -> int:
-    """Read the record; its version, 0 if there is none. Raises as `check_store`, with `ClusterError`."""
+    """Read the record and return its version; 0 if there is none. Raises Broken or `ClusterError`."""
     place = directory / "shared" / "cluster"
     found = FileRecordStore.peek(place) if place.is_dir() else None
     version = 0 if found is None else found.version

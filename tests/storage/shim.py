@@ -1,4 +1,4 @@
-"""The tests' end of `shim.c`: compiles it, runs workloads under it, reads their traces.
+"""Python side of `shim.c`: compiles it, runs workloads under it, reads their traces.
 
 A `Bench` is one process with the shim preloaded that forks for each run, so that a run costs milliseconds.
 """
@@ -25,7 +25,7 @@ HEAD = struct.Struct("=BBBBiQQQII")
 
 
 class Op(IntEnum):
-    """Kinds of calls, numbered as in `shim.c`. SAY is not a call: it is what the workload says of itself."""
+    """Kinds of calls, numbered as in `shim.c`. SAY is not a call, but a line that the workload adds to the trace."""
 
     SAY = 0
     OPEN = 1
@@ -43,21 +43,21 @@ class Op(IntEnum):
 
 
 class Action(IntEnum):
-    """What happens to a call that is hit."""
+    """What happens to a call that a fault hits."""
 
     NONE = 0
     FAIL = 1
     SHORT = 2
-    """Half of a write, and the next one finds the disk full."""
+    """Half of the data is written; the next write finds the disk full."""
     LOSE = 3
-    """Nothing, and it reports success."""
+    """Nothing is done, and the call reports success."""
     KILL = 4
     STOP = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Which calls are hit, and how: those of these kinds whose number, of all calls, is in the range."""
+    """A fault hits calls of these kinds whose number, counted over all calls, is in the range."""
 
     action: Action = Action.NONE
     error: int = 0
@@ -85,7 +85,7 @@ class Call:
     name2: str
     inode: int
     offset: int
-    """Of a write; the flags of an open."""
+    """Offset of a write, or flags of an open."""
     size: int
     error: int
     existed: bool
@@ -97,12 +97,12 @@ class Call:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Of what a workload said."""
+        """The words of a line that the workload added."""
         return tuple(self.name.split(" ", 2))
 
 
 def say(trace: int, text: str) -> None:
-    """Called by a workload: one line of its own, between the calls."""
+    """Add a line to the trace, between the calls; used by workloads."""
     raw = text.encode()[:255]
     os.write(trace, HEAD.pack(Op.SAY, 0, len(raw), 0, 0, 0, 0, 0, 0, 0) + raw)
 
@@ -160,7 +160,7 @@ class Bench:
     def run(
         self, workload: str, directory: Path, fault: Fault = NO_FAULT, *, sabotage: str = ""
     ) -> list[Call]:
-        """Run it to its end, or to its death, and return the trace."""
+        """Run a workload until it ends or dies, and return the trace."""
         for trace in self.stops(workload, directory, fault, sabotage=sabotage):
             raise AssertionError(f"it stopped after {len(trace)} calls")
         return self.trace()
@@ -168,7 +168,7 @@ class Bench:
     def stops(
         self, workload: str, directory: Path, fault: Fault, *, sabotage: str = ""
     ) -> Iterator[list[Call]]:
-        """As `run`; yields whenever `Action.STOP` has stopped it, and lets it go on afterwards."""
+        """Like `run`, but yield each time `Action.STOP` has stopped the workload; it then continues."""
         self._path.unlink(missing_ok=True)
         job = {"workload": workload, "directory": str(directory), "trace": str(self._path)}
         answer = self._ask({**job, "sabotage": sabotage, **fault.job()})

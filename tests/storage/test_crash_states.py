@@ -1,6 +1,6 @@
-"""E02–E08, E24, E25: whatever a power cut leaves of a short life can be opened, and shows what was promised.
+"""E02–E08, E24, E25: whatever files a power cut leaves can be opened, and show what was promised.
 
-No state that a disk may legally leave is damage: each must open by itself, without an operator.
+A state that a disk may legally leave is never damage: each must open without an operator.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tests.storage.shim import Action, Bench, Fault, Op
 from tests.storage.workload import COMMITS, RECORDS
 
 FEW = Effort(exhaustive=4, last=2, samples=8, cuts=0)
-"""Enough where something must be found."""
+"""Effort for tests in which a fault must be found."""
 RECOVERED = 6
-"""So many states are recovered under the shim again: a crash during recovery."""
+"""Number of states that are recovered under the shim again, to crash during recovery."""
 
 
 def broken(
     workload: str, states: Iterable[tuple[Image, Promise]], memory: Path
 ) -> tuple[list[str], set[int]]:
-    """What is wrong with these states, and which numbers of commits the others show."""
+    """Return what is wrong with these states, and the numbers of commits that the correct ones show."""
     wrong, shown = [], set()
     for image, promise in states:
         with TemporaryDirectory(dir=memory) as name:
@@ -48,7 +48,7 @@ def describe(image: Image) -> str:
 def recorded(
     bench: Bench, workload: str, place: Path, effort: Effort, *, sabotage: str = ""
 ) -> list[tuple[Image, Promise]]:
-    """The crash states of one run."""
+    """Run a workload and yield its crash states."""
     calls = bench.run(workload, place, sabotage=sabotage)
     assert bench.signal == 0
     assert not promised(calls).failed
@@ -69,7 +69,7 @@ def test_every_crash_state_keeps_its_promises(
 
 @pytest.mark.timeout(3600)
 def test_a_crash_during_recovery(bench: Bench, place: Path, memory: Path, effort: Effort, full: bool) -> None:
-    """E24: once more, over what the first crash has left."""
+    """E24: a second crash hits the recovery from the first one."""
     states = recorded(bench, "live", place, effort)
     tried = 0
     for image, promise in random.Random(24).sample(states, 25 * RECOVERED if full else RECOVERED):
@@ -101,10 +101,8 @@ def test_a_store_that_loses_writes_is_caught(
 
 
 @pytest.mark.parametrize("workload", ["live", "elect"])
-def test_a_disk_that_lies_about_fsync_is_caught(
-    bench: Bench, place: Path, memory: Path, workload: str
-) -> None:
-    """Every fsync says yes and does nothing: what was promised can be lost, and the test sees it."""
+def test_a_disk_that_ignores_fsync_is_caught(bench: Bench, place: Path, memory: Path, workload: str) -> None:
+    """Every fsync reports success and does nothing: the test must see that promised data can be lost."""
     calls = bench.run(workload, place, Fault(Action.LOSE, ops=(Op.SYNC,)))
     known = [call for call in calls if call.hit is not Action.LOSE]
     wrong, _ = broken(workload, crash_states(known, Disk(), FEW), memory)

@@ -1,6 +1,6 @@
 """E15, E16, E18: every page of a stored file flipped, zeroed, misdirected, or as it was before.
 
-Found, or in a place that holds nothing: never a crash, and never other messages than were stored.
+Either the damage is found or the place holds no data. A start never crashes and never shows other messages.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tests.storage.workload import CLUSTER, COMMITS, QUEUE, SPEC, batch, ids, im
 
 HALF = PAGE_BYTES // 2
 TABLES = ("status", "seal", "queues", "batches", "dead", "quarantine")
-"""All that a node reads. Audit lines are for people."""
+"""All tables that a node reads. The audit lines are only for operators."""
 LEFT_OUT = 2
-"""The last commits of the workload remove what makes some of the pages."""
+"""Number of commits at the end of the workload that are not run: they remove the data of some pages."""
 
 
 @pytest.fixture(scope="module")
 def versions(memory: Path) -> list[bytes]:
-    """The database after each commit, stored and closed; the last is the one that is damaged."""
+    """The closed database file after each commit; the tests damage the last one."""
     directory = memory / "pages"
     found = []
     for changes in COMMITS[:-LEFT_OUT]:
@@ -51,7 +51,7 @@ def store(memory: Path, versions: list[bytes]) -> Path:
 
 
 def roots(store: Path) -> dict[str, int]:
-    """The number of the first page of each table, from 0."""
+    """Return the number of the first page of each table, counted from 0."""
     with closing(sqlite3.connect(f"{(store / 'store.db').as_uri()}?mode=ro", uri=True)) as db:
         return {name: page - 1 for name, page in db.execute("SELECT name, rootpage FROM sqlite_master")}
 
@@ -103,7 +103,7 @@ def page(raw: bytes, number: int) -> bytes:
 def test_flipped_bits_of_every_page(store: Path, place: Path, versions: list[bytes], full: bool) -> None:
     raw, chance = versions[-1], random.Random(16)
     for number in pages(raw):
-        offsets = [0, 1, 2, 3, 5, 7, 8, PAGE_BYTES - 1]  # Where SQLite keeps what a page is.
+        offsets = [0, 1, 2, 3, 5, 7, 8, PAGE_BYTES - 1]  # SQLite keeps the type of the page here.
         offsets += [chance.randrange(PAGE_BYTES) for _ in range(1000 if full else 8)]
         for offset in offsets:
             at = number * PAGE_BYTES + offset
@@ -111,7 +111,7 @@ def test_flipped_bits_of_every_page(store: Path, place: Path, versions: list[byt
 
 
 def misdirected(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each page, and half of each, in the place of each other; and a page of zeros or of noise."""
+    """Yield databases with each page, or half of it, replaced by each other page, by zeros or by noise."""
     for to in pages(raw):
         for origin in pages(raw):
             if page(raw, to) != page(raw, origin):
@@ -123,7 +123,7 @@ def misdirected(raw: bytes) -> Iterator[tuple[int, bytes]]:
 
 @pytest.mark.timeout(3600)
 def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> None:
-    """E15: a page in the place of another that a node reads is always found."""
+    """E15: a wrong page in the place of one that a node reads is always found."""
     found: dict[int, list[bool]] = {}
     for to, raw in misdirected(versions[-1]):
         found.setdefault(to, []).append(detected(store, place, raw))
@@ -134,7 +134,7 @@ def test_misdirected_pages(store: Path, place: Path, versions: list[bytes]) -> N
 
 
 def test_pages_of_an_older_version(store: Path, place: Path, versions: list[bytes]) -> None:
-    """E18: one page as it was some commits ago. Those that begin a table are always found."""
+    """E18: one page is replaced by its version from some commits ago. The first page of a table is always found."""
     raw, first = versions[-1], roots(store)
     for older in versions[:-1]:
         for number in pages(raw):
@@ -162,11 +162,11 @@ TOUCHES: dict[str, tuple[list[Change], list[Change]]] = {
 
 
 @pytest.mark.parametrize("touch", TOUCHES)
-def test_a_page_of_any_commit_before(store: Path, place: Path, touch: str) -> None:
-    """E18, B40: each page that two commits changed, as it was before them and in between, while the rest is of today.
+def test_a_page_of_any_earlier_commit(store: Path, place: Path, touch: str) -> None:
+    """E18, B40: each page that two commits changed is replaced by its version before or between them.
 
-    A status that is older than its queues, and queues that are older than their status: what is gone from them
-    leaves nothing, and an id that was given out would be given out again.
+    This covers a status older than its queues, and queues older than the status. Removed messages leave no trace,
+    so an undetected old page could make the node assign an id twice.
     """
     copy = place / "touched"
     shutil.copytree(store, copy)
@@ -177,7 +177,7 @@ def test_a_page_of_any_commit_before(store: Path, place: Path, touch: str) -> No
         if changes:
             opened.commit(changes)
         opened.close(clean=False)
-        opened.open("a")  # Into the database, out of the log.
+        opened.open("a")  # Move the content from the log into the database.
         opened.close(clean=False)
         seen.append((copy / "store.db").read_bytes())
     found = 0
@@ -187,11 +187,11 @@ def test_a_page_of_any_commit_before(store: Path, place: Path, touch: str) -> No
             if contents(raw, place) != contents(seen[-1], place):
                 assert detected(copy, place, raw), number
                 found += 1
-    assert found > 1, "at least the status, and what it knows of"
+    assert found > 1, "the page of the status and at least one other"
 
 
 def contents(raw: bytes, place: Path) -> list[object]:
-    """All that a node reads, or the error."""
+    """Return everything that a node reads, or the error."""
     (place / "rows.db").write_bytes(raw)
     with closing(sqlite3.connect(f"{(place / 'rows.db').as_uri()}?immutable=1", uri=True)) as db:
         try:
@@ -201,16 +201,16 @@ def contents(raw: bytes, place: Path) -> list[object]:
 
 
 def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]) -> None:
-    """A file that was cut is noticed (E17)."""
+    """A truncated file is detected (E17)."""
     for number in pages(versions[-1]):
         for length in (number * PAGE_BYTES, number * PAGE_BYTES + HALF):
             assert detected(store, place, versions[-1][:length])
 
 
-def test_the_command_says_so(
+def test_the_inspect_command_reports_the_damage(
     store: Path, place: Path, versions: list[bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`qpidha store inspect` ends with a status that a script can see, for damage in each table."""
+    """`qpidha store inspect` returns the exit code for damage, for each table."""
     assert main(["store", "inspect", str(store)]) == 0
     for table in TABLES:
         copy = place / table

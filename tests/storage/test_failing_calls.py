@@ -1,6 +1,6 @@
 """E01, E09–E13, E26: the n-th call fails, for every n and every error, or the process dies before it.
 
-By default a part of them, chosen by number; all of them with --full.
+By default a part of the faults, chosen by number; with --full all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ERRORS: dict[Op, tuple[int, ...]] = {
 }
 CHANGING = {Op.WRITE, Op.SYNC, Op.RENAME, Op.MKDIR, Op.TRUNCATE, Op.UNLINK}
 STRIDE = {op: 19 if op in CHANGING else 83 for op in Op} | {Op.READ: 3}
-"""Of the faults of these calls, one in so many is tried by default."""
+"""By default, one in this number of faults is tried, by kind of call."""
 TYPED = {
     "live": {"StoreFailed"},
     "elect": {"Unavailable", "OutcomeUnknown", "SettingsError"},
@@ -47,7 +47,7 @@ AFTER_FAILED_SYNC = Effort(exhaustive=3, last=2, samples=4, cuts=0)
 
 
 def faults(calls: list[Call]) -> Iterator[tuple[Op, Fault]]:
-    """Every fault of every call: once, or from there on."""
+    """Yield each fault of each call: for this call only, or from this call on."""
     for number, call in enumerate((call for call in calls if call.op is not Op.SAY), 1):
         for error in ERRORS[call.op]:
             yield call.op, Fault(Action.FAIL, error, number, number)
@@ -73,7 +73,7 @@ def chosen(calls: list[Call], full: bool) -> Iterator[Fault]:
 
 
 def verdict(bench: Bench, workload: str, place: Path, fault: Fault) -> list[str]:
-    """Run it with this fault; what is wrong with what the workload was told, and with what it left."""
+    """Run the workload with this fault; return what is wrong with its results and with its files."""
     shutil.rmtree(place)
     place.mkdir()
     calls = bench.run(workload, place, fault)
@@ -93,7 +93,7 @@ def verdict(bench: Bench, workload: str, place: Path, fault: Fault) -> list[str]
 
 
 def _typed(line: str, workload: str, place: Path) -> bool:
-    """An error of ours, which says which disk to look at."""
+    """Whether the error is one of the library's, and names the file or directory."""
     _, _, what = line.split(" ", 2)
     return what.split(":")[0] in TYPED[workload] and (
         str(place) in what or "an earlier commit failed" in what
@@ -107,7 +107,7 @@ def _hit(calls: list[Call]) -> str:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("workload", ["live", "elect"])
 def test_every_call_fails_with_every_error(bench: Bench, place: Path, full: bool, workload: str) -> None:
-    """What was confirmed is there, nothing is half there, errors are typed, and a failed store is dead."""
+    """What was confirmed is stored, nothing is stored in part, errors are typed, and a failed store refuses all calls."""
     work = list(chosen(bench.run(workload, place), full))
     wrong = [line for fault in work for line in verdict(bench, workload, place, fault)]
     print(f"{workload}: {len(work)} faults")
@@ -116,10 +116,10 @@ def test_every_call_fails_with_every_error(bench: Bench, place: Path, full: bool
 
 @pytest.mark.timeout(3600)
 def test_a_full_disk_takes_half_of_the_header_of_a_log(bench: Bench, place: Path) -> None:
-    """A log that begins again from the front, over frames that the database holds."""
+    """The log restarts at its beginning and overwrites frames that are already in the database."""
     calls = [call for call in bench.run("live", place) if call.op is not Op.SAY]
     headers = [n for n, c in enumerate(calls, 1) if c.op is Op.WRITE and len(c.data) == HEADER.size]
-    assert len(headers) > 3, "a log begins with its file, and again after checkpoints"
+    assert len(headers) > 3, "a log header is written with a new file, and after checkpoints"
     faults = [Fault(Action.SHORT, errno.ENOSPC, number, number) for number in headers]
     wrong = [line for fault in faults for line in verdict(bench, "live", place, fault)]
     assert not wrong, "\n".join(wrong)
@@ -147,7 +147,7 @@ def test_a_power_cut_after_a_failed_fsync(
 
 @pytest.mark.timeout(3600)
 def test_a_write_that_never_reaches_the_disk(bench: Bench, place: Path, full: bool) -> None:
-    """E14: it reports success and is lost. The next start finds what is missing, unless nothing is."""
+    """E14: a write reports success and is lost. The next start detects it, unless the data is complete anyway."""
     calls = [call for call in bench.run("live", place) if call.op is not Op.SAY]
     writes = [n for n, c in enumerate(calls, 1) if c.op is Op.WRITE and not c.name.endswith(("-shm", "lock"))]
     found = Counter[str]()
@@ -156,7 +156,7 @@ def test_a_write_that_never_reaches_the_disk(bench: Bench, place: Path, full: bo
         place.mkdir()
         told = promised(bench.run("live", place, Fault(Action.LOSE, 0, number, number)))
         try:
-            CHECKS["live"](place, told)  # Broken would be: less than was promised, and nobody says so.
+            CHECKS["live"](place, told)  # Broken means that lost data went undetected.
             found["harmless"] += 1
         except StoreDamaged:
             found["damage"] += 1
@@ -166,7 +166,7 @@ def test_a_write_that_never_reaches_the_disk(bench: Bench, place: Path, full: bo
 
 @pytest.mark.parametrize("sabotage", ["immortal"])
 def test_a_store_that_ignores_a_failed_fsync_is_caught(bench: Bench, place: Path, sabotage: str) -> None:
-    """The check of the first test, on a store that breaks its rule."""
+    """The check of the first test finds a store that goes on after a failed fsync."""
     calls = bench.run("live", place)
     begun = next(at for at, call in enumerate(calls) if call.words == ("commit", "2"))
     before = sum(call.op is not Op.SAY for call in calls[:begun])

@@ -1,4 +1,4 @@
-"""Every sequence of three things that may happen to the locks, names and processes of a store; two are a unit test."""
+"""All sequences of three actions on the locks, names and processes of a store. A unit test covers two actions."""
 
 from __future__ import annotations
 

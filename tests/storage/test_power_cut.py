@@ -1,7 +1,7 @@
 """E02, E06, E07 on a real file system: an ext4 image is copied while it is mounted, and the copy is opened.
 
-The copy is what a disk would have after a power cut at that moment: what the kernel still holds in memory is not
-in it. Needs root and loop devices; where they are missing it is skipped, and says so.
+The copy is what a disk would have after a power cut at that moment: it lacks what the kernel still holds in
+memory. Needs root and loop devices; where they are missing, the tests are skipped with a reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.storage.shim import Action, Bench, Fault, Op
 IMAGE_BYTES = 12 * 1024 * 1024
 AT_EVERY_SYNC = Fault(Action.STOP, ops=(Op.SYNC,))
 NEVER_WRITE_BACK = "commit=600,data=writeback,noatime"
-"""The kernel must not do by itself, because some seconds went by, what the store forgot to ask for."""
+"""Delays the kernel's periodic writeback, which would hide a missing fsync of the store."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def blank(memory: Path) -> Path:
-    """An empty image, if this machine can make and mount one."""
+    """An empty image; skips the test if this machine cannot make and mount one."""
     scratch = memory / "ext4"
     scratch.mkdir()
     image = scratch / "blank"
@@ -57,14 +57,14 @@ def blank(memory: Path) -> Path:
 def cuts(
     bench: Bench, workload: str, blank: Path, fault: Fault, sabotage: str, every: int
 ) -> tuple[int, list[str]]:
-    """Run on an image; how often the power was cut, and what was wrong afterwards."""
+    """Run a workload on an image; return the number of power cuts, and what was wrong after them."""
     scratch = blank.parent
     image, copy = scratch / "image", scratch / "copy"
     shutil.copyfile(blank, image)
     wrong, count = [], 0
     with mounted(image, scratch / "mounted") as place:
         (place / "data").mkdir()
-        sync_directory(place)  # The directory around the workload's own is there from the start.
+        sync_directory(place)  # The parent of the workload's directory exists from the start.
         for number, calls in enumerate(bench.stops(workload, place / "data", fault, sabotage=sabotage)):
             if number % every == 0:
                 shutil.copyfile(image, copy)
@@ -88,6 +88,6 @@ def test_a_power_cut_before_every_fsync(bench: Bench, blank: Path, full: bool, w
 
 @pytest.mark.parametrize("sabotage", ["hurried", "eager"])
 def test_a_store_that_loses_writes_is_caught(bench: Bench, blank: Path, sabotage: str) -> None:
-    """What these stores confirm is not on the disk when the power goes."""
+    """These stores confirm commits that are not on the disk at the power cut."""
     _, wrong = cuts(bench, "live", blank, AT_EVERY_SYNC, sabotage, 4)
     assert any(Broken.__name__ in line for line in wrong)

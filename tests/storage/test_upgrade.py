@@ -1,4 +1,4 @@
-"""A store that an earlier version has written: `format-1.db.gz` is one, with all but the last commits of the workload."""
+"""Upgrade of a store from an earlier version: `format-1.db.gz` has all but the last commits of the workload."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def version(store: Path) -> int:
 
 
 def number(store: Path) -> int:
-    """How many commits it shows."""
+    """Return the number of commits that the store shows."""
     opened = SqliteStore(store)
     shown = state_numbers()[image_digest(opened.open("a"))]
     opened.close(clean=True)
@@ -54,7 +54,7 @@ def test_an_old_store_is_upgraded_when_it_is_opened(old: Path) -> None:
     assert number(old) == HELD
 
 
-def test_looking_at_an_old_store_leaves_it_as_it_is(old: Path) -> None:
+def test_inspecting_an_old_store_does_not_change_it(old: Path) -> None:
     raw = (old / "store.db").read_bytes()
     report = inspect(old)
     assert not report.damage and report.status is not None and report.status.state is StoreState.CLEAN

@@ -1,7 +1,7 @@
-"""Short lives of a store and of a cluster record, run in a process whose disk is the shim.
+"""Short workloads on a store and on a cluster record, run in a process whose system calls go through the shim.
 
 Run as a program, it reads jobs from its input, forks for each, and answers when the child has stopped or ended.
-A workload says in the trace what it is about to do and what it was promised: `oracle.py` holds it to that.
+A workload writes into the trace what it is about to do and what was confirmed; `oracle.py` checks the files for it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Plain = tuple[object, ...]
 CLUSTER, QUEUE, OTHER = UUID(int=0xC1), UUID(int=0xA1), UUID(int=0xA2)
 SPEC, OTHER_SPEC = QueueSpec(name="orders"), QueueSpec(name="mails")
 CHECKPOINT_BYTES = 60_000
-"""So that a short life has checkpoints, and starts its log again from the front."""
+"""Small, so that a short workload has checkpoints and restarts its log."""
 
 
 def ids(*runs: tuple[int, int]) -> SequenceSet:
@@ -86,7 +86,7 @@ COMMITS: list[list[Change]] = [changes for life in LIVES for changes in life]
 
 
 def plain(image: StoreImage) -> Plain:
-    """Everything in an image but how it was left, as values that compare."""
+    """Everything in an image except its shutdown state, as comparable values."""
 
     def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, bytes]:
         return {id: data for of, batch in held for id, data in zip(of, batch, strict=True)}
@@ -104,7 +104,7 @@ def image_digest(image: StoreImage) -> int:
 
 
 def live(directory: Path, tell: Say) -> None:
-    """Three sessions; it ends with the first one in which anything failed."""
+    """Run three sessions; end after the first one that fails."""
     number = 0
     for session, life in enumerate(LIVES):
         clean = session != 1
@@ -114,7 +114,7 @@ def live(directory: Path, tell: Say) -> None:
 
 
 def session_of(directory: Path, tell: Say, life: list[list[Change]], number: int, *, clean: bool) -> bool:
-    """Open, commit, close. After a failure: what the store says to those who go on regardless."""
+    """Open, commit and close. After a failure, record how the store answers further calls."""
     store = SqliteStore(directory)
     tell("open")
     if not attempt("open", tell, lambda: store.open("a")):
@@ -137,7 +137,7 @@ def session_of(directory: Path, tell: Say, life: list[list[Change]], number: int
 
 
 def recover(directory: Path, tell: Say) -> None:
-    """What a node does that finds a store: opens it, is promoted, and is stopped."""
+    """Do what a node does with an existing store: open it, be promoted, and stop."""
     store = SqliteStore(directory / "node" / "store")
     tell("open")
     image = store.open("a")
@@ -148,7 +148,7 @@ def recover(directory: Path, tell: Say) -> None:
 
 
 def record(version: int) -> Record:
-    """What the managers write as this version."""
+    """The record that the managers write as this version."""
     members = frozenset({Member("a", UUID(int=1))})
     return Record(
         cluster=CLUSTER, generation=version, primary=("a", UUID(int=2)), members=members, nonce=bytes([version])
@@ -159,7 +159,7 @@ RECORDS = 4
 
 
 def elect(directory: Path, tell: Say) -> None:
-    """Versions of a cluster record, written and read by two managers in turn."""
+    """Write and read versions of a cluster record by two managers in turn."""
     asyncio.run(_elect(directory / "shared" / "cluster", tell))
 
 
@@ -248,7 +248,7 @@ def immortal() -> None:
 
 
 def nameless() -> None:
-    """New names are not made durable: `sync_directory` is forgotten."""
+    """A store that does not make new names durable: `sync_directory` is missing."""
     files.sync_directory = database.sync_directory = lambda path: None
 
 

@@ -1,7 +1,7 @@
-"""Two nodes that are given what a fuzzer says, as from a peer: the whole way from bytes to effects.
+"""Two nodes that receive a fuzzer's bytes as if from a peer: the whole path from bytes to effects.
 
-As in the library, a peer that breaks the protocol loses its link. Anything else that comes out of a node
-is a bug, and so are effects that its store cannot take.
+As in the library, a peer that breaks the protocol loses its link. Any other error from a node is a bug, and so
+are effects that its store cannot apply.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WELCOME = Welcome(version=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT)
 
 
 class Node:
-    """A replica, and the contents of the store that takes what it persists."""
+    """A replica, and the content of a store to which its transactions are applied."""
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         held = SequenceSet([(1, 6), (8, 9)])
@@ -52,16 +52,16 @@ class Node:
         self.closed = False
         self.sent: list[Event] = []
         self.frames: list[tuple[int, Frame]] = []
-        """What was sent, with its link and header."""
+        """The events sent so far, each with its link and header."""
         self.persisted: list[list[Change]] = []
-        """The transactions of the store."""
+        """The transactions that were given to the store."""
         self.requests: list[Request] = []
         self.completed: list[Completion] = []
         self.notices: list[Notice] = []
         self.clock = 0.0
 
     def promoted(self, *members: Member) -> Node:
-        """Primary of generation 3; the members beside it are these, or the one peer. A peer has opened a link."""
+        """Become primary of generation 3 with these other members, by default the peer. A peer has opened a link."""
         record = seen(3, ("me", BOOT), frozenset({ME, *(members or {PEER})}))
         self.replica.record_seen(record, 0.0)
         self.replica.link_opened(LINK)
@@ -87,7 +87,7 @@ class Node:
         return self.say(Acknowledged(position=position), link=link)
 
     def following(self) -> Node:
-        """Has opened a link to the primary of generation 3, and said Hello."""
+        """Open a link to the primary of generation 3, and send Hello."""
         self.replica.record_seen(seen(3, ("peer", PEER_BOOT), frozenset({ME, PEER})), 0.0)
         self.replica.link_opened(LINK, to="peer")
         self.perform()
@@ -96,14 +96,14 @@ class Node:
     def say(
         self, *events: Event, session: int = SESSION, generation: int = GENERATION, link: int = LINK
     ) -> Node:
-        """What the peer says in this session, once it was welcomed."""
+        """Receive these events from the peer in this session, after the handshake."""
         for event in events:
             self.replica.received(link, Frame(generation, session, event), self.clock)
             self.perform()
         return self
 
     def work(self) -> Node:
-        """Perform slices until no work is left that can go on without any input."""
+        """Run slices of work until the rest needs more input."""
         while self.replica.unfinished:
             self.perform()
         return self
@@ -141,7 +141,7 @@ class Node:
         self.closed = self.closed or any(isinstance(notice, CloseLink) for notice in ready.notify)
 
     def check(self) -> None:
-        """The store holds what the replica holds, and the link closes in good order."""
+        """Check that the store and the replica have the same content, and that the link closes cleanly."""
         self.perform()
         for queue in self.replica.queues.values():
             queue.check()
@@ -161,7 +161,7 @@ def seen(generation: int, primary: tuple[str, UUID], members: frozenset[Member])
 
 
 def refused(node: Node, why: str) -> bool:
-    """The last thing that was sent says why, and the link is closed."""
+    """Whether the last event sent gives this reason and the link is closed."""
     last = node.sent[-1]
     assert isinstance(last, Refused)
     assert why in last.reason
@@ -176,7 +176,7 @@ def messages(ids: SequenceSet) -> Batch:
 
 
 def handshake(data: bytes) -> None:
-    """The first bytes on a new link, to a primary or (first byte odd) to a backup that opened the link."""
+    """Feed the first bytes on a new link to a primary or, if the first byte is odd, to a backup that opened the link."""
     node = Node().following() if data[:1] and data[0] & 1 else Node().promoted()
     reader = FrameReader(SETTINGS.handshake_frame_bytes_max)
     try:
@@ -191,9 +191,9 @@ def handshake(data: bytes) -> None:
 
 
 def snapshot(data: bytes) -> None:
-    """A resync: events to a backup that has subscribed, or (first byte odd) to a primary that was asked.
+    """Feed events of a resync to a subscribed backup or, if the first byte is odd, to the primary that serves it.
 
-    Each event is its kind, the size of its body in two bytes, and the body. Its header is right.
+    Each event is encoded as its kind, the size of its body in two bytes, and the body. Its header is always valid.
     """
     if data[:1] and data[0] & 1:
         node = Node().promoted().say(HELLO, session=0)

@@ -1,4 +1,4 @@
-"""Values for the fuzzing of public calls: what is right for a parameter of a name, and what is not for any."""
+"""Values for fuzzing the public calls: valid ones by parameter name, and values that no parameter accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CallersOwnError(Exception):
 
 
 class Hostile:
-    """Raises whatever is asked of it."""
+    """An object that raises in every operation."""
 
     def _raise(self, *_: object, **__: object) -> Any:
         raise CallersOwnError
@@ -37,7 +37,7 @@ class Hostile:
 
 
 class Elastic(int):
-    """An int that compares as it likes."""
+    """An int with arbitrary results of comparisons."""
 
     def __lt__(self, other: object) -> bool:
         return True
@@ -62,7 +62,7 @@ def record() -> Record:
 
 
 async def coroutine(*_: object) -> None:
-    """A coroutine function where a plain one may be wanted."""
+    """A coroutine function, passed where a plain function may be expected."""
 
 
 JUNK: list[Callable[[], Any]] = [
@@ -90,7 +90,7 @@ RECORDS = [
     for kind in vars(module).values()
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
 ]
-"""Values of the library itself, which a caller may fill with anything."""
+"""Types of the library, which a caller may construct with any values."""
 
 RIGHT: dict[str, list[Callable[[], Any]]] = {
     "data": [lambda: b"x", lambda: bytearray(b"y"), lambda: [b"x", b"y"]],
@@ -127,11 +127,11 @@ RIGHT: dict[str, list[Callable[[], Any]]] = {
     "peer": [lambda: ("h", 1)],
     "count": [lambda: 1, lambda: 3],
 }  # fmt: skip
-"""By the name of the parameter: without these, nothing but the first check would ever be met."""
+"""Valid values by parameter name: without them, only the first check of each call would be reached."""
 
 
 def junk(draw: random.Random, depth: int = 0) -> Any:
-    """Anything, or one of our own values filled with anything."""
+    """Return an arbitrary value, or a type of the library constructed with arbitrary values."""
     kind = draw.random()
     if kind < 0.1 and depth < 2:
         made = draw.choice(RECORDS)
@@ -145,7 +145,7 @@ def junk(draw: random.Random, depth: int = 0) -> Any:
 
 
 def argument(draw: random.Random, name: str, depth: int = 0) -> Any:
-    """A value for a parameter of this name: as often right as not."""
+    """Return a value for a parameter of this name: mostly a valid one."""
     if name in RIGHT and draw.random() < 0.6:
         return draw.choice(RIGHT[name])()
     return junk(draw, depth)

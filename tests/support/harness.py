@@ -1,4 +1,4 @@
-"""Whole nodes in one process, over real TCP, with a network that can be counted and cut."""
+"""Whole nodes in one process, over real TCP, with links that can be measured and cut."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = Settings(
 
 
 class Recorder:
-    """A broker that only remembers what it was told."""
+    """A broker that only records its callbacks."""
 
     def __init__(self) -> None:
         self.promoted: list[int] = []
@@ -43,7 +43,7 @@ class Recorder:
 
 
 class GatedLink:
-    """A link whose sending side can be held back or counted."""
+    """A link whose sent data can be held back and counted."""
 
     def __init__(self, link: Link, gate: Gate) -> None:
         self._link = link
@@ -70,7 +70,7 @@ class GatedLink:
 
 
 class Gate:
-    """A transport that counts what one node sends, and can swallow it: a one-way cut."""
+    """A transport that counts what one node sends, and can drop it: a cut in one direction."""
 
     def __init__(self) -> None:
         self._inner = TcpTransport()
@@ -93,7 +93,7 @@ class Gate:
 
 
 class World:
-    """A cluster in one process. Use it as an asynchronous context manager: it stops what still runs."""
+    """A cluster in one process. An asynchronous context manager that stops all running nodes at its end."""
 
     def __init__(self, settings: Settings = QUICK) -> None:
         self.records = MemoryRecordStore()
@@ -114,7 +114,7 @@ class World:
     async def start(
         self, name: str, store: MessageStore | None = None, broker: Recorder | None = None, **options: Any
     ) -> Node:
-        """Start a node, on the store it had before if there is one."""
+        """Start a node, on its previous store if it had one."""
         self.stores[name] = store or self.stores.get(name) or MemoryStore()
         self.brokers[name] = broker or Recorder()
         self.gates[name] = Gate()
@@ -132,7 +132,7 @@ class World:
         return node
 
     async def cluster(self, *names: str) -> list[Node]:
-        """Nodes of which the first is primary and all are members."""
+        """Start nodes; the first becomes primary, and all become members."""
         nodes = [await self.start(name) for name in names]
         await nodes[0].promote()
         await until(lambda: all(n.in_sync for n in map(Node.status, nodes)))
@@ -159,7 +159,7 @@ class World:
 
 
 async def until(reached: Callable[[], object], *, timeout_s: float = 15.0, what: str = "") -> None:
-    """Wait for a condition. Polls: nothing here may depend on how fast the machine is."""
+    """Wait for a condition by polling, so that tests do not depend on the speed of the machine."""
     deadline = time.monotonic() + timeout_s
     while not reached():
         if time.monotonic() > deadline:
@@ -168,7 +168,7 @@ async def until(reached: Callable[[], object], *, timeout_s: float = 15.0, what:
 
 
 def run(main: Callable[[World], Awaitable[None]], settings: Settings = QUICK) -> None:
-    """Run one test in a world of its own."""
+    """Run one test in a new world."""
 
     async def wrapped() -> None:
         async with World(settings) as world:
@@ -182,6 +182,6 @@ def content(node: Node, queue: str = "q") -> list[tuple[int, bytes]]:
 
 
 def history(node: Node, queue: str = "q") -> tuple[object, int, list[tuple[int, bytes]]]:
-    """Everything that must be equal on two nodes that are ready: lineage, next id, content in order."""
+    """Return what must be equal on two ready nodes: lineage, next id, content in order."""
     q = node.queue(queue)._queue
     return q.lineage, q.next, content(node, queue)

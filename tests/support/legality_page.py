@@ -58,7 +58,7 @@ def _cell(rule: Rule) -> str:
 
 
 def section(text: str) -> str:
-    """The part of the page that is made here."""
+    """Return the generated part of the page."""
     return text.split(BEGIN)[1].split(END, maxsplit=1)[0]
 
 

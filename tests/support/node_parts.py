@@ -28,13 +28,13 @@ from qpidha.wire.info import encode_info
 T = TypeVar("T")
 CLUSTER = UUID(int=0xC1)
 CLIENTS = ("127.0.0.1", 5672)
-"""Where clients find node a."""
+"""Client address of node a."""
 BEGIN_S = 1000.0
-"""What the clock shows at the begin: no part may take 0 for a time."""
+"""Start time of the clock; not 0, since no part may treat 0 as a special time."""
 
 
 TURNS_MAX = 100
-"""After so many turns at one time the clock moves on a little: work that rounding keeps short of its deadline ends."""
+"""After this many turns at one time the clock advances a little, in case rounding put a timer just before its time."""
 TICK_S = 1e-6
 
 
@@ -57,9 +57,9 @@ class Clock(VirtualSelector):
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """Waits for nothing: when there is nothing to do now, the clock jumps to the next timer.
+    """An event loop without real waiting: when no callback is ready, the clock jumps to the next timer.
 
-    What waits for something that cannot happen any more is an error (RuntimeError), not a test that hangs.
+    If a task waits for an event that can no longer happen, the loop raises RuntimeError, so that no test hangs.
     """
 
     def __init__(self) -> None:
@@ -95,20 +95,20 @@ async def _end_tasks() -> None:
 
 
 async def turns(count: int = 5) -> None:
-    """Let everything that can happen without a timer happen."""
+    """Run some turns of the loop, for callbacks that need no timer."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 def pause(seconds: float) -> None:
-    """The process stands still: nothing runs, and the clock goes on."""
+    """Advance the clock without running anything, as if the process were paused."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, JumpingLoop)
     loop._jumps.now += seconds
 
 
 async def until(reached: Callable[[], object], *, within_s: float = 100.0, step_s: float = 0.05) -> None:
-    """Let time pass until this is reached. It costs no real time."""
+    """Let virtual time pass until the condition holds. Takes no real time."""
     for _ in range(int(within_s / step_s)):
         if reached():
             return
@@ -120,14 +120,14 @@ async def until(reached: Callable[[], object], *, within_s: float = 100.0, step_
 
 
 def member(node: NodeId) -> Member:
-    """This node, with the only store that it ever has."""
+    """Return this node as a member. It always has the same store."""
     return Member(node, UUID(int=ord(node)))
 
 
 def record(
     generation: Generation, primary: tuple[NodeId, UUID] | None, *members: NodeId, version: int
 ) -> Versioned:
-    """The cluster's record with these contents."""
+    """Return a cluster record with this content."""
     found = Record(
         cluster=CLUSTER, generation=generation, primary=primary, members=frozenset(map(member, members))
     )
@@ -135,7 +135,7 @@ def record(
 
 
 class Engine:
-    """Counts what it is asked for, and does it when a test says so."""
+    """A fake engine that counts calls, and performs them when the test says so."""
 
     def __init__(self) -> None:
         self.pokes = 0
@@ -180,7 +180,7 @@ class Seat:
             node=id, boot=self.runtime.boot, image=StoreImage(status), settings=self.runtime.settings
         )
         self.roles: list[Generation] = []
-        """What the broker would have been told: each generation, 0 for its end."""
+        """The role changes that the broker would have seen: each generation, and 0 for its end."""
         self.discards: list[HandOver] = []
         self.requests: list[Request] = []
         self.persisted: list[Change] = []
@@ -199,13 +199,13 @@ class Seat:
         )
 
     def enter(self) -> Seat:
-        """Belong to the running loop, as a node that has started."""
+        """Bind the node to the running loop, as a start does."""
         self.runtime.enter_loop()
         self.runtime.running = True
         return self
 
     def turn(self) -> None:
-        """The end of a turn of the loop: publish what was collected, then perform the effects of the core."""
+        """End a turn of the loop: publish the collected messages, then perform the effects of the core."""
         self.engine.end_turn()
         ready = self.core.ready(self.runtime.now())
         self.persisted += ready.persist
@@ -220,7 +220,7 @@ class Seat:
     def see(
         self, generation: Generation, primary: NodeId | None, *members: NodeId, live: Sequence[NodeId] = ()
     ) -> Seat:
-        """The record names this primary and these members. They are live, and so are these."""
+        """Show the node a record with this primary and these members. They are live, and so are the nodes of ``live``."""
         boot = self.runtime.boot if primary == self.runtime.id else UUID(int=99)
         self._version += 1
         found = record(generation, primary and (primary, boot), *members, version=self._version)
@@ -241,7 +241,7 @@ class Seat:
 
 
 def info(node: NodeId, score: int | None = 0) -> NodeInfo:
-    """What this node publishes about itself."""
+    """Return what this node publishes about itself."""
     return NodeInfo(
         peer=("127.0.0.1", ord(node)), client=("127.0.0.1", 5000 + ord(node)), boot=UUID(int=99), score=score
     )
@@ -251,7 +251,7 @@ def info(node: NodeId, score: int | None = 0) -> NodeInfo:
 
 
 class Wire:
-    """One end of a link: keeps what was written to it."""
+    """One end of a link; records what was written to it."""
 
     def __init__(self, address: str = "127.0.0.1:1", identity: frozenset[str] | None = None) -> None:
         self.peer = PeerInfo(address=address, identity=identity, local=True)

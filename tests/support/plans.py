@@ -1,4 +1,4 @@
-"""What the primary of generation 3 says to the backup of `tests.support.cores`: its plan, and the frames around it."""
+"""Events from the primary of generation 3 to the backup of `tests.support.cores`: a plan, and the frames around it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from qpidha.wire.events import Event, PlanEnd, PlanMessages, PlanQueue
 from tests.support.cores import OTHER, QUEUE, WELCOME, Node, messages
 
 NEW = UUID(int=0xA3)
-"""A queue, or a cluster, that no node has."""
+"""Id of a queue or cluster that no node has."""
 SPEC = QueueSpec(name="full")
 PLAN = PlanQueue(queue=QUEUE, spec=SPEC, lineage=((1, 1), (3, 10)), next=10, held=8)
-"""The queue that is not empty: nothing is copied, nothing is dropped."""
+"""Plan of the only non-empty queue: no message is copied or dropped."""
 EMPTY = PlanQueue(queue=OTHER, spec=SPEC, lineage=((3, 1),), next=1, held=0)
 END = PlanEnd(position=4, queues=2)
 
 
 def backup(*events: Event, node: Node | None = None) -> Node:
-    """A backup that has subscribed, and what its primary said after that."""
+    """Return a subscribed backup that has received these events from its primary."""
     return (node or Node()).following().say(WELCOME, session=0).say(*events)
 
 

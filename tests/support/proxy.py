@@ -1,4 +1,4 @@
-"""What stands between broker processes: a network that can be cut, half cut, slowed down and broken.
+"""A simulated network between broker processes: ways can be cut, in one or both directions, delayed and reset.
 
 Each broker publishes the address of a `Gate` instead of its own, so every link between two brokers passes
 here, as bytes: TLS or not makes no difference. A *way* is a pair (from, to) of broker names. Who opens a link
@@ -29,7 +29,7 @@ HARD_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Passage:
-    """What may happen to the bytes of one way."""
+    """The state of one way: held, swallowed or delayed."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -37,7 +37,7 @@ class Passage:
         self.swallow = False
         self.delay_s = 0.0
         self.bytes_passed = 0
-        """Since the beginning; what was swallowed does not count."""
+        """Bytes passed since the beginning, without swallowed ones."""
 
 
 class Link:
@@ -46,7 +46,7 @@ class Link:
     def __init__(self, network: Network, source: str, target: str, writer: asyncio.StreamWriter) -> None:
         self.ends = {source, target}
         self.damaged = False
-        """Something was swallowed: what follows would make no sense."""
+        """Bytes were swallowed, so the rest of the stream is unusable."""
         self._network = network
         self._ways = (source, target), (target, source)
         self._writers = [writer]
@@ -130,7 +130,7 @@ class Network:
     # --- faults --------------------------------------------------------------------------------------
 
     def hold(self, source: str, *targets: str) -> None:
-        """What is sent from one to the others waits."""
+        """Hold back data from one broker to the others."""
         for target in targets:
             self.passage((source, target)).open.clear()
 
@@ -139,7 +139,7 @@ class Network:
         self.passage((source, target)).swallow = True
 
     def cut(self, a: str, *others: str) -> None:
-        """Nothing passes between one and the others."""
+        """Hold back all data between one broker and the others."""
         for b in others:
             self.hold(a, b)
             self.hold(b, a)
@@ -151,16 +151,16 @@ class Network:
         self._break(link for link in self._links if link.ends == {a, b})
 
     def lose(self, name: str) -> None:
-        """What is under way from or to this broker is lost with its links: its machine died."""
+        """Drop the data in transit from and to this broker, and its links, as if its machine had died."""
         self._break(link for link in self._links if name in link.ends)
 
     def release(self, source: str, *targets: str) -> None:
-        """What waited passes, in order."""
+        """Pass on the held data, in order."""
         for target in targets:
             self.passage((source, target)).open.set()
 
     def mend(self) -> None:
-        """All faults end."""
+        """End all faults."""
         for passage in self._passages.values():
             passage.swallow, passage.delay_s = False, 0.0
             passage.open.set()
@@ -174,7 +174,7 @@ class Network:
     # --- who is it -----------------------------------------------------------------------------------
 
     def _owner(self, port: int) -> str:
-        """The broker that has a socket with this local port."""
+        """Return the broker that has a socket with this local port."""
         inode = _inode(port)
         for name, pid in self._pids().items():
             if inode is not None and f"socket:[{inode}]" in _open_files(pid):

@@ -1,4 +1,4 @@
-"""What the tests of the store with a disk share: stores that are closed after a test, and one to be killed."""
+"""Shared by the tests of the store on disk: closing stores after a test, and a process to be killed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qpidha.testing.conformance.changes import some_commits
 
 @pytest.fixture(autouse=True)
 def release_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close what a test leaves open: Python 3.13 warns of databases that are not closed."""
+    """Close the stores that a test leaves open: Python 3.13 warns about unclosed databases."""
     stores: list[SqliteStore] = []
     take = SqliteStore.open
 
@@ -31,7 +31,7 @@ def release_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def lived_forever(directory: Path) -> None:
-    """The main program of another process: some life, then waiting to be killed."""
+    """Main function of another process: some commits, then waiting to be killed."""
     store = SqliteStore(directory)
     store.open("a")
     for changes in some_commits():

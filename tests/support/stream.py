@@ -1,4 +1,4 @@
-"""Real broker processes under a stream of messages, watched from where their clients are."""
+"""Real broker processes under a stream of messages, observed by their clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BATCH = 50
 
 
 class Stream:
-    """Three brokers with SQLite stores, and one publisher that never stops until it is told to."""
+    """Three brokers with SQLite stores, and a publisher that publishes until the test stops it."""
 
     def __init__(self, work: Path, *, nodes: int = 3, pace_s: float = 0.001) -> None:
         self.work = work
@@ -39,16 +39,16 @@ class Stream:
         self._pace_s = pace_s
         self.publisher = ResendingPublisher(self.cluster.addresses, window=2_000)
         self.seen = 0
-        """Messages of the publisher that came out: 1 … seen, in order."""
+        """The publisher's messages 1 … ``seen`` were delivered in order."""
         self.others: list[bytes] = []
-        """What came out of other publishers."""
+        """Messages delivered from other publishers."""
         self._deduplicator = Deduplicator()
         self._publishing: asyncio.Task[None] | None = None
         self._going = asyncio.Event()
         self._going.set()
 
     def interpose(self) -> None:
-        """Put the network of the tests between the brokers. Before they start."""
+        """Put the simulated network between the brokers. Call it before they start."""
         ports = free_ports()
         for name, process in self.cluster.processes.items():
             gate, listen = ("127.0.0.1", next(ports)), ("127.0.0.1", next(ports))
@@ -56,7 +56,7 @@ class Stream:
             process._command += ["--listen", f"127.0.0.1:{listen[1]}", "--advertise", f"127.0.0.1:{gate[1]}"]
 
     def option(self, name: str, *words: str) -> None:
-        """One more option on the command line of a broker. Before it starts."""
+        """Add an option to the command line of a broker. Call it before the broker starts."""
         self[name]._command += words
 
     def pids(self) -> dict[str, int]:
@@ -87,7 +87,7 @@ class Stream:
         await self.network.__aexit__()
 
     async def _publish(self) -> None:
-        """Message n is the text of n: order and content can be checked without keeping anything."""
+        """Publish until stopped. Message n is the text of n, so deliveries can be checked without stored data."""
         while True:
             await self._going.wait()
             first = self.publisher.published + 1
@@ -97,12 +97,12 @@ class Stream:
     # --- what tests wait for ---------------------------------------------------------------------
 
     async def confirmed(self, more: int) -> None:
-        """Until so many more messages are confirmed than now."""
+        """Wait until this many more messages are confirmed."""
         goal = self.publisher.confirmed + more
         await self.until(lambda: _true(self.publisher.confirmed >= goal), f"{more} confirmations")
 
     async def whole(self, *, without: str = "") -> str:
-        """Until all brokers, or all but one, are members; returns the primary."""
+        """Wait until all brokers, or all but one, are members; return the primary."""
         names = set(self.cluster.processes) - {without}
 
         async def found() -> str | None:
@@ -116,7 +116,7 @@ class Stream:
     async def until(
         self, reached: Callable[[], Awaitable[Any]], what: str, *, timeout_s: float = 45.0
     ) -> Any:
-        """Poll: nothing may depend on how fast the machine is."""
+        """Wait by polling, so that tests do not depend on the speed of the machine."""
         deadline = time.monotonic() + timeout_s
         while not (found := await reached()):
             if time.monotonic() > deadline:
@@ -139,7 +139,7 @@ class Stream:
     # --- the verdict -----------------------------------------------------------------------------
 
     def take(self, consumer: Consumer, delivery: Delivery, *, accept: bool = True) -> None:
-        """Judge what came out, whichever consumer it came to."""
+        """Check a delivery to any consumer."""
         consumer.deduplicator = self._deduplicator
         for data in consumer.fresh(delivery):
             if not data.isdigit():
@@ -151,7 +151,7 @@ class Stream:
             consumer.accept(delivery)
 
     async def verify(self) -> None:
-        """Everything confirmed comes out once, in order, unchanged; then all stores are the same, and empty."""
+        """Check each confirmed message as `judge` does; then check that all stores are equal and empty."""
         await self.judge()
         assert self.cluster.stop() == []
         reports = [inspect(self.work / name) for name in self.cluster.processes]
@@ -159,9 +159,9 @@ class Stream:
         assert len({(q.queue, q.lineage, q.next, q.held) for report in reports for q in report.queues}) == 1
 
     async def judge(self) -> None:
-        """Everything confirmed comes out once, in order, unchanged. Afterwards nothing is published.
+        """Check that each confirmed message is delivered once, in order and unchanged. The publisher stops first.
 
-        The publisher sends again what was in doubt, so in the end everything is confirmed and comes out.
+        The publisher resends what was in doubt, so in the end all messages are confirmed and delivered.
         """
         self._going.clear()
         await self.publisher.drain()
@@ -192,13 +192,13 @@ async def _true(value: bool) -> bool:
 
 
 class ResendingPublisher(Publisher):
-    """Knows which numbers it sent more than once: there may be a message more of each."""
+    """Records the numbers that it sent more than once: each may be delivered as more than one message."""
 
     def __init__(self, addresses: Sequence[Address], *, window: int) -> None:
         super().__init__(addresses, window=window)
         self.doubted = SequenceSet()
         self.late_s = 0.0
-        """How long it stays away after it lost a primary."""
+        """Seconds before it reconnects after it lost a primary."""
 
     async def _visit(self, address: Address) -> Address | None:
         await asyncio.sleep(self.late_s if self.connections else 0)
@@ -216,17 +216,19 @@ class SettlingConsumer(Consumer):
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream.cluster.addresses, credit=500)
         self.settled = SequenceSet()
-        """By number."""
+        """Numbers of settled messages."""
         self.again: list[int] = []
         """Numbers of messages delivered although they had been settled."""
         self._ids = SequenceSet()
-        """Of what was settled. No primary gives one of them to another message."""
+        """Ids of settled messages. No primary may use one of them for another message."""
         self._doubted = stream.publisher.doubted
         self._numbers: dict[int, int] = {}
         self._of: Connection | None = None
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:
-        if connection is not self._of:  # What was not safe on the last primary may have another id here.
+        if (
+            connection is not self._of
+        ):  # A message that was not safe on the last primary may have another id here.
             self._of, self._numbers = connection, {}
         if kind == protocol.SETTLED:
             for id in SequenceSet.decode(bytes(body)):
@@ -262,7 +264,7 @@ class LoyalPublisher:
         return kind, await self._reader.readexactly(size)
 
     def publish(self, count: int) -> None:
-        """One batch; not waited for, not even until the broker reads it."""
+        """Send one batch without waiting, not even until the broker reads it."""
         first = self.published + 1
         messages = [b"loyal %d" % n for n in range(first, first + count)]
         batch = Batch.pack(messages, stamps(self.PUBLISHER, first, count))
@@ -271,7 +273,7 @@ class LoyalPublisher:
         self._writer.write(protocol.HEADER.pack(len(body), protocol.PUBLISH) + body)
 
     async def listen(self) -> None:
-        """Take confirmations until the broker hangs up."""
+        """Receive confirmations until the broker closes the connection."""
         try:
             while True:
                 kind, body = await self._frame()
@@ -282,7 +284,7 @@ class LoyalPublisher:
 
 
 class LoyalConsumer:
-    """Stays with one broker, and takes only what it asked for."""
+    """A consumer that stays connected to one broker, and receives only what its credit allows."""
 
     async def open(self, broker: BrokerProcess) -> None:
         self._reader, self._writer = await asyncio.open_connection(*broker.client)
@@ -293,7 +295,7 @@ class LoyalConsumer:
         return kind, await self._reader.readexactly(size)
 
     async def take(self, credit: int) -> bytes:
-        """One delivery: the encoded ids."""
+        """Receive one delivery and return its encoded ids."""
         body = struct.pack("<I", credit)
         self._writer.write(protocol.HEADER.pack(len(body), protocol.SUBSCRIBE) + body)
         kind, body = await self._frame()
@@ -304,7 +306,7 @@ class LoyalConsumer:
         self._writer.write(protocol.HEADER.pack(len(ids), protocol.ACCEPT) + ids)
 
     async def settled(self) -> bool:
-        """Whether the broker said that anything is settled, before it hung up."""
+        """Whether the broker reported a settled message before it closed the connection."""
         said = False
         try:
             while True:

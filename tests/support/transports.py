@@ -1,4 +1,4 @@
-"""What the tests of our transports share: certificates, transports to choose from, and a strict way to run."""
+"""Shared by the tests of the transports: certificates, transports, and a strict runner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
 
 
 class Authority:
-    """A certificate authority whose files lie in one directory."""
+    """A certificate authority with its files in one directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -23,7 +23,7 @@ class Authority:
         self.ca.cert_pem.write_to_path(str(self.ca_file))
 
     def issue(self, name: str, **how: Any) -> tuple[Path, Path]:
-        """Files with a certificate for this name and its key."""
+        """Create a certificate for this name; return the files of certificate and key."""
         issued = self.ca.issue_cert(name, **how)
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
@@ -32,7 +32,7 @@ class Authority:
         return certificate, key
 
     def transport(self, name: str, **how: Any) -> TcpTransport:
-        """A transport with a certificate for this name."""
+        """Return a transport with a certificate for this name."""
         certificate, key = self.issue(name, **how)
         return TcpTransport.with_certificates(ca=self.ca_file, certificate=certificate, key=key)
 
@@ -53,7 +53,7 @@ def memory(directory: Path) -> tuple[Transport, Transport]:
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run to the end; anything told to the loop's exception handler is a failure."""
+    """Run to the end; any error that reaches the loop's exception handler fails the test."""
     told: list[dict[str, Any]] = []
 
     async def watched() -> None:
