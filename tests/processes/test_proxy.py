@@ -47,7 +47,7 @@ def run(main: Callable[[Network, Callable[[], Awaitable[Streams]]], Awaitable[No
 
 
 async def passed(network: Network, way: tuple[str, str], count: int) -> None:
-    while network.passage(way).bytes_passed < count:  # noqa: ASYNC110 - the proxy tells nobody.
+    while network.passage(way).bytes_passed < count:  # noqa: ASYNC110 - the proxy sends no signal.
         await asyncio.sleep(0.005)
 
 

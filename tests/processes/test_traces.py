@@ -41,10 +41,10 @@ from tests.support.stream import (
 pytestmark = [pytest.mark.timeout(120), pytest.mark.processes]
 
 Trace = Callable[[Stream], Awaitable[None]]
-Play = Callable[[Trace], None]
+RunTrace = Callable[[Trace], None]
 
 
-class Theatre:
+class SharedCluster:
     """One cluster, shared by all traces until one of them fails."""
 
     def __init__(self, work: Callable[[], Path], *, tls: bool) -> None:
@@ -53,14 +53,14 @@ class Theatre:
         self._loop = asyncio.new_event_loop()
         self._stream: Stream | None = None
 
-    def play(self, trace: Trace) -> None:
+    def run(self, trace: Trace) -> None:
         try:
-            self._loop.run_until_complete(self._play(trace))
+            self._loop.run_until_complete(self._run(trace))
         except BaseException:
             self._loop.run_until_complete(self._close())
             raise
 
-    async def _play(self, trace: Trace) -> None:
+    async def _run(self, trace: Trace) -> None:
         if self._stream is None:
             stream = prepared(self._work(), tls=self._tls)
             self._stream = await stream.__aenter__()
@@ -92,7 +92,9 @@ def prepared(work: Path, *, tls: bool) -> Stream:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(work / "ca.pem"))
     for name in stream.cluster.processes:
-        (work / f"record-of-{name}").symlink_to("cluster")  # Taken away, the record is out of its reach.
+        (work / f"record-of-{name}").symlink_to(
+            "cluster"
+        )  # Without this link the broker cannot reach the record.
         stream.option(name, "--cluster", str(work / f"record-of-{name}"), "--ack-timeout", "2.5")
         if tls:
             pem = work / f"{name}.pem"
@@ -103,16 +105,16 @@ def prepared(work: Path, *, tls: bool) -> Stream:
 
 
 @pytest.fixture(scope="module", params=["tcp", pytest.param("tls", marks=pytest.mark.slow)])
-def play(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Play]:
-    theatre = Theatre(lambda: tmp_path_factory.mktemp(request.param), tls=request.param == "tls")
-    yield theatre.play
-    theatre.end()
+def run_trace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunTrace]:
+    shared = SharedCluster(lambda: tmp_path_factory.mktemp(request.param), tls=request.param == "tls")
+    yield shared.run
+    shared.end()
 
 
-# --- what traces are made of -----------------------------------------------------------------------
+# --- steps of traces -------------------------------------------------------------------------------
 
 
-async def cast(stream: Stream) -> tuple[str, str, str]:
+async def brokers(stream: Stream) -> tuple[str, str, str]:
     """Return the primary, the backup that is to be promoted next, and the other backup."""
     primary = await stream.whole()
     first, second = [name for name in stream.cluster.processes if name != primary]
@@ -218,11 +220,11 @@ async def consuming(stream: Stream, consumer: Consumer):  # type: ignore[no-unty
 # --- reused ids, tails -------------------------------------------------------------------------------
 
 
-def test_T01_reused_id(play: Play) -> None:
+def test_T01_reused_id(run_trace: RunTrace) -> None:
     """Forced: only the backup that is not promoted has the tail. Likely: its ids are used again at once."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         before = discards(stream, b2)
         stream.network.hold(p, b1)
         await ahead(stream, b2, b1)
@@ -236,14 +238,14 @@ def test_T01_reused_id(play: Play) -> None:
         await stream.until(rewound, "the hand-over of the rewound tail")
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T02_common_point(play: Play) -> None:
+def test_T02_common_point(run_trace: RunTrace) -> None:
     """Forced: two primaries in a row die with messages that no other node has; both come back to a third."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.network.hold(p, b1)
         await ahead(stream, b2, b1)
         machine_dies(stream, p)
@@ -257,17 +259,17 @@ def test_T02_common_point(play: Play) -> None:
         await stream.confirmed(100)
         back(stream, p, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- removed members, zombies ------------------------------------------------------------------------
 
 
-def test_T03_removed_member(play: Play) -> None:
+def test_T03_removed_member(run_trace: RunTrace) -> None:
     """Forced: a half-open link loses what the primary sends; later the removed backup is the only broker left."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.network.swallow(p, b1)
         await alone(stream, p, b2)
         await stream.confirmed(200)
@@ -277,14 +279,14 @@ def test_T03_removed_member(play: Play) -> None:
         await role(stream, b2, "active")
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T04_zombie(play: Play) -> None:
+def test_T04_zombie(run_trace: RunTrace) -> None:
     """Forced: the primary is stopped until another broker is primary; one client stays with the old one."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, _ = await cast(stream)
+        p, b1, _ = await brokers(stream)
         loyal = LoyalPublisher()
         await loyal.open(stream[p])
         listening = asyncio.create_task(loyal.listen())
@@ -296,17 +298,17 @@ def test_T04_zombie(play: Play) -> None:
         await asyncio.wait_for(listening, 30)
         assert loyal.confirmed == 0
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T05_cut_from_manager(play: Play) -> None:
+def test_T05_cut_from_manager(run_trace: RunTrace) -> None:
     """Forced: the primary cannot reach the record, but its links and clients work.
 
     It confirms nothing more, though it answers its clients; when it sees the record again it steps down.
     """
 
     async def trace(stream: Stream) -> None:
-        p, b1, _ = await cast(stream)
+        p, b1, _ = await brokers(stream)
         loyal = LoyalPublisher()
         await loyal.open(stream[p])
         listening = asyncio.create_task(loyal.listen())
@@ -320,14 +322,14 @@ def test_T05_cut_from_manager(play: Play) -> None:
         await asyncio.wait_for(listening, 30)
         assert loyal.confirmed == 0
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T07_two_promotions(play: Play) -> None:
+def test_T07_two_promotions(run_trace: RunTrace) -> None:
     """Forced: both backups are asked to promote at the same time, while their promoters try as well."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.kill(p)
         await asyncio.gather(
             *(ask(stream.work / name / "control.sock", "promote", timeout_s=2.0) for name in (b1, b2)),
@@ -338,14 +340,14 @@ def test_T07_two_promotions(play: Play) -> None:
         assert [s["role"] for s in found].count("active") == 1
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T46_zombie_with_a_consumer(play: Play) -> None:
+def test_T46_zombie_with_a_consumer(run_trace: RunTrace) -> None:
     """Forced: the accept is sent to a primary that is stopped until it has a successor."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, _ = await cast(stream)
+        p, b1, _ = await brokers(stream)
         loyal = LoyalConsumer()
         await loyal.open(stream[p])
         ids = await loyal.take(10)
@@ -355,17 +357,17 @@ def test_T46_zombie_with_a_consumer(play: Play) -> None:
         stream.signal(p, signal.SIGCONT)
         assert not await asyncio.wait_for(loyal.settled(), 30)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- sets, dequeues, consumers -----------------------------------------------------------------------
 
 
-def test_T09_many_holes(play: Play) -> None:
+def test_T09_many_holes(run_trace: RunTrace) -> None:
     """Forced: a selective consumer leaves more than 8,192 ranges of ids, which a returning backup receives."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         await stream.until(lambda: _reached(stream, 17_000), "a backlog", timeout_s=60)
         machine_dies(stream, b1)
         async with Consumer(stream.cluster.addresses, credit=17_000) as consumer:
@@ -380,7 +382,7 @@ def test_T09_many_holes(play: Play) -> None:
         await alone(stream, p, b2)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
 async def _reached(stream: Stream, backlog: int) -> bool:
@@ -391,11 +393,11 @@ async def _true(value: bool) -> bool:
     return value
 
 
-def test_T10_dequeue_on_one(play: Play) -> None:
+def test_T10_dequeue_on_one(run_trace: RunTrace) -> None:
     """Forced: dequeues reach only the backup that is not promoted. Settled messages are not delivered again."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         consumer = SettlingConsumer(stream)
         async with consuming(stream, consumer):
             await stream.until(lambda: _true(len(consumer.settled) > 100), "settled messages")
@@ -409,14 +411,14 @@ def test_T10_dequeue_on_one(play: Play) -> None:
             await stream.until(lambda: _true(len(consumer.settled) > goal), "settled messages")
         assert consumer.again == []
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T45_acquired(play: Play) -> None:
+def test_T45_acquired(run_trace: RunTrace) -> None:
     """Forced: messages are delivered but not accepted when the primary dies. The next primary delivers them first."""
 
     async def trace(stream: Stream) -> None:
-        p, _, _ = await cast(stream)
+        p, _, _ = await brokers(stream)
         async with Consumer(stream.cluster.addresses, credit=100) as consumer:
             first = await asyncio.wait_for(consumer.receive(), 30)
             machine_dies(stream, p)
@@ -426,17 +428,17 @@ def test_T45_acquired(play: Play) -> None:
             assert read_stamps(again.batch)[1] == read_stamps(first.batch)[1]
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- who may be promoted -----------------------------------------------------------------------------
 
 
-def test_T14_hole(play: Play) -> None:
+def test_T14_hole(run_trace: RunTrace) -> None:
     """Forced: a backup with an empty store, in the middle of catching up, is the only one left."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, b2)
         wipe(stream, b2)
         stream.network.delay(p, b2, 0.5)
@@ -447,14 +449,14 @@ def test_T14_hole(play: Play) -> None:
         await not_promotable(stream, b2)
         back(stream, p, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T15_crash_before_sync(play: Play) -> None:
+def test_T15_crash_before_sync(run_trace: RunTrace) -> None:
     """Forced: a removed backup is killed while it catches up, and then the other brokers too."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, b1)
         await alone(stream, p, b2)
         stream.network.delay(p, b1, 0.5)
@@ -465,27 +467,27 @@ def test_T15_crash_before_sync(play: Play) -> None:
         await not_promotable(stream, b1)
         back(stream, p, b2)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T16_empty_primary(play: Play) -> None:
+def test_T16_empty_primary(run_trace: RunTrace) -> None:
     """Forced: the primary loses its store and is started again at once."""
 
     async def trace(stream: Stream) -> None:
-        p, _, _ = await cast(stream)
+        p, _, _ = await brokers(stream)
         machine_dies(stream, p)
         wipe(stream, p)
         back(stream, p)
         assert await stream.whole() != p
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T17_last_standing(play: Play) -> None:
+def test_T17_last_standing(run_trace: RunTrace) -> None:
     """Forced: the last member dies, and the others start without it."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, b1, b2)
         await alone(stream, p)
         await stream.confirmed(200)
@@ -495,14 +497,14 @@ def test_T17_last_standing(play: Play) -> None:
         await not_promotable(stream, b2)
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T33_old_or_new(play: Play) -> None:
+def test_T33_old_or_new(run_trace: RunTrace) -> None:
     """Forced: the new primary is killed as soon as it shows its promotion. Likely: while it writes its status."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.kill(p)
         record = stream.work / "cluster" / "record.json"
 
@@ -515,14 +517,14 @@ def test_T33_old_or_new(play: Play) -> None:
         await role(stream, b2, "active", "recovering")
         back(stream, p, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T39_old_image(play: Play) -> None:
+def test_T39_old_image(run_trace: RunTrace) -> None:
     """Forced: a broker starts with an older copy of its store, from before its removal."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, b1)
         image = stream.work / "image"
         shutil.copytree(stream.work / b1, image, ignore=shutil.ignore_patterns("*.sock"))
@@ -536,14 +538,14 @@ def test_T39_old_image(play: Play) -> None:
         image.rename(stream.work / b1)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T40_cloned_node(play: Play) -> None:
+def test_T40_cloned_node(run_trace: RunTrace) -> None:
     """Forced: a second process runs on a copy of the store under the same name. It does not become that node."""
 
     async def trace(stream: Stream) -> None:
-        _, b1, _ = await cast(stream)
+        _, b1, _ = await brokers(stream)
         machine_dies(stream, b1)
         clone = stream.work / "clone"
         shutil.copytree(stream.work / b1, clone, ignore=shutil.ignore_patterns("*.sock"))
@@ -567,17 +569,17 @@ def test_T40_cloned_node(play: Play) -> None:
         assert b"session" in said, said
         shutil.rmtree(clone)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- the manager -------------------------------------------------------------------------------------
 
 
-def test_T30_no_answer(play: Play) -> None:
-    """Forced: nobody can change the record while a backup is dead. Nothing is confirmed before somebody can."""
+def test_T30_no_answer(run_trace: RunTrace) -> None:
+    """Forced: no node can change the record while a backup is dead. Publishes are confirmed only once one can."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         log = stream[p].log
         before = log.read_text().count("removing a member")
         lock = os.open(stream.work / "cluster" / "record.lock", os.O_RDWR | os.O_CLOEXEC)
@@ -600,14 +602,14 @@ def test_T30_no_answer(play: Play) -> None:
         await stream.confirmed(100)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T31_reset_manager(play: Play) -> None:
+def test_T31_reset_manager(run_trace: RunTrace) -> None:
     """Forced: the record is gone; then there is one of an older generation; then the right one."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.kill(p)
         await role(stream, b1, "active")
         machine_dies(stream, b1, b2)
@@ -622,7 +624,7 @@ def test_T31_reset_manager(play: Play) -> None:
         file.write_bytes(right)
         back(stream, p, b1, b2)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- disks -------------------------------------------------------------------------------------------
@@ -633,11 +635,11 @@ def no_space(stream: Stream, name: str) -> None:
     resource.prlimit(stream.pids()[name], resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
 
-def test_T29_damaged_primary(play: Play) -> None:
+def test_T29_damaged_primary(run_trace: RunTrace) -> None:
     """Forced: a batch in the primary's store is overwritten."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, _ = await cast(stream)
+        p, b1, _ = await brokers(stream)
         machine_dies(stream, p)
         damage(stream, p)
         await refuses_to_start(stream, p, "[batch]")
@@ -645,56 +647,56 @@ def test_T29_damaged_primary(play: Play) -> None:
         wipe(stream, p)
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T34_full_disk(play: Play) -> None:
+def test_T34_full_disk(run_trace: RunTrace) -> None:
     """Forced: writes of a backup fail. The publishes it does not acknowledge are held until it is removed."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         no_space(stream, b1)
         await alone(stream, p, b2)
         await stream.confirmed(100)
         machine_dies(stream, b1)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T35_failed_write(play: Play) -> None:
+def test_T35_failed_write(run_trace: RunTrace) -> None:
     """Forced: a write of the primary fails (a failed fsync takes the same path). It gives up its role at once."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, _ = await cast(stream)
+        p, b1, _ = await brokers(stream)
         no_space(stream, p)
         await role(stream, b1, "active")
         await stream.confirmed(100)
         machine_dies(stream, p)
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T36_torn_write(play: Play) -> None:
+def test_T36_torn_write(run_trace: RunTrace) -> None:
     """Forced: the write-ahead log ends with half a frame that was never synced."""
 
     async def trace(stream: Stream) -> None:
-        _, b1, _ = await cast(stream)
+        _, b1, _ = await brokers(stream)
         machine_dies(stream, b1)
         (log,) = (stream.work / b1).glob("*-wal")
         with log.open("ab") as file:
             file.write(b"\x5a" * 2000)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T37_bit_flip(play: Play) -> None:
+def test_T37_bit_flip(run_trace: RunTrace) -> None:
     """Forced: the only broker left is a backup with a damaged store. It does not serve."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, p, b1, b2)
         damage(stream, b1)
         await refuses_to_start(stream, b1, "[batch]")
@@ -703,13 +705,13 @@ def test_T37_bit_flip(play: Play) -> None:
         wipe(stream, b1)
         back(stream, b1)
 
-    play(trace)
+    run_trace(trace)
 
 
 # --- time --------------------------------------------------------------------------------------------
 
 
-def test_T42_everybody_paused(play: Play) -> None:
+def test_T42_everybody_paused(run_trace: RunTrace) -> None:
     """Forced: the machine sleeps for longer than every time-out of a link. No member is removed before it can answer."""
 
     async def trace(stream: Stream) -> None:
@@ -722,28 +724,28 @@ def test_T42_everybody_paused(play: Play) -> None:
         await stream.whole()
         await stream.confirmed(200)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T44_slow_backup(play: Play) -> None:
+def test_T44_slow_backup(run_trace: RunTrace) -> None:
     """Forced: a backup's acknowledgements come late, then not at all. The record removes it, and it returns."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         stream.network.delay(b1, p, 0.1)
         await stream.confirmed(200)
         stream.network.hold(b1, p)
         await alone(stream, p, b2)
         await stream.confirmed(200)
 
-    play(trace)
+    run_trace(trace)
 
 
-def test_T48_recovering(play: Play) -> None:
+def test_T48_recovering(run_trace: RunTrace) -> None:
     """Forced: links to the new primary break again and again. Likely: while it waits for its backups."""
 
     async def trace(stream: Stream) -> None:
-        p, b1, b2 = await cast(stream)
+        p, b1, b2 = await brokers(stream)
         machine_dies(stream, p)
         await role(stream, b1, "recovering", "active")
         for _ in range(5):
@@ -753,4 +755,4 @@ def test_T48_recovering(play: Play) -> None:
         await stream.confirmed(200)
         back(stream, p)
 
-    play(trace)
+    run_trace(trace)

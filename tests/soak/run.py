@@ -20,7 +20,7 @@ BACKLOG = 0.3
 
 
 def schedule(seed: int, kinds: Sequence[str]) -> Iterator[tuple[str, Random]]:
-    """Every kind comes once before any comes twice. Each round has a generator of its own."""
+    """Yield kinds of faults, each once before any comes again. Each round has its own random generator."""
     number = 0
     while True:
         for kind in Random(f"{seed} {number}").sample(kinds, len(kinds)):

@@ -81,7 +81,7 @@ LIVES: list[list[list[Change]]] = [
         [DropQueue(OTHER), Remove(QUEUE, ids((15, 31)))],
     ],
 ]
-"""Commits by session: the first ends in an orderly stop, the second without one, the third again with one."""
+"""Commits by session: the first and the third end with a clean stop, the second without."""
 COMMITS: list[list[Change]] = [changes for life in LIVES for changes in life]
 
 

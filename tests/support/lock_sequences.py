@@ -98,7 +98,7 @@ TO_THE_OWNER = ("fork", "kill")
 
 
 class Owner:
-    """A process with the store and a session, which does what it is told by letters through a pipe."""
+    """A process with the store and a session, controlled by letters through a pipe."""
 
     def __init__(self, base: Path) -> None:
         self._asks, asked = os.pipe()

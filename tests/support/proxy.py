@@ -135,7 +135,7 @@ class Network:
             self.passage((source, target)).open.clear()
 
     def swallow(self, source: str, target: str) -> None:
-        """What is sent from one to the other is lost, and neither is told: a half-open link."""
+        """Drop data from one broker to the other without closing the link: it is half open."""
         self.passage((source, target)).swallow = True
 
     def cut(self, a: str, *others: str) -> None:

@@ -317,7 +317,7 @@ class LoyalConsumer:
 
 
 def run(work: Path, main: Callable[[Stream], Awaitable[None]], *, verify: bool = True) -> None:
-    """Run one test on brokers of its own, and judge what came out at the end, unless it does so itself."""
+    """Run one test on new brokers, and `verify` at the end unless ``verify`` is False."""
 
     async def wrapped() -> None:
         async with Stream(work) as stream:
