@@ -55,7 +55,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[in
     return code, json.loads(out)
 
 
-def test_wrong_usage_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (
         [],
         ["bogus"],

@@ -108,7 +108,7 @@ def put_record(directory: Path) -> Path:
 # --- side by side --------------------------------------------------------------------------------
 
 
-def test_those_that_answer_are_shown_and_the_rest_named_with_the_reason(
+def test_nodes_that_answer_are_shown_and_the_others_named_with_a_reason(
     nodes: Nodes, run: Run, tmp_path: Path
 ) -> None:
     fine = nodes.status("fine")

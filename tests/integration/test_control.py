@@ -157,7 +157,7 @@ def test_a_node_that_does_not_answer(tmp_path: Path) -> None:
         expect(tmp_path / "control.sock", "hung", "no answer in 0.3 s")
 
 
-def test_a_node_that_hangs_with_as_many_waiting_as_can(tmp_path: Path) -> None:
+def test_a_node_that_hangs_with_a_full_backlog(tmp_path: Path) -> None:
     with listener(tmp_path / "control.sock", backlog=0):
         waiting = []
         for _ in range(10):
@@ -177,7 +177,7 @@ def test_a_node_that_hangs_with_as_many_waiting_as_can(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b'{"ok": tr', b"SSH-2.0\n", b"[]\n", b"[" * 100_000 + b"\n", b"{}\n"])
-def test_an_answer_that_no_node_gives_is_refused(tmp_path: Path, said: bytes) -> None:
+def test_an_invalid_answer_is_refused(tmp_path: Path, said: bytes) -> None:
     async def scenario() -> None:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readline()

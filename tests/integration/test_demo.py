@@ -57,9 +57,7 @@ def test_one_kill_and_nothing_is_lost(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
-def test_an_interrupted_demo_takes_its_brokers_along(
-    tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_an_interrupted_demo_stops_its_brokers(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with start(tmp_path, "--short", "--memory") as demo:
         deadline = time.monotonic() + 30
         while len(processes_of(tmp_path)) < 3:

@@ -181,7 +181,7 @@ def test_a_publisher_waits_while_its_window_is_full() -> None:
     run(main)
 
 
-def test_a_broker_with_a_small_window_confirms_everything_all_the_same() -> None:
+def test_a_broker_with_a_small_window_still_confirms_everything() -> None:
     async def main(brokers: Brokers) -> None:
         await brokers.start("a")
         broker = await brokers.promote("a")

@@ -39,7 +39,9 @@ def test_a_move_of_more_than_a_frame_reaches_every_node() -> None:
         work, dead = a.declare("work"), a.declare("dead")
         for _ in range(5):
             await work.enqueue_many([b"x" * 500_000] * 8)
-        await work.enqueue_many([b"%06d" % i for i in range(500_000)])  # An origin is longer than this.
+        await work.enqueue_many(
+            [b"%06d" % i for i in range(500_000)]
+        )  # Shorter than the origin that a move adds.
         total = work.depth
         op = work.move(range(1, total + 1), dead)
         assert op.ids == range(1, total + 1)

@@ -133,7 +133,7 @@ async def outcome(call: Callable[[Node], Awaitable[object]], node: Node) -> type
     return None
 
 
-def test_what_needs_a_running_node_says_so_before_the_start_and_after_the_stop() -> None:
+def test_calls_that_need_a_running_node_raise_before_its_start_and_after_its_stop() -> None:
     async def main(world: World) -> None:
         assert {await outcome(call, fresh()) for call in STARTED} == {LocalProtocolError}
         a = await world.start("a")

@@ -76,7 +76,7 @@ def test_all_are_killed_at_once(tmp_path: Path) -> None:
 
 
 def test_a_paused_primary_that_continues_confirms_nothing(tmp_path: Path) -> None:
-    """T04: SIGSTOP for longer than every time-out, then SIGCONT. After that the old primary may confirm nothing."""
+    """T04: SIGSTOP for longer than every time-out, then SIGCONT. After that the old primary must confirm nothing."""
 
     async def main(stream: Stream) -> None:
         primary = await stream.whole()

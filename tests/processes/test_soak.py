@@ -31,7 +31,7 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert not soak.logs.unexplained
 
 
-def test_a_seed_is_a_schedule() -> None:
+def test_a_seed_determines_the_schedule() -> None:
     def drawn(seed: int) -> list[tuple[str, float]]:
         return [(kind, random.random()) for kind, random in islice(schedule(seed, list(FAULTS)), 60)]
 

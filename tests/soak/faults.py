@@ -1,6 +1,6 @@
 """Faults of the soak test. Each fault is a coroutine; `SoakCluster.heal` repairs what it leaves broken.
 
-All draws come from the generator of the round, whatever the brokers do meanwhile: a seed is a schedule.
+All random choices come from the generator of the round, independent of the brokers: a seed determines the schedule.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.soak.cluster import SoakCluster
 
 @dataclass(frozen=True)
 class Scene:
-    """The cluster that a fault is applied to. All its brokers are members at the begin."""
+    """The cluster that a fault is applied to. All its brokers are members at the start."""
 
     cluster: SoakCluster
     random: Random

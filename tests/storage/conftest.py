@@ -1,4 +1,4 @@
-"""The bench of the storage tests, and their effort: `make crash-states ARGS=--full` tries everything."""
+"""Fixtures of the storage tests, and their effort: `make crash-states ARGS=--full` tries everything."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Every state that a power cut may leave, from a trace.
+"""Crash states: the files that a power cut may leave, computed from a trace of system calls.
 
-The states are taken before each fsync and at the end: every state that is possible at another moment is also
-possible at the next of these. Of the changes that no fsync covers at that moment, these remain:
+States are computed before each fsync and at the end of the trace. A state that is possible at another moment is
+also possible at the next of these. At such a moment some changes are not covered by an fsync. What remains of them:
 
-    all subsets           if they are few; else those with at most two lost or at most one kept of the last ones,
-                          every prefix, and random subsets
-    torn writes           some sectors of one write, of 512 bytes and of 4 KiB; before it all is there, after it
-                          nothing, or everything
-    size before data      the part of a write behind the end of the file is zeros, or garbage
+    subsets               all subsets if the changes are few; else every prefix, each change alone, all changes
+                          except one or two of the last ones, and random subsets
+    torn writes           some sectors of one write, of 512 bytes and of 4 KiB; all changes before it remain, and
+                          none or all of those after it
+    size before data      the part of a write beyond the end of the file is zeros, or garbage
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Effort:
     exhaustive: int
     """Up to this number of pending changes, all subsets are tried."""
     last: int
-    """With more changes: pairs out of this number of the last changes."""
+    """With more changes: one or two out of this number of the last changes are lost."""
     samples: int
     """With more changes: this number of random subsets as well."""
     cuts: int
@@ -45,7 +45,7 @@ FULL = Effort(exhaustive=11, last=10, samples=400, cuts=64)
 def crash_states(
     calls: Sequence[Call], disk: Disk, effort: Effort, seed: int = 0, given: Promise | None = None
 ) -> list[tuple[Image, Promise]]:
-    """Yield each state once, with the strictest promise that it must keep."""
+    """Return each state once, with the latest promise that it must keep."""
     found: dict[int, tuple[Image, Promise]] = {}
     chance = random.Random(seed)
     promise = given or Promise()

@@ -1,7 +1,7 @@
 """A disk after a trace of calls: what is durable, and what a power cut may lose.
 
-The model is that of POSIX, stricter than any file system: what was written to a file since its last fsync, and
-what happened to the names of a directory since *its* last fsync, may be there or not, each for itself.
+The model is that of POSIX, stricter than any file system: each write to a file since its last fsync, and each
+change of a directory's names since the last fsync of that directory, independently remains or is lost.
 """
 
 from __future__ import annotations

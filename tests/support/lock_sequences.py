@@ -4,7 +4,7 @@ The owner opens the store. Then some of the `ACTIONS` are done by a third proces
 process opens the files under the store's name, and both try to commit. Either the second process or the owner must be
 refused. If the owner is dead, the second process must succeed, unless there is nothing left to open.
 
-Processes are forks of this one, which has used nothing of the library: so hundreds of them cost seconds.
+Processes are forks of this one, which has not opened any store: a fork is cheap, and hundreds take only seconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qpidha.records.file.sessionfile import SessionFile, SessionInfo
 from qpidha.stores import SqliteStore
 
 MEMORY = "/dev/shm"
-"""Where an fsync costs nothing."""
+"""A file system in memory, where an fsync costs nothing."""
 GONE, REFUSED, OPENED, BROKEN = 3, 4, 5, 6
 CHANGES = [PutStatus(UUID(int=1), 1, primary=False)]
 
@@ -39,7 +39,7 @@ def remove(*names: str) -> Callable[[Path], None]:
 
 
 def move(base: Path) -> None:
-    """Away, or back."""
+    """Move the store away, or back if it is away."""
     away, here = base / "away", base / "store"
     if away.exists():
         shutil.rmtree(here, ignore_errors=True)
@@ -49,7 +49,7 @@ def move(base: Path) -> None:
 
 
 def into_a_new_directory(base: Path) -> None:
-    """All of its files, but not the directory."""
+    """Move all files of the store into a new directory with the same name."""
     here = base / "store"
     if here.exists():
         here.rename(base / "old")
@@ -60,7 +60,7 @@ def into_a_new_directory(base: Path) -> None:
 
 
 def by_hard_links(base: Path) -> None:
-    """The same files in a second directory, which is what is opened from now on."""
+    """Replace the store's directory by a new one with hard links to the same files."""
     here = base / "store"
     if here.exists() and not (base / "first").exists():
         here.rename(base / "first")
@@ -176,7 +176,7 @@ def second_process(base: Path) -> int:
 
 
 def tried(sequence: tuple[str, ...]) -> str | None:
-    """What is wrong after these actions; None: nothing."""
+    """Return what is wrong after these actions, or None."""
     with tempfile.TemporaryDirectory(dir=MEMORY if os.path.isdir(MEMORY) else None) as tmp:
         base = Path(tmp)
         (base / "sessions").mkdir()

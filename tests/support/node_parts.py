@@ -1,6 +1,6 @@
-"""What one part of a node is tested with: a loop in which time jumps, and fakes of what is around the part.
+"""Helpers for tests of one part of a node: an event loop with virtual time, and fakes of the other parts.
 
-The core is the real one: it has no clock and no sockets, so there is nothing to replace.
+The core is the real one: it has no clock and no sockets, so it needs no fake.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """A simulated network between broker processes: ways can be cut, in one or both directions, delayed and reset.
 
-Each broker publishes the address of a `Gate` instead of its own, so every link between two brokers passes
-here, as bytes: TLS or not makes no difference. A *way* is a pair (from, to) of broker names. Who opens a link
-is found as lsof would find it: by the process that owns the other end of the socket.
+Each broker publishes the address of a gate (`Network.gate`) instead of its own, so every link between two brokers
+passes through the proxy as bytes, with or without TLS. A *way* is a pair (from, to) of broker names. The broker that
+opened a link is identified as lsof does it: by the process that owns the other end of the socket.
 
-    hold      what is sent waits, also that a connection was closed; nothing is lost   (a cut that heals)
-    swallow   what is sent is lost; links that lost something break when the way is mended   (half-open)
-    delay_s   each piece waits so long
-    reset     links break with all that is under way; new ones may be opened
+    hold      sent data waits, and so does the close of a connection; nothing is lost   (a cut that heals)
+    swallow   sent data is lost; links that lost some break when the way is mended   (half-open)
+    delay_s   each piece is delayed by this time
+    reset     links break, and their data in transit is lost; new links may be opened
 """
 
 from __future__ import annotations
