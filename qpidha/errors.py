@@ -83,6 +83,10 @@ class QueueMismatch(CallerError):
         self.asked = asked
 
 
+class BackupTooOld(CallerError):
+    """A connected backup runs a release that does not know what was asked for. Upgrade it, then ask again."""
+
+
 class StaleHandle(CallerError):
     """A change was asked of a queue handle of an earlier term, which can only be read. Nothing was changed.
 

@@ -58,6 +58,8 @@ class Settings:
     """The largest frame that is read afterwards. A backup must allow at least as much as its primary."""
     message_bytes_max: int = 8 * MIB
     """Data and properties of one message. Less than ``frame_bytes_max``; the same on all nodes, or more on backups."""
+    transaction_bytes_max: int = 256 * MIB
+    """What one commit may carry. One that is larger than three quarters of ``frame_bytes_max`` makes backups catch up."""
 
     # --- replication
     window_bytes_max: int = 32 * MIB
@@ -199,6 +201,7 @@ RULES: dict[str, Rule] = {
     "handshake_frame_bytes_max": integer(2 * KIB, FRAME_BYTES_MAX),
     "frame_bytes_max": integer(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
     "message_bytes_max": integer(1, FRAME_BYTES_MAX),
+    "transaction_bytes_max": integer(1, 2**40),
     "window_bytes_max": integer(1, 2**40),
     "window_operations_max": integer(1, COUNT_MAX),
     "operations_bytes": integer(1, FRAME_BYTES_MAX),

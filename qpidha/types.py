@@ -106,6 +106,17 @@ class Settle(IntEnum):
     """When every member has made the dequeue durable: never delivered again by a later primary."""
 
 
+class Level(IntEnum):
+    """How much of an object every node has (Qpid's ``qpid.replicate``)."""
+
+    NONE = 0
+    """Nothing: the object is this node's own affair."""
+    CONFIGURATION = 1
+    """The object, without messages."""
+    MESSAGES = 2
+    """The object with its messages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSpec:
     """What is fixed when a queue is declared, and replicated with it."""

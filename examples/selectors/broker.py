@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from links import Loop, Stream
 
@@ -37,7 +37,7 @@ from qpidha.stores import SqliteStore
 from qpidha.types import NodeId, NodeInfo, QueueSpec
 from qpidha.wire import Frame, FrameReader, Ping, Welcome, decode, encode
 
-QUEUE = UUID(int=1)
+QUEUE = "work"
 TICK_S = 0.25
 
 
@@ -117,10 +117,10 @@ class Client:
             if not self.broker.serving:
                 self.stream.close()
             elif line.startswith(b"PUT "):
-                _, ids = self.broker.replica.enqueue(QUEUE, Batch.pack([line[4:]]))
+                _, ids = self.broker.replica.enqueue(self.broker.queue, Batch.pack([line[4:]]))
                 self.broker.unconfirmed[ids.first] = self
             elif line == b"LIST":
-                queue = self.broker.replica.queues[QUEUE]
+                queue = self.broker.replica.queues[self.broker.queue]
                 texts = [text for _, batch in queue.select(queue.held) for text in batch]
                 self.stream.write(b"\n".join([*texts, b"", b""]))
         self.broker.driver.run()
@@ -264,8 +264,8 @@ class Broker:
             self.serving = notice.role.is_primary
             if not self.serving:
                 self.drop_clients()
-            elif QUEUE not in self.replica.queues:
-                self.replica.declare(QUEUE, QueueSpec(name="work"))
+            else:
+                self.queue = self.replica.find(QUEUE) or self.replica.declare(QueueSpec(name=QUEUE))[0]
         elif isinstance(notice, CloseLink) and notice.link in self.links:
             self.links[notice.link].stream.close()
         elif isinstance(notice, HandOver):

@@ -18,6 +18,7 @@ from qpidha.wire.batch import Batch
 
 UUID_ = instance_of(UUID)
 IDS = instance_of(SequenceSet)
+TEXT = instance_of(str, what="text")
 BATCH = instance_of(Batch)
 BATCH_HEADER_BYTES = 64
 COUNT = integer(1, MESSAGE_ID_MAX)

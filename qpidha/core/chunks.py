@@ -1,7 +1,7 @@
 """What fits a frame: the one set of rules by which messages and ids are cut.
 
     published batch    at most half of ``frame_bytes_max``; a larger one becomes several operations (`split_batch`)
-    operation          at most three quarters of it: the batch, and what a move adds to each message (`split_for_move`)
+    operation          at most three quarters of it; a larger one is not sent in a frame, but by the next plan (T2)
     plan chunk         about ``plan_chunk_bytes``, messages of one generation (`plan_chunks`)
     ids                at most ``ids_runs_per_chunk_max`` runs in one event (`split_ids`)
 
@@ -21,8 +21,6 @@ from qpidha.types import Generation
 from qpidha.wire.batch import Batch
 
 MESSAGES_PER_CHUNK = 65_536
-ORIGIN_BYTES = 64
-"""The most bytes that a moved message takes in its batch in addition to its data and props."""
 
 
 def publish_bytes_max(settings: Settings) -> int:
@@ -51,25 +49,6 @@ def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
         middle = len(batch) // 2
         yield from split_batch(batch.cut(0, middle), bytes_max)
         yield from split_batch(batch.cut(middle, len(batch)), bytes_max)
-
-
-def split_for_move(queue: ReplicatedQueue, ids: SequenceSet, settings: Settings) -> Iterator[SequenceSet]:
-    """Split held ids into sets that one move can take: the messages, their origins and the ids must fit one frame.
-
-    O(messages).
-    """
-    part, size = SequenceSet(), 0
-    for piece_ids, batch in queue.select(ids):
-        for index, id in enumerate(piece_ids):
-            nbytes = batch.size(index) + len(batch.props(index)) + ORIGIN_BYTES
-            full = size + nbytes > operation_bytes_max(settings)
-            if part and (full or part.run_count >= settings.ids_runs_per_chunk_max):
-                yield part
-                part, size = SequenceSet(), 0
-            part.add(id)
-            size += nbytes
-    if part:
-        yield part
 
 
 def plan_chunks(

@@ -10,11 +10,10 @@ import itertools
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from qpidha.core.lineage import Lineage
 from qpidha.core.ready import HandOver
 from qpidha.core.state import NodeState
 from qpidha.journal import Release
-from qpidha.types import Discarded, MessageId, QueueId
+from qpidha.types import Discarded
 
 
 class Discards:
@@ -37,7 +36,7 @@ class Discards:
         if self._releasing is not None:
             return  # Messages that are alive leave quarantine first.
         state = self._state
-        messages = tuple(state.quarantined.due(self.history_of, state.settings.queues_per_slice))
+        messages = tuple(state.quarantined.due(self._state.histories, state.settings.queues_per_slice))
         if not messages:
             return
         if state.settings.discard_policy == "drop":
@@ -69,8 +68,8 @@ class Discards:
             self.hand_over()
 
     def begin_releasing(self) -> None:
-        """This primary's generation is established: release what its history gave out, alive or dequeued since (W2)."""
-        self._releasing = self._state.quarantined.release_alive(self.history_of)
+        """This primary's generation is established: messages that its history has live, or were settled (W2)."""
+        self._releasing = self._state.quarantined.release_alive(self._state.histories)
 
     def stop_releasing(self) -> None:
         """This node is no longer primary: the rest is judged by the next history."""
@@ -88,13 +87,3 @@ class Discards:
         if left:
             self._releasing = None
             self.hand_over()
-
-    def history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
-        """Lineage and next id of a queue in the history that this node follows; None if it has no such queue.
-
-        On a primary, that is its own history. On a backup it is the primary's, and the backup's queues show it: the
-        flip made lineage and next equal to the primary's (C5), and operations only add ids of the primary's own
-        generation, of which nothing can be in quarantine. Call it only after the flip, and before the session ends.
-        """
-        q = self._state.queues.get(queue)
-        return None if q is None else (q.lineage, q.next)  # An empty queue is false.

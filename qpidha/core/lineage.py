@@ -56,8 +56,10 @@ def advance(lineage: Lineage, generation: Generation, next: MessageId) -> Lineag
     return (*lineage, (generation, next))
 
 
-def trim(lineage: Lineage, lowest_held: MessageId) -> Lineage:
+def trim(lineage: Lineage, lowest_held: MessageId | None) -> Lineage:
     """Drop entries that are not needed, once there are too many (G1). Never the last one, even if empty.
+
+    ``lowest_held`` None: nothing at the front is dropped, so that no id is ever unknown (Q4).
 
     Legal to drop: front entries whose range ends at or below the lowest held id, and inner entries with
     an empty range. Without an empty *last* entry, the next ids would seem to be of an older generation.
@@ -67,7 +69,7 @@ def trim(lineage: Lineage, lowest_held: MessageId) -> Lineage:
     last = len(lineage) - 1
     kept = [e for i, e in enumerate(lineage) if i == last or lineage[i + 1][1] > e[1]]
     drop = 0
-    while len(kept) - drop > ENTRIES_KEPT and kept[drop + 1][1] <= lowest_held:
+    while lowest_held is not None and len(kept) - drop > ENTRIES_KEPT and kept[drop + 1][1] <= lowest_held:
         drop += 1
     return tuple(kept[drop:])
 

@@ -12,18 +12,15 @@ message is handed over, because the history that was followed at the flip may ne
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
-from qpidha.core.lineage import Lineage
+from qpidha.core.histories import Histories, Past
 from qpidha.core.resync import had, judge
 from qpidha.journal import Audit, Change, Quarantine, Release
 from qpidha.seq import SequenceSet
-from qpidha.types import Discarded, Fate, Generation, MessageId, Origin, QueueId
-
-HistoryOf = Callable[[QueueId], tuple[Lineage, MessageId] | None]
-"""(lineage, next) of a queue in the history now followed; None if that history has no such queue."""
+from qpidha.types import Discarded, Fate, Generation, Origin, QueueId
 
 
 @dataclass(slots=True)
@@ -49,15 +46,18 @@ class Quarantined:
         """Take in one quarantined batch."""
         self._kept.append(Kept(change, change.ids.copy()))
 
-    def release_alive(self, history_of: HistoryOf) -> Iterator[Release | None]:
-        """Release the messages that this history gave out: they are alive, or were dequeued since (W2).
+    def release_alive(self, histories: Histories) -> Iterator[Release | None]:
+        """A flip follows this history: what is in it is alive or was settled, and leaves silently (W2).
 
-        One step for each batch, because there may be many: its `Release`, or None if nothing in it is released.
-        Other messages may leave quarantine between two steps.
+        So does what was in a queue that lived there and was deleted (Q5).
+        A step for each batch, for there may be many; None: it stays. Others may leave between two steps.
         """
         for kept in self._kept:
-            history = history_of(kept.change.queue)
-            alive = judge(*history, kept.change.generation, kept.left).dequeued if history else None
+            queue, history = kept.change.queue, histories.of(kept.change.queue)
+            if history is not None:
+                alive = judge(*history, kept.change.generation, kept.left).dequeued
+            else:
+                alive = kept.left.copy() if histories.deleted(queue) else SequenceSet()
             if alive:
                 kept.left -= alive
                 yield Release(kept.change.queue, kept.change.generation, alive)
@@ -69,8 +69,8 @@ class Quarantined:
         """Remove all empty batches in one pass: a pass for each of them would cost the square of their number."""
         self._kept = [kept for kept in self._kept if kept.left]
 
-    def due(self, history_of: HistoryOf, messages_max: float = inf) -> Iterator[Discarded]:
-        """The messages to hand over: the generation of this history is established, so all that are left are dead (W2).
+    def due(self, histories: Histories, messages_max: float = inf) -> Iterator[Discarded]:
+        """The generation now followed, of this history, is established: everything left is dead (W2).
 
         At least one batch, and no further batch after ``messages_max`` messages.
         """
@@ -81,19 +81,19 @@ class Quarantined:
                 return
             kept.offered = True
             messages_max -= len(kept.left)
-            yield from self._messages(kept, history_of)
+            yield from self._messages(kept, histories)
 
     @staticmethod
-    def _messages(kept: Kept, history_of: HistoryOf) -> Iterator[Discarded]:
+    def _messages(kept: Kept, histories: Histories) -> Iterator[Discarded]:
         change = kept.change
-        own = history_of(change.queue)
+        own = histories.of(change.queue)
         for index, id in enumerate(change.ids):
             if id not in kept.left:
                 continue
             origin = as_origin(change.batch.origin(index))
             fate = change.fate
-            if origin is not None:  # Even if the flip said "unknown": the history may still know the origin.
-                fate = fate_of_copy(origin, history_of(origin.queue))
+            if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
+                fate = fate_of_copy(origin, histories)
             elif fate is Fate.REWOUND and own is not None and had(*own, change.generation, id) is None:
                 fate = (
                     Fate.UNKNOWN
@@ -135,12 +135,13 @@ class Quarantined:
             yield Audit("handed over", followed, name, f"{count} messages")
 
 
-def fate_of_copy(origin: Origin, history: tuple[Lineage, MessageId] | None) -> Fate:
-    """What became of a message whose moved copy was rewound, by the established history of its origin's queue (W2).
-
-    ``history`` is None if the established history has no such queue: then the fate is unknown.
-    """
-    known = None if history is None else had(*history, origin.generation, origin.id)
+def fate_of_copy(origin: Origin, histories: Histories) -> Fate:
+    """What became of a message whose copy was rewound, by the established history of its origin's queue (W2, U4)."""
+    past: Past | None = histories.of(origin.queue)
+    if past is None:
+        # Deleted: which messages it had is not known any more. Never declared: the origin was rewound with its queue.
+        return Fate.REWOUND if histories.deleted(origin.queue) is False else Fate.UNKNOWN
+    known = had(*past, origin.generation, origin.id)
     if known is None:
         return Fate.UNKNOWN
     return Fate.UNDONE_MOVE if known else Fate.REWOUND

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from qpidha.core.lineage import Lineage
 from qpidha.core.resync import History
 from qpidha.errors import ensure
-from qpidha.journal import QueueImage
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
@@ -63,14 +62,6 @@ class ReplicatedQueue:
         self._top: MessageId = 0
         """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
         place of its rewound messages until it is cut, and their ids are given out again."""
-
-    @classmethod
-    def from_image(cls, image: QueueImage) -> ReplicatedQueue:
-        """The queue as a store holds it."""
-        queue = cls(image.queue, image.spec, image.lineage, image.next)
-        for ids, batch in image.held:
-            queue.insert(ids, batch)
-        return queue
 
     @property
     def history(self) -> History:

@@ -10,14 +10,16 @@ order, then say `performed`, before taking the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
-from qpidha.core.calls import QUEUES_SHOWN, UUID_, check_parts
+from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
+from qpidha.core.configuration import queue_object
 from qpidha.core.discards import Discards
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
@@ -28,6 +30,7 @@ from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChang
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
+from qpidha.core.steps import Committed, Step
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
@@ -43,6 +46,7 @@ from qpidha.settings import Settings
 from qpidha.types import (
     Discarded,
     Generation,
+    Level,
     Member,
     NodeId,
     Position,
@@ -122,6 +126,18 @@ class Replica:
     def queues(self) -> dict[QueueId, ReplicatedQueue]:
         """The queues that this node holds, by id. Read only."""
         return self.state.queues
+
+    @property
+    def message_queues(self) -> list[ReplicatedQueue]:
+        """Those of ``queues`` that brokers publish to: neither tables nor the configuration. O(queues)."""
+        return [queue for queue in self.state.queues.values() if not isinstance(queue, KeyedQueue)]
+
+    def find(self, name: str) -> QueueId | None:
+        """The queue that the configuration has under this name; None if it has none. O(1). Raises `ArgumentError`."""
+        TEXT("name", name)
+        objects = self.state.configuration
+        found = None if objects is None else queue_object(objects, name)
+        return None if found is None else found.queue
 
     @property
     def quarantined(self) -> Quarantined:
@@ -334,16 +350,26 @@ class Replica:
             raise shortage.refusal()
         return primary
 
-    def require_open(self) -> None:
-        """Raise `NotPrimary`, or `NotEnoughMembers` below ``min_in_sync`` (J4), if operations are refused now."""
-        self._taking()
-
-    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
+    def declare(
+        self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
+    ) -> tuple[QueueId, Position]:
         """See `Primary.declare`. Raises `NotPrimary` on another node.
 
         It is taken with too few members, too, and waits: a broker declares its queues when it is promoted (J4).
         """
-        return self._serving().declare(queue, spec)
+        return self._serving().declare(spec, arguments, level)
+
+    def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
+        """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().delete(queue, move_to)
+
+    def commit(self, steps: Sequence[Step]) -> Committed:
+        """See `Primary.commit`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().commit(steps)
+
+    def require_open(self) -> None:
+        """Raise `NotPrimary`, or `NotEnoughMembers` below ``min_in_sync`` (J4), if operations are refused now."""
+        self._taking()
 
     def enqueue(self, queue: QueueId, batch: Batch, *, taken: bool = False) -> tuple[Position, SequenceSet]:
         """See `Primary.enqueue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.
@@ -357,10 +383,6 @@ class Replica:
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
         """See `Primary.dequeue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
         return self._taking().dequeue(queue, ids)
-
-    def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
-        """See `Primary.portions`. Raises `NotPrimary` on another node."""
-        return self._serving().portions(source, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         """See `Primary.move`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""

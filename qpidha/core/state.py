@@ -12,6 +12,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from qpidha.core.births import configuration_id
+from qpidha.core.histories import Histories
+from qpidha.core.keyed import KeyedQueue, load_queue
+from qpidha.core.lineage import Lineage
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
@@ -19,7 +23,7 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import ensure
 from qpidha.journal import StoreImage
 from qpidha.settings import Settings
-from qpidha.types import Generation, Member, NodeId, QueueId, Record
+from qpidha.types import Generation, Member, MessageId, NodeId, QueueId, Record
 
 
 class NodeState:
@@ -50,9 +54,7 @@ class NodeState:
         self.generation: Generation = image.status.generation
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
         self.settings = settings
-        self.queues: dict[QueueId, ReplicatedQueue] = {
-            q.queue: ReplicatedQueue.from_image(q) for q in image.queues
-        }
+        self.queues: dict[QueueId, ReplicatedQueue] = {q.queue: load_queue(q) for q in image.queues}
         self.quarantined = Quarantined(list(image.quarantine))
         self.manager = Manager(boot, settings.record_retry_s)
         self.outbox = Outbox()
@@ -68,6 +70,32 @@ class NodeState:
     def record(self) -> Record | None:
         """The newest record seen; None if none was seen."""
         return self.manager.record
+
+    @property
+    def configuration(self) -> KeyedQueue | None:
+        """The queue that holds the cluster's objects (Q1); None before this node got it."""
+        found = self.queues.get(configuration_id(self.cluster)) if self.cluster is not None else None
+        return found if isinstance(found, KeyedQueue) else None
+
+    @property
+    def queue_count(self) -> int:
+        """How many queues there are, tables included; the configuration is none of them. O(1)."""
+        return len(self.queues) - (self.configuration is not None)
+
+    @property
+    def histories(self) -> Histories:
+        """What the history that this node follows says of all queues.
+
+        As a primary that is its own. As a backup it is its primary's, and its own queues say it: the flip made lineage
+        and next equal to the primary's (C5), and operations only add ids of the primary's own generation, of which
+        nothing can be in quarantine. Ask only after the flip, and before the session ends.
+        """
+        c = self.configuration
+        return Histories(self._past_of, None if c is None else (c.lineage, c.next))
+
+    def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+        q = self.queues.get(queue)
+        return None if q is None else (q.lineage, q.next)  # An empty queue is false.
 
     def begin_generation(self, generation: Generation, cluster: UUID) -> None:
         """Belong to this generation of this cluster from now on. The caller persists it in the same `Ready`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
 from qpidha.node.parts import Parts
 from qpidha.node.queue import Queue, same_spec
 from qpidha.settings import check_spec
@@ -18,8 +16,7 @@ def declare(parts: Parts, spec: QueueSpec) -> Queue:
         raise runtime.not_primary()
     if (known := handles.named(spec.name)) is not None:
         return same_spec(known, spec)
-    id = uuid4()
-    runtime.replica.declare(id, spec)
+    id, _ = runtime.replica.declare(spec)
     parts.effects.queue_added(runtime.replica.queues[id])
     runtime.poke()
     return handles.of(id)

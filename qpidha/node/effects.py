@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import (
     CloseLink,
@@ -173,6 +174,8 @@ class NodeEffects:
     def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
         """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""
         for replicated in queues:
+            if isinstance(replicated, KeyedQueue):
+                continue
             self._handles.add(replicated)
             yield from self.listeners.load(replicated)
             yield
@@ -183,7 +186,7 @@ class NodeEffects:
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make a queue known, and ask the broker whether it wants to follow its content."""
-        if replicated.queue not in self._handles:
+        if replicated.queue not in self._handles and not isinstance(replicated, KeyedQueue):
             self._handles.add(replicated)
             self.count_queues()
             self.listeners.ask(replicated)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from qpidha.errors import CallerError, StaleHandle
+from qpidha.errors import CallerError, StaleHandle, UnknownQueue
 from qpidha.node.caller import wrong_thread
 from qpidha.node.op import Ledger
 from qpidha.node.runtime import Runtime
@@ -14,6 +14,10 @@ from qpidha.types import Generation, MessageId, QueueId, QueueSpec
 
 if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
+
+
+DELETED = -1
+"""The generation of a handle whose queue is gone: it is that of no primary."""
 
 
 class Terms(Protocol):
@@ -37,7 +41,7 @@ class Handle:
         )
         self._waiting = IDLE
         self.generation = generation
-        """The term it belongs to; 0: it was made on a backup, and only reads."""
+        """The term it belongs to; 0: it was made on a backup, and only reads; -1: the queue was deleted."""
 
     @property
     def id(self) -> QueueId:
@@ -117,12 +121,18 @@ class Handle:
             self._require_term(what)
             runtime.replica.require_open()
 
+    def _deleted(self) -> None:
+        """The queue is gone: the handle changes nothing any more; what is pending still completes (Q6)."""
+        self.generation = DELETED
+
     def _refusal(self, what: str) -> CallerError:
         runtime = self._runtime
         if get_ident() != runtime.thread:
             return wrong_thread(what, runtime.thread)
         if not runtime.serving:
             return runtime.not_primary()
+        if self.generation == DELETED:
+            return UnknownQueue(f"queue {self.name!r} was deleted")
         made = f"in generation {self.generation}" if self.generation else "while this node was a backup"
         return StaleHandle(
             f"this handle of queue {self.name!r} was made {made}, and the node is now in generation "

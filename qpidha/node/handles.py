@@ -38,11 +38,12 @@ class Handles:
         self._names[replicated.spec.name] = replicated.queue
 
     def remove(self, queue: QueueId) -> None:
-        """Remove a queue. An unknown one is ignored."""
+        """It is gone. Unknown ones are fine. Its handle goes on to complete what is pending in it (Q6)."""
         gone = self._queues.pop(queue, None)
         if gone is not None and self._names.get(gone.spec.name) == queue:
             del self._names[gone.spec.name]
-        self._made.pop(queue, None)
+        if (handle := self._made.get(queue)) is not None:
+            handle._deleted()
 
     def of(self, queue: QueueId) -> Queue:
         """The handle of a queue that is there. One object for each term."""

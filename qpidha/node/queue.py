@@ -207,8 +207,7 @@ class Queue(Handle):
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
 
-        The op's ids are the new ones; it is safe when every member has made the move durable. A move that fits a frame
-        is one operation; a larger one is several, and after a failover only the first of them may be done.
+        The op's ids are the new ones; it is safe when every member has made the move durable.
 
         Raises:
             NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`; the target's handle must be of this
@@ -225,10 +224,7 @@ class Queue(Handle):
         replica, runtime = self._runtime.replica, self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
         target._flush()  # Not before: reading the iterable of ids may publish there.
-        position, new = replica.move(self.id, SequenceSet(), target.id)  # The position if nothing moves.
-        for portion in replica.portions(self.id, wanted):
-            position, made = replica.move(self.id, portion, target.id)
-            new |= made
+        position, new = replica.move(self.id, wanted, target.id)
         if new:
             target._changed()
             if not target._waiting.scheduled:

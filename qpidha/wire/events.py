@@ -148,6 +148,14 @@ class PlanDrop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWithdraw:
+    """Primary → backup: this queue was planned or staged, and was deleted since (Q4). Since version 3."""
+
+    KIND: ClassVar[int] = 18
+    queue: QueueId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanMessages:
     """Primary → backup: messages the backup lacks; staged until PlanEnd (C5). Data plane."""
 
@@ -219,7 +227,7 @@ class SkipIds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declare:
-    """A queue now exists. Part of an operation."""
+    """A queue now exists. Part of an operation, together with the queue's object in the configuration (Q2)."""
 
     PART: ClassVar[int] = 4
     queue: QueueId
@@ -228,7 +236,38 @@ class Declare:
     next: MessageId
 
 
-Part: TypeAlias = Enqueue | Dequeue | SkipIds | Declare
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """Messages that another queue, or this one, holds get ids from `first` on here, without their content (U5).
+
+    Part of an operation, since version 3. The receiver has the sources, because it equals the sender at this position.
+    """
+
+    PART: ClassVar[int] = 5
+    queue: QueueId
+    first: MessageId
+    source: QueueId
+    ids: SequenceSet
+    replacement: bool
+    """They take the place of the sources, which this operation dequeues: they carry the first one's identity (U4)."""
+    props: tuple[bytes, ...] | None = None
+    """New props, one for each; None: those of the sources."""
+
+    @property
+    def last(self) -> MessageId:
+        """The last id that is given out."""
+        return self.first + len(self.ids) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drop:
+    """This queue was deleted, with everything in it (Q2). Part of an operation, since version 3."""
+
+    PART: ClassVar[int] = 6
+    queue: QueueId
+
+
+Part: TypeAlias = Enqueue | Dequeue | SkipIds | Declare | Copy | Drop
 Operation: TypeAlias = tuple[Part, ...]
 """The parts of one operation are applied in one transaction (O3)."""
 
@@ -279,6 +318,7 @@ Event: TypeAlias = (
     | PlanQueue
     | PlanDrop
     | PlanMessages
+    | PlanWithdraw
     | PlanEnd
     | Progress
     | Resubscribe

@@ -18,8 +18,10 @@ from qpidha.types import BytesLike, Position
 from qpidha.wire import fields as f
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
+    Copy,
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Operation,
     Operations,
@@ -46,6 +48,9 @@ _PART = Struct("<BBHI16s")
 """part kind, flags, zero, size of the body, queue"""
 _ID = Struct("<Q")
 _SKIP = Struct("<QQ")
+_COPY = Struct("<QBB16sI")
+"""first, replacement, with props, source, size of the ids"""
+_SIZE = Struct("<I")
 _CONTINUES = 1
 """Part flag: belongs to the same operation as the part before it."""
 
@@ -225,15 +230,93 @@ def _decode_declare(body: bytes, at: int, size: int, queue: bytes) -> Declare:
     return Declare(queue=f.shared_uuid(queue), **f.unpack_fields("Declare", _DECLARE_ROWS, values))
 
 
+def _encode_copy(part: Copy) -> tuple[bytes, Batch | None]:
+    _check_copy(part)
+    ids: bytes = f.IDS.to_wire("Copy.ids", part.ids)
+    source = f.UUID_.to_wire("Copy.source", part.source)
+    head = _COPY.pack(part.first, bool(part.replacement), part.props is not None, source, len(ids)) + ids
+    if part.props is None:
+        return head, None
+    lens = b"".join([_SIZE.pack(len(props)) for props in part.props])
+    return b"".join([head, lens, *part.props]), None
+
+
+def _decode_copy(body: bytes, at: int, size: int, queue: bytes) -> Copy:
+    end = at + size
+    if size < _COPY.size:
+        raise MalformedFrame(f"Copy: {size} bytes, at least {_COPY.size} are needed")
+    first, replacement, with_props, source, ids_size = _COPY.unpack_from(body, at)
+    if replacement > 1 or with_props > 1:
+        raise MalformedFrame(f"Copy: flags must be 0 or 1, not {replacement} and {with_props}")
+    at += _COPY.size
+    if ids_size > end - at:
+        raise MalformedFrame(f"Copy.ids: {ids_size} bytes, {end - at} are left")
+    ids = f.IDS.from_wire("Copy.ids", body[at : at + ids_size])
+    at += ids_size
+    part = Copy(
+        queue=f.shared_uuid(queue),
+        first=first,
+        source=f.shared_uuid(source),
+        ids=ids,
+        replacement=bool(replacement),
+        props=_decode_props(body, at, end, ids.count()) if with_props else None,
+    )
+    if not with_props and at != end:
+        raise MalformedFrame(f"Copy: {end - at} bytes after the ids")
+    _check_copy(part)
+    return part
+
+
+def _decode_props(body: bytes, at: int, end: int, count: int) -> tuple[bytes, ...]:
+    """As many props as there are ids: their sizes, then their bytes, to the end exactly."""
+    if count > (end - at) // _SIZE.size:
+        raise MalformedFrame(f"Copy.props: {count} sizes do not fit in {end - at} bytes")
+    start = at + count * _SIZE.size
+    props = []
+    for index in range(count):
+        stop = start + _SIZE.unpack_from(body, at + index * _SIZE.size)[0]
+        if stop > end:
+            raise MalformedFrame(f"Copy.props: {stop - end} bytes too many")
+        props.append(body[start:stop])
+        start = stop
+    if start != end:
+        raise MalformedFrame(f"Copy.props: {end - start} bytes after the last")
+    return tuple(props)
+
+
+def _check_copy(part: Copy) -> None:
+    count = part.ids.count()
+    if not count:
+        raise MalformedFrame("Copy.ids: there is no id")
+    f.MESSAGE_ID.to_wire("Copy.first", part.first)
+    f.MESSAGE_ID.to_wire("Copy.last", part.first + count - 1)
+    if part.props is not None and len(part.props) != count:
+        raise MalformedFrame(f"Copy.props: {len(part.props)} for {count} messages")
+
+
+def _encode_drop(part: Drop) -> tuple[bytes, Batch | None]:
+    return b"", None
+
+
+def _decode_drop(body: bytes, at: int, size: int, queue: bytes) -> Drop:
+    if size:
+        raise MalformedFrame(f"Drop: must be empty, not {size} bytes")
+    return Drop(queue=f.shared_uuid(queue))
+
+
 ENCODERS: Final[Mapping[type[Part], Callable[[Any], tuple[bytes, Batch | None]]]] = {
     Enqueue: _encode_enqueue,
     Dequeue: _encode_dequeue,
     SkipIds: _encode_skip,
     Declare: _encode_declare,
+    Copy: _encode_copy,
+    Drop: _encode_drop,
 }
 DECODERS: Final[Mapping[int, Callable[[bytes, int, int, bytes], Part]]] = {
     Enqueue.PART: _decode_enqueue,
     Dequeue.PART: _decode_dequeue,
     SkipIds.PART: _decode_skip,
     Declare.PART: _decode_declare,
+    Copy.PART: _decode_copy,
+    Drop.PART: _decode_drop,
 }

@@ -116,7 +116,7 @@ class Run(Steps):
         world.scheduler.run_for(0.0)
         for name in [f"q{n}" for n in range(QUEUES)]:
             settle = Settle.REPLICATED if self.settle == "rep" else Settle.IMMEDIATE
-            world.clients.declare(first, world.queue_id(name), name, settle)
+            world.declare(first, name, settle)
         world.scheduler.run_while(lambda: not world.healthy(), limit_s=30.0)
         assert world.healthy()
         self.manager.free = False

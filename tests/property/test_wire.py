@@ -95,10 +95,28 @@ def enqueue(queue: UUID, first: int, batch: Batch) -> ev.Enqueue:
     return ev.Enqueue(queue=queue, first=min(first, 2**64 - 1 - len(batch)), batch=batch)
 
 
+@st.composite
+def copies(draw: st.DrawFn) -> ev.Copy:
+    wanted = draw(sets().filter(bool))
+    count = wanted.count()
+    props = draw(st.none() | st.tuples(*[st.binary(max_size=9)] * count)) if count < 20 else None
+    first = draw(near(2**64 - 1 - count))
+    return ev.Copy(
+        queue=draw(uuids),
+        first=first,
+        source=draw(uuids),
+        ids=wanted,
+        replacement=draw(st.booleans()),
+        props=props,
+    )
+
+
 declares = st.builds(ev.Declare, queue=uuids, spec=specs, lineage=lineages(), next=next_ids)
 parts = (
     st.builds(enqueue, uuids, ids, batches())
     | st.builds(ev.Dequeue, queue=uuids, ids=sets())
+    | copies()
+    | st.builds(ev.Drop, queue=uuids)
     | skips()
     | declares
 )
@@ -146,6 +164,7 @@ EVENTS: dict[type[object], st.SearchStrategy[ev.Event]] = {
     ),
     ev.PlanDrop: st.builds(ev.PlanDrop, queue=uuids, ids=sets(), staged=st.booleans()),
     ev.PlanMessages: plans(),
+    ev.PlanWithdraw: st.builds(ev.PlanWithdraw, queue=uuids),
     ev.PlanEnd: st.builds(ev.PlanEnd, position=positions, queues=u32),
     ev.Progress: st.builds(ev.Progress, chunks=positions),
     ev.Resubscribe: st.just(ev.Resubscribe()),

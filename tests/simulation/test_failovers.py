@@ -36,7 +36,7 @@ def test_a_promotion_counts_as_failover_only_after_an_answer_to_a_client() -> No
     first, second = list(world.nodes.values())[:2]
     first.promote()
     world.scheduler.run_for(5.0)
-    world.clients.declare(first, world.queue_id("q"), "q", walk.settle)
+    world.declare(first, "q", walk.settle)
     world.clients.publish(first, world.queue_id("q"), world.clients.fresh(1))
     world.scheduler.run_for(1.0)
     assert seen.counts["client answers ok"] == 1

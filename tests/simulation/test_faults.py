@@ -23,7 +23,7 @@ def cluster() -> tuple[World, SimNode]:
     primary = world.nodes["P"]
     primary.promote()
     world.scheduler.run_for(5.0)
-    world.clients.declare(primary, world.queue_id("q"), "q", Settle.REPLICATED)
+    world.declare(primary, "q", Settle.REPLICATED)
     publish(world, primary)
     assert len(world.checker.members) == 3
     return world, primary

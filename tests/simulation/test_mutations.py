@@ -10,24 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core import quarantine, replica, resync
+from qpidha.core import copies, quarantine, replica, resync
 from qpidha.core.backup import session as backup_session
 from qpidha.core.backup.flip import Flip, Flipped
 from qpidha.core.backup.follower import Follower
 from qpidha.core.discards import Discards
+from qpidha.core.histories import Histories
 from qpidha.core.manager import Answer, Manager, Unknown
-from qpidha.core.primary import primary
 from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
-from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
 from qpidha.core.replica import Replica
@@ -189,7 +189,7 @@ def names_the_place_before(patch: pytest.MonkeyPatch) -> None:
         def join(batches: list[Batch]) -> Batch:
             return real(batches).without_origins()
 
-    patch.setattr(primary, "Batch", Forgetful)
+    patch.setattr(copies, "Batch", Forgetful)
 
 
 def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
@@ -197,15 +197,15 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
 
     class Early(Flip):
         def __init__(
-            self, queues: dict[UUID, ReplicatedQueue], plan: object, count: int, kept: Quarantined
+            self, queues: dict[UUID, ReplicatedQueue], plan: Any, count: int, kept: Any, objects: UUID
         ) -> None:
-            kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}  # type: ignore[attr-defined]
-            super().__init__(queues, plan, count, kept)  # type: ignore[arg-type]
+            kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}
+            super().__init__(queues, plan, count, kept, objects)
 
     def hand_over(self: Discards) -> None:
         quarantined = self._state.quarantined
         before = getattr(quarantined, "before", {})
-        if messages := tuple(quarantined.due(before.get)):
+        if messages := tuple(quarantined.due(Histories(before.get, None))):
             self._state.outbox.notify(HandOver(messages))
 
     patch.setattr(backup_session, "Flip", Early)

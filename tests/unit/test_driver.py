@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from qpidha import Batch, Settings
+from qpidha.core.births import born
 from qpidha.core.manager import Lost
 from qpidha.core.ready import (
     CloseLink,
@@ -25,7 +26,8 @@ from qpidha.journal import Change, DropQueue, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import Established, Frame
 
-CLUSTER, BOOT, EPOCH, QUEUE = (UUID(int=n) for n in range(1, 5))
+CLUSTER, BOOT, EPOCH = (UUID(int=n) for n in range(1, 4))
+QUEUE = born(1, 1)
 ME = Member("P", EPOCH)
 
 
@@ -127,7 +129,7 @@ def test_nothing_is_confirmed_after_a_failure_even_if_the_earlier_transaction_su
 def test_operations_left_in_doubt_by_a_step_down_are_reported_after_a_failure_too() -> None:
     """The step-down waited for the disk when the node failed."""
     node = Node().promoted()
-    node.replica.declare(QUEUE, QueueSpec(name="q"))
+    node.replica.declare(QueueSpec(name="q"))
     node.replica.enqueue(QUEUE, Batch.pack([b"x"]))
     node.slow = True
     node.replica.step_down("the test wants it")

@@ -1,8 +1,12 @@
 """The flip: a backup becomes equal to the primary, over all queues, in one transaction (rule C5).
 
-Messages that it removes are judged by the *primary's* history (W1). Those dequeued there are erased. Those that were
-never there are quarantined as rewound, and those older than the primary's lineage are quarantined as unknown. A queue
-that the primary does not have is quarantined whole, never deleted because it is absent (R-f).
+What it takes out is judged by the *primary's* history (W1): dequeued there, and erased; never there, and
+quarantined as rewound; older than the primary remembers, and quarantined as unknown. A queue that the
+primary does not have is judged by its birth in the primary's configuration (Q4): deleted there, and erased; never
+declared there, and quarantined whole. It is never deleted because it is absent (R-f).
+
+What is keyed is not quarantined: a put of an object or of a table's entry that was undone is no message, and it was
+never confirmed. The audit record names it.
 
 With many queues the flip would block the event loop too long, so it is done in slices. Meanwhile nothing else changes
 the queues: frames from the primary wait, and a session that ends finishes its flip first. It is still one transaction,
@@ -15,7 +19,10 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from qpidha.core.lineage import Lineage, generation_of
+from qpidha.core.configuration import births_of_old_queues
+from qpidha.core.histories import Histories
+from qpidha.core.keyed import KeyedQueue, make_queue
+from qpidha.core.lineage import Lineage, by_generation, generation_of
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Notice, QueueAdded, QueueRemoved, Removed
@@ -66,6 +73,7 @@ class Flip:
         plan: dict[QueueId, Planned],
         count: int,
         quarantined: Quarantined,
+        configuration: QueueId,
     ) -> None:
         """Raises `RemoteProtocolError` if the plan does not name as many queues as it says."""
         if len(plan) != count:
@@ -75,6 +83,13 @@ class Flip:
         self._queues = queues
         self._plan = plan
         self._quarantined = quarantined
+        c = plan.get(configuration)
+        past = (c.meta.lineage, c.meta.next) if c is not None and c.meta is not None else None
+        self._histories = Histories(self._past_of, past)
+        """The primary's."""
+        own = queues.get(configuration)
+        self._knew_objects = own is not None
+        self._old_births = births_of_old_queues(own if isinstance(own, KeyedQueue) else None)
         self._steps = self._work()
 
     def advance(self, steps: int) -> None:
@@ -102,33 +117,53 @@ class Flip:
         # From here on nothing can fail, and queues change.
         for known in list(queues.values()):
             if known.queue not in plan:
-                _forget(known, result, self._quarantined)
+                self._forget(known)
                 del queues[known.queue]
                 yield
         for planned in plan.values():
             assert planned.meta is not None
             _become(queues, planned, planned.meta, result, self._quarantined)
             yield
-        for release in self._quarantined.release_alive(self._history_of):
+        for release in self._quarantined.release_alive(self._histories):
             if release is not None:
                 result.changes.append(release)
             yield
         self.done = True
 
-    def _history_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
+    def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         planned = self._plan.get(queue)
         return (planned.meta.lineage, planned.meta.next) if planned and planned.meta else None
 
+    def _forget(self, queue: ReplicatedQueue) -> None:
+        """The primary has no such queue: it was deleted there, or its declaration is undone (Q4)."""
+        result = self.result
+        deleted = self._histories.deleted(queue.queue, self._old_births.get(queue.queue))
+        if isinstance(queue, KeyedQueue) or deleted:
+            result.erased += len(queue)
+            line = f"{'deleted' if deleted else 'undone'}: {len(queue)} messages"
+            result.changes.append(Audit("erased", queue.lineage[-1][0], queue.spec.name, line))
+        else:
+            known = deleted is False or not self._knew_objects
+            for change in _quarantine_whole(queue, Fate.REWOUND if known else Fate.UNKNOWN, result):
+                self._quarantined.add(change)
+                result.changes.append(change)
+        result.changes.append(DropQueue(queue.queue))
+        result.notices.append(QueueRemoved(queue.queue))
+
 
 def flip(
-    queues: dict[QueueId, ReplicatedQueue], plan: dict[QueueId, Planned], count: int, quarantined: Quarantined
+    queues: dict[QueueId, ReplicatedQueue],
+    plan: dict[QueueId, Planned],
+    count: int,
+    quarantined: Quarantined,
+    configuration: QueueId,
 ) -> Flipped:
     """Apply a complete plan to ``queues``. Returns the changes that the store must make in one transaction.
 
     Raises:
         RemoteProtocolError: The plan contradicts itself. Nothing was changed.
     """
-    return Flip(queues, plan, count, quarantined).finish()
+    return Flip(queues, plan, count, quarantined, configuration).finish()
 
 
 def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planned) -> None:
@@ -152,15 +187,6 @@ def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planne
             raise RemoteProtocolError("a staged message is not of the generation it was sent as")
 
 
-def _forget(queue: ReplicatedQueue, result: Flipped, quarantined: Quarantined) -> None:
-    """The primary has no such queue: its creation is undone, its content quarantined."""
-    for change in _quarantine(queue, queue.held, (), 0, result):
-        quarantined.add(change)
-        result.changes.append(change)
-    result.changes.append(DropQueue(queue.queue))
-    result.notices.append(QueueRemoved(queue.queue))
-
-
 def _become(
     queues: dict[QueueId, ReplicatedQueue],
     planned: Planned,
@@ -170,12 +196,15 @@ def _become(
 ) -> None:
     queue = queues.get(meta.queue)
     if queue is None:
-        queue = queues[meta.queue] = ReplicatedQueue(meta.queue, meta.spec, meta.lineage, meta.next)
+        queue = queues[meta.queue] = make_queue(meta.queue, meta.spec, meta.lineage, meta.next)
         result.notices.append(QueueAdded(meta.queue, meta.spec))
-    if planned.drop:
+    if planned.drop and isinstance(queue, KeyedQueue):
+        _undo(queue, planned.drop, meta, result)
+    elif planned.drop:
         for change in _quarantine(queue, planned.drop, meta.lineage, meta.next, result):
             quarantined.add(change)
             result.changes.append(change)
+    if planned.drop:
         queue.remove(planned.drop)
         result.changes.append(Remove(meta.queue, planned.drop))
         result.notices.append(Removed(meta.queue, planned.drop))
@@ -190,6 +219,15 @@ def _become(
         result.nbytes += batch.nbytes
 
 
+def _undo(queue: KeyedQueue, ids: SequenceSet, meta: PlanQueue, result: Flipped) -> None:
+    """Say in the audit record which puts of a keyed queue the primary never had."""
+    result.erased += len(ids)
+    for generation, verdict in judge_all(meta.lineage, meta.next, queue.lineage, ids):
+        if verdict.rewound:
+            line = f"undone: {len(verdict.rewound)} puts, {verdict.rewound!r}"
+            result.changes.append(Audit("rewound", generation, queue.spec.name, line))
+
+
 def _fresh(planned: Planned) -> Iterator[tuple[SequenceSet, Batch]]:
     """The staged messages that were not dequeued since they were sent."""
     for _, ids, batch in planned.staged:
@@ -201,6 +239,12 @@ def _fresh(planned: Planned) -> Iterator[tuple[SequenceSet, Batch]]:
             yield left, batch.gather([(ids.count(at, a) - 1, ids.count(at, b)) for a, b in left.runs()])
 
 
+def _quarantine_whole(queue: ReplicatedQueue, fate: Fate, result: Flipped) -> Iterator[Quarantine]:
+    """All that a queue holds which the primary does not have."""
+    for generation, ids in by_generation(queue.lineage, queue.held):
+        yield from _kept(queue, generation, ids, fate, result)
+
+
 def _quarantine(
     queue: ReplicatedQueue, ids: SequenceSet, lineage: Lineage, next: MessageId, result: Flipped
 ) -> Iterator[Quarantine]:
@@ -208,16 +252,16 @@ def _quarantine(
     for generation, verdict in judge_all(lineage, next, queue.lineage, ids):
         result.erased += len(verdict.dequeued)
         for fate, doomed in ((Fate.REWOUND, verdict.rewound), (Fate.UNKNOWN, verdict.unknown)):
-            if not doomed:
-                continue
-            result.discarded += len(doomed)
-            result.changes.append(
-                Audit(
-                    "rewound",
-                    generation,
-                    queue.spec.name,
-                    f"{fate.value}: {len(doomed)} messages, {doomed!r}",
-                )
-            )
-            for part, batch in queue.select(doomed):
-                yield Quarantine(queue.queue, queue.spec.name, generation, part.copy(), batch, fate)
+            if doomed:
+                yield from _kept(queue, generation, doomed, fate, result)
+
+
+def _kept(
+    queue: ReplicatedQueue, generation: Generation, ids: SequenceSet, fate: Fate, result: Flipped
+) -> Iterator[Quarantine]:
+    """What goes into quarantine, and a line in the audit record."""
+    result.discarded += len(ids)
+    line = f"{fate.value}: {len(ids)} messages, {ids!r}"
+    result.changes.append(Audit("rewound", generation, queue.spec.name, line))
+    for part, batch in queue.select(ids):
+        yield Quarantine(queue.queue, queue.spec.name, generation, part.copy(), batch, fate)

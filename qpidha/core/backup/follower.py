@@ -25,6 +25,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Refused,
     Resubscribe,
     Welcome,
@@ -170,6 +171,9 @@ class Follower:
     def _plan_drop(self, _: Frame, event: PlanDrop, now: float) -> None:
         self._subscribed.plan_drop(event)
 
+    def _plan_withdraw(self, _: Frame, event: PlanWithdraw, now: float) -> None:
+        self._subscribed.plan_withdraw(event)
+
     def _plan_end(self, _: Frame, event: PlanEnd, now: float) -> None:
         session = self._subscribed
         session.plan_end(event)
@@ -220,7 +224,7 @@ class Follower:
         if event.cluster != record.cluster or state.cluster not in (None, event.cluster):
             raise HandshakeError(f"the primary is of cluster {event.cluster}, this store of {state.cluster}")
         if event.limits is not None:
-            check_primary(event.node, event.limits, state.node, len(state.queues))
+            check_primary(event.node, event.limits, state.node, state.queue_count)
         assert self.link is not None
         self.session = FollowerSession(
             link=self.link,

@@ -19,21 +19,27 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from qpidha.core.backup.flip import Flip, Planned
+from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
+from qpidha.core.births import configuration_id
 from qpidha.core.chunks import split_count, split_ids
+from qpidha.core.keyed import make_queue
 from qpidha.core.legality import FollowerState
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import Inserted, QueueAdded, Removed
+from qpidha.core.ready import Inserted, QueueAdded, QueueRemoved, Removed
 from qpidha.errors import RemoteProtocolError
-from qpidha.journal import Insert, PutQueue, PutStatus, Remove, Skip
+from qpidha.journal import DropQueue, Insert, PutQueue, PutStatus, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Generation, MessageId, NodeId, Position, QueueId
+from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Acknowledged,
+    Copy,
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Event,
     Frame,
@@ -43,6 +49,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Progress,
     SkipIds,
     Subscribe,
@@ -161,7 +168,7 @@ class FollowerSession:
 
     def plan_queue(self, event: PlanQueue) -> None:
         """Take the plan of one queue; a later one of the same queue replaces it."""
-        self._check_lineage(event)
+        check_lineage(event, self.generation)
         self._planned(event.queue).meta = event
 
     def plan_drop(self, event: PlanDrop) -> None:
@@ -170,16 +177,17 @@ class FollowerSession:
         gone = planned.staged_drop if event.staged else planned.drop
         gone |= event.ids
 
-    def _check_lineage(self, queue: PlanQueue | Declare) -> None:
-        """No store may hold a lineage that goes beyond its next id or its generation (N1)."""
-        generation, first = queue.lineage[-1] if queue.lineage else (0, 0)
-        if first > queue.next or generation > self.generation:
-            raise RemoteProtocolError(f"a lineage up to ({generation}, {first}), but next is {queue.next}")
+    def plan_withdraw(self, event: PlanWithdraw) -> None:
+        """Forget what the plan said of a queue: it was deleted since (Q4)."""
+        if self._plan.pop(event.queue, None) is None:
+            raise RemoteProtocolError(
+                f"queue {event.queue} is withdrawn from the plan, which does not name it"
+            )
 
     def _planned(self, queue: QueueId) -> Planned:
         planned = self._plan.get(queue)
         if planned is None:
-            if len(self._plan) >= self._settings.queues_max:
+            if len(self._plan) > self._settings.queues_max:  # And the configuration.
                 raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
             planned = self._plan[queue] = Planned()
         return planned
@@ -199,10 +207,10 @@ class FollowerSession:
     def plan_end(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
         if self._descriptions is not None:
-            raise RemoteProtocolError(
-                f"PlanEnd while {self.state.name}"
-            )  # The primary has not all descriptions yet.
-        self._flip = Flip(self._queues, self._plan, end.queues, self._quarantined)
+            raise RemoteProtocolError(f"PlanEnd while {self.state.name}")  # It cannot know all queues yet.
+        self._flip = Flip(
+            self._queues, self._plan, end.queues, self._quarantined, configuration_id(self.cluster)
+        )
         self.state = FollowerState.FLIPPING
         self.position = end.position
         self._flip_more(self._settings.queues_per_slice)
@@ -231,42 +239,18 @@ class FollowerSession:
     # --- following -------------------------------------------------------------------------------
 
     def apply(self, event: Operations) -> None:
-        """Apply operations in order; the acknowledgement follows their transaction (C6)."""
+        """Apply operations in order; the acknowledgement follows their transaction (C6).
+
+        An operation is checked before it is applied, so it is applied whole or not at all (O3).
+        """
         if event.first != self.position + 1:
             raise RemoteProtocolError(f"operation {event.first} after {self.position}")
-        self._validate(event)
         for operation in event.operations:
+            check_operation(self._queues, operation, self.generation)
             for part in operation:
                 self._apply(part)
-        self.position = event.last
+            self.position += 1
         self._acknowledge()
-
-    def _validate(self, event: Operations) -> None:
-        """Refuse before touching anything: an operation is applied whole or not at all (O3, O2)."""
-        nexts: dict[QueueId, MessageId] = {}
-        for part in (part for operation in event.operations for part in operation):
-            queue = part.queue
-            known = queue in nexts or queue in self._queues
-            if isinstance(part, Declare):
-                if known:
-                    raise RemoteProtocolError(f"queue {queue} is declared twice")
-                self._check_lineage(part)
-                nexts[queue] = part.next
-                continue
-            if not known:
-                raise RemoteProtocolError(f"operation on unknown queue {queue}")
-            next = nexts[queue] if queue in nexts else self._queues[queue].next
-            match part:
-                case Enqueue():
-                    if part.first != next:
-                        raise RemoteProtocolError(f"id {part.first} was given out, but next is {next}")
-                    nexts[queue] = next + len(part.batch)
-                case SkipIds():
-                    if part.first != next:
-                        raise RemoteProtocolError(f"skipped from {part.first}, but next is {next}")
-                    nexts[queue] = part.last + 1
-                case Dequeue():  # pragma: no branch - mypy knows that there is no other part
-                    nexts[queue] = max(next, part.ids.last + 1) if part.ids else next
 
     def _apply(self, part: Part) -> None:
         if isinstance(part, Declare):
@@ -275,21 +259,31 @@ class FollowerSession:
         q = self._queues[part.queue]
         match part:
             case Enqueue():
-                ids = SequenceSet.from_range(part.first, part.first + len(part.batch) - 1)
-                q.insert(ids, part.batch)
                 self.flow.messages += len(part.batch)
                 self.flow.bytes += part.batch.nbytes
-                self._out.persist(Insert(part.queue, ids, part.batch))
-                self._out.notify(Inserted(part.queue, ids, part.batch))
+                self._insert(q, part.first, part.batch)
+            case Copy():
+                self.flow.messages += len(part.ids)
+                self._insert(q, part.first, copy_of(self._queues, part))
             case Dequeue():
                 if gone := q.remove(part.ids):
                     self._out.notify(Removed(part.queue, gone))
                 self._out.persist(Remove(part.queue, part.ids))
-            case SkipIds():  # pragma: no branch - as above
+            case SkipIds():
                 q.skip(part.last)
                 self._out.persist(Skip(part.queue, q.next))
+            case Drop():  # pragma: no branch - mypy knows that there is no other part
+                del self._queues[part.queue]
+                self._out.persist(DropQueue(part.queue))
+                self._out.notify(QueueRemoved(part.queue))
+
+    def _insert(self, q: ReplicatedQueue, first: MessageId, batch: Batch) -> None:
+        ids = SequenceSet.from_range(first, first + len(batch) - 1)
+        q.insert(ids, batch)
+        self._out.persist(Insert(q.queue, ids, batch))
+        self._out.notify(Inserted(q.queue, ids, batch))
 
     def _declare(self, part: Declare) -> None:
-        self._queues[part.queue] = ReplicatedQueue(part.queue, part.spec, part.lineage, part.next)
+        self._queues[part.queue] = make_queue(part.queue, part.spec, part.lineage, part.next)
         self._out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
         self._out.notify(QueueAdded(part.queue, part.spec))

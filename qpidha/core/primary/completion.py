@@ -35,15 +35,17 @@ _first = attrgetter("first")
 class PendingPublish:
     """One publish that is not complete yet."""
 
-    __slots__ = ("consumed", "cover", "first", "last", "left", "moved")
+    __slots__ = ("committed", "consumed", "cover", "first", "last", "left", "moved")
 
-    def __init__(self, first: MessageId, last: MessageId, cover: Position) -> None:
+    def __init__(self, first: MessageId, last: MessageId, cover: Position, committed: bool) -> None:
         self.first = first
         self.last = last
         self.cover = cover
         """The position that the safe watermark must reach (O4)."""
         self.left = last - first + 1
-        """How many of its messages were not consumed yet."""
+        """How many of its messages were not consumed yet, except in commits."""
+        self.committed = committed
+        """Part of a commit, which has other effects: that its messages were consumed does not complete it (T7)."""
         self.moved: list[PendingPublish] | None = None
         """The pending publishes that moves made of its messages (O3)."""
         self.consumed: SequenceSet | None = None
@@ -99,18 +101,24 @@ class QueueGuard:
     def __len__(self) -> int:
         return len(self._pending) - self._head
 
-    def published(self, first: MessageId, last: MessageId, position: Position) -> None:
+    def published(
+        self, first: MessageId, last: MessageId, position: Position, *, committed: bool = False
+    ) -> None:
         """A publish of these ids is covered by the operation at this position (O1)."""
-        self._pending.append(PendingPublish(first, last, position))
+        self._pending.append(PendingPublish(first, last, position, committed))
 
-    def dequeued(self, ids: SequenceSet, position: Position) -> None:
-        """Messages were accepted by the operation at this position; some may still be pending (O6)."""
+    def dequeued(self, ids: SequenceSet, position: Position, *, committed: bool = False) -> None:
+        """Messages were accepted by the operation at this position; some may still be pending (O6).
+
+        ``committed``: the accepts are part of a commit, so they are settled replicated, whatever the queue says (T6).
+        """
         for entry, taken in self._with(ids):
-            entry.left -= taken
             part = ids.slice(entry.first, entry.last)
             entry.consumed = part if entry.consumed is None else entry.consumed | part
-            if self._settle is Settle.REPLICATED:
+            if committed or self._settle is Settle.REPLICATED:
                 entry.cover = position
+            if not committed:
+                entry.left -= taken
 
     def moved(self, ids: SequenceSet, target: QueueGuard) -> None:
         """Messages were moved by the newest publish of ``target``; some may still be pending (O3)."""
@@ -139,7 +147,9 @@ class QueueGuard:
         consumed: SequenceSet | None = None
         while head < len(pending):
             entry = pending[head]
-            if (blocker := entry.blocked_by(safe)) and not (immediate and entry.left == 0):
+            if (blocker := entry.blocked_by(safe)) and not (
+                immediate and entry.left == 0 and not entry.committed
+            ):
                 self.held_until = blocker
                 break
             if entry.consumed is not None:
@@ -187,20 +197,29 @@ class Guards:
         """Queues of which a pending publish may be complete because it was consumed (O6)."""
 
     def published(
-        self, queue: QueueId, settle: Settle, first: MessageId, last: MessageId, position: Position
+        self,
+        queue: QueueId,
+        settle: Settle,
+        first: MessageId,
+        last: MessageId,
+        position: Position,
+        *,
+        committed: bool = False,
     ) -> None:
         """See `QueueGuard.published`."""
         guard = self._guards.get(queue)
         if guard is None:
             guard = self._guards[queue] = QueueGuard(settle, first - 1)
             heapq.heappush(self._due, (position, queue))
-        guard.published(first, last, position)
+        guard.published(first, last, position, committed=committed)
 
-    def dequeued(self, queue: QueueId, ids: SequenceSet, position: Position) -> None:
+    def dequeued(
+        self, queue: QueueId, ids: SequenceSet, position: Position, *, committed: bool = False
+    ) -> None:
         """See `QueueGuard.dequeued`."""
         guard = self._guards.get(queue)
         if guard is not None:
-            guard.dequeued(ids, position)
+            guard.dequeued(ids, position, committed=committed)
             self._consumed.add(queue)
 
     def moved(self, source: QueueId, ids: SequenceSet, target: QueueId) -> None:

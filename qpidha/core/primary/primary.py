@@ -16,30 +16,33 @@ Invariants (`check`):
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from qpidha.checks import shown
-from qpidha.core.calls import IDS, UUID_, check_ids, check_move, check_publish
-from qpidha.core.chunks import split_for_move, split_ids
+from qpidha.core.calls import IDS, check_ids, check_move, check_publish
+from qpidha.core.chunks import operation_bytes_max, split_ids
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
-from qpidha.core.lineage import generation_of
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
+from qpidha.core.primary.actions import apply
+from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.deadlines import Deadlines
+from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.ready import QueueAdded, Safe, Settled
-from qpidha.errors import CallerError, UnknownQueue, ensure
-from qpidha.journal import Insert, PutQueue, Remove, Skip
+from qpidha.core.ready import Safe, Settled
+from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Move, Step
+from qpidha.errors import ArgumentError, CallerError, UnknownQueue, ensure
+from qpidha.journal import Insert, Remove, Skip
 from qpidha.seq import SequenceSet
-from qpidha.settings import Settings, check_spec
-from qpidha.types import Generation, Member, NodeId, Position, QueueId, QueueSpec
+from qpidha.settings import Settings
+from qpidha.types import Generation, Level, Member, NodeId, Position, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
-    Declare,
     Dequeue,
     Enqueue,
     Established,
@@ -53,6 +56,8 @@ from qpidha.wire.events import (
 )
 
 ACTIVATION: Position = 1
+OPERATION_OVERHEAD = 1024
+"""What an operation of one batch may have beside it."""
 OPERATIONS_PER_QUEUE = 10
 """Operations completed for each queue that `Settings.queues_per_slice` allows: to complete one costs less."""
 
@@ -69,8 +74,11 @@ class Primary:
         queues: dict[QueueId, ReplicatedQueue],
         outbox: Outbox,
         settings: Settings,
+        configuration: KeyedQueue,
     ) -> None:
         self.generation = generation
+        self.configuration = configuration
+        """The queue that holds the cluster's objects (Q1)."""
         self.queues = queues
         self.sessions: dict[int, BackupSession] = {}
         """By link."""
@@ -80,7 +88,7 @@ class Primary:
         self.safe: Position = 0
         self.established = False
         self._out = outbox
-        self._settings = settings
+        self.settings = settings
         self._guards = Guards()
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
@@ -88,36 +96,56 @@ class Primary:
         self._behind = False
         """More is safe than was completed in the last slice."""
         self.deadlines = Deadlines(settings)
+        self._admission = Admission(settings, queues, self.sessions)
 
     # --- what clients do -------------------------------------------------------------------------
 
-    def declare(self, queue: QueueId, spec: QueueSpec) -> Position:
-        """Declare a queue whose ids belong to this generation from the first one on. Completes like any operation."""
-        UUID_("queue", queue)
-        if queue in self.queues:
-            raise CallerError(f"queue {queue} exists already")
-        check_spec(spec)
-        self._check_room()
-        lineage = ((self.generation, 1),)
-        self.queues[queue] = ReplicatedQueue(queue, spec, lineage, 1)
-        self._out.persist(PutQueue(queue, spec, lineage, 1))
-        self._out.notify(QueueAdded(queue, spec))
-        nbytes = 128 + len(spec.name.encode()) + len(spec.kind.encode())
-        return self.operate(Declare(queue=queue, spec=spec, lineage=lineage, next=1), nbytes=nbytes)
+    def declare(
+        self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
+    ) -> tuple[QueueId, Position]:
+        """A new queue, of this generation from its first id on, and its object in the configuration (Q2).
 
-    def _check_room(self) -> None:
-        """Raise `CallerError` if one more queue would exceed ``queues_max`` of this node or of a connected backup."""
-        most, whose = self._settings.queues_max, "this node"
-        for session in self.sessions.values():
-            if session.limits is not None and session.limits.queues_max < most:
-                most, whose = session.limits.queues_max, f"backup {session.node!r}"
-        if len(self.queues) >= most:
-            raise CallerError(f"there are {len(self.queues)} queues already; queues_max of {whose} is {most}")
+        Returns its uuid, which tells its birth (Q3), and the position of the operation.
+
+        Raises:
+            CallerError: There is one of this name, or there are too many.
+            ArgumentError: It could not be stored or sent.
+        """
+        committed = self.commit((DeclareQueue(spec, arguments, level),))
+        queue = committed.made[0].queue
+        assert queue is not None
+        return queue, committed.position
+
+    def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
+        """Delete a queue with its object and everything in it, or move what is left to another queue first (Q2).
+
+        What is pending in it completes at its own position (Q6).
+
+        Raises:
+            UnknownQueue: There is none.
+            BackupTooOld: A backup runs a release that knows no deletion.
+        """
+        return self.commit((DeleteQueue(queue, move_to),)).position
+
+    def commit(self, steps: Sequence[Step]) -> Committed:
+        """Make one operation of these steps, and apply it here (T1, T5). O(what the steps name).
+
+        Raises:
+            CallerError: A step is not possible. Nothing was stored.
+        """
+        draft = Drafting(self.queues, self.configuration, self.generation, self._admission)
+        made = draft.steps(steps)
+        if not draft.actions:
+            return Committed(self.position, made)
+        position = self.operate(*[action.part for action in draft.actions], nbytes=draft.nbytes)
+        committed = len(steps) > 1
+        apply(draft.actions, position, self.queues, self._guards, self._out, committed=committed)
+        return Committed(position, made)
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
         """Publish a batch: the ids are given at once, it completes later (O1). Origins in the batch are dropped (O3)."""
         held = self._queue(queue)
-        check_publish(batch, self._settings)
+        check_publish(batch, self.settings)
         check_ids(held.next, len(batch))
         batch = batch.without_origins()
         ids = held.append(batch)
@@ -138,7 +166,7 @@ class Primary:
         gone = held.remove(ids)
         if not gone:
             return self.position, gone
-        for part in split_ids(gone, self._settings.ids_runs_per_chunk_max):
+        for part in split_ids(gone, self.settings.ids_runs_per_chunk_max):
             position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
             self._out.persist(Remove(queue, part))
             self._guards.dequeued(queue, part, position)
@@ -153,52 +181,41 @@ class Primary:
         self._out.persist(Skip(queue, held.next))
         return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
 
-    def portions(self, source: QueueId, ids: SequenceSet) -> list[SequenceSet]:
-        """Split those of these ids that are held into portions for one `move` each: a portion must fit one frame."""
-        queue = self._queue(source)
-        IDS("ids", ids)
-        return list(split_for_move(queue, ids & queue.held, self._settings))
-
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """Move one portion to another queue, as one operation: enqueue first, then dequeue (O3, X2).
+        """Move messages to the end of another queue, as one operation: COPY first, then DEQ (O3, U5, X2).
 
-        A message that was moved before keeps its origin: the identity that its publish was given (W2).
+        Returns the position, and the ids in the target. A message keeps the identity that its publish was given (U4).
         """
         check_move(source, ids, target)
-        origin, goal = self._queue(source), self._queue(target)
-        moving = ids & origin.held
-        if not moving:
-            return self.position, moving
-        batch = Batch.join([piece for _, piece in origin.select(moving)])
-        here = ((source.bytes, generation_of(origin.lineage, id), id) for id in moving)
-        batch = batch.with_origins([batch.origin(i) or identity for i, identity in enumerate(here)])
-        check_publish(batch, self._settings)
-        check_ids(goal.next, len(batch))
-        new = goal.append(batch)
-        origin.remove(moving)
-        self._out.persist(Insert(target, new, batch), Remove(source, moving))
-        position = self.operate(
-            Enqueue(queue=target, first=new.first, batch=batch),
-            Dequeue(queue=source, ids=moving),
-            nbytes=128 + batch.nbytes + 16 * moving.run_count,
-        )
-        self._guards.published(target, goal.spec.settle, new.first, new.last, position)
-        self._guards.moved(source, moving, target)
-        return position, new
+        committed = self.commit((Move(source, ids, target),))
+        return committed.position, committed.made[0].ids
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:
-            return self.queues[queue]
-        except (KeyError, TypeError, ValueError):  # A value that is no UUID may not be hashable.
+            found = self.queues[queue]
+        except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
             raise UnknownQueue(f"no queue {shown(queue)}") from None
+        if type(found) is KeyedQueue:
+            raise ArgumentError(f"{found.spec.name!r} has keys, no messages: use a commit")
+        return found
 
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
         """One operation: its parts are applied in one transaction on every backup (O3)."""
+        if nbytes > operation_bytes_max(self.settings) + OPERATION_OVERHEAD:
+            return self._leave_out(parts)
         self.position += 1
         self._unsealed.append(parts)
         self._unsealed_bytes += nbytes
-        if self._unsealed_bytes >= self._settings.operations_bytes:
+        if self._unsealed_bytes >= self.settings.operations_bytes:
             self.seal()
+        return self.position
+
+    def _leave_out(self, operation: Operation) -> Position:
+        """An operation that no frame holds is not sent: the next plan of each session carries it whole (T2)."""
+        self.seal()
+        self.position += 1
+        for session in self.sessions.values():
+            self._send(session, session.leave_out(operation))
         return self.position
 
     # --- sending ---------------------------------------------------------------------------------
@@ -298,7 +315,7 @@ class Primary:
 
     def _raise_safe(self, lowest: Position) -> None:
         if lowest > self.safe:
-            self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self._settings.queues_per_slice)
+            self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self.settings.queues_per_slice)
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
             self.deadlines.complete(self.safe)
         self._behind = lowest > self.safe

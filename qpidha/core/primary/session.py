@@ -18,66 +18,54 @@ change cost an operation, so the visits keep up with any rate of changes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 from qpidha.core.chunks import plan_chunks, split_ids
 from qpidha.core.legality import SessionState
+from qpidha.core.primary.described import Described, Resync
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, plan_resync
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import MESSAGE_ID_MAX, Generation, Member, MessageId, NodeId, Position, QueueId
+from qpidha.types import MESSAGE_ID_MAX, Generation, Member, NodeId, Position, QueueId
 from qpidha.wire.events import (
     Event,
     Limits,
+    Operation,
     Operations,
     PlanDrop,
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Resubscribe,
     Subscribe,
     SubscribeQueue,
 )
-
-
-@dataclass(slots=True)
-class Described:
-    """One queue as the backup described it, and how far the copy has come."""
-
-    history: History
-    keep: SequenceSet | None = None
-    """What the backup may keep, as decided at the first visit (`plan_resync`); some of it may have been dequeued here
-    since. None: not visited yet. It never grows: ids of the common history are not given out again."""
-    staged: SequenceSet | None = None
-    cursor: MessageId = 0
-    """Every message held here with a lower id is in ``keep`` or ``staged``."""
-
-
-@dataclass(slots=True)
-class Resync:
-    """What one catch-up cost, for status and audit."""
-
-    messages: int = 0
-    bytes: int = 0
-    dropped: int = 0
+from qpidha.wire.version import PROTOCOL_MAX
 
 
 class BackupSession:
     """The session of one backup. Made when the backup says Subscribe; replaced by its next Subscribe (C3)."""
 
     def __init__(
-        self, link: int, node: NodeId, boot: UUID, settings: Settings, limits: Limits | None = None
+        self,
+        link: int,
+        node: NodeId,
+        boot: UUID,
+        settings: Settings,
+        limits: Limits | None = None,
+        version: int = PROTOCOL_MAX,
     ) -> None:
-        """``limits``: the backup's limits from its Hello; None: it speaks version 1."""
+        """``limits``: what the backup told of itself; None: it speaks version 1. ``version``: the one agreed upon."""
         self.link = link
         self.node = node
         self.boot = boot
         self.limits = limits
+        self.version = version
         self.sid = 0
         self.epoch = UUID(int=0)
         self.member = Member(node, self.epoch)
@@ -162,7 +150,7 @@ class BackupSession:
         """
         known = self._described.get(event.queue)
         if known is None:
-            if len(self._described) >= self._settings.queues_max:
+            if len(self._described) > self._settings.queues_max:  # And the configuration.
                 raise RemoteProtocolError(f"more than {self._settings.queues_max} queues")
             self._described[event.queue] = Described(History(event.lineage, event.next, event.held.copy()))
         else:
@@ -218,7 +206,11 @@ class BackupSession:
                 self.unfinished = True
                 return
             visits -= 1
-            queue = queues[self._to_visit[0]]
+            queue = queues.get(self._to_visit[0])
+            if queue is None:
+                yield from self._withdraw(self._to_visit[0])
+                self._waiting.discard(self._to_visit.popleft())
+                continue
             yield from self._copy(queue)
             if self._of(queue).cursor < queue.next:
                 return  # The limit is reached: the next Progress resumes the copy.
@@ -230,15 +222,21 @@ class BackupSession:
         self.plan_position = self.sent = position
         self.state = SessionState.STREAMING
 
+    def _withdraw(self, queue: QueueId) -> Iterator[Event]:
+        """The queue was deleted: the backup forgets what was planned and staged, and judges it by its birth (Q4)."""
+        described = self._described.pop(queue, None)
+        if described is not None and described.told:
+            yield PlanWithdraw(queue=queue)
+
     def _forget_visits(self) -> None:
         self._to_visit, self._waiting, self._disturbed = None, set(), 0
         self.unfinished = False
 
-    def _changed(self, event: Operations) -> None:
+    def _changed(self, operations: Iterable[Operation]) -> None:
         """The queues of these operations must be visited, or visited again."""
         if self._to_visit is None:
             return  # None was visited yet.
-        for operation in event.operations:
+        for operation in operations:
             for part in operation:
                 if part.queue not in self._waiting:
                     self._waiting.add(part.queue)
@@ -273,6 +271,7 @@ class BackupSession:
             self.resync.bytes += batch.nbytes
             described.staged |= ids
             described.cursor = ids.last + 1
+            described.told = True
             yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
         described.cursor = queue.next
 
@@ -283,6 +282,7 @@ class BackupSession:
         """
         described = self._of(queue)
         assert described.keep is not None and described.staged is not None
+        described.told = True
         yield PlanQueue(
             queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
         )
@@ -304,7 +304,7 @@ class BackupSession:
     def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
         """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
         if self.state is SessionState.CATCHING_UP:
-            self._changed(event)
+            self._changed(event.operations)
         if self.state is not SessionState.STREAMING:
             return
         yield event
@@ -313,6 +313,14 @@ class BackupSession:
         self._window.append((event.last, nbytes, self.window_bytes + self._in_flight_bytes))
         limits = self._settings
         if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
+            self.state = SessionState.LAGGING
+            yield Resubscribe()
+
+    def leave_out(self, operation: Operation) -> Iterator[Event]:
+        """No frame holds this operation: the plan of a new session carries it, in the transaction of the flip (T2)."""
+        if self.state is SessionState.CATCHING_UP:
+            self._changed((operation,))
+        elif self.state is SessionState.STREAMING:
             self.state = SessionState.LAGGING
             yield Resubscribe()
 

@@ -80,7 +80,7 @@ class Sessions:
             self._primary.end_session(other.link)
             state.outbox.close(other.link, "replaced by a newer link")
         settings = agreed(state.settings, hello.limits)
-        session = BackupSession(link, hello.node, hello.boot, settings, hello.limits)
+        session = BackupSession(link, hello.node, hello.boot, settings, hello.limits, version)
         session.turn.asked(now)
         self._primary.sessions[link] = session
         assert state.cluster is not None
@@ -117,7 +117,7 @@ class Sessions:
             there=f"backup {hello.node!r}",
         )
         if hello.limits is not None:
-            queues = len(self._primary.queues)
+            queues = state.queue_count
             check_backup(hello.node, hello.limits, state.node, state.settings, queues)
         return version
 

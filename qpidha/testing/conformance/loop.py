@@ -10,7 +10,7 @@ from functools import partial
 
 from qpidha.core import CloseLink, Doubtful, HandOver, RoleChanged, Safe, Settled
 from qpidha.testing.conformance.check import Check, Rules, Runner
-from qpidha.testing.conformance.loopbench import QUEUE, LoopBench
+from qpidha.testing.conformance.loopbench import LoopBench
 from qpidha.testing.conformance.looppeer import LINK
 from qpidha.testing.conformance.surroundings import MakeLoop
 from qpidha.types import QueueSpec
@@ -43,26 +43,26 @@ def work(bench: LoopBench) -> None:
     """What a primary does: a backup joins, messages are published and consumed."""
     replica = bench.replica
     bench.lead()
-    bench.loop.call(lambda: replica.declare(QUEUE, QueueSpec(name="q")))
+    bench.loop.call(lambda: replica.declare(QueueSpec(name="q")))
     bench.join()
     bench.did(f"{MESSAGES} publishes, one by one")
     for n in range(MESSAGES):
-        bench.loop.call(partial(replica.enqueue, QUEUE, Batch.pack([b"%d" % n])))
+        bench.loop.call(partial(replica.enqueue, bench.queue, Batch.pack([b"%d" % n])))
     bench.until_quiet()
     bench.did("an acknowledgement and another publish at the same time")
     with bench.held_frames() as held:
-        bench.loop.call(lambda: replica.enqueue(QUEUE, Batch.pack([b"last but one"])))
+        bench.loop.call(lambda: replica.enqueue(bench.queue, Batch.pack([b"last but one"])))
         bench.until_quiet()
 
     def both() -> None:
         for frame in held:
             replica.received(LINK, frame, bench.clock())
-        replica.enqueue(QUEUE, Batch.pack([b"last"]))
+        replica.enqueue(bench.queue, Batch.pack([b"last"]))
 
     bench.loop.call(both)
     bench.until_quiet()
     bench.did("all are consumed")
-    bench.loop.call(lambda: replica.dequeue(QUEUE, replica.queues[QUEUE].held.copy()))
+    bench.loop.call(lambda: replica.dequeue(bench.queue, replica.queues[bench.queue].held.copy()))
     bench.until_quiet()
 
 
@@ -166,12 +166,12 @@ def a_failed_commit_promises_nothing(bench: LoopBench) -> None:
     """After a failed commit nothing is sent, confirmed, requested or committed; what is pending is in doubt."""
     replica = bench.replica
     bench.lead()
-    bench.loop.call(lambda: replica.declare(QUEUE, QueueSpec(name="q")))
+    bench.loop.call(lambda: replica.declare(QueueSpec(name="q")))
     bench.join()
     before = len(bench.effects)
     bench.did("a publish; its commit fails; then b sends a frame, and another client publishes")
     bench.fails = True
-    bench.loop.call(lambda: replica.enqueue(QUEUE, Batch.pack([b"x"])))
+    bench.loop.call(lambda: replica.enqueue(bench.queue, Batch.pack([b"x"])))
     bench.until_quiet()
     bench.loop.received(LINK, Frame(replica.generation, 0, Acknowledged(position=1)))
     bench.until_quiet()

@@ -30,11 +30,11 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.conformance.check import Trial
 from qpidha.testing.conformance.looppeer import LINK, B, Peer
 from qpidha.testing.conformance.surroundings import MakeLoop
-from qpidha.types import Fate, Member, Record, Versioned
+from qpidha.types import Fate, Member, QueueId, Record, Versioned
 from qpidha.wire import Frame
 from qpidha.wire.batch import Batch
 
-CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), UUID(int=3)
+CLUSTER, BOOT, GONE = UUID(int=1), UUID(int=2), UUID(int=3)
 A = Member("a", UUID(int=4))
 RECORD = Record(cluster=CLUSTER, generation=1, primary=None, members=frozenset({A}))
 
@@ -107,6 +107,13 @@ for _name in WATCHED:
 class LoopBench(Trial):
     """Node a, driven by the loop under trial. The bench is its peer b, its cluster manager and its disk."""
 
+    @property
+    def queue(self) -> QueueId:
+        """The queue that the loop's primary has declared."""
+        found = self.replica.find("q")
+        assert found is not None
+        return found
+
     def __init__(self, make: MakeLoop, **trial: Any) -> None:
         super().__init__(**trial)
         self.lock = threading.RLock()
@@ -132,7 +139,7 @@ class LoopBench(Trial):
         self._held: list[Frame] | None = None
         self.record = Versioned(RECORD, 1)
         self.peer: Peer | None = None
-        kept = Quarantine(QUEUE, "q", 1, SequenceSet.from_range(1, 1), Batch.pack([b"undone"]), Fate.REWOUND)
+        kept = Quarantine(GONE, "q", 1, SequenceSet.from_range(1, 1), Batch.pack([b"undone"]), Fate.REWOUND)
         status = StoreStatus(node="a", epoch=A.epoch, cluster=CLUSTER, generation=1)
         self.replica = WatchedReplica(
             node="a", boot=BOOT, image=StoreImage(status, quarantine=(kept,)), now=self.clock()

@@ -16,7 +16,7 @@ from uuid import UUID
 from sortedcontainers import SortedDict
 
 from qpidha.core.backup.session import Flow
-from qpidha.core.primary.session import Resync
+from qpidha.core.primary.described import Resync
 from qpidha.journal import StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings

@@ -219,6 +219,7 @@ class Nodes:
         return [
             (self.queues.index(queue), generation, id, int(message.value[1:]))
             for queue, (_, _, held) in facts.items()
+            if queue in self.queues
             for generation, id, message in held
         ]
 

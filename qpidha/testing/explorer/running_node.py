@@ -15,7 +15,7 @@ from qpidha.core.manager import Answer
 from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Ready, Request
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver
-from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, StoreError
+from qpidha.errors import CallerError, LocalProtocolError, PromotionRefused, StoreError, ensure
 from qpidha.journal import Change
 from qpidha.recovery.validator import check_start
 from qpidha.seq import SequenceSet
@@ -231,7 +231,8 @@ class RunningNode:
 
     def declare(self, queue: QueueId, name: str) -> bool:
         """Declare a queue."""
-        self.replica.declare(queue, QueueSpec(name=name))
+        made, _ = self.replica.declare(QueueSpec(name=name))
+        ensure(made == queue, "the explorer knows the queues from the beginning")
         return True
 
     def publish(self, queue: QueueId, value: str) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from qpidha.core.births import born
 from qpidha.core.manager import Answer, Applied, Lost
 from qpidha.core.ready import Request
 from qpidha.settings import Settings
@@ -71,7 +72,7 @@ class Tables:
         self.scope = scope
         self.count = len(scope.nodes)
         self.cluster = UUID(int=1)
-        self.queues = tuple(UUID(int=10 + n) for n in range(scope.queues))
+        self.queues = tuple(born(1, 1 + n) for n in range(scope.queues))
         self.nodes = Nodes(scope.nodes, self.queues, scope.settings)
         self.frames = Table(b"")
         self.records = Table[Versioned | None](None)

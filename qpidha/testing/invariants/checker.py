@@ -28,6 +28,7 @@ from uuid import UUID
 
 from qpidha.core.ready import RoleChanged
 from qpidha.journal import Change, PutQueue, PutStatus, Release
+from qpidha.testing.invariants.configuration import configuration_fault
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
 from qpidha.testing.invariants.generations import Generations, check_enough, check_record
@@ -240,6 +241,8 @@ class Checker(Ledger):
         twice = [value for value, count in content.values.items() if count > 1]
         if twice:
             self.fail("X2", f"{node.name} holds {twice} twice")
+        if wrong := configuration_fault(content):
+            self.fail("Q2", f"{node.name}: {wrong}")
         for change in changes:
             if isinstance(change, Release):
                 self._fates.released(node, change)

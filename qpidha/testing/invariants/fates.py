@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from typing import TypeAlias
 
 from qpidha.journal import Release
+from qpidha.testing.invariants.configuration import was_declared
 from qpidha.testing.sim.disk import Content
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
@@ -89,11 +90,13 @@ class Fates:
 
 
 def remembered(content: Content, origin: Origin) -> bool | None:
-    """Return whether this disk's history gave out the identity.
+    """Whether this disk's history gave out the identity; None if it deleted that queue, or has a trimmed lineage.
 
-    None: it cannot tell, for it does not have the queue, or its lineage is trimmed.
+    False, too, if the queue was never declared in this history.
     """
     queue = content.queues.get(origin.queue)
-    if queue is None or origin.id < queue.lineage[0][1]:
+    if queue is None:
+        return None if was_declared(content, origin.queue) else False
+    if origin.id < queue.lineage[0][1]:
         return None
     return origin.id < queue.next and queue.generation_of(origin.id) == origin.generation

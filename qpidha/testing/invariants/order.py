@@ -38,6 +38,8 @@ class PublishOrder:
             Violation: S4.
         """
         for queue in node.disk.content.queues.values():
+            if queue.keyed:
+                continue
             held = [queue.held[id] for id in sorted(queue.held)]
             order = [self._ordinals[m.value] for m in held if m.origin is None]
             if order != sorted(order):

@@ -25,7 +25,7 @@ class ClientCommands(Commands):
         primary = self._node(options["at"]) if "at" in options else self.world.primary
         if primary is None:
             raise ScenarioError("no node is primary")
-        self.world.clients.declare(primary, self.world.queue_id(name), options.get("named", name), settle)
+        self.world.declare(primary, name, settle, named=options.get("named"))
 
     @staticmethod
     def _shortage(node: SimNode) -> Shortage | None:

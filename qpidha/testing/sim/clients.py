@@ -66,11 +66,12 @@ class Clients:
         self._count += count
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
-    def declare(self, node: SimNode, queue: QueueId, name: str, settle: Settle) -> None:
-        """Declare a queue on a primary."""
-        node.replica.declare(queue, QueueSpec(name=name, settle=settle))
+    def declare(self, node: SimNode, name: str, settle: Settle) -> QueueId:
+        """Declare a queue on a primary. Returns its id."""
+        queue, _ = node.replica.declare(QueueSpec(name=name, settle=settle))
         self._checker.operated(node)
         node.run()
+        return queue
 
     def publish(
         self, node: SimNode, queue: QueueId, values: Sequence[str], *, size: int = 0, run: bool = True
@@ -160,16 +161,14 @@ class Clients:
         return True
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
-        """Move messages that the primary holds to another queue, in as many operations as the limits need."""
+        """Move messages that the primary holds to another queue, in one operation."""
         values = [self.value_at(node, source, id) for id in ids]
         if self.finds_too_few(node, values):
             return
         self._observe(node, "moves", values)
-        for portion in node.replica.portions(source, SequenceSet(ids)):
-            _, new = node.replica.move(source, portion, target)
-            moved, values = values[: len(new)], values[len(new) :]
-            self._checker.moved(node, target, list(new), moved)
-            self._checker.operated(node)
+        _, new = node.replica.move(source, SequenceSet(ids), target)
+        self._checker.moved(node, target, list(new), values)
+        self._checker.operated(node)
         node.run()
 
     def skip(self, node: SimNode, queue: QueueId, count: int) -> None:

@@ -49,8 +49,8 @@ class Message(NamedTuple):
 
     @property
     def value(self) -> str:
-        """The published value: the data without the padding."""
-        return self.data.rstrip(b".").decode()
+        """What the publisher called it: the data up to the padding. Of an entry of a keyed queue: nothing readable."""
+        return self.data.rstrip(b".").decode(errors="backslashreplace")
 
 
 Fact: TypeAlias = tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]
@@ -66,6 +66,11 @@ class DiskQueue:
     lineage: tuple[Entry, ...]
     next: MessageId
     held: dict[MessageId, Message] = field(default_factory=dict)
+
+    @property
+    def keyed(self) -> bool:
+        """It is a table, or the configuration: its messages are entries, not what publishers gave a value."""
+        return self.spec.kind.startswith("$")
 
     def generation_of(self, id: MessageId) -> Generation:
         """Return the generation of an id, by a linear search (compare `qpidha.core.lineage.generation_of`)."""
@@ -122,20 +127,22 @@ class Content:
                     else:
                         known.spec, known.lineage, known.next = spec, lineage, next
                 case DropQueue(name):
-                    for message in self.queues.pop(name).held.values():
-                        self._gone(message)
+                    queue = self.queues.pop(name)
+                    for message in queue.held.values():
+                        self._gone(queue, message)
                 case Insert(name, ids, batch):
                     queue = self.queues[name]
                     for id, message in zip(ids, messages(batch), strict=True):
                         assert id not in queue.held, f"inserted twice: {id}"
                         queue.held[id] = message
-                        self.values[message.value] += 1
+                        if not queue.keyed:
+                            self.values[message.value] += 1
                     queue.next = max(queue.next, ids.last + 1)
                 case Remove(name, ids):
                     queue = self.queues[name]
                     for id in ids:
                         if id in queue.held:
-                            self._gone(queue.held.pop(id))
+                            self._gone(queue, queue.held.pop(id))
                     if ids:
                         queue.next = max(queue.next, ids.last + 1)
                 case Skip(name, next):
@@ -156,7 +163,9 @@ class Content:
             self, queues=queues, shelf=dict(self.shelf), values=self.values.copy(), audit=list(self.audit)
         )
 
-    def _gone(self, message: Message) -> None:
+    def _gone(self, queue: DiskQueue, message: Message) -> None:
+        if queue.keyed:
+            return
         self.values[message.value] -= 1
         if not self.values[message.value]:
             del self.values[message.value]

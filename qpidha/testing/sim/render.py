@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from qpidha.core.configuration import read_key
 from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Notice, Request, RoleChanged
 from qpidha.events import NodeEvent
 from qpidha.seq import SequenceSet
@@ -11,8 +12,10 @@ from qpidha.types import Entry, QueueId, Record
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Acknowledged,
+    Copy,
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Event,
     Fenced,
@@ -24,6 +27,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Progress,
     Refused,
     SkipIds,
@@ -50,13 +54,20 @@ def render_lineage(lineage: tuple[Entry, ...]) -> str:
 
 
 def render_batch(batch: Batch) -> str:
-    """Return the values of the messages, separated by spaces."""
-    return " ".join(data.rstrip(b".").decode() for data in batch)
+    """Return the values of the messages, or the keys of entries, separated by spaces."""
+    return " ".join(_said(batch, index, data) for index, data in enumerate(batch))
 
 
 def render_frame(frame: Frame, names: Names) -> str:
     """Return a frame as ``[session@generation] event``."""
     return f"[{frame.session}@{frame.generation}] {render_event(frame.event, names)}"
+
+
+def _said(batch: Batch, index: int, data: bytes) -> str:
+    """A message: the value that a publisher gave it, or the key of an entry."""
+    if not (key := batch.props(index)):
+        return data.rstrip(b".").decode()
+    return " ".join(read_key(key))
 
 
 def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
@@ -84,6 +95,8 @@ def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
         case PlanMessages():
             ids = f"{render_ids(event.ids)}@{event.generation_of}"
             return f"plan {name(event.queue)} add {ids}: {render_batch(event.batch)}"
+        case PlanWithdraw():
+            return f"plan without {name(event.queue)}"
         case PlanEnd():
             return f"plan ends at {event.position}, {event.queues} queues"
         case Progress():
@@ -113,6 +126,12 @@ def render_part(part: Part, names: Names) -> str:
             return f"skip {queue} {part.first}-{part.last}"
         case Declare():
             return f"declare {queue}"
+        case Copy():
+            what = "replace" if part.replacement else "copy"
+            ids = f"{render_ids(part.ids)} of {names.queue_name(part.source)}"
+            return f"{what} {ids} as {queue} {part.first}-{part.last}"
+        case Drop():
+            return f"drop {queue}"
 
 
 def render_record(record: Record) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from qpidha.core.births import configuration_id
 from qpidha.core.legality import SessionState
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
@@ -27,7 +28,7 @@ from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.render import render_frame, render_record
 from qpidha.testing.sim.scheduler import Scheduler
-from qpidha.types import NodeId, QueueId, Role
+from qpidha.types import NodeId, QueueId, Role, Settle
 from qpidha.wire.events import Frame
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
 
@@ -194,11 +195,17 @@ class World:
     # --- the cluster -----------------------------------------------------------------------------------
 
     def queue_id(self, name: str) -> QueueId:
-        """Return the id of the queue with this name; a new name gets a new id."""
-        return self.queues.setdefault(name, self.new_uuid())
+        """The queue that was last declared under this name; a uuid that no queue has if none was."""
+        return self.queues.get(name) or self.queues.setdefault(name, self.new_uuid())
+
+    def declare(self, node: SimNode, name: str, settle: Settle, *, named: str | None = None) -> None:
+        """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
+        self.queues[name] = self.clients.declare(node, named or name, settle)
 
     def queue_name(self, queue: QueueId) -> str:
-        """Return the name of a queue, ``?`` for an unknown one. Costs time in the number of queues."""
+        """Return the name of a queue, ``?`` for an unknown one. O(queues)."""
+        if queue == configuration_id(self.cluster):
+            return "objects"
         return next((name for name, id in self.queues.items() if id == queue), "?")
 
     def processes(self, name: NodeId) -> list[SimNode]:
@@ -308,7 +315,7 @@ class World:
         """Consume every message on the primary, and check that no node holds any. Raises `Violation`."""
         primary = self.primary
         assert primary is not None
-        for queue in list(primary.replica.queues):
+        for queue in [q.queue for q in primary.replica.message_queues]:
             while self.clients.deliver(primary, queue, again=True):
                 if not self.clients.accept(primary, queue, self.clients.unsettled(primary, queue)):
                     raise Violation("live: operations are refused although all nodes are members")

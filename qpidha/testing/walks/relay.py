@@ -70,7 +70,7 @@ def relay(walk: FailingWalk) -> None:
 def _consume(walk: FailingWalk, node: SimNode) -> None:
     """Consumers that keep up: queues that grow are another matter, and slow."""
     clients, random = walk.world.clients, walk.random
-    for queue in list(node.replica.queues):
+    for queue in [q.queue for q in node.replica.message_queues]:
         if random.random() < 0.2:
             continue
         for _ in range(TAKEN_AT_ONCE):

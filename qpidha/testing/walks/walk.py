@@ -128,7 +128,7 @@ class Walk:
         first.promote()
         world.scheduler.run_while(lambda: world.primary is None, limit_s=10.0)
         for name in ("q", "dlq", *(f"q{n}" for n in range(2, QUEUES_MAX)))[: self.queues]:
-            world.clients.declare(first, world.queue_id(name), name, self.settle)
+            world.declare(first, name, self.settle)
         for number in range(self.steps) if self.only is None else self.only:
             self.random.seed(f"{self.seed}/{number}")  # A step means the same whatever is left out before it.
             world.say(f"* {self.plan[number]}")
@@ -215,7 +215,7 @@ class Walk:
         """A queue that the next primary may never have heard of."""
         if (node := self._acting()) and len(self.world.queues) < QUEUES_MAX:
             name = f"q{len(self.world.queues)}"
-            self.world.clients.declare(node, self.world.queue_id(name), name, self.settle)
+            self.world.declare(node, name, self.settle)
             self._publish()
 
     # --- the cluster ---------------------------------------------------------------------------------

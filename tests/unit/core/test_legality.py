@@ -35,6 +35,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Progress,
     Refused,
     Resubscribe,
@@ -70,6 +71,7 @@ SAMPLES: dict[type[Event], Event] = {
         SubscribeQueue(queue=QUEUE, lineage=((1, 1),), next=1, held=SequenceSet()),
         PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=((1, 1), (2, 5)), next=10, held=8),
         PlanDrop(queue=QUEUE, ids=SequenceSet([1]), staged=False),
+        PlanWithdraw(queue=QUEUE),
         PlanMessages(queue=QUEUE, generation_of=2, ids=SequenceSet([7]), batch=messages(SequenceSet([7]))),
         PlanEnd(position=5, queues=0),
         Progress(chunks=0),
@@ -104,7 +106,7 @@ def subscribed(queues: int) -> Node:
 
 
 def streaming() -> Node:
-    return settled(subscribed(0))
+    return settled(subscribed(0).say(Progress(chunks=1)))
 
 
 def lagging() -> Node:

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
+from qpidha.core.histories import Histories
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.completion import Guards, QueueGuard
 from qpidha.core.primary.session import BackupSession
@@ -226,7 +227,7 @@ def compared_to_take(count: int) -> int:
         for n in range(count)
     ]
     kept = Quarantined(shelf)
-    messages = tuple(kept.due(lambda _: None))
+    messages = tuple(kept.due(Histories(lambda _: None, None)))
     Counting.compared = 0
     assert sum(isinstance(change, Release) for change in kept.taken(messages, 2)) == count == len(messages)
     assert len(kept) == 0
@@ -420,8 +421,8 @@ def test_a_promotion_prepares_a_slice_of_the_queues_in_each_turn_and_begins_in_o
     assert node.turns() >= 8
     assert node.replica.primary is not None and node.replica.generation == 2
     (commit,) = node.commits
-    assert sum(isinstance(change, PutQueue) for change in commit) == 95
-    assert all(q.lineage == ((1, 1), (2, 2)) for q in node.replica.queues.values())
+    assert sum(isinstance(change, PutQueue) for change in commit) == 96
+    assert all(q.lineage == ((1, 1), (2, 2)) for q in node.replica.message_queues)
 
 
 def test_a_record_that_is_seen_again_does_not_begin_a_promotion_again() -> None:
@@ -575,7 +576,7 @@ def test_a_primary_catches_a_backup_up_in_slices() -> None:
     )
     node.receive(Subscribe(epoch=B, stored_generation=0, queues=0), 1)
     assert node.turns() >= 8
-    assert sum(isinstance(f.event, PlanQueue) for f in node.sent) == 95
+    assert sum(isinstance(f.event, PlanQueue) for f in node.sent) == 96
     assert isinstance(node.sent[-1].event, PlanEnd)
 
 
@@ -591,10 +592,11 @@ def test_operations_that_become_safe_together_are_completed_in_slices_in_order()
     node.turns()
     primary, at_once = node.replica.primary, 10 * SLICE
     assert primary is not None and primary.safe == 1
-    names = [UUID(int=n + 1) for n in range(3 * at_once)]
-    for n, name in enumerate(names):
-        node.replica.declare(name, QueueSpec(name=f"q{n}", settle=Settle.REPLICATED))
+    names = []
+    for n in range(3 * at_once):
+        name, _ = node.replica.declare(QueueSpec(name=f"q{n}", settle=Settle.REPLICATED))
         node.replica.enqueue(name, Batch.pack([b"m"]))
+        names.append(name)
     node.effects.clear()
     node.driver.run()
     assert primary.safe == 1 + at_once and not node.replica.still
@@ -742,7 +744,7 @@ def test_lineages_and_changes_in_preparation_are_counted() -> None:
     counts = [kept_by(node.replica)]
     while node.turn():
         counts.append(kept_by(node.replica))
-    assert max(counts) > 95 and counts[-1] == 95, "lineages that are prepared"
+    assert max(counts) > 96 and counts[-1] == 96, "lineages that are prepared"
     node = following(40)
     node.turns()
     planned(node, queues(40))
@@ -765,4 +767,4 @@ def test_queue_descriptions_of_backups_are_counted() -> None:
     )
     node.receive(Subscribe(epoch=B, stored_generation=0, queues=2), 1)
     node.receive(SubscribeQueue(queue=UUID(int=1000), lineage=((1, 1),), next=1, held=SequenceSet()), 1)
-    assert kept_by(node.replica) == 6
+    assert kept_by(node.replica) == 7

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.histories import Histories, Past
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.journal import Audit, Quarantine, Release
@@ -21,25 +23,29 @@ def kept(ids: SequenceSet, queue: UUID = QUEUE, generation: int = 2, *, moved: b
     return Quarantine(queue, "orders", generation, ids, batch, Fate.REWOUND)
 
 
-def nowhere(queue: UUID) -> None:
-    """A history without queues."""
+def past(of: Callable[[UUID], Past | None], configuration: Past | None = None) -> Histories:
+    return Histories(of, configuration)
+
+
+NOWHERE = past(lambda _: None)
+"""A history without queues."""
 
 
 def test_messages_of_the_new_history_leave_silently_and_the_rest_stays() -> None:
     """Ids 5 and 6 are of generation 2 there too; 7 and 8 were never given out by it."""
     quarantined = Quarantined([kept(SequenceSet([(5, 8)]))])
     lineage = ((1, 1), (2, 5), (3, 7))
-    released = list(quarantined.release_alive(lambda _: (lineage, 9)))
+    released = list(quarantined.release_alive(past(lambda _: (lineage, 9))))
     assert released == [Release(QUEUE, 2, SequenceSet([5, 6]))]
-    assert [message.id for message in quarantined.due(nowhere)] == [7, 8]
-    assert list(quarantined.release_alive(lambda _: (lineage, 9))) == [None]
-    assert list(quarantined.release_alive(lambda _: None)) == [None], "no history, no verdict"
+    assert [message.id for message in quarantined.due(NOWHERE)] == [7, 8]
+    assert list(quarantined.release_alive(past(lambda _: (lineage, 9)))) == [None]
+    assert list(quarantined.release_alive(past(lambda _: None))) == [None], "no history, no verdict"
 
 
 def test_messages_older_than_the_established_lineage_are_unknown() -> None:
     """The history followed at the flip may never have been established: the message may live as a moved copy."""
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
-    assert [(m.id, m.fate) for m in quarantined.due(lambda _: (((3, 6),), 9))] == [
+    assert [(m.id, m.fate) for m in quarantined.due(past(lambda _: (((3, 6),), 9)))] == [
         (5, Fate.UNKNOWN),
         (6, Fate.REWOUND),
     ]
@@ -47,10 +53,10 @@ def test_messages_older_than_the_established_lineage_are_unknown() -> None:
 
 def test_offered_messages_are_offered_again_only_after_they_were_refused() -> None:
     quarantined = Quarantined([kept(SequenceSet([5, 6]))])
-    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
-    assert list(quarantined.due(nowhere)) == []
+    assert [message.id for message in quarantined.due(NOWHERE)] == [5, 6]
+    assert list(quarantined.due(NOWHERE)) == []
     quarantined.withdraw()
-    assert [message.id for message in quarantined.due(nowhere)] == [5, 6]
+    assert [message.id for message in quarantined.due(NOWHERE)] == [5, 6]
 
 
 def test_taken_messages_are_removed_for_their_queue_and_generation_only() -> None:
@@ -58,7 +64,7 @@ def test_taken_messages_are_removed_for_their_queue_and_generation_only() -> Non
     of_all = [kept(SequenceSet([5, 6])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([5]), generation=1)]
     quarantined = Quarantined(of_all)
     messages = tuple(
-        message for message in quarantined.due(nowhere) if message.id == 5 and message.queue == QUEUE
+        message for message in quarantined.due(NOWHERE) if message.id == 5 and message.queue == QUEUE
     )
     taken = [message for message in messages if message.generation == 2]
     changes = list(quarantined.taken(tuple(taken), 3))
@@ -87,13 +93,13 @@ def test_the_fate_of_a_moved_copy_is_that_of_its_origin(
 ) -> None:
     """Only the move was undone if the established history has the published message; else it is rewound (W2)."""
     histories = {OTHER: history, QUEUE: (((2, 1),), 99)}
-    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due(histories.get)
+    (message,) = Quarantined([kept(SequenceSet([5]), moved=True)]).due(past(histories.get))
     assert message.fate is fate
     assert message.origin == message.published_as == Origin(queue=OTHER, generation=1, id=5)
 
 
 def test_a_message_that_was_never_moved_was_published_as_itself() -> None:
-    (message,) = Quarantined([kept(SequenceSet([5]))]).due(nowhere)
+    (message,) = Quarantined([kept(SequenceSet([5]))]).due(NOWHERE)
     assert (message.fate, message.origin) == (Fate.REWOUND, None)
     assert message.published_as == Origin(queue=QUEUE, generation=2, id=5)
 
@@ -107,16 +113,16 @@ def test_a_copy_older_than_the_lineage_is_judged_by_its_origin_too(
 ) -> None:
     """The lineage of the queue that the copy was in is trimmed (G1); the one of its origin may not be (W2)."""
     unknown = replace(kept(SequenceSet([5]), moved=True), fate=Fate.UNKNOWN)
-    (message,) = Quarantined([unknown]).due({OTHER: history, QUEUE: (((2, 9),), 99)}.get)
+    (message,) = Quarantined([unknown]).due(past({OTHER: history, QUEUE: (((2, 9),), 99)}.get))
     assert message.fate is fate
 
 
 def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
     """It is judged by the history that is established at that time."""
     quarantined = Quarantined([kept(SequenceSet([5]), moved=True)])
-    assert [m.fate for m in quarantined.due(nowhere)] == [Fate.UNKNOWN]
+    assert [m.fate for m in quarantined.due(NOWHERE)] == [Fate.UNKNOWN]
     quarantined.withdraw()
-    assert [m.fate for m in quarantined.due(lambda _: (((1, 1),), 6))] == [Fate.UNDONE_MOVE]
+    assert [m.fate for m in quarantined.due(past(lambda _: (((1, 1),), 6)))] == [Fate.UNDONE_MOVE]
 
 
 # --- in a node -----------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_a_primary_says_what_its_backup_owes() -> None:
     assert (session.link, session.backup, session.is_member) == (LINK, PEER, True)
     assert (session.state, session.acked) == (SessionState.STREAMING, 0)
     assert session.window_bytes > 0 and session.bytes_ahead > 0
-    assert session.resync_messages == 8 and session.resync_bytes > 0
+    assert session.resync_messages == 10 and session.resync_bytes > 0
     assert (seen.waiting_for, seen.waiting_since) == ({"peer"}, node.clock)
     (queue,) = seen.queues
     assert (queue.queue, queue.depth, queue.next_id, seen.queue_count) == (QUEUE, 9, 11, 2)

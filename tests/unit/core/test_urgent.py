@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch
+from qpidha.core.births import born
 from qpidha.core.manager import Applied, Lost, NotSent
 from qpidha.core.ready import (
     CloseLink,
@@ -32,7 +33,7 @@ from qpidha.journal import Change, Insert, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import Frame, Operations
 
-CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), UUID(int=3)
+CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), born(1, 1)
 P, B = Member("P", UUID(int=4)), Member("B", UUID(int=5))
 
 
@@ -50,7 +51,7 @@ class Hung:
         self.record = Record(cluster=CLUSTER, generation=1, primary=("P", BOOT), members=frozenset((P, B)))
         self.replica.record_seen(Versioned(self.record, 1), 0.0)
         self.driver.run()
-        self.replica.declare(QUEUE, QueueSpec(name="q"))
+        self.replica.declare(QueueSpec(name="q"))
         self.driver.run()
         self.hangs = True
         self.publish()
@@ -133,7 +134,9 @@ def test_changes_that_waited_for_the_disk_are_stored_and_promise_nothing(hung: H
     hung.hangs = False
     hung.done.pop()(None)
     assert hung.driver.idle
-    assert len([c for c in hung.stored if isinstance(c, Insert)]) == 2, "memory and disk agree again"
+    assert len([c for c in hung.stored if isinstance(c, Insert) and c.queue == QUEUE]) == 2, (
+        "memory and disk agree again"
+    )
     assert hung.found(Safe, Settled) == []
     assert not any(isinstance(e, Frame) and isinstance(e.event, Operations) for e in hung.effects)
     roles = [e.role for e in hung.found(RoleChanged) if isinstance(e, RoleChanged)]

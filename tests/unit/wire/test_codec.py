@@ -25,8 +25,10 @@ from qpidha.wire import codec, payload
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import (
     Acknowledged,
+    Copy,
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Established,
     Event,
@@ -41,6 +43,7 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Progress,
     Refused,
     Resubscribe,
@@ -102,6 +105,27 @@ SAMPLES: dict[str, Event] = {
             (Declare(queue=OTHER, spec=SPEC, lineage=((3, 1),), next=1),),
         ),
     ),
+    "copies": Operations(
+        first=18,
+        operations=(
+            (
+                Copy(queue=OTHER, first=7, source=QUEUE, ids=ids((503, 504)), replacement=True),
+                Dequeue(queue=QUEUE, ids=ids((503, 504))),
+            ),
+            (
+                Copy(
+                    queue=QUEUE,
+                    first=511,
+                    source=QUEUE,
+                    ids=ids((9, 9), (12, 12)),
+                    replacement=False,
+                    props=(b"", b"seen"),
+                ),
+            ),
+            (Drop(queue=OTHER),),
+        ),
+    ),
+    "plan-withdraw": PlanWithdraw(queue=QUEUE),
     "acknowledged": Acknowledged(position=19),
     "established": Established(),
 }
@@ -195,6 +219,19 @@ UUID16 = QUEUE.bytes
 RUN = ids((1, 2)).encode()
 DECLARED = array(["a name of some length", 1, ""], b"", 1)
 DEEP = b"\x91" * 900 + b"\xc0"
+
+
+def copy(
+    *,
+    first: int = 7,
+    replacement: int = 0,
+    props: int = 0,
+    ids: bytes = b"\x01\x05\x00",
+    size: int | None = None,
+) -> bytes:
+    """The body of a Copy of message 5, or a broken one."""
+    return pack("<QBB16sI", first, replacement, props, bytes(16), len(ids) if size is None else size) + ids
+
 
 BAD_BODIES: dict[str, tuple[int, bytes, str]] = {
     # msgpack
@@ -306,7 +343,21 @@ BAD_BODIES: dict[str, tuple[int, bytes, str]] = {
     "header of a part cut": (20, operations((4, 0, DECLARED), count=2), "0 bytes left for a part's header"),
     "body of a part cut": (20, operations((3, 0, SKIP))[:-1], "15 are left"),
     "part kind 0": (20, operations((0, 0, SKIP)), "part kind 0"),
-    "part kind 5": (20, operations((5, 0, SKIP)), "part kind 5"),
+    "part kind 7": (20, operations((7, 0, SKIP)), "part kind 7"),
+    "copy too short": (20, operations((5, 0, SKIP)), "Copy: 16 bytes, at least 30"),
+    "copy with a flag of 2": (20, operations((5, 0, copy(replacement=2))), "flags must be 0 or 1"),
+    "copy with too many ids": (20, operations((5, 0, copy(size=9))), "Copy.ids: 9 bytes, 3 are left"),
+    "copy of nothing": (20, operations((5, 0, copy(ids=b"\x00"))), "Copy.ids: there is no id"),
+    "copy with more": (20, operations((5, 0, copy() + b"x")), "Copy: 1 bytes after the ids"),
+    "copy to 2**64 - 1": (20, operations((5, 0, copy(first=2**64 - 1))), "Copy.first"),
+    "copy without sizes of props": (20, operations((5, 0, copy(props=1))), "Copy.props: 1 sizes do not fit"),
+    "copy with long props": (20, operations((5, 0, copy(props=1) + pack("<I", 1))), "1 bytes too many"),
+    "copy with more props": (
+        20,
+        operations((5, 0, copy(props=1) + pack("<I", 0) + b"x")),
+        "1 bytes after the last",
+    ),
+    "drop with a body": (20, operations((6, 0, b"x")), "Drop: must be empty"),
     "first part continues": (20, operations((3, 1, SKIP)), "continues nothing"),
     "flag 2": (20, operations((3, 0, SKIP), (3, 2, SKIP)), "reserved bits"),
     "part zero is not zero": (20, operations((3, 0, SKIP), zero=1), "reserved bits"),
@@ -495,13 +546,14 @@ def test_the_largest_of_each_limit_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "chosen"), [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (2, 9, 2), (0, 65_535, 2)]
+    ("low", "high", "chosen"),
+    [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (2, 9, 3), (0, 65_535, 3)],
 )
 def test_the_highest_version_that_both_speak_is_chosen(low: int, high: int, chosen: int) -> None:
-    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 2
+    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 3
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 0), (3, 9), (1, 0), (9, 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (4, 9), (1, 0), (9, 1)])
 def test_versions_without_overlap_are_refused(low: int, high: int) -> None:
     with pytest.raises(VersionMismatch, match=f"{low} to {high}"):
         negotiate(low, high)
@@ -515,17 +567,18 @@ def hello(version_max: int, *more: object) -> bytes:
     return array(1, version_max, None, "b1", UUID16, "p", *more)
 
 
-def test_only_the_hello_of_a_later_version_may_have_more_fields() -> None:
-    event = decode(1, hello(3, LIMITS_ARRAY, "new", [1, 2])).event
-    assert isinstance(event, Hello) and (event.version_max, event.limits) == (3, LIMITS)
+def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
+    event = decode(1, hello(4, LIMITS_ARRAY, "new", [1, 2])).event
+    assert isinstance(event, Hello) and (event.version_max, event.limits) == (4, LIMITS)
     for bad in (
         hello(1, LIMITS_ARRAY),
         hello(2, LIMITS_ARRAY, "new"),
         hello(2),
         hello(3),
+        hello(3, LIMITS_ARRAY, "new"),
         hello(2, LIMITS_ARRAY)[:-3],
         hello("2", LIMITS_ARRAY),  # type: ignore[arg-type]
-        hello(3, LIMITS_ARRAY, {1: 2}),
+        hello(4, LIMITS_ARRAY, {1: 2}),
     ):
         with pytest.raises(MalformedFrame, match="Hello"):
             decode(1, bad)

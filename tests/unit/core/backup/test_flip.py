@@ -8,6 +8,8 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.backup.flip import Flipped, Planned, flip
+from qpidha.core.births import configuration_id
+from qpidha.core.histories import Histories
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -38,8 +40,9 @@ def stage(plan: Planned, generation: int, ids: SequenceSet, *values: str) -> Non
     plan.staged.append((generation, ids, Batch.pack([v.encode() for v in values])))
 
 
-def nowhere(queue: UUID) -> None:
-    """A history without queues."""
+NOWHERE = Histories(lambda _: None, None)
+"""A history without queues."""
+OBJECTS = configuration_id(UUID(int=9))
 
 
 def content(queue: ReplicatedQueue) -> dict[int, bytes]:
@@ -51,7 +54,7 @@ def run(
 ) -> tuple[Flipped, dict[UUID, ReplicatedQueue], Quarantined]:
     all_queues = {q.queue: q for q in queues}
     quarantined = Quarantined([])
-    return flip(all_queues, plans, len(plans), quarantined), all_queues, quarantined
+    return flip(all_queues, plans, len(plans), quarantined, OBJECTS), all_queues, quarantined
 
 
 def test_the_same_id_as_an_old_message_and_as_a_new_one() -> None:
@@ -84,7 +87,7 @@ def test_messages_dequeued_by_the_primary_are_erased_and_those_it_never_had_are_
     plan.drop = SequenceSet([(1, 3)])
     result, _, quarantined = run([queue], {Q: plan})
     assert (result.erased, result.discarded) == (2, 1)
-    assert [(d.id, d.generation, d.fate, d.data) for d in quarantined.due(nowhere)] == [
+    assert [(d.id, d.generation, d.fate, d.data) for d in quarantined.due(NOWHERE)] == [
         (3, 1, Fate.REWOUND, b"rewound")
     ]
     (line,) = [c for c in result.changes if isinstance(c, Audit)]
@@ -97,7 +100,7 @@ def test_messages_older_than_the_primarys_lineage_are_unknown() -> None:
     plan = planned(Q, ((5, 9),), 9, 0)
     plan.drop = SequenceSet([1])
     _, _, quarantined = run([queue], {Q: plan})
-    assert [d.fate for d in quarantined.due(nowhere)] == [Fate.UNKNOWN]
+    assert [d.fate for d in quarantined.due(NOWHERE)] == [Fate.UNKNOWN]
 
 
 def test_a_queue_the_primary_does_not_have_is_quarantined_whole() -> None:
@@ -118,7 +121,7 @@ def test_a_rewound_copy_keeps_its_origin_in_quarantine() -> None:
     result, _, quarantined = run([queue], {DLQ: plan})
     (kept,) = [c for c in result.changes if isinstance(c, Quarantine)]
     assert (kept.fate, kept.batch.origin(0)) == (Fate.REWOUND, (Q.bytes, 1, 7))
-    (discarded,) = quarantined.due(lambda queue: (((1, 1),), 8) if queue == Q else None)
+    (discarded,) = quarantined.due(Histories(lambda queue: (((1, 1),), 8) if queue == Q else None, None))
     assert discarded.fate is Fate.UNDONE_MOVE
     assert discarded.origin == Origin(queue=Q, generation=1, id=7)
 
@@ -131,25 +134,25 @@ def test_messages_of_a_later_history_leave_quarantine_silently() -> None:
     _, queues, quarantined = run([queue], {Q: plan})
     later = planned(Q, ((1, 1), (3, 2)), 2, 1)
     stage(later, 1, SequenceSet([1]), "one")
-    result = flip(queues, {Q: later}, 1, quarantined)
+    result = flip(queues, {Q: later}, 1, quarantined, OBJECTS)
     assert [type(c) for c in result.changes].count(Release) == 1
-    assert list(quarantined.due(nowhere)) == []
+    assert list(quarantined.due(NOWHERE)) == []
     assert len(quarantined) == 0
 
 
 def test_a_message_is_handed_over_once_unless_it_was_not_taken() -> None:
     _, _, quarantined = run([held(Q, ((1, 1),), _1="one", _2="two")], {})
-    first = tuple(quarantined.due(nowhere))
+    first = tuple(quarantined.due(NOWHERE))
     assert [d.id for d in first] == [1, 2]
-    assert list(quarantined.due(nowhere)) == []
+    assert list(quarantined.due(NOWHERE)) == []
     quarantined.withdraw()
-    assert tuple(quarantined.due(nowhere)) == first
+    assert tuple(quarantined.due(NOWHERE)) == first
     release, audit = quarantined.taken(first[:1], 2)
     assert isinstance(release, Release)
     assert isinstance(audit, Audit)
     assert release.ids == SequenceSet([1])
     quarantined.withdraw()
-    assert [d.id for d in quarantined.due(nowhere)] == [2]
+    assert [d.id for d in quarantined.due(NOWHERE)] == [2]
 
 
 def contradictions() -> list[tuple[str, Planned]]:
@@ -176,14 +179,14 @@ def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned
     queue = held(Q, ((1, 1),), _1="one", _2="two")
     queues, quarantined = {Q: queue}, Quarantined([])
     with pytest.raises(RemoteProtocolError):
-        flip(queues, {Q: plan}, 1, quarantined)
+        flip(queues, {Q: plan}, 1, quarantined, OBJECTS)
     assert content(queues[Q]) == {1: b"one", 2: b"two"}
     assert (queue.next, queue.lineage, len(quarantined)) == (3, ((1, 1),), 0)
 
 
 def test_a_plan_with_fewer_queues_than_announced_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="ends with 2"):
-        flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]))
+        flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]), OBJECTS)
 
 
 def test_a_staged_batch_that_was_dequeued_whole_leaves_nothing() -> None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.configuration import births_of_old_queues, queue_objects
 from qpidha.core.primary.activation import Activation
 from qpidha.core.state import NodeState
 from qpidha.errors import InvariantError
@@ -58,7 +59,26 @@ def test_all_queues_begin_the_generation_in_one_transaction() -> None:
     assert made.queues[EMPTY].lineage == ((2, 1), (3, 5))
     persisted = made.outbox.take().persist
     assert persisted[0] == PutStatus(CLUSTER, 3, primary=True)
-    assert {change.queue for change in persisted if isinstance(change, PutQueue)} == {FULL, EMPTY}
+    objects = made.configuration
+    assert objects is not None
+    put = {change.queue for change in persisted if isinstance(change, PutQueue)}
+    assert put == {FULL, EMPTY, objects.queue}
+
+
+def test_queues_of_a_release_without_configuration_get_objects_with_their_birth() -> None:
+    """Part of the activation: once, and never again (Q2)."""
+    made = state()
+    activation = Activation(record(), made.queues.values())
+    activation.advance(10)
+    activation.begin(made)
+    assert made.configuration is not None
+    found = {o.spec.name: (o.queue, o.birth) for o in queue_objects(made.configuration)}
+    assert found == {"full": (FULL, (3, 1)), "empty": (EMPTY, (3, 2))}
+    assert births_of_old_queues(made.configuration)[EMPTY] == (3, 2)
+    again = Activation(record(generation=4), made.queues.values())
+    again.advance(10)
+    again.begin(made)
+    assert len(made.configuration) == 2 and made.configuration.next == 3
 
 
 def test_the_other_members_must_acknowledge_the_activation() -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.births import born
 from qpidha.core.primary.deadlines import allowance_s
 from qpidha.core.primary.turn import Turn
 from qpidha.core.ready import CompareAndSet, Completion, Notice, Request
@@ -32,7 +33,7 @@ from qpidha.wire.events import (
     Welcome,
 )
 
-CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), UUID(int=3)
+CLUSTER, BOOT, QUEUE = UUID(int=1), UUID(int=2), born(1, 1)
 P, B, C = (Member(name, UUID(int=n)) for n, name in enumerate("PBC", 10))
 MIB = 1024 * 1024
 SETTINGS = Settings(
@@ -136,7 +137,7 @@ class World:
         return [event for to, event in self.sent if to == link and isinstance(event, kind)]
 
     def declare(self) -> None:
-        self.replica.declare(QUEUE, QueueSpec(name="q"))
+        self.replica.declare(QueueSpec(name="q"))
         self.driver.run()
 
     def publish(self, size: int = 1) -> None:

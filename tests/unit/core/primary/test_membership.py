@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 
 from qpidha import Settings
+from qpidha.core.configuration import SPEC
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
@@ -19,6 +21,7 @@ from qpidha.wire.events import PlanEnd, Subscribe
 SETTINGS = Settings(readmission_delay_s=1.0, readmission_delay_max_s=3.0)
 P, B1, B2 = (Member(name, UUID(int=n)) for n, name in enumerate(("P", "B1", "B2"), 1))
 NEVER = frozenset[Member]()
+OBJECTS = KeyedQueue(UUID(int=99), SPEC, ((1, 1),), 1)
 
 
 def record(*members: Member) -> Record:
@@ -122,7 +125,13 @@ def test_it_is_reported_whether_an_acknowledgement_completes_anything() -> None:
     membership = Membership("P", frozenset({P, B1, B2}), SETTINGS)
     manager = Manager(UUID(int=8), 0.1)
     primary = Primary(
-        generation=1, membership=membership, manager=manager, queues={}, outbox=Outbox(), settings=SETTINGS
+        generation=1,
+        membership=membership,
+        manager=manager,
+        queues={},
+        outbox=Outbox(),
+        settings=SETTINGS,
+        configuration=OBJECTS,
     )
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
     assert primary.backup_acknowledged(first, 1), (

@@ -19,6 +19,7 @@ from qpidha.wire.events import (
     Frame,
     Hello,
     PlanEnd,
+    Progress,
     Refused,
     Subscribe,
     SubscribeQueue,
@@ -60,8 +61,8 @@ def subscribe(queues: int) -> Subscribe:
         (replace(HELLO, node="me"), "backup and primary have the same node id, 'me'"),
         (replace(HELLO, wanted="you"), "the backup wants node 'you', this is 'me'"),
         (
-            replace(HELLO, version_min=3, version_max=9, limits=LIMITS),
-            "backup 'peer' speaks protocol versions 3 to 9, primary 'me' 1 to 2",
+            replace(HELLO, version_min=4, version_max=9, limits=LIMITS),
+            "backup 'peer' speaks protocol versions 4 to 9, primary 'me' 1 to 3",
         ),
         (
             replace(
@@ -90,7 +91,7 @@ def test_a_peer_of_the_previous_version_gets_a_welcome_of_that_version() -> None
     """Neither end sends its limits."""
     host = Node().promoted().say(HELLO, session=0)
     assert host.sent[-1] == Welcome(version=1, cluster=CLUSTER, node="me", boot=BOOT)
-    host.say(subscribe(0))
+    host.say(subscribe(0), Progress(chunks=1), Progress(chunks=2))
     assert any(isinstance(event, PlanEnd) for event in host.sent)
     guest = Node().following().say(WELCOME, session=0)
     assert isinstance(guest.sent[-1], SubscribeQueue) and not guest.closed
@@ -102,7 +103,7 @@ def test_both_ends_of_version_2_send_their_limits() -> None:
     guest = Node().following()
     assert guest.sent == [
         Hello(
-            version_min=1, version_max=2, cluster=CLUSTER, node="me", boot=BOOT, wanted="peer", limits=LIMITS
+            version_min=1, version_max=3, cluster=CLUSTER, node="me", boot=BOOT, wanted="peer", limits=LIMITS
         )
     ]
 
@@ -124,7 +125,7 @@ def test_no_queue_is_declared_that_a_member_could_not_take(hello: Hello, whose: 
     node = Node().promoted().say(hello, session=0)
     with pytest.raises(CallerError, match=f"queues_max of {whose}"):
         for n in range(9):
-            node.replica.declare(UUID(int=1000 + n), QueueSpec(name=f"q{n}"))
+            node.replica.declare(QueueSpec(name=f"q{n}"))
     node.perform()
     node.check()
 

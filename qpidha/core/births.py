@@ -1,0 +1,43 @@
+"""When a queue was declared, told by its uuid: the identity that the declaration's object got in the configuration (Q3).
+
+The uuid of a queue is (generation, id) of its object's first message in the configuration, as 16 bytes. So it is new at
+every declaration, it is chosen by the primary, and every node that has a message of the queue, or its quarantine, knows
+when the queue was declared. Whether a history has that birth says whether a queue that is missing there was deleted or
+was never declared (Q4, Q5).
+
+Queues that were declared by releases without a configuration have random uuids (RFC 4122). Their objects carry the birth.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID, uuid5
+
+from qpidha.types import Entry, Generation, MessageId, QueueId
+
+ID_BITS: Final = 64
+ID_MAX: Final = 2**63 - 1
+"""Ids of the configuration are below this: the first bit of the second half of a uuid is set in every random one."""
+
+
+def born(generation: Generation, id: MessageId) -> QueueId:
+    """The uuid of the queue that is declared by this message of the configuration.
+
+    >>> birth_of(born(3, 17))
+    (3, 17)
+    """
+    return UUID(int=(generation << ID_BITS) | id)
+
+
+def birth_of(queue: QueueId) -> Entry | None:
+    """When this queue was declared; None for a queue of a release without a configuration.
+
+    >>> birth_of(UUID("12345678-1234-4678-9234-567812345678"))
+    """
+    generation, id = divmod(queue.int, 1 << ID_BITS)
+    return (generation, id) if generation and 0 < id <= ID_MAX else None
+
+
+def configuration_id(cluster: UUID) -> QueueId:
+    """The uuid of the configuration of this cluster, the same on all nodes. Like random ones it names no birth."""
+    return uuid5(cluster, "qpidha.configuration")

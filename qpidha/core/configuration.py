@@ -1,0 +1,95 @@
+"""The cluster's objects: queues, tables, and whatever else the broker has, as the messages of one keyed queue (Q1).
+
+An object has a key (kind, name) and a content: bytes that only the embedder understands. For queues and tables the
+content is ours: uuid, spec, level of replication, arguments, and the birth if the uuid does not tell it (`births`).
+So differences, rewinds, completion, missed deletions and races with a plan are those of messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import msgpack
+
+from qpidha.core.keyed import CONFIGURATION, KeyedQueue
+from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle
+
+QUEUE: Final = "queue"
+"""Kind of the objects that declare queues."""
+SPEC: Final = QueueSpec(name=CONFIGURATION, settle=Settle.REPLICATED, kind=CONFIGURATION)
+"""Of the queue that holds the configuration."""
+
+
+def object_key(kind: str, name: str) -> bytes:
+    """The key of an object."""
+    key: bytes = msgpack.packb([kind, name])
+    return key
+
+
+def read_key(key: bytes) -> tuple[str, str]:
+    """(kind, name) of a key."""
+    kind, name = msgpack.unpackb(key)
+    return kind, name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueObject:
+    """What the configuration says of one queue or table."""
+
+    queue: QueueId
+    spec: QueueSpec
+    level: Level = Level.MESSAGES
+    arguments: bytes = b""
+    """The embedder's own."""
+    birth: Entry | None = None
+    """Only of queues whose uuid does not tell it."""
+
+    @property
+    def key(self) -> bytes:
+        """Its key in the configuration."""
+        return object_key(QUEUE, self.spec.name)
+
+    def encode(self) -> bytes:
+        """Its content in the configuration."""
+        spec = self.spec
+        packed: bytes = msgpack.packb(
+            [self.queue.bytes, int(spec.settle), spec.kind, int(self.level), self.arguments, self.birth]
+        )
+        return packed
+
+    @classmethod
+    def decode(cls, key: bytes, content: bytes) -> QueueObject:
+        """The inverse of `key` and `encode`."""
+        values: list[Any] = msgpack.unpackb(content)
+        queue, settle, kind, level, arguments, birth = values
+        return cls(
+            queue=UUID(bytes=queue),
+            spec=QueueSpec(name=read_key(key)[1], settle=Settle(settle), kind=kind),
+            level=Level(level),
+            arguments=arguments,
+            birth=None if birth is None else (birth[0], birth[1]),
+        )
+
+
+def queue_object(configuration: KeyedQueue, name: str) -> QueueObject | None:
+    """The object of the queue with this name; None if there is none."""
+    key = object_key(QUEUE, name)
+    content = configuration.get(key)
+    return None if content is None else QueueObject.decode(key, content)
+
+
+def queue_objects(configuration: KeyedQueue) -> list[QueueObject]:
+    """The objects of all queues. O(objects)."""
+    prefix = object_key(QUEUE, "")[:-1]
+    return [
+        QueueObject.decode(key, content) for key, content in configuration.items() if key.startswith(prefix)
+    ]
+
+
+def births_of_old_queues(configuration: KeyedQueue | None) -> dict[QueueId, Entry]:
+    """The births of the queues whose uuids do not tell them, as far as this configuration knows. O(objects)."""
+    if configuration is None:
+        return {}
+    return {o.queue: o.birth for o in queue_objects(configuration) if o.birth is not None}

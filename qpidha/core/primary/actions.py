@@ -1,0 +1,133 @@
+"""The changes that a commit makes, and how they are made: on the queues, in the store, for those who wait (T1).
+
+All actions of a commit happen at one position, before any of it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from qpidha.core.keyed import KeyedQueue
+from qpidha.core.outbox import Outbox
+from qpidha.core.primary.completion import Guards
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import QueueAdded, QueueRemoved
+from qpidha.journal import DropQueue, Insert, PutQueue, Remove
+from qpidha.seq import SequenceSet
+from qpidha.types import MessageId, Position, QueueId
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue
+
+
+@dataclass(slots=True)
+class Draft:
+    """One queue as the steps drafted so far leave it."""
+
+    queue: ReplicatedQueue
+    next: MessageId
+    removed: SequenceSet = field(default_factory=SequenceSet)
+    keys: dict[bytes, MessageId | None] = field(default_factory=dict)
+    """Of a keyed queue: the keys that were put or erased."""
+    dropped: bool = False
+
+    @property
+    def is_keyed(self) -> bool:
+        """It is a table or the configuration."""
+        return isinstance(self.queue, KeyedQueue)
+
+    @property
+    def left(self) -> SequenceSet:
+        """What was held before the commit, and is held still."""
+        return self.queue.held - self.removed
+
+    def id_of(self, key: bytes) -> MessageId | None:
+        """The message that has this key now."""
+        if key in self.keys:
+            return self.keys[key]
+        assert isinstance(self.queue, KeyedQueue)
+        return self.queue.id_of(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    """Messages get ids."""
+
+    draft: Draft
+    ids: SequenceSet
+    batch: Batch
+    part: Enqueue | Copy
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Messages go: accepted (``target`` None), or replaced by those that the insertion before has made."""
+
+    draft: Draft
+    part: Dequeue
+    target: Draft | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A queue begins."""
+
+    draft: Draft
+    part: Declare
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A queue ends."""
+
+    draft: Draft
+    part: Drop
+
+
+Action: TypeAlias = Insertion | Removal | Creation | Deletion
+
+
+def apply(
+    actions: Iterable[Action],
+    position: Position,
+    queues: dict[QueueId, ReplicatedQueue],
+    guards: Guards,
+    out: Outbox,
+    *,
+    committed: bool,
+) -> None:
+    """Make these changes, in order, as the operation at this position. ``committed``: of several steps (T6, T7)."""
+    for action in actions:
+        match action:
+            case Insertion():
+                _insert(action, position, guards, out, committed=committed)
+            case Removal():
+                _remove(action, position, guards, out, committed=committed)
+            case Creation(draft=draft, part=part):
+                queues[part.queue] = draft.queue
+                out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
+                out.notify(QueueAdded(part.queue, part.spec))
+            case Deletion(part=dropped):  # pragma: no branch - mypy knows that there is no other action
+                del queues[dropped.queue]
+                out.persist(DropQueue(dropped.queue))
+                out.notify(QueueRemoved(dropped.queue))
+
+
+def _insert(action: Insertion, position: Position, guards: Guards, out: Outbox, *, committed: bool) -> None:
+    queue, ids = action.draft.queue, action.ids
+    queue.insert(ids, action.batch)
+    out.persist(Insert(queue.queue, ids, action.batch))
+    if not action.draft.is_keyed:
+        settle = queue.spec.settle
+        guards.published(queue.queue, settle, ids.first, ids.last, position, committed=committed)
+
+
+def _remove(action: Removal, position: Position, guards: Guards, out: Outbox, *, committed: bool) -> None:
+    queue, ids = action.draft.queue, action.part.ids
+    queue.remove(ids)
+    out.persist(Remove(queue.queue, ids))
+    if action.target is not None:
+        guards.moved(queue.queue, ids, action.target.queue.queue)
+    elif not action.draft.is_keyed:
+        guards.dequeued(queue.queue, ids, position, committed=committed)

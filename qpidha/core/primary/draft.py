@@ -1,0 +1,284 @@
+"""The draft of a commit: each step is checked against the queues as the steps before it leave them (rules T1, T4).
+
+Nothing is changed here, so a commit that raises has stored nothing. The actions that come out are made by
+`qpidha.core.primary.actions`, all at one position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from qpidha.checks import instance_of, shown
+from qpidha.core.births import ID_MAX, born
+from qpidha.core.calls import check_ids, check_publish
+from qpidha.core.chunks import publish_bytes_max, split_batch, split_ids
+from qpidha.core.configuration import QUEUE, QueueObject, object_key
+from qpidha.core.copies import copied
+from qpidha.core.keyed import KeyedQueue, make_queue
+from qpidha.core.primary.actions import Action, Creation, Deletion, Draft, Insertion, Removal
+from qpidha.core.primary.admission import Admission
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.steps import (
+    Accept,
+    DeclareQueue,
+    DeleteQueue,
+    Erase,
+    Made,
+    Move,
+    Publish,
+    Put,
+    QueueRef,
+    Step,
+    Update,
+    check_step,
+)
+from qpidha.errors import ArgumentError, CallerError, UnknownQueue
+from qpidha.seq import SequenceSet
+from qpidha.types import Generation, Level, MessageId, QueueId
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue
+
+NONE = SequenceSet()
+STEPS = instance_of(list, tuple, what="a list or tuple of steps")
+
+
+class Drafting:
+    """The draft of one commit. O(what the steps name); nothing is changed."""
+
+    def __init__(
+        self,
+        queues: Mapping[QueueId, ReplicatedQueue],
+        configuration: KeyedQueue,
+        generation: Generation,
+        admission: Admission,
+    ) -> None:
+        self._queues = queues
+        self._configuration = configuration
+        self._generation = generation
+        self._admission = admission
+        self._settings = admission.settings
+        self._drafts: dict[QueueId, Draft] = {}
+        self._declared: dict[int, QueueId] = {}
+        self.actions: list[Action] = []
+        self.nbytes = 0
+
+    def steps(self, steps: Sequence[Step]) -> tuple[Made, ...]:
+        """Draft all steps in order. Returns what each will have made.
+
+        Raises:
+            CallerError: A step is not possible. `UnknownQueue`, `ArgumentError` and others say why.
+        """
+        STEPS("steps", steps)
+        for step in steps:
+            check_step(step)
+        made = tuple(self._step(number, step) for number, step in enumerate(steps))
+        most = self._settings.transaction_bytes_max
+        if self.nbytes > most:
+            raise ArgumentError(
+                f"a commit must have at most {most} bytes (transaction_bytes_max), not {self.nbytes}"
+            )
+        return made
+
+    def _step(self, number: int, step: Step) -> Made:
+        match step:
+            case Publish():
+                return Made(self._publish(step))
+            case Accept():
+                return Made(self._accept(self._plain(step.queue), step.ids))
+            case Move():
+                return Made(self._move(self._plain(step.source), step.ids, self._plain(step.target)))
+            case Update():
+                return Made(self._update(self._plain(step.queue), step))
+            case Put():
+                self._put(self._keyed(step.queue), step.key, step.value)
+            case Erase():
+                self._erase(self._keyed(step.queue), step.key)
+            case DeclareQueue():
+                self._declared[number] = queue = self._declare(step)
+                return Made(NONE, queue)
+            case DeleteQueue():  # pragma: no branch - mypy knows that there is no other step
+                self._delete(self._draft(step.queue), step)
+        return Made(NONE)
+
+    # --- queues ----------------------------------------------------------------------------------
+
+    def _draft(self, ref: QueueRef) -> Draft:
+        try:  # What is no uuid may have no hash.
+            id = self._declared[ref] if isinstance(ref, int) else ref
+            draft = self._drafts.get(id)
+            queue = self._queues[id] if draft is None else draft.queue
+        except (KeyError, TypeError, ValueError):
+            raise UnknownQueue(f"no queue {shown(ref)}") from None
+        if draft is None:
+            draft = self._drafts[queue.queue] = Draft(queue, queue.next)
+        if draft.dropped:
+            raise UnknownQueue(f"queue {draft.queue.spec.name!r} is deleted by the same commit")
+        return draft
+
+    def _plain(self, ref: QueueRef) -> Draft:
+        draft = self._draft(ref)
+        if draft.is_keyed:
+            raise ArgumentError(f"{draft.queue.spec.name!r} is a table: it has keys, no messages")
+        return draft
+
+    def _keyed(self, ref: QueueRef) -> Draft:
+        draft = self._draft(ref)
+        if not draft.is_keyed:
+            raise ArgumentError(f"queue {draft.queue.spec.name!r} has no keys: it is no table")
+        return draft
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _insert(
+        self, draft: Draft, batch: Batch, copy_of: tuple[Draft, SequenceSet] | None = None
+    ) -> SequenceSet:
+        """Give this batch the next ids of a queue. Backups get it as a copy of messages that they have, if they can."""
+        check_publish(batch, self._settings)
+        check_ids(draft.next, len(batch))
+        first, last = draft.next, draft.next + len(batch) - 1
+        ids = SequenceSet.from_range(first, last)
+        draft.next = last + 1
+        queue = draft.queue.queue
+        part: Enqueue | Copy = Enqueue(queue=queue, first=first, batch=batch)
+        if copy_of is not None and self._admission.backups_can_copy:
+            source, sources = copy_of
+            part = Copy(queue=queue, first=first, source=source.queue.queue, ids=sources, replacement=False)
+        self._add(Insertion(draft, ids, batch, part), part)
+        return ids
+
+    def _add(self, action: Action, part: Enqueue | Copy | Dequeue | Declare | Drop) -> None:
+        self.actions.append(action)
+        self.nbytes += part_bytes(part)
+
+    def _remove(self, draft: Draft, ids: SequenceSet, target: Draft | None = None) -> None:
+        draft.removed |= ids
+        for portion in split_ids(ids, self._settings.ids_runs_per_chunk_max):
+            part = Dequeue(queue=draft.queue.queue, ids=portion)
+            self._add(Removal(draft, part, target), part)
+
+    def _publish(self, step: Publish) -> SequenceSet:
+        if not step.queues:
+            raise ArgumentError("queues: a publish names at least one")
+        first_queue, *others = [self._plain(ref) for ref in step.queues]
+        given = SequenceSet()
+        for piece in split_batch(step.batch.without_origins(), publish_bytes_max(self._settings)):
+            ids = self._insert(first_queue, piece)
+            for other in others:
+                self._insert(other, piece, (first_queue, ids))
+            given |= ids
+        return given
+
+    def _accept(self, draft: Draft, ids: SequenceSet) -> SequenceSet:
+        if ids and ids.last >= draft.queue.next:
+            raise CallerError(f"ids up to {ids.last} of {draft.queue.spec.name!r} were never given out")
+        gone = ids & draft.left
+        self._remove(draft, gone)
+        return gone
+
+    def _move(self, source: Draft, ids: SequenceSet, target: Draft) -> SequenceSet:
+        if source is target:
+            raise ArgumentError("target must be another queue than the messages are in")
+        given = SequenceSet()
+        for portion in self._portions(source, ids & source.left):
+            given |= self._replace(source, portion, target, None)
+        return given
+
+    def _update(self, draft: Draft, step: Update) -> SequenceSet:
+        if len(step.props) != len(step.ids):
+            raise ArgumentError(f"props: {len(step.props)} for {len(step.ids)} messages")
+        if not step.ids <= draft.left:
+            missing = step.ids - draft.left
+            raise CallerError(f"messages {missing!r} of {draft.queue.spec.name!r} are not held any more")
+        given, at = SequenceSet(), 0
+        for portion in self._portions(draft, step.ids):
+            given |= self._replace(draft, portion, draft, step.props[at : at + len(portion)])
+            at += len(portion)
+        return given
+
+    def _portions(self, source: Draft, ids: SequenceSet) -> Iterator[SequenceSet]:
+        """These ids in portions of one stored batch each, so that no large batch is made of many."""
+        for portion, _ in source.queue.select(ids):
+            yield from split_ids(portion.copy(), self._settings.ids_runs_per_chunk_max)
+
+    def _replace(
+        self, source: Draft, ids: SequenceSet, target: Draft, props: tuple[bytes, ...] | None
+    ) -> SequenceSet:
+        """COPY, then DEQ of the sources: the messages live on in ``target``, with the first one's identity (U1, U4)."""
+        batch = copied(source.queue, ids, replacement=True, in_place=source is target, props=props)
+        check_ids(target.next, len(batch))
+        first, last = target.next, target.next + len(batch) - 1
+        target.next = last + 1
+        new = SequenceSet.from_range(first, last)
+        queue = target.queue.queue
+        part: Enqueue | Copy = Enqueue(queue=queue, first=first, batch=batch)
+        if self._admission.backups_can_copy:
+            part = Copy(
+                queue=queue, first=first, source=source.queue.queue, ids=ids, replacement=True, props=props
+            )
+        self._add(Insertion(target, new, batch, part), part)
+        self._remove(source, ids, target)
+        return new
+
+    # --- keys ------------------------------------------------------------------------------------
+
+    def _put(self, draft: Draft, key: bytes, value: bytes) -> MessageId:
+        before = draft.id_of(key)
+        ids = self._insert(draft, Batch.pack([value], props=[key]))
+        draft.keys[key] = ids.first
+        if before is not None:
+            self._remove(draft, SequenceSet.from_range(before, before))
+        return ids.first
+
+    def _erase(self, draft: Draft, key: bytes) -> None:
+        before = draft.id_of(key)
+        if before is not None:
+            draft.keys[key] = None
+            self._remove(draft, SequenceSet.from_range(before, before))
+
+    # --- configuration ---------------------------------------------------------------------------
+
+    def _declare(self, step: DeclareQueue) -> QueueId:
+        objects = self._keyed(self._configuration.queue)
+        key = object_key(QUEUE, step.spec.name)
+        if objects.id_of(key) is not None:
+            raise CallerError(f"queue {step.spec.name!r} exists already")
+        self._admission.check_declaration(step.spec, more=len(self._declared))
+        if objects.next > ID_MAX:
+            raise CallerError("the configuration has no ids left")
+        queue = born(self._generation, objects.next)
+        value = QueueObject(queue=queue, spec=step.spec, level=step.level, arguments=step.arguments)
+        self._put(objects, key, value.encode())
+        if step.level is Level.MESSAGES:
+            lineage = ((self._generation, 1),)
+            made = self._drafts[queue] = Draft(make_queue(queue, step.spec, lineage, 1), 1)
+            part = Declare(queue=queue, spec=step.spec, lineage=lineage, next=1)
+            self._add(Creation(made, part), part)
+        return queue
+
+    def _delete(self, draft: Draft, step: DeleteQueue) -> None:
+        objects = self._keyed(self._configuration.queue)
+        if draft is objects:
+            raise ArgumentError("the configuration cannot be deleted")
+        self._admission.check_deletion()
+        if step.move_to is not None:
+            self._move(draft, draft.left, self._plain(step.move_to))
+        self._erase(objects, object_key(QUEUE, draft.queue.spec.name))
+        draft.dropped = True
+        part = Drop(queue=draft.queue.queue)
+        self._add(Deletion(draft, part), part)
+
+
+def part_bytes(part: Enqueue | Copy | Dequeue | Declare | Drop) -> int:
+    """About how many bytes of a frame this part takes."""
+    match part:
+        case Enqueue():
+            return 64 + part.batch.nbytes
+        case Copy():
+            props = 0 if part.props is None else sum(4 + len(p) for p in part.props)
+            return 96 + 16 * part.ids.run_count + props
+        case Dequeue():
+            return 64 + 16 * part.ids.run_count
+        case Declare():
+            return 128 + len(part.spec.name.encode()) + len(part.spec.kind.encode())
+        case Drop():  # pragma: no branch - mypy knows that there is no other part
+            return 64

@@ -1,0 +1,149 @@
+"""What a client may ask for in one commit: its steps become one operation, at one position, on every node (T1, T5).
+
+A step names a queue by its uuid, or by the number of the step of the same commit that declares it (0: the first step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from qpidha.checks import instance_of
+from qpidha.seq import SequenceSet
+from qpidha.settings import check_spec
+from qpidha.types import Level, Position, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
+
+QueueRef: TypeAlias = QueueId | int
+"""A queue that is there, or the number of the `Declare` step that makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Enqueue a batch in one queue, or in each of several: its content is sent and stored once (U6)."""
+
+    queues: tuple[QueueRef, ...]
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Dequeue messages. Those that are gone are fine."""
+
+    queue: QueueRef
+    ids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move messages to the end of another queue. Those that are gone are fine."""
+
+    source: QueueRef
+    ids: SequenceSet
+    target: QueueRef
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Replace the props of messages, which keep their place in the order and get new ids (U1)."""
+
+    queue: QueueRef
+    ids: SequenceSet
+    props: tuple[bytes, ...]
+    """One for each of the ids, all of which are held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Set the value of a key, of a table or of the configuration (Q1)."""
+
+    queue: QueueRef
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Remove a key. One that is not there is fine."""
+
+    queue: QueueRef
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeclareQueue:
+    """Make a queue, and its object in the configuration (Q2)."""
+
+    spec: QueueSpec
+    arguments: bytes = b""
+    level: Level = Level.MESSAGES
+    """`Level.CONFIGURATION`: only the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteQueue:
+    """Delete a queue with its object and everything in it (Q2)."""
+
+    queue: QueueRef
+    move_to: QueueRef | None = None
+    """What is left goes to the end of this queue first, in the same operation."""
+
+
+Step: TypeAlias = Publish | Accept | Move | Update | Put | Erase | DeclareQueue | DeleteQueue
+
+
+BYTES = instance_of(bytes)
+IDS = instance_of(SequenceSet)
+BATCH = instance_of(Batch)
+REFS = instance_of(list, tuple, what="a tuple")
+STEP = instance_of(
+    Publish, Accept, Move, Update, Put, Erase, DeclareQueue, DeleteQueue, what="a step of `qpidha.core.steps`"
+)
+LEVEL = instance_of(Level)
+
+
+def check_step(step: object) -> None:
+    """Raises `ArgumentError` if it is no step, or a value in it has a wrong type. Its queues are not looked up."""
+    STEP("step", step)
+    match step:
+        case Publish():
+            BATCH("batch", step.batch)
+            REFS("queues", step.queues)
+        case Accept() | Move():
+            IDS("ids", step.ids)
+        case Update():
+            IDS("ids", step.ids)
+            REFS("props", step.props)
+            for props in step.props:
+                BYTES("props", props)
+        case Put():
+            BYTES("key", step.key)
+            BYTES("value", step.value)
+        case Erase():
+            BYTES("key", step.key)
+        case DeclareQueue():
+            check_spec(step.spec)
+            BYTES("arguments", step.arguments)
+            LEVEL("level", step.level)
+        case _:
+            pass  # `DeleteQueue` names queues only.
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one step did."""
+
+    ids: SequenceSet
+    """Given out (`Publish`: in the first of the queues; `Move`, `Update`), or dequeued (`Accept`). Empty otherwise."""
+    queue: QueueId | None = None
+    """The queue that `DeclareQueue` made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit, as one operation."""
+
+    position: Position
+    """It is complete when everything up to here is (T5)."""
+    made: tuple[Made, ...]
+    """One for each step."""

@@ -1,0 +1,44 @@
+"""What is true of the configuration on every disk, after every commit (rules Q1, Q2)."""
+
+from __future__ import annotations
+
+from qpidha.core.configuration import QUEUE, QueueObject, read_key
+from qpidha.core.keyed import CONFIGURATION
+from qpidha.testing.sim.disk import Content, DiskQueue
+from qpidha.types import Level, QueueId
+
+
+def objects_of(content: Content) -> DiskQueue | None:
+    """The configuration on this disk; None if it has none."""
+    return next((q for q in content.queues.values() if q.spec.kind == CONFIGURATION), None)
+
+
+def was_declared(content: Content, queue: QueueId) -> bool:
+    """Whether the history on this disk has the birth that the uuid of the queue tells (Q3)."""
+    generation, id = queue.int >> 64, queue.int & 0xFFFF_FFFF_FFFF_FFFF
+    objects = objects_of(content)
+    return objects is not None and id < objects.next and objects.generation_of(id) == generation
+
+
+def configuration_fault(content: Content) -> str | None:
+    """What is wrong with the configuration on this disk; None: nothing. O(objects).
+
+    Each key is held once, and the queues of the objects are the queues of the store. A disk of a node that never
+    followed a primary with a configuration has none.
+    """
+    objects = objects_of(content)
+    if objects is None:
+        return None
+    keys = [message.props for message in objects.held.values()]
+    if len(set(keys)) != len(keys):
+        return f"a key is held twice: {sorted(keys)}"
+    declared = set()
+    for message in objects.held.values():
+        if read_key(message.props)[0] == QUEUE:
+            declared_queue = QueueObject.decode(message.props, message.data)
+            if declared_queue.level is Level.MESSAGES:
+                declared.add(declared_queue.queue)
+    stored = {name for name, queue in content.queues.items() if queue is not objects}
+    if declared != stored:
+        return f"objects of queues {declared}, but the queues {stored}"
+    return None
