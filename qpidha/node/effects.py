@@ -101,6 +101,7 @@ class NodeEffects:
                 queue = self._handles.made(completion.queue)
                 if queue is not None:
                     queue._safe(completion.upto, completion.nodes, completion.consumed)
+                    self._handles.completed(queue)
             case Settled():
                 runtime.settled.advance(completion.upto, completion.nodes)
             case Doubtful():

@@ -12,6 +12,7 @@ from itertools import islice
 from qpidha.checks import shown
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import UnknownQueue
+from qpidha.node.handle import DELETED
 from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
@@ -44,6 +45,12 @@ class Handles:
             del self._names[gone.spec.name]
         if (handle := self._made.get(queue)) is not None:
             handle._deleted()
+            self.completed(handle)
+
+    def completed(self, handle: Queue) -> None:
+        """More of this queue is safe. The handle of a deleted one is forgotten when nothing is pending any more."""
+        if handle.generation == DELETED and not handle.pending:
+            self._made.pop(handle.id, None)
 
     def of(self, queue: QueueId) -> Queue:
         """The handle of a queue that is there. One object for each term."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.births import born
 from qpidha.core.ready import Safe, Settled
 from qpidha.errors import InDoubt, NotPrimary
 from qpidha.node.barrier import barrier
@@ -16,7 +16,7 @@ from qpidha.node.queue import Queue
 from qpidha.types import Generation, QueueSpec
 from tests.support.node_parts import Seat, run, turns
 
-QUEUE = UUID(int=1)
+QUEUE = born(1, 1)
 AB = frozenset({"a", "b"})
 
 
@@ -27,7 +27,7 @@ def pass_barrier(seat: Seat) -> asyncio.Task[Generation]:
 
 
 def declared(seat: Seat) -> Queue:
-    seat.core.declare(QUEUE, QueueSpec(name="q"))
+    seat.core.declare(QueueSpec(name="q"))
     seat.turn()
     return seat.handles.of(QUEUE)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -103,7 +102,7 @@ class Site:
     def declare(self, count: int) -> None:
         self.seat.lead()
         for n in range(count):
-            self.seat.core.declare(UUID(int=n + 1), QueueSpec(name=f"q{n}"))
+            self.seat.core.declare(QueueSpec(name=f"q{n}"))
         self.seat.turn()
 
     async def answer(self, line: bytes) -> dict[str, Any]:

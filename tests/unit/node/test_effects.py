@@ -6,11 +6,11 @@ import logging
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, Role, SequenceSet
+from qpidha.core.births import ID_MAX, born
 from qpidha.core.ready import (
     CloseLink,
     Doubtful,
@@ -38,7 +38,7 @@ from qpidha.types import QueueId, QueueSpec
 from qpidha.wire.events import Frame, Ping
 from tests.support.node_parts import Seat, run
 
-ONE, TWO = UUID(int=1), UUID(int=2)
+ONE, TWO = born(1, 1), born(1, 2)
 A, AB = frozenset({"a"}), frozenset({"a", "b"})
 
 
@@ -103,7 +103,8 @@ class Site:
         self.told.append(("removed", list(ids)))
 
     def declare(self, queue: QueueId, name: str) -> None:
-        self.seat.core.declare(queue, QueueSpec(name=name))
+        made, _ = self.seat.core.declare(QueueSpec(name=name))
+        assert made.int & ID_MAX == queue.int & ID_MAX, "in the order of their ids"
         self.seat.turn()
 
     def settled_op(self, cover: int = 1) -> Op:
@@ -348,7 +349,7 @@ def test_the_collector_is_told_how_many_queues_there_are_whoever_keeps_them() ->
         site.declare(ONE, "one")
         site.declare(TWO, "two")
         site.effects.count_queues()
-        assert counts == [2, 4, 4], "in the core, and with the embedder"
+        assert counts == [3, 5, 5], "in the core, with the configuration, and with the embedder"
 
     run(main())
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from uuid import UUID
 
 import pytest
 
 from qpidha import Role, Settings
+from qpidha.core.births import born
 from qpidha.driver import Done
 from qpidha.errors import InDoubt, QpidhaError, StoreFailed, StoreLocked
 from qpidha.journal import Change, StoreImage, StoreStatus
@@ -17,7 +17,7 @@ from qpidha.node.engine import Engine
 from qpidha.types import QueueSpec
 from tests.support.node_parts import Seat, member, run, turns
 
-QUEUE = UUID(int=1)
+QUEUE = born(1, 1)
 
 
 class Store:
@@ -140,7 +140,7 @@ class Site:
         return disk
 
     def declare(self) -> None:
-        self.seat.core.declare(QUEUE, QueueSpec(name="q"))
+        self.seat.core.declare(QueueSpec(name="q"))
         self.engine.poke()
 
     @property
@@ -253,7 +253,7 @@ def test_several_inputs_of_one_turn_are_one_transaction() -> None:
     async def main(site: Site) -> None:
         await site.leading()
         for n in range(3):
-            site.seat.core.declare(UUID(int=n + 1), QueueSpec(name=f"q{n}"))
+            site.seat.core.declare(QueueSpec(name=f"q{n}"))
             site.engine.poke()
         assert site.store.commits == [], "not before the turn ends"
         await turns()
@@ -320,7 +320,7 @@ def test_work_for_another_turn_is_done_in_one_and_looked_after() -> None:
 def test_while_a_transaction_is_under_way_nothing_is_performed_and_then_all_of_it() -> None:
     async def main(site: Site) -> None:
         disk = await site.on_slow_disk()
-        site.seat.core.declare(UUID(int=2), QueueSpec(name="r"))
+        site.seat.core.declare(QueueSpec(name="r"))
         site.engine.poke()
         await turns()
         assert len(site.seat.handles) == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from uuid import UUID
 
 import pytest
 
@@ -49,7 +48,7 @@ def test_its_own_disk_is_what_it_waits_for_before_anything_has_left() -> None:
 def test_members_that_have_not_acknowledged_are_named_in_order_with_since_when() -> None:
     async def main() -> None:
         around = Around(Seat().enter().lead(*"gfedcb"))
-        around.seat.core.declare(UUID(int=1), QueueSpec(name="q"))
+        around.seat.core.declare(QueueSpec(name="q"))
         around.seat.turn()
         await asyncio.sleep(3)
         about_3_s = pytest.approx(3.0, abs=0.001)
@@ -63,7 +62,7 @@ def test_while_a_backup_is_waited_for_the_disk_is_not_blamed() -> None:
 
     async def main() -> None:
         around = Around(Seat().enter().lead("b"))
-        around.seat.core.declare(UUID(int=1), QueueSpec(name="q"))
+        around.seat.core.declare(QueueSpec(name="q"))
         around.seat.turn()
         around.engine.busy_s = 0.5
         assert [hold.kind for hold in around.holds] == ["backup"]

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, Settings
+from qpidha.core.births import born
 from qpidha.errors import NotEnoughMembers, StoreFailed
 from qpidha.events import PlaceGivenUp, TooFewMembers, TroubleOver
 from qpidha.node.holds import Hold
@@ -19,7 +20,7 @@ from qpidha.types import QueueSpec
 from qpidha.wire.events import Frame, Hello, Subscribe
 from tests.support.node_parts import CLIENTS, CLUSTER, Seat, member, run
 
-QUEUES = [UUID(int=n) for n in (1, 2, 3)]
+QUEUES = [born(1, n) for n in (1, 2, 3)]
 
 
 class Around:
@@ -38,8 +39,8 @@ class Around:
         return status_of(self, queues_max)  # type: ignore[arg-type]
 
     def declare(self, count: int) -> list[Queue]:
-        for id in QUEUES[:count]:
-            self.seat.core.declare(id, QueueSpec(name=f"q{id.int}"))
+        for n in range(count):
+            self.seat.core.declare(QueueSpec(name=f"q{n + 1}"))
         self.seat.turn()
         return [self.handles.of(id) for id in QUEUES[:count]]
 
@@ -148,7 +149,7 @@ def test_each_backup_that_subscribed_has_a_row() -> None:
             state=session.state,
             behind=core.snapshot().position,
             window_bytes=session.window_bytes,
-            resync_messages=0,
+            resync_messages=1,
             resync_bytes=session.resync_bytes,
         )
         assert session.state == session.state.lower()
