@@ -19,7 +19,6 @@ from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
 from qpidha.core.discards import Discards
-from qpidha.core.keyed import KeyedQueue
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
@@ -130,7 +129,7 @@ class Replica:
     @property
     def message_queues(self) -> list[ReplicatedQueue]:
         """Those of ``queues`` that brokers publish to: neither tables nor the configuration. O(queues)."""
-        return [queue for queue in self.state.queues.values() if not isinstance(queue, KeyedQueue)]
+        return self.state.message_queues
 
     def find(self, name: str) -> QueueId | None:
         """The queue that the configuration has under this name; None if it has none. O(1). Raises `ArgumentError`."""

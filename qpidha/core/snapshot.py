@@ -10,7 +10,6 @@ from itertools import islice
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
-from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.minimum import Shortage
 from qpidha.core.primary.primary import Primary
@@ -99,7 +98,7 @@ def take_snapshot(
     members = record.members if record is not None else frozenset()
     oldest = primary.oldest_incomplete() if primary is not None else None
     joining = primary.membership.joining if primary is not None else None
-    plain = (q for q in state.queues.values() if not isinstance(q, KeyedQueue))
+    queues = state.message_queues
     return ReplicaSnapshot(
         node=state.node,
         role=role,
@@ -116,8 +115,8 @@ def take_snapshot(
         waiting_since=oldest,
         shortage=primary.minimum.shortage() if primary is not None else None,
         short_since=primary.minimum.since if primary is not None else None,
-        queues=tuple(_queue(q) for q in islice(plain, queues_max)),
-        queue_count=sum(1 for q in state.queues.values() if not isinstance(q, KeyedQueue)),
+        queues=tuple(_queue(q) for q in islice(queues, queues_max)),
+        queue_count=len(queues),
         quarantined=len(state.quarantined),
         resyncs=flow.resyncs,
         resync_messages=flow.resync_messages,

@@ -83,6 +83,11 @@ class NodeState:
         return len(self.queues) - (self.configuration is not None)
 
     @property
+    def message_queues(self) -> list[ReplicatedQueue]:
+        """Those of ``queues`` that brokers publish to: neither tables nor the configuration. O(queues)."""
+        return [queue for queue in self.queues.values() if not isinstance(queue, KeyedQueue)]
+
+    @property
     def histories(self) -> Histories:
         """What the history that this node follows says of all queues.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from qpidha.core.births import configuration_id
 from qpidha.core.ready import Request
 from qpidha.testing.explorer.cluster import Cluster
 from qpidha.testing.explorer.running_node import FRAME_BYTES_MAX
@@ -37,7 +38,9 @@ class Describer:
         return DESCRIPTIONS[action[0]](self, *action[1:])
 
     def queue_name(self, queue: QueueId) -> str:
-        """Return the name of a queue: q0, q1 and so on."""
+        """Return the name of a queue: q0, q1 and so on; "objects" for the configuration."""
+        if queue == configuration_id(self.tables.cluster):
+            return "objects"
         return f"q{self.tables.queues.index(queue)}"
 
     def name(self, node: int) -> str:

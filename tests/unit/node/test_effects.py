@@ -188,7 +188,7 @@ def test_what_is_pending_is_in_doubt_when_the_generation_ends() -> None:
         site = Site()
         site.seat.lead("b", generation=4)
         site.declare(ONE, "one")
-        queue = site.seat.handles.of(ONE)
+        queue = site.seat.handles.require("one")
         published, accepted = queue.enqueue(b"1"), site.settled_op(9)
         queue.flush()
         assert site.seat.runtime.serving

@@ -1,0 +1,58 @@
+"""Objects of the configuration: their keys and contents, and the births of queues whose uuids do not tell them."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from qpidha import Batch
+from qpidha.core.births import born
+from qpidha.core.configuration import (
+    SPEC,
+    QueueObject,
+    births_of_old_queues,
+    object_key,
+    queue_object,
+    queue_objects,
+    read_key,
+)
+from qpidha.core.keyed import KeyedQueue
+from qpidha.types import Level, QueueSpec, Settle
+
+NEW = QueueObject(queue=born(1, 1), spec=QueueSpec(name="orders", settle=Settle.IMMEDIATE, kind="ring"))
+OLD = QueueObject(
+    queue=UUID("12345678-1234-4678-9234-567812345678"),
+    spec=QueueSpec(name="älter"),
+    level=Level.CONFIGURATION,
+    arguments=b"\x80",
+    birth=(3, 7),
+)
+
+
+def configuration(*objects: QueueObject) -> KeyedQueue:
+    made = KeyedQueue(UUID(int=1), SPEC, ((1, 1),), 1)
+    made.append(Batch.pack([b"topic"], props=[object_key("exchange", "orders")]))
+    for found in objects:
+        made.append(Batch.pack([found.encode()], props=[found.key]))
+    return made
+
+
+def test_a_key_names_kind_and_name() -> None:
+    assert read_key(object_key("exchange", "topic.orders")) == ("exchange", "topic.orders")
+    assert object_key("a", "b.c") != object_key("a.b", "c")
+
+
+def test_a_queue_object_comes_back_equal() -> None:
+    for made in (NEW, OLD):
+        assert QueueObject.decode(made.key, made.encode()) == made
+
+
+def test_queues_are_found_among_other_objects() -> None:
+    made = configuration(NEW, OLD)
+    assert queue_objects(made) == [NEW, OLD]
+    assert queue_object(made, "orders") == NEW
+    assert queue_object(made, "unknown") is None
+
+
+def test_only_old_queues_need_a_birth_of_their_own() -> None:
+    assert births_of_old_queues(configuration(NEW, OLD)) == {OLD.queue: (3, 7)}
+    assert births_of_old_queues(None) == {}
