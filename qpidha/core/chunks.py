@@ -1,7 +1,7 @@
 """What fits a frame: the one set of rules by which messages and ids are cut.
 
     published batch    at most half of ``frame_bytes_max``; a larger one becomes several operations (`split_batch`)
-    operation          at most three quarters of it; a larger one is not sent in a frame, but by the next plan (T2)
+    operation          at most three quarters of it; a larger one is not sent in a frame, but by the next plan (TX2)
     plan chunk         about ``plan_chunk_bytes``, messages of one generation (`plan_chunks`)
     ids                at most ``ids_runs_per_chunk_max`` runs in one event (`split_ids`)
 

@@ -1,4 +1,4 @@
-"""What a client may ask for in one commit: its steps become one operation, at one position, on every node (T1, T5).
+"""What a client may ask for in one commit: its steps become one operation, at one position, on every node (TX1, TX5).
 
 A step names a queue by its uuid, or by the number of the step of the same commit that declares it (0: the first step).
 """
@@ -144,6 +144,6 @@ class Committed:
     """A commit, as one operation."""
 
     position: Position
-    """It is complete when everything up to here is (T5)."""
+    """It is complete when everything up to here is (TX5)."""
     made: tuple[Made, ...]
     """One for each step."""

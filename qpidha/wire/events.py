@@ -149,7 +149,7 @@ class PlanDrop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanWithdraw:
-    """Primary → backup: this queue was planned or staged, and was deleted since (Q4). Since version 3."""
+    """Primary → backup: this queue was planned or staged, and was deleted since (Q9). Since version 3."""
 
     KIND: ClassVar[int] = 18
     queue: QueueId

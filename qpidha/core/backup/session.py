@@ -178,7 +178,7 @@ class FollowerSession:
         gone |= event.ids
 
     def plan_withdraw(self, event: PlanWithdraw) -> None:
-        """Forget what the plan said of a queue: it was deleted since (Q4)."""
+        """Forget what the plan said of a queue: it was deleted since (Q9)."""
         if self._plan.pop(event.queue, None) is None:
             raise RemoteProtocolError(
                 f"queue {event.queue} is withdrawn from the plan, which does not name it"

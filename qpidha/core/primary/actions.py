@@ -1,4 +1,4 @@
-"""The changes that a commit makes, and how they are made: on the queues, in the store, for those who wait (T1).
+"""The changes that a commit makes, and how they are made: on the queues, in the store, for those who wait (TX1).
 
 All actions of a commit happen at one position, before any of it is sent.
 """
@@ -97,7 +97,7 @@ def apply(
     *,
     committed: bool,
 ) -> None:
-    """Make these changes, in order, as the operation at this position. ``committed``: of several steps (T6, T7)."""
+    """Make these changes, in order, as the operation at this position. ``committed``: of several steps (TX6, TX7)."""
     for action in actions:
         match action:
             case Insertion():

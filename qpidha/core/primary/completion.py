@@ -45,11 +45,16 @@ class PendingPublish:
         self.left = last - first + 1
         """How many of its messages were not consumed yet, except in commits."""
         self.committed = committed
-        """Part of a commit, which has other effects: that its messages were consumed does not complete it (T7)."""
+        """Part of a commit, which has other effects: that its messages were consumed does not complete it (TX7)."""
         self.moved: list[PendingPublish] | None = None
         """The pending publishes that moves made of its messages (O3)."""
         self.consumed: SequenceSet | None = None
         """The ids that were consumed."""
+
+    @property
+    def is_consumed(self) -> bool:
+        """All its messages were consumed, and it is no part of a commit: with settle immediate it is complete (O6)."""
+        return self.left == 0 and not self.committed
 
     def blocked_by(self, safe: Position) -> Position:
         """The position that keeps this publish from being complete, or 0 if nothing does.
@@ -110,7 +115,7 @@ class QueueGuard:
     def dequeued(self, ids: SequenceSet, position: Position, *, committed: bool = False) -> None:
         """Messages were accepted by the operation at this position; some may still be pending (O6).
 
-        ``committed``: the accepts are part of a commit, so they are settled replicated, whatever the queue says (T6).
+        ``committed``: the accepts are part of a commit, so they are settled replicated, whatever the queue says (TX6).
         """
         for entry, taken in self._with(ids):
             part = ids.slice(entry.first, entry.last)
@@ -147,9 +152,7 @@ class QueueGuard:
         consumed: SequenceSet | None = None
         while head < len(pending):
             entry = pending[head]
-            if (blocker := entry.blocked_by(safe)) and not (
-                immediate and entry.left == 0 and not entry.committed
-            ):
+            if (blocker := entry.blocked_by(safe)) and not (immediate and entry.is_consumed):
                 self.held_until = blocker
                 break
             if entry.consumed is not None:

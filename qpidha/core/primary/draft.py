@@ -1,4 +1,4 @@
-"""The draft of a commit: each step is checked against the queues as the steps before it leave them (rules T1, T4).
+"""The draft of a commit: each step is checked against the queues as the steps before it leave them (rules TX1, TX4).
 
 Nothing is changed here, so a commit that raises has stored nothing. The actions that come out are made by
 `qpidha.core.primary.actions`, all at one position.

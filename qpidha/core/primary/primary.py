@@ -105,11 +105,7 @@ class Primary:
     ) -> tuple[QueueId, Position]:
         """A new queue, of this generation from its first id on, and its object in the configuration (Q2).
 
-        Returns its uuid, which tells its birth (Q3), and the position of the operation.
-
-        Raises:
-            CallerError: There is one of this name, or there are too many.
-            ArgumentError: It could not be stored or sent.
+        Returns its uuid, which tells its birth (Q3), and the position of the operation. Raises `CallerError`.
         """
         committed = self.commit((DeclareQueue(spec, arguments, level),))
         queue = committed.made[0].queue
@@ -119,16 +115,12 @@ class Primary:
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
         """Delete a queue with its object and everything in it, or move what is left to another queue first (Q2).
 
-        What is pending in it completes at its own position (Q6).
-
-        Raises:
-            UnknownQueue: There is none.
-            BackupTooOld: A backup runs a release that knows no deletion.
+        What is pending in it completes at its own position (Q6). Raises `UnknownQueue` or `BackupTooOld`.
         """
         return self.commit((DeleteQueue(queue, move_to),)).position
 
     def commit(self, steps: Sequence[Step]) -> Committed:
-        """Make one operation of these steps, and apply it here (T1, T5). O(what the steps name).
+        """Make one operation of these steps, and apply it here (TX1, TX5). O(what the steps name).
 
         Raises:
             CallerError: A step is not possible. Nothing was stored.
@@ -211,7 +203,7 @@ class Primary:
         return self.position
 
     def _leave_out(self, operation: Operation) -> Position:
-        """An operation that no frame holds is not sent: the next plan of each session carries it whole (T2)."""
+        """An operation that no frame holds is not sent: the next plan of each session carries it whole (TX2)."""
         self.seal()
         self.position += 1
         for session in self.sessions.values():

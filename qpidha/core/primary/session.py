@@ -223,7 +223,7 @@ class BackupSession:
         self.state = SessionState.STREAMING
 
     def _withdraw(self, queue: QueueId) -> Iterator[Event]:
-        """The queue was deleted: the backup forgets what was planned and staged, and judges it by its birth (Q4)."""
+        """The queue was deleted: the backup forgets what was planned and staged, and judges it by its birth (Q4, Q9)."""
         described = self._described.pop(queue, None)
         if described is not None and described.told:
             yield PlanWithdraw(queue=queue)
@@ -317,7 +317,7 @@ class BackupSession:
             yield Resubscribe()
 
     def leave_out(self, operation: Operation) -> Iterator[Event]:
-        """No frame holds this operation: the plan of a new session carries it, in the transaction of the flip (T2)."""
+        """No frame holds this operation: the plan of a new session carries it, in the transaction of the flip (TX2)."""
         if self.state is SessionState.CATCHING_UP:
             self._changed((operation,))
         elif self.state is SessionState.STREAMING:

@@ -238,8 +238,7 @@ class Checker(Ledger):
             self.rolled_back.discard(node.host)
             self._world.sometimes("older copy corrected by difference")
         self._generations.check_disk(node)
-        twice = [value for value, count in content.values.items() if count > 1]
-        if twice:
+        if twice := [value for value, count in content.values.items() if count > 1]:
             self.fail("X2", f"{node.name} holds {twice} twice")
         if wrong := configuration_fault(content):
             self.fail("Q2", f"{node.name}: {wrong}")

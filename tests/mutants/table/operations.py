@@ -8,6 +8,7 @@ DRIVER = "qpidha/driver.py"
 GUARD = "qpidha/core/primary/completion.py"
 PRIMARY = "qpidha/core/primary/primary.py"
 QUEUE = "qpidha/core/queue.py"
+COPIES = "qpidha/core/copies.py"
 
 OPERATIONS: tuple[Mutant, ...] = (
     Mutant(
@@ -40,29 +41,26 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O3 X2",
         why="a move is two operations, the dequeue first",
         file=PRIMARY,
-        old="            Enqueue(queue=target, first=new.first, batch=batch),\n"
-        "            Dequeue(queue=source, ids=moving),\n"
-        "            nbytes=128 + batch.nbytes + 16 * moving.run_count,\n",
-        new="            Dequeue(queue=source, ids=moving),\n        )\n        self.seal()\n"
-        "        position = self.operate(\n"
-        "            Enqueue(queue=target, first=new.first, batch=batch), nbytes=batch.nbytes\n",
+        old="        position = self.operate(*[action.part for action in draft.actions], nbytes=draft.nbytes)\n",
+        new="        for action in reversed(draft.actions):\n"
+        "            position = self.operate(action.part, nbytes=draft.nbytes)\n            self.seal()\n",
     ),
     Mutant(
         name="move-forgets-its-origin",
         rules="O3 W2 A11",
         why="a moved message does not say where it came from",
-        file=PRIMARY,
-        old="        batch = batch.with_origins([batch.origin(i) or identity for i, identity in enumerate(here)])\n",
-        new="",
+        file=COPIES,
+        old="        return batch.with_origins(origins)\n",
+        new="        return batch\n",
         first="A11",
     ),
     Mutant(
         name="second-move-names-the-first-copy",
         rules="O3 W2 A17",
         why="the origin of a message that is moved again is the place it has now",
-        file=PRIMARY,
-        old="[batch.origin(i) or identity for i, identity in enumerate(here)]",
-        new="list(here)",
+        file=COPIES,
+        old="[batch.origin(i) or (queue, generation_of(lineage, id), id) for",
+        new="[(queue, generation_of(lineage, id), id) for",
         first="A17",
     ),
     Mutant(
@@ -126,8 +124,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O6 S3",
         why="with settle replicated, a publish that is accepted is answered at once",
         file=GUARD,
-        old="and not (immediate and entry.left == 0):",
-        new="and entry.left != 0:",
+        old="and not (immediate and entry.is_consumed):",
+        new="and not entry.is_consumed:",
         first="primary/test_completion",
     ),
     Mutant(
@@ -135,8 +133,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O6 S3",
         why="with settle replicated, an accepted publish completes where it would have without the accept",
         file=GUARD,
-        old="            if self._settle is Settle.REPLICATED:\n",
-        new="            if self._settle is None:\n",
+        old="            if committed or self._settle is Settle.REPLICATED:\n",
+        new="            if committed:\n",
         first="primary/test_completion",
     ),
     Mutant(

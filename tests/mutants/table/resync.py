@@ -233,8 +233,8 @@ RESYNC: tuple[Mutant, ...] = (
         rules="C7",
         why="stops sending to a backup that fell behind, and does not say so",
         file=BACKUP_SESSION,
-        old="            self.state = SessionState.LAGGING\n            yield Resubscribe()\n",
-        new="            self.state = SessionState.LAGGING\n",
+        old="            self.state = SessionState.LAGGING\n            yield Resubscribe()\n\n    def leave_out",
+        new="            self.state = SessionState.LAGGING\n\n    def leave_out",
         first="primary/test_session",
     ),
     Mutant(

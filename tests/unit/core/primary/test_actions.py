@@ -1,4 +1,4 @@
-"""A commit on those who wait: what it consumes completes with it, and what it publishes never before it (T6, T7, Q6)."""
+"""A commit and those who wait: what it consumes, or publishes, completes with it (TX6, TX7, Q6)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.limits import limits_of
 from qpidha.core.ready import QueueAdded, QueueRemoved, Safe, Settled
 from qpidha.core.replica import Replica
 from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Publish, Update
@@ -24,7 +25,7 @@ class Primary:
 
     def __init__(self) -> None:
         self.node = Node(ROOM).promoted()
-        self.node.say(HELLO, session=0)
+        self.node.say(replace(HELLO, version_max=3, limits=limits_of(ROOM)), session=0)
         self.node.say(Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=0))
         for chunks in (1, 2):
             self.node.replica.received(LINK, Frame(GENERATION, 1, Progress(chunks=chunks)), 0.0)
@@ -53,7 +54,7 @@ class Primary:
 
 @pytest.mark.parametrize("settle", Settle)
 def test_a_publish_that_a_commit_consumes_completes_with_the_commit(settle: Settle) -> None:
-    """Also with settle immediate: an accept in a commit is always replicated (T6)."""
+    """Also with settle immediate: an accept in a commit is always replicated (TX6)."""
     made = Primary()
     queue, declared = made.core.declare(QueueSpec(name="q", settle=settle))
     published, ids = made.core.enqueue(queue, ONE)
@@ -66,7 +67,7 @@ def test_a_publish_that_a_commit_consumes_completes_with_the_commit(settle: Sett
 
 
 def test_an_immediate_accept_does_not_complete_the_commit_that_published() -> None:
-    """The consumer is confirmed; the commit has other effects (T7)."""
+    """The consumer is confirmed; the commit has other effects (TX7)."""
     made = Primary()
     queue, declared = made.core.declare(QueueSpec(name="q", settle=Settle.IMMEDIATE))
     made.acknowledge(declared)

@@ -1,4 +1,4 @@
-"""A commit on a primary: one operation of all its steps, or an error and nothing at all (T1, T4, Q1–Q3, U1, U6)."""
+"""A commit on a primary: one operation of all its steps, or an error and nothing at all (TX1, TX4, Q1–Q3, U1, U6)."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_large_publish_is_several_parts_of_one_operation() -> None:
     assert core is not None
     made = node.replica.commit([Publish((QUEUE,), batch)])
     assert made.position == core.position and len(made.made[0].ids) == 6
-    assert core._unsealed == [], "no frame holds it: the plan of each backup carries it (T2)"
+    assert core._unsealed == [], "no frame holds it: the plan of each backup carries it (TX2)"
     node.perform()
     assert not any(isinstance(event, Operations) for event in node.sent)
     node.check()

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.births import born
 from qpidha.core.manager import Applied
 from qpidha.core.ready import Completion, EnoughMembers, Ready, Safe, Settled
 from qpidha.core.replica import Replica
@@ -18,7 +19,8 @@ from qpidha.journal import StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record, Role, Settle, Versioned
 from qpidha.wire.events import Acknowledged, Established, Event, Frame, Hello, PlanEnd, Subscribe
 
-CLUSTER, BOOT, QUEUE, OTHER = (UUID(int=n) for n in (1, 2, 3, 4))
+CLUSTER, BOOT, OTHER = (UUID(int=n) for n in (1, 2, 4))
+QUEUE = born(1, 1)
 A, B, C = (Member(name, UUID(int=10 + n)) for n, name in enumerate("abc"))
 LINKS = {B: 1, C: 2}
 BATCH = Batch.pack([b"1"])
@@ -79,7 +81,7 @@ class Cluster:
             self.say(backup, Acknowledged(position=self.core.primary.position))
 
     def declare(self) -> None:
-        self.core.declare(QUEUE, QueueSpec(name="q", settle=self.settle))
+        self.core.declare(QueueSpec(name="q", settle=self.settle))
         self.run()
 
     def publish(self) -> None:
@@ -173,7 +175,7 @@ def test_with_two_the_last_member_refuses_operations_and_stores_nothing() -> Non
         assert (error.min_in_sync, error.members, error.missing) == (2, ("a",), ("b",))
         assert str(error) == "1 member (a) of 2 (min_in_sync); missing: b"
     assert made.run() == Ready()
-    assert (primary.position, list(made.core.queues), made.safe) == (before, [QUEUE], 1)
+    assert (primary.position, [q.queue for q in made.core.message_queues], made.safe) == (before, [QUEUE], 1)
 
 
 def test_what_was_taken_before_is_not_refused_and_waits() -> None:
@@ -188,7 +190,7 @@ def test_a_queue_can_be_declared_and_waits() -> None:
     """As a broker does when it is promoted, with or without the others."""
     made = Cluster(2, A)
     made.declare()
-    assert list(made.core.queues) == [QUEUE] and made.told == []
+    assert [q.queue for q in made.core.message_queues] == [QUEUE] and made.told == []
     refusal(lambda: made.core.enqueue(QUEUE, BATCH))
     made.see(A, B)
     made.subscribe(B)
@@ -208,7 +210,7 @@ def test_messages_can_be_read_while_members_are_missing() -> None:
     made.publish()
     made.acknowledge(B)
     made.see(A)
-    assert made.core.portions(QUEUE, SequenceSet([1])) == [SequenceSet([1])]
+    assert [list(batch) for _, batch in made.core.queues[QUEUE].select(SequenceSet([1]))] == [list(BATCH)]
 
 
 # --- what is pending -----------------------------------------------------------------------------------
@@ -264,7 +266,7 @@ def test_the_completions_go_on_where_they_stopped_in_slices() -> None:
     made.core.state.settings = replace(made.settings, queues_per_slice=1)
     primary = made.core.primary
     assert primary is not None
-    primary._settings = made.core.state.settings
+    primary.settings = made.core.state.settings
     for _ in range(25):
         made.publish()
     made.see(A)
