@@ -175,6 +175,7 @@ class Picture:
 
     def chart(self, error: str | None) -> Chart:
         """Draw the chart; ``error`` is shown at its end."""
+        self.recorder.ended()
         if error:
             self.recorder.note(error)
         return draw(self.recorder.happened, self.nodes, self.title, self.about)

@@ -94,6 +94,11 @@ class Recorder(Observer):
         scenario.on_world = self.watch
         scenario.on_command = self.commanded
 
+    def ended(self) -> None:
+        """Record what has changed since the last step: the run is over."""
+        if self._watches:
+            self._compare()
+
     def note(self, text: str) -> None:
         """Add a text at the end, such as the violation that ended the run."""
         self._quiet = False

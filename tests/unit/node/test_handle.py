@@ -226,10 +226,9 @@ def test_in_a_forked_child_it_is_the_parents() -> None:
 
 def a_full_queue(seat: Seat) -> Queue:
     """A queue of the primary with two messages, and both members have them as far as the record says."""
-    seat.core.declare(QUEUE, QueueSpec(name="q"))
-    seat.core.declare(UUID(int=2), QueueSpec(name="r"))
+    id, _ = seat.core.declare(QueueSpec(name="q"))
     seat.turn()
-    queue = seat.handles.of(QUEUE)
+    queue = seat.handles.of(id)
     queue.enqueue_many([b"1", b"2"])
     seat.turn()
     return queue
@@ -239,8 +238,10 @@ def test_with_too_few_members_whatever_changes_a_queue_is_refused_and_reading_is
     async def main() -> None:
         seat = Seat(Settings(min_in_sync=2)).enter().lead("b")
         queue = a_full_queue(seat)
+        id, _ = seat.core.declare(QueueSpec(name="r"))
+        seat.turn()
+        other = seat.handles.of(id)
         seat.see(1, "a", "a")
-        other = seat.handles.of(UUID(int=2))
         calls: list[Callable[[], object]] = [
             lambda: queue.enqueue(b"3"),
             lambda: queue.enqueue_many([b"3"]),
@@ -278,9 +279,9 @@ def test_who_may_not_change_it_at_all_is_told_that_first() -> None:
     async def main() -> None:
         seat = Seat(Settings(min_in_sync=2)).enter().lead()
         assert seat.core.primary is not None
-        seat.core.primary.declare(QUEUE, QueueSpec(name="q"))
+        id, _ = seat.core.primary.declare(QueueSpec(name="q"))
         seat.turn()
-        queue = seat.handles.of(QUEUE)
+        queue = seat.handles.of(id)
         seat.see(2, "b", "b", "a")
         with pytest.raises(NotPrimary):
             queue.enqueue(b"1")

@@ -10,7 +10,6 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
-from qpidha.core.chunks import split_for_move
 from qpidha.core.limits import limits_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, QueueAdded, Safe, Settled

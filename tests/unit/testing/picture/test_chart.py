@@ -41,6 +41,7 @@ def walked(seed: int) -> tuple[Walk, Recorder, list[str]]:
     walk.world.listeners.append(lines.append)
     recorder.watch(walk.world)
     walk.run()
+    recorder.ended()
     return walk, recorder, lines
 
 
