@@ -13,10 +13,12 @@ Without asyncio: `qpidha.core`, `qpidha.driver` and `qpidha.bridge`. See ``docs/
 
 from qpidha.errors import (
     ArgumentError,
+    BackupTooOld,
     CallerError,
     ClusterError,
     HandOverRefused,
     InDoubt,
+    MessagesGone,
     NotEnoughMembers,
     NotPrimary,
     OperationError,
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BackupTooOld",
     "Batch",
     "CallerError",
     "ClusterError",
@@ -49,6 +52,7 @@ __all__ = [
     "HandOverRefused",
     "InDoubt",
     "Landing",
+    "MessagesGone",
     "Node",
     "NodeStatus",
     "NotEnoughMembers",

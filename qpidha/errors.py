@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from qpidha.seq import SequenceSet
     from qpidha.types import Address, NodeId, QueueSpec, Versioned
 
 
@@ -81,6 +82,18 @@ class QueueMismatch(CallerError):
         super().__init__(message)
         self.existing = existing
         self.asked = asked
+
+
+class MessagesGone(CallerError):
+    """A commit names messages that are not held any more: accepted, moved, replaced, or their queue was deleted (TX9).
+
+    Nothing of the commit was stored. ``queue`` is the name of the queue, ``ids`` are those that are gone.
+    """
+
+    def __init__(self, message: str, *, queue: str, ids: SequenceSet) -> None:
+        super().__init__(message)
+        self.queue = queue
+        self.ids = ids
 
 
 class BackupTooOld(CallerError):

@@ -28,7 +28,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Dequeue messages. Those that are gone are fine."""
+    """Dequeue messages. All of them must be held (TX9)."""
 
     queue: QueueRef
     ids: SequenceSet
@@ -36,11 +36,13 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Move messages to the end of another queue. Those that are gone are fine."""
+    """Move messages to the end of another queue. All of them must be held (TX9)."""
 
     source: QueueRef
     ids: SequenceSet
     target: QueueRef
+    gone_ignored: bool = False
+    """Move those that are held, and ignore the others."""
 
 
 @dataclass(frozen=True, slots=True)

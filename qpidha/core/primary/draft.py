@@ -32,7 +32,7 @@ from qpidha.core.steps import (
     Update,
     check_step,
 )
-from qpidha.errors import ArgumentError, CallerError, UnknownQueue
+from qpidha.errors import ArgumentError, CallerError, MessagesGone, UnknownQueue
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, Level, MessageId, QueueId
 from qpidha.wire.batch import Batch
@@ -86,7 +86,8 @@ class Drafting:
             case Accept():
                 return Made(self._accept(self._plain(step.queue), step.ids))
             case Move():
-                return Made(self._move(self._plain(step.source), step.ids, self._plain(step.target)))
+                source, target = self._plain(step.source), self._plain(step.target)
+                return Made(self._move(source, self._held(source, step.ids, step.gone_ignored), target))
             case Update():
                 return Made(self._update(self._plain(step.queue), step))
             case Put():
@@ -168,10 +169,18 @@ class Drafting:
             given |= ids
         return given
 
+    def _held(self, draft: Draft, ids: SequenceSet, gone_ignored: bool = False) -> SequenceSet:
+        """These ids, if all are held; or those of them that are (TX9)."""
+        held, name = ids & draft.left, draft.queue.spec.name
+        if held == ids or gone_ignored:
+            return held
+        if ids.last >= draft.queue.next:
+            raise CallerError(f"ids up to {ids.last} of {name!r} were never given out")
+        gone = ids - held
+        raise MessagesGone(f"messages {gone!r} of {name!r} are not held any more", queue=name, ids=gone)
+
     def _accept(self, draft: Draft, ids: SequenceSet) -> SequenceSet:
-        if ids and ids.last >= draft.queue.next:
-            raise CallerError(f"ids up to {ids.last} of {draft.queue.spec.name!r} were never given out")
-        gone = ids & draft.left
+        gone = self._held(draft, ids)
         self._remove(draft, gone)
         return gone
 
@@ -179,18 +188,15 @@ class Drafting:
         if source is target:
             raise ArgumentError("target must be another queue than the messages are in")
         given = SequenceSet()
-        for portion in self._portions(source, ids & source.left):
+        for portion in self._portions(source, ids):
             given |= self._replace(source, portion, target, None)
         return given
 
     def _update(self, draft: Draft, step: Update) -> SequenceSet:
         if len(step.props) != len(step.ids):
             raise ArgumentError(f"props: {len(step.props)} for {len(step.ids)} messages")
-        if not step.ids <= draft.left:
-            missing = step.ids - draft.left
-            raise CallerError(f"messages {missing!r} of {draft.queue.spec.name!r} are not held any more")
         given, at = SequenceSet(), 0
-        for portion in self._portions(draft, step.ids):
+        for portion in self._portions(draft, self._held(draft, step.ids)):
             given |= self._replace(draft, portion, draft, step.props[at : at + len(portion)])
             at += len(portion)
         return given

@@ -107,7 +107,7 @@ class Primary:
 
         Returns its uuid, which tells its birth (Q3), and the position of the operation. Raises `CallerError`.
         """
-        committed = self.commit((DeclareQueue(spec, arguments, level),))
+        committed = self._commit((DeclareQueue(spec, arguments, level),))
         queue = committed.made[0].queue
         assert queue is not None
         return queue, committed.position
@@ -117,20 +117,24 @@ class Primary:
 
         What is pending in it completes at its own position (Q6). Raises `UnknownQueue` or `BackupTooOld`.
         """
-        return self.commit((DeleteQueue(queue, move_to),)).position
+        return self._commit((DeleteQueue(queue, move_to),)).position
 
     def commit(self, steps: Sequence[Step]) -> Committed:
         """Make one operation of these steps, and apply it here (TX1, TX5). O(what the steps name).
 
         Raises:
-            CallerError: A step is not possible. Nothing was stored.
+            CallerError: A step is not possible; `MessagesGone` if it names a message that is not held (TX9). Nothing was
+                stored.
         """
+        return self._commit(steps, committed=True)
+
+    def _commit(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
+        """One operation of these steps. ``committed``: they have one outcome, of which an accept is a part (TX6, TX7)."""
         draft = Drafting(self.queues, self.configuration, self.generation, self._admission)
         made = draft.steps(steps)
         if not draft.actions:
             return Committed(self.position, made)
         position = self.operate(*[action.part for action in draft.actions], nbytes=draft.nbytes)
-        committed = len(steps) > 1
         apply(draft.actions, position, self.queues, self._guards, self._out, committed=committed)
         return Committed(position, made)
 
@@ -179,7 +183,7 @@ class Primary:
         Returns the position, and the ids in the target. A message keeps the identity that its publish was given (U4).
         """
         check_move(source, ids, target)
-        committed = self.commit((Move(source, ids, target),))
+        committed = self._commit((Move(source, ids, target, gone_ignored=True),))
         return committed.position, committed.made[0].ids
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:

@@ -25,7 +25,7 @@ from qpidha.core.steps import (
     Step,
     Update,
 )
-from qpidha.errors import ArgumentError, CallerError, UnknownQueue
+from qpidha.errors import ArgumentError, CallerError, MessagesGone, UnknownQueue
 from qpidha.types import MESSAGE_ID_MAX, Level, QueueSpec
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, Operations
 from tests.support.cores import GENERATION, OTHER, QUEUE, SETTINGS, Node
@@ -177,13 +177,38 @@ def test_steps_over_several_queues_are_one_operation() -> None:
     made, operation = commit(
         node,
         Publish((OTHER,), Batch.pack([b"a", b"b"])),
-        Accept(QUEUE, SequenceSet([1, 7])),
+        Accept(QUEUE, SequenceSet([1])),
         Move(QUEUE, SequenceSet([2]), OTHER),
     )
     assert [type(part) for part in operation] == [Enqueue, Dequeue, Copy, Dequeue]
     assert [list(m.ids) for m in made.made] == [[1, 2], [1], [3]]
     assert list(content(node, QUEUE)) == [3, 4, 5, 6, 8, 9]
     node.check()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Accept(QUEUE, SequenceSet([1, 7])),
+        Move(QUEUE, SequenceSet([7]), OTHER),
+        Update(QUEUE, SequenceSet([6, 7]), (b"", b"")),
+    ],
+)
+def test_a_commit_that_names_a_message_that_is_gone_is_refused_as_a_whole(step: Step) -> None:
+    """It does not leave that part out: who committed believes that the message is settled (TX9)."""
+    node = primary()
+    with pytest.raises(MessagesGone, match=r"messages .*7.* of 'full' are not held any more") as caught:
+        node.replica.commit([Publish((OTHER,), ONE), step])
+    assert (caught.value.queue, caught.value.ids) == ("full", SequenceSet([7]))
+    assert node.replica.still
+    node.check()
+
+
+def test_a_move_by_itself_ignores_what_is_gone() -> None:
+    node = primary()
+    made, _ = commit(node, Move(QUEUE, SequenceSet([6, 7]), OTHER, gone_ignored=True))
+    assert list(made.made[0].ids) == [1]
+    assert node.replica.move(QUEUE, SequenceSet([7, 8]), OTHER)[1] == SequenceSet([2])
 
 
 def test_an_update_gets_a_new_id_and_keeps_its_place() -> None:
