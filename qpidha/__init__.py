@@ -33,7 +33,7 @@ from qpidha.errors import (
     UnknownQueue,
     WrongThread,
 )
-from qpidha.node import Node, NodeStatus, Op, Queue
+from qpidha.node import Configuration, Node, NodeStatus, Op, Queue, Table, Transaction
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Discarded, Fate, Receipt, Role, Settle, Stopped
@@ -47,6 +47,7 @@ __all__ = [
     "Batch",
     "CallerError",
     "ClusterError",
+    "Configuration",
     "Discarded",
     "Fate",
     "HandOverRefused",
@@ -74,6 +75,8 @@ __all__ = [
     "StaleHandle",
     "Stopped",
     "StoreError",
+    "Table",
+    "Transaction",
     "UnknownQueue",
     "WrongThread",
     "__version__",

@@ -37,6 +37,7 @@ from qpidha.node.cluster import Cluster
 from qpidha.node.connect import Connector
 from qpidha.node.freezing import kept_by
 from qpidha.node.handles import Handles
+from qpidha.node.keywatches import KeyWatches
 from qpidha.node.links import Links
 from qpidha.node.listeners import Listeners
 from qpidha.node.notifier import BrokerNotifier
@@ -61,6 +62,7 @@ class NodeEffects:
         connector: Connector,
         handles: Handles,
         listeners: Listeners,
+        watches: KeyWatches,
         notifier: BrokerNotifier,
         store_failed: Callable[[BaseException], None],
     ) -> None:
@@ -71,6 +73,7 @@ class NodeEffects:
         self._handles = handles
         self._notifier = notifier
         self.listeners = listeners
+        self._watches = watches
         self._store_failed = store_failed
 
     def send(self, frames: Sequence[tuple[int, Frame]]) -> None:
@@ -128,9 +131,10 @@ class NodeEffects:
                 if replicated is not None:
                     self.queue_added(replicated)  # Its content follows in notices.
             case QueueRemoved():
-                self._queue_removed(notice.queue)
+                self.queue_removed(notice.queue)
             case Inserted() | Removed():
                 self.listeners.changed(notice)
+                self._watches.noticed(notice)
             case HandOver():
                 self._notifier.discarded(notice)
             case EnoughMembers():
@@ -168,7 +172,9 @@ class NodeEffects:
             runtime.troubles.clear(TooFewMembers)
         self._notifier.role(notice.generation if notice.role.is_primary else 0)
 
-    def _queue_removed(self, queue: QueueId) -> None:
+    def queue_removed(self, queue: QueueId) -> None:
+        """A queue or a table was deleted. Those that are unknown are fine."""
+        self._watches.forget(queue)
         self._handles.remove(queue)
         self.listeners.forget(queue)
 

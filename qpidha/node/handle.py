@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
+from qpidha.checks import integer
 from qpidha.errors import CallerError, StaleHandle, UnknownQueue
 from qpidha.node.caller import wrong_thread
 from qpidha.node.op import Ledger
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE
-from qpidha.types import Generation, MessageId, QueueId, QueueSpec
+from qpidha.seq import SequenceSet
+from qpidha.types import MESSAGE_ID_MAX, Generation, MessageId, QueueId, QueueSpec
+from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
+
+LIMIT = integer(0, 2**63 - 1)
+FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
 
 
 DELETED = -1
@@ -88,8 +95,67 @@ class Handle:
         """The handle of the term that runs now."""
         return self._terms.made(self._queue.queue) or self
 
+    # --- reading ---------------------------------------------------------------------------------
+
+    def read(
+        self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
+    ) -> tuple[SequenceSet, Batch] | None:
+        """The held messages from an id on: ids and their batch, or None if there are none.
+
+        Returns at most one stored batch, so that a whole batch is not copied.
+
+        Raises:
+            ArgumentError: A number out of range.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Queue.read")
+        FIRST_ID("first_id", first_id)
+        LIMIT("messages_max", messages_max)
+        LIMIT("bytes_max", bytes_max)
+        self._flush_current()
+        for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):
+            return ids.copy(), batch
+        return None
+
+    def get(self, id: MessageId) -> bytes | None:
+        """The data of one message, or None if it is gone.
+
+        Raises:
+            ArgumentError: Not an id.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Queue.get")
+        FIRST_ID("id", id)
+        self._flush_current()
+        if id not in self._queue.held:
+            return None
+        _, batch = next(self._queue.select(SequenceSet.from_range(id, id)))
+        return batch.data(0)
+
+    def __iter__(self) -> Iterator[tuple[MessageId, bytes]]:
+        """(id, data) of every message held now, in order."""
+        self._here("Queue.__iter__")
+        self._flush_current()
+        pieces = list(self._queue.select(self._queue.held))
+        return ((id, data) for ids, batch in pieces for id, data in zip(ids, batch, strict=True))
+
+    def messages(self) -> Iterator[tuple[MessageId, bytes, bytes]]:
+        """(id, data, props) of every message held now, in order."""
+        self._here("Queue.messages")
+        self._flush_current()
+        pieces = list(self._queue.select(self._queue.held))
+        return (
+            (id, batch.data(index), batch.props(index))
+            for ids, batch in pieces
+            for index, id in enumerate(ids)
+        )
+
     def _flush(self) -> None:
         """Publish what was collected in this turn: nothing, unless the handle can publish."""
+
+    def _flush_current(self) -> None:
+        """Flush the handle of the current term, so that a handle of an earlier term reads its publishes too."""
+        self._current._flush()
 
     # --- who may change it -----------------------------------------------------------------------
 

@@ -8,24 +8,23 @@ from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.node.barrier import barrier
 from qpidha.node.caller import FORKED, check_addresses, check_node, checked_score, wrong_thread
+from qpidha.node.content import Content
 from qpidha.node.control import Control
-from qpidha.node.declaration import declare
 from qpidha.node.parts import Parts
-from qpidha.node.queue import Queue
 from qpidha.node.roles import Roles
 from qpidha.node.runtime import OnEvent, Runtime
 from qpidha.node.starter import Starter
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.waits import Reached
 from qpidha.settings import Settings
-from qpidha.types import Address, Generation, NodeId, QueueSpec, Role, Settle, Stopped
+from qpidha.types import Address, Generation, NodeId, Role, Stopped
 
 TEXT = instance_of(str, what="text")
 QUEUES_MAX = optional(integer(0, 2**31 - 1))
 TIMEOUT = optional(SECONDS_OR_ZERO)
 
 
-class Node:
+class Node(Content):
     """A member of a cluster. Start it, work with its queues while it is primary, stop it.
 
     Use it from one event loop, the one it was started in: methods called from another thread raise `WrongThread`.
@@ -89,9 +88,10 @@ class Node:
         )
         check_addresses(listen, advertise, client_address)
         self._runtime = runtime = Runtime(id, settings or Settings(), client_address, on_event)
-        self._parts = Parts(
+        parts = Parts(
             runtime, broker=broker, store=store, transport=transport, records=records, promoter=promoter
         )
+        self._begin_content(parts)
         self._roles = Roles(self._parts)
         socket = None if control is None else Control(self._parts, self._roles, Path(control))
         self._life = self._parts.life
@@ -256,52 +256,6 @@ class Node:
             self._runtime.require_thread("Node.status")
         QUEUES_MAX("queues_max", queues_max)
         return status_of(self._parts, queues_max)
-
-    # --- queues ----------------------------------------------------------------------------------
-
-    @property
-    def queues(self) -> list[Queue]:
-        """A handle of every queue. O(queues): see `queue` for one."""
-        return self._parts.handles.all()
-
-    def queue(self, name: str) -> Queue:
-        """The queue of this name, as a handle for the current term: one object for each term. O(1).
-
-        Raises:
-            UnknownQueue: This node has no queue of this name.
-            ArgumentError: Not text.
-            LocalProtocolError: The node has not started.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._runtime.require_thread("Node.queue")
-        TEXT("name", name)
-        return self._parts.handles.require(name)
-
-    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
-        """The queue of this name, which is created if there is none. On the primary only. O(1).
-
-        It may be used at once: publishes to it complete after its declaration.
-
-        Raises:
-            NotPrimary: Only the primary declares queues.
-            QueueMismatch: A queue of this name exists with another settle or kind; `queue` returns it as it is.
-            ArgumentError: A name, settle or kind that could not be stored or sent.
-            CallerError: There are ``queues_max`` queues already.
-            LocalProtocolError: The node has not started.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._runtime.require_thread("Node.declare")
-        return declare(self._parts, QueueSpec(name=name, settle=settle, kind=kind))
-
-    def renew_listener(self, name: str) -> bool:
-        """Ask the broker for a new listener if the queue's listener was disconnected. True: the queue has one now.
-
-        The new listener is given the whole content at once, in this turn. O(messages of the queue).
-
-        Raises:
-            UnknownQueue, LocalProtocolError, WrongThread: As for `queue`.
-        """
-        return self._parts.effects.listeners.renew(self.queue(name)._queue)
 
     # --- roles -----------------------------------------------------------------------------------
 

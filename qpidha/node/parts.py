@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.node.cluster import Cluster
+from qpidha.node.commit import Commits
 from qpidha.node.connect import Connector
 from qpidha.node.effects import NodeEffects
 from qpidha.node.engine import Engine
 from qpidha.node.handles import Handles
 from qpidha.node.heartbeat import Heartbeat
+from qpidha.node.keywatches import KeyWatches
 from qpidha.node.life import Life
 from qpidha.node.links import Links
 from qpidha.node.listeners import Listeners
@@ -63,6 +65,7 @@ class Parts:
         self.heartbeat = Heartbeat(
             runtime, links=self.links, engine=self.engine, place=self.place, connector=self.connector
         )
+        watches = KeyWatches(runtime)
         self.effects = NodeEffects(
             runtime,
             links=self.links,
@@ -70,9 +73,11 @@ class Parts:
             connector=self.connector,
             handles=self.handles,
             listeners=Listeners(runtime, broker),
+            watches=watches,
             notifier=self.notifier,
             store_failed=self._store_failed,
         )
+        self.commits = Commits(runtime, handles=self.handles, effects=self.effects, watches=watches)
         self.life = Life(
             runtime,
             engine=self.engine,

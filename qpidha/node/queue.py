@@ -11,10 +11,10 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from qpidha.checks import CALLBACK, instance_of, integer
+from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.chunks import publish_bytes_max, split_batch
 from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
 from qpidha.node.callbacks import call
@@ -24,6 +24,7 @@ from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch
 from qpidha.seq import SequenceSet
+from qpidha.settings import check_spec
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 IDS_RESERVE = 2**40
 """More ids than one turn can assign: a queue with fewer ids left refuses publishes."""
 Ids = int | range | SequenceSet | Iterable[int]
-LIMIT = integer(0, 2**63 - 1)
-FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
 
 
 class Queue(Handle):
@@ -53,10 +52,26 @@ class Queue(Handle):
     ) -> None:
         super().__init__(runtime, terms, replicated, generation)
         self._message_bytes_max = runtime.settings.message_bytes_max
+        primary = runtime.replica.primary
+        self._declared_at = 0 if primary is None else primary.position
+        """The position of its declaration, or a later one."""
         self._watchers: tuple[Callable[[MessageId], None], ...] = ()
         self._content_watchers: tuple[Callable[[], None], ...] = ()
         self._untold = False
         """Messages were published of which these are to be told at the end of the turn."""
+
+    @property
+    def declared(self) -> Op:
+        """Safe when every member has the declaration of this queue: tell a client that it exists only then (LC2, Q7).
+
+        If the queue was there already when the handle was made, that is when everything up to then is safe.
+
+        Raises:
+            NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
+        """
+        self._require_term("Queue.declared")
+        settled = self._runtime.settled
+        return Op(settled, self._declared_at, range(0), settled.expect(self._declared_at, Outcome()))
 
     # --- publishing ------------------------------------------------------------------------------
 
@@ -161,10 +176,6 @@ class Queue(Handle):
             self._ledger.expect(ids.last, waiting.outcome)
             self._changed()
 
-    def _flush_current(self) -> None:
-        """Flush the handle of the current term, so that a handle of an earlier term reads its publishes too."""
-        self._current._flush()
-
     def end_of_turn(self) -> None:
         """Called by the node, once for each `flush_later`."""
         if self._waiting.messages:
@@ -178,6 +189,12 @@ class Queue(Handle):
     def _changed(self) -> None:
         self._runtime.poke()
         self._untold = True
+
+    def content_changed(self) -> None:
+        """Called by the node when messages came in by another way than a publish here: by a move or a transaction."""
+        self._changed()
+        if not self._waiting.scheduled:
+            self._ask_for_end_of_turn()
 
     # --- consuming -------------------------------------------------------------------------------
 
@@ -204,6 +221,16 @@ class Queue(Handle):
             return Op(runtime.immediate, 0, span, outcome)
         return Op(runtime.settled, position, span, outcome)
 
+    def purge(self) -> Op:
+        """Drop every message that is held now, safe or not; the same as a `dequeue` of all of them. O(runs of ids).
+
+        Raises:
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
+        """
+        self._require_open("Queue.purge")
+        self._flush()
+        return self.dequeue(self._queue.held.copy())
+
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
 
@@ -226,53 +253,9 @@ class Queue(Handle):
         target._flush()  # Not before: reading the iterable of ids may publish there.
         position, new = replica.move(self.id, wanted, target.id)
         if new:
-            target._changed()
-            if not target._waiting.scheduled:
-                target._ask_for_end_of_turn()
+            target.content_changed()
         span = range(new.first, new.last + 1) if new else range(0)
         return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
-
-    def read(
-        self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
-    ) -> tuple[SequenceSet, Batch] | None:
-        """The held messages from an id on: ids and their batch, or None if there are none.
-
-        Returns at most one stored batch, so that a whole batch is not copied.
-
-        Raises:
-            ArgumentError: A number out of range.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._here("Queue.read")
-        FIRST_ID("first_id", first_id)
-        LIMIT("messages_max", messages_max)
-        LIMIT("bytes_max", bytes_max)
-        self._flush_current()
-        for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):
-            return ids.copy(), batch
-        return None
-
-    def get(self, id: MessageId) -> bytes | None:
-        """The data of one message, or None if it is gone.
-
-        Raises:
-            ArgumentError: Not an id.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._here("Queue.get")
-        FIRST_ID("id", id)
-        self._flush_current()
-        if id not in self._queue.held:
-            return None
-        _, batch = next(self._queue.select(SequenceSet.from_range(id, id)))
-        return batch.data(0)
-
-    def __iter__(self) -> Iterator[tuple[MessageId, bytes]]:
-        """(id, data) of every message held now, in order."""
-        self._here("Queue.__iter__")
-        self._flush_current()
-        pieces = list(self._queue.select(self._queue.held))
-        return ((id, data) for ids, batch in pieces for id, data in zip(ids, batch, strict=True))
 
     # --- watching --------------------------------------------------------------------------------
 
@@ -324,6 +307,17 @@ class Queue(Handle):
 
 
 TARGET = instance_of(Queue)
+
+
+def queue_spec(name: str, settle: Settle, kind: str) -> QueueSpec:
+    """The spec of a queue as an embedder declares it. Raises `ArgumentError`."""
+    spec = QueueSpec(name=name, settle=settle, kind=kind)
+    check_spec(spec)
+    if kind.startswith("$"):
+        raise ArgumentError(
+            f"kind must be a kind of queues of your own, not {kind!r}: '$' begins the library's own kinds"
+        )
+    return spec
 
 
 def same_spec(queue: Queue, asked: QueueSpec) -> Queue:

@@ -1,0 +1,101 @@
+"""Making a commit of steps on the primary: what the public calls for tables, configuration and transactions share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qpidha.core.keyed import KeyedQueue
+from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.node.effects import NodeEffects
+from qpidha.node.handles import Handles
+from qpidha.node.keywatches import KeyWatches
+from qpidha.node.op import Op, Outcome
+from qpidha.node.runtime import Runtime
+from qpidha.types import QueueId
+
+
+class Commits:
+    """Makes commits, and tells the other parts of the node what they have changed."""
+
+    def __init__(
+        self, runtime: Runtime, *, handles: Handles, effects: NodeEffects, watches: KeyWatches
+    ) -> None:
+        self._runtime = runtime
+        self._handles = handles
+        self._effects = effects
+        self.watches = watches
+
+    def require_serving(self) -> None:
+        """Raise `NotPrimary` unless this node is primary and its broker was told so."""
+        if not self._runtime.serving:
+            raise self._runtime.not_primary()
+
+    @property
+    def configuration(self) -> KeyedQueue | None:
+        """The queue that holds the configuration; None before this node got it."""
+        return self._runtime.replica.state.configuration
+
+    def commit(self, steps: Sequence[Step]) -> tuple[Committed, Op]:
+        """Make one operation of these steps. Raises `CallerError`; nothing was changed then."""
+        runtime = self._runtime
+        self.require_serving()
+        committed = runtime.replica.commit(steps)
+        for step, made in zip(steps, committed.made, strict=True):
+            self._follow(step, made.queue)
+        runtime.poke()
+        position = committed.position
+        return committed, Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
+
+    def declare(self, step: DeclareQueue) -> QueueId:
+        """Declare a queue or a table. With too few members it is taken, and waits (J4)."""
+        self.require_serving()
+        id, _ = self._runtime.replica.declare(step.spec, step.arguments, step.level)
+        self._follow(step, id)
+        self._runtime.poke()
+        return id
+
+    def delete(self, queue: QueueId, move_to: QueueId | None) -> Op:
+        """Delete a queue or a table; what is left is moved first, if a target is given."""
+        runtime = self._runtime
+        position = runtime.replica.delete(queue, move_to)
+        self._follow(DeleteQueue(queue, move_to), None)
+        runtime.poke()
+        return Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
+
+    def _follow(self, step: Step, declared: QueueId | None) -> None:
+        """Have the other parts of the node know what this step has made."""
+        match step:
+            case Put(queue=queue) | Erase(queue=queue):
+                self._keys_changed(queue)
+            case Publish(queues=queues):
+                for queue in queues:
+                    self._content_changed(queue)
+            case Move(target=target):
+                self._content_changed(target)
+            case DeclareQueue():
+                self._keys_changed(self._configuration_id)
+                if declared is not None and (made := self._runtime.replica.queues.get(declared)) is not None:
+                    self._effects.queue_added(made)
+            case DeleteQueue(queue=queue, move_to=move_to):
+                self._keys_changed(self._configuration_id)
+                if isinstance(queue, QueueId):
+                    self._effects.queue_removed(queue)
+                if move_to is not None:
+                    self._content_changed(move_to)
+            case _:
+                pass  # An accept tells nobody.
+
+    @property
+    def _configuration_id(self) -> QueueId | None:
+        objects = self.configuration
+        return None if objects is None else objects.queue
+
+    def _keys_changed(self, queue: QueueId | int | None) -> None:
+        found = self._runtime.replica.queues.get(queue) if isinstance(queue, QueueId) else None
+        if isinstance(found, KeyedQueue):
+            self.watches.changed(found)
+
+    def _content_changed(self, queue: QueueId | int) -> None:
+        """Its watchers of content are called at the end of the turn. A queue that this commit declares has none."""
+        if isinstance(queue, QueueId) and (handle := self._handles.made(queue)) is not None:
+            handle.content_changed()

@@ -1,0 +1,193 @@
+"""What a node keeps for its broker: queues, tables and the configuration. The base of `Node` that has these methods."""
+
+from __future__ import annotations
+
+from qpidha.checks import instance_of, shown
+from qpidha.core.keyed import TABLE, KeyedQueue
+from qpidha.core.steps import DeclareQueue
+from qpidha.errors import ArgumentError, QueueMismatch, UnknownQueue
+from qpidha.node.configuration import Configuration
+from qpidha.node.op import Op
+from qpidha.node.parts import Parts
+from qpidha.node.queue import Queue, queue_spec, same_spec
+from qpidha.node.table import Table
+from qpidha.node.transaction import Transaction
+from qpidha.settings import check_spec
+from qpidha.types import BytesLike, QueueSpec, Settle
+
+TEXT = instance_of(str, what="text")
+DELETABLE = instance_of(Queue, Table, what="a queue or a table of this node")
+QUEUE = instance_of(Queue)
+
+
+class Content:
+    """Base of `Node`. Changes need a node that is primary and serves; every node can read and watch."""
+
+    _parts: Parts
+
+    def _begin_content(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tables: dict[tuple[object, int], Table] = {}
+        self._configuration = Configuration(parts.runtime, parts.commits)
+
+    # --- queues ----------------------------------------------------------------------------------
+
+    @property
+    def queues(self) -> list[Queue]:
+        """A handle of every queue. O(queues): see `queue` for one."""
+        return self._parts.handles.all()
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name, as a handle for the current term: one object for each term. O(1).
+
+        Raises:
+            UnknownQueue: This node has no queue of this name.
+            ArgumentError: Not text.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._parts.runtime.require_thread("Node.queue")
+        TEXT("name", name)
+        return self._parts.handles.require(name)
+
+    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
+        """The queue of this name, which is created if there is none. On the primary only. O(1).
+
+        It may be used at once: publishes to it complete after its declaration. `Queue.declared` says when that is safe.
+
+        Raises:
+            NotPrimary: Only the primary declares queues.
+            QueueMismatch: A queue of this name exists with another settle or kind; `queue` returns it as it is.
+            ArgumentError: A name, settle or kind that could not be stored or sent.
+            CallerError: There are ``queues_max`` queues already.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        parts = self._parts
+        parts.runtime.require_thread("Node.declare")
+        spec = queue_spec(name, settle, kind)
+        parts.commits.require_serving()
+        if (known := parts.handles.named(name)) is not None:
+            return same_spec(known, spec)
+        self._require_free(name, spec)
+        return parts.handles.of(parts.commits.declare(DeclareQueue(spec)))
+
+    def delete(self, queue: Queue | Table, *, to: Queue | None = None) -> Op:
+        """Delete a queue with everything in it, or a table. On the primary only.
+
+        Publishes and accepts that are pending in it complete as without the deletion. Its handles can only read then.
+
+        Args:
+            to: Move the messages that are left to the end of this queue, in the same operation.
+
+        Raises:
+            NotPrimary: Only the primary deletes queues.
+            NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was deleted.
+            UnknownQueue: It was deleted already.
+            BackupTooOld: A connected backup runs a release that cannot delete queues.
+            StaleHandle: The handle is of an earlier term.
+            ArgumentError: No queue or table of this node; or the queue itself as target.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        runtime = self._parts.runtime
+        runtime.require_thread("Node.delete")
+        DELETABLE("queue", queue)
+        targets = [each for each in (queue, to) if each is not None]
+        if to is not None:
+            QUEUE("to", to)
+            if to is queue or isinstance(queue, Table):
+                raise ArgumentError(f"to must be another queue than {queue!r}, which must be no table")
+        for each in targets:
+            if each._runtime is not runtime:
+                raise ArgumentError(f"{each!r} is not of node {runtime.id!r}")
+            each._require_term("Node.delete")
+            if isinstance(each, Queue):
+                each._flush()
+        return self._parts.commits.delete(queue.id, None if to is None else to.id)
+
+    def publish(self, queues: list[Queue] | tuple[Queue, ...], data: BytesLike, props: BytesLike = b"") -> Op:
+        """Publish one message to several queues: one operation, and its content is sent and stored once.
+
+        The op is safe when every member has it durable in all of the queues. Its ids are those in the first of them.
+
+        Raises:
+            NotPrimary, NotEnoughMembers, StaleHandle, UnknownQueue, ArgumentError, WrongThread: As for `Queue.enqueue`.
+        """
+        transaction = self.transaction()
+        part = transaction.publish(queues, data, props)
+        op = transaction.commit()
+        op.ids = part.ids
+        return op
+
+    def renew_listener(self, name: str) -> bool:
+        """Ask the broker for a new listener if the queue's listener was disconnected. True: the queue has one now.
+
+        The new listener is given the whole content at once, in this turn. O(messages of the queue).
+
+        Raises:
+            UnknownQueue, LocalProtocolError, WrongThread: As for `queue`.
+        """
+        return self._parts.effects.listeners.renew(self.queue(name)._queue)
+
+    # --- tables, objects, transactions -----------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The cluster's objects, of any kind that the broker has. One object for the life of the node."""
+        return self._configuration
+
+    def table(self, name: str) -> Table:
+        """The table of this name, as a handle for the current term; the primary creates it if there is none. O(1).
+
+        Queues and tables share their names.
+
+        Raises:
+            UnknownQueue: This node is not primary, and has no table of this name.
+            QueueMismatch: A queue has this name.
+            ArgumentError: A name that could not be stored or sent.
+            CallerError: There are ``queues_max`` queues and tables already.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        runtime, commits = self._parts.runtime, self._parts.commits
+        runtime.require_thread("Node.table")
+        spec = QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
+        check_spec(spec)
+        id = runtime.replica.find(name)
+        if id is None:
+            if not runtime.serving:
+                raise UnknownQueue(f"no table {shown(name)} on node {runtime.id!r}")
+            id = commits.declare(DeclareQueue(spec))
+        queue = runtime.replica.queues[id]
+        if not isinstance(queue, KeyedQueue):
+            raise _mismatch(queue.spec, spec)
+        generation = runtime.serving_generation if runtime.serving else 0
+        key = (id, generation)
+        if key not in self._tables:
+            self._tables = {k: t for k, t in self._tables.items() if k[1] == generation}
+            self._tables[key] = Table(runtime, commits, queue, generation)
+        return self._tables[key]
+
+    def transaction(self) -> Transaction:
+        """Begin a transaction over queues, tables and the configuration: all of it is stored, or nothing.
+
+        Raises:
+            NotPrimary: Only the primary commits.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        runtime, commits = self._parts.runtime, self._parts.commits
+        runtime.require_thread("Node.transaction")
+        commits.require_serving()
+        return Transaction(runtime, commits, self._parts.handles)
+
+    def _require_free(self, name: str, spec: QueueSpec) -> None:
+        """Raise `QueueMismatch` if a table has this name."""
+        replica = self._parts.runtime.replica
+        if (id := replica.find(name)) is not None and (there := replica.queues.get(id)) is not None:
+            raise _mismatch(there.spec, spec)
+
+
+def _mismatch(existing: QueueSpec, asked: QueueSpec) -> QueueMismatch:
+    have, want = ("table" if spec.kind == TABLE else "queue" for spec in (existing, asked))
+    return QueueMismatch(f"{existing.name!r} is a {have}, no {want}", existing=existing, asked=asked)

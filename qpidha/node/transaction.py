@@ -1,0 +1,299 @@
+"""Several changes with one outcome: `Node.transaction`. All of them are stored, on every node, or none (TX1, TX5).
+
+Nothing happens before the commit: ids are given out and messages are looked up there, so a rollback costs nothing (TX4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TypeAlias
+
+from qpidha.checks import instance_of
+from qpidha.core.steps import Accept, Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.errors import ArgumentError, LocalProtocolError, StaleHandle
+from qpidha.node.caller import as_bytes, as_set
+from qpidha.node.commit import Commits
+from qpidha.node.configuration import checked_key
+from qpidha.node.handles import Handles
+from qpidha.node.op import Op
+from qpidha.node.queue import Ids, Queue, queue_spec
+from qpidha.node.runtime import Runtime
+from qpidha.node.table import Table
+from qpidha.types import BytesLike, QueueId, Settle
+from qpidha.wire.batch import Batch
+
+QUEUE = instance_of(Queue)
+QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
+TABLE = instance_of(Table)
+
+
+class Part:
+    """One call of a transaction that gives out ids: known after the commit."""
+
+    def __init__(
+        self, transaction: Transaction, step: int, offset: int = 0, count: int | None = None
+    ) -> None:
+        self._transaction = transaction
+        self._step = step
+        self._offset = offset
+        self._count = count
+
+    @property
+    def ids(self) -> range:
+        """The new ids: of a publish to several queues, in the first of them; of a move, in the target.
+
+        Raises:
+            LocalProtocolError: The transaction was not committed.
+        """
+        ids = self._transaction._committed_or_raise().made[self._step].ids
+        if not ids:
+            return range(0)
+        first = ids.first + self._offset
+        return range(first, ids.last + 1 if self._count is None else first + self._count)
+
+
+class NewQueue:
+    """A queue that a transaction declares: its other calls may name it; after the commit, ``queue`` is its handle."""
+
+    def __init__(self, transaction: Transaction, step: int, name: str) -> None:
+        self._transaction = transaction
+        self._step = step
+        self.name = name
+
+    @property
+    def queue(self) -> Queue:
+        """The handle of the queue. Raises `LocalProtocolError`: the transaction was not committed."""
+        made = self._transaction._committed_or_raise().made[self._step].queue
+        assert made is not None
+        return self._transaction._handles.of(made)
+
+
+Target: TypeAlias = Queue | NewQueue
+
+
+class Transaction:
+    """Collects calls, and makes one operation of them at the commit: at the end of its ``with`` block.
+
+    An exception in the block rolls back. Afterwards ``op`` is safe when every member has all of it durable; if this node
+    steps down before, it is in doubt: all of it was kept, or nothing. A commit that names a message that is gone by then
+    is refused as a whole.
+
+        with node.transaction() as t:
+            t.dequeue(orders, 7)
+            t.enqueue(invoices, b"invoice of 7")
+            t.put(customers, b"ada", b"1 order")
+        await t.op
+
+    It belongs to the term in which it was begun. Methods must be called from the node's event loop. Each checks its
+    arguments at once: `ArgumentError`, `WrongThread`, `NotPrimary`, `StaleHandle`, or `LocalProtocolError` after the end.
+    """
+
+    def __init__(self, runtime: Runtime, commits: Commits, handles: Handles) -> None:
+        self._runtime = runtime
+        self._commits = commits
+        self._handles = handles
+        self._generation = runtime.serving_generation
+        self._steps: list[Step] = []
+        self._queues: dict[QueueId, Queue] = {}
+        self._publishes: dict[QueueId | int, tuple[int, list[bytes], list[bytes]]] = {}
+        """By queue: the number of its step that collects publishes, and what it has collected."""
+        self._over: str | None = None
+        self._committed: Committed | None = None
+        self._op: Op | None = None
+
+    # --- the calls -------------------------------------------------------------------------------
+
+    def enqueue(self, queue: Target, data: BytesLike, props: BytesLike = b"") -> Part:
+        """Publish one message. Consecutive publishes to one queue become one batch."""
+        self._require_open("Transaction.enqueue")
+        ref = self._ref("queue", queue)
+        data, props = self._message(data, props)
+        if ref not in self._publishes:
+            self._publishes[ref] = (len(self._steps), [], [])
+            self._steps.append(Publish((ref,), Batch.pack([data])))  # Made anew of all of them at the commit.
+        step, all_data, all_props = self._publishes[ref]
+        all_data.append(data)
+        all_props.append(props)
+        return Part(self, step, len(all_data) - 1, 1)
+
+    def publish(self, queues: Sequence[Target], data: BytesLike, props: BytesLike = b"") -> Part:
+        """Publish one message to several queues: its content is sent and stored once, and each queue has its own copy."""
+        self._require_open("Transaction.publish")
+        QUEUES("queues", queues)
+        refs = tuple(self._ref("queues", queue) for queue in queues)
+        if not refs:
+            raise ArgumentError("queues must name at least one queue")
+        data, props = self._message(data, props)
+        return Part(self, self._add(Publish(refs, Batch.pack([data], props=[props]))))
+
+    def dequeue(self, queue: Queue, ids: Ids) -> None:
+        """Accept messages, all of which must be held at the commit. Also with ``Settle.IMMEDIATE`` it is replicated."""
+        self._require_open("Transaction.dequeue")
+        ref = self._queue("queue", queue)
+        self._add(Accept(ref, as_set(ids, queue.next_id, queue._queue.held).copy()))
+
+    def move(self, queue: Queue, ids: Ids, target: Target) -> Part:
+        """Move messages to the end of another queue. All must be held at the commit."""
+        self._require_open("Transaction.move")
+        source, to = self._queue("queue", queue), self._ref("target", target)
+        if source == to:
+            raise ArgumentError("target must be another queue than the messages are in")
+        wanted = as_set(ids, queue.next_id, queue._queue.held).copy()
+        return Part(self, self._add(Move(source, wanted, to)))
+
+    def put(self, table: Table, key: BytesLike, value: BytesLike) -> None:
+        """Set the value of a key of a table."""
+        self._require_open("Transaction.put")
+        self._add(Put(self._table(table), as_bytes("key", key), as_bytes("value", value)))
+
+    def remove(self, table: Table, key: BytesLike) -> None:
+        """Remove a key of a table. One that is not there is fine."""
+        self._require_open("Transaction.remove")
+        self._add(Erase(self._table(table), as_bytes("key", key)))
+
+    def put_object(self, kind: str, name: str, value: BytesLike) -> None:
+        """Create an object of the configuration, or replace its value: see `Configuration.put`."""
+        self._require_open("Transaction.put_object")
+        self._add(Put(self._objects, checked_key(kind, name), as_bytes("value", value)))
+
+    def delete_object(self, kind: str, name: str) -> None:
+        """Delete an object of the configuration. One that is not there is fine."""
+        self._require_open("Transaction.delete_object")
+        self._add(Erase(self._objects, checked_key(kind, name)))
+
+    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> NewQueue:
+        """Declare a queue. The commit is refused if there is one of this name then."""
+        self._require_open("Transaction.declare")
+        return NewQueue(self, self._add(DeclareQueue(queue_spec(name, settle, kind))), name)
+
+    def delete(self, queue: Queue | Table, to: Target | None = None) -> None:
+        """Delete a queue with everything in it, or move what is left to another queue first; or delete a table."""
+        self._require_open("Transaction.delete")
+        if isinstance(queue, Table):
+            self._add(DeleteQueue(self._table(queue)))
+            return
+        move_to = None if to is None else self._ref("to", to)
+        self._add(DeleteQueue(self._queue("queue", queue), move_to))
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def commit(self) -> Op:
+        """Make one operation of all calls. Called at the end of the ``with`` block. O(what the calls name).
+
+        Raises:
+            MessagesGone: A message that it accepts or moves is not held any more. Nothing was stored.
+            UnknownQueue: A queue was deleted. Nothing was stored.
+            NotPrimary: This node is no longer primary. Nothing was stored.
+            NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
+            StaleHandle: It was begun in an earlier term.
+            CallerError: A queue that it declares exists, or there are ``queues_max`` queues. Nothing was stored.
+            ArgumentError: It has more than ``transaction_bytes_max`` bytes, or deletes a queue that a later call names.
+            LocalProtocolError: It was committed or rolled back already.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._require_open("Transaction.commit")
+        self._over = "was refused"
+        for queue in self._queues.values():
+            queue._flush()  # What was published before has lower ids.
+        for ref, (step, data, props) in self._publishes.items():
+            self._close(ref, step, data, props)
+        self._committed, self._op = self._commits.commit(self._steps)
+        self._over = "was committed"
+        return self._op
+
+    def rollback(self) -> None:
+        """Drop all calls. Nothing was stored, and no id was given out."""
+        self._require_open("Transaction.rollback")
+        self._over = "was rolled back"
+        self._steps = []
+
+    @property
+    def op(self) -> Op:
+        """The op of the commit. Raises `LocalProtocolError` before it."""
+        self._committed_or_raise()
+        assert self._op is not None
+        return self._op
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._over is None:
+            if error is None:
+                _ = self.commit()
+            else:
+                self._over = "was rolled back"
+
+    def __repr__(self) -> str:
+        return f"<Transaction of {len(self._steps)} steps that {self._over or 'is open'}>"
+
+    def _committed_or_raise(self) -> Committed:
+        if self._committed is None:
+            raise LocalProtocolError(f"the transaction {self._over or 'is open'}: nothing of it is stored")
+        return self._committed
+
+    # --- checks ----------------------------------------------------------------------------------
+
+    def _require_open(self, what: str) -> None:
+        runtime = self._runtime
+        runtime.require_thread(what)
+        if self._over is not None:
+            raise LocalProtocolError(f"{what}: the transaction {self._over}")
+        self._commits.require_serving()
+        if self._generation != runtime.serving_generation:
+            raise StaleHandle(
+                f"this transaction was begun in generation {self._generation}, and the node is now in generation "
+                f"{runtime.serving_generation}: begin another one",
+                generation=self._generation,
+                current=runtime.serving_generation,
+            )
+
+    def _message(self, data: BytesLike, props: BytesLike) -> tuple[bytes, bytes]:
+        data, props = as_bytes("data", data), as_bytes("props", props)
+        most = self._runtime.settings.message_bytes_max
+        if len(data) + len(props) > most:
+            size = len(data) + len(props)
+            raise ArgumentError(f"a message must have at most {most} bytes (message_bytes_max), not {size}")
+        return data, props
+
+    def _ref(self, name: str, queue: Target) -> QueueId | int:
+        if isinstance(queue, NewQueue):
+            if queue._transaction is self:
+                return queue._step
+            queue = queue.queue  # Of a transaction that was committed before.
+        return self._queue(name, queue)
+
+    def _queue(self, name: str, queue: Queue) -> QueueId:
+        QUEUE(name, queue)
+        if queue._runtime is not self._runtime:
+            raise ArgumentError(f"{name} must be a queue of node {self._runtime.id!r}, not {queue!r}")
+        queue._require_term("Transaction")
+        self._queues[queue.id] = queue
+        return queue.id
+
+    def _table(self, table: Table) -> QueueId:
+        TABLE("table", table)
+        if table._runtime is not self._runtime:
+            raise ArgumentError(f"table must be a table of node {self._runtime.id!r}, not {table!r}")
+        table._require_term("Transaction")
+        return table.id
+
+    @property
+    def _objects(self) -> QueueId:
+        objects = self._commits.configuration
+        assert objects is not None, "the activation of a primary makes the configuration"
+        return objects.queue
+
+    def _add(self, step: Step) -> int:
+        """Add a step. Later publishes come after it: they are collected anew."""
+        for ref, (number, data, props) in self._publishes.items():
+            self._close(ref, number, data, props)
+        self._publishes = {}
+        self._steps.append(step)
+        return len(self._steps) - 1
+
+    def _close(self, ref: QueueId | int, step: int, data: list[bytes], props: list[bytes]) -> None:
+        self._steps[step] = Publish((ref,), Batch.pack(data, props=props if any(props) else None))
