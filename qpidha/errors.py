@@ -16,7 +16,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from qpidha.seq import SequenceSet
+    from collections.abc import Iterable
+
     from qpidha.types import Address, NodeId, QueueSpec, Versioned
 
 
@@ -90,7 +91,7 @@ class MessagesGone(CallerError):
     Nothing of the commit was stored. ``queue`` is the name of the queue, ``ids`` are those that are gone.
     """
 
-    def __init__(self, message: str, *, queue: str, ids: SequenceSet) -> None:
+    def __init__(self, message: str, *, queue: str, ids: Iterable[int]) -> None:
         super().__init__(message)
         self.queue = queue
         self.ids = ids

@@ -19,6 +19,7 @@ from qpidha.events import NodeEvent
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.node.effects import NodeEffects
 from qpidha.node.handles import Handles
+from qpidha.node.keywatches import KeyWatches
 from qpidha.node.listeners import Listeners
 from qpidha.node.runtime import Flushable, Runtime
 from qpidha.testing.rehearsal.loop import VirtualSelector
@@ -194,6 +195,7 @@ class Seat:
             connector=nothing,  # type: ignore[arg-type]
             handles=self.handles,
             listeners=Listeners(self.runtime, object()),  # type: ignore[arg-type]
+            watches=KeyWatches(self.runtime),
             notifier=SimpleNamespace(role=self.roles.append, discarded=self.discards.append),  # type: ignore[arg-type]
             store_failed=self.engine.errors.append,
         )

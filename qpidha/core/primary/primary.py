@@ -93,8 +93,7 @@ class Primary:
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
-        self._behind = False
-        """More is safe than was completed in the last slice."""
+        self._behind = False  # More is safe than was completed in the last slice.
         self.deadlines = Deadlines(settings)
         self._admission = Admission(settings, queues, self.sessions)
 
@@ -105,15 +104,14 @@ class Primary:
     ) -> tuple[QueueId, Position]:
         """A new queue, of this generation from its first id on, and its object in the configuration (Q2).
 
-        Returns its uuid, which tells its birth (Q3), and the position of the operation. Raises `CallerError`.
+        Returns its uuid, which tells its birth (Q3), and the position. Raises `CallerError`.
         """
-        committed = self._commit((DeclareQueue(spec, arguments, level),))
-        queue = committed.made[0].queue
-        assert queue is not None
-        return queue, committed.position
+        made = self._commit((DeclareQueue(spec, arguments, level),))
+        assert (queue := made.made[0].queue) is not None
+        return queue, made.position
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
-        """Delete a queue with its object and everything in it, or move what is left to another queue first (Q2).
+        """Delete a queue with its object and all that is in it, or move that to another queue first (Q2).
 
         What is pending in it completes at its own position (Q6). Raises `UnknownQueue` or `BackupTooOld`.
         """
@@ -122,19 +120,17 @@ class Primary:
     def commit(self, steps: Sequence[Step]) -> Committed:
         """Make one operation of these steps, and apply it here (TX1, TX5). O(what the steps name).
 
-        Raises:
-            CallerError: A step is not possible; `MessagesGone` if it names a message that is not held (TX9). Nothing was
-                stored.
+        Raises `CallerError` if a step is not possible, `MessagesGone` if a message is not held (TX9). Nothing was stored.
         """
         return self._commit(steps, committed=True)
 
     def _commit(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
-        """One operation of these steps. ``committed``: they have one outcome, of which an accept is a part (TX6, TX7)."""
+        # ``committed``: the steps have one outcome, of which an accept is a part (TX6, TX7).
         draft = Drafting(self.queues, self.configuration, self.generation, self._admission)
         made = draft.steps(steps)
         if not draft.actions:
             return Committed(self.position, made)
-        position = self.operate(*[action.part for action in draft.actions], nbytes=draft.nbytes)
+        position = self.operate(*(a.part for a in draft.actions), nbytes=draft.nbytes)
         apply(draft.actions, position, self.queues, self._guards, self._out, committed=committed)
         return Committed(position, made)
 
@@ -180,11 +176,11 @@ class Primary:
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         """Move messages to the end of another queue, as one operation: COPY first, then DEQ (O3, U5, X2).
 
-        Returns the position, and the ids in the target. A message keeps the identity that its publish was given (U4).
+        Returns the position, and the ids in the target. A message keeps the identity of its publish (U4).
         """
         check_move(source, ids, target)
-        committed = self._commit((Move(source, ids, target, gone_ignored=True),))
-        return committed.position, committed.made[0].ids
+        move = self._commit([Move(source, ids, target, gone_ignored=True)])
+        return move.position, move.made[0].ids
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:

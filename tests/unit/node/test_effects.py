@@ -32,6 +32,7 @@ from qpidha.events import (
     RoleEntered,
 )
 from qpidha.node.effects import NodeEffects
+from qpidha.node.keywatches import KeyWatches
 from qpidha.node.listeners import Listeners
 from qpidha.node.op import Op, Outcome
 from qpidha.types import QueueId, QueueSpec
@@ -71,6 +72,7 @@ class Site:
             connector=part,
             handles=self.seat.handles,
             listeners=Listeners(self.seat.runtime, part),
+            watches=KeyWatches(self.seat.runtime),
             notifier=part,
             store_failed=self.told.append,
         )
