@@ -149,3 +149,9 @@ class Committed:
     """It is complete when everything up to here is (TX5)."""
     made: tuple[Made, ...]
     """One for each step."""
+
+    def declared(self, step: int) -> QueueId:
+        """The queue that this step, a `DeclareQueue`, made."""
+        queue = self.made[step].queue
+        assert queue is not None, "the step declares no queue"
+        return queue

@@ -64,9 +64,7 @@ class NewQueue:
     @property
     def queue(self) -> Queue:
         """The handle of the queue. Raises `LocalProtocolError`: the transaction was not committed."""
-        made = self._transaction._committed_or_raise().made[self._step].queue
-        assert made is not None
-        return self._transaction._handles.of(made)
+        return self._transaction._handles.of(self._transaction._committed_or_raise().declared(self._step))
 
 
 Target: TypeAlias = Queue | NewQueue

@@ -107,8 +107,7 @@ class Primary:
         Returns its uuid, which tells its birth (Q3), and the position. Raises `CallerError`.
         """
         made = self._commit((DeclareQueue(spec, arguments, level),))
-        assert (queue := made.made[0].queue) is not None
-        return queue, made.position
+        return made.declared(0), made.position
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
         """Delete a queue with its object and all that is in it, or move that to another queue first (Q2).
