@@ -74,8 +74,8 @@ class Transaction:
     """Collects calls, and makes one operation of them at the commit: at the end of its ``with`` block.
 
     An exception in the block rolls back. Afterwards ``op`` is safe when every member has all of it durable; if this node
-    steps down before, it is in doubt: all of it was kept, or nothing. A commit that names a message that is gone by then
-    is refused as a whole.
+    steps down before, it is in doubt (TX8): all of it was kept, or nothing. A commit that names a message that is gone
+    by then is refused as a whole.
 
         with node.transaction() as t:
             t.dequeue(orders, 7)

@@ -126,7 +126,7 @@ class QueueGuard:
                 entry.left -= taken
 
     def moved(self, ids: SequenceSet, target: QueueGuard) -> None:
-        """Messages were moved by the newest publish of ``target``; some may still be pending (O3)."""
+        """Messages were moved by the newest publish of ``target``; some may still be pending (O3, U3)."""
         made = target._pending[-1]
         for entry, _ in self._with(ids):
             if entry.moved is None:
