@@ -2,6 +2,7 @@
 
     published batch    at most half of ``frame_bytes_max``; a larger one becomes several operations (`split_batch`)
     operation          at most three quarters of it; a larger one is not sent in a frame, but by the next plan (TX2)
+    copies             the same for each batch of copies, which is stored as one (`split_for_copy`)
     plan chunk         about ``plan_chunk_bytes``, messages of one generation (`plan_chunks`)
     ids                at most ``ids_runs_per_chunk_max`` runs in one event (`split_ids`)
 
@@ -21,6 +22,8 @@ from qpidha.types import Generation
 from qpidha.wire.batch import Batch
 
 MESSAGES_PER_CHUNK = 65_536
+COPY_BYTES = 72
+"""More bytes of a message that replaces another one: at most those of its origin and of its place in the order."""
 
 
 def publish_bytes_max(settings: Settings) -> int:
@@ -86,6 +89,30 @@ def stored_pieces(
         for part in split_ids(ids, runs_max):
             yield part, batch.cut(at, at + len(part))
             at += len(part)
+
+
+def split_for_copy(
+    queue: ReplicatedQueue, ids: SequenceSet, bytes_max: int, runs_max: int, props_bytes: int = 0
+) -> Iterator[SequenceSet]:
+    """Split held ids so that the copies of each part make one batch of at most ``bytes_max`` bytes, and fit one plan.
+
+    No part has messages of two stored batches, so that no large batch is joined of many. ``props_bytes``: of the longest
+    new props that the copies get. O(messages) where a stored batch has to be cut, else O(stored batches).
+    """
+    added = COPY_BYTES + props_bytes
+    for piece_ids, batch in stored_pieces(queue, ids, runs_max):
+        if batch.nbytes + added * len(batch) <= bytes_max:
+            yield piece_ids.copy()
+            continue
+        part, size = SequenceSet(), 0
+        for index, id in enumerate(piece_ids):
+            nbytes = batch.size(index) + len(batch.props(index)) + added
+            if part and size + nbytes > bytes_max:
+                yield part
+                part, size = SequenceSet(), 0
+            part.add(id)
+            size += nbytes
+        yield part
 
 
 def split_ids(ids: SequenceSet, runs_max: int) -> Iterator[SequenceSet]:

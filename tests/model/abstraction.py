@@ -177,6 +177,7 @@ class CodeFacts:
         return tuple(sorted(
             (self.queues.index(queue), id, number(batch.data(index).rstrip(b".").decode()))
             for queue, planned in session._plan.items()
+            if queue in self.queues  # Not the configuration, which the model does not have.
             for _, ids, batch in planned.staged
             for index, id in enumerate(ids)
         ))  # fmt: skip

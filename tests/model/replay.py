@@ -204,7 +204,7 @@ class Run(Steps):
 
     def _planned(self, node: SimNode, b: int, frame: Frame) -> None:
         match frame.event:
-            case PlanMessages(queue=queue, ids=ids):
+            case PlanMessages(queue=queue, ids=ids) if queue in self.facts.queues:  # Not the configuration.
                 q, lineage = self.facts.queues.index(queue), node.replica.queues[queue].lineage
                 for id in ids:
                     self.events.append(("stage", b, self._n(node), q, f"{id}@{generation_of(lineage, id)}"))
@@ -222,7 +222,7 @@ class Run(Steps):
             match frame.event:
                 case Operations(operations=operations) if following:
                     self.events += [("recv", n, other)] * len(operations)
-                case PlanMessages(ids=ids) if not following:
+                case PlanMessages(queue=queue, ids=ids) if not following and queue in self.facts.queues:
                     self.events += [("recv", n, other)] * len(ids)
                 case PlanEnd() if not following:
                     self.events.append(("recv", n, other))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from qpidha.checks import instance_of, shown
 from qpidha.core.births import ID_MAX, born
 from qpidha.core.calls import check_ids, check_publish
-from qpidha.core.chunks import publish_bytes_max, split_batch, split_ids
+from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
 from qpidha.core.configuration import QUEUE, QueueObject, object_key
 from qpidha.core.copies import copied
 from qpidha.core.keyed import KeyedQueue, make_queue
@@ -188,7 +188,7 @@ class Drafting:
         if source is target:
             raise ArgumentError("target must be another queue than the messages are in")
         given = SequenceSet()
-        for portion in self._portions(source, ids):
+        for portion in self._portions(source.queue, ids):
             given |= self._replace(source, portion, target, None)
         return given
 
@@ -196,21 +196,29 @@ class Drafting:
         if len(step.props) != len(step.ids):
             raise ArgumentError(f"props: {len(step.props)} for {len(step.ids)} messages")
         given, at = SequenceSet(), 0
-        for portion in self._portions(draft, self._held(draft, step.ids)):
+        longest = max(map(len, step.props), default=0)
+        for portion in self._portions(draft.queue, self._held(draft, step.ids), longest):
             given |= self._replace(draft, portion, draft, step.props[at : at + len(portion)])
             at += len(portion)
         return given
 
-    def _portions(self, source: Draft, ids: SequenceSet) -> Iterator[SequenceSet]:
-        """These ids in portions of one stored batch each, so that no large batch is made of many."""
-        for portion, _ in source.queue.select(ids):
-            yield from split_ids(portion.copy(), self._settings.ids_runs_per_chunk_max)
+    def _portions(
+        self, queue: ReplicatedQueue, ids: SequenceSet, props_bytes: int = 0
+    ) -> Iterator[SequenceSet]:
+        """These ids in portions whose copies a plan can carry. ``props_bytes``: of the longest new props."""
+        settings = self._settings
+        most = operation_bytes_max(settings)
+        return split_for_copy(queue, ids, most, settings.ids_runs_per_chunk_max, props_bytes)
 
     def _replace(
         self, source: Draft, ids: SequenceSet, target: Draft, props: tuple[bytes, ...] | None
     ) -> SequenceSet:
         """COPY, then DEQ of the sources: the messages live on in ``target``, with the first one's identity (U1, U4)."""
         batch = copied(source.queue, ids, replacement=True, in_place=source is target, props=props)
+        if batch.nbytes > (most := operation_bytes_max(self._settings)):
+            raise ArgumentError(
+                f"a message with its new props must have at most {most} bytes, not {batch.nbytes}"
+            )
         check_ids(target.next, len(batch))
         first, last = target.next, target.next + len(batch) - 1
         target.next = last + 1

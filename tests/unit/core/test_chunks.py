@@ -12,9 +12,11 @@ from qpidha.core.chunks import (
     publish_bytes_max,
     split_batch,
     split_count,
+    split_for_copy,
     split_ids,
     stored_pieces,
 )
+from qpidha.core.copies import copied
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import ArgumentError
 from qpidha.types import QueueSpec
@@ -84,3 +86,30 @@ def test_a_large_batch_is_published_in_pieces_that_add_up() -> None:
 
 def test_a_published_batch_has_at_most_half_a_frame() -> None:
     assert publish_bytes_max(Settings()) == Settings().frame_bytes_max // 2
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_copies_are_stored_in_batches_that_a_plan_can_carry(size: int, in_place: bool) -> None:
+    """A copy has an origin, and maybe an order: copies of a batch that fits a frame may need several (C4)."""
+    source = queue([bytes(size)] * 1000, [bytes(size)] * 3, [bytes(9_000)])
+    source.remove(SequenceSet([5, 7]))
+    ids = source.held - SequenceSet([1])
+    parts = list(split_for_copy(source, ids, 10_000, 2))
+    assert [id for part in parts for id in part] == list(ids)
+    assert all(part.run_count <= 2 for part in parts)
+    copies = [copied(source, part, replacement=True, in_place=in_place) for part in parts]
+    assert max(batch.nbytes for batch in copies) <= 10_000
+    assert not [part for part in parts if part.first <= 1000 < part.last], "no stored batches are joined"
+
+
+def test_new_props_count_for_the_batch_that_they_make() -> None:
+    source = queue([b"data"] * 100)
+    parts = list(split_for_copy(source, source.held, 10_000, 64, props_bytes=1000))
+    props = [[bytes(1000)] * len(part) for part in parts]
+    copies = [
+        copied(source, part, replacement=True, in_place=True, props=new)
+        for part, new in zip(parts, props, strict=True)
+    ]
+    assert max(batch.nbytes for batch in copies) <= 10_000
+    assert sum(map(len, parts)) == 100 and len(parts) < 20

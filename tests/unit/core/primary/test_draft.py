@@ -221,6 +221,15 @@ def test_an_update_gets_a_new_id_and_keeps_its_place() -> None:
     node.check()
 
 
+def test_an_update_that_no_frame_could_carry_is_refused() -> None:
+    node = primary()
+    with pytest.raises(ArgumentError, match="with its new props"):
+        node.replica.commit(
+            [Update(QUEUE, SequenceSet([2]), (bytes(node.replica.settings.frame_bytes_max),))]
+        )
+    assert node.replica.still
+
+
 def test_a_large_publish_is_several_parts_of_one_operation() -> None:
     node = primary(
         frame_bytes_max=65_536, message_bytes_max=16_384, plan_chunk_bytes=64, operations_bytes=8_192
