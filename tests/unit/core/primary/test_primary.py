@@ -10,9 +10,11 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.births import born
+from qpidha.core.configuration import QueueObject
 from qpidha.core.limits import limits_of
-from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CompareAndSet, QueueAdded, Safe, Settled
+from qpidha.core.steps import Accept
 from qpidha.errors import CallerError, UnknownQueue
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.types import MESSAGE_ID_MAX, Member, QueueSpec, Role, Settle
@@ -42,12 +44,14 @@ from tests.support.cores import (
     Node,
     messages,
 )
-from tests.support.plans import NEW, SPEC
+from tests.support.plans import NEW
 
 UNKNOWN = UUID(int=99)
 THIRD = Member("third", UUID(int=6))
 HOLDERS = frozenset({"me", "peer"})
 BATCH = Batch.pack([b"one", b"two"])
+SPEC = QueueSpec(name="new")
+"""Of a queue that is declared by a test."""
 SLICES = replace(SETTINGS, queues_per_slice=1)
 """One queue for each slice."""
 
@@ -83,22 +87,25 @@ def settled(position: int, *nodes: str) -> Settled:
 
 
 def test_a_declared_queue_belongs_to_this_generation_from_its_first_id_on() -> None:
+    """One operation makes its object in the configuration and the queue; its uuid tells its birth (Q2, Q3)."""
     node = active()
-    assert node.replica.declare(NEW, SPEC) == 2
+    objects = node.replica.state.configuration
+    assert objects is not None
+    first = objects.next
+    queue, position = node.replica.declare(SPEC)
+    assert (queue, position) == (born(GENERATION, first), 2)
     effects(node)
     lineage = ((GENERATION, 1),)
-    assert node.persisted == [[PutQueue(NEW, SPEC, lineage, 1)]]
-    assert node.frames == [
-        (
-            LINK,
-            Frame(
-                GENERATION,
-                1,
-                Operations(first=2, operations=((Declare(queue=NEW, spec=SPEC, lineage=lineage, next=1),),)),
-            ),
-        )
-    ]
-    assert node.notices == [QueueAdded(NEW, SPEC)]
+    described = QueueObject(queue=queue, spec=SPEC)
+    batch = Batch.pack([described.encode()], props=[described.key])
+    ids = SequenceSet([first])
+    assert node.persisted == [[Insert(objects.queue, ids, batch), PutQueue(queue, SPEC, lineage, 1)]]
+    parts = (
+        Enqueue(queue=objects.queue, first=first, batch=batch),
+        Declare(queue=queue, spec=SPEC, lineage=lineage, next=1),
+    )
+    assert node.frames == [(LINK, Frame(GENERATION, 1, Operations(first=2, operations=(parts,))))]
+    assert node.notices == [QueueAdded(queue, SPEC)]
     assert not node.completed
     assert node.acknowledge(2).completed == [settled(2)]
     node.check()
@@ -164,17 +171,16 @@ def test_a_move_is_one_operation_that_publishes_first_and_then_dequeues() -> Non
     node.check()
 
 
-def test_portions_are_cut_from_the_ids_that_are_held() -> None:
-    ids = SequenceSet([1, 3, 5, 7, 8])
-    assert active().replica.portions(QUEUE, ids) == [SequenceSet([1, 3]), SequenceSet([5, 8])]
-
-
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda core: core.declare("q", SPEC), "queue must be"),
-        (lambda core: core.declare(NEW, "full"), "spec must be"),
-        (lambda core: core.declare(QUEUE, SPEC), "exists already"),
+        (lambda core: core.declare("full"), "spec must be"),
+        (lambda core: core.declare(replace(SPEC, name="full")), "exists already"),
+        (lambda core: core.declare(SPEC, "x"), "arguments must be"),
+        (lambda core: core.declare(SPEC, b"", 1), "level must be"),
+        (lambda core: core.delete(NEW), "no queue"),
+        (lambda core: core.commit(Accept(QUEUE, SequenceSet([1]))), "steps must be"),
+        (lambda core: core.commit([Accept(QUEUE, SequenceSet([1, 7]))]), "not held any more"),
         (lambda core: core.enqueue([QUEUE], BATCH), "no queue"),
         (lambda core: core.enqueue(QUEUE, b"one"), "batch must be"),
         (lambda core: core.enqueue(QUEUE, Batch.pack([bytes(SETTINGS.frame_bytes_max)])), "batch must have"),
@@ -183,7 +189,6 @@ def test_portions_are_cut_from_the_ids_that_are_held() -> None:
         (lambda core: core.skip(NEW, 1), "no queue"),
         (lambda core: core.skip(QUEUE, 0), "count must be"),
         (lambda core: core.skip(QUEUE, 2**64), "count must be"),
-        (lambda core: core.portions(QUEUE, [1]), "ids must be"),
         (lambda core: core.move(QUEUE, [1], OTHER), "ids must be"),
         (lambda core: core.move(QUEUE, SequenceSet([1]), QUEUE), "another queue"),
         (lambda core: core.move(QUEUE, SequenceSet([1]), NEW), "no queue"),
@@ -217,10 +222,10 @@ def test_a_queue_whose_ids_are_used_up_takes_nothing_more() -> None:
 def test_there_are_at_most_as_many_queues_as_this_node_allows() -> None:
     node = active()
     for n in (1, 2):
-        node.replica.declare(UUID(int=0xB0 + n), SPEC)
+        node.replica.declare(replace(SPEC, name=f"new {n}"))
     with pytest.raises(CallerError, match="there are 4 queues already; queues_max of this node is 4"):
-        node.replica.declare(NEW, SPEC)
-    assert len(node.replica.queues) == 4
+        node.replica.declare(SPEC)
+    assert len(node.replica.message_queues) == 4
 
 
 def test_there_are_at_most_as_many_queues_as_each_connected_backup_allows() -> None:
@@ -228,9 +233,9 @@ def test_there_are_at_most_as_many_queues_as_each_connected_backup_allows() -> N
     limits = replace(limits_of(SETTINGS), queues_max=2)
     node.say(replace(HELLO, version_max=2, limits=limits), session=0)
     with pytest.raises(CallerError, match="there are 2 queues already; queues_max of backup 'peer' is 2"):
-        node.replica.declare(NEW, SPEC)
+        node.replica.declare(SPEC)
     node.replica.link_closed(LINK)
-    node.replica.declare(NEW, SPEC)
+    node.replica.declare(SPEC)
 
 
 def test_operations_that_are_refused() -> None:
@@ -287,25 +292,6 @@ def test_a_publish_has_no_origin_whatever_its_batch_says() -> None:
     assert insert.batch == batch
 
 
-def test_a_move_is_cut_where_a_frame_or_an_id_set_is_full() -> None:
-    node = Node().promoted()
-    queue = node.replica.queues[QUEUE]
-    sparse = SequenceSet([1, 3, 5, 8])
-    by_runs = split_for_move(queue, sparse, Settings(ids_runs_per_chunk_max=2))
-    assert list(by_runs) == [SequenceSet([1, 3]), SequenceSet([5, 8])]
-    small = Settings(
-        frame_bytes_max=65_536,
-        message_bytes_max=32_768,
-        plan_chunk_bytes=32_768,
-        operations_bytes=8_192,
-        ids_runs_per_chunk_max=256,
-    )
-    large = ReplicatedQueue(QUEUE, queue.spec, queue.lineage, 1)
-    large.append(Batch.pack([bytes(20_000)] * 5))
-    by_bytes = split_for_move(large, SequenceSet([(1, 5)]), small)
-    assert list(by_bytes) == [SequenceSet([1, 2]), SequenceSet([3, 4]), SequenceSet([5])]
-
-
 # --- frames --------------------------------------------------------------------------------------
 
 
@@ -333,7 +319,7 @@ def test_a_plan_is_sent_in_slices_and_ends_at_the_position_of_its_last_one() -> 
     assert not any(isinstance(event, PlanEnd) for event in node.sent)
     skips(node, 1)
     node.work()
-    assert node.sent[-1] == PlanEnd(position=2, queues=2)
+    assert node.sent[-1] == PlanEnd(position=2, queues=3), "the configuration is one of them"
     assert not operations(node), "the plan contains it"
 
 
@@ -367,8 +353,8 @@ def test_a_backup_that_subscribes_again_takes_back_no_acknowledgement() -> None:
     again = Subscribe(epoch=PEER.epoch, stored_generation=GENERATION, queues=0)
     node.say(again, session=2)
     assert primary.acked_by(PEER) == 2
-    node.say(Progress(chunks=1), session=2)
-    assert any(event == PlanEnd(position=2, queues=2) for event in node.sent)
+    node.say(Progress(chunks=2), session=2)
+    assert any(event == PlanEnd(position=2, queues=3) for event in node.sent)
     node.say(Acknowledged(position=2), session=2)
     assert primary.acked_by(PEER) == 2
     assert not node.completed, "position 2 was complete"
@@ -418,11 +404,11 @@ def test_a_publish_that_was_consumed_completes_with_its_dequeue() -> None:
 
 def test_a_publish_on_an_immediate_queue_completes_once_it_is_consumed() -> None:
     node = active()
-    node.replica.declare(NEW, replace(SPEC, settle=Settle.IMMEDIATE))
-    _, ids = node.replica.enqueue(NEW, BATCH)
+    queue, _ = node.replica.declare(replace(SPEC, settle=Settle.IMMEDIATE))
+    _, ids = node.replica.enqueue(queue, BATCH)
     assert not effects(node).completed
-    node.replica.dequeue(NEW, ids)
-    assert effects(node).completed == [Safe(NEW, 2, GENERATION, HOLDERS, ids)]
+    node.replica.dequeue(queue, ids)
+    assert effects(node).completed == [Safe(queue, 2, GENERATION, HOLDERS, ids)]
     node.check()
 
 
