@@ -17,6 +17,7 @@ on each disk, and what the cluster manager's record says. From these it checks
   R-g a discarded message is handed over once by each node that had it, when no member has it any more, and with
       its true fate: "undone move" only if the message itself lives, or was settled (`fates`)
   X2  no disk holds a value twice, in one queue or in two
+  TX1, Q1, Q2  each disk has a commit whole or not at all; objects of which clients were told stay (`commits`)
   peer  no node finds that another one broke the protocol
   D8  the replica's memory equals its disk whenever nothing is under way
 """
@@ -28,7 +29,7 @@ from uuid import UUID
 
 from qpidha.core.ready import RoleChanged
 from qpidha.journal import Change, PutQueue, PutStatus, Release
-from qpidha.testing.invariants.configuration import configuration_fault
+from qpidha.testing.invariants.commits import Commits
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
 from qpidha.testing.invariants.generations import Generations, check_enough, check_record
@@ -57,6 +58,7 @@ class Checker(Ledger):
         self._generations = Generations()
         self._positions = Positions()
         self._fates = Fates()
+        self.commits = Commits()
         self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
         """Values by the identities that they were given."""
         self._moved: set[str] = set()
@@ -230,7 +232,7 @@ class Checker(Ledger):
     # --- disks ---------------------------------------------------------------------------------------
 
     def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
-        """The node's disk has these changes now. Raises `Violation` (F2, X2, S1, S4)."""
+        """The node's disk has these changes now. Raises `Violation` (F2, X2, S1, S4, TX1, Q1, Q2)."""
         content = node.disk.content
         followed = any(isinstance(c, PutStatus) and not c.primary for c in changes)
         newest = self._record is not None and content.status.generation == self._record.generation
@@ -240,8 +242,7 @@ class Checker(Ledger):
         self._generations.check_disk(node)
         if twice := [value for value, count in content.values.items() if count > 1]:
             self.fail("X2", f"{node.name} holds {twice} twice")
-        if wrong := configuration_fault(content):
-            self.fail("Q2", f"{node.name}: {wrong}")
+        self.commits.check_disk(node, self.consumed)
         for change in changes:
             if isinstance(change, Release):
                 self._fates.released(node, change)
@@ -249,6 +250,7 @@ class Checker(Ledger):
                 self.ordered(node)
         if node in self.members:
             self.safe("S1")
+            self.commits.check_member(node)
 
     def ordered(self, node: SimNode) -> None:
         """Check the order of messages on a disk. Raises `Violation` (S4)."""

@@ -14,6 +14,7 @@ from qpidha.core.ready import Completion, Doubtful, Safe, Settled
 from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -28,6 +29,7 @@ class Serving:
 
     publishes: dict[QueueId, list[tuple[MessageId, str]]] = field(default_factory=dict)
     settles: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
+    commits: list[tuple[Position, Commit]] = field(default_factory=list)
     delivered: set[tuple[QueueId, MessageId]] = field(default_factory=set)
 
 
@@ -49,7 +51,10 @@ class Clients:
     @property
     def waiting(self) -> int:
         """The number of publishes and settles without an answer."""
-        return sum(len(s.settles) + sum(map(len, s.publishes.values())) for s in self._serving.values())
+        return sum(
+            len(s.settles) + len(s.commits) + sum(map(len, s.publishes.values()))
+            for s in self._serving.values()
+        )
 
     def finds_too_few(self, node: SimNode, values: Sequence[str] = ()) -> bool:
         """The node is a primary with fewer members than ``min_in_sync``: it would refuse what a client is about to do."""
@@ -179,6 +184,45 @@ class Clients:
         self._checker.operated(node)
         node.run()
 
+    # --- commits and deletions -----------------------------------------------------------------------
+
+    def commit(self, node: SimNode, commit: Commit) -> bool:
+        """Commit. Returns False if it was refused: the primary has too few members, or is none any more."""
+        checker, published = self._checker, commit.published
+        checker.attempted(published)
+        if self.finds_too_few(node, published):
+            checker.refused(published)
+            return False
+        self._observe(node, "commits", commit.values)
+        checker.accepted(commit.accepted)
+        made = node.replica.commit(commit.steps)
+        for step, queue, values, moved in commit.given:
+            note = checker.moved if moved else checker.published
+            note(node, queue, list(made.made[step].ids), values)
+        checker.commits.made(commit)
+        checker.operated(node)
+        self._at(node).commits.append((made.position, commit))
+        node.run()
+        return True
+
+    def delete(self, node: SimNode, queue: QueueId, target: QueueId | None) -> None:
+        """Delete a queue and everything in it, or move that to another queue first."""
+        held = list(node.replica.queues[queue].held)
+        values = [self.value_at(node, queue, id) for id in held]
+        if self.finds_too_few(node, values):
+            return
+        self._observe(node, "deletes a queue with" if target is None else "moves, deletes a queue", values)
+        if target is None:
+            self._checker.accepted(values)
+            position = node.replica.delete(queue)
+            self._at(node).settles.append((position, tuple(values)))
+        else:
+            first = node.replica.queues[target].next
+            node.replica.delete(queue, target)
+            self._checker.moved(node, target, range(first, first + len(values)), values)
+        self._checker.operated(node)
+        node.run()
+
     # --- what they are told --------------------------------------------------------------------------
 
     def completed(self, node: SimNode, completion: Completion) -> None:
@@ -199,6 +243,12 @@ class Clients:
                 serving.settles = [s for s in serving.settles if s[0] > upto]
                 for _, values in ready:
                     checker.settled(node, values)
+                done_commits = [commit for position, commit in serving.commits if position <= upto]
+                serving.commits = [c for c in serving.commits if c[0] > upto]
+                for commit in done_commits:
+                    checker.answered_ok(node, commit.published)
+                    checker.settled(node, commit.accepted)
+                    checker.commits.answered(commit, checker.members)
             case Doubtful():
                 self._doubt(node, serving)
 
@@ -210,7 +260,10 @@ class Clients:
     def _doubt(self, node: SimNode, serving: Serving) -> None:
         values = [value for waiting in serving.publishes.values() for _, value in waiting]
         settles = [value for _, values in serving.settles for value in values]
+        values += [value for _, commit in serving.commits for value in commit.published]
+        settles += [value for _, commit in serving.commits for value in commit.accepted]
         serving.publishes.clear()
         serving.settles.clear()
+        serving.commits.clear()
         if values or settles:
             self._checker.in_doubt(node, values, settles)

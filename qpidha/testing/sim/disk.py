@@ -46,6 +46,8 @@ class Message(NamedTuple):
     data: bytes
     props: bytes
     origin: RawOrigin | None
+    order: int = 0
+    """Its place in the order, if that is another than its id (U1); 0: it is not."""
 
     @property
     def value(self) -> str:
@@ -189,7 +191,9 @@ class Content:
 @lru_cache(4096)
 def messages(batch: Batch) -> tuple[Message, ...]:
     """Return the messages of a batch, in order. Cached."""
-    return tuple(Message(batch.data(i), batch.props(i), batch.origin(i)) for i in range(len(batch)))
+    return tuple(
+        Message(batch.data(i), batch.props(i), batch.origin(i), batch.order(i)) for i in range(len(batch))
+    )
 
 
 def packed(some: Sequence[Message]) -> Batch:
@@ -197,7 +201,7 @@ def packed(some: Sequence[Message]) -> Batch:
     return Batch.pack(
         [m.data for m in some],
         [m.props for m in some] if any(m.props for m in some) else None,
-        None,
+        [m.order for m in some] if any(m.order for m in some) else None,
         [m.origin for m in some] if any(m.origin for m in some) else None,
     )
 

@@ -65,9 +65,12 @@ def render_frame(frame: Frame, names: Names) -> str:
 
 def _said(batch: Batch, index: int, data: bytes) -> str:
     """A message: the value that a publisher gave it, or the key of an entry."""
-    if not (key := batch.props(index)):
-        return data.rstrip(b".").decode()
-    return " ".join(read_key(key))
+    key = batch.props(index)
+    if (
+        key[:1] == b"\x92"
+    ):  # A key of the configuration is a list of two. The walks give messages other props.
+        return " ".join(read_key(key))
+    return data.rstrip(b".").decode()
 
 
 def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each

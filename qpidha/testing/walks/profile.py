@@ -1,8 +1,9 @@
-"""Which walks are drawn: the ordinary ones, or those that do little else than fail over.
+"""Which walks are drawn: the ordinary ones, those that do little else than fail over, or those that change everything.
 
 An ordinary walk spends most of its time on faults that are no failover, and on waiting for what they do. To test
 many failovers, a profile draws relays (`qpidha.testing.walks.relay`) between the other steps. All faults and all
-checks of the ordinary walks are there.
+checks of the ordinary walks are there. A third profile draws commits, updates, objects, and queues that are deleted and
+declared again.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ class Profile:
     queues: tuple[int, ...]
     relays: float = 0.0
     """Weight of relays, relative to all other steps together."""
+    changes: float = 0.0
+    """Factor of the weights of what changes more than messages (`qpidha.testing.walks.changes`)."""
 
 
 ORDINARY: Final = Profile("ordinary", 140, 0.06, (2, 3, 3, 3, 3, 4, 5), (1, 2, 2, 2, 3, 5, 8))
 FAILOVERS: Final = Profile("failovers", 80, 0.004, (2, 2, 3, 3, 3, 4), (1, 1, 1, 2, 2, 3), relays=3.0)
-PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({p.name: p for p in (ORDINARY, FAILOVERS)})
+CHANGES: Final = Profile("changes", 140, 0.05, (2, 3, 3, 3, 4), (1, 2, 3, 3), relays=0.05, changes=1.0)
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType({p.name: p for p in (ORDINARY, FAILOVERS, CHANGES)})

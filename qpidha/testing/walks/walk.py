@@ -20,6 +20,8 @@ from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
+from qpidha.testing.walks.changes import WEIGHTS as CHANGES
+from qpidha.testing.walks.changes import Changes
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
 from qpidha.testing.walks.faults import FAULTS
 from qpidha.testing.walks.profile import ORDINARY, Profile
@@ -91,6 +93,11 @@ class Walk:
             for name, weight in WEIGHTS.items()
         }
         self.weights["failover"] *= deaths
+        changes = Changes(self)
+        if profile.changes:
+            self.weights["declare"] = 0.0  # `redeclare` takes its place: names come back.
+            for name, weight in CHANGES.items():
+                self.weights[name] = weight * profile.changes * draw.choice([0, 0.5, 1, 1, 2])
         if profile.relays:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
@@ -106,8 +113,10 @@ class Walk:
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {
-            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name) for name in self.weights
-        }
+            name: getattr(self, f"_{name}", None) or getattr(self.chaos, name)
+            for name in self.weights
+            if name not in CHANGES
+        } | changes.actions()
 
     def run(self) -> World:
         """Run the whole walk and return its world.
@@ -149,13 +158,13 @@ class Walk:
 
     # --- clients -------------------------------------------------------------------------------------
 
-    def _acting(self) -> SimNode | None:
+    def acting(self) -> SimNode | None:
         """Any node that believes it is primary: clients may have found an old one."""
         primaries = self.world.primaries
         return self.random.choice(primaries) if primaries else None
 
     def _publish(self) -> None:
-        if node := self._acting():
+        if node := self.acting():
             self.publish_at(node)
 
     def publish_at(self, node: SimNode) -> None:
@@ -175,12 +184,12 @@ class Walk:
         return self.random.choice(names) if names else ""
 
     def _deliver(self) -> None:
-        if (node := self._acting()) and (name := self._queue_of(node)):
+        if (node := self.acting()) and (name := self._queue_of(node)):
             for _ in range(self.random.randint(1, 4)):
                 self.world.clients.deliver(node, self.world.queue_id(name), again=self.random.random() < 0.05)
 
     def _accept(self) -> None:
-        if node := self._acting():
+        if node := self.acting():
             self.accept_at(node)
 
     def accept_at(self, node: SimNode) -> None:
@@ -194,7 +203,7 @@ class Walk:
                 self.world.clients.accept(node, queue, chosen)
 
     def _move(self) -> None:
-        node = self._acting()
+        node = self.acting()
         known = [id for id in self.world.queues.values() if node and id in node.replica.queues]
         if node is None or len(known) < 2:
             return
@@ -208,12 +217,12 @@ class Walk:
             self.world.clients.move(node, source, ids, target)
 
     def _skip(self) -> None:
-        if (node := self._acting()) and (name := self._queue_of(node)):
+        if (node := self.acting()) and (name := self._queue_of(node)):
             self.world.clients.skip(node, self.world.queue_id(name), self.random.randint(1, 3))
 
     def _declare(self) -> None:
         """A queue that the next primary may never have heard of."""
-        if (node := self._acting()) and len(self.world.queues) < QUEUES_MAX:
+        if (node := self.acting()) and len(self.world.queues) < QUEUES_MAX:
             name = f"q{len(self.world.queues)}"
             self.world.declare(node, name, self.settle)
             self._publish()
@@ -239,7 +248,7 @@ class Walk:
             node.start()
 
     def _demote(self) -> None:
-        if node := self._acting():
+        if node := self.acting():
             node.demote()
 
     def _deaf(self) -> None:
@@ -250,7 +259,7 @@ class Walk:
     def _stray(self) -> None:
         """A backup with an old list of addresses: it connects to a stale primary, if there is one."""
         stale = [node for node in self.world.primaries if node is not self.world.primary]
-        target = self.random.choice(stale) if stale else self._acting()
+        target = self.random.choice(stale) if stale else self.acting()
         node = self.random.choice(list(self.world.nodes.values()))
         if node.up and target and node.name != target.name:
             self.world.network.connect(node, target)

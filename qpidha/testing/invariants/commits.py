@@ -1,0 +1,109 @@
+"""Commits: a disk has all of one or nothing, at every instant; objects that clients were told of stay (TX1, TX5, Q1).
+
+Each commit of a walk puts an object of its own, which is never erased. So a disk has the commit exactly if it has the
+object: a disk that its history rewound has neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass, field
+
+from qpidha.core.configuration import object_key
+from qpidha.core.steps import Erase, Put, Step
+from qpidha.testing.invariants.configuration import configuration_fault, objects_of
+from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.node import SimNode
+from qpidha.types import QueueId
+
+COMMIT = "commit"
+"""Kind of the objects that mark commits."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """One commit of a client: its steps, and what they mean for messages."""
+
+    number: int
+    steps: list[Step] = field(default_factory=list)
+    given: list[tuple[int, QueueId, list[str], bool]] = field(default_factory=list)
+    """Steps that give ids: the number of the step, the queue, the values, and whether they were moved or updated."""
+    accepted: list[str] = field(default_factory=list)
+    objects: dict[bytes, bytes | None] = field(default_factory=dict)
+    """What it puts, or erases (None), besides its mark."""
+
+    @property
+    def mark(self) -> bytes:
+        """The key of the object that marks it."""
+        return object_key(COMMIT, str(self.number))
+
+    @property
+    def published(self) -> list[str]:
+        """The values that it publishes."""
+        return [value for _, _, values, moved in self.given if not moved for value in values]
+
+    @property
+    def values(self) -> list[str]:
+        """All values that it names."""
+        return [*(value for _, _, values, _ in self.given for value in values), *self.accepted]
+
+    def put(self, configuration: QueueId, key: bytes, value: bytes | None) -> None:
+        """Add a step that puts an object, or erases it."""
+        self.objects[key] = value
+        self.steps.append(Erase(configuration, key) if value is None else Put(configuration, key, value))
+
+
+class Commits:
+    """Remembers the commits of a run, and the objects that every member must have."""
+
+    def __init__(self) -> None:
+        self._made: list[Commit] = []
+        self._newest: dict[bytes, int] = {}
+        """By key of an object: the last commit that changes it, on whatever primary."""
+        self.owed: dict[bytes, bytes | None] = {}
+        """Objects as clients were told, that nothing has tried to change since."""
+
+    def made(self, commit: Commit) -> None:
+        """A primary has made this commit."""
+        self._made.append(commit)
+        for key in commit.objects:
+            self._newest[key] = commit.number
+            self.owed.pop(key, None)
+
+    def answered(self, commit: Commit, members: Iterable[SimNode]) -> None:
+        """A client was told that it is complete. Raises `Violation` (F3): a member lacks one of its objects."""
+        self.owed[commit.mark] = b""
+        for key, value in commit.objects.items():
+            if self._newest[key] == commit.number:
+                self.owed[key] = value
+        for member in members:
+            self.check_member(member)
+
+    def check_disk(self, node: SimNode, consumed: Container[str]) -> None:
+        """Check a disk after a transaction. Raises `Violation` (Q2, TX1)."""
+        if wrong := configuration_fault(node.disk.content):
+            raise Violation(f"Q2: {node.name}: {wrong}")
+        if wrong := self.torn(node.disk.content, consumed):
+            raise Violation(f"TX1: {node.name} {wrong}")
+
+    def check_member(self, member: SimNode) -> None:
+        """Check that a member has what clients were told of. O(objects). Raises `Violation` (Q1)."""
+        objects = objects_of(member.disk.content)
+        found = {m.props: m.data for m in objects.held.values()} if objects else {}
+        if missing := [key for key, value in self.owed.items() if found.get(key) != value]:
+            raise Violation(f"Q1: member {member.name} has otherwise than clients were told: {missing}")
+
+    def torn(self, content: Content, consumed: Container[str]) -> str:
+        """What a disk has of a commit that it has not wholly; empty: nothing. O(commits, and what they name)."""
+        objects = objects_of(content)
+        keys = {m.props for m in objects.held.values()} if objects else set[bytes]()
+        for commit in self._made:
+            if commit.mark in keys:
+                missing = [v for v in commit.published if v not in content.values and v not in consumed]
+                left = [v for v in commit.accepted if v in content.values]
+                if missing or left:
+                    return f"has commit {commit.number}, lacks {missing}, holds {left}"
+            elif found := [v for v in commit.published if v in content.values]:
+                return f"has {found} of commit {commit.number}, and not the commit"
+        return ""
