@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.errors import ArgumentError
+from qpidha.node.caller import as_bytes
 from qpidha.node.effects import NodeEffects
 from qpidha.node.handles import Handles
 from qpidha.node.keywatches import KeyWatches
 from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
-from qpidha.types import QueueId
+from qpidha.types import BytesLike, QueueId
 
 
 class Commits:
@@ -29,6 +31,16 @@ class Commits:
         """Raise `NotPrimary` unless this node is primary and its broker was told so."""
         if not self._runtime.serving:
             raise self._runtime.not_primary()
+
+    def message(
+        self, data: BytesLike, props: BytesLike, data_name: str = "data", props_name: str = "props"
+    ) -> tuple[bytes, bytes]:
+        """Data and props of one message; or value and key. Raises `ArgumentError`: not bytes, or too many."""
+        data, props = as_bytes(data_name, data), as_bytes(props_name, props)
+        size, most = len(data) + len(props), self._runtime.settings.message_bytes_max
+        if size > most:
+            raise ArgumentError(f"a message must have at most {most} bytes (message_bytes_max), not {size}")
+        return data, props
 
     @property
     def configuration(self) -> KeyedQueue | None:

@@ -10,7 +10,6 @@ from qpidha.core.configuration import QUEUE, object_key, read_key
 from qpidha.core.keyed import CONFIGURATION, KeyedQueue
 from qpidha.core.steps import Erase, Put
 from qpidha.errors import ArgumentError
-from qpidha.node.caller import as_bytes
 from qpidha.node.commit import Commits
 from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
@@ -57,11 +56,11 @@ class Configuration:
             NotPrimary: Only the primary changes objects.
             NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             ArgumentError: A kind that is reserved ("queue", or one that begins with "$"), not text, not bytes, or more
-                bytes than a message may have.
+                bytes than ``message_bytes_max``, kind, name and value together.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Configuration.put")
-        key, value = checked_key(kind, name), as_bytes("value", value)
+        value, key = self._commits.message(value, checked_key(kind, name), "value", "key")
         self._commits.require_serving()
         _, op = self._commits.commit([Put(self._objects().queue, key, value)])
         return op

@@ -52,11 +52,11 @@ class Table:
             NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             StaleHandle: This handle is of an earlier term.
             UnknownQueue: The table was deleted.
-            ArgumentError: Not bytes, or more of them than a message may have, key and value together.
+            ArgumentError: Not bytes, or more of them than ``message_bytes_max``, key and value together.
             WrongThread: Called from another thread than the event loop's.
         """
         self._require_term("Table.put")
-        key, value = as_bytes("key", key), as_bytes("value", value)
+        value, key = self._commits.message(value, key, "value", "key")
         _, op = self._commits.commit([Put(self.id, key, value)])
         return op
 

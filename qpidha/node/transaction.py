@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from qpidha.checks import instance_of
 from qpidha.core.steps import Accept, Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
-from qpidha.errors import ArgumentError, LocalProtocolError, StaleHandle
+from qpidha.errors import ArgumentError, LocalProtocolError, StaleHandle, UnknownQueue
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
@@ -63,8 +63,16 @@ class NewQueue:
 
     @property
     def queue(self) -> Queue:
-        """The handle of the queue. Raises `LocalProtocolError`: the transaction was not committed."""
-        return self._transaction._handles.of(self._transaction._committed_or_raise().declared(self._step))
+        """The handle of the queue.
+
+        Raises:
+            LocalProtocolError: The transaction was not committed.
+            UnknownQueue: The queue was deleted since.
+        """
+        id, handles = self._transaction._committed_or_raise().declared(self._step), self._transaction._handles
+        if id not in handles:
+            raise UnknownQueue(f"queue {self.name!r} was deleted")
+        return handles.of(id)
 
 
 Target: TypeAlias = Queue | NewQueue
@@ -106,7 +114,7 @@ class Transaction:
         """Publish one message. Consecutive publishes to one queue become one batch."""
         self._require_open("Transaction.enqueue")
         ref = self._ref("queue", queue)
-        data, props = self._message(data, props)
+        data, props = self._commits.message(data, props)
         if ref not in self._publishes:
             self._publishes[ref] = (len(self._steps), [], [])
             self._steps.append(Publish((ref,), Batch.pack([data])))  # Made anew of all of them at the commit.
@@ -122,7 +130,7 @@ class Transaction:
         refs = tuple(self._ref("queues", queue) for queue in queues)
         if not refs:
             raise ArgumentError("queues must name at least one queue")
-        data, props = self._message(data, props)
+        data, props = self._commits.message(data, props)
         return Part(self, self._add(Publish(refs, Batch.pack([data], props=[props]))))
 
     def dequeue(self, queue: Queue, ids: Ids) -> None:
@@ -143,7 +151,9 @@ class Transaction:
     def put(self, table: Table, key: BytesLike, value: BytesLike) -> None:
         """Set the value of a key of a table."""
         self._require_open("Transaction.put")
-        self._add(Put(self._table(table), as_bytes("key", key), as_bytes("value", value)))
+        table_id = self._table(table)
+        value, key = self._commits.message(value, key, "value", "key")
+        self._add(Put(table_id, key, value))
 
     def remove(self, table: Table, key: BytesLike) -> None:
         """Remove a key of a table. One that is not there is fine."""
@@ -153,7 +163,8 @@ class Transaction:
     def put_object(self, kind: str, name: str, value: BytesLike) -> None:
         """Create an object of the configuration, or replace its value: see `Configuration.put`."""
         self._require_open("Transaction.put_object")
-        self._add(Put(self._objects, checked_key(kind, name), as_bytes("value", value)))
+        value, key = self._commits.message(value, checked_key(kind, name), "value", "key")
+        self._add(Put(self._objects, key, value))
 
     def delete_object(self, kind: str, name: str) -> None:
         """Delete an object of the configuration. One that is not there is fine."""
@@ -248,14 +259,6 @@ class Transaction:
                 generation=self._generation,
                 current=runtime.serving_generation,
             )
-
-    def _message(self, data: BytesLike, props: BytesLike) -> tuple[bytes, bytes]:
-        data, props = as_bytes("data", data), as_bytes("props", props)
-        most = self._runtime.settings.message_bytes_max
-        if len(data) + len(props) > most:
-            size = len(data) + len(props)
-            raise ArgumentError(f"a message must have at most {most} bytes (message_bytes_max), not {size}")
-        return data, props
 
     def _ref(self, name: str, queue: Target) -> QueueId | int:
         if isinstance(queue, NewQueue):

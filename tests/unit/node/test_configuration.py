@@ -1,0 +1,137 @@
+"""Objects of the configuration: changed on the primary, read and watched everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Thread
+
+import pytest
+
+from qpidha.core.configuration import QUEUE
+from qpidha.errors import ArgumentError, NotPrimary, WrongThread
+from qpidha.node.configuration import Configuration, checked_key
+from tests.support.content_parts import Room
+from tests.support.node_parts import run
+
+
+def test_an_object_is_put_replaced_read_and_deleted() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        objects = room.configuration
+        op = objects.put("exchange", "x", bytearray(b"1"))
+        objects.put("user", "u", b"2")
+        objects.put("exchange", "x", b"3")
+        room.turn()
+        assert op.safe
+        assert objects.get("exchange", "x") == b"3"
+        assert objects.get("user", "x") is None
+        assert objects.objects() == [("user", "u", b"2"), ("exchange", "x", b"3")]
+        assert objects.objects("user") == [("user", "u", b"2")]
+        gone, absent = objects.delete("user", "u"), objects.delete("user", "u")
+        room.turn()
+        assert gone.safe and absent.safe
+        assert objects.objects("user") == []
+
+    run(main())
+
+
+def test_queues_are_no_objects_of_the_embedder() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        seen: list[object] = []
+        room.configuration.on_change(lambda *told: seen.append(told))
+        room.declare("q")
+        room.configuration.put("k", "n", b"v")
+        room.turn()
+        assert seen == [("k", "n", b"v")]
+        assert room.configuration.objects() == [("k", "n", b"v")]
+        assert room.configuration.objects(QUEUE) == []
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", [QUEUE, "$mine"])
+def test_a_reserved_kind_is_refused(kind: str) -> None:
+    with pytest.raises(ArgumentError, match=r"is reserved: node\.declare and node\.delete change"):
+        checked_key(kind, "n")
+
+
+def test_kind_and_name_are_text_that_can_be_encoded() -> None:
+    with pytest.raises(ArgumentError, match="kind must be text"):
+        checked_key(1, "n")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="name must be text"):
+        checked_key("k", b"n")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="UTF-8 can encode"):
+        checked_key("k", "\ud800")
+
+
+def test_a_watcher_is_told_once_a_turn_what_an_object_is_then() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        seen: list[object] = []
+        room.configuration.on_change(lambda *told: seen.append(told))
+        room.configuration.put("k", "n", b"1")
+        room.configuration.put("k", "n", b"2")
+        assert seen == []
+        room.turn()
+        assert seen == [("k", "n", b"2")]
+        room.configuration.delete("k", "n")
+        room.turn()
+        assert seen[1:] == [("k", "n", None)]
+
+    run(main())
+
+
+def test_before_a_node_knows_its_cluster_there_are_no_objects_and_it_changes_none() -> None:
+    async def main() -> None:
+        objects = Room().configuration
+        assert objects.get("k", "n") is None
+        assert objects.objects() == []
+        for change in (lambda: objects.put("k", "n", b""), lambda: objects.delete("k", "n")):
+            with pytest.raises(NotPrimary):
+                change()
+
+    run(main())
+
+
+def test_bad_arguments_are_refused_by_name() -> None:
+    async def main() -> None:
+        objects = Room().lead().configuration
+        with pytest.raises(ArgumentError, match="value must be bytes"):
+            objects.put("k", "n", "text")  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="kind must be text"):
+            objects.objects(5)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="callback must be"):
+            objects.on_change(None)  # type: ignore[arg-type]
+        assert objects.objects() == []
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.put("k", "n", b""),
+        lambda c: c.delete("k", "n"),
+        lambda c: c.get("k", "n"),
+        lambda c: c.objects(),
+        lambda c: c.on_change(print),
+    ],
+)
+def test_another_thread_is_refused(call: Callable[[Configuration], object]) -> None:
+    async def main() -> None:
+        objects = Room().lead().configuration
+        caught: list[BaseException] = []
+
+        def elsewhere() -> None:
+            try:
+                call(objects)
+            except WrongThread as error:
+                caught.append(error)
+
+        thread = Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert len(caught) == 1
+
+    run(main())
