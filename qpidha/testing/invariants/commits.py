@@ -33,6 +33,13 @@ class Commit:
     objects: dict[bytes, bytes | None] = field(default_factory=dict)
     """What it puts, or erases (None), besides its mark."""
 
+    @classmethod
+    def marked(cls, number: int, configuration: QueueId) -> Commit:
+        """A commit that puts the object which marks it, and nothing else yet."""
+        commit = cls(number)
+        commit.steps.append(Put(configuration, commit.mark, b""))
+        return commit
+
     @property
     def mark(self) -> bytes:
         """The key of the object that marks it."""

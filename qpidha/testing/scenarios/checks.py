@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from qpidha.core.configuration import read_key
 from qpidha.seq import SequenceSet
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
@@ -22,7 +23,9 @@ class CheckCommands(Commands):
             content = node.disk.content
             self._say(f"{node.name} is {node.role.value}, stored generation {content.status.generation}")
             for id, queue in content.queues.items():
-                values = " ".join(queue.held[i].value for i in sorted(queue.held)) or "nothing"
+                held = [queue.held[i] for i in sorted(queue.held)]
+                said = ["/".join(read_key(m.props)) if queue.keyed else m.value for m in held]
+                values = " ".join(said) or "nothing"
                 ids = render_ids(SequenceSet(queue.held))
                 lineage = render_lineage(queue.lineage)
                 name = self.world.queue_name(id)

@@ -1,15 +1,21 @@
-"""Commands of a scenario that act as clients: declare, publish, deliver, accept, move, skip."""
+"""Commands of a scenario that act as clients: declare, publish, deliver, accept, move, skip, commit, put, delete."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+from qpidha.core.births import configuration_id
+from qpidha.core.configuration import object_key
 from qpidha.core.primary.minimum import Shortage
+from qpidha.core.steps import Accept, Publish
+from qpidha.seq import SequenceSet
+from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Settle
+from qpidha.wire.batch import Batch
 
 
 class ClientCommands(Commands):
@@ -68,3 +74,31 @@ class ClientCommands(Commands):
     def skip(self, name: str, queue: str, count: str) -> None:
         """``skip P q 4294967296``: give out so many ids without messages."""
         self.world.clients.skip(self._node(name), self._queue(queue), int(count))
+
+    def commit(self, name: str, source: str, value: str, target: str, *values: str) -> None:
+        """``commit P q v1 dlq v8 v9``: accept v1 of q, and publish v8 and v9 to dlq, with one outcome."""
+        node, queue = self._node(name), self._queue(source)
+        ids = self._ids(node, source, (value,))
+        for id in ids:
+            self.world.checker.delivered(node, queue, id, value)
+        commit, given = self._commit(), self._values(values)
+        commit.steps.append(Accept(queue, SequenceSet(ids)))
+        commit.accepted.append(value)
+        commit.given.append((len(commit.steps), self._queue(target), given, False))
+        commit.steps.append(Publish((self._queue(target),), Batch.pack([v.encode() for v in given])))
+        self.world.clients.commit(node, commit)
+
+    def put(self, name: str, kind: str, key: str, value: str) -> None:
+        """``put P exchange topic durable``: set the value of an object of the configuration."""
+        commit = self._commit()
+        commit.put(configuration_id(self.world.cluster), object_key(kind, key), value.encode())
+        self.world.clients.commit(self._node(name), commit)
+
+    def _commit(self) -> Commit:
+        self._commits += 1
+        return Commit.marked(self._commits, configuration_id(self.world.cluster))
+
+    def delete(self, name: str, queue: str, *target: str) -> None:
+        """``delete P q``: delete it with everything in it; ``delete P q dlq``: move what is left there first."""
+        to = self._queue(target[0]) if target else None
+        self.world.clients.delete(self._node(name), self._queue(queue), to)

@@ -40,6 +40,7 @@ class Commands:
         self._saved: dict[str, Content] = {}
         self._clones: dict[str, SimNode] = {}
         self._lost_record: Versioned | None = None
+        self._commits = 0
 
     # --- output --------------------------------------------------------------------------------------
 

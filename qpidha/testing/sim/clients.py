@@ -246,8 +246,10 @@ class Clients:
                 done_commits = [commit for position, commit in serving.commits if position <= upto]
                 serving.commits = [c for c in serving.commits if c[0] > upto]
                 for commit in done_commits:
-                    checker.answered_ok(node, commit.published)
-                    checker.settled(node, commit.accepted)
+                    if commit.published:
+                        checker.answered_ok(node, commit.published)
+                    if commit.accepted:
+                        checker.settled(node, commit.accepted)
                     checker.commits.answered(commit, checker.members)
             case Doubtful():
                 self._doubt(node, serving)

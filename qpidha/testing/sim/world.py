@@ -83,6 +83,7 @@ class World:
         self.counts: Counter[str] = Counter()
         """How often each fault took effect, and its outcomes."""
         self.queues: dict[str, QueueId] = {}
+        self._names: dict[QueueId, str] = {}
         self.checker = Checker(self)
         self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
         self.clients = Clients(self.checker, self.observe)
@@ -200,13 +201,14 @@ class World:
 
     def declare(self, node: SimNode, name: str, settle: Settle, *, named: str | None = None) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self.queues[name] = self.clients.declare(node, named or name, settle)
+        self.queues[name] = queue = self.clients.declare(node, named or name, settle)
+        self._names[queue] = name
 
     def queue_name(self, queue: QueueId) -> str:
-        """Return the name of a queue, ``?`` for an unknown one. O(queues)."""
+        """Return the name under which a queue was declared, ``?`` for an unknown one. O(1)."""
         if queue == configuration_id(self.cluster):
             return "objects"
-        return next((name for name, id in self.queues.items() if id == queue), "?")
+        return self._names.get(queue, "?")
 
     def processes(self, name: NodeId) -> list[SimNode]:
         """All processes with this node id: one, unless the ``twin`` fault started a second."""

@@ -56,7 +56,7 @@ class Changes:
     def commit(self) -> None:
         """Several steps with one outcome: publishes, accepts, moves and objects."""
         if node := self._walk.acting():
-            commit = self._new(node)
+            commit = self._new()
             taken: dict[QueueId, list[int]] = {}
             queues = self._queues(node)
             for _ in range(self._walk.random.randint(1, 4)):
@@ -71,7 +71,7 @@ class Changes:
         node, random = self._walk.acting(), self._walk.random
         if node is None or not (queues := [q for q in self._queues(node) if node.replica.queues[q]]):
             return
-        queue, commit = random.choice(queues), self._new(node)
+        queue, commit = random.choice(queues), self._new()
         ids = self._some(node, queue, [])
         self._update(node, commit, queue, ids)
         if random.random() < 0.4:
@@ -94,12 +94,9 @@ class Changes:
         else:
             raise Violation(f"TX9: a commit took message {id}, which is gone")
 
-    def _new(self, node: SimNode) -> Commit:
+    def _new(self) -> Commit:
         self._commits += 1
-        commit = Commit(self._commits)
-        commit.put(configuration_id(self._walk.world.cluster), commit.mark, b"")
-        commit.objects.clear()  # The mark is no object that anything else changes.
-        return commit
+        return Commit.marked(self._commits, configuration_id(self._walk.world.cluster))
 
     def _message_step(
         self, node: SimNode, commit: Commit, queues: list[QueueId], taken: dict[QueueId, list[int]]

@@ -93,7 +93,6 @@ class Walk:
             for name, weight in WEIGHTS.items()
         }
         self.weights["failover"] *= deaths
-        changes = Changes(self)
         if profile.changes:
             self.weights["declare"] = 0.0  # `redeclare` takes its place: names come back.
             for name, weight in CHANGES.items():
@@ -116,7 +115,9 @@ class Walk:
             name: getattr(self, f"_{name}", None) or getattr(self.chaos, name)
             for name in self.weights
             if name not in CHANGES
-        } | changes.actions()
+        }
+        if profile.changes:
+            self.actions |= Changes(self).actions()
 
     def run(self) -> World:
         """Run the whole walk and return its world.

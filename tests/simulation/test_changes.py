@@ -1,0 +1,113 @@
+"""Walks that commit, update, put objects, delete queues and declare them again: the checks notice what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from qpidha.core.backup.session import FollowerSession
+from qpidha.core.histories import Histories
+from qpidha.core.primary import primary
+from qpidha.core.primary.draft import Drafting
+from qpidha.core.primary.session import BackupSession
+from qpidha.testing import Walk
+from qpidha.testing.walks.changes import WEIGHTS
+from qpidha.testing.walks.profile import CHANGES
+from qpidha.wire.events import Drop
+
+RUNS = 60
+PART = 20
+Mutation = Callable[[pytest.MonkeyPatch], None]
+
+
+def run(seed: int) -> Walk:
+    walk = Walk(seed, profile=CHANGES)
+    try:
+        walk.run()
+    except Exception as error:
+        raise AssertionError(f"python -m qpidha.testing --profile changes {seed}") from error
+    return walk
+
+
+@pytest.mark.parametrize("first", range(0, RUNS, PART))
+def test_random_walks_with_changes(first: int) -> None:
+    walks = [run(seed) for seed in range(first, first + PART)]
+    drawn = {name for walk in walks for name in walk.plan}
+    assert WEIGHTS.keys() <= drawn
+    assert sum(len(walk.world.checker.acked) for walk in walks) > 10 * PART
+    assert sum(len(walk.world.checker.commits.owed) for walk in walks) > PART, "commits are answered"
+
+
+def test_other_profiles_draw_none_of_them() -> None:
+    assert not WEIGHTS.keys() & Walk(0).weights.keys()
+
+
+# --- planted bugs --------------------------------------------------------------------------------
+
+
+def applies_half_of_a_commit(patch: pytest.MonkeyPatch) -> None:
+    """TX1: the primary makes the first parts of a commit, and sends all of them."""
+    apply = primary.apply
+
+    def half(actions: list[Any], *arguments: Any, committed: bool) -> None:
+        apply(actions[:-1] if committed and len(actions) > 3 else actions, *arguments, committed=committed)
+
+    patch.setattr(primary, "apply", half)
+
+
+def leaves_out_what_is_gone(patch: pytest.MonkeyPatch) -> None:
+    """TX9: a commit does without the messages that are not held any more."""
+    patch.setattr(Drafting, "_held", lambda self, draft, ids, gone_ignored=False: ids & draft.left)
+
+
+def keeps_the_object_of_a_deleted_queue(patch: pytest.MonkeyPatch) -> None:
+    """Q2: the deletion of a queue leaves its object."""
+    patch.setattr(Drafting, "_erase", lambda self, draft, key: None)
+
+
+def keeps_a_deleted_queue_on_backups(patch: pytest.MonkeyPatch) -> None:
+    """Q2: a backup applies the deletion of the object only."""
+    real = FollowerSession._apply
+
+    def without(self: FollowerSession, part: Any) -> None:
+        if not isinstance(part, Drop):
+            real(self, part)
+
+    patch.setattr(FollowerSession, "_apply", without)
+
+
+def quarantines_deleted_queues(patch: pytest.MonkeyPatch) -> None:
+    """Q4: what a backup holds of a queue that was deleted is handed over."""
+    patch.setattr(Histories, "deleted", lambda self, queue, birth=None: False)
+
+
+def plans_forget_withdrawals(patch: pytest.MonkeyPatch) -> None:
+    """Q9: a queue that was deleted during the catch-up stays in the plan."""
+
+    def nothing(self: BackupSession, queue: Any) -> Iterable[Any]:
+        return ()
+
+    patch.setattr(BackupSession, "_withdraw", nothing)
+
+
+MUTATIONS: list[Mutation] = [
+    applies_half_of_a_commit,
+    leaves_out_what_is_gone,
+    keeps_the_object_of_a_deleted_queue,
+    keeps_a_deleted_queue_on_backups,
+    quarantines_deleted_queues,
+    plans_forget_withdrawals,
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_walks_notice_a_core_without_a_rule(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    for seed in range(200):
+        try:
+            Walk(seed, profile=CHANGES).run()
+        except Exception:
+            return
+    pytest.fail(f"{mutation.__name__} was not noticed in 200 walks")
