@@ -20,7 +20,7 @@ def test_a_queue_is_declared_once_and_found_by_its_name() -> None:
         assert room.queues == [q]
         with pytest.raises(QueueMismatch, match="exists with settle IMMEDIATE"):
             room.declare("q")
-        with pytest.raises(UnknownQueue, match="no queue 'x' .*on node 'a'"):
+        with pytest.raises(UnknownQueue, match=r"no queue 'x' .*on node 'a'"):
             room.queue("x")
         with pytest.raises(ArgumentError, match="name must be text"):
             room.queue(1)  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def test_a_backup_makes_nothing() -> None:
     async def main() -> None:
         room = Room()
         assert room.configuration is room.configuration
-        with pytest.raises(UnknownQueue, match="no table 't' .*on node 'a'"):
+        with pytest.raises(UnknownQueue, match=r"no table 't' .*on node 'a'"):
             room.table("t")
         for call in (lambda: room.declare("q"), room.transaction):
             with pytest.raises(NotPrimary):

@@ -629,3 +629,10 @@ def test_the_specification_lists_every_kind_and_every_code() -> None:
     for error in vars(errors).values():
         if isinstance(error, type) and issubclass(error, errors.RemoteProtocolError):
             assert re.search(rf"^\| {error.code} \| `{error.__name__}` \|", text, re.MULTILINE), error
+
+
+def test_a_copy_has_new_props_for_each_message_or_for_none() -> None:
+    wrong = Copy(queue=QUEUE, first=1, source=OTHER, ids=ids((1, 3)), replacement=True, props=(b"", b""))
+    frame = Frame(3, 1, Operations(first=1, operations=((wrong,),)))
+    with pytest.raises(LocalProtocolError, match="2 for 3 messages"):
+        codec.encode(frame)

@@ -8,8 +8,9 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.backup.flip import Flipped, Planned, flip
-from qpidha.core.births import configuration_id
+from qpidha.core.births import born, configuration_id
 from qpidha.core.histories import Histories
+from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -110,6 +111,50 @@ def test_a_queue_the_primary_does_not_have_is_quarantined_whole() -> None:
     assert len(quarantined) == 1
     assert isinstance(result.changes[-1], DropQueue)
     assert QueueRemoved(Q) in result.notices
+
+
+def objects(lineage: Lineage, **keys: str) -> KeyedQueue:
+    """A configuration: ``objects(((1, 1),), _1="a")`` has the key "a" with id 1."""
+    spec = QueueSpec(name=CONFIGURATION, kind=CONFIGURATION)
+    made = KeyedQueue(OBJECTS, spec, lineage, 1)
+    for name, key in keys.items():
+        made.insert(SequenceSet([int(name[1:])]), Batch.pack([b""], props=[key.encode()]))
+    return made
+
+
+def test_a_queue_that_was_deleted_is_erased_with_all_it_holds() -> None:
+    """Its birth is in the history of the primary's objects (Q4)."""
+    queue = born(1, 2)
+    plan = planned(OBJECTS, ((1, 1),), 3, 0)
+    plan.drop = SequenceSet([2])
+    own = objects(((1, 1),), _2="queue")
+    result, queues, quarantined = run([held(queue, ((1, 1),), _1="one", _2="two"), own], {OBJECTS: plan})
+    assert list(queues) == [OBJECTS]
+    assert not len(quarantined)
+    assert result.erased == 3, "two messages, and the object"
+    (audit,) = [c for c in result.changes if isinstance(c, Audit)]
+    assert (audit.generation, audit.detail) == (1, "deleted: 2 messages")
+    assert QueueRemoved(queue) in result.notices
+
+
+def test_a_table_whose_declaration_is_undone_is_erased_and_the_audit_says_so() -> None:
+    """What it held are values of keys, which nobody publishes again: nothing is handed over."""
+    table = KeyedQueue(born(1, 2), QueueSpec(name="t", kind=TABLE), ((1, 1),), 1)
+    table.insert(SequenceSet([1]), Batch.pack([b"value"], props=[b"key"]))
+    plan = planned(OBJECTS, ((1, 1), (2, 2)), 2, 0)
+    plan.drop = SequenceSet([2])
+    result, _, quarantined = run([table, objects(((1, 1),), _2="t")], {OBJECTS: plan})
+    assert not len(quarantined)
+    audits = [c.detail for c in result.changes if isinstance(c, Audit)]
+    assert audits == ["undone: 1 messages", "undone: 1 puts, SequenceSet({2})"]
+
+
+def test_puts_that_the_primary_replaced_are_erased_without_an_audit() -> None:
+    plan = planned(OBJECTS, ((1, 1),), 4, 0)
+    plan.drop = SequenceSet([2])
+    result, queues, _ = run([objects(((1, 1),), _2="a")], {OBJECTS: plan})
+    assert not queues[OBJECTS].held
+    assert (result.erased, [c for c in result.changes if isinstance(c, Audit)]) == (1, [])
 
 
 def test_a_rewound_copy_keeps_its_origin_in_quarantine() -> None:

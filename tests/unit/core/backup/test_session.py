@@ -9,17 +9,21 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.primary.session import BackupSession
+from qpidha.core.ready import QueueRemoved
 from qpidha.errors import RemoteProtocolError
+from qpidha.journal import DropQueue
 from qpidha.wire.events import (
     Acknowledged,
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Event,
     Frame,
     Operation,
     Operations,
     PlanEnd,
+    PlanWithdraw,
     Progress,
     SkipIds,
     Subscribe,
@@ -118,3 +122,23 @@ def test_a_session_that_breaks_the_protocol_is_named() -> None:
     session = BackupSession(LINK, "peer", NEW, SETTINGS)
     with pytest.raises(RemoteProtocolError, match="not new"):
         session.subscribe(0, subscribe(0))
+
+
+def test_a_deleted_queue_is_gone_with_what_it_held() -> None:
+    """Its object goes in the same operation, elsewhere (Q2)."""
+    node = backup(PLAN, EMPTY, PlanEnd(position=4, queues=2)).forget()
+    node.say(Operations(first=5, operations=((Drop(queue=QUEUE),),)))
+    assert not node.closed
+    assert QUEUE not in node.replica.queues
+    assert QUEUE not in node.contents.queues
+    assert node.persisted[-1] == [DropQueue(QUEUE)]
+    assert node.notices == [QueueRemoved(QUEUE)]
+    node.check()
+
+
+def test_a_queue_that_is_withdrawn_from_the_plan_is_not_there_after_the_flip() -> None:
+    """What was said and staged of it is forgotten; what this node held of it is judged by its birth (Q4, Q9)."""
+    node = backup(PLAN, chunk(10), PlanWithdraw(queue=QUEUE), EMPTY, PlanEnd(position=4, queues=1))
+    assert not node.closed
+    assert list(node.replica.queues) == [OTHER]
+    node.check()

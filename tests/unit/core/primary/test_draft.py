@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.births import birth_of
+from qpidha.core.births import ID_MAX, birth_of
 from qpidha.core.configuration import object_key, queue_object
 from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
 from qpidha.core.steps import (
@@ -292,3 +292,13 @@ def test_ids_that_run_out_refuse_the_whole_commit() -> None:
     refused(node, [Publish((OTHER,), ONE), Publish((QUEUE,), two)], CallerError, "ids left")
     node.replica.enqueue(OTHER, two)
     refused(node, [Move(OTHER, SequenceSet([1, 2]), QUEUE)], CallerError, "ids left")
+
+
+def test_a_configuration_without_ids_declares_nothing() -> None:
+    """The uuid of a queue holds the id of its object in 8 bytes."""
+    node = primary()
+    objects = node.replica.state.configuration
+    assert objects is not None
+    objects.skip(ID_MAX)
+    with pytest.raises(CallerError, match="no ids left"):
+        node.replica.declare(QueueSpec(name="new"))

@@ -20,12 +20,15 @@ from qpidha.wire.events import (
     PlanDrop,
     PlanEnd,
     PlanMessages,
+    PlanQueue,
+    PlanWithdraw,
     Progress,
     Resubscribe,
     SkipIds,
     Subscribe,
     SubscribeQueue,
 )
+from qpidha.wire.version import PROTOCOL_MAX
 from tests.support.cores import (
     HELLO,
     LINK,
@@ -188,3 +191,55 @@ def test_a_batch_with_more_holes_than_a_frame_can_name_is_cut() -> None:
     cut = list(stored_pieces(queue, queue.held, 2))
     assert [ids for ids, _ in cut] == [SequenceSet([1, 3]), SequenceSet([5, 6, 8, 9])]
     assert [list(batch) for _, batch in cut] == [list(messages(ids)) for ids, _ in cut]
+
+
+# --- a queue that is deleted, and an operation that no frame holds -----------------------------------
+
+
+def catching_up() -> Node:
+    """One chunk is under way to a backup that holds nothing; the plan has not ended."""
+    node = Node(replace(SETTINGS, plan_chunks_in_flight_max=1)).promoted()
+    node.replica.enqueue(OTHER, messages(SequenceSet([1])))
+    return node.say(HELLO, session=0).say(subscribe(0))
+
+
+def finish(node: Node, chunks: int = 1) -> Node:
+    while not isinstance(node.sent[-1], PlanEnd):
+        assert chunks < 20
+        node.say(Progress(chunks=chunks))
+        chunks += 1
+    return node
+
+
+def test_a_queue_that_is_deleted_during_a_catch_up_is_withdrawn_from_the_plan() -> None:
+    """What was said of it is taken back; a queue of which nothing was said is not named at all (Q9)."""
+    node = catching_up()
+    told = {event.queue for event in node.sent if isinstance(event, PlanQueue)}
+    assert QUEUE in told and OTHER not in told
+    version = HELLO.version_max
+    assert version == 1
+    for session in node.replica.primary.sessions.values():  # type: ignore[union-attr]
+        session.version = PROTOCOL_MAX
+    node.replica.delete(QUEUE)
+    node.replica.delete(OTHER)
+    finish(node)
+    withdrawn = [event.queue for event in node.sent if isinstance(event, PlanWithdraw)]
+    assert withdrawn == [QUEUE]
+    end = node.sent[-1]
+    assert isinstance(end, PlanEnd)
+    assert end.queues == 1, "the configuration"
+
+
+def test_an_operation_that_no_frame_holds_is_in_the_plan_of_a_backup_that_catches_up() -> None:
+    """It is not streamed, so the queues that it changes are visited again (TX2)."""
+    node = finish(catching_up())
+    session = node.replica.primary.sessions[LINK]  # type: ignore[union-attr]
+    assert list(session.leave_out((SkipIds(queue=OTHER, first=2, last=2),))) == [Resubscribe()]
+    assert list(session.leave_out((SkipIds(queue=OTHER, first=3, last=3),))) == []
+    node = catching_up()
+    session = node.replica.primary.sessions[LINK]  # type: ignore[union-attr]
+    described = [event.queue for event in node.sent if isinstance(event, PlanQueue)]
+    assert list(session.leave_out((SkipIds(queue=QUEUE, first=10, last=10),))) == []
+    finish(node)
+    again = [event.queue for event in node.sent if isinstance(event, PlanQueue)]
+    assert (described.count(QUEUE), again.count(QUEUE)) == (1, 2)
