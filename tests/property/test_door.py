@@ -14,15 +14,15 @@ import inspect
 import random
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from qpidha import Batch, Landing, Node, Op, Queue, SequenceSet, Settings
-from qpidha.core.keyed import CONFIGURATION
+from qpidha import Batch, Configuration, Landing, Node, Op, Queue, SequenceSet, Settings, Table, Transaction
+from qpidha.core.keyed import KEYED
 from qpidha.core.replica import Replica
 from qpidha.errors import QpidhaError
 from qpidha.promoters import OperatorPromoter
@@ -163,6 +163,7 @@ class Stage:
         await until(lambda: self.nodes["b"].status().in_sync)
         self.queue = self.nodes["a"].declare("q")
         self.other = self.nodes["a"].declare("other")
+        self.table = self.nodes["a"].table("t")
         await self.queue.enqueue_many([b"1", b"2", b"3"])
 
     def node(self, name: str, port: int, store: Any) -> Node:
@@ -192,6 +193,27 @@ class Stage:
             listen=("x", 1),
         )
 
+    def own(self, target: Target) -> dict[str, Callable[[], Any]]:
+        """What is right for parameters of this call and is of this very cluster, by their name."""
+        if target.owner not in (Node, Queue, Transaction):
+            return {}
+        doomed = (Node, "delete"), (Transaction, "delete")
+        queue = self.brief if (target.owner, target.attribute) in doomed else lambda: self.queue
+        return {
+            "queue": queue,
+            "queues": lambda: [self.queue, self.other],
+            "target": lambda: self.other,
+            "to": lambda: self.other,
+            "table": lambda: self.table,
+            "key": lambda: b"k",
+            "value": lambda: b"v",
+        }
+
+    def brief(self) -> Queue:
+        """A new queue, which may be deleted."""
+        self.count += 1
+        return self.nodes["a"].declare(f"brief-{self.count}")
+
     async def of(self, target: Target) -> Any:
         """An instance to call this method of."""
         return await MAKERS[target.owner](self, target)  # type: ignore[index]
@@ -217,7 +239,7 @@ class Stage:
             assert report.damage == ()
             store = SqliteStore(self.directory / name)
             image = store.open(name)
-            assert {q.spec.name for q in image.queues} - {CONFIGURATION} == set(before)
+            assert {q.spec.name for q in image.queues if q.spec.kind not in KEYED} == set(before)
             store.close(clean=True)
 
 
@@ -229,8 +251,12 @@ def contents(node: Node) -> dict[str, list[tuple[int, bytes]]]:
     return {queue.name: list(queue) for queue in node.queues}
 
 
+CONTENT = "queue declare status delete publish renew_listener table transaction".split()
+"""Called of the primary."""
+
+
 async def _node(stage: Stage, target: Target) -> Node:
-    if target.attribute in ("queue", "declare", "status"):
+    if target.attribute in CONTENT:
         return stage.nodes["a"]
     node = stage.lonely()
     if target.attribute not in ("start", "__aenter__"):
@@ -257,6 +283,9 @@ def filled(stage: Stage) -> FileRecordStore:
 MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     Node: _node,
     Queue: made(lambda stage: stage.queue),
+    Table: made(lambda stage: stage.table),
+    Configuration: made(lambda stage: stage.nodes["a"].configuration),
+    Transaction: made(lambda stage: stage.nodes["a"].transaction()),
     Op: made(lambda stage: stage.queue.dequeue(())),
     FifoQueue: made(lambda stage: FifoQueue(stage.queue)),
     SqliteStore: made(lambda stage: opened(SqliteStore(stage.fresh()))),
@@ -299,7 +328,9 @@ def parameters(call: Any) -> list[inspect.Parameter]:
     return [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
 
 
-def arguments(draw: random.Random, call: Any) -> tuple[list[Any], dict[str, Any]]:
+def arguments(
+    draw: random.Random, call: Any, own: dict[str, Callable[[], Any]]
+) -> tuple[list[Any], dict[str, Any]]:
     positional: list[Any] = []
     named: dict[str, Any] = {}
     for p in parameters(call):
@@ -313,7 +344,7 @@ def arguments(draw: random.Random, call: Any) -> tuple[list[Any], dict[str, Any]
                 continue
             value = p.default
         else:
-            value = argument(draw, p.name)
+            value = own[p.name]() if p.name in own and draw.random() < 0.6 else argument(draw, p.name)
         if p.name in UNUSABLE_SIZES and not reasonable(value):
             value = 3
         if p.kind is p.KEYWORD_ONLY:
@@ -349,7 +380,7 @@ async def fuzz(stage: Stage, target: Target, draw: random.Random) -> None:
     for _ in range(CALLS if target.owner is not Node else 6):
         instance = await stage.of(target) if target.owner else None
         call = target.call if instance is None else getattr(instance, target.attribute)
-        positional, named = arguments(draw, call)
+        positional, named = arguments(draw, call, stage.own(target))
         try:
             await perform(call, positional, named)
         except documented(target.name):
@@ -363,6 +394,9 @@ async def fuzz(stage: Stage, target: Target, draw: random.Random) -> None:
 async def release(stage: Stage, instance: Any) -> None:
     if isinstance(instance, Node) and instance not in stage.nodes.values():
         await instance.stop()
+    elif isinstance(instance, Transaction):
+        with suppress(QpidhaError):  # It is over, or something in it is not possible.
+            instance.commit()
     elif isinstance(instance, FileRecordStore):
         await instance.close()
     elif isinstance(instance, SqliteStore):
@@ -372,7 +406,7 @@ async def release(stage: Stage, instance: Any) -> None:
 TARGETS = found()
 HIDDEN = {f"{owner}.{name}" for owner, names in INTERNAL.items() for name in names.split()}
 FUZZED = {name: target for name, target in TARGETS.items() if name not in HIDDEN}
-CONSTRUCTED_BY_US = {"Op", "Queue", "NodeStatus"}
+CONSTRUCTED_BY_US = {"Op", "Queue", "NodeStatus", "Table", "Configuration", "Transaction"}
 """Classes of which only the library makes instances."""
 
 
@@ -388,7 +422,11 @@ def test_every_public_call_is_reached() -> None:
     for name in (
         "Node",
         "Node.declare",
+        "Node.delete",
         "Queue.enqueue",
+        "Transaction.move",
+        "Table.put",
+        "Configuration.put",
         "Op.receipt",
         "Settings",
         "SqliteStore.commit",
@@ -415,7 +453,7 @@ def test_nothing_but_the_documented_errors_comes_out(seed: int) -> None:
             if name in CONSTRUCTED_BY_US or (target.owner and dataclasses.is_dataclass(target.owner)):
                 continue
             await fuzz(stage, target, draw)
-            if target.owner in (Node, Queue, Op, FifoQueue):
+            if target.owner in (Node, Queue, Table, Configuration, Transaction, Op, FifoQueue):
                 await stage.check()
         await stage.check()
         await stage.stop()

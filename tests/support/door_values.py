@@ -99,6 +99,8 @@ RIGHT: dict[str, list[Callable[[], Any]]] = {
     "batches": [lambda: [Batch.pack([b"1"]), Batch.pack([b"2"])]],
     "ids": [lambda: 1, lambda: range(1, 3), lambda: SequenceSet([1]), lambda: [1, 2], lambda: {2}],
     "name": [lambda: "q", lambda: "other", lambda: "new"],
+    "key": [lambda: b"k", lambda: b"l"],
+    "value": [lambda: b"v", lambda: memoryview(b"w")],
     "settle": [lambda: Settle.REPLICATED, lambda: Settle.IMMEDIATE],
     "kind": [lambda: "fifo", lambda: ""],
     "id": [lambda: 1, lambda: 2, lambda: "n"],
