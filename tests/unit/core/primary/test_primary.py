@@ -14,7 +14,7 @@ from qpidha.core.births import born
 from qpidha.core.configuration import QueueObject
 from qpidha.core.limits import limits_of
 from qpidha.core.ready import CompareAndSet, QueueAdded, Safe, Settled
-from qpidha.core.steps import Accept
+from qpidha.core.steps import Accept, Publish
 from qpidha.errors import CallerError, UnknownQueue
 from qpidha.journal import Insert, PutQueue, Remove, Skip
 from qpidha.types import MESSAGE_ID_MAX, Member, QueueSpec, Role, Settle
@@ -29,6 +29,7 @@ from qpidha.wire.events import (
     Operations,
     PlanEnd,
     Progress,
+    Resubscribe,
     SkipIds,
     Subscribe,
 )
@@ -321,6 +322,32 @@ def test_a_plan_is_sent_in_slices_and_ends_at_the_position_of_its_last_one() -> 
     node.work()
     assert node.sent[-1] == PlanEnd(position=2, queues=3), "the configuration is one of them"
     assert not operations(node), "the plan contains it"
+
+
+def test_an_operation_that_no_frame_holds_is_not_sent_and_each_backup_subscribes_again() -> None:
+    """Its position is taken; the next plan carries it whole, so no backup ever has a part of it (TX2)."""
+    small = replace(
+        SETTINGS,
+        frame_bytes_max=65_536,
+        message_bytes_max=32_768,
+        plan_chunk_bytes=4_096,
+        operations_bytes=8_192,
+    )
+    node = active(small)
+    skips(node, 1)
+    large = Batch.pack([bytes(30_000)])
+    committed = node.replica.commit([Publish((QUEUE,), large), Publish((OTHER,), large)])
+    assert committed.position == 3
+    effects(node)
+    assert [event for _, frame in node.frames for event in [frame.event]][1:] == [Resubscribe()]
+    assert len(operations(node)) == 1, "the operation before it is sent first"
+    assert not node.completed
+    node.say(Subscribe(epoch=PEER.epoch, stored_generation=GENERATION, queues=0), session=2).work()
+    for chunks in range(1, 10):
+        if not isinstance(node.sent[-1], PlanEnd):
+            node.say(Progress(chunks=chunks), session=2).work()
+    node.say(Acknowledged(position=3), session=2)
+    assert settled(3) in node.completed
 
 
 # --- completion ----------------------------------------------------------------------------------
