@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import doctest
 import importlib
 import re
@@ -86,6 +87,22 @@ def test_the_examples_of_a_page_run(page: str) -> None:
     found = doctest.testfile(str(ROOT / page), module_relative=False)
     assert found.attempted > 20
     assert found.failed == 0
+
+
+def test_the_blocks_of_the_configuration_page_run_one_after_the_other() -> None:
+    """As in ``python -m asyncio``. They assert what they say, so they must reach their end."""
+    text = (ROOT / "docs/configuration.md").read_text()
+    blocks = BLOCK.findall(text)
+    assert len(blocks) > 8
+
+    async def main() -> None:
+        names: dict[str, object] = {"__name__": "page"}
+        for block in blocks:
+            code = compile(block, "docs/configuration.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            if (waiting := eval(code, names)) is not None:
+                await waiting
+
+    asyncio.run(asyncio.wait_for(main(), 30))
 
 
 def test_what_pages_call_on_a_node_or_a_queue_is_there() -> None:
