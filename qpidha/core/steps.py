@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from qpidha.checks import instance_of
+from qpidha.errors import ArgumentError
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_spec
 from qpidha.types import Level, Position, QueueId, QueueSpec
@@ -127,6 +128,10 @@ def check_step(step: object) -> None:
             check_spec(step.spec)
             BYTES("arguments", step.arguments)
             LEVEL("level", step.level)
+            if step.level is Level.NONE:
+                raise ArgumentError(
+                    "level must be CONFIGURATION or MESSAGES: what has level NONE is no object (LV4)"
+                )
         case _:
             pass  # `DeleteQueue` names queues only.
 

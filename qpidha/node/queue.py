@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.chunks import publish_bytes_max, split_batch
+from qpidha.core.steps import Accept
 from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
@@ -222,14 +223,20 @@ class Queue(Handle):
         return Op(runtime.settled, position, span, outcome)
 
     def purge(self) -> Op:
-        """Drop every message that is held now, safe or not; the same as a `dequeue` of all of them. O(runs of ids).
+        """Drop every message that is held now, safe or not. O(runs of ids).
+
+        With ``Settle.IMMEDIATE``, too, it is replicated: a publish that is pending becomes safe with it, not before.
 
         Raises:
             NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
         """
         self._require_open("Queue.purge")
         self._flush()
-        return self.dequeue(self._queue.held.copy())
+        runtime, held = self._runtime, self._queue.held.copy()
+        position = runtime.replica.commit([Accept(self.id, held)]).position
+        runtime.poke()
+        span = range(held.first, held.last + 1) if held else range(0)
+        return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.

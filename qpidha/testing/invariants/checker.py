@@ -1,7 +1,6 @@
 """The invariants of ``docs/invariants.md``, checked from outside: on disks, on the wire and at clients.
 
-The checker does not ask the core what it believes. It knows what was published, what clients were told, what is
-on each disk, and what the cluster manager's record says. From these it checks
+It does not ask the core what it believes. It knows what was published, what clients were told, the disks, and the record:
 
   S1  an acknowledged value that no consumer accepted is on the disk of every member, at every instant
   S2  nothing that was refused, or never published, is ever delivered
@@ -14,8 +13,7 @@ on each disk, and what the cluster manager's record says. From these it checks
   I1  (queue, generation, id) names one message, for ever; ids are not given out twice (I2)
   R-a what a backup acknowledges, it holds: its disk equals the primary's queues at that position
   R-b what is handed over as rewound was not acknowledged, and is never delivered by a later primary
-  R-g a discarded message is handed over once by each node that had it, when no member has it any more, and with
-      its true fate: "undone move" only if the message itself lives, or was settled (`fates`)
+  R-g a discarded message is handed over once by each node that had it, when no member has it, with its true fate
   X2  no disk holds a value twice, in one queue or in two
   TX1, Q1, Q2  each disk has a commit whole or not at all; objects of which clients were told stay (`commits`)
   peer  no node finds that another one broke the protocol

@@ -41,7 +41,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O3 X2",
         why="a move is two operations, the dequeue first",
         file=PRIMARY,
-        old="        position = self.operate(*[action.part for action in draft.actions], nbytes=draft.nbytes)\n",
+        old="        position = self.operate(*(a.part for a in draft.actions), nbytes=draft.nbytes)\n",
         new="        for action in reversed(draft.actions):\n"
         "            position = self.operate(action.part, nbytes=draft.nbytes)\n            self.seal()\n",
     ),

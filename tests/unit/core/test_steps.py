@@ -49,6 +49,7 @@ WRONG: list[tuple[Any, str]] = [
     (DeclareQueue(QueueSpec(name="")), "queue name"),
     (DeclareQueue(SPEC, "x"), "arguments"),  # type: ignore[arg-type]
     (DeclareQueue(SPEC, b"", 2), "level"),  # type: ignore[arg-type]
+    (DeclareQueue(SPEC, b"", Level.NONE), "level NONE"),
     (b"publish", "step"),
     (None, "step"),
 ]

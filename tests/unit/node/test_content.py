@@ -153,6 +153,22 @@ def test_a_deletion_is_refused_for_what_is_not_of_this_node_or_term() -> None:
     run(main())
 
 
+def test_a_purge_completes_no_publish_before_it_is_safe_itself() -> None:
+    """Also with settle immediate: nobody consumed the messages, so a failover that undoes the purge must have them."""
+
+    async def main() -> None:
+        room = Room().lead("b")
+        q = room.declare("q", settle=Settle.IMMEDIATE)
+        room.turn()
+        published = q.enqueue(b"1")
+        room.turn()
+        purged = q.purge()
+        room.turn()
+        assert not published.safe and not purged.safe and q.depth == 0
+
+    run(main())
+
+
 def test_a_purge_drops_all_that_is_held_also_what_was_published_in_this_turn() -> None:
     async def main() -> None:
         room = Room().lead()
