@@ -275,11 +275,17 @@ class Drafting:
             raise ArgumentError("the configuration cannot be deleted")
         self._admission.check_deletion()
         if step.move_to is not None:
-            self._move(draft, draft.left, self._plain(step.move_to))
+            self._empty(self._plain(step.queue), self._plain(step.move_to))
         self._erase(objects, object_key(QUEUE, draft.queue.spec.name))
         draft.dropped = True
         part = Drop(queue=draft.queue.queue)
         self._add(Deletion(draft, part), part)
+
+    def _empty(self, draft: Draft, target: Draft) -> None:
+        if draft.next != draft.queue.next:  # They have no content yet that could be copied.
+            name = draft.queue.spec.name
+            raise ArgumentError(f"the same commit has put messages into {name!r}: they cannot be moved")
+        self._move(draft, draft.left, target)
 
 
 def part_bytes(part: Enqueue | Copy | Dequeue | Declare | Drop) -> int:

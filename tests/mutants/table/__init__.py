@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.table.compiled import COMPILED
+from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
@@ -16,6 +17,7 @@ from tests.mutants.table.transports import TRANSPORTS
 MUTANTS: tuple[Mutant, ...] = (
     *ROLES,
     *OPERATIONS,
+    *CONFIGURATION,
     *RESYNC,
     *DISCARDS,
     *STORES,

@@ -8,7 +8,7 @@ NODES: tuple[Mutant, ...] = (
     # --- completions and receipts ------------------------------------------------------------------
     Mutant(
         name="accepts-hang-at-step-down",
-        rules="K1",
+        rules="K1 TX8",
         why="at a step-down publishes are told that they are in doubt, accepts and moves are told nothing",
         file="qpidha/node/effects.py",
         old="            queue._doubt(error)\n        runtime.settled.doubt(error)\n",

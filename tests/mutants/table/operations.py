@@ -47,7 +47,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="move-forgets-its-origin",
-        rules="O3 W2 A11",
+        rules="O3 W2 U4 A11",
         why="a moved message does not say where it came from",
         file=COPIES,
         old="        return batch.with_origins(origins)\n",
@@ -56,7 +56,7 @@ OPERATIONS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="second-move-names-the-first-copy",
-        rules="O3 W2 A17",
+        rules="O3 W2 U4 A17",
         why="the origin of a message that is moved again is the place it has now",
         file=COPIES,
         old="[batch.origin(i) or (queue, generation_of(lineage, id), id) for",

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.births import born
 from qpidha.core.histories import Histories, Past
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
@@ -40,6 +41,19 @@ def test_messages_of_the_new_history_leave_silently_and_the_rest_stays() -> None
     assert [message.id for message in quarantined.due(NOWHERE)] == [7, 8]
     assert list(quarantined.release_alive(past(lambda _: (lineage, 9)))) == [None]
     assert list(quarantined.release_alive(past(lambda _: None))) == [None], "no history, no verdict"
+
+
+def test_messages_of_a_queue_that_was_deleted_in_the_new_history_leave_silently() -> None:
+    """Q5: it lived there, so they were delivered or deleted with it. One that was never declared there is handed over."""
+    queue = born(2, 4)
+    quarantined = Quarantined([kept(SequenceSet([5, 6]), queue)])
+    without = past(lambda _: None, (((1, 1), (3, 4)), 9))
+    assert list(quarantined.release_alive(without)) == [None]
+    assert [message.id for message in quarantined.due(without)] == [5, 6]
+    quarantined.withdraw()
+    deleted = past(lambda _: None, (((1, 1), (2, 3)), 9))
+    assert list(quarantined.release_alive(deleted)) == [Release(queue, 2, SequenceSet([5, 6]))]
+    assert not quarantined
 
 
 def test_messages_older_than_the_established_lineage_are_unknown() -> None:

@@ -100,6 +100,18 @@ def test_an_update_completes_no_publish_that_is_pending() -> None:
     assert made.safe[OTHER] == 2
 
 
+def test_a_publish_whose_updated_message_is_accepted_completes_with_the_accept() -> None:
+    """U3: the accept is of the successor, and the publish is found by it."""
+    made = Primary()
+    _, ids = made.core.enqueue(OTHER, ONE)
+    updated = made.core.commit([Update(OTHER, ids, (b"again",))])
+    accepted, _ = made.core.dequeue(OTHER, updated.made[0].ids)
+    made.acknowledge(updated.position)
+    assert OTHER not in made.safe
+    made.acknowledge(accepted)
+    assert made.safe[OTHER] == 2
+
+
 def test_what_is_pending_in_a_deleted_queue_completes_at_its_own_position() -> None:
     """Q6: a deletion completes nothing."""
     made = Primary()

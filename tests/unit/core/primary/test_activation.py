@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
-from qpidha.core.configuration import births_of_old_queues, queue_objects
+from qpidha.core.births import configuration_id
+from qpidha.core.configuration import SPEC, births_of_old_queues, queue_objects
 from qpidha.core.primary.activation import Activation
 from qpidha.core.state import NodeState
 from qpidha.errors import InvariantError
@@ -19,13 +20,15 @@ FULL, EMPTY = UUID(int=0xA1), UUID(int=0xA2)
 ME, OTHER = Member("a", EPOCH), Member("b", UUID(int=9))
 
 
-def state() -> NodeState:
+def state(*more: QueueImage) -> NodeState:
     held = SequenceSet.from_range(4, 6)
     full = QueueImage(
         FULL, QueueSpec(name="full"), ((1, 1), (2, 3)), 7, [(held, Batch.pack([b"x", b"y", b"z"]))]
     )
     empty = QueueImage(EMPTY, QueueSpec(name="empty"), ((2, 1),), 5)
-    image = StoreImage(StoreStatus(node="a", epoch=EPOCH, cluster=CLUSTER, generation=2), [full, empty])
+    image = StoreImage(
+        StoreStatus(node="a", epoch=EPOCH, cluster=CLUSTER, generation=2), [full, empty, *more]
+    )
     return NodeState(node="a", boot=BOOT, image=image, settings=Settings())
 
 
@@ -79,6 +82,19 @@ def test_queues_of_a_release_without_configuration_get_objects_with_their_birth(
     again.advance(10)
     again.begin(made)
     assert len(made.configuration) == 2 and made.configuration.next == 3
+
+
+def test_the_lineage_of_the_configuration_is_kept_from_the_beginning() -> None:
+    """Q4: births that are older than all objects that are left can be judged; other queues forget what they lost."""
+    id = configuration_id(CLUSTER)
+    latest = (SequenceSet([5]), Batch.pack([b"value"], props=[b"key"]))
+    made = state(QueueImage(id, SPEC, ((1, 1), (2, 3)), 6, [latest]))
+    activation = Activation(record(), made.queues.values())
+    activation.advance(10)
+    activation.begin(made)
+    assert made.queues[id].lineage == ((1, 1), (2, 3), (3, 6))
+    stored = [change for change in made.outbox.take().persist if isinstance(change, PutQueue)]
+    assert [put.lineage for put in stored if put.queue == id] == [((1, 1), (2, 3), (3, 6))]
 
 
 def test_the_other_members_must_acknowledge_the_activation() -> None:

@@ -126,6 +126,17 @@ def test_a_queue_declared_again_is_another_queue() -> None:
     assert second != first and node.replica.find("new") == second
 
 
+def test_each_queue_that_a_commit_declares_is_born_with_its_own_object() -> None:
+    """Q3: the uuid is the identity of the object's message, so no two queues share it."""
+    node = primary()
+    first = objects(node).next
+    made, _ = commit(node, *(DeclareQueue(QueueSpec(name=name)) for name in ("a", "b")))
+    births = [birth_of(made.declared(step)) for step in (0, 1)]
+    assert births == [(GENERATION, first), (GENERATION, first + 1)]
+    assert [objects(node).id_of(object_key("queue", name)) for name in ("a", "b")] == [first, first + 1]
+    node.check()
+
+
 def test_a_commit_may_publish_to_the_queue_that_it_declares() -> None:
     node = primary()
     made, operation = commit(node, DeclareQueue(QueueSpec(name="new")), Publish((0, OTHER), ONE))
@@ -257,6 +268,12 @@ def test_a_large_publish_is_several_parts_of_one_operation() -> None:
         ([Update(QUEUE, SequenceSet([1]), ())], ArgumentError, "0 for 1"),
         ([Accept(QUEUE, SequenceSet([1])), Update(QUEUE, SequenceSet([1]), (b"",))], CallerError, "not held"),
         ([DeleteQueue(QUEUE), Publish((QUEUE,), ONE)], UnknownQueue, "deleted by the same commit"),
+        (
+            [Publish((QUEUE,), ONE), DeleteQueue(QUEUE, OTHER)],
+            ArgumentError,
+            "the same commit has put messages",
+        ),
+        ([DeclareQueue(QueueSpec(name="t", kind=TABLE)), DeleteQueue(0, OTHER)], ArgumentError, "is a table"),
         ([DeclareQueue(QueueSpec(name="full"))], CallerError, "exists already"),
         (
             [DeclareQueue(QueueSpec(name="x")), DeclareQueue(QueueSpec(name="x"))],
