@@ -9,6 +9,7 @@ import pytest
 from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import SPEC, births_of_old_queues, queue_objects
+from qpidha.core.lineage import ENTRIES_KEPT
 from qpidha.core.primary.activation import Activation
 from qpidha.core.state import NodeState
 from qpidha.errors import InvariantError
@@ -87,14 +88,22 @@ def test_queues_of_a_release_without_configuration_get_objects_with_their_birth(
 def test_the_lineage_of_the_configuration_is_kept_from_the_beginning() -> None:
     """Q4: births that are older than all objects that are left can be judged; other queues forget what they lost."""
     id = configuration_id(CLUSTER)
-    latest = (SequenceSet([5]), Batch.pack([b"value"], props=[b"key"]))
-    made = state(QueueImage(id, SPEC, ((1, 1), (2, 3)), 6, [latest]))
-    activation = Activation(record(), made.queues.values())
+    before = tuple((generation, generation) for generation in range(1, ENTRIES_KEPT + 1))
+    last, next = before[-1][0], ENTRIES_KEPT + 1
+    latest = (SequenceSet([last]), Batch.pack([b"value"], props=[b"key"]))
+    other = UUID(int=0xA4)
+    made = state(
+        QueueImage(id, SPEC, before, next, [latest]),
+        QueueImage(other, QueueSpec(name="other"), before, next, [latest]),
+    )
+    made.generation = last
+    activation = Activation(record(last + 1), made.queues.values())
     activation.advance(10)
     activation.begin(made)
-    assert made.queues[id].lineage == ((1, 1), (2, 3), (3, 6))
+    assert made.queues[id].lineage == (*before, (last + 1, next))
+    assert made.queues[other].lineage == (*before[1:], (last + 1, next))
     stored = [change for change in made.outbox.take().persist if isinstance(change, PutQueue)]
-    assert [put.lineage for put in stored if put.queue == id] == [((1, 1), (2, 3), (3, 6))]
+    assert [put.lineage for put in stored if put.queue == id] == [(*before, (last + 1, next))]
 
 
 def test_the_other_members_must_acknowledge_the_activation() -> None:
