@@ -180,10 +180,10 @@ def test_a_polling_record_store_is_asked_to_poll_when_something_may_have_changed
         async with World() as world:
             world.records = records = Polling()
             a, _ = await world.cluster("a", "b")
-            assert records.polls > 0, "roles changed"
+            assert records.polls > 0, "a change of role causes a poll"
             before = records.polls
             await asyncio.sleep(2 * world.settings.heartbeat_interval_s)
-            assert records.polls == before, "time alone is no reason"
+            assert records.polls == before, "without a change there is no poll"
             await world.kill("b")
             await until(lambda: not a._parts.links.peers)
             assert records.polls > before

@@ -358,7 +358,7 @@ def test_put_waits_for_a_lock_and_gives_up(tmp_path: Path, monkeypatch: pytest.M
         FileRecordStore.put(tmp_path, None, new, timeout_s=0.05)
 
 
-# --- whose files they are ------------------------------------------------------------------------
+# --- the owner of written files ------------------------------------------------------------------
 
 
 def give(*paths: Path) -> None:

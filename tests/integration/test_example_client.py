@@ -346,7 +346,9 @@ def test_duplicates_are_removed_and_gaps_counted() -> None:
     assert list(seen.fresh(stamped(1, [4, 5, 6, 6, 7]))) == [b"1:6", b"1:7"]
     assert list(seen.fresh(stamped(2, [1]))) == [b"2:1"], "each publisher has its own numbers"
     assert seen.duplicates == 3
-    assert list(seen.fresh(stamped(1, [9, 8]))) == [b"1:9", b"1:8"], "late is not lost"
+    assert list(seen.fresh(stamped(1, [9, 8]))) == [b"1:9", b"1:8"], (
+        "a message that arrives late is delivered"
+    )
     assert (seen.missing(1, 9), seen.missing(1, 12), seen.missing(3, 2)) == (0, 3, 2)
 
 

@@ -57,17 +57,17 @@ def test_messages_in_order_are_accepted_and_repeated_ones_counted() -> None:
 
 @pytest.mark.parametrize("numbers", [(2,), (1, 3), (2, 1)])
 def test_a_message_that_is_lost_or_out_of_order_is_noticed(numbers: tuple[int, ...]) -> None:
-    with pytest.raises(AssertionError, match="came out after"):
+    with pytest.raises(AssertionError, match="was delivered after"):
         deliver(Ledger(), 1, *numbers)
 
 
 @pytest.mark.parametrize("wrong", [message(1, 1)[:-1], message(1, 1) + b".", message(2, 1), b"1 1x"])
 def test_a_message_that_was_changed_is_noticed(wrong: bytes) -> None:
     ledger = Ledger()
-    with pytest.raises(AssertionError, match="came out as"):
+    with pytest.raises(AssertionError, match="was delivered as"):
         deliver(ledger, 1, 1, wrong=wrong)
     deliver(ledger, 1, 1)
-    with pytest.raises(AssertionError, match="came out as"):
+    with pytest.raises(AssertionError, match="was delivered as"):
         deliver(ledger, 1, 1, wrong=wrong)  # A repeated delivery must also be unchanged.
 
 

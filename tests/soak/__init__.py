@@ -1,6 +1,6 @@
 """Soak test: real broker processes under a schedule of faults: `make soak ARGS="--minutes 30 --seed 1"`.
 
-ledger    what publishers sent and what came out: exact, per publisher, in order
+ledger    compares what publishers sent with what was delivered: each message, in order for each publisher
 watch     the logs and the memory of the processes
 cluster   three brokers, the network between them, and clients that never stop
 faults    the kinds of faults

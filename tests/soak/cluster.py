@@ -142,7 +142,9 @@ class SoakCluster(Stream):
         async def reached() -> bool:
             return all(self.ledger.seen.get(n, 0) >= confirmed for n, confirmed in goal.items())
 
-        await self.until(reached, f"delivery of what is confirmed, {goal}; {self.ledger.seen} came out")
+        await self.until(
+            reached, f"delivery of all confirmed messages: {goal}; delivered: {self.ledger.seen}"
+        )
 
     async def serving(self) -> None:
         """Wait until each publisher has received a confirmation."""

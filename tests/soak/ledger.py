@@ -31,7 +31,7 @@ class TimedPublisher(Publisher):
         super().received(connection, kind, body)
         if kind == protocol.CONFIRM:
             assert struct.unpack("<Q", body)[0] <= self.published, (
-                "a confirmation of what was never published"
+                "a confirmation of a message that was never published"
             )
             if self.confirmed > before:
                 self._confirmed()
@@ -69,9 +69,9 @@ class Ledger:
         stamp = read_stamps(batch)
         for place, (publisher, number) in enumerate(zip(stamp[0::2], stamp[1::2], strict=True)):
             expected, data = message(publisher, number), batch.data(place)
-            assert data == expected, f"{expected[:24]!r} came out as {data[:24]!r}"
+            assert data == expected, f"{expected[:24]!r} was delivered as {data[:24]!r}"
             upto = self.seen.get(publisher, 0)
-            assert number <= upto + 1, f"publisher {publisher}: message {number} came out after {upto}"
+            assert number <= upto + 1, f"publisher {publisher}: message {number} was delivered after {upto}"
             self.seen[publisher] = max(upto, number)
             self.delivered += 1
             self.duplicates += number <= upto

@@ -54,7 +54,7 @@ class Soak:
             await cluster.verify()
             self.judgements += 1
             self._read_logs(set())
-        assert not self.logs.unexplained, f"{len(self.logs.unexplained)} lines in logs that nothing explains"
+        assert not self.logs.unexplained, f"{len(self.logs.unexplained)} unexplained log lines"
 
     def __len__(self) -> int:
         """Number of rounds so far."""
@@ -78,7 +78,7 @@ class Soak:
         said = await FAULTS[kind](Scene(cluster, random, primary, (backups[0], backups[1])))
         full = set(cluster.full)
         ended = set(cluster.cluster.dead()) - full
-        assert not ended, f"ended by themselves: {ended}"
+        assert not ended, f"brokers ended, but not by a fault of the test: {ended}"
         await cluster.heal()
         healed = time.monotonic()
         await cluster.serving()
@@ -101,7 +101,7 @@ class Soak:
     def _read_logs(self, full: set[str]) -> None:
         """An unexplained log line fails the run but does not end it, so later lines are also collected."""
         for line in self.logs.look(full):
-            print(f"nothing explains: {line}", flush=True)
+            print(f"unexplained log line: {line}", flush=True)
 
     async def _generation(self, primary: str) -> int:
         """Return the generation of the primary; an estimate if it does not answer."""

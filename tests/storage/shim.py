@@ -129,7 +129,7 @@ def compiler() -> str | None:
 
 def compile_shim(to: Path) -> Path:
     cc = compiler()
-    assert cc is not None, "a C compiler: the package itself needs one to be built"
+    assert cc is not None, "no C compiler found; the build of the package needs one too"
     library = to / "shim.so"
     subprocess.run([cc, "-shared", "-fPIC", "-O1", "-o", str(library), str(SOURCE), "-ldl"], check=True)
     return library

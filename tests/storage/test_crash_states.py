@@ -64,7 +64,7 @@ def test_every_crash_state_keeps_its_promises(
     wrong, shown = broken(workload, states, memory)
     print(f"{workload}: {len(states)} crash states")
     assert not wrong, f"{len(wrong)} of {len(states)}, the first: {wrong[0]}"
-    assert shown == set(range(last + 1)), "each state in between can be left by a crash"
+    assert shown == set(range(last + 1)), "a crash can leave the state after each commit"
 
 
 @pytest.mark.timeout(3600)
@@ -97,7 +97,7 @@ def test_a_store_that_loses_writes_is_caught(
     wrong, _ = broken(workload, recorded(bench, workload, place, FEW, sabotage=sabotage), memory)
     kinds = Counter(line.split(":")[0] for line in wrong)
     print(f"{sabotage}: {dict(kinds)}")
-    assert kinds["Broken"] or kinds["ClusterError"], "lost, or damaged by a mere power cut"
+    assert kinds["Broken"] or kinds["ClusterError"], "neither lost data nor damage was detected"
 
 
 @pytest.mark.parametrize("workload", ["live", "elect"])

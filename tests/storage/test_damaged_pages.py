@@ -187,7 +187,7 @@ def test_a_page_of_any_earlier_commit(store: Path, place: Path, touch: str) -> N
             if contents(raw, place) != contents(seen[-1], place):
                 assert detected(copy, place, raw), number
                 found += 1
-    assert found > 1, "the page of the status and at least one other"
+    assert found > 1, "the page of the status and at least one other page make a difference"
 
 
 def contents(raw: bytes, place: Path) -> list[object]:

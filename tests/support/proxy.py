@@ -171,7 +171,7 @@ class Network:
         for link in list(links):
             link.reset()
 
-    # --- who is it -----------------------------------------------------------------------------------
+    # --- the broker of a port ------------------------------------------------------------------------
 
     def _owner(self, port: int) -> str:
         """Return the broker that has a socket with this local port."""

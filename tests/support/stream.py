@@ -146,7 +146,7 @@ class Stream:
                 self.others.append(data)
                 continue
             self.seen += 1
-            assert data == b"%d" % self.seen, f"message {self.seen} came out as {data!r}"
+            assert data == b"%d" % self.seen, f"message {self.seen} was delivered as {data!r}"
         if accept:
             consumer.accept(delivery)
 
@@ -169,7 +169,9 @@ class Stream:
         async with Consumer(self.cluster.addresses) as consumer:
             last = time.monotonic()
             while self.seen < self.publisher.published or not await self._drained():
-                assert time.monotonic() - last < 30, f"{self.seen} of {self.publisher.published} came out"
+                assert time.monotonic() - last < 30, (
+                    f"{self.seen} of {self.publisher.published} were delivered"
+                )
                 with contextlib.suppress(asyncio.TimeoutError):
                     self.take(consumer, await asyncio.wait_for(consumer.receive(), 0.2))
                     last = time.monotonic()
@@ -188,7 +190,7 @@ async def _true(value: bool) -> bool:
     return value
 
 
-# --- clients that look closer than the example's ---------------------------------------------------
+# --- clients that check more than the example's --------------------------------------------------
 
 
 class ResendingPublisher(Publisher):
