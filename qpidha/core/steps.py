@@ -89,7 +89,10 @@ class DeleteQueue:
 
     queue: QueueRef
     move_to: QueueRef | None = None
-    """What is left goes to the end of this queue first, in the same operation."""
+    """What is left goes to the end of this queue first, in the same operation.
+
+    Not in a commit that puts messages in the deleted queue.
+    """
 
 
 Step: TypeAlias = Publish | Accept | Move | Update | Put | Erase | DeclareQueue | DeleteQueue

@@ -8,14 +8,20 @@ from typing import Any
 import pytest
 
 from qpidha.core.backup.session import FollowerSession
+from qpidha.core.copies import copied
 from qpidha.core.histories import Histories
-from qpidha.core.primary import primary
+from qpidha.core.lineage import generation_of
+from qpidha.core.primary import draft, primary
+from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.session import BackupSession
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
 from qpidha.testing.walks.changes import WEIGHTS
 from qpidha.testing.walks.profile import CHANGES
-from qpidha.wire.events import Drop
+from qpidha.wire.batch import Batch
+from qpidha.wire.events import Copy, Drop
 
 RUNS = 60
 PART = 20
@@ -83,6 +89,51 @@ def quarantines_deleted_queues(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Histories, "deleted", lambda self, queue, birth=None: False)
 
 
+def erases_rewound_queues(patch: pytest.MonkeyPatch) -> None:
+    """Q4, R-c: a queue whose declaration was rewound is erased as if it had been deleted."""
+    patch.setattr(Histories, "deleted", lambda self, queue, birth=None: True)
+
+
+def updates_lose_their_place(patch: pytest.MonkeyPatch) -> None:
+    """U1: an updated message goes to the end of its queue."""
+    real = copied
+    patch.setattr(draft, "copied", lambda *args, in_place, **kwargs: real(*args, in_place=False, **kwargs))
+
+
+def updates_begin_a_new_message(patch: pytest.MonkeyPatch) -> None:
+    """U4: the origin of a message that is replaced is the one before, not the first."""
+
+    def without(source: ReplicatedQueue, ids: SequenceSet, **kwargs: Any) -> Batch:
+        batch = copied(source, ids, **kwargs)
+        count = range(len(batch))
+        props, order = [batch.props(i) for i in count], [batch.order(i) for i in count]
+        origins = [(source.queue.bytes, generation_of(source.lineage, id), id) for id in ids]
+        return Batch.pack(list(batch), props, order, origins)
+
+    patch.setattr(draft, "copied", without)
+
+
+def settles_commits_as_the_queue_says(patch: pytest.MonkeyPatch) -> None:
+    """TX6, TX7: an accept in a commit is settled immediately if the queue is."""
+    real = QueueGuard.dequeued
+
+    def plain(self: QueueGuard, ids: SequenceSet, position: int, *, committed: bool = False) -> None:
+        real(self, ids, position)
+
+    patch.setattr(QueueGuard, "dequeued", plain)
+
+
+def leaves_one_copy_out(patch: pytest.MonkeyPatch) -> None:
+    """U6, TX1: a backup does not apply the last copy of a message that was published to several queues."""
+    real = FollowerSession._apply
+
+    def without(self: FollowerSession, part: Any) -> None:
+        if not isinstance(part, Copy) or part.replacement:
+            real(self, part)
+
+    patch.setattr(FollowerSession, "_apply", without)
+
+
 def plans_forget_withdrawals(patch: pytest.MonkeyPatch) -> None:
     """Q9: a queue that was deleted during the catch-up stays in the plan."""
 
@@ -98,6 +149,11 @@ MUTATIONS: list[Mutation] = [
     keeps_the_object_of_a_deleted_queue,
     keeps_a_deleted_queue_on_backups,
     quarantines_deleted_queues,
+    erases_rewound_queues,
+    updates_lose_their_place,
+    updates_begin_a_new_message,
+    settles_commits_as_the_queue_says,
+    leaves_one_copy_out,
     plans_forget_withdrawals,
 ]
 

@@ -4,5 +4,6 @@ checker      calls the others          generations  F1, F2: one primary in each,
 positions    R-a: acknowledgements     order        S4: the order of messages
 fates        W1, W2: discarded ones    removals     J1: removed members were late
 ledger       what clients were told    peers        peer: honest ones are not refused
+commits      TX1, TX5, Q1, Q2, Q4      identities   I1, U1, U4: identities and places
 facts        contents, comparable      violation    how a run ends
 """

@@ -15,7 +15,8 @@ It does not ask the core what it believes. It knows what was published, what cli
   R-b what is handed over as rewound was not acknowledged, and is never delivered by a later primary
   R-g a discarded message is handed over once by each node that had it, when no member has it, with its true fate
   X2  no disk holds a value twice, in one queue or in two
-  TX1, Q1, Q2  each disk has a commit whole or not at all; objects of which clients were told stay (`commits`)
+  TX1, TX6, Q1, Q2, Q4  each disk has a commit whole or not at all; what clients know of objects and queues is so
+  U1, U4  an update keeps its message's place, a replacement the identity of the publish (`identities`)
   peer  no node finds that another one broke the protocol
   D8  the replica's memory equals its disk whenever nothing is under way
 """
@@ -26,11 +27,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from qpidha.core.ready import RoleChanged
-from qpidha.journal import Change, PutQueue, PutStatus, Release
+from qpidha.journal import Change, Insert, PutQueue, PutStatus, Release
 from qpidha.testing.invariants.commits import Commits
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
 from qpidha.testing.invariants.generations import Generations, check_enough, check_record
+from qpidha.testing.invariants.identities import Identities
 from qpidha.testing.invariants.ledger import Ledger
 from qpidha.testing.invariants.order import PublishOrder
 from qpidha.testing.invariants.peers import check_frame
@@ -38,7 +40,7 @@ from qpidha.testing.invariants.positions import Positions
 from qpidha.testing.invariants.violation import OutsideTheModel, Violation
 from qpidha.testing.invariants.world import CheckedWorld
 from qpidha.testing.sim.node import SimNode
-from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, QueueId, Record, Settle
+from qpidha.types import Discarded, Fate, MessageId, NodeId, QueueId, Record, Settle
 from qpidha.wire.events import Acknowledged, Frame
 
 
@@ -55,10 +57,9 @@ class Checker(Ledger):
         self._order = PublishOrder()
         self._generations = Generations()
         self._positions = Positions()
-        self._fates = Fates()
-        self.commits = Commits()
-        self._names: dict[tuple[QueueId, Generation, MessageId], str] = {}
-        """Values by the identities that they were given."""
+        self.identities = Identities()
+        self._fates = Fates(self.identities.published)
+        self.commits = Commits(self.acked, self.copies)
         self._moved: set[str] = set()
         self._record: Record | None = None
         self._epochs: dict[NodeId, UUID] = {}
@@ -83,30 +84,21 @@ class Checker(Ledger):
         self._world.tell("refused", *values)
 
     def published(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
-        """The primary gave these ids to these values, one each.
-
-        Raises:
-            Violation: I1: one of the identities had another value.
-        """
+        """The primary gave these ids to these values, one each. Raises `Violation` (I1): one had another value."""
         for id, value in zip(ids, values, strict=True):
-            identity = (queue, node.replica.generation, id)
-            if identity in self._names:
-                self.fail("I1", f"{identity} was {self._names[identity]} and is now {value}")
-            self._names[identity] = value
-            if value not in self._moved:
-                self._fates.published(value, identity)
+            self.identities.given((queue, node.replica.generation, id), value, replaces=False)
 
     def moved(self, node: SimNode, queue: QueueId, ids: Sequence[int], values: Sequence[str]) -> None:
         """Like `published`, for messages that were moved to this queue. They keep their values."""
         self._moved.update(values)
-        self.published(node, queue, ids, values)
+        for id, value in zip(ids, values, strict=True):
+            self.identities.given((queue, node.replica.generation, id), value, replaces=True)
 
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
         """A publisher was told that these values are safe. Compares with every member's disk.
 
         Raises:
-            Violation: F3: a member does not have all that is owed. S8: the record has too few members. R-b: one was
-                handed over as rewound before.
+            Violation: F3: a member does not have all that is owed. S8: the record has too few members. R-b: one is dead.
         """
         self._world.tell("answers ok", *values, by=node)
         for value in values:
@@ -117,6 +109,7 @@ class Checker(Ledger):
             if value in self.dead:
                 self.fail("R-b", f"{value} was handed over as rewound and is acknowledged now")
         self.safe("F3")
+        self.commits.check_members(self.members)
         if not self.consumed.issuperset(values):
             check_enough(node, self._record)
 
@@ -146,24 +139,27 @@ class Checker(Ledger):
             self.fail("R-b", f"{value} is delivered although it was handed over as rewound")
         self._order.delivered(queue, value, current=current)
 
-    def accepted(self, values: Sequence[str]) -> None:
-        """Consumers accepted these values."""
+    def accepted(self, values: Sequence[str], *, committed: bool = False) -> None:
+        """Consumers accepted these values. ``committed``: in a commit, which marks the disks that have it."""
+        if not committed:
+            self.commits.elsewhere.update(values)
         for value in values:
             self.consumed.add(value)
             self.owed.pop(value, None)
 
-    def settled(self, node: SimNode, values: Sequence[str]) -> None:
-        """A consumer was told that its accept of these values is done.
+    def settled(self, node: SimNode, values: Sequence[str], *, committed: bool = False) -> None:
+        """A consumer was told that its accept of these values is done. ``committed``: by a commit or a deletion (TX6).
 
         Raises:
             Violation: S3: a member's disk still has one.
         """
         self._world.tell("confirms settle", *values, by=node)
-        if any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
+        if not committed and any(q.spec.settle is Settle.IMMEDIATE for q in node.replica.queues.values()):
             return  # Documented: an accept that was confirmed at once may be undone by a failover (O6).
-        self.confirmed.update(values)
+        gone = [v for v in values if v not in self.copies]  # Each copy is accepted for itself (U6).
+        self.confirmed.update(gone)
         for member in self.members:
-            left = [v for v in values if v in member.disk.content.values]
+            left = [v for v in gone if v in member.disk.content.values]
             if left:
                 self.fail("S3", f"settle of {left} is confirmed, but {member.name}, a member, holds it")
 
@@ -238,11 +234,13 @@ class Checker(Ledger):
             self.rolled_back.discard(node.host)
             self._world.sometimes("older copy corrected by difference")
         self._generations.check_disk(node)
-        if twice := [value for value, count in content.values.items() if count > 1]:
+        if twice := [v for v, count in content.values.items() if count > self.copies.get(v, 1)]:
             self.fail("X2", f"{node.name} holds {twice} twice")
         self.commits.check_disk(node, self.consumed)
         for change in changes:
-            if isinstance(change, Release):
+            if isinstance(change, Insert):
+                self.identities.check_inserted(content, change)
+            elif isinstance(change, Release):
                 self._fates.released(node, change)
             elif isinstance(change, PutQueue):
                 self.ordered(node)
@@ -299,7 +297,7 @@ class Checker(Ledger):
         for d in discarded:
             value = d.data.rstrip(b".").decode()
             self._world.tell(f"hands over ({d.fate.value})", value, by=node)
-            if self._names.get((d.queue, d.generation, d.id)) != value:
+            if self.identities.names.get((d.queue, d.generation, d.id)) != value:
                 self.fail("I1", f"{value} is handed over as {d.id}@{d.generation}, which it never was")
             if not self._fates.offered(node, d):
                 self.fail("R-g", f"{node.name} hands over {value} again")

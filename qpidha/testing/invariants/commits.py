@@ -6,11 +6,11 @@ object: a disk that its history rewound has neither.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qpidha.core.configuration import object_key
-from qpidha.core.steps import Erase, Put, Step
+from qpidha.core.steps import Erase, Put, QueueRef, Step
 from qpidha.testing.invariants.configuration import configuration_fault, objects_of
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.disk import Content
@@ -27,11 +27,18 @@ class Commit:
 
     number: int
     steps: list[Step] = field(default_factory=list)
-    given: list[tuple[int, QueueId, list[str], bool]] = field(default_factory=list)
+    given: list[tuple[int, QueueRef, list[str], bool]] = field(default_factory=list)
     """Steps that give ids: the number of the step, the queue, the values, and whether they were moved or updated."""
     accepted: list[str] = field(default_factory=list)
     objects: dict[bytes, bytes | None] = field(default_factory=dict)
     """What it puts, or erases (None), besides its mark."""
+    copies: dict[str, int] = field(default_factory=dict)
+    """Values that it publishes to several queues, and to how many."""
+    declared: dict[int, str] = field(default_factory=dict)
+    """Names of queues by the steps that declare them."""
+    deleted: list[QueueId] = field(default_factory=list)
+    carried: list[str] = field(default_factory=list)
+    """Values that leave a queue which it deletes, for another one."""
 
     @classmethod
     def marked(cls, number: int, configuration: QueueId) -> Commit:
@@ -51,9 +58,14 @@ class Commit:
         return [value for _, _, values, moved in self.given if not moved for value in values]
 
     @property
+    def replaced(self) -> list[str]:
+        """The values that it moves or updates."""
+        return [v for _, _, values, moved in self.given if moved for v in values] + self.carried
+
+    @property
     def values(self) -> list[str]:
         """All values that it names."""
-        return [*(value for _, _, values, _ in self.given for value in values), *self.accepted]
+        return [*self.published, *self.replaced, *self.accepted]
 
     def put(self, configuration: QueueId, key: bytes, value: bytes | None) -> None:
         """Add a step that puts an object, or erases it."""
@@ -64,19 +76,50 @@ class Commit:
 class Commits:
     """Remembers the commits of a run, and the objects that every member must have."""
 
-    def __init__(self) -> None:
+    def __init__(self, acked: Container[str], copies: Mapping[str, int]) -> None:
+        """``acked``, ``copies``: those of the `Ledger`."""
+        self._acked, self._copies = acked, copies
         self._made: list[Commit] = []
+        self._takers: dict[str, list[bytes]] = {}
+        """By value: the marks of the commits that accept it."""
+        self.elsewhere: set[str] = set()
+        """Values that a consumer accepted without a commit, or that went with a deleted queue."""
         self._newest: dict[bytes, int] = {}
         """By key of an object: the last commit that changes it, on whatever primary."""
         self.owed: dict[bytes, bytes | None] = {}
         """Objects as clients were told, that nothing has tried to change since."""
+        self.queues: set[QueueId] = set()
+        """Queues whose declaration was answered, and that nothing has tried to delete since: every member has them."""
+        self.gone: set[QueueId] = set()
+        """Queues whose deletion was answered: no member has them."""
+        self._deleted: set[QueueId] = set()
+        """Queues that something has tried to delete."""
 
     def made(self, commit: Commit) -> None:
         """A primary has made this commit."""
         self._made.append(commit)
+        for value in commit.accepted:
+            if value not in self._copies:
+                self._takers.setdefault(value, []).append(commit.mark)
         for key in commit.objects:
             self._newest[key] = commit.number
             self.owed.pop(key, None)
+
+    def deleting(self, queue: QueueId) -> None:
+        """A primary deletes this queue, whatever comes of it."""
+        self._deleted.add(queue)
+        self.queues.discard(queue)
+
+    def deletion_answered(self, queue: QueueId, members: Iterable[SimNode]) -> None:
+        """A client was told that the queue is deleted. Raises `Violation` (Q4): a member has it."""
+        self.gone.add(queue)
+        self.check_members(members)
+
+    def declaration_answered(self, queue: QueueId, members: Iterable[SimNode]) -> None:
+        """A client was told that the queue is declared. Raises `Violation` (Q2): a member does not have it."""
+        if queue not in self._deleted:
+            self.queues.add(queue)
+        self.check_members(members)
 
     def answered(self, commit: Commit, members: Iterable[SimNode]) -> None:
         """A client was told that it is complete. Raises `Violation` (F3): a member lacks one of its objects."""
@@ -84,6 +127,10 @@ class Commits:
         for key, value in commit.objects.items():
             if self._newest[key] == commit.number:
                 self.owed[key] = value
+        self.check_members(members)
+
+    def check_members(self, members: Iterable[SimNode]) -> None:
+        """See `check_member`."""
         for member in members:
             self.check_member(member)
 
@@ -95,11 +142,22 @@ class Commits:
             raise Violation(f"TX1: {node.name} {wrong}")
 
     def check_member(self, member: SimNode) -> None:
-        """Check that a member has what clients were told of. O(objects). Raises `Violation` (Q1)."""
-        objects = objects_of(member.disk.content)
+        """Check that a member has what clients were told of. O(objects). Raises `Violation` (Q1, Q2, Q4, TX6)."""
+        content = member.disk.content
+        if lost := self.queues - content.queues.keys():
+            raise Violation(f"Q2: member {member.name} lacks {lost}, declared and answered")
+        if back := self.gone & content.queues.keys():
+            raise Violation(f"Q4: member {member.name} has {back}, deleted and answered")
+        objects = objects_of(content)
         found = {m.props: m.data for m in objects.held.values()} if objects else {}
         if missing := [key for key, value in self.owed.items() if found.get(key) != value]:
             raise Violation(f"Q1: member {member.name} has otherwise than clients were told: {missing}")
+        for value, marks in self._takers.items():
+            owed = value in self._acked and value not in content.values and value not in self.elsewhere
+            if owed and found.keys().isdisjoint(marks):
+                raise Violation(
+                    f"TX6: member {member.name} has neither {value}, acknowledged, nor its commit"
+                )
 
     def torn(self, content: Content, consumed: Container[str]) -> str:
         """What a disk has of a commit that it has not wholly; empty: nothing. O(commits, and what they name)."""
@@ -107,8 +165,9 @@ class Commits:
         keys = {m.props for m in objects.held.values()} if objects else set[bytes]()
         for commit in self._made:
             if commit.mark in keys:
-                missing = [v for v in commit.published if v not in content.values and v not in consumed]
-                left = [v for v in commit.accepted if v in content.values]
+                published = [v for v in commit.published if v not in consumed]
+                missing = [v for v in published if content.values[v] != self._copies.get(v, 1)]
+                left = [v for v in commit.accepted if v in content.values and v not in self._copies]
                 if missing or left:
                     return f"has commit {commit.number}, lacks {missing}, holds {left}"
             elif found := [v for v in commit.published if v in content.values]:

@@ -6,32 +6,30 @@ is read from the disk of the node that hands it over: by then that node has the 
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 from qpidha.journal import Release
 from qpidha.testing.invariants.configuration import was_declared
+from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.sim.disk import Content
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
 
-Identity: TypeAlias = tuple[QueueId, Generation, MessageId]
 Discard: TypeAlias = tuple[NodeId, QueueId, Generation, MessageId]
 
 
 class Fates:
-    """Remembers the identity of each publish and what each node handed over."""
+    """Remembers what each node handed over."""
 
-    def __init__(self) -> None:
-        self._published: dict[str, Identity] = {}
+    def __init__(self, published: Mapping[str, AbstractSet[Identity]]) -> None:
+        """``published``: the identities that the publish of each value was given."""
+        self._published = published
         self._offered: dict[Discard, int] = {}
         """Handed over, in which boot."""
         self._taken: set[Discard] = set()
         """Taken by the broker, and released from the quarantine for good."""
-
-    def published(self, value: str, identity: Identity) -> None:
-        """The publish of this value was given this identity."""
-        self._published[value] = identity
 
     def offered(self, node: SimNode, told: Discarded) -> bool:
         """Note that a node hands a message over. False if it did before, and the broker has not refused it."""
@@ -69,7 +67,7 @@ class Fates:
         """
         content, origin = node.disk.content, told.origin
         first = told.published_as
-        if self._published.get(value) != (first.queue, first.generation, first.id):
+        if (first.queue, first.generation, first.id) not in self._published.get(value, ()):
             return f"{value} is said to be published as {first.id}@{first.generation} of {first.queue}, and was not"
         if origin is None:
             return (

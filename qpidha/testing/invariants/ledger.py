@@ -23,3 +23,5 @@ class Ledger:
         """Values whose accept was confirmed, by a primary whose members had all dequeued them."""
         self.dead: dict[str, Generation] = {}
         """Values that were handed over as rewound, and in which generation."""
+        self.copies: dict[str, int] = {}
+        """Values that were published to several queues, and to how many: each copy is a message for itself (U6)."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from qpidha.core.chunks import split_ids
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
+from qpidha.core.steps import Committed, Update
 from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
@@ -29,7 +30,11 @@ class Serving:
 
     publishes: dict[QueueId, list[tuple[MessageId, str]]] = field(default_factory=dict)
     settles: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
+    deletions: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
+    """Deleted queues, with what was in them."""
     commits: list[tuple[Position, Commit]] = field(default_factory=list)
+    told: list[tuple[Position, Callable[[], None]]] = field(default_factory=list)
+    """What else is checked when everything up to a position is complete."""
     delivered: set[tuple[QueueId, MessageId]] = field(default_factory=set)
 
 
@@ -44,6 +49,8 @@ class Clients:
         self._observe = observe
         self._serving: dict[tuple[str, Generation], Serving] = {}
         self._count = 0
+        self.on_declared: Callable[[str, QueueId], None] = lambda name, queue: None
+        """Called with the name and the id of each queue that a commit declares."""
 
     def _at(self, node: SimNode) -> Serving:
         return self._serving.setdefault((node.host, node.replica.generation), Serving())
@@ -52,7 +59,7 @@ class Clients:
     def waiting(self) -> int:
         """The number of publishes and settles without an answer."""
         return sum(
-            len(s.settles) + len(s.commits) + sum(map(len, s.publishes.values()))
+            len(s.settles) + len(s.deletions) + len(s.commits) + sum(map(len, s.publishes.values()))
             for s in self._serving.values()
         )
 
@@ -73,8 +80,9 @@ class Clients:
 
     def declare(self, node: SimNode, name: str, settle: Settle) -> QueueId:
         """Declare a queue on a primary. Returns its id."""
-        queue, _ = node.replica.declare(QueueSpec(name=name, settle=settle))
+        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle))
         self._checker.operated(node)
+        self._at(node).told.append((position, lambda: self._declared(queue)))
         node.run()
         return queue
 
@@ -194,16 +202,74 @@ class Clients:
             checker.refused(published)
             return False
         self._observe(node, "commits", commit.values)
-        checker.accepted(commit.accepted)
+        checker.copies.update(commit.copies)
+        checker.accepted(commit.accepted, committed=True)
+        for queue in commit.deleted:
+            checker.commits.deleting(queue)
+        before = {name: queue.next for name, queue in node.replica.queues.items()}
+        updates = self._places(node, commit)
         made = node.replica.commit(commit.steps)
-        for step, queue, values, moved in commit.given:
-            note = checker.moved if moved else checker.published
-            note(node, queue, list(made.made[step].ids), values)
+        for step, name in commit.declared.items():
+            made_queue = made.made[step].queue
+            assert made_queue is not None
+            self.on_declared(name, made_queue)
+        given = self._given(node, commit, before)
+        for step, ref, values, _ in commit.given:
+            at = made.made[ref].queue if isinstance(ref, int) else ref
+            if at in node.replica.queues and at is not None:
+                told = [given.get((at, id)) for id in made.made[step].ids]
+                assert told == values, f"a step is said to have made {told}, and has {values}"
+        for (at, id), place in updates(made).items():
+            checker.identities.updated((at, node.replica.generation, id), place)
         checker.commits.made(commit)
         checker.operated(node)
         self._at(node).commits.append((made.position, commit))
         node.run()
         return True
+
+    def _given(
+        self, node: SimNode, commit: Commit, before: dict[QueueId, MessageId]
+    ) -> dict[tuple[QueueId, MessageId], str]:
+        """Tell the checker of each message that a commit made, and return them."""
+        given, replaced = {}, set(commit.replaced)
+        for queue in node.replica.message_queues:
+            first = before.get(queue.queue, 1)
+            ids = [id for id in range(first, queue.next) if id in queue.held]
+            values = [self.value_at(node, queue.queue, id) for id in ids]
+            given.update({(queue.queue, id): value for id, value in zip(ids, values, strict=True)})
+            for id, value in zip(ids, values, strict=True):
+                note = self._checker.moved if value in replaced else self._checker.published
+                note(node, queue.queue, [id], [value])
+        return given
+
+    @staticmethod
+    def _places(
+        node: SimNode, commit: Commit
+    ) -> Callable[[Committed], dict[tuple[QueueId, MessageId], MessageId]]:
+        """Note the places of the messages that a commit updates; returns what their successors must have (U1)."""
+        places: dict[int, tuple[QueueId, list[MessageId]]] = {}
+        for number, step in enumerate(commit.steps):
+            if isinstance(step, Update) and not isinstance(step.queue, int):
+                queue, old = node.replica.queues[step.queue], []
+                for id in step.ids:
+                    _, batch = next(iter(queue.select(SequenceSet([id]))))
+                    old.append(batch.order(0) or id)
+                places[number] = (step.queue, old)
+
+        def successors(made: Committed) -> dict[tuple[QueueId, MessageId], MessageId]:
+            return {
+                (queue, id): place
+                for number, (queue, old) in places.items()
+                for id, place in zip(made.made[number].ids, old, strict=True)
+            }
+
+        return successors
+
+    def _declared(self, queue: QueueId) -> None:
+        self._checker.commits.declaration_answered(queue, self._checker.members)
+
+    def _deleted(self, queue: QueueId) -> None:
+        self._checker.commits.deletion_answered(queue, self._checker.members)
 
     def delete(self, node: SimNode, queue: QueueId, target: QueueId | None) -> None:
         """Delete a queue and everything in it, or move that to another queue first."""
@@ -212,14 +278,16 @@ class Clients:
         if self.finds_too_few(node, values):
             return
         self._observe(node, "deletes a queue with" if target is None else "moves, deletes a queue", values)
+        self._checker.commits.deleting(queue)
         if target is None:
             self._checker.accepted(values)
             position = node.replica.delete(queue)
-            self._at(node).settles.append((position, tuple(values)))
+            self._at(node).deletions.append((position, tuple(values)))
         else:
             first = node.replica.queues[target].next
-            node.replica.delete(queue, target)
+            position = node.replica.delete(queue, target)
             self._checker.moved(node, target, range(first, first + len(values)), values)
+        self._at(node).told.append((position, lambda: self._deleted(queue)))
         self._checker.operated(node)
         node.run()
 
@@ -249,8 +317,16 @@ class Clients:
                     if commit.published:
                         checker.answered_ok(node, commit.published)
                     if commit.accepted:
-                        checker.settled(node, commit.accepted)
+                        checker.settled(node, commit.accepted, committed=True)
                     checker.commits.answered(commit, checker.members)
+                    for queue in commit.deleted:
+                        self._deleted(queue)
+                for _, values in [d for d in serving.deletions if d[0] <= upto]:
+                    checker.settled(node, values, committed=True)
+                serving.deletions = [d for d in serving.deletions if d[0] > upto]
+                for _, check in [t for t in serving.told if t[0] <= upto]:
+                    check()
+                serving.told = [t for t in serving.told if t[0] > upto]
             case Doubtful():
                 self._doubt(node, serving)
 
@@ -261,11 +337,13 @@ class Clients:
 
     def _doubt(self, node: SimNode, serving: Serving) -> None:
         values = [value for waiting in serving.publishes.values() for _, value in waiting]
-        settles = [value for _, values in serving.settles for value in values]
+        settles = [value for _, values in serving.settles + serving.deletions for value in values]
         values += [value for _, commit in serving.commits for value in commit.published]
         settles += [value for _, commit in serving.commits for value in commit.accepted]
         serving.publishes.clear()
         serving.settles.clear()
+        serving.deletions.clear()
+        serving.told.clear()
         serving.commits.clear()
         if values or settles:
             self._checker.in_doubt(node, values, settles)

@@ -87,6 +87,7 @@ class World:
         self.checker = Checker(self)
         self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
         self.clients = Clients(self.checker, self.observe)
+        self.clients.on_declared = self._declared
         self.network = Network(
             self.scheduler,
             wire=wire,
@@ -201,7 +202,10 @@ class World:
 
     def declare(self, node: SimNode, name: str, settle: Settle, *, named: str | None = None) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self.queues[name] = queue = self.clients.declare(node, named or name, settle)
+        self._declared(name, self.clients.declare(node, named or name, settle))
+
+    def _declared(self, name: str, queue: QueueId) -> None:
+        self.queues[name] = queue
         self._names[queue] = name
 
     def queue_name(self, queue: QueueId) -> str:

@@ -6,19 +6,21 @@ Drawn only by profiles that have a weight for it, so that the walks of other pro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from random import Random
 from typing import Final, Protocol
 
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import object_key
-from qpidha.core.steps import Accept, Move, Publish, Update
+from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Move, Publish, QueueRef, Update
 from qpidha.errors import MessagesGone, NotEnoughMembers
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import World
-from qpidha.types import QueueId, Settle
+from qpidha.types import MessageId, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
 
 NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
@@ -29,9 +31,24 @@ WEIGHTS: Final[Mapping[str, float]] = {"commit": 8, "update": 4, "delete": 1.5, 
 """How often each is drawn, before a run draws its own factors."""
 
 
+STEPS: Final[Mapping[str, float]] = {
+    "publish": 3,
+    "spread": 2,
+    "accept": 3,
+    "move": 2,
+    "update": 2,
+    "put": 2,
+    "erase": 1,
+    "declare": 1,
+    "delete": 0.7,
+}
+"""How often a step of a commit is of each kind, before a run draws its own factors and leaves some out."""
+
+
 class ChangingWalk(Protocol):
     """The walk that these are steps of."""
 
+    seed: int
     world: World
     random: Random
     settle: Settle
@@ -40,12 +57,29 @@ class ChangingWalk(Protocol):
         """A node that believes it is primary."""
 
 
+@dataclass(slots=True)
+class Drafted:
+    """A commit while its steps are drawn."""
+
+    node: SimNode
+    commit: Commit
+    queues: list[QueueId]
+    """Those that the next step may name."""
+    taken: dict[QueueId, set[MessageId]] = field(default_factory=dict)
+    """Messages that a step accepts, moves, updates or deletes."""
+    added: dict[QueueRef, list[str]] = field(default_factory=dict)
+    """What steps put in each queue."""
+
+
 class Changes:
     """The steps of `WEIGHTS`, for one walk."""
 
     def __init__(self, walk: ChangingWalk) -> None:
         self._walk = walk
         self._commits = 0
+        draw = Random(f"{walk.seed}/steps")
+        self._kinds = {kind: weight * draw.choice([0, 1, 1, 2]) for kind, weight in STEPS.items()}
+        self._kinds["publish"] = STEPS["publish"]  # A commit has something to do in each run.
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """The steps by name."""
@@ -54,29 +88,23 @@ class Changes:
     # --- commits ---------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Several steps with one outcome: publishes, accepts, moves and objects."""
+        """Several steps with one outcome, each of a kind that this run draws."""
         if node := self._walk.acting():
-            commit = self._new()
-            taken: dict[QueueId, list[int]] = {}
-            queues = self._queues(node)
-            for _ in range(self._walk.random.randint(1, 4)):
-                if queues:
-                    self._message_step(node, commit, queues, taken)
-            if self._walk.random.random() < 0.6:
-                self._object_step(node, commit)
-            self._walk.world.clients.commit(node, commit)
+            draft = Drafted(node, self._new(), self._queues(node))
+            kinds = list(self._kinds)
+            for _ in range(self._walk.random.randint(1, 5)):
+                kind = self._walk.random.choices(kinds, list(self._kinds.values()))[0]
+                getattr(self, f"_{kind}")(draft)
+            self._walk.world.clients.commit(node, draft.commit)
 
     def update(self) -> None:
         """Replace the props of some messages, in a commit of its own or with a publish."""
-        node, random = self._walk.acting(), self._walk.random
-        if node is None or not (queues := [q for q in self._queues(node) if node.replica.queues[q]]):
-            return
-        queue, commit = random.choice(queues), self._new()
-        ids = self._some(node, queue, [])
-        self._update(node, commit, queue, ids)
-        if random.random() < 0.4:
-            self._publish(commit, random.choice(queues))
-        self._walk.world.clients.commit(node, commit)
+        if (node := self._walk.acting()) and (queues := self._queues(node)):
+            draft = Drafted(node, self._new(), queues)
+            self._update(draft)
+            if self._walk.random.random() < 0.4:
+                self._publish(draft)
+            self._walk.world.clients.commit(node, draft.commit)
 
     def refused(self) -> None:
         """A commit that names a message that is gone: nothing of it may happen (TX9)."""
@@ -96,48 +124,91 @@ class Changes:
 
     def _new(self) -> Commit:
         self._commits += 1
-        return Commit.marked(self._commits, configuration_id(self._walk.world.cluster))
+        return Commit.marked(self._commits, self._configuration)
 
-    def _message_step(
-        self, node: SimNode, commit: Commit, queues: list[QueueId], taken: dict[QueueId, list[int]]
-    ) -> None:
-        random, clients = self._walk.random, self._walk.world.clients
-        queue = random.choice(queues)
-        what = random.choice(["publish", "publish", "accept", "move"])
-        others = [q for q in queues if q != queue]
-        if what == "accept":
-            clients.deliver(node, queue)  # Nobody accepts what was not delivered.
-            ids = [id for id in clients.unsettled(node, queue)[:3] if id not in taken.get(queue, [])]
-        else:
-            ids = self._some(node, queue, taken.get(queue, []))
-        if what == "publish" or not ids or (what == "move" and not others):
-            self._publish(commit, queue)
-            return
-        taken.setdefault(queue, []).extend(ids)
-        values = self._values(node, queue, ids)
-        if what == "accept":
-            commit.steps.append(Accept(queue, SequenceSet(ids)))
-            commit.accepted += values
-        else:
-            target = random.choice(others)
-            commit.given.append((len(commit.steps), target, values, True))
-            commit.steps.append(Move(queue, SequenceSet(ids), target))
+    # --- steps of a commit -------------------------------------------------------------------------
 
-    def _publish(self, commit: Commit, queue: QueueId) -> None:
+    def _publish(self, draft: Drafted) -> None:
+        """Messages for one queue, which an earlier step of the commit may declare."""
+        refs: list[QueueRef] = [*draft.queues, *draft.commit.declared]
+        if refs:
+            self._enqueue(draft, [self._walk.random.choice(refs)])
+
+    def _spread(self, draft: Drafted) -> None:
+        """Messages for several queues (U6)."""
+        refs: list[QueueRef] = [*draft.queues, *draft.commit.declared]
+        if len(refs) > 1:
+            self._enqueue(
+                draft, self._walk.random.sample(refs, self._walk.random.randint(2, min(3, len(refs))))
+            )
+
+    def _enqueue(self, draft: Drafted, refs: list[QueueRef]) -> None:
         values = self._walk.world.clients.fresh(self._walk.random.randint(1, 3))
-        commit.given.append((len(commit.steps), queue, values, False))
-        commit.steps.append(Publish((queue,), Batch.pack([v.encode() for v in values])))
+        if len(refs) > 1:
+            draft.commit.copies.update(dict.fromkeys(values, len(refs)))
+        for ref in refs:
+            draft.added.setdefault(ref, []).extend(values)
+        draft.commit.given.append((len(draft.commit.steps), refs[0], values, False))
+        draft.commit.steps.append(Publish(tuple(refs), Batch.pack([v.encode() for v in values])))
 
-    def _update(self, node: SimNode, commit: Commit, queue: QueueId, ids: list[int]) -> None:
-        props = tuple(b"%d" % self._walk.random.randint(1, 9) for _ in ids)
-        commit.given.append((len(commit.steps), queue, self._values(node, queue, ids), True))
-        commit.steps.append(Update(queue, SequenceSet(ids), props))
+    def _accept(self, draft: Drafted) -> None:
+        if queue := self._one(draft):
+            clients = self._walk.world.clients
+            clients.deliver(draft.node, queue)  # Consumers accept only what was delivered to them.
+            ids = [i for i in clients.unsettled(draft.node, queue)[:3] if i not in draft.taken.get(queue, ())]
+            if ids:
+                draft.commit.accepted += self._take(draft, queue, ids)
+                draft.commit.steps.append(Accept(queue, SequenceSet(ids)))
 
-    def _object_step(self, node: SimNode, commit: Commit) -> None:
-        random = self._walk.random
-        key = object_key("thing", str(random.randrange(OBJECTS)))
-        value = None if random.random() < 0.3 else b"%d" % commit.number
-        commit.put(configuration_id(self._walk.world.cluster), key, value)
+    def _move(self, draft: Drafted) -> None:
+        if (source := self._one(draft)) and len(draft.queues) > 1:
+            target = self._walk.random.choice([q for q in draft.queues if q != source])
+            if ids := self._some(draft, source):
+                values = self._take(draft, source, ids)
+                draft.added.setdefault(target, []).extend(values)
+                draft.commit.given.append((len(draft.commit.steps), target, values, True))
+                draft.commit.steps.append(Move(source, SequenceSet(ids), target))
+
+    def _update(self, draft: Drafted) -> None:
+        if (queue := self._one(draft)) and (ids := self._some(draft, queue)):
+            values = self._take(draft, queue, ids)
+            draft.added.setdefault(queue, []).extend(values)
+            props = tuple(b"%d" % self._walk.random.randint(1, 9) for _ in ids)
+            draft.commit.given.append((len(draft.commit.steps), queue, values, True))
+            draft.commit.steps.append(Update(queue, SequenceSet(ids), props))
+
+    def _put(self, draft: Drafted) -> None:
+        draft.commit.put(self._configuration, self._object(), b"%d" % draft.commit.number)
+
+    def _erase(self, draft: Drafted) -> None:
+        draft.commit.put(self._configuration, self._object(), None)
+
+    def _declare(self, draft: Drafted) -> None:
+        """A queue of a name that is free, or that an earlier step of the commit made free."""
+        replica, names = draft.node.replica, set(draft.commit.declared.values())
+        known = {name: replica.find(name) for name in NAMES}
+        free = [n for n, q in known.items() if n not in names and (q is None or q in draft.commit.deleted)]
+        if free:
+            name = self._walk.random.choice(free)
+            draft.commit.declared[len(draft.commit.steps)] = name
+            draft.commit.steps.append(DeclareQueue(QueueSpec(name=name, settle=self._walk.settle)))
+
+    def _delete(self, draft: Drafted) -> None:
+        """A queue with what it holds and what earlier steps put there; or what it holds goes to another queue first."""
+        if len(draft.queues) < 2:
+            return
+        queue, target = self._walk.random.sample(draft.queues, 2)
+        taken = draft.taken.get(queue, ())
+        held = [id for id in draft.node.replica.queues[queue].held if id not in taken]
+        values = self._take(draft, queue, held)
+        if moves := not draft.added.get(queue) and self._walk.random.random() < 0.5:
+            draft.commit.carried += values
+            draft.added.setdefault(target, []).extend(values)
+        else:
+            draft.commit.accepted += values + draft.added.pop(queue, [])
+        draft.queues.remove(queue)
+        draft.commit.deleted.append(queue)
+        draft.commit.steps.append(DeleteQueue(queue, target if moves else None))
 
     # --- queues ----------------------------------------------------------------------------------
 
@@ -168,19 +239,27 @@ class Changes:
     def _queues(self, node: SimNode) -> list[QueueId]:
         return [queue.queue for queue in node.replica.message_queues]
 
-    def _some(self, node: SimNode, queue: QueueId, without: list[int]) -> list[int]:
-        """Some messages that this primary holds, of the first few."""
-        held = [id for id, _ in zip(node.replica.queues[queue].held, range(20), strict=False)]
-        left = [id for id in held if id not in without]
-        return (
-            sorted(self._walk.random.sample(left, self._walk.random.randint(1, min(3, len(left)))))
-            if left
-            else []
-        )
+    def _one(self, draft: Drafted) -> QueueId | None:
+        return self._walk.random.choice(draft.queues) if draft.queues else None
+
+    def _some(self, draft: Drafted, queue: QueueId) -> list[MessageId]:
+        """Some messages that this primary holds, of the first few, and that no step of the commit has taken."""
+        held = islice(draft.node.replica.queues[queue].held, 20)
+        left = [id for id in held if id not in draft.taken.get(queue, ())]
+        count = self._walk.random.randint(1, 3)
+        return sorted(self._walk.random.sample(left, min(count, len(left))))
+
+    def _take(self, draft: Drafted, queue: QueueId, ids: list[MessageId]) -> list[str]:
+        draft.taken.setdefault(queue, set()).update(ids)
+        return [self._walk.world.clients.value_at(draft.node, queue, id) for id in ids]
+
+    @property
+    def _configuration(self) -> QueueId:
+        return configuration_id(self._walk.world.cluster)
+
+    def _object(self) -> bytes:
+        return object_key("thing", str(self._walk.random.randrange(OBJECTS)))
 
     def _gone(self, node: SimNode, queue: QueueId) -> list[int]:
         held = node.replica.queues[queue]
         return [id for id in range(max(1, held.next - 5), held.next) if id not in held.held]
-
-    def _values(self, node: SimNode, queue: QueueId, ids: list[int]) -> list[str]:
-        return [self._walk.world.clients.value_at(node, queue, id) for id in ids]
