@@ -212,8 +212,13 @@ class Transaction:
         return self._op
 
     def rollback(self) -> None:
-        """Drop all calls. Nothing was stored, and no id was given out."""
-        self._require_open("Transaction.rollback")
+        """Drop all calls. Nothing was stored, and no id was given out. Also on a node that is no longer primary.
+
+        Raises:
+            LocalProtocolError: It was committed or rolled back already.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._require_begun("Transaction.rollback")
         self._over = "was rolled back"
         self._steps = []
 
@@ -246,11 +251,14 @@ class Transaction:
 
     # --- checks ----------------------------------------------------------------------------------
 
-    def _require_open(self, what: str) -> None:
-        runtime = self._runtime
-        runtime.require_thread(what)
+    def _require_begun(self, what: str) -> None:
+        self._runtime.require_thread(what)
         if self._over is not None:
             raise LocalProtocolError(f"{what}: the transaction {self._over}")
+
+    def _require_open(self, what: str) -> None:
+        runtime = self._runtime
+        self._require_begun(what)
         self._commits.require_serving()
         if self._generation != runtime.serving_generation:
             raise StaleHandle(
