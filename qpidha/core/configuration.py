@@ -34,6 +34,16 @@ def read_key(key: bytes) -> tuple[str, str]:
     return kind, name
 
 
+def is_object_key(key: bytes) -> bool:
+    """Whether this is the key of an object that an embedder may put: of any kind but that of queues (Q2)."""
+    try:
+        kind, name = read_key(key)
+        are_text = isinstance(kind, str) and isinstance(name, str)
+        return are_text and kind != QUEUE and object_key(kind, name) == key
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueObject:
     """What the configuration says of one queue or table."""

@@ -12,7 +12,7 @@ from qpidha.checks import instance_of, shown
 from qpidha.core.births import ID_MAX, born
 from qpidha.core.calls import check_ids, check_publish
 from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
-from qpidha.core.configuration import QUEUE, QueueObject, object_key
+from qpidha.core.configuration import QUEUE, QueueObject, is_object_key, object_key
 from qpidha.core.copies import copied
 from qpidha.core.keyed import KeyedQueue, make_queue
 from qpidha.core.primary.actions import Action, Creation, Deletion, Draft, Insertion, Removal
@@ -91,9 +91,9 @@ class Drafting:
             case Update():
                 return Made(self._update(self._plain(step.queue), step))
             case Put():
-                self._put(self._keyed(step.queue), step.key, step.value)
+                self._put(self._entry(step.queue, step.key), step.key, step.value)
             case Erase():
-                self._erase(self._keyed(step.queue), step.key)
+                self._erase(self._entry(step.queue, step.key), step.key)
             case DeclareQueue():
                 self._declared[number] = queue = self._declare(step)
                 return Made(NONE, queue)
@@ -126,6 +126,13 @@ class Drafting:
         draft = self._draft(ref)
         if not draft.is_keyed:
             raise ArgumentError(f"queue {draft.queue.spec.name!r} has no keys: it is no table")
+        return draft
+
+    def _entry(self, ref: QueueRef, key: bytes) -> Draft:
+        """A keyed queue, in which a client may change this key: not the object of a queue (Q2)."""
+        draft = self._keyed(ref)
+        if draft.queue is self._configuration and not is_object_key(key):
+            raise ArgumentError("key must be `object_key` of a kind that is not 'queue'")
         return draft
 
     # --- messages --------------------------------------------------------------------------------

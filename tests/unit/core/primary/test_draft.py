@@ -215,6 +215,21 @@ def test_a_commit_that_names_a_message_that_is_gone_is_refused_as_a_whole(step: 
     node.check()
 
 
+@pytest.mark.parametrize(
+    "key", [object_key("queue", "full"), b"", b"full", b"\x92\x01\x02", b"\x93", object_key("k", "n") + b"x"]
+)
+def test_only_declarations_and_deletions_change_the_object_of_a_queue(key: bytes) -> None:
+    """Else a queue would be without its object on every node (Q2). What is no key of an object is refused as well."""
+    node = primary()
+    objects = node.replica.state.configuration
+    assert objects is not None
+    for step in (Put(objects.queue, key, b"x"), Erase(objects.queue, key)):
+        with pytest.raises(ArgumentError, match="key must be"):
+            node.replica.commit([step])
+    assert node.replica.still
+    node.check()
+
+
 def test_a_move_by_itself_ignores_what_is_gone() -> None:
     node = primary()
     made, _ = commit(node, Move(QUEUE, SequenceSet([6, 7]), OTHER, gone_ignored=True))
