@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -16,6 +17,7 @@ from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.steps import Step
 from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
 from qpidha.testing.walks.changes import WEIGHTS
@@ -43,7 +45,13 @@ def test_random_walks_with_changes(first: int) -> None:
     drawn = {name for walk in walks for name in walk.plan}
     assert WEIGHTS.keys() <= drawn
     assert sum(len(walk.world.checker.acked) for walk in walks) > 10 * PART
-    assert sum(len(walk.world.checker.commits.owed) for walk in walks) > PART, "commits are answered"
+    commits = [walk.world.checker.commits for walk in walks]
+    assert sum(len(c.owed) for c in commits) > PART, "commits are answered"
+    made = Counter(type(step) for c in commits for commit in c.history for step in commit.steps)
+    assert all(made[kind] > PART // 2 for kind in get_args(Step)), made
+    assert sum(len(c.gone) for c in commits) > PART, "deletions are answered"
+    assert sum(len(c.queues) for c in commits) > PART, "declarations are answered"
+    assert any(walk.world.checker.copies for walk in walks), "messages are published to several queues"
 
 
 def test_other_profiles_draw_none_of_them() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from qpidha.core.configuration import object_key
 from qpidha.core.steps import Erase, Put, QueueRef, Step
-from qpidha.testing.invariants.configuration import configuration_fault, objects_of
+from qpidha.testing.invariants.configuration import configuration_fault, lost_with_queues, objects_of
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.disk import Content
 from qpidha.testing.sim.node import SimNode
@@ -79,7 +79,8 @@ class Commits:
     def __init__(self, acked: Container[str], copies: Mapping[str, int]) -> None:
         """``acked``, ``copies``: those of the `Ledger`."""
         self._acked, self._copies = acked, copies
-        self._made: list[Commit] = []
+        self.history: list[Commit] = []
+        """Every commit that a primary made, whatever came of it."""
         self._takers: dict[str, list[bytes]] = {}
         """By value: the marks of the commits that accept it."""
         self.elsewhere: set[str] = set()
@@ -97,7 +98,7 @@ class Commits:
 
     def made(self, commit: Commit) -> None:
         """A primary has made this commit."""
-        self._made.append(commit)
+        self.history.append(commit)
         for value in commit.accepted:
             if value not in self._copies:
                 self._takers.setdefault(value, []).append(commit.mark)
@@ -135,9 +136,11 @@ class Commits:
             self.check_member(member)
 
     def check_disk(self, node: SimNode, consumed: Container[str]) -> None:
-        """Check a disk after a transaction. Raises `Violation` (Q2, TX1)."""
+        """Check a disk after a transaction. Raises `Violation` (Q2, R-c, TX1)."""
         if wrong := configuration_fault(node.disk.content):
             raise Violation(f"Q2: {node.name}: {wrong}")
+        if lost := lost_with_queues(node.disk.content):
+            raise Violation(f"R-c: {node.name} erased {lost} with queues whose declarations were rewound")
         if wrong := self.torn(node.disk.content, consumed):
             raise Violation(f"TX1: {node.name} {wrong}")
 
@@ -163,7 +166,7 @@ class Commits:
         """What a disk has of a commit that it has not wholly; empty: nothing. O(commits, and what they name)."""
         objects = objects_of(content)
         keys = {m.props for m in objects.held.values()} if objects else set[bytes]()
-        for commit in self._made:
+        for commit in self.history:
             if commit.mark in keys:
                 published = [v for v in commit.published if v not in consumed]
                 missing = [v for v in published if content.values[v] != self._copies.get(v, 1)]

@@ -42,3 +42,17 @@ def configuration_fault(content: Content) -> str | None:
     if declared != stored:
         return f"objects of queues {declared}, but the queues {stored}"
     return None
+
+
+def lost_with_queues(content: Content) -> list[str]:
+    """Values that the last transaction erased with their queues, although these were never declared in its history (Q4).
+
+    Such a queue's declaration was rewound: its messages belong in quarantine. O(messages in the dropped queues).
+    """
+    return [
+        message.value
+        for name, queue in content.dropped.items()
+        if not queue.keyed and not was_declared(content, name)
+        for generation, id, message in queue.identified()
+        if (name, generation, id) not in content.shelf
+    ]

@@ -104,6 +104,8 @@ class Content:
     values: Counter[str] = field(default_factory=Counter)
     """How often each value is held, over all queues; the shelf does not count."""
     audit: list[Audit] = field(default_factory=list)
+    dropped: dict[QueueId, DiskQueue] = field(default_factory=dict)
+    """Queues that the last transaction dropped, as they were."""
 
     def facts(self) -> Facts:
         """Everything two nodes must agree on at the same position (R-a)."""
@@ -118,6 +120,7 @@ class Content:
 
     def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case each
         """Apply one transaction."""
+        self.dropped = {}
         for change in changes:
             match change:
                 case PutStatus(cluster, generation, primary):
@@ -129,7 +132,7 @@ class Content:
                     else:
                         known.spec, known.lineage, known.next = spec, lineage, next
                 case DropQueue(name):
-                    queue = self.queues.pop(name)
+                    self.dropped[name] = queue = self.queues.pop(name)
                     for message in queue.held.values():
                         self._gone(queue, message)
                 case Insert(name, ids, batch):

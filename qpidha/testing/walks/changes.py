@@ -27,7 +27,7 @@ NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
 """Of queues that are deleted and declared again."""
 OBJECTS: Final = 6
 """Objects that commits put and erase again, so that each changes often."""
-WEIGHTS: Final[Mapping[str, float]] = {"commit": 8, "update": 4, "delete": 1.5, "redeclare": 4, "refused": 1}
+WEIGHTS: Final[Mapping[str, float]] = {"commit": 30, "update": 8, "delete": 3, "redeclare": 6, "refused": 1.5}
 """How often each is drawn, before a run draws its own factors."""
 
 
