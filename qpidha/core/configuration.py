@@ -37,9 +37,11 @@ def read_key(key: bytes) -> tuple[str, str]:
 def is_object_key(key: bytes) -> bool:
     """Whether this is the key of an object that an embedder may put: of any kind but that of queues (Q2)."""
     try:
-        kind, name = read_key(key)
-        are_text = isinstance(kind, str) and isinstance(name, str)
-        return are_text and kind != QUEUE and object_key(kind, name) == key
+        entry: list[object] = msgpack.unpackb(key)
+        kind, name = entry
+        if not isinstance(kind, str) or not isinstance(name, str):
+            return False
+        return kind != QUEUE and object_key(kind, name) == key
     except (ValueError, TypeError, msgpack.UnpackException):
         return False
 
