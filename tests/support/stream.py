@@ -151,12 +151,14 @@ class Stream:
             consumer.accept(delivery)
 
     async def verify(self) -> None:
-        """Check each confirmed message as `judge` does; then check that all stores are equal and empty."""
+        """Check each confirmed message as `judge` does; then check that all stores are equal, and their queue is empty."""
         await self.judge()
         assert self.cluster.stop() == []
         reports = [inspect(self.work / name) for name in self.cluster.processes]
         assert not any(report.damage for report in reports)
-        assert len({(q.queue, q.lineage, q.next, q.held) for report in reports for q in report.queues}) == 1
+        stores = [{(q.queue, q.lineage, q.next, q.held) for q in report.queues} for report in reports]
+        assert all(store == stores[0] for store in stores)
+        assert not any(q.held for report in reports for q in report.queues if not q.name.startswith("$"))
 
     async def judge(self) -> None:
         """Check that each confirmed message is delivered once, in order and unchanged. The publisher stops first.
