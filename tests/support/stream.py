@@ -151,7 +151,7 @@ class Stream:
             consumer.accept(delivery)
 
     async def verify(self) -> None:
-        """Check each confirmed message as `judge` does; then check that all stores are equal, and their queue is empty."""
+        """Check each confirmed message as `judge` does; then that all stores are equal, and their queue empty."""
         await self.judge()
         assert self.cluster.stop() == []
         reports = [inspect(self.work / name) for name in self.cluster.processes]
