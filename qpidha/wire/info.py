@@ -32,7 +32,10 @@ def encode_info(info: NodeInfo) -> bytes:
 
 
 def decode_info(raw: object) -> NodeInfo | None:
-    """The info in these bytes. None for anything else: another node's mistake must not stop this one."""
+    """The info in these bytes. None for anything else: another node's mistake must not stop this one.
+
+    A client address that nobody could connect to is left out: the node itself can be reached nevertheless.
+    """
     if not isinstance(raw, bytes) or len(raw) > INFO_BYTES_MAX:
         return None
     try:
@@ -40,9 +43,12 @@ def decode_info(raw: object) -> NodeInfo | None:
         peer = _address(fields["peer"])
         score = fields.get("score")
         boot = fields["boot"]
-        if peer is None or type(boot) is not bytes or not (score is None or type(score) is int):
+        if peer is None or type(boot) is not bytes or not optional(SCORE).fits(score):
             return None
-        return NodeInfo(peer=peer, client=_address(fields.get("client")), boot=UUID(bytes=boot), score=score)
+        client = _address(fields.get("client"))
+        if not optional(DESTINATION).fits(client):
+            client = None
+        return NodeInfo(peer=peer, client=client, boot=UUID(bytes=boot), score=score)
     except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException):
         return None
 

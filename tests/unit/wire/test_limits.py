@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import msgpack
@@ -82,12 +83,22 @@ def test_an_info_comes_back_equal() -> None:
         {"boot": list(range(16))},
         {"boot": b"short"},
         {"score": "high"},
+        {"score": 2**64 - 1},
         {"later": bytes(INFO_BYTES_MAX)},
     ],
     ids=repr,
 )
 def test_wrong_fields_are_no_info(fields: dict[str, object]) -> None:
     assert decode_info(msgpack.packb(FIELDS | fields)) is None
+
+
+@pytest.mark.parametrize("client", [["host", 0], ["0.0.0.0", 5000]])
+def test_a_client_address_that_nobody_can_connect_to_is_left_out(client: list[object]) -> None:
+    """The node itself can be reached. What is decoded can be encoded again."""
+    found = decode_info(msgpack.packb(FIELDS | {"client": client}))
+    assert found is not None
+    assert found == replace(INFO, client=None)
+    assert decode_info(encode_info(found)) == found
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x01", b"\x90", msgpack.packb({1: 2}), b"\x81\xa4peer"])
