@@ -10,6 +10,7 @@ from qpidha.core.configuration import QUEUE, object_key, read_key
 from qpidha.core.keyed import CONFIGURATION, KeyedQueue
 from qpidha.core.steps import Erase, Put
 from qpidha.errors import ArgumentError
+from qpidha.node.callbacks import call
 from qpidha.node.commit import Commits
 from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
@@ -119,7 +120,9 @@ class Configuration:
             for key in keys:
                 kind, name = read_key(key)
                 if kind != QUEUE:
-                    callback(kind, name, objects.get(key))
+                    call(
+                        callback, kind, name, objects.get(key)
+                    )  # One that raises is told of the others, too.
 
         self._commits.watches.watch(CONFIGURATION, changed)
 

@@ -9,6 +9,7 @@ from qpidha.checks import CALLBACK
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.steps import Erase, Put
 from qpidha.errors import StaleHandle, UnknownQueue
+from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes
 from qpidha.node.commit import Commits
 from qpidha.node.op import Op
@@ -118,7 +119,7 @@ class Table:
 
         def changed(queue: KeyedQueue, keys: tuple[bytes, ...]) -> None:
             for key in keys:
-                callback(key, queue.get(key))
+                call(callback, key, queue.get(key))  # One that raises is told of the other keys, too.
 
         self._commits.watches.watch(self.id, changed)
 

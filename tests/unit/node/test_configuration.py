@@ -14,6 +14,23 @@ from tests.support.content_parts import Room
 from tests.support.node_parts import run
 
 
+def test_a_watcher_of_objects_that_raises_is_told_of_the_other_objects() -> None:
+    async def main() -> None:
+        room, told = Room().lead(), list[str]()
+
+        def raises(kind: str, name: str, value: bytes | None) -> None:
+            told.append(name)
+            raise RuntimeError(value)
+
+        room.configuration.on_change(raises)
+        for name in "ab":
+            room.configuration.put("kind", name, b"")
+        room.turn()
+        assert told == ["a", "b"]
+
+    run(main())
+
+
 def test_an_object_is_put_replaced_read_and_deleted() -> None:
     async def main() -> None:
         room = Room().lead()

@@ -64,6 +64,25 @@ def test_a_watcher_is_told_once_a_turn_and_not_after_the_deletion() -> None:
     run(main())
 
 
+def test_a_watcher_that_raises_is_told_of_the_other_keys_and_the_other_watchers_are_called() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        table, first, second = room.table("t"), list[bytes](), list[bytes]()
+
+        def raises(key: bytes, value: bytes | None) -> None:
+            first.append(key)
+            raise RuntimeError(value)
+
+        table.on_change(raises)
+        table.on_change(lambda key, value: second.append(key))
+        table.put(b"a", b"1")
+        table.put(b"b", b"2")
+        room.turn()
+        assert first == second == [b"a", b"b"]
+
+    run(main())
+
+
 def test_a_handle_of_an_earlier_term_only_reads() -> None:
     async def main() -> None:
         room = Room().lead()
