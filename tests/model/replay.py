@@ -45,12 +45,21 @@ PLENTY = 1 << 20
 """A budget above the events of any run."""
 
 
-class Watcher:
+class Ignored:
+    """Answers every call of a checker with nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None
+
+
+class Watcher(Ignored):
     """Takes the place of the simulator's checker: records what clients were told, and checks nothing."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.facts: CodeFacts | None = None
+        self.commits = self.identities = Ignored()
+        self.members: tuple[SimNode, ...] = ()
 
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
         if self.facts:
@@ -67,9 +76,6 @@ class Watcher:
             origin = (m.origin.queue.bytes, m.origin.generation, m.origin.id) if m.origin else None
             place = (self.facts.queues.index(m.queue), m.generation, m.id)
             self.facts.handed_over.add(((*place, value, self.facts.origin(origin)), m.fate.value))
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **named: None
 
 
 class Run(Steps):
