@@ -82,6 +82,21 @@ class QueueListener(Protocol):
         """These messages are gone. Unknown ids are to be ignored."""
 
 
+class EndingListener(QueueListener, Protocol):
+    """A listener that also wants to be told when its queue is gone: detected by the presence of this method."""
+
+    def deleted(self) -> None:
+        """This node does not have the queue any more: drop what you keep for it. The last call of this listener.
+
+        Called once, on the primary and on backups, after the deletion is durable on this node. Messages that were in the
+        queue are not told to `removed` before. On a backup it is also called when a flip takes the queue away: it was
+        deleted while the node was away, or its declaration was undone; then its messages come to `Broker.on_discarded`.
+        If a deletion is undone, the queue comes back with the same id, and ``on_queue`` is asked again.
+
+        Not called when the node stops, nor for a listener that was disconnected. An error that it raises is logged.
+        """
+
+
 class ListeningBroker(Broker, Protocol):
     """A broker that also wants a `QueueListener` for queues: detected by the presence of this method."""
 

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
 from qpidha.broker import EndingBroker as EndingBroker  # noqa: PLC0414 - passed on
+from qpidha.broker import EndingListener as EndingListener  # noqa: PLC0414 - passed on
 from qpidha.broker import ListeningBroker as ListeningBroker  # noqa: PLC0414 - passed on
 from qpidha.broker import QueueListener as QueueListener  # noqa: PLC0414 - passed on
 from qpidha.events import Trouble

@@ -132,6 +132,7 @@ class NodeEffects:
                     self.queue_added(replicated)  # Its content follows in notices.
             case QueueRemoved():
                 self.queue_removed(notice.queue)
+                self.listeners.ended(notice.queue)
             case Inserted() | Removed():
                 self.listeners.changed(notice)
                 self._watches.noticed(notice)
@@ -173,10 +174,9 @@ class NodeEffects:
         self._notifier.role(notice.generation if notice.role.is_primary else 0)
 
     def queue_removed(self, queue: QueueId) -> None:
-        """A queue or a table was deleted. Those that are unknown are fine."""
+        """A queue or a table was deleted, maybe not yet durably. Those that are unknown are fine."""
         self._watches.forget(queue)
         self._handles.remove(queue)
-        self.listeners.forget(queue)
 
     def load_all(self, queues: Iterable[ReplicatedQueue]) -> Iterator[None]:
         """The queues of the store, with content that no notice will tell of. Step by step, for there may be many."""

@@ -24,7 +24,8 @@ class Listeners:
     def __init__(self, runtime: Runtime, broker: Broker) -> None:
         self._runtime = runtime
         self._broker = broker
-        self._listeners: dict[QueueId, QueueListener] = {}
+        self._listeners: dict[QueueId, tuple[str, QueueListener]] = {}
+        """With the name of the queue, which may be gone from the core when notices of before are told."""
         self._failed: dict[QueueId, str] = {}
         """The names of the queues whose listener was cut off."""
 
@@ -41,9 +42,9 @@ class Listeners:
                 found.append(listener)
 
         if (error := call(ask, name="on_queue")) is not None:
-            self._cut_off(queue, "on_queue", error)
+            self._cut_off(queue, replicated.spec.name, "on_queue", error)
         elif found:
-            self._listeners[queue] = found[0]
+            self._listeners[queue] = replicated.spec.name, found[0]
 
     def load(self, replicated: ReplicatedQueue) -> Iterator[None]:
         """`ask`, then give the listener the content that is there already, in steps: no notice follows for it."""
@@ -72,19 +73,24 @@ class Listeners:
                 pass  # At once: nothing may change in between.
         return replicated.queue in self._listeners
 
-    def forget(self, queue: QueueId) -> None:
-        """The queue is gone."""
-        self._listeners.pop(queue, None)
-        if (name := self._failed.pop(queue, None)) is not None:
+    def ended(self, queue: QueueId) -> None:
+        """The queue is gone, and that is durable: the last call of its listener, if that has `EndingListener.deleted`."""
+        name = self._failed.pop(queue, None)
+        if (
+            name is not None and name not in self._failed.values()
+        ):  # Its successor of this name may have failed, too.
             self._runtime.troubles.clear(ListenerCutOff, name)
+        _, listener = self._listeners.pop(queue, ("", None))
+        if (deleted := getattr(listener, "deleted", None)) is not None:
+            call(deleted, name="queue listener's deleted")
 
     def _tell(self, queue: QueueId, what: str, *arguments: object) -> None:
-        listener = self._listeners[queue]
+        name, listener = self._listeners[queue]
         error = call(lambda: getattr(listener, what)(*arguments), name=f"queue listener's {what}")
         if error is not None:
-            self._cut_off(queue, what, error)
+            self._cut_off(queue, name, what, error)
 
-    def _cut_off(self, queue: QueueId, what: str, error: BaseException) -> None:
+    def _cut_off(self, queue: QueueId, name: str, what: str, error: BaseException) -> None:
         self._listeners.pop(queue, None)
-        name = self._failed[queue] = self._runtime.replica.queues[queue].spec.name
+        self._failed[queue] = name
         self._runtime.troubles.report(ListenerCutOff(name, what, described(error)))

@@ -212,8 +212,8 @@ NODES: tuple[Mutant, ...] = (
         rules="L1",
         why="a listener that raised is told the next change, although it missed one",
         file="qpidha/node/listeners.py",
-        old="        self._listeners.pop(queue, None)\n        name = self._failed",
-        new="        name = self._failed",
+        old="        self._listeners.pop(queue, None)\n        self._failed",
+        new="        self._failed",
         first="node/test_callbacks",
     ),
     Mutant(

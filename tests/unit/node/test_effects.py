@@ -104,6 +104,9 @@ class Site:
     def removed(self, ids: SequenceSet) -> None:
         self.told.append(("removed", list(ids)))
 
+    def deleted(self) -> None:
+        self.told.append("deleted")
+
     def declare(self, queue: QueueId, name: str) -> None:
         made, _ = self.seat.core.declare(QueueSpec(name=name))
         assert made.int & ID_MAX == queue.int & ID_MAX, "in the order of their ids"
@@ -314,10 +317,12 @@ def test_changes_of_content_are_told_to_the_listener_until_the_queue_is_removed(
             site.effects.notify(Inserted(queue, SequenceSet([1]), Batch.pack([b"1"])))
             site.effects.notify(Removed(queue, SequenceSet([1])))
         assert site.told == [("inserted", [1]), ("removed", [1])], "nothing of the one that is not followed"
+        site.effects.queue_removed(ONE)
+        assert len(site.told) == 2, "not before it is durable"
         site.effects.notify(QueueRemoved(ONE))
         assert ONE not in site.seat.handles
         site.effects.notify(Removed(ONE, SequenceSet([1])))
-        assert len(site.told) == 2
+        assert site.told[2:] == ["deleted"]
 
     run(main())
 

@@ -112,9 +112,74 @@ def test_renewing_what_works_asks_nothing(broker: Broker, queue: ReplicatedQueue
     assert broker.asked == 1
 
 
-def test_a_queue_that_is_gone_is_no_trouble_any_more(broker: Broker, queue: ReplicatedQueue) -> None:
+class Ending(Broker):
+    """Also wants to know when a queue is gone, and may fail at that."""
+
+    fails_at_the_end = False
+
+    def deleted(self) -> None:
+        self.told.append(("deleted", []))
+        if self.fails_at_the_end:
+            raise RuntimeError("cannot let it go")
+
+
+def test_the_end_of_a_queue_is_the_last_call_and_told_once(queue: ReplicatedQueue) -> None:
+    broker = Ending()
+    listeners, _ = listening(broker, queue)
+    load(listeners, queue)
+    listeners.ended(QUEUE)
+    listeners.ended(QUEUE)
+    listeners.changed(Removed(QUEUE, SequenceSet([1])))
+    assert broker.told == [("inserted", [1, 2]), ("inserted", [3]), ("deleted", [])]
+
+
+def test_a_listener_without_the_method_is_dropped(broker: Broker, queue: ReplicatedQueue) -> None:
+    listeners, _ = listening(broker, queue)
+    load(listeners, queue)
+    broker.told.clear()
+    listeners.ended(QUEUE)
+    listeners.changed(Removed(QUEUE, SequenceSet([1])))
+    assert broker.told == []
+
+
+@pytest.mark.parametrize("fails_at", [None, 1])
+def test_a_listener_that_fails_at_the_end_or_failed_before_is_no_trouble_any_more(
+    queue: ReplicatedQueue, fails_at: int | None
+) -> None:
+    """One that was cut off is not called: it has missed a change."""
+    broker = Ending()
+    broker.fails_at, broker.fails_at_the_end = fails_at, True
+    listeners, runtime = listening(broker, queue)
+    load(listeners, queue)
+    broker.told.clear()
+    listeners.ended(QUEUE)
+    assert runtime.troubles.standing() == []
+    assert broker.told == ([] if fails_at else [("deleted", [])])
+
+
+def test_a_listener_that_fails_at_a_change_of_a_queue_that_the_core_dropped_since_is_cut_off(
+    broker: Broker, queue: ReplicatedQueue
+) -> None:
+    """A publish and the deletion of its queue may come in one batch of effects: the node continues."""
+    listeners, runtime = listening(broker, queue)
+    load(listeners, queue)
+    del runtime.replica.state.queues[QUEUE]
+    broker.fails_at = 4
+    listeners.changed(Inserted(QUEUE, SequenceSet([4]), Batch.pack([b"4"])))
+    assert [trouble.cause for trouble in runtime.troubles.standing()] == ["listener of queue q"]
+
+
+def test_the_trouble_of_a_queue_that_was_declared_again_stays(queue: ReplicatedQueue) -> None:
+    """The primary tells of the new queue at once, and of the deletion when that is durable."""
+    broker = Ending()
     broker.fails_at = 1
     listeners, runtime = listening(broker, queue)
     load(listeners, queue)
-    listeners.forget(QUEUE)
+    again = ReplicatedQueue(UUID(int=2), QueueSpec(name="q"), ((1, 1),), 1)
+    again.append(Batch.pack([b"1"]))
+    runtime.replica.state.queues[again.queue] = again
+    load(listeners, again)
+    listeners.ended(QUEUE)
+    assert [trouble.cause for trouble in runtime.troubles.standing()] == ["listener of queue q"]
+    listeners.ended(again.queue)
     assert runtime.troubles.standing() == []
