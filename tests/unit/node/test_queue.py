@@ -104,6 +104,22 @@ def test_each_op_is_safe_when_every_member_has_its_message() -> None:
     play(main, "b")
 
 
+def test_a_queue_is_declared_when_every_member_has_its_declaration_and_all_before_the_call() -> None:
+    """Also one that was there already when its handle was made: its declaration may be on its way (Q7, LC2)."""
+
+    async def main() -> None:
+        stage = Stage("b")
+        first = stage.q.declared
+        second = stage.seat.handles.of(stage.i.id).declared
+        stage.turn()
+        assert not first.safe and not second.safe
+        stage.acknowledge()
+        stage.turn()
+        assert first.safe and second.safe
+
+    run(main())
+
+
 def test_a_full_operation_is_published_before_the_turn_ends() -> None:
     def main(stage: Stage) -> None:
         for _ in range(3):

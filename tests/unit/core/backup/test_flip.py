@@ -137,6 +137,21 @@ def test_a_queue_that_was_deleted_is_erased_with_all_it_holds() -> None:
     assert QueueRemoved(queue) in result.notices
 
 
+def test_a_queue_whose_declaration_is_undone_is_quarantined_whole() -> None:
+    """Its birth is above what the primary has of the history of its objects: it was never there (Q4, R-c)."""
+    queue = born(1, 2)
+    plan = planned(OBJECTS, ((1, 1), (2, 2)), 3, 1)
+    plan.drop = SequenceSet([2])
+    stage(plan, 2, SequenceSet([2]), "another object")
+    own = objects(((1, 1),), _2="queue")
+    result, _, quarantined = run([held(queue, ((1, 1),), _1="one", _2="two"), own], {OBJECTS: plan})
+    assert [(d.data, d.fate) for d in quarantined.due(NOWHERE)] == [
+        (b"one", Fate.REWOUND),
+        (b"two", Fate.REWOUND),
+    ]
+    assert QueueRemoved(queue) in result.notices
+
+
 def test_a_table_whose_declaration_is_undone_is_erased_and_the_audit_says_so() -> None:
     """What it held are values of keys, which nobody publishes again: nothing is handed over."""
     table = KeyedQueue(born(1, 2), QueueSpec(name="t", kind=TABLE), ((1, 1),), 1)

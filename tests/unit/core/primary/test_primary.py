@@ -17,7 +17,7 @@ from qpidha.core.ready import CompareAndSet, QueueAdded, Safe, Settled
 from qpidha.core.steps import Accept, Publish
 from qpidha.errors import CallerError, UnknownQueue
 from qpidha.journal import Insert, PutQueue, Remove, Skip
-from qpidha.types import MESSAGE_ID_MAX, Member, QueueSpec, Role, Settle
+from qpidha.types import MESSAGE_ID_MAX, Member, QueueId, QueueSpec, Role, Settle
 from qpidha.wire.events import (
     Acknowledged,
     Declare,
@@ -110,6 +110,24 @@ def test_a_declared_queue_belongs_to_this_generation_from_its_first_id_on() -> N
     assert not node.completed
     assert node.acknowledge(2).completed == [settled(2)]
     node.check()
+
+
+def test_a_queue_that_is_declared_again_has_the_uuid_of_none_before_it() -> None:
+    """Also in the same generation, after others were declared and deleted: its object has a new id (Q3, I1)."""
+    node = Node().promoted().work().forget()
+    replica, seen = node.replica, set[QueueId]()
+    for _ in range(3):
+        declared = [replica.declare(replace(SPEC, name=name))[0] for name in ("one", "two")]
+        assert seen.isdisjoint(declared)
+        seen.update(declared)
+        for queue in declared:
+            replica.delete(queue)
+            again, _ = replica.declare(replace(SPEC, name="between"))
+            assert again not in seen
+            seen.add(again)
+            replica.delete(again)
+    assert len(seen) == 12
+    effects(node).check()
 
 
 def test_a_publish_is_stored_and_sent_at_once_and_complete_when_every_member_has_it() -> None:
