@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 from qpidha.testing.command import summary
-from qpidha.testing.walks.profile import ORDINARY, PROFILES, Profile
+from qpidha.testing.walks.profile import CHANGES, ORDINARY, PROFILES, Profile
 from qpidha.testing.walks.shrink import shrink
-from qpidha.testing.walks.sightings import COMPLETE_RUNS
+from qpidha.testing.walks.sightings import complete
 from qpidha.testing.walks.slices import in_slices
 from qpidha.testing.walks.sweep import Sweep, sweep
 from qpidha.testing.walks.walk import Walk
@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--complete",
         action="store_true",
-        help=f"fail if something never happened in {COMPLETE_RUNS} walks or more",
+        help=f"fail if something never happened in {complete(ORDINARY).runs} walks or more, "
+        f"of the profile {CHANGES.name} in {complete(CHANGES).runs}",
     )
     args = parser.parse_args(arguments)
     profile = PROFILES[args.profile]
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(summary(found))
     if found.failures and (shrunk := shrink(min(found.failures), profile=profile)):
         sys.stdout.write("\n" + shrunk.report())
-    return max(bool(found.failures), args.complete and missed(found))
+    return max(bool(found.failures), args.complete and missed(found, profile))
 
 
 def many(args: argparse.Namespace, profile: Profile) -> Sweep:
@@ -115,11 +116,12 @@ def failed(seed: int, error: str) -> None:
     sys.stdout.flush()
 
 
-def missed(found: Sweep) -> bool:
+def missed(found: Sweep, profile: Profile = ORDINARY) -> bool:
     """Print what never happened; true if there were enough walks to be sure that it never does."""
-    never, enough = found.sightings.never(), found.runs >= COMPLETE_RUNS
+    never, runs = found.sightings.never(profile), complete(profile).runs
+    enough = found.runs >= runs
     for name in never:
-        needs = "" if enough else f" (in {found.runs} walks; it needs {COMPLETE_RUNS} to be sure)"
+        needs = "" if enough else f" (in {found.runs} walks; it needs {runs} to be sure)"
         sys.stdout.write(f"never happened: {name}{needs}\n")
     return enough and bool(never)
 

@@ -20,7 +20,7 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.steps import Step
 from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
-from qpidha.testing.walks.changes import WEIGHTS
+from qpidha.testing.walks.changes import REFUSED, STEPS, WEIGHTS
 from qpidha.testing.walks.profile import CHANGES
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Copy, Drop
@@ -52,6 +52,11 @@ def test_random_walks_with_changes(first: int) -> None:
     assert sum(len(c.gone) for c in commits) > PART, "deletions are answered"
     assert sum(len(c.queues) for c in commits) > PART, "declarations are answered"
     assert any(walk.world.checker.copies for walk in walks), "messages are published to several queues"
+    counted = Counter[str]()
+    for walk in walks:
+        counted.update(walk.world.counts)
+    assert all(counted[f"commit with {kind}"] for kind in STEPS), counted
+    assert counted[REFUSED]
 
 
 def test_other_profiles_draw_none_of_them() -> None:

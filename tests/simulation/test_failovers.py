@@ -81,6 +81,6 @@ def test_faults_that_too_few_walks_left_out_are_named_and_are_no_failure(
 ) -> None:
     assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 0
     assert "never happened: refusal 3 (in 1 walks; it needs 3000 to be sure)" in capsys.readouterr().out
-    monkeypatch.setattr("qpidha.testing.__main__.COMPLETE_RUNS", 1)
+    monkeypatch.setattr("qpidha.testing.walks.sightings.COMPLETE_RUNS", 1)
     assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 1
     assert "never happened: refusal 3\n" in capsys.readouterr().out

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from qpidha.testing.__main__ import COMPLETE_RUNS, main, missed
+from qpidha.testing.__main__ import main, missed
 from qpidha.testing.walks.shrink import Walk, attempt, reduced, rule_of, shrink
-from qpidha.testing.walks.sightings import Sightings
+from qpidha.testing.walks.profile import CHANGES
+from qpidha.testing.walks.sightings import CHANGED_RUNS, COMPLETE_RUNS, Sightings
 from qpidha.testing.walks.sweep import Sweep, sweep
 from tests.simulation.test_mutations import waits_for_the_attached_only
 
@@ -76,3 +77,18 @@ def test_kinds_of_steps_that_never_happened_are_named(capsys: pytest.CaptureFixt
     assert f"it needs {COMPLETE_RUNS} to be sure" in capsys.readouterr().out
     assert missed(Sweep(first=0, runs=COMPLETE_RUNS))
     assert "never happened: frame Fenced\n" in capsys.readouterr().out
+
+
+def test_a_kind_of_change_that_was_never_drawn_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its own number of walks: what ordinary walks leave out is no failure of this profile."""
+    found = Sweep(first=0, runs=CHANGED_RUNS)
+    expected = found.sightings.never(CHANGES)
+    assert {"step redeclare", "commit with spread", "commit refused", "frame PlanWithdraw"} <= set(expected)
+    found.sightings.counts.update(expected)
+    assert not missed(found, CHANGES)
+    found.sightings.counts["commit with spread"] = 0
+    assert missed(found, CHANGES)
+    assert capsys.readouterr().out == "never happened: commit with spread\n"
+    found.runs -= 1
+    assert not missed(found, CHANGES)
+    assert "never happened: commit with spread (in" in capsys.readouterr().out

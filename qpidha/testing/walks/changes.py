@@ -43,6 +43,15 @@ STEPS: Final[Mapping[str, float]] = {
     "delete": 0.7,
 }
 """How often a step of a commit is of each kind, before a run draws its own factors and leaves some out."""
+REFUSED: Final = "commit refused"
+CHANGED: Final = (
+    *(f"step {name}" for name in WEIGHTS),
+    *(f"commit with {kind}" for kind in STEPS),
+    REFUSED,
+    *(f"client {what}" for what in ("commits", "deletes a queue with", "moves, deletes a queue")),
+    "frame PlanWithdraw",
+)
+"""The counters that some hundred walks of these steps must reach."""
 
 
 class ChangingWalk(Protocol):
@@ -91,11 +100,15 @@ class Changes:
         """Several steps with one outcome, each of a kind that this run draws."""
         if node := self._walk.acting():
             draft = Drafted(node, self._new(), self._queues(node))
-            kinds = list(self._kinds)
+            kinds, drawn = list(self._kinds), list[str]()
             for _ in range(self._walk.random.randint(1, 5)):
                 kind = self._walk.random.choices(kinds, list(self._kinds.values()))[0]
+                before = len(draft.commit.steps)
                 getattr(self, f"_{kind}")(draft)
-            self._walk.world.clients.commit(node, draft.commit)
+                drawn += [kind] * (len(draft.commit.steps) - before)
+            if self._walk.world.clients.commit(node, draft.commit):
+                for kind in drawn:
+                    self._walk.world.sometimes(f"commit with {kind}")
 
     def update(self) -> None:
         """Replace the props of some messages, in a commit of its own or with a publish."""
@@ -119,6 +132,7 @@ class Changes:
         except (MessagesGone, NotEnoughMembers):
             if node.replica.primary.position != position:
                 raise Violation("TX9: a commit that was refused has a position") from None
+            self._walk.world.sometimes(REFUSED)
         else:
             raise Violation(f"TX9: a commit took message {id}, which is gone")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qpidha.core.manager import Answer
@@ -31,7 +32,9 @@ from qpidha.events import (
 from qpidha.testing.sim.clients import TOO_FEW
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.observer import Observer
+from qpidha.testing.walks.changes import CHANGED
 from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.profile import ORDINARY, Profile
 from qpidha.types import Generation, Record
 from qpidha.wire.events import Frame, PlanDrop, Refused
 
@@ -124,9 +127,9 @@ class Sightings(Observer):
         """
         return self.counts["failover"]
 
-    def never(self) -> list[str]:
-        """Return the names of `EXPECTED` that were never counted."""
-        return [name for name in EXPECTED if not self.counts[name]]
+    def never(self, profile: Profile = ORDINARY) -> list[str]:
+        """Return the names that walks of this profile must count, and that were never counted."""
+        return [name for name in complete(profile).expected if not self.counts[name]]
 
 
 def change_of(old: Record | None, new: Record) -> str:
@@ -183,8 +186,24 @@ EXPECTED: Final = (
         TOO_FEW,
     )),
 )  # fmt: skip
-"""The counters that some thousand walks must reach."""
+"""The counters that some thousand ordinary walks must reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """What walks of a profile must count, and how many walks that takes."""
+
+    expected: tuple[str, ...]
+    runs: int
+
 
 COMPLETE_RUNS: Final = 3000
 """So many ordinary walks. The rarest, a length that is damaged into one too large, comes in one walk of 400: 3,000
 leave it out once in 1,800 times, 5,000 once in 250,000."""
+CHANGED_RUNS: Final = 500
+"""So many walks of the profile `changes`. The rarest, a plan that is taken back, comes in one of 33."""
+
+
+def complete(profile: Profile) -> Complete:
+    """Return what walks of this profile must count."""
+    return Complete(CHANGED, CHANGED_RUNS) if profile.changes else Complete(EXPECTED, COMPLETE_RUNS)
