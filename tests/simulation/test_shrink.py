@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from qpidha.testing.__main__ import main, missed
-from qpidha.testing.walks.shrink import Walk, attempt, reduced, rule_of, shrink
 from qpidha.testing.walks.profile import CHANGES
+from qpidha.testing.walks.shrink import Walk, attempt, reduced, rule_of, shrink
 from qpidha.testing.walks.sightings import CHANGED_RUNS, COMPLETE_RUNS, Sightings
 from qpidha.testing.walks.sweep import Sweep, sweep
 from tests.simulation.test_mutations import waits_for_the_attached_only
