@@ -17,7 +17,7 @@ from typing import Any
 
 from qpidha import Node, Settings
 from qpidha.records import FileRecordStore
-from qpidha.stores import SqliteStore
+from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 from tests.support.harness import Recorder, until
 
@@ -70,10 +70,11 @@ class Watch:
 class Commands:
     """What a node can be told to do. Each returns when it is done."""
 
-    def __init__(self, name: str, base: Path, settings: Settings) -> None:
+    def __init__(self, name: str, base: Path, settings: Settings, *, memory: bool = False) -> None:
         self.watch = Watch()
+        store = MemoryStore() if memory else SqliteStore(base / name)
         self.node = Node(
-            name, broker=Recorder(), store=SqliteStore(base / name), transport=TcpTransport(),
+            name, broker=Recorder(), store=store, transport=TcpTransport(),
             records=FileRecordStore(base / "cluster"), settings=settings, control=base / f"{name}.sock",
         )  # fmt: skip
 
@@ -96,6 +97,17 @@ class Commands:
                 await asyncio.sleep(0)
         if op is not None:
             await op
+
+    async def declare_with_bindings(self, count: int) -> dict[str, float]:
+        """So many queues, each with a binding, one by one and pipelined; until all are safe. The client is this process."""
+        started = time.perf_counter()
+        for n in range(count):
+            self.node.declare(f"queue-{n}")
+            self.node.configuration.put("binding", f"queue-{n}/amq.topic", b"routing.key.%d" % n)
+            if n % A_TURN == A_TURN - 1:
+                await asyncio.sleep(0)
+        await self.node.barrier()
+        return {"seconds": time.perf_counter() - started}
 
     async def publish(self) -> None:
         await self.node.queue("queue-0").enqueue(b"m")
@@ -125,16 +137,16 @@ async def serve(commands: Commands, read: Callable[[], str], write: Callable[[st
 
 
 def main(arguments: list[str]) -> None:
-    """NAME, DIRECTORY and the settings as JSON."""
+    """NAME, DIRECTORY, the settings as JSON, and "memory" for a store without a disk."""
     logging.disable(logging.CRITICAL)
-    name, base, settings = arguments
+    name, base, settings, *memory = arguments
     out = sys.stdout
 
     def write(line: str) -> None:
         out.write(line)
         out.flush()
 
-    commands = Commands(name, Path(base), Settings(**json.loads(settings)))
+    commands = Commands(name, Path(base), Settings(**json.loads(settings)), memory=bool(memory))
     asyncio.run(serve(commands, sys.stdin.readline, write))
 
 

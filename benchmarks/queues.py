@@ -43,9 +43,10 @@ class Figure:
 class Member:
     """A node in a separate process, which is ended on exit."""
 
-    def __init__(self, name: str, base: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, name: str, base: Path, settings: dict[str, Any], *, memory: bool = False) -> None:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.queuenode", name, str(base), json.dumps(settings)]
+        command += ["memory"] if memory else []
         self._process = subprocess.Popen(
             command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -76,13 +77,14 @@ class Member:
 class Cluster:
     """The nodes of one measurement."""
 
-    def __init__(self, base: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, base: Path, settings: dict[str, Any], *, memory: bool = False) -> None:
         self._base = base
         self._settings = settings
+        self._memory = memory
         self.members: dict[str, Member] = {}
 
     def process(self, name: str) -> Member:
-        member = self.members[name] = Member(name, self._base, self._settings)
+        member = self.members[name] = Member(name, self._base, self._settings, memory=self._memory)
         member.tell("worst")  # It has loaded its modules.
         return member
 

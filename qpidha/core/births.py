@@ -10,6 +10,7 @@ Queues that were declared by releases without a configuration have random uuids 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -38,6 +39,7 @@ def birth_of(queue: QueueId) -> Entry | None:
     return (generation, id) if generation and 0 < id <= ID_MAX else None
 
 
+@lru_cache(maxsize=64)  # Every change of an object asks for it.
 def configuration_id(cluster: UUID) -> QueueId:
     """The uuid of the configuration of this cluster, the same on all nodes. Like random ones it names no birth."""
     return uuid5(cluster, "qpidha.configuration")

@@ -19,6 +19,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
 from qpidha.core.keyed import KeyedQueue, make_queue
@@ -31,7 +32,7 @@ from qpidha.errors import RemoteProtocolError
 from qpidha.events import Resynchronised
 from qpidha.journal import Audit, Change, DropQueue, Insert, PutQueue, Quarantine, Remove
 from qpidha.seq import SequenceSet
-from qpidha.types import Fate, Generation, MessageId, QueueId
+from qpidha.types import Entry, Fate, Generation, MessageId, QueueId
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import PlanQueue
 
@@ -89,7 +90,9 @@ class Flip:
         """The primary's."""
         own = queues.get(configuration)
         self._knew_objects = own is not None
-        self._old_births = births_of_old_queues(own if isinstance(own, KeyedQueue) else None)
+        self._own_objects = own if isinstance(own, KeyedQueue) else None
+        self._old_births: dict[QueueId, Entry] | None = None
+        """By this node's configuration before the flip; None: nothing has asked yet."""
         self._steps = self._work()
 
     def advance(self, steps: int) -> None:
@@ -134,10 +137,21 @@ class Flip:
         planned = self._plan.get(queue)
         return (planned.meta.lineage, planned.meta.next) if planned and planned.meta else None
 
+    def _old_birth(self, queue: QueueId) -> Entry | None:
+        """The birth that this node's configuration knows of a queue whose uuid does not tell it.
+
+        Those are looked up only if there is such a queue: a configuration has many objects, and a failover is in a hurry.
+        """
+        if birth_of(queue) is not None:
+            return None
+        if self._old_births is None:
+            self._old_births = births_of_old_queues(self._own_objects)
+        return self._old_births.get(queue)
+
     def _forget(self, queue: ReplicatedQueue) -> None:
         """The primary has no such queue: it was deleted there, or its declaration is undone (Q4)."""
         result = self.result
-        deleted = self._histories.deleted(queue.queue, self._old_births.get(queue.queue))
+        deleted = self._histories.deleted(queue.queue, self._old_birth(queue.queue))
         if isinstance(queue, KeyedQueue) or deleted:
             result.erased += len(queue)
             line = f"{'deleted' if deleted else 'undone'}: {len(queue)} messages"
