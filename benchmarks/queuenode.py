@@ -99,7 +99,7 @@ class Commands:
             await op
 
     async def declare_with_bindings(self, count: int) -> dict[str, float]:
-        """So many queues, each with a binding, one by one and pipelined; until all are safe. The client is this process."""
+        """So many queues, each with a binding, one by one, pipelined; until all are safe."""
         started = time.perf_counter()
         for n in range(count):
             self.node.declare(f"queue-{n}")

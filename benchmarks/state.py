@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.queues import Cluster
+from benchmarks.queues import SETTINGS, Cluster
 from qpidha import ArgumentError, Batch, Node, Op, Queue
 from tests.support.harness import QUICK, World, until
 
@@ -46,9 +46,9 @@ async def put_objects(node: Node, count: int) -> None:
 
 
 def objects_failover(count: int) -> dict[str, float]:
-    """A failover with so many objects on both sides, and the return of the old primary, which has changed one more.
+    """A failover with so many objects on both sides; then the old primary returns, which has changed one more.
 
-    ``seconds`` and ``bytes``: from the promotion until the new primary is established, and what both have sent until then.
+    ``seconds`` and ``bytes``: from the promotion until the new primary is established, and what was sent until then.
     ``changed_bytes``: what the old primary and the new one have sent until it is in sync again.
     """
 
@@ -95,8 +95,8 @@ def _is_ready(node: Node) -> bool:
 def fan_out(queues: int, size: int, rounds: int) -> dict[str, float]:
     """A message of ``size`` bytes to so many queues.
 
-    ``bytes``: sent to each backup. ``ratio``: the time until it is safe, divided by that of one publish of that size and as
-    many table entries, one after the other, each waited for at the end.
+    ``bytes``: sent to each backup. ``ratio``: the time until it is safe, divided by that of one publish of that size and
+    as many table entries, made one after the other in one turn.
     """
 
     async def main() -> dict[str, float]:
@@ -202,9 +202,13 @@ def _refused(node: Node, queue: Queue, pieces: list[bytes]) -> None:
 
 
 def declare_rate(count: int) -> float:
-    """Objects a second, one by one, pipelined: queues, each with a binding; in memory on three nodes, until all are safe."""
+    """Objects a second: queues, each with a binding, one by one, pipelined; in memory, until safe on three nodes."""
     with tempfile.TemporaryDirectory() as directory:
-        cluster = Cluster(Path(directory), {**dict(ack_timeout_s=60.0, rejoin_timeout_s=120.0), "gc_policy": "freeze"}, memory=True)
+        cluster = Cluster(
+            Path(directory),
+            SETTINGS | {"gc_policy": "freeze"},
+            memory=True,
+        )
         try:
             first, *others = [cluster.process(name) for name in "abc"]
             first.tell("start")

@@ -29,6 +29,7 @@ from qpidha.wire.events import (
     PlanMessages,
     SkipIds,
 )
+from qpidha.wire.fanout import FanOut, decode_fan_out, encode_fan_out, grouped
 from qpidha.wire.framing import LENGTH_MAX
 
 __all__ = ["decode_operations", "decode_plan", "encode_operations", "encode_plan"]
@@ -98,8 +99,9 @@ def encode_operations(event: Operations) -> list[BytesLike]:
     """The body of an Operations frame, as chunks; large payloads are not copied. Raises `MalformedFrame`."""
     _check_positions(event.first, len(event.operations))
     chunks: list[BytesLike] = []
-    small = bytearray(_OPERATIONS.pack(event.first, sum(map(len, event.operations))))
-    for operation in event.operations:
+    operations = [grouped(operation) for operation in event.operations]
+    small = bytearray(_OPERATIONS.pack(event.first, sum(map(len, operations))))
+    for operation in operations:
         if not operation:
             raise MalformedFrame("Operations: an operation has at least one part")
         flags = 0
@@ -143,15 +145,15 @@ def decode_operations(body: bytes) -> Operations:
             raise MalformedFrame(f"Operations: reserved bits are set (flags {flags:#x}, {zero:#x})")
         if size > end - at:
             raise MalformedFrame(f"Operations: a part of {size} bytes, {end - at} are left")
-        decoder = DECODERS.get(kind)
-        if decoder is None:
-            raise MalformedFrame(f"Operations: part kind {kind} is unknown")
         if flags and not parts:
             raise MalformedFrame("Operations: the first part continues nothing")
         if parts and not flags:
             operations.append(tuple(parts))
             parts.clear()
-        parts.append(decoder(body, at, size, queue))
+        if kind == FanOut.PART:
+            parts += decode_fan_out(body, at, size, queue, parts[-1] if parts else None)
+        else:
+            parts.append(DECODERS.get(kind, _unknown)(body, at, size, queue))
         at += size
     if at != end:
         raise MalformedFrame(f"Operations: {end - at} bytes after the last part")
@@ -304,13 +306,18 @@ def _decode_drop(body: bytes, at: int, size: int, queue: bytes) -> Drop:
     return Drop(queue=f.shared_uuid(queue))
 
 
-ENCODERS: Final[Mapping[type[Part], Callable[[Any], tuple[bytes, Batch | None]]]] = {
+def _unknown(body: bytes, at: int, size: int, queue: bytes) -> Part:
+    raise MalformedFrame(f"Operations: part kind {body[at - _PART.size]} is unknown")
+
+
+ENCODERS: Final[Mapping[type[Part | FanOut], Callable[[Any], tuple[bytes, Batch | None]]]] = {
     Enqueue: _encode_enqueue,
     Dequeue: _encode_dequeue,
     SkipIds: _encode_skip,
     Declare: _encode_declare,
     Copy: _encode_copy,
     Drop: _encode_drop,
+    FanOut: encode_fan_out,
 }
 DECODERS: Final[Mapping[int, Callable[[bytes, int, int, bytes], Part]]] = {
     Enqueue.PART: _decode_enqueue,

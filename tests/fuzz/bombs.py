@@ -34,6 +34,7 @@ from qpidha.wire.events import (
     SkipIds,
     SubscribeQueue,
 )
+from qpidha.wire.fanout import FanOut
 from qpidha.wire.fields import CONTROL_BYTES_MAX, LARGE_BYTES_MAX
 from qpidha.wire.framing import FrameReader, RawFrame
 from qpidha.wire.info import INFO_BYTES_MAX, decode_info
@@ -105,6 +106,14 @@ BOMBS: dict[str, tuple[Decoder, bytes]] = {
         operations(Enqueue, bytes(8) + pack("<IBBHI", 1, 0, 1, 0, 0), 60_000),
     ),
     "operations: one dequeue of many runs": (of_kind(Operations), operations(Dequeue, SMALLEST_RUNS, 1)),
+    "operations: a fan-out to one queue very often": (
+        of_kind(Operations),
+        pack("<QI", 1, 2)
+        + pack("<BBHI16s", Enqueue.PART, 0, 0, 20, QUEUE)
+        + pack("<QIBBHI", 1, 1, 0, 1, 0, 0)
+        + pack("<BBHI16s", FanOut.PART, 1, 0, 24 * 80_000, QUEUE)
+        + (QUEUE + pack("<Q", 1)) * 80_000,
+    ),
     "plan: ids announced beyond its end": (
         of_kind(PlanMessages),
         pack("<16sQI", QUEUE, 1, 2**32 - 1) + b"\0",

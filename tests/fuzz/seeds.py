@@ -61,6 +61,16 @@ EVENTS: dict[str, ev.Event] = {
             (ev.Declare(queue=OTHER, spec=QueueSpec(name="new"), lineage=((3, 1),), next=1),),
         ),
     ),
+    "fan-out": ev.Operations(
+        first=6,
+        operations=(
+            (
+                ev.Enqueue(queue=QUEUE, first=12, batch=Batch.pack([b"a"])),
+                ev.Copy(queue=OTHER, first=1, source=QUEUE, ids=SequenceSet([12]), replacement=False),
+                ev.Copy(queue=UUID(int=9), first=4, source=QUEUE, ids=SequenceSet([12]), replacement=False),
+            ),
+        ),
+    ),
     "acknowledged": ev.Acknowledged(position=1),
     "established": ev.Established(),
 }

@@ -111,6 +111,23 @@ def copies(draw: st.DrawFn) -> ev.Copy:
     )
 
 
+@st.composite
+def fan_outs(draw: st.DrawFn) -> tuple[ev.Part, ...]:
+    """A publish, and copies of it or nearly so: some of them are written in the compact form."""
+    batch = draw(batches())
+    published = enqueue(draw(uuids), draw(ids), batch)
+    whole = SequenceSet.from_range(published.first, published.first + len(batch) - 1)
+
+    def copy() -> ev.Copy:
+        wanted = draw(st.sampled_from([whole, whole, SequenceSet([published.first])]))
+        source = draw(st.sampled_from([published.queue, published.queue, UUID(int=1)]))
+        first = draw(near(2**64 - 1 - len(batch)))
+        replacement = draw(st.sampled_from([False, False, True]))
+        return ev.Copy(queue=draw(uuids), first=first, source=source, ids=wanted, replacement=replacement)
+
+    return (published, *(copy() for _ in range(draw(st.integers(1, 4)))))
+
+
 declares = st.builds(ev.Declare, queue=uuids, spec=specs, lineage=lineages(), next=next_ids)
 parts = (
     st.builds(enqueue, uuids, ids, batches())
@@ -120,7 +137,8 @@ parts = (
     | skips()
     | declares
 )
-operations = st.lists(st.lists(parts, min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+one_operation = st.lists(parts, min_size=1, max_size=3).map(tuple) | fan_outs()
+operations = st.lists(one_operation, min_size=1, max_size=3).map(tuple)
 
 limits = st.builds(ev.Limits, **dict.fromkeys(LIMIT_NAMES, st.integers(1, 2**63 - 1)))  # type: ignore[arg-type]
 

@@ -10,7 +10,7 @@ import dataclasses
 import re
 import tracemalloc
 from pathlib import Path
-from struct import pack
+from struct import pack, unpack_from
 from typing import get_args
 from uuid import UUID
 
@@ -52,6 +52,7 @@ from qpidha.wire.events import (
     SubscribeQueue,
     Welcome,
 )
+from qpidha.wire.fanout import FanOut
 from qpidha.wire.framing import FrameReader, RawFrame
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
 
@@ -123,6 +124,16 @@ SAMPLES: dict[str, Event] = {
                 ),
             ),
             (Drop(queue=OTHER),),
+        ),
+    ),
+    "fan-out": Operations(
+        first=17,
+        operations=(
+            (
+                Enqueue(queue=QUEUE, first=503, batch=Batch.pack([b"hello"])),
+                Copy(queue=OTHER, first=7, source=QUEUE, ids=ids((503, 503)), replacement=False),
+                Copy(queue=UUID(int=8), first=1, source=QUEUE, ids=ids((503, 503)), replacement=False),
+            ),
         ),
     ),
     "plan-withdraw": PlanWithdraw(queue=QUEUE),
@@ -343,7 +354,29 @@ BAD_BODIES: dict[str, tuple[int, bytes, str]] = {
     "header of a part cut": (20, operations((4, 0, DECLARED), count=2), "0 bytes left for a part's header"),
     "body of a part cut": (20, operations((3, 0, SKIP))[:-1], "15 are left"),
     "part kind 0": (20, operations((0, 0, SKIP)), "part kind 0"),
-    "part kind 7": (20, operations((7, 0, SKIP)), "part kind 7"),
+    "part kind 8": (20, operations((8, 0, SKIP)), "part kind 8"),
+    "fan-out of nothing published": (20, operations((7, 0, bytes(24))), "is no Enqueue of its queue"),
+    "fan-out after another operation": (
+        20,
+        operations((1, 0, pack("<Q", 1) + RAW), (7, 0, bytes(24))),
+        "is no Enqueue of its queue",
+    ),
+    "fan-out of the messages of another queue": (
+        20,
+        operations((1, 0, pack("<Q", 1) + RAW))[:8]
+        + pack("<I", 2)
+        + operations((1, 0, pack("<Q", 1) + RAW))[12:]
+        + pack("<BBHI16s", 7, 1, 0, 24, bytes(16))
+        + bytes(24),
+        "is no Enqueue of its queue",
+    ),
+    "fan-out to nobody": (20, operations((1, 0, pack("<Q", 1) + RAW), (7, 1, b"")), "FanOut: 0 bytes"),
+    "fan-out cut": (20, operations((1, 0, pack("<Q", 1) + RAW), (7, 1, bytes(25))), "FanOut: 25 bytes"),
+    "fan-out to 2**64 - 1": (
+        20,
+        operations((1, 0, pack("<Q", 1) + RAW), (7, 1, bytes(16) + pack("<Q", 2**64 - 2))),
+        "Copy.last",
+    ),
     "copy too short": (20, operations((5, 0, SKIP)), "Copy: 16 bytes, at least 30"),
     "copy with a flag of 2": (20, operations((5, 0, copy(replacement=2))), "flags must be 0 or 1"),
     "copy with too many ids": (20, operations((5, 0, copy(size=9))), "Copy.ids: 9 bytes, 3 are left"),
@@ -614,6 +647,7 @@ def test_the_specification_shows_what_is_sent() -> None:
         "plan-queue",
         "plan-messages",
         "operations",
+        "fan-out",
     }
     for name, data in shown.items():
         assert wire(SAMPLES[name]) == data, name
@@ -624,11 +658,58 @@ def test_the_specification_lists_every_kind_and_every_code() -> None:
     text = DOC.read_text()
     for kind, event in codec.KINDS.items():
         assert re.search(rf"^\| {kind} \| `{event.__name__}` \|", text, re.MULTILINE), event
-    for part in get_args(Part):
+    for part in (*get_args(Part), FanOut):
         assert re.search(rf"^\| {part.PART} \| `{part.__name__}` \|", text, re.MULTILINE), part
     for error in vars(errors).values():
         if isinstance(error, type) and issubclass(error, errors.RemoteProtocolError):
             assert re.search(rf"^\| {error.code} \| `{error.__name__}` \|", text, re.MULTILINE), error
+
+
+def other_copy(**changed: object) -> Copy:
+    """A copy of messages 5 and 6 of a queue, or of others, or with more than that."""
+    fields: dict[str, object] = {
+        "queue": OTHER,
+        "first": 7,
+        "source": QUEUE,
+        "ids": ids((5, 6)),
+        "replacement": False,
+    }
+    return Copy(**fields | changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("copies", "parts"),
+    [
+        ([other_copy(), other_copy(first=1)], 2),
+        ([other_copy(replacement=True)], 2),
+        ([other_copy(props=(b"", b""))], 2),
+        ([other_copy(source=OTHER)], 2),
+        ([other_copy(ids=ids((5, 5)))], 2),
+        ([other_copy(ids=ids((4, 6)))], 2),
+        ([other_copy(ids=ids((5, 7)))], 2),
+        ([other_copy(ids=ids((5, 6), (8, 8)))], 2),
+        ([other_copy(), other_copy(ids=ids((5, 5))), other_copy()], 4),
+    ],
+    ids=["all", "moved", "new props", "of another", "fewer", "before", "more", "with a hole", "mixed"],
+)
+def test_copies_of_all_that_was_just_published_share_one_part(copies: list[Copy], parts: int) -> None:
+    """The form on the wire is smaller; what arrives is the same (docs/wire.md)."""
+    published = Enqueue(queue=QUEUE, first=5, batch=Batch.pack([b"a", b"b"]))
+    event = Operations(first=1, operations=((published, *copies),))
+    data = wire(event)
+    assert codec.decode(cut(data)) == Frame(3, 4, event)
+    assert unpack_from("<I", cut(data).body, 8) == (parts,)
+    compact = parts == 2 and len(copies) == 2
+    assert (len(cut(data).body) == 12 + 24 + 8 + published.batch.nbytes + 24 + 2 * 24) is compact
+
+
+def test_a_fan_out_costs_24_bytes_for_each_queue() -> None:
+    def size(queues: int) -> int:
+        copies = [other_copy(queue=UUID(int=n)) for n in range(queues)]
+        published = Enqueue(queue=QUEUE, first=5, batch=Batch.pack([b"a", b"b"]))
+        return len(wire(Operations(first=1, operations=((published, *copies),))))
+
+    assert size(100) - size(1) == 99 * 24
 
 
 def test_a_copy_has_new_props_for_each_message_or_for_none() -> None:
