@@ -12,7 +12,6 @@ from typing import Final
 from qpidha.core.lineage import Lineage
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import ensure
-from qpidha.journal import QueueImage
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
@@ -98,19 +97,3 @@ class KeyedQueue(ReplicatedQueue):
         ensure(self._keys == held, "the index of the keys differs from what is held")
         ensure({k: i for i, k in held.items()} == self._ids, "a key has several messages")
         ensure(len(self._ids) == len(held), "a key has several messages")
-
-
-def make_queue(queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> ReplicatedQueue:
-    """A queue without content, keyed if its kind is."""
-    cls = KeyedQueue if spec.kind in KEYED else ReplicatedQueue
-    return cls(queue, spec, lineage, next)
-
-
-def load_queue(image: QueueImage) -> ReplicatedQueue:
-    """The queue as a store holds it. O(messages)."""
-    queue = make_queue(image.queue, image.spec, image.lineage, image.next)
-    for ids, batch in image.held:
-        queue.insert(ids, batch)
-    if isinstance(queue, KeyedQueue):
-        queue.take_touched()  # Nothing changed: it is as it was.
-    return queue

@@ -31,6 +31,17 @@ class Stored:
         self.last: MessageId = ids.last
         self.live = len(batch)
 
+    def data_nbytes_of(self, wanted: SequenceSet) -> int:
+        """The size of the data of the wanted ones among its messages. O(wanted), or O(1) for all of them."""
+        if len(wanted) == len(self.batch):
+            return self.batch.data_nbytes
+        size, at = self.batch.size, self.ids.count
+        return sum(
+            size(index)
+            for a, b in wanted.runs()
+            for index in range(at(self.ids.first, a) - 1, at(self.ids.first, b))
+        )
+
     def pick(self, wanted: SequenceSet) -> tuple[SequenceSet, Batch]:
         """The wanted ones among its messages; the batch itself, without a copy, if that is all of them."""
         if len(wanted) == len(self.batch):
@@ -193,6 +204,15 @@ class ReplicatedQueue:
             item = stored.peekitem(stored.bisect_right(at) - 1)[1]
             yield item.pick(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
+
+    def data_nbytes_of(self, wanted: SequenceSet) -> int:
+        """The size of the data of these messages, all of which must be held. O(wanted)."""
+        nbytes, at = 0, wanted.first if wanted else None
+        while at is not None:
+            item = self._stored.peekitem(self._stored.bisect_right(at) - 1)[1]
+            nbytes += item.data_nbytes_of(wanted.slice(at, item.last))
+            at = wanted.ceiling(item.last + 1)
+        return nbytes
 
     def check(self) -> None:
         """Raise `InvariantError` if an invariant of the class does not hold. O(batches)."""

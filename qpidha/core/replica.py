@@ -19,12 +19,14 @@ from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
 from qpidha.core.discards import Discards
+from qpidha.core.indexed import QueueTypes
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.sessions import Sessions
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChanged
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
@@ -70,10 +72,11 @@ class Replica:
         image: StoreImage,
         settings: Settings | None = None,
         now: float = 0.0,
+        types: QueueTypes | None = None,
     ) -> None:
         settings = Settings() if settings is None else settings
         check_parts(node, boot, image, settings)
-        self.state = NodeState(node=node, boot=boot, image=image, settings=settings)
+        self.state = NodeState(node=node, boot=boot, image=image, settings=settings, types=types)
         self.out = self.state.outbox
         self.primary: Primary | None = None
         self.sessions: Sessions | None = None
@@ -122,7 +125,7 @@ class Replica:
         return self.state.settings
 
     @property
-    def queues(self) -> dict[QueueId, ReplicatedQueue]:
+    def queues(self) -> Queues:
         """The queues that this node holds, by id. Read only."""
         return self.state.queues
 

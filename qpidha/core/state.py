@@ -14,12 +14,14 @@ from uuid import UUID
 
 from qpidha.core.births import configuration_id
 from qpidha.core.histories import Histories
-from qpidha.core.keyed import KeyedQueue, load_queue
+from qpidha.core.indexed import QueueTypes
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.errors import ensure
 from qpidha.journal import StoreImage
 from qpidha.settings import Settings
@@ -43,7 +45,15 @@ class NodeState:
         "settings",
     )
 
-    def __init__(self, *, node: NodeId, boot: UUID, image: StoreImage, settings: Settings) -> None:
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        boot: UUID,
+        image: StoreImage,
+        settings: Settings,
+        types: QueueTypes | None = None,
+    ) -> None:
         self.node = node
         self.boot = boot
         """The id of this run of the process."""
@@ -54,7 +64,9 @@ class NodeState:
         self.generation: Generation = image.status.generation
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
         self.settings = settings
-        self.queues: dict[QueueId, ReplicatedQueue] = {q.queue: load_queue(q) for q in image.queues}
+        self.queues = Queues(types)
+        for held in image.queues:
+            self.queues.load(held)
         self.quarantined = Quarantined(list(image.quarantine))
         self.manager = Manager(boot, settings.record_retry_s)
         self.outbox = Outbox()

@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
-from qpidha.core.keyed import KeyedQueue, make_queue
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage, by_generation, generation_of
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import Inserted, Notice, QueueAdded, QueueRemoved, Removed
 from qpidha.core.resync import judge_all
 from qpidha.errors import RemoteProtocolError
@@ -70,7 +71,7 @@ class Flip:
 
     def __init__(
         self,
-        queues: dict[QueueId, ReplicatedQueue],
+        queues: Queues,
         plan: dict[QueueId, Planned],
         count: int,
         quarantined: Quarantined,
@@ -166,7 +167,7 @@ class Flip:
 
 
 def flip(
-    queues: dict[QueueId, ReplicatedQueue],
+    queues: Queues,
     plan: dict[QueueId, Planned],
     count: int,
     quarantined: Quarantined,
@@ -202,7 +203,7 @@ def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planne
 
 
 def _become(
-    queues: dict[QueueId, ReplicatedQueue],
+    queues: Queues,
     planned: Planned,
     meta: PlanQueue,
     result: Flipped,
@@ -210,7 +211,7 @@ def _become(
 ) -> None:
     queue = queues.get(meta.queue)
     if queue is None:
-        queue = queues[meta.queue] = make_queue(meta.queue, meta.spec, meta.lineage, meta.next)
+        queue = queues[meta.queue] = queues.make(meta.queue, meta.spec, meta.lineage, meta.next)
         result.notices.append(QueueAdded(meta.queue, meta.spec))
     if planned.drop and isinstance(queue, KeyedQueue):
         _undo(queue, planned.drop, meta, result)

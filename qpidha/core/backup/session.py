@@ -22,11 +22,11 @@ from qpidha.core.backup.flip import Flip, Planned
 from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
 from qpidha.core.births import configuration_id
 from qpidha.core.chunks import split_count, split_ids
-from qpidha.core.keyed import make_queue
 from qpidha.core.legality import FollowerState
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import Inserted, QueueAdded, QueueRemoved, Removed
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import DropQueue, Insert, PutQueue, PutStatus, Remove, Skip
@@ -78,7 +78,7 @@ class FollowerSession:
         primary: NodeId,
         generation: Generation,
         cluster: UUID,
-        queues: dict[QueueId, ReplicatedQueue],
+        queues: Queues,
         quarantined: Quarantined,
         outbox: Outbox,
         settings: Settings,
@@ -284,6 +284,6 @@ class FollowerSession:
         self._out.notify(Inserted(q.queue, ids, batch))
 
     def _declare(self, part: Declare) -> None:
-        self._queues[part.queue] = make_queue(part.queue, part.spec, part.lineage, part.next)
+        self._queues[part.queue] = self._queues.make(part.queue, part.spec, part.lineage, part.next)
         self._out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
         self._out.notify(QueueAdded(part.queue, part.spec))

@@ -6,7 +6,7 @@ Nothing is changed here, so a commit that raises has stored nothing. The actions
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from qpidha.checks import instance_of, shown
 from qpidha.core.births import ID_MAX, born
@@ -14,10 +14,11 @@ from qpidha.core.calls import check_ids, check_publish
 from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
 from qpidha.core.configuration import QUEUE, QueueObject, is_object_key, object_key
 from qpidha.core.copies import copied
-from qpidha.core.keyed import KeyedQueue, make_queue
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.primary.actions import Action, Creation, Deletion, Draft, Insertion, Removal
 from qpidha.core.primary.admission import Admission
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.steps import (
     Accept,
     DeclareQueue,
@@ -47,7 +48,7 @@ class Drafting:
 
     def __init__(
         self,
-        queues: Mapping[QueueId, ReplicatedQueue],
+        queues: Queues,
         configuration: KeyedQueue,
         generation: Generation,
         admission: Admission,
@@ -271,7 +272,7 @@ class Drafting:
         self._put(objects, key, value.encode())
         if step.level is Level.MESSAGES:
             lineage = ((self._generation, 1),)
-            made = self._drafts[queue] = Draft(make_queue(queue, step.spec, lineage, 1), 1)
+            made = self._drafts[queue] = Draft(self._queues.make(queue, step.spec, lineage, 1), 1)
             part = Declare(queue=queue, spec=step.spec, lineage=lineage, next=1)
             self._add(Creation(made, part), part)
         return queue

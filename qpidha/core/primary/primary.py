@@ -34,6 +34,7 @@ from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import Safe, Settled
 from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Move, Step
 from qpidha.errors import ArgumentError, CallerError, UnknownQueue, ensure
@@ -71,7 +72,7 @@ class Primary:
         generation: Generation,
         membership: Membership,
         manager: Manager,
-        queues: dict[QueueId, ReplicatedQueue],
+        queues: Queues,
         outbox: Outbox,
         settings: Settings,
         configuration: KeyedQueue,

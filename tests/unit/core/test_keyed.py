@@ -7,10 +7,8 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue, load_queue, make_queue
-from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.keyed import TABLE, KeyedQueue
 from qpidha.errors import InvariantError
-from qpidha.journal import QueueImage
 from qpidha.types import QueueSpec
 
 QUEUE = UUID(int=1)
@@ -68,20 +66,6 @@ def test_a_rewind_that_gives_the_same_id_to_another_key() -> None:
     made.insert(SequenceSet([1]), Batch.pack([b"2"], props=[b"b"]))
     assert list(made.items()) == [(b"b", b"2")]
     made.check()
-
-
-def test_only_the_kinds_that_are_keyed_have_keys() -> None:
-    for kind, cls in (("fifo", ReplicatedQueue), (TABLE, KeyedQueue), (CONFIGURATION, KeyedQueue)):
-        assert type(make_queue(QUEUE, QueueSpec(name="x", kind=kind), (), 1)) is cls
-
-
-def test_a_queue_is_loaded_as_the_store_has_it_and_nothing_has_changed() -> None:
-    held = [(SequenceSet([2, 4]), Batch.pack([b"1", b"2"], props=[b"a", b"b"]))]
-    loaded = load_queue(QueueImage(QUEUE, SPEC, ((1, 1),), 9, held))
-    assert isinstance(loaded, KeyedQueue)
-    assert (loaded.get(b"b"), loaded.next, loaded.take_touched()) == (b"2", 9, ())
-    plain = load_queue(QueueImage(QUEUE, QueueSpec(name="q"), ((1, 1),), 9, held))
-    assert type(plain) is ReplicatedQueue and len(plain) == 2
 
 
 def test_two_messages_of_one_key_break_an_invariant() -> None:

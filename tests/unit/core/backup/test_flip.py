@@ -14,6 +14,7 @@ from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
 from qpidha.core.lineage import Lineage
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import QueueRemoved
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import Audit, DropQueue, Insert, PutQueue, Quarantine, Release, Remove
@@ -53,7 +54,8 @@ def content(queue: ReplicatedQueue) -> dict[int, bytes]:
 def run(
     queues: list[ReplicatedQueue], plans: dict[UUID, Planned]
 ) -> tuple[Flipped, dict[UUID, ReplicatedQueue], Quarantined]:
-    all_queues = {q.queue: q for q in queues}
+    all_queues = Queues()
+    all_queues.update({q.queue: q for q in queues})
     quarantined = Quarantined([])
     return flip(all_queues, plans, len(plans), quarantined, OBJECTS), all_queues, quarantined
 
@@ -237,7 +239,8 @@ def contradictions() -> list[tuple[str, Planned]]:
 @pytest.mark.parametrize(("what", "plan"), contradictions(), ids=[what for what, _ in contradictions()])
 def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned) -> None:
     queue = held(Q, ((1, 1),), _1="one", _2="two")
-    queues, quarantined = {Q: queue}, Quarantined([])
+    queues, quarantined = Queues(), Quarantined([])
+    queues[Q] = queue
     with pytest.raises(RemoteProtocolError):
         flip(queues, {Q: plan}, 1, quarantined, OBJECTS)
     assert content(queues[Q]) == {1: b"one", 2: b"two"}
@@ -246,7 +249,7 @@ def test_a_plan_that_contradicts_itself_changes_nothing(what: str, plan: Planned
 
 def test_a_plan_with_fewer_queues_than_announced_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="ends with 2"):
-        flip({}, {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]), OBJECTS)
+        flip(Queues(), {Q: planned(Q, ((1, 1),), 1, 0)}, 2, Quarantined([]), OBJECTS)
 
 
 def test_a_staged_batch_that_was_dequeued_whole_leaves_nothing() -> None:

@@ -1,0 +1,35 @@
+"""All queues of one node, tables and the configuration included: by uuid, each of the class that its kind needs."""
+
+from __future__ import annotations
+
+from qpidha.core.indexed import IndexedQueue, QueueTypes
+from qpidha.core.keyed import KEYED, KeyedQueue
+from qpidha.core.lineage import Lineage
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.journal import QueueImage
+from qpidha.types import MessageId, QueueId, QueueSpec
+
+
+class Queues(dict[QueueId, ReplicatedQueue]):
+    """A dict of queues that knows how one is made."""
+
+    def __init__(self, types: QueueTypes | None = None) -> None:
+        super().__init__()
+        self._types: QueueTypes = {} if types is None else types
+
+    def make(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> ReplicatedQueue:
+        """A queue without content. It is not put into the dict."""
+        if spec.kind in KEYED:
+            return KeyedQueue(queue, spec, lineage, next)
+        index = self._types.get(spec.kind)
+        if index is not None:
+            return IndexedQueue(queue, spec, lineage, next, index(spec))
+        return ReplicatedQueue(queue, spec, lineage, next)
+
+    def load(self, image: QueueImage) -> None:
+        """Put in a queue as a store holds it. O(messages)."""
+        made = self[image.queue] = self.make(image.queue, image.spec, image.lineage, image.next)
+        for ids, batch in image.held:
+            made.insert(ids, batch)
+        if isinstance(made, KeyedQueue):
+            made.take_touched()  # Nothing changed: it is as it was.
