@@ -34,7 +34,11 @@ class Handles:
         return queue in self._queues
 
     def add(self, replicated: ReplicatedQueue) -> None:
-        """Add a queue. If two have the same name, the name refers to the one added last."""
+        """Add a queue. If two have the same name, the name refers to the one added last.
+
+        It may have been here before: its deletion was undone. The handle of then does not read what is here now.
+        """
+        self._made.pop(replicated.queue, None)
         self._queues[replicated.queue] = replicated
         self._names[replicated.spec.name] = replicated.queue
 

@@ -31,19 +31,25 @@ class Table:
     def __init__(self, runtime: Runtime, commits: Commits, queue: KeyedQueue, generation: Generation) -> None:
         self._runtime = runtime
         self._commits = commits
-        self._queue = queue
+        self._found = queue
         self.generation = generation
         """The term it belongs to; 0: it was made on a backup, and only reads."""
 
     @property
     def id(self) -> QueueId:
         """The id of the table, the same on all nodes."""
-        return self._queue.queue
+        return self._found.queue
+
+    @property
+    def _queue(self) -> KeyedQueue:
+        """The table as this node has it now: a deletion that is undone brings it back. Else as it was at its end."""
+        there = self._runtime.replica.queues.get(self.id)
+        return there if isinstance(there, KeyedQueue) else self._found
 
     @property
     def name(self) -> str:
         """The name under which the table was declared."""
-        return self._queue.spec.name
+        return self._found.spec.name
 
     def put(self, key: BytesLike, value: BytesLike) -> Op:
         """Set the value of a key. O(bytes).

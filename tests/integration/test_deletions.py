@@ -103,3 +103,31 @@ def test_a_listener_that_fails_at_the_last_publish_before_a_deletion_does_not_st
         assert b.stopped is None and b.status().troubles == []
 
     run(main)
+
+
+def test_what_a_flip_brings_back_is_read_by_the_handles_that_are_asked_for_then() -> None:
+    """Queue and table are deleted by a primary that no backup hears, and that returns as a backup of the next one."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        q, t = a.declare("q"), a.table("t")
+        await q.enqueue(b"1")
+        await t.put(b"k", b"1")
+        world.gates["a"].mute = True  # What follows reaches no backup.
+        q.enqueue(b"pending")
+        lost = a.delete(q), a.delete(t)
+        await b.promote()
+        await b.queue("q").enqueue_many([b"2"])
+        world.gates["a"].mute = False
+        await until(lambda: a.status().in_sync)
+        await b.table("t").put(b"k", b"2")
+        assert not any(op.safe for op in lost)
+        assert [data for _, data in a.queue("q")] == [b"1", b"2"]
+        assert a.table("t").get(b"k") == b"2"
+        assert t.get(b"k") == b"2", "every handle of a table reads it as it is now"
+        await a.promote()
+        assert (await a.queue("q").enqueue(b"3")).generation == 3
+        await a.table("t").put(b"k", b"3")
+        assert b.table("t").get(b"k") == b"3"
+
+    run(main)

@@ -74,6 +74,71 @@ def test_a_handle_of_an_earlier_term_only_reads() -> None:
     run(main)
 
 
+def test_tables_transactions_and_objects_of_an_earlier_term() -> None:
+    """The node is promoted twice: what belongs to a term is refused after it, typed; the configuration belongs to none."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        q, table = a.declare("q"), a.table("t")
+        await table.put(b"k", b"1")
+        told: list[object] = []
+        table.on_change(lambda *change: told.append(change))
+        done = a.transaction()
+        new = done.declare("new")
+        published = done.enqueue(new, b"1")
+        await done.commit()
+        left = a.transaction()
+        left.enqueue(q, b"never")
+        world.gates["b"].mute = True
+        with a.transaction() as pending:
+            pending.put(table, b"k", b"in doubt")
+        objects = a.configuration
+        objects_op = objects.put("kind", "name", b"in doubt")
+        old: list[Callable[[], object]] = [
+            lambda: table.put(b"k", b"2"),
+            lambda: table.remove(b"k"),
+            lambda: a.delete(table),
+            lambda: a.delete(q),
+            lambda: a.publish([q], b"x"),
+            lambda: q.purge(),
+            lambda: q.declared,
+            lambda: left.enqueue(q, b"x"),
+            lambda: left.put_object("kind", "name", b"x"),
+            lambda: left.declare("other"),
+            left.commit,
+        ]
+        world.gates["a"].mute = True
+        await b.promote()
+        for op in (pending.op, objects_op):
+            with pytest.raises(InDoubt):
+                await asyncio.wait_for(waited(op), SOON_S)
+        for call in (*old, a.transaction, lambda: objects.delete("kind", "name")):
+            with pytest.raises(NotPrimary):
+                call()
+        world.gates["a"].mute = world.gates["b"].mute = False
+        await until(lambda: a.role is Role.READY and world.members() == {"a", "b"})
+        as_backup = a.table("t")
+        await b.table("t").put(b"k", b"of b")
+        await a.promote()
+        for call in (*old, lambda: as_backup.put(b"k", b"2")):
+            with pytest.raises(StaleHandle) as stale:
+                call()
+            assert stale.value.current == 3
+        left.rollback()
+        with a.transaction() as fresh:
+            for use in (lambda: fresh.put(table, b"k", b"x"), lambda: fresh.enqueue(q, b"x")):
+                with pytest.raises(StaleHandle):
+                    use()
+            fresh.put(a.table("t"), b"k", b"3")
+        await fresh.op
+        await objects.put("kind", "name", b"3")
+        assert table.get(b"k") == as_backup.get(b"k") == b.table("t").get(b"k") == b"3"
+        assert list(published.ids) == [1] and new.queue is a.queue("new"), "what is committed is of no term"
+        assert told[-2:] == [(b"k", b"of b"), (b"k", b"3")], "watchers last longer than a term"
+
+    run(main)
+
+
 def test_a_handle_of_a_backup_never_publishes() -> None:
     """The handle was made while this node was a backup."""
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Settings
+from qpidha import Batch, Settings
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import UnknownQueue
 from qpidha.node.handles import Handles
@@ -56,6 +56,18 @@ def test_a_queue_that_is_gone_has_no_handle_and_no_name(handles: Handles) -> Non
     handles.remove(UUID(int=1))
     handles.remove(UUID(int=1))
     assert (len(handles), handles.named("first"), handles.made(UUID(int=1))) == (1, None, None)
+
+
+def test_a_queue_whose_deletion_was_undone_has_a_new_handle_that_reads_it(handles: Handles) -> None:
+    """Also if messages came while the old one was there, which a backup calls pending."""
+    old, id = handles.of(UUID(int=1)), UUID(int=1)
+    old._queue.append(Batch.pack([b"before"]))
+    handles.remove(id)
+    again = queue(1, "first")
+    again.append(Batch.pack([b"after"]))
+    handles.add(again)
+    assert handles.of(id) is not old
+    assert handles.of(id)._queue is again
 
 
 def test_of_two_queues_with_one_name_the_later_has_it(handles: Handles) -> None:
