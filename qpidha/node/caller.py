@@ -1,4 +1,4 @@
-"""Checks of the public methods of `Node`, `Queue` and `Op`: the calling thread and the arguments.
+"""Checks of the public methods of `Node`, `Queue` and `Op`: the calling thread, the term and the arguments.
 
 Core, queues and ops belong to the thread of the event loop in which the node was started. Two threads that publish at
 the same time would be given the same ids, so a call from another one is refused before it looks at anything.
@@ -28,11 +28,18 @@ from qpidha.checks import (
     optional,
     shown,
 )
-from qpidha.errors import ArgumentError, CallerError, LocalProtocolError, SettingsError, WrongThread
+from qpidha.errors import (
+    ArgumentError,
+    CallerError,
+    LocalProtocolError,
+    SettingsError,
+    StaleHandle,
+    WrongThread,
+)
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.system.forks import forked_error
-from qpidha.types import MESSAGE_ID_MAX, BytesLike
+from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation
 
 # --- threads -------------------------------------------------------------------------------------
 
@@ -52,6 +59,23 @@ def wrong_thread(what: str, thread: int) -> CallerError:
         "asyncio.run_coroutine_threadsafe(coroutine, loop) and wait for its result, or "
         "loop.call_soon_threadsafe(function, …)"
     )
+
+
+# --- terms ---------------------------------------------------------------------------------------
+
+
+def stale(what: str, begun: Generation, current: Generation, then: str) -> StaleHandle:
+    """The error of a change through something that belongs to an earlier term.
+
+    Args:
+        what: What it is and what was done with it in that term: "this handle of queue 'q' was made".
+        begun: That term; 0: the node was a backup.
+        current: The term that runs now.
+        then: What the caller is to do.
+    """
+    when = f"in generation {begun}" if begun else "while this node was a backup"
+    text = f"{what} {when}, and the node is now in generation {current}: {then}"
+    return StaleHandle(text, generation=begun, current=current)
 
 
 # --- constructors --------------------------------------------------------------------------------

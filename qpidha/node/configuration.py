@@ -7,11 +7,12 @@ from typing import Any
 
 from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.configuration import QUEUE, object_key, read_key
-from qpidha.core.keyed import CONFIGURATION, KeyedQueue
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.steps import Erase, Put
 from qpidha.errors import ArgumentError
-from qpidha.node.callbacks import call
+from qpidha.node.callbacks import name_of
 from qpidha.node.commit import Commits
+from qpidha.node.keywatches import OBJECTS
 from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike
@@ -116,15 +117,12 @@ class Configuration:
         self._here("Configuration.on_change")
         CALLBACK("callback", callback)
 
-        def changed(objects: KeyedQueue, keys: tuple[bytes, ...]) -> None:
-            for key in keys:
-                kind, name = read_key(key)
-                if kind != QUEUE:
-                    call(
-                        callback, kind, name, objects.get(key)
-                    )  # One that raises is told of the others, too.
+        def changed(key: bytes, value: bytes | None) -> None:
+            kind, name = read_key(key)
+            if kind != QUEUE:
+                callback(kind, name, value)
 
-        self._commits.watches.watch(CONFIGURATION, changed)
+        self._commits.watches.watch(OBJECTS, changed, name=name_of(callback))
 
     def _objects(self) -> KeyedQueue:
         objects = self._commits.configuration

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from qpidha.checks import instance_of, shown
+from qpidha.checks import CALLBACK, instance_of, shown
 from qpidha.core.keyed import TABLE, KeyedQueue
 from qpidha.core.steps import DeclareQueue
 from qpidha.errors import ArgumentError, QueueMismatch, UnknownQueue
 from qpidha.node.configuration import Configuration
+from qpidha.node.keywatches import KeyChanged
 from qpidha.node.op import Op
 from qpidha.node.parts import Parts
 from qpidha.node.queue import Queue, queue_spec, same_spec
@@ -151,8 +152,7 @@ class Content:
         """
         runtime, commits = self._parts.runtime, self._parts.commits
         runtime.require_thread("Node.table")
-        spec = QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
-        check_spec(spec)
+        check_spec(spec := table_spec(name))
         id = runtime.replica.find(name)
         if id is None:
             if not runtime.serving:
@@ -167,6 +167,23 @@ class Content:
             self._tables = {k: t for k, t in self._tables.items() if k[1] == generation}
             self._tables[key] = Table(runtime, commits, queue, generation)
         return self._tables[key]
+
+    def watch_table(self, name: str, callback: KeyChanged) -> None:
+        """Call ``callback(key, value)`` for all keys of whatever table has this name, now or later, on every node.
+
+        It is called for each key that is there before this returns, and afterwards as by `Table.on_change`. If the table
+        is deleted, or a failover takes it away, it is called for each key with None; then for those of another table that
+        gets the name. So a backup can mirror a table that is declared later. Calls end when the node stops.
+
+        Raises:
+            ArgumentError: A name that no table can have, or a callback that cannot be called.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._parts.runtime.require_thread("Node.watch_table")
+        check_spec(table_spec(name))
+        CALLBACK("callback", callback)
+        self._parts.commits.watches.watch_table(name, callback)
 
     def transaction(self) -> Transaction:
         """Begin a transaction over queues, tables and the configuration: all of it is stored, or nothing.
@@ -186,6 +203,11 @@ class Content:
         replica = self._parts.runtime.replica
         if (id := replica.find(name)) is not None and (there := replica.queues.get(id)) is not None:
             raise _mismatch(there.spec, spec)
+
+
+def table_spec(name: str) -> QueueSpec:
+    """The spec of the table of this name."""
+    return QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
 
 
 def _mismatch(existing: QueueSpec, asked: QueueSpec) -> QueueMismatch:

@@ -192,7 +192,8 @@ class NodeEffects:
         self._runtime.freezing.grown(kept_by(self._runtime.replica) + len(self._handles))
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
-        """Make a queue known, and ask the broker whether it wants to follow its content."""
+        """Make a queue known, and ask the broker whether it wants to follow its content. Or a table."""
+        self._watches.added(replicated)
         if replicated.queue not in self._handles and not isinstance(replicated, KeyedQueue):
             self._handles.add(replicated)
             self.count_queues()

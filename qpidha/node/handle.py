@@ -7,8 +7,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
 from qpidha.checks import integer
-from qpidha.errors import CallerError, StaleHandle, UnknownQueue
-from qpidha.node.caller import wrong_thread
+from qpidha.errors import CallerError, UnknownQueue
+from qpidha.node.caller import stale, wrong_thread
 from qpidha.node.op import Ledger
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE
@@ -199,13 +199,9 @@ class Handle:
             return runtime.not_primary()
         if self.generation == DELETED:
             return UnknownQueue(f"queue {self.name!r} was deleted")
-        made = f"in generation {self.generation}" if self.generation else "while this node was a backup"
-        return StaleHandle(
-            f"this handle of queue {self.name!r} was made {made}, and the node is now in generation "
-            f"{runtime.serving_generation}: get a new one with node.queue({self.name!r})",
-            generation=self.generation,
-            current=runtime.serving_generation,
-        )
+        what = f"this handle of queue {self.name!r} was made"
+        then = f"get a new one with node.queue({self.name!r})"
+        return stale(what, self.generation, runtime.serving_generation, then)
 
     def _here(self, what: str) -> None:
         self._runtime.require_thread(what)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from qpidha.checks import CALLBACK
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.steps import Erase, Put
-from qpidha.errors import StaleHandle, UnknownQueue
-from qpidha.node.callbacks import call
-from qpidha.node.caller import as_bytes
+from qpidha.errors import UnknownQueue
+from qpidha.node.caller import as_bytes, stale
 from qpidha.node.commit import Commits
+from qpidha.node.keywatches import KeyChanged
 from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike, Generation, QueueId
-
-KeyChanged = Callable[[bytes, bytes | None], Any]
-"""Called with a key and its value; None: it is gone."""
 
 
 class Table:
@@ -122,12 +118,7 @@ class Table:
         """
         self._here("Table.on_change")
         CALLBACK("callback", callback)
-
-        def changed(queue: KeyedQueue, keys: tuple[bytes, ...]) -> None:
-            for key in keys:
-                call(callback, key, queue.get(key))  # One that raises is told of the other keys, too.
-
-        self._commits.watches.watch(self.id, changed)
+        self._commits.watches.watch(self.id, callback)
 
     def __repr__(self) -> str:
         return f"<Table {self.name!r} of node {self._runtime.id!r}, generation {self.generation}>"
@@ -140,13 +131,9 @@ class Table:
         if self.id not in runtime.replica.queues:
             raise UnknownQueue(f"table {self.name!r} was deleted")
         if self.generation != runtime.serving_generation:
-            made = f"in generation {self.generation}" if self.generation else "while this node was a backup"
-            raise StaleHandle(
-                f"this handle of table {self.name!r} was made {made}, and the node is now in generation "
-                f"{runtime.serving_generation}: get a new one with node.table({self.name!r})",
-                generation=self.generation,
-                current=runtime.serving_generation,
-            )
+            what = f"this handle of table {self.name!r} was made"
+            then = f"get a new one with node.table({self.name!r})"
+            raise stale(what, self.generation, runtime.serving_generation, then)
 
     def _here(self, what: str) -> None:
         self._runtime.require_thread(what)

@@ -10,9 +10,20 @@ from types import TracebackType
 from typing import TypeAlias
 
 from qpidha.checks import instance_of
-from qpidha.core.steps import Accept, Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
-from qpidha.errors import ArgumentError, LocalProtocolError, StaleHandle, UnknownQueue
-from qpidha.node.caller import as_bytes, as_set
+from qpidha.core.steps import (
+    Accept,
+    Committed,
+    DeclareQueue,
+    DeleteQueue,
+    Erase,
+    Made,
+    Move,
+    Publish,
+    Put,
+    Step,
+)
+from qpidha.errors import ArgumentError, LocalProtocolError, UnknownQueue
+from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
 from qpidha.node.handles import Handles
@@ -28,14 +39,25 @@ QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
 TABLE = instance_of(Table)
 
 
-class Part:
+class StepResult:
+    """What one call of a transaction returns: it is known after the commit."""
+
+    def __init__(self, transaction: Transaction, step: int) -> None:
+        self._transaction = transaction
+        self._step = step
+
+    @property
+    def _made(self) -> Made:
+        return self._transaction._committed_or_raise().made[self._step]
+
+
+class Part(StepResult):
     """One call of a transaction that gives out ids: known after the commit."""
 
     def __init__(
         self, transaction: Transaction, step: int, offset: int = 0, count: int | None = None
     ) -> None:
-        self._transaction = transaction
-        self._step = step
+        super().__init__(transaction, step)
         self._offset = offset
         self._count = count
 
@@ -46,19 +68,18 @@ class Part:
         Raises:
             LocalProtocolError: The transaction was not committed.
         """
-        ids = self._transaction._committed_or_raise().made[self._step].ids
+        ids = self._made.ids
         if not ids:
             return range(0)
         first = ids.first + self._offset
         return range(first, ids.last + 1 if self._count is None else first + self._count)
 
 
-class NewQueue:
+class NewQueue(StepResult):
     """A queue that a transaction declares: its other calls may name it; after the commit, ``queue`` is its handle."""
 
     def __init__(self, transaction: Transaction, step: int, name: str) -> None:
-        self._transaction = transaction
-        self._step = step
+        super().__init__(transaction, step)
         self.name = name
 
     @property
@@ -69,7 +90,8 @@ class NewQueue:
             LocalProtocolError: The transaction was not committed.
             UnknownQueue: The queue was deleted since.
         """
-        id, handles = self._transaction._committed_or_raise().declared(self._step), self._transaction._handles
+        id, handles = self._made.queue, self._transaction._handles
+        assert id is not None, "a step that declares has made a queue"
         if id not in handles:
             raise UnknownQueue(f"queue {self.name!r} was deleted")
         return handles.of(id)
@@ -261,12 +283,8 @@ class Transaction:
         self._require_begun(what)
         self._commits.require_serving()
         if self._generation != runtime.serving_generation:
-            raise StaleHandle(
-                f"this transaction was begun in generation {self._generation}, and the node is now in generation "
-                f"{runtime.serving_generation}: begin another one",
-                generation=self._generation,
-                current=runtime.serving_generation,
-            )
+            current = runtime.serving_generation
+            raise stale("this transaction was begun", self._generation, current, "begin another one")
 
     def _ref(self, name: str, queue: Target) -> QueueId | int:
         if isinstance(queue, NewQueue):

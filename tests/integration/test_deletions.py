@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qpidha import Batch, SequenceSet
 from qpidha.interfaces import EndingListener
 from qpidha.types import QueueId, QueueSpec
@@ -128,6 +130,41 @@ def test_what_a_flip_brings_back_is_read_by_the_handles_that_are_asked_for_then(
         await a.promote()
         assert (await a.queue("q").enqueue(b"3")).generation == 3
         await a.table("t").put(b"k", b"3")
-        assert b.table("t").get(b"k") == b"3"
+        await until(lambda: b.table("t").get(b"k") == b"3")
+
+    run(main)
+
+
+def test_a_backup_mirrors_a_table_that_is_declared_later_deleted_and_declared_again() -> None:
+    """Also over a flip: it was away while the table was deleted and another one got its name."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        mirrors: dict[str, dict[bytes, bytes]] = {"a": {}, "b": {}}
+
+        def mirror(of: str, key: bytes, value: bytes | None) -> None:
+            if value is None:
+                mirrors[of].pop(key, None)
+            else:
+                mirrors[of][key] = value
+
+        for node in (a, b):
+            node.watch_table("t", partial(mirror, node.id))
+        table = a.table("t")
+        await table.put(b"1", b"x")
+        await table.put(b"2", b"y")
+        await until(lambda: mirrors["a"] == mirrors["b"] == {b"1": b"x", b"2": b"y"})
+        await a.delete(table)
+        await until(lambda: mirrors == {"a": {}, "b": {}})
+        await a.table("t").put(b"3", b"z")
+        await until(lambda: mirrors["a"] == mirrors["b"] == {b"3": b"z"})
+        world.gates["a"].mute = True  # What follows reaches no backup.
+        a.table("t").put(b"lost", b"")
+        await until(lambda: b"lost" in mirrors["a"])
+        await b.promote()
+        await b.delete(b.table("t"))
+        await b.table("t").put(b"4", b"of b")
+        world.gates["a"].mute = False
+        await until(lambda: mirrors["a"] == mirrors["b"] == {b"4": b"of b"})
 
     run(main)

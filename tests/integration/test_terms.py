@@ -75,7 +75,7 @@ def test_a_handle_of_an_earlier_term_only_reads() -> None:
 
 
 def test_tables_transactions_and_objects_of_an_earlier_term() -> None:
-    """The node is promoted twice: what belongs to a term is refused after it, typed; the configuration belongs to none."""
+    """The node is promoted twice: what belongs to a term is refused after it; the configuration belongs to none."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
@@ -100,7 +100,7 @@ def test_tables_transactions_and_objects_of_an_earlier_term() -> None:
             lambda: a.delete(table),
             lambda: a.delete(q),
             lambda: a.publish([q], b"x"),
-            lambda: q.purge(),
+            q.purge,
             lambda: q.declared,
             lambda: left.enqueue(q, b"x"),
             lambda: left.put_object("kind", "name", b"x"),

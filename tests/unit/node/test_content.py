@@ -49,6 +49,42 @@ def test_queues_and_tables_share_their_names() -> None:
     run(main())
 
 
+def test_a_table_that_is_watched_by_name_tells_at_once_what_is_in_it_and_then_what_changes() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        room.table("t").put(b"1", b"there")
+        room.table("other").put(b"1", b"other")
+        room.turn()
+        told: list[object] = []
+        for name in ("t", "later", "a queue"):
+            room.watch_table(name, lambda *change, name=name: told.append((name, *change)))  # type: ignore[misc]
+        assert told == [("t", b"1", b"there")]
+        room.declare("a queue")
+        with room.transaction() as t:
+            t.put(room.table("t"), b"2", b"new")
+            t.put(room.table("later"), b"1", b"new")
+        room.turn()
+        assert sorted(told[1:]) == [("later", b"1", b"new"), ("t", b"2", b"new")]  # type: ignore[type-var]
+        told.clear()
+        room.delete(room.table("t"))
+        room.table("t").put(b"3", b"another")
+        room.turn()
+        assert told == [("t", b"1", None), ("t", b"2", None), ("t", b"3", b"another")]
+
+    run(main())
+
+
+def test_what_cannot_be_watched_is_refused() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        with pytest.raises(ArgumentError, match="name must be"):
+            room.watch_table("", print)
+        with pytest.raises(ArgumentError, match="callback must be"):
+            room.watch_table("t", None)  # type: ignore[arg-type]
+
+    run(main())
+
+
 def test_a_backup_makes_nothing() -> None:
     async def main() -> None:
         room = Room()
