@@ -15,6 +15,7 @@ from qpidha.errors import (
     ArgumentError,
     BackupTooOld,
     CallerError,
+    CallTimeout,
     ClusterError,
     HandOverRefused,
     InDoubt,
@@ -33,7 +34,21 @@ from qpidha.errors import (
     UnknownQueue,
     WrongThread,
 )
-from qpidha.node import Configuration, Node, NodeStatus, Op, Queue, Table, Transaction
+from qpidha.node import (
+    Configuration,
+    Node,
+    NodeStatus,
+    Op,
+    Queue,
+    SyncConfiguration,
+    SyncNode,
+    SyncOp,
+    SyncQueue,
+    SyncTable,
+    SyncTransaction,
+    Table,
+    Transaction,
+)
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Discarded, Fate, Receipt, Role, Settle, Stopped
@@ -45,6 +60,7 @@ __all__ = [
     "ArgumentError",
     "BackupTooOld",
     "Batch",
+    "CallTimeout",
     "CallerError",
     "ClusterError",
     "Configuration",
@@ -75,6 +91,12 @@ __all__ = [
     "StaleHandle",
     "Stopped",
     "StoreError",
+    "SyncConfiguration",
+    "SyncNode",
+    "SyncOp",
+    "SyncQueue",
+    "SyncTable",
+    "SyncTransaction",
     "Table",
     "Transaction",
     "UnknownQueue",

@@ -274,6 +274,13 @@ class InDoubt(OperationError):
     """
 
 
+class CallTimeout(InDoubt, TimeoutError):
+    """A call of `Node.sync` had begun, and the event loop did not answer in time. The change may have been made.
+
+    The event loop is blocked, or the call takes longer than the time that the caller has given.
+    """
+
+
 class OpTimeout(InDoubt, TimeoutError):
     """The deadline of an operation is over and it is not safe yet. Nothing was undone.
 

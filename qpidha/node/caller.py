@@ -55,8 +55,8 @@ def wrong_thread(what: str, thread: int) -> CallerError:
     if not thread:
         return LocalProtocolError(f"{what} before Node.start: the node belongs to no event loop yet")
     return WrongThread(
-        f"{what} was called from another thread than the node's event loop. From a thread use "
-        "asyncio.run_coroutine_threadsafe(coroutine, loop) and wait for its result, or "
+        f"{what} was called from another thread than the node's event loop. From a thread use node.sync, which has the "
+        "same methods and waits for the loop; or asyncio.run_coroutine_threadsafe(coroutine, loop), or "
         "loop.call_soon_threadsafe(function, …)"
     )
 

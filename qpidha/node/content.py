@@ -35,7 +35,13 @@ class Content:
 
     @property
     def queues(self) -> list[Queue]:
-        """A handle of every queue. O(queues): see `queue` for one."""
+        """A handle of every queue. O(queues): see `queue` for one.
+
+        Raises:
+            WrongThread: Called from another thread than the event loop's.
+        """
+        if self._parts.runtime.thread:
+            self._parts.runtime.require_thread("Node.queues")
         return self._parts.handles.all()
 
     def queue(self, name: str) -> Queue:
@@ -134,7 +140,10 @@ class Content:
 
     @property
     def configuration(self) -> Configuration:
-        """The cluster's objects, of any kind that the broker has. One object for the life of the node."""
+        """The cluster's objects, of any kind that the broker has. One object for the life of the node.
+
+        This property may be read from any thread; the methods of the object may not.
+        """
         return self._configuration
 
     def table(self, name: str) -> Table:

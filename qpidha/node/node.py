@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpidha.checks import SECONDS_OR_ZERO, instance_of, integer, optional
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
-from qpidha.node.barrier import barrier
-from qpidha.node.caller import FORKED, check_addresses, check_node, checked_score, wrong_thread
-from qpidha.node.content import Content
+from qpidha.node.caller import check_addresses, check_node, checked_score
 from qpidha.node.control import Control
+from qpidha.node.participant import Participant
 from qpidha.node.parts import Parts
 from qpidha.node.roles import Roles
 from qpidha.node.runtime import OnEvent, Runtime
 from qpidha.node.starter import Starter
-from qpidha.node.status import NodeStatus, status_of
-from qpidha.node.waits import Reached
+from qpidha.node.sync.caller import LoopCaller
+from qpidha.node.sync.loopcalls import LoopCalls
+from qpidha.node.sync.node import SyncNode
 from qpidha.settings import Settings
-from qpidha.types import Address, Generation, NodeId, Role, Stopped
-
-TEXT = instance_of(str, what="text")
-QUEUES_MAX = optional(integer(0, 2**31 - 1))
-TIMEOUT = optional(SECONDS_OR_ZERO)
+from qpidha.types import Address, NodeId
 
 
-class Node(Content):
+class Node(Participant):
     """A member of a cluster. Start it, work with its queues while it is primary, stop it.
 
-    Use it from one event loop, the one it was started in: methods called from another thread raise `WrongThread`.
-    Methods that wait are coroutines; the others return at once and never block.
+    Use it from one event loop, the one it was started in: methods called from another thread raise `WrongThread`. Other
+    threads use `sync`, and may read properties. Methods that wait are coroutines; the others return at once and never
+    block.
 
     It is started once and stopped once. `status`, `role`, `generation` and the other properties may also be used before
     the start and after the stop. Methods that need a running node raise a `CallerError`: `LocalProtocolError` before the
@@ -99,6 +95,12 @@ class Node(Content):
         self._starter = Starter(
             self._parts, socket, listen=listen, advertise=advertise, score=checked_score(score, promoter)
         )
+        self._sync = SyncNode(self, LoopCaller(LoopCalls(runtime, self._life.wait)))
+
+    @property
+    def sync(self) -> SyncNode:
+        """The node for other threads: the same methods, which wait for the event loop. To be read from any thread."""
+        return self._sync
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -112,22 +114,11 @@ class Node(Content):
             ClusterError: The cluster manager cannot be reached.
             OSError: The address cannot be bound.
             LocalProtocolError: It was started before, or stopped.
-        """
-        if self._runtime.thread == FORKED:
-            raise wrong_thread("Node.start", FORKED)
-        await self._life.start(self._starter.start)
-
-    async def stop(self) -> None:
-        """Stop in order: pending operations are in doubt, the broker is demoted, the store is marked clean.
-
-        Returns when everything is released (store, session, sockets, threads), at the latest after
-        ``Settings.stop_timeout_s``. It may be called at any time: before, while or after the node starts, twice, and
-        after the node stopped by itself. Called from one of the broker's methods, it returns at once, because the node
-        stops only after that method. Cancelling the caller does not undo it. `wait_stopped` says what was not released.
+            WrongThread: It was started before, in another thread.
         """
         if self._runtime.thread:
-            self._runtime.require_thread("Node.stop")
-        await self._life.stop()
+            self._runtime.require_thread("Node.start")
+        await self._life.start(self._starter.start)
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -135,169 +126,3 @@ class Node(Content):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-
-    # --- waiting ---------------------------------------------------------------------------------
-
-    async def wait_stopped(self) -> Stopped:
-        """Wait until the node has stopped, on request or by itself. Returns the reason, once everything is released.
-
-        A node that stopped by itself, for example because its store failed, cannot be started again: end the process
-        with an error, so that its supervisor starts it again.
-        """
-        return await self._life.wait()
-
-    async def wait_serving(self, timeout_s: float | None = None) -> None:
-        """Wait until this node serves: it is primary, and ``on_promote`` has returned.
-
-        Args:
-            timeout_s: Wait for at most this long; None: for ever. A pause of the process does not count.
-
-        Raises:
-            NodeStopped: The node stopped first, or had stopped.
-            WaitTimeout: It did not serve within ``timeout_s``.
-            LocalProtocolError: The node has not started.
-        """
-        await self._wait("serving", self._roles.is_open, timeout_s)
-
-    async def wait_in_sync(self, timeout_s: float | None = None) -> None:
-        """Wait until this node is a member of the record (`NodeStatus.in_sync`): it has every acknowledged message.
-
-        Args, and errors: as for `wait_serving`.
-        """
-        await self._wait("in_sync", self._roles.is_in_sync, timeout_s)
-
-    async def _wait(self, what: str, reached: Reached, timeout_s: float | None) -> None:
-        self._runtime.require_thread(f"Node.wait_{what}")
-        TIMEOUT("timeout_s", timeout_s)
-        await self._roles.wait(what.replace("_", " "), reached, timeout_s)
-
-    async def barrier(self) -> Generation:
-        """Wait until everything enqueued, accepted, moved and declared so far in this term is safe.
-
-        Publishes of other tasks after the call are not waited for. O(queues used in this term). Returns the generation
-        in which everything is safe.
-
-        Raises:
-            NotPrimary: This node does not serve.
-            InDoubt: The term ended first; the outcome of each pending operation is not known.
-            LocalProtocolError: The node has not started.
-        """
-        self._runtime.require_thread("Node.barrier")
-        return await barrier(self._parts)
-
-    # --- state -----------------------------------------------------------------------------------
-
-    @property
-    def id(self) -> NodeId:
-        """The name of the node."""
-        return self._runtime.id
-
-    @property
-    def settings(self) -> Settings:
-        """The settings it was made with."""
-        return self._runtime.settings
-
-    @property
-    def role(self) -> Role:
-        """`Role.STOPPED` before the start has succeeded, and from the beginning of the stop on."""
-        return self._runtime.role
-
-    @property
-    def serving(self) -> bool:
-        """This node is primary and takes publishes: ``on_promote`` was called, and has not failed."""
-        return self._runtime.serving
-
-    @property
-    def generation(self) -> Generation:
-        """The highest generation seen; 0 before the start."""
-        return self._runtime.replica.generation
-
-    @property
-    def primary(self) -> NodeId | None:
-        """The primary, as far as this node knows; None before the start and from the beginning of the stop on."""
-        return self._runtime.primary
-
-    @property
-    def primary_client_address(self) -> Address | None:
-        """Where clients connect to the primary; None if this node knows of no primary that serves."""
-        return self._runtime.primary_client_address
-
-    @property
-    def client_address(self) -> Address | None:
-        """Where clients connect to this node, as given to the constructor."""
-        return self._runtime.client_address
-
-    @property
-    def address(self) -> Address | None:
-        """Where other nodes connect to this one; None before it listens."""
-        return self._parts.links.address
-
-    @property
-    def live(self) -> list[NodeId]:
-        """The nodes with a session, sorted, as last seen; none unless the node is running."""
-        return self._parts.live
-
-    @property
-    def stopped(self) -> str | None:
-        """Why this node has stopped, or is about to; None while it does not."""
-        return self._runtime.stop_reason
-
-    def status(self, *, queues_max: int | None = None) -> NodeStatus:
-        """The state of this node, and of the cluster as this node sees it. Also before the start and after the stop.
-
-        Args:
-            queues_max: List at most this many queues; None: all. Each costs some microseconds.
-
-        Raises:
-            ArgumentError: Not a number of queues.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        if self._runtime.thread:
-            self._runtime.require_thread("Node.status")
-        QUEUES_MAX("queues_max", queues_max)
-        return status_of(self._parts, queues_max)
-
-    # --- roles -----------------------------------------------------------------------------------
-
-    async def promote(self, *, timeout_s: float = 10.0) -> None:
-        """Become primary, if the record allows it. Returns when the generation has begun and this node serves.
-
-        Raises:
-            PromotionRefused: A rule forbids it.
-            ClusterError: The record could not be read, another node changed it first, or no answer came in time.
-            LocalProtocolError: The node has not started, or is stopped, or the caller is one of the broker's methods.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._runtime.require_thread("Node.promote")
-        SECONDS_OR_ZERO("timeout_s", timeout_s)
-        await self._roles.promote(timeout_s=timeout_s)
-
-    async def demote(self, *, timeout_s: float = 10.0) -> None:
-        """Hand over: stop being primary, so that another live member is promoted. Pending operations are in doubt.
-
-        If no other node is in sync yet, it waits for one first and serves meanwhile. Afterwards this node does not try to
-        be primary before the record names another primary, or ``Settings.hand_over_timeout_s`` have passed.
-
-        Raises:
-            LocalProtocolError: This node is not primary, has not started, or is stopped.
-            HandOverRefused: No other node can take over, and this node's promoter would promote it again.
-            ClusterError: The cluster manager did not answer in time; this node is still primary.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._runtime.require_thread("Node.demote")
-        SECONDS_OR_ZERO("timeout_s", timeout_s)
-        await self._roles.demote(timeout_s=timeout_s)
-
-    def give_place_away(self, why: str) -> None:
-        """As primary, let another member take over: the broker has found that it cannot serve. Returns at once.
-
-        Until another member can take over, this node stays primary; then it steps down. May be called again.
-
-        Raises:
-            ArgumentError: Not text.
-            LocalProtocolError: The node has not started, or is stopped.
-            WrongThread: Called from another thread than the event loop's.
-        """
-        self._runtime.require_thread("Node.give_place_away")
-        TEXT("why", why)
-        self._roles.give_place_away(why)

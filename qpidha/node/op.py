@@ -178,7 +178,7 @@ class Op:
     """A publish or an accept. Await it for its `Receipt`, or add a callback, or use a watermark instead.
 
     It may be awaited more than once, by several tasks, and again after a task that awaited it was cancelled or after a
-    deadline.
+    deadline. Properties may be read from any thread; methods must be called from the node's event loop.
 
     Raises, when awaited:
         OpTimeout: It was not safe after ``op_timeout_s``, or the time given to `within`. It is still pending.
@@ -239,8 +239,10 @@ class Op:
         if self.done:
             call(callback, self, None if self.safe else self._ledger.error)
             return
-        if (limited := self._ledger.limited(self, callback, timeout_s)) is not None:
-            callback = limited
+        self._add(self._ledger.limited(self, callback, timeout_s) or callback)
+
+    def _add(self, callback: SafeCallback) -> None:
+        """Call back when the outcome is known, which it is not yet, whenever that is."""
         if self._callbacks is None:
             self._callbacks = [callback]
             self._ledger.enter(self)

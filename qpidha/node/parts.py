@@ -1,7 +1,7 @@
 """The parts of one node, made and connected in one place.
 
-No part imports this module. Only modules that report on the whole node or control it do: `status`, `control`, `roles`
-and `node`.
+No part imports this module. Only modules that report on the whole node or control it do: `status`, `facts`, `control`,
+`roles`, `content`, `participant` and `node`.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Queue(Handle):
     step-down it raises `NotPrimary`, after another promotion `StaleHandle`. Get a new one with ``node.queue(name)``
     in every ``on_promote``. Every handle can always read.
 
-    Methods must be called from the node's event loop; from another thread they raise `WrongThread`. All arguments are
-    checked before anything changes.
+    Methods must be called from the node's event loop; from another thread they raise `WrongThread`, and so does
+    `declared`. The other properties may be read from any thread. All arguments are checked before anything changes.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
 public `Node`. Who writes which field:
 
     replica                             `Starter`, once the store is open
-    thread                              `Starter`, and a forked child
+    thread, loop                        `Starter`, and a forked child
     serving_generation, settled, …      `NodeEffects`, when the core tells of a role
     broker_generation                   `BrokerNotifier`
     running, stop_reason, store_error   `Life`
@@ -86,6 +86,8 @@ class Runtime:
         self.replica.stop()
         self.thread = 0
         """Of the event loop that this node belongs to; 0: it was not started; `FORKED`: it belongs to the parent."""
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The event loop; None: the node was not started."""
         self.running = False
         """The start has succeeded and the stop has not begun."""
         self.stop_reason: str | None = None
@@ -127,7 +129,8 @@ class Runtime:
         """Belong to the running event loop from now on, and use its clock."""
         self.thread = get_ident()
         forks.watch(self)
-        self._clock = asyncio.get_running_loop().time
+        self.loop = asyncio.get_running_loop()
+        self._clock = self.loop.time
 
     def forked(self) -> Iterable[int]:
         """In a child: this node lives in the parent. Calls here raise `ForkedError`."""

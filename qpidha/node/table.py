@@ -21,7 +21,7 @@ class Table:
 
     Made while the node is primary, it can change the table in that generation only; every handle can always read.
     Each change has an `Op`, which is safe when every member has made it durable. The content is there before
-    ``on_promote`` is called. Methods must be called from the node's event loop.
+    ``on_promote`` is called. Methods must be called from the node's event loop; properties may be read from any thread.
     """
 
     def __init__(self, runtime: Runtime, commits: Commits, queue: KeyedQueue, generation: Generation) -> None:

@@ -113,8 +113,9 @@ class Transaction:
             t.put(customers, b"ada", b"1 order")
         await t.op
 
-    It belongs to the term in which it was begun. Methods must be called from the node's event loop. Each checks its
-    arguments at once: `ArgumentError`, `WrongThread`, `NotPrimary`, `StaleHandle`, or `LocalProtocolError` after the end.
+    It belongs to the term in which it was begun. Methods must be called from the node's event loop; properties may be
+    read from any thread. Each method checks its arguments at once: `ArgumentError`, `WrongThread`, `NotPrimary`,
+    `StaleHandle`, or `LocalProtocolError` after the end.
     """
 
     def __init__(self, runtime: Runtime, commits: Commits, handles: Handles) -> None:
