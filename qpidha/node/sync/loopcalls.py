@@ -38,6 +38,12 @@ LATE_S = 0.1
 """A look may be late by this much. If it is later, the process stood still, and the loop gets another look's time."""
 
 
+GATHER_S = 0.001
+"""The loop takes calls for so long at most before it does other work."""
+PAUSE_S = 0.00001
+"""How long the loop lets go of the interpreter after it has answered: only then can the threads make their next calls."""
+
+
 class Waited(Enum):
     """What a thread has waited for."""
 
@@ -160,26 +166,35 @@ class LoopCalls:
     # --- in the event loop -----------------------------------------------------------------------
 
     def _take(self) -> None:
-        """Make all calls that are waiting."""
+        """Make all calls that are waiting, and those that the threads make when they have got their answers."""
+        loop = asyncio.get_running_loop()
+        if self._watch is None:
+            self._watch = loop.create_task(self._watch_loop(), name="qpidha-threads")
+        until = time.monotonic() + GATHER_S
+        try:
+            while self._begin() and time.monotonic() < until:
+                time.sleep(PAUSE_S)
+        finally:
+            with self._lock:
+                self._scheduled = bool(self._waiting)
+                if self._scheduled:
+                    loop.call_soon(self._take)
+
+    def _begin(self) -> bool:
+        """Make the calls that are waiting now. Whether there were any."""
         with self._lock:
             calls, self._waiting = self._waiting, deque()
-            self._scheduled = False
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().create_task(self._watch_loop(), name="qpidha-threads")
+        found = bool(calls)
         try:
             while calls:
                 if (task := calls.popleft().begin()) is not None:
                     self._begun.add(task)
                     task.add_done_callback(self._begun.discard)
         finally:
-            if calls:  # A call has raised what ends the loop. It may be run again.
-                self._put_back(calls)
-
-    def _put_back(self, calls: deque[Call[Any]]) -> None:
-        with self._lock:
-            self._waiting.extendleft(reversed(calls))
-            asyncio.get_running_loop().call_soon(self._take)
-            self._scheduled = True
+            if calls:  # One has raised what ends the loop, which may be run again.
+                with self._lock:
+                    self._waiting.extendleft(reversed(calls))
+        return found
 
     async def _watch_loop(self) -> None:
         """Until the node has stopped: if this is cancelled, all tasks are, because the loop ends."""
