@@ -20,7 +20,6 @@ SHOWN_BY_DOCSTRINGS = {
     "EndingBroker": "an optional power of the embedder's broker: detected by its method",
     "inode": "a field that makes two values differ",
     "sslobject_class": "what `ssl` looks for",
-    "safe_upto": "the same as `on_safe_upto` tells, for a broker that asks",
     "PollingRecordStore": "an optional power of a record store: detected by its method",
     "eof_received": "what asyncio calls",
 }

@@ -9,7 +9,7 @@ from qpidha.types import Address, Generation, NodeId, Role
 
 
 class Facts:
-    """Properties of a node, which may be read from any thread, also before the start and after the stop.
+    """Base of `Node` and `SyncNode`. Properties may be read from any thread, also before the start and after the stop.
 
     Each is true for itself. Two that are read one after the other may be from before and after a change.
     """

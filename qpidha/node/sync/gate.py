@@ -13,7 +13,7 @@ class Gate:
     def __init__(self) -> None:
         self._open = False
         self._lock = threading.Lock()
-        """Held while the gate is closed. Afterwards each thread that waits takes it for a moment, and lets the next in."""
+        """Held while the gate is closed. Afterwards each thread that waits takes it for a moment."""
         _ = self._lock.acquire()
 
     def open(self) -> None:

@@ -1,0 +1,60 @@
+"""Helpers for tests of `Node.sync`: nodes in an event loop in a thread, and threads that report what they have raised."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from qpidha import Node
+from qpidha.bridge import LoopThread
+from tests.support.harness import QUICK, World
+
+T = TypeVar("T")
+SOON_S = 20.0
+"""Much longer than anything here takes."""
+
+
+@contextmanager
+def nodes(*names: str, settings: Any = QUICK) -> Iterator[tuple[LoopThread, World, list[Node]]]:
+    """Run a cluster in a loop in a thread; the first node is primary."""
+    thread = LoopThread("loop of a test")
+    world = World(settings)
+    try:
+        yield thread, world, thread.run(world.cluster(*names), SOON_S)
+    finally:
+        thread.run(world.__aexit__(), SOON_S)
+        thread.close()
+
+
+class Worker:
+    """A thread that makes one call, and keeps what it returns or raises."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.result: object = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self.result = self._call()
+        except BaseException as error:
+            self.error = error
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    def join(self) -> BaseException | None:
+        """Wait for the end; the error."""
+        self._thread.join(SOON_S)
+        assert not self._thread.is_alive(), "the call hangs"
+        return self.error
+
+
+def in_a_thread(call: Callable[[], object]) -> BaseException | None:
+    """What this call raises in another thread."""
+    return Worker(call).join()

@@ -1,0 +1,134 @@
+"""The methods of a node, from a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from qpidha import (
+    ArgumentError,
+    CallTimeout,
+    NotPrimary,
+    PromotionRefused,
+    QueueMismatch,
+    Settle,
+    UnknownQueue,
+    WrongThread,
+)
+from qpidha.errors import LocalProtocolError, NodeStopped, WaitTimeout
+from tests.support.threads import Worker, nodes
+
+
+def test_queues() -> None:
+    with nodes("a", "b") as (_, _, (a, _)):
+        sync = a.sync
+        queue = sync.declare("q", settle=Settle.IMMEDIATE)
+        other = sync.declare("other")
+        assert sync.queue("q").id == queue.id
+        assert [each.name for each in sync.queues] == ["q", "other"]
+        assert sync.publish([queue, other], b"1", b"p").safe().ids == range(1, 2)
+        assert list(queue) == list(other) == [(1, b"1")]
+        sync.delete(other, to=queue).safe()
+        assert len(list(queue)) == 2
+        table = sync.table("t")
+        sync.delete(table)
+        assert sync.renew_listener("q") is False
+        with pytest.raises(QueueMismatch):
+            sync.declare("q")
+        for missing in (sync.queue, sync.renew_listener):
+            with pytest.raises(UnknownQueue):
+                missing("other")
+        with pytest.raises(ArgumentError, match="queues"):
+            sync.publish(queue, b"1")  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="queues"):
+            sync.publish([a.configuration], b"1")  # type: ignore[list-item]
+        with pytest.raises(ArgumentError, match="queue"):
+            sync.delete("q")  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="to"):
+            sync.delete(queue, to="other")  # type: ignore[arg-type]
+        assert sync.barrier() == 1
+
+
+def test_roles_waits_and_the_end() -> None:
+    with nodes("a", "b") as (_, _, (a, b)):
+        a.sync.wait_serving()
+        b.sync.wait_in_sync(20.0)
+        with pytest.raises(WaitTimeout):
+            b.sync.wait_serving(0.01)
+        with pytest.raises(NotPrimary):
+            b.sync.barrier()
+        a.sync.demote()
+        b.sync.promote(timeout_s=20.0)
+        assert b.sync.serving and b.sync.status(queues_max=0).role in ("active", "recovering")
+        with pytest.raises(ArgumentError, match="why"):
+            a.sync.give_place_away(5)  # type: ignore[arg-type]
+        a.sync.wait_in_sync(20.0)
+        b.sync.give_place_away("for a test")
+        waiting = [Worker(a.sync.wait_stopped), Worker(b.sync.wait_stopped)]
+        a.sync.stop()
+        b.sync.stop()
+        assert [worker.join() for worker in waiting] == [None, None]
+        assert a.sync.wait_stopped().reason == "it was asked to stop"
+        for refused in (a.sync.wait_serving, a.sync.barrier, lambda: a.sync.declare("q")):
+            with pytest.raises((NodeStopped, NotPrimary)):
+                refused()
+        with pytest.raises((PromotionRefused, LocalProtocolError)):
+            a.sync.promote()
+        assert a.sync.status().role == "stopped"
+
+
+def test_a_limit_for_every_call() -> None:
+    with nodes("a", "b") as (thread, _, (a, b)):
+        quick = a.sync.within(0.05)
+        queue, table, objects = quick.declare("q"), quick.table("t"), quick.configuration
+        t = quick.transaction()
+        blocked, let_go = threading.Event(), threading.Event()
+        thread.post(lambda: (blocked.set(), let_go.wait(20.0)))
+        assert blocked.wait(20.0)
+        began = time.monotonic()
+        for call in (
+            lambda: quick.queue("q"),
+            lambda: queue.enqueue(b"1"),
+            lambda: table.put(b"k", b"v"),
+            lambda: objects.get("k", "n"),
+            t.commit,
+        ):
+            with pytest.raises(WaitTimeout, match="nothing was changed"):
+                call()
+        assert time.monotonic() - began < 5
+        let_go.set()
+        a.sync.barrier()
+        assert list(a.sync.queue("q")) == [] and len(table) == 0  # They were withdrawn.
+        with pytest.raises(WaitTimeout):
+            quick.wait_stopped()
+        with pytest.raises(ArgumentError):
+            quick.within("1")  # type: ignore[arg-type]
+        assert b.sync.within(0.01).within(None).status().node == "b"
+
+
+def test_a_change_that_the_loop_has_begun_is_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nodes("a") as (_, _, (a,)):
+
+        async def long(**_: object) -> None:
+            await asyncio.sleep(30)
+
+        monkeypatch.setattr(a, "demote", long)
+        with pytest.raises(CallTimeout, match="may have been made"):
+            a.sync.within(0.05).demote(timeout_s=0)
+
+
+def test_it_is_the_same_object_and_refuses_its_own_loop() -> None:
+    with nodes("a") as (thread, _, (a,)):
+        assert a.sync is a.sync
+
+        async def main() -> None:
+            with pytest.raises(WrongThread, match=r"SyncNode\.declare was called in the node's event loop"):
+                a.sync.declare("q")
+            with pytest.raises(WrongThread, match=r"SyncNode\.queues"):
+                _ = a.sync.queues
+
+        thread.run(main())
+        assert a.sync.queues == []
