@@ -29,7 +29,11 @@ PAIRS: list[tuple[type, type, dict[str, str]]] = [
     (
         Node,
         SyncNode,
-        {"start": "it binds the node to the event loop that it is called in", "sync": "it is this"},
+        {
+            "start": "it binds the node to the event loop that it is called in",
+            "sync": "it is this",
+            "watch_table": CALLBACK,
+        },
     ),
     (
         Queue,
