@@ -28,9 +28,12 @@ from qpidha.errors import (
     PromotionRefused,
     QpidhaError,
     QueueMismatch,
+    SequenceGap,
     SettingsError,
     StaleHandle,
     StoreError,
+    TooManyProducers,
+    UnknownProducer,
     UnknownQueue,
     WrongThread,
 )
@@ -51,7 +54,7 @@ from qpidha.node import (
 )
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Discarded, Fate, Receipt, Role, Settle, Stopped
+from qpidha.types import Discarded, Fate, ProducerSequence, Receipt, Role, Settle, Stopped
 from qpidha.wire.batch import Batch, Landing
 
 __version__ = "0.1.0"
@@ -78,12 +81,14 @@ __all__ = [
     "OpTimeout",
     "OperationError",
     "PeerError",
+    "ProducerSequence",
     "PromotionRefused",
     "QpidhaError",
     "Queue",
     "QueueMismatch",
     "Receipt",
     "Role",
+    "SequenceGap",
     "SequenceSet",
     "Settings",
     "SettingsError",
@@ -98,7 +103,9 @@ __all__ = [
     "SyncTable",
     "SyncTransaction",
     "Table",
+    "TooManyProducers",
     "Transaction",
+    "UnknownProducer",
     "UnknownQueue",
     "WrongThread",
     "__version__",

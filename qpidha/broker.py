@@ -56,7 +56,7 @@ class Broker(Protocol):
         None of them was acknowledged, with two exceptions: messages with ``Fate.UNKNOWN``, for which this is not known;
         and, with ``Settle.IMMEDIATE``, a message that a consumer accepted before it was replicated. Keep, publish
         again, dead-letter or drop them. Every node that held a message hands over its own copy: if you publish
-        them again, remove duplicates by ``published_as``.
+        them again, remove duplicates by ``published_as``, and use the ``sequence`` of those that have one.
 
         They leave the node's quarantine when this returns. After an error, a crash, or ``discard_timeout_s``, they are
         handed over again: after ``discard_retry_s``, with the next generation that is established, or at the next start.

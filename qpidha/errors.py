@@ -97,6 +97,40 @@ class MessagesGone(CallerError):
         self.ids = ids
 
 
+class UnknownProducer(CallerError):
+    """No producer of this name is registered in this epoch: it was forgotten, or has registered again (EO6).
+
+    Nothing was stored. What it sent in that epoch, and was not told, stays in doubt. ``epoch`` is the one that was given,
+    ``current`` that of the producer that has the name now; None: there is none.
+    """
+
+    def __init__(
+        self, message: str, *, producer: str, epoch: tuple[int, int], current: tuple[int, int] | None
+    ) -> None:
+        super().__init__(message)
+        self.producer = producer
+        self.epoch = epoch
+        self.current = current
+
+
+class SequenceGap(CallerError):
+    """A sequence is not the next one of its producer: publishes before it are missing, and come first (EO5).
+
+    Nothing was stored. After a failover a producer repeats everything that it was not told, in order. ``expected`` is the
+    next number of the producer, ``number`` the one that was given.
+    """
+
+    def __init__(self, message: str, *, producer: str, number: int, expected: int) -> None:
+        super().__init__(message)
+        self.producer = producer
+        self.number = number
+        self.expected = expected
+
+
+class TooManyProducers(CallerError):
+    """``producers_max`` producers are registered. Forget one of them, or raise the limit on all nodes."""
+
+
 class BackupTooOld(CallerError):
     """A connected backup runs a release that does not know what was asked for. Upgrade it, then ask again."""
 

@@ -76,6 +76,8 @@ class Settings:
     """Runs of ids in one frame. Longer sets of ids are sent in several frames."""
     queues_max: int = 100_000
     """Queues of one node. A primary declares no more than each of its backups allows."""
+    producers_max: int = 100_000
+    """Producers that may be registered. Each costs about 1 KiB of memory on every node, until it is forgotten."""
     queues_per_slice: int = 500
     """Work on all queues (a resynchronisation, a promotion) is done in slices of this many queues, one in each turn of
     the event loop: more queues take longer, but never block the loop for longer."""
@@ -209,6 +211,7 @@ RULES: dict[str, Rule] = {
     "plan_chunks_in_flight_max": integer(1, 65_536),
     "ids_runs_per_chunk_max": integer(1, 65_536),
     "queues_max": integer(1, COUNT_MAX),
+    "producers_max": integer(1, COUNT_MAX),
     "queues_per_slice": integer(1, COUNT_MAX),
     "gc_policy": one_of("leave", "freeze"),
     "dirty_start": one_of("verify", "refuse"),

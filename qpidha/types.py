@@ -136,6 +136,21 @@ class Origin:
     id: MessageId
 
 
+@dataclass(frozen=True, slots=True)
+class ProducerSequence:
+    """The number that a producer gave to one publish or commit of its own; it is used once (rules EO5, EO8).
+
+    A batch of n messages has n numbers, of which this is the first.
+    """
+
+    producer: str
+    """Its name."""
+    epoch: Entry
+    """Its registration: the identity of an object of the configuration (EO6). Compare it; it has no other meaning."""
+    number: int
+    """From 1 on, without gaps."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What the completion of an operation promises: which nodes have it durably, and in which generation.
@@ -164,9 +179,11 @@ class Fate(Enum):
     UNDONE_MOVE = "undone-move"
     """The copy that a move made; only the move was undone. The message itself is in the queue that it was published
     to, in one that it was moved to since, or was settled."""
+    SEQUENCE_USED = "sequence-used"
+    """It was published with a sequence, which that history has: its producer published it there, or gave it up (EO7)."""
     UNKNOWN = "unknown"
     """It cannot be determined: the message is older than the primary's trimmed lineage (rule G1), or it was moved and
-    the queue that it was published to no longer exists."""
+    the queue that it was published to no longer exists, or its producer was forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +198,13 @@ class Discarded:
     data: bytes
     props: bytes = b""
     origin: Origin | None = None
-    """Of a message that was moved; None otherwise."""
+    """Of a message that was moved, or published with a sequence; None otherwise."""
+    sequence: ProducerSequence | None = None
+    """Of a message that was published with a sequence, if the history that holds now knows its producer. Publish it again
+    with this sequence: its producer repeats it, too (EO7)."""
+    in_commit: bool = False
+    """It was published in a transaction, or to several queues at once: the sequence is that of the whole. Do not publish
+    it alone: its producer repeats the whole."""
 
     @property
     def published_as(self) -> Origin:

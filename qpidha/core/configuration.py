@@ -35,13 +35,16 @@ def read_key(key: bytes) -> tuple[str, str]:
 
 
 def is_object_key(key: bytes) -> bool:
-    """Whether this is the key of an object that an embedder may put: of any kind but that of queues (Q2)."""
+    """Whether this is the key of an object that an embedder may put: of any kind but that of queues (Q2).
+
+    Kinds that begin with "$" are the library's own.
+    """
     try:
         entry: list[object] = msgpack.unpackb(key)
         kind, name = entry
         if not isinstance(kind, str) or not isinstance(name, str):
             return False
-        return kind != QUEUE and object_key(kind, name) == key
+        return kind != QUEUE and not kind.startswith("$") and object_key(kind, name) == key
     except (ValueError, TypeError, msgpack.UnpackException):
         return False
 

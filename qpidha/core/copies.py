@@ -2,7 +2,7 @@
 
 A *replacement* takes the place of its source, in the same queue (an update) or in another one (a move): it carries the
 origin of the first message of the chain (U4), and an update keeps the place in the order (U1). A copy whose source stays
-(fan-out) is a new message (U6).
+(fan-out) is a new message (U6); it has the sequence of the commit that made both (EO7).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qpidha.core.lineage import generation_of
+from qpidha.core.producers import is_tag
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.seq import SequenceSet
 from qpidha.wire._batch import ORDER
@@ -27,7 +28,9 @@ def copied(
     """The batch of the copies of these messages, all held by ``source``, in the order of their ids. O(bytes)."""
     batch = Batch.join([piece for _, piece in source.select(ids)])
     if not replacement:
-        return batch.without_origins() if props is None else _with_props(batch, props)
+        if not is_tag(batch.origin(0)):  # A commit gives all messages of a batch its sequence, or none.
+            batch = batch.without_origins()
+        return batch if props is None else _with_props(batch, props)
     queue, lineage = source.queue.bytes, source.lineage
     origins = [batch.origin(i) or (queue, generation_of(lineage, id), id) for i, id in enumerate(ids)]
     if not in_place and props is None and not batch.columns & ORDER:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from qpidha.core.births import birth_of
 from qpidha.core.lineage import Lineage
+from qpidha.core.producers import ProducerEntry
 from qpidha.core.resync import had
 from qpidha.types import Entry, MessageId, QueueId
 
@@ -23,6 +24,8 @@ class Histories:
     """Lineage and next id of a queue; None: this history has no such queue now."""
     configuration: Past | None
     """Those of the configuration; None: this history has none, so no queue was ever deleted in it."""
+    producer: Callable[[Entry], tuple[str, ProducerEntry] | None] = lambda _: None
+    """Name and entry of the producer with an epoch; None: this history has no such entry now."""
 
     def deleted(self, queue: QueueId, old: Entry | None = None) -> bool | None:
         """Whether a queue that this history does not have was declared in it, and so was deleted (Q4, Q5).
@@ -36,3 +39,10 @@ class Histories:
             return had(*self.configuration, *birth)
         # An object made for an old queue may be rewound while another node has made one for the same queue.
         return True if old is not None and had(*self.configuration, *old) else None
+
+    def forgotten(self, epoch: Entry) -> bool | None:
+        """Whether a producer whose entry this history does not have was registered in it, and so was forgotten (EO6).
+
+        None: that cannot be told.
+        """
+        return None if self.configuration is None else had(*self.configuration, *epoch)

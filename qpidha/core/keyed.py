@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qpidha.core.lineage import Lineage
+from qpidha.core.producers import ProducerEntries
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
@@ -20,8 +21,6 @@ CONFIGURATION: Final = "$configuration"
 """Kind, and name, of the queue that holds the configuration."""
 TABLE: Final = "$table"
 """Kind of the queues that are tables."""
-KEYED: Final = frozenset({CONFIGURATION, TABLE})
-"""The kinds of queues that are keyed. An embedder's own kinds do not begin with "$"."""
 
 
 class KeyedQueue(ReplicatedQueue):
@@ -57,8 +56,12 @@ class KeyedQueue(ReplicatedQueue):
             key = self._keys.pop(id)
             if self._ids.get(key) == id:
                 del self._ids[key]
+                self._erased(key)
             self.touched[key] = None
         return gone
+
+    def _erased(self, key: bytes) -> None:
+        """No message has this key any more."""
 
     def take_touched(self) -> tuple[bytes, ...]:
         """The keys that changed since the last call."""
@@ -97,3 +100,35 @@ class KeyedQueue(ReplicatedQueue):
         ensure(self._keys == held, "the index of the keys differs from what is held")
         ensure({k: i for i, k in held.items()} == self._ids, "a key has several messages")
         ensure(len(self._ids) == len(held), "a key has several messages")
+
+
+class ConfigurationQueue(KeyedQueue):
+    """The configuration: it knows the entries of producers among its objects (EO1)."""
+
+    __slots__ = ("producers",)
+
+    def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
+        super().__init__(queue, spec, lineage, next)
+        self.producers = ProducerEntries()
+
+    def insert(self, ids: SequenceSet, batch: Batch) -> None:
+        """See `KeyedQueue.insert`."""
+        super().insert(ids, batch)
+        for index in range(len(batch)):
+            self.producers.put(batch.props(index), batch.data(index))
+
+    def _erased(self, key: bytes) -> None:
+        self.producers.erase(key)
+
+    def check(self) -> None:
+        """See `KeyedQueue.check`; and that the entries are those of the objects."""
+        super().check()
+        self.producers.check()
+        read = ProducerEntries()
+        for key, value in self.items():
+            read.put(key, value)
+        ensure(dict(read) == dict(self.producers), "the entries of producers differ from the objects")
+
+
+KEYED: Final = {CONFIGURATION: ConfigurationQueue, TABLE: KeyedQueue}
+"""The kinds of queues that are keyed, with their classes. An embedder's own kinds do not begin with "$"."""

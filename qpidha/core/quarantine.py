@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
+from qpidha.core.births import born
 from qpidha.core.histories import Histories, Past
+from qpidha.core.producers import IN_COMMIT, RawOrigin, epoch_of, is_tag
 from qpidha.core.resync import had, judge
 from qpidha.journal import Audit, Change, Quarantine, Release
 from qpidha.seq import SequenceSet
-from qpidha.types import Discarded, Fate, Generation, Origin, QueueId
+from qpidha.types import Discarded, Fate, Generation, MessageId, Origin, ProducerSequence, QueueId
 
 
 @dataclass(slots=True)
@@ -90,7 +93,11 @@ class Quarantined:
         for index, id in enumerate(change.ids):
             if id not in kept.left:
                 continue
-            origin = as_origin(change.batch.origin(index))
+            raw = change.batch.origin(index)
+            if raw is not None and is_tag(raw):
+                yield sequenced(change, index, id, raw, histories)
+                continue
+            origin = as_origin(raw)
             fate = change.fate
             if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
                 fate = fate_of_copy(origin, histories)
@@ -98,16 +105,7 @@ class Quarantined:
                 fate = (
                     Fate.UNKNOWN
                 )  # The established history has forgotten what the history at the flip still knew.
-            yield Discarded(
-                queue=change.queue,
-                queue_name=change.name,
-                generation=change.generation,
-                id=id,
-                fate=fate,
-                data=change.batch.data(index),
-                props=change.batch.props(index),
-                origin=origin,
-            )
+            yield discarded(change, index, id, fate, origin)
 
     @property
     def waiting(self) -> bool:
@@ -133,6 +131,49 @@ class Quarantined:
             yield Release(queue, generation, ids)
         for name, count in Counter(message.queue_name for message in messages).items():
             yield Audit("handed over", followed, name, f"{count} messages")
+
+
+def discarded(
+    change: Quarantine, index: int, id: MessageId, fate: Fate, origin: Origin | None, **of_sequence: Any
+) -> Discarded:
+    """One message of a batch in quarantine, as it is handed over."""
+    return Discarded(
+        queue=change.queue,
+        queue_name=change.name,
+        generation=change.generation,
+        id=id,
+        fate=fate,
+        data=change.batch.data(index),
+        props=change.batch.props(index),
+        origin=origin,
+        **of_sequence,
+    )
+
+
+def sequenced(
+    change: Quarantine, index: int, id: MessageId, tag: RawOrigin, histories: Histories
+) -> Discarded:
+    """A message that was published with a sequence: its producer repeats it, too (EO7).
+
+    If the established history has the sequence, that says what publishing it again would: the sequence is used. That
+    holds for a copy that a move or update made, too, for its publish has the sequence (U4).
+    """
+    epoch, number = epoch_of(tag), tag[2]
+    origin, found = Origin(queue=born(*epoch), generation=epoch[0], id=number), histories.producer(epoch)
+    if found is None:
+        # Forgotten: which sequences it had is not known any more. Never registered: that was rewound with the publish.
+        fate = Fate.REWOUND if histories.forgotten(epoch) is False else Fate.UNKNOWN
+        return discarded(change, index, id, fate, origin, in_commit=tag[1] == IN_COMMIT)
+    name, entry = found
+    return discarded(
+        change,
+        index,
+        id,
+        Fate.SEQUENCE_USED if number <= entry.last else Fate.REWOUND,
+        origin,
+        sequence=ProducerSequence(name, epoch, number),
+        in_commit=tag[1] == IN_COMMIT,
+    )
 
 
 def fate_of_copy(origin: Origin, histories: Histories) -> Fate:

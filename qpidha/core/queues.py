@@ -19,8 +19,8 @@ class Queues(dict[QueueId, ReplicatedQueue]):
 
     def make(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> ReplicatedQueue:
         """A queue without content. It is not put into the dict."""
-        if spec.kind in KEYED:
-            return KeyedQueue(queue, spec, lineage, next)
+        if (keyed := KEYED.get(spec.kind)) is not None:
+            return keyed(queue, spec, lineage, next)
         index = self._types.get(spec.kind)
         if index is not None:
             return IndexedQueue(queue, spec, lineage, next, index(spec))

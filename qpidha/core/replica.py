@@ -23,6 +23,7 @@ from qpidha.core.indexed import QueueTypes
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
+from qpidha.core.primary.producers import Published, Registered
 from qpidha.core.primary.sessions import Sessions
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -51,6 +52,7 @@ from qpidha.types import (
     Member,
     NodeId,
     Position,
+    ProducerSequence,
     QueueId,
     QueueSpec,
     Record,
@@ -365,9 +367,28 @@ class Replica:
         """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
         return self._taking().delete(queue, move_to)
 
-    def commit(self, steps: Sequence[Step]) -> Committed:
-        """See `Primary.commit`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().commit(steps)
+    def commit(self, steps: Sequence[Step], sequence: ProducerSequence | None = None) -> Committed:
+        """See `Primary.commit`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.
+
+        Args:
+            sequence: The number that its producer gave to the commit, which is then made once: see `Producers.commit`.
+        """
+        primary = self._taking()
+        return primary.commit(steps) if sequence is None else primary.producers.commit(steps, sequence)
+
+    def publish(
+        self, queue: QueueId, batch: Batch, sequence: ProducerSequence, *, taken: bool = False
+    ) -> Published:
+        """See `Producers.publish`, and `enqueue` for ``taken``. Raises `NotPrimary` or `NotEnoughMembers` like that."""
+        return (self._serving() if taken else self._taking()).producers.publish(queue, batch, sequence)
+
+    def register(self, producer: str) -> Registered:
+        """See `Producers.register`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().producers.register(producer)
+
+    def forget(self, producer: str) -> Position:
+        """See `Producers.forget`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
+        return self._taking().producers.forget(producer)
 
     def require_open(self) -> None:
         """Raise `NotPrimary`, or `NotEnoughMembers` below ``min_in_sync`` (J4), if operations are refused now."""

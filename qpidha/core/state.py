@@ -15,7 +15,7 @@ from uuid import UUID
 from qpidha.core.births import configuration_id
 from qpidha.core.histories import Histories
 from qpidha.core.indexed import QueueTypes
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
@@ -84,10 +84,10 @@ class NodeState:
         return self.manager.record
 
     @property
-    def configuration(self) -> KeyedQueue | None:
+    def configuration(self) -> ConfigurationQueue | None:
         """The queue that holds the cluster's objects (Q1); None before this node got it."""
         found = self.queues.get(configuration_id(self.cluster)) if self.cluster is not None else None
-        return found if isinstance(found, KeyedQueue) else None
+        return found if isinstance(found, ConfigurationQueue) else None
 
     @property
     def queue_count(self) -> int:
@@ -108,7 +108,9 @@ class NodeState:
         nothing can be in quarantine. Ask only after the flip, and before the session ends.
         """
         c = self.configuration
-        return Histories(self._past_of, None if c is None else (c.lineage, c.next))
+        if c is None:
+            return Histories(self._past_of, None)
+        return Histories(self._past_of, (c.lineage, c.next), c.producers.find)
 
     def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         q = self.queues.get(queue)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from qpidha.checks import instance_of
+from qpidha.core.producers import COUNT, NAME, check_sequence
 from qpidha.errors import ArgumentError
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_spec
-from qpidha.types import Level, Position, QueueId, QueueSpec
+from qpidha.types import Level, Position, ProducerSequence, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 
 QueueRef: TypeAlias = QueueId | int
@@ -95,7 +96,45 @@ class DeleteQueue:
     """
 
 
-Step: TypeAlias = Publish | Accept | Move | Update | Put | Erase | DeclareQueue | DeleteQueue
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Register a producer: its entry gets a new epoch, and sequence 0. An epoch that it had before is over (EO6)."""
+
+    producer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Remove the entry of a producer (EO6). One that is not there is fine."""
+
+    producer: str
+
+
+@dataclass(frozen=True, slots=True)
+class UseSequence:
+    """Make this commit the one with this sequence, or with these (EO1). It must be the next one of its producer (EO5).
+
+    `Replica.commit` and `Replica.publish` add this step themselves, after they have found out that it is no repetition.
+    """
+
+    sequence: ProducerSequence
+    count: int = 0
+    """0: the commit has one sequence. n: it publishes n messages, each of which has its own, from this one on."""
+
+
+Step: TypeAlias = (
+    Publish
+    | Accept
+    | Move
+    | Update
+    | Put
+    | Erase
+    | DeclareQueue
+    | DeleteQueue
+    | Register
+    | Forget
+    | UseSequence
+)
 
 
 BYTES = instance_of(bytes)
@@ -103,7 +142,18 @@ IDS = instance_of(SequenceSet)
 BATCH = instance_of(Batch)
 REFS = instance_of(list, tuple, what="a tuple")
 STEP = instance_of(
-    Publish, Accept, Move, Update, Put, Erase, DeclareQueue, DeleteQueue, what="a step of `qpidha.core.steps`"
+    Publish,
+    Accept,
+    Move,
+    Update,
+    Put,
+    Erase,
+    DeclareQueue,
+    DeleteQueue,
+    Register,
+    Forget,
+    UseSequence,
+    what="a step of `qpidha.core.steps`",
 )
 LEVEL = instance_of(Level)
 
@@ -127,6 +177,11 @@ def check_step(step: object) -> None:
             BYTES("value", step.value)
         case Erase():
             BYTES("key", step.key)
+        case Register() | Forget():
+            NAME("producer", step.producer)
+        case UseSequence():
+            check_sequence(step.sequence)
+            COUNT("count", step.count)
         case DeclareQueue():
             check_spec(step.spec)
             BYTES("arguments", step.arguments)
@@ -144,7 +199,8 @@ class Made:
     """What one step did."""
 
     ids: SequenceSet
-    """Given out (`Publish`: in the first of the queues; `Move`, `Update`), or dequeued (`Accept`). Empty otherwise."""
+    """Given out (`Publish`: in the first of the queues; `Move`, `Update`; `Register`: in the configuration), or dequeued
+    (`Accept`). Empty otherwise."""
     queue: QueueId | None = None
     """The queue that `DeclareQueue` made."""
 
@@ -156,7 +212,9 @@ class Committed:
     position: Position
     """It is complete when everything up to here is (TX5)."""
     made: tuple[Made, ...]
-    """One for each step."""
+    """One for each step. Empty if it is a repetition, and its first commit is complete."""
+    repeated: bool = False
+    """Its sequence was used already: nothing was made now (EO4). That does not say by what it was used (EO8)."""
 
     def declared(self, step: int) -> QueueId:
         """The queue that this step, a `DeclareQueue`, made."""

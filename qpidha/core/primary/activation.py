@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import QUEUE, SPEC, QueueObject, object_key
-from qpidha.core.keyed import CONFIGURATION, KeyedQueue
+from qpidha.core.keyed import CONFIGURATION, ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage, advance, trim
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.primary import Primary
@@ -83,12 +83,12 @@ class Activation:
         )
         return primary, Sessions(state, primary)
 
-    def _configure(self, state: NodeState) -> KeyedQueue:
+    def _configure(self, state: NodeState) -> ConfigurationQueue:
         """The configuration of the cluster, with an object for each queue (Q2). Part of the activation, at position 1."""
         objects = state.configuration
         if objects is None:
             id = configuration_id(self.record.cluster)
-            objects = KeyedQueue(id, SPEC, ((self.record.generation, 1),), 1)
+            objects = ConfigurationQueue(id, SPEC, ((self.record.generation, 1),), 1)
             state.queues[id] = objects
             state.outbox.persist(PutQueue(id, SPEC, objects.lineage, 1))
         old = {q.spec.name: q for q in self._old}  # Of two with one name, the last has it.

@@ -231,6 +231,11 @@ class Guards:
         if guard is not None:
             guard.moved(ids, self._guards[target])
 
+    def is_complete(self, queue: QueueId, id: MessageId) -> bool:
+        """Whether the publish that was given this id is complete. O(1)."""
+        guard = self._guards.get(queue)
+        return guard is None or id <= guard.upto
+
     def advance(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
         """Complete what the watermark covers, or what was consumed.
 

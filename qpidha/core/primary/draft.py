@@ -14,9 +14,11 @@ from qpidha.core.calls import check_ids, check_publish
 from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
 from qpidha.core.configuration import QUEUE, QueueObject, is_object_key, object_key
 from qpidha.core.copies import copied
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.primary.actions import Action, Creation, Deletion, Draft, Insertion, Removal
 from qpidha.core.primary.admission import Admission
+from qpidha.core.primary.entries import advanced, free_key, registration
+from qpidha.core.producers import tagged
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
 from qpidha.core.steps import (
@@ -24,13 +26,16 @@ from qpidha.core.steps import (
     DeclareQueue,
     DeleteQueue,
     Erase,
+    Forget,
     Made,
     Move,
     Publish,
     Put,
     QueueRef,
+    Register,
     Step,
     Update,
+    UseSequence,
     check_step,
 )
 from qpidha.errors import ArgumentError, CallerError, MessagesGone, UnknownQueue
@@ -49,7 +54,7 @@ class Drafting:
     def __init__(
         self,
         queues: Queues,
-        configuration: KeyedQueue,
+        configuration: ConfigurationQueue,
         generation: Generation,
         admission: Admission,
     ) -> None:
@@ -60,6 +65,7 @@ class Drafting:
         self._settings = admission.settings
         self._drafts: dict[QueueId, Draft] = {}
         self._declared: dict[int, QueueId] = {}
+        self._use: UseSequence | None = None
         self.actions: list[Action] = []
         self.nbytes = 0
 
@@ -72,6 +78,10 @@ class Drafting:
         STEPS("steps", steps)
         for step in steps:
             check_step(step)
+        uses = [step for step in steps if isinstance(step, UseSequence)]
+        if len(uses) > 1:
+            raise ArgumentError("a commit has one sequence")
+        self._use = uses[0] if uses else None
         made = tuple(self._step(number, step) for number, step in enumerate(steps))
         most = self._settings.transaction_bytes_max
         if self.nbytes > most:
@@ -95,6 +105,17 @@ class Drafting:
                 self._put(self._entry(step.queue, step.key), step.key, step.value)
             case Erase():
                 self._erase(self._entry(step.queue, step.key), step.key)
+            case Register():
+                objects = self._keyed(self._configuration.queue)
+                entry = registration(objects, step.producer, self._generation, self._settings)
+                id = self._put(objects, *entry)
+                return Made(SequenceSet.from_range(id, id))
+            case Forget():
+                objects = self._keyed(self._configuration.queue)
+                self._erase(objects, free_key(objects, step.producer))
+            case UseSequence():
+                objects = self._keyed(self._configuration.queue)
+                self._put(objects, *advanced(objects, step))
             case DeclareQueue():
                 self._declared[number] = queue = self._declare(step)
                 return Made(NONE, queue)
@@ -169,8 +190,12 @@ class Drafting:
         if not step.queues:
             raise ArgumentError("queues: a publish names at least one")
         first_queue, *others = [self._plain(ref) for ref in step.queues]
-        given = SequenceSet()
-        for piece in split_batch(step.batch.without_origins(), publish_bytes_max(self._settings)):
+        given, use = SequenceSet(), self._use
+        if use is None:
+            batch = step.batch.without_origins()
+        else:
+            batch = tagged(step.batch, use.sequence, in_commit=use.count == 0)
+        for piece in split_batch(batch, publish_bytes_max(self._settings)):
             ids = self._insert(first_queue, piece)
             for other in others:
                 self._insert(other, piece, (first_queue, ids))

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from qpidha.checks import shown
 from qpidha.core.calls import IDS, check_ids, check_move, check_publish
 from qpidha.core.chunks import operation_bytes_max, split_ids
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.legality import SessionState
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
@@ -32,6 +32,7 @@ from qpidha.core.primary.deadlines import Deadlines
 from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
+from qpidha.core.primary.producers import Producers
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -75,7 +76,7 @@ class Primary:
         queues: Queues,
         outbox: Outbox,
         settings: Settings,
-        configuration: KeyedQueue,
+        configuration: ConfigurationQueue,
     ) -> None:
         self.generation = generation
         self.configuration = configuration
@@ -97,6 +98,7 @@ class Primary:
         self._behind = False  # More is safe than was completed in the last slice.
         self.deadlines = Deadlines(settings)
         self._admission = Admission(settings, queues, self.sessions)
+        self.producers = Producers(self, self._guards)
 
     # --- what clients do -------------------------------------------------------------------------
 
@@ -107,7 +109,7 @@ class Primary:
 
         Returns its uuid, which tells its birth (Q3), and the position. Raises `CallerError`.
         """
-        made = self._commit((DeclareQueue(spec, arguments, level),))
+        made = self.make((DeclareQueue(spec, arguments, level),))
         return made.declared(0), made.position
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
@@ -115,17 +117,17 @@ class Primary:
 
         What is pending in it completes at its own position (Q6). Raises `UnknownQueue` or `BackupTooOld`.
         """
-        return self._commit((DeleteQueue(queue, move_to),)).position
+        return self.make((DeleteQueue(queue, move_to),)).position
 
     def commit(self, steps: Sequence[Step]) -> Committed:
         """Make one operation of these steps, and apply it here (TX1, TX5). O(what the steps name).
 
         Raises `CallerError` if a step is not possible, `MessagesGone` if a message is not held (TX9). Nothing was stored.
         """
-        return self._commit(steps, committed=True)
+        return self.make(steps, committed=True)
 
-    def _commit(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
-        # ``committed``: the steps have one outcome, of which an accept is a part (TX6, TX7).
+    def make(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
+        """One operation of these steps. ``committed``: they have one outcome, of which an accept is a part (TX6, TX7)."""
         draft = Drafting(self.queues, self.configuration, self.generation, self._admission)
         made = draft.steps(steps)
         if not draft.actions:
@@ -156,8 +158,6 @@ class Primary:
         if ids and ids.last >= held.next:
             raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
         gone = held.remove(ids)
-        if not gone:
-            return self.position, gone
         for part in split_ids(gone, self.settings.ids_runs_per_chunk_max):
             position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
             self._out.persist(Remove(queue, part))
@@ -179,7 +179,7 @@ class Primary:
         Returns the position, and the ids in the target. A message keeps the identity of its publish (U4).
         """
         check_move(source, ids, target)
-        move = self._commit([Move(source, ids, target, gone_ignored=True)])
+        move = self.make([Move(source, ids, target, gone_ignored=True)])
         return move.position, move.made[0].ids
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
@@ -187,7 +187,7 @@ class Primary:
             found = self.queues[queue]
         except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
             raise UnknownQueue(f"no queue {shown(queue)}") from None
-        if type(found) is KeyedQueue:
+        if isinstance(found, KeyedQueue):
             raise ArgumentError(f"{found.spec.name!r} has keys, no messages: use a commit")
         return found
 
@@ -314,6 +314,7 @@ class Primary:
         for queue, upto, consumed in self._guards.advance(self.safe):
             holders = self.membership.holders
             self._out.complete(Safe(queue, upto, self.generation, holders, consumed))
+        self.producers.completed(self.safe)
 
     def _establish(self) -> None:
         """Every member has this history: nothing of an older one can win any more (W2)."""
@@ -321,8 +322,6 @@ class Primary:
         for session in self.sessions.values():
             if session.flipped:
                 self._send(session, [Established()])
-
-    # --- time ------------------------------------------------------------------------------------
 
     def find_late(self, now: float) -> None:
         """Find the members, or the joiner, whose acknowledgement of an operation is overdue (J1, L4)."""
@@ -346,5 +345,6 @@ class Primary:
         self.minimum.check()
         self.deadlines.check(self.safe)
         self._guards.check(self.safe)
+        self.producers.check()
         for queue in self.queues.values():
             queue.check()

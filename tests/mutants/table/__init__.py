@@ -8,6 +8,7 @@ from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
+from tests.mutants.table.producers import PRODUCING
 from tests.mutants.table.resync import RESYNC
 from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
@@ -18,6 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *ROLES,
     *OPERATIONS,
     *CONFIGURATION,
+    *PRODUCING,
     *RESYNC,
     *DISCARDS,
     *STORES,

@@ -37,3 +37,11 @@ def test_a_queue_that_is_missing_is_judged_by_its_birth(
 
 def test_a_history_without_configuration_has_deleted_nothing_and_tells_nothing() -> None:
     assert Histories(lambda _: None, None).deleted(born(1, 1)) is None
+
+
+@pytest.mark.parametrize(("epoch", "forgotten"), [((1, 4), True), ((2, 5), False)])
+def test_a_producer_that_is_missing_is_judged_by_its_registration(epoch: Entry, forgotten: bool) -> None:
+    """EO6: registered in this history, and forgotten since; or rewound."""
+    made = Histories(lambda _: None, PAST)
+    assert made.forgotten(epoch) is forgotten and made.producer(epoch) is None
+    assert Histories(lambda _: None, None).forgotten(epoch) is None

@@ -12,9 +12,10 @@ from qpidha import Batch, SequenceSet
 from qpidha.core.births import born
 from qpidha.core.histories import Histories, Past
 from qpidha.core.lineage import Lineage
+from qpidha.core.producers import ProducerEntry, tagged
 from qpidha.core.quarantine import Quarantined
 from qpidha.journal import Audit, Quarantine, Release
-from qpidha.types import Fate, Origin
+from qpidha.types import Fate, Origin, ProducerSequence
 from tests.support.cores import OTHER, QUEUE
 
 
@@ -140,3 +141,59 @@ def test_a_fate_is_judged_again_when_it_is_offered_again() -> None:
 
 
 # --- in a node -----------------------------------------------------------------------------------------
+
+
+# --- sequences -----------------------------------------------------------------------------------
+
+EPOCH = (2, 4)
+
+
+def with_sequences(*, in_commit: bool = False) -> Quarantine:
+    """Messages 5 to 7 of a queue, published with sequences 1 to 3, or in a commit with sequence 1."""
+    batch = Batch.pack([b"a", b"b", b"c"])
+    batch = tagged(batch, ProducerSequence("ada", EPOCH, 1), in_commit=in_commit)
+    return Quarantine(QUEUE, "orders", 2, SequenceSet([(5, 7)]), batch, Fate.UNKNOWN)
+
+
+def known(last: int) -> Histories:
+    """A history in which the producer has used the sequences up to this one."""
+
+    def producer(epoch: tuple[int, int]) -> tuple[str, ProducerEntry] | None:
+        return ("ada", ProducerEntry(EPOCH, last)) if epoch == EPOCH else None
+
+    return Histories(lambda _: None, (((1, 1), (2, 3)), 9), producer)
+
+
+def test_a_message_keeps_its_sequence_and_learns_whether_that_is_used() -> None:
+    """EO7: the established history says it, also if the flip could not tell what became of the message."""
+    messages = list(Quarantined([with_sequences()]).due(known(2)))
+    assert [m.sequence for m in messages] == [ProducerSequence("ada", EPOCH, n) for n in (1, 2, 3)]
+    assert [m.fate for m in messages] == [Fate.SEQUENCE_USED, Fate.SEQUENCE_USED, Fate.REWOUND]
+    assert [m.published_as for m in messages] == [
+        Origin(queue=born(2, 4), generation=2, id=n) for n in (1, 2, 3)
+    ]
+    assert not any(m.in_commit for m in messages)
+
+
+def test_a_message_of_a_commit_says_so() -> None:
+    messages = list(Quarantined([with_sequences(in_commit=True)]).due(known(0)))
+    assert [m.sequence for m in messages] == [ProducerSequence("ada", EPOCH, 1)] * 3
+    assert all(m.in_commit and m.fate is Fate.REWOUND for m in messages)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "fate"),
+    [
+        ((((1, 1), (2, 3)), 9), Fate.UNKNOWN),
+        ((((1, 1), (3, 3)), 9), Fate.REWOUND),
+        (None, Fate.UNKNOWN),
+    ],
+    ids=["forgotten", "never registered", "no configuration"],
+)
+def test_a_sequence_of_a_producer_that_is_not_known_is_of_no_use(
+    configuration: Past | None, fate: Fate
+) -> None:
+    """EO6: it would be refused. One whose registration was rewound was rewound with it."""
+    [message, *_] = Quarantined([with_sequences()]).due(past(lambda _: None, configuration))
+    assert (message.sequence, message.fate) == (None, fate)
+    assert message.published_as == Origin(queue=born(2, 4), generation=2, id=1), "the same on every node"

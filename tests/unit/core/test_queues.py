@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from qpidha.core.indexed import IndexedQueue
-from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
+from qpidha.core.keyed import CONFIGURATION, TABLE, ConfigurationQueue, KeyedQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
 from qpidha.journal import QueueImage
@@ -24,7 +24,7 @@ def queues() -> Queues:
 
 def test_the_kind_says_which_class_a_queue_is_of() -> None:
     classes = {
-        "fifo": ReplicatedQueue, TABLE: KeyedQueue, CONFIGURATION: KeyedQueue, "sized": IndexedQueue,
+        "fifo": ReplicatedQueue, TABLE: KeyedQueue, CONFIGURATION: ConfigurationQueue, "sized": IndexedQueue,
     }  # fmt: skip
     for kind, cls in classes.items():
         assert type(queues().make(QUEUE, QueueSpec(name="x", kind=kind), (), 1)) is cls

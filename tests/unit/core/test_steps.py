@@ -13,14 +13,17 @@ from qpidha.core.steps import (
     DeclareQueue,
     DeleteQueue,
     Erase,
+    Forget,
     Move,
     Publish,
     Put,
+    Register,
     Update,
+    UseSequence,
     check_step,
 )
 from qpidha.errors import ArgumentError
-from qpidha.types import Level, QueueSpec
+from qpidha.types import Level, ProducerSequence, QueueSpec
 
 Q, ONE = UUID(int=1), SequenceSet([1])
 SPEC = QueueSpec(name="q")
@@ -33,6 +36,9 @@ RIGHT: list[Any] = [
     Erase(Q, b"k"),
     DeclareQueue(SPEC, b"", Level.CONFIGURATION),
     DeleteQueue(Q),
+    Register("ada"),
+    Forget("ada"),
+    UseSequence(ProducerSequence("ada", (1, 1), 1)),
 ]
 WRONG: list[tuple[Any, str]] = [
     (Publish(Q, Batch.pack([b"x"])), "queues"),  # type: ignore[arg-type]
@@ -50,6 +56,10 @@ WRONG: list[tuple[Any, str]] = [
     (DeclareQueue(SPEC, "x"), "arguments"),  # type: ignore[arg-type]
     (DeclareQueue(SPEC, b"", 2), "level"),  # type: ignore[arg-type]
     (DeclareQueue(SPEC, b"", Level.NONE), "level NONE"),
+    (Register(b"ada"), "producer"),  # type: ignore[arg-type]
+    (Forget(""), "producer"),
+    (UseSequence(("ada", (1, 1), 1)), "sequence"),  # type: ignore[arg-type]
+    (UseSequence(ProducerSequence("ada", (1, 1), 1), -1), "count"),
     (b"publish", "step"),
     (None, "step"),
 ]

@@ -10,8 +10,9 @@ from qpidha import Batch, SequenceSet
 from qpidha.core.backup.flip import Flipped, Planned, flip
 from qpidha.core.births import born, configuration_id
 from qpidha.core.histories import Histories
-from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
+from qpidha.core.keyed import CONFIGURATION, TABLE, ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage
+from qpidha.core.producers import ProducerEntry, producer_key
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -260,3 +261,20 @@ def test_a_staged_batch_that_was_dequeued_whole_leaves_nothing() -> None:
     result, queues, _ = run([], {Q: plan})
     assert content(queues[Q]) == {4: b"four"}
     assert [c.ids for c in result.changes if isinstance(c, Insert)] == [SequenceSet([4])]
+
+
+def test_the_entry_of_a_producer_is_what_the_plan_says() -> None:
+    """EO2: a sequence, or a registration, that is rewound with its message is not used any more."""
+    id = UUID(int=9)
+    c = ConfigurationQueue(id, QueueSpec(name=CONFIGURATION, kind=CONFIGURATION), ((1, 1),), 1)
+    old, rewound = ProducerEntry((1, 1), 4), ProducerEntry((1, 1), 9)
+    c.append(Batch.pack([rewound.encode()], props=[producer_key("ada")]))
+    c.append(Batch.pack([ProducerEntry((1, 2), 1).encode()], props=[producer_key("bob")]))
+    plan = Planned(meta=PlanQueue(queue=id, spec=c.spec, lineage=((1, 1), (2, 1)), next=3, held=1))
+    plan.drop = SequenceSet([1, 2])
+    ids = SequenceSet([2])
+    plan.staged_ids |= ids
+    plan.staged.append((2, ids, Batch.pack([old.encode()], props=[producer_key("ada")])))
+    flip({id: c}, {id: plan}, 1, Quarantined([]), id)
+    assert dict(c.producers) == {"ada": old}
+    c.check()
