@@ -174,10 +174,24 @@ def one_of(*choices: str) -> Rule:
 # --- objects -------------------------------------------------------------------------------------
 
 
+class InstanceRule(Rule):
+    """A rule of `instance_of`. Values of exactly these classes pass with one look, because every call checks some."""
+
+    __slots__ = ("_classes",)
+
+    def __init__(self, allowed: str, classes: tuple[type, ...], hint: str) -> None:
+        super().__init__(allowed, lambda value: isinstance(value, classes), lambda _: hint)
+        self._classes = frozenset(classes)
+
+    def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
+        """See `Rule`."""
+        if type(value) not in self._classes:
+            super().__call__(name, value, error)
+
+
 def instance_of(*classes: type, what: str | None = None, hint: str = "") -> Rule:
     """A rule: an instance of one of these classes. The class itself is not allowed."""
-    named = what or " or ".join(f"a {c.__name__}" for c in classes)
-    return Rule(named, lambda value: isinstance(value, classes), lambda _: hint)
+    return InstanceRule(what or " or ".join(f"a {c.__name__}" for c in classes), classes, hint)
 
 
 def optional(rule: Rule) -> Rule:

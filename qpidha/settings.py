@@ -22,7 +22,7 @@ from qpidha.checks import (
     optional,
 )
 from qpidha.errors import SettingsError
-from qpidha.types import NodeId, QueueSpec, Settle
+from qpidha.types import QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX, NodeId, QueueSpec, Settle
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -243,10 +243,22 @@ def check_node_id(node: NodeId) -> None:
 
 def check_spec(spec: QueueSpec) -> None:
     """Raises `ArgumentError` if the wire or a store cannot hold it. A queue name is any text that is not too long."""
+    if _is_ordinary(spec):
+        return
     SPEC("spec", spec)
     QUEUE_NAME("queue name", spec.name)
     SETTLE("settle", spec.settle)
     QUEUE_KIND("kind", spec.kind)
+
+
+def _is_ordinary(spec: QueueSpec) -> bool:
+    """Whether the spec of nearly every queue, in ASCII, is allowed: it is checked at each of its steps to a store."""
+    if type(spec) is not QueueSpec:
+        return False
+    name, kind = spec.name, spec.kind
+    texts = type(name) is str and type(kind) is str and name.isascii() and kind.isascii()
+    lengths = texts and 0 < len(name) <= QUEUE_NAME_BYTES_MAX and len(kind) <= QUEUE_KIND_BYTES_MAX
+    return lengths and type(spec.settle) is Settle
 
 
 SPEC = instance_of(QueueSpec)

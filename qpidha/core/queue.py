@@ -111,14 +111,14 @@ class ReplicatedQueue:
             self.next = last + 1
 
     def _overlaps(self, first: MessageId, last: MessageId) -> bool:
-        index = self._stored.bisect_right(last)
-        return bool(index) and bool(self._stored.peekitem(index - 1)[1].last >= first)
+        below = self._stored.floor(last)
+        return below is not None and below[1].last >= first
 
     def _make_room(self, first: MessageId, last: MessageId) -> None:
         """Cut every stored batch whose interval overlaps this run. No id of the run is held."""
         stored = self._stored
-        while self._overlaps(first, last):
-            key, old = stored.peekitem(stored.bisect_right(last) - 1)
+        while (below := stored.floor(last)) is not None and below[1].last >= first:
+            key, old = below
             del stored[key]
             self.bytes -= old.batch.nbytes
             for low, high in ((old.ids.first, first - 1), (last + 1, old.last)):
@@ -146,19 +146,18 @@ class ReplicatedQueue:
         that the run meets.
         """
         stored = self._stored
-        index = stored.bisect_right(first) - 1
-        while index < len(stored):
-            key, item = stored.peekitem(index)
+        entry = stored.floor(first)
+        while entry is not None:
+            key, item = entry
             if key > last:
                 return
             item.live -= item.ids.count(first, last)
             if item.live == 0:
                 del stored[key]
                 self.bytes -= item.batch.nbytes
-                continue
-            if item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN:
+            elif item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN:
                 self._compact(key, item)
-            index += 1
+            entry = stored.after(item.last)  # A batch that was rewritten begins below that.
 
     def _compact(self, key: MessageId, item: Stored) -> None:
         left = item.ids & self.held
@@ -179,10 +178,10 @@ class ReplicatedQueue:
         At least one message is returned if there is one. Whole batches are shared, not copied.
         """
         stored = self._stored
-        index = max(stored.bisect_right(first) - 1, 0)
-        while messages_max > 0 and bytes_max > 0 and index < len(stored):
-            item = stored.peekitem(index)[1]
-            index += 1
+        entry = stored.floor(first) or stored.after(first)
+        while messages_max > 0 and bytes_max > 0 and entry is not None:
+            item = entry[1]
+            entry = stored.after(item.last)
             live = self.held.slice(max(first, item.ids.first), item.last) if item.last >= first else None
             if not live:
                 continue
@@ -201,7 +200,9 @@ class ReplicatedQueue:
         stored = self._stored
         at: MessageId | None = wanted.first if wanted else None
         while at is not None:
-            item = stored.peekitem(stored.bisect_right(at) - 1)[1]
+            below = stored.floor(at)
+            assert below is not None, "a held message lies in a stored batch"
+            item = below[1]
             yield item.pick(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
 

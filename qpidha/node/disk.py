@@ -88,7 +88,7 @@ class Disk:
             around: What is entered while a store that is blocking does it, in its thread.
         """
         store = self._store
-        if self._thread is None and isinstance(store, SteppedStore) and len(changes) > STEPPED_MIN:
+        if self._thread is None and len(changes) > STEPPED_MIN and isinstance(store, SteppedStore):
             self._in_turns(store.commit_in_steps(changes), done)
             return
 

@@ -189,7 +189,9 @@ class NodeEffects:
 
     def count_queues(self) -> None:
         """There may be more of them: in the core, in a plan on its way, or with the embedder."""
-        self._runtime.freezing.grown(kept_by(self._runtime.replica) + len(self._handles))
+        freezing = self._runtime.freezing
+        if freezing.enabled:
+            freezing.grown(kept_by(self._runtime.replica) + len(self._handles))
 
     def queue_added(self, replicated: ReplicatedQueue) -> None:
         """Make a queue known, and ask the broker whether it wants to follow its content. Or a table."""

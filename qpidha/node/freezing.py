@@ -31,13 +31,14 @@ class Freezing:
     """When to freeze, for one node."""
 
     def __init__(self, *, enabled: bool) -> None:
-        self._enabled = enabled
+        self.enabled = enabled
+        """False: queues need not be counted."""
         self._next = STEP_MIN
 
     @contextmanager
     def loading(self) -> Iterator[None]:
         """A store is loaded inside: no collections meanwhile, in any thread. What is alive at the end is frozen."""
-        if not self._enabled:
+        if not self.enabled:
             yield
             return
         PAUSE.begin()
@@ -49,13 +50,13 @@ class Freezing:
 
     def storing(self, changes: Sequence[Change]) -> AbstractContextManager[None] | None:
         """What to enter while these are stored: a store makes its own objects for very many queues at once, too."""
-        if self._enabled and sum(type(change) is PutQueue for change in changes) >= STEP_MIN:
+        if self.enabled and sum(type(change) is PutQueue for change in changes) >= STEP_MIN:
             return self.loading()
         return None
 
     def grown(self, queues: int) -> None:
         """Note how many queues are in memory now, each counted as often as it is kept. May be called often."""
-        if not self._enabled:
+        if not self.enabled:
             return
         grown = queues >= self._next
         again = queues + max(STEP_MIN, queues // GROWTH)
@@ -65,7 +66,7 @@ class Freezing:
 
     def freeze(self) -> None:
         """Exclude all live objects from collections from now on; an object without references is still freed."""
-        if self._enabled:
+        if self.enabled:
             gc.collect(1)  # What is garbage already and young, so that it is not kept.
             gc.freeze()
 

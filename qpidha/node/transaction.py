@@ -6,6 +6,7 @@ Nothing happens before the commit: ids are given out and messages are looked up 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import TypeAlias
 
@@ -124,7 +125,8 @@ class Transaction:
         self._handles = handles
         self._generation = runtime.serving_generation
         self._steps: list[Step] = []
-        self._queues: dict[QueueId, Queue] = {}
+        self._queues: dict[Queue, None] = {}
+        """Those that its calls have named, in order."""
         self._publishes: dict[QueueId | int, tuple[int, list[bytes], list[bytes]]] = {}
         """By queue: the number of its step that collects publishes, and what it has collected."""
         self._over: str | None = None
@@ -226,7 +228,7 @@ class Transaction:
         """
         self._require_open("Transaction.commit")
         self._over = "was refused"
-        for queue in self._queues.values():
+        for queue in self._queues:
             queue._flush()  # What was published before has lower ids.
         for ref, (step, data, props) in self._publishes.items():
             self._close(ref, step, data, props)
@@ -280,7 +282,14 @@ class Transaction:
             raise LocalProtocolError(f"{what}: the transaction {self._over}")
 
     def _require_open(self, what: str) -> None:
-        runtime = self._runtime
+        runtime, generation = self._runtime, self._generation
+        if (  # One expression, because every call executes it.
+            get_ident() == runtime.thread
+            and self._over is None
+            and (primary := runtime.replica.primary) is not None
+            and primary.generation == generation == runtime.broker_generation == runtime.serving_generation
+        ):
+            return
         self._require_begun(what)
         self._commits.require_serving()
         if self._generation != runtime.serving_generation:
@@ -295,11 +304,13 @@ class Transaction:
         return self._queue(name, queue)
 
     def _queue(self, name: str, queue: Queue) -> QueueId:
+        if type(queue) is Queue and queue in self._queues and queue.generation == self._generation:
+            return queue.id  # It was checked by an earlier call.
         QUEUE(name, queue)
         if queue._runtime is not self._runtime:
             raise ArgumentError(f"{name} must be a queue of node {self._runtime.id!r}, not {queue!r}")
         queue._require_term("Transaction")
-        self._queues[queue.id] = queue
+        self._queues[queue] = None
         return queue.id
 
     def _table(self, table: Table) -> QueueId:

@@ -65,6 +65,12 @@ class MemoryStore:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """See `qpidha.interfaces.MessageStore`. Nothing becomes durable."""
+        if type(changes) is list and len(changes) <= STEP:
+            self._finish()
+            self._require_usable()
+            check_changes(changes)
+            self._apply(changes)
+            return
         for _ in self.commit_in_steps(changes):
             pass
 
@@ -76,23 +82,30 @@ class MemoryStore:
         self._under_way = None
 
     def _steps(self, changes: Sequence[Change]) -> Iterator[None]:
-        if not self._open or self._dead or self._contents is None:
-            raise StoreFailed("the store is closed, or an earlier commit failed")
+        self._require_usable()
         CHANGES("changes", changes)
         portions = [changes[n : n + STEP] for n in range(0, len(changes), STEP)]
         for portion in portions:
             check_changes(portion)
             yield
+        for portion in portions:
+            self._apply(portion)
+            yield
+
+    def _require_usable(self) -> None:
+        if not self._open or self._dead or self._contents is None:
+            raise StoreFailed("the store is closed, or an earlier commit failed")
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        assert self._contents is not None
         try:
-            for portion in portions:
-                delta = self._contents.apply(portion)
-                if delta.audit:
-                    self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
-                yield
+            delta = self._contents.apply(changes)
         except Exception:
             self._dead = True
             self.damage()  # Half of the changes are applied and cannot be undone.
             raise
+        if delta.audit:
+            self.audit = (self.audit + delta.audit)[-AUDIT_LINES_MAX:]
 
     def _finish(self) -> None:
         """Do the rest of a commit that is under way, so that a caller never sees half of it."""

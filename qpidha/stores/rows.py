@@ -131,7 +131,7 @@ class RowIndex:
         if self._slots is NOTHING:
             self._slots = OrderedMap()
         slots = self._slots
-        if not slots or slots.peekitem(-1)[1].last < first:
+        if not slots or slots.last.last < first:
             slots[first] = Slot(first, last, row)
         elif met := list(self._met(first, last)):
             self._add_among(row, met)
@@ -188,11 +188,9 @@ class RowIndex:
     def _met(self, first: MessageId, last: MessageId) -> Iterator[Slot]:
         """The slots that meet this interval, in order. O(log slots) and what is found."""
         slots = self._slots
-        index = slots.bisect_right(first) - 1
-        if index >= 0:
-            slot = slots.peekitem(index)[1]
-            if slot.last >= first:
-                yield slot
+        below = slots.floor(first)
+        if below is not None and below[1].last >= first:
+            yield below[1]
         for start in slots.keys_between(first, last):
             yield slots[start]
 

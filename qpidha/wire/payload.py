@@ -52,6 +52,8 @@ _SKIP = Struct("<QQ")
 _COPY = Struct("<QBB16sI")
 """first, replacement, with props, source, size of the ids"""
 _SIZE = Struct("<I")
+_ORDINARY_IDS: Final = 2**63
+"""Up to here a batch of any size has ids: nearly all are below."""
 _CONTINUES = 1
 """Part flag: belongs to the same operation as the part before it."""
 
@@ -188,6 +190,8 @@ def _decode_enqueue(body: bytes, at: int, size: int, queue: bytes) -> Enqueue:
 
 
 def _check_enqueue(part: Enqueue) -> None:
+    if type(part.first) is int and 0 <= part.first <= _ORDINARY_IDS:
+        return
     f.MESSAGE_ID.to_wire("Enqueue.first", part.first)
     f.MESSAGE_ID.to_wire("Enqueue.last", part.first + len(part.batch) - 1)
 

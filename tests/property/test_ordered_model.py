@@ -17,9 +17,10 @@ STEPS = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "del"]), KEYS),
 
 @pytest.fixture(scope="module", autouse=True)
 def large_maps_are_small() -> Any:
-    before, ordered.SMALL_MAX = ordered.SMALL_MAX, 8
+    before = ordered.SMALL_MAX, ordered.BLOCK_MAX
+    ordered.SMALL_MAX, ordered.BLOCK_MAX = 8, 3
     yield
-    ordered.SMALL_MAX = before
+    ordered.SMALL_MAX, ordered.BLOCK_MAX = before
 
 
 def raised(work: Any) -> Any:
@@ -45,9 +46,9 @@ def test_an_ordered_map_agrees_with_a_sorted_dict(steps: list[tuple[str, int]], 
         assert list(tried.values()) == [value for _, value in entries]
         assert len(tried) == len(model)
     entries = sorted(model.items())
-    for key in range(32):
-        assert tried.bisect_right(key) == sum(k <= key for k in model)
+    for key in range(-1, 32):
+        assert tried.floor(key) == max((e for e in entries if e[0] <= key), default=None)
+        assert tried.after(key) == min((e for e in entries if e[0] > key), default=None)
         assert raised(lambda key=key: tried[key]) == raised(lambda key=key: model[key])  # type: ignore[misc]
-    for index in range(-len(entries) - 1, len(entries) + 1):
-        assert raised(lambda index=index: tried.peekitem(index)) == raised(lambda index=index: entries[index])  # type: ignore[misc]
+    assert raised(lambda: tried.last) == raised(lambda: entries[-1][1])
     assert list(tried.keys_between(low, high)) == [key for key, _ in entries if low < key <= high]
