@@ -9,13 +9,14 @@ import asyncio
 import gc
 import json
 import logging
+import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qpidha import Node, Settings
+from qpidha import Batch, Node, Settings
 from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
@@ -108,6 +109,24 @@ class Commands:
                 await asyncio.sleep(0)
         await self.node.barrier()
         return {"seconds": time.perf_counter() - started}
+
+    async def commits(self, rounds: int) -> dict[str, float]:
+        """Medians of the seconds until 10 messages are safe: as a commit over 3 queues, and as one batch."""
+        queues = [self.node.declare(f"queue-{n}") for n in range(3)]
+        messages = [b"x" * 100] * 10
+        await self.node.barrier()
+        took: dict[str, list[float]] = {"commit": [], "batch": []}
+        for _ in range(rounds):
+            started = time.perf_counter()
+            with self.node.transaction() as t:
+                for n, data in enumerate(messages):
+                    t.enqueue(queues[n % 3], data)
+            await t.op
+            between = time.perf_counter()
+            await queues[0].enqueue_many(Batch.pack(messages))
+            took["commit"].append(between - started)
+            took["batch"].append(time.perf_counter() - between)
+        return {what: statistics.median(values) for what, values in took.items()}
 
     async def publish(self) -> None:
         await self.node.queue("queue-0").enqueue(b"m")

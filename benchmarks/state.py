@@ -3,8 +3,8 @@
     python -m benchmarks.state objects fan-out commit large declare queues
 
 Figures that depend on the speed of a machine are compared with something measured beside them, or are medians of few
-runs. ``objects``, ``fan-out``, ``commit`` and ``large`` use three nodes in one process, over TCP on loopback, in memory;
-``declare`` and ``queues`` use three nodes in processes of their own.
+runs. ``objects``, ``fan-out`` and ``large`` use three nodes in one process, over TCP on loopback, in memory; ``commit``,
+``declare`` and ``queues`` use nodes in processes of their own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.queues import SETTINGS, Cluster
-from qpidha import ArgumentError, Batch, Node, Op, Queue
+from benchmarks.queues import SETTINGS, Cluster, Member
+from qpidha import ArgumentError, Node, Op, Queue
 from tests.support.harness import QUICK, World, until
 
 PATIENT = replace(QUICK, ack_timeout_s=60.0, rejoin_timeout_s=120.0, heartbeat_timeout_s=20.0)
@@ -125,31 +126,6 @@ def fan_out(queues: int, size: int, rounds: int) -> dict[str, float]:
     return asyncio.run(main())
 
 
-def commit_ratio(rounds: int) -> float:
-    """The time of a transaction of 10 messages over 3 queues, divided by that of the same messages as one batch."""
-
-    async def main() -> float:
-        async with World(PATIENT) as world:
-            a, *_ = await world.cluster("a", "b", "c")
-            targets = [a.declare(f"queue-{n}") for n in range(3)]
-            messages = [b"x" * 100] * 10
-            await a.barrier()
-
-            async def commit() -> None:
-                with a.transaction() as t:
-                    for n, data in enumerate(messages):
-                        t.enqueue(targets[n % 3], data)
-                assert t.op is not None
-                await t.op
-
-            async def batch() -> None:
-                await targets[0].enqueue_many(Batch.pack(messages))
-
-            return await compared(commit, batch, rounds)
-
-    return asyncio.run(main())
-
-
 async def compared(one: Callable[[], Any], other: Callable[[], Any], rounds: int) -> float:
     """How many times as long the one takes as the other: best of each, in turn, so that other load matters little."""
     best = [float("inf"), float("inf")]
@@ -201,14 +177,11 @@ def _refused(node: Node, queue: Queue, pieces: list[bytes]) -> None:
 # --- processes ---------------------------------------------------------------------------------------
 
 
-def declare_rate(count: int) -> float:
-    """Objects a second: queues, each with a binding, one by one, pipelined; in memory, until safe on three nodes."""
+@contextmanager
+def three_nodes(**settings: Any) -> Iterator[Member]:
+    """Nodes in memory, in processes of their own, all in sync. Yields the primary."""
     with tempfile.TemporaryDirectory() as directory:
-        cluster = Cluster(
-            Path(directory),
-            SETTINGS | {"gc_policy": "freeze"},
-            memory=True,
-        )
+        cluster = Cluster(Path(directory), SETTINGS | settings, memory=True)
         try:
             first, *others = [cluster.process(name) for name in "abc"]
             first.tell("start")
@@ -216,10 +189,24 @@ def declare_rate(count: int) -> float:
             for other in others:
                 other.tell("start")
                 other.tell("in_sync")
-            seconds: float = first.tell("declare_with_bindings", count // 2)["seconds"]
-            return count / seconds
+            yield first
         finally:
             cluster.close()
+
+
+def commit_ratio(rounds: int) -> float:
+    """The time of a transaction of 10 messages over 3 queues, divided by that of the same messages as one batch."""
+    with three_nodes() as primary:
+        medians = primary.tell("commits", rounds)
+        ratio: float = medians["commit"] / medians["batch"]
+        return ratio
+
+
+def declare_rate(count: int) -> float:
+    """Objects a second: queues, each with a binding, one by one, pipelined; in memory, until safe on three nodes."""
+    with three_nodes(gc_policy="freeze") as primary:
+        seconds: float = primary.tell("declare_with_bindings", count // 2)["seconds"]
+        return count / seconds
 
 
 MEASURES: dict[str, Callable[[], object]] = {

@@ -36,7 +36,8 @@ class Commits:
         self, data: BytesLike, props: BytesLike, data_name: str = "data", props_name: str = "props"
     ) -> tuple[bytes, bytes]:
         """Data and props of one message; or value and key. Raises `ArgumentError`: not bytes, or too many."""
-        data, props = as_bytes(data_name, data), as_bytes(props_name, props)
+        if type(data) is not bytes or type(props) is not bytes:
+            data, props = as_bytes(data_name, data), as_bytes(props_name, props)
         size, most = len(data) + len(props), self._runtime.settings.message_bytes_max
         if size > most:
             raise ArgumentError(f"a message must have at most {most} bytes (message_bytes_max), not {size}")

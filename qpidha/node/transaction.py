@@ -140,10 +140,11 @@ class Transaction:
         self._require_open("Transaction.enqueue")
         ref = self._ref("queue", queue)
         data, props = self._commits.message(data, props)
-        if ref not in self._publishes:
-            self._publishes[ref] = (len(self._steps), [], [])
+        collected = self._publishes.get(ref)
+        if collected is None:
+            collected = self._publishes[ref] = (len(self._steps), [], [])
             self._steps.append(Publish((ref,), Batch.pack([data])))  # Made anew of all of them at the commit.
-        step, all_data, all_props = self._publishes[ref]
+        step, all_data, all_props = collected
         all_data.append(data)
         all_props.append(props)
         return Part(self, step, len(all_data) - 1, 1)
@@ -305,7 +306,7 @@ class Transaction:
 
     def _queue(self, name: str, queue: Queue) -> QueueId:
         if type(queue) is Queue and queue in self._queues and queue.generation == self._generation:
-            return queue.id  # It was checked by an earlier call.
+            return queue._queue.queue  # It was checked by an earlier call.
         QUEUE(name, queue)
         if queue._runtime is not self._runtime:
             raise ArgumentError(f"{name} must be a queue of node {self._runtime.id!r}, not {queue!r}")

@@ -57,8 +57,7 @@ class Queue:
 
     def raise_next(self, next: MessageId) -> None:
         """Move ``next`` up to at least this."""
-        if next > self.next:
-            self.next = next
+        self.next = max(self.next, next)
 
     def image(self) -> QueueImage:
         """The queue as a value, with the live messages only, lowest id first. O(rows log rows)."""
