@@ -49,7 +49,7 @@ def test_a_declaration_that_is_seen_and_rewound_is_not_told() -> None:
 
 
 def test_a_deletion_that_is_seen_and_undone_is_not_told() -> None:
-    """ "No such queue" and "no such key" wait for a barrier; a deletion of what is not there waits by itself."""
+    """The answers "no such queue" and "no such key" wait for a barrier; a deletion of what is not there waits itself."""
 
     async def main(world: World) -> None:
         a, b = await world.cluster("a", "b")
