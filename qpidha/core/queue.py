@@ -197,20 +197,23 @@ class ReplicatedQueue:
 
     def select(self, wanted: SequenceSet) -> Iterator[tuple[SequenceSet, Batch]]:
         """Exactly these messages, all of which must be held, as pieces in ascending order."""
-        stored = self._stored
         at: MessageId | None = wanted.first if wanted else None
         while at is not None:
-            below = stored.floor(at)
-            assert below is not None, "a held message lies in a stored batch"
-            item = below[1]
+            item = self._batch_of(at)
             yield item.pick(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
+
+    def _batch_of(self, id: MessageId) -> Stored:
+        """The stored batch of a held message."""
+        below = self._stored.floor(id)
+        assert below is not None, "a held message lies in a stored batch"
+        return below[1]
 
     def data_nbytes_of(self, wanted: SequenceSet) -> int:
         """The size of the data of these messages, all of which must be held. O(wanted)."""
         nbytes, at = 0, wanted.first if wanted else None
         while at is not None:
-            item = self._stored.peekitem(self._stored.bisect_right(at) - 1)[1]
+            item = self._batch_of(at)
             nbytes += item.data_nbytes_of(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
         return nbytes
