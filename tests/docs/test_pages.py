@@ -89,20 +89,30 @@ def test_the_examples_of_a_page_run(page: str) -> None:
     assert found.failed == 0
 
 
-def test_the_blocks_of_the_configuration_page_run_one_after_the_other() -> None:
+@pytest.mark.parametrize("page", ["docs/configuration.md"])
+def test_the_blocks_of_a_page_run_one_after_the_other(page: str) -> None:
     """As in ``python -m asyncio``. They assert what they say, so they must reach their end."""
-    text = (ROOT / "docs/configuration.md").read_text()
-    blocks = BLOCK.findall(text)
+    blocks = BLOCK.findall((ROOT / page).read_text())
     assert len(blocks) > 8
 
     async def main() -> None:
         names: dict[str, object] = {"__name__": "page"}
         for block in blocks:
-            code = compile(block, "docs/configuration.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = compile(block, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             if (waiting := eval(code, names)) is not None:
                 await waiting
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("page", ["docs/threads.md"])
+def test_the_blocks_of_a_page_without_asyncio_run_one_after_the_other(page: str) -> None:
+    """As in a Python prompt."""
+    blocks = BLOCK.findall((ROOT / page).read_text())
+    assert len(blocks) > 6
+    names: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), names)
 
 
 def test_what_pages_call_on_a_node_or_a_queue_is_there() -> None:

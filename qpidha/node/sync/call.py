@@ -83,10 +83,10 @@ class Call(Generic[T]):
 
     def late(self, timeout_s: float | None, *, begun: bool) -> QpidhaError:
         """The error if the thread does not wait any longer."""
-        late = f"{self.name}: no answer of the event loop of node {self._node!r} within {timeout_s or 0:g} s"
+        where = f"{self.name}: no answer of the event loop of node {self._node!r} within {timeout_s or 0:g} s"
         if begun and self._changes:
-            return CallTimeout(f"{late}; the change may have been made, or may still be made")
-        return WaitTimeout(f"{late}; nothing was changed")
+            return CallTimeout(f"{where}; the change may have been made, or may still be made")
+        return WaitTimeout(f"{where}; nothing was changed")
 
 
 class Wait(Call[T]):
