@@ -86,26 +86,17 @@ class Quarantined:
             messages_max -= len(kept.left)
             yield from self._messages(kept, histories)
 
+    def with_id(self, queue: QueueId | str, id: MessageId) -> Iterator[tuple[Kept, int]]:
+        """The batches of a queue, given by its uuid or its name, that have this id, each with its index in the batch."""
+        for kept in self._kept:
+            if id in kept.left and queue in (kept.change.queue, kept.change.name):
+                yield kept, kept.change.ids.count(kept.change.ids.first, id) - 1
+
     @staticmethod
     def _messages(kept: Kept, histories: Histories) -> Iterator[Discarded]:
-        change = kept.change
-        own = histories.of(change.queue)
-        for index, id in enumerate(change.ids):
-            if id not in kept.left:
-                continue
-            raw = change.batch.origin(index)
-            if raw is not None and is_tag(raw):
-                yield sequenced(change, index, id, raw, histories)
-                continue
-            origin = as_origin(raw)
-            fate = change.fate
-            if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
-                fate = fate_of_copy(origin, histories)
-            elif fate is Fate.REWOUND and own is not None and had(*own, change.generation, id) is None:
-                fate = (
-                    Fate.UNKNOWN
-                )  # The established history has forgotten what the history at the flip still knew.
-            yield discarded(change, index, id, fate, origin)
+        for index, id in enumerate(kept.change.ids):
+            if id in kept.left:
+                yield judged(kept.change, index, id, histories)
 
     @property
     def waiting(self) -> bool:
@@ -131,6 +122,19 @@ class Quarantined:
             yield Release(queue, generation, ids)
         for name, count in Counter(message.queue_name for message in messages).items():
             yield Audit("handed over", followed, name, f"{count} messages")
+
+
+def judged(change: Quarantine, index: int, id: MessageId, histories: Histories) -> Discarded:
+    """One message of a batch in quarantine, with what became of it by this history."""
+    raw = change.batch.origin(index)
+    if raw is not None and is_tag(raw):
+        return sequenced(change, index, id, raw, histories)
+    origin, own, fate = as_origin(raw), histories.of(change.queue), change.fate
+    if origin is not None:  # Also if the flip could not tell: the history may remember the origin.
+        fate = fate_of_copy(origin, histories)
+    elif fate is Fate.REWOUND and own is not None and had(*own, change.generation, id) is None:
+        fate = Fate.UNKNOWN  # The established history has forgotten what the history at the flip still knew.
+    return discarded(change, index, id, fate, origin)
 
 
 def discarded(

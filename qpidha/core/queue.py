@@ -195,6 +195,19 @@ class ReplicatedQueue:
             bytes_max -= batch.nbytes
             yield ids, batch
 
+    def stored_from(self, id: MessageId) -> Iterator[tuple[SequenceSet, Batch]]:
+        """The stored batches that have, or had, a message at this id or above, each with its ids, ascending.
+
+        Some of the messages may be gone. The queue must not change meanwhile.
+        """
+        stored = self._stored
+        entry = stored.floor(id) or stored.after(id)
+        while entry is not None:
+            item = entry[1]
+            if item.last >= id:
+                yield item.ids, item.batch
+            entry = stored.after(item.last)
+
     def select(self, wanted: SequenceSet) -> Iterator[tuple[SequenceSet, Batch]]:
         """Exactly these messages, all of which must be held, as pieces in ascending order."""
         at: MessageId | None = wanted.first if wanted else None

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
-from itertools import pairwise
-from operator import attrgetter
+from itertools import islice, pairwise
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
@@ -30,6 +32,7 @@ TRIM_AT = 1024
 
 
 _first = attrgetter("first")
+_position = itemgetter(0)
 
 
 class PendingPublish:
@@ -80,6 +83,15 @@ class PendingPublish:
                 assert made is not None
                 made.pop()
         return 0
+
+
+class PendingAt(NamedTuple):
+    """A publish that is not complete."""
+
+    first: MessageId
+    last: MessageId
+    position: Position
+    """The publish is complete when everything up to this position is safe."""
 
 
 class QueueGuard:
@@ -168,6 +180,25 @@ class QueueGuard:
         self._head = head
         return self.upto
 
+    def pending(self, id: MessageId, safe: Position) -> PendingAt | None:
+        """The pending publish of this message; None: it is complete, or not of this generation. O(pending publishes).
+
+        Publishes complete in their order, so it also waits for those before it.
+        """
+        position: Position = 0
+        for entry in islice(self._pending, self._head, None):
+            if id < entry.first:
+                break
+            if not (entry.is_consumed and self._settle is Settle.IMMEDIATE):
+                position = max(position, entry.blocked_by(safe))
+            if id <= entry.last:
+                return PendingAt(entry.first, entry.last, position) if position else None
+        return None
+
+    def oldest(self, safe: Position) -> PendingAt | None:
+        """The first publish that is not complete; None if there is none."""
+        return self.pending(self._pending[self._head].first, safe) if len(self) else None
+
     def holds_back(self, safe: Position) -> Position:
         """What keeps the first pending publish from being complete; 0 if nothing does."""
         return self._pending[self._head].blocked_by(safe)
@@ -187,9 +218,10 @@ class Guards:
 
     Invariants (`check`):
       - a queue with pending publishes is due once, not above the position that holds back its first publish
+      - accepts are kept in the order of their positions, all of which are above ``safe``
     """
 
-    __slots__ = ("_consumed", "_due", "_guards")
+    __slots__ = ("_accepts", "_consumed", "_due", "_guards")
 
     def __init__(self) -> None:
         self._guards: dict[QueueId, QueueGuard] = {}
@@ -198,6 +230,8 @@ class Guards:
         """A heap."""
         self._consumed: set[QueueId] = set()
         """Queues of which a pending publish may be complete because it was consumed (O6)."""
+        self._accepts: deque[tuple[Position, QueueId, SequenceSet]] = deque()
+        """What was accepted by operations that are not safe: only so that `accepted_at` can tell."""
 
     def published(
         self,
@@ -220,6 +254,7 @@ class Guards:
         self, queue: QueueId, ids: SequenceSet, position: Position, *, committed: bool = False
     ) -> None:
         """See `QueueGuard.dequeued`."""
+        self._accepts.append((position, queue, ids))
         guard = self._guards.get(queue)
         if guard is not None:
             guard.dequeued(ids, position, committed=committed)
@@ -247,6 +282,9 @@ class Guards:
             if (upto := guard.advance(safe)) is not None:
                 yield queue, upto, guard.consumed
         self._consumed.clear()
+        accepts = self._accepts
+        while accepts and accepts[0][0] <= safe:
+            accepts.popleft()
         due = self._due
         while due and due[0][0] <= safe:
             _, queue = heapq.heappop(due)
@@ -258,8 +296,36 @@ class Guards:
             else:
                 del self._guards[queue]  # Most queues are idle, and there may be many.
 
+    # --- what an operator asks -------------------------------------------------------------------
+
+    @property
+    def queue_count(self) -> int:
+        """How many queues have publishes that may be pending."""
+        return len(self._guards)
+
+    def pending(self, queue: QueueId, id: MessageId, safe: Position) -> PendingAt | None:
+        """See `QueueGuard.pending`."""
+        guard = self._guards.get(queue)
+        return None if guard is None else guard.pending(id, safe)
+
+    def oldest(self, queue: QueueId, safe: Position) -> PendingAt | None:
+        """See `QueueGuard.oldest`."""
+        guard = self._guards.get(queue)
+        return None if guard is None else guard.oldest(safe)
+
+    def waiting_longest(self, queues_max: int) -> list[QueueId]:
+        """The queues with pending publishes, at most so many, those that are due first. O(such queues)."""
+        return [queue for _, queue in heapq.nsmallest(queues_max, self._due, key=_position)]
+
+    def accepted_at(self, queue: QueueId, id: MessageId) -> Position | None:
+        """The operation that accepted this message, if it is not safe; None otherwise. O(accepts that are not safe)."""
+        return next((at for at, of, ids in self._accepts if of == queue and id in ids), None)
+
     def check(self, safe: Position) -> None:
         """Raise `InvariantError` if an invariant of a guard or of the due positions does not hold. O(content)."""
+        positions = [position for position, _, _ in self._accepts]
+        ensure(positions == sorted(positions), "accepts out of order")
+        ensure(not positions or positions[0] > safe, "an accept that is safe is kept")
         due = {queue: position for position, queue in self._due}
         ensure(len(due) == len(self._due) and due.keys() == self._guards.keys(), "a queue is due once")
         for queue, guard in self._guards.items():

@@ -197,3 +197,14 @@ def test_a_sequence_of_a_producer_that_is_not_known_is_of_no_use(
     [message, *_] = Quarantined([with_sequences()]).due(past(lambda _: None, configuration))
     assert (message.sequence, message.fate) == (None, fate)
     assert message.published_as == Origin(queue=born(2, 4), generation=2, id=1), "the same on every node"
+
+
+def test_one_message_is_found_by_its_queue_or_the_name_of_that_and_its_id() -> None:
+    of_all = [kept(SequenceSet([5, 8])), kept(SequenceSet([5]), OTHER), kept(SequenceSet([8]), generation=1)]
+    quarantined = Quarantined(of_all)
+    assert [(k.change.generation, at) for k, at in quarantined.with_id(QUEUE, 8)] == [(2, 1), (1, 0)]
+    assert [k.change.queue for k, _ in quarantined.with_id("orders", 5)] == [QUEUE, OTHER]
+    assert list(quarantined.with_id("other", 5)) == list(quarantined.with_id(QUEUE, 6)) == []
+    (message,) = [message for message in quarantined.due(NOWHERE, 1) if message.id == 8]
+    list(quarantined.taken((message,), 3))
+    assert [k.change.generation for k, _ in quarantined.with_id(QUEUE, 8)] == [1]

@@ -130,3 +130,15 @@ def test_reading_ends_at_either_limit_and_returns_at_least_one_message() -> None
     queue.remove(SequenceSet([1, 3]))
     assert read(1, 100, 10_000) == [[4], [7, 8], [9]]
     assert read(2, 100, 10_000) == [[4], [7, 8], [9]]
+
+
+def test_stored_batches_are_found_by_an_id_in_them_or_before_them() -> None:
+    queue = made()
+    assert list(queue.stored_from(1)) == []
+    queue.insert(SequenceSet([(2, 4)]), Batch.pack([b"2", b"3", b"4"]))
+    queue.insert(SequenceSet([(8, 9)]), Batch.pack([b"8", b"9"]))
+    queue.remove(SequenceSet([3]))
+    found = [[list(ids) for ids, _ in queue.stored_from(id)] for id in (0, 2, 4, 5, 9, 10)]
+    both = [[2, 3, 4], [8, 9]]
+    assert found == [both, both, both, both[1:], both[1:], []]
+    assert [list(batch) for _, batch in queue.stored_from(4)] == [[b"2", b"3", b"4"], [b"8", b"9"]]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from qpidha import SequenceSet, Settle
-from qpidha.core.primary.completion import QueueGuard
+from qpidha.core.primary.completion import Guards, QueueGuard
+from qpidha.errors import InvariantError
 
+A, B, C = (UUID(int=n) for n in (1, 2, 3))
 BOTH = pytest.mark.parametrize("settle", list(Settle))
 
 
@@ -114,3 +118,64 @@ def test_a_message_moved_again_and_again_before_it_is_safe_completes() -> None:
     assert guards[0].advance(rounds + 1) is None, "the last move is not safe yet"
     assert guards[0].advance(rounds + 2) == rounds // 2 + 1
     assert guards[1].advance(rounds + 2) == rounds // 2
+
+
+# --- what an operator asks -------------------------------------------------------------------------
+
+
+def test_a_pending_publish_waits_for_those_before_it() -> None:
+    guard = QueueGuard(Settle.REPLICATED, 0)
+    assert guard.oldest(0) is None and guard.pending(1, 0) is None
+    guard.published(1, 2, 5)
+    guard.published(3, 3, 6)
+    guard.published(7, 9, 7)
+    assert guard.pending(2, 4) == (1, 2, 5)
+    assert guard.pending(3, 4) == guard.pending(3, 5) == (3, 3, 6)
+    assert guard.pending(3, 6) is None, "it is complete, though not counted as that yet"
+    assert guard.pending(5, 4) is None, "skipped"
+    assert guard.pending(10, 4) is None
+    guard.dequeued(SequenceSet([1]), 9)
+    assert guard.pending(3, 6) == (3, 3, 9)
+    assert guard.oldest(6) == (1, 2, 9)
+    guard.advance(9)
+    assert guard.oldest(9) is None and guard.pending(8, 9) is None
+
+
+def test_a_publish_that_was_consumed_at_once_holds_none_back() -> None:
+    guard = QueueGuard(Settle.IMMEDIATE, 0)
+    guard.published(1, 1, 5)
+    guard.published(2, 2, 6)
+    guard.dequeued(SequenceSet([1]), 7)
+    assert guard.pending(1, 4) is None
+    assert guard.pending(2, 4) == (2, 2, 6)
+
+
+def test_accepts_are_known_until_they_are_safe() -> None:
+    all_guards = Guards()
+    all_guards.dequeued(A, SequenceSet([1, 2]), 5)
+    all_guards.dequeued(B, SequenceSet([3]), 6)
+    assert [all_guards.accepted_at(A, id) for id in (1, 2, 3)] == [5, 5, None]
+    assert all_guards.accepted_at(B, 3) == 6
+    all_guards.check(4)
+    list(all_guards.advance(5))
+    all_guards.check(5)
+    assert all_guards.accepted_at(A, 1) is None and all_guards.accepted_at(B, 3) == 6
+    list(all_guards.advance(6))
+    assert all_guards.accepted_at(B, 3) is None
+    all_guards.dequeued(A, SequenceSet([4]), 7)
+    with pytest.raises(InvariantError, match="safe is kept"):
+        all_guards.check(7)
+    all_guards.dequeued(A, SequenceSet([5]), 6)
+    with pytest.raises(InvariantError, match="out of order"):
+        all_guards.check(5)
+
+
+def test_queues_are_named_in_the_order_in_which_they_are_due() -> None:
+    all_guards = Guards()
+    assert all_guards.queue_count == 0 and all_guards.waiting_longest(5) == []
+    for queue, position in ((A, 7), (B, 5), (C, 6)):
+        all_guards.published(queue, Settle.REPLICATED, 1, 1, position)
+    assert all_guards.queue_count == 3
+    assert all_guards.waiting_longest(5) == [B, C, A] and all_guards.waiting_longest(1) == [B]
+    assert all_guards.oldest(B, 4) == all_guards.pending(B, 1, 4) == (1, 1, 5)
+    assert all_guards.oldest(UUID(int=9), 4) is None and all_guards.pending(UUID(int=9), 1, 4) is None
