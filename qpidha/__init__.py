@@ -11,6 +11,8 @@ A broker embeds a `Node`, hands it a store, a transport and a record store, and 
 Without asyncio: `qpidha.core`, `qpidha.driver` and `qpidha.bridge`. See ``docs/without-asyncio.md``.
 """
 
+from qpidha.core.explanation import Explanation, Verdict
+from qpidha.core.unconfirmed import Unconfirmed
 from qpidha.errors import (
     ArgumentError,
     BackupTooOld,
@@ -68,6 +70,7 @@ __all__ = [
     "ClusterError",
     "Configuration",
     "Discarded",
+    "Explanation",
     "Fate",
     "HandOverRefused",
     "InDoubt",
@@ -105,8 +108,10 @@ __all__ = [
     "Table",
     "TooManyProducers",
     "Transaction",
+    "Unconfirmed",
     "UnknownProducer",
     "UnknownQueue",
+    "Verdict",
     "WrongThread",
     "__version__",
 ]

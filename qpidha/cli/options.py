@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 from typing import NoReturn
 
+from qpidha.checks import QUEUE_NAME
 from qpidha.cli.console import EXIT_CODES
+from qpidha.cli.explain import ASK_TIMEOUT_S, READ_TIMEOUT_S, run_why
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
 from qpidha.cli.text import name, one_line
+from qpidha.types import GENERATION_MAX, MESSAGE_ID_MAX
 
 STATUS_TIMEOUT_S = 5.0
 STEER_TIMEOUT_S = 15.0
@@ -59,6 +62,32 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def message_id(text: str) -> int:
+    """The id of a message."""
+    return _number(text, MESSAGE_ID_MAX)
+
+
+def generation(text: str) -> int:
+    """A generation."""
+    return _number(text, GENERATION_MAX)
+
+
+def _number(text: str, high: int) -> int:
+    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
+    if not 0 <= value <= high:
+        raise argparse.ArgumentTypeError(f"{name(text)} is not a whole number from 0 to {high}")
+    return value
+
+
+def queue(text: str) -> str:
+    """The name of a queue from the command line."""
+    if not QUEUE_NAME.fits(text):
+        raise argparse.ArgumentTypeError(
+            f"{name(text)} cannot be the name of a queue: it is empty, or no valid text"
+        )
+    return text
+
+
 def node(text: str) -> str:
     """A node id from the command line."""
     if not text:
@@ -88,6 +117,11 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
 
     add_nodes(commands)
+    add_why(
+        commands.add_parser(
+            "why", help="what became of a message; without an ID: why publishes are not confirmed"
+        )
+    )
     add_store(commands.add_parser("store", help="inspect, rank and compact stores while no node runs"))
     add_record(commands.add_parser("record", help="the record of who may be primary, in a file record store"))
     add_simulate(
@@ -126,6 +160,38 @@ def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
     add_timeout(demote, STEER_TIMEOUT_S)
     add_json(demote)
     demote.set_defaults(run=run_demote)
+
+
+def add_why(why: argparse.ArgumentParser) -> None:
+    """Add the options of ``qpidha why``."""
+    why.add_argument("directory", type=directory, help="the node's data directory")
+    why.add_argument("queue", type=queue, nargs="?", help="the name of the queue, or its uuid")
+    why.add_argument("id", type=message_id, nargs="?", help="the id of the message")
+    why.add_argument(
+        "--generation",
+        type=generation,
+        metavar="G",
+        help="the generation that gave the id out, as the receipt says (the newest that did)",
+    )
+    why.add_argument(
+        "--store",
+        action="store_true",
+        help="read the store in the directory, and do not ask the node: it may be stopped",
+    )
+    why.add_argument(
+        "--queues",
+        type=natural,
+        metavar="N",
+        help=f"without an ID: show at most N queues ({QUEUES_SHOWN}), those that wait longest",
+    )
+    why.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="S",
+        help=f"time limit of the command in seconds ({ASK_TIMEOUT_S:g}; with --store {READ_TIMEOUT_S:g})",
+    )
+    add_json(why)
+    why.set_defaults(run=run_why, parser=why)
 
 
 def add_store(store: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from qpidha.errors import QpidhaError, StoreDirty
 
 if TYPE_CHECKING:
     from qpidha.stores.database import Space
-    from qpidha.stores.report import StoreReport
+    from qpidha.stores.report import AuditLine, StoreReport
 
 
 def run_inspect(args: argparse.Namespace) -> int:
@@ -70,12 +70,14 @@ def lines_of_report(report: StoreReport) -> list[str]:
         lines.append(f"  {report.file_bytes} bytes on disk, {report.free_bytes} of them free")
     if report.quarantined:
         lines.append(f"  {report.quarantined} messages in quarantine")
-    lines += [
-        f"  audit: {name(line.event)}, generation {line.generation}, queue {name(line.queue)}:"
-        f" {printable(line.detail)}"
-        for line in report.audit
-    ]
+    lines += [line_of_audit(line) for line in report.audit]
     return lines + [f"  DAMAGED: {printable(damage)}" for damage in report.damage]
+
+
+def line_of_audit(line: AuditLine) -> str:
+    """One line of the audit record."""
+    where = f"generation {line.generation}, queue {name(line.queue)}"
+    return f"  audit: {name(line.event)}, {where}: {printable(line.detail)}"
 
 
 def run_compact(args: argparse.Namespace) -> int:

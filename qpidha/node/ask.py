@@ -54,9 +54,10 @@ async def ask(path: Path, command: str, *, timeout_s: float = TIMEOUT_S, **optio
 
     Args:
         path: Its control socket.
-        command: "status", "promote" or "demote".
+        command: "status", "promote", "demote", "why" or "unconfirmed".
         timeout_s: For everything together.
-        options: Further fields of the question: ``queues``, how many queues a status names at most.
+        options: Further fields of the question: ``queues``, how many queues the answer names at most; ``queue``, ``id``
+            and ``generation`` of a message.
 
     Raises:
         NoAnswer: An OSError that says why there is no answer.

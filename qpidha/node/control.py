@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from qpidha.core.explain import queue_ref
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import QpidhaError
 from qpidha.node.ask import ShortPath, ask, ask_blocking
@@ -23,21 +24,26 @@ from qpidha.node.parts import Parts
 from qpidha.node.roles import Roles
 from qpidha.node.socketpath import SocketPath
 from qpidha.node.status import queue_facts, status_of
+from qpidha.node.why import explained, held_back
 from qpidha.system import forks
 from qpidha.system.within import within
 
 __all__ = ["Control", "ask", "ask_blocking"]  # Both ends of the socket.
 
-LINE_BYTES_MAX = 4096
+LINE_BYTES_MAX = 256 * 1024
+"""A question may name a queue, with up to six characters for each byte of its name."""
 QUESTION_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 60.0
 """A client that does not read for so many seconds is cut off."""
 QUEUES_A_PIECE = 200
 """About a millisecond of work."""
+QUEUES_SHOWN = 20
+"""So many queues with publishes that are not confirmed are named unless the question has a number."""
+QUEUES_MAX = 100_000
 
 
 class Control:
-    """``{"command": "status" | "promote" | "demote"}`` → ``{"ok": true, …}`` or ``{"ok": false, …}``."""
+    """``{"command": "status"}``, or promote, demote, why, unconfirmed → ``{"ok": true, …}`` or ``{"ok": false, …}``."""
 
     def __init__(self, parts: Parts, roles: Roles, path: Path) -> None:
         self._parts = parts
@@ -101,10 +107,25 @@ class Control:
             return {"ok": False, "error": f"wrong number of queues: {queues_max!r:.50}", "kind": "usage"}, ()
         if command == "status":
             return self._status(), self._parts.handles.first(queues_max)
+        if command in ("why", "unconfirmed"):
+            return await self._explain(question, queues_max), ()
         return await self._steer(command), ()
 
     def _status(self) -> dict[str, Any]:
         return {"ok": True, "status": status_of(self._parts, queues_max=0).to_dict()}
+
+    async def _explain(self, question: dict[str, Any], queues_max: int | None) -> dict[str, Any]:
+        """What became of a message, or which publishes are not confirmed. Values are checked there."""
+        parts = self._parts
+        queue: Any = queue_ref(parts.runtime.replica, question.get("queue"))
+        try:
+            if question["command"] == "why":
+                id, generation = question.get("id"), question.get("generation")
+                return {"ok": True, "why": (await explained(parts, queue, id, generation)).to_dict()}  # type: ignore[arg-type]
+            limit = QUEUES_SHOWN if queues_max is None else min(queues_max, QUEUES_MAX)
+            return {"ok": True, "unconfirmed": held_back(parts, queue, limit).to_dict()}
+        except QpidhaError as error:
+            return {"ok": False, "error": str(error), "kind": type(error).__name__}
 
     async def _steer(self, command: object) -> dict[str, Any]:
         try:

@@ -10,6 +10,7 @@ from qpidha.node.life import Life
 from qpidha.node.roles import Roles
 from qpidha.node.status import NodeStatus, status_of
 from qpidha.node.waits import Reached
+from qpidha.node.why import Explaining
 from qpidha.types import Generation, Stopped
 
 TEXT = instance_of(str, what="text")
@@ -17,7 +18,7 @@ QUEUES_MAX = optional(integer(0, 2**31 - 1))
 TIMEOUT = optional(SECONDS_OR_ZERO)
 
 
-class Participant(Content, Facts):
+class Participant(Content, Explaining, Facts):
     """Base of `Node`, which makes the parts and starts them."""
 
     _life: Life

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qpidha.checks import PATH, integer
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
-from qpidha.journal import StoreState, StoreStatus
+from qpidha.journal import StoreImage, StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
@@ -76,17 +76,28 @@ def inspect(directory: Path | str) -> StoreReport:
         damage = noted_damage(layout)
         if gone := missing(layout):
             return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
-        loaded, audit, space = _read(layout)
-        if loaded.damage:
-            # A store in use may change its files while they are read; real damage is found again.
-            _require_readable(layout)
-            again, audit, space = _read(layout)
-            loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
-            loaded.contents = again.contents
+        loaded, audit, space = _read_surely(layout)
     damage += [finding for finding in loaded.damage if finding not in damage]
     if loaded.contents is None:
         return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
     return _report(Path(directory), loaded.contents, loaded, audit, damage, space)
+
+
+def read_image(directory: Path | str) -> StoreImage:
+    """Everything that a store holds, with all messages. O(store), in memory as well.
+
+    Raises:
+        StoreMismatch: There is no store, or it has a newer format.
+        StoreDamaged: It does not verify.
+        StoreFailed: The disk failed.
+    """
+    layout = _layout(directory)
+    with failures(layout):
+        damage = [*noted_damage(layout), *missing(layout)]
+        loaded = None if damage else _read_surely(layout)[0]
+    if loaded is None or loaded.damage or loaded.contents is None:
+        raise StoreDamaged("; ".join(map(str, damage if loaded is None else loaded.damage)))
+    return loaded.contents.image()
 
 
 @contextmanager
@@ -194,6 +205,18 @@ def confirmed(layout: Layout, damage: list[Damage]) -> list[Damage]:
 def _require_readable(layout: Layout) -> None:
     read_through(layout.database)
     read_through(layout.wal)
+
+
+def _read_surely(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
+    """Read and verify everything; what seems damaged, twice."""
+    loaded, audit, space = _read(layout)
+    if loaded.damage:
+        # A store in use may change its files while they are read; real damage is found again.
+        _require_readable(layout)
+        again, audit, space = _read(layout)
+        loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
+        loaded.contents = again.contents
+    return loaded, audit, space
 
 
 def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:

@@ -43,6 +43,7 @@ NEEDS = {
     ("status",): ["d"],
     ("promote",): ["d"],
     ("demote",): ["d"],
+    ("why",): ["d"],
     ("store", "rank"): ["d"],
     ("store", "compact"): ["d"],
     ("store", "inspect"): ["d"],
@@ -139,7 +140,7 @@ def test_fields_and_settings_are_those_that_exist() -> None:
 
 def test_commands_are_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Every command on the page is one that the parser takes, with places filled in."""
-    fill = {"DIR…": "d", "DIR": "d", "CLUSTER": "c", "NODE": "n", "N": "5", "S": "5"}
+    fill = {"DIR…": "d", "DIR": "d", "CLUSTER": "c", "NODE": "n", "N": "5", "S": "5", "QUEUE": "q", "ID": "7"}
     commands = {span for span in spans(page()) if span.startswith("qpidha ")}
     assert len(commands) >= 5
     for command in sorted(commands):

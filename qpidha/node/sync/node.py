@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from qpidha.checks import instance_of
+from qpidha.core.explanation import Explanation
+from qpidha.core.unconfirmed import Unconfirmed
 from qpidha.node.facts import Facts
 from qpidha.node.participant import Participant
+from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.configuration import SyncConfiguration
@@ -12,7 +15,7 @@ from qpidha.node.sync.op import SyncOp, make
 from qpidha.node.sync.queue import SyncQueue
 from qpidha.node.sync.table import SyncTable
 from qpidha.node.sync.transaction import SyncTransaction
-from qpidha.types import BytesLike, Generation, Settle, Stopped
+from qpidha.types import BytesLike, Generation, MessageId, QueueId, Settle, Stopped
 
 QUEUE = instance_of(SyncQueue)
 QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
@@ -137,6 +140,19 @@ class SyncNode(Facts):
         """The state of this node, and of the cluster as this node sees it."""
         return self._caller.read(self._node.status, queues_max=queues_max)
 
+    def why(
+        self, queue: SyncQueue | QueueId | str, id: MessageId, generation: Generation | None = None
+    ) -> Explanation:
+        """What became of a message, as far as this node knows, and what to do."""
+        return self._caller.wait(None, self._node.why, _asked(queue), id, generation)
+
+    def unconfirmed(
+        self, queue: SyncQueue | QueueId | str | None = None, *, queues_max: int = 20
+    ) -> Unconfirmed:
+        """Which publishes of this primary are not confirmed, and for whom they wait."""
+        asked = None if queue is None else _asked(queue)
+        return self._caller.read(self._node.unconfirmed, asked, queues_max=queues_max)
+
     def promote(self, *, timeout_s: float = 10.0) -> None:
         """Become primary, if the record allows it. Returns when this node serves."""
         self._caller.perform(timeout_s, self._node.promote, timeout_s=timeout_s)
@@ -152,3 +168,7 @@ class SyncNode(Facts):
     def stop(self) -> None:
         """Stop the node in order, and wait until everything is released. The event loop goes on."""
         self._caller.perform(None, self._node.stop)
+
+
+def _asked(queue: SyncQueue | QueueId | str) -> Queue | QueueId | str:
+    return queue._queue if isinstance(queue, SyncQueue) else queue

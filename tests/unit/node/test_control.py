@@ -160,7 +160,7 @@ def test_nonsense_is_answered_in_words(line: bytes, says: str) -> None:
 @pytest.mark.parametrize("field", ["command", "queues"])
 def test_a_question_nested_as_deeply_as_a_line_allows_is_answered(field: str) -> None:
     """Neither the parser of JSON nor the words of the answer may give up without one."""
-    for depth in range(50, LINE_BYTES_MAX // 2 - 50, 50):
+    for depth in (*range(50, 2500, 50), LINE_BYTES_MAX // 2 - 50):
         answer = answer_to(b'{"%s": %s%s}\n' % (field.encode(), b"[" * depth, b"]" * depth))
         assert (answer["ok"], answer["kind"]) == (False, "usage")
 
@@ -194,6 +194,58 @@ def test_a_refused_command_is_answered_with_the_kind_of_error(error: QpidhaError
 
         answer = answer_to(json.dumps({"command": command}).encode() + b"\n", refuse)
         assert answer == {"ok": False, "error": str(error), "kind": type(error).__name__}
+
+
+# --- why -----------------------------------------------------------------------------------------
+
+
+def ask_why(before: Callable[[Site], object], command: str = "why", **fields: object) -> dict[str, Any]:
+    return answer_to(json.dumps({"command": command, **fields}).encode() + b"\n", before)
+
+
+def published(site: Site) -> None:
+    site.seat.lead("b")
+    for name in ("orders", "\u0449" * 16_000):
+        site.seat.core.declare(QueueSpec(name=name))
+        site.seat.turn()
+        site.seat.handles.require(name).enqueue(b"one")
+
+
+@pytest.mark.parametrize("queue", ["orders", "\u0449" * 16_000])
+def test_a_message_is_explained(queue: str) -> None:
+    answer = ask_why(published, queue=queue, id=1)
+    assert answer["ok"] and answer["why"]["verdict"] == "pending"
+    assert answer["why"]["queue_name"] == queue and len(answer["why"]["lines"]) > 2
+    by_uuid = ask_why(published, queue=answer["why"]["queue"], id=1, generation=1)
+    assert by_uuid["why"]["queue_name"] == queue
+
+
+def test_publishes_that_are_not_confirmed_are_named() -> None:
+    answer = ask_why(published, "unconfirmed")
+    assert answer["ok"] and answer["unconfirmed"]["queue_count"] == 2
+    assert answer["unconfirmed"]["publishes"][0]["queue_name"] == "orders"
+    assert len(ask_why(published, "unconfirmed", queues=1)["unconfirmed"]["publishes"]) == 1
+    assert len(ask_why(published, "unconfirmed", queues=10**30)["unconfirmed"]["publishes"]) == 2
+    assert len(ask_why(published, "unconfirmed", queue="orders")["unconfirmed"]["publishes"]) == 1
+    assert ask_why(published, "unconfirmed", queue="nothing")["kind"] == "UnknownQueue"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"queue": "orders"},
+        {"queue": "orders", "id": "1"},
+        {"queue": "orders", "id": -1},
+        {"queue": ["orders"], "id": 1},
+        {"queue": "orders", "id": 1, "generation": True},
+        {"queue": "$configuration", "id": 1},
+    ],
+)
+def test_a_question_about_no_message_is_refused_in_words(fields: dict[str, object]) -> None:
+    answer = ask_why(published, **fields)
+    assert (answer["ok"], answer["kind"]) == (False, "ArgumentError")
+    assert answer["error"]
 
 
 # --- status ----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from qpidha.errors import StoreDamaged, StoreFailed, StoreLocked, StoreMismatch
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.stores import SqliteStore, database, inspect, offline, read_audit, read_status
 from qpidha.stores.loader import Loaded
-from qpidha.stores.offline import unused
+from qpidha.stores.offline import read_image, unused
 from qpidha.stores.report import Damage
 from qpidha.stores.schema import (
     Tally,
@@ -258,3 +258,42 @@ def test_a_database_message_with_an_undecodable_name(store: Path) -> None:
     ]
     with pytest.raises(StoreFailed):
         read_audit(store)
+
+
+# --- the whole content ---------------------------------------------------------------------------------
+
+
+def test_the_content_of_a_closed_store_is_what_it_starts_with(store: Path) -> None:
+    found = read_image(store)
+    opened = SqliteStore(store)
+    image = opened.open("a")
+    try:
+        assert found.status.state is StoreState.CLEAN
+        assert [(q.queue, q.spec, q.lineage, q.next, q.held) for q in found.queues] == [
+            (q.queue, q.spec, q.lineage, q.next, q.held) for q in image.queues
+        ]
+        assert list(found.quarantine) == list(image.quarantine)
+        assert read_image(store).status.state is StoreState.DIRTY, "in use"
+    finally:
+        opened.close(clean=True)
+
+
+def test_the_content_of_a_store_that_does_not_verify_is_not_read(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def malformed(loaded: Loaded) -> None:
+        loaded.damage.append(Damage("unreadable", "SQLite: database disk image is malformed"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(offline, "load", once(offline.load, malformed))
+        assert read_image(store).queues, "a second reading finds no damage"
+    with closing(sqlite3.connect(store / "store.db")) as db:
+        db.execute("DELETE FROM status")
+        db.commit()
+    with pytest.raises(StoreDamaged, match="status"):
+        read_image(store)
+    (store / "store.db").unlink()
+    with pytest.raises(StoreDamaged, match="its messages are gone"):
+        read_image(store)
+    with pytest.raises(StoreMismatch):
+        read_image(tmp_path / "nothing")

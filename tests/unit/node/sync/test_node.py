@@ -16,6 +16,7 @@ from qpidha import (
     QueueMismatch,
     Settle,
     UnknownQueue,
+    Verdict,
     WrongThread,
 )
 from qpidha.errors import LocalProtocolError, NodeStopped, WaitTimeout
@@ -50,6 +51,20 @@ def test_queues() -> None:
         with pytest.raises(ArgumentError, match="to"):
             sync.delete(queue, to="other")  # type: ignore[arg-type]
         assert sync.barrier() == 1
+
+
+def test_questions_about_messages() -> None:
+    with nodes("a", "b") as (_, _, (a, b)):
+        queue = a.sync.declare("q")
+        queue.enqueue(b"1").safe()
+        for asked in (queue, queue.id, "q"):
+            assert a.sync.why(asked, 1).verdict is Verdict.SAFE
+            assert a.sync.why(asked, 1, 1).generation == 1
+            assert a.sync.unconfirmed(asked).publishes == ()
+        assert b.sync.why("q", 9).verdict is Verdict.NOT_HERE
+        assert a.sync.unconfirmed(queues_max=1).as_primary and not b.sync.unconfirmed().as_primary
+        with pytest.raises(ArgumentError):
+            a.sync.why(7, 1)  # type: ignore[arg-type]
 
 
 def test_roles_waits_and_the_end() -> None:
