@@ -56,7 +56,7 @@ from qpidha.node import (
 )
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Discarded, Fate, ProducerSequence, Receipt, Role, Settle, Stopped
+from qpidha.types import Discarded, Fate, Level, ProducerSequence, Receipt, Role, Settle, Stopped
 from qpidha.wire.batch import Batch, Landing
 
 __version__ = "0.1.0"
@@ -75,6 +75,7 @@ __all__ = [
     "HandOverRefused",
     "InDoubt",
     "Landing",
+    "Level",
     "MessagesGone",
     "Node",
     "NodeStatus",

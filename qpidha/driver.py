@@ -26,6 +26,7 @@ from qpidha.core.ready import (
     Request,
     Safe,
     Settled,
+    Stored,
     needs_no_disk,
     remainder,
     without_disk,
@@ -253,7 +254,7 @@ class Driver:
             self._effects.send(effect)
         elif isinstance(effect, (CompareAndSet, ReadRecord)):
             self._effects.request(effect)
-        elif isinstance(effect, (Safe, Settled, Doubtful)):
+        elif isinstance(effect, (Safe, Settled, Stored, Doubtful)):
             self._effects.complete(effect)
         else:
             self._effects.notify(effect)

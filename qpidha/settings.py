@@ -6,7 +6,8 @@ it is safe (F7). Every wait has a time-out (L1), and the memory of each session 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from qpidha.checks import (
@@ -22,7 +23,7 @@ from qpidha.checks import (
     optional,
 )
 from qpidha.errors import SettingsError
-from qpidha.types import QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX, NodeId, QueueSpec, Settle
+from qpidha.types import QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX, Level, NodeId, QueueSpec, Settle
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -78,6 +79,10 @@ class Settings:
     """Queues of one node. A primary declares no more than each of its backups allows."""
     producers_max: int = 100_000
     """Producers that may be registered. Each costs about 1 KiB of memory on every node, until it is forgotten."""
+    replicate: dict[str, str] = field(default_factory=dict, hash=False)
+    """How much of a queue or table the other nodes have, if its declaration does not say: patterns of names (`fnmatch`),
+    each with "none", "configuration" or "messages". The first that matches counts; if none does, "messages". The same on
+    all nodes: a backup with other patterns than its primary's is refused. Do not change the dict."""
     queues_per_slice: int = 500
     """Work on all queues (a resynchronisation, a promotion) is done in slices of this many queues, one in each turn of
     the event loop: more queues take longer, but never block the loop for longer."""
@@ -151,6 +156,13 @@ class Settings:
     discard_retry_s: float = 1.0
     """Discarded messages that the broker did not take are offered to it again after this time."""
 
+    def level(self, name: str) -> Level:
+        """The level of a queue or table of this name, if its declaration names none: see ``replicate``. O(patterns)."""
+        for pattern, level in self.replicate.items():
+            if fnmatchcase(name, pattern):
+                return LEVELS[level]
+        return Level.MESSAGES
+
     def __post_init__(self) -> None:
         """Check every field, then what holds between them.
 
@@ -171,6 +183,18 @@ FRAME_BYTES_MIN = 64 * KIB
 FRAME_BYTES_MAX = 1024 * MIB
 """Three quarters of a frame may be one batch, which must fit a value of SQLite (10⁹ bytes)."""
 COUNT_MAX = 2**31 - 1
+
+LEVELS: dict[str, Level] = {level.name.lower(): level for level in Level}
+"""Levels of replication by the names that settings may use."""
+
+
+REPLICATE = Rule(
+    f"a dict of patterns to {', '.join(map(repr, LEVELS))}",
+    lambda value: (
+        type(value) is dict
+        and all(type(pattern) is type(level) is str and level in LEVELS for pattern, level in value.items())
+    ),
+)
 
 RULES: dict[str, Rule] = {
     "handshake_timeout_s": SECONDS,
@@ -213,6 +237,7 @@ RULES: dict[str, Rule] = {
     "queues_max": integer(1, COUNT_MAX),
     "producers_max": integer(1, COUNT_MAX),
     "queues_per_slice": integer(1, COUNT_MAX),
+    "replicate": REPLICATE,
     "gc_policy": one_of("leave", "freeze"),
     "dirty_start": one_of("verify", "refuse"),
     "discard_policy": one_of("hand-over", "drop"),
@@ -261,5 +286,11 @@ def _is_ordinary(spec: QueueSpec) -> bool:
     return lengths and type(spec.settle) is Settle
 
 
+def check_level(name: str, level: object) -> None:
+    """Raises `ArgumentError` if it is no level of replication."""
+    LEVEL(name, level)
+
+
 SPEC = instance_of(QueueSpec)
+LEVEL = instance_of(Level, what="Level.NONE, Level.CONFIGURATION or Level.MESSAGES")
 SETTLE = instance_of(Settle, what="Settle.IMMEDIATE or Settle.REPLICATED")

@@ -117,6 +117,19 @@ class Level(IntEnum):
     """The object with its messages."""
 
 
+def level_of(queue: QueueId) -> Level:
+    """How much of a queue is replicated: its id tells it, wherever the queue is found.
+
+    The two bits in the middle, the 65th and the 66th, are 11 in the id of a queue of level none, and 10 in a random id
+    (RFC 4122), of a release without a configuration. Else the id is a birth (`qpidha.core.births`): its first bit is set
+    if the level is configuration.
+    """
+    value = queue.int
+    if (value >> 62) & 3 == 3:
+        return Level.NONE
+    return Level.CONFIGURATION if value >> 127 and not (value >> 63) & 1 else Level.MESSAGES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSpec:
     """What is fixed when a queue is declared, and replicated with it."""

@@ -5,6 +5,9 @@ every declaration, it is chosen by the primary, and every node that has a messag
 when the queue was declared. Whether a history has that birth says whether a queue that is missing there was deleted or
 was never declared (Q4, Q5).
 
+Queues whose messages are not replicated are told apart by their uuids, too (`qpidha.types.level_of`): a queue of level
+configuration has its birth with the first bit set, one of level none has no birth (LV4) and a number of its own.
+
 Queues that were declared by releases without a configuration have random uuids (RFC 4122). Their objects carry the birth.
 """
 
@@ -14,20 +17,31 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID, uuid5
 
-from qpidha.types import Entry, Generation, MessageId, QueueId
+from qpidha.types import Entry, Generation, Level, MessageId, QueueId
 
 ID_BITS: Final = 64
 ID_MAX: Final = 2**63 - 1
 """Ids of the configuration are below this: the first bit of the second half of a uuid is set in every random one."""
 
+UNREPLICATED: Final = 1 << 127
+"""Set in the uuid of a queue of level configuration."""
+OWN: Final = 3 << 62
+"""Set in the uuid of a queue of level none: a bit more than in a random uuid."""
 
-def born(generation: Generation, id: MessageId) -> QueueId:
-    """The uuid of the queue that is declared by this message of the configuration.
 
-    >>> birth_of(born(3, 17))
-    (3, 17)
+def born(generation: Generation, id: MessageId, level: Level = Level.MESSAGES) -> QueueId:
+    """The uuid of the queue that is declared by this message of the configuration. Not for ``Level.NONE``.
+
+    >>> birth_of(born(3, 17)), birth_of(born(3, 17, Level.CONFIGURATION))
+    ((3, 17), (3, 17))
     """
-    return UUID(int=(generation << ID_BITS) | id)
+    mark = UNREPLICATED if level is Level.CONFIGURATION else 0
+    return UUID(int=mark | (generation << ID_BITS) | id)
+
+
+def own_id(generation: Generation, number: int) -> QueueId:
+    """The uuid of the queue of level none that the primary of this generation declared with this number, from 1 on."""
+    return UUID(int=(generation << ID_BITS) | OWN | number)
 
 
 def birth_of(queue: QueueId) -> Entry | None:
@@ -35,7 +49,7 @@ def birth_of(queue: QueueId) -> Entry | None:
 
     >>> birth_of(UUID("12345678-1234-4678-9234-567812345678"))
     """
-    generation, id = divmod(queue.int, 1 << ID_BITS)
+    generation, id = divmod(queue.int & ~UNREPLICATED, 1 << ID_BITS)
     return (generation, id) if generation and 0 < id <= ID_MAX else None
 
 

@@ -40,6 +40,14 @@ def copied(
     return Batch.pack(list(batch), kept, order, origins)
 
 
+def republished(source: ReplicatedQueue, ids: SequenceSet) -> Batch:
+    """These messages as new ones, without origin or place in the order: they go in or out of what is replicated (LV3)."""
+    batch = Batch.join([piece for _, piece in source.select(ids)]).without_origins()
+    if not batch.columns & ORDER:
+        return batch
+    return Batch.pack(list(batch), [batch.props(i) for i in range(len(batch))])
+
+
 def _with_props(batch: Batch, props: Sequence[bytes]) -> Batch:
     order = [batch.order(i) for i in range(len(batch))] if batch.columns & ORDER else None
     return Batch.pack(list(batch), props, order)

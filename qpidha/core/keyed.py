@@ -73,6 +73,10 @@ class KeyedQueue(ReplicatedQueue):
         """The id of the message of this key; None if there is none. O(1)."""
         return self._ids.get(key)
 
+    def keys_of(self, ids: SequenceSet) -> list[bytes]:
+        """The keys of those of these messages that are held. O(ids)."""
+        return [self._keys[id] for id in ids & self.held]
+
     def get(self, key: bytes) -> bytes | None:
         """The value of this key; None if there is none."""
         id = self._ids.get(key)

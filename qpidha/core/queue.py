@@ -13,7 +13,7 @@ from qpidha.core.resync import History
 from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
-from qpidha.types import MessageId, QueueId, QueueSpec
+from qpidha.types import Level, MessageId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
@@ -60,10 +60,12 @@ class ReplicatedQueue:
       - first ids of the lineage are at most next
     """
 
-    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "next", "queue", "spec")
+    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "local", "next", "queue", "spec")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         self.queue = queue
+        self.local = level_of(queue) is not Level.MESSAGES
+        """Its messages are this node's own: they are not replicated (LV1)."""
         self.spec = spec
         self.lineage = lineage
         self.next = next

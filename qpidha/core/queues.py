@@ -1,4 +1,4 @@
-"""All queues of one node, tables and the configuration included: by uuid, each of the class that its kind needs."""
+"""The replicated queues of one node, tables and the configuration included: by uuid, each of the class for its kind."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Queues(dict[QueueId, ReplicatedQueue]):
             return IndexedQueue(queue, spec, lineage, next, index(spec))
         return ReplicatedQueue(queue, spec, lineage, next)
 
-    def load(self, image: QueueImage) -> None:
-        """Put in a queue as a store holds it. O(messages)."""
-        made = self[image.queue] = self.make(image.queue, image.spec, image.lineage, image.next)
+    def load(self, image: QueueImage) -> ReplicatedQueue:
+        """A queue as a store holds it. It is not put into the dict. O(messages)."""
+        made = self.make(image.queue, image.spec, image.lineage, image.next)
         for ids, batch in image.held:
             made.insert(ids, batch)
         if isinstance(made, KeyedQueue):
             made.take_touched()  # Nothing changed: it is as it was.
+        return made

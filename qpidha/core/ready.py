@@ -73,13 +73,26 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """Operations that this primary made alone, up to this number of them, are durable here (LV5).
+
+    Those whose position was not complete yet when they were made wait for `Settled` instead.
+    """
+
+    upto: int
+    generation: Generation
+    nodes: frozenset[NodeId]
+    """This node."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doubtful:
     """Everything still pending in this generation is in doubt (K1)."""
 
     generation: Generation
 
 
-Completion: TypeAlias = Safe | Settled | Doubtful
+Completion: TypeAlias = Safe | Settled | Stored | Doubtful
 
 # --- notices -------------------------------------------------------------------------------------
 

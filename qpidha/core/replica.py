@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
@@ -20,6 +21,7 @@ from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
 from qpidha.core.discards import Discards
 from qpidha.core.indexed import QueueTypes
+from qpidha.core.local import LocalQueues
 from qpidha.core.manager import Answer, Manager
 from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
@@ -32,7 +34,7 @@ from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChang
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
-from qpidha.core.steps import Committed, Step
+from qpidha.core.steps import Committed, QueueRef, Step, named
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
@@ -128,8 +130,17 @@ class Replica:
 
     @property
     def queues(self) -> Queues:
-        """The queues that this node holds, by id. Read only."""
+        """The replicated queues that this node holds, by id. Read only."""
         return self.state.queues
+
+    @property
+    def local(self) -> LocalQueues:
+        """The queues whose messages are this node's own (LV1). Read only."""
+        return self.state.local
+
+    def queue(self, queue: QueueId) -> ReplicatedQueue | None:
+        """The queue with this id, whatever its level; None if this node has none. O(1)."""
+        return self.state.find(queue)
 
     @property
     def message_queues(self) -> list[ReplicatedQueue]:
@@ -137,11 +148,14 @@ class Replica:
         return self.state.message_queues
 
     def find(self, name: str) -> QueueId | None:
-        """The queue that the configuration has under this name; None if it has none. O(1). Raises `ArgumentError`."""
+        """The queue that the configuration has under this name, or else this node's own. O(1). Raises `ArgumentError`."""
         TEXT("name", name)
         objects = self.state.configuration
         found = None if objects is None else queue_object(objects, name)
-        return None if found is None else found.queue
+        if found is not None:
+            return found.queue
+        own = self.state.local.named(name, Level.NONE)
+        return None if own is None else own.queue
 
     @property
     def quarantined(self) -> Quarantined:
@@ -299,7 +313,7 @@ class Replica:
         """The promotion was won: prepare its generation, in slices."""
         if self.activation is None:
             self.follower.leave()
-            self.activation = Activation(record, self.queues.values())
+            self.activation = Activation(record, chain(self.queues.values(), self.state.local))
             self._activate(now)
 
     def _activate(self, now: float) -> None:
@@ -347,12 +361,18 @@ class Replica:
             raise NotPrimary(f"node {self.node} is {self.role.value}", primary=known)
         return self.primary
 
-    def _taking(self) -> Primary:
-        """The primary, if it takes operations of clients. What it refuses changes nothing (J4)."""
+    def _taking(self, *queues: QueueRef) -> Primary:
+        """The primary, if it takes operations of clients on these queues. What it refuses changes nothing (J4).
+
+        Operations on queues that are not replicated wait for no member, and are always taken (LV5).
+        """
         primary = self._serving()
-        if shortage := primary.minimum.shortage():
+        if (shortage := primary.minimum.shortage()) and not self._all_local(queues):
             raise shortage.refusal()
         return primary
+
+    def _all_local(self, queues: Sequence[QueueRef]) -> bool:
+        return bool(queues) and all(isinstance(q, UUID) and q in self.local for q in queues)
 
     def declare(
         self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
@@ -365,7 +385,7 @@ class Replica:
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
         """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().delete(queue, move_to)
+        return self._taking(queue).delete(queue, move_to)
 
     def commit(self, steps: Sequence[Step], sequence: ProducerSequence | None = None) -> Committed:
         """See `Primary.commit`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.
@@ -373,7 +393,9 @@ class Replica:
         Args:
             sequence: The number that its producer gave to the commit, which is then made once: see `Producers.commit`.
         """
-        primary = self._taking()
+        primary = self._taking() if sequence is not None else self._serving()
+        if primary.minimum.short:
+            self._taking(*named(steps))
         return primary.commit(steps) if sequence is None else primary.producers.commit(steps, sequence)
 
     def publish(
@@ -401,19 +423,19 @@ class Replica:
             taken: The publish was taken from its client before, when there were enough members: it is not refused
                 now, and waits for them.
         """
-        return (self._serving() if taken else self._taking()).enqueue(queue, batch)
+        return (self._serving() if taken else self._taking(queue)).enqueue(queue, batch)
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
         """See `Primary.dequeue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().dequeue(queue, ids)
+        return self._taking(queue).dequeue(queue, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         """See `Primary.move`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().move(source, ids, target)
+        return self._taking(source, target).move(source, ids, target)
 
     def skip(self, queue: QueueId, count: int) -> Position:
         """See `Primary.skip`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().skip(queue, count)
+        return self._taking(queue).skip(queue, count)
 
     # --- discarded messages ----------------------------------------------------------------------
 

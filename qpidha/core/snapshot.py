@@ -10,13 +10,25 @@ from itertools import islice
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.minimum import Shortage
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.state import NodeState
-from qpidha.types import Generation, Member, MessageId, NodeId, Position, QueueId, QueueSpec, Role
+from qpidha.types import (
+    Generation,
+    Level,
+    Member,
+    MessageId,
+    NodeId,
+    Position,
+    QueueId,
+    QueueSpec,
+    Role,
+    level_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,8 @@ class QueueSnapshot:
     """Messages held."""
     bytes: int
     next_id: MessageId
+    level: Level = Level.MESSAGES
+    """How much of it the other nodes have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +112,7 @@ def take_snapshot(
     members = record.members if record is not None else frozenset()
     oldest = primary.oldest_incomplete() if primary is not None else None
     joining = primary.membership.joining if primary is not None else None
-    queues = state.message_queues
+    queues = [*state.message_queues, *(q for q in state.local if not isinstance(q, KeyedQueue))]
     return ReplicaSnapshot(
         node=state.node,
         role=role,
@@ -143,4 +157,6 @@ def _session(session: BackupSession, primary: Primary, members: frozenset[Member
 
 
 def _queue(q: ReplicatedQueue) -> QueueSnapshot:
-    return QueueSnapshot(queue=q.queue, spec=q.spec, depth=len(q), bytes=q.bytes, next_id=q.next)
+    return QueueSnapshot(
+        queue=q.queue, spec=q.spec, depth=len(q), bytes=q.bytes, next_id=q.next, level=level_of(q.queue)
+    )

@@ -17,6 +17,7 @@ from qpidha.core.histories import Histories
 from qpidha.core.indexed import QueueTypes
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage
+from qpidha.core.local import LocalQueues
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
@@ -37,6 +38,7 @@ class NodeState:
         "epoch",
         "generation",
         "identities",
+        "local",
         "manager",
         "node",
         "outbox",
@@ -65,8 +67,15 @@ class NodeState:
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
         self.settings = settings
         self.queues = Queues(types)
+        """Those whose messages are replicated: all that is described, planned, sent and compared (LV1)."""
+        self.local = LocalQueues(self.queues.make)
+        """Those whose messages are this node's own."""
         for held in image.queues:
-            self.queues.load(held)
+            queue = self.queues.load(held)
+            if queue.local:
+                self.local.add(queue)
+            else:
+                self.queues[queue.queue] = queue
         self.quarantined = Quarantined(list(image.quarantine))
         self.manager = Manager(boot, settings.record_retry_s)
         self.outbox = Outbox()
@@ -89,9 +98,14 @@ class NodeState:
         found = self.queues.get(configuration_id(self.cluster)) if self.cluster is not None else None
         return found if isinstance(found, ConfigurationQueue) else None
 
+    def find(self, queue: QueueId) -> ReplicatedQueue | None:
+        """The queue with this id, whatever its level; None if this node has none. O(1)."""
+        found = self.queues.get(queue)
+        return self.local.get(queue) if found is None else found
+
     @property
     def queue_count(self) -> int:
-        """How many queues there are, tables included; the configuration is none of them. O(1)."""
+        """How many replicated queues there are, tables included; the configuration is none of them. O(1)."""
         return len(self.queues) - (self.configuration is not None)
 
     @property

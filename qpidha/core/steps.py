@@ -5,12 +5,12 @@ A step names a queue by its uuid, or by the number of the step of the same commi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from qpidha.checks import instance_of
 from qpidha.core.producers import COUNT, NAME, check_sequence
-from qpidha.errors import ArgumentError
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_spec
 from qpidha.types import Level, Position, ProducerSequence, QueueId, QueueSpec
@@ -81,7 +81,7 @@ class DeclareQueue:
     spec: QueueSpec
     arguments: bytes = b""
     level: Level = Level.MESSAGES
-    """`Level.CONFIGURATION`: only the object."""
+    """`Level.CONFIGURATION`: each node has its own messages in it. `Level.NONE`: only this node has the queue (LV4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +156,7 @@ STEP = instance_of(
     what="a step of `qpidha.core.steps`",
 )
 LEVEL = instance_of(Level)
+STEPS = instance_of(list, tuple, what="a list or tuple of steps")
 
 
 def check_step(step: object) -> None:
@@ -186,12 +187,30 @@ def check_step(step: object) -> None:
             check_spec(step.spec)
             BYTES("arguments", step.arguments)
             LEVEL("level", step.level)
-            if step.level is Level.NONE:
-                raise ArgumentError(
-                    "level must be CONFIGURATION or MESSAGES: what has level NONE is no object (LV4)"
-                )
         case _:
             pass  # `DeleteQueue` names queues only.
+
+
+def named(steps: Sequence[Step]) -> list[QueueRef]:
+    """The queues that these steps name, which are checked as in a commit. Raises `ArgumentError`."""
+    STEPS("steps", steps)
+    for step in steps:
+        check_step(step)
+    return [queue for step in steps for queue in _queues_of(step)]
+
+
+def _queues_of(step: Step) -> tuple[QueueRef, ...]:
+    match step:
+        case Publish():
+            return tuple(step.queues)
+        case Move():
+            return (step.source, step.target)
+        case DeleteQueue():
+            return (step.queue,) if step.move_to is None else (step.queue, step.move_to)
+        case Accept() | Update() | Put() | Erase():
+            return (step.queue,)
+        case _:
+            return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +234,9 @@ class Committed:
     """One for each step. Empty if it is a repetition, and its first commit is complete."""
     repeated: bool = False
     """Its sequence was used already: nothing was made now (EO4). That does not say by what it was used (EO8)."""
+    local: bool = False
+    """Nothing of it was sent, because it is about messages that are not replicated (LV2): when ``position`` is complete
+    already, `Stored` completes it."""
 
     def declared(self, step: int) -> QueueId:
         """The queue that this step, a `DeclareQueue`, made."""

@@ -17,6 +17,7 @@ async def barrier(parts: Parts) -> Generation:
     position, settled = primary.position, runtime.settled
     # A publish completes after the position that covers it is safe, maybe in a later turn: wait for both.
     ops = [Op(settled, position, range(0), settled.expect(position, Outcome()))]
+    ops.append(runtime.stored_op(0, range(0)))
     ops += [queue._last_publish() for queue in parts.handles.all_made()]
     for op in ops:
         await op

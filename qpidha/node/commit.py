@@ -13,7 +13,7 @@ from qpidha.node.handles import Handles
 from qpidha.node.keywatches import KeyWatches
 from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
-from qpidha.types import BytesLike, QueueId
+from qpidha.types import BytesLike, Level, Position, QueueId, level_of
 
 
 class Commits:
@@ -56,8 +56,13 @@ class Commits:
         for step, made in zip(steps, committed.made, strict=True):
             self._follow(step, made.queue)
         runtime.poke()
-        position = committed.position
-        return committed, Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
+        return committed, self._op(committed.position, committed.local)
+
+    def _op(self, position: Position, local: bool) -> Op:
+        runtime = self._runtime
+        if local:
+            return runtime.stored_op(position, range(0))
+        return Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
 
     def declare(self, step: DeclareQueue) -> QueueId:
         """Declare a queue or a table. With too few members it is taken, and waits (J4)."""
@@ -73,7 +78,8 @@ class Commits:
         position = runtime.replica.delete(queue, move_to)
         self._follow(DeleteQueue(queue, move_to), None)
         runtime.poke()
-        return Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
+        own = level_of(queue) is Level.NONE
+        return self._op(position, own and (move_to is None or level_of(move_to) is not Level.MESSAGES))
 
     def _follow(self, step: Step, declared: QueueId | None) -> None:
         """Have the other parts of the node know what this step has made."""
@@ -87,7 +93,7 @@ class Commits:
                 self._content_changed(target)
             case DeclareQueue():
                 self._keys_changed(self._configuration_id)
-                if declared is not None and (made := self._runtime.replica.queues.get(declared)) is not None:
+                if declared is not None and (made := self._runtime.replica.queue(declared)) is not None:
                     self._effects.queue_added(made)
             case DeleteQueue(queue=queue, move_to=move_to):
                 self._keys_changed(self._configuration_id)
@@ -104,7 +110,7 @@ class Commits:
         return None if objects is None else objects.queue
 
     def _keys_changed(self, queue: QueueId | int | None) -> None:
-        found = self._runtime.replica.queues.get(queue) if isinstance(queue, QueueId) else None
+        found = self._runtime.replica.queue(queue) if isinstance(queue, QueueId) else None
         if isinstance(found, KeyedQueue):
             self.watches.changed(found)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from qpidha.checks import CALLBACK, instance_of, shown
-from qpidha.core.keyed import TABLE, KeyedQueue
+from qpidha.core.keyed import KeyedQueue
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.steps import DeclareQueue
-from qpidha.errors import ArgumentError, QueueMismatch, UnknownQueue
+from qpidha.errors import ArgumentError, UnknownQueue
 from qpidha.node.configuration import Configuration
+from qpidha.node.declaring import level_for, queue_spec, require_same, table_spec
 from qpidha.node.keywatches import KeyChanged
 from qpidha.node.op import Op
 from qpidha.node.parts import Parts
-from qpidha.node.queue import Queue, queue_spec, same_spec
+from qpidha.node.queue import Queue
 from qpidha.node.table import Table
 from qpidha.node.transaction import Transaction
-from qpidha.settings import check_spec
-from qpidha.types import BytesLike, QueueSpec, Settle
+from qpidha.types import BytesLike, Level, QueueSpec, Settle
 
 TEXT = instance_of(str, what="text")
 DELETABLE = instance_of(Queue, Table, what="a queue or a table of this node")
@@ -57,14 +58,26 @@ class Content:
         TEXT("name", name)
         return self._parts.handles.require(name)
 
-    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> Queue:
+    def declare(
+        self,
+        name: str,
+        *,
+        settle: Settle = Settle.REPLICATED,
+        kind: str = "fifo",
+        replicate: Level | None = None,
+    ) -> Queue:
         """The queue of this name, which is created if there is none. On the primary only. O(1).
 
         It may be used at once: publishes to it complete after its declaration. `Queue.declared` says when that is safe.
 
+        Args:
+            replicate: How much of it the other nodes have. None: what ``Settings.replicate`` says of the name, if the
+                queue is created; if it exists, what it has.
+
         Raises:
             NotPrimary: Only the primary declares queues.
-            QueueMismatch: A queue of this name exists with another settle or kind; `queue` returns it as it is.
+            QueueMismatch: A queue of this name exists with another settle, kind or level, or a table; `queue` returns a
+                queue as it is.
             ArgumentError: A name, settle or kind that could not be stored or sent.
             CallerError: There are ``queues_max`` queues already.
             LocalProtocolError: The node has not started.
@@ -74,10 +87,10 @@ class Content:
         parts.runtime.require_thread("Node.declare")
         spec = queue_spec(name, settle, kind)
         parts.commits.require_serving()
-        if (known := parts.handles.named(name)) is not None:
-            return same_spec(known, spec)
-        self._require_free(name, spec)
-        return parts.handles.of(parts.commits.declare(DeclareQueue(spec)))
+        if self._existing(name, spec, replicate) is not None:
+            return parts.handles.require(name)
+        level = level_for(name, replicate, parts.runtime.settings)
+        return parts.handles.of(parts.commits.declare(DeclareQueue(spec, level=level)))
 
     def delete(self, queue: Queue | Table, *, to: Queue | None = None) -> Op:
         """Delete a queue with everything in it, or a table. On the primary only.
@@ -146,14 +159,17 @@ class Content:
         """
         return self._configuration
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str, *, replicate: Level | None = None) -> Table:
         """The table of this name, as a handle for the current term; the primary creates it if there is none. O(1).
 
         Queues and tables share their names.
 
+        Args:
+            replicate: As for `declare`.
+
         Raises:
             UnknownQueue: This node is not primary, and has no table of this name.
-            QueueMismatch: A queue has this name.
+            QueueMismatch: A queue has this name; or the table exists with another level.
             ArgumentError: A name that could not be stored or sent.
             CallerError: There are ``queues_max`` queues and tables already.
             LocalProtocolError: The node has not started.
@@ -161,15 +177,15 @@ class Content:
         """
         runtime, commits = self._parts.runtime, self._parts.commits
         runtime.require_thread("Node.table")
-        check_spec(spec := table_spec(name))
-        id = runtime.replica.find(name)
-        if id is None:
+        spec = table_spec(name)
+        queue = self._existing(name, spec, replicate)
+        if queue is None:
             if not runtime.serving:
                 raise UnknownQueue(f"no table {shown(name)} on node {runtime.id!r}")
-            id = commits.declare(DeclareQueue(spec))
-        queue = runtime.replica.queues[id]
-        if not isinstance(queue, KeyedQueue):
-            raise _mismatch(queue.spec, spec)
+            level = level_for(name, replicate, runtime.settings)
+            queue = runtime.replica.queue(commits.declare(DeclareQueue(spec, level=level)))
+        assert isinstance(queue, KeyedQueue)
+        id = queue.queue
         generation = runtime.serving_generation if runtime.serving else 0
         key = (id, generation)
         if key not in self._tables:
@@ -190,7 +206,7 @@ class Content:
             WrongThread: Called from another thread than the event loop's.
         """
         self._parts.runtime.require_thread("Node.watch_table")
-        check_spec(table_spec(name))
+        table_spec(name)
         CALLBACK("callback", callback)
         self._parts.commits.watches.watch_table(name, callback)
 
@@ -207,18 +223,11 @@ class Content:
         commits.require_serving()
         return Transaction(runtime, commits, self._parts.handles)
 
-    def _require_free(self, name: str, spec: QueueSpec) -> None:
-        """Raise `QueueMismatch` if a table has this name."""
+    def _existing(self, name: str, spec: QueueSpec, replicate: Level | None) -> ReplicatedQueue | None:
+        """The queue or table of this name, None if there is none. Raises `QueueMismatch` if it is not as declared."""
         replica = self._parts.runtime.replica
-        if (id := replica.find(name)) is not None and (there := replica.queues.get(id)) is not None:
-            raise _mismatch(there.spec, spec)
-
-
-def table_spec(name: str) -> QueueSpec:
-    """The spec of the table of this name."""
-    return QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
-
-
-def _mismatch(existing: QueueSpec, asked: QueueSpec) -> QueueMismatch:
-    have, want = ("table" if spec.kind == TABLE else "queue" for spec in (existing, asked))
-    return QueueMismatch(f"{existing.name!r} is a {have}, no {want}", existing=existing, asked=asked)
+        id = replica.find(name)
+        there = None if id is None else replica.queue(id)
+        if there is not None:
+            require_same(there.queue, there.spec, spec, replicate)
+        return there

@@ -21,6 +21,7 @@ from qpidha.core.ready import (
     RoleChanged,
     Safe,
     Settled,
+    Stored,
 )
 from qpidha.errors import InDoubt
 from qpidha.events import (
@@ -107,6 +108,8 @@ class NodeEffects:
                     self._handles.completed(queue)
             case Settled():
                 runtime.settled.advance(completion.upto, completion.nodes)
+            case Stored():
+                runtime.stored.advance(completion.upto, completion.nodes)
             case Doubtful():
                 self._doubt(completion.generation)
 
@@ -117,6 +120,7 @@ class NodeEffects:
         for queue in self._handles.all_made():
             queue._doubt(error)
         runtime.settled.doubt(error)
+        runtime.stored.doubt(error)
 
     # --- notices ---------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class NodeEffects:
             case RoleChanged():
                 self._role_changed(notice)
             case QueueAdded():
-                replicated = runtime.replica.queues.get(notice.queue)
+                replicated = runtime.replica.queue(notice.queue)
                 if replicated is not None:
                     self.queue_added(replicated)  # Its content follows in notices.
             case QueueRemoved():
@@ -167,6 +171,7 @@ class NodeEffects:
             runtime.settled = Ledger(
                 notice.generation, safe, thread=runtime.thread, nodes=holders, deadlines=deadlines
             )
+            runtime.stored = Ledger(notice.generation, thread=runtime.thread, deadlines=deadlines)
             runtime.immediate = Ledger(notice.generation, thread=runtime.thread, deadlines=deadlines)
             self._handles.new_term()
         if not notice.role.is_primary:

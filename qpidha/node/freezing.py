@@ -103,4 +103,4 @@ def kept_by(replica: Replica) -> int:
     primary, activation = replica.primary, replica.activation
     described = sum(session.described for session in primary.sessions.values()) if primary else 0
     prepared = activation.prepared if activation else 0
-    return len(replica.queues) + replica.follower.staged + described + prepared
+    return len(replica.queues) + len(replica.local) + replica.follower.staged + described + prepared

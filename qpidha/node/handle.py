@@ -13,7 +13,7 @@ from qpidha.node.op import Ledger
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE
 from qpidha.seq import SequenceSet
-from qpidha.types import MESSAGE_ID_MAX, Generation, MessageId, QueueId, QueueSpec
+from qpidha.types import MESSAGE_ID_MAX, Generation, Level, MessageId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -52,8 +52,13 @@ class Handle:
 
     @property
     def id(self) -> QueueId:
-        """The id of the queue, the same on all nodes."""
+        """The id of the queue, the same on all nodes that have it."""
         return self._queue.queue
+
+    @property
+    def level(self) -> Level:
+        """How much of it the other nodes have: its messages, only that it exists, or nothing."""
+        return level_of(self._queue.queue)
 
     @property
     def name(self) -> str:
@@ -182,7 +187,7 @@ class Handle:
             or (primary := runtime.replica.primary) is None
             or primary.generation != generation
             or runtime.broker_generation != generation
-            or primary.minimum.short
+            or (primary.minimum.short and not self._queue.local)
         ):
             self._require_term(what)
             runtime.replica.require_open()

@@ -15,7 +15,7 @@ from qpidha.errors import UnknownQueue
 from qpidha.node.handle import DELETED
 from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
-from qpidha.types import QueueId
+from qpidha.types import Level, QueueId, level_of
 
 
 class Handles:
@@ -34,22 +34,34 @@ class Handles:
         return queue in self._queues
 
     def add(self, replicated: ReplicatedQueue) -> None:
-        """Add a queue. If two have the same name, the name refers to the one added last.
+        """Add a queue. If two have the same name, the name refers to the one added last, or to the one of the cluster.
 
-        It may have been here before: its deletion was undone. The handle of then does not read what is here now.
+        A queue of this node alone may have a name that another primary gave to a queue of the cluster. A queue may have
+        been here before: its deletion was undone. The handle of then does not read what is here now.
         """
         self._made.pop(replicated.queue, None)
+        name = replicated.spec.name
         self._queues[replicated.queue] = replicated
-        self._names[replicated.spec.name] = replicated.queue
+        if level_of(replicated.queue) is Level.NONE and name in self._names:
+            return
+        self._names[name] = replicated.queue
 
     def remove(self, queue: QueueId) -> None:
         """It is gone. Unknown ones are fine. Its handle goes on to complete what is pending in it (Q6)."""
         gone = self._queues.pop(queue, None)
         if gone is not None and self._names.get(gone.spec.name) == queue:
-            del self._names[gone.spec.name]
+            self._name_again(gone.spec.name)
         if (handle := self._made.get(queue)) is not None:
             handle._deleted()
             self.completed(handle)
+
+    def _name_again(self, name: str) -> None:
+        """The queue of this name is gone: the name is free, or that of a queue of this node alone that has it, too."""
+        own = self._runtime.replica.local.named(name, Level.NONE)
+        if own is not None and own.queue in self._queues:
+            self._names[name] = own.queue
+        else:
+            del self._names[name]
 
     def completed(self, handle: Queue) -> None:
         """More of this queue is safe. The handle of a deleted one is forgotten when nothing is pending any more."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.chunks import publish_bytes_max, split_batch
 from qpidha.core.steps import Accept
-from qpidha.errors import ArgumentError, CallerError, InDoubt, QueueMismatch
+from qpidha.errors import ArgumentError, CallerError, InDoubt
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle, Terms
@@ -25,8 +25,7 @@ from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch
 from qpidha.seq import SequenceSet
-from qpidha.settings import check_spec
-from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, MessageId, QueueSpec, Settle
+from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, Level, MessageId, Settle
 from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ class Queue(Handle):
             NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
         """
         self._require_term("Queue.declared")
+        if self.level is Level.NONE:
+            return self._runtime.stored_op(0, range(0))
         settled = self._runtime.settled
         return Op(settled, self._declared_at, range(0), settled.expect(self._declared_at, Outcome()))
 
@@ -217,6 +218,8 @@ class Queue(Handle):
         span = range(wanted.first, wanted.last + 1) if wanted else range(0)
         if gone:
             runtime.poke()
+        if self._queue.local and self.spec.settle is Settle.REPLICATED:
+            return runtime.stored_op(position, span)
         outcome = runtime.settled.expect(position, Outcome())
         if self.spec.settle is Settle.IMMEDIATE:
             return Op(runtime.immediate, 0, span, outcome)
@@ -236,6 +239,8 @@ class Queue(Handle):
         position = runtime.replica.commit([Accept(self.id, held)]).position
         runtime.poke()
         span = range(held.first, held.last + 1) if held else range(0)
+        if self._queue.local:
+            return runtime.stored_op(position, span)
         return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     def move(self, ids: Ids, target: Queue) -> Op:
@@ -262,6 +267,8 @@ class Queue(Handle):
         if new:
             target.content_changed()
         span = range(new.first, new.last + 1) if new else range(0)
+        if self._queue.local and target._queue.local:
+            return runtime.stored_op(position, span)
         return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     # --- watching --------------------------------------------------------------------------------
@@ -314,27 +321,3 @@ class Queue(Handle):
 
 
 TARGET = instance_of(Queue)
-
-
-def queue_spec(name: str, settle: Settle, kind: str) -> QueueSpec:
-    """The spec of a queue as an embedder declares it. Raises `ArgumentError`."""
-    spec = QueueSpec(name=name, settle=settle, kind=kind)
-    check_spec(spec)
-    if kind.startswith("$"):
-        raise ArgumentError(
-            f"kind must be a kind of queues of your own, not {kind!r}: '$' begins the library's own kinds"
-        )
-    return spec
-
-
-def same_spec(queue: Queue, asked: QueueSpec) -> Queue:
-    """The queue, if it was declared in this way. Raises `QueueMismatch`."""
-    there = queue.spec
-    if there != asked:
-        raise QueueMismatch(
-            f"queue {there.name!r} exists with settle {there.settle.name} and kind {there.kind!r}; it cannot be declared "
-            f"with settle {asked.settle.name} and kind {asked.kind!r}: node.queue(name) returns it as it is",
-            existing=there,
-            asked=asked,
-        )
-    return queue

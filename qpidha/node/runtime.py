@@ -29,14 +29,14 @@ from qpidha.node.callbacks import call
 from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.node.freezing import Freezing
 from qpidha.node.live import LiveNodes
-from qpidha.node.op import Ledger
+from qpidha.node.op import Ledger, Op, Outcome
 from qpidha.node.opdeadlines import OpDeadlines
 from qpidha.node.stalls import Stalls
 from qpidha.node.troubles import Troubles
 from qpidha.node.waits import Waits
 from qpidha.settings import Settings
 from qpidha.system import forks
-from qpidha.types import Address, Generation, NodeId, Role
+from qpidha.types import Address, Generation, NodeId, Position, Role
 
 logger = logging.getLogger("qpidha")
 
@@ -101,6 +101,8 @@ class Runtime:
         """Completes accepts, moves and barriers of this term: by position."""
         self.immediate = Ledger(0)
         """Completes accepts that are safe at once (`Settle.IMMEDIATE`)."""
+        self.stored = Ledger(0)
+        """Completes what this primary does alone, with messages that are not replicated: by number (LV5)."""
         self.op_deadlines = OpDeadlines(settings.op_timeout_s)
         """The deadlines of waits for ops."""
         self.live = LiveNodes()
@@ -159,6 +161,20 @@ class Runtime:
 
     def _write_line(self, level: int, line: str) -> None:
         logger.log(level, "node %s: %s", self.id, line)
+
+    def stored_op(self, position: Position, ids: range) -> Op:
+        """An op of what this primary has just done alone: safe when it is on this node's disk, and ``position`` complete.
+
+        If that position is not complete yet, its completion is in a later `Ready` than what was done, or in the same.
+        """
+        primary = self.replica.primary
+        assert primary is not None
+        outcome = Outcome()
+        if position > primary.safe:
+            outcome.nodes = frozenset({self.id})
+            return Op(self.settled, position, ids, outcome)
+        number = primary.local.stored
+        return Op(self.stored, number, ids, self.stored.expect(number, outcome))
 
     # --- the role --------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ class Starter:
             replica = runtime.replica = await parts.engine.work(lambda: self._replica_of(image))
             replica.record_seen(found, runtime.now())
             parts.engine.start(replica, effects, self._after_run)
-            await in_slices(effects.load_all(list(replica.queues.values())))
+            await in_slices(effects.load_all([*replica.queues.values(), *replica.local]))
 
     def _replica_of(self, image: StoreImage) -> Replica:
         runtime = self._parts.runtime

@@ -128,7 +128,7 @@ class Table:
         runtime = self._runtime
         self._here(what)
         self._commits.require_serving()
-        if self.id not in runtime.replica.queues:
+        if runtime.replica.queue(self.id) is None:
             raise UnknownQueue(f"table {self.name!r} was deleted")
         if self.generation != runtime.serving_generation:
             what = f"this handle of table {self.name!r} was made"

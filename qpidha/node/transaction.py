@@ -27,12 +27,13 @@ from qpidha.errors import ArgumentError, LocalProtocolError, UnknownQueue
 from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
+from qpidha.node.declaring import level_for, queue_spec
 from qpidha.node.handles import Handles
 from qpidha.node.op import Op
-from qpidha.node.queue import Ids, Queue, queue_spec
+from qpidha.node.queue import Ids, Queue
 from qpidha.node.runtime import Runtime
 from qpidha.node.table import Table
-from qpidha.types import BytesLike, QueueId, Settle
+from qpidha.types import BytesLike, Level, QueueId, Settle
 from qpidha.wire.batch import Batch
 
 QUEUE = instance_of(Queue)
@@ -197,10 +198,18 @@ class Transaction:
         self._require_open("Transaction.delete_object")
         self._add(Erase(self._objects, checked_key(kind, name)))
 
-    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> NewQueue:
+    def declare(
+        self,
+        name: str,
+        *,
+        settle: Settle = Settle.REPLICATED,
+        kind: str = "fifo",
+        replicate: Level | None = None,
+    ) -> NewQueue:
         """Declare a queue. The commit is refused if there is one of this name then."""
         self._require_open("Transaction.declare")
-        return NewQueue(self, self._add(DeclareQueue(queue_spec(name, settle, kind))), name)
+        spec, level = queue_spec(name, settle, kind), level_for(name, replicate, self._runtime.settings)
+        return NewQueue(self, self._add(DeclareQueue(spec, level=level)), name)
 
     def delete(self, queue: Queue | Table, to: Target | None = None) -> None:
         """Delete a queue with everything in it, or move what is left to another queue first; or delete a table."""

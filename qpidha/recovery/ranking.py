@@ -12,7 +12,7 @@ from uuid import UUID
 
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.recovery.findings import Finding, Severity
-from qpidha.types import Member, QueueId, Record
+from qpidha.types import Level, Member, QueueId, Record, level_of
 
 
 class QueueReportLike(Protocol):
@@ -76,8 +76,13 @@ class _Candidate:
         return self.record is not None and me in self.record.members
 
     @property
+    def compared(self) -> list[QueueReportLike]:
+        """The queues whose messages are replicated: of the others each store has its own (LV1)."""
+        return [q for q in self.queues if level_of(q.queue) is Level.MESSAGES]
+
+    @property
     def content(self) -> frozenset[tuple[QueueId, int, int]]:
-        return frozenset((q.queue, q.next, q.held) for q in self.queues)
+        return frozenset((q.queue, q.next, q.held) for q in self.compared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,10 @@ CRITERIA: Final[tuple[_Criterion, ...]] = (
     ),
     _Criterion(
         "fewer-given-out",
-        lambda c: sum(q.next for q in c.queues),
+        lambda c: sum(q.next for q in c.compared),
         "knows fewer message ids: the sum of the next ids is {mine}, not {best}",
     ),
-    _Criterion("fewer-held", lambda c: sum(q.held for q in c.queues), "holds {mine} messages, not {best}"),
+    _Criterion("fewer-held", lambda c: sum(q.held for q in c.compared), "holds {mine} messages, not {best}"),
 )
 
 

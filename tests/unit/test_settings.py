@@ -11,7 +11,7 @@ import pytest
 
 from qpidha.errors import ArgumentError, CallerError, SettingsError
 from qpidha.settings import ORDER, RULES, Settings, check_node_id, check_spec
-from qpidha.types import QueueSpec, Settle
+from qpidha.types import Level, QueueSpec, Settle
 
 DEFAULT = Settings()
 SMALL = Settings(
@@ -28,7 +28,7 @@ COUNTS = [name for name in NUMBERS if HINTS[name] is int]
 DELAYS = ("readmission_delay_s", "readmission_delay_max_s", "record_retry_s")
 LIMITS = [f.name for f in fields(Settings) if HINTS[f.name] == (float | None)]
 """Times that may be left out."""
-WORDS = [f.name for f in fields(Settings) if f.name not in NUMBERS + LIMITS]
+WORDS = [f.name for f in fields(Settings) if f.name not in [*NUMBERS, *LIMITS, "replicate"]]
 
 
 class Strange:
@@ -117,6 +117,18 @@ def test_words_are_one_of_those_listed(name: str) -> None:
         assert getattr(Settings(**{name: choice}), name) == choice
     refused(name, "Verify")
     refused(name, "")
+
+
+def test_levels_are_told_by_patterns_and_the_first_that_matches_counts() -> None:
+    policy = {"temp.x": "messages", "temp.*": "none", "[ab]?": "configuration"}
+    settings = Settings(replicate=policy)
+    assert [settings.level(name) for name in ("temp.x", "temp.y", "a1", "A1", "a12")] == [
+        Level.MESSAGES, Level.NONE, Level.CONFIGURATION, Level.MESSAGES, Level.MESSAGES,
+    ]  # fmt: skip
+    assert replace(settings, queues_max=1).level("temp.y") is Level.NONE
+    assert Settings(replicate={"*": "none"}).level("") is Level.NONE
+    for wrong in ({"*": "all"}, {"*": Level.NONE}, {b"*": "none"}, [("*", "none")], {"*": ["none"]}):
+        assert "'none', 'configuration', 'messages'" in refused("replicate", wrong)
 
 
 @pytest.mark.parametrize(("low", "factor", "high"), ORDER)

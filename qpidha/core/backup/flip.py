@@ -24,6 +24,7 @@ from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage, by_generation, generation_of
+from qpidha.core.local import LocalQueues
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -72,10 +73,12 @@ class Flip:
     def __init__(
         self,
         queues: Queues,
+        local: LocalQueues,
         plan: dict[QueueId, Planned],
         count: int,
         quarantined: Quarantined,
         configuration: QueueId,
+        generation: Generation,
     ) -> None:
         """Raises `RemoteProtocolError` if the plan does not name as many queues as it says."""
         if len(plan) != count:
@@ -83,12 +86,15 @@ class Flip:
         self.done = False
         self.result = Flipped()
         self._queues = queues
+        self._local = local
+        self._generation = generation
         self._plan = plan
         self._quarantined = quarantined
         c = plan.get(configuration)
         past = (c.meta.lineage, c.meta.next) if c is not None and c.meta is not None else None
         self._histories = Histories(self._past_of, past)
         """The primary's."""
+        self._configuration = configuration
         own = queues.get(configuration)
         self._knew_objects = own is not None
         self._own_objects = own if isinstance(own, KeyedQueue) else None
@@ -124,15 +130,35 @@ class Flip:
                 self._forget(known)
                 del queues[known.queue]
                 yield
+        touched = self._objects_touched()
         for planned in plan.values():
             assert planned.meta is not None
             _become(queues, planned, planned.meta, result, self._quarantined)
             yield
+        yield from self._follow_objects(touched)
         for release in self._quarantined.release_alive(self._histories):
             if release is not None:
                 result.changes.append(release)
             yield
         self.done = True
+
+    def _objects_touched(self) -> list[bytes]:
+        """The keys of the objects that the plan puts or deletes. O(these)."""
+        planned, known = self._plan.get(self._configuration), self._queues.get(self._configuration)
+        keys = known.keys_of(planned.drop) if planned is not None and isinstance(known, KeyedQueue) else []
+        for _, _, batch in planned.staged if planned is not None else ():
+            keys += [batch.props(i) for i in range(len(batch))]
+        return keys
+
+    def _follow_objects(self, touched: list[bytes]) -> Iterator[None]:
+        """Queues of level configuration go and come with their objects; a flip changes nothing else in them (LV1)."""
+        objects, result = self._queues.get(self._configuration), self.result
+        if isinstance(objects, KeyedQueue):
+            for change, notice in self._local.follow(objects, touched, self._generation):
+                result.changes.append(change)
+                if notice is not None:
+                    result.notices.append(notice)
+                yield
 
     def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         planned = self._plan.get(queue)
@@ -172,13 +198,16 @@ def flip(
     count: int,
     quarantined: Quarantined,
     configuration: QueueId,
+    local: LocalQueues | None = None,
+    generation: Generation = 1,
 ) -> Flipped:
     """Apply a complete plan to ``queues``. Returns the changes that the store must make in one transaction.
 
     Raises:
         RemoteProtocolError: The plan contradicts itself. Nothing was changed.
     """
-    return Flip(queues, plan, count, quarantined, configuration).finish()
+    own = LocalQueues(queues.make) if local is None else local
+    return Flip(queues, own, plan, count, quarantined, configuration, generation).finish()
 
 
 def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planned) -> None:

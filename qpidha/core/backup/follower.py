@@ -232,6 +232,7 @@ class Follower:
             generation=generation,
             cluster=event.cluster,
             queues=state.queues,
+            local=state.local,
             quarantined=state.quarantined,
             outbox=state.outbox,
             settings=agreed(state.settings, event.limits),

@@ -10,7 +10,7 @@ from qpidha.core.copies import copied
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
-from qpidha.types import Generation, MessageId, QueueId
+from qpidha.types import Generation, Level, MessageId, QueueId, level_of
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, PlanQueue, SkipIds
 
@@ -18,7 +18,12 @@ Queues = Mapping[QueueId, ReplicatedQueue]
 
 
 def check_lineage(queue: PlanQueue | Declare, generation: Generation) -> None:
-    """Raises `RemoteProtocolError`: no store may hold a lineage beyond its next id or its generation (N1)."""
+    """Raises `RemoteProtocolError`: no store may hold a lineage beyond its next id or its generation (N1).
+
+    Nor may a peer name a queue whose messages are not replicated: that would be this node's own (LV1).
+    """
+    if level_of(queue.queue) is not Level.MESSAGES:
+        raise RemoteProtocolError(f"queue {queue.queue}, whose messages are not replicated")
     last, first = queue.lineage[-1] if queue.lineage else (0, 0)
     if first > queue.next or last > generation:
         raise RemoteProtocolError(f"a lineage up to ({last}, {first}), but next is {queue.next}")

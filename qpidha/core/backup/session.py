@@ -22,7 +22,9 @@ from qpidha.core.backup.flip import Flip, Planned
 from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
 from qpidha.core.births import configuration_id
 from qpidha.core.chunks import split_count, split_ids
+from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
+from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -43,6 +45,7 @@ from qpidha.wire.events import (
     Enqueue,
     Event,
     Frame,
+    Operation,
     Operations,
     Part,
     PlanDrop,
@@ -79,6 +82,7 @@ class FollowerSession:
         generation: Generation,
         cluster: UUID,
         queues: Queues,
+        local: LocalQueues,
         quarantined: Quarantined,
         outbox: Outbox,
         settings: Settings,
@@ -94,7 +98,9 @@ class FollowerSession:
         """The primary has sent Established: every member has the history that this session follows (W2)."""
         self.flow = flow
         self.cluster = cluster
+        self._objects = configuration_id(cluster)
         self._queues = queues
+        self._local = local
         self._quarantined = quarantined
         self._out = outbox
         self._settings = settings
@@ -209,7 +215,13 @@ class FollowerSession:
         if self._descriptions is not None:
             raise RemoteProtocolError(f"PlanEnd while {self.state.name}")  # It cannot know all queues yet.
         self._flip = Flip(
-            self._queues, self._plan, end.queues, self._quarantined, configuration_id(self.cluster)
+            self._queues,
+            self._local,
+            self._plan,
+            end.queues,
+            self._quarantined,
+            self._objects,
+            self.generation,
         )
         self.state = FollowerState.FLIPPING
         self.position = end.position
@@ -247,10 +259,36 @@ class FollowerSession:
             raise RemoteProtocolError(f"operation {event.first} after {self.position}")
         for operation in event.operations:
             check_operation(self._queues, operation, self.generation)
+            touched = self._objects_touched(operation)
             for part in operation:
                 self._apply(part)
+            if touched:
+                self._follow_objects(touched)
             self.position += 1
         self._acknowledge()
+
+    def _objects_touched(self, operation: Operation) -> list[bytes]:
+        """The keys of the objects that this operation puts or deletes."""
+        parts = [part for part in operation if part.queue == self._objects]
+        objects = self._queues.get(self._objects) if parts else None
+        if not isinstance(objects, KeyedQueue):
+            return []
+        keys = list[bytes]()
+        for part in parts:
+            if isinstance(part, Enqueue):
+                keys += [part.batch.props(i) for i in range(len(part.batch))]
+            elif isinstance(part, Dequeue):
+                keys += objects.keys_of(part.ids)
+        return keys
+
+    def _follow_objects(self, keys: list[bytes]) -> None:
+        """The queues of level configuration are those of the objects, in the same transaction (Q2)."""
+        objects = self._queues[self._objects]
+        assert isinstance(objects, KeyedQueue)  # Else no keys of it were touched.
+        for change, notice in self._local.follow(objects, keys, self.generation):
+            self._out.persist(change)
+            if notice is not None:
+                self._out.notify(notice)
 
     def _apply(self, part: Part) -> None:
         if isinstance(part, Declare):

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
+from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, QueueRemoved
 from qpidha.journal import DropQueue, Insert, PutQueue, Remove
@@ -88,28 +89,53 @@ class Deletion:
 Action: TypeAlias = Insertion | Removal | Creation | Deletion
 
 
+def part_bytes(part: Enqueue | Copy | Dequeue | Declare | Drop) -> int:
+    """About how many bytes of a frame this part takes."""
+    match part:
+        case Enqueue():
+            return 64 + part.batch.nbytes
+        case Copy():
+            props = 0 if part.props is None else sum(4 + len(p) for p in part.props)
+            return 96 + 16 * part.ids.run_count + props
+        case Dequeue():
+            return 64 + 16 * part.ids.run_count
+        case Declare():
+            return 128 + len(part.spec.name.encode()) + len(part.spec.kind.encode())
+        case Drop():  # pragma: no branch - mypy knows that there is no other part
+            return 64
+
+
 def apply(
     actions: Iterable[Action],
     position: Position,
     queues: dict[QueueId, ReplicatedQueue],
     guards: Guards,
     out: Outbox,
+    local: LocalWork,
     *,
     committed: bool,
 ) -> None:
     """Make these changes, in order, as the operation at this position. ``committed``: of several steps (TX6, TX7)."""
     for action in actions:
+        is_local = action.draft.queue.local
+        pending = local.guards if is_local else guards
         match action:
             case Insertion():
-                _insert(action, position, guards, out, committed=committed)
+                _insert(action, position, pending, out, committed=committed)
             case Removal():
-                _remove(action, position, guards, out, committed=committed)
+                _remove(action, position, pending, out, committed=committed)
             case Creation(draft=draft, part=part):
-                queues[part.queue] = draft.queue
+                if is_local:
+                    local.created(draft.queue, position)
+                else:
+                    queues[part.queue] = draft.queue
                 out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
                 out.notify(QueueAdded(part.queue, part.spec))
             case Deletion(part=dropped):  # pragma: no branch - mypy knows that there is no other action
-                del queues[dropped.queue]
+                if is_local:
+                    local.dropped(dropped.queue)
+                else:
+                    del queues[dropped.queue]
                 out.persist(DropQueue(dropped.queue))
                 out.notify(QueueRemoved(dropped.queue))
 

@@ -58,7 +58,7 @@ class Activation:
         return queues > 0
 
     def _has_object(self, queue: ReplicatedQueue) -> bool:
-        if queue is self._objects:
+        if queue is self._objects or queue.local:
             return True
         key = object_key(QUEUE, queue.spec.name)
         return isinstance(self._objects, KeyedQueue) and self._objects.id_of(key) is not None
@@ -80,6 +80,7 @@ class Activation:
             outbox=state.outbox,
             settings=state.settings,
             configuration=configuration,
+            local=state.local,
         )
         return primary, Sessions(state, primary)
 

@@ -133,7 +133,7 @@ class QueueGuard:
             part = ids.slice(entry.first, entry.last)
             entry.consumed = part if entry.consumed is None else entry.consumed | part
             if committed or self._settle is Settle.REPLICATED:
-                entry.cover = position
+                entry.cover = max(entry.cover, position)  # Of a local queue, an accept may have a lower one.
             if not committed:
                 entry.left -= taken
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from qpidha.checks import instance_of, shown
-from qpidha.core.births import ID_MAX, born
+from qpidha.core.births import ID_MAX, born, own_id
 from qpidha.core.calls import check_ids, check_publish
 from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
-from qpidha.core.configuration import QUEUE, QueueObject, is_object_key, object_key
-from qpidha.core.copies import copied
-from qpidha.core.keyed import ConfigurationQueue
-from qpidha.core.primary.actions import Action, Creation, Deletion, Draft, Insertion, Removal
-from qpidha.core.primary.admission import Admission
+from qpidha.core.configuration import QUEUE, QueueObject, object_key
+from qpidha.core.copies import copied, republished
+from qpidha.core.primary.actions import Creation, Deletion, Draft, Insertion, Removal
+from qpidha.core.primary.drafted import Drafted
 from qpidha.core.primary.entries import advanced, free_key, registration
 from qpidha.core.producers import tagged
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.queues import Queues
 from qpidha.core.steps import (
+    STEPS,
     Accept,
     DeclareQueue,
     DeleteQueue,
@@ -31,43 +29,23 @@ from qpidha.core.steps import (
     Move,
     Publish,
     Put,
-    QueueRef,
     Register,
     Step,
     Update,
     UseSequence,
     check_step,
 )
-from qpidha.errors import ArgumentError, CallerError, MessagesGone, UnknownQueue
+from qpidha.errors import ArgumentError, CallerError, MessagesGone
 from qpidha.seq import SequenceSet
-from qpidha.types import Generation, Level, MessageId, QueueId
+from qpidha.types import Level, MessageId, QueueId, level_of
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue
 
 NONE = SequenceSet()
-STEPS = instance_of(list, tuple, what="a list or tuple of steps")
 
 
-class Drafting:
+class Drafting(Drafted):
     """The draft of one commit. O(what the steps name); nothing is changed."""
-
-    def __init__(
-        self,
-        queues: Queues,
-        configuration: ConfigurationQueue,
-        generation: Generation,
-        admission: Admission,
-    ) -> None:
-        self._queues = queues
-        self._configuration = configuration
-        self._generation = generation
-        self._admission = admission
-        self._settings = admission.settings
-        self._drafts: dict[QueueId, Draft] = {}
-        self._declared: dict[int, QueueId] = {}
-        self._use: UseSequence | None = None
-        self.actions: list[Action] = []
-        self.nbytes = 0
 
     def steps(self, steps: Sequence[Step]) -> tuple[Made, ...]:
         """Draft all steps in order. Returns what each will have made.
@@ -123,40 +101,6 @@ class Drafting:
                 self._delete(self._draft(step.queue), step)
         return Made(NONE)
 
-    # --- queues ----------------------------------------------------------------------------------
-
-    def _draft(self, ref: QueueRef) -> Draft:
-        try:  # What is no uuid may have no hash.
-            id = self._declared[ref] if isinstance(ref, int) else ref
-            draft = self._drafts.get(id)
-            queue = self._queues[id] if draft is None else draft.queue
-        except (KeyError, TypeError, ValueError):
-            raise UnknownQueue(f"no queue {shown(ref)}") from None
-        if draft is None:
-            draft = self._drafts[queue.queue] = Draft(queue, queue.next)
-        if draft.dropped:
-            raise UnknownQueue(f"queue {draft.queue.spec.name!r} is deleted by the same commit")
-        return draft
-
-    def _plain(self, ref: QueueRef) -> Draft:
-        draft = self._draft(ref)
-        if draft.is_keyed:
-            raise ArgumentError(f"{draft.queue.spec.name!r} is a table: it has keys, no messages")
-        return draft
-
-    def _keyed(self, ref: QueueRef) -> Draft:
-        draft = self._draft(ref)
-        if not draft.is_keyed:
-            raise ArgumentError(f"queue {draft.queue.spec.name!r} has no keys: it is no table")
-        return draft
-
-    def _entry(self, ref: QueueRef, key: bytes) -> Draft:
-        """A keyed queue, in which a client may change this key: not the object of a queue (Q2)."""
-        draft = self._keyed(ref)
-        if draft.queue is self._configuration and not is_object_key(key):
-            raise ArgumentError("key must be `object_key` of a kind that is not 'queue'")
-        return draft
-
     # --- messages --------------------------------------------------------------------------------
 
     def _insert(
@@ -170,15 +114,11 @@ class Drafting:
         draft.next = last + 1
         queue = draft.queue.queue
         part: Enqueue | Copy = Enqueue(queue=queue, first=first, batch=batch)
-        if copy_of is not None and self._admission.backups_can_copy:
+        if copy_of is not None and not copy_of[0].queue.local and self._admission.backups_can_copy:
             source, sources = copy_of
             part = Copy(queue=queue, first=first, source=source.queue.queue, ids=sources, replacement=False)
         self._add(Insertion(draft, ids, batch, part), part)
         return ids
-
-    def _add(self, action: Action, part: Enqueue | Copy | Dequeue | Declare | Drop) -> None:
-        self.actions.append(action)
-        self.nbytes += part_bytes(part)
 
     def _remove(self, draft: Draft, ids: SequenceSet, target: Draft | None = None) -> None:
         draft.removed |= ids
@@ -220,9 +160,14 @@ class Drafting:
     def _move(self, source: Draft, ids: SequenceSet, target: Draft) -> SequenceSet:
         if source is target:
             raise ArgumentError("target must be another queue than the messages are in")
-        given = SequenceSet()
+        given, across = SequenceSet(), source.queue.local or target.queue.local
+        self.crosses = self.crosses or across
         for portion in self._portions(source.queue, ids):
-            given |= self._replace(source, portion, target, None)
+            if across:
+                given |= self._insert(target, republished(source.queue, portion))
+                self._remove(source, portion)
+            else:
+                given |= self._replace(source, portion, target, None)
         return given
 
     def _update(self, draft: Draft, step: Update) -> SequenceSet:
@@ -285,33 +230,52 @@ class Drafting:
     # --- configuration ---------------------------------------------------------------------------
 
     def _declare(self, step: DeclareQueue) -> QueueId:
-        objects = self._keyed(self._configuration.queue)
         key = object_key(QUEUE, step.spec.name)
-        if objects.id_of(key) is not None:
+        if self._is_taken(key, step.spec.name):
             raise CallerError(f"queue {step.spec.name!r} exists already")
-        self._admission.check_declaration(step.spec, more=len(self._declared))
+        self._admission.check_declaration(step.spec, step.level, more=len(self._declared))
+        if step.level is Level.NONE:
+            self._owned += 1
+            queue = own_id(self._generation, self._local.declared + self._owned)
+            self._own[step.spec.name] = queue
+        else:
+            queue = self._declare_object(step, key)
+        lineage = ((self._generation, 1),)
+        made = self._drafts[queue] = Draft(self._queues.make(queue, step.spec, lineage, 1), 1)
+        part = Declare(queue=queue, spec=step.spec, lineage=lineage, next=1)
+        self._add(Creation(made, part), part)
+        return queue
+
+    def _is_taken(self, key: bytes, name: str) -> bool:
+        """A queue has this name: one of the configuration, or one of this node alone."""
+        if (self._own[name] if name in self._own else self._local.queues.named(name, Level.NONE)) is not None:
+            return True
+        objects = self._drafts.get(self._configuration.queue)
+        return (self._configuration if objects is None else objects).id_of(key) is not None
+
+    def _declare_object(self, step: DeclareQueue, key: bytes) -> QueueId:
+        objects = self._keyed(self._configuration.queue)
         if objects.next > ID_MAX:
             raise CallerError("the configuration has no ids left")
-        queue = born(self._generation, objects.next)
+        queue = born(self._generation, objects.next, step.level)
         value = QueueObject(queue=queue, spec=step.spec, level=step.level, arguments=step.arguments)
         self._put(objects, key, value.encode())
-        if step.level is Level.MESSAGES:
-            lineage = ((self._generation, 1),)
-            made = self._drafts[queue] = Draft(self._queues.make(queue, step.spec, lineage, 1), 1)
-            part = Declare(queue=queue, spec=step.spec, lineage=lineage, next=1)
-            self._add(Creation(made, part), part)
         return queue
 
     def _delete(self, draft: Draft, step: DeleteQueue) -> None:
-        objects = self._keyed(self._configuration.queue)
-        if draft is objects:
+        queue, name = draft.queue.queue, draft.queue.spec.name
+        if draft.queue is self._configuration:
             raise ArgumentError("the configuration cannot be deleted")
-        self._admission.check_deletion()
+        if not draft.queue.local:
+            self._admission.check_deletion()
         if step.move_to is not None:
             self._empty(self._plain(step.queue), self._plain(step.move_to))
-        self._erase(objects, object_key(QUEUE, draft.queue.spec.name))
+        if level_of(queue) is Level.NONE:
+            self._own[name] = None
+        else:
+            self._erase(self._keyed(self._configuration.queue), object_key(QUEUE, name))
         draft.dropped = True
-        part = Drop(queue=draft.queue.queue)
+        part = Drop(queue=queue)
         self._add(Deletion(draft, part), part)
 
     def _empty(self, draft: Draft, target: Draft) -> None:
@@ -319,19 +283,3 @@ class Drafting:
             name = draft.queue.spec.name
             raise ArgumentError(f"the same commit has put messages into {name!r}: they cannot be moved")
         self._move(draft, draft.left, target)
-
-
-def part_bytes(part: Enqueue | Copy | Dequeue | Declare | Drop) -> int:
-    """About how many bytes of a frame this part takes."""
-    match part:
-        case Enqueue():
-            return 64 + part.batch.nbytes
-        case Copy():
-            props = 0 if part.props is None else sum(4 + len(p) for p in part.props)
-            return 96 + 16 * part.ids.run_count + props
-        case Dequeue():
-            return 64 + 16 * part.ids.run_count
-        case Declare():
-            return 128 + len(part.spec.name.encode()) + len(part.spec.kind.encode())
-        case Drop():  # pragma: no branch - mypy knows that there is no other part
-            return 64

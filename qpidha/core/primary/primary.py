@@ -16,46 +16,28 @@ Invariants (`check`):
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from qpidha.checks import shown
-from qpidha.core.calls import IDS, check_ids, check_move, check_publish
-from qpidha.core.chunks import operation_bytes_max, split_ids
-from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
+from qpidha.core.chunks import operation_bytes_max
+from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.legality import SessionState
+from qpidha.core.local import LocalQueues
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
-from qpidha.core.primary.actions import apply
 from qpidha.core.primary.admission import Admission
-from qpidha.core.primary.completion import Guards
+from qpidha.core.primary.clients import ClientCalls
 from qpidha.core.primary.deadlines import Deadlines
-from qpidha.core.primary.draft import Drafting
+from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.producers import Producers
 from qpidha.core.primary.session import BackupSession
-from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
 from qpidha.core.ready import Safe, Settled
-from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Move, Step
-from qpidha.errors import ArgumentError, CallerError, UnknownQueue, ensure
-from qpidha.journal import Insert, Remove, Skip
-from qpidha.seq import SequenceSet
+from qpidha.errors import ensure
 from qpidha.settings import Settings
-from qpidha.types import Generation, Level, Member, NodeId, Position, QueueId, QueueSpec
-from qpidha.wire.batch import Batch
-from qpidha.wire.events import (
-    Dequeue,
-    Enqueue,
-    Established,
-    Event,
-    Frame,
-    Operation,
-    Operations,
-    Part,
-    SkipIds,
-    Subscribe,
-)
+from qpidha.types import Generation, Member, NodeId, Position
+from qpidha.wire.events import Established, Event, Frame, Operation, Operations, Part, Subscribe
 
 ACTIVATION: Position = 1
 OPERATION_OVERHEAD = 1024
@@ -64,7 +46,7 @@ OPERATIONS_PER_QUEUE = 10
 """Operations completed for each queue that `Settings.queues_per_slice` allows: to complete one costs less."""
 
 
-class Primary:
+class Primary(ClientCalls):
     """One activation. A node that is promoted again makes a new one."""
 
     def __init__(
@@ -77,119 +59,25 @@ class Primary:
         outbox: Outbox,
         settings: Settings,
         configuration: ConfigurationQueue,
+        local: LocalQueues,
     ) -> None:
-        self.generation = generation
-        self.configuration = configuration
-        """The queue that holds the cluster's objects (Q1)."""
-        self.queues = queues
         self.sessions: dict[int, BackupSession] = {}
         """By link."""
+        work = LocalWork(local, membership.node, generation, outbox)
+        admission = Admission(settings, queues, local, self.sessions)
+        super().__init__(generation, queues, configuration, work, admission, outbox)
         self.membership = membership
         self.minimum = Minimum(settings.min_in_sync, membership, manager, self.sessions, outbox)
-        self.position: Position = ACTIVATION
         self.safe: Position = 0
         self.established = False
-        self._out = outbox
-        self.settings = settings
-        self._guards = Guards()
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
         self._behind = False  # More is safe than was completed in the last slice.
         self.deadlines = Deadlines(settings)
-        self._admission = Admission(settings, queues, self.sessions)
-        self.producers = Producers(self, self._guards)
+        self.producers = Producers(self, self._guards, work.guards)
 
-    # --- what clients do -------------------------------------------------------------------------
-
-    def declare(
-        self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
-    ) -> tuple[QueueId, Position]:
-        """A new queue, of this generation from its first id on, and its object in the configuration (Q2).
-
-        Returns its uuid, which tells its birth (Q3), and the position. Raises `CallerError`.
-        """
-        made = self.make((DeclareQueue(spec, arguments, level),))
-        return made.declared(0), made.position
-
-    def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
-        """Delete a queue with its object and all that is in it, or move that to another queue first (Q2).
-
-        What is pending in it completes at its own position (Q6). Raises `UnknownQueue` or `BackupTooOld`.
-        """
-        return self.make((DeleteQueue(queue, move_to),)).position
-
-    def commit(self, steps: Sequence[Step]) -> Committed:
-        """Make one operation of these steps, and apply it here (TX1, TX5). O(what the steps name).
-
-        Raises `CallerError` if a step is not possible, `MessagesGone` if a message is not held (TX9). Nothing was stored.
-        """
-        return self.make(steps, committed=True)
-
-    def make(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
-        """One operation of these steps. ``committed``: they have one outcome, of which an accept is a part (TX6, TX7)."""
-        draft = Drafting(self.queues, self.configuration, self.generation, self._admission)
-        made = draft.steps(steps)
-        if not draft.actions:
-            return Committed(self.position, made)
-        position = self.operate(*(a.part for a in draft.actions), nbytes=draft.nbytes)
-        apply(draft.actions, position, self.queues, self._guards, self._out, committed=committed)
-        return Committed(position, made)
-
-    def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
-        """Publish a batch: the ids are given at once, it completes later (O1). Origins in the batch are dropped (O3)."""
-        held = self._queue(queue)
-        check_publish(batch, self.settings)
-        check_ids(held.next, len(batch))
-        batch = batch.without_origins()
-        ids = held.append(batch)
-        position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=64 + batch.nbytes)
-        self._out.persist(Insert(queue, ids, batch))
-        self._guards.published(queue, held.spec.settle, ids.first, ids.last, position)
-        return position, ids
-
-    def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine.
-
-        Ids with too many runs for one operation become several operations: each accept is independent of the others.
-        """
-        held = self._queue(queue)
-        IDS("ids", ids)
-        if ids and ids.last >= held.next:
-            raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
-        gone = held.remove(ids)
-        for part in split_ids(gone, self.settings.ids_runs_per_chunk_max):
-            position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
-            self._out.persist(Remove(queue, part))
-            self._guards.dequeued(queue, part, position)
-        return self.position, gone
-
-    def skip(self, queue: QueueId, count: int) -> Position:
-        """Skip the next ``count`` ids. Replicated like any operation (O2)."""
-        held = self._queue(queue)
-        first = held.next
-        check_ids(first, count)
-        held.skip(first + count - 1)
-        self._out.persist(Skip(queue, held.next))
-        return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))
-
-    def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
-        """Move messages to the end of another queue, as one operation: COPY first, then DEQ (O3, U5, X2).
-
-        Returns the position, and the ids in the target. A message keeps the identity of its publish (U4).
-        """
-        check_move(source, ids, target)
-        move = self.make([Move(source, ids, target, gone_ignored=True)])
-        return move.position, move.made[0].ids
-
-    def _queue(self, queue: QueueId) -> ReplicatedQueue:
-        try:
-            found = self.queues[queue]
-        except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
-            raise UnknownQueue(f"no queue {shown(queue)}") from None
-        if isinstance(found, KeyedQueue):
-            raise ArgumentError(f"{found.spec.name!r} has keys, no messages: use a commit")
-        return found
+    # --- operations ------------------------------------------------------------------------------
 
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
         """One operation: its parts are applied in one transaction on every backup (O3)."""
@@ -304,6 +192,7 @@ class Primary:
             self._raise_safe(lowest)
         if not self.established and lowest >= ACTIVATION:
             self._establish()
+        self.local.complete(self.safe)
 
     def _raise_safe(self, lowest: Position) -> None:
         if lowest > self.safe:
@@ -346,5 +235,6 @@ class Primary:
         self.deadlines.check(self.safe)
         self._guards.check(self.safe)
         self.producers.check()
+        self.local.check(self.safe)
         for queue in self.queues.values():
             queue.check()

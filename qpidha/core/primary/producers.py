@@ -27,7 +27,7 @@ from qpidha.core.producers import NAME, NUMBER, ProducerEntry, check_sequence
 from qpidha.core.steps import Committed, Forget, Publish, Register, Step, UseSequence
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
-from qpidha.types import Entry, Generation, MessageId, Position, ProducerSequence, QueueId
+from qpidha.types import Entry, Generation, Level, MessageId, Position, ProducerSequence, QueueId, level_of
 from qpidha.wire.batch import Batch
 
 _first = attrgetter("first")
@@ -87,9 +87,11 @@ class Pending:
 class Producers:
     """The producers of one term of a primary. O(what is published) for each call."""
 
-    def __init__(self, primary: Making, guards: Guards) -> None:
+    def __init__(self, primary: Making, guards: Guards, local: Guards) -> None:
+        """``local``: of the queues whose messages are not replicated."""
         self._primary = primary
         self._guards = guards
+        self._local = local
         self._pending: dict[Entry, deque[Pending]] = {}
         """By epoch, those that are in ``_order``, too."""
         self._order: deque[Pending] = deque()
@@ -192,7 +194,8 @@ class Producers:
         if pending.queue is None:
             return pending.committed.position <= self._safe
         last: MessageId = pending.committed.made[0].ids.last
-        return self._guards.is_complete(pending.queue, last)
+        replicated = level_of(pending.queue) is Level.MESSAGES
+        return (self._guards if replicated else self._local).is_complete(pending.queue, last)
 
     def completed(self, safe: Position) -> None:
         """Everything up to here is complete: forget what was pending. O(1) for each operation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qpidha.core.configuration import QUEUE, QueueObject, read_key
 from qpidha.core.keyed import CONFIGURATION
 from qpidha.testing.sim.disk import Content, DiskQueue
-from qpidha.types import Level, QueueId
+from qpidha.types import Level, QueueId, level_of
 
 
 def objects_of(content: Content) -> DiskQueue | None:
@@ -36,9 +36,11 @@ def configuration_fault(content: Content) -> str | None:
     for message in objects.held.values():
         if read_key(message.props)[0] == QUEUE:
             declared_queue = QueueObject.decode(message.props, message.data)
-            if declared_queue.level is Level.MESSAGES:
-                declared.add(declared_queue.queue)
+            declared.add(declared_queue.queue)
+            if declared_queue.level is not level_of(declared_queue.queue):
+                return f"an object of level {declared_queue.level.name} for queue {declared_queue.queue}"
     stored = {name for name, queue in content.queues.items() if queue is not objects}
+    stored |= {name for name in content.local if level_of(name) is Level.CONFIGURATION}
     if declared != stored:
         return f"objects of queues {declared}, but the queues {stored}"
     return None
@@ -52,7 +54,7 @@ def lost_with_queues(content: Content) -> list[str]:
     return [
         message.value
         for name, queue in content.dropped.items()
-        if not queue.keyed and not was_declared(content, name)
+        if not queue.keyed and level_of(name) is Level.MESSAGES and not was_declared(content, name)
         for generation, id, message in queue.identified()
         if (name, generation, id) not in content.shelf
     ]

@@ -7,35 +7,21 @@ of three ways: OK, refused (no node stores it) or in doubt.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from qpidha.core.chunks import split_ids
-from qpidha.core.ready import Completion, Doubtful, Safe, Settled
+from qpidha.core.ready import Completion, Doubtful, Safe, Settled, Stored
 from qpidha.core.steps import Committed, Update
 from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.serving import Serving
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
 
 TOO_FEW = "finds too few members"
 """What observers are told of an operation that is refused for that."""
-
-
-@dataclass(slots=True)
-class Serving:
-    """What clients wait for from one primary, in one generation of one boot."""
-
-    publishes: dict[QueueId, list[tuple[MessageId, str]]] = field(default_factory=dict)
-    settles: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
-    deletions: list[tuple[Position, tuple[str, ...]]] = field(default_factory=list)
-    """Deleted queues, with what was in them."""
-    commits: list[tuple[Position, Commit]] = field(default_factory=list)
-    told: list[tuple[Position, Callable[[], None]]] = field(default_factory=list)
-    """What else is checked when everything up to a position is complete."""
-    delivered: set[tuple[QueueId, MessageId]] = field(default_factory=set)
 
 
 class Clients:
@@ -298,37 +284,42 @@ class Clients:
         serving = self._serving.get((node.host, completion.generation))
         if serving is None:
             return
-        checker = self._checker
         match completion:
             case Safe(queue, upto):
                 waiting = serving.publishes.get(queue, [])
                 done = [value for id, value in waiting if id <= upto]
                 if done:
                     serving.publishes[queue] = [pair for pair in waiting if pair[0] > upto]
-                    checker.answered_ok(node, done)
+                    self._checker.answered_ok(node, done)
             case Settled(upto):
-                ready = [s for s in serving.settles if s[0] <= upto]
-                serving.settles = [s for s in serving.settles if s[0] > upto]
-                for _, values in ready:
-                    checker.settled(node, values)
-                done_commits = [commit for position, commit in serving.commits if position <= upto]
-                serving.commits = [c for c in serving.commits if c[0] > upto]
-                for commit in done_commits:
-                    if commit.published:
-                        checker.answered_ok(node, commit.published)
-                    if commit.accepted:
-                        checker.settled(node, commit.accepted, committed=True)
-                    checker.commits.answered(commit, checker.members)
-                    for queue in commit.deleted:
-                        self._deleted(queue)
-                for _, values in [d for d in serving.deletions if d[0] <= upto]:
-                    checker.settled(node, values, committed=True)
-                serving.deletions = [d for d in serving.deletions if d[0] > upto]
-                for _, check in [t for t in serving.told if t[0] <= upto]:
-                    check()
-                serving.told = [t for t in serving.told if t[0] > upto]
+                self._settled(node, serving, upto)
+            case Stored():
+                pass
             case Doubtful():
                 self._doubt(node, serving)
+
+    def _settled(self, node: SimNode, serving: Serving, upto: Position) -> None:
+        checker = self._checker
+        ready = [s for s in serving.settles if s[0] <= upto]
+        serving.settles = [s for s in serving.settles if s[0] > upto]
+        for _, values in ready:
+            checker.settled(node, values)
+        done_commits = [commit for position, commit in serving.commits if position <= upto]
+        serving.commits = [c for c in serving.commits if c[0] > upto]
+        for commit in done_commits:
+            if commit.published:
+                checker.answered_ok(node, commit.published)
+            if commit.accepted:
+                checker.settled(node, commit.accepted, committed=True)
+            checker.commits.answered(commit, checker.members)
+            for queue in commit.deleted:
+                self._deleted(queue)
+        for _, values in [d for d in serving.deletions if d[0] <= upto]:
+            checker.settled(node, values, committed=True)
+        serving.deletions = [d for d in serving.deletions if d[0] > upto]
+        for _, check in [t for t in serving.told if t[0] <= upto]:
+            check()
+        serving.told = [t for t in serving.told if t[0] > upto]
 
     def crashed(self, node: SimNode) -> None:
         """End every connection to a process: all its unanswered publishes and settles are in doubt."""

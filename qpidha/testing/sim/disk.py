@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from qpidha.journal import (
     StoreStatus,
 )
 from qpidha.seq import SequenceSet
-from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, QueueSpec
+from qpidha.types import Entry, Fate, Generation, Level, MessageId, NodeId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
 RawOrigin = tuple[bytes, int, int]
@@ -98,6 +99,9 @@ class Content:
 
     status: StoreStatus
     queues: dict[QueueId, DiskQueue] = field(default_factory=dict)
+    """Those whose messages are replicated."""
+    local: dict[QueueId, DiskQueue] = field(default_factory=dict)
+    """Those whose messages are not (LV1)."""
     shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(
         default_factory=dict
     )
@@ -126,32 +130,33 @@ class Content:
                 case PutStatus(cluster, generation, primary):
                     self.status = self.status.with_(cluster=cluster, generation=generation, primary=primary)
                 case PutQueue(name, spec, lineage, next):
-                    known = self.queues.get(name)
+                    known = self._with(name).get(name)
                     if known is None:
-                        self.queues[name] = DiskQueue(spec, lineage, next)
+                        self._with(name)[name] = DiskQueue(spec, lineage, next)
                     else:
                         known.spec, known.lineage, known.next = spec, lineage, next
                 case DropQueue(name):
-                    self.dropped[name] = queue = self.queues.pop(name)
+                    self.dropped[name] = queue = self._with(name).pop(name)
                     for message in queue.held.values():
-                        self._gone(queue, message)
+                        self._gone(name, queue, message)
                 case Insert(name, ids, batch):
-                    queue = self.queues[name]
+                    queue = self._with(name)[name]
                     for id, message in zip(ids, messages(batch), strict=True):
                         assert id not in queue.held, f"inserted twice: {id}"
                         queue.held[id] = message
-                        if not queue.keyed:
+                        if not queue.keyed and name in self.queues:
                             self.values[message.value] += 1
                     queue.next = max(queue.next, ids.last + 1)
                 case Remove(name, ids):
-                    queue = self.queues[name]
+                    queue = self._with(name)[name]
                     for id in ids:
                         if id in queue.held:
-                            self._gone(queue, queue.held.pop(id))
+                            self._gone(name, queue, queue.held.pop(id))
                     if ids:
                         queue.next = max(queue.next, ids.last + 1)
                 case Skip(name, next):
-                    self.queues[name].next = max(self.queues[name].next, next)
+                    queue = self._with(name)[name]
+                    queue.next = max(queue.next, next)
                 case Quarantine(name, label, generation, ids, batch, fate):
                     for id, message in zip(ids, messages(batch), strict=True):
                         self.shelf[name, generation, id] = (label, fate, message)
@@ -163,13 +168,25 @@ class Content:
 
     def copy(self) -> Content:
         """Return an independent copy; costs time and memory in the number of messages."""
-        queues = {name: replace(queue, held=dict(queue.held)) for name, queue in self.queues.items()}
+        queues, local = (
+            {name: replace(queue, held=dict(queue.held)) for name, queue in some.items()}
+            for some in (self.queues, self.local)
+        )
         return replace(
-            self, queues=queues, shelf=dict(self.shelf), values=self.values.copy(), audit=list(self.audit)
+            self,
+            queues=queues,
+            local=local,
+            shelf=dict(self.shelf),
+            values=self.values.copy(),
+            audit=list(self.audit),
         )
 
-    def _gone(self, queue: DiskQueue, message: Message) -> None:
-        if queue.keyed:
+    def _with(self, queue: QueueId) -> dict[QueueId, DiskQueue]:
+        """The queues of the same level as this one."""
+        return self.queues if level_of(queue) is Level.MESSAGES else self.local
+
+    def _gone(self, name: QueueId, queue: DiskQueue, message: Message) -> None:
+        if queue.keyed or level_of(name) is not Level.MESSAGES:
             return
         self.values[message.value] -= 1
         if not self.values[message.value]:
@@ -181,7 +198,7 @@ class Content:
         if self.status.state is StoreState.DAMAGED:
             state = StoreState.DAMAGED
         queues = []
-        for name, queue in self.queues.items():
+        for name, queue in chain(self.queues.items(), self.local.items()):
             held = [(SequenceSet(part), packed([queue.held[i] for i in part])) for part in thirds(queue.held)]
             queues.append(QueueImage(name, queue.spec, queue.lineage, queue.next, held))
         shelf = [

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from qpidha.core.births import ID_MAX, birth_of, born, configuration_id
-from qpidha.types import GENERATION_MAX
+from qpidha.core.births import ID_MAX, birth_of, born, configuration_id, own_id
+from qpidha.types import GENERATION_MAX, Level, level_of
 
 
 @pytest.mark.parametrize("birth", [(1, 1), (3, 17), (GENERATION_MAX, ID_MAX)])
@@ -35,3 +35,19 @@ def test_the_configuration_of_a_cluster_has_one_id_on_all_nodes_and_no_birth() -
     one, other = UUID(int=1), UUID(int=2)
     assert configuration_id(one) == configuration_id(one) != configuration_id(other)
     assert birth_of(configuration_id(one)) is None
+
+
+@pytest.mark.parametrize("birth", [(1, 1), (3, 17), (GENERATION_MAX, ID_MAX)])
+def test_the_id_of_a_queue_tells_its_level(birth: tuple[int, int]) -> None:
+    """A queue of level configuration has a birth; one of level none has none, nor has one of an older release."""
+    assert level_of(born(*birth)) is Level.MESSAGES
+    shared = born(*birth, Level.CONFIGURATION)
+    assert level_of(shared) is Level.CONFIGURATION and birth_of(shared) == birth and shared != born(*birth)
+    own = own_id(birth[0], min(birth[1], 2**62 - 1))
+    assert level_of(own) is Level.NONE and birth_of(own) is None
+
+
+def test_random_ids_and_that_of_the_configuration_are_replicated() -> None:
+    draw = random.Random(2)
+    ids = [UUID(int=draw.getrandbits(128), version=4) for _ in range(1000)]
+    assert {level_of(id) for id in [*ids, uuid4(), configuration_id(UUID(int=3))]} == {Level.MESSAGES}

@@ -38,7 +38,7 @@ def test_a_queue_that_is_made_is_not_among_the_queues_yet() -> None:
 
 def test_a_table_is_loaded_as_the_store_has_it_and_nothing_has_changed() -> None:
     some = queues()
-    some.load(QueueImage(QUEUE, QueueSpec(name="t", kind=TABLE), ((1, 1),), 9, HELD))
+    some[QUEUE] = some.load(QueueImage(QUEUE, QueueSpec(name="t", kind=TABLE), ((1, 1),), 9, HELD))
     loaded = some[QUEUE]
     assert isinstance(loaded, KeyedQueue)
     assert (loaded.get(b"b"), loaded.next, loaded.take_touched()) == (b"22", 9, ())
@@ -46,7 +46,7 @@ def test_a_table_is_loaded_as_the_store_has_it_and_nothing_has_changed() -> None
 
 def test_a_queue_is_loaded_with_its_index() -> None:
     some = queues()
-    some.load(QueueImage(QUEUE, QueueSpec(name="q", kind="sized"), ((1, 1),), 9, HELD))
+    some[QUEUE] = some.load(QueueImage(QUEUE, QueueSpec(name="q", kind="sized"), ((1, 1),), 9, HELD))
     loaded = some[QUEUE]
     assert isinstance(loaded, IndexedQueue) and isinstance(loaded.index, Sizes)
     assert (loaded.index.sizes, loaded.index.nbytes) == ({2: 1, 4: 2}, 3)

@@ -55,7 +55,6 @@ WRONG: list[tuple[Any, str]] = [
     (DeclareQueue(QueueSpec(name="")), "queue name"),
     (DeclareQueue(SPEC, "x"), "arguments"),  # type: ignore[arg-type]
     (DeclareQueue(SPEC, b"", 2), "level"),  # type: ignore[arg-type]
-    (DeclareQueue(SPEC, b"", Level.NONE), "level NONE"),
     (Register(b"ada"), "producer"),  # type: ignore[arg-type]
     (Forget(""), "producer"),
     (UseSequence(("ada", (1, 1), 1)), "sequence"),  # type: ignore[arg-type]

@@ -8,18 +8,20 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.backup.flip import Flipped, Planned, flip
-from qpidha.core.births import born, configuration_id
+from qpidha.core.births import born, configuration_id, own_id
+from qpidha.core.configuration import QueueObject
 from qpidha.core.histories import Histories
 from qpidha.core.keyed import CONFIGURATION, TABLE, ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage
+from qpidha.core.local import LocalQueues
 from qpidha.core.producers import ProducerEntry, producer_key
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
-from qpidha.core.ready import QueueRemoved
+from qpidha.core.ready import Inserted, QueueAdded, QueueRemoved, Removed
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import Audit, DropQueue, Insert, PutQueue, Quarantine, Release, Remove
-from qpidha.types import Fate, Origin, QueueSpec
+from qpidha.types import Fate, Level, Origin, QueueSpec
 from qpidha.wire.events import PlanQueue
 
 Q, DLQ = UUID(int=1), UUID(int=2)
@@ -278,3 +280,43 @@ def test_the_entry_of_a_producer_is_what_the_plan_says() -> None:
     flip({id: c}, {id: plan}, 1, Quarantined([]), id)
     assert dict(c.producers) == {"ada": old}
     c.check()
+
+
+# --- queues whose messages are not replicated ------------------------------------------------------
+
+
+def test_a_flip_changes_nothing_in_queues_of_this_node_but_that_they_follow_their_objects() -> None:
+    """They go with their objects and come with them, in the same transaction, and never to quarantine (LV1, LV4)."""
+    specs = {name: QueueSpec(name=name) for name in ("goes", "stays", "comes", "own")}
+    goes, stays, comes = (born(1, n, Level.CONFIGURATION) for n in (1, 2, 3))
+    own = own_id(1, 1)
+    local = LocalQueues(Queues().make)
+    for id, name in ((goes, "goes"), (stays, "stays"), (own, "own")):
+        local.add(Queues().make(id, specs[name], ((1, 1),), 1))
+    for queue in local:
+        queue.append(Batch.pack([b"mine"]))
+    here = KeyedQueue(OBJECTS, QueueSpec(name=CONFIGURATION, kind=CONFIGURATION), ((1, 1),), 1)
+
+    def put(id: UUID, name: str) -> QueueObject:
+        return QueueObject(queue=id, spec=specs[name], level=Level.CONFIGURATION)
+
+    for made in (put(goes, "goes"), put(stays, "stays")):
+        here.append(Batch.pack([made.encode()], props=[made.key]))
+    plan = planned(OBJECTS, ((1, 1), (2, 3)), 4, 2)
+    plan.drop = SequenceSet([1])
+    new = put(comes, "comes")
+    plan.staged_ids |= SequenceSet([3])
+    plan.staged.append((2, SequenceSet([3]), Batch.pack([new.encode()], props=[new.key])))
+    queues = Queues()
+    queues[OBJECTS] = here
+    result = flip(queues, {OBJECTS: plan}, 1, Quarantined([]), OBJECTS, local, 2)
+    assert {queue.queue: len(queue) for queue in local} == {stays: 1, comes: 0, own: 1}
+    assert local[comes].lineage == ((2, 1),) and set(queues) == {OBJECTS}
+    mine = [c for c in result.changes if isinstance(c, (DropQueue, PutQueue)) and c.queue != OBJECTS]
+    assert mine == [DropQueue(goes), PutQueue(comes, specs["comes"], ((2, 1),), 1)]
+    assert [c for c in result.changes if isinstance(c, Quarantine)] == []
+    assert Audit("erased", 2, "goes", "with its object: 1 messages") in result.changes
+    assert [n for n in result.notices if not isinstance(n, (Inserted, Removed))] == [
+        QueueRemoved(goes),
+        QueueAdded(comes, specs["comes"]),
+    ]

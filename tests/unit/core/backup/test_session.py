@@ -8,10 +8,15 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
+from qpidha.core.births import born, configuration_id, own_id
+from qpidha.core.configuration import SPEC as OBJECTS_SPEC
+from qpidha.core.configuration import QueueObject, object_key
 from qpidha.core.primary.session import BackupSession
-from qpidha.core.ready import QueueRemoved
+from qpidha.core.queues import Queues
+from qpidha.core.ready import QueueAdded, QueueRemoved
 from qpidha.errors import RemoteProtocolError
-from qpidha.journal import DropQueue
+from qpidha.journal import Audit, DropQueue, Insert, PutQueue, Remove, Skip
+from qpidha.types import Level, QueueSpec
 from qpidha.wire.events import (
     Acknowledged,
     Declare,
@@ -23,18 +28,23 @@ from qpidha.wire.events import (
     Operation,
     Operations,
     PlanEnd,
+    PlanQueue,
     PlanWithdraw,
     Progress,
     SkipIds,
     Subscribe,
+    SubscribeQueue,
 )
 from tests.support.cores import (
+    CLUSTER,
     GENERATION,
     LINK,
     OTHER,
     PEER_EPOCH,
     QUEUE,
     SETTINGS,
+    WELCOME,
+    Node,
     refused,
 )
 from tests.support.plans import EMPTY, NEW, PLAN, SPEC, backup, chunk
@@ -141,4 +151,67 @@ def test_a_queue_that_is_withdrawn_from_the_plan_is_not_there_after_the_flip() -
     node = backup(PLAN, chunk(10), PlanWithdraw(queue=QUEUE), EMPTY, PlanEnd(position=4, queues=1))
     assert not node.closed
     assert list(node.replica.queues) == [OTHER]
+    node.check()
+
+
+# --- queues whose messages are not replicated ------------------------------------------------------
+
+LOCAL = born(GENERATION, 1, Level.CONFIGURATION)
+OBJECTS = configuration_id(CLUSTER)
+
+
+def with_objects() -> Node:
+    """A backup that follows a primary whose configuration is empty, and has a queue of its own."""
+    node = Node(replace(SETTINGS, queues_max=9))
+    node.replica.local.add(Queues().make(own_id(1, 1), QueueSpec(name="own"), ((1, 1),), 1))
+    node.contents.apply([PutQueue(own_id(1, 1), QueueSpec(name="own"), ((1, 1),), 1)])
+    objects = PlanQueue(queue=OBJECTS, spec=OBJECTS_SPEC, lineage=((3, 1),), next=1, held=0)
+    return backup(PLAN, EMPTY, objects, PlanEnd(position=1, queues=3), node=node).forget()
+
+
+def test_a_backup_describes_no_queue_of_its_own() -> None:
+    node = Node()
+    node.replica.local.add(Queues().make(own_id(1, 1), QueueSpec(name="own"), ((1, 1),), 1))
+    node.following().say(WELCOME, session=0)
+    described = [event for event in node.sent if isinstance(event, (Subscribe, SubscribeQueue))]
+    assert isinstance(described[0], Subscribe) and described[0].queues == 2
+    assert {e.queue for e in described[1:] if isinstance(e, SubscribeQueue)} == {QUEUE, OTHER}
+
+
+def test_a_queue_of_level_configuration_comes_and_goes_with_the_operation_of_its_object() -> None:
+    """In the same transaction, with nothing but its object on the link (Q2, LV2)."""
+    node, spec = with_objects(), QueueSpec(name="q", kind="ring")
+    made = QueueObject(queue=LOCAL, spec=spec, level=Level.CONFIGURATION)
+    put = Enqueue(queue=OBJECTS, first=1, batch=Batch.pack([made.encode()], props=[made.key]))
+    node.say(Operations(first=2, operations=((put,),)))
+    assert [type(c) for c in node.persisted[0]] == [Insert, PutQueue]
+    assert node.replica.find("q") == LOCAL and node.replica.local[LOCAL].spec == spec
+    assert QueueAdded(LOCAL, spec) in node.notices
+    node.forget().say(Operations(first=3, operations=((Dequeue(queue=OBJECTS, ids=SequenceSet([1])),),)))
+    assert [type(c) for c in node.persisted[0]] == [Remove, Audit, DropQueue]
+    assert LOCAL not in node.replica.local and QueueRemoved(LOCAL) in node.notices
+    assert len(node.replica.local) == 1, "its own queue of level none has no object, and stays"
+    other = Enqueue(queue=OBJECTS, first=2, batch=Batch.pack([b""], props=[object_key("kind", "q")]))
+    node.forget().say(Operations(first=4, operations=((other, SkipIds(queue=OBJECTS, first=3, last=3)),)))
+    assert [type(c) for c in node.persisted[0]] == [Insert, Skip]
+    assert not node.closed
+    node.check()
+
+
+@pytest.mark.parametrize("queue", [LOCAL, own_id(1, 1)])
+def test_a_peer_that_names_a_queue_of_this_node_is_refused(queue: UUID) -> None:
+    declare = Declare(queue=queue, spec=SPEC, lineage=((3, 1),), next=1)
+    for node in (
+        with_objects().say(Operations(first=2, operations=((declare,),))),
+        backup(PlanQueue(queue=queue, spec=SPEC, lineage=((3, 1),), next=1, held=0)),
+    ):
+        assert refused(node, "whose messages are not replicated")
+
+
+def test_a_primary_whose_configuration_has_no_keys_declares_nothing_by_it() -> None:
+    node = Node(replace(SETTINGS, queues_max=9))
+    objects = PlanQueue(queue=OBJECTS, spec=QueueSpec(name="c"), lineage=((3, 1),), next=1, held=0)
+    node = backup(PLAN, EMPTY, objects, PlanEnd(position=1, queues=3), node=node)
+    node.say(Operations(first=2, operations=((Enqueue(queue=OBJECTS, first=1, batch=Batch.pack([b"x"])),),)))
+    assert not node.closed and len(node.replica.local) == 0
     node.check()

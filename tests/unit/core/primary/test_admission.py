@@ -7,11 +7,14 @@ from uuid import UUID
 import pytest
 
 from qpidha import Settings
+from qpidha.core.births import born, own_id
 from qpidha.core.keyed import CONFIGURATION, TABLE
+from qpidha.core.local import LocalQueues
 from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.session import BackupSession
+from qpidha.core.queues import Queues
 from qpidha.errors import ArgumentError, BackupTooOld, CallerError
-from qpidha.types import QueueSpec
+from qpidha.types import Level, QueueSpec
 from qpidha.wire.events import Limits
 
 SETTINGS = Settings(queues_max=3)
@@ -31,8 +34,15 @@ def session(name: str, version: int = 3, queues_max: int | None = None) -> Backu
     return BackupSession(1, name, UUID(int=9), SETTINGS, limits, version)
 
 
-def admission(*sessions: BackupSession) -> Admission:
-    return Admission(SETTINGS, QUEUES, dict(enumerate(sessions)))
+def local_queues(*ids: UUID) -> LocalQueues:
+    made = LocalQueues(Queues().make)
+    for id in ids:
+        made.add(Queues().make(id, QueueSpec(name="own"), ((1, 1),), 1))
+    return made
+
+
+def admission(*sessions: BackupSession, local: LocalQueues | None = None) -> Admission:
+    return Admission(SETTINGS, QUEUES, local or local_queues(), dict(enumerate(sessions)))
 
 
 def test_a_queue_fits_as_long_as_every_backup_allows_it() -> None:
@@ -43,6 +53,23 @@ def test_a_queue_fits_as_long_as_every_backup_allows_it() -> None:
         admission().check_declaration(spec, more=1)
     with pytest.raises(CallerError, match="queues_max of backup 'b' is 2"):
         admission(session("c", queues_max=3), session("b", queues_max=2)).check_declaration(spec)
+
+
+def test_backups_count_the_queues_that_they_have_and_a_node_all_of_its_own() -> None:
+    """A queue of level none is on this node only; one of level configuration is everywhere."""
+    spec, own, shared = QueueSpec(name="q"), own_id(1, 1), born(1, 9, Level.CONFIGURATION)
+    backup = session("b", queues_max=3)
+    for id, more in ((own, 0), (shared, 0)):
+        local = local_queues(id)
+        for level in Level:
+            with pytest.raises(CallerError, match="there are 3 queues already; queues_max of this node is 3"):
+                admission(backup, local=local).check_declaration(spec, level, more=more)
+    small, roomy = session("b", queues_max=2), Settings(queues_max=9)
+    one = local_queues(own)
+    Admission(roomy, QUEUES, one, {1: small}).check_declaration(spec, Level.NONE)
+    with pytest.raises(CallerError, match="there are 2 queues already; queues_max of backup 'b' is 2"):
+        Admission(roomy, QUEUES, one, {1: small}).check_declaration(spec, Level.CONFIGURATION)
+    Admission(roomy, QUEUES, one, {1: session("b", queues_max=3)}).check_declaration(spec)
 
 
 def test_kinds_of_the_library_are_reserved_but_tables_are_declared() -> None:

@@ -10,11 +10,13 @@ from qpidha import Settings
 from qpidha.core.configuration import SPEC
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
+from qpidha.core.local import LocalQueues
 from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
+from qpidha.core.queues import Queues
 from qpidha.types import Member, Record
 from qpidha.wire.events import PlanEnd, Subscribe
 
@@ -132,6 +134,7 @@ def test_it_is_reported_whether_an_acknowledgement_completes_anything() -> None:
         outbox=Outbox(),
         settings=SETTINGS,
         configuration=OBJECTS,
+        local=LocalQueues(Queues().make),
     )
     first, last = session(B1, plan=1, acked=0), session(B2, plan=1, acked=0)
     assert primary.backup_acknowledged(first, 1), (

@@ -1,0 +1,58 @@
+"""What an embedder declares: the spec and level of a queue or table, checked, and compared with one that exists."""
+
+from __future__ import annotations
+
+from qpidha.core.keyed import TABLE
+from qpidha.errors import ArgumentError, QueueMismatch
+from qpidha.settings import Settings, check_level, check_spec
+from qpidha.types import Level, QueueId, QueueSpec, Settle, level_of
+
+
+def queue_spec(name: str, settle: Settle, kind: str) -> QueueSpec:
+    """The spec of a queue as an embedder declares it. Raises `ArgumentError`."""
+    spec = QueueSpec(name=name, settle=settle, kind=kind)
+    check_spec(spec)
+    if kind.startswith("$"):
+        raise ArgumentError(
+            f"kind must be a kind of queues of your own, not {kind!r}: '$' begins the library's own kinds"
+        )
+    return spec
+
+
+def table_spec(name: str) -> QueueSpec:
+    """The spec of a table. Raises `ArgumentError`."""
+    spec = QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
+    check_spec(spec)
+    return spec
+
+
+def level_for(name: str, replicate: Level | None, settings: Settings) -> Level:
+    """The level to declare something of this name with. Raises `ArgumentError`."""
+    if replicate is None:
+        return settings.level(name)
+    check_level("replicate", replicate)
+    return replicate
+
+
+def require_same(queue: QueueId, there: QueueSpec, asked: QueueSpec, replicate: Level | None) -> None:
+    """Raise `QueueMismatch` unless the queue was declared in this way. None: with any level."""
+    level = level_of(queue)
+    if replicate is not None:
+        check_level("replicate", replicate)
+    if (there.kind == TABLE) != (asked.kind == TABLE):
+        have, want = ("table" if spec.kind == TABLE else "queue" for spec in (there, asked))
+        raise QueueMismatch(f"{there.name!r} is a {have}, no {want}", existing=there, asked=asked)
+    if there != asked:
+        raise QueueMismatch(
+            f"queue {there.name!r} exists with settle {there.settle.name} and kind {there.kind!r}; it cannot be declared "
+            f"with settle {asked.settle.name} and kind {asked.kind!r}: node.queue(name) returns it as it is",
+            existing=there,
+            asked=asked,
+        )
+    if replicate is not None and level is not replicate:
+        raise QueueMismatch(
+            f"{there.name!r} exists with level {level.name}; it cannot be declared with level {replicate.name}:"
+            " delete it first, or name no level",
+            existing=there,
+            asked=asked,
+        )
