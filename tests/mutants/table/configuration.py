@@ -8,6 +8,7 @@ ACTIONS = "qpidha/core/primary/actions.py"
 ADMISSION = "qpidha/core/primary/admission.py"
 BACKUP_SESSION = "qpidha/core/primary/session.py"
 CHECKS = "qpidha/core/backup/operations.py"
+CLIENTS = "qpidha/core/primary/clients.py"
 COPIES = "qpidha/core/copies.py"
 DRAFT = "qpidha/core/primary/draft.py"
 FLIP = "qpidha/core/backup/flip.py"
@@ -42,8 +43,8 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="Q2",
         why="a deletion leaves the object of the queue in the configuration",
         file=DRAFT,
-        old="        self._erase(objects, object_key(QUEUE, draft.queue.spec.name))\n",
-        new="",
+        old="            self._erase(self._keyed(self._configuration.queue), object_key(QUEUE, name))\n",
+        new="            pass\n",
         first="primary/test_draft",
     ),
     Mutant(
@@ -51,7 +52,7 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="Q3",
         why="all queues that one commit declares have the birth of the first",
         file=DRAFT,
-        old="        queue = born(self._generation, objects.next)\n",
+        old="        queue = born(self._generation, objects.next, step.level)\n",
         new="        queue = born(self._generation, objects.queue.next)\n",
         first="primary/test_draft",
     ),
@@ -60,7 +61,7 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="Q3 I1",
         why="the number of queues makes the uuid: a queue that is declared after a deletion has that of an older one",
         file=DRAFT,
-        old="        queue = born(self._generation, objects.next)\n",
+        old="        queue = born(self._generation, objects.next, step.level)\n",
         new="        queue = born(self._generation, len(self._queues))\n",
         first="primary/test_primary",
     ),
@@ -160,12 +161,12 @@ CONFIGURATION: tuple[Mutant, ...] = (
         name="steps-one-by-one",
         rules="TX1 TX9 X1",
         why="each step of a commit is an operation: one that fails leaves those before it",
-        file=PRIMARY,
-        old="        draft = Drafting(self.queues, self.configuration, self.generation, self._admission)\n",
+        file=CLIENTS,
+        old="        draft = Drafting(self.queues, self.configuration, self.generation, self._admission, self.local)\n",
         new="        if type(steps) is list and len(steps) > 1:\n"
         "            each = [self._commit([s], committed=committed) for s in steps]\n"
         "            return Committed(self.position, tuple(one.made[0] for one in each))\n"
-        "        draft = Drafting(self.queues, self.configuration, self.generation, self._admission)\n",
+        "        draft = Drafting(self.queues, self.configuration, self.generation, self._admission, self.local)\n",
         first="primary/test_actions",
     ),
     Mutant(
@@ -201,9 +202,9 @@ CONFIGURATION: tuple[Mutant, ...] = (
         name="commit-answered-before-it",
         rules="TX5 S1",
         why="a commit is answered when the operation before it is complete",
-        file=PRIMARY,
-        old="        return Committed(position, made)\n",
-        new="        return Committed(position - 1, made)\n",
+        file=CLIENTS,
+        old="        return Committed(position, made, local=not sent)\n",
+        new="        return Committed(position - 1, made, local=not sent)\n",
         first="primary/test_actions",
     ),
     Mutant(

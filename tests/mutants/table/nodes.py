@@ -165,7 +165,7 @@ NODES: tuple[Mutant, ...] = (
         name="other-settle-is-returned",
         rules="O6",
         why="declare returns a queue whose accepts complete in another way than was asked for",
-        file="qpidha/node/queue.py",
+        file="qpidha/node/declaring.py",
         old="    if there != asked:",
         new="    if there.kind != asked.kind:",
         first="unit/test_checks",

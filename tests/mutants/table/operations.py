@@ -8,6 +8,7 @@ DRIVER = "qpidha/driver.py"
 GUARD = "qpidha/core/primary/completion.py"
 PRIMARY = "qpidha/core/primary/primary.py"
 QUEUE = "qpidha/core/queue.py"
+CLIENTS = "qpidha/core/primary/clients.py"
 COPIES = "qpidha/core/copies.py"
 
 OPERATIONS: tuple[Mutant, ...] = (
@@ -24,7 +25,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         name="gap-not-sent",
         rules="O2",
         why="ids that were skipped are not told to the backups",
-        file=PRIMARY,
+        file=CLIENTS,
         old="return self.operate(SkipIds(queue=queue, first=first, last=held.next - 1))",
         new="return self.position",
     ),
@@ -40,10 +41,10 @@ OPERATIONS: tuple[Mutant, ...] = (
         name="move-in-two-steps",
         rules="O3 X2",
         why="a move is two operations, the dequeue first",
-        file=PRIMARY,
-        old="        position = self.operate(*(a.part for a in draft.actions), nbytes=draft.nbytes)\n",
-        new="        for action in reversed(draft.actions):\n"
-        "            position = self.operate(action.part, nbytes=draft.nbytes)\n            self.seal()\n",
+        file=CLIENTS,
+        old="            position = self.operate(*sent, nbytes=draft.sent_bytes)\n",
+        new="            for part in reversed(sent):\n"
+        "                position = self.operate(part, nbytes=draft.sent_bytes)\n                self.seal()\n",
     ),
     Mutant(
         name="move-forgets-its-origin",
@@ -67,7 +68,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         name="publish-keeps-an-origin",
         rules="O3 W2",
         why="a batch that is published again keeps the origin that its messages had where it comes from",
-        file=PRIMARY,
+        file=CLIENTS,
         old="        batch = batch.without_origins()\n",
         new="",
         first="unit/core",

@@ -284,7 +284,8 @@ ROLES: tuple[Mutant, ...] = (
         rules="J4 A20",
         why="accepts operations with too few members: they wait, although they should be refused",
         file=REPLICA,
-        old="        if shortage := primary.minimum.shortage():\n            raise shortage.refusal()\n",
+        old="        if (shortage := primary.minimum.shortage()) and not self._all_local(queues):\n"
+        "            raise shortage.refusal()\n",
         new="",
         first="A20",
     ),

@@ -7,10 +7,11 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings
+from qpidha.core.births import born, own_id
 from qpidha.core.state import NodeState
 from qpidha.errors import InvariantError
 from qpidha.journal import QueueImage, StoreImage, StoreStatus
-from qpidha.types import Member, QueueSpec, Record, Versioned
+from qpidha.types import Level, Member, QueueSpec, Record, Versioned
 
 CLUSTER, BOOT, EPOCH, QUEUE = (UUID(int=n) for n in range(1, 5))
 
@@ -44,3 +45,17 @@ def test_a_generation_may_begin_again_but_never_fall() -> None:
     assert made.generation == 5
     with pytest.raises(InvariantError, match="generations never fall"):
         made.begin_generation(4, CLUSTER)
+
+
+def test_queues_whose_messages_are_not_replicated_are_kept_apart() -> None:
+    """So no description, plan or comparison names them (LV1)."""
+    kept = [born(2, 7, Level.CONFIGURATION), own_id(2, 1)]
+    held = [(SequenceSet([1]), Batch.pack([b"x"]))]
+    images = [QueueImage(id, QueueSpec(name="q"), ((2, 1),), 2, held) for id in (QUEUE, *kept)]
+    image = StoreImage(StoreStatus(node="a", epoch=EPOCH, cluster=CLUSTER, generation=2), images)
+    made = NodeState(node="a", boot=BOOT, image=image, settings=Settings())
+    assert list(made.queues) == [QUEUE] and [queue.queue for queue in made.local] == kept
+    assert [len(queue) for queue in made.local] == [1, 1] and made.queue_count == 1
+    assert made.message_queues == [made.queues[QUEUE]]
+    assert [made.find(id) for id in (QUEUE, *kept, own_id(9, 9))] == [made.queues[QUEUE], *made.local, None]
+    assert made.histories.of(kept[0]) is None

@@ -245,6 +245,19 @@ def test_the_primary_of_a_generation_has_all_that_was_acknowledged_in_it() -> No
         assert not any(r.conflict for r in ranked)
 
 
+def test_messages_that_are_not_replicated_are_not_compared() -> None:
+    """Each store has its own (LV1): UUIDs of levels configuration and none."""
+    local = [
+        Lines(UUID(int=(1 << 127) | (3 << 64) | 7), 99, 50),
+        Lines(UUID(int=(3 << 64) | (3 << 62) | 1), 99, 50),
+    ]
+    one, other = store("a", CLEAN, stop=UUID(int=21)), store("b", CLEAN, stop=UUID(int=22))
+    other.queues += local
+    first, second = rank([one, other])
+    assert (first.name, codes(second.findings)) == ("a", ["equal"])
+    assert not first.conflict and not second.conflict
+
+
 def test_findings_read_well() -> None:
     assert str(Finding(Severity.INFO, "best", "the best store")) == "info: the best store [best]"
     assert rank([]) == []
