@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 CLIENTS = "qpidha/core/primary/clients.py"
 DRAFT = "qpidha/core/primary/draft.py"
+DRAFTED = "qpidha/core/primary/drafted.py"
 LOCAL = "qpidha/core/local.py"
 OPERATIONS = "qpidha/core/backup/operations.py"
 RANKING = "qpidha/recovery/ranking.py"
@@ -44,7 +45,7 @@ LEVELS: tuple[Mutant, ...] = (
         name="local-parts-sent",
         rules="LV2",
         why="sends backups the parts of a commit about messages that are not replicated",
-        file=DRAFT,
+        file=DRAFTED,
         old="        return [action.part for action in self.actions if not action.draft.queue.local]\n",
         new="        return [action.part for action in self.actions]\n",
         first="primary/test_localwork",

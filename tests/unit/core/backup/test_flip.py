@@ -277,7 +277,9 @@ def test_the_entry_of_a_producer_is_what_the_plan_says() -> None:
     ids = SequenceSet([2])
     plan.staged_ids |= ids
     plan.staged.append((2, ids, Batch.pack([old.encode()], props=[producer_key("ada")])))
-    flip({id: c}, {id: plan}, 1, Quarantined([]), id)
+    queues = Queues()
+    queues[id] = c
+    flip(queues, {id: plan}, 1, Quarantined([]), id)
     assert dict(c.producers) == {"ada": old}
     c.check()
 
