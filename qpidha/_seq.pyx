@@ -59,7 +59,8 @@ cdef extern from *:
     const uint64_t LEN_MAX "PY_SSIZE_T_MAX"
 
 cdef enum:
-    ROOM_MIN = 4           # Runs in the first block of a small set, entries in its directory.
+    ROOM_FIRST = 1         # Runs in the first block of a set, entries in its directory: most sets have one run.
+    ROOM_MIN = 4           # The smallest number of runs that blocks may be limited to.
     REPR_RUNS = 8          # A repr shows this many runs at most.
     CHUNK = 512            # Runs of a result that are collected before they become a block.
     SPARSE = 8             # A set with so many times fewer runs is applied run by run.
@@ -384,7 +385,7 @@ cdef int reserve_entry(SequenceSet s) except -1:
     if s._begin > 0 and s._end < room:
         return 0
     if (room - n) * 4 < room or room == 0:
-        room = 2 * room if room else ROOM_MIN
+        room = 2 * room if room else ROOM_FIRST
         fresh = <Entry*>grab(room * sizeof(Entry))
         if fresh is NULL:
             raise MemoryError
@@ -519,7 +520,7 @@ cdef int start_set(SequenceSet s, uint64_t first, uint64_t last) except -1:
     """The first run of an empty set."""
     cdef Place place
     reserve_entry(s)
-    cdef Block* block = new_block(s, ROOM_MIN)
+    cdef Block* block = new_block(s, ROOM_FIRST)
     block.begin = block.end = block.room // 2     # We do not know yet which way it grows.
     insert_entry(s, 0, block)
     place.block = 0
