@@ -268,7 +268,7 @@ def check_node_id(node: NodeId) -> None:
 
 def check_spec(spec: QueueSpec) -> None:
     """Raises `ArgumentError` if the wire or a store cannot hold it. A queue name is any text that is not too long."""
-    if _is_ordinary(spec):
+    if is_ordinary_spec(spec):
         return
     SPEC("spec", spec)
     QUEUE_NAME("queue name", spec.name)
@@ -276,7 +276,7 @@ def check_spec(spec: QueueSpec) -> None:
     QUEUE_KIND("kind", spec.kind)
 
 
-def _is_ordinary(spec: QueueSpec) -> bool:
+def is_ordinary_spec(spec: QueueSpec) -> bool:
     """Whether the spec of nearly every queue, in ASCII, is allowed: it is checked at each of its steps to a store."""
     if type(spec) is not QueueSpec:
         return False

@@ -23,37 +23,61 @@ TABLE: Final = "$table"
 """Kind of the queues that are tables."""
 
 
+JOINED: Final = 64
+"""So many small batches at the end of a keyed queue become one."""
+JOINED_BYTES_MAX: Final = 1024
+"""Larger ones stay as they came."""
+
+
 class KeyedQueue(ReplicatedQueue):
     """A `ReplicatedQueue` with an index of its keys. O(log messages) for each change and look-up.
 
     Invariants (`check` verifies all):
       - each held message has its own key, between two operations
-      - ``_ids`` and ``_keys`` are inverse to each other
+      - ``_ids`` says which one
+
+    Messages that came one by one at the end of the queue are kept in batches of `JOINED`: that takes less memory.
     """
 
-    __slots__ = ("_ids", "_keys", "touched")
+    __slots__ = ("_ids", "_loose", "_loose_from", "touched")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         super().__init__(queue, spec, lineage, next)
         self._ids: dict[bytes, MessageId] = {}
-        self._keys: dict[MessageId, bytes] = {}
+        self._loose = 0
+        """How many batches were added at the end since some were joined."""
+        self._loose_from: MessageId = 0
+        """The first id of the first of them."""
         self.touched: dict[bytes, None] = {}
         """Keys that were put or deleted since the last `take_touched`, in order."""
 
     def insert(self, ids: SequenceSet, batch: Batch) -> None:
         """See `ReplicatedQueue.insert`. A key that is held already means its new message from here on."""
+        at_end = ids.first > self._top
         super().insert(ids, batch)
         for index, id in enumerate(ids):
             key = batch.props(index)
             self._ids[key] = id
-            self._keys[id] = key
             self.touched[key] = None
+        if at_end and batch.nbytes < JOINED_BYTES_MAX:
+            self._count_loose(ids.first)
+        else:
+            self._loose = 0
+
+    def _count_loose(self, first: MessageId) -> None:
+        """A small batch was added at the end: join it with those before it, from time to time."""
+        if self._loose == 0:
+            self._loose_from = first
+        self._loose += 1
+        if self._loose == JOINED:
+            self._join_from(self._loose_from)
+            self._loose = 0
 
     def remove(self, ids: SequenceSet) -> SequenceSet:
         """See `ReplicatedQueue.remove`. Removing the older message of a key leaves the newer one."""
+        leaving = [(id, self._key_of(id)) for id in ids & self.held]
         gone = super().remove(ids)
-        for id in gone:
-            key = self._keys.pop(id)
+        for id, key in leaving:
             if self._ids.get(key) == id:
                 del self._ids[key]
                 self._erased(key)
@@ -62,6 +86,11 @@ class KeyedQueue(ReplicatedQueue):
 
     def _erased(self, key: bytes) -> None:
         """No message has this key any more."""
+
+    def _key_of(self, id: MessageId) -> bytes:
+        """The key of a held message."""
+        stored = self._batch_of(id)
+        return stored.batch.props(stored.ids.count(stored.ids.first, id) - 1)
 
     def take_touched(self) -> tuple[bytes, ...]:
         """The keys that changed since the last call."""
@@ -101,7 +130,7 @@ class KeyedQueue(ReplicatedQueue):
         held = {}
         for ids, batch in self.select(self.held):
             held.update({id: batch.props(index) for index, id in enumerate(ids)})
-        ensure(self._keys == held, "the index of the keys differs from what is held")
+        ensure(all(self._key_of(id) == key for id, key in held.items()), "a message has another key")
         ensure({k: i for i, k in held.items()} == self._ids, "a key has several messages")
         ensure(len(self._ids) == len(held), "a key has several messages")
 

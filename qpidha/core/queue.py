@@ -7,6 +7,7 @@ rewritten when less than half of it is left, so dead payload never exceeds live 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from qpidha.core.lineage import Lineage
 from qpidha.core.resync import History
@@ -18,6 +19,8 @@ from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
 """Smaller batches are not worth rewriting."""
+NONE_HELD: Final = SequenceSet()
+"""The ids of all queues without messages: most are idle. Never changed."""
 
 
 class Stored:
@@ -69,7 +72,8 @@ class ReplicatedQueue:
         self.spec = spec
         self.lineage = lineage
         self.next = next
-        self.held = SequenceSet()
+        self.held = NONE_HELD
+        """Ids of the messages. Only methods of the queue change it."""
         self.bytes = 0
         self._stored: OrderedMap[Stored] = NOTHING
         self._top: MessageId = 0
@@ -103,7 +107,9 @@ class ReplicatedQueue:
                 self._make_room(a, b)
                 self._stored[a] = Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1))
                 at += b - a + 1
-        if ids.run_count == 1:
+        if self.held is NONE_HELD:
+            self.held = ids.copy()
+        elif ids.run_count == 1:
             self.held.add(first, last)
         else:
             self.held |= ids
@@ -138,7 +144,7 @@ class ReplicatedQueue:
             self.held.discard(first, last)  # One run at a time: a batch may be rewritten between two of them.
             self._release(first, last)
         if not self._stored:
-            self._stored = NOTHING
+            self._stored, self.held = NOTHING, NONE_HELD
         return gone
 
     def _release(self, first: MessageId, last: MessageId) -> None:
@@ -167,6 +173,24 @@ class ReplicatedQueue:
         del self._stored[key]
         self._stored[ids.first] = Stored(ids, batch)
         self.bytes += batch.nbytes - item.batch.nbytes
+
+    def _join_from(self, first: MessageId) -> None:
+        """Rewrite the stored batches that begin at this id or after it as one."""
+        stored = self._stored
+        entry = stored.after(first - 1)
+        found: list[Stored] = []
+        while entry is not None:
+            found.append(entry[1])
+            entry = stored.after(entry[1].last)
+        if len(found) < 2:
+            return
+        left = self.held.slice(found[0].ids.first, found[-1].last)
+        batch = Batch.join([item.pick(item.ids & left)[1] for item in found])
+        for item in found:
+            del stored[item.ids.first]
+            self.bytes -= item.batch.nbytes
+        stored[left.first] = Stored(left, batch)
+        self.bytes += batch.nbytes
 
     def skip(self, last: MessageId) -> None:
         """Ids up to this one count as given out (O2)."""

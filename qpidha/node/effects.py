@@ -189,7 +189,8 @@ class NodeEffects:
             if isinstance(replicated, KeyedQueue):
                 continue
             self._handles.add(replicated)
-            yield from self.listeners.load(replicated)
+            if self.listeners.asks:
+                yield from self.listeners.load(replicated)
             yield
 
     def count_queues(self) -> None:

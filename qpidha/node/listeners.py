@@ -29,6 +29,11 @@ class Listeners:
         self._failed: dict[QueueId, str] = {}
         """The names of the queues whose listener was cut off."""
 
+    @property
+    def asks(self) -> bool:
+        """The broker has ``on_queue``."""
+        return getattr(self._broker, "on_queue", None) is not None
+
     def ask(self, replicated: ReplicatedQueue) -> None:
         """Ask the broker whether it wants to follow this queue."""
         on_queue = getattr(self._broker, "on_queue", None)

@@ -25,7 +25,7 @@ from qpidha.journal import (
     Skip,
 )
 from qpidha.seq import SequenceSet
-from qpidha.settings import check_spec
+from qpidha.settings import check_spec, is_ordinary_spec
 from qpidha.stores.schema import lineage_fault
 from qpidha.types import GENERATION_MAX, MESSAGE_ID_MAX, Fate
 from qpidha.wire.batch import Batch
@@ -66,9 +66,14 @@ def check_changes(changes: Sequence[Change]) -> None:
         ArgumentError: Not a list or tuple of changes of `qpidha.journal`, or a field is out of range; it is named.
     """
     CHANGES("changes", changes)
+    lineage: object = None
     for change in changes:
         if type(change) is Insert and _is_ordinary(change):
             continue
+        if type(change) is PutQueue:
+            if change.lineage is lineage and _is_like_the_last(change):
+                continue
+            lineage = change.lineage
         checks = CHECKS.get(type(change))
         if checks is None:
             raise ArgumentError(f"changes must be changes of qpidha.journal, not {type(change).__name__}")
@@ -82,6 +87,15 @@ def _is_ordinary(change: Insert) -> bool:
     """The checks of an insert in one look: most changes are inserts, and all but a few pass."""
     types = type(change.queue), type(change.ids), type(change.batch)
     return types == ORDINARY and bool(change.ids) and change.batch.nbytes <= BATCH_BYTES_MAX
+
+
+def _is_like_the_last(change: PutQueue) -> bool:
+    """The checks of a queue whose lineage, the same object, was found to be right: after a promotion most share one."""
+    lineage, next = change.lineage, change.next
+    if type(lineage) is not tuple or not lineage or type(next) is not int:
+        return False
+    after = lineage[-1][1] <= next <= MESSAGE_ID_MAX + 1
+    return after and type(change.queue) is UUID and is_ordinary_spec(change.spec)
 
 
 def _is_entry(value: object) -> bool:

@@ -61,6 +61,8 @@ class Queue:
 
     def image(self) -> QueueImage:
         """The queue as a value, with the live messages only, lowest id first. O(rows log rows)."""
+        if not self.rows.held:
+            return QueueImage(self.queue, self.spec, self.lineage, self.next, [])
         held = sorted(((row.live, row.live_batch()) for row in self.rows), key=lambda pair: pair[0].first)
         return QueueImage(self.queue, self.spec, self.lineage, self.next, held)
 

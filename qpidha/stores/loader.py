@@ -206,37 +206,37 @@ class _Loading:
 
     def _load_batches(self) -> None:
         for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
-            key, owner, first, count, _, data, _ = row
-            queue = self._by_key.get(owner)
-            where = _where(queue, key, first, count)
-            stored = self._stored(row, where)
-            if stored is None:
+            queue = self._by_key.get(row[1])
+            if (stored := self._stored(row)) is None:
                 continue
             if queue is None:
-                self._report("batch", f"{where} belongs to a queue that is not there")
+                self._report("batch", f"{self._where(row)} belongs to a queue that is not there")
                 continue
             queue.digest = (queue.digest + stored.digest + (stored.dead_digest or 0)) & DIGEST_MASK
-            self._found.nbytes[queue.queue] = self._found.nbytes.get(queue.queue, 0) + len(data)
+            self._found.nbytes[queue.queue] = self._found.nbytes.get(queue.queue, 0) + len(row[5])
             if not stored.live or stored.live.last >= queue.next:
-                self._report("next", f"{where}: its ids are not below the next id {queue.next}")
+                self._report("next", f"{self._where(row)}: its ids are not below the next id {queue.next}")
                 continue
             try:
                 queue.rows.add(stored)
             except InvariantError:
-                self._report("overlap", f"{where}: some of its ids are in another batch too")
+                self._report("overlap", f"{self._where(row)}: some of its ids are in another batch too")
 
-    def _stored(self, row: tuple[Any, ...], where: str) -> Row | None:
+    def _where(self, row: tuple[Any, ...]) -> str:
+        return _where(self._by_key.get(row[1]), row[0], row[2], row[3])
+
+    def _stored(self, row: tuple[Any, ...]) -> Row | None:
         """Check one row of batches; None, and a finding, if it does not verify."""
         key, owner, first, count, ids, data, crc = row
         head: Values = (key, owner, first, count, ids)
         if not isinstance(data, bytes) or crc != checksum(head, data):
-            self._report("batch", f"{where} fails its checksum")
+            self._report("batch", f"{self._where(row)} fails its checksum")
             return None
         self._contents.next_row_key = max(self._contents.next_row_key, key + 1)
         try:
             return self._row(key, decode_ids(unsigned(first), count, ids), Batch.parse(data), crc)
         except (ValueError, MalformedFrame) as error:
-            self._report("batch", f"{where}: {error}")
+            self._report("batch", f"{self._where(row)}: {error}")
             return None
 
     def _row(self, key: int, ids: SequenceSet, batch: Batch, crc: int) -> Row:

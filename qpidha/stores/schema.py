@@ -20,7 +20,9 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
+from sys import intern
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -56,6 +58,9 @@ TABLES: Final = (
     """CREATE TABLE audit (line INTEGER PRIMARY KEY, at REAL, event TEXT, generation INTEGER, queue TEXT,
        detail TEXT)""",
 )
+
+SHARED_BYTES_MAX: Final = 64
+"""Longer lineages are decoded anew for each queue."""
 
 Value: TypeAlias = int | str | bytes | None
 Values: TypeAlias = tuple[Value, ...]
@@ -100,14 +105,24 @@ def encode_lineage(lineage: tuple[Entry, ...]) -> bytes:
 
 def decode_lineage(packed: bytes) -> tuple[Entry, ...]:
     """Raises ValueError if it is not a lineage. Its checksum was verified before."""
+    return _shared_lineage(packed) if len(packed) <= SHARED_BYTES_MAX else _lineage(packed)
+
+
+def _lineage(packed: bytes) -> tuple[Entry, ...]:
     entries = msgpack.unpackb(packed, use_list=False)
     if not all(isinstance(g, int) and isinstance(i, int) for g, i in entries):
         raise ValueError("a lineage is pairs of numbers")
     return tuple(entries)
 
 
+_shared_lineage = lru_cache(maxsize=1024)(_lineage)
+"""Most queues of a store have one of the same few lineages."""
+
+
 def lineage_fault(lineage: tuple[Entry, ...], next: int, generation: int) -> str | None:
     """What is wrong with a lineage; None: nothing."""
+    if len(lineage) == 1 and lineage[0][0] <= generation and lineage[0][1] <= next:
+        return None  # Most queues.
     generations, firsts = [g for g, _ in lineage], [i for _, i in lineage]
     if any(a >= b for a, b in pairwise(generations)):
         return "its generations do not ascend"
@@ -225,7 +240,7 @@ def read_queue_row(row: Values) -> tuple[UUID, QueueSpec, tuple[Entry, ...], int
         and isinstance(next, int)
     ):
         raise ValueError("a value of the row is of another kind")  # noqa: TRY004 - damage, not a caller.
-    spec = QueueSpec(name=name, settle=Settle(settle), kind=kind)
+    spec = QueueSpec(name=name, settle=Settle(settle), kind=intern(kind))
     return UUID(bytes=queue), spec, decode_lineage(lineage), unsigned(next)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from struct import Struct
+from sys import intern
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -249,7 +250,17 @@ def _lineage_to_wire(where: str, value: Any) -> bytes:
 def _lineage_from_wire(where: str, wire: Any) -> tuple[Entry, ...]:
     if type(wire) is not bytes or len(wire) % _ENTRY.size or len(wire) > LINEAGE_ENTRIES_MAX * _ENTRY.size:
         raise refuse(where, f"must be at most {LINEAGE_ENTRIES_MAX} entries of {_ENTRY.size} bytes", wire)
+    short = len(wire) <= LINEAGE_ENTRIES_SHARED * _ENTRY.size
+    return _shared_lineage(where, wire) if short else _lineage(where, wire)
+
+
+def _lineage(where: str, wire: bytes) -> tuple[Entry, ...]:
     return _check_lineage(where, tuple(_ENTRY.iter_unpack(wire)))
+
+
+LINEAGE_ENTRIES_SHARED = 4
+_shared_lineage = lru_cache(maxsize=1024)(_lineage)
+"""Most queues have one of the same few short lineages."""
 
 
 def _spec_to_wire(where: str, value: Any) -> list[Any]:
@@ -271,7 +282,7 @@ def _spec_from_wire(where: str, wire: Any) -> QueueSpec:
     return QueueSpec(
         name=QUEUE_NAME.from_wire(f"{where}.name", wire[0]),
         settle=Settle(settle),
-        kind=QUEUE_KIND.from_wire(f"{where}.kind", wire[2]),
+        kind=intern(QUEUE_KIND.from_wire(f"{where}.kind", wire[2])),  # The same few for all queues.
     )
 
 

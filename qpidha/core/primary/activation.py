@@ -37,6 +37,8 @@ class Activation:
         self._old: list[ReplicatedQueue] = []
         """Queues that have no object yet: that release declared them."""
         self._left = iter(queues)
+        self._same: dict[Lineage, Lineage] = {}
+        """Equal lineages are one object: idle queues, of which there may be very many, share a few."""
         self._lineages: list[tuple[ReplicatedQueue, Lineage]] = []
         self._changes: list[Change] = [PutStatus(record.cluster, record.generation, primary=True)]
 
@@ -52,6 +54,7 @@ class Activation:
             if not self._has_object(q):
                 self._old.append(q)
             lineage = trim(advance(q.lineage, self.record.generation, q.next), lowest)
+            lineage = self._same.setdefault(lineage, lineage)
             self._lineages.append((q, lineage))
             self._changes.append(PutQueue(q.queue, q.spec, lineage, q.next))
             queues -= 1
