@@ -351,12 +351,15 @@ def test_the_queues_of_the_store_are_loaded_step_by_step_with_their_content() ->
 def test_the_collector_is_told_how_many_queues_there_are_whoever_keeps_them() -> None:
     async def main() -> None:
         site, counts = Site(), list[int]()
-        site.seat.runtime.freezing = SimpleNamespace(grown=counts.append)  # type: ignore[assignment]
+        site.seat.runtime.freezing = SimpleNamespace(grown=counts.append, enabled=True)  # type: ignore[assignment]
         site.seat.lead()
         site.declare(ONE, "one")
         site.declare(TWO, "two")
         site.effects.count_queues()
         assert counts == [3, 5, 5], "in the core, with the configuration, and with the embedder"
+        site.seat.runtime.freezing.enabled = False
+        site.effects.count_queues()
+        assert len(counts) == 3, "with another policy they are not counted"
 
     run(main())
 

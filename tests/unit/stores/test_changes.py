@@ -22,6 +22,7 @@ from qpidha.journal import (
 )
 from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore, inspect, sqlite
+from qpidha.stores.changes import check_changes
 from qpidha.stores.schema import read_queue_row
 from qpidha.testing.conformance.changes import (
     CREATE,
@@ -83,6 +84,33 @@ WRONG = [
     CALL(Audit, "rewound", 1, None, "x"),
     CALL(Audit, "rewound", 1, "orders", b"x"),
 ]
+
+
+LINEAGE = ((1, 5),)
+"""One object, as the queues of a promotion share it."""
+WRONG_AFTER_A_RIGHT_ONE = [
+    CALL(PutQueue, QUEUE, SPEC, LINEAGE, 4),
+    CALL(PutQueue, QUEUE, SPEC, LINEAGE, 2**64),
+    CALL(PutQueue, QUEUE, SPEC, LINEAGE, "5"),
+    CALL(PutQueue, QUEUE, SPEC, LINEAGE, True),
+    CALL(PutQueue, "q", SPEC, LINEAGE, 5),
+    CALL(PutQueue, QUEUE, QueueSpec(name=""), LINEAGE, 5),
+    CALL(PutQueue, QUEUE, "spec", LINEAGE, 5),
+]
+
+
+def test_a_queue_with_the_lineage_of_the_one_before_is_checked_like_that() -> None:
+    right = PutQueue(QUEUE, SPEC, LINEAGE, 5)
+    check_changes([right, right, PutQueue(QUEUE, QueueSpec(name="ä"), LINEAGE, 2**64 - 1)])
+    for change in WRONG_AFTER_A_RIGHT_ONE:
+        with pytest.raises(ArgumentError):
+            check_changes([right, change])
+    for lineage in (None, (), [(1, 5)]):
+        with pytest.raises(ArgumentError):
+            check_changes(
+                [CALL(PutQueue, QUEUE, SPEC, lineage, -1), CALL(PutQueue, QUEUE, SPEC, lineage, -1)]
+            )
+    check_changes([PutQueue(QUEUE, SPEC, (), 5), PutQueue(QUEUE, SPEC, (), 5)])
 
 
 @pytest.fixture(params=["memory", "sqlite"])
