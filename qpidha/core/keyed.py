@@ -104,7 +104,7 @@ class KeyedQueue(ReplicatedQueue):
 
     def keys_of(self, ids: SequenceSet) -> list[bytes]:
         """The keys of those of these messages that are held. O(ids)."""
-        return [self._keys[id] for id in ids & self.held]
+        return [self._key_of(id) for id in ids & self.held]
 
     def get(self, key: bytes) -> bytes | None:
         """The value of this key; None if there is none."""

@@ -168,8 +168,9 @@ STORES: tuple[Mutant, ...] = (
         why="a flipped bit in a payload is not noticed",
         file=LOADER,
         old="if not isinstance(data, bytes) or crc != checksum(head, data):\n"
-        '            self._report("batch", f"{where} fails its checksum")',
-        new='if not isinstance(data, bytes):\n            self._report("batch", f"{where} fails its checksum")',
+        '            self._report("batch", f"{self._where(row)} fails its checksum")',
+        new="if not isinstance(data, bytes):\n"
+        '            self._report("batch", f"{self._where(row)} fails its checksum")',
         first="stores/test_damage",
     ),
     Mutant(
