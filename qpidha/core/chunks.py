@@ -36,13 +36,16 @@ def operation_bytes_max(settings: Settings) -> int:
     return settings.frame_bytes_max * 3 // 4
 
 
-def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
+def split_batch(batch: Batch, bytes_max: int, added: int = 0) -> Iterator[Batch]:
     """Halve the batch until each part has at most ``bytes_max`` bytes. A small enough batch comes back unchanged.
+
+    Args:
+        added: Bytes that each message gets besides. A single message may exceed the limit by them.
 
     Raises:
         ArgumentError: A single message has more bytes.
     """
-    if batch.nbytes <= bytes_max:
+    if batch.nbytes + added * len(batch) <= bytes_max + (added if len(batch) == 1 else 0):
         yield batch
     elif len(batch) == 1:
         raise ArgumentError(
@@ -50,8 +53,8 @@ def split_batch(batch: Batch, bytes_max: int) -> Iterator[Batch]:
         )
     else:
         middle = len(batch) // 2
-        yield from split_batch(batch.cut(0, middle), bytes_max)
-        yield from split_batch(batch.cut(middle, len(batch)), bytes_max)
+        yield from split_batch(batch.cut(0, middle), bytes_max, added)
+        yield from split_batch(batch.cut(middle, len(batch)), bytes_max, added)
 
 
 def plan_chunks(

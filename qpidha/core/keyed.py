@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qpidha.core.lineage import Lineage
-from qpidha.core.producers import ProducerEntries
+from qpidha.core.producers import PREFIX, ProducerEntries
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
@@ -58,7 +58,7 @@ class KeyedQueue(ReplicatedQueue):
         for index, id in enumerate(ids):
             key = batch.props(index)
             self._ids[key] = id
-            self.touched[key] = None
+            self._touch(key)
         if at_end and batch.nbytes < JOINED_BYTES_MAX:
             self._count_loose(ids.first)
         else:
@@ -81,8 +81,11 @@ class KeyedQueue(ReplicatedQueue):
             if self._ids.get(key) == id:
                 del self._ids[key]
                 self._erased(key)
-            self.touched[key] = None
+            self._touch(key)
         return gone
+
+    def _touch(self, key: bytes) -> None:
+        self.touched[key] = None
 
     def _erased(self, key: bytes) -> None:
         """No message has this key any more."""
@@ -149,6 +152,10 @@ class ConfigurationQueue(KeyedQueue):
         super().insert(ids, batch)
         for index in range(len(batch)):
             self.producers.put(batch.props(index), batch.data(index))
+
+    def _touch(self, key: bytes) -> None:
+        if not key.startswith(PREFIX):  # Entries change with each publish, and are not shown to anyone.
+            super()._touch(key)
 
     def _erased(self, key: bytes) -> None:
         self.producers.erase(key)

@@ -33,6 +33,9 @@ PUBLISHED: Final = GENERATION_MAX
 IN_COMMIT: Final = GENERATION_MAX - 1
 """In place of a generation: the sequence is that of the commit which the message is a part of."""
 
+TAG_BYTES: Final = 32
+"""What its sequence adds to a message."""
+
 RawOrigin: TypeAlias = tuple[bytes, int, int]
 """An origin as a batch has it."""
 NAME = text(1, 1024)

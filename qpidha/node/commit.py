@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
 from qpidha.errors import ArgumentError
 from qpidha.node.caller import as_bytes
 from qpidha.node.effects import NodeEffects
 from qpidha.node.handles import Handles
 from qpidha.node.keywatches import KeyWatches
-from qpidha.node.op import Op, Outcome
+from qpidha.node.op import Op, Outcome, ProducerOp
 from qpidha.node.runtime import Runtime
-from qpidha.types import BytesLike, Level, Position, QueueId, level_of
+from qpidha.types import BytesLike, Level, Position, ProducerSequence, QueueId, level_of
 
 
 class Commits:
@@ -44,7 +44,7 @@ class Commits:
         return data, props
 
     @property
-    def configuration(self) -> KeyedQueue | None:
+    def configuration(self) -> ConfigurationQueue | None:
         """The queue that holds the configuration; None before this node got it."""
         return self._runtime.replica.state.configuration
 
@@ -53,9 +53,7 @@ class Commits:
         runtime = self._runtime
         self.require_serving()
         committed = runtime.replica.commit(steps)
-        for step, made in zip(steps, committed.made, strict=True):
-            self._follow(step, made.queue)
-        runtime.poke()
+        self._follow_all(steps, committed)
         return committed, self._op(committed.position, committed.local)
 
     def _op(self, position: Position, local: bool) -> Op:
@@ -63,6 +61,20 @@ class Commits:
         if local:
             return runtime.stored_op(position, range(0))
         return Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
+
+    def commit_once(self, steps: Sequence[Step], sequence: ProducerSequence) -> tuple[Committed, ProducerOp]:
+        """The same with a sequence: what was made before is not made again (EO1)."""
+        settled, replica = self._runtime.settled, self._runtime.replica
+        committed = replica.commit(steps, sequence)
+        if not committed.repeated:
+            self._follow_all(steps, committed)
+        position, repeated = committed.position, int(committed.repeated)
+        return committed, ProducerOp(settled, position, range(0), settled.covering(position), repeated)
+
+    def _follow_all(self, steps: Sequence[Step], committed: Committed) -> None:
+        for step, made in zip(steps, committed.made, strict=True):
+            self._follow(step, made.queue)
+        self._runtime.poke()
 
     def declare(self, step: DeclareQueue) -> QueueId:
         """Declare a queue or a table. With too few members it is taken, and waits (J4)."""

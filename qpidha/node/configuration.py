@@ -23,11 +23,16 @@ ObjectChanged = Callable[[str, str, bytes | None], Any]
 """Called with the kind and the name of an object, and its value; None: it is gone."""
 
 
+def is_reserved(kind: str) -> bool:
+    """Whether objects of this kind are the library's own: those of queues, and entries of producers."""
+    return kind == QUEUE or kind.startswith("$")
+
+
 def checked_key(kind: str, name: str) -> bytes:
     """The key of an embedder's object. Raises `ArgumentError`: not text, or a kind that is the library's own."""
     TEXT("kind", kind)
     TEXT("name", name)
-    if kind == QUEUE or kind.startswith("$"):
+    if is_reserved(kind):
         raise ArgumentError(
             f"kind {kind!r} is reserved: node.declare and node.delete change the objects of queues"
         )
@@ -102,7 +107,7 @@ class Configuration:
             TEXT("kind", kind)
         objects = self._commits.configuration
         found = [] if objects is None else [(*read_key(key), value) for key, value in objects.items()]
-        return [each for each in found if each[0] != QUEUE and kind in (None, each[0])]
+        return [each for each in found if not is_reserved(each[0]) and kind in (None, each[0])]
 
     def on_change(self, callback: ObjectChanged) -> None:
         """Call ``callback(kind, name, value)`` for each object that was put, or deleted (value None), on every node.
@@ -119,7 +124,7 @@ class Configuration:
 
         def changed(key: bytes, value: bytes | None) -> None:
             kind, name = read_key(key)
-            if kind != QUEUE:
+            if not is_reserved(kind):
                 callback(kind, name, value)
 
         self._commits.watches.watch(OBJECTS, changed, name=name_of(callback))

@@ -12,6 +12,8 @@ from qpidha.node.declaring import level_for, queue_spec, require_same, table_spe
 from qpidha.node.keywatches import KeyChanged
 from qpidha.node.op import Op
 from qpidha.node.parts import Parts
+from qpidha.node.producer import Producer
+from qpidha.node.producers import ProducerInfo, Producers
 from qpidha.node.queue import Queue
 from qpidha.node.table import Table
 from qpidha.node.transaction import Transaction
@@ -31,6 +33,7 @@ class Content:
         self._parts = parts
         self._tables: dict[tuple[object, int], Table] = {}
         self._configuration = Configuration(parts.runtime, parts.commits)
+        self._producers = Producers(parts.runtime, parts.commits, parts.handles)
 
     # --- queues ----------------------------------------------------------------------------------
 
@@ -222,6 +225,39 @@ class Content:
         runtime.require_thread("Node.transaction")
         commits.require_serving()
         return Transaction(runtime, commits, self._parts.handles)
+
+    # --- producers -------------------------------------------------------------------------------
+
+    def producer(self, name: str, *, epoch: tuple[int, int] | None = None) -> Producer:
+        """A producer, whose repeated publishes are recognised, as a handle for the current term. O(1).
+
+        Without an epoch it is registered: it gets a new one, an earlier one of this name is over, and its first sequence
+        is 1. Tell its client when `Producer.registered` is safe. With an epoch it is one that was registered before, here
+        or at an earlier primary, and goes on.
+
+        Raises:
+            UnknownProducer: No producer of this name is registered with this epoch (any more).
+            TooManyProducers: There are ``producers_max`` already.
+            NotPrimary: Only the primary has producers.
+            NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
+            ArgumentError: A name that is not text of 1 to 1024 bytes, or what is no epoch.
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._parts.runtime.require_thread("Node.producer")
+        return self._producers.register(name) if epoch is None else self._producers.attach(name, epoch)
+
+    def producers(self) -> list[ProducerInfo]:
+        """All producers that are registered, on every node. O(producers).
+
+        Forget those that are not needed any more (`Producer.forget`): each is kept until then.
+
+        Raises:
+            LocalProtocolError: The node has not started.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._parts.runtime.require_thread("Node.producers")
+        return self._producers.all()
 
     def _existing(self, name: str, spec: QueueSpec, replicate: Level | None) -> ReplicatedQueue | None:
         """The queue or table of this name, None if there is none. Raises `QueueMismatch` if it is not as declared."""

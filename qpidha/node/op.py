@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from operator import itemgetter
 from threading import get_ident
 from typing import TypeAlias
 
@@ -26,6 +28,7 @@ from qpidha.types import Generation, NodeId, Receipt
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
 NO_NODES: frozenset[NodeId] = frozenset()
 TIMEOUT = optional(SECONDS_OR_ZERO)
+_cover = itemgetter(0)
 
 
 class Outcome:
@@ -126,6 +129,14 @@ class Ledger:
                 self._expected = deque()
             self._expected.append((cover, outcome))
         return outcome
+
+    def covering(self, cover: int) -> Outcome:
+        """The outcome of what is covered here, if it is that of an earlier op, or of everything up to now."""
+        expected = self._expected
+        index = bisect_left(expected, cover, key=_cover) if expected else 0
+        if not expected or cover <= self.upto or index == len(expected):
+            return self.expect(cover, Outcome())
+        return expected[index][1]
 
     def advance(self, upto: int, nodes: frozenset[NodeId], consumed: SequenceSet | None = None) -> None:
         """Everything up to here is safe on these nodes, or was consumed first."""
@@ -298,3 +309,17 @@ class Op:
     def __repr__(self) -> str:
         state = "safe" if self.safe else "in doubt" if self.done else "pending"
         return f"<Op {self.ids} {state}>"
+
+
+class ProducerOp(Op):
+    """The op of a publish or commit with a sequence: see `qpidha.Producer`."""
+
+    __slots__ = ("repeated",)
+
+    def __init__(self, ledger: Ledger, cover: int, ids: range, outcome: Outcome, repeated: int) -> None:
+        super().__init__(ledger, cover, ids, outcome)
+        self.repeated = repeated
+        """How many of its messages, the first ones, have sequences that were used before: they were not stored now.
+
+        Of a commit: 1 if it was made before. It does not say what the sequence was used for: it may have been given up.
+        """

@@ -23,9 +23,9 @@ from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle, Terms
 from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
-from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Waiting, as_batch
+from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Run, Waiting, as_batch
 from qpidha.seq import SequenceSet
-from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, Level, MessageId, Settle
+from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, Level, MessageId, ProducerSequence, Settle
 from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ class Queue(Handle):
         first = self._queue.next + self._waiting.messages
         last = first + len(batch) - 1
         if pieces is None:
-            outcome = self._waiting.outcome
             self._waiting.add_batch(batch)
+            outcome = self._waiting.outcome
             if self._waiting.bytes >= self._runtime.settings.operations_bytes:
                 self._flush()
         else:
@@ -155,6 +155,14 @@ class Queue(Handle):
         self._waiting = Waiting(scheduled=True)
         self._runtime.flush_later(self)
 
+    def _collect_run(self, first: ProducerSequence, published: Callable[[], None]) -> Run:
+        """Collect what a producer publishes from here on, from this sequence on."""
+        if not self._waiting.scheduled:
+            self._schedule()
+        self._flush()
+        self._waiting = run = Run(self, first, published)
+        return run
+
     def flush(self) -> None:
         """Publish what was collected in this turn now, as one batch and one operation.
 
@@ -174,7 +182,7 @@ class Queue(Handle):
         """Make one operation of what was collected, and collect in ``then`` from here on."""
         waiting, self._waiting = self._waiting, then
         if self._in_term:
-            _, ids = self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)
+            ids = waiting.publish(self._runtime.replica, self.id)
             self._ledger.expect(ids.last, waiting.outcome)
             self._changed()
 

@@ -17,13 +17,12 @@ from qpidha.core.steps import (
     DeclareQueue,
     DeleteQueue,
     Erase,
-    Made,
     Move,
     Publish,
     Put,
     Step,
 )
-from qpidha.errors import ArgumentError, LocalProtocolError, UnknownQueue
+from qpidha.errors import ArgumentError, LocalProtocolError
 from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
@@ -31,6 +30,7 @@ from qpidha.node.declaring import level_for, queue_spec
 from qpidha.node.handles import Handles
 from qpidha.node.op import Op
 from qpidha.node.queue import Ids, Queue
+from qpidha.node.results import NewQueue, Part
 from qpidha.node.runtime import Runtime
 from qpidha.node.table import Table
 from qpidha.types import BytesLike, Level, QueueId, Settle
@@ -39,66 +39,6 @@ from qpidha.wire.batch import Batch
 QUEUE = instance_of(Queue)
 QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
 TABLE = instance_of(Table)
-
-
-class StepResult:
-    """What one call of a transaction returns: it is known after the commit."""
-
-    def __init__(self, transaction: Transaction, step: int) -> None:
-        self._transaction = transaction
-        self._step = step
-
-    @property
-    def _made(self) -> Made:
-        return self._transaction._committed_or_raise().made[self._step]
-
-
-class Part(StepResult):
-    """One call of a transaction that gives out ids: known after the commit."""
-
-    def __init__(
-        self, transaction: Transaction, step: int, offset: int = 0, count: int | None = None
-    ) -> None:
-        super().__init__(transaction, step)
-        self._offset = offset
-        self._count = count
-
-    @property
-    def ids(self) -> range:
-        """The new ids: of a publish to several queues, in the first of them; of a move, in the target.
-
-        Raises:
-            LocalProtocolError: The transaction was not committed.
-        """
-        ids = self._made.ids
-        if not ids:
-            return range(0)
-        first = ids.first + self._offset
-        return range(first, ids.last + 1 if self._count is None else first + self._count)
-
-
-class NewQueue(StepResult):
-    """A queue that a transaction declares: its other calls may name it; after the commit, ``queue`` is its handle."""
-
-    def __init__(self, transaction: Transaction, step: int, name: str) -> None:
-        super().__init__(transaction, step)
-        self.name = name
-
-    @property
-    def queue(self) -> Queue:
-        """The handle of the queue.
-
-        Raises:
-            LocalProtocolError: The transaction was not committed.
-            UnknownQueue: The queue was deleted since.
-        """
-        id, handles = self._made.queue, self._transaction._handles
-        assert id is not None, "a step that declares has made a queue"
-        if id not in handles:
-            raise UnknownQueue(f"queue {self.name!r} was deleted")
-        return handles.of(id)
-
-
 Target: TypeAlias = Queue | NewQueue
 
 
@@ -242,9 +182,12 @@ class Transaction:
             queue._flush()  # What was published before has lower ids.
         for ref, (step, data, props) in self._publishes.items():
             self._close(ref, step, data, props)
-        self._committed, self._op = self._commits.commit(self._steps)
+        self._committed, self._op = self._make()
         self._over = "was committed"
         return self._op
+
+    def _make(self) -> tuple[Committed, Op]:
+        return self._commits.commit(self._steps)
 
     def rollback(self) -> None:
         """Drop all calls. Nothing was stored, and no id was given out. Also on a node that is no longer primary.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from qpidha.checks import instance_of
+from qpidha.core.producers import TAG_BYTES
+from qpidha.core.replica import Replica
 from qpidha.errors import ArgumentError
 from qpidha.node.op import Outcome
+from qpidha.seq import SequenceSet
+from qpidha.types import ProducerSequence, QueueId
 from qpidha.wire.batch import Batch
 
 SMALL_BATCH_BYTES = 16 * 1024
@@ -66,6 +71,70 @@ class Waiting:
         """Everything, in order, as one batch. There is at least one message."""
         self._close_singles()
         return self._batches[0] if len(self._batches) == 1 else Batch.join(self._batches)
+
+    def publish(self, replica: Replica, queue: QueueId) -> SequenceSet:
+        """Make one operation of everything. Returns the ids."""
+        return replica.enqueue(queue, self.joined(), taken=True)[1]
+
+
+class Collecting(Protocol):
+    """What collects publishes: a queue."""
+
+    _waiting: Waiting
+
+    def _flush(self) -> None:
+        """Publish what was collected."""
+
+
+class Run(Waiting):
+    """The messages of one producer, with consecutive sequences (EO1).
+
+    Other messages that are added to the queue in this turn publish the run first. So ids are given out in the order of
+    the calls, and a publish without a producer does not have to look for a run.
+    """
+
+    __slots__ = ("_published", "first", "queue")
+
+    def __init__(self, queue: Collecting, first: ProducerSequence, published: Callable[[], None]) -> None:
+        super().__init__(scheduled=True)
+        self.queue = queue
+        self.first = first
+        """The sequence of the first message."""
+        self._published = published
+        """Called before the operation is made."""
+
+    def append(self, data: bytes, props: bytes) -> None:
+        """Add the next message of the producer."""
+        super().add(data, props)
+        self.bytes += TAG_BYTES
+
+    def append_batch(self, batch: Batch) -> None:
+        """Add the next messages of the producer."""
+        super().add_batch(batch)
+        self.bytes += TAG_BYTES * len(batch)
+
+    def add(self, data: bytes, props: bytes) -> None:
+        """Publish the run, and add a message without a producer to what the queue collects then."""
+        self._next().add(data, props)
+        self._stand_for_next()
+
+    def add_batch(self, batch: Batch) -> None:
+        """The same with a batch."""
+        self._next().add_batch(batch)
+        self._stand_for_next()
+
+    def _next(self) -> Waiting:
+        self.queue._flush()
+        return self.queue._waiting
+
+    def _stand_for_next(self) -> None:
+        """The caller of `add` goes on with these."""
+        self.bytes, self.outcome = self.queue._waiting.bytes, self.queue._waiting.outcome
+
+    def publish(self, replica: Replica, queue: QueueId) -> SequenceSet:
+        """Make one operation of everything, with the entry of the producer."""
+        self._published()
+        return replica.publish(queue, self.joined(), self.first, taken=True).ids
 
 
 IDLE: Final = Waiting()

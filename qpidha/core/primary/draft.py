@@ -16,7 +16,7 @@ from qpidha.core.copies import copied, republished
 from qpidha.core.primary.actions import Creation, Deletion, Draft, Insertion, Removal
 from qpidha.core.primary.drafted import Drafted
 from qpidha.core.primary.entries import advanced, free_key, registration
-from qpidha.core.producers import tagged
+from qpidha.core.producers import TAG_BYTES, tagged
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.steps import (
     STEPS,
@@ -62,7 +62,7 @@ class Drafting(Drafted):
         self._use = uses[0] if uses else None
         made = tuple(self._step(number, step) for number, step in enumerate(steps))
         most = self._settings.transaction_bytes_max
-        if self.nbytes > most:
+        if self.nbytes > most and (self._use is None or self._use.count == 0):
             raise ArgumentError(
                 f"a commit must have at most {most} bytes (transaction_bytes_max), not {self.nbytes}"
             )
@@ -131,11 +131,10 @@ class Drafting(Drafted):
             raise ArgumentError("queues: a publish names at least one")
         first_queue, *others = [self._plain(ref) for ref in step.queues]
         given, use = SequenceSet(), self._use
-        if use is None:
-            batch = step.batch.without_origins()
-        else:
-            batch = tagged(step.batch, use.sequence, in_commit=use.count == 0)
-        for piece in split_batch(batch, publish_bytes_max(self._settings)):
+        batch, tag = step.batch.without_origins(), 0
+        if use is not None:
+            batch, tag = tagged(batch, use.sequence, in_commit=use.count == 0), TAG_BYTES
+        for piece in split_batch(batch, publish_bytes_max(self._settings) + tag):
             ids = self._insert(first_queue, piece)
             for other in others:
                 self._insert(other, piece, (first_queue, ids))

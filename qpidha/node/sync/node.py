@@ -7,11 +7,13 @@ from qpidha.core.explanation import Explanation
 from qpidha.core.unconfirmed import Unconfirmed
 from qpidha.node.facts import Facts
 from qpidha.node.participant import Participant
+from qpidha.node.producers import ProducerInfo
 from qpidha.node.queue import Queue
 from qpidha.node.status import NodeStatus
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.configuration import SyncConfiguration
 from qpidha.node.sync.op import SyncOp, make
+from qpidha.node.sync.producer import SyncProducer
 from qpidha.node.sync.queue import SyncQueue
 from qpidha.node.sync.table import SyncTable
 from qpidha.node.sync.transaction import SyncTransaction
@@ -115,6 +117,16 @@ class SyncNode(Facts):
     def transaction(self) -> SyncTransaction:
         """Begin a transaction over queues, tables and the configuration: all of it is stored, or nothing."""
         return SyncTransaction(self._caller, self._caller.read(self._node.transaction))
+
+    # --- producers -------------------------------------------------------------------------------
+
+    def producer(self, name: str, *, epoch: tuple[int, int] | None = None) -> SyncProducer:
+        """A producer, whose repeated publishes are recognised; without an epoch it is registered."""
+        return SyncProducer(self._caller, self._caller.change(self._node.producer, name, epoch=epoch))
+
+    def producers(self) -> list[ProducerInfo]:
+        """All producers that are registered."""
+        return self._caller.read(self._node.producers)
 
     # --- waiting ---------------------------------------------------------------------------------
 

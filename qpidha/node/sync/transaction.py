@@ -14,11 +14,12 @@ from qpidha.errors import InDoubt, LocalProtocolError
 from qpidha.node.caller import as_bytes
 from qpidha.node.op import Op
 from qpidha.node.queue import Ids
+from qpidha.node.results import NewQueue, Part
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.op import SyncOp, make
 from qpidha.node.sync.queue import SyncQueue, own
 from qpidha.node.sync.table import SyncTable
-from qpidha.node.transaction import NewQueue, Part, Target, Transaction
+from qpidha.node.transaction import Target, Transaction
 from qpidha.types import BytesLike, Settle
 
 

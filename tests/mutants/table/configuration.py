@@ -192,7 +192,7 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="TX4",
         why="a commit that is refused has used up ids of the queue",
         file=DRAFT,
-        old="        if self.nbytes > most:\n",
+        old="        if self.nbytes > most and (self._use is None or self._use.count == 0):\n",
         new="        if self.nbytes > most:\n"
         "            for draft in self._drafts.values():\n"
         "                draft.queue.next = draft.next\n",

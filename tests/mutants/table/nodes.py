@@ -57,8 +57,8 @@ NODES: tuple[Mutant, ...] = (
         rules="K1 P3",
         why="what was collected in a turn is handed to the core although the node has ceased to be primary in it",
         file="qpidha/node/queue.py",
-        old="        if self._in_term:\n            _, ids",
-        new="        if waiting.messages:\n            _, ids",
+        old="        if self._in_term:\n            ids",
+        new="        if waiting.messages:\n            ids",
         first="test_terms",
     ),
     Mutant(

@@ -110,8 +110,8 @@ PRODUCING: tuple[Mutant, ...] = (
         rules="EO7",
         why="a message that was published with a sequence does not carry it",
         file=DRAFT,
-        old="            batch = tagged(step.batch, use.sequence, in_commit=use.count == 0)\n",
-        new="            batch = tagged(step.batch, use.sequence, in_commit=use.count == 0).without_origins()\n",
+        old="            batch, tag = tagged(batch, use.sequence, in_commit=use.count == 0), TAG_BYTES\n",
+        new="            tag = len(tagged(batch, use.sequence, in_commit=use.count == 0)) * TAG_BYTES\n",
         first="primary/test_producers",
     ),
     Mutant(

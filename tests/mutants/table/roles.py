@@ -293,9 +293,9 @@ ROLES: tuple[Mutant, ...] = (
         name="publish-of-the-turn-refused",
         rules="J4",
         why="refuses at the end of a turn operations that it accepted, with an id, earlier in the turn",
-        file="qpidha/node/queue.py",
-        old="self._runtime.replica.enqueue(self.id, waiting.joined(), taken=True)",
-        new="self._runtime.replica.enqueue(self.id, waiting.joined())",
+        file="qpidha/node/waiting.py",
+        old="replica.enqueue(queue, self.joined(), taken=True)",
+        new="replica.enqueue(queue, self.joined())",
         first="node/test_handle",
     ),
     Mutant(

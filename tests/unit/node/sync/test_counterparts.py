@@ -10,7 +10,7 @@ import inspect
 
 import pytest
 
-from qpidha import Configuration, Node, Op, Queue, Table, Transaction
+from qpidha import Configuration, Node, Op, Producer, ProducerOp, Queue, Table, Transaction
 from qpidha.node import NewQueue, Part
 from qpidha.node.sync import (
     SyncConfiguration,
@@ -18,6 +18,8 @@ from qpidha.node.sync import (
     SyncNode,
     SyncOp,
     SyncPart,
+    SyncProducer,
+    SyncProducerOp,
     SyncQueue,
     SyncTable,
     SyncTransaction,
@@ -51,9 +53,16 @@ PAIRS: list[tuple[type, type, dict[str, str]]] = [
     (Transaction, SyncTransaction, {}),
     (Part, SyncPart, {}),
     (NewQueue, SyncNewQueue, {}),
+    (Producer, SyncProducer, {}),
+    (ProducerOp, SyncProducerOp, {"add_safe_callback": CALLBACK, "within": "safe(timeout_s) is this"}),
     (Op, SyncOp, {"add_safe_callback": CALLBACK, "within": "safe(timeout_s) is this"}),
 ]
-ADDED = {SyncNode: {"within"}, SyncQueue: {"generation"}, SyncTable: {"generation"}}
+ADDED = {
+    SyncNode: {"within"},
+    SyncQueue: {"generation"},
+    SyncTable: {"generation"},
+    SyncProducer: {"epoch", "generation", "name"},
+}
 """What only threads need; or is no property for the loop, but a field."""
 METHODS = [
     (loop, thread, name)
@@ -88,7 +97,7 @@ def test_what_is_a_property_is_one_for_threads_too(
     loop: type, thread: type, left_out: dict[str, str]
 ) -> None:
     """But for ``safe``, which waits for a thread and says for the loop how things are."""
-    for name in (names(loop) & names(thread)) - ({"safe"} if loop is Op else set()):
+    for name in (names(loop) & names(thread)) - ({"safe"} if issubclass(loop, Op) else set()):
         methods = [inspect.isfunction(getattr(cls, name)) for cls in (loop, thread)]
         assert methods[0] == methods[1], name
 
