@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
@@ -37,6 +38,9 @@ from qpidha.seq import SequenceSet
 from qpidha.types import Entry, Fate, Generation, MessageId, QueueId
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import PlanQueue
+
+KEYS_PER_STEP: Final = 16
+"""Messages of a keyed queue that are inserted in one step: about as much work as to visit a queue."""
 
 
 @dataclass(slots=True)
@@ -133,7 +137,7 @@ class Flip:
         touched = self._objects_touched()
         for planned in plan.values():
             assert planned.meta is not None
-            _become(queues, planned, planned.meta, result, self._quarantined)
+            yield from _become(queues, planned, planned.meta, result, self._quarantined)
             yield
         yield from self._follow_objects(touched)
         for release in self._quarantined.release_alive(self._histories):
@@ -237,7 +241,8 @@ def _become(
     meta: PlanQueue,
     result: Flipped,
     quarantined: Quarantined,
-) -> None:
+) -> Iterator[None]:
+    """Make one queue as the plan says, step by step if it gets many keys."""
     queue = queues.get(meta.queue)
     if queue is None:
         queue = queues[meta.queue] = queues.make(meta.queue, meta.spec, meta.lineage, meta.next)
@@ -256,11 +261,23 @@ def _become(
     queue.next, queue.lineage = meta.next, meta.lineage
     result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
     for ids, batch in _fresh(planned):
-        queue.insert(ids, batch)
+        yield from _insert(queue, ids, batch)
         result.changes.append(Insert(meta.queue, ids, batch))
         result.notices.append(Inserted(meta.queue, ids, batch))
         result.inserted += len(batch)
         result.nbytes += batch.nbytes
+
+
+def _insert(queue: ReplicatedQueue, ids: SequenceSet, batch: Batch) -> Iterator[None]:
+    """Insert messages. Each key is entered into an index, so a table or configuration gets a few in each step."""
+    if not isinstance(queue, KeyedQueue) or len(batch) <= KEYS_PER_STEP:
+        queue.insert(ids, batch)
+        return
+    every = list(ids)
+    for start in range(0, len(every), KEYS_PER_STEP):
+        stop = min(start + KEYS_PER_STEP, len(every))
+        queue.insert(ids.slice(every[start], every[stop - 1]), batch.cut(start, stop))
+        yield
 
 
 def _undo(queue: KeyedQueue, ids: SequenceSet, meta: PlanQueue, result: Flipped) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.backup.flip import Flipped, Planned, flip
+from qpidha.core.backup.flip import KEYS_PER_STEP, Flip, Flipped, Planned, flip
 from qpidha.core.births import born, configuration_id, own_id
 from qpidha.core.configuration import QueueObject
 from qpidha.core.histories import Histories
@@ -285,6 +285,29 @@ def test_the_entry_of_a_producer_is_what_the_plan_says() -> None:
 
 
 # --- queues whose messages are not replicated ------------------------------------------------------
+
+
+def test_a_table_with_many_keys_is_filled_in_many_steps_and_one_transaction() -> None:
+    """One step for a table of 100,000 keys blocked the event loop for more than a second."""
+    count, table = 20 * KEYS_PER_STEP + 3, QueueSpec(name="t", kind=TABLE)
+    meta = PlanQueue(queue=Q, spec=table, lineage=((1, 1),), next=2 * count + 1, held=count)
+    plan, ids = Planned(meta=meta), SequenceSet(range(1, 2 * count, 2))
+    keys = [b"%d" % id for id in ids]
+    plan.staged_ids |= ids
+    plan.staged.append((1, ids, Batch.pack([b"value"] * count, props=keys)))
+    queues = Queues()
+    work = Flip(queues, LocalQueues(queues.make), {Q: plan}, 1, Quarantined([]), OBJECTS, 1)
+    work.advance(1)
+    for step in range(1, 21):
+        work.advance(1)
+        assert len(queues[Q]) == step * KEYS_PER_STEP
+        assert not work.done
+    result = work.finish()
+    made = queues[Q]
+    made.check()
+    assert isinstance(made, KeyedQueue) and sorted(made.keys()) == sorted(keys) and made.held == ids
+    assert [type(change) for change in result.changes] == [PutQueue, Insert]
+    assert [type(notice) for notice in result.notices] == [QueueAdded, Inserted]
 
 
 def test_a_flip_changes_nothing_in_queues_of_this_node_but_that_they_follow_their_objects() -> None:
