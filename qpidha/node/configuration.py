@@ -24,7 +24,7 @@ ObjectChanged = Callable[[str, str, bytes | None], Any]
 
 
 def is_reserved(kind: str) -> bool:
-    """Whether objects of this kind are the library's own: those of queues, and entries of producers."""
+    """Whether objects of this kind are the library's own: of queues, producers, and the patterns of levels."""
     return kind == QUEUE or kind.startswith("$")
 
 

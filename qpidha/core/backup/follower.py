@@ -228,6 +228,7 @@ class Follower:
         assert self.link is not None
         self.session = FollowerSession(
             link=self.link,
+            node=state.node,
             primary=event.node,
             generation=generation,
             cluster=event.cluster,

@@ -26,6 +26,7 @@ from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
 from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
+from qpidha.core.policy import check_policy, planned_policy, policy_in
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -78,6 +79,7 @@ class FollowerSession:
         self,
         *,
         link: int,
+        node: NodeId,
         primary: NodeId,
         generation: Generation,
         cluster: UUID,
@@ -89,6 +91,7 @@ class FollowerSession:
         flow: Flow,
     ) -> None:
         self.link = link
+        self._node = node
         self.primary = primary
         self.generation = generation
         self.sid = 0
@@ -200,6 +203,10 @@ class FollowerSession:
 
     def plan_messages(self, event: PlanMessages) -> None:
         """Stage messages: they become visible with the flip (C5). Answered with `Progress`."""
+        if event.queue == self._objects and (policy := policy_in([event.batch])) is not None:
+            check_policy(
+                policy, self.primary, self._settings.replicate, self._node
+            )  # Before the rest is sent.
         planned = self._planned(event.queue)
         if not event.ids.isdisjoint(planned.staged_ids):
             raise RemoteProtocolError("a message was staged twice")
@@ -210,10 +217,18 @@ class FollowerSession:
         self.flow.resync_bytes += event.batch.nbytes
         self._send(Progress(chunks=self._chunks))
 
+    def _check_policy(self, planned: Planned) -> None:
+        """Raise `HandshakeError` if this node gives names other levels than the primary does."""
+        known = self._queues.get(self._objects)
+        objects = known if isinstance(known, KeyedQueue) else None
+        policy = planned_policy(objects, planned.drop, [batch for _, _, batch in planned.staged])
+        check_policy(policy, self.primary, self._settings.replicate, self._node)
+
     def plan_end(self, end: PlanEnd) -> None:
         """Become equal to the primary, in one transaction, then acknowledge (C5)."""
         if self._descriptions is not None:
             raise RemoteProtocolError(f"PlanEnd while {self.state.name}")  # It cannot know all queues yet.
+        self._check_policy(self._plan.get(self._objects, Planned()))
         self._flip = Flip(
             self._queues,
             self._local,

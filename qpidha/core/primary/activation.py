@@ -14,6 +14,7 @@ from qpidha.core.births import configuration_id
 from qpidha.core.configuration import QUEUE, SPEC, QueueObject, object_key
 from qpidha.core.keyed import CONFIGURATION, ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage, advance, trim
+from qpidha.core.policy import put_policy
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.sessions import Sessions
@@ -105,4 +106,5 @@ class Activation:
             batch = Batch.pack([o.encode() for o in made], props=[o.key for o in made])
             ids = objects.append(batch)
             state.outbox.persist(Insert(objects.queue, ids, batch))
+        state.outbox.persist(*put_policy(objects, state.settings.replicate))
         return objects

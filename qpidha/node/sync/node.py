@@ -17,7 +17,7 @@ from qpidha.node.sync.producer import SyncProducer
 from qpidha.node.sync.queue import SyncQueue
 from qpidha.node.sync.table import SyncTable
 from qpidha.node.sync.transaction import SyncTransaction
-from qpidha.types import BytesLike, Generation, MessageId, QueueId, Settle, Stopped
+from qpidha.types import BytesLike, Generation, Level, MessageId, QueueId, Settle, Stopped
 
 QUEUE = instance_of(SyncQueue)
 QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
@@ -74,11 +74,18 @@ class SyncNode(Facts):
         """The queue of this name, as a handle for the current term."""
         return SyncQueue(self._caller, self._caller.read(self._node.queue, name))
 
-    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> SyncQueue:
+    def declare(
+        self,
+        name: str,
+        *,
+        settle: Settle = Settle.REPLICATED,
+        kind: str = "fifo",
+        replicate: Level | None = None,
+    ) -> SyncQueue:
         """The queue of this name, which is created if there is none. On the primary only."""
-        return SyncQueue(
-            self._caller, self._caller.change(self._node.declare, name, settle=settle, kind=kind)
-        )
+        declare, change = self._node.declare, self._caller.change
+        queue = change(declare, name, settle=settle, kind=kind, replicate=replicate)
+        return SyncQueue(self._caller, queue)
 
     def delete(self, queue: SyncQueue | SyncTable, *, to: SyncQueue | None = None) -> SyncOp:
         """Delete a queue with everything in it, or a table; ``to``: move what is left to this queue first."""
@@ -110,9 +117,9 @@ class SyncNode(Facts):
         """The cluster's objects, of any kind that the broker has."""
         return SyncConfiguration(self._caller, self._node.configuration)
 
-    def table(self, name: str) -> SyncTable:
+    def table(self, name: str, *, replicate: Level | None = None) -> SyncTable:
         """The table of this name, as a handle for the current term; the primary creates it if there is none."""
-        return SyncTable(self._caller, self._caller.change(self._node.table, name))
+        return SyncTable(self._caller, self._caller.change(self._node.table, name, replicate=replicate))
 
     def transaction(self) -> SyncTransaction:
         """Begin a transaction over queues, tables and the configuration: all of it is stored, or nothing."""

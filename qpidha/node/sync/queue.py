@@ -10,7 +10,7 @@ from qpidha.node.queue import Ids, Queue
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.op import SyncOp, make
 from qpidha.seq import SequenceSet
-from qpidha.types import BytesLike, Generation, MessageId, QueueId, QueueSpec
+from qpidha.types import BytesLike, Generation, Level, MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 
 
@@ -28,8 +28,13 @@ class SyncQueue:
 
     @property
     def id(self) -> QueueId:
-        """The id of the queue, the same on all nodes."""
+        """The id of the queue, the same on all nodes that have it."""
         return self._queue.id
+
+    @property
+    def level(self) -> Level:
+        """How much of it the other nodes have: see `Queue.level`."""
+        return self._queue.level
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from qpidha.node.sync.op import SyncOp, make
 from qpidha.node.sync.queue import SyncQueue, own
 from qpidha.node.sync.table import SyncTable
 from qpidha.node.transaction import Target, Transaction
-from qpidha.types import BytesLike, Settle
+from qpidha.types import BytesLike, Level, Settle
 
 
 class SyncPart:
@@ -149,13 +149,20 @@ class SyncTransaction:
         self._require_open("SyncTransaction.delete_object")
         self._add(lambda t: t.delete_object(kind, name))
 
-    def declare(self, name: str, *, settle: Settle = Settle.REPLICATED, kind: str = "fifo") -> SyncNewQueue:
+    def declare(
+        self,
+        name: str,
+        *,
+        settle: Settle = Settle.REPLICATED,
+        kind: str = "fifo",
+        replicate: Level | None = None,
+    ) -> SyncNewQueue:
         """Declare a queue. The commit is refused if there is one of this name then."""
         self._require_open("SyncTransaction.declare")
         new = SyncNewQueue(self._caller, name)
 
         def declare(transaction: Transaction) -> None:
-            new._made = transaction.declare(name, settle=settle, kind=kind)
+            new._made = transaction.declare(name, settle=settle, kind=kind, replicate=replicate)
 
         self._add(declare)
         return new
