@@ -17,8 +17,6 @@ from typing import TypeAlias
 from uuid import UUID
 
 from qpidha.checks import instance_of, integer, optional
-from qpidha.core.births import birth_of
-from qpidha.core.configuration import read_key
 from qpidha.core.explanation import Explanation, Kept, Verdict
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import generation_of
@@ -37,12 +35,14 @@ from qpidha.types import (
     MESSAGE_ID_MAX,
     Fate,
     Generation,
+    Level,
     MessageId,
     NodeId,
     Origin,
     Position,
     ProducerSequence,
     QueueId,
+    level_of,
 )
 
 Answer: TypeAlias = Generator[None, None, Explanation]
@@ -128,7 +128,7 @@ class _Inquiry:
         """Find the queue. Raises `ArgumentError` if it is a table."""
         asked, replica = self._asked, self._replica
         self._queue = find_queue(replica, asked) if isinstance(asked, str) else asked
-        self._held = None if self._queue is None else replica.queues.get(self._queue)
+        self._held = None if self._queue is None else replica.queue(self._queue)
         if isinstance(self._held, KeyedQueue):
             raise ArgumentError(f"{self._held.spec.name!r} has keys, no messages")
 
@@ -187,7 +187,7 @@ class _Inquiry:
     def _not_held(self, answer: Explanation, queue: ReplicatedQueue) -> Answer:
         primary, id = self._replica.primary, self._id
         if primary is not None:
-            guards = primary._guards
+            guards = primary.guards_of(queue.queue)
             pending = guards.pending(queue.queue, id, primary.safe)
             answer = replace(answer, publish_pending=pending is not None)
             if (at := guards.accepted_at(queue.queue, id)) is not None:
@@ -203,10 +203,11 @@ class _Inquiry:
 
     def _pending(self, primary: Primary, queue: QueueId, id: MessageId) -> Position:
         """The operation that makes this message safe; 0: it is. The activation does it for those of older generations."""
-        found = primary._guards.pending(queue, id, primary.safe)
+        found = primary.guards_of(queue).pending(queue, id, primary.safe)
         if found is not None:
             return found.position
-        return ACTIVATION if primary.safe < ACTIVATION else 0
+        declared = level_of(queue) is not Level.NONE
+        return ACTIVATION if declared and primary.safe < ACTIVATION else 0
 
     def _waiting(self, answer: Explanation, primary: Primary, position: Position) -> Explanation:
         return replace(
@@ -219,6 +220,8 @@ class _Inquiry:
     # --- it did not ------------------------------------------------------------------------------
 
     def _of_other_history(self, answer: Explanation, queue: ReplicatedQueue) -> Answer:
+        if queue.local:
+            return replace(answer, verdict=Verdict.NOT_REPLICATED)
         if (kept := self._wanted(answer)) is not None:
             return (yield from self._quarantined(answer, kept))
         nothing = Verdict.NOT_GIVEN if answer.as_primary else Verdict.NOT_HERE
@@ -237,9 +240,6 @@ class _Inquiry:
         if (kept := self._wanted(answer)) is not None:
             return (yield from self._quarantined(answer, kept))
         queue = self._queue
-        name = self._object_name(queue)
-        if name is not None:
-            return replace(answer, verdict=Verdict.NOT_REPLICATED, queue_name=name)
         if queue is None:
             return answer
         place = yield from find_copy(self._replica.queues, (queue, self._generation, self._id))
@@ -247,24 +247,6 @@ class _Inquiry:
             return replace(answer, verdict=Verdict.MOVED, place=place)
         deleted = self._replica.state.histories.deleted(queue)
         return replace(answer, verdict=Verdict.DELETED if deleted else Verdict.NO_QUEUE)
-
-    def _object_name(self, queue: QueueId | None) -> str | None:
-        """The name of the object that declares this queue, whose messages are not replicated; None: there is none."""
-        objects = self._replica.state.configuration
-        if objects is None or queue is None:
-            return None
-        if isinstance(self._asked, str):
-            return self._asked
-        birth = birth_of(queue)
-        # An object that declares a queue is never put again, so that it is the message which the birth names.
-        if (
-            birth is None
-            or birth[1] not in objects.held
-            or generation_of(objects.lineage, birth[1]) != birth[0]
-        ):
-            return None
-        _, batch = next(objects.select(SequenceSet.from_range(birth[1], birth[1])))
-        return read_key(batch.props(0))[1]
 
     def _with_origin(self, answer: Explanation, origin: RawOrigin | None) -> Explanation:
         """With what the message carries: the identity of its publish, or its producer's sequence (EO7)."""

@@ -113,8 +113,10 @@ def unconfirmed(replica: Replica, queue: QueueId | str | None = None, *, queues_
     if primary is None:
         return Unconfirmed(node=node, as_primary=False, primary=primary_of(replica))
     safe, guards = primary.safe, primary._guards
-    names = [wanted] if wanted is not None else guards.waiting_longest(queues_max)
-    found = [(name, at) for name in names if (at := guards.oldest(name, safe)) is not None]
+    local = primary.local.guards
+    names = [*guards.waiting_longest(queues_max), *local.waiting_longest(queues_max)][:queues_max]
+    names = [wanted] if wanted is not None else names
+    found = [(name, at) for name in names if (at := primary.guards_of(name).oldest(name, safe)) is not None]
     return Unconfirmed(
         node=node,
         as_primary=True,
@@ -123,11 +125,11 @@ def unconfirmed(replica: Replica, queue: QueueId | str | None = None, *, queues_
         safe=safe,
         waits_for=waits_for(primary, node, safe + 1) if safe < primary.position else (),
         too_few=too_few(primary),
-        queue_count=guards.queue_count,
+        queue_count=guards.queue_count + local.queue_count,
         publishes=tuple(
             HeldPublish(
                 queue=name,
-                queue_name=replica.queues[name].spec.name if name in replica.queues else "",
+                queue_name="" if (there := replica.queue(name)) is None else there.spec.name,
                 first=at.first,
                 last=at.last,
                 position=at.position,
@@ -141,6 +143,6 @@ def unconfirmed(replica: Replica, queue: QueueId | str | None = None, *, queues_
 def _require(replica: Replica, queue: QueueId | str) -> QueueId:
     QUEUE_REF("queue", queue)
     found = find_queue(replica, queue) if isinstance(queue, str) else queue
-    if found is None or found not in replica.queues:
+    if found is None or replica.queue(found) is None:
         raise UnknownQueue(f"no queue {str(queue)!r} on node {replica.node!r}")
     return found

@@ -26,7 +26,7 @@ from qpidha.errors import ArgumentError, CallerError, UnknownQueue
 from qpidha.journal import Insert, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Generation, Level, Position, QueueId, QueueSpec
+from qpidha.types import Generation, Level, Position, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Dequeue, Enqueue, Part, SkipIds
 
@@ -55,6 +55,10 @@ class ClientCalls(ABC):
         self._admission = admission
         self._guards = Guards()
         self._out = outbox
+
+    def guards_of(self, queue: QueueId) -> Guards:
+        """The guards with the pending publishes of this queue."""
+        return self._guards if level_of(queue) is Level.MESSAGES else self.local.guards
 
     @abstractmethod
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:

@@ -19,7 +19,7 @@ import heapq
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
@@ -254,7 +254,11 @@ class Guards:
         self, queue: QueueId, ids: SequenceSet, position: Position, *, committed: bool = False
     ) -> None:
         """See `QueueGuard.dequeued`."""
-        self._accepts.append((position, queue, ids))
+        accepts = self._accepts
+        later = sum(1 for _ in takewhile(lambda accept: accept[0] > position, reversed(accepts)))
+        accepts.insert(
+            len(accepts) - later, (position, queue, ids)
+        )  # At the end, but for accepts in a local queue.
         guard = self._guards.get(queue)
         if guard is not None:
             guard.dequeued(ids, position, committed=committed)

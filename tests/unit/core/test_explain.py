@@ -374,6 +374,9 @@ def test_messages_of_a_queue_that_only_the_configuration_has_are_not_known() -> 
     for asked in (queue, "local"):
         found = why(node, 1, asked)
         assert (found.verdict, found.queue, found.queue_name) == (Verdict.NOT_REPLICATED, queue, "local")
+    node.replica.enqueue(queue, BATCH)
+    assert why(node, 1, queue).verdict is Verdict.PENDING, "this node has its own"
+    assert why(node, 2, queue).verdict is Verdict.NOT_REPLICATED, "another one may have given it out"
 
 
 def test_a_table_has_no_messages() -> None:

@@ -166,6 +166,10 @@ def test_accepts_are_known_until_they_are_safe() -> None:
     with pytest.raises(InvariantError, match="safe is kept"):
         all_guards.check(7)
     all_guards.dequeued(A, SequenceSet([5]), 6)
+    all_guards.check(5)  # Kept in the order of positions: an accept in a local queue may have a lower one.
+    list(all_guards.advance(6))
+    assert all_guards.accepted_at(A, 5) is None and all_guards.accepted_at(A, 4) == 7
+    all_guards._accepts.append((6, A, SequenceSet([9])))
     with pytest.raises(InvariantError, match="out of order"):
         all_guards.check(5)
 

@@ -10,13 +10,16 @@ import pytest
 from qpidha import Batch, SequenceSet
 from qpidha.core.births import birth_of, born, own_id
 from qpidha.core.configuration import queue_object
+from qpidha.core.explain import conclude, explain
+from qpidha.core.explanation import Verdict
 from qpidha.core.keyed import TABLE
 from qpidha.core.limits import limits_of
 from qpidha.core.ready import Completion, QueueAdded, QueueRemoved, Safe, Settled, Stored
 from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.core.unconfirmed import unconfirmed
 from qpidha.errors import ArgumentError, CallerError, MessagesGone, NotEnoughMembers, UnknownQueue
 from qpidha.journal import DropQueue, Insert, PutQueue, Remove, Skip
-from qpidha.types import Level, Position, QueueId, QueueSpec, Settle, level_of
+from qpidha.types import Level, Position, ProducerSequence, QueueId, QueueSpec, Settle, level_of
 from qpidha.wire.events import Copy, Dequeue, Drop, Enqueue, Operation, PlanQueue, Progress, Subscribe
 from tests.support.cores import GENERATION, HELLO, OTHER, PEER_EPOCH, QUEUE, SETTINGS, Node
 
@@ -382,3 +385,82 @@ def test_no_queue_is_found_by_a_wrong_id() -> None:
             room.core.enqueue(wrong, ONE)
         with pytest.raises(UnknownQueue):
             room.core.commit([Publish((wrong,), ONE)])
+
+
+def test_an_accept_here_does_not_wait_for_a_commit_that_was_made_before() -> None:
+    room = Room()
+    n = room.declared("n", NONE)
+    room.core.enqueue(n, TWO)
+    room.done()
+    commit = room.core.commit([Accept(n, SequenceSet([1])), Publish((QUEUE,), ONE)])
+    position, _ = room.core.dequeue(n, SequenceSet([2]))
+    assert position == 0 < commit.position
+    assert [type(c) for c in room.done()] == [Stored]
+    assert room.core.primary is not None
+    guards = room.core.primary.guards_of(n)
+    assert (guards.accepted_at(n, 1), guards.accepted_at(n, 2)) == (commit.position, None)
+    assert room.core.primary.guards_of(QUEUE) is not guards
+    room.node.acknowledge(commit.position)
+    room.node.check()
+
+
+def test_accepts_that_wait_for_several_declarations_are_kept_in_order() -> None:
+    room = Room()
+    first, second = room.declare("a", SHARED), room.declare("b", SHARED)
+    for queue in (first, second):
+        room.core.enqueue(queue, ONE)
+    for queue in (second, first):
+        room.core.dequeue(queue, SequenceSet([1]))
+    assert room.core.primary is not None
+    guards = room.core.primary.guards_of(first)
+    assert (guards.accepted_at(first, 1), guards.accepted_at(second, 1)) == (2, 3)
+    room.done()
+    room.node.acknowledge(2)
+    assert (guards.accepted_at(first, 1), guards.accepted_at(second, 1)) == (None, 3)
+    room.node.check()
+
+
+def test_a_sequence_of_a_producer_is_used_once_for_a_publish_that_is_not_replicated() -> None:
+    """The use is replicated, the message is here (EO1, LV2): its repetition is answered with it."""
+    room = Room()
+    q = room.declared("q", SHARED)
+    epoch = room.core.register("ada").epoch
+    first = room.core.publish(q, ONE, ProducerSequence("ada", epoch, 1))
+    again = room.core.publish(q, ONE, ProducerSequence("ada", epoch, 1))
+    assert (again.queue, list(again.ids), again.repeated) == (q, list(first.ids), 1), "it is pending"
+    assert room.ids(q) == [1] and q not in [p.queue for p in room.operation()]
+    room.done()
+    room.node.acknowledge(room.position)
+    assert room.core.publish(q, ONE, ProducerSequence("ada", epoch, 1)).queue is None
+    room.node.check()
+
+
+def test_why_a_message_here_is_safe_or_waits() -> None:
+    room = Room()
+    q, n = room.declare("q", SHARED), room.declare("n", NONE)
+    for queue in (q, n):
+        room.core.enqueue(queue, ONE)
+    room.done()
+
+    def verdict(queue: QueueId) -> Verdict:
+        return conclude(explain(room.core, queue, 1, None)).verdict
+
+    assert (verdict(q), verdict(n)) == (Verdict.PENDING, Verdict.SAFE)
+    found = unconfirmed(room.core)
+    assert [(p.queue_name, p.position) for p in found.publishes] == [("q", 2)] and found.queue_count == 1
+    assert unconfirmed(room.core, "n").publishes == ()
+    room.node.acknowledge(2)
+    assert (verdict(q), verdict(n)) == (Verdict.SAFE, Verdict.SAFE)
+    room.core.dequeue(q, SequenceSet([1]))
+    room.done()
+    assert verdict(q) is Verdict.GONE
+
+
+def test_a_message_of_level_none_waits_for_no_activation() -> None:
+    room = Room(acknowledged=False)
+    q, n = room.declare("q", SHARED), room.declare("n", NONE)
+    room.core.enqueue(n, ONE)
+    room.core.enqueue(q, ONE)
+    room.done()
+    assert conclude(explain(room.core, n, 1, None)).verdict is Verdict.SAFE
+    assert conclude(explain(room.core, q, 1, None)).verdict is Verdict.PENDING
