@@ -149,4 +149,13 @@ LEVELS: tuple[Mutant, ...] = (
         new="            position = self.position\n",
         first="primary/test_localwork",
     ),
+    Mutant(
+        name="other-patterns-followed",
+        rules="LV4",
+        why="a backup follows a primary that gives names other levels",
+        file="qpidha/core/policy.py",
+        old="    if theirs != encoded(replicate):\n",
+        new="    if theirs is None and replicate:\n",
+        first="core/test_policy",
+    ),
 )
