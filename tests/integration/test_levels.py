@@ -84,7 +84,7 @@ def test_nothing_waits_for_a_backup_that_does_not_answer() -> None:
     """Also with too few members: no member gets these messages (LV5)."""
 
     async def main(world: World) -> None:
-        a, b = await world.cluster("a", "b")
+        a, _ = await world.cluster("a", "b")
         plain, own, shared = a.declare("plain"), a.declare("temp.q"), a.declare("local.q")
         await a.barrier()
         await world.stop("b")
