@@ -86,9 +86,10 @@ class QueueMismatch(CallerError):
 
 
 class MessagesGone(CallerError):
-    """A commit names messages that are not held any more: accepted, moved, replaced, or their queue was deleted (TX9).
+    """Messages are not held any more: accepted, moved, or their queue was deleted. Nothing was stored (TX9, U2).
 
-    Nothing of the commit was stored. ``queue`` is the name of the queue, ``ids`` are those that are gone.
+    Raised by a commit and an update for any of them; by an accept outside of a commit only for those that were moved to
+    another queue, where they are not settled. ``queue`` is the name of the queue, ``ids`` are those that are gone.
     """
 
     def __init__(self, message: str, *, queue: str, ids: Iterable[int]) -> None:

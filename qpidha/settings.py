@@ -75,6 +75,9 @@ class Settings:
     """Chunks of a catch-up under way to one backup. Their bytes are limited as well, to ``window_bytes_max / 4``."""
     ids_runs_per_chunk_max: int = 65_536
     """Runs of ids in one frame. Longer sets of ids are sent in several frames."""
+    replaced_ids_max: int = 65_536
+    """Ids of updated messages that the primary goes on understanding, for each queue, besides one for each message that
+    it holds (U2); and runs of ids of messages that were moved away. An accept of an older one raises `MessagesGone`."""
     queues_max: int = 100_000
     """Queues of one node. A primary declares no more than each of its backups allows."""
     producers_max: int = 100_000
@@ -234,6 +237,7 @@ RULES: dict[str, Rule] = {
     "plan_chunk_bytes": integer(1, FRAME_BYTES_MAX),
     "plan_chunks_in_flight_max": integer(1, 65_536),
     "ids_runs_per_chunk_max": integer(1, 65_536),
+    "replaced_ids_max": integer(1, COUNT_MAX),
     "queues_max": integer(1, COUNT_MAX),
     "producers_max": integer(1, COUNT_MAX),
     "queues_per_slice": integer(1, COUNT_MAX),

@@ -52,6 +52,13 @@ def check_ids(next: MessageId, count: int) -> None:
         raise CallerError(f"the queue has no {count} ids left from {next} on: declare another queue")
 
 
+def check_given_out(ids: SequenceSet, next: MessageId, name: str) -> None:
+    """Check that none of these ids of the queue of this name is still to be given out."""
+    IDS("ids", ids)
+    if ids and ids.last >= next:
+        raise CallerError(f"ids up to {ids.last} of {name!r} were never given out")
+
+
 def check_move(source: object, ids: object, target: object) -> None:
     """Check the arguments of a move: its target must be another queue than its source."""
     IDS("ids", ids)

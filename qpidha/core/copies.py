@@ -13,7 +13,7 @@ from qpidha.core.lineage import generation_of
 from qpidha.core.producers import is_tag
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.seq import SequenceSet
-from qpidha.wire._batch import ORDER
+from qpidha.wire._batch import ORDER, PROPS
 from qpidha.wire.batch import Batch
 
 
@@ -42,12 +42,17 @@ def copied(
 
 def republished(source: ReplicatedQueue, ids: SequenceSet) -> Batch:
     """These messages as new ones, without origin or place in the order: they go in or out of what is replicated (LV3)."""
-    batch = Batch.join([piece for _, piece in source.select(ids)]).without_origins()
-    if not batch.columns & ORDER:
-        return batch
-    return Batch.pack(list(batch), [batch.props(i) for i in range(len(batch))])
+    return published(Batch.join([piece for _, piece in source.select(ids)]))
 
 
 def _with_props(batch: Batch, props: Sequence[bytes]) -> Batch:
     order = [batch.order(i) for i in range(len(batch))] if batch.columns & ORDER else None
     return Batch.pack(list(batch), props, order)
+
+
+def published(batch: Batch) -> Batch:
+    """A batch as it is published: a publisher says neither of what message a copy is (O3), nor where it stands (U1)."""
+    if not batch.columns & ORDER:
+        return batch.without_origins()
+    props = [batch.props(i) for i in range(len(batch))] if batch.columns & PROPS else None
+    return Batch.pack(list(batch), props)

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from qpidha.core.lineage import Lineage
+from qpidha.core.places import Places, placed
 from qpidha.core.resync import History
 from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
-from qpidha.types import Level, MessageId, QueueId, QueueSpec, level_of
+from qpidha.types import MESSAGE_ID_MAX, Level, MessageId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
@@ -61,9 +62,10 @@ class ReplicatedQueue:
       - every held id lies in exactly one stored batch, and below next; their intervals are disjoint
       - a stored batch has at least one held id, and ``live`` counts them
       - first ids of the lineage are at most next
+      - ``places`` has the messages with an order key, and is None if there are none
     """
 
-    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "local", "next", "queue", "spec")
+    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "local", "next", "places", "queue", "spec")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         self.queue = queue
@@ -75,6 +77,8 @@ class ReplicatedQueue:
         self.held = NONE_HELD
         """Ids of the messages. Only methods of the queue change it."""
         self.bytes = 0
+        self.places: Places | None = None
+        """Where the updated messages stand (U1)."""
         self._stored: OrderedMap[Stored] = NOTHING
         self._top: MessageId = 0
         """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
@@ -113,6 +117,7 @@ class ReplicatedQueue:
             self.held.add(first, last)
         else:
             self.held |= ids
+        self.places = placed(self.places, ids, batch)
         self.bytes += batch.nbytes
         self._top = max(self._top, last)
         if last >= self.next:
@@ -143,6 +148,9 @@ class ReplicatedQueue:
         for first, last in gone.runs():
             self.held.discard(first, last)  # One run at a time: a batch may be rewritten between two of them.
             self._release(first, last)
+        if self.places is not None:
+            self.places.remove(gone)
+            self.places = self.places if len(self.places) else None
         if not self._stored:
             self._stored, self.held = NOTHING, NONE_HELD
         return gone
@@ -197,20 +205,16 @@ class ReplicatedQueue:
         self.next = max(self.next, last + 1)
 
     def read(
-        self, first: MessageId, *, messages_max: int, bytes_max: int
+        self, place: MessageId, *, messages_max: int, bytes_max: int
     ) -> Iterator[tuple[SequenceSet, Batch]]:
-        """Held messages from an id on, ascending, as (ids, batch) pieces, until a limit is reached.
+        """Held messages from a place on, in order, as (ids, batch) pieces, until a limit is reached.
 
-        At least one message is returned if there is one. Whole batches are shared, not copied.
+        The place of a message is its id, or the id that it had before its first update (U1). In each piece ids and places
+        ascend. At least one message is returned if there is one. Whole batches are shared, not copied.
         """
-        stored = self._stored
-        entry = stored.floor(first) or stored.after(first)
-        while messages_max > 0 and bytes_max > 0 and entry is not None:
-            item = entry[1]
-            entry = stored.after(item.last)
-            live = self.held.slice(max(first, item.ids.first), item.last) if item.last >= first else None
-            if not live:
-                continue
+        for item, live in self._in_order(place, messages_max):
+            if messages_max <= 0 or bytes_max <= 0:
+                return
             average = max(1, item.batch.nbytes // len(item.batch))
             fits = min(messages_max, max(1, bytes_max // average))
             if len(live) > fits:
@@ -220,6 +224,41 @@ class ReplicatedQueue:
             messages_max -= len(batch)
             bytes_max -= batch.nbytes
             yield ids, batch
+
+    def _in_order(self, place: MessageId, count: int) -> Iterator[tuple[Stored, SequenceSet]]:
+        """What is held from a place on, in order: messages of one stored batch, ``count`` updated ones at most."""
+        if self.places is None:
+            yield from self._plain(place, MESSAGE_ID_MAX)
+            return
+        item: Stored | None = None
+        ids = SequenceSet()
+        for at, id in self.places.upwards(place):
+            if item is not None and (at != place + 1 or not ids.last < id <= item.last or len(ids) >= count):
+                yield item, ids
+                item = None
+            if item is None:
+                yield from self._plain(place, at - 1)
+                item = self._batch_of(id)
+                ids = SequenceSet()
+            ids.add(id)
+            place = at
+        if item is not None:
+            yield item, ids
+        yield from self._plain(place, MESSAGE_ID_MAX)
+
+    def _plain(self, first: MessageId, last: MessageId) -> Iterator[tuple[Stored, SequenceSet]]:
+        """What is held with these ids, without updated messages, which stand elsewhere."""
+        stored = self._stored
+        entry = stored.floor(first) or stored.after(first)
+        while entry is not None and entry[0] <= last:
+            item = entry[1]
+            entry = stored.after(item.last)
+            low, high = max(first, item.ids.first), min(last, item.last)
+            live = self.held.slice(low, high) if low <= high else None
+            if live and self.places is not None:
+                live -= self.places.ids.slice(low, high)
+            if live:
+                yield item, live
 
     def stored_from(self, id: MessageId) -> Iterator[tuple[SequenceSet, Batch]]:
         """The stored batches that have, or had, a message at this id or above, each with its ids, ascending.
@@ -270,3 +309,6 @@ class ReplicatedQueue:
         ensure(total == len(self.held), "held ids outside the stored batches")
         ensure(not self.held or self.held.last < self.next, "held id at or above next")
         ensure(all(first <= self.next for _, first in self.lineage), "lineage beyond next")
+        ensure(self.places is None or len(self.places) > 0, "places without messages")
+        if self.places is not None:
+            self.places.check(self.held)

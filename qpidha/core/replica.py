@@ -461,7 +461,7 @@ class Replica:
 
     def _passed(self, now: float) -> None:
         if self.primary and now - self._ticked > self.settings.ack_timeout_s / 2:
-            self.primary.restart_timeouts(now)
+            self.primary.deadlines.restart(now)  # Every member gets a fresh time-out (T42).
         self._ticked = now
 
     def performed(self, now: float) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LIMIT = integer(0, 2**63 - 1)
 FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
+ALL = 2**63 - 1
 
 
 DELETED = -1
@@ -105,9 +106,10 @@ class Handle:
     def read(
         self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:
-        """The held messages from an id on: ids and their batch, or None if there are none.
+        """The held messages from an id on, in order: ids and their batch, or None if there are none.
 
-        Returns at most one stored batch, so that a whole batch is not copied.
+        A message that was updated stands at the id that it had first (`Queue.places`). Returns at most one stored batch,
+        so that a whole batch is not copied; read on from the place of the last message, plus 1.
 
         Raises:
             ArgumentError: A number out of range.
@@ -123,7 +125,7 @@ class Handle:
         return None
 
     def get(self, id: MessageId) -> bytes | None:
-        """The data of one message, or None if it is gone.
+        """The data of one message, or None if it is gone. An id that an update has replaced means the same message.
 
         Raises:
             ArgumentError: Not an id.
@@ -132,6 +134,7 @@ class Handle:
         self._here("Queue.get")
         FIRST_ID("id", id)
         self._flush_current()
+        id = self._present(id)
         if id not in self._queue.held:
             return None
         _, batch = next(self._queue.select(SequenceSet.from_range(id, id)))
@@ -140,20 +143,31 @@ class Handle:
     def __iter__(self) -> Iterator[tuple[MessageId, bytes]]:
         """(id, data) of every message held now, in order."""
         self._here("Queue.__iter__")
-        self._flush_current()
-        pieces = list(self._queue.select(self._queue.held))
+        pieces = self._pieces()
         return ((id, data) for ids, batch in pieces for id, data in zip(ids, batch, strict=True))
 
     def messages(self) -> Iterator[tuple[MessageId, bytes, bytes]]:
         """(id, data, props) of every message held now, in order."""
         self._here("Queue.messages")
-        self._flush_current()
-        pieces = list(self._queue.select(self._queue.held))
+        pieces = self._pieces()
         return (
             (id, batch.data(index), batch.props(index))
             for ids, batch in pieces
             for index, id in enumerate(ids)
         )
+
+    def _pieces(self) -> list[tuple[SequenceSet, Batch]]:
+        self._flush_current()
+        return list(self._queue.read(0, messages_max=ALL, bytes_max=ALL))
+
+    def _present(self, id: MessageId) -> MessageId:
+        """The present id of the message that was given this one."""
+        queue, primary = self._queue, self._runtime.replica.primary
+        if id in queue.held or queue.places is None:
+            return id
+        if primary is None:
+            return queue.places.holder(id) or id
+        return primary.replaced.successors(queue, SequenceSet.from_range(id, id)).get(id, id)
 
     def _flush(self) -> None:
         """Publish what was collected in this turn: nothing, unless the handle can publish."""

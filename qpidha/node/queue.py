@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qpidha.checks import CALLBACK, instance_of
@@ -20,12 +20,13 @@ from qpidha.core.steps import Accept
 from qpidha.errors import ArgumentError, CallerError, InDoubt
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
-from qpidha.node.handle import Handle, Terms
+from qpidha.node.consuming import Consuming, Ids
+from qpidha.node.handle import Terms
 from qpidha.node.op import Op, Outcome
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Run, Waiting, as_batch
 from qpidha.seq import SequenceSet
-from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, Level, MessageId, ProducerSequence, Settle
+from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation, Level, MessageId, ProducerSequence
 from qpidha.wire.batch import Batch
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 
 IDS_RESERVE = 2**40
 """More ids than one turn can assign: a queue with fewer ids left refuses publishes."""
-Ids = int | range | SequenceSet | Iterable[int]
 
 
-class Queue(Handle):
+class Queue(Consuming):
     """The handle of one queue on one node, for one term.
 
     A handle that is made while the node is primary can change the queue only in that generation: after a
@@ -208,31 +208,6 @@ class Queue(Handle):
 
     # --- consuming -------------------------------------------------------------------------------
 
-    def dequeue(self, ids: Ids) -> Op:
-        """Accept (or expire, or drop) messages, in any order. Messages that are already gone are ignored.
-
-        With ``Settle.REPLICATED`` the op is safe when every member has made it durable; tell the consumer only then.
-        With ``Settle.IMMEDIATE`` it is safe at once, and its receipt names no node.
-
-        Raises:
-            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
-            ArgumentError: Not ids, or ids that were never given out.
-        """
-        self._require_open("Queue.dequeue")
-        self._flush()
-        runtime = self._runtime
-        wanted = as_set(ids, self._queue.next, self._queue.held)
-        position, gone = runtime.replica.dequeue(self.id, wanted)
-        span = range(wanted.first, wanted.last + 1) if wanted else range(0)
-        if gone:
-            runtime.poke()
-        if self._queue.local and self.spec.settle is Settle.REPLICATED:
-            return runtime.stored_op(position, span)
-        outcome = runtime.settled.expect(position, Outcome())
-        if self.spec.settle is Settle.IMMEDIATE:
-            return Op(runtime.immediate, 0, span, outcome)
-        return Op(runtime.settled, position, span, outcome)
-
     def purge(self) -> Op:
         """Drop every message that is held now, safe or not. O(runs of ids).
 
@@ -254,6 +229,7 @@ class Queue(Handle):
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
 
+        They keep their order. Messages that are gone are ignored; an id that an update has replaced means its message.
         The op's ids are the new ones; it is safe when every member has made the move durable.
 
         Raises:

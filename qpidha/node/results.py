@@ -45,7 +45,7 @@ class Part(StepResult):
 
     @property
     def ids(self) -> range:
-        """The new ids: of a publish to several queues, in the first of them; of a move, in the target.
+        """The new ids: of a publish to several queues, in the first of them; of a move, in the target; of an update.
 
         Raises:
             LocalProtocolError: The transaction was not committed.

@@ -26,10 +26,11 @@ from qpidha.errors import ArgumentError, LocalProtocolError
 from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
+from qpidha.node.consuming import Ids, Props, update_step
 from qpidha.node.declaring import level_for, queue_spec
 from qpidha.node.handles import Handles
 from qpidha.node.op import Op
-from qpidha.node.queue import Ids, Queue
+from qpidha.node.queue import Queue
 from qpidha.node.results import NewQueue, Part
 from qpidha.node.runtime import Runtime
 from qpidha.node.table import Table
@@ -47,7 +48,7 @@ class Transaction:
 
     An exception in the block rolls back. Afterwards ``op`` is safe when every member has all of it durable; if this node
     steps down before, it is in doubt (TX8): all of it was kept, or nothing. A commit that names a message that is gone
-    by then is refused as a whole.
+    by then is refused as a whole. An id that an update has replaced means the same message (U2).
 
         with node.transaction() as t:
             t.dequeue(orders, 7)
@@ -115,6 +116,13 @@ class Transaction:
         wanted = as_set(ids, queue.next_id, queue._queue.held).copy()
         return Part(self, self._add(Move(source, wanted, to)))
 
+    def update(self, queue: Queue, ids: Ids, props: Props) -> Part:
+        """Replace the props of messages: see `Queue.update`. All must be held at the commit."""
+        self._require_open("Transaction.update")
+        self._queue("queue", queue)
+        most = self._runtime.settings.message_bytes_max
+        return Part(self, self._add(update_step(queue._queue, ids, props, most)))
+
     def put(self, table: Table, key: BytesLike, value: BytesLike) -> None:
         """Set the value of a key of a table."""
         self._require_open("Transaction.put")
@@ -166,7 +174,7 @@ class Transaction:
         """Make one operation of all calls. Called at the end of the ``with`` block. O(what the calls name).
 
         Raises:
-            MessagesGone: A message that it accepts or moves is not held any more. Nothing was stored.
+            MessagesGone: A message that it accepts, moves or updates is not held any more. Nothing was stored.
             UnknownQueue: A queue was deleted. Nothing was stored.
             NotPrimary: This node is no longer primary. Nothing was stored.
             NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.

@@ -2,6 +2,10 @@
 
 Acquiring is not replicated: a message stays on every node until it is accepted. After a failover the new
 primary delivers every message that was not accepted again, so each is delivered at least once (S5).
+
+What consumers hold is remembered by the place of each message, which updates keep (U1). So a hold follows its message
+through updates (U2): the successor is not given to another consumer, and an accept or a release may name any id that the
+message had in this term.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from qpidha.checks import CALLBACK, implements, instance_of, integer
+from qpidha.errors import MessagesGone
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
@@ -18,7 +23,7 @@ Op_co = TypeVar("Op_co", covariant=True)
 """What dequeuing returns: with a `Node`, its `Op`."""
 LIMIT = integer(0, 2**63 - 1)
 IDS = instance_of(SequenceSet)
-CONTENT = implements("queue", plain=("read", "dequeue", "on_content"))
+CONTENT = implements("queue", plain=("read", "places", "dequeue", "on_content"))
 
 
 class Content(Protocol[Op_co]):
@@ -31,19 +36,23 @@ class Content(Protocol[Op_co]):
     def read(
         self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
     ) -> tuple[SequenceSet, Batch] | None:
-        """Read messages of the queue by id."""
+        """Read messages of the queue, in order, from a place on. In one answer ids and places ascend."""
+
+    def places(self, ids: SequenceSet, /) -> SequenceSet:
+        """The places of messages: the ids that they had first. Of ids that updates replaced, those of their messages."""
 
     def dequeue(self, ids: SequenceSet, /) -> Op_co:
-        """Remove messages from the queue."""
+        """Remove messages from the queue. Raises `MessagesGone`, without removing any, if one was moved away."""
 
     def on_content(self, callback: Callable[[], None]) -> None:
         """Have this called after messages were published, but not from inside `read`: it may read as well."""
 
 
 class FifoQueue(Generic[Op_co]):
-    """Gives messages to consumers in the order of their ids. Make one for each queue in every `on_promote`.
+    """Gives messages to consumers in the order of the queue. Make one for each queue in every `on_promote`.
 
-    Released messages come first, in id order, then new ones. Cost: per call, not per message.
+    Released messages come first, in order, then new ones. A message that was updated has its old place and its new id.
+    Cost: per call, not per message; besides that, O(updated messages that are named).
     """
 
     def __init__(self, queue: Content[Op_co]) -> None:
@@ -57,8 +66,11 @@ class FifoQueue(Generic[Op_co]):
         CONTENT("queue", queue)
         self.queue = queue
         self._cursor: MessageId = 0
+        """Every message at a lower place was acquired before."""
         self._released = SequenceSet()
+        """Places of messages to be delivered again."""
         self._acquired = SequenceSet()
+        """Places of messages with a consumer."""
         self._watchers: list[Callable[[], None]] = []
         queue.on_content(self._wake)
 
@@ -80,14 +92,16 @@ class FifoQueue(Generic[Op_co]):
         """
         LIMIT("messages_max", messages_max)
         LIMIT("bytes_max", bytes_max)
+        if not messages_max or not bytes_max:
+            return None  # Not because there are none.
         taken = self._acquire_released(messages_max, bytes_max) if self._released else None
         if taken is None:
             taken = self.queue.read(self._cursor, messages_max=messages_max, bytes_max=bytes_max)
             if taken is None:
                 self._cursor = self.queue.next_id
                 return None
-            self._cursor = taken[0].last + 1
-        self._acquired |= taken[0]
+            self._cursor = self.queue.places(taken[0]).last + 1
+        self._acquired |= self.queue.places(taken[0])
         return taken
 
     def _acquire_released(self, messages_max: int, bytes_max: int) -> tuple[SequenceSet, Batch] | None:
@@ -97,14 +111,15 @@ class FifoQueue(Generic[Op_co]):
             taken = self.queue.read(
                 first, messages_max=min(messages_max, last - first + 1), bytes_max=bytes_max
             )
-            if taken is None or taken[0].first > last:
+            places = SequenceSet() if taken is None else self.queue.places(taken[0])
+            if taken is None or places.first > last:
                 self._released.discard(first, last)
                 continue
             ids, batch = taken
-            if ids.last > last:
-                count = ids.count(ids.first, last)
-                ids, batch = ids.slice(ids.first, last), batch.cut(0, count)
-            self._released.discard(first, ids.last)
+            if places.last > last:
+                count = places.count(places.first, last)
+                ids, batch = ids.take(count), batch.cut(0, count)
+            self._released.discard(first, min(places.last, last))
             return ids, batch
         return None
 
@@ -113,22 +128,31 @@ class FifoQueue(Generic[Op_co]):
 
         Raises:
             ArgumentError: ``ids`` is not a `SequenceSet`.
+            MessagesGone: Some were moved to another queue, and are not acquired any more. The others are as they were.
             NotPrimary: This node is not primary any more. Nothing has changed.
             StaleHandle: It is primary again, and the handle is of an earlier term. Nothing has changed.
         """
         IDS("ids", ids)
-        op = self.queue.dequeue(ids)
-        self._acquired -= ids
-        self._released -= ids
+        places = self.queue.places(ids)
+        try:
+            op = self.queue.dequeue(ids)
+        except MessagesGone as error:
+            self._forget(self.queue.places(SequenceSet(error.ids)))
+            raise
+        self._forget(places)
         return op
+
+    def _forget(self, places: SequenceSet) -> None:
+        self._acquired -= places
+        self._released -= places
 
     def release(self, ids: SequenceSet) -> None:
         """Give messages back: the consumer refused them or is gone. They are delivered again, in their old order.
 
-        Ids that are not acquired are ignored.
+        Ids that are not acquired are ignored; one that an update has replaced means the same message.
         """
         IDS("ids", ids)
-        back = ids & self._acquired
+        back = self.queue.places(ids) & self._acquired
         if back:
             self._acquired -= back
             self._released |= back

@@ -34,6 +34,11 @@ NODE += tuple(
     for part in ("receipts", "terms", "bad_moments", "role_changes", "bad_input", "standing_causes", "tls")
 )
 TRANSPORTS = units("transports")
+QUEUES = (
+    UNIT + "testing/conformance/test_queue.py",
+    UNIT + "node/test_consuming.py",
+    UNIT + "node/test_queue.py",
+)
 
 SETS = tuple(f"{UNIT}test_{part}.py" for part in ("serial", "sequence_set", "sequence_tracker"))
 SETS += tuple(f"tests/property/test_sequence_{part}_model.py" for part in ("set", "tracker"))
@@ -52,6 +57,7 @@ TESTS = {
     "qpidha/wire/": WIRE,
     "qpidha/node/": NODE,
     "qpidha/transports/": TRANSPORTS,
+    "qpidha/queues/": QUEUES,
 }
 """What is run for a bug, by where it is planted: what is fast, and near."""
 

@@ -13,6 +13,7 @@ from qpidha.core.keyed import KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.localwork import LocalWork
+from qpidha.core.primary.replacements import Replacements
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import QueueAdded, QueueRemoved
 from qpidha.journal import DropQueue, Insert, PutQueue, Remove
@@ -68,6 +69,8 @@ class Removal:
     draft: Draft
     part: Dequeue
     target: Draft | None = None
+    across: bool = False
+    """Accepted here, and published anew in a queue of another level: they live on there (LV3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ def apply(
     guards: Guards,
     out: Outbox,
     local: LocalWork,
+    replacements: Replacements,
     *,
     committed: bool,
 ) -> None:
@@ -123,6 +127,7 @@ def apply(
             case Insertion():
                 _insert(action, position, pending, out, committed=committed)
             case Removal():
+                _follow(action, replacements)
                 _remove(action, position, pending, out, committed=committed)
             case Creation(draft=draft, part=part):
                 if is_local:
@@ -136,6 +141,7 @@ def apply(
                     local.dropped(dropped.queue)
                 else:
                     del queues[dropped.queue]
+                replacements.dropped(dropped.queue)
                 out.persist(DropQueue(dropped.queue))
                 out.notify(QueueRemoved(dropped.queue))
 
@@ -147,6 +153,14 @@ def _insert(action: Insertion, position: Position, guards: Guards, out: Outbox, 
     if not action.draft.is_keyed:
         settle = queue.spec.settle
         guards.published(queue.queue, settle, ids.first, ids.last, position, committed=committed)
+
+
+def _follow(action: Removal, replacements: Replacements) -> None:
+    """Remember what becomes of the ids (U2)."""
+    if action.target is action.draft:
+        replacements.updated(action.draft.queue, action.part.ids)
+    elif action.target is not None or action.across:
+        replacements.moved(action.draft.queue, action.part.ids)
 
 
 def _remove(action: Removal, position: Position, guards: Guards, out: Outbox, *, committed: bool) -> None:

@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from qpidha.checks import shown
-from qpidha.core.calls import IDS, check_ids, check_move, check_publish
+from qpidha.core.calls import check_given_out, check_ids, check_move, check_publish
 from qpidha.core.chunks import split_ids
+from qpidha.core.copies import published
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.actions import apply
@@ -19,10 +20,11 @@ from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.localwork import LocalWork
+from qpidha.core.primary.replacements import Replacements
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
 from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Move, Step
-from qpidha.errors import ArgumentError, CallerError, UnknownQueue
+from qpidha.errors import ArgumentError, UnknownQueue
 from qpidha.journal import Insert, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -54,6 +56,8 @@ class ClientCalls(ABC):
         """The newest operation; the first is the activation (P3)."""
         self._admission = admission
         self._guards = Guards()
+        self.replaced = Replacements(self.settings)
+        """What became of ids that clients may still name (U2)."""
         self._out = outbox
 
     def guards_of(self, queue: QueueId) -> Guards:
@@ -90,26 +94,27 @@ class ClientCalls(ABC):
 
     def make(self, steps: Sequence[Step], *, committed: bool = False) -> Committed:
         """One operation of these steps. ``committed``: they have one outcome, of which an accept is a part (TX6, TX7)."""
-        draft = Drafting(self.queues, self.configuration, self.generation, self._admission, self.local)
+        queues, local, known = self.queues, self.local, self.replaced
+        draft = Drafting(queues, self.configuration, self.generation, self._admission, local, known)
         made, sent = draft.steps(steps), draft.sent
         if sent:
             position = self.operate(*sent, nbytes=draft.sent_bytes)
         else:
-            position = self.local.cover(draft.named) if draft.is_local else self.position
+            position = local.cover(draft.named) if draft.is_local else self.position
         if not draft.actions:
             return Committed(position, made, local=draft.is_local)
         committed = committed or draft.crosses
-        apply(draft.actions, position, self.queues, self._guards, self._out, self.local, committed=committed)
+        apply(draft.actions, position, queues, self._guards, self._out, local, known, committed=committed)
         if not sent:
-            self.local.made()
+            local.made()
         return Committed(position, made, local=not sent)
 
     def enqueue(self, queue: QueueId, batch: Batch) -> tuple[Position, SequenceSet]:
-        """Publish a batch: the ids are given at once, it completes later (O1). Origins in the batch are dropped (O3)."""
+        """Publish a batch: the ids are given at once, it completes later (O1). It has no origins or places (O3, U1)."""
         held = self._queue(queue)
         check_publish(batch, self.settings)
         check_ids(held.next, len(batch))
-        batch = batch.without_origins()
+        batch = published(batch)
         if held.local:
             return self.local.publish(held, batch)
         ids = held.append(batch)
@@ -119,15 +124,14 @@ class ClientCalls(ABC):
         return position, ids
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """Accept, expire or drop messages; returns those that were held. Ids already gone are fine.
+        """Accept, expire or drop messages; returns those that were held. Ids already consumed are fine.
 
-        Ids with too many runs for one operation become several operations: each accept is independent of the others.
+        A replaced id means its successor; raises `MessagesGone` for what was moved away (U2). Ids with too many runs for
+        one operation become several operations: each accept is independent of the others.
         """
         held = self._queue(queue)
-        IDS("ids", ids)
-        if ids and ids.last >= held.next:
-            raise CallerError(f"ids up to {ids.last} of {held.spec.name!r} were never given out")
-        gone = held.remove(ids)
+        check_given_out(ids, held.next, held.spec.name)
+        gone = held.remove(self.replaced.accepted(held, ids))
         if held.local:
             return self.local.accept(held, gone)
         for part in split_ids(gone, self.settings.ids_runs_per_chunk_max):

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qpidha.core.births import ID_MAX, born, own_id
-from qpidha.core.calls import check_ids, check_publish
+from qpidha.core.calls import check_given_out, check_ids, check_publish
 from qpidha.core.chunks import operation_bytes_max, publish_bytes_max, split_batch, split_for_copy, split_ids
 from qpidha.core.configuration import QUEUE, QueueObject, object_key
-from qpidha.core.copies import copied, republished
+from qpidha.core.copies import copied, published, republished
+from qpidha.core.places import ascending, in_order
 from qpidha.core.primary.actions import Creation, Deletion, Draft, Insertion, Removal
 from qpidha.core.primary.drafted import Drafted
 from qpidha.core.primary.entries import advanced, free_key, registration
+from qpidha.core.primary.replacements import messages_gone
 from qpidha.core.producers import TAG_BYTES, tagged
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.steps import (
@@ -35,7 +37,7 @@ from qpidha.core.steps import (
     UseSequence,
     check_step,
 )
-from qpidha.errors import ArgumentError, CallerError, MessagesGone
+from qpidha.errors import ArgumentError, CallerError
 from qpidha.seq import SequenceSet
 from qpidha.types import Level, MessageId, QueueId, level_of
 from qpidha.wire.batch import Batch
@@ -120,18 +122,20 @@ class Drafting(Drafted):
         self._add(Insertion(draft, ids, batch, part), part)
         return ids
 
-    def _remove(self, draft: Draft, ids: SequenceSet, target: Draft | None = None) -> None:
+    def _remove(
+        self, draft: Draft, ids: SequenceSet, target: Draft | None = None, *, across: bool = False
+    ) -> None:
         draft.removed |= ids
         for portion in split_ids(ids, self._settings.ids_runs_per_chunk_max):
             part = Dequeue(queue=draft.queue.queue, ids=portion)
-            self._add(Removal(draft, part, target), part)
+            self._add(Removal(draft, part, target, across), part)
 
     def _publish(self, step: Publish) -> SequenceSet:
         if not step.queues:
             raise ArgumentError("queues: a publish names at least one")
         first_queue, *others = [self._plain(ref) for ref in step.queues]
         given, use = SequenceSet(), self._use
-        batch, tag = step.batch.without_origins(), 0
+        batch, tag = published(step.batch), 0
         if use is not None:
             batch, tag = tagged(batch, use.sequence, in_commit=use.count == 0), TAG_BYTES
         for piece in split_batch(batch, publish_bytes_max(self._settings) + tag):
@@ -142,14 +146,16 @@ class Drafting(Drafted):
         return given
 
     def _held(self, draft: Draft, ids: SequenceSet, gone_ignored: bool = False) -> SequenceSet:
-        """These ids, if all are held; or those of them that are (TX9)."""
-        held, name = ids & draft.left, draft.queue.spec.name
-        if held == ids or gone_ignored:
+        """These messages, if all are held; or those of them that are (TX9). A replaced id means its successor (U2)."""
+        held = ids & draft.left
+        if held == ids:
             return held
-        if ids.last >= draft.queue.next:
-            raise CallerError(f"ids up to {ids.last} of {name!r} were never given out")
-        gone = ids - held
-        raise MessagesGone(f"messages {gone!r} of {name!r} are not held any more", queue=name, ids=gone)
+        check_given_out(ids, draft.queue.next, draft.queue.spec.name)
+        successors = self._replacements.successors(draft.queue, ids)
+        follow = {id: now for id, now in successors.items() if now in draft.left}
+        if not gone_ignored and (gone := ids - held - SequenceSet(follow)):
+            raise messages_gone(draft.queue, gone)
+        return held | SequenceSet(follow.values())
 
     def _accept(self, draft: Draft, ids: SequenceSet) -> SequenceSet:
         gone = self._held(draft, ids)
@@ -161,12 +167,13 @@ class Drafting(Drafted):
             raise ArgumentError("target must be another queue than the messages are in")
         given, across = SequenceSet(), source.queue.local or target.queue.local
         self.crosses = self.crosses or across
-        for portion in self._portions(source.queue, ids):
-            if across:
-                given |= self._insert(target, republished(source.queue, portion))
-                self._remove(source, portion)
-            else:
-                given |= self._replace(source, portion, target, None)
+        for part in in_order(source.queue.places, ids):
+            for portion in self._portions(source.queue, part):
+                if across:
+                    given |= self._insert(target, republished(source.queue, portion))
+                    self._remove(source, portion, across=True)
+                else:
+                    given |= self._replace(source, portion, target, None)
         return given
 
     def _update(self, draft: Draft, step: Update) -> SequenceSet:
@@ -174,10 +181,21 @@ class Drafting(Drafted):
             raise ArgumentError(f"props: {len(step.props)} for {len(step.ids)} messages")
         given, at = SequenceSet(), 0
         longest = max(map(len, step.props), default=0)
-        for portion in self._portions(draft.queue, self._held(draft, step.ids), longest):
-            given |= self._replace(draft, portion, draft, step.props[at : at + len(portion)])
-            at += len(portion)
+        for part in self._named(draft, step.ids):
+            for portion in self._portions(draft.queue, part, longest):
+                given |= self._replace(draft, portion, draft, step.props[at : at + len(portion)])
+                at += len(portion)
         return given
+
+    def _named(self, draft: Draft, ids: SequenceSet) -> list[SequenceSet]:
+        """The messages that these ids name, in the order of these ids, also if some were replaced. Cut where ids fall."""
+        held = self._held(draft, ids)
+        if held == ids:
+            return [ids]
+        successors = self._replacements.successors(draft.queue, ids)
+        if len(held) != len(ids):
+            raise ArgumentError("ids name a message twice: by an id that was replaced, and by another one")
+        return ascending(successors.get(id, id) for id in ids)
 
     def _portions(
         self, queue: ReplicatedQueue, ids: SequenceSet, props_bytes: int = 0

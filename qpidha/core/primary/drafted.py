@@ -10,6 +10,7 @@ from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.primary.actions import Action, Draft, part_bytes
 from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.localwork import LocalWork
+from qpidha.core.primary.replacements import Replacements
 from qpidha.core.queues import Queues
 from qpidha.core.steps import QueueRef, UseSequence
 from qpidha.errors import ArgumentError, UnknownQueue
@@ -27,6 +28,7 @@ class Drafted:
         generation: Generation,
         admission: Admission,
         local: LocalWork,
+        replacements: Replacements,
     ) -> None:
         self._queues = queues
         self._configuration = configuration
@@ -34,6 +36,7 @@ class Drafted:
         self._admission = admission
         self._settings = admission.settings
         self._local = local
+        self._replacements = replacements
         self._drafts: dict[QueueId, Draft] = {}
         self._declared: dict[int, QueueId] = {}
         self._use: UseSequence | None = None

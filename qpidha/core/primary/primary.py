@@ -221,10 +221,6 @@ class Primary(ClientCalls):
         """The members that were late at the last `find_late` and still are."""
         return self.deadlines.late(self._acked)
 
-    def restart_timeouts(self, now: float) -> None:
-        """The clock jumped, or this process was paused: every member gets a fresh time-out (T42)."""
-        self.deadlines.restart(now)
-
     def check(self) -> None:
         """Raise `InvariantError` if an invariant does not hold. For tests."""
         ensure(self.safe <= self.position, "safe beyond position")
@@ -236,5 +232,6 @@ class Primary(ClientCalls):
         self._guards.check(self.safe)
         self.producers.check()
         self.local.check(self.safe)
+        self.replaced.check([*self.queues.values(), *self.local.queues])
         for queue in self.queues.values():
             queue.check()

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from qpidha.checks import instance_of
-from qpidha.node.queue import Ids, Queue
+from qpidha.node.consuming import Ids, Props
+from qpidha.node.queue import Queue
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.op import SyncOp, make
 from qpidha.seq import SequenceSet
@@ -95,6 +96,10 @@ class SyncQueue:
         """Accept (or expire, or drop) messages. Messages that are already gone are ignored."""
         return make(self._caller, self._queue.dequeue, own(ids))
 
+    def update(self, ids: Ids, props: Props) -> SyncOp:
+        """Replace the props of messages, which get new ids and keep their places. Old ids go on being understood."""
+        return make(self._caller, self._queue.update, own(ids), own_props(props))
+
     def purge(self) -> SyncOp:
         """Drop every message that is held now, safe or not."""
         return make(self._caller, self._queue.purge)
@@ -111,6 +116,10 @@ class SyncQueue:
     ) -> tuple[SequenceSet, Batch] | None:
         """The held messages from an id on: ids and their batch, or None if there are none."""
         return self._caller.read(self._queue.read, first_id, messages_max=messages_max, bytes_max=bytes_max)
+
+    def places(self, ids: SequenceSet) -> SequenceSet:
+        """Where messages stand in the order of the queue: the ids with which they came into it."""
+        return self._caller.read(self._queue.places, own(ids))
 
     def get(self, id: MessageId) -> bytes | None:
         """The data of one message, or None if it is gone."""
@@ -138,3 +147,15 @@ def own(ids: Ids) -> Any:
     if isinstance(ids, (range, str, bytes, bytearray, memoryview)) or not isinstance(ids, Iterable):
         return ids
     return list(ids)
+
+
+def own_props(props: Props) -> Props:
+    """The props, as they are when the thread gives them."""
+    if isinstance(props, (list, tuple)):
+        return [own_bytes(each) for each in props]
+    return own_bytes(props)
+
+
+def own_bytes(props: BytesLike) -> BytesLike:
+    """The same bytes for as long as they are needed. Anything else is refused by the loop."""
+    return bytes(props) if isinstance(props, (bytearray, memoryview)) else props

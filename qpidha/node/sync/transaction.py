@@ -12,12 +12,12 @@ from typing import TypeAlias
 from qpidha.checks import instance_of
 from qpidha.errors import InDoubt, LocalProtocolError
 from qpidha.node.caller import as_bytes
+from qpidha.node.consuming import Ids, Props
 from qpidha.node.op import Op
-from qpidha.node.queue import Ids
 from qpidha.node.results import NewQueue, Part
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.op import SyncOp, make
-from qpidha.node.sync.queue import SyncQueue, own
+from qpidha.node.sync.queue import SyncQueue, own, own_props
 from qpidha.node.sync.table import SyncTable
 from qpidha.node.transaction import Target, Transaction
 from qpidha.types import BytesLike, Level, Settle
@@ -123,6 +123,13 @@ class SyncTransaction:
         TARGET("target", target)
         wanted = own(ids)
         return self._part(lambda t: t.move(queue._queue, wanted, _target(target)))
+
+    def update(self, queue: SyncQueue, ids: Ids, props: Props) -> SyncPart:
+        """Replace the props of messages: see `SyncQueue.update`. All must be held at the commit."""
+        self._require_open("SyncTransaction.update")
+        QUEUE("queue", queue)
+        wanted, each = own(ids), own_props(props)
+        return self._part(lambda t: t.update(queue._queue, wanted, each))
 
     def put(self, table: SyncTable, key: BytesLike, value: BytesLike) -> None:
         """Set the value of a key of a table."""

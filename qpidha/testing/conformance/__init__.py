@@ -11,9 +11,10 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 
 import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
+from qpidha.testing.conformance.listener import listener_checks
 from qpidha.testing.conformance.loop import loop_checks
 from qpidha.testing.conformance.promoter import promoter_checks
-from qpidha.testing.conformance.queue import listener_checks, queue_checks
+from qpidha.testing.conformance.queue import queue_checks
 from qpidha.testing.conformance.records import record_checks
 from qpidha.testing.conformance.store import store_checks
 from qpidha.testing.conformance.surroundings import CoreLoop, Surroundings

@@ -1,20 +1,19 @@
-"""The rules of a queue that gives messages to consumers, as `qpidha.queues.FifoQueue` does, and of a listener.
+"""The rules of a queue that gives messages to consumers, as `qpidha.queues.FifoQueue` does.
 
-Such a queue orders and gives out the messages of a node's `Queue`; here a simple content in memory takes the node's
-place. A `qpidha.interfaces.QueueListener` keeps another data structure up to date.
+Such a queue orders and gives out the messages of a node's `Queue`; here `MemoryContent` takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeAlias
 
-from qpidha.interfaces import QueueListener
+from qpidha.errors import MessagesGone
 from qpidha.seq import SequenceSet
 from qpidha.testing.conformance.check import Check, Rules, Runner, Trial
+from qpidha.testing.conformance.content import MemoryContent
 from qpidha.wire.batch import Batch
 
 
@@ -34,51 +33,6 @@ class Consumable(Protocol):
         """Register a function to call when messages can be acquired."""
 
 
-class MemoryContent:
-    """The methods of a node's `Queue` that a queue type uses (`qpidha.queues.fifo.Content`), without a node."""
-
-    def __init__(self) -> None:
-        self.held: dict[int, bytes] = {}
-        self.next_id = 1
-        self._ends: list[int] = []
-        """The last id of each publish: like a store's batches, publishes are read one at a time."""
-        self._watchers: list[Callable[[], None]] = []
-
-    def publish(self, *messages: bytes) -> range:
-        """Add messages and return their ids."""
-        ids = range(self.next_id, self.next_id + len(messages))
-        self.held.update(zip(ids, messages, strict=True))
-        self.next_id = ids.stop
-        self._ends.append(ids.stop - 1)
-        for watcher in list(self._watchers):
-            watcher()
-        return ids
-
-    def read(
-        self, first_id: int, *, messages_max: int = 1000, bytes_max: int = 1 << 20
-    ) -> tuple[SequenceSet, Batch] | None:
-        """Return messages of one publish from this id on, within the limits; None if there are none."""
-        taken: list[int] = []
-        size = 0
-        for id in sorted(id for id in self.held if id >= first_id):
-            size += len(self.held[id])
-            crosses = taken and bisect_left(self._ends, id) != bisect_left(self._ends, taken[0])
-            if len(taken) == messages_max or (taken and size > bytes_max) or crosses:
-                break
-            taken.append(id)
-        return (SequenceSet(taken), Batch.pack([self.held[id] for id in taken])) if taken else None
-
-    def dequeue(self, ids: SequenceSet, /) -> SequenceSet:
-        """Remove these messages, and return the ids."""
-        for id in ids:
-            self.held.pop(id, None)
-        return ids
-
-    def on_content(self, callback: Callable[[], None]) -> None:
-        """Register a function to call after each publish."""
-        self._watchers.append(callback)
-
-
 MakeQueue: TypeAlias = Callable[[MemoryContent], Consumable]
 """Makes a queue on this content, as `on_promote` does."""
 
@@ -91,7 +45,7 @@ class QueueBench(Trial):
         self._make = make
         self.content = MemoryContent()
         self.queue = make(self.content)
-        self.calls = 0
+        self.calls = self.taken = 0
         self.queue.on_available(self._called)
 
     def _called(self) -> None:
@@ -112,11 +66,22 @@ class QueueBench(Trial):
         """Acquire messages, check their data, and return their ids."""
         got = self.queue.acquire(messages_max, bytes_max)
         ids = [] if got is None else list(got[0])
+        self.taken += len(ids)
         self.did(f"acquire({messages_max}) = {ids}")
         if got is not None:
             self.true(ids, "at least one message, or None", "an empty set")
             self.same("messages", [self.content.held.get(id) for id in ids], list(got[1]))
         return ids
+
+    def update(self, *ids: int) -> list[int]:
+        """Update these messages in the content, and return their new ids."""
+        new = list(self.content.update(*ids))
+        self.did(f"update {ids} = {new}")
+        return new
+
+    def places(self, *ids: int) -> set[int]:
+        """The places of these messages: the ids that they had first."""
+        return set(self.content.places(SequenceSet(ids)))
 
     def drain(self) -> list[int]:
         """Acquire until there are no more messages, and return their ids."""
@@ -178,6 +143,8 @@ def limits_are_kept(bench: QueueBench) -> None:
     bench.same("messages", 3, len(bench.acquire(3)))
     bench.true(len(bench.acquire(1000, 250)) <= 2, "at most 2 messages of 100 bytes", bench.done[-1])
     bench.same("messages", 1, len(bench.acquire(1000, 10)))
+    bench.same("ids", [], bench.acquire(0) + bench.acquire(5, 0))
+    bench.same("messages left", len(bench.content.held) - bench.taken, len(bench.drain()))
 
 
 @RULES
@@ -237,113 +204,77 @@ def after_a_failover_all_that_was_not_accepted_comes_again(bench: QueueBench) ->
 
 
 @RULES
+def a_hold_follows_its_message_through_updates(bench: QueueBench) -> None:
+    """What a consumer has is not given out again when it is updated; an accept by an old id is an accept (U2)."""
+    bench.publish(b"a", b"b", b"c", b"d")
+    bench.acquire(3)
+    [again] = bench.update(*bench.update(2))
+    bench.same("ids", [4], bench.drain())
+    bench.accept(2)
+    bench.same("left in the content", [1, 3, 4], sorted(bench.content.held))
+    bench.true(again not in bench.content.held, "no message 2", bench.content.held)
+
+
+@RULES
+def an_updated_message_is_released_at_its_place(bench: QueueBench) -> None:
+    """A release by an old id gives the message out again, once, with its present id, where it stood (U2)."""
+    bench.publish(b"a", b"b", b"c", b"d")
+    bench.acquire(3)
+    [now] = bench.update(2)
+    bench.release_ids(1, 2, 3)
+    bench.same("ids", [1, now, 3, 4], bench.drain())
+    [now, last] = bench.update(now, 4)
+    bench.release_ids(2, last)
+    bench.same("ids", [now, last], bench.drain())
+
+
+@RULES
+def updates_keep_the_order(bench: QueueBench) -> None:
+    """Messages that were updated come at their old places, before and after a failover (U1, S4)."""
+    bench.publish(b"a", b"b", b"c", b"d", b"e")
+    [fourth] = bench.update(4)
+    [second] = bench.update(2)
+    bench.same("ids", [1, second], bench.acquire(1) + bench.acquire(1))
+    [first] = bench.update(1)
+    bench.same("ids", [3, fourth, 5], bench.drain())
+    bench.another()
+    bench.same("ids", [first, second, 3, fourth, 5], bench.drain())
+
+
+@RULES
+def what_was_moved_away_is_not_accepted(bench: QueueBench) -> None:
+    """The accept of a message that lives on in another queue is refused, and no other message with it (U2)."""
+    bench.publish(b"a", b"b")
+    bench.drain()
+    bench.did("move 1 away")
+    bench.content.move_away(1)
+    with bench.raises(MessagesGone, "accept 1, 2"):
+        bench.queue.accept(SequenceSet([1, 2]))
+    bench.same("left in the content", [2], sorted(bench.content.held))
+    bench.release_ids(1, 2)
+    bench.same("ids", [2], bench.drain())
+
+
+@RULES
 def random_use_loses_and_repeats_nothing(bench: QueueBench) -> None:
     """Whatever consumers do: each message is free, or with one consumer, or accepted."""
     rng = random.Random(7)
     out: set[int] = set()
     for n in range(400):
-        kind = rng.choice(["publish", "acquire", "accept", "release"])
+        kind = rng.choice(["publish", "acquire", "accept", "release", "update"])
         if kind == "publish":
             bench.publish(*(b"%d.%d" % (n, i) for i in range(rng.randint(1, 4))))
         elif kind == "acquire":
-            got = bench.acquire(rng.randint(1, 5))
-            bench.true(not out & set(got), f"none of {sorted(out)}", got)
-            out.update(got)
+            got = bench.places(*bench.acquire(rng.randint(1, 5)))
+            bench.true(not out & got, f"none of {sorted(out)}", sorted(got))
+            out |= got
+        elif kind == "update" and bench.content.held:
+            bench.update(
+                *rng.sample(sorted(bench.content.held), rng.randint(1, min(3, len(bench.content.held))))
+            )
         elif out:
             some = rng.sample(sorted(out), rng.randint(1, len(out)))
             (bench.accept if kind == "accept" else bench.release_ids)(*some)
             out.difference_update(some)
-    bench.same("ids that were free", sorted(set(bench.content.held) - out), sorted(bench.drain()))
-
-
-# --- listeners -------------------------------------------------------------------------------------
-
-MakeListener: TypeAlias = "Callable[[], tuple[QueueListener, Callable[[], Sequence[tuple[int, bytes]]]]]"
-"""Makes a listener, and a function that returns what its structure holds now: (id, data) in order."""
-
-
-class ListenerBench(Trial):
-    """A listener, and calls of it as a node makes them."""
-
-    def __init__(self, make: MakeListener, **trial: Any) -> None:
-        super().__init__(**trial)
-        self._listener, self._content = make()
-        self._model: dict[int, bytes] = {}
-
-    def insert(self, ids: Sequence[int], label: str = "") -> None:
-        """Tell the listener that messages with these ids were inserted."""
-        self.did(f"inserted {list(ids)}")
-        data = [b"%s%d" % (label.encode(), id) for id in ids]
-        self._listener.inserted(SequenceSet(ids), Batch.pack(data))
-        self._model.update(zip(ids, data, strict=True))
-
-    def remove(self, *ids: int) -> None:
-        """Tell the listener that these messages were removed."""
-        self.did(f"removed {ids}")
-        self._listener.removed(SequenceSet(sorted(ids)))
-        for id in ids:
-            self._model.pop(id, None)
-
-    def compare(self) -> None:
-        """Check that the structure of the listener holds the messages that were inserted and not removed."""
-        self.same("content", sorted(self._model.items()), list(self._content()))
-
-
-LISTENER_RULES = Rules[ListenerBench]("QueueListener")
-
-
-def listener_checks(
-    make: MakeListener, *, runner: Runner = asyncio.run, without: Iterable[str] = ()
-) -> list[Check[ListenerBench]]:
-    """Return one check for each rule of `QueueListener`, for a structure in the order of ids."""
-    return LISTENER_RULES.checks(lambda **t: ListenerBench(make, **t), runner=runner, without=without)
-
-
-@LISTENER_RULES
-def it_follows_the_end_of_the_queue(bench: ListenerBench) -> None:
-    """Inserted messages are there, in order; removed ones are gone, from any place."""
-    bench.insert([1, 2, 3])
-    bench.insert([4, 7])
-    bench.compare()
-    bench.remove(2, 7)
-    bench.compare()
-
-
-@LISTENER_RULES
-def messages_may_fall_between_others(bench: ListenerBench) -> None:
-    """After a resync ids may have holes and fall between those that are there (C6): the id is the place."""
-    bench.insert([10, 20, 30])
-    bench.insert([5, 15, 25, 35])
-    bench.compare()
-
-
-@LISTENER_RULES
-def unknown_ids_are_ignored(bench: ListenerBench) -> None:
-    """Removed may name ids that never came, or are gone already."""
-    bench.remove(1, 2)
-    bench.insert([3, 4])
-    bench.remove(1, 3, 99)
-    bench.remove(3)
-    bench.compare()
-
-
-@LISTENER_RULES
-def an_id_may_come_back_with_other_content(bench: ListenerBench) -> None:
-    """A flip takes out what was rewound; another generation gives the same ids to other messages (C5)."""
-    bench.insert([1, 2, 3, 4])
-    bench.remove(3, 4)
-    bench.insert([3, 4, 5], "new ")
-    bench.compare()
-
-
-@LISTENER_RULES
-def random_content_is_followed(bench: ListenerBench) -> None:
-    """Any sequence of inserts and removes leaves what it should."""
-    rng = random.Random(3)
-    for n in range(300):
-        free = sorted(set(range(60)) - set(bench._model))
-        if free and rng.random() < 0.5:
-            bench.insert(sorted(rng.sample(free, rng.randint(1, min(4, len(free))))), f"{n}.")
-        else:
-            bench.remove(*rng.sample(range(60), rng.randint(1, 6)))
-    bench.compare()
+    free = bench.places(*bench.content.held) - out
+    bench.same("places that were free", sorted(free), sorted(bench.places(*bench.drain())))

@@ -32,16 +32,19 @@ class PublishOrder:
         self._first.setdefault(queue, {}).setdefault(value, current)
 
     def check_disk(self, node: SimNode) -> None:
-        """Check the order on a disk; moved messages have none. Costs a sort of the ids of every queue.
+        """Check the order on a disk; moved messages have none, updated ones that of their places (U1).
+
+        Costs a sort of the ids of every queue.
 
         Raises:
             Violation: S4.
         """
-        for queue in node.disk.content.queues.values():
+        for id, queue in node.disk.content.queues.items():
             if queue.keyed:
                 continue
-            held = [queue.held[id] for id in sorted(queue.held)]
-            order = [self._ordinals[m.value] for m in held if m.origin is None]
+            held = [m for _, m in sorted(queue.held.items(), key=lambda item: item[1].order or item[0])]
+            here = [m for m in held if m.origin is None or m.origin[::2] == (id.bytes, m.order)]
+            order = [self._ordinals[m.value] for m in here]
             if order != sorted(order):
                 raise Violation(f"S4: {node.name} holds {[m.value for m in held]} in this order")
 

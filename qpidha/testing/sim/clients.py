@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 from qpidha.core.chunks import split_ids
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled, Stored
-from qpidha.core.steps import Committed, Update
 from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.places import ordered, place_of, places_of_updates
 from qpidha.testing.sim.serving import Serving
 from qpidha.types import Generation, MessageId, Position, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -103,7 +103,7 @@ class Clients:
     # --- consuming -----------------------------------------------------------------------------------
 
     def deliver(self, node: SimNode, queue: QueueId, *, again: bool = False) -> tuple[MessageId, str] | None:
-        """Deliver the lowest message that this queue's consumer did not get yet; None if there is none.
+        """Deliver the first message that this queue's consumer did not get yet; None if there is none.
 
         ``again``: forget what was delivered before, as if that consumer had gone away.
         """
@@ -113,9 +113,9 @@ class Clients:
         serving = self._at(node)
         if again:
             serving.delivered = {d for d in serving.delivered if d[0] != queue}
-        for id in held.held:
-            if (queue, id) not in serving.delivered:
-                serving.delivered.add((queue, id))
+        for id in ordered(node, queue, held.held):
+            if (place := (queue, place_of(node, queue, id))) not in serving.delivered:
+                serving.delivered.add(place)
                 value = self.value_at(node, queue, id)
                 self._checker.delivered(node, queue, id, value)
                 self._observe(node, "is given", [value])
@@ -124,14 +124,21 @@ class Clients:
 
     def unsettled(self, node: SimNode, queue: QueueId) -> list[MessageId]:
         """The ids of messages that this primary delivered and still holds, ascending."""
-        held = node.replica.queues[queue].held
-        return sorted(id for q, id in self._at(node).delivered if q == queue and id in held)
+        held, delivered = node.replica.queues[queue].held, self._at(node).delivered
+        return [id for id in held if (queue, place_of(node, queue, id)) in delivered]
 
     @staticmethod
     def value_at(node: SimNode, queue: QueueId, id: MessageId) -> str:
         """Return the value of a message that the node holds. Raises `StopIteration` if it does not."""
         _, batch = next(iter(node.replica.queues[queue].select(SequenceSet([id]))))
         return batch.data(0).rstrip(b".").decode()
+
+    def settles(self, node: SimNode, queue: QueueId, position: Position, values: tuple[str, ...]) -> None:
+        """An accept of these values is covered by this position: confirm it, or do so when it is safe."""
+        if node.replica.queues[queue].spec.settle is Settle.IMMEDIATE:
+            self._checker.settled(node, values)
+        else:
+            self._at(node).settles.append((position, values))
 
     def accept(self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], *, run: bool = True) -> bool:
         """Accept messages; they are confirmed at once with ``settle=immediate``, else when they are safe.
@@ -144,24 +151,20 @@ class Clients:
         checker = self._checker
         checker.accepted(values)
         self._observe(node, "accepts", values)
-        immediate = node.replica.queues[queue].spec.settle is Settle.IMMEDIATE
         position = 0
         for part in split_ids(SequenceSet(ids), node.replica.settings.ids_runs_per_chunk_max):
             position, _ = node.replica.dequeue(
                 queue, part
             )  # One operation each: the checker checks every one.
             checker.operated(node)
-        if immediate:
-            checker.settled(node, values)
-        else:
-            self._at(node).settles.append((position, values))
+        self.settles(node, queue, position, values)
         if run:
             node.run()
         return True
 
     def move(self, node: SimNode, source: QueueId, ids: Sequence[MessageId], target: QueueId) -> None:
         """Move messages that the primary holds to another queue, in one operation."""
-        values = [self.value_at(node, source, id) for id in ids]
+        values = [self.value_at(node, source, id) for id in ordered(node, source, ids)]
         if self.finds_too_few(node, values):
             return
         self._observe(node, "moves", values)
@@ -193,7 +196,7 @@ class Clients:
         for queue in commit.deleted:
             checker.commits.deleting(queue)
         before = {name: queue.next for name, queue in node.replica.queues.items()}
-        updates = self._places(node, commit)
+        updates = places_of_updates(node, commit)
         made = node.replica.commit(commit.steps)
         for step, name in commit.declared.items():
             made_queue = made.made[step].queue
@@ -228,29 +231,6 @@ class Clients:
                 note(node, queue.queue, [id], [value])
         return given
 
-    @staticmethod
-    def _places(
-        node: SimNode, commit: Commit
-    ) -> Callable[[Committed], dict[tuple[QueueId, MessageId], MessageId]]:
-        """Note the places of the messages that a commit updates; returns what their successors must have (U1)."""
-        places: dict[int, tuple[QueueId, list[MessageId]]] = {}
-        for number, step in enumerate(commit.steps):
-            if isinstance(step, Update) and not isinstance(step.queue, int):
-                queue, old = node.replica.queues[step.queue], []
-                for id in step.ids:
-                    _, batch = next(iter(queue.select(SequenceSet([id]))))
-                    old.append(batch.order(0) or id)
-                places[number] = (step.queue, old)
-
-        def successors(made: Committed) -> dict[tuple[QueueId, MessageId], MessageId]:
-            return {
-                (queue, id): place
-                for number, (queue, old) in places.items()
-                for id, place in zip(made.made[number].ids, old, strict=True)
-            }
-
-        return successors
-
     def _declared(self, queue: QueueId) -> None:
         self._checker.commits.declaration_answered(queue, self._checker.members)
 
@@ -259,7 +239,7 @@ class Clients:
 
     def delete(self, node: SimNode, queue: QueueId, target: QueueId | None) -> None:
         """Delete a queue and everything in it, or move that to another queue first."""
-        held = list(node.replica.queues[queue].held)
+        held = ordered(node, queue, node.replica.queues[queue].held)
         values = [self.value_at(node, queue, id) for id in held]
         if self.finds_too_few(node, values):
             return

@@ -21,3 +21,4 @@ class Serving:
     told: list[tuple[Position, Callable[[], None]]] = field(default_factory=list)
     """What else is checked when everything up to a position is complete."""
     delivered: set[tuple[QueueId, MessageId]] = field(default_factory=set)
+    """Places of messages."""

@@ -19,6 +19,7 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.places import ordered
 from qpidha.testing.sim.world import World
 from qpidha.types import MessageId, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
@@ -178,7 +179,7 @@ class Changes:
         if (source := self._one(draft)) and len(draft.queues) > 1:
             target = self._walk.random.choice([q for q in draft.queues if q != source])
             if ids := self._some(draft, source):
-                values = self._take(draft, source, ids)
+                values = self._take(draft, source, ordered(draft.node, source, ids))
                 draft.added.setdefault(target, []).extend(values)
                 draft.commit.given.append((len(draft.commit.steps), target, values, True))
                 draft.commit.steps.append(Move(source, SequenceSet(ids), target))
@@ -275,5 +276,10 @@ class Changes:
         return object_key("thing", str(self._walk.random.randrange(OBJECTS)))
 
     def _gone(self, node: SimNode, queue: QueueId) -> list[int]:
-        held = node.replica.queues[queue]
-        return [id for id in range(max(1, held.next - 5), held.next) if id not in held.held]
+        """Ids of messages that are not in this queue any more, by the last few that it gave out."""
+        held, primary = node.replica.queues[queue], node.replica.primary
+        assert primary is not None
+        last = (
+            SequenceSet.from_range(max(1, held.next - 5), held.next - 1) if held.next > 1 else SequenceSet()
+        )
+        return list(last - held.held - SequenceSet(primary.replaced.successors(held, last)))

@@ -72,6 +72,12 @@ COUNTEREXAMPLES = [
     ),
     Counterexample("upd_hold", "U-a", "pub 0 ; dlv 0 1 0 ; upd 0 1 0 ; dlv 0 1 0"),
     Counterexample("upd_release", "live", "pub 0 ; move 0 ; dlv 0 2 0 ; upd 0 2 0"),
+    Counterexample("upd_told", "S3", "pub 0 ; dlv 0 1 0 ; pub 0 ; accq 0 0 ; recv 1 0"),
+    Counterexample(
+        "upd_moved", "S3",
+        "pub 0 ; dlv 0 1 0 ; move 0 ; accq 0 0 ; recv 1 0 ; recv 1 0 ; recv 2 0 ; recv 2 0 ; "
+        "ack 0 1 ; ack 0 2",
+    ),
     Counterexample("upd_tx", "S3", "pub 0 ; move 0 ; dlv 0 2 0 ; txo 0 0 ; upd 0 2 0 ; txend 0"),
     Counterexample("upd_pend", "S1", "pub 0 ; upd 0 1 0"),
     Counterexample("upd_origin", "F3", "pub 0 ; upd 0 1 0 ; acc 0 1 0 ; recv 2 0 ; ack 0 2"),

@@ -13,6 +13,7 @@ from tests.model.state.nouns import (
     REFUSED,
     TOLD,
     VIEW,
+    C,
     Hold,
     Message,
     Pending,
@@ -20,7 +21,7 @@ from tests.model.state.nouns import (
     Violation,
     World,
 )
-from tests.model.state.operations import operate
+from tests.model.state.operations import echo, operate
 from tests.model.state.options import CFG, use
 from tests.model.state.rules import R
 
@@ -132,6 +133,22 @@ def accept_held(w: World, n: int, i: int) -> None:
         w.know(ACCEPTED, hold.value)
         operate(w, n, [("D", hold.queue, (hold.generation, hold.id))], (("S", hold.value),))
         complete(w, n)
+    elif hold.queue in queues and not (R["upd_moved"] and lives_on(queues, hold)):
+        accept_again(w, n, hold)
+
+
+def lives_on(queues: dict, hold: Hold) -> bool:
+    """It was moved to another queue."""
+    return any(m.value == hold.value for u, q in queues.items() if u != C for m in q.held)
+
+
+def accept_again(w: World, n: int, hold: Hold) -> None:
+    """O2, U2: the accept of a message that was consumed is confirmed, when the present position is complete."""
+    facts = (("S", hold.value),) if CFG["settle"] == "rep" else ()
+    if not R["upd_told"]:  # Mutation: at once.
+        tell(w, n, *facts)
+    else:
+        echo(w, n, facts)
 
 
 def release(w: World, n: int, i: int) -> None:

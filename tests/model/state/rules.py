@@ -39,6 +39,8 @@ RULES: dict[str, tuple[str, str]] = {
     "upd_follow": ("U2", "an accept of an id that was replaced is an accept of its successor"),
     "upd_hold": ("U2", "what a consumer holds stays held when it is replaced"),
     "upd_release": ("U2", "a release of an id that was replaced releases its successor"),
+    "upd_told": ("U2", "an accept of a message that was consumed waits for the present position"),
+    "upd_moved": ("U2", "an accept of a message that was moved away is refused"),
     "upd_tx": ("U2", "a part of an open transaction that names a replaced id means its successor"),
     "upd_pend": ("U3", "an update completes no publish that is pending"),
     "upd_origin": ("U3", "a pending publish is found through the origin when its successor is accepted"),

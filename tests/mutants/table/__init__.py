@@ -15,6 +15,7 @@ from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
 from tests.mutants.table.surroundings import SURROUNDINGS
 from tests.mutants.table.transports import TRANSPORTS
+from tests.mutants.table.updates import UPDATES
 
 MUTANTS: tuple[Mutant, ...] = (
     *ROLES,
@@ -22,6 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *CONFIGURATION,
     *PRODUCING,
     *LEVELS,
+    *UPDATES,
     *RESYNC,
     *DISCARDS,
     *STORES,

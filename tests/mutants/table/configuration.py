@@ -162,11 +162,11 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="TX1 TX9 X1",
         why="each step of a commit is an operation: one that fails leaves those before it",
         file=CLIENTS,
-        old="        draft = Drafting(self.queues, self.configuration, self.generation, self._admission, self.local)\n",
+        old="        draft = Drafting(queues, self.configuration, self.generation, self._admission, local, known)\n",
         new="        if type(steps) is list and len(steps) > 1:\n"
         "            each = [self._commit([s], committed=committed) for s in steps]\n"
         "            return Committed(self.position, tuple(one.made[0] for one in each))\n"
-        "        draft = Drafting(self.queues, self.configuration, self.generation, self._admission, self.local)\n",
+        "        draft = Drafting(queues, self.configuration, self.generation, self._admission, local, known)\n",
         first="primary/test_actions",
     ),
     Mutant(
@@ -183,8 +183,8 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="TX4 TX9",
         why="checks each step of a commit against the queues as they were before it",
         file=DRAFT,
-        old="        held, name = ids & draft.left, draft.queue.spec.name\n",
-        new="        held, name = ids & draft.queue.held, draft.queue.spec.name\n",
+        old="        held = ids & draft.left\n",
+        new="        held = ids & draft.queue.held\n",
         first="primary/test_draft",
     ),
     Mutant(
@@ -230,8 +230,8 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="TX9 S3",
         why="a commit leaves out the messages that are gone, if any is left",
         file=DRAFT,
-        old="        if held == ids or gone_ignored:\n",
-        new="        if held or held == ids or gone_ignored:\n",
+        old="        if held == ids:\n            return held\n        check",
+        new="        if held or held == ids:\n            return held\n        check",
         first="primary/test_draft",
     ),
     Mutant(

@@ -145,7 +145,7 @@ LEVELS: tuple[Mutant, ...] = (
         rules="LV5",
         why="an operation about messages that are not replicated waits for all operations before it",
         file=CLIENTS,
-        old="            position = self.local.cover(draft.named) if draft.is_local else self.position\n",
+        old="            position = local.cover(draft.named) if draft.is_local else self.position\n",
         new="            position = self.position\n",
         first="primary/test_localwork",
     ),

@@ -69,7 +69,7 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O3 W2",
         why="a batch that is published again keeps the origin that its messages had where it comes from",
         file=CLIENTS,
-        old="        batch = batch.without_origins()\n",
+        old="        batch = published(batch)\n",
         new="",
         first="unit/core",
     ),

@@ -247,7 +247,7 @@ ROLES: tuple[Mutant, ...] = (
         rules="T42 L4",
         why="a primary that was paused removes members that were silent only because of its pause",
         file=REPLICA,
-        old="            self.primary.restart_timeouts(now)\n",
+        old="            self.primary.deadlines.restart(now)  # Every member gets a fresh time-out (T42).\n",
         new="            pass\n",
         first="T42",
     ),

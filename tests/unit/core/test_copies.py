@@ -6,7 +6,7 @@ from uuid import UUID
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.births import born
-from qpidha.core.copies import copied
+from qpidha.core.copies import copied, published
 from qpidha.core.producers import IN_COMMIT, PUBLISHED, tagged
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.types import ProducerSequence, QueueSpec
@@ -70,3 +70,13 @@ def test_a_replacement_keeps_the_sequence() -> None:
     for in_place in (True, False):
         copy = copied(made, SequenceSet([1]), replacement=True, in_place=in_place)
         assert copy.origin(0) == (born(1, 9).bytes, PUBLISHED, 4)
+
+
+def test_a_publisher_says_neither_where_a_message_stands_nor_what_it_is_a_copy_of() -> None:
+    """Places are ids that a queue gave out, each once: an order key of a publisher could be the place of another one."""
+    plain = Batch.pack([b"1"], [b"p"])
+    assert published(plain) is plain
+    origin = (Q.bytes, 1, 9)
+    assert said(published(Batch.pack([b"1"], [b"p"], [7], [origin]))) == [(b"1", b"p", 0, None)]
+    assert said(published(Batch.pack([b"1"], None, [7]))) == [(b"1", b"", 0, None)]
+    assert said(published(Batch.pack([b"1"], None, None, [origin]))) == [(b"1", b"", 0, None)]

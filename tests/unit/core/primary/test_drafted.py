@@ -16,7 +16,9 @@ def drafting() -> tuple[Drafting, QueueId]:
     core = Node(SETTINGS).promoted().replica.primary
     assert core is not None
     own, _ = core.declare(QueueSpec(name="own"), b"", Level.NONE)
-    return Drafting(core.queues, core.configuration, core.generation, core._admission, core.local), own
+    return Drafting(
+        core.queues, core.configuration, core.generation, core._admission, core.local, core.replaced
+    ), own
 
 
 def test_nothing_is_local_that_names_a_replicated_queue() -> None:
@@ -54,6 +56,8 @@ def test_a_table_of_this_node_is_local() -> None:
     core = Node(SETTINGS).promoted().replica.primary
     assert core is not None
     table, _ = core.declare(QueueSpec(name="t", kind="$table"), b"", Level.NONE)
-    draft = Drafting(core.queues, core.configuration, core.generation, core._admission, core.local)
+    draft = Drafting(
+        core.queues, core.configuration, core.generation, core._admission, core.local, core.replaced
+    )
     draft.steps([Put(table, b"k", b"v")])
     assert draft.is_local

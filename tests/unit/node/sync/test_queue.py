@@ -55,6 +55,23 @@ def test_ids_are_read_in_the_thread() -> None:
         assert queue.depth == 2
 
 
+def test_updates_keep_places_and_take_the_props_as_they_are_now() -> None:
+    with nodes("a") as (_, _, (a,)):
+        queue = a.sync.declare("q")
+        queue.enqueue_many([b"1", b"2", b"3"])
+        props = bytearray(b"p")
+        assert queue.update(2, props).safe().ids == range(4, 5)
+        assert queue.update((3, 1), [props, b"one"]).ids == range(5, 7)
+        props[:] = b"x"
+        assert list(queue.messages()) == [(5, b"1", b"one"), (4, b"2", b"p"), (6, b"3", b"p")]
+        assert queue.places(SequenceSet([2, 5])) == SequenceSet([1, 2])
+        with pytest.raises(ArgumentError, match="props must be"):
+            queue.update(1, "text")  # type: ignore[arg-type]
+        with a.sync.transaction() as t:
+            part = t.update(queue, [1], [memoryview(b"again")])
+        assert part.ids == range(7, 8) and next(queue.messages()) == (7, b"1", b"again")
+
+
 def test_errors_come_back_to_the_thread() -> None:
     with nodes("a", "b") as (thread, _, (a, b)):
         queue = a.sync.declare("q")

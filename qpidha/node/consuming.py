@@ -1,0 +1,136 @@
+"""What consumers do with messages of a queue that keeps them: accept them, or change their props (rules O2, U2).
+
+A message that was updated has a new id. Whoever holds it may go on naming it by an old one, for the term of the handle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qpidha.checks import instance_of
+from qpidha.core.primary.replacements import messages_gone
+from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.steps import Update
+from qpidha.errors import ArgumentError
+from qpidha.node.caller import as_bytes, as_set
+from qpidha.node.handle import Handle
+from qpidha.node.op import Op, Outcome
+from qpidha.seq import SequenceSet
+from qpidha.types import BytesLike, Settle
+
+Ids = int | range | SequenceSet | Iterable[int]
+Props = BytesLike | list[BytesLike] | tuple[BytesLike, ...]
+
+
+IDS = instance_of(SequenceSet)
+WITHOUT_ORDER = (SequenceSet, set, frozenset, str, bytes, bytearray, memoryview)
+PROPS = instance_of(list, tuple, what="bytes, or a list of bytes with one for each message")
+
+
+class Consuming(Handle):
+    """The part of `qpidha.Queue` that accepts and updates messages."""
+
+    def dequeue(self, ids: Ids) -> Op:
+        """Accept (or expire, or drop) messages, in any order. Messages that were accepted before are ignored.
+
+        An id that an update has replaced means the same message. One of a message that was moved to another queue is
+        refused: it is not settled.
+
+        With ``Settle.REPLICATED`` the op is safe when every member has made it durable; tell the consumer only then.
+        With ``Settle.IMMEDIATE`` it is safe at once, and its receipt names no node.
+
+        Raises:
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
+            MessagesGone: Messages were moved to another queue. Nothing was changed, for none of the ids.
+            ArgumentError: Not ids, or ids that were never given out.
+        """
+        self._require_open("Queue.dequeue")
+        self._flush()
+        runtime = self._runtime
+        wanted = as_set(ids, self._queue.next, self._queue.held)
+        position, gone = runtime.replica.dequeue(self.id, wanted)
+        span = range(wanted.first, wanted.last + 1) if wanted else range(0)
+        if gone:
+            runtime.poke()
+        if self._queue.local and self.spec.settle is Settle.REPLICATED:
+            return runtime.stored_op(position, span)
+        outcome = runtime.settled.expect(position, Outcome())
+        if self.spec.settle is Settle.IMMEDIATE:
+            return Op(runtime.immediate, 0, span, outcome)
+        return Op(runtime.settled, position, span, outcome)
+
+    def update(self, ids: Ids, props: Props) -> Op:
+        """Replace the props of messages, in one operation. They keep their data and their places, and get new ids.
+
+        The op's ids are the new ones, in the order of the old ones; it is safe when every member has made the update
+        durable. The old ids go on being understood in this term: by `dequeue`, `update`, `move`, `get`, transactions and
+        `FifoQueue`. O(bytes of the messages).
+
+        Args:
+            ids: The messages.
+            props: The new props of each of them, in the order in which ``ids`` names them (a set: ascending); or those
+                that all of them get.
+
+        Raises:
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
+            MessagesGone: A message is not held any more. Nothing was changed.
+            ArgumentError: Not ids, ids that were never given out, or a message that is named twice; props that are not
+                bytes, not as many as ids, or too many bytes of them.
+        """
+        self._require_open("Queue.update")
+        self._flush()
+        runtime = self._runtime
+        step = update_step(self._queue, ids, props, runtime.settings.message_bytes_max)
+        made = runtime.replica.commit([step])
+        runtime.poke()
+        new = made.made[0].ids
+        span = range(new.first, new.last + 1) if new else range(0)
+        if self._queue.local:
+            return runtime.stored_op(made.position, span)
+        return Op(runtime.settled, made.position, span, runtime.settled.expect(made.position, Outcome()))
+
+    def places(self, ids: SequenceSet) -> SequenceSet:
+        """Where messages stand in the order of the queue. The n-th place is not always that of the n-th id.
+
+        The place of a message is the id with which it came into the queue: updates keep it. Ids that updates replaced
+        have the place of their message. O(1) if nothing in the queue was updated, else O(updated messages among them).
+
+        Raises:
+            ArgumentError: ``ids`` is not a `SequenceSet`.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Queue.places")
+        IDS("ids", ids)
+        queue, primary = self._queue, self._runtime.replica.primary
+        if primary is not None:
+            return primary.replaced.places(queue, ids)
+        return ids if queue.places is None else queue.places.of_all(ids)
+
+
+def update_step(queue: ReplicatedQueue, ids: Ids, props: Props, props_bytes_max: int) -> Update:
+    """The step of an update as an embedder asks for it. Raises `ArgumentError` or `MessagesGone`."""
+    if isinstance(props, (bytes, bytearray, memoryview)):
+        wanted = as_set(ids, queue.next, queue.held).copy()
+        if (count := wanted.count()) > len(queue):
+            raise messages_gone(queue, wanted - queue.held)
+        return Update(queue.queue, wanted, (_checked("props", props, props_bytes_max),) * count)
+    PROPS("props", props)
+    each = [_checked(f"props[{n}]", one, props_bytes_max) for n, one in enumerate(props)]
+    if isinstance(ids, range):
+        ids = list(ids) if len(ids) == len(each) else ids  # Each of them, in its order.
+    elif isinstance(ids, Iterable) and not isinstance(ids, WITHOUT_ORDER):
+        ids = list(ids)
+    wanted = as_set(ids, queue.next, queue.held).copy()
+    if isinstance(ids, list):
+        if len(ids) != len(wanted):
+            raise ArgumentError("ids name a message twice")
+        if len(ids) == len(each):
+            each = [each[n] for n in sorted(range(len(ids)), key=ids.__getitem__)]
+    return Update(queue.queue, wanted, tuple(each))
+
+
+def _checked(name: str, props: BytesLike, most: int) -> bytes:
+    content = as_bytes(name, props)
+    if len(content) > most:
+        raise ArgumentError(f"{name} must have at most {most} bytes (message_bytes_max), not {len(content)}")
+    return content
