@@ -173,13 +173,11 @@ def check_sequence(sequence: object) -> None:
 # --- the sequence of a message -------------------------------------------------------------------
 
 
-def tagged(batch: Batch, sequence: ProducerSequence, *, in_commit: bool) -> Batch:
+def tagged(batch: Batch, epoch: Entry, number: int, *, in_commit: bool) -> Batch:
     """The same messages with their sequences: numbered from this one on, or all with it, as parts of a commit (EO7)."""
-    generation, id = sequence.epoch
-    epoch, number, count = ((generation << ID_BITS) | id).to_bytes(16, "big"), sequence.number, len(batch)
-    if in_commit:
-        return batch.with_origins([(epoch, IN_COMMIT, number)] * count)
-    return batch.with_origins([(epoch, PUBLISHED, n) for n in range(number, number + count)])
+    generation, id = epoch
+    raw = ((generation << ID_BITS) | id).to_bytes(16, "big")
+    return batch.with_numbers(raw, IN_COMMIT if in_commit else PUBLISHED, number, 0 if in_commit else 1)
 
 
 def is_tag(origin: RawOrigin | None) -> bool:

@@ -399,10 +399,15 @@ class Replica:
         return primary.commit(steps) if sequence is None else primary.producers.commit(steps, sequence)
 
     def publish(
-        self, queue: QueueId, batch: Batch, sequence: ProducerSequence, *, taken: bool = False
+        self,
+        queue: QueueId,
+        batches: Batch | Sequence[Batch],
+        sequence: ProducerSequence,
+        *,
+        taken: bool = False,
     ) -> Published:
         """See `Producers.publish`, and `enqueue` for ``taken``. Raises `NotPrimary` or `NotEnoughMembers` like that."""
-        return (self._serving() if taken else self._taking()).producers.publish(queue, batch, sequence)
+        return (self._serving() if taken else self._taking()).producers.publish(queue, batches, sequence)
 
     def register(self, producer: str) -> Registered:
         """See `Producers.register`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""

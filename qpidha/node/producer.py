@@ -23,11 +23,16 @@ from qpidha.node.op import Op, Outcome, ProducerOp
 from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
 from qpidha.node.transaction import Transaction
-from qpidha.node.waiting import SMALL_BATCH_BYTES, Run, as_batch
+from qpidha.node.waiting import Run, as_batch
 from qpidha.types import BytesLike, Entry, Generation, Position, ProducerSequence
 from qpidha.wire.batch import Batch
 
 QUEUE = instance_of(Queue)
+RUN_OPERATIONS = 4
+"""A run may be as large as so many frames of operations, because an operation with an entry costs more than one without;
+but not larger than half a frame."""
+RUN_BATCH_BYTES = 256 * 1024
+"""Larger batches are operations of their own."""
 
 
 class Producer:
@@ -62,6 +67,10 @@ class Producer:
         self._handles = handles
         self._registered_at = position
         self._run: Run | None = None
+        settings = runtime.settings
+        quarter = settings.frame_bytes_max // 4
+        self._run_bytes_max = min(settings.operations_bytes * RUN_OPERATIONS, quarter)
+        self._run_batch_bytes_max = min(RUN_BATCH_BYTES, quarter)
         self.name = name
         """The name under which it is registered."""
         self.epoch = epoch
@@ -99,7 +108,7 @@ class Producer:
         self._require_term("Producer.enqueue")
         QUEUE("queue", queue)
         data, props = as_bytes("data", data), as_bytes("props", props)
-        if (answer := self._answer(sequence, 1)) is not None:
+        if (answer := self._answer(sequence)) is not None:
             return answer
         self._require_open("Producer.enqueue", queue)
         if len(data) + len(props) > queue._message_bytes_max:
@@ -122,15 +131,15 @@ class Producer:
         QUEUE("queue", queue)
         if not isinstance(batch, Batch):
             batch = as_batch(batch)
-        if (answer := self._answer(sequence, len(batch))) is not None:
-            return answer
-        known = 0 if self._continues(sequence) else self._known(sequence, len(batch))
+        known = self._look_up(sequence, len(batch))
+        if isinstance(known, ProducerOp):
+            return known
         if known:
             batch, sequence = batch.cut(known, len(batch)), sequence + known
         self._require_open("Producer.enqueue_many", queue)
         if batch.longest > queue._message_bytes_max:
             raise queue._too_large(batch.longest)
-        if batch.nbytes + TAG_BYTES * len(batch) < SMALL_BATCH_BYTES:
+        if batch.nbytes + TAG_BYTES * len(batch) < self._run_batch_bytes_max:
             run = self._next_run(queue, sequence)
             first = queue._queue.next + run.messages
             run.append_batch(batch)
@@ -184,7 +193,7 @@ class Producer:
         Ask before the queues of a repeated request are looked up: they may have been deleted since.
         """
         self._require_term("Producer.answer")
-        return self._answer(sequence, 1)
+        return self._answer(sequence)
 
     def give_up(self, sequence: int) -> ProducerOp:
         """Use a sequence for nothing, because its message is not wanted any more. Its producer never sends it again.
@@ -192,7 +201,7 @@ class Producer:
         ``op.repeated`` is 1 if the sequence was used: for the message, or by an earlier `give_up`: nothing tells which.
         """
         self._require_term("Producer.give_up")
-        if (answer := self._answer(sequence, 1)) is not None:
+        if (answer := self._answer(sequence)) is not None:
             return answer
         self._flush()
         return self._commits.commit_once((), self._at(sequence))[1]
@@ -224,22 +233,24 @@ class Producer:
         run = self._run
         return run is not None and sequence == run.first.number + run.messages
 
-    def _answer(self, sequence: int, count: int) -> ProducerOp | None:
-        """The answer, if all of it is known. Raises `UnknownProducer`, `SequenceGap`, `ArgumentError`."""
+    def _answer(self, sequence: int) -> ProducerOp | None:
+        """The answer to a repetition. Raises what `_look_up` raises."""
+        found = self._look_up(sequence, 1)
+        return found if isinstance(found, ProducerOp) else None
+
+    def _look_up(self, sequence: int, count: int) -> ProducerOp | int:
+        """The answer, if all of it is known; or how many are.
+
+        Raises `UnknownProducer`, `SequenceGap`, `ArgumentError`.
+        """
         NUMBER("sequence", sequence)
         if self._continues(sequence):
-            return None
+            return 0
         self._flush()
         primary = self._runtime.replica.primary
         assert primary is not None, "it serves"
         found = primary.producers.repetition(self._at(sequence), count)
-        return None if found is None else self._op_of(found)
-
-    def _known(self, sequence: int, count: int) -> int:
-        """How many of these are known. The run was flushed."""
-        objects = self._commits.configuration
-        assert objects is not None, "the activation of a primary makes the configuration"
-        return objects.producers.known(self._at(sequence), count)
+        return found if isinstance(found, int) else self._op_of(found)
 
     def _op_of(self, found: Published) -> ProducerOp:
         handle = None if found.queue is None else self._handles.made(found.queue)
@@ -275,7 +286,7 @@ class Producer:
         self._run = None
 
     def _flush_if_large(self, run: Run) -> None:
-        if run.bytes >= self._runtime.settings.operations_bytes:
+        if run.bytes >= self._run_bytes_max:
             self._flush()
 
     def _flush(self) -> None:

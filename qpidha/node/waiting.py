@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Final, Protocol
 
 from qpidha.checks import instance_of
@@ -134,7 +135,18 @@ class Run(Waiting):
     def publish(self, replica: Replica, queue: QueueId) -> SequenceSet:
         """Make one operation of everything, with the entry of the producer."""
         self._published()
-        return replica.publish(queue, self.joined(), self.first, taken=True).ids
+        self._close_singles()
+        return replica.publish(queue, list(joined_small(self._batches)), self.first, taken=True).ids
+
+
+def joined_small(batches: list[Batch]) -> Iterator[Batch]:
+    """The same messages: small batches that follow one another are joined, large ones stay as they are."""
+    for small, part in groupby(batches, lambda batch: batch.nbytes < SMALL_BATCH_BYTES):
+        group = list(part)
+        if small and len(group) > 1:
+            yield Batch.join(group)
+        else:
+            yield from group
 
 
 IDLE: Final = Waiting()

@@ -78,6 +78,15 @@ class Batch:
     def with_origins(self, origins: Sequence[tuple[bytes, int, int] | None]) -> Batch:
         """The same messages with the origins column replaced, copied once. Used when messages move to another queue."""
 
+    def with_numbers(self, queue: bytes, generation: int, first: int, step: int) -> Batch:
+        """The same messages with origins of one queue and generation and the ids first, first + step and so on.
+
+        The same as `with_origins` of such a list, without it. Used for messages with sequences.
+
+        Raises:
+            CallerError: A number is out of range, or the queue is not 16 bytes.
+        """
+
     def without_origins(self) -> Batch:
         """The same messages without their origins column, copied once; this batch itself if it has none.
 

@@ -418,6 +418,25 @@ cdef class Batch:
         memcpy(target, PyBytes_AS_STRING(column), <size_t>PyBytes_GET_SIZE(column))
         return adopt(block, 0, PyBytes_GET_SIZE(block))
 
+    def with_numbers(self, queue, generation, first, step):
+        """The same messages with origins of one queue and generation and the ids first, first + step and so on."""
+        cdef Layout at
+        cdef Sink sink
+        cdef Py_ssize_t count = <Py_ssize_t>self._at.count, i
+        cdef uint8_t row[32]
+        put_origin(row, (queue, generation, first + step * (count - 1)), count - 1)
+        put_origin(row, (queue, generation, first), 0)
+        cdef uint64_t number = PyLong_AsUnsignedLongLong(first), rise = PyLong_AsUnsignedLongLong(step)
+        lay_out(&at, self._at.count, self._at.columns | HAS_ORIGINS)
+        cdef bytes block = blank(&at, self._at.props - self._at.data, self._at.end - self._at.props, &sink)
+        cdef uint8_t* target = sink.origins
+        put(&sink, &at, self, 0, self._at.count, self._at.data, self._at.props - self._at.data,
+            self._at.props, self._at.end - self._at.props)
+        for i in range(count):
+            memcpy(target + ORIGIN * i, row, 24)
+            store64(target + ORIGIN * i + 24, number + <uint64_t>i * rise)
+        return adopt(block, 0, PyBytes_GET_SIZE(block))
+
     def without_origins(self):
         """The same messages without their origins column, copied once; this batch itself if it has none.
 

@@ -61,7 +61,8 @@ class Drafting(Drafted):
         uses = [step for step in steps if isinstance(step, UseSequence)]
         if len(uses) > 1:
             raise ArgumentError("a commit has one sequence")
-        self._use = uses[0] if uses else None
+        if uses:
+            self._use, self._number = uses[0], uses[0].sequence.number
         made = tuple(self._step(number, step) for number, step in enumerate(steps))
         most = self._settings.transaction_bytes_max
         if self.nbytes > most and (self._use is None or self._use.count == 0):
@@ -137,7 +138,8 @@ class Drafting(Drafted):
         given, use = SequenceSet(), self._use
         batch, tag = published(step.batch), 0
         if use is not None:
-            batch, tag = tagged(batch, use.sequence, in_commit=use.count == 0), TAG_BYTES
+            batch, tag = tagged(batch, use.sequence.epoch, self._number, in_commit=use.count == 0), TAG_BYTES
+            self._number += len(batch) if use.count else 0
         for piece in split_batch(batch, publish_bytes_max(self._settings) + tag):
             ids = self._insert(first_queue, piece)
             for other in others:

@@ -40,6 +40,8 @@ class Drafted:
         self._drafts: dict[QueueId, Draft] = {}
         self._declared: dict[int, QueueId] = {}
         self._use: UseSequence | None = None
+        self._number = 0
+        """The sequence of the next message, if each has one."""
         self._own: dict[str, QueueId | None] = {}
         """The queues of level none that the steps have declared, or deleted (None)."""
         self._owned = 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import attrgetter
 from typing import Protocol
@@ -76,10 +76,12 @@ class Pending:
     committed: Committed
     queue: QueueId | None = None
     """Of a publish that is not part of a commit."""
+    ids: SequenceSet = field(default_factory=SequenceSet)
+    """The same: of its messages, in the order of their sequences."""
 
-    def ids(self, number: int, count: int) -> SequenceSet:
+    def part(self, number: int, count: int) -> SequenceSet:
         """The ids of those of its messages that have these sequences."""
-        ids = self.committed.made[0].ids
+        ids = self.ids
         low, high = max(number, self.first), min(number + count - 1, self.last)
         return ids.slice(ids.first + low - self.first, ids.first + high - self.first)
 
@@ -142,8 +144,10 @@ class Producers:
             return Committed(self._primary.position, (), repeated=True)
         return replace(first.committed, repeated=True)
 
-    def publish(self, queue: QueueId, batch: Batch, sequence: ProducerSequence) -> Published:
-        """Publish the messages of a batch, once: they have this sequence and the following ones.
+    def publish(
+        self, queue: QueueId, batches: Batch | Sequence[Batch], sequence: ProducerSequence
+    ) -> Published:
+        """Publish the messages of a batch, or of several, once: they have this sequence and the following ones.
 
         Those at the front that this history has are left out (EO5): a repeated batch may be cut in another way.
 
@@ -151,30 +155,43 @@ class Producers:
             UnknownProducer, SequenceGap: See `ProducerEntries.known`.
             CallerError: What `Primary.enqueue` raises, if anything is left.
         """
-        BATCH("batch", batch)
-        if (answer := self.repetition(sequence, len(batch))) is not None:
-            return answer
-        entry, number, count = self._primary.configuration.producers, sequence.number, len(batch)
-        if known := entry.known(sequence, count):
-            batch = batch.cut(known, count)
-            sequence = replace(sequence, number=number + known)
-        steps: tuple[Step, ...] = (Publish((queue,), batch), UseSequence(sequence, len(batch)))
+        given = (batches,) if isinstance(batches, Batch) else batches
+        for batch in given:
+            BATCH("batch", batch)
+        count = sum(map(len, given))
+        known = self._known(sequence, count)
+        if known == count:
+            return self._answer(sequence, count)
+        if known:
+            given = (Batch.join(given).cut(known, count),)
+        first = replace(sequence, number=sequence.number + known)
+        steps: list[Step] = [Publish((queue,), batch) for batch in given]
+        steps.append(UseSequence(first, count - known))
         made = self._primary.make(steps, committed=True)
-        self._add(Pending(sequence.epoch, sequence.number, number + count - 1, made, queue))
-        return Published(made.position, queue, made.made[0].ids, known)
+        ids = SequenceSet.from_range(made.made[0].ids.first, made.made[-2].ids.last)
+        self._add(Pending(first.epoch, first.number, sequence.number + count - 1, made, queue, ids))
+        return Published(made.position, queue, ids, known)
 
-    def repetition(self, sequence: ProducerSequence, count: int = 1) -> Published | None:
-        """The answer to a publish that is a repetition as a whole; None if a part of it is new. Raises as `publish`."""
+    def repetition(self, sequence: ProducerSequence, count: int = 1) -> Published | int:
+        """The answer to a publish that is a repetition as a whole; or how many of its first messages are known.
+
+        Raises what `publish` raises.
+        """
+        known = self._known(sequence, count)
+        return self._answer(sequence, count) if known == count else known
+
+    def _known(self, sequence: ProducerSequence, count: int) -> int:
         check_sequence(sequence)
-        NUMBER("the last sequence number", last := sequence.number + count - 1)
-        if self._primary.configuration.producers.known(sequence, count) < count:
-            return None
-        first = self._find(sequence.epoch, last)
+        NUMBER("the last sequence number", sequence.number + count - 1)
+        return self._primary.configuration.producers.known(sequence, count)
+
+    def _answer(self, sequence: ProducerSequence, count: int) -> Published:
+        first = self._find(sequence.epoch, sequence.number + count - 1)
         if first is None:
             return Published(self._primary.position, None, SequenceSet(), count)
         if first.queue is None:
             return Published(first.committed.position, None, SequenceSet(), count)
-        return Published(first.committed.position, first.queue, first.ids(sequence.number, count), count)
+        return Published(first.committed.position, first.queue, first.part(sequence.number, count), count)
 
     # --- what is pending -------------------------------------------------------------------------
 

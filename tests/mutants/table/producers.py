@@ -18,7 +18,8 @@ PRODUCING: tuple[Mutant, ...] = (
         why="a publish is one operation, and the entry of its producer the next one",
         file=PRODUCERS,
         old="        made = self._primary.make(steps, committed=True)\n",
-        new="        made = self._primary.make(steps[:1], committed=True)\n        self._primary.make(steps[1:])\n",
+        new="        made = self._primary.make(steps[:-1], committed=True)\n"
+        "        self._primary.make(steps[-1:])\n        made = replace(made, made=(*made.made, made.made[0]))\n",
         first="primary/test_producers",
     ),
     Mutant(
@@ -73,8 +74,8 @@ PRODUCING: tuple[Mutant, ...] = (
         rules="EO5",
         why="a batch of which the first messages are known is stored whole",
         file=PRODUCERS,
-        old="            batch = batch.cut(known, count)\n",
-        new="            known = 0\n",
+        old="            given = (Batch.join(given).cut(known, count),)\n",
+        new="            given = (Batch.join(given),)\n",
         first="primary/test_producers",
     ),
     Mutant(
@@ -110,8 +111,8 @@ PRODUCING: tuple[Mutant, ...] = (
         rules="EO7",
         why="a message that was published with a sequence does not carry it",
         file=DRAFT,
-        old="            batch, tag = tagged(batch, use.sequence, in_commit=use.count == 0), TAG_BYTES\n",
-        new="            tag = len(tagged(batch, use.sequence, in_commit=use.count == 0)) * TAG_BYTES\n",
+        old="            self._number += len(batch) if use.count else 0\n",
+        new="            batch = batch.without_origins()\n",
         first="primary/test_producers",
     ),
     Mutant(

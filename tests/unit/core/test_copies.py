@@ -9,7 +9,7 @@ from qpidha.core.births import born
 from qpidha.core.copies import copied, published
 from qpidha.core.producers import IN_COMMIT, PUBLISHED, tagged
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.types import ProducerSequence, QueueSpec
+from qpidha.types import QueueSpec
 
 Q, OTHER = UUID(int=1), UUID(int=2)
 
@@ -56,9 +56,8 @@ def test_a_copy_whose_source_stays_is_a_new_message() -> None:
 
 def test_a_copy_of_a_commit_with_a_sequence_has_the_sequence() -> None:
     """EO7: it is a part of the same commit, and its producer repeats all of it."""
-    sequence = ProducerSequence("ada", (1, 9), 4)
     made = ReplicatedQueue(Q, QueueSpec(name="q"), ((1, 1),), 1)
-    made.append(tagged(Batch.pack([b"1", b"2"]), sequence, in_commit=True))
+    made.append(tagged(Batch.pack([b"1", b"2"]), (1, 9), 4, in_commit=True))
     copy = copied(made, SequenceSet([(1, 2)]), replacement=False, in_place=False)
     assert [copy.origin(i) for i in (0, 1)] == [(born(1, 9).bytes, IN_COMMIT, 4)] * 2
 
@@ -66,7 +65,7 @@ def test_a_copy_of_a_commit_with_a_sequence_has_the_sequence() -> None:
 def test_a_replacement_keeps_the_sequence() -> None:
     """EO7: as it keeps the first identity, through every move and update."""
     made = ReplicatedQueue(Q, QueueSpec(name="q"), ((1, 1),), 1)
-    made.append(tagged(Batch.pack([b"1"]), ProducerSequence("ada", (1, 9), 4), in_commit=False))
+    made.append(tagged(Batch.pack([b"1"]), (1, 9), 4, in_commit=False))
     for in_place in (True, False):
         copy = copied(made, SequenceSet([1]), replacement=True, in_place=in_place)
         assert copy.origin(0) == (born(1, 9).bytes, PUBLISHED, 4)

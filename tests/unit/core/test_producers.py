@@ -127,12 +127,12 @@ def test_what_is_no_sequence_is_refused(sequence: Any, why: str) -> None:
 def test_messages_carry_their_sequences_as_origins() -> None:
     """EO7: one after the other in a batch of publishes; that of the commit in each of its messages."""
     batch = Batch.pack([b"a", b"b"], props=[b"x", b"y"])
-    each = tagged(batch, ProducerSequence("ada", EPOCH, 5), in_commit=False)
+    each = tagged(batch, EPOCH, 5, in_commit=False)
     origins = [each.origin(i) for i in (0, 1)]
     assert origins == [(born(*EPOCH).bytes, PUBLISHED, 5), (born(*EPOCH).bytes, PUBLISHED, 6)]
     assert list(each) == [b"a", b"b"] and each.props(1) == b"y"
     assert all(origin is not None and is_tag(origin) and epoch_of(origin) == EPOCH for origin in origins)
-    whole = tagged(batch, ProducerSequence("ada", EPOCH, 5), in_commit=True)
+    whole = tagged(batch, EPOCH, 5, in_commit=True)
     assert [whole.origin(i) for i in (0, 1)] == [(born(*EPOCH).bytes, IN_COMMIT, 5)] * 2
     assert is_tag(whole.origin(0))
 

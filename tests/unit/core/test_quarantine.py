@@ -151,7 +151,7 @@ EPOCH = (2, 4)
 def with_sequences(*, in_commit: bool = False) -> Quarantine:
     """Messages 5 to 7 of a queue, published with sequences 1 to 3, or in a commit with sequence 1."""
     batch = Batch.pack([b"a", b"b", b"c"])
-    batch = tagged(batch, ProducerSequence("ada", EPOCH, 1), in_commit=in_commit)
+    batch = tagged(batch, EPOCH, 1, in_commit=in_commit)
     return Quarantine(QUEUE, "orders", 2, SequenceSet([(5, 7)]), batch, Fate.UNKNOWN)
 
 

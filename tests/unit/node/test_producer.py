@@ -105,10 +105,11 @@ def test_publishes_of_one_turn_are_one_operation() -> None:
 def test_a_large_run_does_not_wait_for_the_end_of_the_turn() -> None:
     def test(stage: Stage) -> None:
         position = stage.position
-        stage.ada.enqueue(stage.q, bytes(300), sequence=1)
-        stage.ada.enqueue(stage.q, bytes(800), sequence=2)
+        stage.ada.enqueue(stage.q, bytes(1200), sequence=1)
+        assert stage.position == position
+        stage.ada.enqueue(stage.q, bytes(3200), sequence=2)
         assert stage.position == position + 1
-        stage.ada.enqueue_many(stage.q, [bytes(1200)], sequence=3)
+        stage.ada.enqueue_many(stage.q, [bytes(4200)], sequence=3)
         assert stage.position == position + 2
         stage.ada.enqueue(stage.q, b"", sequence=4)
         assert stage.position == position + 2

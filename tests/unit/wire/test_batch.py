@@ -320,3 +320,14 @@ def test_a_view_keeps_the_received_bytes_alive() -> None:
     gc.collect()
     view[:] = bytes(1000)
     assert view == bytes(1000)
+
+
+def test_with_numbers_is_with_origins_of_consecutive_ids() -> None:
+    queue = bytes(range(16))
+    for batch in (full(), Batch.pack([b"", b"2"]), Batch.pack([b"1"], [b"p"])):
+        for generation, first, step in ((7, 5, 1), (2**63 - 1, 2**64 - 9, 1), (1, 4, 0)):
+            origins = [(queue, generation, first + step * n) for n in range(len(batch))]
+            assert batch.with_numbers(queue, generation, first, step) == batch.with_origins(origins)
+    for wrong in ((b"", 1, 1, 1), (queue, 2**63, 1, 1), (queue, 1, 2**64 - 4, 1), (queue, 1, -1, 1)):
+        with pytest.raises(CallerError, match="origins"):
+            full().with_numbers(*wrong)
