@@ -1,6 +1,7 @@
 """The invariants of a cluster, checked on simulated disks, on the wire and at simulated clients.
 
 checker      calls the others          generations  F1, F2: one primary in each, none falls
+explanations what nodes say of single messages
 positions    R-a: acknowledgements     order        S4: the order of messages
 fates        W1, W2: discarded ones    removals     J1: removed members were late
 ledger       what clients were told    peers        peer: honest ones are not refused

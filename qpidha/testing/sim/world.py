@@ -17,7 +17,7 @@ from qpidha.core.legality import SessionState
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
 from qpidha.settings import Settings
-from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.invariants.explanations import ExplainingChecker
 from qpidha.testing.invariants.removals import Removals
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.clients import Clients
@@ -84,7 +84,7 @@ class World:
         """How often each fault took effect, and its outcomes."""
         self.queues: dict[str, QueueId] = {}
         self._names: dict[QueueId, str] = {}
-        self.checker = Checker(self)
+        self.checker = ExplainingChecker(self)
         self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
         self.clients = Clients(self.checker, self.observe)
         self.clients.on_declared = self._declared
