@@ -17,7 +17,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from qpidha.checks import instance_of, integer, optional
-from qpidha.core.explanation import Explanation, Kept, Verdict
+from qpidha.core.explanation import Explanation, Kept, Place, Verdict
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import generation_of
 from qpidha.core.origins import find_copy
@@ -157,6 +157,7 @@ class _Inquiry:
             id=id,
             as_primary=self._replica.primary is not None,
             primary=primary_of(self._replica),
+            local=queue is not None and queue.local,
             kept=self._kept(),
         )
         if queue is None:
@@ -190,9 +191,14 @@ class _Inquiry:
             guards = primary.guards_of(queue.queue)
             pending = guards.pending(queue.queue, id, primary.safe)
             answer = replace(answer, publish_pending=pending is not None)
-            if (at := guards.accepted_at(queue.queue, id)) is not None:
+            settled = min(primary.safe, primary.deadlines.newest)
+            if (at := guards.recent.accepted_at(queue.queue, id, settled)) is not None:
                 return self._waiting(replace(answer, verdict=Verdict.ACCEPTING), primary, at)
-        place = yield from find_copy(self._replica.queues, (queue.queue, answer.generation or None, id))
+        successor = self._successor(queue)
+        if successor is not None:
+            place: Place | None = Place(queue=queue.queue, queue_name=queue.spec.name, id=successor)
+        else:
+            place = yield from find_copy(self._replica.queues, (queue.queue, answer.generation or None, id))
         if place is None:
             return replace(answer, verdict=Verdict.GONE if answer.generation else Verdict.FORGOTTEN)
         moved = Verdict.REPLACED if place.queue == queue.queue else Verdict.MOVED
@@ -201,11 +207,21 @@ class _Inquiry:
         position = 0 if primary is None else self._pending(primary, place.queue, place.id)
         return self._waiting(answer, primary, position) if primary is not None and position else answer
 
+    def _successor(self, queue: ReplicatedQueue) -> MessageId | None:
+        """The id that updates gave the message, as far as the queue knows it (U2); None: it knows none."""
+        primary, id = self._replica.primary, self._id
+        if primary is not None:
+            return primary.replaced.successors(queue, SequenceSet([id])).get(id)
+        return None if queue.places is None else queue.places.holder(id)
+
     def _pending(self, primary: Primary, queue: QueueId, id: MessageId) -> Position:
         """The operation that makes this message safe; 0: it is. The activation does it for those of older generations."""
         found = primary.guards_of(queue).pending(queue, id, primary.safe)
         if found is not None:
             return found.position
+        recent = primary.guards_of(queue).recent
+        if primary.safe > primary.deadlines.newest and recent.just_completed(queue, id):
+            return primary.safe  # No backup is waited for, and the disk of this node has not answered yet.
         declared = level_of(queue) is not Level.NONE
         return ACTIVATION if declared and primary.safe < ACTIVATION else 0
 
@@ -221,7 +237,8 @@ class _Inquiry:
 
     def _of_other_history(self, answer: Explanation, queue: ReplicatedQueue) -> Answer:
         if queue.local:
-            return replace(answer, verdict=Verdict.NOT_REPLICATED)
+            own = level_of(queue.queue) is Level.NONE
+            return replace(answer, verdict=Verdict.NOT_GIVEN if own else Verdict.NOT_REPLICATED)
         if (kept := self._wanted(answer)) is not None:
             return (yield from self._quarantined(answer, kept))
         nothing = Verdict.NOT_GIVEN if answer.as_primary else Verdict.NOT_HERE

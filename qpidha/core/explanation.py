@@ -19,7 +19,7 @@ class Verdict(Enum):
     PENDING = "pending"
     """The primary holds it, and not every member does as far as it knows: its publish is not confirmed."""
     SAFE = "safe"
-    """The primary and every member hold it."""
+    """The primary and every member hold it; of a queue whose messages are not replicated, the primary alone."""
     HELD = "held"
     """This node, a backup or a store, holds it. Only the primary knows whether it is safe."""
     ACCEPTING = "accepting"
@@ -48,7 +48,7 @@ class Verdict(Enum):
     NO_QUEUE = "no-queue"
     """There is no such queue."""
     NOT_REPLICATED = "not-replicated"
-    """The queue is replicated without its messages."""
+    """Each node has its own messages in this queue, and this node has not given this id out."""
 
 
 class Owes(Enum):
@@ -187,6 +187,8 @@ class Explanation:
     """The node answers as the primary."""
     primary: NodeId | None = None
     """The primary, as far as the node knows: ask it for what a backup cannot know."""
+    local: bool = False
+    """The messages of the queue are this node's own: no other node has them (LV1)."""
     published_as: Origin | None = None
     """Of a message that was moved or updated: the identity that its publish was given."""
     sequence: ProducerSequence | None = None
@@ -209,7 +211,10 @@ class Explanation:
         """What happened, in words, the verdict first."""
         which = f"message {self.id} of queue {self.queue_name or str(self.queue)!r}"
         which += f", generation {self.generation}" if self.generation else ""
-        lines = [f"{which}: {self.verdict.value}", _TEXTS[self.verdict].format(node=repr(self.node))]
+        said = _LOCALLY_SAFE if self.local and self.verdict is Verdict.SAFE else _TEXTS[self.verdict]
+        lines = [f"{which}: {self.verdict.value}", said.format(node=repr(self.node))]
+        if self.local:
+            lines.append("the messages of this queue are not replicated: no other node has this one")
         if self.place is not None:
             lines.append(f"it is now message {self.place.id} of queue {self.place.queue_name!r}")
         if (origin := self.published_as) is not None:
@@ -233,7 +238,7 @@ class Explanation:
         found = [waiting.to_do for waiting in self.waits_for]
         if self.too_few is not None:
             found.append("start the missing nodes")
-        if self.verdict in _AS_BACKUP and not self.as_primary:
+        if self.verdict in _AS_BACKUP and not self.as_primary and not self.local:
             asked = f"node {self.primary!r}" if self.primary is not None else "the primary"
             found.append(f"ask {asked} as well: it knows more")
         if self.verdict in _TO_DO:
@@ -273,8 +278,9 @@ _TEXTS = {
     Verdict.NOT_HERE: "node {node} has nothing of this queue up to this id yet",
     Verdict.DELETED: "the queue was deleted, with the message if it still held it",
     Verdict.NO_QUEUE: "node {node} has no such queue: it was never declared, a failover undid that, or it was deleted",
-    Verdict.NOT_REPLICATED: "the queue is replicated without its messages: each broker has its own",
+    Verdict.NOT_REPLICATED: "each node has its own messages in this queue, and node {node} has not given this id out",
 }
+_LOCALLY_SAFE = "node {node} holds it on its disk"
 _AS_BACKUP = frozenset(
     {
         Verdict.HELD,
@@ -294,8 +300,8 @@ _TO_DO = {
     " on_discarded",
     Verdict.FORGOTTEN: "look for it before you publish it again",
     Verdict.NOT_GIVEN: "check the id and the queue",
+    Verdict.NOT_REPLICATED: "ask the node that took it",
     Verdict.NO_QUEUE: "check the name; to ask about a deleted queue, give its uuid instead",
-    Verdict.NOT_REPLICATED: "ask the broker that took it",
 }
 
 

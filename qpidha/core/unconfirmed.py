@@ -112,11 +112,15 @@ def unconfirmed(replica: Replica, queue: QueueId | str | None = None, *, queues_
     primary, node = replica.primary, replica.node
     if primary is None:
         return Unconfirmed(node=node, as_primary=False, primary=primary_of(replica))
-    safe, guards = primary.safe, primary._guards
-    local = primary.local.guards
-    names = [*guards.waiting_longest(queues_max), *local.waiting_longest(queues_max)][:queues_max]
-    names = [wanted] if wanted is not None else names
-    found = [(name, at) for name in names if (at := primary.guards_of(name).oldest(name, safe)) is not None]
+    both = (primary._guards, primary.local.guards)
+    # Without backups `Primary.safe` is ahead of this node's disk.
+    safe = min(primary.safe, primary.deadlines.newest)
+    found = [
+        (name, at)
+        for guards in both
+        for name in ([wanted] if wanted is not None else guards.waiting_longest(queues_max))
+        if (at := guards.oldest(name, primary.safe)) is not None
+    ]
     return Unconfirmed(
         node=node,
         as_primary=True,
@@ -125,17 +129,17 @@ def unconfirmed(replica: Replica, queue: QueueId | str | None = None, *, queues_
         safe=safe,
         waits_for=waits_for(primary, node, safe + 1) if safe < primary.position else (),
         too_few=too_few(primary),
-        queue_count=guards.queue_count + local.queue_count,
+        queue_count=sum(guards.queue_count for guards in both),
         publishes=tuple(
             HeldPublish(
                 queue=name,
-                queue_name="" if (there := replica.queue(name)) is None else there.spec.name,
+                queue_name="" if (queue_there := replica.queue(name)) is None else queue_there.spec.name,
                 first=at.first,
                 last=at.last,
                 position=at.position,
                 waits_for=waits_for(primary, node, at.position),
             )
-            for name, at in found
+            for name, at in found[:queues_max]
         ),
     )
 

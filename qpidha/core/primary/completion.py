@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
-from itertools import islice, pairwise, takewhile
+from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
+from qpidha.core.primary.recent import Recent
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, Position, QueueId, Settle
@@ -218,10 +218,9 @@ class Guards:
 
     Invariants (`check`):
       - a queue with pending publishes is due once, not above the position that holds back its first publish
-      - accepts are kept in the order of their positions, all of which are above ``safe``
     """
 
-    __slots__ = ("_accepts", "_consumed", "_due", "_guards")
+    __slots__ = ("_consumed", "_due", "_guards", "recent")
 
     def __init__(self) -> None:
         self._guards: dict[QueueId, QueueGuard] = {}
@@ -230,8 +229,8 @@ class Guards:
         """A heap."""
         self._consumed: set[QueueId] = set()
         """Queues of which a pending publish may be complete because it was consumed (O6)."""
-        self._accepts: deque[tuple[Position, QueueId, SequenceSet]] = deque()
-        """What was accepted by operations that are not safe: only so that `accepted_at` can tell."""
+        self.recent = Recent()
+        """Only for those who ask."""
 
     def published(
         self,
@@ -254,11 +253,7 @@ class Guards:
         self, queue: QueueId, ids: SequenceSet, position: Position, *, committed: bool = False
     ) -> None:
         """See `QueueGuard.dequeued`."""
-        accepts = self._accepts
-        later = sum(1 for _ in takewhile(lambda accept: accept[0] > position, reversed(accepts)))
-        accepts.insert(
-            len(accepts) - later, (position, queue, ids)
-        )  # At the end, but for accepts in a local queue.
+        self.recent.accepted(queue, ids, position)
         guard = self._guards.get(queue)
         if guard is not None:
             guard.dequeued(ids, position, committed=committed)
@@ -281,19 +276,22 @@ class Guards:
         Yields each queue with its new id watermark and those of its messages that were consumed before
         (`QueueGuard.consumed`).
         """
+        recent = self.recent
+        recent.begin(safe)
         for queue in self._consumed:
             guard = self._guards[queue]
+            before = guard.upto
             if (upto := guard.advance(safe)) is not None:
+                recent.completed(queue, before, upto)
                 yield queue, upto, guard.consumed
         self._consumed.clear()
-        accepts = self._accepts
-        while accepts and accepts[0][0] <= safe:
-            accepts.popleft()
         due = self._due
         while due and due[0][0] <= safe:
             _, queue = heapq.heappop(due)
             guard = self._guards[queue]
+            before = guard.upto
             if (upto := guard.advance(safe)) is not None:
+                recent.completed(queue, before, upto)
                 yield queue, upto, guard.consumed
             if len(guard):
                 heapq.heappush(due, (guard.held_until, queue))
@@ -321,15 +319,9 @@ class Guards:
         """The queues with pending publishes, at most so many, those that are due first. O(such queues)."""
         return [queue for _, queue in heapq.nsmallest(queues_max, self._due, key=_position)]
 
-    def accepted_at(self, queue: QueueId, id: MessageId) -> Position | None:
-        """The operation that accepted this message, if it is not safe; None otherwise. O(accepts that are not safe)."""
-        return next((at for at, of, ids in self._accepts if of == queue and id in ids), None)
-
     def check(self, safe: Position) -> None:
         """Raise `InvariantError` if an invariant of a guard or of the due positions does not hold. O(content)."""
-        positions = [position for position, _, _ in self._accepts]
-        ensure(positions == sorted(positions), "accepts out of order")
-        ensure(not positions or positions[0] > safe, "an accept that is safe is kept")
+        self.recent.check(safe)
         due = {queue: position for position, queue in self._due}
         ensure(len(due) == len(self._due) and due.keys() == self._guards.keys(), "a queue is due once")
         for queue, guard in self._guards.items():

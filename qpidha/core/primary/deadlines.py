@@ -86,9 +86,10 @@ class Deadlines:
         self._left = deque((position, now) for position, _ in self._left)
         self._late = {}
 
-    def has_left(self, position: Position) -> bool:
-        """Whether this operation has left this node: it is durable here, and was sent."""
-        return position <= self._newest
+    @property
+    def newest(self) -> Position:
+        """The newest operation that has left this node: it is durable here, and was sent."""
+        return self._newest
 
     # --- who is late -----------------------------------------------------------------------------
 

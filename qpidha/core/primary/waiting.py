@@ -15,8 +15,9 @@ def waits_for(primary: Primary, node: NodeId, position: Position) -> tuple[Waiti
     Args:
         node: The primary's own name. It is in the answer if the operation is not durable or not sent here.
     """
-    if not primary.deadlines.has_left(position):
-        return (Waiting(node=node, owes=Owes.DISK, behind=primary.position - primary.safe),)
+    newest = primary.deadlines.newest
+    if position > newest:
+        return (Waiting(node=node, owes=Owes.DISK, behind=primary.position - newest),)
     sessions = {session.member: session for session in primary.sessions.values()}
     members = primary.membership.members
     return tuple(

@@ -19,7 +19,19 @@ from qpidha.core.steps import Accept, Publish, Update
 from qpidha.errors import ArgumentError
 from qpidha.journal import Quarantine, QueueImage, StoreImage, StoreStatus
 from qpidha.types import Fate, Level, Origin, ProducerSequence, QueueSpec, Settle
-from tests.support.cores import BOOT, CLUSTER, EPOCH, LINK, OTHER, QUEUE, SETTINGS, WELCOME, Node, messages
+from tests.support.cores import (
+    BOOT,
+    CLUSTER,
+    EPOCH,
+    LINK,
+    ME,
+    OTHER,
+    QUEUE,
+    SETTINGS,
+    WELCOME,
+    Node,
+    messages,
+)
 
 BATCH = messages(SequenceSet([1]))
 
@@ -159,6 +171,20 @@ def test_a_message_with_a_sequence_has_that_and_no_origin() -> None:
     assert (found.sequence, found.published_as) == (None, None)
 
 
+def test_without_backups_a_message_is_safe_when_the_disk_has_it() -> None:
+    node = sent(Node().promoted(ME))
+    node.replica.enqueue(QUEUE, BATCH)
+    node.replica.dequeue(QUEUE, SequenceSet([3]))
+    assert why(node, 10).verdict is Verdict.PENDING
+    node.perform()  # The `Ready` was taken, and nobody has said that it was performed.
+    for id, verdict in ((10, Verdict.PENDING), (3, Verdict.ACCEPTING)):
+        found = why(node, id)
+        assert (found.verdict, [(w.node, w.owes) for w in found.waits_for]) == (verdict, [("me", Owes.DISK)])
+    assert why(node, 4).verdict is Verdict.SAFE
+    node.replica.performed(node.clock)
+    assert (why(node, 10).verdict, why(node, 3).verdict) == (Verdict.SAFE, Verdict.GONE)
+
+
 # --- not held ------------------------------------------------------------------------------------
 
 
@@ -223,7 +249,11 @@ def test_an_updated_message_is_found_under_its_new_id() -> None:
     found = why(node, 3)
     assert (found.verdict, found.place) == (Verdict.REPLACED, Place(queue=QUEUE, queue_name="full", id=10))
     node.replica.commit([Update(QUEUE, SequenceSet([10]), (b"seen twice",))])
-    assert why(node, 3).place == Place(queue=QUEUE, queue_name="full", id=11)
+    for id in (3, 10):
+        assert why(node, id).place == Place(queue=QUEUE, queue_name="full", id=11)
+    node.replica.step_down("test")
+    assert why(node, 3).place == Place(queue=QUEUE, queue_name="full", id=11), "on a backup, by the first id"
+    assert why(node, 10).verdict is Verdict.GONE
 
 
 def test_a_move_of_a_publish_that_is_pending_says_so() -> None:
@@ -368,15 +398,43 @@ def test_what_was_left_of_a_deleted_queue_is_found_where_it_was_moved_to() -> No
     assert (found.verdict, found.place) == (Verdict.MOVED, Place(queue=OTHER, queue_name="empty", id=1))
 
 
-def test_messages_of_a_queue_that_only_the_configuration_has_are_not_known() -> None:
+def test_accepts_of_queues_that_are_not_replicated_may_be_covered_in_any_order() -> None:
     node = leading()
-    queue, _ = node.replica.declare(QueueSpec(name="local"), level=Level.CONFIGURATION)
+    one, _ = node.replica.declare(QueueSpec(name="one"), level=Level.CONFIGURATION)
+    two, _ = node.replica.declare(QueueSpec(name="two"), level=Level.NONE)
+    for queue in (one, two):
+        node.replica.enqueue(queue, BATCH)
+        node.replica.dequeue(queue, SequenceSet([1]))
+        assert why(node, 1, queue).verdict is (Verdict.ACCEPTING if queue == one else Verdict.GONE)
+    sent(node)
+    assert node.replica.primary is not None
+    node.replica.primary.check()
+
+
+@pytest.mark.parametrize("level", [Level.CONFIGURATION, Level.NONE])
+def test_messages_of_a_queue_that_are_not_replicated(level: Level) -> None:
+    node = leading()
+    queue, _ = node.replica.declare(QueueSpec(name="local"), level=level)
+    node.replica.enqueue(queue, Batch.pack([b"1", b"2", b"3"]))
+    pending = why(node, 1, queue)
+    assert pending.local
+    if level is Level.CONFIGURATION:
+        assert (pending.verdict, pending.waits_for[0].owes) == (Verdict.PENDING, Owes.DISK)
+    settled(node)
+    node.replica.dequeue(queue, SequenceSet([2]))
+    node.replica.commit([Update(queue, SequenceSet([3]), (b"seen",))])
+    place = Place(queue=queue, queue_name="local", id=4)
     for asked in (queue, "local"):
-        found = why(node, 1, asked)
-        assert (found.verdict, found.queue, found.queue_name) == (Verdict.NOT_REPLICATED, queue, "local")
-    node.replica.enqueue(queue, BATCH)
-    assert why(node, 1, queue).verdict is Verdict.PENDING, "this node has its own"
-    assert why(node, 2, queue).verdict is Verdict.NOT_REPLICATED, "another one may have given it out"
+        found = [why(node, id, asked) for id in (1, 2, 3, 4, 5)]
+        assert [each.verdict for each in found] == [
+            Verdict.SAFE,
+            Verdict.GONE,
+            Verdict.REPLACED,
+            Verdict.SAFE,
+            Verdict.NOT_GIVEN if level is Level.NONE else Verdict.NOT_REPLICATED,
+        ]
+        assert found[2].place == place and all(each.local and each.to_do == [] for each in found[:4])
+        assert found[0].lines[1] == "node 'me' holds it on its disk"
 
 
 def test_a_table_has_no_messages() -> None:

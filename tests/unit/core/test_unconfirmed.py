@@ -12,8 +12,8 @@ from qpidha import SequenceSet, Settle
 from qpidha.core.explanation import Owes
 from qpidha.core.unconfirmed import Unconfirmed, unconfirmed
 from qpidha.errors import ArgumentError, UnknownQueue
-from qpidha.types import QueueSpec
-from tests.support.cores import LINK, OTHER, QUEUE, SETTINGS, WELCOME, Node, messages
+from qpidha.types import Level, QueueSpec
+from tests.support.cores import LINK, ME, OTHER, QUEUE, SETTINGS, WELCOME, Node, messages
 
 ONE = messages(SequenceSet([1]))
 
@@ -103,6 +103,30 @@ def test_missing_members_are_named() -> None:
     assert found.too_few is not None and found.too_few.min_in_sync == 3
     assert "start the missing nodes" in found.to_do
     assert found.too_few.text in found.lines
+
+
+def test_publishes_of_queues_that_are_not_replicated_are_shown_after_the_others() -> None:
+    node = leading()
+    local, _ = node.replica.declare(QueueSpec(name="local"), level=Level.CONFIGURATION)
+    node.replica.enqueue(local, ONE)
+    node.replica.enqueue(QUEUE, ONE)
+    found = shown(node)
+    assert [p.queue_name for p in found.publishes] == ["full", "local"] and found.queue_count == 2
+    assert [p.queue_name for p in shown(node, queues_max=1).publishes] == ["full"]
+    assert [p.queue_name for p in unconfirmed(node.replica, "local").publishes] == ["local"]
+    settled(node)
+    assert shown(node).publishes == ()
+
+
+def test_without_backups_it_waits_for_its_own_disk() -> None:
+    node = Node().promoted(ME)
+    node.replica.performed(node.clock)
+    node.replica.enqueue(QUEUE, ONE)
+    node.perform()
+    found = shown(node)
+    assert (found.position - found.safe, [w.owes for w in found.waits_for]) == (1, [Owes.DISK])
+    node.replica.performed(node.clock)
+    assert shown(node).lines == ["node 'me': everything is confirmed"]
 
 
 def test_a_node_that_is_not_primary_says_whom_to_ask() -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from qpidha import SequenceSet, Settle
 from qpidha.core.primary.completion import Guards, QueueGuard
-from qpidha.errors import InvariantError
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
 BOTH = pytest.mark.parametrize("settle", list(Settle))
@@ -150,30 +149,6 @@ def test_a_publish_that_was_consumed_at_once_holds_none_back() -> None:
     assert guard.pending(2, 4) == (2, 2, 6)
 
 
-def test_accepts_are_known_until_they_are_safe() -> None:
-    all_guards = Guards()
-    all_guards.dequeued(A, SequenceSet([1, 2]), 5)
-    all_guards.dequeued(B, SequenceSet([3]), 6)
-    assert [all_guards.accepted_at(A, id) for id in (1, 2, 3)] == [5, 5, None]
-    assert all_guards.accepted_at(B, 3) == 6
-    all_guards.check(4)
-    list(all_guards.advance(5))
-    all_guards.check(5)
-    assert all_guards.accepted_at(A, 1) is None and all_guards.accepted_at(B, 3) == 6
-    list(all_guards.advance(6))
-    assert all_guards.accepted_at(B, 3) is None
-    all_guards.dequeued(A, SequenceSet([4]), 7)
-    with pytest.raises(InvariantError, match="safe is kept"):
-        all_guards.check(7)
-    all_guards.dequeued(A, SequenceSet([5]), 6)
-    all_guards.check(5)  # Kept in the order of positions: an accept in a local queue may have a lower one.
-    list(all_guards.advance(6))
-    assert all_guards.accepted_at(A, 5) is None and all_guards.accepted_at(A, 4) == 7
-    all_guards._accepts.append((6, A, SequenceSet([9])))
-    with pytest.raises(InvariantError, match="out of order"):
-        all_guards.check(5)
-
-
 def test_queues_are_named_in_the_order_in_which_they_are_due() -> None:
     all_guards = Guards()
     assert all_guards.queue_count == 0 and all_guards.waiting_longest(5) == []
@@ -183,3 +158,31 @@ def test_queues_are_named_in_the_order_in_which_they_are_due() -> None:
     assert all_guards.waiting_longest(5) == [B, C, A] and all_guards.waiting_longest(1) == [B]
     assert all_guards.oldest(B, 4) == all_guards.pending(B, 1, 4) == (1, 1, 5)
     assert all_guards.oldest(UUID(int=9), 4) is None and all_guards.pending(UUID(int=9), 1, 4) is None
+
+
+def test_what_the_last_round_has_done_is_known_until_the_next_one() -> None:
+    all_guards = Guards()
+    for id in (1, 2, 3):
+        all_guards.published(A, Settle.REPLICATED, id, id, 4 + id)
+    all_guards.dequeued(A, SequenceSet([2]), 8)
+    list(all_guards.advance(5))
+    recent = all_guards.recent
+    assert [recent.just_completed(A, id) for id in (1, 2, 3)] == [True, False, False]
+    assert recent.accepted_at(A, 2, 0) == 8
+    list(all_guards.advance(8))
+    assert [recent.just_completed(A, id) for id in (1, 2, 3)] == [False, True, True]
+    assert recent.accepted_at(A, 2, 0) == 8
+    list(all_guards.advance(8))
+    assert not any(recent.just_completed(A, id) for id in (1, 2, 3))
+    assert recent.accepted_at(A, 2, 0) is None
+
+
+def test_a_publish_completed_because_it_was_consumed_is_known_as_well() -> None:
+    all_guards = Guards()
+    all_guards.published(A, Settle.IMMEDIATE, 1, 1, 5)
+    all_guards.published(A, Settle.IMMEDIATE, 2, 2, 6)
+    all_guards.dequeued(A, SequenceSet([1]), 7)
+    list(all_guards.advance(4))
+    assert [all_guards.recent.just_completed(A, id) for id in (1, 2)] == [True, False]
+    list(all_guards.advance(6))
+    assert [all_guards.recent.just_completed(A, id) for id in (1, 2)] == [False, True]

@@ -398,7 +398,10 @@ def test_an_accept_here_does_not_wait_for_a_commit_that_was_made_before() -> Non
     assert [type(c) for c in room.done()] == [Stored]
     assert room.core.primary is not None
     guards = room.core.primary.guards_of(n)
-    assert (guards.accepted_at(n, 1), guards.accepted_at(n, 2)) == (commit.position, None)
+    assert (
+        guards.recent.accepted_at(n, 1, room.core.primary.safe),
+        guards.recent.accepted_at(n, 2, room.core.primary.safe),
+    ) == (commit.position, None)
     assert room.core.primary.guards_of(QUEUE) is not guards
     room.node.acknowledge(commit.position)
     room.node.check()
@@ -413,10 +416,16 @@ def test_accepts_that_wait_for_several_declarations_are_kept_in_order() -> None:
         room.core.dequeue(queue, SequenceSet([1]))
     assert room.core.primary is not None
     guards = room.core.primary.guards_of(first)
-    assert (guards.accepted_at(first, 1), guards.accepted_at(second, 1)) == (2, 3)
+    assert (
+        guards.recent.accepted_at(first, 1, room.core.primary.safe),
+        guards.recent.accepted_at(second, 1, room.core.primary.safe),
+    ) == (2, 3)
     room.done()
     room.node.acknowledge(2)
-    assert (guards.accepted_at(first, 1), guards.accepted_at(second, 1)) == (None, 3)
+    assert (
+        guards.recent.accepted_at(first, 1, room.core.primary.safe),
+        guards.recent.accepted_at(second, 1, room.core.primary.safe),
+    ) == (None, 3)
     room.node.check()
 
 
@@ -441,6 +450,7 @@ def test_why_a_message_here_is_safe_or_waits() -> None:
     for queue in (q, n):
         room.core.enqueue(queue, ONE)
     room.done()
+    room.core.performed(room.node.clock)
 
     def verdict(queue: QueueId) -> Verdict:
         return conclude(explain(room.core, queue, 1, None)).verdict
