@@ -157,12 +157,15 @@ class Flip:
     def _follow_objects(self, touched: list[bytes]) -> Iterator[None]:
         """Queues of level configuration go and come with their objects; a flip changes nothing else in them (LV1)."""
         objects, result = self._queues.get(self._configuration), self.result
-        if isinstance(objects, KeyedQueue):
-            for change, notice in self._local.follow(objects, touched, self._generation):
+        if not isinstance(objects, KeyedQueue):
+            return
+        for start in range(0, len(touched), KEYS_PER_STEP):
+            keys = touched[start : start + KEYS_PER_STEP]
+            for change, notice in self._local.follow(objects, keys, self._generation):
                 result.changes.append(change)
                 if notice is not None:
                     result.notices.append(notice)
-                yield
+            yield
 
     def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         planned = self._plan.get(queue)
