@@ -9,6 +9,7 @@ import asyncio
 import gc
 import json
 import logging
+import os
 import statistics
 import sys
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qpidha import Batch, Node, Settings
+from qpidha import Batch, Node, Op, Settings
 from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
@@ -110,6 +111,42 @@ class Commands:
         await self.node.barrier()
         return {"seconds": time.perf_counter() - started}
 
+    async def declare_empty(self, count: int) -> None:
+        """So many queues without messages; until all are safe."""
+        for n in range(count):
+            self.node.declare(f"queue-{n}")
+            if n % A_TURN == A_TURN - 1:
+                await asyncio.sleep(0)
+        await self.node.barrier()
+
+    async def memory(self) -> dict[str, int]:
+        """Resident bytes of this process."""
+        gc.collect()
+        return {"bytes": resident_bytes()}
+
+    async def producers(self, rounds: int, batch_messages: int, size: int) -> dict[str, float]:
+        """Medians of messages a second, in batches of which 16 are under way: of one producer, and published plainly."""
+        queue, producer = self.node.declare("queue"), self.node.producer("client")
+        batch, sequence = Batch.pack([b"x" * size] * batch_messages), 1
+        await producer.registered
+        rates: dict[str, list[float]] = {"producer": [], "plain": []}
+        for turn in range(10):
+            waiting: list[Op] = []
+            started = time.perf_counter()
+            for _ in range(rounds):
+                if turn % 2:
+                    waiting.append(queue.enqueue_many(batch))
+                else:
+                    waiting.append(producer.enqueue_many(queue, batch, sequence=sequence))
+                    sequence += batch_messages
+                if len(waiting) >= 16:
+                    await waiting.pop(0)
+            await waiting[-1]
+            took_s = time.perf_counter() - started
+            rates["plain" if turn % 2 else "producer"].append(rounds * batch_messages / took_s)
+            await queue.purge()
+        return {what: statistics.median(values) for what, values in rates.items()}
+
     async def commits(self, rounds: int) -> dict[str, float]:
         """Medians of the seconds until 10 messages are safe: as a commit over 3 queues, and as one batch."""
         queues = [self.node.declare(f"queue-{n}") for n in range(3)]
@@ -142,6 +179,11 @@ class Commands:
         """The stalls that the node reports, since its start."""
         status = self.node.status(queues_max=0)
         return {"loop_stall_worst_s": status.loop_stall_worst_s}
+
+
+def resident_bytes() -> int:
+    """Memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def serve(commands: Commands, read: Callable[[], str], write: Callable[[str], object]) -> None:

@@ -1,10 +1,10 @@
 """Measure what a broker has besides messages: objects, commits, fan-out, and very many queues.
 
-    python -m benchmarks.state objects fan-out commit large declare queues
+    python -m benchmarks.state objects fan-out commit large declare producers memory
 
 Figures that depend on the speed of a machine are compared with something measured beside them, or are medians of few
 runs. ``objects``, ``fan-out`` and ``large`` use three nodes in one process, over TCP on loopback, in memory; ``commit``,
-``declare`` and ``queues`` use nodes in processes of their own.
+``declare`` and ``producers`` use three nodes in processes of their own, ``memory`` one, on disk.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ async def put_objects(node: Node, count: int) -> None:
 def objects_failover(count: int) -> dict[str, float]:
     """A failover with so many objects on both sides; then the old primary returns, which has changed one more.
 
-    ``seconds`` and ``bytes``: from the promotion until the new primary is established, and what was sent until then.
+    ``ms`` and ``bytes``: from the promotion until the new primary is established, and what was sent until then.
     ``changed_bytes``: what the old primary and the new one have sent until it is in sync again.
     """
 
@@ -65,7 +65,7 @@ def objects_failover(count: int) -> dict[str, float]:
             started = _begin(world)
             await b.promote()
             await until(lambda: _is_ready(b))
-            found = {"seconds": time.perf_counter() - started, "bytes": _sent(world)}
+            found = {"ms": (time.perf_counter() - started) * 1000, "bytes": _sent(world)}
             _begin(world)
             a = await world.start("a")
             await until(lambda: a.status().in_sync)
@@ -209,12 +209,64 @@ def declare_rate(count: int) -> float:
         return count / seconds
 
 
+def producer_ratio(rounds: int, size: int) -> float:
+    """The rate of batches of 100 messages of one producer, divided by that of plain ones. ``size``: bytes of a message."""
+    with three_nodes() as primary:
+        medians = primary.tell("producers", rounds, 100, size)
+        ratio: float = medians["producer"] / medians["plain"]
+        return ratio
+
+
+def queue_bytes(count: int) -> float:
+    """Bytes of memory of an empty queue: what a process has grown by when its node has loaded so many from disk.
+
+    It counts everything that the node keeps for them: core, names, their objects in the configuration, the store's index.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        cluster = Cluster(Path(directory), SETTINGS | {"gc_policy": "freeze"})
+        try:
+            first = cluster.process("a")
+            first.tell("start")
+            first.tell("promote")
+            first.tell("declare_empty", count)
+            first.tell("stop")
+            cluster.close("a")
+            again = cluster.process("a")
+            before = again.tell("memory")["bytes"]
+            again.tell("start")
+            after: int = again.tell("memory")["bytes"]
+            again.tell("stop")
+            return (after - before) / count
+        finally:
+            cluster.close()
+
+
+class Together:
+    """One measurement with several figures, each of which is a row of the table: it runs once for all of them."""
+
+    def __init__(self, measure: Callable[[], dict[str, float]]) -> None:
+        self._measure = measure
+        self._found: dict[str, float] = {}
+
+    def part(self, name: str) -> Callable[[], float]:
+        """One figure; each is asked for once in each round of runs."""
+
+        def run() -> float:
+            if name not in self._found:
+                self._found = self._measure()
+            return self._found.pop(name)
+
+        return run
+
+
 MEASURES: dict[str, Callable[[], object]] = {
     "objects": lambda: objects_failover(100_000),
     "fan-out": lambda: fan_out(100, KIB, 100),
     "commit": lambda: commit_ratio(500),
     "large": lambda: large_commit(64 << 20),
     "declare": lambda: declare_rate(100_000),
+    "producers": lambda: [producer_ratio(300, size) for size in (100, KIB)],
+    "memory": lambda: queue_bytes(100_000),
 }
 
 

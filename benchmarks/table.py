@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import and_, or_, sub
 
-from benchmarks import measures, peers, queues, raw, sets
+from benchmarks import measures, peers, queues, raw, sets, state
 
 US, THOUSAND = "qpidha", 1000
 COPIES = 4
 """Three brokers hold each message; some more is under way."""
 WARM_BYTES_MAX = 8 << 30
+KIB = 1024
+QUEUES_S_MAX = {"failover": 0.5, "start": 2.0}
+"""Goals of the steps with very many queues."""
 
 
 @dataclass
@@ -103,6 +106,7 @@ def rows(quick: bool) -> list[Row]:
             lambda m: m[US] <= 160,
         ),
         *_recovery_rows(scale),
+        *_state_rows(scale),
         *_queue_rows(100_000 // scale),
         *_set_rows(),
     ]  # fmt: skip
@@ -200,10 +204,60 @@ def _recovery_rows(scale: int) -> Iterator[Row]:
     yield from _latency_rows(3000 // scale)
 
 
+def _state_rows(scale: int) -> Iterator[Row]:
+    """What a broker has besides messages (docs/configuration.md)."""
+    count = 100_000 // scale
+    objects = state.Together(lambda: state.objects_failover(count))
+    for unit, part, goal, most in (
+        ("ms to ready", "ms", "≤ 100", 100),
+        ("B sent", "bytes", "≤ 20 KiB", 20 * KIB),
+        ("B sent, 1 changed", "changed_bytes", "≤ 21 KiB", 21 * KIB),
+    ):
+        name = f"failover with {count:,} objects"
+        yield Row(name, unit, goal, {US: objects.part(part)}, lambda m, most=most: m[US] <= most)  # type: ignore[misc]
+    fan_out = state.Together(lambda: state.fan_out(100, KIB, 100))
+    yield Row(
+        "1 KiB to 100 queues", "B to a backup", "≤ 1 KiB + 32 B each",
+        {US: fan_out.part("bytes")}, lambda m: m[US] <= KIB + 100 * 32,
+    )  # fmt: skip
+    yield Row(
+        "1 KiB to 100 queues",
+        "× publish and 100 puts",
+        "≤ 2",
+        {US: fan_out.part("ratio")},
+        lambda m: m[US] <= 2,
+    )
+    yield Row(
+        "commit of 10 over 3 queues", "× as one batch", "≤ 1.3",
+        {US: lambda: state.commit_ratio(1000 // scale)}, lambda m: m[US] <= 1.3,
+    )  # fmt: skip
+    yield Row(
+        "commit of 64 MiB", "MiB/s", "works",
+        {US: lambda: state.large_commit(64 << 20)}, lambda m: m[US] > 0, touches=COPIES * (128 << 20),
+    )  # fmt: skip
+    yield Row(
+        "declare, with bindings, one by one", "objects/s", "≥ 20,000",
+        {US: lambda: state.declare_rate(count)}, lambda m: m[US] >= 20_000,
+    )  # fmt: skip
+    for size in (100, KIB):
+        yield Row(
+            f"batches of one producer, 100 × {named(size)}", "× plain", "≥ 0.8",
+            {US: lambda size=size: state.producer_ratio(500 // scale, size)}, lambda m: m[US] >= 0.8,  # type: ignore[misc]
+        )  # fmt: skip
+    yield Row(
+        f"{count:,} queues: memory", "B a queue", "≤ 1 KiB",
+        {US: lambda: state.queue_bytes(count)}, lambda m: m[US] <= KIB,
+    )  # fmt: skip
+
+
 def _queue_rows(count: int) -> Iterator[Row]:
     for step in queues.STEPS:
-        name = f"{count:,} queues: {step}"
-        yield Row(name, "s", "linear", {US: queues.once(count, step, "seconds")}, lambda m: True)
+        name, most = f"{count:,} queues: {step}", QUEUES_S_MAX.get(step, float("inf"))
+        goal = f"≤ {most:g}" if step in QUEUES_S_MAX else "linear"
+        yield Row(
+            name, "s", goal,
+            {US: queues.once(count, step, "seconds")}, lambda m, most=most: m[US] <= most,  # type: ignore[misc]
+        )  # fmt: skip
         yield Row(
             name,
             "s, longest stall",
