@@ -210,7 +210,7 @@ def declare_rate(count: int) -> float:
 
 
 def producer_ratio(rounds: int, size: int) -> float:
-    """The rate of batches of 100 messages of one producer, divided by that of plain ones. ``size``: bytes of a message."""
+    """The rate of batches of 100 messages of one producer, divided by that of plain ones. ``size``: of a message."""
     with three_nodes() as primary:
         medians = primary.tell("producers", rounds, 100, size)
         ratio: float = medians["producer"] / medians["plain"]
