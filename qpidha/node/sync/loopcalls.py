@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import copy_context
 from enum import Enum
 from threading import RLock, get_ident
 from typing import Any, TypeVar
@@ -64,6 +65,8 @@ class LoopCalls:
         self._waiting: deque[Call[Any]] = deque()
         self._scheduled = False
         self._ended = False
+        self._context = copy_context()
+        """Context variables in the loop: not those of the thread that happens to be first in a turn."""
         # Below: used in the event loop only.
         self._begun: set[asyncio.Task[Any]] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -133,7 +136,7 @@ class LoopCalls:
             self._waiting.append(call)
             if not self._scheduled:
                 try:
-                    loop.call_soon_threadsafe(self._take)
+                    loop.call_soon_threadsafe(self._take, context=self._context)
                 except RuntimeError:  # It was closed just now.
                     raise call.unanswered(begun=False) from None
                 self._scheduled = True
@@ -178,7 +181,7 @@ class LoopCalls:
             with self._lock:
                 self._scheduled = bool(self._waiting)
                 if self._scheduled:
-                    loop.call_soon(self._take)
+                    loop.call_soon(self._take, context=self._context)
 
     def _begin(self) -> bool:
         """Make the calls that are waiting now. Whether there were any."""

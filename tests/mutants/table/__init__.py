@@ -14,6 +14,7 @@ from tests.mutants.table.resync import RESYNC
 from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
 from tests.mutants.table.surroundings import SURROUNDINGS
+from tests.mutants.table.threads import THREADS
 from tests.mutants.table.transports import TRANSPORTS
 from tests.mutants.table.updates import UPDATES
 
@@ -30,5 +31,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *SURROUNDINGS,
     *COMPILED,
     *NODES,
+    *THREADS,
     *TRANSPORTS,
 )

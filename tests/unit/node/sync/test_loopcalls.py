@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -150,6 +153,23 @@ def test_the_loop_gets_to_its_other_work_while_threads_call_without_end(
         assert len(loop.made) == 400
 
 
+def test_a_call_does_not_see_the_context_of_some_thread() -> None:
+    """One turn makes the calls of several threads, and effects of the node begin in it."""
+    client = ContextVar("client", default="none")
+
+    def work() -> None:
+        client.set("of this thread")
+        assert loop.run(Call("a", loop.run, client.get, changes=False)) == "none"
+
+        async def later() -> str:
+            return client.get()
+
+        assert loop.run(loop.wait(later)) == "none"
+
+    with looping() as loop:
+        assert in_a_thread(work) is None
+
+
 # --- where it may be called ----------------------------------------------------------------------
 
 
@@ -252,6 +272,52 @@ def test_an_interrupted_thread_withdraws_its_call(monkeypatch: pytest.MonkeyPatc
         loop.let_go.set()
         assert loop.run(loop.call(2)) == 2
         assert loop.made == [2]
+
+
+def test_threads_that_are_interrupted_anywhere_do_not_hold_up_others() -> None:
+    """As by `KeyboardInterrupt`, between any two steps of a call."""
+
+    class Interrupted(BaseException):
+        pass
+
+    over = threading.Event()
+    counts = Counter[str]()
+
+    def victim() -> None:
+        while not over.is_set():
+            try:
+                while not over.is_set():
+                    loop.run(loop.call("victim"))
+            except Interrupted:
+                counts["interrupted"] += 1
+
+    def other() -> None:
+        while not over.is_set():
+            loop.run(loop.call("other"), SOON_S)
+            counts["other"] += 1
+
+    def harass() -> None:
+        for _ in range(300):
+            for worker in victims:
+                ident = ctypes.c_ulong(worker._thread.ident or 0)
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupted))
+            time.sleep(0.001)
+
+    with looping() as loop:
+        victims = [Worker(victim) for _ in range(3)]
+        others = [Worker(other) for _ in range(2)]
+        harass()
+        made = counts["other"]
+        while counts["other"] < made + 20:
+            assert not any(worker.error for worker in others)
+            time.sleep(0.001)
+        over.set()
+        assert [worker.join() for worker in others] == [None, None]
+        for worker in victims:
+            assert worker.join() is None or isinstance(worker.error, Interrupted)  # Outside of its call.
+        assert counts["interrupted"] > 10
+        assert loop.run(loop.call("after"), SOON_S) == "after"
+        assert not loop.calls._waiting
 
 
 def test_a_signal_handler_may_call_in_the_middle_of_a_call() -> None:
@@ -361,7 +427,7 @@ def test_a_loop_that_closes_while_a_call_is_sent_is_noticed() -> None:
         def is_closed(self) -> bool:
             return False
 
-        def call_soon_threadsafe(self, *_: object) -> None:
+        def call_soon_threadsafe(self, *_: object, context: object) -> None:
             raise RuntimeError("Event loop is closed")
 
     with looping() as loop:
