@@ -44,7 +44,7 @@ from qpidha.errors import (
     ensure,
 )
 from qpidha.events import CompareAndSetLost, RemovingMembers, SteppedDown
-from qpidha.journal import StoreImage
+from qpidha.journal import Remove, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import (
@@ -62,7 +62,7 @@ from qpidha.types import (
     Versioned,
 )
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Frame
+from qpidha.wire.events import Dequeue, Frame
 
 
 class Replica:
@@ -441,6 +441,17 @@ class Replica:
     def skip(self, queue: QueueId, count: int) -> Position:
         """See `Primary.skip`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
         return self._taking(queue).skip(queue, count)
+
+    def confirm(self) -> Position:
+        """An operation that changes nothing. It completes only if no other node was promoted before this call (Q7).
+
+        Each member acknowledges it, and one that is, or follows, a later primary does not. Taken with too few members,
+        too, and waits. Raises `NotPrimary` on another node.
+        """
+        primary, nothing = self._serving(), SequenceSet()
+        objects = primary.configuration.queue
+        self.out.persist(Remove(objects, nothing))  # It goes over this node's disk, as every operation does.
+        return primary.operate(Dequeue(queue=objects, ids=nothing))
 
     # --- discarded messages ----------------------------------------------------------------------
 

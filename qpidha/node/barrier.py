@@ -14,7 +14,9 @@ async def barrier(parts: Parts) -> Generation:
     if not runtime.serving or primary is None:
         raise runtime.not_primary()
     parts.engine.flush()
-    position, settled = primary.position, runtime.settled
+    # All before may be safe already: only what members acknowledge from now on shows that this is the primary (Q7).
+    position, settled = runtime.replica.confirm(), runtime.settled
+    runtime.poke()
     # A publish completes after the position that covers it is safe, maybe in a later turn: wait for both.
     ops = [Op(settled, position, range(0), settled.expect(position, Outcome()))]
     ops.append(runtime.stored_op(0, range(0)))

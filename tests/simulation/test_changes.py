@@ -12,11 +12,12 @@ from qpidha.core.backup.session import FollowerSession
 from qpidha.core.copies import copied
 from qpidha.core.histories import Histories
 from qpidha.core.lineage import generation_of
-from qpidha.core.primary import draft, primary
+from qpidha.core.primary import clients, draft
 from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.draft import Drafting
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.replica import Replica
 from qpidha.core.steps import Step
 from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
@@ -68,12 +69,12 @@ def test_other_profiles_draw_none_of_them() -> None:
 
 def applies_half_of_a_commit(patch: pytest.MonkeyPatch) -> None:
     """TX1: the primary makes the first parts of a commit, and sends all of them."""
-    apply = primary.apply
+    apply = clients.apply
 
     def half(actions: list[Any], *arguments: Any, committed: bool) -> None:
         apply(actions[:-1] if committed and len(actions) > 3 else actions, *arguments, committed=committed)
 
-    patch.setattr(primary, "apply", half)
+    patch.setattr(clients, "apply", half)
 
 
 def leaves_out_what_is_gone(patch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,13 @@ def plans_forget_withdrawals(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BackupSession, "_withdraw", nothing)
 
 
+def answers_reads_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Q7: a barrier waits for what is pending, and for nothing that members acknowledge from then on."""
+    patch.setattr(Replica, "confirm", lambda self: self._serving().position)
+
+
 MUTATIONS: list[Mutation] = [
+    answers_reads_at_once,
     applies_half_of_a_commit,
     leaves_out_what_is_gone,
     keeps_the_object_of_a_deleted_queue,

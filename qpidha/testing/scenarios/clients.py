@@ -1,4 +1,4 @@
-"""Commands of a scenario that act as clients: declare, publish, deliver, accept, move, skip, commit, put, delete."""
+"""Commands of a scenario that act as clients: declare, publish, deliver, accept, commit, put, delete, read and others."""
 
 from __future__ import annotations
 
@@ -93,6 +93,12 @@ class ClientCommands(Commands):
         commit = self._commit()
         commit.put(configuration_id(self.world.cluster), object_key(kind, key), value.encode())
         self.world.clients.commit(self._node(name), commit)
+
+    def read(self, name: str, queue: str) -> None:
+        """``read P q``: ask a primary whether it has a queue of this name; it answers after a barrier."""
+        node = self._node(name)
+        found = "no such queue" if node.replica.find(queue) is None else "it is there"
+        self.world.clients.read(node, lambda: self._say(f"{name} answers a read of {queue}: {found}"))
 
     def _commit(self) -> Commit:
         self._commits += 1

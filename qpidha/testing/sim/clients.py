@@ -14,6 +14,7 @@ from qpidha.errors import NotEnoughMembers, NotPrimary
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.commits import Commit
+from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.places import ordered, place_of, places_of_updates
 from qpidha.testing.sim.serving import Serving
@@ -71,6 +72,15 @@ class Clients:
         self._at(node).told.append((position, lambda: self._declared(queue)))
         node.run()
         return queue
+
+    def read(self, node: SimNode, answered: Callable[[], None]) -> None:
+        """Read something, and answer when a primary's barrier is passed. Raises `Violation` (Q7)."""
+        position, primary = node.replica.confirm(), node.replica.primary
+        self._checker.operated(node)
+        if primary is None or position <= primary.safe:
+            raise Violation("Q7: a barrier waits for nothing that members acknowledge from now on")
+        self._at(node).told.append((position, answered))
+        node.run()
 
     def publish(
         self, node: SimNode, queue: QueueId, values: Sequence[str], *, size: int = 0, run: bool = True
@@ -199,9 +209,7 @@ class Clients:
         updates = places_of_updates(node, commit)
         made = node.replica.commit(commit.steps)
         for step, name in commit.declared.items():
-            made_queue = made.made[step].queue
-            assert made_queue is not None
-            self.on_declared(name, made_queue)
+            self.on_declared(name, made.declared(step))
         given = self._given(node, commit, before)
         for step, ref, values, _ in commit.given:
             at = made.made[ref].queue if isinstance(ref, int) else ref
@@ -312,9 +320,7 @@ class Clients:
         values += [value for _, commit in serving.commits for value in commit.published]
         settles += [value for _, commit in serving.commits for value in commit.accepted]
         serving.publishes.clear()
-        serving.settles.clear()
-        serving.deletions.clear()
-        serving.told.clear()
-        serving.commits.clear()
+        for waiting_for in (serving.settles, serving.deletions, serving.told, serving.commits):
+            waiting_for.clear()
         if values or settles:
             self._checker.in_doubt(node, values, settles)

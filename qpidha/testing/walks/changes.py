@@ -28,7 +28,14 @@ NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
 """Of queues that are deleted and declared again."""
 OBJECTS: Final = 6
 """Objects that commits put and erase again, so that each changes often."""
-WEIGHTS: Final[Mapping[str, float]] = {"commit": 30, "update": 8, "delete": 3, "redeclare": 6, "refused": 1.5}
+WEIGHTS: Final[Mapping[str, float]] = {
+    "commit": 30,
+    "update": 8,
+    "delete": 3,
+    "redeclare": 6,
+    "refused": 1.5,
+    "read": 4,
+}
 """How often each is drawn, before a run draws its own factors."""
 
 
@@ -45,10 +52,12 @@ STEPS: Final[Mapping[str, float]] = {
 }
 """How often a step of a commit is of each kind, before a run draws its own factors and leaves some out."""
 REFUSED: Final = "commit refused"
+READ: Final = "read answered"
 CHANGED: Final = (
     *(f"step {name}" for name in WEIGHTS),
     *(f"commit with {kind}" for kind in STEPS),
     REFUSED,
+    READ,
     *(f"client {what}" for what in ("commits", "deletes a queue with", "moves, deletes a queue")),
     "frame PlanWithdraw",
 )
@@ -136,6 +145,26 @@ class Changes:
             self._walk.world.sometimes(REFUSED)
         else:
             raise Violation(f"TX9: a commit took message {id}, which is gone")
+
+    def read(self) -> None:
+        """Each node that believes it is primary is asked for what is there, and answers after a barrier (Q7)."""
+        for node in self._walk.world.primaries:
+            self._read(node)
+
+    def _read(self, node: SimNode) -> None:
+        """No other node may have been promoted before the question."""
+        world, reader = self._walk.world, node.replica.generation
+        current = world.manager.current
+        newest = reader if current is None else current.record.generation
+
+        def answered() -> None:
+            if newest > reader:
+                raise Violation(f"Q7: {node.name} of {reader} answers a read of when {newest} had begun")
+            world.sometimes(READ)
+
+        if newest > reader:
+            world.sometimes("read of a zombie")  # In one walk of 100.
+        world.clients.read(node, answered)
 
     def _new(self) -> Commit:
         self._commits += 1

@@ -129,6 +129,15 @@ CONFIGURATION: tuple[Mutant, ...] = (
         first="node/test_queue",
     ),
     Mutant(
+        name="barrier-of-what-is-pending",
+        rules="Q7",
+        why="a barrier waits for the operations that are pending, and a primary that was cut off has none",
+        file="qpidha/core/replica.py",
+        old="        return primary.operate(Dequeue(queue=objects, ids=nothing))\n",
+        new="        return primary.position\n",
+        first="core/test_confirm",
+    ),
+    Mutant(
         name="flip-slice-by-slice",
         rules="Q8 C5",
         why="each slice of a flip is a transaction: the configuration may be durable without the queues",

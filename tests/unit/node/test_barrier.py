@@ -11,6 +11,7 @@ from qpidha import Batch, SequenceSet
 from qpidha.core.births import born
 from qpidha.core.ready import Safe, Settled
 from qpidha.errors import InDoubt, NotPrimary
+from qpidha.journal import Remove
 from qpidha.node.barrier import barrier
 from qpidha.node.queue import Queue
 from qpidha.types import Generation, QueueSpec
@@ -47,9 +48,34 @@ def settled(seat: Seat) -> None:
     seat.effects.complete(Settled(seat.core.primary.position, 1, AB))
 
 
-def test_a_primary_with_nothing_to_wait_for_passes_at_once() -> None:
+def test_a_primary_whose_operations_are_all_safe_waits_for_what_members_acknowledge_now() -> None:
+    """One that was cut off, and does not know of its successor, has no other operations that wait (Q7)."""
+
     async def main() -> None:
-        assert await pass_barrier(Seat().enter().lead(generation=7)) == 7
+        seat, queue = waits_for_b()
+        settled(seat)
+        assert queue.declared.safe
+        passing = pass_barrier(seat)
+        await turns()
+        assert not passing.done()
+        settled(seat)
+        assert await passing == 1
+
+    run(main())
+
+
+def test_a_barrier_changes_nothing() -> None:
+    async def main() -> None:
+        seat = Seat().enter().lead(generation=7)
+        seat.turn()
+        seat.persisted.clear()
+        before = {queue.queue: (queue.next, list(queue.held)) for queue in seat.core.queues.values()}
+        passing = pass_barrier(seat)
+        await turns()
+        seat.turn()
+        assert await passing == 7
+        assert [change for change in seat.persisted if not isinstance(change, Remove) or change.ids] == []
+        assert {queue.queue: (queue.next, list(queue.held)) for queue in seat.core.queues.values()} == before
 
     run(main())
 
