@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from qpidha.core.configuration import read_key
+from qpidha.core.explain import conclude, explain
 from qpidha.seq import SequenceSet
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
@@ -66,6 +67,13 @@ class CheckCommands(Commands):
                 return [queue.held[i].value for i in sorted(queue.held)] == self._values(tuple(rest[2:]))
             case _:
                 raise ScenarioError(f"no such fact: {what}")
+
+    def why(self, name: str, queue: str, id: str, generation: str = "") -> None:
+        """``why P q 3`` or ``why P q 3 1``: show what P says of the message with this id; of generation 1."""
+        given_by = int(generation) if generation else None
+        found = conclude(explain(self._node(name).replica, self._queue(queue), int(id), given_by))
+        for line in found.lines:
+            self._say(line)
 
     def heal(self) -> None:
         """``heal``: end all faults, wait, and check that all nodes are members and equal."""

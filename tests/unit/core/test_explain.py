@@ -368,8 +368,7 @@ def test_a_queue_that_is_gone_is_found_in_quarantine_by_its_name_and_its_uuid() 
 
 def test_a_message_in_quarantine_has_the_sequence_of_its_producer() -> None:
     """It is no origin, so it is not taken for a message that was moved. Its producer is not known here."""
-    sequence = ProducerSequence("ada", (2, 9), 4)
-    lost = replace(shelved(12), batch=tagged(Batch.pack([b"kept"]), sequence, in_commit=False))
+    lost = replace(shelved(12), batch=tagged(Batch.pack([b"kept"]), (2, 9), 4, in_commit=False))
     found = why(stored(image(QUEUE, "full", SequenceSet([5])), quarantine=(lost,)), 12)
     assert (found.verdict, found.kept[0].fate) == (Verdict.QUARANTINED, Fate.UNKNOWN)
     assert (found.published_as, found.sequence, found.place) == (None, None, None)
