@@ -127,10 +127,14 @@ class Clients:
             if (place := (queue, place_of(node, queue, id))) not in serving.delivered:
                 serving.delivered.add(place)
                 value = self.value_at(node, queue, id)
-                self._checker.delivered(node, queue, id, value)
-                self._observe(node, "is given", [value])
+                self.given(node, queue, id, value)
                 return id, value
         return None
+
+    def given(self, node: SimNode, queue: QueueId, id: MessageId, value: str) -> None:
+        """A consumer got this message."""
+        self._checker.delivered(node, queue, id, value)
+        self._observe(node, "is given", [value])
 
     def unsettled(self, node: SimNode, queue: QueueId) -> list[MessageId]:
         """The ids of messages that this primary delivered and still holds, ascending."""

@@ -1,4 +1,4 @@
-"""Where messages of a simulated primary stand, and what updates must leave at their places (U1, U2)."""
+"""Where messages of a simulated primary stand, what updates must leave there, and its queues for consumers (U1, U2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from qpidha.core.steps import Committed, Update
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.sim.node import SimNode
-from qpidha.types import MessageId, QueueId
+from qpidha.types import MessageId, Position, QueueId
+from qpidha.wire.batch import Batch
 
 
 def place_of(node: SimNode, queue: QueueId, id: MessageId) -> MessageId:
@@ -17,6 +18,19 @@ def place_of(node: SimNode, queue: QueueId, id: MessageId) -> MessageId:
     primary, ids = node.replica.primary, SequenceSet([id])
     assert primary is not None
     return primary.replaced.places(node.replica.queues[queue], ids).first
+
+
+def present_id(node: SimNode, queue: QueueId, place: MessageId) -> MessageId | None:
+    """The id of the message that the node holds at this place of a queue; None if there is none."""
+    found = node.replica.queues.get(queue)
+    if found is None or place in found.held:
+        return None if found is None else place
+    return None if found.places is None else found.places.holder(place)
+
+
+def is_held(node: SimNode, queue: QueueId, place: MessageId) -> bool:
+    """Whether the node holds a message at this place of a queue."""
+    return present_id(node, queue, place) is not None
 
 
 def ordered(node: SimNode, queue: QueueId, ids: Iterable[MessageId]) -> list[MessageId]:
@@ -43,3 +57,35 @@ def places_of_updates(
         }
 
     return successors
+
+
+class SimContent:
+    """One queue of a simulated primary, as a queue type needs it (`qpidha.queues.fifo.Content`)."""
+
+    def __init__(self, node: SimNode, queue: QueueId) -> None:
+        self._replica = node.replica
+        self._queue = queue
+
+    @property
+    def next_id(self) -> MessageId:
+        """The id that the next message gets."""
+        return self._replica.queues[self._queue].next
+
+    def read(
+        self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
+    ) -> tuple[SequenceSet, Batch] | None:
+        """Read messages from a place on."""
+        queue = self._replica.queues[self._queue]
+        return next(queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max), None)
+
+    def places(self, ids: SequenceSet, /) -> SequenceSet:
+        """The places of messages."""
+        assert self._replica.primary is not None
+        return self._replica.primary.replaced.places(self._replica.queues[self._queue], ids)
+
+    def dequeue(self, ids: SequenceSet, /) -> Position:
+        """Accept messages. Returns the position that covers it."""
+        return self._replica.dequeue(self._queue, ids)[0]
+
+    def on_content(self, callback: Callable[[], None]) -> None:
+        """Nothing: consumers of the simulator ask again."""

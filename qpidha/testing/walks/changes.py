@@ -19,8 +19,9 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
-from qpidha.testing.sim.places import ordered
+from qpidha.testing.sim.places import ordered, place_of
 from qpidha.testing.sim.world import World
+from qpidha.testing.walks.holding import HELD, HOLDS, Holding
 from qpidha.types import MessageId, QueueId, QueueSpec, Settle
 from qpidha.wire.batch import Batch
 
@@ -28,7 +29,7 @@ NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
 """Of queues that are deleted and declared again."""
 OBJECTS: Final = 6
 """Objects that commits put and erase again, so that each changes often."""
-WEIGHTS: Final[Mapping[str, float]] = {
+OWN: Final[Mapping[str, float]] = {
     "commit": 30,
     "update": 8,
     "delete": 3,
@@ -36,6 +37,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "refused": 1.5,
     "read": 4,
 }
+WEIGHTS: Final[Mapping[str, float]] = {**OWN, **HOLDS}
 """How often each is drawn, before a run draws its own factors."""
 
 
@@ -54,7 +56,8 @@ STEPS: Final[Mapping[str, float]] = {
 REFUSED: Final = "commit refused"
 READ: Final = "read answered"
 CHANGED: Final = (
-    *(f"step {name}" for name in WEIGHTS),
+    *(f"step {name}" for name in OWN),
+    *HELD,
     *(f"commit with {kind}" for kind in STEPS),
     REFUSED,
     READ,
@@ -96,13 +99,14 @@ class Changes:
     def __init__(self, walk: ChangingWalk) -> None:
         self._walk = walk
         self._commits = 0
+        self._holding = Holding(walk, self._new)
         draw = Random(f"{walk.seed}/steps")
         self._kinds = {kind: weight * draw.choice([0, 1, 1, 2]) for kind, weight in STEPS.items()}
         self._kinds["publish"] = STEPS["publish"]  # A commit has something to do in each run.
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """The steps by name."""
-        return {name: getattr(self, name) for name in WEIGHTS}
+        return {name: getattr(self, name) for name in OWN} | self._holding.actions()
 
     # --- commits ---------------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class Changes:
             ids = [i for i in clients.unsettled(draft.node, queue)[:3] if i not in draft.taken.get(queue, ())]
             if ids:
                 draft.commit.accepted += self._take(draft, queue, ids)
-                draft.commit.steps.append(Accept(queue, SequenceSet(ids)))
+                draft.commit.steps.append(Accept(queue, self._named(draft, queue, ids)))
 
     def _move(self, draft: Drafted) -> None:
         if (source := self._one(draft)) and len(draft.queues) > 1:
@@ -211,15 +215,25 @@ class Changes:
                 values = self._take(draft, source, ordered(draft.node, source, ids))
                 draft.added.setdefault(target, []).extend(values)
                 draft.commit.given.append((len(draft.commit.steps), target, values, True))
-                draft.commit.steps.append(Move(source, SequenceSet(ids), target))
+                draft.commit.steps.append(Move(source, self._named(draft, source, ids), target))
 
     def _update(self, draft: Drafted) -> None:
         if (queue := self._one(draft)) and (ids := self._some(draft, queue)):
+            named = self._named(
+                draft, queue, ids
+            )  # The new ids are in the order in which these name the messages.
+            ids.sort(key=lambda id: id if id in named else place_of(draft.node, queue, id))
             values = self._take(draft, queue, ids)
             draft.added.setdefault(queue, []).extend(values)
             props = tuple(b"%d" % self._walk.random.randint(1, 9) for _ in ids)
             draft.commit.given.append((len(draft.commit.steps), queue, values, True))
-            draft.commit.steps.append(Update(queue, SequenceSet(ids), props))
+            draft.commit.steps.append(Update(queue, named, props))
+
+    def _named(self, draft: Drafted, queue: QueueId, ids: list[MessageId]) -> SequenceSet:
+        """These messages by their present ids, or by the ids that they had first (U2)."""
+        if self._walk.random.random() < 0.6:
+            return SequenceSet(ids)
+        return SequenceSet(place_of(draft.node, queue, id) for id in ids)
 
     def _put(self, draft: Drafted) -> None:
         draft.commit.put(self._configuration, self._object(), b"%d" % draft.commit.number)
