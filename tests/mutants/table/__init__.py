@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
+from tests.mutants.table.explanations import EXPLANATIONS
 from tests.mutants.table.levels import LEVELS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
@@ -27,6 +28,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *UPDATES,
     *RESYNC,
     *DISCARDS,
+    *EXPLANATIONS,
     *STORES,
     *SURROUNDINGS,
     *COMPILED,
