@@ -124,6 +124,24 @@ def publish_during_resync(count: int, size: int) -> float:
         return ((follows - begin) / (then - at)) / ((end - follows) / (now - then))
 
 
+def join_under_load(count: int, size: int) -> float:
+    """How much longer a fresh backup takes to be in sync while a client publishes without a pause.
+
+    A multiple of the time that it takes at rest, with as many messages as there are when it begins.
+    """
+    batch = batch_of(size)
+    with Brokers(durable=False, nodes=2) as brokers:
+        primary = brokers.primary()
+        client = PipelinedClient(brokers.ports[primary])
+        client.publish(batch, count // len(batch), window=window(batch))
+        with _publishing(client, batch):
+            _start(brokers, "c")
+            messages, at = client.confirmed * len(batch), time.perf_counter()
+            _in_sync(brokers, "c")
+            loaded_s = time.perf_counter() - at
+    return loaded_s * resync(messages, size) / messages
+
+
 @contextmanager
 def _publishing(client: PipelinedClient, batch: Batch) -> Iterator[None]:
     """Publish all the while, as fast as it goes."""

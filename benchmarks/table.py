@@ -96,6 +96,11 @@ def rows(quick: bool) -> list[Row]:
             lambda m: m[US] >= 0.6, touches=COPIES * 10_000_000 // scale * 100,
         ),
         Row(
+            "a node joins under load, 1 KiB", "× the time at rest", "≤ 3",
+            {US: lambda: measures.join_under_load(300_000 // scale, 1024)},
+            lambda m: m[US] <= 3, touches=COPIES * 600_000 // scale * 1024,
+        ),
+        Row(
             "wire, beside the payload", "B/message", "≤ 8",
             {US: lambda: measures.wire_per_message(100)},
             lambda m: m[US] <= 8,

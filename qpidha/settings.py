@@ -112,6 +112,10 @@ class Settings:
     (J4); the same on all nodes. n: each confirmed operation was on n nodes at that instant. The price: with fewer,
     operations are refused (`NotEnoughMembers`) and pending ones wait until enough backups have caught up again.
     1: the last member goes on alone."""
+    catch_up_time_max_s: float | None = 1.0
+    """While a backup catches up and would need longer than this, operations complete later than they could, so that
+    publishers slow down: as much as that needs, and never to less than a quarter of the rate at which the backup takes
+    copies. Nothing is refused. None: never, and a backup that publishers outrun may catch up for ever."""
     op_timeout_s: float | None = None
     """An op that is awaited for this long raises `OpTimeout`, which is an `InDoubt`; its callbacks are given it. The op
     stays pending. None: no limit. `Op.within` sets one for a single op. Time in which this process stood still does not
@@ -210,6 +214,7 @@ RULES: dict[str, Rule] = {
     "readmission_delay_s": SECONDS_OR_ZERO,
     "readmission_delay_max_s": SECONDS_OR_ZERO,
     "min_in_sync": integer(1, 65_536),
+    "catch_up_time_max_s": optional(SECONDS),
     "op_timeout_s": optional(SECONDS),
     "session_ttl_s": SECONDS,
     "record_timeout_s": SECONDS,

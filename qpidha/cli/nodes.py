@@ -197,6 +197,11 @@ def lines_of_status(row: Row) -> list[str]:
         lines.append(f"  waits for {', '.join(hold_in_words(hold) for hold in s.views('held_by'))}")
     elif s.items("waiting_for"):  # An older node.
         lines.append(f"  publishes are held: waiting for {s.names('waiting_for')}")
+    lines += [
+        f"  publishers are slowed to {b.number('bytes_per_s')} bytes/s while {b.name('backup')} catches up:"
+        f" {b.number('staged_bytes')} bytes copied in {b.seconds('since_s')} s, about {b.number('left_bytes')} left"
+        for b in s.views("slowed")
+    ]
     for b in s.views("sessions"):
         joining = s.same("joining", b.raw("node"))
         kind = "member" if b.flag("member") else "joining" if joining else "not a member"
@@ -232,6 +237,7 @@ def hold_in_words(hold: View) -> str:
     what = {
         "disk": f"the disk of {node}",
         "backup": f"backup {node}",
+        "catch-up": f"backup {node} to catch up",
         "members": f"member {node}",
         "manager": "the cluster manager",
         "broker": f"the broker of {node} to take over",

@@ -150,6 +150,11 @@ class EnoughMembers:
 
 
 @dataclass(frozen=True, slots=True)
+class FullSpeed:
+    """Publishers are slowed no more: what `qpidha.events.PublishersSlowed` said is over."""
+
+
+@dataclass(frozen=True, slots=True)
 class CloseLink:
     """The driver closes this link, after what was sent before."""
 
@@ -165,6 +170,7 @@ Notice: TypeAlias = (
     | Removed
     | HandOver
     | EnoughMembers
+    | FullSpeed
     | CloseLink
     | NodeEvent
 )

@@ -511,7 +511,7 @@ class Replica:
             late = self.primary.late
             self.primary.membership.give_up_joining(late, now)
             self._remove_members(late, now)  # Before anything completes: who leaves does not count (J5).
-            self.primary.settle()
+            self.primary.settle(now)
             if self.primary.established and not established:
                 self.discards.begin_releasing()
             self.discards.release_more()

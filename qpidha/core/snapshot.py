@@ -13,6 +13,7 @@ from qpidha.core.backup.follower import Follower
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.minimum import Shortage
+from qpidha.core.primary.pace import Slowdown
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
@@ -93,6 +94,8 @@ class ReplicaSnapshot:
     """The members that are missing for ``min_in_sync``, so that operations are refused (J4); None: there are enough."""
     short_since: float | None
     """Since when, in the time of ``now``; None if there are enough."""
+    slowdowns: tuple[Slowdown, ...]
+    """The backups for which operations complete later than they could, in order of their names."""
     queues: tuple[QueueSnapshot, ...]
     """As many as were asked for, in the order of their declaration."""
     queue_count: int
@@ -129,6 +132,7 @@ def take_snapshot(
         waiting_since=oldest,
         shortage=primary.minimum.shortage() if primary is not None else None,
         short_since=primary.minimum.since if primary is not None else None,
+        slowdowns=tuple(primary.pace.slowdowns()) if primary is not None else (),
         queues=tuple(_queue(q) for q in islice(queues, queues_max)),
         queue_count=len(queues),
         quarantined=len(state.quarantined),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 from uuid import UUID
 
-from qpidha.events.base import NodeEvent, Trouble
+from qpidha.events.base import EventLevel, NodeEvent, Trouble
 from qpidha.types import Generation, NodeId
 
 
@@ -87,6 +87,25 @@ class TooFewMembers(Trouble):
         """What the log line says besides the name of the event."""
         missing = f"; missing: {', '.join(self.missing)}" if self.missing else ""
         return f"{len(self.members)} of {self.min_in_sync} (min_in_sync): {', '.join(self.members)}{missing}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishersSlowed(Trouble):
+    """Operations complete later than they could, because publishers outrun a backup that catches up.
+
+    It ends when the backup follows. `NodeStatus.slowed` says how fast operations complete, and how much is left. See
+    `Settings.catch_up_time_max_s`.
+    """
+
+    name: ClassVar = "publishers slowed"
+    level: ClassVar = EventLevel.INFO
+    backups: tuple[NodeId, ...]
+    """For whom; in order of their names."""
+
+    @property
+    def detail(self) -> str:
+        """What the log line says besides the name of the event."""
+        return f"while {', '.join(self.backups)} {'catch' if len(self.backups) > 1 else 'catches'} up"
 
 
 @dataclass(frozen=True, slots=True)

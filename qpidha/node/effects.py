@@ -11,6 +11,7 @@ from qpidha.core.ready import (
     Completion,
     Doubtful,
     EnoughMembers,
+    FullSpeed,
     HandOver,
     Inserted,
     Notice,
@@ -28,6 +29,7 @@ from qpidha.events import (
     DuplicateNodeId,
     FencedByPeer,
     NodeEvent,
+    PublishersSlowed,
     RefusedByBackup,
     RefusedByPrimary,
     RoleEntered,
@@ -144,6 +146,8 @@ class NodeEffects:
                 self._notifier.discarded(notice)
             case EnoughMembers():
                 runtime.troubles.clear(TooFewMembers)
+            case FullSpeed():
+                runtime.troubles.clear(PublishersSlowed)
             case CloseLink():
                 if peer := self._links.peers.get(notice.link):
                     peer.close(notice.reason)
@@ -176,6 +180,7 @@ class NodeEffects:
             self._handles.new_term()
         if not notice.role.is_primary:
             runtime.troubles.clear(TooFewMembers)
+            runtime.troubles.clear(PublishersSlowed)
         self._notifier.role(notice.generation if notice.role.is_primary else 0)
 
     def queue_removed(self, queue: QueueId) -> None:

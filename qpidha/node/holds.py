@@ -15,7 +15,7 @@ from qpidha.node.parts import Parts
 from qpidha.node.runtime import Runtime
 from qpidha.types import NodeId
 
-HoldKind: TypeAlias = Literal["disk", "backup", "members", "manager", "broker"]
+HoldKind: TypeAlias = Literal["disk", "backup", "catch-up", "members", "manager", "broker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ class Hold:
     """One thing that is waited for."""
 
     kind: HoldKind
-    """disk: a transaction of this node. backup: an acknowledgement. members: a node that is missing for ``min_in_sync``.
+    """disk: a transaction of this node. backup: an acknowledgement. catch-up: the progress of a backup that publishers
+    outrun, so that they are slowed (`Settings.catch_up_time_max_s`). members: a node that is missing for ``min_in_sync``.
     manager: the answer to a compare-and-set. broker: its ``on_promote`` has not returned."""
     node: NodeId
     """Whose disk, which backup, which member (the primary itself if none is known), whose request, whose broker."""
@@ -35,7 +36,7 @@ def holds_of(parts: Parts) -> list[Hold]:
     """What a node waits for now; empty: nothing. O(members)."""
     runtime = parts.runtime
     core = runtime.replica.snapshot()
-    found = (_backups(runtime, core) or _disk(parts)) + _members(runtime, core)
+    found = (_backups(runtime, core) or _disk(parts)) + _newcomers(runtime, core) + _members(runtime, core)
     if (asked_s := parts.cluster.asked_for_s) is not None:
         found.append(Hold(kind="manager", node=runtime.id, since_s=asked_s))
     if (promoting_s := parts.notifier.promoting_for_s) is not None:
@@ -54,6 +55,12 @@ def _backups(runtime: Runtime, core: ReplicaSnapshot) -> list[Hold]:
         return []
     since_s = runtime.now() - core.waiting_since
     return [Hold(kind="backup", node=name, since_s=since_s) for name in sorted(core.waiting_for)]
+
+
+def _newcomers(runtime: Runtime, core: ReplicaSnapshot) -> list[Hold]:
+    """The backups for which publishers are slowed."""
+    now = runtime.now()
+    return [Hold(kind="catch-up", node=s.backup, since_s=now - s.since) for s in core.slowdowns]
 
 
 def _members(runtime: Runtime, core: ReplicaSnapshot) -> list[Hold]:

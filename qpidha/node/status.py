@@ -28,6 +28,20 @@ class SessionStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlowedStatus:
+    """Publishers are slowed while this backup catches up (`Settings.catch_up_time_max_s`)."""
+
+    backup: NodeId
+    since_s: float
+    bytes_per_s: int
+    """Operations complete at about this rate now."""
+    staged_bytes: int
+    """What the backup has received since then."""
+    left_bytes: int
+    """About what it still lacks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueStatus:
     """What a node says about one of its queues."""
 
@@ -68,6 +82,8 @@ class NodeStatus:
     missing: list[NodeId]
     """If it has fewer: nodes that are not members, and were since this process started, or are connected."""
     joining: NodeId | None
+    slowed: list[SlowedStatus]
+    """The backups for which publishers are slowed now; empty: for none."""
     sessions: list[SessionStatus]
     queues: list[QueueStatus]
     quarantined: int
@@ -130,6 +146,7 @@ def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
         below_min_in_sync=core.shortage is not None,
         missing=list(core.shortage.missing) if core.shortage is not None else [],
         joining=core.joining,
+        slowed=slowed_of(core, runtime.now()),
         sessions=sessions_of(core),
         queues=[QueueStatus(**queue_facts(parts, q)) for q in parts.handles.first(queues_max)],
         quarantined=core.quarantined,
@@ -163,6 +180,20 @@ def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
         "next_id": q.next + waiting,
         "pending": handle.pending if handle is not None and parts.runtime.replica.primary else 0,
     }
+
+
+def slowed_of(core: ReplicaSnapshot, now: float) -> list[SlowedStatus]:
+    """For which backups publishers are slowed."""
+    return [
+        SlowedStatus(
+            backup=s.backup,
+            since_s=round(now - s.since, 3),
+            bytes_per_s=s.bytes_per_s,
+            staged_bytes=s.staged_bytes,
+            left_bytes=s.left_bytes,
+        )
+        for s in core.slowdowns
+    ]
 
 
 def sessions_of(core: ReplicaSnapshot) -> list[SessionStatus]:

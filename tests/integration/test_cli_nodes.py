@@ -256,6 +256,18 @@ def test_what_a_node_waits_for_is_shown(nodes: Nodes, run: Run) -> None:
     assert "broker" not in run("status", nodes.status("b", broker="serving", broker_since_s=7.5))[1]
 
 
+def test_slowed_publishers_are_shown(nodes: Nodes, run: Run) -> None:
+    """They are slowed on purpose: that is no problem."""
+    slowed = {"backup": "c", "since_s": 1.5, "bytes_per_s": 250, "staged_bytes": 1500, "left_bytes": 4000}
+    holds = [{"kind": "catch-up", "node": "c", "since_s": 1.5}]
+    code, out, _ = run("status", nodes.status("a", slowed=[slowed], held_by=holds))
+    assert code == OK
+    assert out.splitlines()[2:] == [
+        "  waits for backup c to catch up for 2 s",
+        "  publishers are slowed to 250 bytes/s while c catches up: 1500 bytes copied in 1.5 s, about 4000 left",
+    ]
+
+
 def test_an_error_in_place_of_a_status(nodes: Nodes, run: Run) -> None:
     for answer in ({"ok": False, "error": "unknown\ncommand"}, {"ok": True, "status": 5}, {"ok": "yes"}):
         code, out, err = run("status", nodes.add(f"n{len(nodes._sockets)}", answer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
@@ -22,6 +23,19 @@ class Described:
     """Every message we hold with a lower id is kept or staged."""
     told: bool = False
     """The plan says something of it already."""
+
+
+def wanted_bytes(queue: ReplicatedQueue, described: Described | None) -> int:
+    """About how many bytes the backup still lacks of this queue, by the average size of its messages. O(log runs).
+
+    None: the backup has not described it. Before it was planned, every message that the backup holds counts as kept.
+    """
+    wanted = held = queue.held.count()
+    if described is not None and described.keep is None:
+        wanted -= described.history.held.count()
+    elif described is not None and described.keep is not None:
+        wanted = queue.held.count(described.cursor) - described.keep.count(described.cursor)
+    return queue.bytes * max(0, wanted) // max(1, held)
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ from qpidha.core.primary.deadlines import Deadlines
 from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
+from qpidha.core.primary.pace import Pace
 from qpidha.core.primary.producers import Producers
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queues import Queues
@@ -75,6 +76,7 @@ class Primary(ClientCalls):
         self._unsealed_bytes = 0
         self._behind = False  # More is safe than was completed in the last slice.
         self.deadlines = Deadlines(settings)
+        self.pace = Pace(settings, self.sessions, outbox)
         self.producers = Producers(self, self._guards, work.guards)
 
     # --- operations ------------------------------------------------------------------------------
@@ -82,7 +84,7 @@ class Primary(ClientCalls):
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
         """One operation: its parts are applied in one transaction on every backup (O3)."""
         if nbytes > operation_bytes_max(self.settings) + OPERATION_OVERHEAD:
-            return self._leave_out(parts)
+            return self._leave_out(parts, nbytes)
         self.position += 1
         self._unsealed.append(parts)
         self._unsealed_bytes += nbytes
@@ -90,9 +92,10 @@ class Primary(ClientCalls):
             self.seal()
         return self.position
 
-    def _leave_out(self, operation: Operation) -> Position:
+    def _leave_out(self, operation: Operation, nbytes: int) -> Position:
         """An operation that no frame holds is not sent: the next plan of each session carries it whole (TX2)."""
         self.seal()
+        self.pace.made(self.position, nbytes)
         self.position += 1
         for session in self.sessions.values():
             self._send(session, session.leave_out(operation))
@@ -106,21 +109,22 @@ class Primary(ClientCalls):
             return
         operations = tuple(self._unsealed)
         event = Operations(first=self.position - len(operations) + 1, operations=operations)
+        self.pace.made(event.first - 1, self._unsealed_bytes)
         for session in self.sessions.values():
             self._send(session, session.stream(event, self._unsealed_bytes))
-        self._unsealed = []
-        self._unsealed_bytes = 0
+        self._unsealed, self._unsealed_bytes = [], 0
 
     def _send(self, session: BackupSession, events: Iterable[Event]) -> None:
         for event in events:
             self._out.send(session.link, Frame(self.generation, session.sid, event))
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
         self.seal()
         for session in self.sessions.values():
             if session.state is SessionState.CATCHING_UP:
                 self._send(session, session.catch_up(self.queues, self.position))
+        self.pace.look(now, self.queues)
         self._complete()
         self.deadlines.taken(self.position, self.sessions.values())
 
@@ -189,7 +193,7 @@ class Primary(ClientCalls):
         if self.minimum.short:
             self._behind = False  # What is pending waits until there are enough members (J4).
         else:
-            self._raise_safe(lowest)
+            self._raise_safe(self.pace.upto(lowest))
         if not self.established and lowest >= ACTIVATION:
             self._establish()
         self.local.complete(self.safe)
@@ -228,6 +232,7 @@ class Primary(ClientCalls):
         ensure(self.established or not safe, "safe without established")
         ensure(safe or not self.established or self.minimum.least > 1, "established without safe")
         self.minimum.check()
+        self.pace.check()
         self.deadlines.check(self.safe)
         self._guards.check(self.safe)
         self.producers.check()

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from qpidha.core.chunks import plan_chunks, split_ids
 from qpidha.core.legality import SessionState
-from qpidha.core.primary.described import Described, Resync
+from qpidha.core.primary.described import Described, Resync, wanted_bytes
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, plan_resync
@@ -93,6 +93,9 @@ class BackupSession:
         self.unfinished = False
         """The last slice ended with work left: call `catch_up` again, even if nothing arrives."""
         self._chunks_staged = 0
+        self.staged_bytes = 0
+        """What the backup has staged in this session. A chunk counts as ``_chunk_min`` at least, for its round trip."""
+        self._chunk_min = settings.window_bytes_max // 4 // settings.plan_chunks_in_flight_max
         self._in_flight: deque[int] = deque()
         """Bytes of each chunk that was sent and not staged yet."""
         self._in_flight_bytes = 0
@@ -136,7 +139,7 @@ class BackupSession:
         self._forget_visits()
         self._expected = event.queues
         self._described_bytes = 0
-        self._chunks_staged = self._in_flight_bytes = 0
+        self._chunks_staged = self._in_flight_bytes = self.staged_bytes = 0
         self._in_flight.clear()
         self._window.clear()
         self.window_bytes = 0
@@ -168,13 +171,25 @@ class BackupSession:
 
     # --- catching up -----------------------------------------------------------------------------
 
+    @property
+    def held_up(self) -> bool:
+        """The copy waits for the backup: as much is under way as the limits allow."""
+        return self.state is SessionState.CATCHING_UP and self._is_full
+
+    def left_bytes(self, queues: Mapping[QueueId, ReplicatedQueue]) -> int:
+        """About how much is still to be copied, counted as in ``staged_bytes``. O(queues to visit)."""
+        left = (queues[queue] for queue in self._waiting if queue in queues)
+        return sum(max(self._chunk_min, wanted_bytes(q, self._described.get(q.queue))) for q in left)
+
     def progress(self, chunks: int) -> None:
         """The backup staged this many chunks: flow control only."""
         sent = self._chunks_staged + len(self._in_flight)
         if not self._chunks_staged <= chunks <= sent:
             raise RemoteProtocolError(f"Progress of {chunks} chunks, {sent} were sent")
         for _ in range(chunks - self._chunks_staged):
-            self._in_flight_bytes -= self._in_flight.popleft()
+            nbytes = self._in_flight.popleft()
+            self._in_flight_bytes -= nbytes
+            self.staged_bytes += max(self._chunk_min, nbytes)
         self._chunks_staged = chunks
 
     @property

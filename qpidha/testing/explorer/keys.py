@@ -17,6 +17,7 @@ from sortedcontainers import SortedDict
 
 from qpidha.core.backup.session import Flow
 from qpidha.core.primary.described import Resync
+from qpidha.core.primary.pace import Pace
 from qpidha.journal import StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -124,7 +125,7 @@ def _encoder_of(of: type) -> Encode:
 
 
 def _decides_nothing(value: object, out: Out, seen: Seen) -> None:
-    """For what is the same in all nodes, or statistics."""
+    """For what is the same in all nodes, statistics, or off: the settings of the explorer slow no publishers."""
 
 
 OFTEN = frozenset({Member, QueueSpec, Record, StoreStatus, Versioned})
@@ -133,7 +134,7 @@ ENCODERS: dict[type, Encode] = {
     **dict.fromkeys((set, frozenset), _set),
     **dict.fromkeys((dict, Counter, SortedDict), _once(_dict)),
     **dict.fromkeys((list, deque), _once(lambda value, out, seen: _all("[", value, out, seen))),
-    **dict.fromkeys((Settings, Flow, Resync), _decides_nothing),
+    **dict.fromkeys((Settings, Flow, Resync, Pace), _decides_nothing),
     tuple: lambda value, out, seen: _all("(", value, out, seen),
     UUID: lambda value, out, _: out.append(value.hex),
     Batch: lambda value, out, _: out.append(bytes(value.raw).hex()),

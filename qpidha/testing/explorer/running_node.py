@@ -38,6 +38,7 @@ SMALLEST = Settings(
     operations_bytes=1,
     plan_chunk_bytes=1,
     plan_chunks_in_flight_max=1,
+    catch_up_time_max_s=None,
     ack_timeout_s=1.0,
     rejoin_timeout_s=1.0,
     readmission_delay_s=NO_DELAY_S,

@@ -46,6 +46,7 @@ SMALL = Settings(
     readmission_delay_s=0.2,
     readmission_delay_max_s=1.0,
     commit_timeout_s=2.0,
+    catch_up_time_max_s=None,
     record_timeout_s=0.5,
     record_retry_s=0.1,
 )

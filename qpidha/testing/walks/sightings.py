@@ -21,6 +21,7 @@ from qpidha.events import (
     DuplicateNodeId,
     FencedByPeer,
     NodeEvent,
+    PublishersSlowed,
     RefusedByPrimary,
     RemovingMembers,
     Resynchronised,
@@ -153,7 +154,7 @@ EXPECTED: Final = (
     )),
     *(f"event {event.__name__}" for event in (
         Resynchronised, DuplicateNodeId, FencedByPeer, CompareAndSetLost, SteppedDown, RemovingMembers,
-        RefusedByPrimary, StalePrimaryFenced, TooFewMembers, UnrecordedPrimary,
+        PublishersSlowed, RefusedByPrimary, StalePrimaryFenced, TooFewMembers, UnrecordedPrimary,
     )),
     *(f"role {name}" for name in (
         "joining > catch-up", "catch-up > ready", "ready > catch-up", "catch-up > joining", "ready > joining",

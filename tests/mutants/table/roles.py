@@ -237,10 +237,27 @@ ROLES: tuple[Mutant, ...] = (
         rules="F7 J1 F3",
         why="completes without a member once its time is over, before the record says so",
         file="qpidha/core/primary/primary.py",
-        old="                self._send(session, session.catch_up(self.queues, self.position))\n        self._complete()",
-        new="                self._send(session, session.catch_up(self.queues, self.position))\n"
-        "        self.membership._become(self.membership.members - self.late, None)\n        self._complete()",
+        old="        self.pace.look(now, self.queues)\n        self._complete()",
+        new="        self.membership._become(self.membership.members - self.late, None)\n        self._complete()",
         first="T05",
+    ),
+    Mutant(
+        name="pace-completes-what-is-not-safe",
+        rules="O4 O5",
+        why="completes up to what the newcomer allows, also if not every member has acknowledged that much",
+        file="qpidha/core/primary/pace.py",
+        old="        if not held or held[0][0] >= lowest:\n            return lowest\n",
+        new="        if not held:\n            return lowest\n",
+        first="primary/test_pace",
+    ),
+    Mutant(
+        name="newcomer-without-progress-slows-for-ever",
+        rules="L4",
+        why="a backup that hangs in the middle of its catch-up slows publishers for as long as it is connected",
+        file="qpidha/core/primary/pace.py",
+        old="if now - newcomers[n].moved_at <= patience_s)",
+        new="if patience_s)",
+        first="primary/test_pace",
     ),
     Mutant(
         name="pause-is-blamed-on-others",
@@ -322,8 +339,8 @@ ROLES: tuple[Mutant, ...] = (
         why="completes what a member acknowledged, and asks for its removal in the same step",
         file=REPLICA,
         old="            self._remove_members(late, now)  # Before anything completes: who leaves does not count (J5).\n"
-        "            self.primary.settle()\n",
-        new="            self.primary.settle()\n            self._remove_members(late, now)\n",
+        "            self.primary.settle(now)\n",
+        new="            self.primary.settle(now)\n            self._remove_members(late, now)\n",
         first="primary/test_minimum",
     ),
     # --- stepping down

@@ -112,7 +112,7 @@ def test_the_other_members_must_acknowledge_the_activation() -> None:
     activation.advance(10)
     primary, _ = activation.begin(made)
     assert primary.membership.required == frozenset({OTHER})
-    primary.settle()
+    primary.settle(0.0)
     assert not primary.established
 
 

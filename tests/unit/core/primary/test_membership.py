@@ -141,14 +141,14 @@ def test_it_is_reported_whether_an_acknowledgement_completes_anything() -> None:
         "it has flipped: it may be told that the history is established"
     )
     assert primary.backup_acknowledged(last, 1)
-    primary.settle()
+    primary.settle(0.0)
     assert primary.established
     for each in (first, last):
         each.sent = primary.position = 3
     assert not primary.backup_acknowledged(first, 2), "the other one has not got it"
     assert not primary.backup_acknowledged(first, 3)
     assert primary.backup_acknowledged(last, 2)
-    primary.settle()
+    primary.settle(0.0)
     assert primary.safe == 2
     membership.joining = Joining(Member("B3", UUID(int=4)), sid=1, target=3)
     assert primary.backup_acknowledged(first, 3), "it may be what the joining waits for"
