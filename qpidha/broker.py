@@ -67,7 +67,7 @@ class QueueListener(Protocol):
     """Optional: follows the content of one queue, on backups too, for brokers that keep their own structures.
 
     Called after the change is durable on this node, in order, never overlapping. Not called for messages that the broker
-    itself publishes, accepts or moves while this node is primary. The batch is shared and
+    itself publishes, accepts, updates or moves while this node is primary. The batch is shared and
     immutable: keep it or slice it, do not copy it.
 
     A listener that raises is disconnected, because it has missed a change: it is not called any more, which is logged and
@@ -76,7 +76,11 @@ class QueueListener(Protocol):
     """
 
     def inserted(self, ids: SequenceSet, batch: Batch) -> None:
-        """Messages were added, usually at the end of the queue: the n-th of the batch has the n-th of these ids."""
+        """Messages were added, usually at the end of the queue: the n-th of the batch has the n-th of these ids.
+
+        A message that was updated comes with a new id, before the old one is removed. Its place is ``batch.order(n)``,
+        the id that it had first; of others that is 0, and the id is the place.
+        """
 
     def removed(self, ids: SequenceSet) -> None:
         """These messages are gone. Unknown ids are to be ignored."""

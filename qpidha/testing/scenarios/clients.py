@@ -7,13 +7,15 @@ from itertools import pairwise
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import object_key
 from qpidha.core.primary.minimum import Shortage
-from qpidha.core.steps import Accept, Publish
+from qpidha.core.steps import Accept, Publish, Update
+from qpidha.errors import MessagesGone
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.clients import Clients
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.places import place_of, present_id
 from qpidha.types import Settle
 from qpidha.wire.batch import Batch
 
@@ -70,6 +72,30 @@ class ClientCommands(Commands):
         self.world.clients.move(
             node, self._queue(source), self._ids(node, source, values), self._queue(target)
         )
+
+    def update(self, name: str, queue: str, props: str, *values: str) -> None:
+        """``update P q seen v1 v2``: replace the props of messages. They get new ids and keep their places."""
+        node, ids = self._node(name), self._ids(self._node(name), queue, values)
+        named = [Clients.value_at(node, self._queue(queue), id) for id in ids]
+        commit = self._commit()
+        commit.given.append((len(commit.steps), self._queue(queue), named, True))
+        commit.steps.append(Update(self._queue(queue), SequenceSet(ids), (props.encode(),) * len(ids)))
+        self.world.clients.commit(node, commit)
+
+    def settle(self, name: str, queue: str, id: str) -> None:
+        """``settle P q 1``: accept the message that was delivered with this id, by that id."""
+        node, at = self._node(name), self._queue(queue)
+        present = present_id(node, at, place_of(node, at, int(id)))
+        values = () if present is None else (Clients.value_at(node, at, present),)
+        try:
+            position, _ = node.replica.dequeue(at, SequenceSet([int(id)]))
+        except MessagesGone as error:
+            self._say(f"{name}: refused: {error}")
+            return
+        self.world.checker.accepted(values)
+        self.world.checker.operated(node)
+        self.world.clients.settles(node, at, position, values)
+        node.run()
 
     def skip(self, name: str, queue: str, count: str) -> None:
         """``skip P q 4294967296``: give out so many ids without messages."""
