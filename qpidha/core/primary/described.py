@@ -31,9 +31,11 @@ def wanted_bytes(queue: ReplicatedQueue, described: Described | None) -> int:
     None: the backup has not described it. Before it was planned, every message that the backup holds counts as kept.
     """
     wanted = held = queue.held.count()
-    if described is not None and described.keep is None:
+    if described is None:
+        pass
+    elif described.keep is None:
         wanted -= described.history.held.count()
-    elif described is not None and described.keep is not None:
+    else:
         wanted = queue.held.count(described.cursor) - described.keep.count(described.cursor)
     return queue.bytes * max(0, wanted) // max(1, held)
 
