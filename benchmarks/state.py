@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,10 @@ PENDING_MAX = 4_000
 KIB = 1024
 
 
-async def put_objects(node: Node, count: int) -> None:
+async def put_objects(node: Node, objects: int) -> None:
     """So many bindings, one put each, pipelined; until the last is safe."""
     ops: list[Op] = []
-    for n in range(count):
+    for n in range(objects):
         ops.append(node.configuration.put("binding", f"queue-{n}/amq.topic", b"routing.key.%d" % n))
         if n % A_TURN == A_TURN - 1:
             await asyncio.sleep(0)
@@ -46,7 +47,7 @@ async def put_objects(node: Node, count: int) -> None:
     await ops[-1]
 
 
-def objects_failover(count: int) -> dict[str, float]:
+def objects_failover(objects: int) -> dict[str, float]:
     """A failover with so many objects on both sides; then the old primary returns, which has changed one more.
 
     ``ms`` and ``bytes``: from the promotion until the new primary is established, and what was sent until then.
@@ -56,7 +57,7 @@ def objects_failover(count: int) -> dict[str, float]:
     async def main() -> dict[str, float]:
         async with World(PATIENT) as world:
             a, b, c = await world.cluster("a", "b", "c")
-            await put_objects(a, count)
+            await put_objects(a, objects)
             world.gates["a"].mute = True
             a.configuration.put("binding", "queue-7/amq.topic", b"this one never left the node")
             await asyncio.sleep(0.05)
@@ -202,11 +203,11 @@ def commit_ratio(rounds: int) -> float:
         return ratio
 
 
-def declare_rate(count: int) -> float:
+def declare_rate(objects: int) -> float:
     """Objects a second: queues, each with a binding, one by one, pipelined; in memory, until safe on three nodes."""
     with three_nodes(gc_policy="freeze") as primary:
-        seconds: float = primary.tell("declare_with_bindings", count // 2)["seconds"]
-        return count / seconds
+        seconds: float = primary.tell("declare_with_bindings", objects // 2)["seconds"]
+        return objects / seconds
 
 
 def producer_ratio(rounds: int, size: int) -> float:
@@ -217,7 +218,7 @@ def producer_ratio(rounds: int, size: int) -> float:
         return ratio
 
 
-def queue_bytes(count: int) -> float:
+def queue_bytes(queues: int) -> float:
     """Bytes of memory of an empty queue: what a process has grown by when its node has loaded so many from disk.
 
     It counts everything that the node keeps for them: core, names, their objects in the configuration, the store's index.
@@ -228,7 +229,7 @@ def queue_bytes(count: int) -> float:
             first = cluster.process("a")
             first.tell("start")
             first.tell("promote")
-            first.tell("declare_empty", count)
+            first.tell("declare_empty", queues)
             first.tell("stop")
             cluster.close("a")
             again = cluster.process("a")
@@ -236,25 +237,27 @@ def queue_bytes(count: int) -> float:
             again.tell("start")
             after: int = again.tell("memory")["bytes"]
             again.tell("stop")
-            return (after - before) / count
+            return (after - before) / queues
         finally:
             cluster.close()
 
 
 class Together:
-    """One measurement with several figures, each of which is a row of the table: it runs once for all of them."""
+    """A measurement with several figures, each a row of the table: the n-th run of all these rows is the same one."""
 
     def __init__(self, measure: Callable[[], dict[str, float]]) -> None:
         self._measure = measure
-        self._found: dict[str, float] = {}
+        self._runs: list[dict[str, float]] = []
 
     def part(self, name: str) -> Callable[[], float]:
-        """One figure; each is asked for once in each round of runs."""
+        """Measure, or take what the n-th measurement has found."""
+        asked = count()
 
         def run() -> float:
-            if name not in self._found:
-                self._found = self._measure()
-            return self._found.pop(name)
+            n = next(asked)
+            if n == len(self._runs):
+                self._runs.append(self._measure())
+            return self._runs[n][name]
 
         return run
 

@@ -40,6 +40,8 @@ from qpidha.wire.batch import Batch
 QUEUE = instance_of(Queue)
 QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
 TABLE = instance_of(Table)
+COLLECTED = Batch.pack([b""])
+"""In the place of a batch whose messages are still collected: the commit packs them."""
 Target: TypeAlias = Queue | NewQueue
 
 
@@ -85,7 +87,7 @@ class Transaction:
         collected = self._publishes.get(ref)
         if collected is None:
             collected = self._publishes[ref] = (len(self._steps), [], [])
-            self._steps.append(Publish((ref,), Batch.pack([data])))  # Made anew of all of them at the commit.
+            self._steps.append(Publish((ref,), COLLECTED))
         step, all_data, all_props = collected
         all_data.append(data)
         all_props.append(props)
