@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 import pytest
@@ -12,20 +12,25 @@ from qpidha.core.backup.session import FollowerSession
 from qpidha.core.copies import copied
 from qpidha.core.histories import Histories
 from qpidha.core.lineage import generation_of
+from qpidha.core.local import LocalQueues
 from qpidha.core.primary import clients, draft
 from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.draft import Drafting
+from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.primary.replacements import Replacements
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
+from qpidha.core.state import NodeState
 from qpidha.core.steps import Forget, Register, Step, UseSequence
+from qpidha.journal import DropQueue
 from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
 from qpidha.testing.sim.places import SimContent
 from qpidha.testing.walks.changes import REFUSED, STEPS, WEIGHTS
+from qpidha.testing.walks.levels import DRAWN
 from qpidha.testing.walks.profile import CHANGES
-from qpidha.types import MESSAGE_ID_MAX
+from qpidha.types import MESSAGE_ID_MAX, Level, level_of
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Copy, Drop
 
@@ -63,10 +68,11 @@ def test_random_walks_with_changes(first: int) -> None:
         counted.update(walk.world.counts)
     assert all(counted[f"commit with {kind}"] for kind in STEPS), counted
     assert counted[REFUSED]
+    assert all(counted[what] for what in DRAWN if what != "step local"), counted
 
 
 def test_other_profiles_draw_none_of_them() -> None:
-    assert not WEIGHTS.keys() & Walk(0).weights.keys()
+    assert not {*WEIGHTS, "local"} & Walk(0).weights.keys()
 
 
 # --- planted bugs --------------------------------------------------------------------------------
@@ -205,6 +211,36 @@ def moves_by_id(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(draft, "in_order", lambda places, ids: [ids] if ids else [])
 
 
+def answers_before_the_declaration(patch: pytest.MonkeyPatch) -> None:
+    """LV5: what is stored in a queue whose declaration is pending is answered from this disk alone."""
+    patch.setattr(LocalWork, "_cover", lambda self, queue: 0)
+
+
+def sends_what_is_not_replicated(patch: pytest.MonkeyPatch) -> None:
+    """LV1, LV2: local queues that are loaded with the store count as replicated."""
+    begin = NodeState.__init__
+
+    def all_replicated(self: NodeState, **options: Any) -> None:
+        begin(self, **options)
+        for queue in list(self.local):
+            self.queues[queue.queue] = self.local.drop(queue.queue)
+
+    patch.setattr(NodeState, "__init__", all_replicated)
+
+
+def drops_own_queues_at_a_flip(patch: pytest.MonkeyPatch) -> None:
+    """LV4: a flip drops the queues that have no object."""
+    follow = LocalQueues.follow
+
+    def judging(self: LocalQueues, *arguments: Any) -> Iterator[Any]:
+        yield from follow(self, *arguments)
+        for queue in [q.queue for q in self if level_of(q.queue) is Level.NONE]:
+            self.drop(queue)
+            yield DropQueue(queue), None
+
+    patch.setattr(LocalQueues, "follow", judging)
+
+
 MUTATIONS: list[Mutation] = [
     answers_reads_at_once,
     ignores_accepts_of_replaced_ids,
@@ -213,6 +249,9 @@ MUTATIONS: list[Mutation] = [
     holds_by_id,
     reads_by_id,
     moves_by_id,
+    answers_before_the_declaration,
+    sends_what_is_not_replicated,
+    drops_own_queues_at_a_flip,
     applies_half_of_a_commit,
     leaves_out_what_is_gone,
     keeps_the_object_of_a_deleted_queue,

@@ -34,6 +34,7 @@ from qpidha.testing.invariants.fates import Fates
 from qpidha.testing.invariants.generations import Generations, check_enough, check_record
 from qpidha.testing.invariants.identities import Identities
 from qpidha.testing.invariants.ledger import Ledger
+from qpidha.testing.invariants.levels import LocalMessages
 from qpidha.testing.invariants.order import PublishOrder
 from qpidha.testing.invariants.peers import check_frame
 from qpidha.testing.invariants.positions import Positions
@@ -66,13 +67,12 @@ class Checker(Ledger):
         """The store of each member."""
         self.rolled_back: set[str] = set()
         """Hosts whose disk is an older copy of itself, and has not followed a primary since."""
+        self.local = LocalMessages(self.rolled_back)
         self._steps = 0
 
     def fail(self, rule: str, text: str) -> None:
         """Raise `Violation` for this rule."""
         raise Violation(f"{rule}: {text}")
-
-    # --- what clients do and are told ----------------------------------------------------------------
 
     def attempted(self, values: Sequence[str]) -> None:
         """A client is about to publish these values, in this order."""
@@ -93,6 +93,10 @@ class Checker(Ledger):
         self._moved.update(values)
         for id, value in zip(ids, values, strict=True):
             self.identities.given((queue, node.replica.generation, id), value, replaces=True)
+
+    def moved_out(self, values: Sequence[str]) -> None:
+        """Messages leave what is replicated. If a failover undoes that, they are delivered after later ones."""
+        self._moved.update(values)
 
     def answered_ok(self, node: SimNode, values: Sequence[str]) -> None:
         """A publisher was told that these values are safe. Compares with every member's disk.
@@ -223,11 +227,10 @@ class Checker(Ledger):
             if missing:
                 self.fail(rule, f"{sorted(missing)} acknowledged, but not on member {member.name}")
 
-    # --- disks ---------------------------------------------------------------------------------------
-
     def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
         """The node's disk has these changes now. Raises `Violation` (F2, X2, S1, S4, TX1, Q1, Q2)."""
         content = node.disk.content
+        self.local.check_disk(node)
         followed = any(isinstance(c, PutStatus) and not c.primary for c in changes)
         newest = self._record is not None and content.status.generation == self._record.generation
         if node.host in self.rolled_back and followed and newest:
@@ -251,8 +254,6 @@ class Checker(Ledger):
     def ordered(self, node: SimNode) -> None:
         """Check the order of messages on a disk. Raises `Violation` (S4)."""
         self._order.check_disk(node)
-
-    # --- positions -----------------------------------------------------------------------------------
 
     def operated(self, node: SimNode) -> None:
         """The primary made one operation: remember what its queues are at this position."""

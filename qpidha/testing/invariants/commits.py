@@ -147,9 +147,10 @@ class Commits:
     def check_member(self, member: SimNode) -> None:
         """Check that a member has what clients were told of. O(objects). Raises `Violation` (Q1, Q2, Q4, TX6)."""
         content = member.disk.content
-        if lost := self.queues - content.queues.keys():
+        there = content.queues.keys() | content.local.keys()
+        if lost := self.queues - there:
             raise Violation(f"Q2: member {member.name} lacks {lost}, declared and answered")
-        if back := self.gone & content.queues.keys():
+        if back := self.gone & there:
             raise Violation(f"Q4: member {member.name} has {back}, deleted and answered")
         objects = objects_of(content)
         found = {m.props: m.data for m in objects.held.values()} if objects else {}

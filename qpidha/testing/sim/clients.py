@@ -15,6 +15,7 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.sim.localclients import LocalClients
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.places import ordered, place_of, places_of_updates
 from qpidha.testing.sim.serving import Serving
@@ -36,6 +37,7 @@ class Clients:
         self._observe = observe
         self._serving: dict[tuple[str, Generation], Serving] = {}
         self._count = 0
+        self.local = LocalClients(checker, self._given_more, self._left)
         self.on_declared: Callable[[str, QueueId], None] = lambda name, queue: None
         """Called with the name and the id of each queue that a commit declares."""
 
@@ -57,8 +59,6 @@ class Clients:
             return False
         self._observe(node, TOO_FEW, values)
         return True
-
-    # --- publishing ----------------------------------------------------------------------------------
 
     def fresh(self, count: int) -> list[str]:
         """Return ``count`` new values, unique in the run: ``v1``, ``v2`` and so on."""
@@ -102,13 +102,21 @@ class Clients:
             self._observe(node, TOO_FEW, values)
             checker.refused(values)
             return False
-        given = list(ids)
-        self._at(node).publishes.setdefault(queue, []).extend(zip(given, values, strict=True))
-        checker.published(node, queue, given, values)
-        checker.operated(node)
+        self._given_more(node, queue, list(ids), values)
         if run:
             node.run()
         return True
+
+    def _given_more(
+        self, node: SimNode, queue: QueueId, ids: Sequence[MessageId], values: Sequence[str]
+    ) -> None:
+        self._at(node).publishes.setdefault(queue, []).extend(zip(ids, values, strict=True))
+        self._checker.published(node, queue, ids, values)
+        self._checker.operated(node)
+
+    def _left(self, node: SimNode, position: Position, values: Sequence[str]) -> None:
+        self._at(node).deletions.append((position, tuple(values)))
+        self._checker.operated(node)
 
     # --- consuming -----------------------------------------------------------------------------------
 
@@ -273,6 +281,7 @@ class Clients:
 
     def completed(self, node: SimNode, completion: Completion) -> None:
         """Give the clients of a generation their answers; one that no client waits for is ignored."""
+        self.local.completed(node, completion)
         serving = self._serving.get((node.host, completion.generation))
         if serving is None:
             return
@@ -286,7 +295,7 @@ class Clients:
             case Settled(upto):
                 self._settled(node, serving, upto)
             case Stored():
-                pass
+                pass  # Of `local`.
             case Doubtful():
                 self._doubt(node, serving)
 
@@ -315,6 +324,7 @@ class Clients:
 
     def crashed(self, node: SimNode) -> None:
         """End every connection to a process: all its unanswered publishes and settles are in doubt."""
+        self.local.crashed(node)
         for key in [key for key in self._serving if key[0] == node.host]:
             self._doubt(node, self._serving.pop(key))
 

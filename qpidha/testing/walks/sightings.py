@@ -35,6 +35,7 @@ from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.walks.changes import CHANGED
 from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.levels import DRAWN
 from qpidha.testing.walks.profile import ORDINARY, Profile
 from qpidha.types import Generation, Record
 from qpidha.wire.events import Frame, PlanDrop, Refused
@@ -207,4 +208,6 @@ CHANGED_RUNS: Final = 500
 
 def complete(profile: Profile) -> Complete:
     """Return what walks of this profile must count."""
-    return Complete(CHANGED, CHANGED_RUNS) if profile.changes else Complete(EXPECTED, COMPLETE_RUNS)
+    return (
+        Complete((*CHANGED, *DRAWN), CHANGED_RUNS) if profile.changes else Complete(EXPECTED, COMPLETE_RUNS)
+    )

@@ -24,6 +24,8 @@ from qpidha.testing.walks.changes import WEIGHTS as CHANGES
 from qpidha.testing.walks.changes import Changes
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
 from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.levels import WEIGHT as LOCAL
+from qpidha.testing.walks.levels import Levels
 from qpidha.testing.walks.profile import ORDINARY, Profile
 from qpidha.testing.walks.relay import relay
 from qpidha.types import Settle
@@ -97,6 +99,9 @@ class Walk:
             self.weights["declare"] = 0.0  # `redeclare` takes its place: names come back.
             for name, weight in CHANGES.items():
                 self.weights[name] = weight * profile.changes * draw.choice([0, 0.5, 1, 1, 2])
+            self.weights["local"] = (
+                LOCAL * profile.changes * random.Random(f"{seed}/levels").choice([0, 1, 1, 2])
+            )
         if profile.relays:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
@@ -115,10 +120,11 @@ class Walk:
         self.actions: dict[str, Callable[[], None]] = {
             name: getattr(self, f"_{name}", None) or getattr(self.chaos, name)
             for name in self.weights
-            if name not in CHANGES
+            if name not in CHANGES and name != "local"
         }
         if profile.changes:
             self.actions |= Changes(self).actions()
+            self.actions["local"] = Levels(self).local
 
     def run(self) -> World:
         """Run the whole walk and return its world.
