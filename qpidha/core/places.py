@@ -15,7 +15,6 @@ from sortedcontainers import SortedList
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, MessageId
-from qpidha.wire._batch import ORDER
 from qpidha.wire.batch import Batch
 
 
@@ -92,9 +91,7 @@ class Places:
 
 
 def placed(places: Places | None, ids: SequenceSet, batch: Batch) -> Places | None:
-    """The places of a queue after it has inserted a batch."""
-    if not batch.columns & ORDER:
-        return places
+    """The places of a queue after it has inserted a batch with order keys."""
     if places is None:
         places = Places()
     places.insert(ids, batch)

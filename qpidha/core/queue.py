@@ -16,6 +16,7 @@ from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, Level, MessageId, QueueId, QueueSpec, level_of
+from qpidha.wire._batch import ORDER
 from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
@@ -117,7 +118,8 @@ class ReplicatedQueue:
             self.held.add(first, last)
         else:
             self.held |= ids
-        self.places = placed(self.places, ids, batch)
+        if batch.columns & ORDER:
+            self.places = placed(self.places, ids, batch)
         self.bytes += batch.nbytes
         self._top = max(self._top, last)
         if last >= self.next:
@@ -212,7 +214,9 @@ class ReplicatedQueue:
         The place of a message is its id, or the id that it had before its first update (U1). In each piece ids and places
         ascend. At least one message is returned if there is one. Whole batches are shared, not copied.
         """
-        for item, live in self._in_order(place, messages_max):
+        plain = self.places is None
+        pieces = self._plain(place, MESSAGE_ID_MAX) if plain else self._in_order(place, messages_max)
+        for item, live in pieces:
             if messages_max <= 0 or bytes_max <= 0:
                 return
             average = max(1, item.batch.nbytes // len(item.batch))
@@ -227,9 +231,7 @@ class ReplicatedQueue:
 
     def _in_order(self, place: MessageId, count: int) -> Iterator[tuple[Stored, SequenceSet]]:
         """What is held from a place on, in order: messages of one stored batch, ``count`` updated ones at most."""
-        if self.places is None:
-            yield from self._plain(place, MESSAGE_ID_MAX)
-            return
+        assert self.places is not None, "a queue without updated messages has the order of its ids"
         item: Stored | None = None
         ids = SequenceSet()
         for at, id in self.places.upwards(place):
