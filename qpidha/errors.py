@@ -132,6 +132,18 @@ class TooManyProducers(CallerError):
     """``producers_max`` producers are registered. Forget one of them, or raise the limit on all nodes."""
 
 
+class QueueFull(CallerError):
+    """A publish does not fit into a queue with a limit. Nothing was stored. ``queue`` is its name."""
+
+    def __init__(self, message: str, *, queue: str) -> None:
+        super().__init__(message)
+        self.queue = queue
+
+
+class ConsumerRefused(CallerError):
+    """A queue has an exclusive consumer, or has others while an exclusive one was asked for."""
+
+
 class BackupTooOld(CallerError):
     """A connected backup runs a release that does not know what was asked for. Upgrade it, then ask again."""
 

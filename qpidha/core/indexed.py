@@ -25,8 +25,11 @@ class QueueIndex(Protocol):
         old one is removed.
         """
 
-    def removed(self, ids: SequenceSet, data_nbytes: int) -> None:
-        """The queue no longer holds these messages, all of which it held. ``data_nbytes``: the size of their data."""
+    def removed(self, places: SequenceSet, data_nbytes: int) -> None:
+        """Messages are gone: these places are empty now, and the data is so many bytes less.
+
+        The place of a message that was replaced is not among them: the one that replaces it is there.
+        """
 
     def check(self, ids: SequenceSet, batch: Batch) -> None:
         """Raise `InvariantError` if these messages, some of those that the queue holds, are not in the index."""
@@ -60,11 +63,17 @@ class IndexedQueue(ReplicatedQueue):
 
     def remove(self, ids: SequenceSet) -> SequenceSet:
         """See `ReplicatedQueue.remove`."""
-        nbytes = self.data_nbytes_of(ids & self.held)
+        held = ids & self.held
+        nbytes, empty = self.data_nbytes_of(held), self._places_of(held)
         gone = super().remove(ids)
+        if self.places is not None:
+            empty -= self.places.taken
         if gone:
-            self.index.removed(gone, nbytes)
+            self.index.removed(empty, nbytes)
         return gone
+
+    def _places_of(self, ids: SequenceSet) -> SequenceSet:
+        return ids if self.places is None else self.places.of_all(ids)
 
     def check(self) -> None:
         """See `ReplicatedQueue.check`; and the invariants of the class. O(messages)."""

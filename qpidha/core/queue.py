@@ -283,6 +283,21 @@ class ReplicatedQueue:
             yield item.pick(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
 
+    def first_at(self, places: SequenceSet) -> tuple[SequenceSet, Batch] | None:
+        """The first held messages at these places, of one stored batch, as many as have ascending ids."""
+        updated = SequenceSet() if self.places is None else places & self.places.taken
+        plain = places & self.held
+        if self.places is not None:
+            plain -= self.places.ids
+        if updated:
+            if not plain or updated.first < plain.first:
+                assert self.places is not None
+                id = self.places.holder(updated.first)
+                assert id is not None, "a place that is taken has a holder"
+                return next(self.select(SequenceSet.from_range(id, id)))
+            plain = plain.slice(plain.first, updated.first)
+        return next(self.select(plain), None)
+
     def _batch_of(self, id: MessageId) -> Stored:
         """The stored batch of a held message."""
         below = self._stored.floor(id)

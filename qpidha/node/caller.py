@@ -7,7 +7,7 @@ the same time would be given the same ids, so a call from another one is refused
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,13 @@ RECORDS = implements(
     waiting=("read", "create", "compare_and_set", "open_session", "live", "close"),
 )
 PROMOTER = implements("Promoter", plain=("decisions",))
+QUEUE_TYPES = Rule(
+    "a mapping from kinds of queues to functions that make an index",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(isinstance(kind, str) and callable(make) for kind, make in value.items())
+    ),
+)
 SOCKET_NAME_BYTES_MAX = 80
 """A socket's address has about 108 bytes; its directory is reached by a short path."""
 SOCKET = Rule(
@@ -108,6 +115,7 @@ def check_node(
     settings: object,
     control: object,
     on_event: object,
+    queue_types: object,
 ) -> None:
     """What a node is made of. Raises `SettingsError`."""
     for name, rule, value in (
@@ -120,6 +128,7 @@ def check_node(
         ("settings", optional(instance_of(Settings)), settings),
         ("control", optional(SOCKET), control),
         ("on_event", optional(CALLBACK), on_event),
+        ("queue_types", QUEUE_TYPES, queue_types),
     ):
         rule(name, value, SettingsError)
     if not isinstance(blocking := getattr(store, "blocking", None), bool):

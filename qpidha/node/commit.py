@@ -43,6 +43,10 @@ class Commits:
             raise ArgumentError(f"a message must have at most {most} bytes (message_bytes_max), not {size}")
         return data, props
 
+    def arguments(self, arguments: BytesLike) -> bytes:
+        """The arguments of a declaration. Raises `ArgumentError`: not bytes, or too many."""
+        return self.message(arguments, b"", "arguments")[0]
+
     @property
     def configuration(self) -> ConfigurationQueue | None:
         """The queue that holds the configuration; None before this node got it."""

@@ -8,7 +8,14 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.steps import DeclareQueue
 from qpidha.errors import ArgumentError, UnknownQueue
 from qpidha.node.configuration import Configuration
-from qpidha.node.declaring import level_for, queue_spec, require_same, table_spec
+from qpidha.node.declaring import (
+    check_arguments,
+    level_for,
+    queue_spec,
+    require_same,
+    same_arguments,
+    table_spec,
+)
 from qpidha.node.keywatches import KeyChanged
 from qpidha.node.op import Op
 from qpidha.node.parts import Parts
@@ -68,32 +75,37 @@ class Content:
         settle: Settle = Settle.REPLICATED,
         kind: str = "fifo",
         replicate: Level | None = None,
+        arguments: BytesLike = b"",
     ) -> Queue:
         """The queue of this name, which is created if there is none. On the primary only. O(1).
 
         It may be used at once: publishes to it complete after its declaration. `Queue.declared` says when that is safe.
 
         Args:
+            settle: When accepts complete: when they are safe, or at once.
+            kind: The type of the queue. The node's ``queue_types`` say which kinds have an index of their messages.
             replicate: How much of it the other nodes have. None: what ``Settings.replicate`` says of the name, if the
                 queue is created; if it exists, what it has.
+            arguments: Bytes that only your broker understands, kept with the queue on all nodes: `Queue.arguments`.
 
         Raises:
             NotPrimary: Only the primary declares queues.
-            QueueMismatch: A queue of this name exists with another settle, kind or level, or a table; `queue` returns a
-                queue as it is.
-            ArgumentError: A name, settle or kind that could not be stored or sent.
+            QueueMismatch: A queue of this name exists with another settle, kind, level or arguments, or a table; `queue`
+                returns a queue as it is.
+            ArgumentError: A name, settle, kind or arguments that could not be stored or sent.
             CallerError: There are ``queues_max`` queues already.
             LocalProtocolError: The node has not started.
             WrongThread: Called from another thread than the event loop's.
         """
         parts = self._parts
         parts.runtime.require_thread("Node.declare")
-        spec = queue_spec(name, settle, kind)
+        spec, content = queue_spec(name, settle, kind), parts.commits.arguments(arguments)
         parts.commits.require_serving()
         if self._existing(name, spec, replicate) is not None:
-            return parts.handles.require(name)
+            return same_arguments(parts.handles.require(name), spec, content)
         level = level_for(name, replicate, parts.runtime.settings)
-        return parts.handles.of(parts.commits.declare(DeclareQueue(spec, level=level)))
+        step = DeclareQueue(spec, check_arguments(content, level), level)
+        return parts.handles.of(parts.commits.declare(step))
 
     def delete(self, queue: Queue | Table, *, to: Queue | None = None) -> Op:
         """Delete a queue with everything in it, or a table. On the primary only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qpidha.core.keyed import TABLE
 from qpidha.errors import ArgumentError, QueueMismatch
+from qpidha.node.queue import Queue
 from qpidha.settings import Settings, check_level, check_spec
 from qpidha.types import Level, QueueId, QueueSpec, Settle, level_of
 
@@ -56,3 +57,23 @@ def require_same(queue: QueueId, there: QueueSpec, asked: QueueSpec, replicate: 
             existing=there,
             asked=asked,
         )
+
+
+def check_arguments(arguments: bytes, level: Level) -> bytes:
+    """The arguments of a declaration. Raises `ArgumentError` if nothing would keep them."""
+    if arguments and level is Level.NONE:
+        raise ArgumentError(
+            "arguments must be empty for level NONE: such a queue has no object that keeps them"
+        )
+    return arguments
+
+
+def same_arguments(queue: Queue, asked: QueueSpec, arguments: bytes) -> Queue:
+    """The queue, if it was declared with these arguments. Raises `QueueMismatch`."""
+    if queue.arguments != arguments:
+        raise QueueMismatch(
+            f"queue {queue.name!r} exists with other arguments: node.queue(name) returns it as it is",
+            existing=queue.spec,
+            asked=asked,
+        )
+    return queue

@@ -7,6 +7,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
 from qpidha.checks import integer
+from qpidha.core.configuration import queue_object
+from qpidha.core.indexed import IndexedQueue, QueueIndex
 from qpidha.errors import CallerError, UnknownQueue
 from qpidha.node.caller import stale, wrong_thread
 from qpidha.node.op import Ledger
@@ -72,6 +74,22 @@ class Handle:
         return self._queue.spec
 
     @property
+    def arguments(self) -> bytes:
+        """The arguments of its declaration: bytes that only the broker understands. The same on all nodes. O(1)."""
+        objects = self._runtime.replica.state.configuration
+        found = None if objects is None else queue_object(objects, self.name)
+        return b"" if found is None or found.queue != self.id else found.arguments
+
+    @property
+    def index(self) -> QueueIndex | None:
+        """The index of its messages, live; None if its kind has none. See `Node`'s ``queue_types``.
+
+        It does not have what was published in this turn and is not made into an operation yet: see `Queue.flush`.
+        """
+        queue = self._queue
+        return queue.index if isinstance(queue, IndexedQueue) else None
+
+    @property
     def depth(self) -> int:
         """How many messages this node holds, safe or not."""
         return len(self._queue) + self._current._waiting.messages
@@ -123,6 +141,18 @@ class Handle:
         for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):
             return ids.copy(), batch
         return None
+
+    def select(self, places: SequenceSet) -> tuple[SequenceSet, Batch] | None:
+        """The first messages at these places (`Queue.places`): ids and batch, or None if there are none.
+
+        Returns messages of at most one stored batch, whose ids and places ascend: read on with the places that are left.
+
+        Raises:
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Queue.select")
+        self._flush_current()
+        return self._queue.first_at(places)
 
     def get(self, id: MessageId) -> bytes | None:
         """The data of one message, or None if it is gone. An id that an update has replaced means the same message.

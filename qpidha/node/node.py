@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qpidha.core.indexed import QueueTypes
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.node.caller import check_addresses, check_node, checked_score
 from qpidha.node.control import Control
@@ -15,6 +16,7 @@ from qpidha.node.starter import Starter
 from qpidha.node.sync.caller import LoopCaller
 from qpidha.node.sync.loopcalls import LoopCalls
 from qpidha.node.sync.node import SyncNode
+from qpidha.queues import STANDARD_TYPES
 from qpidha.settings import Settings
 from qpidha.types import Address, NodeId
 
@@ -53,6 +55,7 @@ class Node(Participant):
         settings: Settings | None = None,
         control: str | Path | None = None,
         on_event: OnEvent | None = None,
+        queue_types: QueueTypes = STANDARD_TYPES,
     ) -> None:
         """Nothing happens before `start`, but all arguments are checked here.
 
@@ -67,6 +70,8 @@ class Node(Participant):
             control: Where to answer ``qpidha status`` and ``qpidha promote``: a socket path.
             on_event: Called in the event loop with every `qpidha.events.NodeEvent`, for example to count them. It must
                 not block; an error that it raises is logged. The logger ``qpidha`` gets the same events as lines.
+            queue_types: By kind of queue, the function that makes the index of its messages: `qpidha.queues.queue_types`.
+                Use the same on all nodes. A kind that is not in it has no index.
 
         Raises:
             SettingsError: An argument has a wrong type or value, or a part lacks a method that it must have.
@@ -81,6 +86,7 @@ class Node(Participant):
             settings=settings,
             control=control,
             on_event=on_event,
+            queue_types=queue_types,
         )
         check_addresses(listen, advertise, client_address)
         self._runtime = runtime = Runtime(id, settings or Settings(), client_address, on_event)
@@ -93,7 +99,12 @@ class Node(Participant):
         self._life = self._parts.life
         self._life.control = socket
         self._starter = Starter(
-            self._parts, socket, listen=listen, advertise=advertise, score=checked_score(score, promoter)
+            self._parts,
+            socket,
+            listen=listen,
+            advertise=advertise,
+            score=checked_score(score, promoter),
+            queue_types=queue_types,
         )
         self._sync = SyncNode(self, LoopCaller(LoopCalls(runtime, self._life.wait)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qpidha.core.indexed import QueueTypes
 from qpidha.core.replica import Replica
 from qpidha.journal import StoreImage
 from qpidha.node.control import Control
@@ -22,12 +23,14 @@ class Starter:
         listen: Address,
         advertise: Address | None,
         score: int,
+        queue_types: QueueTypes | None = None,
     ) -> None:
         self._parts = parts
         self._control = control
         self._listen = listen
         self._advertise = advertise
         self._score = score
+        self._queue_types = queue_types
 
     async def start(self) -> None:
         """Open the store, check it, listen, tell the broker its role, answer operators, join the cluster.
@@ -72,7 +75,12 @@ class Starter:
     def _replica_of(self, image: StoreImage) -> Replica:
         runtime = self._parts.runtime
         return Replica(
-            node=runtime.id, boot=runtime.boot, image=image, settings=runtime.settings, now=runtime.now()
+            node=runtime.id,
+            boot=runtime.boot,
+            image=image,
+            settings=runtime.settings,
+            now=runtime.now(),
+            types=self._queue_types,
         )
 
     def _after_run(self) -> None:

@@ -27,7 +27,7 @@ from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
 from qpidha.node.configuration import checked_key
 from qpidha.node.consuming import Ids, Props, update_step
-from qpidha.node.declaring import level_for, queue_spec
+from qpidha.node.declaring import check_arguments, level_for, queue_spec
 from qpidha.node.handles import Handles
 from qpidha.node.op import Op
 from qpidha.node.queue import Queue
@@ -155,11 +155,13 @@ class Transaction:
         settle: Settle = Settle.REPLICATED,
         kind: str = "fifo",
         replicate: Level | None = None,
+        arguments: BytesLike = b"",
     ) -> NewQueue:
-        """Declare a queue. The commit is refused if there is one of this name then."""
+        """Declare a queue: see `Node.declare`. The commit is refused if there is one of this name then."""
         self._require_open("Transaction.declare")
         spec, level = queue_spec(name, settle, kind), level_for(name, replicate, self._runtime.settings)
-        return NewQueue(self, self._add(DeclareQueue(spec, level=level)), name)
+        content = check_arguments(self._commits.arguments(arguments), level)
+        return NewQueue(self, self._add(DeclareQueue(spec, content, level)), name)
 
     def delete(self, queue: Queue | Table, to: Target | None = None) -> None:
         """Delete a queue with everything in it, or move what is left to another queue first; or delete a table."""

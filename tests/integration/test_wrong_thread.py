@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qpidha import Configuration, Node, Op, Queue, Table, Transaction, WrongThread
+from qpidha import Configuration, Node, Op, Queue, SequenceSet, Table, Transaction, WrongThread
 from tests.support.threads import Worker, nodes
 
 CLASSES: tuple[type, ...] = (Node, Queue, Table, Configuration, Transaction, Op)
@@ -100,6 +100,7 @@ def test_another_thread_is_refused(cls: type, name: str, things: dict[type, Any]
         "props": b"p",
         "batch": [b"x"],
         "ids": 1,
+        "places": SequenceSet([1]),
         "id": 1,
         "first_id": 1,
         "key": b"k",

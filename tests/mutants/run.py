@@ -35,6 +35,8 @@ NODE += tuple(
 )
 TRANSPORTS = units("transports")
 QUEUES = (
+    *units("queues"),
+    "tests/integration/test_queue_types.py",
     UNIT + "testing/conformance/test_queue.py",
     UNIT + "node/test_consuming.py",
     UNIT + "node/test_queue.py",
@@ -67,6 +69,7 @@ NOT_WALKED = (
     "qpidha/promoters/",
     "qpidha/node/",
     "qpidha/transports/",
+    "qpidha/queues/",
     "qpidha/_seq",
     "qpidha/_serial",
     "qpidha/wire/_batch",

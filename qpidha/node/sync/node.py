@@ -81,10 +81,11 @@ class SyncNode(Facts):
         settle: Settle = Settle.REPLICATED,
         kind: str = "fifo",
         replicate: Level | None = None,
+        arguments: BytesLike = b"",
     ) -> SyncQueue:
         """The queue of this name, which is created if there is none. On the primary only."""
         declare, change = self._node.declare, self._caller.change
-        queue = change(declare, name, settle=settle, kind=kind, replicate=replicate)
+        queue = change(declare, name, settle=settle, kind=kind, replicate=replicate, arguments=arguments)
         return SyncQueue(self._caller, queue)
 
     def delete(self, queue: SyncQueue | SyncTable, *, to: SyncQueue | None = None) -> SyncOp:

@@ -117,6 +117,11 @@ class SyncQueue:
         """The held messages from an id on: ids and their batch, or None if there are none."""
         return self._caller.read(self._queue.read, first_id, messages_max=messages_max, bytes_max=bytes_max)
 
+    @property
+    def arguments(self) -> bytes:
+        """The arguments of its declaration. Unlike the other properties it waits for the event loop."""
+        return self._caller.read(lambda: self._queue.arguments)
+
     def places(self, ids: SequenceSet) -> SequenceSet:
         """Where messages stand in the order of the queue: the ids with which they came into it."""
         return self._caller.read(self._queue.places, own(ids))

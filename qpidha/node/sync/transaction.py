@@ -163,13 +163,16 @@ class SyncTransaction:
         settle: Settle = Settle.REPLICATED,
         kind: str = "fifo",
         replicate: Level | None = None,
+        arguments: BytesLike = b"",
     ) -> SyncNewQueue:
         """Declare a queue. The commit is refused if there is one of this name then."""
         self._require_open("SyncTransaction.declare")
         new = SyncNewQueue(self._caller, name)
 
         def declare(transaction: Transaction) -> None:
-            new._made = transaction.declare(name, settle=settle, kind=kind, replicate=replicate)
+            new._made = transaction.declare(
+                name, settle=settle, kind=kind, replicate=replicate, arguments=arguments
+            )
 
         self._add(declare)
         return new

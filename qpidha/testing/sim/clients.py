@@ -65,9 +65,9 @@ class Clients:
         self._count += count
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
-    def declare(self, node: SimNode, name: str, settle: Settle) -> QueueId:
+    def declare(self, node: SimNode, name: str, settle: Settle, kind: str = "fifo") -> QueueId:
         """Declare a queue on a primary. Returns its id."""
-        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle))
+        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle, kind=kind))
         self._checker.operated(node)
         self._at(node).told.append((position, lambda: self._declared(queue)))
         node.run()

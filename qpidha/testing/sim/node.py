@@ -16,6 +16,7 @@ from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver
 from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolError, StoreError
 from qpidha.journal import Change
+from qpidha.queues import STANDARD_TYPES
 from qpidha.recovery.validator import check_start
 from qpidha.testing.sim import place
 from qpidha.testing.sim.clock import SimClock
@@ -83,6 +84,7 @@ class SimNode:
             image=image,
             settings=world.settings,
             now=self.now(),
+            types=STANDARD_TYPES,
         )
         self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:

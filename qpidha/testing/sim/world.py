@@ -201,9 +201,11 @@ class World:
         """The queue that was last declared under this name; a uuid that no queue has if none was."""
         return self.queues.get(name) or self.queues.setdefault(name, self.new_uuid())
 
-    def declare(self, node: SimNode, name: str, settle: Settle, *, named: str | None = None) -> None:
+    def declare(
+        self, node: SimNode, name: str, settle: Settle, kind: str = "fifo", *, named: str | None = None
+    ) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self._declared(name, self.clients.declare(node, named or name, settle))
+        self._declared(name, self.clients.declare(node, named or name, settle, kind))
 
     def _declared(self, name: str, queue: QueueId) -> None:
         self.queues[name] = queue

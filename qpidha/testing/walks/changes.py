@@ -15,6 +15,7 @@ from qpidha.core.births import configuration_id
 from qpidha.core.configuration import object_key
 from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Move, Publish, QueueRef, Update
 from qpidha.errors import MessagesGone, NotEnoughMembers
+from qpidha.queues import MSGPACK
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.invariants.violation import Violation
@@ -27,6 +28,8 @@ from qpidha.wire.batch import Batch
 
 NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
 """Of queues that are deleted and declared again."""
+KINDS: Final[Mapping[str, str]] = {"q2": "priority", "q3": "last-value", "q4": "ring", "q5": "priority"}
+"""Those of these queues that have an index of their messages: every check of a node compares the two."""
 OBJECTS: Final = 6
 """Objects that commits put and erase again, so that each changes often."""
 OWN: Final[Mapping[str, float]] = {
@@ -67,6 +70,11 @@ CHANGED: Final = (
 """The counters that some hundred walks of these steps must reach."""
 
 
+def spec_of(name: str, settle: Settle) -> QueueSpec:
+    """How the queue of this name is declared."""
+    return QueueSpec(name=name, settle=settle, kind=KINDS.get(name, "fifo"))
+
+
 class ChangingWalk(Protocol):
     """The walk that these are steps of."""
 
@@ -100,6 +108,7 @@ class Changes:
         self._walk = walk
         self._commits = 0
         self._holding = Holding(walk, self._new)
+        self._props = Random(f"{walk.seed}/props")
         draw = Random(f"{walk.seed}/steps")
         self._kinds = {kind: weight * draw.choice([0, 1, 1, 2]) for kind, weight in STEPS.items()}
         self._kinds["publish"] = STEPS["publish"]  # A commit has something to do in each run.
@@ -197,7 +206,13 @@ class Changes:
         for ref in refs:
             draft.added.setdefault(ref, []).extend(values)
         draft.commit.given.append((len(draft.commit.steps), refs[0], values, False))
-        draft.commit.steps.append(Publish(tuple(refs), Batch.pack([v.encode() for v in values])))
+        draft.commit.steps.append(Publish(tuple(refs), self._batch(values)))
+
+    def _batch(self, values: list[str]) -> Batch:
+        """These messages, with priorities and keys that an index reads."""
+        draw = self._props
+        props = [MSGPACK.pack(priority=draw.randrange(12), key=b"%d" % draw.randrange(4)) for _ in values]
+        return Batch.pack([v.encode() for v in values], props if draw.random() < 0.7 else None)
 
     def _accept(self, draft: Drafted) -> None:
         if queue := self._one(draft):
@@ -225,7 +240,7 @@ class Changes:
             ids.sort(key=lambda id: id if id in named else place_of(draft.node, queue, id))
             values = self._take(draft, queue, ids)
             draft.added.setdefault(queue, []).extend(values)
-            props = tuple(b"%d" % self._walk.random.randint(1, 9) for _ in ids)
+            props = tuple(MSGPACK.pack(priority=self._walk.random.randint(1, 9)) for _ in ids)
             draft.commit.given.append((len(draft.commit.steps), queue, values, True))
             draft.commit.steps.append(Update(queue, named, props))
 
@@ -249,7 +264,7 @@ class Changes:
         if free:
             name = self._walk.random.choice(free)
             draft.commit.declared[len(draft.commit.steps)] = name
-            draft.commit.steps.append(DeclareQueue(QueueSpec(name=name, settle=self._walk.settle)))
+            draft.commit.steps.append(DeclareQueue(spec_of(name, self._walk.settle)))
 
     def _delete(self, draft: Drafted) -> None:
         """A queue with what it holds and what earlier steps put there; or what it holds goes to another queue first."""
@@ -288,7 +303,7 @@ class Changes:
         free = [name for name in NAMES if node.replica.find(name) is None]
         if free:
             name = random.choice(free)
-            self._walk.world.declare(node, name, self._walk.settle)
+            self._walk.world.declare(node, name, self._walk.settle, KINDS.get(name, "fifo"))
             queue = self._walk.world.queue_id(name)
             self._walk.world.clients.publish(node, queue, self._walk.world.clients.fresh(2))
 

@@ -11,6 +11,7 @@ from tests.mutants.table.levels import LEVELS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
 from tests.mutants.table.producers import PRODUCING
+from tests.mutants.table.queues import QUEUES
 from tests.mutants.table.resync import RESYNC
 from tests.mutants.table.roles import ROLES
 from tests.mutants.table.stores import STORES
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *PRODUCING,
     *LEVELS,
     *UPDATES,
+    *QUEUES,
     *RESYNC,
     *DISCARDS,
     *EXPLANATIONS,

@@ -1,0 +1,103 @@
+"""What the queue types have to know of a message, and how it is found in its props.
+
+The library does not look into props. A queue type reads them with a `PropertiesFormat`: `MsgpackFormat` for brokers that
+have no format yet, or a few lines of your own for one that has.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgpack
+
+from qpidha.errors import ArgumentError
+
+
+class Traits(NamedTuple):
+    """What decides about the place, the delivery and the end of one message."""
+
+    priority: int = 0
+    """Higher goes first, in a priority queue."""
+    expires_at: float | None = None
+    """Seconds since the epoch (UTC). The primary drops the message then; None: never."""
+    key: bytes | None = None
+    """A newer message of the same key replaces it, in a last-value queue; None: it is never replaced."""
+    group: bytes | None = None
+    """Messages of one group go to one consumer at a time; None: it is in no group."""
+    deliveries: int = 0
+    """How many deliveries have failed."""
+
+
+NO_TRAITS: Final = Traits()
+
+
+class PropertiesFormat(Protocol):
+    """Reads the props of a message. Both methods are pure functions: all nodes must come to the same result."""
+
+    def read(self, props: bytes) -> Traits:
+        """The traits of a message with these props. An exception counts as `NO_TRAITS`."""
+
+    def with_deliveries(self, props: bytes, deliveries: int) -> bytes:
+        """The same props with another number of failed deliveries."""
+
+
+class MsgpackFormat:
+    """Props that are a msgpack map with text keys. Keys that are not named here are the broker's own.
+
+    >>> MSGPACK.read(MSGPACK.pack(priority=3, colour="red"))
+    Traits(priority=3, expires_at=None, key=None, group=None, deliveries=0)
+    """
+
+    def pack(
+        self,
+        *,
+        priority: int = 0,
+        expires_at: float | None = None,
+        key: bytes | None = None,
+        group: bytes | None = None,
+        deliveries: int = 0,
+        **own: object,
+    ) -> bytes:
+        """Props with these traits, and whatever else the broker has. No props at all if there is nothing to say."""
+        traits = Traits(priority, expires_at, key, group, deliveries)._asdict()
+        said = {name: value for name, value in traits.items() if value != NO_VALUES[name]} | own
+        packed: bytes = msgpack.packb(said) if said else b""
+        return packed
+
+    def read(self, props: bytes) -> Traits:
+        """See `PropertiesFormat.read`."""
+        if not props:
+            return NO_TRAITS
+        get = self._unpack(props).get
+        return Traits(get("priority", 0), get("expires_at"), get("key"), get("group"), get("deliveries", 0))
+
+    def with_deliveries(self, props: bytes, deliveries: int) -> bytes:
+        """See `PropertiesFormat.with_deliveries`."""
+        values = self._unpack(props) if props else {}
+        packed: bytes = msgpack.packb({**values, "deliveries": deliveries})
+        return packed
+
+    def _unpack(self, props: bytes) -> dict[str, Any]:
+        values = msgpack.unpackb(props)
+        if not isinstance(values, dict):
+            raise ArgumentError("props must be a msgpack map with text keys")
+        return values
+
+
+NO_VALUES: Final = NO_TRAITS._asdict()
+MSGPACK: Final = MsgpackFormat()
+"""The format that is used if no other is given."""
+
+
+def checked(traits: Traits) -> Traits:
+    """The same traits. Raises `ArgumentError` if one has a wrong type."""
+    priority, expires_at, key, group, deliveries = traits
+    if (
+        type(priority) is not int
+        or type(deliveries) is not int
+        or not (key is None or type(key) is bytes)
+        or not (group is None or type(group) is bytes)
+        or not (expires_at is None or type(expires_at) is float or type(expires_at) is int)
+    ):
+        raise ArgumentError(f"traits of a wrong type: {traits!r}")
+    return traits
