@@ -27,8 +27,10 @@ from qpidha.journal import DropQueue
 from qpidha.seq import SequenceSet
 from qpidha.testing import Walk
 from qpidha.testing.sim.places import SimContent
+from qpidha.testing.sim.producing import KNOWN
 from qpidha.testing.walks.changes import REFUSED, STEPS, WEIGHTS
 from qpidha.testing.walks.levels import DRAWN
+from qpidha.testing.walks.producers import WEIGHTS as PRODUCER_WEIGHTS
 from qpidha.testing.walks.profile import CHANGES
 from qpidha.types import MESSAGE_ID_MAX, Level, level_of
 from qpidha.wire.batch import Batch
@@ -54,7 +56,7 @@ def run(seed: int) -> Walk:
 def test_random_walks_with_changes(first: int) -> None:
     walks = [run(seed) for seed in range(first, first + PART)]
     drawn = {name for walk in walks for name in walk.plan}
-    assert WEIGHTS.keys() <= drawn
+    assert WEIGHTS.keys() | PRODUCER_WEIGHTS.keys() <= drawn
     assert sum(len(walk.world.checker.acked) for walk in walks) > 10 * PART
     commits = [walk.world.checker.commits for walk in walks]
     assert sum(len(c.owed) for c in commits) > PART, "commits are answered"
@@ -69,6 +71,7 @@ def test_random_walks_with_changes(first: int) -> None:
     assert all(counted[f"commit with {kind}"] for kind in STEPS), counted
     assert counted[REFUSED]
     assert all(counted[what] for what in DRAWN if what != "step local"), counted
+    assert counted[KNOWN] > PART, "producers repeat what was stored"
 
 
 def test_other_profiles_draw_none_of_them() -> None:

@@ -16,9 +16,8 @@ It does not ask the core what it believes. It knows what was published, what cli
   R-g a discarded message is handed over once by each node that had it, when no member has it, with its true fate
   X2  no disk holds a value twice, in one queue or in two
   TX1, TX6, Q1, Q2, Q4  each disk has a commit whole or not at all; what clients know of objects and queues is so
-  U1, U4  an update keeps its message's place, a replacement the identity of the publish (`identities`)
-  peer  no node finds that another one broke the protocol
-  D8  the replica's memory equals its disk whenever nothing is under way
+  U1, U4, EO5  updates keep places, replacements the publish's identity (`identities`); sequences (`sequences`)
+  peer, D8  no node finds that another one broke the protocol; at rest a replica's memory equals its disk
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ from qpidha.testing.invariants.levels import LocalMessages
 from qpidha.testing.invariants.order import PublishOrder
 from qpidha.testing.invariants.peers import check_frame
 from qpidha.testing.invariants.positions import Positions
+from qpidha.testing.invariants.sequences import Sequences
 from qpidha.testing.invariants.violation import OutsideTheModel, Violation
 from qpidha.testing.invariants.world import CheckedWorld
 from qpidha.testing.sim.node import SimNode
@@ -59,7 +59,8 @@ class Checker(Ledger):
         self._generations = Generations()
         self._positions = Positions()
         self.identities = Identities()
-        self._fates = Fates(self.identities.published)
+        self.sequences = Sequences()
+        self._fates = Fates(self.identities.published, self.sequences)
         self.commits = Commits(self.acked, self.copies)
         self._moved: set[str] = set()
         self._record: Record | None = None
@@ -181,8 +182,7 @@ class Checker(Ledger):
             Violation: F1: it does not follow from the last. S1: a new member does not have all that is owed.
             OutsideTheModel: It promotes a node whose disk is an older copy, which no protocol survives.
         """
-        old, self._record = self._record, record
-        self._epochs = {m.node: m.epoch for m in record.members}
+        old, self._record, self._epochs = self._record, record, {m.node: m.epoch for m in record.members}
         check_record(old, record)
         if record.primary is not None:
             name, boot = record.primary
@@ -195,8 +195,8 @@ class Checker(Ledger):
     @property
     def listed(self) -> list[SimNode]:
         """Members whose disk is undamaged and the one that the record names."""
-        epochs, nodes = self._epochs, self._world.nodes.values()
-        return [n for n in nodes if epochs.get(n.name) == n.epoch and not n.disk.damage]
+        nodes = self._world.nodes.values()
+        return [n for n in nodes if self._epochs.get(n.name) == n.epoch and not n.disk.damage]
 
     @property
     def members(self) -> list[SimNode]:
@@ -250,6 +250,7 @@ class Checker(Ledger):
         if node in self.members:
             self.safe("S1")
             self.commits.check_member(node)
+            self.sequences.check_member(node)
 
     def ordered(self, node: SimNode) -> None:
         """Check the order of messages on a disk. Raises `Violation` (S4)."""
@@ -304,8 +305,8 @@ class Checker(Ledger):
                 self.fail("R-g", f"{node.name} hands over {value} again")
             if wrong := self._fates.wrong(node, d, value, self.consumed):
                 self.fail("R-g", wrong)
-            if d.fate is not Fate.REWOUND:
-                continue
+            if d.fate is not Fate.REWOUND or value in self.sequences.sent:
+                continue  # Its producer may have repeated it at another primary since.
             if value in self.owed or value in self.confirmed:
                 self.fail("R-b", f"{value} was acknowledged and is handed over as rewound")
             holders = [m.name for m in self.members if value in m.disk.content.values]
@@ -333,7 +334,7 @@ class Checker(Ledger):
                 self.fail("R-g", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")
             if node.disk.content.facts() != nodes[0].disk.content.facts():
                 self.fail("R-a", f"{node.name} and {nodes[0].name} differ")
-        self._order.check_deliveries(self.acked, self._moved)
+        self._order.check_deliveries(self.acked, self._moved | self.sequences.sent.keys())
 
     def drained(self, nodes: Sequence[SimNode]) -> None:
         """Check the end of a run in which consumers accepted everything.

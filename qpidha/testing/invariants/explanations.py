@@ -88,6 +88,8 @@ class ExplainingChecker(Checker):
             return "that place has another message"
         if verdict is Verdict.ACCEPTING and value not in self.consumed:
             return "no consumer accepted it"
+        if self.sequences.in_several(value):
+            return ""  # What clients were told is of the value, and may be true of its other message.
         others = [other for other, named in self.identities.names.items() if named == value]
         if verdict is Verdict.GONE and value not in self.consumed and len(others) == 1:
             return "no consumer accepted it, and it was neither moved nor updated"
@@ -96,7 +98,7 @@ class ExplainingChecker(Checker):
             return "it was acknowledged" if dead and value in self.owed and len(found.kept) == 1 else ""
         if not current or value not in self.owed or identity not in self.identities.published.get(value, ()):
             return ""
-        if (verdict is Verdict.GONE and not _has_sequence(node, value)) or verdict in NOWHERE:
+        if (verdict is Verdict.GONE or verdict in NOWHERE) and not _has_sequence(node, value):
             return "its publish was acknowledged, and no consumer accepted it"
         return ""
 

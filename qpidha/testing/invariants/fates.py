@@ -13,6 +13,7 @@ from typing import TypeAlias
 from qpidha.journal import Release
 from qpidha.testing.invariants.configuration import was_declared
 from qpidha.testing.invariants.identities import Identity
+from qpidha.testing.invariants.sequences import Sequences
 from qpidha.testing.sim.disk import Content
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
@@ -23,9 +24,10 @@ Discard: TypeAlias = tuple[NodeId, QueueId, Generation, MessageId]
 class Fates:
     """Remembers what each node handed over."""
 
-    def __init__(self, published: Mapping[str, AbstractSet[Identity]]) -> None:
+    def __init__(self, published: Mapping[str, AbstractSet[Identity]], sequences: Sequences) -> None:
         """``published``: the identities that the publish of each value was given."""
         self._published = published
+        self._sequences = sequences
         self._offered: dict[Discard, int] = {}
         """Handed over, in which boot."""
         self._taken: set[Discard] = set()
@@ -69,6 +71,8 @@ class Fates:
         first = told.published_as
         if (first.queue, first.generation, first.id) not in self._published.get(value, ()):
             return f"{value} is said to be published as {first.id}@{first.generation} of {first.queue}, and was not"
+        if value in self._sequences.sent:
+            return self._sequences.wrong(content, told, value)
         if origin is None:
             return (
                 f"{value} is called an undone move, but was not moved"

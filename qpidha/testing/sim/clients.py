@@ -33,7 +33,7 @@ class Clients:
         self, checker: Checker, observe: Callable[[SimNode | None, str, Sequence[str]], None]
     ) -> None:
         """``observe``: called with the node, the action of the client and the values of its messages."""
-        self._checker = checker
+        self.checker = self._checker = checker
         self._observe = observe
         self._serving: dict[tuple[str, Generation], Serving] = {}
         self._count = 0
@@ -117,6 +117,14 @@ class Clients:
     def _left(self, node: SimNode, position: Position, values: Sequence[str]) -> None:
         self._at(node).deletions.append((position, tuple(values)))
         self._checker.operated(node)
+
+    def awaits(self, node: SimNode, queue: QueueId, given: list[tuple[MessageId, str]]) -> None:
+        """A publisher waits for messages with these ids."""
+        self._at(node).publishes.setdefault(queue, []).extend(given)
+
+    def tell(self, node: SimNode, position: Position, told: Callable[[], None]) -> None:
+        """Call this when everything up to the position is complete."""
+        self._at(node).told.append((position, told))
 
     # --- consuming -----------------------------------------------------------------------------------
 

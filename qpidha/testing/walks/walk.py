@@ -20,6 +20,7 @@ from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
+from qpidha.testing.walks import producers
 from qpidha.testing.walks.changes import WEIGHTS as CHANGES
 from qpidha.testing.walks.changes import Changes
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
@@ -105,6 +106,8 @@ class Walk:
         if profile.relays:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
+        if profile.changes:
+            self.plan = producers.mixed_in(self.plan, seed)
         self.apart = ""
         """Why this run ended early and counts neither as success nor as failure; "" if it did not."""
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
@@ -123,7 +126,7 @@ class Walk:
             if name not in CHANGES and name != "local"
         }
         if profile.changes:
-            self.actions |= Changes(self).actions()
+            self.actions |= Changes(self).actions() | producers.ProducerSteps(self).actions()
             self.actions["local"] = Levels(self).local
 
     def run(self) -> World:

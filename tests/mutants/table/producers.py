@@ -37,7 +37,8 @@ PRODUCING: tuple[Mutant, ...] = (
         why="the deletion of a queue forgets what producers have sent",
         file=DRAFT,
         old="        draft.dropped = True\n",
-        new="        for name, _ in self._configuration.producers:\n"
+        new="        objects = self._keyed(self._configuration.queue)\n"
+        "        for name, _ in self._configuration.producers:\n"
         "            self._erase(objects, object_key('$producer', name))\n"
         "        draft.dropped = True\n",
         first="primary/test_producers",
