@@ -130,3 +130,13 @@ def test_only_small_messages_at_the_end_are_joined(between: str) -> None:
     put(made, b"last", b"")
     assert len(made._stored) == JOINED + 1
     made.check()
+
+
+def test_nothing_is_joined_where_nothing_is_left() -> None:
+    made = table()
+    for n in range(JOINED):
+        put(made, b"%d" % n, b"")
+        if n < JOINED - 1:
+            made.remove(SequenceSet([made.next - 1]))
+    assert list(made.items()) == [(b"%d" % (JOINED - 1), b"")] and len(made._stored) == 1
+    made.check()

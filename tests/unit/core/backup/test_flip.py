@@ -142,6 +142,24 @@ def test_a_queue_that_was_deleted_is_erased_with_all_it_holds() -> None:
     assert QueueRemoved(queue) in result.notices
 
 
+def test_queues_of_a_release_without_objects_are_judged_by_the_births_in_their_objects() -> None:
+    """Their uuids do not tell when they were declared (Q3): this node's configuration, as it was before the flip, does."""
+    olds = [UUID("12345678-1234-4678-9234-567812345678"), UUID("12345678-1234-4678-9234-567812345679")]
+    own = ConfigurationQueue(OBJECTS, QueueSpec(name=CONFIGURATION, kind=CONFIGURATION), ((1, 1),), 1)
+    made = [
+        QueueObject(queue=old, spec=QueueSpec(name=f"{n}"), birth=(1, n + 1)) for n, old in enumerate(olds)
+    ]
+    own.append(Batch.pack([each.encode() for each in made], props=[each.key for each in made]))
+    plan = planned(OBJECTS, ((1, 1),), 3, 0)
+    plan.drop = SequenceSet([1, 2])
+    result, queues, quarantined = run(
+        [*(held(old, ((1, 1),), _1="one") for old in olds), own], {OBJECTS: plan}
+    )
+    assert list(queues) == [OBJECTS] and not len(quarantined)
+    details = [change.detail for change in result.changes if isinstance(change, Audit)]
+    assert details == ["deleted: 1 messages"] * 2
+
+
 def test_a_queue_whose_declaration_is_undone_is_quarantined_whole() -> None:
     """Its birth is above what the primary has of the history of its objects: it was never there (Q4, R-c)."""
     queue = born(1, 2)
