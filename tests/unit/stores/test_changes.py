@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgpack
 import pytest
 
 from qpidha.errors import ArgumentError, StoreDamaged
@@ -23,7 +24,7 @@ from qpidha.journal import (
 from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore, inspect, sqlite
 from qpidha.stores.changes import check_changes
-from qpidha.stores.schema import read_queue_row
+from qpidha.stores.schema import decode_lineage, encode_lineage, read_queue_row
 from qpidha.testing.conformance.changes import (
     CREATE,
     QUEUE,
@@ -192,3 +193,13 @@ def test_queue_columns_of_a_wrong_type_are_refused() -> None:
     for n, wrong in enumerate(["id", b"orders", 7, 4, "lineage", None]):
         with pytest.raises(ValueError, match=r"valid Settle|another kind"):
             read_queue_row((*row[:n], wrong, *row[n + 1 :]))
+
+
+@pytest.mark.parametrize("entries", [0, 1, 3, 100])
+def test_lineages_of_any_length_are_decoded_and_short_ones_are_shared(entries: int) -> None:
+    lineage = tuple((n, 1000 * n) for n in range(1, entries + 1))
+    packed = encode_lineage(lineage)
+    assert decode_lineage(packed) == lineage
+    assert (decode_lineage(packed) is decode_lineage(bytes(bytearray(packed)))) is (entries < 100)
+    with pytest.raises(ValueError, match="pairs of numbers"):
+        decode_lineage(msgpack.packb([(1, "1")] * max(1, entries)))

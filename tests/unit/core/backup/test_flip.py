@@ -143,7 +143,7 @@ def test_a_queue_that_was_deleted_is_erased_with_all_it_holds() -> None:
 
 
 def test_queues_of_a_release_without_objects_are_judged_by_the_births_in_their_objects() -> None:
-    """Their uuids do not tell when they were declared (Q3): this node's configuration, as it was before the flip, does."""
+    """Their uuids do not tell when they were declared (Q3); this node's configuration before the flip does."""
     olds = [UUID("12345678-1234-4678-9234-567812345678"), UUID("12345678-1234-4678-9234-567812345679")]
     own = ConfigurationQueue(OBJECTS, QueueSpec(name=CONFIGURATION, kind=CONFIGURATION), ((1, 1),), 1)
     made = [
