@@ -7,7 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from qpidha import InDoubt, Level, NotEnoughMembers, Op, QueueMismatch, SequenceSet, Settle, UnknownQueue
+from qpidha import (
+    ArgumentError,
+    InDoubt,
+    Level,
+    NotEnoughMembers,
+    Op,
+    QueueMismatch,
+    SequenceSet,
+    SettingsError,
+    Settle,
+    UnknownQueue,
+)
 from qpidha.queues import FifoQueue
 from tests.support.harness import QUICK, World, run, until
 
@@ -145,4 +156,41 @@ def test_nodes_with_other_patterns_are_refused_and_both_say_why(caplog: pytest.L
         return any(f"node {node}:" in line and why in line for line in caplog.messages)
 
     caplog.set_level("INFO", logger="qpidha")
+    run(main, SETTINGS)
+
+
+def test_H19_nothing_is_replicated_by_default_if_the_patterns_say_so() -> None:
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        own, shared = a.declare("orders"), a.declare("kept", replicate=Level.MESSAGES)
+        await own.enqueue(b"1")
+        await shared.enqueue(b"2")
+        assert [q.name for q in b.queues] == ["kept"]
+
+    run(main, replace(QUICK, replicate={"*": "none"}))
+
+
+def test_H20_a_binding_that_is_not_replicated_is_in_a_table_of_this_node() -> None:
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        await a.table("temp.bindings").put(b"logs/here", b"#")
+        await a.configuration.put("binding", "logs/everywhere", b"#")
+        assert b.configuration.objects() == [("binding", "logs/everywhere", b"#")]
+        with pytest.raises(UnknownQueue):
+            b.table("temp.bindings")
+
+    run(main, SETTINGS)
+
+
+def test_H21_a_bad_level_is_refused() -> None:
+    with pytest.raises(SettingsError, match="replicate must be a dict of patterns to 'none'"):
+        replace(QUICK, replicate={"*": "all"})
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        with pytest.raises(ArgumentError, match=r"replicate must be Level\.NONE"):
+            a.declare("q", replicate="none")  # type: ignore[arg-type]
+        assert a.queues == []
+
     run(main, SETTINGS)

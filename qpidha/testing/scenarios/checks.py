@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
 from qpidha.core.configuration import read_key
@@ -10,6 +11,7 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.render import render_ids, render_lineage
+from qpidha.types import level_of
 
 ONLINE: Final = frozenset({"S2", "S3", "S8", "F1", "F2", "F3", "I1", "R-a", "R-b", "R-g", "X2"})
 """Checked at every event: they hold if the scenario got this far."""
@@ -23,13 +25,15 @@ class CheckCommands(Commands):
         for node in [self._node(name) for name in names] or list(self.world.nodes.values()):
             content = node.disk.content
             self._say(f"{node.name} is {node.role.value}, stored generation {content.status.generation}")
-            for id, queue in content.queues.items():
+            for id, queue in chain(content.queues.items(), content.local.items()):
                 held = [queue.held[i] for i in sorted(queue.held)]
                 said = ["/".join(read_key(m.props)) if queue.keyed else m.value for m in held]
                 values = " ".join(said) or "nothing"
                 ids = render_ids(SequenceSet(queue.held))
                 lineage = render_lineage(queue.lineage)
                 name = self.world.queue_name(id)
+                if id in content.local:
+                    name += f" ({level_of(id).name.lower()})"
                 self._say(f"  {name} lineage {lineage} next {queue.next} held {ids}: {values}")
             for (_, generation, id_), (label, fate, message) in content.shelf.items():
                 self._say(f"  quarantine {label} {id_}@{generation} {fate.value}: {message.value}")

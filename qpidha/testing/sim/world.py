@@ -88,7 +88,7 @@ class World:
         self.checker = ExplainingChecker(self)
         self.removals = Removals(self.checker, self.scheduler, settings, self.sometimes)
         self.clients = Clients(self.checker, self.observe)
-        self.clients.on_declared = self._declared
+        self.clients.on_declared = self.named
         self.network = Network(
             self.scheduler,
             wire=wire,
@@ -205,9 +205,10 @@ class World:
         self, node: SimNode, name: str, settle: Settle, kind: str = "fifo", *, named: str | None = None
     ) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self._declared(name, self.clients.declare(node, named or name, settle, kind))
+        self.named(name, self.clients.declare(node, named or name, settle, kind))
 
-    def _declared(self, name: str, queue: QueueId) -> None:
+    def named(self, name: str, queue: QueueId) -> None:
+        """Call a queue by this name from now on."""
         self.queues[name] = queue
         self._names[queue] = name
 
