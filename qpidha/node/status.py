@@ -10,7 +10,7 @@ from qpidha.core.snapshot import ReplicaSnapshot
 from qpidha.node.holds import Hold, holds_of
 from qpidha.node.parts import Parts
 from qpidha.node.troubles import TroubleStatus
-from qpidha.types import Address, NodeId
+from qpidha.types import Address, NodeId, level_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,8 @@ class QueueStatus:
     next_id: int
     pending: int
     """Publishes that are not safe yet; 0 on a backup."""
+    level: str = "messages"
+    """How much of it the other nodes have: "messages", "configuration" (only that it exists) or "none"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,7 @@ def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
         "depth": len(q) + waiting,
         "bytes": q.bytes,
         "next_id": q.next + waiting,
+        "level": level_of(q.queue).name.lower(),
         "pending": handle.pending if handle is not None and parts.runtime.replica.primary else 0,
     }
 
