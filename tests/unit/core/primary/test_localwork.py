@@ -395,6 +395,8 @@ def test_an_accept_here_does_not_wait_for_a_commit_that_was_made_before() -> Non
     commit = room.core.commit([Accept(n, SequenceSet([1])), Publish((QUEUE,), ONE)])
     position, _ = room.core.dequeue(n, SequenceSet([2]))
     assert position == 0 < commit.position
+    assert room.core.primary is not None
+    room.core.primary.check()  # Also while what was made waits for the next `Ready`.
     assert [type(c) for c in room.done()] == [Stored]
     assert room.core.primary is not None
     guards = room.core.primary.guards_of(n)
