@@ -28,6 +28,8 @@ class LocalMessages:
         self._settled: dict[str, Place] = {}
         self._crossed: set[str] = set()
         """Values that were moved into or out of what is replicated."""
+        self._back: set[str] = set()
+        """Values that came out of a replicated queue: an answer to an accept before that says nothing of them."""
         self._deleted: set[QueueId] = set()
 
     def stored(self, node: SimNode, values: Iterable[str], *, crossed: bool = False) -> None:
@@ -36,6 +38,8 @@ class LocalMessages:
             self._stores[value] = node.disk.epoch
             if crossed:
                 self._crossed.add(value)
+                self._back.add(value)
+                self._settled.pop(value, None)
 
     def taken(self, values: Iterable[str], *, crossed: bool = False) -> None:
         """A consumer accepts these values; or, ``crossed``, they are moved into a replicated queue."""
@@ -62,7 +66,8 @@ class LocalMessages:
 
     def settled(self, node: SimNode, values: Iterable[str]) -> None:
         """A consumer was told that its accept is done. Raises `Violation` (S3): the disk has one."""
-        self._settled.update(dict.fromkeys(values, (node.host, node.disk.epoch)))
+        place = (node.host, node.disk.epoch)
+        self._settled.update({value: place for value in values if value not in self._back})
         self.check_disk(node)
 
     def check_disk(self, node: SimNode) -> None:
