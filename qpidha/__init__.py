@@ -41,6 +41,7 @@ from qpidha.errors import (
 )
 from qpidha.node import (
     Configuration,
+    NewQueue,
     Node,
     NodeStatus,
     Op,
@@ -80,6 +81,7 @@ __all__ = [
     "Landing",
     "Level",
     "MessagesGone",
+    "NewQueue",
     "Node",
     "NodeStatus",
     "NotEnoughMembers",

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import protocol
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
+from topology import Topology
 
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settings, Settle
 from qpidha.interfaces import MessageStore
@@ -49,6 +50,7 @@ class Broker:
     node: Node
     queue: Queue
     fifo: FifoQueue[Op]
+    topology: Topology
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -65,6 +67,7 @@ class Broker:
         self.queue.on_safe_upto(self._confirm)
         self.fifo = FifoQueue(self.queue)
         self.fifo.on_available(self.deliver_soon)
+        self.topology = Topology(self.node, without=QUEUE)
         self.serving = True
         log.info("primary of generation %d, %d messages", generation, self.queue.depth)
 
@@ -158,6 +161,8 @@ class Client(Framed):
             self.broker.deliver_soon()
         elif kind == protocol.PING:
             self.send(protocol.PING, body)
+        elif kind in (protocol.REGISTER, protocol.CHANGE, protocol.DESCRIBE):
+            self._change(kind, body)
         else:
             raise ProtocolError(f"frame of kind {kind} from a client")
 
@@ -188,6 +193,27 @@ class Client(Framed):
             self.send(protocol.CONFIRM, U64.pack(sequence))
             if self.pending <= self.broker.window:
                 self.transport.resume_reading()
+
+    # --- the topology ----------------------------------------------------------------------------
+
+    def _change(self, kind: int, body: memoryview | bytes) -> None:
+        """Change queues and objects, or describe them. Answer when what the answer says is safe."""
+        topology = self.broker.topology
+        if kind == protocol.REGISTER:
+            epoch, op = topology.register(str(body, "utf-8"))
+            self._answer(op, protocol.REGISTERED, epoch)
+        elif kind == protocol.CHANGE:
+            number, op = topology.change(body)
+            self._answer(op, protocol.CHANGED, U64.pack(number))
+        else:  # What is there now is safe when everything before now is.
+            self._answer(topology.now(), protocol.DESCRIBED, topology.describe())
+
+    def _answer(self, op: Op, kind: int, body: bytes) -> None:
+        def safe(op: Op, error: QpidhaError | None) -> None:
+            if error is None and not self.transport.is_closing():
+                self.send(kind, body)
+
+        op.add_safe_callback(safe)
 
     # --- consuming -------------------------------------------------------------------------------
 

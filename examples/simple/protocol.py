@@ -12,11 +12,18 @@ A frame is ``u32 length | u8 kind | body``, little-endian; the length counts the
     ACCEPT      client → broker    ids                        done with these; they return their credit
     SETTLED     broker → client    ids                        no later primary will deliver these again
     PING        either             any bytes                  the broker sends the same frame back
+    REGISTER    client → broker    name                       I am going to change queues and objects
+    REGISTERED  broker → client    epoch                      send it with every change
+    CHANGE      client → broker    [name, epoch, n, steps]    make change n: all of its steps, or none
+    CHANGED     broker → client    u64 n                      change n is safe
+    DESCRIBE    client → broker                               what is there?
+    DESCRIBED   broker → client    [queues, objects]          this is, and it is safe
 
 The broker speaks first: WELCOME, or REDIRECT and the end of the connection. A client chooses the sequence
 of each PUBLISH, ascending; one CONFIRM answers for all up to it. A batch is a `qpidha.Batch` and ids are
 an encoded `qpidha.SequenceSet`, both byte for byte as the library stores and replicates them: a payload
 is packed once, by its publisher, and unpacked once, by its consumer. Every hop costs one call per batch.
+What is in brackets is packed with msgpack; the steps are in `topology.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from typing import cast
 from qpidha import Landing, QpidhaError
 
 (WELCOME, REDIRECT, PUBLISH, CONFIRM, SUBSCRIBE, DELIVER, ACCEPT, SETTLED, PING) = range(1, 10)
+(REGISTER, REGISTERED, CHANGE, CHANGED, DESCRIBE, DESCRIBED) = range(10, 16)
 
 HEADER = struct.Struct("<IB")
 U16 = struct.Struct("<H")

@@ -7,6 +7,8 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from qpidha.demo.topology import Facts
+
 EXIT_OK, EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -74,6 +76,7 @@ class Report:
     went_in: str = ""
     came_out: str = ""
     equal: bool = False
+    topology: Facts = field(default_factory=Facts)
     kills: list[Kill] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -103,6 +106,9 @@ class Report:
             found.append(f"only {self.acknowledged:,} of {self.messages:,} messages were acknowledged")
         if self.distinct != self.messages:
             found.append(f"{self.distinct:,} distinct messages came out, {self.messages:,} went in")
+        if not self.topology.compared:
+            found.append("queues and objects were not compared")
+        found += self.topology.differences
         if not self.equal:
             found.append("what came out differs from what went in")
         if len(self.kills) < self.kills_wanted:
@@ -143,10 +149,24 @@ class Report:
             "",
             *self._kill_lines(),
             "",
+            *self._topology_lines(),
+            "",
             *rows(("SHA-256 in", self.went_in), ("SHA-256 out", self.came_out)),
             "",
             *self._verdict_lines(),
         ]
+
+    def _topology_lines(self) -> list[str]:
+        facts = self.topology
+        changes = (
+            f"{facts.changes:,} confirmed, {counted(facts.steps, 'step')}; {facts.repeated:,} sent again"
+        )
+        there = (
+            f"{counted(facts.queues, 'queue')}, {counted(facts.messages, 'message')} in them, "
+            f"{counted(facts.objects, 'object')}"
+        )
+        verdict = f"{len(facts.differences):,} differ" if facts.compared else "not compared"
+        return rows(("changes", changes), ("at the end", f"{there}: {verdict} from what was confirmed"))
 
     def _kill_lines(self) -> list[str]:
         if not self.kills:

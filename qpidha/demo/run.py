@@ -21,12 +21,12 @@ from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
 from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report, counted
 from qpidha.demo.session import DemoFailed, Session
-from qpidha.demo.traffic import Traffic, backlog_of, load_client
+from qpidha.demo.traffic import Traffic, backlog_of, load_module
 
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
 NODES_MAX, KILLS_MAX = 100, 10_000
-BESIDE = ("client.py", "protocol.py")
+BESIDE = ("changer.py", "client.py", "protocol.py", "topology.py")
 """What the demo needs of the example besides the broker."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -138,7 +138,8 @@ def perform(
     async def session() -> None:
         backlog = backlog_of(source)
         pace = Pace(source.messages, backlog, args.kills, report.seed)
-        traffic = Traffic(load_client(broker), cluster.addresses, source, pace, backlog)
+        traffic = Traffic(load_module(broker, "client"), cluster.addresses, source, pace, backlog)
+        changer = load_module(broker, "changer").Changer(cluster.addresses, "demo")
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         caught: list[int] = []
@@ -150,7 +151,7 @@ def perform(
         for number in SIGNALS:
             loop.add_signal_handler(number, cancel, number)
         try:
-            await Session(cluster, traffic, pace, display, report).run(timeout_s)
+            await Session(cluster, traffic, changer, pace, display, report).run(timeout_s)
         except asyncio.CancelledError:
             raise Interrupted(caught[0] if caught else signal.SIGINT) from None
 

@@ -12,6 +12,7 @@ from qpidha.demo.cluster import Cluster
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, Numbers
 from qpidha.demo.report import Kill, Report, Sample, seconds, size
+from qpidha.demo.topology import Topology
 from qpidha.demo.traffic import Traffic
 from qpidha.demo.watch import Phase, Totals, View, look
 
@@ -40,10 +41,17 @@ class Session:
     """Owns everything that moves. Fills in the report as it goes, so that there is one whatever happens."""
 
     def __init__(
-        self, cluster: Cluster, traffic: Traffic, pace: Pace, display: Display, report: Report
+        self,
+        cluster: Cluster,
+        traffic: Traffic,
+        changer: Any,
+        pace: Pace,
+        display: Display,
+        report: Report,
     ) -> None:
         self.cluster = cluster
         self.traffic = traffic
+        self.topology = Topology(changer, report.seed)
         self.pace = pace
         self.display = display
         self.report = report
@@ -56,6 +64,8 @@ class Session:
         self._kill_at = 0.0
         self._moved: tuple[object, float] = ((), time.monotonic())
         self._streamed = False
+        self._worked = False
+        """The stream is through, and all kills took place."""
         self._stopping = False
 
     async def run(self, timeout_s: float) -> None:
@@ -81,14 +91,20 @@ class Session:
         await self._until(lambda: self._in_sync, START_TIMEOUT_S, "all brokers to be in sync at the start")
         self.display.say("all brokers are in sync")
         self._began = time.monotonic()
-        async with self.traffic.publisher, self.traffic.consumer:
-            await together(self._stream(), self._kill_primaries(), self._sample())
+        async with self.traffic.publisher, self.traffic.consumer, self.topology.changer:
+            work = together(self._stream(), self._kill_primaries(), self._sample())
+            await together(self.topology.change_until(lambda: self._worked), self._marked(work))
+            await self.topology.compare()
             # The consumer has everything; its last accepts are still on their way to the backups.
             await self._until(lambda: self._depth == 0, SETTLE_TIMEOUT_S, "the last accepts to be settled")
             self.report.left_in_queue = self._depth
         self._stopping = True
         stubborn = await asyncio.to_thread(self.cluster.stop)
         self.report.problems += [f"broker {name} did not stop in order" for name in stubborn]
+
+    async def _marked(self, work: Coroutine[Any, Any, None]) -> None:
+        await work
+        self._worked = True
 
     async def _stream(self) -> None:
         await together(self.traffic.publish(), self.traffic.consume())
@@ -289,6 +305,7 @@ class Session:
         report.left_in_queue = self._depth if report.left_in_queue is None else report.left_in_queue
         report.resync_messages, report.resync_bytes = self._totals.messages, self._totals.nbytes
         report.went_in, report.came_out = traffic.went_in.sha256, traffic.came_out.sha256
+        report.topology = self.topology.facts
         report.equal = traffic.went_in.same_as(traffic.came_out)
 
 

@@ -50,12 +50,12 @@ class Tally:
         return mine == (other.messages, other._content.digest(), other._sizes.digest())
 
 
-def load_client(broker: Path) -> Any:
-    """The client module of the example, which lies beside the broker."""
+def load_module(broker: Path, name: str) -> Any:
+    """A module of the example, which lies beside the broker."""
     folder = str(broker.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    return import_module("client")
+    return import_module(name)
 
 
 def backlog_of(source: Input) -> int:

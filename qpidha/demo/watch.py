@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
+
+STREAM: Final = "work"
+"""The queue of the example broker through which the stream goes. There are others, which clients declare."""
 
 Status = Mapping[str, Any]
 
@@ -46,7 +49,7 @@ def look(statuses: Mapping[str, Status | None]) -> View:
     primaries = [s for s in statuses.values() if s and s["role"] in ("active", "recovering")]
     leader = max(primaries, key=lambda s: int(s["generation"]), default=None)
     members = tuple(leader["members"]) if leader else ()
-    queues = leader["queues"] if leader else []
+    queues = [q for q in leader["queues"] if q["name"] == STREAM] if leader else []
     return View(
         statuses=statuses,
         phases={name: phase_of(name, status, leader) for name, status in statuses.items()},

@@ -79,7 +79,7 @@ def all_strings() -> list[str]:
     return [
         text
         for path in sorted((ROOT / "qpidha").rglob("*.py"))
-        if not {"testing", "demo"} & set(path.parts)
+        if not {"testing", "demo"} & set(path.relative_to(ROOT).parts)
         for text in strings_of(path.read_text(encoding="utf-8"))
     ]
 

@@ -10,6 +10,7 @@ import pytest
 
 from qpidha.demo.picture import bands, compose, draw, interpolate, rates
 from qpidha.demo.report import Kill, Report, Sample, size
+from qpidha.demo.topology import Facts
 from qpidha.demo.traffic import Tally
 from qpidha.demo.watch import Phase
 
@@ -37,6 +38,7 @@ def good_run(**changes: Any) -> Report:
         )
         for i, phase in enumerate(phases)
     ]  # fmt: skip
+    report.topology = Facts(changes=9, steps=21, repeated=1, queues=3, messages=12, objects=7, compared=True)
     for name, value in changes.items():
         setattr(report, name, value)
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qpidha.demo.watch import Phase, Totals, look
+from qpidha.demo.watch import STREAM, Phase, Totals, look
 
 
 def status(node: str, role: str, generation: int = 2, **more: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def status(node: str, role: str, generation: int = 2, **more: Any) -> dict[str, 
 
 def primary(node: str, members: list[str], streaming: dict[str, int], generation: int = 2) -> dict[str, Any]:
     sessions = [{"node": name, "state": "streaming", "behind": behind} for name, behind in streaming.items()]
-    queues = [{"depth": 5, "bytes": 70}, {"depth": 1, "bytes": 9}]
+    queues = [{"name": STREAM, "depth": 6, "bytes": 79}, {"name": "other", "depth": 1, "bytes": 9}]
     return status(node, "active", generation, members=members, sessions=sessions, queues=queues)
 
 

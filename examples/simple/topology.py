@@ -1,0 +1,118 @@
+"""What clients of the example broker may change besides the stream: queues, their messages and objects, in transactions.
+
+A client numbers its changes. A change that it sends again, because its broker died before the answer, is recognised
+by its number: the library makes it once (`Node.producer`).
+"""
+
+from __future__ import annotations
+
+import msgpack
+
+from qpidha import NewQueue, Node, Op, Queue, Transaction
+from qpidha.queues import MSGPACK, DeliveryQueue
+
+PRIORITY = "priority"
+OBJECT = "thing"
+BINDING = "binding"
+
+
+class Topology:
+    """Makes changes on the primary. One for each term."""
+
+    def __init__(self, node: Node, without: str) -> None:
+        self._node = node
+        self._without = without
+        self._deliveries: dict[Queue, DeliveryQueue[Op]] = {}
+
+    def register(self, name: str) -> tuple[bytes, Op]:
+        """Register a client. Returns its epoch, and the op that makes it safe to tell."""
+        producer = self._node.producer(name)
+        return msgpack.packb(producer.epoch), producer.registered
+
+    def change(self, request: bytes | memoryview) -> tuple[int, Op]:
+        """Make one change: all of its steps, or none. Returns its number, and the op that makes it safe to answer."""
+        name, epoch, number, steps = msgpack.unpackb(request)
+        producer = self._node.producer(name, epoch=tuple(epoch))
+        if (answer := producer.answer(number)) is not None:
+            return number, answer  # It was made before; what it names may be gone.
+        transaction, declared = producer.transaction(sequence=number), dict[str, NewQueue]()
+        for step, *arguments in steps:
+            STEPS[step](self, transaction, declared, *arguments)
+        return number, transaction.commit()
+
+    def now(self) -> Op:
+        """Safe when everything that was changed up to now is."""
+        return self._node.queue(self._without).declared
+
+    def describe(self) -> bytes:
+        """Every queue with its messages in the order of delivery, and every object."""
+        queues = {
+            queue.name: [queue.spec.kind, self._messages(queue)]
+            for queue in self._node.queues
+            if queue.name != self._without
+        }
+        objects = [
+            [kind, name, value]
+            for wanted in (OBJECT, BINDING)
+            for kind, name, value in self._node.configuration.objects(wanted)
+        ]
+        packed: bytes = msgpack.packb([queues, objects])
+        return packed
+
+    def _messages(self, queue: Queue) -> list[tuple[int, bytes]]:
+        messages = self._delivery(queue).browse() if queue.spec.kind == PRIORITY else queue.messages()
+        return [(MSGPACK.read(props).priority, data) for _, data, props in messages]
+
+    def _delivery(self, queue: Queue) -> DeliveryQueue[Op]:
+        if queue not in self._deliveries:
+            self._deliveries[queue] = DeliveryQueue(self._node, queue)
+        return self._deliveries[queue]
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _declare(self, t: Transaction, declared: dict[str, NewQueue], name: str, kind: str) -> None:
+        """A queue, and an object that belongs to it."""
+        declared[name] = t.declare(name, kind=kind)
+        t.put_object(BINDING, name, kind.encode())
+
+    def _delete(self, t: Transaction, declared: dict[str, NewQueue], name: str, target: str | None) -> None:
+        """A queue and its object; its messages are deleted as well, or go to another queue."""
+        t.delete(self._node.queue(name), None if target is None else self._node.queue(target))
+        t.delete_object(BINDING, name)
+
+    def _publish(
+        self, t: Transaction, declared: dict[str, NewQueue], names: list[str], priority: int, text: bytes
+    ) -> None:
+        """One message to each of some queues, of which this change may have declared some."""
+        queues = [declared.get(name) or self._node.queue(name) for name in names]
+        t.publish(queues, text, MSGPACK.pack(priority=priority))
+
+    def _take(self, t: Transaction, declared: dict[str, NewQueue], name: str) -> None:
+        """Accept the message that would be delivered next."""
+        queue = self._node.queue(name)
+        messages = self._delivery(queue).browse() if queue.spec.kind == PRIORITY else queue.messages()
+        t.dequeue(queue, next(messages)[0])
+
+    def _move(self, t: Transaction, declared: dict[str, NewQueue], name: str, target: str) -> None:
+        """All messages of one queue to the end of another one."""
+        queue = self._node.queue(name)
+        t.move(queue, [id for id, _ in queue], self._node.queue(target))
+
+    def _put(self, t: Transaction, declared: dict[str, NewQueue], name: str, value: bytes) -> None:
+        """An object."""
+        t.put_object(OBJECT, name, value)
+
+    def _remove(self, t: Transaction, declared: dict[str, NewQueue], name: str) -> None:
+        """An object goes."""
+        t.delete_object(OBJECT, name)
+
+
+STEPS = {
+    "declare": Topology._declare,
+    "delete": Topology._delete,
+    "publish": Topology._publish,
+    "take": Topology._take,
+    "move": Topology._move,
+    "put": Topology._put,
+    "remove": Topology._remove,
+}
