@@ -33,8 +33,9 @@ STATE_BROKEN_RUN ?= bfs -tx_cons txn=1 pub=1 reconn=1 prom=1
 EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
 
-# What reaches core, wire and store status directly. Longer tests reach them too, but say less about a line.
-COVERING := $(addprefix tests/unit/,core recovery promoters stores wire) tests/scenarios tests/fuzz
+# What reaches core, wire, queue types and store status directly. Longer tests reach them too, but say less about a line.
+COVERING := $(addprefix tests/unit/,core queues recovery promoters stores wire testing/conformance/test_queue.py) \
+	tests/integration/test_queue_types.py tests/scenarios tests/fuzz
 
 # The compiled code is built and tested in a copy: the checkout keeps its fast one.
 SANITIZED := build/sanitize
@@ -58,7 +59,7 @@ demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'", ARGS=-n0 for one process.
 	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable $(ARGS)
 
-coverage: $(TOOLS)  ## Run the tests of core, wire and store status; each of their branches must be taken.
+coverage: $(TOOLS)  ## Run the tests of core, wire, queue types and store status; each of their branches must be taken.
 	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
 	@$(PY) -m coverage report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Final
 
 from qpidha.checks import CALLBACK, FLAG, integer, optional
@@ -35,9 +36,6 @@ class Subscriptions:
     def __init__(self, name: str) -> None:
         self._name = name
         self._all: list[Subscription] = []
-
-    def __len__(self) -> int:
-        return len(self._all)
 
     def add(self, priority: int, exclusive: bool, notify: Callable[[], None] | None) -> Subscription:
         """A new consumer.
@@ -72,12 +70,8 @@ class Subscriptions:
 
     def preferred(self, subscription: Subscription) -> bool:
         """Whether no consumer of a higher priority takes messages now."""
-        for one in self._all:
-            if one.priority <= subscription.priority:
-                return True
-            if one.ready:
-                return False
-        return True
+        higher = takewhile(lambda one: one.priority > subscription.priority, self._all)
+        return not any(one.ready for one in higher)
 
     def wake(self, available: Callable[[], bool]) -> None:
         """Tell the consumers that are ready, while there is something to have.

@@ -124,6 +124,23 @@ def test_the_highest_priority_is_delivered_first() -> None:
     alone(main)
 
 
+def test_an_update_that_changes_the_priority_changes_the_order() -> None:
+    """Also when messages behind it were delivered with its new priority. One that a consumer has stays there."""
+
+    async def main(node: Node) -> None:
+        queue = declared(node, "priority")
+        put(queue, "a", "b", "c")
+        put(queue, "high", priority=9)
+        consumer = queue.consumer()
+        assert [one(consumer)[1] for _ in range(2)] == ["high", "a"]
+        for id in (1, 3):
+            await queue.queue.update(id, MSGPACK.pack(priority=9))  # type: ignore[attr-defined]
+        assert held(queue) == ["a", "c", "high", "b"]
+        assert got(consumer) == ["c", "b"]
+
+    alone(main)
+
+
 def test_a_fair_share_lets_low_priorities_through() -> None:
     async def main(node: Node) -> None:
         queue = declared(node, "priority", fair_share=2)
@@ -270,6 +287,18 @@ def test_a_ring_drops_its_oldest_message_in_the_operation_of_the_publish() -> No
     alone(main)
 
 
+def test_a_batch_that_fits_is_one_publish_and_counts_once_it_is_here() -> None:
+    async def main(node: Node) -> None:
+        for queue in (declared(node), declared(node, name="limited", messages_max=5)):
+            op = queue.publish_many(Batch.pack([b"a", b"bc"]))
+            assert list(op.ids) == [1, 2]
+            assert not queue.depth, "published in this turn"
+            await op
+            assert (queue.depth, queue.nbytes) == (2, 3)
+
+    alone(main)
+
+
 def test_a_ring_in_bytes() -> None:
     async def main(node: Node) -> None:
         queue = declared(node, "ring", bytes_max=10)
@@ -385,6 +414,21 @@ def test_an_expired_message_is_not_delivered() -> None:
         clock.now += 2
         assert got(queue.consumer()) == ["later", "never"]
         assert held(dead) == ["soon"]
+
+    alone(main)
+
+
+def test_nothing_expires_while_consumers_have_all_that_is_due() -> None:
+    async def main(node: Node) -> None:
+        clock = Clock()
+        queue = declared(node, clock=clock)
+        put(queue, "a", expires_at=NOW + 1)
+        consumer = queue.consumer()
+        ids, _ = one(consumer)
+        clock.now += 5
+        assert queue.expire() is None
+        await consumer.accept(ids)
+        assert queue.expire() is None
 
     alone(main)
 
@@ -514,6 +558,18 @@ def test_what_a_consumer_has_is_delivered_again_when_it_ends() -> None:
     alone(main)
 
 
+def test_a_consumer_may_close_itself_when_it_is_told() -> None:
+    async def main(node: Node) -> None:
+        queue, called = declared(node), list[str]()
+        leaving = queue.consumer(on_available=lambda: (called.append("leaving"), leaving.close()))
+        queue.consumer(on_available=lambda: called.append("other"))
+        put(queue, "m")
+        await asyncio.sleep(0.01)
+        assert (called[0], called.count("leaving")) == ("leaving", 1) and "other" in called
+
+    alone(main)
+
+
 # --- groups --------------------------------------------------------------------------------------
 
 
@@ -533,6 +589,22 @@ def test_a_group_goes_to_one_consumer_at_a_time_in_order() -> None:
         assert got(second) == []
         first.accept(SequenceSet([5]) | ids)
         assert got(second) == ["a2"]
+
+    alone(main)
+
+
+def test_an_owner_is_told_once_of_all_that_waits_for_it() -> None:
+    async def main(node: Node) -> None:
+        queue, told = declared(node, groups=True), list[str]()
+        put(queue, "a1", "a2", "a3", group=b"a")
+        put(queue, "b1", "b2", group=b"b")
+        owner = queue.consumer(on_available=lambda: told.append("owner"))
+        silent, third = queue.consumer(), queue.consumer()
+        assert one(owner)[1] == "a1"
+        del told[:]
+        assert (one(silent)[1], told) == ("b1", ["owner"])
+        assert third.acquire() is None
+        assert (got(silent), got(owner), told) == (["b2"], ["a2", "a3"], ["owner"])
 
     alone(main)
 

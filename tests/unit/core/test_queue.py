@@ -142,3 +142,35 @@ def test_stored_batches_are_found_by_an_id_in_them_or_before_them() -> None:
     both = [[2, 3, 4], [8, 9]]
     assert found == [both, both, both, both[1:], both[1:], []]
     assert [list(batch) for _, batch in queue.stored_from(4)] == [[b"2", b"3", b"4"], [b"8", b"9"]]
+
+
+def test_the_first_messages_at_some_places_are_of_one_batch_and_ascend() -> None:
+    """An updated message stands at its old place, alone: its id is above those of the messages around it."""
+    queue = made()
+    queue.append(batch("a", "b", "c", "d"))
+    queue.append(batch("e"))
+
+    def first(*places: int) -> tuple[list[int], list[str]] | None:
+        found = queue.first_at(SequenceSet(places))
+        return None if found is None else (list(found[0]), [data.decode() for data in found[1]])
+
+    assert first(1, 2, 5) == ([1, 2], ["a", "b"])
+    assert first(9) is None
+    queue.append(Batch.pack([b"C"], order=[3]))
+    queue.remove(SequenceSet([3]))
+    assert first(1, 3, 4) == ([1], ["a"]), "up to the updated one"
+    assert first(3, 4) == ([6], ["C"])
+    assert first(3) == ([6], ["C"])
+    assert first(4, 5) == ([4], ["d"])
+    assert first(6) is None, "the id of an updated message is not its place"
+
+
+def test_the_size_of_some_messages_is_that_of_their_data() -> None:
+    queue = made()
+    queue.append(Batch.pack([b"1", b"22", b"333"], props=[b"props"] * 3))
+    queue.append(batch("4444"))
+    assert queue.data_nbytes_of(SequenceSet()) == 0
+    assert queue.data_nbytes_of(SequenceSet([1, 3])) == 4
+    assert queue.data_nbytes_of(SequenceSet([2, 3, 4])) == 9
+    queue.remove(SequenceSet([2]))
+    assert queue.data_nbytes_of(queue.held) == 8

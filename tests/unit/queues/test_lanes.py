@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpidha.queues.lanes import Lanes
+from qpidha.queues.lanes import Lane, Lanes
 from qpidha.seq import SequenceSet
 
 
@@ -33,6 +33,12 @@ def test_the_highest_level_comes_first_and_each_is_in_order() -> None:
     lanes = Lanes(levels([1, 4], [2], [3, 5]), taken)
     assert deliver(lanes, taken, 10) == [3, 5, 2, 1, 4]
     assert lanes.next() is None
+
+
+def test_a_lane_without_messages_has_no_next_places() -> None:
+    lane = Lane(SequenceSet([1]), SequenceSet([1]))
+    assert lane.next() is None
+    assert not lane.peek(10)
 
 
 def test_what_comes_later_with_a_higher_priority_goes_first() -> None:

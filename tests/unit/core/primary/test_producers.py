@@ -233,6 +233,19 @@ def test_a_repetition_of_a_complete_publish_waits_for_the_present_position() -> 
     made.primary.check()
 
 
+def test_a_repetition_is_known_without_its_messages() -> None:
+    """EO4: the answer to a repetition as a whole; else how many of the first messages have to be left out."""
+    made = Producing()
+    first = made.publish(1, THREE)
+    known = made.primary.producers.repetition
+    assert known(made.at(2), 2) == Published(first.position, OTHER, SequenceSet([2, 3]), 2)
+    assert known(made.at(2), 5) == 2
+    assert known(made.at(4)) == 0
+    with pytest.raises(SequenceGap):
+        known(made.at(5))
+    assert (made.held, made.last) == (3, 3), "nothing was stored"
+
+
 def test_a_repetition_of_a_publish_of_another_term_waits_for_the_present_position() -> None:
     """The entry came with the promotion: this primary does not know of the publish."""
     made = Producing()

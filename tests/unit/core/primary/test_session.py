@@ -147,6 +147,16 @@ def test_nothing_is_copied_before_the_backup_has_described_itself() -> None:
     assert list(session.catch_up({}, 5)) == []
 
 
+def test_what_changes_before_the_first_visit_needs_no_other_one() -> None:
+    """The plan visits all queues anyway, with what they hold then."""
+    session = BackupSession(LINK, "peer", NEW, SETTINGS)
+    session.subscribe(1, subscribe(0))
+    skip = (SkipIds(queue=QUEUE, first=1, last=3),)
+    assert list(session.stream(Operations(first=6, operations=(skip,)), 100)) == []
+    assert list(session.leave_out(skip)) == []
+    assert [type(event) for event in session.catch_up({}, 7)] == [PlanEnd]
+
+
 def test_an_interrupted_copy_resumes_after_the_last_copied_message() -> None:
     """At most one chunk is under way here; a queue that was copied is not visited again."""
     small = replace(SETTINGS, plan_chunks_in_flight_max=1)
