@@ -165,10 +165,12 @@ class Changes:
             self._read(node)
 
     def _read(self, node: SimNode) -> None:
-        """No other node may have been promoted before the question."""
+        """No later generation may have begun before the question.
+
+        It begins when its primary learns that it won: until then the record has it, and nothing else has changed.
+        """
         world, reader = self._walk.world, node.replica.generation
-        current = world.manager.current
-        newest = reader if current is None else current.record.generation
+        newest = max(each.replica.generation for each in world.nodes.values())
 
         def answered() -> None:
             if newest > reader:
