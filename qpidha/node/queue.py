@@ -284,6 +284,20 @@ class Queue(Consuming):
         CALLBACK("callback", callback)
         self._content_watchers += (callback,)
 
+    def announce(self) -> None:
+        """Have the callbacks of `on_content` called at the end of this turn, as if a message had come. O(1).
+
+        For a queue type, when messages can be delivered again. Nothing happens after the term.
+
+        Raises:
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Queue.announce")
+        if self._content_watchers:
+            self._untold = True
+            if not self._waiting.scheduled:
+                self._ask_for_end_of_turn()
+
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} of node {self._runtime.id!r}, generation {self.generation}>"
 

@@ -57,6 +57,9 @@ class DeliveryContent(Protocol[Op_co]):
     def on_content(self, callback: Callable[[], None]) -> None:
         """Have this called after messages were published, but not from inside another method."""
 
+    def announce(self) -> None:
+        """Have the callbacks of `on_content` called at the end of this turn, as if a message had come."""
+
 
 class DeliveryTransaction(Protocol[Op_co]):
     """What `DeliveryQueue` needs of a transaction. `qpidha.Transaction` has it."""

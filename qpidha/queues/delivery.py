@@ -28,7 +28,7 @@ from qpidha.types import BytesLike, MessageId
 from qpidha.wire.batch import Batch
 
 NODE = implements("node", plain=("transaction", "queue"))
-QUEUE = implements("queue", plain=("select", "places", "dequeue", "move", "on_content"))
+QUEUE = implements("queue", plain=("select", "places", "dequeue", "move", "on_content", "announce"))
 
 
 class DeliveryQueue(Generic[OpT]):
@@ -57,7 +57,7 @@ class DeliveryQueue(Generic[OpT]):
             clock: Seconds since the epoch (UTC), for the expiry of messages.
 
         Raises:
-            ArgumentError: It has no index, or its arguments are not those of `QueueArguments`.
+            ArgumentError: It has no index, or its arguments are not those of `QueueArguments`, or do not fit it.
             NotPrimary, StaleHandle: The handle cannot change the queue.
         """
         NODE("node", node)
@@ -71,6 +71,10 @@ class DeliveryQueue(Generic[OpT]):
         self.queue = queue
         self.arguments = arguments = effective(queue.spec.kind, QueueArguments.decode(queue.arguments))
         """How it is delivered and limited."""
+        if arguments.dead_letters == queue.name:
+            raise ArgumentError(
+                f"queue {queue.name!r} must have another queue for its dead letters than itself"
+            )
         self._index = index
         self._messages = Messages(node, queue, arguments.dead_letters)
         self._dispatch = Dispatch(self._messages, index, arguments, clock)
@@ -100,7 +104,12 @@ class DeliveryQueue(Generic[OpT]):
 
     def _content_came(self) -> None:
         self._dispatch.drop_superseded()  # Messages may have been moved here, which `publish` has not seen.
-        self._dispatch.wake()
+        self._drop_oldest()
+        self._dispatch.tell()
+
+    def _drop_oldest(self) -> None:
+        if self.arguments.overflow is Overflow.DROP_OLDEST:
+            self._dispatch.drop(self._limits.leaving((), 0, 0).driven_out)
 
     # --- publishing ------------------------------------------------------------------------------
 
@@ -114,7 +123,8 @@ class DeliveryQueue(Generic[OpT]):
         """
         if not self._decides:
             return self.queue.enqueue(data, props)
-        leaving = self._leaving([bytes(props)], 1, len(data))
+        nbytes = data.nbytes if isinstance(data, memoryview) else len(data)
+        leaving = self._leaving([bytes(props)], 1, nbytes)
         if not leaving:
             return self.queue.enqueue(data, props)
         return self._replace([(data, props)], leaving)
@@ -172,7 +182,8 @@ class DeliveryQueue(Generic[OpT]):
         Args:
             priority: While consumers of a higher priority are ready, they get all messages.
             exclusive: No other consumer may come while this one is there.
-            on_available: Called, in the same turn, when there may be something to acquire.
+            on_available: Called at the end of a turn in which something may have come that it could acquire, and never
+                from inside a method. What it raises is logged.
 
         Raises:
             ConsumerRefused: There is an exclusive consumer; or it is exclusive itself, and there are others.

@@ -20,7 +20,7 @@ class Groups(Generic[OwnerT]):
 
     Invariants:
       - a group has an owner exactly while ``_held`` has places of it, all of which its owner has
-      - a group that has places in ``_waiting`` has an owner
+      - a group that has places in ``_waiting`` has an owner, and is among its groups in ``_waiting_for``
     """
 
     def __init__(self) -> None:
@@ -28,12 +28,14 @@ class Groups(Generic[OwnerT]):
         self._held: dict[bytes, SequenceSet] = {}
         self._group_of: dict[MessageId, bytes] = {}
         self._waiting: dict[bytes, SequenceSet] = {}
+        self._waiting_for: dict[OwnerT, set[bytes]] = {}
 
     def take(self, group: bytes, place: MessageId, consumer: OwnerT) -> OwnerT | None:
         """Give a message of the group to a consumer. If another one owns the group, it waits; returns that one."""
         owner = self._owners.setdefault(group, consumer)
         if owner is not consumer:
             self._waiting.setdefault(group, SequenceSet()).add(place)
+            self._waiting_for.setdefault(owner, set()).add(group)
             return owner
         self._held.setdefault(group, SequenceSet()).add(place)
         self._group_of[place] = group
@@ -41,11 +43,14 @@ class Groups(Generic[OwnerT]):
 
     def take_waiting(self, consumer: OwnerT) -> SequenceSet:
         """The messages that wait for this consumer, which owns their groups: they do not wait any more."""
-        groups = [group for group in self._waiting if self._owners[group] is consumer]
         free = SequenceSet()
-        for group in groups:
+        for group in self._waiting_for.pop(consumer, ()):
             free |= self._waiting.pop(group)
         return free
+
+    def waits_for(self, consumer: OwnerT) -> bool:
+        """Whether messages wait for this consumer."""
+        return consumer in self._waiting_for
 
     def release(self, places: SequenceSet) -> SequenceSet:
         """These messages are with no consumer any more. Returns those that waited and may be delivered now."""
@@ -57,6 +62,11 @@ class Groups(Generic[OwnerT]):
             held = self._held[group]
             held.discard(place)
             if not held:
-                del self._held[group], self._owners[group]
-                free |= self._waiting.pop(group, SequenceSet())
+                owner = self._owners.pop(group)
+                del self._held[group]
+                if group in self._waiting:
+                    free |= self._waiting.pop(group)
+                    self._waiting_for[owner].discard(group)
+                    if not self._waiting_for[owner]:
+                        del self._waiting_for[owner]
         return free

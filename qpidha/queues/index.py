@@ -78,7 +78,8 @@ class MessageIndex:
             self._take(place, traits)
 
     def _leave(self, place: MessageId, level: int) -> None:
-        """The message that is replaced at this place may have had another priority and key."""
+        """The message that is replaced at this place may have had another priority, key and time of expiry."""
+        self.expiry.discard(place)
         if self.keys is not None:
             self.keys.discard(place)
         for number, places in enumerate(self.levels):
@@ -105,6 +106,9 @@ class MessageIndex:
                 self.keys.discard(place)
         if not any(self.levels):
             self.expiry.clear()
+        elif self.expiry:
+            for place in places:
+                self.expiry.discard(place)
 
     def check(self, ids: SequenceSet, batch: Batch) -> None:
         """See `qpidha.core.indexed.QueueIndex.check`."""

@@ -44,7 +44,8 @@ class Lane:
         if first is None:
             return SequenceSet()
         if self._back:
-            return ((self._back & self._places) - self._taken).take(messages_max)
+            back = self._back.take(4 * messages_max)
+            return ((back & self._places) - self._taken).take(messages_max)
         last = min(first + 4 * messages_max, MESSAGE_ID_MAX)
         return (self._places.slice(first, last) - self._taken.slice(first, last)).take(messages_max)
 

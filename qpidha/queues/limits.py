@@ -12,7 +12,10 @@ from qpidha.errors import QueueFull
 from qpidha.queues.arguments import Overflow, QueueArguments
 from qpidha.queues.index import MessageIndex
 from qpidha.seq import SequenceSet
-from qpidha.types import MessageId
+from qpidha.types import MESSAGE_ID_MAX, MessageId
+
+WINDOW = 64
+"""So many places are looked at first: each further look is at twice as many, to pass over what consumers have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,9 @@ class Limits:
         replaced = self._replaced(keys)
         arguments, index = self._arguments, self._index
         over_messages = over(arguments.messages_max, len(index) + messages - len(replaced))
-        over_bytes = over(arguments.bytes_max, index.nbytes + nbytes - sum(map(self._size_at, replaced)))
+        over_bytes = 0
+        if arguments.bytes_max is not None:
+            over_bytes = over(arguments.bytes_max, index.nbytes + nbytes - sum(map(self._size_at, replaced)))
         if over_messages <= 0 and over_bytes <= 0:
             return Leaving(replaced, SequenceSet())
         alone = over(arguments.messages_max, messages) > 0 or over(arguments.bytes_max, nbytes) > 0
@@ -67,7 +72,8 @@ class Limits:
                 break
             driven_out.add(place)
             over_messages -= 1
-            over_bytes -= self._size_at(place)
+            if over_bytes > 0:
+                over_bytes -= self._size_at(place)
         return Leaving(replaced, driven_out)
 
     def _replaced(self, keys: Sequence[bytes]) -> SequenceSet:
@@ -82,11 +88,12 @@ class Limits:
         """Places in the order in which they are driven out: the lowest priority first, those of consumers last."""
         for taken in (False, True):
             for level in self._index.levels:
-                place = level.ceiling(0)
-                while place is not None:
-                    if (place in self._taken) == taken and place not in without:
-                        yield place
-                    place = level.ceiling(place + 1)
+                at, width = level.ceiling(0), WINDOW
+                while at is not None:
+                    last = min(at + width, MESSAGE_ID_MAX)
+                    window, others = level.slice(at, last) - without, self._taken.slice(at, last)
+                    yield from (window & others if taken else window - others)
+                    at, width = level.ceiling(last + 1), 2 * width
 
     def _refusal(self, messages: int, nbytes: int) -> str:
         arguments = self._arguments

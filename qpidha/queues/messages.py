@@ -52,11 +52,6 @@ class Messages(Generic[OpT]):
         _, batch = self.first(SequenceSet([place]), ANY_SIZE)
         return batch.data_nbytes
 
-    def props_at(self, place: MessageId) -> bytes:
-        """The props of the message at this place."""
-        _, batch = self.first(SequenceSet([place]), ANY_SIZE)
-        return batch.props(0)
-
     # --- leaving ---------------------------------------------------------------------------------
 
     def transaction(self) -> DeliveryTransaction[OpT]:

@@ -98,8 +98,8 @@ QUEUES: tuple[Mutant, ...] = (
         rules="S3",
         why="a message expires although a consumer has it",
         file=EXPIRING,
-        old="for place in due - self._taken if",
-        new="for place in due if",
+        old="        return due - self._taken\n",
+        new="        return due\n",
         first="test_what_a_consumer_has_expires",
     ),
     Mutant(

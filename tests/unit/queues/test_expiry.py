@@ -48,3 +48,28 @@ def test_what_is_due_is_what_has_expired_but_for_one_slot(times: list[float], no
             assert expires_at <= now + 1e-6
         else:
             assert expires_at > now - SLOT_S - 1e-6
+
+
+def test_what_was_due_is_returned_once_more_when_it_is_asked_for_again() -> None:
+    expiry = Expiry()
+    for place in (1, 2, 3):
+        expiry.add(place, 100.0)
+    assert expiry.take_due(100.0) == SequenceSet([1, 2, 3]) and expiry.next_at is None
+    assert all(expiry.has(place, 100.0) for place in (1, 2, 3))
+    expiry.again(SequenceSet([2, 9]))
+    assert expiry.take_due(100.0) == SequenceSet([2])
+    expiry.discard(3)
+    expiry.restart()
+    assert expiry.take_due(100.0) == SequenceSet([1, 2])
+
+
+def test_a_message_has_one_time_of_expiry_and_none_when_it_is_gone() -> None:
+    expiry = Expiry()
+    for n in range(100):
+        expiry.add(1, 100.0 + n)
+    expiry.add(2, 150.0)
+    assert len(expiry) == 2 and expiry.next_at == 150.0
+    expiry.discard(2)
+    expiry.discard(2)
+    expiry.add(1, 1e300)
+    assert len(expiry) == 0 and expiry.next_at is None and expiry.has(1, 1e300)
