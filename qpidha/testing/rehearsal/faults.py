@@ -42,7 +42,7 @@ class RehearsedCluster(Protocol):
 
 
 class Faults:
-    """The schedule of one rehearsal. Methods with a `Host` are the kinds of faults."""
+    """The schedule of one rehearsal: ``seconds`` of faults in each round. Methods with a `Host` are the kinds of faults."""
 
     def __init__(self, rehearsal: RehearsedCluster, seconds: float) -> None:
         self._rehearsal = rehearsal
@@ -52,7 +52,7 @@ class Faults:
         """Nodes to be killed in their next commit, and whether it is ``lost`` or ``kept``."""
         self._ending: set[asyncio.Task[None]] = set()
         self.over = False
-        """Whether there are no more faults: everything works again and every node runs."""
+        """Whether there are no more faults in any round: everything works again and every node runs."""
         rehearsal.network.delay_s = (0.0001, self._rng.choice([0.003, 0.03, 0.1]))
         self.unsure = self._rng.choice([0.0, 0.0, 0.2])
         kinds: list[Callable[[Host], None]] = [
@@ -68,8 +68,12 @@ class Faults:
         ]
         self.kinds = self._rng.sample(kinds, self._rng.randint(2, len(kinds)))
 
-    async def run(self) -> None:
-        """Cause faults until the time is over, then end them all and start every node that is down."""
+    async def run(self, *, last: bool) -> None:
+        """Cause faults until the time is over, then end them all and start every node that is down.
+
+        Args:
+            last: There are no more faults afterwards.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + self._seconds
         await asyncio.sleep(self._rng.uniform(0.2, 1.5))
@@ -87,7 +91,7 @@ class Faults:
             await asyncio.wait(set(self._ending))
         for host in self._rehearsal.hosts:
             self._rehearsal.restart(host)
-        self.over = True
+        self.over = last
 
     def _victim(self) -> Host:
         """Choose a node, the primary in half of the cases."""

@@ -38,6 +38,8 @@ class NodeParts:
     transport: Transport
     client_address: Address
     """Where this node must listen for clients: the same in every process of it."""
+    show: Callable[[Any], None]
+    """Call this with the `Node` that was made from these parts: own checks get it, and a dump has its status."""
 
 
 class ProcessStore:

@@ -7,8 +7,8 @@
     report = Rehearsal(broker, publish, consume, seed=7).run()
 
 Nodes are killed, also in the middle of a commit, stopped, cut off from each other, from their clients and from
-the cluster manager. Then all faults end, and every confirmed value must be delivered, in order. The broker
-needs no change: `asyncio` servers, connections, streams and timers are virtual. See ``docs/conformance.md``.
+the cluster manager. Then all faults end, and every confirmed value must be delivered, in order, everything else that
+clients were told must hold, and all nodes must have the same. The broker needs no change: `asyncio` servers, connections, streams and timers are virtual. See ``docs/conformance.md``.
 """
 
 from __future__ import annotations
@@ -19,24 +19,26 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from qpidha.errors import CallerError
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.rehearsal.clients import Client, Clients, Sides
+from qpidha.testing.rehearsal.dump import new_directory, write
 from qpidha.testing.rehearsal.faults import Faults
 from qpidha.testing.rehearsal.host import Host
 from qpidha.testing.rehearsal.loop import PROCESS, Process, VirtualLoop
 from qpidha.testing.rehearsal.network import Network
 from qpidha.testing.rehearsal.parts import NodeParts, ProcessRecords, ProcessStore
+from qpidha.testing.rehearsal.quiet import OwnCheck, Quiet, content_of
 from qpidha.testing.rehearsal.report import Report
-from qpidha.testing.rehearsal.workload import Workload
+from qpidha.testing.rehearsal.requests import MakeRequests
 from qpidha.transports.tcp import TcpTransport
 
 Broker: TypeAlias = Callable[[NodeParts], Coroutine[Any, Any, None]]
 """Runs one node: starts it, serves clients, and when it is cancelled stops in order."""
-Client: TypeAlias = Callable[[Workload], Awaitable[None]]
-"""A client: publishes or consumes. A publisher may end; a consumer is cancelled."""
 
 RESTART_S = 0.3
 """Delay after which a broker that ended by itself is started again, as a supervisor would."""
@@ -56,6 +58,13 @@ class Rehearsal:
         values: int = 300,
         faults_s: float = 15.0,
         patience_s: float = 240.0,
+        publishers: int = 1,
+        consumers: int = 1,
+        requests: MakeRequests | None = None,
+        requesters: int = 2,
+        rounds: int = 1,
+        checks: Sequence[OwnCheck] = (),
+        dump: str | Path | None = None,
     ) -> None:
         """Prepare a run; nothing is started before `run`.
 
@@ -65,43 +74,74 @@ class Rehearsal:
             consume: One consumer of everything.
             seed: Chooses the faults and their times.
             nodes: Number of nodes, at most 8.
-            values: Number of values that are published.
+            values: Number of values that are published, by all publishers together.
             faults_s: How long there are faults, and how long publishing takes, in virtual seconds.
             patience_s: Limit of the time from the last fault until all is confirmed and delivered, in virtual seconds.
+            publishers: Number of publishers: each is a call of ``publish``, and has an order of its own.
+            consumers: Number of consumers of the one queue: each is a call of ``consume``.
+            requests: Makes clients of what the broker has besides publish and accept.
+            requesters: Number of such clients.
+            rounds: How often the faults end, all is delivered, and the checks are called. Each round has its share of
+                ``faults_s`` and of ``values``.
+            checks: Called at the end of each round.
+            dump: At a violation a directory with all that is known is made in this one; None: a temporary one.
         """
+        self._parameters = {
+            "seed": seed,
+            "nodes": nodes,
+            "values": values,
+            "faults_s": faults_s,
+            "patience_s": patience_s,
+            "publishers": publishers,
+            "consumers": consumers,
+            "requesters": requesters,
+            "rounds": rounds,
+        }
         self.rng = random.Random(seed)
         self.network = Network(self.rng)
         self.shared = MemoryRecordStore()
         self.hosts = [Host("abcdefgh"[n], n) for n in range(nodes)]
         self.report = Report(seed)
         self.killed: list[Process] = []
-        self.workload = Workload([c.address for c in self.hosts], self.rng, values, faults_s)
-        self.faults = Faults(self, faults_s)
+        self.clients = Clients(
+            Sides(publish, consume, requests),
+            seed=seed,
+            rng=self.rng,
+            now=self._now,
+            addresses=[c.address for c in self.hosts],
+            values=values,
+            over_s=faults_s,
+            numbers=(publishers, consumers, requesters),
+            rounds=rounds,
+        )
+        self.faults = Faults(self, faults_s / rounds)
         self._broker = broker
-        self._sides = (publish, consume)
+        self._checks = checks
         self._patience_s = patience_s
+        self._dump = None if dump is None else Path(dump)
         self._tasks: dict[Process, asyncio.Task[None]] = {}
 
     def run(self) -> Report:
-        """Run it. Takes about 0.2 s for 15 virtual seconds of faults.
+        """Run it. Takes about 0.2 s for 15 virtual seconds of faults; more with more clients.
 
         Raises:
-            Violation: An invariant does not hold. The text starts with its name; the seed and the last faults follow.
+            Violation: An invariant does not hold, or an own check failed. The text starts with its name; the seed, the
+                directory of the dump and the last faults follow.
             Exception: What a client raised.
         """
-        loop = VirtualLoop(self.network)
+        loop = self._loop = VirtualLoop(self.network)
         loop.set_exception_handler(self._complain)
         with chosen_randomness(self.rng):
             try:
                 loop.run_until_complete(self._run())
-            except Violation as violation:
-                last = "\n".join(self.report.log[-20:])
-                raise Violation(f"{violation}\nseed {self.report.seed}, in the end:\n{last}") from violation
             finally:
                 loop.run_until_complete(self._clear_away())
                 loop.run_until_complete(loop.shutdown_asyncgens())
                 loop.close()
         return self.report
+
+    def _now(self) -> float:
+        return self._loop.time()
 
     def log(self, text: str) -> None:
         """Add a line to the log of the report, with the time in seconds."""
@@ -113,34 +153,87 @@ class Rehearsal:
     # --- the run ---------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        try:
+            await self._run_rounds()
+            for host in self.hosts:
+                await self.stop(host)
+        except Violation as violation:
+            raise self._dumped(violation) from violation
+        finally:
+            self._count()
+
+    async def _run_rounds(self) -> None:
         for host in self.hosts:
             self.start(host)
-        sides = [asyncio.ensure_future(side(self.workload)) for side in self._sides]
+        self.clients.rounds.begin()
+        self.clients.start()
         try:
-            await self.faults.run()
-            self.log("all is healed")
-            await self._come_to_rest(sides)
+            for n in range(self.clients.rounds.total):
+                if n:
+                    self.clients.rounds.begin()
+                last = n == self.clients.rounds.total - 1
+                await self.clients.during(self.faults.run(last=last))
+                self.log("all is healed")
+                await self._come_to_rest()
+                await self.clients.during(self._check(final=last))
         finally:
-            for task in sides:
-                task.cancel()
-            await asyncio.wait(sides)
-        self.workload.check()
-        for host in self.hosts:
-            await self.stop(host)
-        self.report.confirmed = len(self.workload.confirmations)
-        self.report.duplicates = self.workload.duplicates
-        self.report.virtual_s = asyncio.get_running_loop().time()
+            await self.clients.stop()
 
-    async def _come_to_rest(self, sides: Sequence[asyncio.Future[None]]) -> None:
-        """Wait until all is confirmed and delivered, or the time is over."""
+    def _count(self) -> None:
+        ledger = self.clients.ledger
+        self.report.confirmed = len(ledger.confirmations)
+        self.report.duplicates = ledger.deliveries - len(ledger.first)
+        self.report.requests = self.clients.requests
+        self.report.virtual_s = self._now()
+
+    def _dumped(self, violation: Violation) -> Violation:
+        """Write what is known, and return the violation with the seed, where that is, and the last faults."""
+        directory = new_directory(self._dump, self.report.seed)
+        self._count()
+        write(
+            directory,
+            violation=str(violation),
+            parameters=self._parameters,
+            report=self.report,
+            hosts=self.hosts,
+            ledger=self.clients.ledger,
+            record=self.shared,
+        )
+        last = "\n".join(self.report.log[-20:])
+        return Violation(
+            f"{violation}\nseed {self.report.seed}, everything is in {directory}, in the end:\n{last}"
+        )
+
+    async def _come_to_rest(self) -> None:
+        """Wait until all is confirmed and delivered and the nodes have the same, or the time is over."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience_s
-        while not self.workload.done and loop.time() < until:
-            await asyncio.sleep(0.1)
-            for side in sides:
-                if side.done() and side.exception() is not None:
-                    await side  # Raises what the client raised.
-        self.workload.check()
+        self.clients.rounds.resting = True
+        while not (self.clients.at_rest and self._alike()) and loop.time() < until:
+            await self.clients.during(asyncio.sleep(0.1))
+        self.clients.check()
+        if not self._alike():
+            raise Violation("S5: the disks of nodes differ, long after all faults were over")
+
+    def _alike(self) -> bool:
+        """Whether the disks of all nodes that run have the same messages."""
+        first, *others = [host.disk for host in self.hosts if host.serves] or [None]
+        return first is None or all(content_of(first) == content_of(other) for other in others if other)
+
+    async def _check(self, *, final: bool) -> None:
+        """Read what clients have changed, and call own checks."""
+        await within(self._patience_s, self.clients.verify(), "S5: reading what was changed does not end")
+        nodes = {host.name: host.node for host in self.hosts if host.serves and host.node is not None}
+        quiet = Quiet(final, self.clients.addresses, nodes, self.clients.ledger)
+        for check in self._checks:
+            name = getattr(check, "__name__", str(check))
+            self.report.checks += 1
+            try:
+                await within(self._patience_s, check(quiet), f"{name}: does not end")
+            except Violation:
+                raise
+            except AssertionError as error:
+                raise Violation(f"{name}: {error}") from error
 
     # --- nodes -----------------------------------------------------------------------------------
 
@@ -160,6 +253,7 @@ class Rehearsal:
                 records=host.records,
                 transport=TcpTransport(),
                 client_address=host.address,
+                show=lambda node: host.show(process, node),
             )
             host.task = self._tasks[process] = asyncio.ensure_future(self._broker(parts))
         finally:
@@ -188,7 +282,7 @@ class Rehearsal:
             return
         self.log(f"kill {process}{' with its machine' if silently else ''}")
         process.kill()
-        host.process = None
+        host.process = host.node = None
         self.network.kill(process, silently=silently)
         host.disk.crash()
         self.expire(host)
@@ -225,6 +319,14 @@ class Rehearsal:
             await asyncio.wait(left, timeout=1)
         for task in left:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+async def within(seconds: float, work: Awaitable[None], otherwise: str) -> None:
+    """Await this. Raises `Violation` with this text if it takes longer."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        raise Violation(otherwise) from None
 
 
 @contextmanager

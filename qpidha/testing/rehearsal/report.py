@@ -14,6 +14,10 @@ class Report:
     """Values that were confirmed: all of them, after a run without a violation."""
     duplicates: int = 0
     """Deliveries of values that had been delivered before."""
+    requests: int = 0
+    """Requests that were answered with success, of what the broker offers besides publish and accept."""
+    checks: int = 0
+    """How often own checks were called."""
     processes: int = 0
     """Processes that were started, of all nodes."""
     virtual_s: float = 0.0

@@ -1,53 +1,76 @@
-"""The workload of a rehearsal: values to publish, and the checks of what clients see.
-
-S1  every confirmed value is delivered
-S2  only published values are confirmed or delivered
-S4  first deliveries come in the order of the publishes
-S5  once all faults are over, everything is confirmed and delivered
-"""
+"""The workload of a rehearsal, as one client sees it: values to publish, and what it must say of what it sees."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 
-from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.rehearsal.ledger import Consumer, Ledger, Published
 from qpidha.types import Address
 
 
-class Workload:
-    """Gives clients values to publish, and is told what they see: one publisher, consumers of one queue.
+class Rounds:
+    """The rounds of a rehearsal: in each there are faults, and then all clients rest until everything is delivered."""
 
-    All methods raise `Violation` if one of the above does not hold.
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.current = 0
+        """The number of rounds that were begun."""
+        self.resting = True
+        """Clients begin nothing new."""
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """Begin the next round."""
+        self.current += 1
+        self.resting = False
+        self._begun.set()
+        self._begun = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait until the next round begins."""
+        await self._begun.wait()
+
+
+class Workload:
+    """Gives one client values to publish, and is told what it sees.
+
+    All methods raise `Violation` if what they are told breaks a rule.
     """
 
-    def __init__(self, addresses: Sequence[Address], rng: random.Random, values: int, over_s: float) -> None:
+    def __init__(
+        self,
+        addresses: Sequence[Address],
+        rng: random.Random,
+        ledger: Ledger,
+        rounds: Rounds,
+        *,
+        number: int,
+        values: int,
+        over_s: float,
+    ) -> None:
         self.addresses = list(addresses)
         """The client address of each node."""
+        self.number = number
+        """The number of this publisher among the publishers, or of this consumer among the consumers; from 0 on."""
         self.published: list[bytes] = []
         """Values given out by `values`, in order."""
-        self.confirmations: dict[bytes, int] = {}
-        """Confirmed values, each with the number of deliveries before it."""
-        self.deliveries = 0
-        """Repeated ones included."""
-        self.first: list[bytes] = []
-        """Values in the order of their first delivery."""
-        self._number: dict[bytes, int] = {}
-        self._seen: set[bytes] = set()
-        self._highest = -1
-        self._may_be_late = 0
-        self._connections = 0
-        self._published_before = 0
+        self.ledger = ledger
+        """What all clients did and saw."""
+        self._consumer = Consumer(number)
         self._rng = rng
+        self._rounds = rounds
         self._values = values
-        self._pause_s = over_s / values
+        self._pause_s = over_s / max(values, 1)
 
     async def values(self) -> AsyncIterator[bytes]:
-        """Yield the values to publish, in this order, at the pace of the rehearsal."""
+        """Yield the values that this publisher publishes, in this order, at the pace of the rehearsal."""
         for number in range(self._values):
-            value = b"value %d" % number
-            self._number[value] = number
+            while number >= self.quota:
+                await self._rounds.wait()
+            value = b"value %d.%d" % (self.number, number)
+            self.ledger.publish(value, Published(f"publisher {self.number}", number))
             self.published.append(value)
             yield value
             if self._rng.random() < 0.5:  # Else in one go with the one before.
@@ -55,67 +78,50 @@ class Workload:
 
     def confirmed(self, value: bytes) -> None:
         """Call this when the publisher was told that this value is safe."""
-        if value not in self._number:
-            raise Violation(f"S2: {value!r} was confirmed and never published")
-        self.confirmations.setdefault(value, self.deliveries)
+        self.ledger.confirm(value)
 
-    def delivered(self, value: bytes) -> None:
-        """Call this when a consumer got this value, for the first time or again."""
-        if value not in self._number:
-            raise Violation(f"S2: {value!r} was delivered and never published")
-        self.deliveries += 1
-        if value not in self._seen:
-            self._seen.add(value)
-            self.first.append(value)
-            self._in_order(self._number[value])
+    def delivered(self, value: bytes, identity: Hashable = None) -> None:
+        """Call this when the consumer got this value, for the first time or again.
+
+        Args:
+            value: What was published.
+            identity: What your broker calls this message and never another one, for instance the ids of its queue and
+                of the message. With it, more is checked: see `settled`.
+        """
+        self.ledger.deliver(self._consumer, value, identity)
+
+    def settled(self, value: bytes, identity: Hashable = None) -> None:
+        """Call this when the consumer was told that its accept of this value is safe: it must not come again.
+
+        Do not call it for a queue with `Settle.IMMEDIATE`, whose accepts may be lost by a failover. A value that is
+        published at least once may come twice, as two messages; so without ``identity`` only values that
+        are published once are checked.
+        """
+        self.ledger.settle(self._consumer, value, identity)
 
     async def work(self) -> None:
         """Await this before a delivery is accepted: a consumer that is usually quick and sometimes slow."""
         slow = self._rng.random() < 0.1
         await asyncio.sleep(self._rng.uniform(0, 3.0 if slow else 0.02))
 
-    def consumer_connected(self, prefetch: int) -> None:
+    def consumer_connected(self, prefetch: int, generation: int | None = None) -> None:
         """Call this when the consumer has a connection, the first or another one.
 
         Args:
             prefetch: How many messages the broker may send on a connection without an accept. After the connection
                 was lost, so many values may be delivered out of order: the broker delivers them again when it notices
                 the loss, which can be long after it began to serve the new connection.
+            generation: The generation of the primary, if the broker tells it to clients. With it, deliveries by a later
+                primary are compared with what an earlier one confirmed.
         """
-        self._may_be_late += prefetch if self._connections else 0
-        self._connections += 1
-        self._published_before = len(self.published)
-
-    def _in_order(self, number: int) -> None:
-        if number > self._highest:
-            self._highest = number
-            return
-        self._may_be_late -= 1
-        if self._may_be_late < 0 or number >= self._published_before:
-            raise Violation(f"S4: {self.published[number]!r} came after {self.published[self._highest]!r}")
+        self.ledger.connected(self._consumer, prefetch, generation)
 
     @property
-    def done(self) -> bool:
-        """Whether all values were published, confirmed and delivered."""
-        return len(self.published) == len(self.confirmations) == len(self.first) == self._values
+    def quota(self) -> int:
+        """How many values this publisher publishes up to the end of this round."""
+        return self._values * self._rounds.current // self._rounds.total
 
     @property
-    def duplicates(self) -> int:
-        """Count the deliveries of values that had been delivered before."""
-        return self.deliveries - len(self.first)
-
-    def lost(self) -> list[bytes]:
-        """Return the values that were confirmed and not delivered so far."""
-        return [value for value in self.confirmations if value not in self._seen]
-
-    def check(self) -> None:
-        """Check that everything was confirmed and delivered. Raises `Violation` (S1, S5)."""
-        if lost := self.lost():
-            raise Violation(
-                f"S1: {len(lost)} confirmed values were never delivered, the first is {lost[0]!r}"
-            )
-        if not self.done:
-            raise Violation(
-                f"S5: of {self._values} values {len(self.published)} were published, "
-                f"{len(self.confirmations)} confirmed, {len(self.first)} delivered, when the time was over"
-            )
+    def all_published(self) -> bool:
+        """Whether it has published the values of this round."""
+        return len(self.published) == self.quota
