@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -16,8 +17,8 @@ VALUES = 200
 
 
 @cache
-def rehearse(seed: int, client: type[example.Client] = example.Client) -> Report:
-    return Rehearsal(node(client), publish, consume, seed=seed, values=VALUES).run()
+def rehearse(seed: int, client: type[example.Client] = example.Client, dump: Path | None = None) -> Report:
+    return Rehearsal(node(client), publish, consume, seed=seed, values=VALUES, dump=dump).run()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -34,11 +35,11 @@ def test_every_kind_of_fault_happens() -> None:
 
 
 @pytest.mark.parametrize(("client", "rule"), [(Hasty, "S1"), (Forgetful, "S1"), (Swapped, "S4")], ids=str)
-def test_a_planted_bug_is_found(client: type[example.Client], rule: str) -> None:
+def test_a_planted_bug_is_found(client: type[example.Client], rule: str, tmp_path: Path) -> None:
     """Hasty confirms what is not safe, Forgetful settles what it has only sent, Swapped reorders."""
     for seed in SEEDS:
         try:
-            rehearse(seed, client)
+            rehearse(seed, client, tmp_path)
         except Violation as violation:
             if str(violation).startswith(rule):
                 assert f"seed {seed}" in str(violation)
@@ -46,12 +47,12 @@ def test_a_planted_bug_is_found(client: type[example.Client], rule: str) -> None
     pytest.fail(f"no seed in {SEEDS} finds that {client.__name__} breaks {rule}")
 
 
-def test_a_broker_that_never_serves_is_stuck() -> None:
+def test_a_broker_that_never_serves_is_stuck(tmp_path: Path) -> None:
     async def idle(parts: NodeParts) -> None:
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(Violation, match="S5: of 5 values"):
-        Rehearsal(idle, publish, consume, seed=1, values=5, faults_s=1, patience_s=20).run()
+        Rehearsal(idle, publish, consume, seed=1, values=5, faults_s=1, patience_s=20, dump=tmp_path).run()
 
 
 def test_what_a_client_raises_comes_out() -> None:

@@ -1,12 +1,12 @@
 """What a rehearsal writes when it finds a violation: everything that helps to understand it, as files.
 
-    violation.txt      the rule that is broken, the seed, and how to run it again
-    schedule.txt       what was done to the cluster, with virtual times
-    clients.txt        what clients did and were told, with virtual times
-    report.json        counts, and what callbacks of the broker raised
-    record.txt         the record of the cluster
-    node-a.txt         for each node: what its disk has, and its processes
-    status-a.json      for each node that was shown (`NodeParts.show`): its status
+violation.txt      the rule that is broken, the seed, and how to run it again
+schedule.txt       what was done to the cluster, with virtual times
+clients.txt        what clients did and were told, with virtual times
+report.json        counts, and what callbacks of the broker raised
+record.txt         the record of the cluster
+node-a.txt         for each node: what its disk has, and its processes
+status-a.json      for each node that was shown (`NodeParts.show`): its status
 """
 
 from __future__ import annotations

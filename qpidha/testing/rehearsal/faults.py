@@ -42,7 +42,7 @@ class RehearsedCluster(Protocol):
 
 
 class Faults:
-    """The schedule of one rehearsal: ``seconds`` of faults in each round. Methods with a `Host` are the kinds of faults."""
+    """The schedule of a rehearsal: ``seconds`` of faults in each round. Methods with a `Host` are the kinds of faults."""
 
     def __init__(self, rehearsal: RehearsedCluster, seconds: float) -> None:
         self._rehearsal = rehearsal

@@ -6,7 +6,7 @@ S3   a value whose accept was confirmed is not delivered again on the same conne
 S4   first deliveries of the values of one publisher come in the order of the publishes
 S5   once all faults are over, everything is confirmed and delivered
 EO1  a value that is published once, however often it is repeated, is stored once
-TX1  of each commit all values are delivered, or none
+TX1  of each commit of which a value was accepted, all values are delivered
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Ledger:
         self._now = now
         self._consumers = consumers
         self._seen: set[bytes] = set()
+        self._accepted: set[bytes] = set()
         self._settled: dict[Hashable, Settled] = {}
         self._identities: dict[tuple[bytes, int], object] = {}
         self._may_be_late = 0
@@ -152,6 +153,7 @@ class Ledger:
         if value not in self._seen:
             raise self._broken(f"S2: the accept of {value!r} was confirmed, and it was never delivered")
         self.event(f"consumer {consumer.number} settled {value.decode()}")
+        self._accepted.add(value)
         key = self._settled_key(value, identity)
         if key is not None:
             self._settled[key] = Settled(consumer.number, consumer.connection, consumer.generation)
@@ -189,8 +191,11 @@ class Ledger:
         return [value for value, known in self.published.items() if known.number is not None]
 
     def partial(self) -> list[Sequence[bytes]]:
-        """Commits of which a part was delivered."""
-        return [c for c in self.commits if 0 < len(self._seen.intersection(c)) < len(c)]
+        """Commits of which a part was accepted, and another part never delivered.
+
+        A primary may deliver what a failover undoes, but not confirm its accept.
+        """
+        return [c for c in self.commits if not self._accepted.isdisjoint(c) and not self._seen.issuperset(c)]
 
     def lost(self) -> list[bytes]:
         """Values that were confirmed and not delivered so far."""
@@ -209,7 +214,9 @@ class Ledger:
         """
         if partial := self.partial():
             delivered = self._seen.intersection(partial[0])
-            raise self._broken(f"TX1: of the commit {list(partial[0])} only {sorted(delivered)} was delivered")
+            raise self._broken(
+                f"TX1: of the commit {list(partial[0])} only {sorted(delivered)} was delivered"
+            )
         if lost := self.lost():
             raise self._broken(
                 f"S1: {len(lost)} confirmed values were never delivered, the first is {lost[0]!r}"

@@ -7,8 +7,9 @@
     report = Rehearsal(broker, publish, consume, seed=7).run()
 
 Nodes are killed, also in the middle of a commit, stopped, cut off from each other, from their clients and from
-the cluster manager. Then all faults end, and every confirmed value must be delivered, in order, everything else that
-clients were told must hold, and all nodes must have the same. The broker needs no change: `asyncio` servers, connections, streams and timers are virtual. See ``docs/conformance.md``.
+the cluster manager. Then all faults end. Every confirmed value must be delivered, in order, everything else that clients
+were told must hold, and all nodes must have the same. The broker needs no change: `asyncio` servers, connections,
+streams and timers are virtual. See ``docs/conformance.md``.
 """
 
 from __future__ import annotations
@@ -199,9 +200,10 @@ class Rehearsal:
             ledger=self.clients.ledger,
             record=self.shared,
         )
+        raised = "".join(f"\nraised: {error}" for error in self.report.raised[-3:])
         last = "\n".join(self.report.log[-20:])
         return Violation(
-            f"{violation}\nseed {self.report.seed}, everything is in {directory}, in the end:\n{last}"
+            f"{violation}\nseed {self.report.seed}, everything is in {directory}{raised}\nin the end:\n{last}"
         )
 
     async def _come_to_rest(self) -> None:
@@ -217,8 +219,8 @@ class Rehearsal:
 
     def _alike(self) -> bool:
         """Whether the disks of all nodes that run have the same messages."""
-        first, *others = [host.disk for host in self.hosts if host.serves] or [None]
-        return first is None or all(content_of(first) == content_of(other) for other in others if other)
+        contents = [content_of(host.disk) for host in self.hosts if host.serves]
+        return all(content == contents[0] for content in contents)
 
     async def _check(self, *, final: bool) -> None:
         """Read what clients have changed, and call own checks."""

@@ -2,13 +2,14 @@
 
 S1   what the broker said is done is there, when it is read and when all is at rest
 
-Each name is changed by one client only. A change without an answer may be made at any later time, as long as its bytes may
-be under way; so its name is not changed again, and both values are allowed, until the new one was seen.
+Each name is changed by one client only. A change without an answer may be made at any later time, as long as its bytes
+may be under way; so its name is not changed again, and both values are allowed, until the new one was seen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -81,7 +82,13 @@ class Requester:
     """Makes requests at random, one after the other, and checks the answers."""
 
     def __init__(
-        self, client: Requests, number: int, ledger: Ledger, rounds: Rounds, rng: random.Random, pause_s: float
+        self,
+        client: Requests,
+        number: int,
+        ledger: Ledger,
+        rounds: Rounds,
+        rng: random.Random,
+        pause_s: float,
     ) -> None:
         self.idle = True
         """No request is under way."""
@@ -169,7 +176,9 @@ class Requester:
             return False
         value = found[0]
         if value not in named.may_be:
-            self._ledger.broken(f"S1: {text} should be {' or '.join(map(repr, named.may_be))}, and is {value!r}")
+            self._ledger.broken(
+                f"S1: {text} should be {' or '.join(map(repr, named.may_be))}, and is {value!r}"
+            )
         if value == named.may_be[-1] and value != named.may_be[0]:
             named.may_be = [value]  # The change was made; it is not made a second time.
         return True
@@ -177,8 +186,7 @@ class Requester:
     async def verify(self) -> None:
         """Read everything, until all is answered. Raises `Violation`."""
         for named in self.names:
-            while not await self._read(named):
-                await asyncio.sleep(RETRY_S)
+            await until_answered(functools.partial(self._read, named))
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -201,8 +209,14 @@ class Requester:
         self._sequence += 1
         value = b"once %d.%d" % (self._number, self._sequence)
         self._ledger.publish(value, Published(self.title, self._sequence, once=True))
-        while not await self._ask(
-            f"publishes {self._sequence}", self._client.publish_once(self._sequence, value)
-        ):
-            await asyncio.sleep(RETRY_S)
+        client, sequence = self._client, self._sequence
+        await until_answered(lambda: self._ask(f"publishes {sequence}", client.publish_once(sequence, value)))
         self._ledger.confirm(value)
+
+
+async def until_answered(request: Callable[[], Awaitable[bool | None]]) -> None:
+    """Repeat a request until it succeeds."""
+    while True:
+        if await request():
+            return
+        await asyncio.sleep(RETRY_S)
