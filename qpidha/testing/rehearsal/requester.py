@@ -1,6 +1,6 @@
 """A client of a rehearsal that uses what a broker offers besides publish and accept, and knows what may be there.
 
-S1   what the broker said is done is there, when it is read and when all is at rest
+What the broker said is done must be there, when it is read and when all is at rest (S1).
 
 Each name is changed by one client only. A change without an answer may be made at any later time, as long as its bytes
 may be under way; so its name is not changed again, and both values are allowed, until the new one was seen.
