@@ -29,9 +29,12 @@ MODEL_BROKEN_RUN ?= bfs -wait_all pub=2 acc=0 crash=1 prom=1 reconn=1 rem=1 add=
 STATE_RUN ?= bfs txn=1 pub=1 reconn=1 prom=1
 STATE_BROKEN_RUN ?= bfs -tx_cons txn=1 pub=1 reconn=1 prom=1
 
-# Two minutes together: everything in the order of its length, then in the order of its interruptions.
+# Three minutes together: everything in the order of its length, then in the order of its interruptions; then what clients
+# change besides single messages.
 EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
+EXPLORE_CHANGES_RUN ?= --publish 1 --accept 0 --promote 1 --connect 1 --fault 1 --commit 1 --update 1 --delete 1 \
+	--declare 1 --put 2 --produce 1 --repeat 1 --seconds 60
 
 # What reaches core, wire, queue types and store status directly. Longer tests reach them too, but say less about a line.
 COVERING := $(addprefix tests/unit/,core queues recovery promoters stores wire testing/conformance/test_queue.py) \
@@ -118,6 +121,7 @@ model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger
 explore: $(READY)  ## Search all interleavings over the real core: ARGS="--publish 2 --fault 1".
 	@$(PY) -m qpidha.testing.explorer $(EXPLORE_SHORT_RUN) $(ARGS)
 	@$(PY) -m qpidha.testing.explorer $(EXPLORE_RUN) $(ARGS)
+	@$(PY) -m qpidha.testing.explorer $(EXPLORE_CHANGES_RUN) $(ARGS)
 
 model-full:  ## Search it to the end, and without each rule once: ARGS="limit=60 NAME ..."; minutes.
 	@$(CHECK_PYTHON)

@@ -112,7 +112,7 @@ class ReplicatedQueue:
                 self._make_room(a, b)
                 self._stored[a] = Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1))
                 at += b - a + 1
-        if self.held is NONE_HELD:
+        if not self.held:  # It may be shared with other queues without messages.
             self.held = ids.copy()
         elif ids.run_count == 1:
             self.held.add(first, last)

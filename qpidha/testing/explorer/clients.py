@@ -6,22 +6,47 @@ In a state they are a tuple (`qpidha.testing.explorer.scope`); messages are numb
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled
 from qpidha.testing.explorer.nodes import NodeView
 from qpidha.testing.explorer.scope import (
     ACKED,
+    COMMITS,
     CONFIRMED,
     CONSUMED,
     DEAD,
+    DELETING,
+    GONE,
+    HAVE,
+    MARKS,
     NAMES,
+    OBJECT,
+    PRODUCED,
     PUBLISHED,
+    PUTS,
     SETTLES,
     WAITING,
-)
+)  # fmt: skip
 from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Discarded, Fate, Generation, MessageId, Position, QueueId
+
+
+class Promise(NamedTuple):
+    """What clients know once an operation is complete. Messages, marks and queues are bits."""
+
+    acked: int = 0
+    """Messages that are published."""
+    settled: int = 0
+    """Messages that are gone."""
+    marks: int = 0
+    """Marks of commits that are there."""
+    object: int = -1
+    """The put whose object is there, unless a later one was tried."""
+    declared: int = 0
+    """Queues that are there, unless a deletion was tried."""
+    gone: int = 0
+    """Queues that are deleted."""
 
 
 class Clients:
@@ -70,7 +95,24 @@ class Clients:
     def accepted(self, node: int, message: int, generation: Generation, position: Position) -> None:
         """A consumer accepted a message; it is told when the primary completes this position."""
         self.fields[CONSUMED] |= 1 << message
-        self.fields[SETTLES] = (*self.fields[SETTLES], (node, generation, position, message))
+        self.operated(node, generation, position, Promise(settled=1 << message))
+
+    def operated(self, node: int, generation: Generation, position: Position, promise: Promise) -> None:
+        """A primary made an operation; when it completes this position, clients are promised something."""
+        self.fields[SETTLES] = (*self.fields[SETTLES], (node, generation, position, tuple(promise)))
+
+    @property
+    def consumed(self) -> int:
+        """Messages that a consumer accepted, alone or in a commit, or that went with their queue."""
+        bits: int = self.fields[CONSUMED]
+        for _, taken in self.fields[COMMITS]:
+            bits |= 0 if taken < 0 else 1 << taken
+        return bits
+
+    @property
+    def produced(self) -> int:
+        """Messages of the producer: it may publish them again."""
+        return sum(1 << message for message in self.fields[PRODUCED])
 
     def complete(self, node: int, completion: Completion) -> None:
         """Tell clients of a node that operations are safe, settled or in doubt.
@@ -91,17 +133,23 @@ class Clients:
         elif isinstance(completion, Settled):
             for one in self.fields[SETTLES]:
                 if one[:2] == (node, generation) and one[2] <= completion.upto:
-                    self._confirmed(1 << one[3])
+                    self._promised(Promise(*one[3]))
                 else:
                     kept.append(one)
             self.fields[SETTLES] = tuple(kept)
         elif isinstance(completion, Doubtful):
             self.in_doubt(node)
 
-    def _confirmed(self, bit: int) -> None:
-        if any(member.disk & bit for member in self._members().values()):
+    def _promised(self, promise: Promise) -> None:
+        if any(member.disk & promise.settled for member in self._members().values()):
             raise Violation("S3: a settle is confirmed, but a member still holds the message")
-        self.fields[CONFIRMED] |= bit
+        self.fields[CONFIRMED] |= promise.settled
+        self.fields[ACKED] |= promise.acked
+        self.fields[MARKS] |= promise.marks
+        self.fields[HAVE] |= promise.declared & ~self.fields[DELETING]
+        self.fields[GONE] |= promise.gone
+        if promise.object >= 0 and promise.object == self.fields[PUTS] - 1:
+            self.fields[OBJECT] = promise.object
 
     def in_doubt(self, node: int) -> None:
         """All that is pending on a node is in doubt: it will never be answered."""
@@ -121,11 +169,13 @@ class Clients:
             if (queue, one.generation, one.id, message) not in self.fields[NAMES]:
                 raise Violation(f"I1: v{message} is handed over as {one.id}@{one.generation}")
             if one.fate is not Fate.REWOUND:
-                if one.fate is Fate.UNDONE_MOVE and not (view.disk | self.fields[CONSUMED]) >> message & 1:
+                if one.fate is Fate.UNDONE_MOVE and not (view.disk | self.consumed) >> message & 1:
                     raise Violation(f"R-g: v{message} is called an undone move, and is nowhere")
                 continue
-            if (self.fields[ACKED] & ~self.fields[CONSUMED]) >> message & 1:
+            if (self.fields[ACKED] & ~self.consumed) >> message & 1:
                 raise Violation(f"R-b: v{message} was acknowledged and is handed over as rewound")
+            if self.produced >> message & 1:
+                continue  # Its producer may have published it again since.
             if any(member.disk >> message & 1 for member in self._members().values()):
                 raise Violation(f"R-g: v{message} is handed over, and a member may bring it back")
             if all(dead != message for dead, _ in self.fields[DEAD]):

@@ -5,25 +5,37 @@ Both are functions of the state alone, so that actions can be tried in any order
 
 from __future__ import annotations
 
+from typing import Any
+
 from qpidha.core.ready import CompareAndSet
 from qpidha.testing.explorer.nodes import NodeView
+from qpidha.testing.explorer.requested import ALL_ACTIONS
 from qpidha.testing.explorer.scope import (
     ACCEPT,
     ANSWERED,
+    COMMIT,
     CONNECT,
+    DECLARE,
+    DELETE,
     DEMOTE,
     FAULT,
+    HAVE,
     LIMITED,
     MOVE,
+    PRODUCE,
+    PRODUCED,
     PROMOTE,
     PUBLISH,
+    PUT,
+    REPEAT,
     SENT,
+    UPDATE,
     Action,
     Scope,
     State,
     Tables,
 )  # fmt: skip
-from qpidha.testing.explorer.transition import ACTIONS, Transition
+from qpidha.testing.explorer.transition import Transition
 
 AUTOMATIC = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", "connect"})
 """Actions that happen by themselves unless something prevents them."""
@@ -42,15 +54,19 @@ class Cluster:
         """Return the initial state: all nodes follow the first, which is primary of generation 1 and has the queues."""
         nodes = tuple(self.tables.nodes.new(name) for name in self.scope.nodes)
         plenty = (99,) * len(LIMITED)
-        state: State = (nodes, (), 0, (), (0, (), (), (), 0, 0, 0, ()), plenty)
+        have = (1 << self.scope.queues) - 1
+        clients = (0, (), (), (), 0, 0, 0, (), 0, -1, 0, 0, 0, 0, (), ())
+        state: State = (nodes, (), 0, (), clients, plenty)
         for node in range(self.tables.count):
             state = self.settled(self.done(state, ("start", node)))
             if node == 0:
                 state = self.settled(self.done(state, ("promote", node)))
         for queue in range(self.scope.queues):
             state = self.settled(self.done(state, ("declare", 0, queue)))
+        if self.scope.produce:
+            state = self.settled(self.done(state, ("register", 0)))
         assert len(self.tables.members(state[2])) == self.tables.count
-        return (*state[:5], self.scope.budget)
+        return (*state[:4], (*clients[:HAVE], have, *clients[HAVE + 1 :]), self.scope.budget)
 
     def done(self, state: State, action: Action) -> State:
         """Return the state after this action, which must be possible. Raises `Violation`, like `act`."""
@@ -75,12 +91,12 @@ class Cluster:
 
     def actions(self, state: State) -> list[Action]:
         """Return all possible actions, automatic ones first. `act` returns None for some of them."""
-        nodes, links, record, requests, _, budget = state
+        nodes, links, record, requests, clients, budget = state
         automatic: list[Action] = []
         events: list[Action] = []
         version = self.tables.version(record)
         for node, number in enumerate(nodes):
-            self._of_node(node, number, budget, events)
+            self._of_node(node, number, clients, budget, events)
             if self.tables.nodes.views[number].committing:
                 automatic.append(("commit", node))
         for link, to_acceptor, to_opener in links:
@@ -119,7 +135,9 @@ class Cluster:
         else:
             events.append(("apply", request))  # It was given up: it may arrive at any time.
 
-    def _of_node(self, node: int, number: int, budget: tuple[int, ...], events: list[Action]) -> None:
+    def _of_node(
+        self, node: int, number: int, clients: tuple[Any, ...], budget: tuple[int, ...], events: list[Action]
+    ) -> None:
         view = self.tables.nodes.views[number]
         if not view.up:
             events.append(("start", node))
@@ -130,6 +148,7 @@ class Cluster:
                 events.append(("crash", node, True))
         if view.primary:
             self._of_primary(node, view, budget, events)
+            self._of_changes(node, view, clients, budget, events)
         elif budget[PROMOTE]:
             events.append(("promote", node))
 
@@ -146,6 +165,33 @@ class Cluster:
         if budget[DEMOTE]:
             events.append(("demote", node))
 
+    def _of_changes(
+        self,
+        node: int,
+        view: NodeView,
+        clients: tuple[Any, ...],
+        budget: tuple[int, ...],
+        events: list[Action],
+    ) -> None:
+        """What clients may change besides single messages."""
+        if budget[COMMIT]:
+            events.append(("transact", node, -1, 0))
+        for queue, id, _ in view.held:
+            if budget[COMMIT]:
+                events.append(("transact", node, queue, id))
+            if budget[UPDATE]:
+                events.append(("update", node, queue, id))
+        there = [queue for queue in range(len(self.tables.queues)) if view.has >> queue & 1]
+        for at, queue in enumerate(there if budget[DELETE] else ()):
+            events.append(("delete", node, queue, -1))
+            if len(there) > 1:
+                events.append(("delete", node, queue, there[at - 1]))
+        for limit, action in ((DECLARE, "redeclare"), (PUT, "put"), (PRODUCE, "produce")):
+            if budget[limit]:
+                events.append((action, node))
+        if budget[REPEAT] and clients[PRODUCED]:
+            events.append(("repeat", node))
+
     # --- the next state ------------------------------------------------------------------------------
 
     def act(self, state: State, action: Action) -> State | None:
@@ -156,6 +202,6 @@ class Cluster:
             InvariantError: The core's own `check` failed.
         """
         transition = Transition(self.tables, state)
-        if not ACTIONS[action[0]](transition, *action[1:]):
+        if not ALL_ACTIONS[action[0]](transition, *action[1:]):
             return None
         return transition.state()

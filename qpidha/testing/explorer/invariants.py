@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from qpidha.testing.explorer.nodes import NodeView
-from qpidha.testing.explorer.scope import Tables
+from qpidha.testing.explorer.scope import (
+    ACKED,
+    COMMITS,
+    CONFIRMED,
+    CONSUMED,
+    DEAD,
+    GONE,
+    HAVE,
+    MARKS,
+    NAMES,
+    OBJECT,
+    Tables,
+)  # fmt: skip
 from qpidha.testing.invariants.violation import Violation
 from qpidha.types import Generation, Record
 
@@ -26,26 +38,64 @@ def check_cluster(tables: Tables, nodes: Sequence[int], record: int, clients: Se
         clients: See `qpidha.testing.explorer.scope`.
 
     Raises:
-        Violation: S1, S3, F1, I1, R-a or R-b.
+        Violation: S1, S3, F1, I1, R-a, R-b, TX1, TX6, Q1, Q2 or Q4.
     """
     current = tables.records.values[record]
     if current is None:
         return
     views = [tables.nodes.views[node] for node in nodes]
-    _, _, _, names, acked, consumed, confirmed, dead = clients
-    owed = acked & ~consumed
+    acked, confirmed, dead = clients[ACKED], clients[CONFIRMED], clients[DEAD]
     for member in tables.members(record):
-        if owed & ~views[member].disk:
-            raise Violation(f"S1: {bits(owed & ~views[member].disk)} acknowledged, not on member {member}")
+        check_member(views[member], member, clients)
     lost = [message for message, _ in dead if acked >> message & 1]
     if lost:
         raise Violation(f"R-b: {lost} handed over as rewound, and acknowledged")
-    known = set(names)
+    known = set(clients[NAMES])
     for node, view in enumerate(views):
+        check_commits(view, node, clients)
         if not view.identities <= known:
             raise Violation(f"I1: node {node} holds {set(view.identities - known)} of {known}")
         if view.primary:
             check_primary(tables, views, node, current.record, confirmed, dead)
+
+
+def check_member(view: NodeView, member: int, clients: Sequence[Any]) -> None:
+    """Check that a member has what clients were told of.
+
+    Raises:
+        Violation: S1, TX6, Q1, Q2 or Q4.
+    """
+    missing = clients[ACKED] & ~clients[CONSUMED] & ~view.disk
+    for message, taken in clients[COMMITS] if missing else ():
+        if taken >= 0 and view.marks >> message & 1:
+            missing &= ~(1 << taken)
+    if missing:
+        raise Violation(f"S1: {bits(missing)} acknowledged, not on member {member}, nor what accepted them")
+    if clients[MARKS] & ~view.marks:
+        raise Violation(f"Q1: member {member} lacks marks of commits {bits(clients[MARKS] & ~view.marks)}")
+    if clients[OBJECT] not in (-1, view.object):
+        raise Violation(f"Q1: member {member} has put {view.object}, and {clients[OBJECT]} was answered")
+    if clients[HAVE] & ~view.stored:
+        raise Violation(f"Q2: member {member} lacks queues {clients[HAVE] & ~view.stored:b}")
+    if clients[GONE] & view.stored:
+        raise Violation(f"Q4: member {member} has deleted queues {clients[GONE] & view.stored:b}")
+
+
+def check_commits(view: NodeView, node: int, clients: Sequence[Any]) -> None:
+    """Check that a disk has all of each commit, or nothing. Raises `Violation` (TX1)."""
+    gone = clients[CONSUMED]
+    for _, taken in clients[COMMITS]:
+        gone |= 0 if taken < 0 else 1 << taken
+    for message, taken in clients[COMMITS]:
+        mark, there = view.marks >> message & 1, view.disk >> message & 1
+        if mark and not there and not gone >> message & 1:
+            raise Violation(f"TX1: node {node} has the mark of v{message}, not the message")
+        if there and not mark:
+            raise Violation(f"TX1: node {node} has v{message} without the mark of its commit")
+        if mark and taken >= 0 and view.disk >> taken & 1:
+            raise Violation(
+                f"TX1: node {node} has the commit of v{message}, which accepts v{taken}, and that, too"
+            )
 
 
 def check_primary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qpidha.core.replica import Replica
+from qpidha.testing.invariants.configuration import configuration_fault, lost_with_queues
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.disk import Content
@@ -22,7 +23,7 @@ def check_node(
         idle: Whether no commit is under way.
 
     Raises:
-        Violation: F2, X2 or D8.
+        Violation: F2, X2, Q2, R-c or D8.
         InvariantError: The core's own `check` failed.
     """
     if content.status.generation < before:
@@ -30,6 +31,10 @@ def check_node(
     twice = [value for value, count in content.values.items() if count > 1]
     if twice:
         raise Violation(f"X2: {name} holds {twice} twice")
+    if wrong := configuration_fault(content):
+        raise Violation(f"Q2: {name}: {wrong}")
+    if lost := lost_with_queues(content):
+        raise Violation(f"R-c: {name} erased {lost} with queues whose declarations were rewound")
     if replica is None:
         return
     replica.check()

@@ -11,7 +11,7 @@ canonical form (`qpidha.testing.explorer.keys`).
 from __future__ import annotations
 
 import pickle
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from hashlib import blake2b
 from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
@@ -21,8 +21,10 @@ from qpidha.core.legality import FollowerState
 from qpidha.core.ready import CloseLink
 from qpidha.journal import StoreStatus
 from qpidha.settings import Settings
+from qpidha.testing.explorer.changes import CHANGES
 from qpidha.testing.explorer.keys import canonical
 from qpidha.testing.explorer.node_invariants import check_node
+from qpidha.testing.explorer.objects import marks_on, object_on
 from qpidha.testing.explorer.running_node import INPUTS, Effect, RunningNode, Snapshot
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.invariants.facts import facts_of
@@ -82,10 +84,19 @@ class NodeView(NamedTuple):
     """Messages on disk."""
     identities: frozenset[Identity]
     """Identities on disk."""
+    stored: int
+    """Queues on disk, as bits."""
+    has: int
+    """Queues in memory, as bits."""
+    marks: int
+    """Objects on disk that mark commits, as bits."""
+    object: int
+    """The number of the last put that is on disk; -1: none."""
     pending_links: frozenset[int]
     """Links, open or not, that effects still to be performed are for: their numbers are not free."""
 
 
+ALL_INPUTS = INPUTS | CHANGES
 SHARED: Table[Any] = Table(None)
 """Immutable values: a pickle holds their numbers, so that they are neither written nor built again."""
 
@@ -111,7 +122,7 @@ class Pickler(pickle.Pickler):
 class Nodes:
     """Every state that any node was in, by number, and every step that was computed."""
 
-    def __init__(self, names: tuple[NodeId, ...], queues: tuple[QueueId, ...], settings: Settings) -> None:
+    def __init__(self, names: tuple[NodeId, ...], queues: list[QueueId], settings: Settings) -> None:
         self.names = names
         self.queues = queues
         self.settings = settings
@@ -154,6 +165,9 @@ class Nodes:
             return None
         snapshot.content.audit.clear()
         check_node(snapshot.name, snapshot.content, before, snapshot.replica, idle=snapshot.under_way is None)
+        snapshot.content.dropped = {}
+        declared = [queue for what, queue, _ in running.effects if what == "declared"]
+        self.queues += [queue for queue in declared if queue not in self.queues]
         return Step(self._number(snapshot), tuple(running.effects))
 
     def _apply(self, running: RunningNode, what: Hashable, *how: Hashable) -> bool:
@@ -168,7 +182,7 @@ class Nodes:
         if snapshot.replica is None:
             return False
         running.wake(snapshot.replica)
-        if not INPUTS[str(what)](running, *how):
+        if not ALL_INPUTS[str(what)](running, *how):
             return False
         running.run()
         return True
@@ -193,6 +207,8 @@ class Nodes:
             up=False, boots=snapshot.boots, committing=snapshot.under_way is not None, known=0, linked=False,
             named=-1, primary=0, position=0, owed=False, following=None, memory=0, held=(), content=-1,
             disk=mask(disk), identities=frozenset(disk), pending_links=frozenset(),
+            stored=self._bits(snapshot.content.queues), has=0,
+            marks=marks_on(snapshot.content), object=object_on(snapshot.content),
         )  # fmt: skip
         if replica is None:
             return view
@@ -210,10 +226,14 @@ class Nodes:
             owed=primary is not None and primary.safe < primary.position,
             following=(session.generation, session.position) if session and follows else None,
             memory=mask(memory),
+            has=self._bits(replica.queues),
             held=tuple((queue, id, message) for queue, _, id, message in memory),
             pending_links=frozenset(pending_links(snapshot)),
             content=self._contents.setdefault(repr(sorted(facts.items())), len(self._contents)),
         )
+
+    def _bits(self, queues: Iterable[QueueId]) -> int:
+        return sum(1 << self.queues.index(queue) for queue in queues if queue in self.queues)
 
     def _identities(self, facts: Facts) -> list[Identity]:
         return [

@@ -7,7 +7,8 @@ A state of the whole cluster is one tuple of numbers, so that millions can be ke
     links     (number, frames to its acceptor, frames to its opener); None: that end is closed
     record    by number
     requests  (node, request, SENT, 0), (node, request, GIVEN_UP, 0) or (node, request, ANSWERED, answer)
-    clients   (published, waiting, settles, names, acked, consumed, confirmed, dead); messages are bits
+    clients   (published, waiting, settles, names, acked, consumed, confirmed, dead, puts, object, marks, have, gone,
+              deleting, commits, produced); messages, marks and queues are bits
     budget    how often each of `LIMITED` may still happen
 """
 
@@ -18,14 +19,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from qpidha.core.births import born
+from qpidha.core.births import born, configuration_id
 from qpidha.core.manager import Answer, Applied, Lost
 from qpidha.core.ready import Request
 from qpidha.settings import Settings
 from qpidha.testing.explorer.nodes import Nodes
 from qpidha.testing.explorer.running_node import SMALLEST
 from qpidha.testing.explorer.tables import Table
-from qpidha.types import Versioned
+from qpidha.types import Entry, Versioned
 
 Queued: TypeAlias = "tuple[int, ...] | None"
 State: TypeAlias = tuple[Any, ...]
@@ -35,9 +36,28 @@ Action: TypeAlias = tuple[Any, ...]
 FIN = 0
 """The end of a link, among its frames: the other end closed, or its process died."""
 SENT, GIVEN_UP, ANSWERED = range(3)
-LIMITED = ("publish", "accept", "move", "promote", "demote", "connect", "fault")
-PUBLISH, ACCEPT, MOVE, PROMOTE, DEMOTE, CONNECT, FAULT = range(7)
+LIMITED = (
+    "publish", "accept", "move", "promote", "demote", "connect", "fault", "commit", "update", "delete", "declare", "put",
+    "produce", "repeat",
+)  # fmt: skip
+(
+    PUBLISH,
+    ACCEPT,
+    MOVE,
+    PROMOTE,
+    DEMOTE,
+    CONNECT,
+    FAULT,
+    COMMIT,
+    UPDATE,
+    DELETE,
+    DECLARE,
+    PUT,
+    PRODUCE,
+    REPEAT,
+) = range(14)
 PUBLISHED, WAITING, SETTLES, NAMES, ACKED, CONSUMED, CONFIRMED, DEAD = range(8)
+PUTS, OBJECT, MARKS, HAVE, GONE, DELETING, COMMITS, PRODUCED = range(8, 16)
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,19 @@ class Scope:
     """Links that backups open, beyond those of the initial state."""
     fault: int = 3
     """Crashes, cut links, time-outs, and answers of the manager that do not come in time."""
+    commit: int = 0
+    """Commits of a publish, an object and the accept of a message, if there is one."""
+    update: int = 0
+    delete: int = 0
+    """Deletions of a queue; what it holds goes with it, or to another queue."""
+    declare: int = 0
+    """Declarations of a queue whose name is free: it was deleted, or never declared."""
+    put: int = 0
+    """Puts of one object, always with the same key."""
+    produce: int = 0
+    """Publishes of a producer, which is registered in the initial state."""
+    repeat: int = 0
+    """Repetitions of its last publish, on whatever node believes it is primary."""
     settings: Settings = SMALLEST
 
     @property
@@ -72,7 +105,11 @@ class Tables:
         self.scope = scope
         self.count = len(scope.nodes)
         self.cluster = UUID(int=1)
-        self.queues = tuple(born(1, 1 + n) for n in range(scope.queues))
+        self.queues = [born(1, 1 + n) for n in range(scope.queues)]
+        """By number. Queues that are declared in the search are added at the end."""
+        self.configuration = configuration_id(self.cluster)
+        self.epoch: Entry = (0, 0)
+        """Of the producer, once it is registered."""
         self.nodes = Nodes(scope.nodes, self.queues, scope.settings)
         self.frames = Table(b"")
         self.records = Table[Versioned | None](None)

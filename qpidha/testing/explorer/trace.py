@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from qpidha.core.births import configuration_id
 from qpidha.core.ready import Request
 from qpidha.testing.explorer.cluster import Cluster
+from qpidha.testing.explorer.requested import queue_for
 from qpidha.testing.explorer.running_node import FRAME_BYTES_MAX
-from qpidha.testing.explorer.scope import FIN, PUBLISHED, Action, State, Tables
+from qpidha.testing.explorer.scope import FIN, PRODUCED, PUBLISHED, Action, State, Tables
+from qpidha.testing.explorer.transition import Transition
 from qpidha.testing.sim.render import render_frame, render_record, render_request
 from qpidha.types import QueueId
 from qpidha.wire import codec
@@ -85,7 +87,19 @@ class Describer:
     def publish(self, node: int) -> str:
         """Describe the publish of the next message."""
         message = self.state[4][PUBLISHED]
-        return f"publish v{message} on {self.name(node)}, to q{message % len(self.tables.queues)}"
+        queue = queue_for(Transition(self.tables, self.state), node, message)
+        return f"publish v{message} on {self.name(node)}, to {self.queue_name(queue)}"
+
+    def transact(self, node: int, queue: int, id: int) -> str:
+        """Describe a commit."""
+        accepts = "" if queue < 0 else f", accept {id} of q{queue}"
+        return f"commit on {self.name(node)}: publish v{self.state[4][PUBLISHED]}{accepts}"
+
+    def delete(self, node: int, queue: int, target: int) -> str:
+        """Describe the deletion of a queue."""
+        return f"delete q{queue} on {self.name(node)}" + (
+            "" if target < 0 else f", move to q{target} what it holds"
+        )
 
 
 def of_node(what: str) -> Callable[..., str]:
@@ -107,6 +121,13 @@ DESCRIPTIONS: dict[str, Callable[..., str]] = {
     "accept": lambda d, node, queue, id: f"accept {id} of q{queue} on {d.name(node)}",
     "move": lambda d, node, queue, id: f"move {id} of q{queue} on {d.name(node)}",
     "commit": of_node("commits"),
+    "transact": Describer.transact,
+    "delete": Describer.delete,
+    "update": lambda d, node, queue, id: f"update {id} of q{queue} on {d.name(node)}",
+    "redeclare": lambda d, node: f"declare a queue on {d.name(node)}",
+    "put": lambda d, node: f"put the object on {d.name(node)}",
+    "produce": lambda d, node: f"the producer publishes v{d.state[4][PUBLISHED]} on {d.name(node)}",
+    "repeat": lambda d, node: f"the producer repeats v{d.state[4][PRODUCED][-1]} on {d.name(node)}",
     "start": of_node("starts"),
     "late": of_node("waits longer than any time-out"),
     "promote": of_node("tries to be promoted"),

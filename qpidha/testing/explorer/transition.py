@@ -7,27 +7,24 @@ from typing import Any, TypeAlias
 
 from qpidha.core.manager import Answer, Read, Unknown
 from qpidha.core.ready import CompareAndSet, Completion, ReadRecord
-from qpidha.testing.explorer.clients import Clients
+from qpidha.testing.explorer.clients import Clients, Promise
 from qpidha.testing.explorer.invariants import check_cluster
 from qpidha.testing.explorer.nodes import NodeView
 from qpidha.testing.explorer.scope import (
-    ACCEPT,
     ANSWERED,
     CONNECT,
     DEMOTE,
     FAULT,
     FIN,
     GIVEN_UP,
-    MOVE,
     PROMOTE,
-    PUBLISH,
     SENT,
     Queued,
     State,
     Tables,
 )  # fmt: skip
 from qpidha.testing.invariants.generations import check_record
-from qpidha.types import Discarded, Versioned
+from qpidha.types import Discarded, Entry, QueueId, Versioned
 
 Request: TypeAlias = tuple[int, int, int, int]
 """A request under way: (node, number, SENT, GIVEN_UP or ANSWERED, number of the answer)."""
@@ -49,6 +46,8 @@ class Transition:
         self.requests: list[Request] = list(requests)
         self.clients = Clients(clients, tables.queues, self.members)
         self.budget: list[int] = list(budget)
+        self.promise = Promise()
+        """What a client is told when the operation that is made now is complete."""
 
     def state(self) -> State:
         """Check the whole state, and return it in its canonical form: links and requests are sorted."""
@@ -231,29 +230,6 @@ class Transition:
         """Send a request to the cluster manager."""
         self.requests.append((node, self.tables.requests.number(request), SENT, 0))
 
-    # --- clients ---------------------------------------------------------------------------------------
-
-    def declare(self, node: int, queue: int) -> bool:
-        """Declare a queue on a primary."""
-        return self.step(node, "declare", self.tables.queues[queue], f"q{queue}")
-
-    def publish(self, node: int) -> bool:
-        """Publish the next message on a primary."""
-        self.budget[PUBLISH] -= 1
-        message, queues = self.clients.next_message(), self.tables.queues
-        return self.step(node, "publish", queues[message % len(queues)], f"v{message}")
-
-    def accept(self, node: int, queue: int, id: int) -> bool:
-        """Deliver and accept a message on a primary."""
-        self.budget[ACCEPT] -= 1
-        return self.step(node, "accept", self.tables.queues[queue], id)
-
-    def move(self, node: int, queue: int, id: int) -> bool:
-        """Move a message on a primary to the next queue."""
-        self.budget[MOVE] -= 1
-        target = self.tables.queues[(queue + 1) % len(self.tables.queues)]
-        return self.step(node, "move", self.tables.queues[queue], id, target)
-
 
 # --- effects: what a node does to the cluster, and `before`, the node before its step ----------------------
 
@@ -263,17 +239,34 @@ def _published(transition: Transition, node: int, queue: Any, id: int, before: N
 
 
 def _accepted(transition: Transition, node: int, of: Any, position: int, before: NodeView) -> None:
-    message = _message(transition, of, before)
+    message = message_at(transition, of, before)
     transition.clients.accepted(node, message, before.primary, position)
 
 
 def _moved(transition: Transition, node: int, to: Any, of: Any, before: NodeView) -> None:
     queue, id = to
-    message = _message(transition, of, before)
+    message = message_at(transition, of, before)
     transition.clients.named(before.primary, transition.tables.queues.index(queue), id, message)
 
 
-def _message(transition: Transition, of: Any, before: NodeView) -> int:
+def _named(transition: Transition, node: int, place: Any, value: str, before: NodeView) -> None:
+    queue = transition.tables.queues.index(place[0])
+    transition.clients.named(before.primary, queue, place[1], int(value[1:]))
+
+
+def _declared(transition: Transition, node: int, queue: QueueId, *_: Any) -> None:
+    transition.promise = Promise(declared=1 << transition.tables.queues.index(queue))
+
+
+def _made(transition: Transition, node: int, position: int, _: Any, before: NodeView) -> None:
+    transition.clients.operated(node, before.primary, position, transition.promise)
+
+
+def _registered(transition: Transition, node: int, epoch: Entry, *_: Any) -> None:
+    transition.tables.epoch = epoch
+
+
+def message_at(transition: Transition, of: Any, before: NodeView) -> int:
     """The message that a node held under an id."""
     place = (transition.tables.queues.index(of[0]), of[1])
     return next(message for queue, id, message in before.held if (queue, id) == place)
@@ -296,6 +289,10 @@ EFFECTS: dict[str, Callable[[Transition, int, Any, Any, NodeView], None]] = {
     "published": _published,
     "accepted": _accepted,
     "moved": _moved,
+    "named": _named,
+    "declared": _declared,
+    "made": _made,
+    "registered": _registered,
 }
 """What carries out each kind of effect (`qpidha.testing.explorer.running_node.Effect`)."""
 
@@ -303,7 +300,6 @@ ACTIONS: dict[str, Callable[..., bool]] = {
     "deliver": Transition.deliver, "connect": Transition.connect, "cut": Transition.cut, "commit": Transition.commit,
     "start": Transition.start, "crash": Transition.crash, "late": Transition.late, "promote": Transition.promote,
     "demote": Transition.demote, "watch": Transition.watch, "read": Transition.read, "apply": Transition.apply,
-    "answer": Transition.answer, "give up": Transition.give_up, "declare": Transition.declare,
-    "publish": Transition.publish, "accept": Transition.accept, "move": Transition.move,
+    "answer": Transition.answer, "give up": Transition.give_up,
 }  # fmt: skip
-"""The method for each kind of action."""
+"""The method for each kind of action, but for those of `qpidha.testing.explorer.requested`."""
