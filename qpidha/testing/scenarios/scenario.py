@@ -24,6 +24,7 @@ from qpidha.testing.scenarios.cluster import ClusterCommands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.scenarios.faults import FaultCommands
 from qpidha.testing.scenarios.levels import LevelCommands
+from qpidha.testing.scenarios.producers import ProducerCommands
 
 INDENT: Final = "    "
 
@@ -34,7 +35,9 @@ def collapsed(lines: list[str]) -> list[str]:
     return [line if count == 1 else f"{line} ({count} times)" for line, count in counted]
 
 
-class Scenario(ClusterCommands, ClientCommands, LevelCommands, FaultCommands, CheckCommands):
+class Scenario(
+    ClusterCommands, ClientCommands, LevelCommands, ProducerCommands, FaultCommands, CheckCommands
+):
     """Interprets one text. Use an object for one run; the world is in `world` afterwards."""
 
     def run(self, text: str) -> str:

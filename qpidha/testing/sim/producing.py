@@ -64,9 +64,8 @@ class Producing:
         node.replica.forget(client.name)
         self._operated(node)
 
-    def publish(self, node: SimNode, client: ProducerClient, queue: QueueId, count: int) -> None:
+    def publish(self, node: SimNode, client: ProducerClient, queue: QueueId, values: list[str]) -> None:
         """Publish new messages with the next numbers."""
-        values = self._clients.fresh(count)
         self._checker.attempted(values)
         self._checker.sequences.sent.update(
             {value: client.at(len(client.sent) + n) for n, value in enumerate(values, 1)}

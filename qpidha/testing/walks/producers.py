@@ -55,7 +55,8 @@ class ProducerSteps:
             node, client, queue = drawn
             for _ in range(self._walk.random.randint(1, 3)):
                 if self._is_primary(node) and client.epoch is not None:
-                    self._producing.publish(node, client, queue, self._walk.random.randint(1, 4))
+                    values = self._walk.world.clients.fresh(self._walk.random.randint(1, 4))
+                    self._producing.publish(node, client, queue, values)
 
     def repeat(self) -> None:
         """A producer repeats what it was not told, at whatever node is primary now, in batches of another size."""
