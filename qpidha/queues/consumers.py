@@ -84,6 +84,11 @@ class Subscriptions:
         self._name = name
         self._all: list[Subscription] = []
 
+    @property
+    def present(self) -> bool:
+        """Whether there is any."""
+        return bool(self._all)
+
     def add(self, priority: int, exclusive: bool, notify: Callable[[], None] | None) -> Subscription:
         """A new consumer.
 

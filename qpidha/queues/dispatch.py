@@ -61,7 +61,7 @@ class Dispatch(Generic[OpT]):
 
         Not at once: their callbacks acquire, and settle, and would do so inside another call of theirs.
         """
-        if self.consumers:
+        if self.consumers.present:
             self._messages.queue.announce()
 
     def tell(self) -> None:
