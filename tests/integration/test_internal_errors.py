@@ -22,8 +22,8 @@ def test_an_unforeseen_error_in_the_core_stops_the_node(tmp_path: Path, durable:
         await queue.enqueue(b"fine")
         settle = a._runtime.replica.primary.settle  # type: ignore[union-attr]
 
-        def fails_when_committing() -> None:
-            settle()
+        def fails_when_committing(now: float) -> None:
+            settle(now)
             if not durable or (a._parts.engine.driver._waiting is None and queue.depth > 1):
                 raise RecursionError("injected")
 

@@ -205,7 +205,7 @@ def test_what_threads_publish_together_is_one_operation() -> None:
         let_go.set()
         assert [worker.join() for worker in workers] == [None] * 8
         a.sync.barrier()
-        assert a.sync.status().position == before + 1
+        assert a.sync.status().position == before + 2, "the publishes, and the barrier (Q7)"
 
 
 def test_threads_end_with_the_loop() -> None:
