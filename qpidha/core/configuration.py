@@ -14,7 +14,9 @@ from uuid import UUID
 import msgpack
 
 from qpidha.core.keyed import CONFIGURATION, KeyedQueue
-from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle
+from qpidha.errors import RemoteProtocolError
+from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle, level_of
+from qpidha.wire.batch import Batch
 
 QUEUE: Final = "queue"
 """Kind of the objects that declare queues."""
@@ -86,6 +88,28 @@ class QueueObject:
             arguments=arguments,
             birth=None if birth is None else (birth[0], birth[1]),
         )
+
+
+def check_objects(batch: Batch) -> None:
+    """Raises `RemoteProtocolError` if a peer says that these are objects, and one of them is not. O(objects).
+
+    What a primary writes has one encoding: any other would be another key for the same name, or differ between nodes.
+    """
+    for index in range(len(batch)):
+        key = batch.props(index)
+        try:
+            entry: Any = read_key(key)
+            kind, name = entry
+            sound = isinstance(kind, str) and isinstance(name, str) and object_key(kind, name) == key
+            if sound and kind == QUEUE:
+                content = batch.data(index)
+                found: Any = QueueObject.decode(key, content)
+                texts = isinstance(found.spec.kind, str) and isinstance(found.arguments, bytes)
+                sound = texts and found.level is level_of(found.queue) and found.encode() == content
+        except (ValueError, TypeError, IndexError, KeyError, OverflowError, msgpack.UnpackException):
+            sound = False
+        if not sound:
+            raise RemoteProtocolError(f"a malformed object of the configuration, with the key {key[:40]!r}")
 
 
 def queue_object(configuration: KeyedQueue, name: str) -> QueueObject | None:

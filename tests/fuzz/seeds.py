@@ -13,17 +13,25 @@ from uuid import UUID
 
 import msgpack
 
+from qpidha.core.births import born, configuration_id
+from qpidha.core.configuration import SPEC as SPEC_OF_OBJECTS
+from qpidha.core.configuration import QueueObject, object_key
+from qpidha.core.policy import POLICY_KEY, encoded
+from qpidha.core.producers import ProducerEntry, producer_key
 from qpidha.journal import StoreState, StoreStatus
+from qpidha.queues.arguments import Overflow, QueueArguments
+from qpidha.queues.properties import MSGPACK
 from qpidha.records.file.sessionfile import SessionInfo
 from qpidha.records.format import encode_record
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import Tally, status_row
-from qpidha.types import Member, NodeInfo, QueueSpec, Record, Settle, Versioned
+from qpidha.types import Level, Member, NodeInfo, QueueSpec, Record, Settle, Versioned
 from qpidha.wire import codec
 from qpidha.wire import events as ev
 from qpidha.wire.batch import Batch
 from qpidha.wire.info import encode_info
 from tests.fuzz.mutation import CORPUS
+from tests.fuzz.objects import object_bytes
 from tests.support.cores import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME
 
 A_SET = SequenceSet([1, (3, 9), (2**32 - 1, 2**32 + 1)])
@@ -80,6 +88,53 @@ SINCE_2 = {
     "hello-2": replace(HELLO, version_max=2, limits=LIMITS),
     "welcome-2": replace(WELCOME, version=2, limits=LIMITS),
 }
+SINCE_3: dict[str, ev.Event] = {
+    "copy-with-props": ev.Operations(
+        first=6,
+        operations=(
+            (
+                ev.Copy(
+                    queue=QUEUE,
+                    first=12,
+                    source=QUEUE,
+                    ids=SequenceSet([3, 4]),
+                    replacement=True,
+                    props=(b"n", b""),
+                ),
+                ev.Dequeue(queue=QUEUE, ids=SequenceSet([3, 4])),
+            ),
+        ),
+    ),
+    "drop": ev.Operations(
+        first=6,
+        operations=(
+            (
+                ev.Declare(
+                    queue=OTHER, spec=QueueSpec(name="new", kind="priority"), lineage=((3, 1),), next=1
+                ),
+                ev.Copy(queue=OTHER, first=1, source=QUEUE, ids=SequenceSet([1, 2]), replacement=True),
+                ev.Drop(queue=QUEUE),
+            ),
+        ),
+    ),
+}
+
+OBJECTS_ID = configuration_id(CLUSTER)
+LOCAL = QueueObject(
+    queue=born(3, 1, Level.CONFIGURATION),
+    spec=QueueSpec(name="local"),
+    level=Level.CONFIGURATION,
+    arguments=b"a",
+)
+OLD = QueueObject(queue=QUEUE, spec=QueueSpec(name="full"), birth=(2, 5))
+PRODUCER = producer_key("p")
+OBJECTS = {
+    LOCAL.key: LOCAL.encode(),
+    OLD.key: OLD.encode(),
+    object_key("exchange", "topic"): b"content",
+    PRODUCER: ProducerEntry((3, 4), 9).encode(),
+    POLICY_KEY: encoded({"tmp.*": "none"}) or b"",
+}
 
 
 def valid(target: str) -> dict[str, bytes]:
@@ -89,7 +144,7 @@ def valid(target: str) -> dict[str, bytes]:
 
 def _frames() -> dict[str, bytes]:
     single = {name: b"\xff" + framed(event) for name, event in EVENTS.items()}
-    newer = {name: b"\xff" + framed(event) for name, event in SINCE_2.items()}
+    newer = {name: b"\xff" + framed(event) for name, event in (SINCE_2 | SINCE_3).items()}
     return single | {"all": b"\x06" + b"".join(map(framed, list(EVENTS.values())[::2]))} | newer
 
 
@@ -128,6 +183,30 @@ def _snapshot() -> dict[str, bytes]:
     after = [EVENTS[name] for name in ("operations", "established", "resubscribe")]
     subscribe = EVENTS["subscribe-queue"]
     everything = ev.SubscribeQueue(queue=QUEUE, lineage=(), next=2**64 - 1, held=ALL_IDS)
+    planned = {key: content for key, content in OBJECTS.items() if key != POLICY_KEY}
+    objects = Batch.pack(list(planned.values()), list(planned))
+    configuration = [
+        ev.PlanMessages(
+            queue=OBJECTS_ID, generation_of=3, ids=SequenceSet([(1, len(planned))]), batch=objects
+        ),
+        ev.PlanQueue(
+            queue=OBJECTS_ID,
+            spec=SPEC_OF_OBJECTS,
+            lineage=((3, 1),),
+            next=1 + len(planned),
+            held=len(planned),
+        ),
+        ev.PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=LINEAGE[:2], next=10, held=8),
+        ev.PlanEnd(position=5, queues=2),
+    ]
+    put = ev.Enqueue(queue=OBJECTS_ID, first=5, batch=objects.cut(0, 2))
+    puts = ev.Operations(
+        first=6,
+        operations=(
+            (put, ev.Dequeue(queue=OBJECTS_ID, ids=SequenceSet([1, 2]))),
+            (ev.Dequeue(queue=OBJECTS_ID, ids=SequenceSet([4, 5])),),
+        ),
+    )
     answers = [EVENTS["progress"], EVENTS["progress"], EVENTS["acknowledged"], ev.Acknowledged(position=3)]
     return {
         "plan": listed(0, [*plan, staged, keep, end]),
@@ -135,11 +214,22 @@ def _snapshot() -> dict[str, bytes]:
         "nothing": listed(0, [ev.PlanEnd(position=1, queues=0)]),
         "subscribed": listed(3, [subscribe, *answers]),
         "subscribed-to-nothing": listed(1, answers),
+        "configuration": listed(0, configuration),
+        "configuration-and-puts": listed(0, [*configuration, puts]),
         "claims-all-ids": listed(3, [everything, *answers]),
     }
 
 
 ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
+
+
+def _objects() -> dict[str, bytes]:
+    single = {f"object-{n}": object_bytes(key, content) for n, (key, content) in enumerate(OBJECTS.items())}
+    arguments = QueueArguments(
+        messages_max=5, overflow=Overflow.DEAD_LETTER, dead_letters="dead", groups=True, own=b"o"
+    )
+    traits = MSGPACK.pack(priority=3, expires_at=1.5, key=b"k", group=b"g", deliveries=2, colour="red")
+    return single | {"arguments": arguments.encode(), "traits": traits}
 
 
 def _ids() -> dict[str, bytes]:
@@ -199,6 +289,7 @@ _VALID = {
     "snapshot": _snapshot,
     "status": _status,
     "store": _store,
+    "objects": _objects,
     "record": _record,
     "session": _session,
 }

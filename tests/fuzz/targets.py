@@ -22,6 +22,7 @@ from qpidha.wire.batch import Batch
 from qpidha.wire.events import Frame
 from qpidha.wire.framing import FrameReader, RawFrame
 from qpidha.wire.info import decode_info, encode_info
+from tests.fuzz.objects import objects
 from tests.fuzz.rows import status, store
 from tests.support.cores import handshake, snapshot
 
@@ -158,6 +159,7 @@ TARGETS: Final[dict[str, Target]] = {
     "snapshot": snapshot,
     "status": status,
     "store": store,
+    "objects": objects,
     "record": record,
     "session": session,
 }

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpidha.core.births import birth_of
+from qpidha.core.configuration import check_objects
 from qpidha.core.copies import copied
+from qpidha.core.keyed import CONFIGURATION, ConfigurationQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
@@ -58,6 +60,7 @@ def check_operation(queues: Queues, operation: Operation, generation: Generation
         return
     outcomes: dict[QueueId, Outcome | None] = {}
     declared: list[QueueId] = []
+    _check_objects(queues, operation)
     for part in operation:
         if isinstance(part, Declare):
             if part.queue in queues or part.queue in outcomes:
@@ -88,6 +91,19 @@ def check_operation(queues: Queues, operation: Operation, generation: Generation
         _check_birth(queue, generation)
 
 
+def _check_objects(queues: Queues, operation: Operation) -> None:
+    """The configuration gets sound objects, and is not declared, dropped or copied to: only a plan brings it (Q1)."""
+    for part in operation:
+        if isinstance(part, Declare):
+            if part.spec.kind == CONFIGURATION:
+                raise RemoteProtocolError("an operation declares a configuration")
+        elif isinstance(queues.get(part.queue), ConfigurationQueue):
+            if isinstance(part, (Copy, Drop)):
+                raise RemoteProtocolError("an operation drops the configuration, or copies messages to it")
+            if isinstance(part, Enqueue):
+                check_objects(part.batch)
+
+
 def _check_single(queues: Queues, part: Enqueue | Dequeue) -> None:
     """The same for the operations of most publishes and accepts."""
     queue = queues.get(part.queue)
@@ -95,6 +111,8 @@ def _check_single(queues: Queues, part: Enqueue | Dequeue) -> None:
         raise RemoteProtocolError(f"operation on unknown queue {part.queue}")
     if isinstance(part, Enqueue) and part.first != queue.next:
         raise RemoteProtocolError(f"id {part.first} was given out, but next is {queue.next}")
+    if isinstance(part, Enqueue) and isinstance(queue, ConfigurationQueue):
+        check_objects(part.batch)
 
 
 def _outcome(queues: Queues, outcomes: dict[QueueId, Outcome | None], queue: QueueId) -> Outcome:

@@ -22,6 +22,7 @@ from qpidha.core.backup.flip import Flip, Planned
 from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
 from qpidha.core.births import configuration_id
 from qpidha.core.chunks import split_count, split_ids
+from qpidha.core.configuration import check_objects
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
 from qpidha.core.local import LocalQueues
@@ -203,10 +204,10 @@ class FollowerSession:
 
     def plan_messages(self, event: PlanMessages) -> None:
         """Stage messages: they become visible with the flip (C5). Answered with `Progress`."""
-        if event.queue == self._objects and (policy := policy_in([event.batch])) is not None:
-            check_policy(
-                policy, self.primary, self._settings.replicate, self._node
-            )  # Before the rest is sent.
+        if event.queue == self._objects:
+            check_objects(event.batch)
+            if (policy := policy_in([event.batch])) is not None:  # It is checked before the rest is sent.
+                check_policy(policy, self.primary, self._settings.replicate, self._node)
         planned = self._planned(event.queue)
         if not event.ids.isdisjoint(planned.staged_ids):
             raise RemoteProtocolError("a message was staged twice")

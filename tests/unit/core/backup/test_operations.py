@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
-from qpidha.core.births import born
+from qpidha.core.births import born, configuration_id
+from qpidha.core.configuration import SPEC as OF_OBJECTS
+from qpidha.core.configuration import QueueObject, object_key
+from qpidha.core.keyed import ConfigurationQueue
+from qpidha.core.producers import producer_key
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
-from qpidha.types import QueueSpec
-from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, Part, SkipIds
+from qpidha.types import Level, QueueSpec
+from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, Part, PlanMessages, SkipIds
+from tests.support.cores import CLUSTER, WELCOME, Node, refused
 
 Q, OTHER, NEW = UUID(int=1), UUID(int=2), born(3, 5)
 SPEC = QueueSpec(name="q")
@@ -101,3 +107,72 @@ def test_a_copy_is_made_of_what_is_held() -> None:
     assert (updated.props(0), updated.order(0), updated.origin(0)) == (b"n", 1, (Q.bytes, 1, 1))
     fan_out = copy_of(there, Copy(queue=OTHER, first=1, source=Q, ids=ids(1), replacement=False))
     assert fan_out.origin(0) is None
+
+
+# --- objects -------------------------------------------------------------------------------------
+
+OBJECTS = configuration_id(UUID(int=9))
+LOCAL = QueueObject(
+    queue=born(3, 1, Level.CONFIGURATION), spec=QueueSpec(name="local"), level=Level.CONFIGURATION
+)
+SOUND = [
+    (object_key("exchange", "topic"), b"anything"),
+    (LOCAL.key, LOCAL.encode()),
+    (producer_key("p"), b"not read here"),
+]
+MALFORMED = [
+    (b"junk", b""),
+    (b"", b""),
+    (b"\x92\xa5queue\xff", b""),
+    (b"\x92\xa5queue\xd9\x05local", LOCAL.encode()),
+    (LOCAL.key, b""),
+    (LOCAL.key, b"junk"),
+    (LOCAL.key, LOCAL.encode()[:-1] + b"\xff"),
+    (LOCAL.key, LOCAL.encode() + b"\0"),
+    (LOCAL.key, replace(LOCAL, level=Level.MESSAGES).encode()),
+    (LOCAL.key, replace(LOCAL, spec=QueueSpec(name="local", kind=7)).encode()),  # type: ignore[arg-type]
+    (LOCAL.key, replace(LOCAL, arguments="text").encode()),  # type: ignore[arg-type]
+]
+
+
+def put(key: bytes, content: bytes) -> Enqueue:
+    return Enqueue(queue=OBJECTS, first=1, batch=Batch.pack([content], [key]))
+
+
+def with_objects() -> dict[UUID, ReplicatedQueue]:
+    return queues() | {OBJECTS: ConfigurationQueue(OBJECTS, OF_OBJECTS, ((3, 1),), 1)}
+
+
+@pytest.mark.parametrize(("key", "content"), SOUND)
+def test_an_object_is_taken(key: bytes, content: bytes) -> None:
+    for operation in ((put(key, content),), (put(key, content), Dequeue(queue=OBJECTS, ids=ids(99)))):
+        check_operation(with_objects(), operation, 3)
+
+
+@pytest.mark.parametrize(("key", "content"), MALFORMED)
+def test_a_malformed_object_is_refused_before_anything_is_changed(key: bytes, content: bytes) -> None:
+    """Z2: a backup that cannot read it would fail when it looks for queues among its objects."""
+    for operation in ((put(key, content),), (put(key, content), Dequeue(queue=OBJECTS, ids=ids(99)))):
+        with pytest.raises(RemoteProtocolError, match="malformed object"):
+            check_operation(with_objects(), operation, 3)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Declare(queue=NEW, spec=OF_OBJECTS, lineage=((3, 1),), next=1),
+        Drop(queue=OBJECTS),
+        copy(OBJECTS, 1, ids(1)),
+    ],
+)
+def test_the_configuration_is_no_queue_of_a_client(part: Part) -> None:
+    with pytest.raises(RemoteProtocolError, match="configuration"):
+        check_operation(with_objects(), (part, enqueue(Q, 4)), 3)
+
+
+def test_a_plan_with_a_malformed_object_is_refused() -> None:
+    node = Node().following().say(WELCOME, session=0)
+    broken = Batch.pack([b"junk"], [LOCAL.key])
+    objects = configuration_id(CLUSTER)
+    node.say(PlanMessages(queue=objects, generation_of=3, ids=ids(1), batch=broken))
+    assert refused(node, "malformed object")
