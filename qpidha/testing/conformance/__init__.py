@@ -1,7 +1,7 @@
-"""Checks for your own store, transport, record store, promoter, queue, listener, or loop around the core.
+"""Checks for your own store, transport, record store, promoter, queue, index, listener, or loop around the core.
 
-    store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks, loop_checks
-                 take a factory, return a list of `Check`: one for each rule of the interface
+    store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks, index_checks,
+    loop_checks                   take a factory, return a list of `Check`: one for each rule of the interface
     run          runs many checks
     RuleBroken   which rule was broken, what was done, what was expected and what was seen
 
@@ -11,6 +11,7 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 
 import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
+from qpidha.testing.conformance.index import index_checks
 from qpidha.testing.conformance.listener import listener_checks
 from qpidha.testing.conformance.loop import loop_checks
 from qpidha.testing.conformance.promoter import promoter_checks
@@ -26,6 +27,7 @@ __all__ = [
     "RuleBroken",
     "RulesBroken",
     "Surroundings",
+    "index_checks",
     "listener_checks",
     "loop_checks",
     "promoter_checks",
