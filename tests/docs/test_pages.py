@@ -108,9 +108,12 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page: str, blocks_min: int
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
-@pytest.mark.parametrize("page", ["docs/threads.md"])
-def test_the_blocks_of_a_page_without_asyncio_run_one_after_the_other(page: str) -> None:
-    """As in a Python prompt."""
+@pytest.mark.parametrize("page", ["docs/conformance.md", "docs/threads.md"])
+def test_the_blocks_of_a_page_without_asyncio_run_one_after_the_other(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a Python prompt, in the directory of the example."""
+    monkeypatch.syspath_prepend(ROOT / "examples" / "simple")
     blocks = BLOCK.findall((ROOT / page).read_text())
     assert len(blocks) > 6
     names: dict[str, object] = {"__name__": "page"}

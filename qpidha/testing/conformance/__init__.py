@@ -1,7 +1,7 @@
 """Checks for your own store, transport, record store, promoter, queue, index, listener, or loop around the core.
 
     store_checks, transport_checks, record_checks, promoter_checks, queue_checks, listener_checks, index_checks,
-    loop_checks                   take a factory, return a list of `Check`: one for each rule of the interface
+    loop_checks  take a factory, return a list of `Check`: one for each rule of the interface
     run          runs many checks
     RuleBroken   which rule was broken, what was done, what was expected and what was seen
 
@@ -9,7 +9,8 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 ``check()`` in the test. This package imports no test framework.
 """
 
-import qpidha.testing.conformance.storefiles  # noqa: F401 - its rules join those of `store`.
+import qpidha.testing.conformance.storefiles
+import qpidha.testing.conformance.storestate  # noqa: F401 - the rules of both join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
 from qpidha.testing.conformance.index import index_checks
 from qpidha.testing.conformance.listener import listener_checks

@@ -219,46 +219,6 @@ def test_a_mirror(check: Check) -> None:
     check()
 
 
-class ById(FifoQueue[Any]):
-    """Remembers what consumers hold by the ids that they were given."""
-
-    def __init__(self, queue: Any) -> None:
-        super().__init__(queue)
-        self.queue.places = lambda ids, /: ids  # type: ignore[method-assign]
-
-
-class Deaf(FifoQueue[Any]):
-    """Takes a release for a hold by id only."""
-
-    def release(self, ids: SequenceSet) -> None:
-        super().release(ids & self._acquired)
-
-
-class Literal(FifoQueue[Any]):
-    """Accepts ids, not messages."""
-
-    def accept(self, ids: SequenceSet) -> Any:
-        return super().accept(SequenceSet(id for id in ids if id in self.queue.held))  # type: ignore[attr-defined]
-
-
-class Trusting(FifoQueue[Any]):
-    """Confirms the accept of a message that was moved away."""
-
-    def accept(self, ids: SequenceSet) -> Any:
-        with suppress(MessagesGone):
-            return super().accept(ids)
-
-
-class Hasty(FifoQueue[Any]):
-    """Takes "nothing was asked for" for "nothing is there"."""
-
-    def acquire(self, messages_max: int = 1000, bytes_max: int = 1 << 20) -> Any:
-        taken = super().acquire(messages_max, bytes_max)
-        if taken is None:
-            self._cursor = self.queue.next_id
-        return taken
-
-
 @pytest.mark.parametrize(
     ("kind", "check"),
     [
