@@ -47,6 +47,60 @@ def test_an_accept_of_what_another_consumer_has_is_ignored() -> None:
     alone(main)
 
 
+def test_an_accept_by_an_id_that_updates_have_replaced_is_ignored_as_well() -> None:
+    async def main(node: Node) -> None:
+        queue = declared(node)
+        put(queue, "a", "b")
+        first, second = queue.consumer(), queue.consumer()
+        one(first)
+        second_ids, _ = one(second)
+        for _ in range(2):
+            await queue.queue.update([1], [b""])  # type: ignore[attr-defined]
+        second.accept(SequenceSet([1, 3, 4]) | second_ids)
+        assert held(queue) == ["a"]
+        await first.accept(SequenceSet([3]))
+        assert held(queue) == [] and queue.acquired == 0
+
+    alone(main)
+
+
+def test_messages_with_and_without_updates_are_delivered_together() -> None:
+    async def main(node: Node) -> None:
+        queue = declared(node, "priority")
+        put(queue, "a", "b")
+        consumer = queue.consumer()
+        ids, _ = one(consumer)
+        consumer.fail(ids)
+        taken = [consumer.acquire(), consumer.acquire()]
+        assert [list(each[1]) for each in taken if each] == [[b"a"], [b"b"]]
+        consumer._subscription.give(SequenceSet([7, 8]), SequenceSet([7, 9]))
+        assert consumer._subscription.places_of(SequenceSet([7, 9])) == SequenceSet([8])
+        assert consumer._subscription.take_back(SequenceSet([7, 8])) == SequenceSet([7, 8])
+        await queue.queue.purge()  # type: ignore[attr-defined]
+        for each in taken:
+            assert each is not None
+            consumer.accept(each[0])
+        assert queue.acquired == 0
+
+    alone(main)
+
+
+def test_counts_of_messages_that_left_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qpidha.queues.failures.UNCOUNTED_SPARE", 0)
+
+    async def main(node: Node) -> None:
+        queue = declared(node)
+        consumer = queue.consumer()
+        for _ in range(10):
+            queue.publish(b"poison", b"\xc1")
+            ids, _ = one(consumer)
+            consumer.fail(ids)
+            await queue.queue.purge()  # type: ignore[attr-defined]
+        assert len(queue._dispatch._failures._uncounted) <= 2
+
+    alone(main)
+
+
 def test_a_group_is_free_when_its_messages_left_in_another_way() -> None:
     async def main(node: Node) -> None:
         queue = declared(node, groups=True)

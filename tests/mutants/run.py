@@ -37,6 +37,7 @@ TRANSPORTS = units("transports")
 QUEUES = (
     *units("queues"),
     "tests/integration/test_queue_types.py",
+    "tests/integration/test_queue_hazards.py",
     UNIT + "testing/conformance/test_queue.py",
     UNIT + "node/test_consuming.py",
     UNIT + "node/test_queue.py",

@@ -73,3 +73,11 @@ def test_a_message_has_one_time_of_expiry_and_none_when_it_is_gone() -> None:
     expiry.discard(2)
     expiry.add(1, 1e300)
     assert len(expiry) == 0 and expiry.next_at is None and expiry.has(1, 1e300)
+
+
+def test_another_message_of_the_slot_stays() -> None:
+    expiry = Expiry()
+    expiry.add(1, 100.0)
+    expiry.add(2, 100.0)
+    expiry.discard(1)
+    assert expiry.take_due(100.0) == SequenceSet([2])

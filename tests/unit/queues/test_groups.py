@@ -36,3 +36,15 @@ def test_the_owner_gets_what_waits_for_it_before_it_gets_more() -> None:
 
 def test_messages_without_a_group_are_fine() -> None:
     assert Groups[str]().release(SequenceSet([1])) == SequenceSet()
+
+
+def test_messages_of_another_group_still_wait_when_one_group_is_free() -> None:
+    groups = Groups[str]()
+    for place, group in ((1, b"a"), (2, b"b")):
+        assert groups.take(group, place, "first") is None
+    for place, group in ((3, b"a"), (4, b"b")):
+        assert groups.take(group, place, "second") == "first"
+    assert groups.release(SequenceSet([1])) == SequenceSet([3])
+    assert groups.waits_for("first") and not groups.waits_for("second")
+    assert groups.release(SequenceSet([2])) == SequenceSet([4])
+    assert not groups.waits_for("first")
