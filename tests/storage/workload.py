@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from qpidha.core.births import born, configuration_id
+from qpidha.core.configuration import SPEC as OF_OBJECTS
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.journal import (
     Audit,
@@ -37,7 +39,7 @@ from qpidha.records.file.store import FileRecordStore
 from qpidha.seq import SequenceSet
 from qpidha.stores import SqliteStore, database, files
 from qpidha.stores import sqlite as sqlite_store
-from qpidha.types import Fate, Member, QueueSpec, Record
+from qpidha.types import Fate, Level, Member, QueueSpec, Record
 from qpidha.wire.batch import Batch
 from tests.storage.shim import say
 
@@ -63,6 +65,15 @@ def insert(first: int, last: int, size: int = 20, queue: UUID = QUEUE) -> Insert
     return Insert(queue, of, batch(of, size))
 
 
+def keyed(*keys: bytes) -> Batch:
+    return Batch.pack([b"the value of " + key for key in keys], keys)
+
+
+OBJECTS, LOCAL = configuration_id(CLUSTER), born(4, 1, Level.CONFIGURATION)
+NEW, AGAIN = born(4, 2), born(4, 5)
+UPDATED, ORIGINS = ids((36, 37)), [(QUEUE.bytes, 3, 32), (QUEUE.bytes, 3, 33)]
+COPIES = Batch.pack([b"updated", b"twice"], [b"new props", b""], [32, 33], ORIGINS)
+
 REWOUND = ids((7, 9))
 LIVES: list[list[list[Change]]] = [
     [
@@ -80,19 +91,53 @@ LIVES: list[list[list[Change]]] = [
         [Release(QUEUE, 1, REWOUND), insert(34, 35)],
         [DropQueue(OTHER), Remove(QUEUE, ids((15, 31)))],
     ],
+    [
+        [
+            PutQueue(OBJECTS, OF_OBJECTS, ((4, 1),), 1),
+            Insert(OBJECTS, ids((1, 3)), keyed(b"local", b"mails", b"exchange")),
+            PutQueue(LOCAL, QueueSpec(name="local"), ((4, 1),), 1),
+            PutQueue(NEW, OTHER_SPEC, ((4, 1),), 1),
+        ],
+        [
+            insert(1, 4, 3000, queue=LOCAL),
+            Insert(QUEUE, UPDATED, COPIES),
+            Insert(NEW, ids((1, 2)), COPIES.with_origins(ORIGINS)),
+            Remove(QUEUE, ids((32, 33))),
+            Insert(OBJECTS, ids((4, 4)), keyed(b"exchange")),
+            Remove(OBJECTS, ids((3, 3))),
+        ],
+        [
+            DropQueue(NEW),
+            DropQueue(LOCAL),
+            Remove(OBJECTS, ids((1, 2))),
+            Insert(OBJECTS, ids((5, 5)), keyed(b"mails")),
+            PutQueue(AGAIN, OTHER_SPEC, ((4, 1),), 1),
+            insert(1, 2, queue=AGAIN),
+        ],
+    ],
 ]
-"""Commits by session: the first and the third end with a clean stop, the second without."""
+"""Commits by session: all but the second end with a clean stop.
+
+The last one has transactions of many parts: a configuration, a queue whose messages are not replicated, messages that
+were updated and copied to another queue; then queues go with what they hold, and one of them is declared again.
+"""
 COMMITS: list[list[Change]] = [changes for life in LIVES for changes in life]
 
 
 def plain(image: StoreImage) -> Plain:
     """Everything in an image except its shutdown state, as comparable values."""
 
-    def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, bytes]:
-        return {id: data for of, batch in held for id, data in zip(of, batch, strict=True)}
+    def messages(held: Iterable[tuple[SequenceSet, Batch]]) -> dict[int, Plain]:
+        return {
+            id: (batch.data(n), batch.props(n), batch.order(n), batch.origin(n))
+            for of, batch in held
+            for n, id in enumerate(of)
+        }
 
     s = image.status
-    queues = {q.queue.int: (q.spec.name, q.lineage, q.next, messages(q.held)) for q in image.queues}
+    queues = {
+        q.queue.int: (q.spec.name, q.spec.kind, q.lineage, q.next, messages(q.held)) for q in image.queues
+    }
     shelf = [
         (q.queue.int, q.generation, q.fate.value, messages([(q.ids, q.batch)])) for q in image.quarantine
     ]
