@@ -1,6 +1,6 @@
 """Measure what a broker has besides messages: objects, commits, fan-out, and very many queues.
 
-    python -m benchmarks.state objects fan-out commit large declare producers memory
+    python -m benchmarks.state objects types fan-out commit large declare producers memory
 
 Figures that depend on the speed of a machine are compared with something measured beside them, or are medians of few
 runs. ``objects``, ``fan-out`` and ``large`` use three nodes in one process, over TCP on loopback, in memory; ``commit``,
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.queues import SETTINGS, Cluster, Member
-from qpidha import ArgumentError, Node, Op, Queue
+from qpidha import ArgumentError, Batch, Node, Op, Queue
+from qpidha.queues import MSGPACK, DeliveryQueue, QueueArguments
 from tests.support.harness import QUICK, World, until
 
 PATIENT = replace(QUICK, ack_timeout_s=60.0, rejoin_timeout_s=120.0, heartbeat_timeout_s=20.0)
@@ -32,6 +33,8 @@ A_TURN = 200
 """Calls in one turn of the loop."""
 PENDING_MAX = 4_000
 """How many calls wait for their op."""
+A_BATCH = 1_000
+"""Messages published at once."""
 KIB = 1024
 
 
@@ -92,6 +95,35 @@ def _is_ready(node: Node) -> bool:
 
 
 # --- fan-out and commits -----------------------------------------------------------------------------
+
+
+def typed_failover(kind: str, depth: int) -> dict[str, float]:
+    """A failover with so many messages in an indexed queue: ``ms`` from the promotion until a consumer has the first.
+
+    Two nodes in one process, in memory. ``first_ms`` is the part from when the new primary serves.
+    """
+    arguments = QueueArguments(messages_max=depth if kind == "ring" else None)
+
+    async def main() -> dict[str, float]:
+        async with World(PATIENT) as world:
+            a, b = await world.cluster("a", "b")
+            queue = a.declare("q", kind=kind, arguments=arguments.encode())
+            for first in range(0, depth, A_BATCH):
+                props = [
+                    MSGPACK.pack(priority=n * 7 % 10, key=b"%d" % n) for n in range(first, first + A_BATCH)
+                ]
+                await queue.enqueue_many(Batch.pack([bytes(100)] * A_BATCH, props))
+            await world.kill("a")
+            begun = time.perf_counter()
+            await b.promote()
+            await b.wait_serving()
+            serving = time.perf_counter()
+            taken = DeliveryQueue(b, b.queue("q")).consumer().acquire(100)
+            assert taken is not None
+            done = time.perf_counter()
+            return {"ms": (done - begun) * 1e3, "first_ms": (done - serving) * 1e3}
+
+    return asyncio.run(main())
 
 
 def fan_out(queues: int, size: int, rounds: int) -> dict[str, float]:
@@ -262,8 +294,11 @@ class Together:
         return run
 
 
+TYPES = ("priority", "ring", "last-value")
+"""Kinds of queues with an index of their messages."""
 MEASURES: dict[str, Callable[[], object]] = {
     "objects": lambda: objects_failover(100_000),
+    "types": lambda: {kind: typed_failover(kind, 1_000_000) for kind in TYPES},
     "fan-out": lambda: fan_out(100, KIB, 100),
     "commit": lambda: commit_ratio(500),
     "large": lambda: large_commit(64 << 20),

@@ -220,6 +220,12 @@ def _state_rows(scale: int) -> Iterator[Row]:
     ):
         name = f"failover with {count:,} objects"
         yield Row(name, unit, goal, {US: objects.part(part)}, lambda m, most=most: m[US] <= most)  # type: ignore[misc]
+    depth = 1_000_000 // scale
+    for kind in state.TYPES:
+        yield Row(
+            f"failover with {depth:,} messages, {kind}", "ms to the first delivery", "≤ 100",
+            {US: lambda kind=kind: state.typed_failover(kind, depth)["ms"]}, lambda m: m[US] <= 100,  # type: ignore[misc]
+        )  # fmt: skip
     fan_out = state.Together(lambda: state.fan_out(100, KIB, 100))
     yield Row(
         "1 KiB to 100 queues", "B to a backup", "≤ 1 KiB + 32 B each",
