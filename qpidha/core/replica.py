@@ -139,7 +139,8 @@ class Replica:
         return self.state.local
 
     def queue(self, queue: QueueId) -> ReplicatedQueue | None:
-        """The queue with this id, whatever its level; None if this node has none. O(1)."""
+        """The queue with this id, whatever its level; None if this node has none. O(1). Raises `ArgumentError`."""
+        UUID_("queue", queue)
         return self.state.find(queue)
 
     @property
@@ -407,7 +408,9 @@ class Replica:
         taken: bool = False,
     ) -> Published:
         """See `Producers.publish`, and `enqueue` for ``taken``. Raises `NotPrimary` or `NotEnoughMembers` like that."""
-        return (self._serving() if taken else self._taking()).producers.publish(queue, batches, sequence)
+        return (self._serving() if taken is True else self._taking()).producers.publish(
+            queue, batches, sequence
+        )
 
     def register(self, producer: str) -> Registered:
         """See `Producers.register`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
@@ -428,7 +431,7 @@ class Replica:
             taken: The publish was taken from its client before, when there were enough members: it is not refused
                 now, and waits for them.
         """
-        return (self._serving() if taken else self._taking(queue)).enqueue(queue, batch)
+        return (self._serving() if taken is True else self._taking(queue)).enqueue(queue, batch)
 
     def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
         """See `Primary.dequeue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""

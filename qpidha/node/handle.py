@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
-from qpidha.checks import integer
+from qpidha.checks import instance_of, integer
 from qpidha.core.configuration import queue_object
 from qpidha.core.indexed import IndexedQueue, QueueIndex
 from qpidha.errors import CallerError, UnknownQueue
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from qpidha.core.queue import ReplicatedQueue
 
 LIMIT = integer(0, 2**63 - 1)
+PLACES = instance_of(SequenceSet)
 FIRST_ID = integer(0, MESSAGE_ID_MAX + 1)
 ALL = 2**63 - 1
 
@@ -148,9 +149,11 @@ class Handle:
         Returns messages of at most one stored batch, whose ids and places ascend: read on with the places that are left.
 
         Raises:
+            ArgumentError: Not a `SequenceSet`.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Queue.select")
+        PLACES("places", places)
         self._flush_current()
         return self._queue.first_at(places)
 

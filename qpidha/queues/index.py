@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from qpidha.checks import FLAG, implements, integer
 from qpidha.errors import ensure
 from qpidha.queues.expiry import Expiry
 from qpidha.queues.keys import Keys
@@ -10,6 +13,9 @@ from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire._batch import ORDER, PROPS
 from qpidha.wire.batch import Batch
+
+FORMAT: Final = implements("props_format", plain=("read", "with_deliveries"))
+LEVELS: Final = integer(1, 256)
 
 
 def place_of(id: MessageId, batch: Batch, index: int) -> MessageId:
@@ -31,6 +37,9 @@ class MessageIndex:
     __slots__ = ("expiry", "format", "keys", "levels", "moved", "nbytes")
 
     def __init__(self, props_format: PropertiesFormat, *, levels: int = 1, keyed: bool = False) -> None:
+        FORMAT("props_format", props_format)
+        LEVELS("levels", levels)
+        FLAG("keyed", keyed)
         self.format = props_format
         self.levels = tuple(SequenceSet() for _ in range(levels))
         """The places of each priority. Live: not to be changed, and not to be kept over a change."""

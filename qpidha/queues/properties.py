@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
+from qpidha.checks import instance_of, integer
 from qpidha.errors import ArgumentError
 
 
@@ -58,32 +59,41 @@ class MsgpackFormat:
         deliveries: int = 0,
         **own: object,
     ) -> bytes:
-        """Props with these traits, and whatever else the broker has. No props at all if there is nothing to say."""
-        traits = Traits(priority, expires_at, key, group, deliveries)._asdict()
+        """Props with these traits, and whatever else the broker has. No props at all if there is nothing to say.
+
+        Raises:
+            ArgumentError: A value of a wrong type, or one that msgpack cannot pack.
+        """
+        traits = checked(Traits(priority, expires_at, key, group, deliveries))._asdict()
         said = {name: value for name, value in traits.items() if value != NO_VALUES[name]} | own
-        packed: bytes = msgpack.packb(said) if said else b""
-        return packed
+        return _packed(said) if said else b""
 
     def read(self, props: bytes) -> Traits:
-        """See `PropertiesFormat.read`."""
-        if not props:
+        """See `PropertiesFormat.read`. Raises `ArgumentError` if these are not props of this format."""
+        if props == b"":
             return NO_TRAITS
         get = self._unpack(props).get
         return Traits(get("priority", 0), get("expires_at"), get("key"), get("group"), get("deliveries", 0))
 
     def with_deliveries(self, props: bytes, deliveries: int) -> bytes:
-        """See `PropertiesFormat.with_deliveries`."""
-        values = self._unpack(props) if props else {}
-        packed: bytes = msgpack.packb({**values, "deliveries": deliveries})
-        return packed
+        """See `PropertiesFormat.with_deliveries`. Raises `ArgumentError` as `read` and `pack`."""
+        COUNT("deliveries", deliveries)
+        values = {} if props == b"" else self._unpack(props)
+        return _packed({**values, "deliveries": deliveries})
 
     def _unpack(self, props: bytes) -> dict[str, Any]:
-        values = msgpack.unpackb(props)
+        BYTES("props", props)
+        try:
+            values = msgpack.unpackb(props)
+        except (ValueError, TypeError, BufferError, msgpack.UnpackException) as error:
+            raise ArgumentError(f"props are not msgpack: {error}") from error
         if not isinstance(values, dict):
             raise ArgumentError("props must be a msgpack map with text keys")
         return values
 
 
+BYTES: Final = instance_of(bytes)
+COUNT: Final = integer(0, 2**63 - 1)
 NO_VALUES: Final = NO_TRAITS._asdict()
 MSGPACK: Final = MsgpackFormat()
 """The format that is used if no other is given."""
@@ -99,5 +109,15 @@ def checked(traits: Traits) -> Traits:
         or not (group is None or type(group) is bytes)
         or not (expires_at is None or type(expires_at) is float or type(expires_at) is int)
     ):
-        raise ArgumentError(f"traits of a wrong type: {traits!r}")
+        raise ArgumentError(
+            "priority and deliveries must be integers, expires_at a number or None, key and group bytes or None"
+        )
     return traits
+
+
+def _packed(values: dict[str, Any]) -> bytes:
+    try:
+        packed: bytes = msgpack.packb(values)
+    except (ValueError, TypeError, OverflowError, BufferError) as error:
+        raise ArgumentError(f"props cannot be packed: {error}") from error
+    return packed

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from qpidha.checks import integer
-from qpidha.queues.index import MessageIndex
+from qpidha.checks import FLAG
+from qpidha.queues.index import FORMAT, LEVELS, MessageIndex
 from qpidha.queues.properties import MSGPACK, PropertiesFormat
 from qpidha.types import QueueSpec
 
@@ -19,13 +19,12 @@ RING: Final = "ring"
 """In the order of arrival; at its limit the oldest messages are dropped."""
 LAST_VALUE: Final = "last-value"
 """In the order of arrival; a new message replaces the older ones of its key."""
-LEVELS: Final = 10
+DEFAULT_LEVELS: Final = 10
 """Priorities of a priority queue: 0 to 9, as in AMQP and JMS."""
-LEVELS_MAX = integer(1, 256)
 
 
 def queue_types(
-    props_format: PropertiesFormat = MSGPACK, *, levels: int = LEVELS, fifo: bool = False
+    props_format: PropertiesFormat = MSGPACK, *, levels: int = DEFAULT_LEVELS, fifo: bool = False
 ) -> Mapping[str, Callable[[QueueSpec], MessageIndex]]:
     """What to give a `Node` as ``queue_types``: the same on all nodes.
 
@@ -35,7 +34,9 @@ def queue_types(
         fifo: Queues of kind "fifo" have an index, too: they can have limits in bytes, expiry, groups and prioritised
             consumers, and each message with props costs about a microsecond more on each node.
     """
-    LEVELS_MAX("levels", levels)
+    FORMAT("props_format", props_format)
+    LEVELS("levels", levels)
+    FLAG("fifo", fifo)
     types = {
         PRIORITY: partial(_index, props_format, levels, False),
         RING: partial(_index, props_format, 1, False),

@@ -20,6 +20,7 @@ from itertools import pairwise
 from operator import attrgetter
 from typing import Protocol
 
+from qpidha.checks import instance_of
 from qpidha.core.calls import BATCH
 from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.primary.completion import Guards
@@ -31,6 +32,9 @@ from qpidha.types import Entry, Generation, Level, MessageId, Position, Producer
 from qpidha.wire.batch import Batch
 
 _first = attrgetter("first")
+
+
+BATCHES = instance_of(list, tuple, what="a batch, or a list of batches that is not empty")
 
 
 class Making(Protocol):
@@ -156,6 +160,7 @@ class Producers:
             CallerError: What `Primary.enqueue` raises, if anything is left.
         """
         given = (batches,) if isinstance(batches, Batch) else batches
+        BATCHES("batches", given)
         for batch in given:
             BATCH("batch", batch)
         count = sum(map(len, given))

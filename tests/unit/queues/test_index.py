@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +41,7 @@ def test_priorities_out_of_range_go_to_the_nearest_level() -> None:
     assert places(made) == [[2], [1]]
 
 
-@pytest.mark.parametrize("props", [b"\xc1", b"text", MSGPACK.pack(priority="high")])  # type: ignore[arg-type]
+@pytest.mark.parametrize("props", [b"\xc1", b"text", msgpack.packb({"priority": "high"})])
 def test_props_that_cannot_be_read_say_nothing(props: bytes) -> None:
     made = index(levels=2)
     made.inserted(SequenceSet([1]), batch(props))
