@@ -53,6 +53,8 @@ class QueueArguments:
     """The queue that takes rejected and expired messages, and those driven out at a limit; None: they are dropped."""
     fair_share: int | None = None
     """Messages of one level that are delivered before a lower level has its turn; None: the highest level first."""
+    expires: bool = True
+    """Messages expire in this queue. Give False to a queue for dead letters: what expired elsewhere stays there then."""
     groups: bool = False
     """The messages of one group go to one consumer at a time."""
     own: bytes = b""
@@ -63,6 +65,7 @@ class QueueArguments:
             COUNT(name, getattr(self, name))
         OVERFLOW("overflow", self.overflow)
         NAME("dead_letters", self.dead_letters)
+        FLAG("expires", self.expires)
         FLAG("groups", self.groups)
         instance_of(bytes)("own", self.own)
         if self.overflow is Overflow.DEAD_LETTER and self.dead_letters is None:

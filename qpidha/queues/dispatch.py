@@ -41,6 +41,7 @@ class Dispatch(Generic[OpT]):
         self._messages = messages
         self._index = index
         self._delivery_limit = arguments.delivery_limit
+        self._expires = arguments.expires
         self.taken = SequenceSet()
         self._lanes = Lanes(index.levels, self.taken, arguments.fair_share)
         self._groups: Groups[Subscription] | None = Groups() if arguments.groups else None
@@ -236,7 +237,7 @@ class Dispatch(Generic[OpT]):
     def expire(self) -> OpT | None:
         """See `DeliveryQueue.expire`."""
         self._messages.queue.flush()
-        if not self._expiring.is_due:
+        if not self._expires or not self._expiring.is_due:
             return None
         expired = self._expiring.take()
         if not expired:

@@ -17,6 +17,7 @@ EVERYTHING = QueueArguments(
     delivery_limit=3,
     dead_letters="dead",
     fair_share=2,
+    expires=False,
     groups=True,
     own=b"mine",
 )
@@ -56,6 +57,7 @@ def test_bytes_that_are_no_arguments_are_refused(arguments: bytes) -> None:
         {"delivery_limit": -1},
         {"dead_letters": 7},
         {"fair_share": 0},
+        {"expires": None},
         {"groups": 1},
         {"own": "text"},
         {"overflow": Overflow.DEAD_LETTER},
