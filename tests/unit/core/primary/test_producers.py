@@ -353,7 +353,7 @@ def test_giving_up_a_sequence_that_was_stored_says_that_it_is_used() -> None:
 
 def test_what_is_no_sequence_or_no_batch_is_refused() -> None:
     made = Producing()
-    with pytest.raises(ArgumentError, match="batch must be"):
+    with pytest.raises(ArgumentError, match=r"batch(es)? must be"):
         made.core.publish(OTHER, b"one", made.at(1))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="sequence must be"):
         made.core.publish(OTHER, ONE, 1)  # type: ignore[arg-type]
