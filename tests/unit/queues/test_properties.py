@@ -18,6 +18,12 @@ def test_what_is_packed_is_read() -> None:
     assert MSGPACK.read(props) == traits
 
 
+@pytest.mark.parametrize("value", [object(), 2**64, {1, 2}])
+def test_values_that_msgpack_cannot_pack_are_refused(value: object) -> None:
+    with pytest.raises(ArgumentError):
+        MSGPACK.pack(own=value)
+
+
 def test_no_props_say_nothing() -> None:
     assert MSGPACK.pack() == b""
     assert MSGPACK.read(b"") == NO_TRAITS
