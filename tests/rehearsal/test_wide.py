@@ -58,7 +58,7 @@ def test_the_example_broker_has_several_publishers_and_consumers(seed: int) -> N
         (wide.CommitsInParts, {"TX1"}),
         (wide.ForgetsProducers, {"EO1", "S3"}),
     ],
-    ids=str,
+    ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(sorted(value)),
 )
 def test_a_planted_bug_is_found(session: type[wide.Session], rules: set[str], tmp_path: Path) -> None:
     for seed in range(20):
