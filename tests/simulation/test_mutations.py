@@ -28,7 +28,7 @@ from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
-from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.queues import Queues
 from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
 from qpidha.core.replica import Replica
 from qpidha.driver import Driver
@@ -197,10 +197,10 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
 
     class Early(Flip):
         def __init__(
-            self, queues: dict[UUID, ReplicatedQueue], plan: Any, count: int, kept: Any, objects: UUID
+            self, queues: Queues, plan: Any, count: int, kept: Any, objects: UUID, *others: Any
         ) -> None:
             kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}
-            super().__init__(queues, plan, count, kept, objects)
+            super().__init__(queues, plan, count, kept, objects, *others)
 
     def hand_over(self: Discards) -> None:
         quarantined = self._state.quarantined

@@ -8,7 +8,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.births import configuration_id
-from qpidha.core.configuration import SPEC, is_object_key
+from qpidha.core.configuration import SPEC, is_object_key, object_key
 from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.policy import POLICY_KEY, check_policy, encoded, planned_policy, policy_in, put_policy
 from qpidha.errors import HandshakeError
@@ -29,7 +29,7 @@ def objects() -> ConfigurationQueue:
 def staged(policy: dict[str, str]) -> Batch:
     value = encoded(policy)
     assert value is not None
-    return Batch.pack([b"1", value], props=[b"other", POLICY_KEY])
+    return Batch.pack([b"1", value], props=[object_key("thing", "x"), POLICY_KEY])
 
 
 def test_a_primary_puts_its_patterns_in_place_of_those_before() -> None:
