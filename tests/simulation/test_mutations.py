@@ -197,10 +197,17 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
 
     class Early(Flip):
         def __init__(
-            self, queues: Queues, plan: Any, count: int, kept: Any, objects: UUID, *others: Any
+            self,
+            queues: Queues,
+            local: Any,
+            plan: Any,
+            count: int,
+            kept: Any,
+            objects: UUID,
+            generation: int,
         ) -> None:
             kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}
-            super().__init__(queues, plan, count, kept, objects, *others)
+            super().__init__(queues, local, plan, count, kept, objects, generation)
 
     def hand_over(self: Discards) -> None:
         quarantined = self._state.quarantined
