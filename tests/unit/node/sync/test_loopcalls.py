@@ -225,7 +225,9 @@ def test_a_call_that_was_begun_is_in_doubt_and_its_task_is_ended() -> None:
         error = raised(lambda: loop.run(loop.wait(work, changes=True), 0.01))
         assert isinstance(error, CallTimeout) and "may have been made" in str(error)
         assert cancelled.wait(SOON_S)
-        assert isinstance(raised(lambda: loop.run(loop.wait(forever), 0.01)), WaitTimeout)
+        # Its task is cancelled at the time-out, and a read that is cancelled may be answered first: nothing was changed.
+        late = raised(lambda: loop.run(loop.wait(forever), 0.01))
+        assert isinstance(late, (WaitTimeout, NodeStopped)) and "nothing was changed" in str(late)
 
 
 def test_an_answer_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
