@@ -103,6 +103,7 @@ class Wait(Call[T]):
         super().__init__(node, method, cast("Callable[[], T]", work), changes=changes)
         self._begin = work
         self._task: asyncio.Task[T] | None = None
+        self._given_up = False
 
     def begin(self) -> asyncio.Task[Any] | None:
         """Make the call, in a task."""
@@ -112,12 +113,14 @@ class Wait(Call[T]):
 
     def cancel(self) -> None:
         """The thread has given up: end the task."""
+        self._given_up = True
         if self._task is not None:
             self._task.cancel()
 
     def _ended(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():  # With all tasks of the loop, at its end.
-            self.fail(self.unanswered(begun=True))
+        if task.cancelled():
+            if not self._given_up:  # With all tasks of the loop, at its end.
+                self.fail(self.unanswered(begun=True))
         elif (error := task.exception()) is not None:
             self.fail(error)
         else:

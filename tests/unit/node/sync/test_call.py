@@ -75,13 +75,27 @@ def test_a_coroutine_that_is_cancelled_fails_as_the_loop_ends(
 ) -> None:
     async def main() -> None:
         call = Wait("a", later, later, changes=changes)
+        task = call.begin()
+        assert task is not None
+        task.cancel()  # As the loop does with all tasks, at its end.
+        await asyncio.wait({task})
+        with pytest.raises(expected, match="node 'a' has ended"):
+            call.result()
+
+    asyncio.run(main())
+
+
+def test_a_coroutine_that_its_thread_has_given_up_ends_without_an_answer() -> None:
+    """The thread does not wait any more, and says itself why: the loop has not ended."""
+
+    async def main() -> None:
+        call = Wait("a", later, later, changes=True)
         call.cancel()  # Not begun: nothing to do.
         task = call.begin()
         assert task is not None
         call.cancel()
         await asyncio.wait({task})
-        with pytest.raises(expected, match="node 'a' has ended"):
-            call.result()
+        assert task.cancelled() and not call.answered.wait(0)
 
     asyncio.run(main())
 
