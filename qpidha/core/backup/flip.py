@@ -20,10 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from qpidha.core.backup.keys import check_keys
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import KEYED, KeyedQueue
 from qpidha.core.lineage import Lineage, by_generation, generation_of
 from qpidha.core.local import LocalQueues
 from qpidha.core.quarantine import Quarantined
@@ -126,7 +127,9 @@ class Flip:
     def _work(self) -> Iterator[None]:
         queues, plan, result = self._queues, self._plan, self.result
         for queue, planned in plan.items():
-            check_planned(queues.get(queue), queue, planned)
+            known_as = queues.get(queue)
+            check_planned(known_as, queue, planned)
+            yield from _check_keys(known_as, planned)
             yield
         # From here on nothing can fail, and queues change.
         for known in list(queues.values()):
@@ -236,6 +239,14 @@ def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planne
     for generation, ids, _ in planned.staged:
         if generation_of(meta.lineage, ids.first) != generation:
             raise RemoteProtocolError("a staged message is not of the generation it was sent as")
+
+
+def _check_keys(known: ReplicatedQueue | None, planned: Planned) -> Iterator[None]:
+    """The same for the keys of a table or of the configuration, step by step."""
+    assert planned.meta is not None
+    if planned.meta.spec.kind in KEYED:
+        keyed = known if isinstance(known, KeyedQueue) else None
+        yield from check_keys(keyed, planned.drop, _fresh(planned))
 
 
 def _become(

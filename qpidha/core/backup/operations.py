@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qpidha.core.backup.keys import check_keys_of
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import check_objects
 from qpidha.core.copies import copied
-from qpidha.core.keyed import CONFIGURATION, ConfigurationQueue
+from qpidha.core.keyed import CONFIGURATION, ConfigurationQueue, KeyedQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
@@ -89,6 +90,7 @@ def check_operation(queues: Queues, operation: Operation, generation: Generation
                 outcomes[part.queue] = None
     for queue in declared:
         _check_birth(queue, generation)
+    check_keys_of(queues, operation)
 
 
 def _check_objects(queues: Queues, operation: Operation) -> None:
@@ -111,8 +113,10 @@ def _check_single(queues: Queues, part: Enqueue | Dequeue) -> None:
         raise RemoteProtocolError(f"operation on unknown queue {part.queue}")
     if isinstance(part, Enqueue) and part.first != queue.next:
         raise RemoteProtocolError(f"id {part.first} was given out, but next is {queue.next}")
-    if isinstance(part, Enqueue) and isinstance(queue, ConfigurationQueue):
-        check_objects(part.batch)
+    if isinstance(part, Enqueue) and isinstance(queue, KeyedQueue):
+        if isinstance(queue, ConfigurationQueue):
+            check_objects(part.batch)
+        check_keys_of(queues, (part,))
 
 
 def _outcome(queues: Queues, outcomes: dict[QueueId, Outcome | None], queue: QueueId) -> Outcome:
