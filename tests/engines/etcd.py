@@ -1,0 +1,235 @@
+"""A real etcd ensemble: three members with TLS, certificates of clients, users and passwords."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import shutil
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.engines.certificates import Authority, Identity
+from tests.engines.server import Server, free_ports, require
+
+MEMBERS = 3
+ROOT_PASSWORD = "of root"
+PASSWORD = "correct horse"
+USER = "qpidha"
+HEARTBEAT_MS, ELECTION_MS = 100, 1000
+"""The defaults of etcd: what the documentation says of times is tested with them."""
+
+
+@dataclass
+class Answer:
+    """An answer of the JSON gateway."""
+
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass
+class Ensemble:
+    """Three members. Make it with `Ensemble.make`; stop it with `stop`."""
+
+    folder: Path
+    authority: Authority
+    identity: Identity
+    ports: list[int]
+    peer_ports: list[int]
+    members: list[Server] = field(default_factory=list)
+    life: int = 0
+    """How often it began anew, with nothing in it."""
+
+    @classmethod
+    def make(cls, folder: Path) -> Ensemble:
+        """Nothing runs yet."""
+        require("etcd", "etcd-server")
+        ports = free_ports(2 * MEMBERS)
+        authority = Authority(folder / "certificates")
+        # The gateway shows the member's own certificate to the member: with a common name it would be that user.
+        server = authority.issue("member")
+        ensemble = cls(folder, authority, server, ports[:MEMBERS], ports[MEMBERS:])
+        ensemble.members = [ensemble._member(n) for n in range(MEMBERS)]
+        return ensemble
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The addresses of the members."""
+        return [f"127.0.0.1:{port}" for port in self.ports]
+
+    def _member(self, n: int) -> Server:
+        name, peers = f"m{n}", [f"https://127.0.0.1:{port}" for port in self.peer_ports]
+        url = f"https://127.0.0.1:{self.ports[n]}"
+        certificate, key, ca = (
+            str(p) for p in (self.identity.certificate, self.identity.key, self.authority.ca)
+        )
+        cluster = ",".join(f"m{i}={peer}" for i, peer in enumerate(peers))
+        options = {
+            "name": name,
+            "data-dir": str(self.folder / f"{name}.{self.life}"),
+            "listen-client-urls": url,
+            "advertise-client-urls": url,
+            "listen-peer-urls": peers[n],
+            "initial-advertise-peer-urls": peers[n],
+            "initial-cluster": cluster,
+            "initial-cluster-token": f"life-{self.life}",
+            "cert-file": certificate,
+            "key-file": key,
+            "trusted-ca-file": ca,
+            "client-cert-auth": "true",
+            "peer-cert-file": certificate,
+            "peer-key-file": key,
+            "peer-trusted-ca-file": ca,
+            "peer-client-cert-auth": "true",
+            "heartbeat-interval": str(HEARTBEAT_MS),
+            "election-timeout": str(ELECTION_MS),
+            "bcrypt-cost": "4",
+            "auth-token-ttl": "3",
+            "logger": "zap",
+            "log-level": "warn",
+        }
+
+        async def ready() -> bool:
+            answer = await self.call(n, "/v3/maintenance/status", {})
+            return answer.status == 200 and answer.body.get("leader", "0") != "0"
+
+        command = ["etcd", *(f"--{name}={value}" for name, value in options.items())]
+        return Server(command, log=self.folder / f"{name}.log", ready=ready)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all members that do not run; with users and passwords if it is new."""
+        new = all(not (self.folder / f"m{n}.{self.life}").exists() for n in range(MEMBERS))
+        for member in self.members:
+            member.resume()
+            if member.pid is None:
+                member.launch()
+        await asyncio.gather(*(member.wait_ready() for member in self.members))
+        if new:
+            await self._enable_auth()
+
+    def stop(self) -> None:
+        """End all members at once. Nothing is lost: each write was synced."""
+        for member in self.members:
+            member.kill()
+
+    async def wipe(self) -> None:
+        """Begin anew at the same addresses, with nothing in it."""
+        for n, member in enumerate(self.members):
+            member.kill()
+            shutil.rmtree(self.folder / f"m{n}.{self.life}")
+        self.life += 1
+        self.members = [self._member(n) for n in range(MEMBERS)]
+        await self.start()
+
+    async def leader(self) -> int:
+        """The number of the member that leads."""
+        while True:
+            for n, member in enumerate(self.members):
+                if member.pid is None:
+                    continue
+                with contextlib.suppress(OSError, asyncio.TimeoutError):
+                    answer = await asyncio.wait_for(self.call(n, "/v3/maintenance/status", {}), 1.0)
+                    body = answer.body
+                    if body.get("leader", "0") != "0" and body["leader"] == body["header"]["member_id"]:
+                        return n
+            await asyncio.sleep(0.02)
+
+    # --- what an operator does ---------------------------------------------------------------------
+
+    async def _enable_auth(self) -> None:
+        steps: list[tuple[str, dict[str, Any]]] = [
+            ("user/add", {"name": "root", "password": ROOT_PASSWORD}),
+            ("role/add", {"name": "root"}),
+            ("user/grant", {"user": "root", "role": "root"}),
+            *self._user_steps(USER, PASSWORD, "/qpidha/"),
+            ("enable", {}),
+        ]
+        for path, body in steps:
+            await self._must(f"/v3/auth/{path}", body)
+
+    @staticmethod
+    def _user_steps(user: str, password: str, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+        grant = {"permType": 2, "key": base64_of(prefix), "range_end": base64_of(prefix[:-1] + "0")}
+        return [
+            ("user/add", {"name": user, "password": password}),
+            ("role/add", {"name": user}),
+            ("role/grant", {"name": user, "perm": grant}),
+            ("user/grant", {"user": user, "role": user}),
+        ]
+
+    async def _must(self, path: str, body: dict[str, Any], token: str | None = None) -> dict[str, Any]:
+        answer = await self.call(0, path, body, token)
+        assert answer.status == 200, (path, answer)
+        return answer.body
+
+    async def as_root(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Call the gateway as root."""
+        login = await self._must("/v3/auth/authenticate", {"name": "root", "password": ROOT_PASSWORD})
+        return await self._must(path, body, login["token"])
+
+    async def compact(self) -> None:
+        """Forget all revisions but the newest."""
+        status = await self.as_root("/v3/maintenance/status", {})
+        await self.as_root("/v3/kv/compaction", {"revision": status["header"]["revision"], "physical": True})
+
+    async def call(self, n: int, path: str, body: dict[str, Any], token: str | None = None) -> Answer:
+        """Call one member, with the certificate of the members. Raises OSError."""
+        context = self.authority.client_context(self.identity)
+        return await post(self.ports[n], context, path, body, token)
+
+    # --- for clients -----------------------------------------------------------------------------
+
+    def client(self, name: str = "client") -> Identity:
+        """A certificate for a client."""
+        return self.authority.issue(name)
+
+
+def base64_of(text: str) -> str:
+    """Text as the gateway wants keys."""
+    return base64.b64encode(text.encode()).decode()
+
+
+async def post(
+    port: int, context: ssl.SSLContext, path: str, body: dict[str, Any], token: str | None = None
+) -> Answer:
+    """One request over one connection, without the client that is tested."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        data = json.dumps(body).encode()
+        head = [f"POST {path} HTTP/1.0", f"Content-Length: {len(data)}", "Content-Type: application/json"]
+        if token is not None:
+            head.append(f"Authorization: {token}")
+        writer.write("\r\n".join([*head, "", ""]).encode() + data)
+        answer = await reader.read()
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)
+    headers, _, content = answer.partition(b"\r\n\r\n")
+    if not headers:
+        raise ConnectionResetError("no answer")
+    try:
+        found = json.loads(content)
+    except ValueError:
+        found = {"text": content.decode(errors="replace")}
+    return Answer(int(headers.split()[1]), found)
+
+
+def run(folder: Path, main: Callable[[Ensemble], Awaitable[None]]) -> None:
+    """Run a test with an ensemble in this folder."""
+
+    async def wrapped() -> None:
+        ensemble = Ensemble.make(folder)
+        try:
+            await ensemble.start()
+            await main(ensemble)
+        finally:
+            ensemble.stop()
+
+    asyncio.run(wrapped())
