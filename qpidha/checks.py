@@ -28,6 +28,8 @@ SHOWN_CHARACTERS = 80
 ZEROS = re.compile(r"(0x0*|0+)(\.(0x0*|0+)){0,3}", re.ASCII)
 """Every way to write the IPv4 address of all zeros."""
 HOST_BYTES_MAX = 255
+ADDRESSES_MAX = 8
+"""Addresses of one node for the others."""
 PORT_MAX = 65_535
 FILE_NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 4_000
@@ -197,6 +199,17 @@ def instance_of(*classes: type, what: str | None = None, hint: str = "") -> Rule
 def optional(rule: Rule) -> Rule:
     """A rule: None, or what ``rule`` allows."""
     return Rule(f"None or {rule.allowed}", lambda value: value is None or rule.fits(value), rule._hint)
+
+
+def one_or_more(rule: Rule, high: int) -> Rule:
+    """A rule: what ``rule`` allows, or a list or tuple of 1 to ``high`` of it."""
+
+    def fits(value: Any) -> bool:
+        return rule.fits(value) or (
+            isinstance(value, (list, tuple)) and 1 <= len(value) <= high and all(map(rule.fits, value))
+        )
+
+    return Rule(f"{rule.allowed}, or a list of 1 to {high} of them", fits, rule._hint)
 
 
 CALLBACK = Rule(

@@ -241,10 +241,18 @@ class NodeInfo:
     """What a node publishes about itself with its session: where peers and clients find it."""
 
     peer: Address
+    """Where other nodes connect, in the first place."""
     client: Address | None = None
     boot: UUID = field(default=UUID(int=0))
     score: int | None = None
     """Eligibility for promotion, higher first; None: not to be promoted."""
+    more: tuple[Address, ...] = ()
+    """More addresses for other nodes, such as on a second network, in the order of preference."""
+
+    @property
+    def peers(self) -> tuple[Address, ...]:
+        """All addresses for other nodes, in the order of preference. At least one."""
+        return self.peer, *self.more
 
 
 Lineage: TypeAlias = Sequence[Entry]

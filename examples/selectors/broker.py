@@ -135,6 +135,7 @@ class Broker:
     def __init__(self, name: NodeId, directory: Path, client: tuple[str, int]) -> None:
         self.loop, self.settings = Loop(), Settings()
         self.links: dict[int, Link] = {}
+        self.attempts = 0
         self.clients: set[Client] = set()
         self.unconfirmed: dict[int, Client] = {}
         self.live: dict[NodeId, NodeInfo | None] = {}
@@ -202,7 +203,10 @@ class Broker:
         primary = record.primary[0] if record and record.primary else None
         info = self.live.get(primary) if primary else None
         if info and primary != self.replica.node and not any(link.to for link in self.links.values()):
-            self.loop.connect(info.peer, lambda stream: Link(self, stream, primary))
+            self.attempts += 1  # One address after the other, until one answers.
+            self.loop.connect(
+                info.peers[self.attempts % len(info.peers)], lambda stream: Link(self, stream, primary)
+            )
 
     def bridge_events(self) -> None:
         now = time.monotonic()

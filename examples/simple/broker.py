@@ -28,6 +28,8 @@ from protocol import U16, U32, U64, Address, Framed, ProtocolError
 from topology import Topology
 
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settings, Settle
+from qpidha.addresses import parse_address
+from qpidha.errors import ArgumentError
 from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import FifoQueue
@@ -253,8 +255,10 @@ class Client(Framed):
 
 
 def address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
+    try:
+        return parse_address(text)
+    except ArgumentError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -262,8 +266,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--id", required=True, help="name of this node; keep it over restarts")
     parser.add_argument("--dir", required=True, type=Path, help="where this node keeps its messages")
     parser.add_argument("--cluster", required=True, type=Path, help="directory that all nodes share")
-    parser.add_argument("--listen", type=address, default=("127.0.0.1", 0), help="for the other nodes")
-    parser.add_argument("--advertise", type=address, help="where they find it, if a proxy stands between")
+    parser.add_argument(
+        "--listen", type=address, action="append", help="for the other nodes; may be repeated"
+    )
+    parser.add_argument("--advertise", type=address, action="append", help="where they find it, if not there")
     parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of all nodes' certificates")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="of this node, with its key")
     parser.add_argument("--client", type=address, required=True, metavar="HOST:PORT", help="for clients")
@@ -292,7 +298,7 @@ async def run(args: argparse.Namespace) -> None:
         store=store,
         transport=transport(args),
         records=FileRecordStore(args.cluster),
-        listen=args.listen,
+        listen=args.listen or ("127.0.0.1", 0),
         advertise=args.advertise,
         client_address=args.client,
         promoter=PriorityPromoter(priority=args.priority),

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from qpidha.addresses import as_addresses
 from qpidha.checks import (
     ADDRESS,
+    ADDRESSES_MAX,
     CALLBACK,
     DESTINATION,
     NODE_ID,
@@ -25,6 +27,7 @@ from qpidha.checks import (
     is_integer,
     is_wildcard,
     method_fault,
+    one_or_more,
     optional,
     shown,
 )
@@ -141,16 +144,21 @@ def check_node(
         )
 
 
+LISTEN = one_or_more(ADDRESS, ADDRESSES_MAX)
+ADVERTISE = optional(one_or_more(DESTINATION, ADDRESSES_MAX))
+
+
 def check_addresses(listen: object, advertise: object, client_address: object) -> None:
     """Require that the published addresses are ones that others can connect to. Raises `SettingsError`."""
-    ADDRESS("listen", listen, SettingsError)
-    optional(DESTINATION)("advertise", advertise, SettingsError)
+    LISTEN("listen", listen, SettingsError)
+    ADVERTISE("advertise", advertise, SettingsError)
     optional(DESTINATION)("client_address", client_address, SettingsError)
-    if advertise is None and isinstance(listen, tuple) and is_wildcard(listen[0]):
-        raise SettingsError(
-            f"listen is {listen!r}, every address of this machine, which other nodes cannot connect to: "
-            'give advertise=("the name or address of this machine", port) as well'
-        )
+    for address in as_addresses(listen) if advertise is None else ():  # type: ignore[arg-type]
+        if is_wildcard(address[0]):
+            raise SettingsError(
+                f"listen is {address!r}, every address of this machine, which other nodes cannot connect to: "
+                'give advertise=("the name or address of this machine", port) as well'
+            )
 
 
 def checked_score(score: object, promoter: object) -> int:

@@ -59,8 +59,8 @@ class Facts:
 
     @property
     def address(self) -> Address | None:
-        """Where other nodes connect to this one; None before it listens."""
-        return self._parts.links.address
+        """Where other nodes connect to this one, in the first place; None before it listens."""
+        return next(iter(self._parts.links.addresses), None)
 
     @property
     def live(self) -> list[NodeId]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from qpidha.events import LinkClosed, LinkFromPeerFailed
 from qpidha.interfaces import Link, Listener, Transport
+from qpidha.node.attempts import Attempts
 from qpidha.node.peer import Peer
 from qpidha.node.runtime import Runtime
 from qpidha.types import Address, NodeId, NodeInfo
@@ -33,7 +34,9 @@ class Links:
         self._runtime = runtime
         self._transport = transport
         self._link_lost = link_lost
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
+        self._reached: dict[NodeId, Address] = {}
+        """The address at which each node was reached last: it is tried first."""
         self._count = 0
         self._owners: dict[int, LinkOwner] = {}
         self.peers: dict[int, Peer] = {}
@@ -50,16 +53,17 @@ class Links:
         return days
 
     @property
-    def address(self) -> Address | None:
-        """Where other nodes connect; None before `listen`."""
-        return self._listener.address if self._listener else None
+    def addresses(self) -> tuple[Address, ...]:
+        """Where this node accepts links; empty before `listen`."""
+        return tuple(listener.address for listener in self._listeners)
 
-    async def listen(self, address: Address) -> Address:
-        """Accept links from now on. Returns the address that was bound."""
+    async def listen(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
+        """Accept links from now on. Returns the addresses that were bound."""
         if tell_to := getattr(self._transport, "tell_to", None):
             tell_to(self._runtime.troubles)
-        self._listener = await self._transport.listen(address, self._accept)
-        return self._listener.address
+        for address in addresses:
+            self._listeners.append(await self._transport.listen(address, self._accept))
+        return self.addresses
 
     def tick_transport(self) -> None:
         """Give the transport a chance to report something, such as a certificate that expires soon."""
@@ -67,9 +71,9 @@ class Links:
             tick()
 
     async def close(self) -> None:
-        """Close the listener, then every link."""
-        if self._listener:
-            await self._listener.close()
+        """Close the listeners, then every link."""
+        for listener in self._listeners:
+            await listener.close()
         for peer in list(self.peers.values()):
             peer.link.close()
 
@@ -99,7 +103,10 @@ class Links:
             return peer
 
         timeout_s = self._runtime.settings.heartbeat_timeout_s
-        await self._transport.connect(info.peer, opened, timeout_s=timeout_s, expect=primary)
+        first = self._reached.get(primary)
+        addresses = sorted(info.peers, key=lambda address: address != first)
+        attempts = Attempts(self._transport, opened, timeout_s=timeout_s, expect=primary)
+        self._reached[primary] = await attempts.first_of(addresses)
 
     def _closed(self, peer: Peer, error: Exception | None) -> None:
         """A link is gone. Called once for each, by its peer: tell the core, then the log or who opened it."""

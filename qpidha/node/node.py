@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qpidha.addresses import Addresses
 from qpidha.core.indexed import QueueTypes
 from qpidha.interfaces import Broker, MessageStore, Promoter, RecordStore, Transport
 from qpidha.node.caller import check_addresses, check_node, checked_score
@@ -47,8 +48,8 @@ class Node(Participant):
         store: MessageStore,
         transport: Transport,
         records: RecordStore,
-        listen: Address = ("127.0.0.1", 0),
-        advertise: Address | None = None,
+        listen: Addresses = ("127.0.0.1", 0),
+        advertise: Addresses | None = None,
         client_address: Address | None = None,
         promoter: Promoter | None = None,
         score: int | None = None,
@@ -61,9 +62,11 @@ class Node(Participant):
 
         Args:
             id: The name of the node: stable over restarts, never reused for another machine.
-            listen: Where other nodes connect; port 0 picks one. The bound address is published to them.
-            advertise: Address published instead of the bound one (NAT, proxy). Required if ``listen`` is a wildcard
-            such as 0.0.0.0, which others cannot connect to.
+            listen: Where other nodes connect: an address, or up to 8 of them, such as one in each of two networks.
+                Port 0 picks one. The bound addresses are published in this order.
+            advertise: Addresses published instead of the bound ones (NAT, proxy, names). Required if ``listen`` has a
+                wildcard such as 0.0.0.0, which others cannot connect to. Names are resolved by the other nodes, again
+                before each attempt, and they use the first address that answers.
             client_address: Where *clients* connect to this node; other nodes redirect their clients to it.
             promoter: Decides when to try to become primary. None: only `promote` does.
             score: Higher is preferred by the priority promoter. By default the promoter's own priority.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qpidha.addresses import Addresses, as_addresses
 from qpidha.core.indexed import QueueTypes
 from qpidha.core.replica import Replica
 from qpidha.journal import StoreImage
@@ -9,7 +10,7 @@ from qpidha.node.control import Control
 from qpidha.node.parts import Parts
 from qpidha.node.slices import in_slices
 from qpidha.recovery.validator import check_start
-from qpidha.types import Address, NodeInfo
+from qpidha.types import NodeInfo
 
 
 class Starter:
@@ -20,15 +21,15 @@ class Starter:
         parts: Parts,
         control: Control | None,
         *,
-        listen: Address,
-        advertise: Address | None,
+        listen: Addresses,
+        advertise: Addresses | None,
         score: int,
         queue_types: QueueTypes | None = None,
     ) -> None:
         self._parts = parts
         self._control = control
-        self._listen = listen
-        self._advertise = advertise
+        self._listen = as_addresses(listen)
+        self._advertise = None if advertise is None else as_addresses(advertise)
         self._score = score
         self._queue_types = queue_types
 
@@ -44,13 +45,15 @@ class Starter:
         runtime.enter_loop()
         runtime.stalls.start()
         await self._load()
-        address = await parts.links.listen(self._listen)
+        bound = await parts.links.listen(self._listen)
         parts.notifier.start()
         if self._control:
             await self._control.start()
+        first, *more = self._advertise or bound
         await parts.cluster.start(
             NodeInfo(
-                peer=self._advertise or address,
+                peer=first,
+                more=tuple(more),
                 client=runtime.client_address,
                 boot=runtime.boot,
                 score=self._score,

@@ -71,6 +71,9 @@ class NodeStatus:
     members: list[NodeId]
     live: list[NodeId]
     address: Address | None
+    """The first of ``addresses``; None before the node listens."""
+    addresses: tuple[Address, ...]
+    """Where this node accepts links of other nodes. They may be told others: `Node`'s ``advertise``."""
     client_address: Address | None
     primary_client_address: Address | None
     position: int
@@ -138,7 +141,8 @@ def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
         primary=runtime.primary,
         members=sorted(m.node for m in core.members),
         live=parts.live,
-        address=parts.links.address,
+        address=next(iter(parts.links.addresses), None),
+        addresses=parts.links.addresses,
         client_address=runtime.client_address,
         primary_client_address=runtime.primary_client_address,
         position=core.position,

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from qpidha.addresses import address_text
 from qpidha.checks import ADDRESS, CALLBACK, NODE_ID, PAIR, check_connect, instance_of, integer, optional
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
@@ -71,7 +72,7 @@ class MemoryNetwork:
         host, port = address
         while port == 0 or (host, port) in self.listeners:
             if address[1]:
-                raise OSError(f"address {host}:{port} is already in use")
+                raise OSError(f"address {address_text(address)} is already in use")
             port, self._next_port = self._next_port, self._next_port + 1
         self.listeners[host, port] = listener
         return host, port
@@ -110,7 +111,7 @@ class MemoryTransport:
         """Open a link, one turn of the loop later. Raises `LinkClosed` at once if no transport listens there."""
         check_connect(address, on_link, timeout_s, expect)
         await asyncio.sleep(0)
-        what = f"cannot connect to {address[0]}:{address[1]}"
+        what = f"cannot connect to {address_text(address)}"
         if not self.network.reaches(self.addresses, address):
             raise LinkClosed(f"{what}: no transport listens there")
         listener = self.network.listeners[address]
@@ -134,7 +135,7 @@ class MemoryTransport:
     @staticmethod
     def _peer(address: Address, identity: str | None) -> PeerInfo:
         names = None if identity is None else frozenset((identity,))
-        return PeerInfo(address=f"{address[0]}:{address[1]}", identity=names, local=True)
+        return PeerInfo(address=address_text(address), identity=names, local=True)
 
 
 class MemoryListener:

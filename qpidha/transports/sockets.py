@@ -1,4 +1,4 @@
-"""Facts about the socket of an asyncio transport: its peer, its options, how its `writelines` sends."""
+"""Sockets below asyncio transports: how they are connected, their peer and options, how `writelines` sends."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import ipaddress
 import socket
 import sys
+from functools import partial
 from typing import Any
 
+from qpidha.addresses import address_text
+from qpidha.system.racing import AllFailed, first_of
 from qpidha.transports.tls import peer_names
-from qpidha.types import PeerInfo
+from qpidha.types import Address, PeerInfo
 
 
 def is_loopback(host: str) -> bool:
@@ -20,6 +23,49 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+async def destination(loop: asyncio.AbstractEventLoop, address: Address) -> dict[str, Any]:
+    """The arguments of `loop.create_connection` for this address.
+
+    A name that has several addresses is connected here: the first of them that answers is used. `asyncio` could do that
+    itself, but uvloop would wait for an address that drops packets until the time is up.
+
+    Raises:
+        OSError: The name cannot be resolved, or none of its addresses answers.
+    """
+    host, port = address
+    plain = {"host": host, "port": port}
+    if _is_number(host):
+        return plain
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    if len(infos) == 1:
+        return plain
+    attempts = [partial(_connected, loop, family, where) for family, _, _, _, where in infos]
+    try:
+        _, connected = await first_of(attempts, (OSError,), socket.socket.close)
+    except AllFailed as failed:
+        raise failed.errors[-1] from None
+    return {"sock": connected}
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, family: int, where: Any) -> socket.socket:
+    connecting = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connecting.setblocking(False)
+        await loop.sock_connect(connecting, where)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
 
 
 def descriptor_of(transport: asyncio.BaseTransport) -> int:
@@ -34,7 +80,7 @@ def describe(transport: asyncio.BaseTransport) -> PeerInfo:
     host, port = str(name[0]), int(name[1])
     tls = transport.get_extra_info("ssl_object")
     return PeerInfo(
-        address=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        address=address_text((host, port)),
         identity=None if tls is None else peer_names(tls.getpeercert()),
         local=is_loopback(host),
     )

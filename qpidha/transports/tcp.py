@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from qpidha.addresses import address_text
 from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.events import LinkFromPeerFailed
@@ -16,7 +17,7 @@ from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleS
 from qpidha.system import forks
 from qpidha.transports.certificates import Certificates
 from qpidha.transports.handshake import CURRENT, Handshake
-from qpidha.transports.sockets import is_loopback
+from qpidha.transports.sockets import destination, is_loopback
 from qpidha.transports.stream import TcpLink, as_link_closed
 from qpidha.transports.tls import require_verifying
 from qpidha.transports.tlslistener import BACKLOG, TlsListener
@@ -126,14 +127,13 @@ class TcpTransport:
         """Accept links until the listener is closed; see `qpidha.interfaces.Transport`."""
         ADDRESS("address", address)
         CALLBACK("on_link", on_link)
-        host, port = address
         loop = asyncio.get_running_loop()
         if self._server is None:
             await self._require_loopback(address, "listen on")
         if self._server is not None:
             return await self._listen_tls(address, on_link)
         listener = TcpListener(loop, on_link)
-        server = await loop.create_server(listener.accept, host, port, backlog=BACKLOG)
+        server = await loop.create_server(listener.accept, *address, backlog=BACKLOG)
         listener.bound(server)
         return listener
 
@@ -169,7 +169,7 @@ class TcpTransport:
             await self._require_loopback(address, "connect to")
         loop = asyncio.get_running_loop()
         link = TcpLink(loop, on_link, lambda peer: _unexpected(peer, expect))
-        what = f"cannot connect to {address[0]}:{address[1]}"
+        what = f"cannot connect to {address_text(address)}"
         handshake = Handshake()
         try:
             await asyncio.wait_for(self._open(loop, link, address, handshake), timeout_s)
@@ -193,13 +193,14 @@ class TcpTransport:
         self, loop: asyncio.AbstractEventLoop, link: TcpLink, address: Address, handshake: Handshake
     ) -> None:
         context = self._client
+        where = await destination(loop, address)
         if context is None:
-            await loop.create_connection(lambda: link, *address)
+            await loop.create_connection(lambda: link, **where)
             return
         CURRENT.set(handshake)
         await loop.create_connection(
             lambda: link,
-            *address,
+            **where,
             ssl=context,
             server_hostname=address[0] if context.check_hostname else "",
             ssl_handshake_timeout=TLS_HANDSHAKE_TIMEOUT_S,
@@ -211,7 +212,9 @@ class TcpTransport:
             return
         host, port = address
         if self._server is not None or self._client is not None:
-            raise SettingsError(f"cannot {doing} {host}:{port}: there is no TLS context for this direction")
+            raise SettingsError(
+                f"cannot {doing} {address_text(address)}: there is no TLS context for this direction"
+            )
         found: set[str] = set()
         if host and not is_loopback(host):
             loop = asyncio.get_running_loop()
@@ -222,7 +225,7 @@ class TcpTransport:
             found = {str(info[4][0]) for info in infos}
         if not (is_loopback(host) or (found and all(is_loopback(each) for each in found))):
             raise SettingsError(
-                f"cannot {doing} {host}:{port} in plain text: it is not a loopback address; "
+                f"cannot {doing} {address_text(address)} in plain text: it is not a loopback address; "
                 "use TcpTransport.with_certificates, or insecure=True"
             )
 

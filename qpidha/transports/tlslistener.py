@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 
+from qpidha.addresses import address_text
 from qpidha.errors import LinkClosed
 from qpidha.system import forks
 from qpidha.transports.handshake import CURRENT, Handshake
@@ -168,5 +169,6 @@ def _bound(family: int, kind: int, protocol: int, where: tuple[object, ...]) -> 
     except OSError as error:
         listening.close()
         reason = error.strerror or errno.errorcode.get(error.errno or 0, "")
-        raise OSError(error.errno, f"cannot listen on {where[0]}:{where[1]}: {reason}") from None
+        text = address_text((str(where[0]), int(str(where[1]))))
+        raise OSError(error.errno, f"cannot listen on {text}: {reason}") from None
     return listening

@@ -122,7 +122,7 @@ class World:
             name,
             broker=self.brokers[name],
             store=self.stores[name],
-            transport=self.gates[name],
+            transport=options.pop("transport", self.gates[name]),
             records=self.records,
             settings=self.settings,
             **options,

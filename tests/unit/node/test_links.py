@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,7 @@ class Network:
         self.listening: Listening | None = None
         self.asked: list[tuple[Address, float, str | None]] = []
         self.error: Exception | None = None
+        self.dead: set[Address] = set()
         self.wire = Wire("10.0.0.2:5671")
         self.handler: LinkHandler | None = None
 
@@ -54,6 +56,8 @@ class Network:
         self.asked.append((address, timeout_s, expect))
         if self.error is not None:
             raise self.error
+        if address in self.dead:
+            raise LinkClosed("connection refused")
         self.handler = on_link(self.wire)
         return self.wire
 
@@ -88,7 +92,7 @@ class Site:
     async def accepted(self, wire: Wire | None = None) -> Peer:
         """A peer has connected."""
         if self.network.accept is None:
-            await self.links.listen(HERE)
+            await self.links.listen([HERE])
         made = self.network.accept(wire or Wire("10.0.0.9:4711"))
         assert isinstance(made, Peer)
         return made
@@ -122,8 +126,8 @@ def hear(peer: Peer, data: bytes) -> None:
 def test_it_says_where_other_nodes_connect_once_it_listens() -> None:
     async def main() -> None:
         site = Site()
-        assert site.links.address is None
-        assert await site.links.listen(HERE) == ("127.0.0.1", 7001) == site.links.address
+        assert site.links.addresses == ()
+        assert await site.links.listen([HERE]) == (("127.0.0.1", 7001),) == site.links.addresses
 
     run(main())
 
@@ -136,8 +140,8 @@ def test_an_address_that_is_taken_is_the_callers_error() -> None:
     async def main() -> None:
         site = Site(transport=Taken())
         with pytest.raises(OSError, match="already in use"):
-            await site.links.listen(HERE)
-        assert site.links.address is None
+            await site.links.listen([HERE])
+        assert site.links.addresses == ()
         await site.links.close()
 
     run(main())
@@ -201,6 +205,23 @@ def test_a_link_to_the_primary_is_asked_for_as_what_it_published() -> None:
         assert site.network.asked == [(info("b").peer, site.seat.runtime.settings.heartbeat_timeout_s, "b")]
         assert (peer.to, site.owner.opens, site.seat.engine.pokes) == ("b", 1, 1)
         assert site.seat.core.follower.link == peer.number, "the core begins its handshake"
+
+    run(main())
+
+
+def test_the_address_that_answered_is_tried_first_the_next_time() -> None:
+    async def main() -> None:
+        site = Site()
+        first, second = ("10.0.0.1", 1), ("10.1.0.1", 1)
+        both = replace(info("b"), peer=first, more=(second,))
+        site.network.dead.add(first)
+        await site.links.connect("b", both, site.owner)
+        assert [at for at, *_ in site.network.asked] == [first, second]
+        await site.links.connect("b", both, site.owner)
+        assert [at for at, *_ in site.network.asked] == [first, second, second]
+        site.network.dead = {second}
+        await site.links.connect("b", both, site.owner)
+        assert [at for at, *_ in site.network.asked][3:] == [second, first]
 
     run(main())
 
@@ -412,7 +433,7 @@ def test_a_transport_with_certificates_is_given_the_troubles_and_the_time() -> N
     async def main() -> None:
         transport = Tls()
         site = Site(transport=transport)
-        await site.links.listen(HERE)
+        await site.links.listen([HERE])
         assert transport.troubles is site.seat.runtime.troubles
         site.links.tick_transport()
         assert transport.ticks == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from threading import get_ident
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, Role, SequenceSet, Settings
+from qpidha.addresses import Addresses
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
 from qpidha.errors import StoreDirty, StoreFailed, StoreMismatch, Unavailable
@@ -46,7 +47,7 @@ class Parts:
         self.fails: dict[str, BaseException] = {}
         self.hangs = ""
         self.info: NodeInfo | None = None
-        self.listened_at: Address | None = None
+        self.listened_at: Sequence[Address] = ()
         self.loaded: list[ReplicatedQueue] = []
         self.replica: Replica | None = None
         self.after_run: Callable[[], None] | None = None
@@ -103,10 +104,10 @@ class Parts:
             self.loaded.append(queue)
             yield
 
-    async def _listen(self, address: Address) -> Address:
-        self.listened_at = address
+    async def _listen(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
+        self.listened_at = addresses
         await self._step("listen")
-        return BOUND
+        return BOUND, *addresses[1:]
 
     async def _join(self, info: NodeInfo) -> None:
         self.info = info
@@ -119,7 +120,8 @@ def play(
     settings: Settings | None = None,
     found: StoreImage | None = None,
     seen: Versioned | None = SEEN,
-    advertise: Address | None = None,
+    listen: Addresses = LISTEN,
+    advertise: Addresses | None = None,
     control: bool = True,
 ) -> None:
     async def work() -> None:
@@ -127,7 +129,7 @@ def play(
         starter = Starter(
             parts,  # type: ignore[arg-type]
             parts.control if control else None,  # type: ignore[arg-type]
-            listen=LISTEN,
+            listen=listen,
             advertise=advertise,
             score=7,
         )
@@ -166,7 +168,7 @@ def test_the_core_begins_with_the_content_of_the_store_and_the_record() -> None:
 def test_the_node_publishes_its_bound_or_its_configured_address() -> None:
     async def main(parts: Parts, starter: Starter) -> None:
         await starter.start()
-        assert parts.listened_at == LISTEN
+        assert parts.listened_at == (LISTEN,)
         assert parts.info == NodeInfo(peer=BOUND, client=CLIENTS, boot=parts.runtime.boot, score=7)
 
     async def behind_a_proxy(parts: Parts, starter: Starter) -> None:
@@ -175,6 +177,22 @@ def test_the_node_publishes_its_bound_or_its_configured_address() -> None:
 
     play(main)
     play(behind_a_proxy, advertise=ADVERTISED)
+
+
+def test_the_node_publishes_all_of_its_addresses_in_their_order() -> None:
+    second = ("10.1.0.1", 5671)
+
+    async def on_two_networks(parts: Parts, starter: Starter) -> None:
+        await starter.start()
+        assert parts.listened_at == (LISTEN, second)
+        assert parts.info is not None and parts.info.peers == (BOUND, second)
+
+    async def by_names(parts: Parts, starter: Starter) -> None:
+        await starter.start()
+        assert parts.info is not None and parts.info.peers == (ADVERTISED, second)
+
+    play(on_two_networks, listen=[LISTEN, second])
+    play(by_names, advertise=(ADVERTISED, second))
 
 
 def test_a_node_without_a_control_socket_starts_without_that_step() -> None:

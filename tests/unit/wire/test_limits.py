@@ -8,7 +8,8 @@ from uuid import UUID
 import msgpack
 import pytest
 
-from qpidha.errors import LocalProtocolError, MalformedFrame
+from qpidha.checks import ADDRESSES_MAX
+from qpidha.errors import ArgumentError, LocalProtocolError, MalformedFrame
 from qpidha.types import NodeInfo
 from qpidha.wire import codec
 from qpidha.wire.events import Enqueue, Frame, Operations, Progress, SkipIds
@@ -90,6 +91,24 @@ def test_an_info_comes_back_equal() -> None:
 )
 def test_wrong_fields_are_no_info(fields: dict[str, object]) -> None:
     assert decode_info(msgpack.packb(FIELDS | fields)) is None
+
+
+def test_further_addresses_come_back_in_their_order() -> None:
+    more = (("10.1.0.1", 5671), ("node-a", 5671))
+    assert decode_info(encode_info(replace(INFO, more=more))) == replace(INFO, more=more)
+    assert b"more" not in encode_info(INFO), "an older node reads the rest as before"
+    with pytest.raises(ArgumentError, match=r"info\.more must be a tuple of at most 7 addresses"):
+        encode_info(replace(INFO, more=(("h", 1),) * ADDRESSES_MAX))
+
+
+@pytest.mark.parametrize("bad", [1, "h:1", ["h"], ["h", 65_536], [1, 1], None])
+def test_a_further_address_that_is_none_is_left_out(bad: object) -> None:
+    """The node can be reached at the others."""
+    found = decode_info(msgpack.packb(FIELDS | {"more": [bad, ["h", 1]]}))
+    assert found == replace(INFO, more=(("h", 1),))
+    assert decode_info(msgpack.packb(FIELDS | {"more": bad})) == INFO
+    many = decode_info(msgpack.packb(FIELDS | {"more": [["h", 1]] * 20}))
+    assert many is not None and len(many.peers) == ADDRESSES_MAX
 
 
 @pytest.mark.parametrize("client", [["host", 0], ["0.0.0.0", 5000]])
