@@ -91,7 +91,7 @@ class Site:
             engine=self.seat.engine,
             handles=self.seat.handles,
             live=["a"],
-            links=SimpleNamespace(address=None, certificate_days_left=None),
+            links=SimpleNamespace(addresses=(), certificate_days_left=None),
             place=SimpleNamespace(why_not=None),
             cluster=SimpleNamespace(asked_for_s=None),
             notifier=SimpleNamespace(phase="standby", since=0.0, error=None, promoting_for_s=None),

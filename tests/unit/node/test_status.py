@@ -30,7 +30,7 @@ class Around:
         self.seat = seat or Seat().enter()
         self.runtime, self.engine, self.handles = self.seat.runtime, self.seat.engine, self.seat.handles
         self.live = ["a"]
-        self.links = SimpleNamespace(address=("127.0.0.1", 5671), certificate_days_left=None)
+        self.links = SimpleNamespace(addresses=(("127.0.0.1", 5671),), certificate_days_left=None)
         self.place = SimpleNamespace(why_not=None)
         self.cluster = SimpleNamespace(asked_for_s=None)
         self.notifier = SimpleNamespace(phase="standby", since=0.0, error=None, promoting_for_s=None)
