@@ -32,6 +32,7 @@ def test_a_broker_with_everything_keeps_it(seed: int) -> None:
     report = rehearse(seed)
     assert report.confirmed > VALUES, "values, and what was committed or published once"
     assert report.requests > 20
+    assert report.reads > 5
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -53,7 +54,7 @@ def test_the_example_broker_has_several_publishers_and_consumers(seed: int) -> N
     ("session", "rules"),
     [
         (wide.TellsEarly, {"S1", "S3"}),
-        (wide.ForgetsAnObject, {"S1"}),
+        (wide.ForgetsAnObject, {"S1", "Q7"}),
         (wide.DeliversTwice, {"S3"}),
         (wide.CommitsInParts, {"TX1"}),
         (wide.ForgetsProducers, {"EO1", "S3"}),
@@ -69,6 +70,21 @@ def test_a_planted_bug_is_found(session: type[wide.Session], rules: set[str], tm
                 assert (tmp_path / f"seed-{seed}" / "violation.txt").exists()
                 return
     pytest.fail(f"no seed finds that {session.__name__} breaks one of {rules}")
+
+
+def test_a_broker_that_answers_reads_without_a_barrier_is_found(tmp_path: Path) -> None:
+    for seed in range(20):
+        made = rehearsal(
+            seed, wide.ReadsAtOnce, dump=tmp_path, rounds=1, consumers=1, requesters=3, readers=3
+        )
+        made.faults.kinds = [made.faults.cut_off]
+        try:
+            made.run()
+        except Violation as violation:
+            assert str(violation).startswith("Q7: ")
+            assert " should be " in str(violation)
+            return
+    pytest.fail("no seed finds an answer of a primary that was replaced")
 
 
 def test_a_dump_says_everything(tmp_path: Path) -> None:
@@ -124,7 +140,8 @@ def test_a_client_has_only_the_abilities_that_it_says() -> None:
     assert report.confirmed == VALUES
     assert not any(" key r" in event or " queue r" in event for event in made.clients.ledger.events)
     nothing = rehearsal(2, requests=wide.Client).run()
-    assert nothing.requests == 0
+    assert nothing.requests == nothing.reads == 0
+    assert rehearsal(2, readers=0).run().reads == 0
 
 
 def test_the_same_seed_has_the_same_kinds_of_faults() -> None:

@@ -64,6 +64,7 @@ class Faults:
             self.isolate,
             self.cut_one_way,
             self.keep_from_manager,
+            self.cut_off,
             self.reset,
         ]
         self.kinds = self._rng.sample(kinds, self._rng.randint(2, len(kinds)))
@@ -170,12 +171,20 @@ class Faults:
         far = self._rng.choice([others, [OUTSIDE], [*others, OUTSIDE]])
         self._cut([(host.name, other) for other in far] + [(other, host.name) for other in far])
 
+    def cut_off(self, host: Host) -> None:
+        """Cut the node off from all but its clients, for 5 to 12 seconds: others go on without it meanwhile."""
+        others = [c.name for c in self._rehearsal.hosts if c is not host]
+        seconds = self._rng.uniform(5, 12)
+        self._expire_after(host, seconds)
+        ways = [(host.name, other) for other in others] + [(other, host.name) for other in others]
+        self._cut([*ways, (host.name, MANAGER)], seconds, seconds)
+
     def cut_one_way(self, host: Host) -> None:
         """Cut the direction from this node to another one for 0.1 to 6 seconds."""
         other = self._rng.choice([c.name for c in self._rehearsal.hosts if c is not host])
         self._cut([(host.name, other)])
 
-    def _cut(self, ways: list[tuple[str, str]]) -> None:
+    def _cut(self, ways: list[tuple[str, str]], least_s: float = 0.1, most_s: float = 6.0) -> None:
         network = self._rehearsal.network
         ways = [way for way in ways if way not in network.cuts]
         for way in ways:
@@ -186,7 +195,7 @@ class Faults:
             for way in ways:
                 network.heal(*way)
 
-        self._later(0.1, 6, heal)
+        self._later(least_s, most_s, heal)
 
     def keep_from_manager(self, host: Host) -> None:
         """Cut the node off from the cluster manager for up to 5 seconds."""
@@ -197,6 +206,11 @@ class Faults:
     def _silent(self, host: Host, end: Callable[[], None]) -> None:
         """End the fault within 5 seconds; before that the node's session ends if `SESSION_S` have passed."""
         seconds = self._rng.uniform(0.1, 5)
+        self._expire_after(host, seconds)
+        self._later(seconds, seconds, end)
+
+    def _expire_after(self, host: Host, seconds: float) -> None:
+        """End the session of the node if a fault of so many seconds outlasts it."""
         process = host.process
 
         def expire() -> None:
@@ -206,7 +220,6 @@ class Faults:
 
         if seconds > SESSION_S:
             self._later(SESSION_S, SESSION_S, expire)
-        self._later(seconds, seconds, end)
 
     def reset(self, host: Host) -> None:
         """Break every connection of the node."""

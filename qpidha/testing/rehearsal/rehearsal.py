@@ -63,6 +63,7 @@ class Rehearsal:
         consumers: int = 1,
         requests: MakeRequests | None = None,
         requesters: int = 2,
+        readers: int = 2,
         rounds: int = 1,
         checks: Sequence[OwnCheck] = (),
         dump: str | Path | None = None,
@@ -81,7 +82,8 @@ class Rehearsal:
             publishers: Number of publishers: each is a call of ``publish``, and has an order of its own.
             consumers: Number of consumers of the one queue: each is a call of ``consume``.
             requests: Makes clients of what the broker has besides publish and accept.
-            requesters: Number of such clients.
+            requesters: Number of such clients that change something; they also read.
+            readers: Number of such clients that only read, each on a connection of its own.
             rounds: How often the faults end, all is delivered, and the checks are called. Each round has its share of
                 ``faults_s`` and of ``values``.
             checks: Called at the end of each round.
@@ -96,6 +98,7 @@ class Rehearsal:
             "publishers": publishers,
             "consumers": consumers,
             "requesters": requesters,
+            "readers": readers,
             "rounds": rounds,
         }
         self.rng = random.Random(seed)
@@ -112,7 +115,7 @@ class Rehearsal:
             addresses=[c.address for c in self.hosts],
             values=values,
             over_s=faults_s,
-            numbers=(publishers, consumers, requesters),
+            numbers=(publishers, consumers, requesters, readers),
             rounds=rounds,
         )
         self.faults = Faults(self, faults_s / rounds)
@@ -185,6 +188,7 @@ class Rehearsal:
         self.report.confirmed = len(ledger.confirmations)
         self.report.duplicates = ledger.deliveries - len(ledger.first)
         self.report.requests = self.clients.requests
+        self.report.reads = self.clients.reads
         self.report.virtual_s = self._now()
 
     def _dumped(self, violation: Violation) -> Violation:

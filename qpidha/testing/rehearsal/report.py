@@ -16,6 +16,8 @@ class Report:
     """Deliveries of values that had been delivered before."""
     requests: int = 0
     """Requests that were answered with success, of what the broker offers besides publish and accept."""
+    reads: int = 0
+    """Reads that were answered, of clients that only read."""
     checks: int = 0
     """How often own checks were called."""
     processes: int = 0
