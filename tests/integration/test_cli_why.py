@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,11 +20,9 @@ from qpidha.core.configuration import SPEC
 from qpidha.journal import Audit, Insert, PutQueue, PutStatus, Quarantine, Remove
 from qpidha.stores import SqliteStore
 from qpidha.types import Fate, QueueSpec
-from tests.support.harness import QUICK, World, until
+from tests.support.harness import PATIENT, World, until
 
 CLUSTER, ORDERS, DEAD = UUID(int=77), UUID(int=0xA1), UUID(int=0xA2)
-PATIENT = replace(QUICK, heartbeat_timeout_s=300.0, ack_timeout_s=300.0, rejoin_timeout_s=300.0)
-"""A backup that acknowledges nothing stays connected, and a member."""
 Run = Callable[..., tuple[int, str, str]]
 
 

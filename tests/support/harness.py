@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qpidha import Discarded, Node, Settings
@@ -22,6 +23,8 @@ QUICK = Settings(
     rejoin_timeout_s=3.0,
     readmission_delay_s=0.1,
 )
+PATIENT = replace(QUICK, heartbeat_timeout_s=300.0, ack_timeout_s=300.0, rejoin_timeout_s=300.0)
+"""However slow a peer or the machine is, its links are kept, and a member stays one as long as it has a session."""
 
 
 class Recorder:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from qpidha import Node
+import pytest
+
+from qpidha import CallTimeout, Node
 from qpidha.bridge import LoopThread
+from qpidha.errors import WaitTimeout
+from qpidha.node.sync.call import Call, Wait
+from qpidha.node.sync.loopcalls import LoopCalls
 from tests.support.harness import QUICK, World
 
 T = TypeVar("T")
@@ -53,6 +59,33 @@ class Worker:
         self._thread.join(SOON_S)
         assert not self._thread.is_alive(), "the call hangs"
         return self.error
+
+
+def count_time_from_the_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the time of calls of coroutine functions count from their begin, which may come late on a busy machine.
+
+    So a call with a short time that is not answered has always been begun.
+    """
+    send = LoopCalls._send
+
+    def sent(calls: LoopCalls, loop: Any, call: Call[Any]) -> None:
+        send(calls, loop, call)
+        deadline = time.monotonic() + SOON_S
+        while isinstance(call, Wait) and call._task is None:
+            assert time.monotonic() < deadline, "the loop does not begin the call"
+            time.sleep(0.001)
+
+    monkeypatch.setattr(LoopCalls, "_send", sent)
+
+
+def answered(call: Callable[[], T]) -> T:
+    """Return the answer of a call that may be repeated. Its time is short, and the machine may be busy for longer."""
+    deadline = time.monotonic() + SOON_S
+    while True:
+        try:
+            return call()
+        except (WaitTimeout, CallTimeout):
+            assert time.monotonic() < deadline, "never answered"
 
 
 def in_a_thread(call: Callable[[], object]) -> BaseException | None:

@@ -318,16 +318,13 @@ def test_the_status_shows_what_the_node_waits_for() -> None:
         assert a.status().held_by == []
         store.hold()
         a.queue("q").enqueue(b"2")
-        await asyncio.sleep(0.05)
-        [hold] = a.status().held_by
-        assert (hold.kind, hold.node) == ("disk", "a")
+        await until(lambda: [(h.kind, h.node) for h in a.status().held_by] == [("disk", "a")])
         assert a.status().waiting_for == [], "nobody else has it yet"
         store.release()
         await until(lambda: not a.status().held_by)
         world.gates["b"].mute = True
         op = a.queue("q").enqueue(b"3")
-        await until(lambda: a.status().held_by)
-        assert [(h.kind, h.node) for h in a.status().held_by] == [("backup", "b")]
+        await until(lambda: [(h.kind, h.node) for h in a.status().held_by] == [("backup", "b")])
         assert a.status().waiting_for == ["b"]
         status = json.loads(json.dumps(a.status().to_dict()))
         assert "waits for backup b for " in in_words(status)

@@ -34,7 +34,7 @@ from qpidha.node.sync import loopcalls
 from qpidha.node.sync.call import Call, Wait
 from qpidha.node.sync.loopcalls import LoopCalls, Waited
 from tests.support.harness import until
-from tests.support.threads import SOON_S, Worker, in_a_thread
+from tests.support.threads import SOON_S, Worker, count_time_from_the_begin, in_a_thread
 
 
 class Loop:
@@ -81,6 +81,13 @@ def looping() -> Iterator[Loop]:
     finally:
         loop.let_go.set()
         loop.thread.close()
+
+
+def signal_once(reached: Callable[[], object]) -> None:
+    """Send this process a signal as soon as a condition holds."""
+    while not reached():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGUSR1)
 
 
 def raised(call: Callable[[], object]) -> BaseException:
@@ -212,7 +219,8 @@ def test_a_call_that_a_blocked_loop_did_not_begin_is_withdrawn() -> None:
         assert loop.made == [2]
 
 
-def test_a_call_that_was_begun_is_in_doubt_and_its_task_is_ended() -> None:
+def test_a_call_that_was_begun_is_in_doubt_and_its_task_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_time_from_the_begin(monkeypatch)
     with looping() as loop:
         cancelled = threading.Event()
 
@@ -233,6 +241,7 @@ def test_a_task_that_its_thread_has_given_up_does_not_say_that_the_loop_has_ende
     changes: bool, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if the task has ended before its thread looks."""
+    count_time_from_the_begin(monkeypatch)
     with looping() as loop:
         give_up, call = loop.calls._give_up, loop.wait(forever, changes=changes)
 
@@ -266,12 +275,17 @@ def test_an_answer_at_the_last_moment_counts(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_pause_of_the_process_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that ended much too late is followed by another one, in which the loop can answer."""
-    jumps = iter([0.0, 30.0, 30.0])
+    times = [0.0, 30.0, 30.0]
     with looping() as loop:
         loop.block()
         real = time.monotonic
-        monkeypatch.setattr(loopcalls.time, "monotonic", lambda: next(jumps, 30.0 + real()))
-        threading.Timer(0.1, loop.let_go.set).start()
+
+        def monotonic() -> float:
+            if len(times) == 1:  # The second look begins.
+                loop.let_go.set()
+            return times.pop(0) if times else 30.0 + real()
+
+        monkeypatch.setattr(loopcalls.time, "monotonic", monotonic)
         assert loop.run(loop.call("answered"), 0.01) == "answered"
 
 
@@ -284,9 +298,10 @@ def test_an_interrupted_thread_withdraws_its_call(monkeypatch: pytest.MonkeyPatc
 
         before = signal.signal(signal.SIGUSR1, interrupt)
         try:
-            threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+            killer = Worker(partial(signal_once, lambda: loop.calls._waiting))
             with pytest.raises(KeyboardInterrupt):
                 loop.run(loop.call("never"))
+            assert killer.join() is None
         finally:
             signal.signal(signal.SIGUSR1, before)
         loop.let_go.set()
@@ -304,6 +319,7 @@ def test_threads_that_are_interrupted_anywhere_do_not_hold_up_others() -> None:
     counts = Counter[str]()
 
     def victim() -> None:
+        counts["begun"] += 1
         while not over.is_set():
             try:
                 while not over.is_set():
@@ -322,10 +338,14 @@ def test_threads_that_are_interrupted_anywhere_do_not_hold_up_others() -> None:
                 ident = ctypes.c_ulong(worker._thread.ident or 0)
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Interrupted))
             time.sleep(0.001)
+        for worker in victims:  # None comes later, after the end of the work.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(worker._thread.ident or 0), None)
 
     with looping() as loop:
         victims = [Worker(victim) for _ in range(3)]
         others = [Worker(other) for _ in range(2)]
+        while counts["begun"] < len(victims):
+            time.sleep(0.001)
         harass()
         made = counts["other"]
         while counts["other"] < made + 20:
@@ -351,8 +371,9 @@ def test_a_signal_handler_may_call_in_the_middle_of_a_call() -> None:
 
         before = signal.signal(signal.SIGUSR1, handler)
         try:
-            threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+            killer = Worker(partial(signal_once, lambda: loop.calls._waiting))
             assert loop.run(loop.call("outer")) == "outer"
+            assert killer.join() is None
         finally:
             signal.signal(signal.SIGUSR1, before)
         assert answers == ["handler"]

@@ -20,7 +20,7 @@ from qpidha import (
     WrongThread,
 )
 from qpidha.errors import LocalProtocolError, NodeStopped, WaitTimeout
-from tests.support.threads import Worker, nodes
+from tests.support.threads import Worker, answered, count_time_from_the_begin, nodes
 
 
 def test_queues() -> None:
@@ -98,8 +98,8 @@ def test_roles_waits_and_the_end() -> None:
 def test_a_limit_for_every_call() -> None:
     with nodes("a", "b") as (thread, _, (a, b)):
         quick = a.sync.within(0.05)
-        queue, table, objects = quick.declare("q"), quick.table("t"), quick.configuration
-        t = quick.transaction()
+        queue, table = answered(lambda: quick.declare("q")), answered(lambda: quick.table("t"))
+        objects, t = quick.configuration, answered(quick.transaction)
         blocked, let_go = threading.Event(), threading.Event()
         thread.post(lambda: (blocked.set(), let_go.wait(20.0)))
         assert blocked.wait(20.0)
@@ -131,6 +131,7 @@ def test_a_change_that_the_loop_has_begun_is_in_doubt(monkeypatch: pytest.Monkey
             await asyncio.sleep(30)
 
         monkeypatch.setattr(a, "demote", long)
+        count_time_from_the_begin(monkeypatch)
         with pytest.raises(CallTimeout, match="may have been made"):
             a.sync.within(0.05).demote(timeout_s=0)
 

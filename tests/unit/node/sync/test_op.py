@@ -6,7 +6,8 @@ import pytest
 
 from qpidha import ArgumentError, InDoubt, OpTimeout, Settle, WrongThread
 from qpidha.errors import LocalProtocolError
-from tests.support.threads import Worker, nodes
+from tests.support.harness import PATIENT
+from tests.support.threads import SOON_S, Worker, answered, nodes
 
 
 def test_a_thread_waits_until_it_is_safe() -> None:
@@ -20,7 +21,7 @@ def test_a_thread_waits_until_it_is_safe() -> None:
 
 
 def test_many_threads_wait_for_one_op() -> None:
-    with nodes("a", "b") as (_, world, (a, _)):
+    with nodes("a", "b", settings=PATIENT) as (_, world, (a, _)):
         queue = a.sync.declare("q")
         queue.declared.safe()
         world.gates["b"].mute = True
@@ -29,27 +30,33 @@ def test_many_threads_wait_for_one_op() -> None:
         assert not op.done
         with pytest.raises(LocalProtocolError, match="not known yet"):
             op.receipt()
-        assert [worker.join() for worker in workers] == [None] * 5  # Without b, once it is removed.
+        world.gates["b"].mute = False
+        queue.enqueue(b"2").safe()  # Acknowledged with all before it.
+        assert [worker.join() for worker in workers] == [None] * 5
         assert {str(worker.result) for worker in workers} == {str(op.receipt())}
 
 
 def test_a_wait_ends_in_time_and_the_op_stays_pending() -> None:
-    with nodes("a", "b") as (_, world, (a, _)):
+    with nodes("a", "b", settings=PATIENT) as (_, world, (a, _)):
         queue = a.sync.declare("q")
         queue.declared.safe()
         world.gates["b"].mute = True
         op = queue.enqueue(b"1")
+        quick = answered(lambda: a.sync.within(0.01).queue("q"))
+        other = answered(lambda: quick.enqueue(b"2"))
         with pytest.raises(OpTimeout, match=r"not safe after 0\.01 s"):
             op.safe(0.01)
         with pytest.raises(OpTimeout):
             op.safe(0)
-        with pytest.raises(OpTimeout):
-            a.sync.within(0.01).queue("q").enqueue(b"2").safe()
-        assert op.safe().nodes == {"a"}
+        with pytest.raises(OpTimeout, match=r"not safe after 0\.01 s"):
+            other.safe()
+        world.gates["b"].mute = False
+        queue.enqueue(b"3").safe()
+        assert op.safe().nodes == other.safe(SOON_S).nodes == {"a", "b"}
 
 
 def test_it_is_in_doubt_after_a_step_down() -> None:
-    with nodes("a", "b") as (_, world, (a, _)):
+    with nodes("a", "b", settings=PATIENT) as (_, world, (a, _)):
         queue = a.sync.declare("q")
         queue.declared.safe()
         world.gates["b"].mute = True
@@ -64,7 +71,7 @@ def test_it_is_in_doubt_after_a_step_down() -> None:
 
 
 def test_waiting_in_the_loop_is_refused() -> None:
-    with nodes("a", "b") as (thread, world, (a, _)):
+    with nodes("a", "b", settings=PATIENT) as (thread, world, (a, _)):
         queue = a.sync.declare("q")
         queue.declared.safe()
         world.gates["b"].mute = True
@@ -75,6 +82,8 @@ def test_waiting_in_the_loop_is_refused() -> None:
                 op.safe()
 
         thread.run(main())
+        world.gates["b"].mute = False
+        queue.enqueue(b"2").safe()
         op.safe()
         thread.run(_read(op.safe))  # The outcome is known: nothing waits.
 
