@@ -37,7 +37,8 @@ def check_parts(node: object, boot: object, image: object, settings: object) -> 
 
 def check_publish(batch: Batch, settings: Settings) -> None:
     """Check a batch to publish: it becomes one operation, which must fit one frame together with its header."""
-    BATCH("batch", batch)
+    if type(batch) is not Batch:
+        BATCH("batch", batch)
     room = operation_bytes_max(settings) + BATCH_HEADER_BYTES
     if batch.nbytes > room:
         raise ArgumentError(
@@ -46,8 +47,7 @@ def check_publish(batch: Batch, settings: Settings) -> None:
 
 
 def check_ids(next: MessageId, count: int) -> None:
-    """Check that at least ``count`` ids are left, from ``next`` on."""
-    COUNT("count", count)
+    """Check that at least ``count`` ids are left, from ``next`` on. `COUNT` holds of it."""
     if count > MESSAGE_ID_MAX - next + 1:
         raise CallerError(f"the queue has no {count} ids left from {next} on: declare another queue")
 

@@ -25,6 +25,8 @@ class Committing(Protocol):
 class StepResult:
     """What one call of a transaction returns: it is known after the commit."""
 
+    __slots__ = ("_step", "_transaction")
+
     def __init__(self, transaction: Committing, step: int) -> None:
         self._transaction = transaction
         self._step = step
@@ -38,8 +40,11 @@ class StepResult:
 class Part(StepResult):
     """One call of a transaction that gives out ids: known after the commit."""
 
+    __slots__ = ("_count", "_offset")
+
     def __init__(self, transaction: Committing, step: int, offset: int = 0, count: int | None = None) -> None:
-        super().__init__(transaction, step)
+        self._transaction = transaction
+        self._step = step
         self._offset = offset
         self._count = count
 
@@ -59,6 +64,8 @@ class Part(StepResult):
 
 class NewQueue(StepResult):
     """A queue that a transaction declares: its other calls may name it; after the commit, ``queue`` is its handle."""
+
+    __slots__ = ("name",)
 
     def __init__(self, transaction: Committing, step: int, name: str) -> None:
         super().__init__(transaction, step)

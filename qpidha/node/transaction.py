@@ -43,6 +43,8 @@ TABLE = instance_of(Table)
 COLLECTED = Batch.pack([b""])
 """In the place of a batch whose messages are still collected: the commit packs them."""
 Target: TypeAlias = Queue | NewQueue
+Collected: TypeAlias = tuple[int, list[bytes], list[bytes]]
+"""The number of the step that collects publishes, and the data and props collected."""
 
 
 class Transaction:
@@ -71,8 +73,10 @@ class Transaction:
         self._steps: list[Step] = []
         self._queues: dict[Queue, None] = {}
         """Those that its calls have named, in order."""
-        self._publishes: dict[QueueId | int, tuple[int, list[bytes], list[bytes]]] = {}
-        """By queue: the number of its step that collects publishes, and what it has collected."""
+        self._publishes: dict[QueueId | int, Collected] = {}
+        """By queue, what is collected."""
+        self._collected: dict[Queue, Collected] = {}
+        """The same by handle."""
         self._over: str | None = None
         self._committed: Committed | None = None
         self._op: Op | None = None
@@ -82,16 +86,26 @@ class Transaction:
     def enqueue(self, queue: Target, data: BytesLike, props: BytesLike = b"") -> Part:
         """Publish one message. Consecutive publishes to one queue become one batch."""
         self._require_open("Transaction.enqueue")
-        ref = self._ref("queue", queue)
-        data, props = self._commits.message(data, props)
+        if type(queue) is Queue and queue in self._collected and queue.generation == self._generation:
+            data, props = self._commits.message(data, props)
+            step, all_data, all_props = self._collected[queue]  # An earlier call has checked the queue.
+        else:
+            ref = self._ref("queue", queue)
+            data, props = self._commits.message(data, props)
+            step, all_data, all_props = self._collect(queue, ref)
+        all_data.append(data)
+        all_props.append(props)
+        return Part(self, step, len(all_data) - 1, 1)
+
+    def _collect(self, queue: Target, ref: QueueId | int) -> Collected:
+        """Where publishes to this queue are collected."""
         collected = self._publishes.get(ref)
         if collected is None:
             collected = self._publishes[ref] = (len(self._steps), [], [])
             self._steps.append(Publish((ref,), COLLECTED))
-        step, all_data, all_props = collected
-        all_data.append(data)
-        all_props.append(props)
-        return Part(self, step, len(all_data) - 1, 1)
+        if type(queue) is Queue:
+            self._collected[queue] = collected
+        return collected
 
     def publish(self, queues: Sequence[Target], data: BytesLike, props: BytesLike = b"") -> Part:
         """Publish one message to several queues: its content is sent and stored once, and each queue has its own copy."""
@@ -295,7 +309,7 @@ class Transaction:
         """Add a step. Later publishes come after it: they are collected anew."""
         for ref, (number, data, props) in self._publishes.items():
             self._close(ref, number, data, props)
-        self._publishes = {}
+        self._publishes, self._collected = {}, {}
         self._steps.append(step)
         return len(self._steps) - 1
 

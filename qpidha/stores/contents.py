@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from qpidha.errors import ensure
+from qpidha.errors import InvariantError, ensure
 from qpidha.journal import (
     Audit,
     Change,
@@ -184,8 +184,8 @@ class Contents:
 
     def _touch(self, queue: QueueId, delta: Delta) -> Queue:
         found = self.queues.get(queue)
-        ensure(found is not None, "a change names a queue that the store knows")
-        assert found is not None
+        if found is None:
+            raise InvariantError("a change names a queue that the store knows")
         delta.queues[queue] = found
         return found
 
@@ -195,12 +195,15 @@ class Contents:
         return key
 
     def _insert(self, change: Insert, delta: Delta) -> None:
-        queue = self._touch(change.queue, delta)
-        ensure(len(change.ids) == len(change.batch), "an insert has one id per message")
-        row = Row(self._row_key(), change.ids, change.batch)
+        queue, ids = self._touch(change.queue, delta), change.ids
+        ensure(len(ids) == len(change.batch), "an insert has one id per message")
+        key = self.next_row_key
+        self.next_row_key = key + 1
+        row = Row(key, ids, change.batch)
         queue.rows.add(row)
-        queue.raise_next(row.last + 1)
-        delta.inserted[row.key] = (queue, row)
+        if (next := ids.last + 1) > queue.next:
+            queue.next = next
+        delta.inserted[key] = (queue, row)
 
     def _remove(self, name: QueueId, ids: SequenceSet, delta: Delta) -> None:
         queue = self._touch(name, delta)

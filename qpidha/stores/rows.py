@@ -107,6 +107,7 @@ class RowIndex:
       - slots are disjoint, and keyed by their first id
       - a row is in the slots of its live ids and in no other
       - no id is live in two rows
+      - without slots, the map is the shared one
     """
 
     __slots__ = ("_slots", "held")
@@ -128,10 +129,11 @@ class RowIndex:
         """
         live = row.live
         first, last = live.first, live.last
-        if self._slots is NOTHING:
-            self._slots = OrderedMap()
         slots = self._slots
-        if not slots or slots.last.last < first:
+        if slots is NOTHING:
+            slots = self._slots = OrderedMap()
+            slots[first] = Slot(first, last, row)
+        elif slots.last.last < first:
             slots[first] = Slot(first, last, row)
         elif met := list(self._met(first, last)):
             self._add_among(row, met)
@@ -197,6 +199,7 @@ class RowIndex:
     def check(self) -> None:
         """Verify the invariants. O(queue): for tests."""
         seen, previous = SequenceSet(), -1
+        ensure((self._slots is NOTHING) == (not self._slots), "a map without slots is kept")
         for first, slot in self._slots.items():
             ensure(
                 first == slot.first > previous and slot.last >= first,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from qpidha.core.backup.keys import check_keys_of
 from qpidha.core.births import birth_of
@@ -15,7 +14,7 @@ from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, Level, MessageId, QueueId, level_of
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, PlanQueue, SkipIds
+from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, Part, PlanQueue, SkipIds
 
 Queues = Mapping[QueueId, ReplicatedQueue]
 
@@ -43,87 +42,120 @@ def copy_of(queues: Queues, part: Copy) -> Batch:
     )
 
 
-@dataclass(slots=True)
+NONE = SequenceSet()
+"""Never changed."""
+
+
 class Outcome:
     """One queue after the parts that were checked so far."""
 
-    next: MessageId
-    added: SequenceSet = field(default_factory=SequenceSet)
-    removed: SequenceSet = field(default_factory=SequenceSet)
-    held: SequenceSet = field(default_factory=SequenceSet)
-    """What it held before the operation."""
+    __slots__ = ("added", "next", "queue", "removed")
+
+    def __init__(self, queue: ReplicatedQueue | None, next: MessageId) -> None:
+        """``queue``: as it is before the operation; None: the operation declares it."""
+        self.queue = queue
+        self.next = next
+        self.added = NONE
+        """If the operation has copies. So is ``removed``."""
+        self.removed = NONE
 
 
-def check_operation(queues: Queues, operation: Operation, generation: Generation) -> None:
-    """Raises `RemoteProtocolError` if not every part can be applied. Nothing is changed. O(parts)."""
+def check_operation(queues: Queues, operation: Operation, generation: Generation) -> bool:
+    """Check that every part can be applied. Nothing is changed. O(parts).
+
+    Returns whether parts are about the objects of the configuration. Raises `RemoteProtocolError`.
+    """
     if len(operation) == 1 and isinstance(part := operation[0], (Enqueue, Dequeue)):
-        _check_single(queues, part)
-        return
+        return _check_single(queues, part)
     outcomes: dict[QueueId, Outcome | None] = {}
     declared: list[QueueId] = []
-    _check_objects(queues, operation)
+    has_copies = Copy in map(type, operation)
+    keyed = objects = False
     for part in operation:
         if isinstance(part, Declare):
-            if part.queue in queues or part.queue in outcomes:
-                raise RemoteProtocolError(f"queue {part.queue} is declared twice")
-            check_lineage(part, generation)
-            outcomes[part.queue] = Outcome(part.next)
+            _check_declaration(queues, outcomes, part, generation)
+            outcomes[part.queue] = Outcome(None, part.next)
             declared.append(part.queue)
             continue
-        outcome = _outcome(queues, outcomes, part.queue)
-        match part:
-            case Enqueue():
-                _check_first(part.first, outcome)
-                _add(outcome, part.first, len(part.batch))
-            case Copy():
-                _check_source(part, _outcome(queues, outcomes, part.source))
-                _check_first(part.first, outcome)
-                _add(outcome, part.first, len(part.ids))
-            case SkipIds():
-                if part.first != outcome.next:
-                    raise RemoteProtocolError(f"skipped from {part.first}, but next is {outcome.next}")
-                outcome.next = part.last + 1
-            case Dequeue():
-                outcome.removed |= part.ids
-                outcome.next = max(outcome.next, part.ids.last + 1) if part.ids else outcome.next
-            case Drop():  # pragma: no branch - mypy knows that there is no other part
-                outcomes[part.queue] = None
+        outcome = outcomes.get(part.queue) or _outcome(queues, outcomes, part.queue)
+        if isinstance(outcome.queue, KeyedQueue):
+            keyed = True
+            if isinstance(outcome.queue, ConfigurationQueue):
+                objects = True
+                _check_objects(part)
+        if isinstance(part, Drop):
+            outcomes[part.queue] = None
+            continue
+        if isinstance(part, Copy):
+            _check_source(part, _outcome(queues, outcomes, part.source))
+        _check_ids(part, outcome, has_copies)
     for queue in declared:
         _check_birth(queue, generation)
-    check_keys_of(queues, operation)
+    if keyed or declared:
+        check_keys_of(queues, operation)
+    return objects
 
 
-def _check_objects(queues: Queues, operation: Operation) -> None:
-    """The configuration gets sound objects, and is not declared, dropped or copied to: only a plan brings it (Q1)."""
-    for part in operation:
-        if isinstance(part, Declare):
-            if part.spec.kind == CONFIGURATION:
-                raise RemoteProtocolError("an operation declares a configuration")
-        elif isinstance(queues.get(part.queue), ConfigurationQueue):
-            if isinstance(part, (Copy, Drop)):
-                raise RemoteProtocolError("an operation drops the configuration, or copies messages to it")
-            if isinstance(part, Enqueue):
-                check_objects(part.batch)
+def _check_ids(part: Enqueue | Copy | SkipIds | Dequeue, outcome: Outcome, has_copies: bool) -> None:
+    """The part gives out the next ids, or skips them, or drops messages; then the queue is as ``outcome`` says."""
+    match part:
+        case Enqueue():
+            _check_first(part.first, outcome)
+            _add(outcome, len(part.batch), has_copies)
+        case Dequeue():
+            if part.ids:
+                outcome.next = max(outcome.next, part.ids.last + 1)
+            if has_copies:
+                outcome.removed = outcome.removed | part.ids
+        case Copy():
+            _check_first(part.first, outcome)
+            _add(outcome, len(part.ids), has_copies)
+        case SkipIds():  # pragma: no branch - mypy knows that there is no other part
+            if part.first != outcome.next:
+                raise RemoteProtocolError(f"skipped from {part.first}, but next is {outcome.next}")
+            outcome.next = part.last + 1
 
 
-def _check_single(queues: Queues, part: Enqueue | Dequeue) -> None:
+def _check_declaration(
+    queues: Queues, outcomes: Mapping[QueueId, Outcome | None], part: Declare, generation: Generation
+) -> None:
+    if part.spec.kind == CONFIGURATION:  # Only a plan brings it (Q1).
+        raise RemoteProtocolError("an operation declares a configuration")
+    if part.queue in queues or part.queue in outcomes:
+        raise RemoteProtocolError(f"queue {part.queue} is declared twice")
+    check_lineage(part, generation)
+
+
+def _check_objects(part: Part) -> None:
+    """The configuration gets sound objects, and is not dropped or copied to (Q1)."""
+    if isinstance(part, (Copy, Drop)):
+        raise RemoteProtocolError("an operation drops the configuration, or copies messages to it")
+    if isinstance(part, Enqueue):
+        check_objects(part.batch)
+
+
+def _check_single(queues: Queues, part: Enqueue | Dequeue) -> bool:
     """The same for the operations of most publishes and accepts."""
     queue = queues.get(part.queue)
     if queue is None:
         raise RemoteProtocolError(f"operation on unknown queue {part.queue}")
     if isinstance(part, Enqueue) and part.first != queue.next:
         raise RemoteProtocolError(f"id {part.first} was given out, but next is {queue.next}")
-    if isinstance(part, Enqueue) and isinstance(queue, KeyedQueue):
-        if isinstance(queue, ConfigurationQueue):
+    if not isinstance(queue, KeyedQueue):
+        return False
+    objects = isinstance(queue, ConfigurationQueue)
+    if isinstance(part, Enqueue):
+        if objects:
             check_objects(part.batch)
         check_keys_of(queues, (part,))
+    return objects
 
 
 def _outcome(queues: Queues, outcomes: dict[QueueId, Outcome | None], queue: QueueId) -> Outcome:
     if queue in outcomes:
         found = outcomes[queue]
     elif queue in queues:
-        found = outcomes[queue] = Outcome(queues[queue].next, held=queues[queue].held)
+        found = outcomes[queue] = Outcome(queues[queue], queues[queue].next)
     else:
         found = None
     if found is None:
@@ -136,14 +168,16 @@ def _check_first(first: MessageId, outcome: Outcome) -> None:
         raise RemoteProtocolError(f"id {first} was given out, but next is {outcome.next}")
 
 
-def _add(outcome: Outcome, first: MessageId, count: int) -> None:
-    outcome.added.add(first, first + count - 1)
-    outcome.next = first + count
+def _add(outcome: Outcome, count: int, has_copies: bool) -> None:
+    first, outcome.next = outcome.next, outcome.next + count
+    if has_copies:
+        outcome.added = outcome.added | SequenceSet.from_range(first, first + count - 1)
 
 
 def _check_source(part: Copy, source: Outcome) -> None:
     """The sources must be there: this backup equals the primary at this position (C4, C6)."""
-    there = (part.ids - source.added) <= source.held and part.ids.isdisjoint(source.removed)
+    held = NONE if source.queue is None else source.queue.held
+    there = (part.ids - source.added) <= held and part.ids.isdisjoint(source.removed)
     if not there:
         raise RemoteProtocolError(f"a copy of messages of queue {part.source} that are not there")
 

@@ -274,8 +274,8 @@ class FollowerSession:
         if event.first != self.position + 1:
             raise RemoteProtocolError(f"operation {event.first} after {self.position}")
         for operation in event.operations:
-            check_operation(self._queues, operation, self.generation)
-            touched = self._objects_touched(operation)
+            has_objects = check_operation(self._queues, operation, self.generation)
+            touched = self._objects_touched(operation) if has_objects else None
             for part in operation:
                 self._apply(part)
             if touched:
@@ -313,9 +313,10 @@ class FollowerSession:
         q = self._queues[part.queue]
         match part:
             case Enqueue():
-                self.flow.messages += len(part.batch)
-                self.flow.bytes += part.batch.nbytes
-                self._insert(q, part.first, part.batch)
+                batch, flow = part.batch, self.flow
+                flow.messages += len(batch)
+                flow.bytes += batch.nbytes
+                self._insert(q, part.first, batch)
             case Copy():
                 self.flow.messages += len(part.ids)
                 self._insert(q, part.first, copy_of(self._queues, part))

@@ -6,8 +6,8 @@ All actions of a commit happen at one position, before any of it is sent.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.outbox import Outbox
@@ -22,27 +22,38 @@ from qpidha.types import MessageId, Position, QueueId
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue
 
+NONE: Final = SequenceSet()
+"""Never changed."""
 
-@dataclass(slots=True)
+
 class Draft:
     """One queue as the steps drafted so far leave it."""
 
-    queue: ReplicatedQueue
-    next: MessageId
-    removed: SequenceSet = field(default_factory=SequenceSet)
-    keys: dict[bytes, MessageId | None] = field(default_factory=dict)
-    """Of a keyed queue: the keys that were put or erased."""
-    dropped: bool = False
+    __slots__ = ("dropped", "is_keyed", "keys", "next", "queue", "removed")
 
-    @property
-    def is_keyed(self) -> bool:
+    def __init__(self, queue: ReplicatedQueue, next: MessageId) -> None:
+        self.queue = queue
+        self.next = next
+        self.removed = NONE
+        self.is_keyed = isinstance(queue, KeyedQueue)
         """It is a table or the configuration."""
-        return isinstance(self.queue, KeyedQueue)
+        self.keys: dict[bytes, MessageId | None] = {}
+        """Of a keyed queue: the keys that were put or erased."""
+        self.dropped = False
 
     @property
     def left(self) -> SequenceSet:
-        """What was held before the commit, and is held still."""
+        """What was held before the commit, and is held still. O(runs of the queue)."""
         return self.queue.held - self.removed
+
+    def left_of(self, ids: SequenceSet) -> SequenceSet:
+        """Those of these messages. O(runs of ``ids``), in the first step about the queue."""
+        held = ids & self.queue.held
+        return held - self.removed if self.removed else held
+
+    def has(self, id: MessageId) -> bool:
+        """Whether it has this one."""
+        return id in self.queue.held and id not in self.removed
 
     def id_of(self, key: bytes) -> MessageId | None:
         """The message that has this key now."""
@@ -52,7 +63,7 @@ class Draft:
         return self.queue.id_of(key)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Insertion:
     """Messages get ids."""
 
@@ -62,7 +73,7 @@ class Insertion:
     part: Enqueue | Copy
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Removal:
     """Messages go: accepted (``target`` None), or replaced by those that the insertion before has made."""
 
@@ -125,10 +136,10 @@ def apply(
         pending = local.guards if is_local else guards
         match action:
             case Insertion():
-                _insert(action, position, pending, out, committed=committed)
+                _insert(action, position, pending, out, committed)
             case Removal():
                 _follow(action, replacements)
-                _remove(action, position, pending, out, committed=committed)
+                _remove(action, position, pending, out, committed)
             case Creation(draft=draft, part=part):
                 if is_local:
                     local.created(draft.queue, position)
@@ -146,7 +157,7 @@ def apply(
                 out.notify(QueueRemoved(dropped.queue))
 
 
-def _insert(action: Insertion, position: Position, guards: Guards, out: Outbox, *, committed: bool) -> None:
+def _insert(action: Insertion, position: Position, guards: Guards, out: Outbox, committed: bool) -> None:
     queue, ids = action.draft.queue, action.ids
     queue.insert(ids, action.batch)
     out.persist(Insert(queue.queue, ids, action.batch))
@@ -163,7 +174,7 @@ def _follow(action: Removal, replacements: Replacements) -> None:
         replacements.moved(action.draft.queue, action.part.ids)
 
 
-def _remove(action: Removal, position: Position, guards: Guards, out: Outbox, *, committed: bool) -> None:
+def _remove(action: Removal, position: Position, guards: Guards, out: Outbox, committed: bool) -> None:
     queue, ids = action.draft.queue, action.part.ids
     queue.remove(ids)
     out.persist(Remove(queue.queue, ids))

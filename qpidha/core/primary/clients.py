@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from qpidha.checks import shown
-from qpidha.core.calls import check_given_out, check_ids, check_move, check_publish
+from qpidha.core.calls import COUNT, check_given_out, check_ids, check_move, check_publish
 from qpidha.core.chunks import split_ids
 from qpidha.core.copies import published
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
@@ -144,6 +144,7 @@ class ClientCalls(ABC):
         """Skip the next ``count`` ids. Replicated like any operation (O2)."""
         held = self._queue(queue)
         first = held.next
+        COUNT("count", count)
         check_ids(first, count)
         held.skip(first + count - 1)
         if held.local:

@@ -56,9 +56,11 @@ class Drafting(Drafted):
             CallerError: A step is not possible. `UnknownQueue`, `ArgumentError` and others say why.
         """
         STEPS("steps", steps)
+        uses: list[UseSequence] = []
         for step in steps:
             check_step(step)
-        uses = [step for step in steps if isinstance(step, UseSequence)]
+            if type(step) is UseSequence:
+                uses.append(step)
         if len(uses) > 1:
             raise ArgumentError("a commit has one sequence")
         if uses:
@@ -110,11 +112,11 @@ class Drafting(Drafted):
         self, draft: Draft, batch: Batch, copy_of: tuple[Draft, SequenceSet] | None = None
     ) -> SequenceSet:
         """Give this batch the next ids of a queue. Backups get it as a copy of messages that they have, if they can."""
+        first, count = draft.next, len(batch)
         check_publish(batch, self._settings)
-        check_ids(draft.next, len(batch))
-        first, last = draft.next, draft.next + len(batch) - 1
-        ids = SequenceSet.from_range(first, last)
-        draft.next = last + 1
+        check_ids(first, count)
+        ids = SequenceSet.from_range(first, first + count - 1)
+        draft.next = first + count
         queue = draft.queue.queue
         part: Enqueue | Copy = Enqueue(queue=queue, first=first, batch=batch)
         if copy_of is not None and not copy_of[0].queue.local and self._admission.backups_can_copy:
@@ -126,35 +128,46 @@ class Drafting(Drafted):
     def _remove(
         self, draft: Draft, ids: SequenceSet, target: Draft | None = None, *, across: bool = False
     ) -> None:
-        draft.removed |= ids
+        if draft.removed:
+            draft.removed |= ids
+        else:
+            draft.removed = ids.copy()
         for portion in split_ids(ids, self._settings.ids_runs_per_chunk_max):
             part = Dequeue(queue=draft.queue.queue, ids=portion)
             self._add(Removal(draft, part, target, across), part)
 
     def _publish(self, step: Publish) -> SequenceSet:
-        if not step.queues:
+        refs = step.queues
+        if not refs:
             raise ArgumentError("queues: a publish names at least one")
-        first_queue, *others = [self._plain(ref) for ref in step.queues]
-        given, use = SequenceSet(), self._use
-        batch, tag = published(step.batch), 0
+        first_queue = self._plain(refs[0])
+        others = [self._plain(ref) for ref in refs[1:]] if len(refs) > 1 else ()
+        batch, tag, use = published(step.batch), 0, self._use
         if use is not None:
             batch, tag = tagged(batch, use.sequence.epoch, self._number, in_commit=use.count == 0), TAG_BYTES
             self._number += len(batch) if use.count else 0
-        for piece in split_batch(batch, publish_bytes_max(self._settings) + tag):
-            ids = self._insert(first_queue, piece)
-            for other in others:
-                self._insert(other, piece, (first_queue, ids))
-            given |= ids
+        most = publish_bytes_max(self._settings) + tag
+        if batch.nbytes <= most:
+            return self._publish_piece(first_queue, others, batch)
+        given = SequenceSet()
+        for piece in split_batch(batch, most):
+            given |= self._publish_piece(first_queue, others, piece)
         return given
+
+    def _publish_piece(self, first_queue: Draft, others: Sequence[Draft], piece: Batch) -> SequenceSet:
+        ids = self._insert(first_queue, piece)
+        for other in others:
+            self._insert(other, piece, (first_queue, ids))
+        return ids
 
     def _held(self, draft: Draft, ids: SequenceSet, gone_ignored: bool = False) -> SequenceSet:
         """These messages, if all are held; or those of them that are (TX9). A replaced id means its successor (U2)."""
-        held = ids & draft.left
+        held = draft.left_of(ids)
         if held == ids:
             return held
         check_given_out(ids, draft.queue.next, draft.queue.spec.name)
         successors = self._replacements.successors(draft.queue, ids)
-        follow = {id: now for id, now in successors.items() if now in draft.left}
+        follow = {id: now for id, now in successors.items() if draft.has(now)}
         if not gone_ignored and (gone := ids - held - SequenceSet(follow)):
             raise messages_gone(draft.queue, gone)
         return held | SequenceSet(follow.values())

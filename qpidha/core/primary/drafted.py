@@ -82,7 +82,9 @@ class Drafted:
             id = self._declared[ref] if isinstance(ref, int) else ref
             draft = self._drafts.get(id)
             if draft is None:
-                queue = self._queues[id] if id in self._queues else self._local.queues[id]
+                queue = self._queues.get(id)
+                if queue is None:
+                    queue = self._local.queues[id]
                 draft = self._drafts[id] = Draft(queue, queue.next)
         except (KeyError, TypeError, ValueError):
             raise UnknownQueue(f"no queue {shown(ref)}") from None

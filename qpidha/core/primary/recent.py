@@ -34,6 +34,9 @@ class Recent:
     def accepted(self, queue: QueueId, ids: SequenceSet, position: Position) -> None:
         """Messages were accepted by the operation at this position; in a local queue it may be below others."""
         accepts = self._accepts
+        if not accepts or accepts[-1][0] <= position:
+            accepts.append((position, queue, ids))
+            return
         later = sum(1 for _ in takewhile(lambda accept: accept[0] > position, reversed(accepts)))
         accepts.insert(len(accepts) - later, (position, queue, ids))
 
