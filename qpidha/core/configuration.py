@@ -8,6 +8,7 @@ So differences, rewinds, completion, missed deletions and races with a plan are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,6 +19,10 @@ from qpidha.errors import RemoteProtocolError
 from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle, level_of
 from qpidha.wire.batch import Batch
 
+MALFORMED: Final = (ValueError, TypeError, IndexError, KeyError, OverflowError, msgpack.UnpackException)
+"""What reading an object may raise."""
+KNOWN_KEY_BYTES_MAX: Final = 2048
+"""Longer keys are read each time."""
 QUEUE: Final = "queue"
 """Kind of the objects that declare queues."""
 SPEC: Final = QueueSpec(name=CONFIGURATION, settle=Settle.REPLICATED, kind=CONFIGURATION)
@@ -97,19 +102,33 @@ def check_objects(batch: Batch) -> None:
     """
     for index in range(len(batch)):
         key = batch.props(index)
-        try:
-            entry: Any = read_key(key)
-            kind, name = entry
-            sound = isinstance(kind, str) and isinstance(name, str) and object_key(kind, name) == key
-            if sound and kind == QUEUE:
-                content = batch.data(index)
-                found: Any = QueueObject.decode(key, content)
-                texts = isinstance(found.spec.kind, str) and isinstance(found.arguments, bytes)
-                sound = texts and found.level is level_of(found.queue) and found.encode() == content
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError, msgpack.UnpackException):
-            sound = False
-        if not sound:
+        kind = _known_kind_of(key) if len(key) <= KNOWN_KEY_BYTES_MAX else _kind_of(key)
+        if kind is None or (kind == QUEUE and not _is_queue(key, batch.data(index))):
             raise RemoteProtocolError(f"a malformed object of the configuration, with the key {key[:40]!r}")
+
+
+def _kind_of(key: bytes) -> str | None:
+    """The kind of the object with this key; None if it is no key of an object."""
+    try:
+        entry: Any = read_key(key)
+        kind, name = entry
+        sound = isinstance(kind, str) and isinstance(name, str) and object_key(kind, name) == key
+    except MALFORMED:
+        return None
+    return kind if sound else None
+
+
+_known_kind_of = lru_cache(maxsize=256)(_kind_of)  # A producer's entry is put with each of its operations.
+
+
+def _is_queue(key: bytes, content: bytes) -> bool:
+    """Whether this is the content of a queue's object."""
+    try:
+        found: Any = QueueObject.decode(key, content)
+        texts = isinstance(found.spec.kind, str) and isinstance(found.arguments, bytes)
+        return texts and found.level is level_of(found.queue) and found.encode() == content
+    except MALFORMED:
+        return False
 
 
 def queue_object(configuration: KeyedQueue, name: str) -> QueueObject | None:

@@ -90,7 +90,7 @@ class KeyWatches:
     def noticed(self, notice: Inserted | Removed) -> None:
         """The core tells of a change. Those of queues without keys are ignored."""
         queue = self._runtime.replica.queues.get(notice.queue)  # Those with keys are replicated.
-        if isinstance(queue, KeyedQueue):
+        if isinstance(queue, KeyedQueue) and queue.touched:
             self.changed(queue)
 
     def changed(self, queue: KeyedQueue) -> None:

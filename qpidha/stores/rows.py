@@ -52,6 +52,9 @@ class Row:
         live = self.live
         if not live:
             return False
+        if ids.run_count == 1 and ids.first <= live.first and live.last <= ids.last:
+            self.live = NONE_LEFT
+            return True
         part = ids.slice(live.first, live.last)
         if not part:
             return False
@@ -86,6 +89,11 @@ class Slot:
         """At least one."""
         return (self._row, *self._more)
 
+    @property
+    def only_row(self) -> Row | None:
+        """The row, if there is only one."""
+        return None if self._more else self._row
+
     def join(self, row: Row) -> None:
         """This row has live ids here, too."""
         self._more += (row,)
@@ -93,6 +101,8 @@ class Slot:
     def drop_dead(self) -> bool:
         """Remove the rows without live ids in this slot. True if a row is left."""
         first, last = self.first, self.last
+        if not self._more:
+            return bool(self._row.live) and bool(self._row.live.count(first, last))
         left = [row for row in self.rows if row.live and row.live.count(first, last)]
         if left:
             self._row, *more = left
@@ -161,6 +171,10 @@ class RowIndex:
 
     def take(self, ids: SequenceSet) -> list[Row]:
         """Remove these ids. Returns the rows that had any of them, each once."""
+        if ids.run_count == 1:
+            below = self._slots.floor(ids.first)
+            if below is not None and ids.last <= below[1].last and (row := below[1].only_row) is not None:
+                return [row] if self._take_of(below[1], row, ids) else []
         slots = self._holding(ids)
         touched: list[Row] = []
         for row in {row.key: row for slot in slots for row in slot.rows}.values():
@@ -174,6 +188,18 @@ class RowIndex:
         if not self._slots:
             self._slots = NOTHING
         return touched
+
+    def _take_of(self, slot: Slot, row: Row, ids: SequenceSet) -> bool:
+        """The same of the only row of this slot, in which the ids lie: most accepts. True if it had any of them."""
+        before = len(row.live)
+        if not row.take(ids):
+            return False
+        self.held -= before - len(row.live)
+        if not slot.drop_dead():
+            del self._slots[slot.first]
+            if not self._slots:
+                self._slots = NOTHING
+        return True
 
     def _holding(self, ids: SequenceSet) -> list[Slot]:
         """The slots that meet one of the runs, in order."""

@@ -25,7 +25,7 @@ from qpidha.core.chunks import split_count, split_ids
 from qpidha.core.configuration import check_objects
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
-from qpidha.core.local import LocalQueues
+from qpidha.core.local import QUEUE_PREFIX, LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.policy import check_policy, planned_policy, policy_in
 from qpidha.core.quarantine import Quarantined
@@ -284,7 +284,7 @@ class FollowerSession:
         self._acknowledge()
 
     def _objects_touched(self, operation: Operation) -> list[bytes]:
-        """The keys of the objects that this operation puts or deletes."""
+        """The keys of the objects of queues that this operation puts, or deletes where that may concern one here."""
         parts = [part for part in operation if part.queue == self._objects]
         objects = self._queues.get(self._objects) if parts else None
         if not isinstance(objects, KeyedQueue):
@@ -293,9 +293,9 @@ class FollowerSession:
         for part in parts:
             if isinstance(part, Enqueue):
                 keys += [part.batch.props(i) for i in range(len(part.batch))]
-            elif isinstance(part, Dequeue):
+            elif isinstance(part, Dequeue) and len(self._local):
                 keys += objects.keys_of(part.ids)
-        return keys
+        return [key for key in keys if key.startswith(QUEUE_PREFIX)]
 
     def _follow_objects(self, keys: list[bytes]) -> None:
         """The queues of level configuration are those of the objects, in the same transaction (Q2)."""

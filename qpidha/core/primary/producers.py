@@ -169,7 +169,7 @@ class Producers:
             return self._answer(sequence, count)
         if known:
             given = (Batch.join(given).cut(known, count),)
-        first = replace(sequence, number=sequence.number + known)
+        first = replace(sequence, number=sequence.number + known) if known else sequence
         steps: list[Step] = [Publish((queue,), batch) for batch in given]
         steps.append(UseSequence(first, count - known))
         made = self._primary.make(steps, committed=True)
