@@ -85,6 +85,10 @@ class QueueMismatch(CallerError):
         self.asked = asked
 
 
+class ObjectMismatch(CallerError):
+    """An object of this kind and name exists with another level of replication. Nothing was stored."""
+
+
 class MessagesGone(CallerError):
     """Messages are not held any more: accepted, moved, or their queue was deleted. Nothing was stored (TX9, U2).
 
@@ -329,10 +333,7 @@ class CallTimeout(InDoubt, TimeoutError):
 
 
 class OpTimeout(InDoubt, TimeoutError):
-    """The deadline of an operation is over and it is not safe yet. Nothing was undone.
-
-    It is still pending, and may become safe: await the op again to learn whether it does.
-    """
+    """The deadline of an operation is over and it is not safe yet. It is still pending: await it again to learn more."""
 
 
 # --- us ------------------------------------------------------------------------------------------

@@ -84,8 +84,9 @@ class Settings:
     """Producers that may be registered. Each costs about 1 KiB of memory on every node, until it is forgotten."""
     replicate: dict[str, str] = field(default_factory=dict, hash=False)
     """How much of a queue or table the other nodes have, if its declaration does not say: patterns of names (`fnmatch`),
-    each with "none", "configuration" or "messages". The first that matches counts; if none does, "messages". The same on
-    all nodes: a backup with other patterns than its primary's is refused. Do not change the dict."""
+    each with "none", "configuration" or "messages". The first that matches counts; if none does, "messages". A pattern
+    with a slash says it of objects, too: "exchange/temp.*" of those of this kind with such a name. The same on all nodes:
+    a backup with other patterns than its primary's is refused. Do not change the dict."""
     queues_per_slice: int = 500
     """Work on all queues (a resynchronisation, a promotion) is done in slices of this many queues, one in each turn of
     the event loop: more queues take longer, but never block the loop for longer."""
@@ -167,6 +168,17 @@ class Settings:
         """The level of a queue or table of this name, if its declaration names none: see ``replicate``. O(patterns)."""
         for pattern, level in self.replicate.items():
             if fnmatchcase(name, pattern):
+                return LEVELS[level]
+        return Level.MESSAGES
+
+    def object_level(self, kind: str, name: str) -> Level:
+        """The level of an object that is new, if its put names none: see ``replicate``. O(patterns).
+
+        Only patterns with a slash are about objects: what is before the first slash is the pattern of the kind.
+        """
+        for pattern, level in self.replicate.items():
+            kinds, slash, names = pattern.partition("/")
+            if slash and fnmatchcase(kind, kinds) and fnmatchcase(name, names):
                 return LEVELS[level]
         return Level.MESSAGES
 
@@ -295,9 +307,9 @@ def is_ordinary_spec(spec: QueueSpec) -> bool:
     return lengths and type(spec.settle) is Settle
 
 
-def check_level(name: str, level: object) -> None:
+def check_level(replicate: object) -> None:
     """Raises `ArgumentError` if it is no level of replication."""
-    LEVEL(name, level)
+    LEVEL("replicate", replicate)
 
 
 SPEC = instance_of(QueueSpec)

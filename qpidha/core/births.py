@@ -44,6 +44,10 @@ def own_id(generation: Generation, number: int) -> QueueId:
     return UUID(int=(generation << ID_BITS) | OWN | number)
 
 
+OWN_OBJECTS: Final = own_id(0, 1)
+"""The uuid of the queue of level none that holds one node's own objects: no primary has generation 0."""
+
+
 def birth_of(queue: QueueId) -> Entry | None:
     """When this queue was declared; None for a queue of a release without a configuration.
 

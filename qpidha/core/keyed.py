@@ -21,6 +21,8 @@ CONFIGURATION: Final = "$configuration"
 """Kind, and name, of the queue that holds the configuration."""
 TABLE: Final = "$table"
 """Kind of the queues that are tables."""
+OBJECTS: Final = "$objects"
+"""Kind, and name, of the queue that holds one node's own objects, those of level none."""
 
 
 JOINED: Final = 64
@@ -170,5 +172,5 @@ class ConfigurationQueue(KeyedQueue):
         ensure(dict(read) == dict(self.producers), "the entries of producers differ from the objects")
 
 
-KEYED: Final = {CONFIGURATION: ConfigurationQueue, TABLE: KeyedQueue}
+KEYED: Final = {CONFIGURATION: ConfigurationQueue, TABLE: KeyedQueue, OBJECTS: KeyedQueue}
 """The kinds of queues that are keyed, with their classes. An embedder's own kinds do not begin with "$"."""

@@ -7,6 +7,7 @@ neither, except that a queue of level configuration goes and comes with its obje
 Invariants:
   between two operations, the queues of level configuration are those of the objects with this level (Q2)
   no two queues of the same level have the same name
+  the queue of the node's own objects (`qpidha.core.objects`) has no name, and is never dropped
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.configuration import QUEUE, QueueObject, object_key, read_key
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage
@@ -38,7 +40,7 @@ class LocalQueues:
         self._queues: dict[QueueId, ReplicatedQueue] = {}
         self._names: dict[tuple[Level, str], ReplicatedQueue] = {}
         self.own = 0
-        """How many of them are of level none."""
+        """How many of them are of level none and were declared."""
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -63,8 +65,15 @@ class LocalQueues:
     def add(self, queue: ReplicatedQueue) -> None:
         """A queue begins."""
         self._queues[queue.queue] = queue
+        if queue.queue == OWN_OBJECTS:  # Not declared by anyone: its name is free, and it is not counted.
+            return
         self._names[level_of(queue.queue), queue.spec.name] = queue
         self.own += level_of(queue.queue) is Level.NONE
+
+    @property
+    def declared(self) -> int:
+        """How many of them an embedder has declared. O(1)."""
+        return len(self._queues) - (OWN_OBJECTS in self._queues)
 
     def drop(self, queue: QueueId) -> ReplicatedQueue:
         """A queue ends, with its messages."""

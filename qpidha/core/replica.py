@@ -16,6 +16,7 @@ from itertools import chain
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
@@ -34,7 +35,7 @@ from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChang
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
-from qpidha.core.steps import Committed, QueueRef, Step, named
+from qpidha.core.steps import Committed, ObjectStep, QueueRef, Step, named
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
@@ -373,7 +374,9 @@ class Replica:
         return primary
 
     def _all_local(self, queues: Sequence[QueueRef]) -> bool:
-        return bool(queues) and all(isinstance(q, UUID) and q in self.local for q in queues)
+        return bool(queues) and all(
+            isinstance(q, UUID) and (q in self.local or q == OWN_OBJECTS) for q in queues
+        )
 
     def declare(
         self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
@@ -388,13 +391,16 @@ class Replica:
         """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
         return self._taking(queue).delete(queue, move_to)
 
-    def commit(self, steps: Sequence[Step], sequence: ProducerSequence | None = None) -> Committed:
+    def commit(
+        self, steps: Sequence[Step | ObjectStep], sequence: ProducerSequence | None = None
+    ) -> Committed:
         """See `Primary.commit`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``.
 
         Args:
             sequence: The number that its producer gave to the commit, which is then made once: see `Producers.commit`.
         """
         primary = self._taking() if sequence is not None else self._serving()
+        steps = self.state.objects.located(primary.configuration.queue, steps)
         if primary.minimum.short:
             self._taking(*named(steps))
         return primary.commit(steps) if sequence is None else primary.producers.commit(steps, sequence)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from qpidha.core.births import configuration_id
+from qpidha.core.births import OWN_OBJECTS, configuration_id
 from qpidha.core.histories import Histories
 from qpidha.core.indexed import QueueTypes
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.lineage import Lineage
 from qpidha.core.local import LocalQueues
 from qpidha.core.manager import Manager
+from qpidha.core.objects import Objects
 from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -97,6 +98,13 @@ class NodeState:
         """The queue that holds the cluster's objects (Q1); None before this node got it."""
         found = self.queues.get(configuration_id(self.cluster)) if self.cluster is not None else None
         return found if isinstance(found, ConfigurationQueue) else None
+
+    @property
+    def objects(self) -> Objects:
+        """The objects that this node has: those of the cluster, and its own."""
+        own = self.local.get(OWN_OBJECTS)
+        assert own is None or isinstance(own, KeyedQueue)
+        return Objects(self.configuration, own)
 
     def find(self, queue: QueueId) -> ReplicatedQueue | None:
         """The queue with this id, whatever its level; None if this node has none. O(1)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from qpidha.checks import instance_of
 from qpidha.core.producers import COUNT, NAME, check_sequence
@@ -122,6 +122,29 @@ class UseSequence:
     """0: the commit has one sequence. n: it publishes n messages, each of which has its own, from this one on."""
 
 
+@dataclass(frozen=True, slots=True)
+class PutObject:
+    """Set the value of an object, wherever it is: `Replica.commit` makes it a `Put`."""
+
+    key: bytes
+    value: bytes
+    level: Level | None = None
+    """`Level.NONE`: it is this node's own (LV4). The others mean the same. None: as it is before the commit."""
+    default: Level = Level.MESSAGES
+    """The level of an object that is not there, if ``level`` is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class EraseObject:
+    """Remove an object, wherever it is: `Replica.commit` makes it an `Erase`. One that is not there is fine."""
+
+    key: bytes
+    level: Level | None = None
+    """As in `PutObject`."""
+
+
+ObjectStep: TypeAlias = PutObject | EraseObject
+ChangeObject: Final = (PutObject, EraseObject)
 Step: TypeAlias = (
     Publish
     | Accept
@@ -153,6 +176,8 @@ STEP = instance_of(
     Register,
     Forget,
     UseSequence,
+    PutObject,
+    EraseObject,
     what="a step of `qpidha.core.steps`",
 )
 LEVEL = instance_of(Level)
@@ -187,8 +212,19 @@ def check_step(step: object) -> None:
             check_spec(step.spec)
             BYTES("arguments", step.arguments)
             LEVEL("level", step.level)
+        case PutObject() | EraseObject():
+            _check_object(step)
         case _:
             pass  # `DeleteQueue` names queues only.
+
+
+def _check_object(step: ObjectStep) -> None:
+    BYTES("key", step.key)
+    if step.level is not None:
+        LEVEL("level", step.level)
+    if isinstance(step, PutObject):
+        BYTES("value", step.value)
+        LEVEL("default", step.default)
 
 
 def named(steps: Sequence[Step]) -> list[QueueRef]:

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
-from qpidha.core.steps import Committed, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.core.objects import Objects
+from qpidha.core.steps import (
+    Committed,
+    DeclareQueue,
+    DeleteQueue,
+    Erase,
+    EraseObject,
+    Move,
+    ObjectStep,
+    Publish,
+    Put,
+    PutObject,
+    Step,
+)
 from qpidha.errors import ArgumentError
 from qpidha.node.caller import as_bytes
 from qpidha.node.effects import NodeEffects
@@ -52,7 +66,12 @@ class Commits:
         """The queue that holds the configuration; None before this node got it."""
         return self._runtime.replica.state.configuration
 
-    def commit(self, steps: Sequence[Step]) -> tuple[Committed, Op]:
+    @property
+    def objects(self) -> Objects:
+        """The objects that this node has: those of the cluster, and its own."""
+        return self._runtime.replica.state.objects
+
+    def commit(self, steps: Sequence[Step | ObjectStep]) -> tuple[Committed, Op]:
         """Make one operation of these steps. Raises `CallerError`; nothing was changed then."""
         runtime = self._runtime
         self.require_serving()
@@ -66,7 +85,9 @@ class Commits:
             return runtime.stored_op(position, range(0))
         return Op(runtime.settled, position, range(0), runtime.settled.expect(position, Outcome()))
 
-    def commit_once(self, steps: Sequence[Step], sequence: ProducerSequence) -> tuple[Committed, ProducerOp]:
+    def commit_once(
+        self, steps: Sequence[Step | ObjectStep], sequence: ProducerSequence
+    ) -> tuple[Committed, ProducerOp]:
         """The same with a sequence: what was made before is not made again (EO1)."""
         settled, replica = self._runtime.settled, self._runtime.replica
         committed = replica.commit(steps, sequence)
@@ -75,7 +96,7 @@ class Commits:
         position, repeated = committed.position, int(committed.repeated)
         return committed, ProducerOp(settled, position, range(0), settled.covering(position), repeated)
 
-    def _follow_all(self, steps: Sequence[Step], committed: Committed) -> None:
+    def _follow_all(self, steps: Sequence[Step | ObjectStep], committed: Committed) -> None:
         for step, made in zip(steps, committed.made, strict=True):
             self._follow(step, made.queue)
         self._runtime.poke()
@@ -97,11 +118,14 @@ class Commits:
         own = level_of(queue) is Level.NONE
         return self._op(position, own and (move_to is None or level_of(move_to) is not Level.MESSAGES))
 
-    def _follow(self, step: Step, declared: QueueId | None) -> None:
+    def _follow(self, step: Step | ObjectStep, declared: QueueId | None) -> None:
         """Have the other parts of the node know what this step has made."""
         match step:
             case Put(queue=queue) | Erase(queue=queue):
                 self._keys_changed(queue)
+            case PutObject() | EraseObject():
+                self._keys_changed(self._configuration_id)
+                self._keys_changed(OWN_OBJECTS)
             case Publish(queues=queues):
                 for queue in queues:
                     self._content_changed(queue)

@@ -1,4 +1,4 @@
-"""The cluster's objects as the embedder uses them: `Node.configuration`."""
+"""The objects of the cluster and of this node as the embedder uses them: `Node.configuration`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.configuration import QUEUE, object_key, read_key
-from qpidha.core.keyed import KeyedQueue
-from qpidha.core.steps import Erase, Put
+from qpidha.core.steps import EraseObject, PutObject
 from qpidha.errors import ArgumentError
 from qpidha.node.callbacks import name_of
 from qpidha.node.commit import Commits
 from qpidha.node.keywatches import OBJECTS
 from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
-from qpidha.types import BytesLike
+from qpidha.settings import Settings, check_level
+from qpidha.types import BytesLike, Level, level_of
 
 TEXT = instance_of(str, what="text")
 
@@ -42,12 +42,31 @@ def checked_key(kind: str, name: str) -> bytes:
         raise ArgumentError(f"kind and name must be text that UTF-8 can encode: {error}") from None
 
 
+def checked_level(replicate: Level | None) -> Level | None:
+    """The level that a caller names. Raises `ArgumentError`."""
+    if replicate is not None:
+        check_level(replicate)
+    return replicate
+
+
+def put_step(
+    settings: Settings, commits: Commits, kind: str, name: str, value: BytesLike, replicate: Level | None
+) -> PutObject:
+    """The step of a put of an embedder's object. Raises `ArgumentError`."""
+    value, key = commits.message(value, checked_key(kind, name), "value", "key")
+    return PutObject(key, value, checked_level(replicate), settings.object_level(kind, name))
+
+
 class Configuration:
-    """Objects of any kind that the embedder has: exchanges, bindings, users, links. The same on all nodes.
+    """Objects of any kind that the embedder has: exchanges, bindings, users, links.
 
     An object has a kind, a name, and bytes as its value. Only the primary changes them; each change has an `Op`, which is
     safe when every member has made it durable. Every node can read them and watch them. They are there before
     ``on_promote`` is called.
+
+    An object has one of two levels. `Level.NONE`: it is this node's own, kept in its store and never sent; its change is
+    safe when this node has it on disk. `Level.CONFIGURATION` and `Level.MESSAGES` mean the same for an object, as it has
+    no messages: every node has it. Both levels share their names.
 
     It may be used in every term of the node. Methods must be called from the node's event loop.
     """
@@ -56,10 +75,15 @@ class Configuration:
         self._runtime = runtime
         self._commits = commits
 
-    def put(self, kind: str, name: str, value: BytesLike) -> Op:
+    def put(self, kind: str, name: str, value: BytesLike, *, replicate: Level | None = None) -> Op:
         """Create an object, or replace its value. O(bytes).
 
+        Args:
+            replicate: Its level. None: what ``Settings.replicate`` says of its kind and name, if it is created; if it
+                exists, what it has.
+
         Raises:
+            ObjectMismatch: It exists with another level. Nothing was stored.
             NotPrimary: Only the primary changes objects.
             NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             ArgumentError: A kind that is reserved ("queue", or one that begins with "$"), not text, not bytes, or more
@@ -67,36 +91,60 @@ class Configuration:
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Configuration.put")
-        value, key = self._commits.message(value, checked_key(kind, name), "value", "key")
+        step = put_step(self._runtime.settings, self._commits, kind, name, value, replicate)
         self._commits.require_serving()
-        _, op = self._commits.commit([Put(self._objects().queue, key, value)])
+        _, op = self._commits.commit([step])
         return op
 
-    def delete(self, kind: str, name: str) -> Op:
+    def delete(self, kind: str, name: str, *, replicate: Level | None = None) -> Op:
         """Delete an object. If there is none, the op is safe when everything before it is: so the answer is true then.
+
+        Args:
+            replicate: Delete only an object of this level. None: the one that `get` returns.
 
         Raises:
             NotPrimary, NotEnoughMembers, ArgumentError, WrongThread: As for `put`.
         """
         self._here("Configuration.delete")
-        key = checked_key(kind, name)
+        step = EraseObject(checked_key(kind, name), checked_level(replicate))
         self._commits.require_serving()
-        _, op = self._commits.commit([Erase(self._objects().queue, key)])
+        _, op = self._commits.commit([step])
         return op
 
-    def get(self, kind: str, name: str) -> bytes | None:
+    def get(self, kind: str, name: str, *, replicate: Level | None = None) -> bytes | None:
         """The value of an object; None if there is none. O(1). On every node; what it says may not be safe yet.
+
+        Args:
+            replicate: Only an object of this level. None: that of the cluster, or else this node's own.
 
         Raises:
             ArgumentError: Not text, or a kind that is reserved.
             WrongThread: Called from another thread than the event loop's.
         """
         self._here("Configuration.get")
-        key, objects = checked_key(kind, name), self._commits.configuration
-        return None if objects is None else objects.get(key)
+        key = checked_key(kind, name)
+        return self._commits.objects.get(key, checked_level(replicate))
 
-    def objects(self, kind: str | None = None) -> list[tuple[str, str, bytes]]:
-        """(kind, name, value) of all objects, or of those of one kind, in the order of their puts. O(objects).
+    def level(self, kind: str, name: str) -> Level | None:
+        """The level of the object that `get` returns: `Level.MESSAGES` or `Level.NONE`; None if there is none. O(1).
+
+        Raises:
+            ArgumentError: Not text, or a kind that is reserved.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        self._here("Configuration.level")
+        found = self._commits.objects.of(checked_key(kind, name))
+        return None if found is None else level_of(found.queue)
+
+    def objects(
+        self, kind: str | None = None, *, replicate: Level | None = None
+    ) -> list[tuple[str, str, bytes]]:
+        """(kind, name, value) of all objects, or of those of one kind. O(objects).
+
+        Those of the cluster come first, then this node's own, each in the order of their puts.
+
+        Args:
+            replicate: Only objects of this level. None: of two with the same kind and name, that of the cluster.
 
         Raises:
             ArgumentError: Not text.
@@ -105,8 +153,9 @@ class Configuration:
         self._here("Configuration.objects")
         if kind is not None:
             TEXT("kind", kind)
-        objects = self._commits.configuration
-        found = [] if objects is None else [(*read_key(key), value) for key, value in objects.items()]
+        found = [
+            (*read_key(key), value) for key, value in self._commits.objects.items(checked_level(replicate))
+        ]
         return [each for each in found if not is_reserved(each[0]) and kind in (None, each[0])]
 
     def on_change(self, callback: ObjectChanged) -> None:
@@ -128,11 +177,6 @@ class Configuration:
                 callback(kind, name, value)
 
         self._commits.watches.watch(OBJECTS, changed, name=name_of(callback))
-
-    def _objects(self) -> KeyedQueue:
-        objects = self._commits.configuration
-        assert objects is not None, "the activation of a primary makes the configuration"
-        return objects
 
     def _here(self, what: str) -> None:
         self._runtime.require_thread(what)

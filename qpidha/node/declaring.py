@@ -31,7 +31,7 @@ def level_for(name: str, replicate: Level | None, settings: Settings) -> Level:
     """The level to declare something of this name with. Raises `ArgumentError`."""
     if replicate is None:
         return settings.level(name)
-    check_level("replicate", replicate)
+    check_level(replicate)
     return replicate
 
 
@@ -39,7 +39,7 @@ def require_same(queue: QueueId, there: QueueSpec, asked: QueueSpec, replicate: 
     """Raise `QueueMismatch` unless the queue was declared in this way. None: with any level."""
     level = level_of(queue)
     if replicate is not None:
-        check_level("replicate", replicate)
+        check_level(replicate)
     if (there.kind == TABLE) != (asked.kind == TABLE):
         have, want = ("table" if spec.kind == TABLE else "queue" for spec in (there, asked))
         raise QueueMismatch(f"{there.name!r} is a {have}, no {want}", existing=there, asked=asked)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
+from qpidha.core.keyed import OBJECTS as OWN
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Removed
 from qpidha.node.callbacks import call, name_of
@@ -24,7 +25,8 @@ KeyChanged: TypeAlias = Callable[[bytes, bytes | None], Any]
 Named: TypeAlias = tuple[str, str]
 """Kind and name."""
 OBJECTS: Final[Named] = (CONFIGURATION, CONFIGURATION)
-"""The configuration, which a node has before it knows the id."""
+"""The configuration, which a node has before it knows the id; and the objects of this node alone."""
+OBJECT_QUEUES: Final[tuple[Named, ...]] = (OBJECTS, (OWN, OWN))
 
 
 def table_named(name: str) -> Named:
@@ -110,10 +112,26 @@ class KeyWatches:
                 for key in keys:
                     watcher.tell(key, None)
         for queue in changed.values():
+            if _named(queue) in OBJECT_QUEUES:
+                self._tell_objects(changed)
+                continue
             keys = queue.take_touched()
             for watcher in (*self._watchers.get(queue.queue, ()), *self._watchers.get(_named(queue), ())):
                 for key in keys:
                     watcher.tell(key, queue.get(key))
+
+    def _tell_objects(self, changed: dict[QueueId, KeyedQueue]) -> None:
+        """Tell of the objects of the cluster and of this node: each once, with the value that it has now."""
+        keys: dict[bytes, None] = {}
+        objects = self._runtime.replica.state.objects
+        for queue in changed.values():
+            if _named(queue) in OBJECT_QUEUES:
+                hidden = queue is objects.own  # By those of the cluster that have their names.
+                told = (key for key in queue.take_touched() if not hidden or objects.of(key) in (None, queue))
+                keys.update(dict.fromkeys(told))
+        for watcher in self._watchers.get(OBJECTS, ()):
+            for key in keys:
+                watcher.tell(key, objects.get(key))
 
     def _later(self) -> None:
         if not self._changed and not self._gone:

@@ -17,7 +17,9 @@ from qpidha.core.steps import (
     DeclareQueue,
     DeleteQueue,
     Erase,
+    EraseObject,
     Move,
+    ObjectStep,
     Publish,
     Put,
     Step,
@@ -25,7 +27,7 @@ from qpidha.core.steps import (
 from qpidha.errors import ArgumentError, LocalProtocolError
 from qpidha.node.caller import as_bytes, as_set, stale
 from qpidha.node.commit import Commits
-from qpidha.node.configuration import checked_key
+from qpidha.node.configuration import checked_key, checked_level, put_step
 from qpidha.node.consuming import Ids, Props, update_step
 from qpidha.node.declaring import check_arguments, level_for, queue_spec
 from qpidha.node.handles import Handles
@@ -70,7 +72,7 @@ class Transaction:
         self._commits = commits
         self._handles = handles
         self._generation = runtime.serving_generation
-        self._steps: list[Step] = []
+        self._steps: list[Step | ObjectStep] = []
         self._queues: dict[Queue, None] = {}
         """Those that its calls have named, in order."""
         self._publishes: dict[QueueId | int, Collected] = {}
@@ -151,16 +153,15 @@ class Transaction:
         self._require_open("Transaction.remove")
         self._add(Erase(self._table(table), as_bytes("key", key)))
 
-    def put_object(self, kind: str, name: str, value: BytesLike) -> None:
+    def put_object(self, kind: str, name: str, value: BytesLike, *, replicate: Level | None = None) -> None:
         """Create an object of the configuration, or replace its value: see `Configuration.put`."""
         self._require_open("Transaction.put_object")
-        value, key = self._commits.message(value, checked_key(kind, name), "value", "key")
-        self._add(Put(self._objects, key, value))
+        self._add(put_step(self._runtime.settings, self._commits, kind, name, value, replicate))
 
-    def delete_object(self, kind: str, name: str) -> None:
+    def delete_object(self, kind: str, name: str, *, replicate: Level | None = None) -> None:
         """Delete an object of the configuration. One that is not there is fine."""
         self._require_open("Transaction.delete_object")
-        self._add(Erase(self._objects, checked_key(kind, name)))
+        self._add(EraseObject(checked_key(kind, name), checked_level(replicate)))
 
     def declare(
         self,
@@ -192,6 +193,7 @@ class Transaction:
         """Make one operation of all calls. Called at the end of the ``with`` block. O(what the calls name).
 
         Raises:
+            ObjectMismatch: An object that it puts exists with another level. Nothing was stored.
             MessagesGone: A message that it accepts, moves or updates is not held any more. Nothing was stored.
             UnknownQueue: A queue was deleted. Nothing was stored.
             NotPrimary: This node is no longer primary. Nothing was stored.
@@ -299,13 +301,7 @@ class Transaction:
         table._require_term("Transaction")
         return table.id
 
-    @property
-    def _objects(self) -> QueueId:
-        objects = self._commits.configuration
-        assert objects is not None, "the activation of a primary makes the configuration"
-        return objects.queue
-
-    def _add(self, step: Step) -> int:
+    def _add(self, step: Step | ObjectStep) -> int:
         """Add a step. Later publishes come after it: they are collected anew."""
         for ref, (number, data, props) in self._publishes.items():
             self._close(ref, number, data, props)

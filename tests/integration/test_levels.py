@@ -12,6 +12,7 @@ from qpidha import (
     InDoubt,
     Level,
     NotEnoughMembers,
+    ObjectMismatch,
     Op,
     QueueMismatch,
     SequenceSet,
@@ -89,6 +90,47 @@ def test_a_commit_over_all_levels_and_a_queue_that_delivers() -> None:
         assert immediate.dequeue(1).safe
 
     run(main, SETTINGS)
+
+
+def test_an_object_of_one_node_stays_there_through_failover_and_restart() -> None:
+    """It is answered from that node's disk and never sent; its kind and name are refused for an object of the cluster."""
+
+    async def main(world: World) -> None:
+        a, b = await world.cluster("a", "b")
+        told: dict[str, list[tuple[str, str, bytes | None]]] = {"a": [], "b": []}
+        for node in (a, b):
+            node.configuration.on_change(lambda *what, to=told[node.id]: to.append(what))
+        objects = a.configuration
+        op = objects.put("link", "temp.here", b"1")
+        assert (await op).nodes == {"a"}
+        await objects.put("link", "everywhere", b"2")
+        with a.transaction() as t:
+            t.put_object("link", "temp.here", b"3")
+            t.put_object("user", "ada", b"4")
+            t.put_object("user", "bob", b"5", replicate=Level.NONE)
+        await t.op
+        with pytest.raises(ObjectMismatch):
+            objects.put("user", "ada", b"", replicate=Level.NONE)
+        replicated = [("link", "everywhere", b"2"), ("user", "ada", b"4")]
+        own = [("link", "temp.here", b"3"), ("user", "bob", b"5")]
+        assert objects.objects() == replicated + own and objects.objects(replicate=Level.NONE) == own
+        await until(lambda: b.configuration.objects() == replicated)
+        assert a.status().queue_count == 0 and a.queues == b.queues == []
+        await a.demote()
+        await b.promote()
+        await b.configuration.put("user", "bob", b"6")
+        await a.wait_in_sync(10)
+        await until(lambda: a.configuration.get("user", "bob") == b"6")
+        assert objects.get("user", "bob", replicate=Level.NONE) == b"5"
+        assert objects.get("link", "temp.here") == b"3" and b.configuration.get("link", "temp.here") is None
+        assert told["b"] and all(name != "temp.here" for _, name, _ in told["b"])
+        assert ("user", "bob", b"6") in told["a"] and ("link", "temp.here", b"3") in told["a"]
+        await world.stop("a")
+        a = await world.start("a")
+        await a.wait_in_sync(10)
+        assert a.configuration.objects(replicate=Level.NONE) == own
+
+    run(main, replace(QUICK, replicate={"link/temp.*": "none"}))
 
 
 def test_nothing_waits_for_a_backup_that_does_not_answer() -> None:

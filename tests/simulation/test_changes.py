@@ -9,6 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from qpidha.core.backup.session import FollowerSession
+from qpidha.core.births import OWN_OBJECTS
+from qpidha.core.configuration import object_key
 from qpidha.core.copies import copied
 from qpidha.core.histories import Histories
 from qpidha.core.lineage import generation_of
@@ -25,11 +27,15 @@ from qpidha.core.state import NodeState
 from qpidha.core.steps import Forget, Register, Step, UseSequence
 from qpidha.journal import DropQueue
 from qpidha.seq import SequenceSet
-from qpidha.testing import Walk
+from qpidha.testing import Scenario, Walk
+from qpidha.testing.invariants.configuration import objects_of
+from qpidha.testing.invariants.violation import Violation
+from qpidha.testing.sim.disk import Message
 from qpidha.testing.sim.places import SimContent
 from qpidha.testing.sim.producing import KNOWN
 from qpidha.testing.walks.changes import REFUSED, STEPS, WEIGHTS
 from qpidha.testing.walks.levels import DRAWN
+from qpidha.testing.walks.ownentries import DRAWN as OWN_DRAWN
 from qpidha.testing.walks.producers import WEIGHTS as PRODUCER_WEIGHTS
 from qpidha.testing.walks.profile import CHANGES
 from qpidha.types import MESSAGE_ID_MAX, Level, level_of
@@ -70,8 +76,38 @@ def test_random_walks_with_changes(first: int) -> None:
         counted.update(walk.world.counts)
     assert all(counted[f"commit with {kind}"] for kind in STEPS), counted
     assert counted[REFUSED]
-    assert all(counted[what] for what in DRAWN if what != "step local"), counted
+    assert all(counted[what] for what in DRAWN + OWN_DRAWN if what not in ("step local", "step own")), counted
     assert counted[KNOWN] > PART, "producers repeat what was stored"
+
+
+KEY = object_key("exchange", "y")
+KEEP = "cluster P B1\nput P exchange x 1\nkeep P exchange y v1\nwait 0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "rule"),
+    [
+        (lambda own, theirs: own.pop(OWN_OBJECTS), "LV-a: P stored"),
+        (lambda own, theirs: own[OWN_OBJECTS].held.clear(), "LV-a: P stored"),
+        (lambda own, theirs: own[OWN_OBJECTS].held.update({1: Message(b"v2", KEY, None)}), "LV-b: P has"),
+        (
+            lambda own, theirs: theirs.held.update({9: Message(b"v1", KEY, None)}),
+            "LV-b: P has .* in what is replicated",
+        ),
+    ],
+    ids=["no-queue", "no-object", "another-value", "replicated"],
+)
+def test_an_own_object_that_is_lost_changed_or_elsewhere_is_noticed(
+    spoil: Callable[[dict[Any, Any], Any], object], rule: str
+) -> None:
+    scenario = Scenario()
+    scenario.run(KEEP)
+    checker, node = scenario.world.checker, scenario.world.nodes["P"]
+    checker.local.check_disk(node)
+    configuration = objects_of(node.disk.content)
+    spoil(node.disk.content.local, configuration)
+    with pytest.raises(Violation, match=rule):
+        checker.local.check_disk(node)
 
 
 def test_other_profiles_draw_none_of_them() -> None:

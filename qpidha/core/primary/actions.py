@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from qpidha.core.keyed import KeyedQueue
+from qpidha.core.keyed import CONFIGURATION, OBJECTS, KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
 from qpidha.core.primary.localwork import LocalWork
@@ -40,6 +40,11 @@ class Draft:
         self.keys: dict[bytes, MessageId | None] = {}
         """Of a keyed queue: the keys that were put or erased."""
         self.dropped = False
+
+    @property
+    def holds_objects(self) -> bool:
+        """It is the configuration, or holds this node's own objects."""
+        return self.queue.spec.kind in (CONFIGURATION, OBJECTS)
 
     @property
     def left(self) -> SequenceSet:

@@ -36,7 +36,7 @@ class Admission:
         """
         if spec.kind.startswith("$") and spec.kind != TABLE:
             raise ArgumentError(f"kind {spec.kind!r} begins with '$': such kinds are reserved")
-        count = len(self._queues) - 1 + len(self._local) + more
+        count = len(self._queues) - 1 + self._local.declared + more
         if count >= (most := self.settings.queues_max):
             raise CallerError(f"there are {count} queues already; queues_max of this node is {most}")
         if level is Level.NONE:

@@ -85,7 +85,7 @@ class Drafting(Drafted):
             case Update():
                 return Made(self._update(self._plain(step.queue), step))
             case Put():
-                self._put(self._entry(step.queue, step.key), step.key, step.value)
+                self._put(self._object_entry(step.queue, step.key), step.key, step.value)
             case Erase():
                 self._erase(self._entry(step.queue, step.key), step.key)
             case Register():
@@ -296,7 +296,7 @@ class Drafting(Drafted):
 
     def _delete(self, draft: Draft, step: DeleteQueue) -> None:
         queue, name = draft.queue.queue, draft.queue.spec.name
-        if draft.queue is self._configuration:
+        if draft.holds_objects:
             raise ArgumentError("the configuration cannot be deleted")
         if not draft.queue.local:
             self._admission.check_deletion()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from qpidha.checks import shown
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.configuration import is_object_key
-from qpidha.core.keyed import ConfigurationQueue
-from qpidha.core.primary.actions import Action, Draft, part_bytes
+from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
+from qpidha.core.objects import OWN_SPEC, object_mismatch
+from qpidha.core.primary.actions import Action, Creation, Draft, part_bytes
 from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.primary.replacements import Replacements
 from qpidha.core.queues import Queues
 from qpidha.core.steps import QueueRef, UseSequence
 from qpidha.errors import ArgumentError, UnknownQueue
-from qpidha.types import Generation, QueueId
+from qpidha.types import Generation, Level, QueueId
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue
 
 
@@ -83,14 +85,26 @@ class Drafted:
             draft = self._drafts.get(id)
             if draft is None:
                 queue = self._queues.get(id)
-                if queue is None:
-                    queue = self._local.queues[id]
-                draft = self._drafts[id] = Draft(queue, queue.next)
+                draft = self._begin(id) if queue is None else Draft(queue, queue.next)
+                self._drafts[id] = draft
         except (KeyError, TypeError, ValueError):
             raise UnknownQueue(f"no queue {shown(ref)}") from None
         if draft.dropped:
             raise UnknownQueue(f"queue {draft.queue.spec.name!r} is deleted by the same commit")
         return draft
+
+    def _begin(self, id: QueueId) -> Draft:
+        """A queue whose messages are this node's own; the one of its objects begins with the first of them."""
+        queue = self._local.queues.get(id)
+        if queue is not None:
+            return Draft(queue, queue.next)
+        if id != OWN_OBJECTS:
+            raise KeyError(id)
+        lineage = ((self._generation, 1),)
+        part = Declare(queue=id, spec=OWN_SPEC, lineage=lineage, next=1)
+        made = Draft(self._queues.make(id, OWN_SPEC, lineage, 1), 1)
+        self._add(Creation(made, part), part)
+        return made
 
     def _plain(self, ref: QueueRef) -> Draft:
         draft = self._draft(ref)
@@ -107,6 +121,25 @@ class Drafted:
     def _entry(self, ref: QueueRef, key: bytes) -> Draft:
         """A keyed queue, in which a client may change this key: not the object of a queue (Q2)."""
         draft = self._keyed(ref)
-        if draft.queue is self._configuration and not is_object_key(key):
+        if draft.holds_objects and not is_object_key(key):
             raise ArgumentError("key must be `object_key` of a kind that is not 'queue'")
         return draft
+
+    def _object_entry(self, ref: QueueRef, key: bytes) -> Draft:
+        """The same for a put: no object of the other level has this key. Raises `ObjectMismatch`."""
+        draft = self._entry(ref, key)
+        if draft.holds_objects:
+            own = draft.queue.local
+            if not self._has(self._configuration.queue, key):
+                if not own and self._has(OWN_OBJECTS, key):
+                    raise object_mismatch(key, Level.NONE)
+            elif own:
+                raise object_mismatch(key, Level.MESSAGES)
+        return draft
+
+    def _has(self, queue: QueueId, key: bytes) -> bool:
+        """The steps so far leave an object with this key there."""
+        if (draft := self._drafts.get(queue)) is not None:
+            return draft.id_of(key) is not None
+        found = self._local.queues.get(queue) if queue == OWN_OBJECTS else self._configuration
+        return isinstance(found, KeyedQueue) and found.id_of(key) is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
@@ -55,6 +56,8 @@ class LocalWork:
     def created(self, queue: ReplicatedQueue, position: Position) -> None:
         """A queue was declared, by the operation at this position if it has an object."""
         self.queues.add(queue)
+        if queue.queue == OWN_OBJECTS:
+            return
         if level_of(queue.queue) is Level.NONE:
             self.declared += 1
         else:

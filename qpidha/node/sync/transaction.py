@@ -145,16 +145,16 @@ class SyncTransaction:
         key = as_bytes("key", key)
         self._add(lambda t: t.remove(table._table, key))
 
-    def put_object(self, kind: str, name: str, value: BytesLike) -> None:
+    def put_object(self, kind: str, name: str, value: BytesLike, *, replicate: Level | None = None) -> None:
         """Create an object of the configuration, or replace its value."""
         self._require_open("SyncTransaction.put_object")
         value = as_bytes("value", value)
-        self._add(lambda t: t.put_object(kind, name, value))
+        self._add(lambda t: t.put_object(kind, name, value, replicate=replicate))
 
-    def delete_object(self, kind: str, name: str) -> None:
+    def delete_object(self, kind: str, name: str, *, replicate: Level | None = None) -> None:
         """Delete an object of the configuration. One that is not there is fine."""
         self._require_open("SyncTransaction.delete_object")
-        self._add(lambda t: t.delete_object(kind, name))
+        self._add(lambda t: t.delete_object(kind, name, replicate=replicate))
 
     def declare(
         self,

@@ -6,7 +6,7 @@ object: a disk that its history rewound has neither.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from qpidha.core.configuration import object_key
@@ -39,6 +39,8 @@ class Commit:
     deleted: list[QueueId] = field(default_factory=list)
     carried: list[str] = field(default_factory=list)
     """Values that leave a queue which it deletes, for another one."""
+    then: Callable[[], None] = lambda: None
+    """Called when its client was told that it is complete."""
 
     @classmethod
     def marked(cls, number: int, configuration: QueueId) -> Commit:
@@ -124,6 +126,7 @@ class Commits:
 
     def answered(self, commit: Commit, members: Iterable[SimNode]) -> None:
         """A client was told that it is complete. Raises `Violation` (F3): a member lacks one of its objects."""
+        commit.then()
         self.owed[commit.mark] = b""
         for key, value in commit.objects.items():
             if self._newest[key] == commit.number:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from typing import TypeAlias
 from uuid import UUID
 
+from qpidha.testing.invariants.entries import LocalEntries, Place
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import QueueId
-
-Place: TypeAlias = tuple[str, UUID]
-"""A host, and the life of its store."""
 
 
 class LocalMessages:
@@ -31,6 +28,7 @@ class LocalMessages:
         self._back: set[str] = set()
         """Values that came out of a replicated queue: an answer to an accept before that says nothing of them."""
         self._deleted: set[QueueId] = set()
+        self.entries = LocalEntries(rolled_back, self._deleted)
 
     def stored(self, node: SimNode, values: Iterable[str], *, crossed: bool = False) -> None:
         """A primary puts these values in a queue of its own. ``crossed``: they come out of a replicated one."""
@@ -73,6 +71,7 @@ class LocalMessages:
     def check_disk(self, node: SimNode) -> None:
         """Check one disk after a transaction. O(local messages). Raises `Violation` (LV-a, LV-b, S3)."""
         content, place = node.disk.content, (node.host, node.disk.epoch)
+        self.entries.check_disk(node)
         if node.host in self._rolled_back:
             self._told.pop(place, None)  # It lost what it stored since.
             self._settled = {v: at for v, at in self._settled.items() if at != place}

@@ -8,7 +8,7 @@ from qpidha.core.births import configuration_id
 from qpidha.core.configuration import object_key
 from qpidha.core.primary.minimum import Shortage
 from qpidha.core.steps import Accept, Publish, Update
-from qpidha.errors import MessagesGone
+from qpidha.errors import MessagesGone, ObjectMismatch
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.scenarios.commands import Commands
@@ -118,7 +118,10 @@ class ClientCommands(Commands):
         """``put P exchange topic durable``: set the value of an object of the configuration."""
         commit = self._commit()
         commit.put(configuration_id(self.world.cluster), object_key(kind, key), value.encode())
-        self.world.clients.commit(self._node(name), commit)
+        try:
+            self.world.clients.commit(self._node(name), commit)
+        except ObjectMismatch as error:
+            self._say(f"{name}: refused: {error}")
 
     def read(self, name: str, queue: str) -> None:
         """``read P q``: ask a primary whether it has a queue of this name; it answers after a barrier."""

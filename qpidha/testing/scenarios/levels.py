@@ -1,7 +1,10 @@
-"""Commands of a scenario about queues whose messages are not replicated: local, store, carry, take, drop."""
+"""Commands of a scenario about queues whose messages are not replicated: local, store, carry, take, keep, drop."""
 
 from __future__ import annotations
 
+from qpidha.core.births import OWN_OBJECTS
+from qpidha.core.configuration import object_key
+from qpidha.errors import ObjectMismatch
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.node import SimNode
@@ -36,6 +39,14 @@ class LevelCommands(Commands):
             local.move_out(node, self._queue(source), self._ids(node, source, values), given, to)
         else:
             local.move_in(node, self._queue(source), self._own(node, source, values), to)
+
+    def keep(self, name: str, kind: str, key: str, value: str = "") -> None:
+        """``keep P exchange topic durable``: put an object of this node alone; without a value: delete it."""
+        entry = (OWN_OBJECTS, object_key(kind, key), value.encode() or None)
+        try:
+            self.world.clients.local.change(self._node(name), [entry])
+        except ObjectMismatch as error:
+            self._say(f"{name}: refused: {error}")
 
     def drop(self, name: str, queue: str) -> None:
         """``drop P l``: delete a queue whose messages are not replicated, with what each node has in it."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from qpidha.core.ready import Completion, Doubtful, Safe, Settled, Stored
-from qpidha.core.steps import Publish
+from qpidha.core.steps import Erase, Publish, Put
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.checker import Checker
+from qpidha.testing.invariants.entries import Entry
 from qpidha.testing.invariants.levels import LocalMessages
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, Level, MessageId, Position, QueueId, QueueSpec, Settle, level_of
@@ -29,6 +30,8 @@ class LocalServing:
     publishes: dict[QueueId, list[tuple[MessageId, str]]] = field(default_factory=dict)
     accepts: list[tuple[Position, int, str]] = field(default_factory=list)
     """Position, number among the operations made here alone, and value."""
+    changes: list[tuple[Position, int, Sequence[Entry]]] = field(default_factory=list)
+    """The same of changes of keys."""
     told: list[tuple[Position, Callable[[], None]]] = field(default_factory=list)
 
 
@@ -59,9 +62,9 @@ class LocalClients:
         self._at(node).told.append((position, lambda: answered(queue, checker.members)))
         checker.operated(node)
 
-    def declare(self, node: SimNode, name: str, level: Level, settle: Settle) -> QueueId:
-        """Declare a queue on a primary."""
-        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle), b"", level)
+    def declare(self, node: SimNode, name: str, level: Level, settle: Settle, kind: str = "fifo") -> QueueId:
+        """Declare a queue or a table on a primary."""
+        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle, kind=kind), b"", level)
         if level is Level.CONFIGURATION:
             self._tell(node, position, self._checker.commits.declaration_answered, queue)
         node.run()
@@ -109,6 +112,19 @@ class LocalClients:
         made = node.replica.commit([Publish((queue,), local), Publish((other,), sent)])
         self._pending(node, queue, made.made[0].ids, values)
         self._given(node, other, list(made.made[1].ids), more)
+        node.run()
+
+    def change(self, node: SimNode, entries: Sequence[Entry]) -> None:
+        """Put and erase keys of local tables, and objects of this node, in one commit."""
+        kept = self.messages.entries
+        kept.put(node, entries)
+        made = node.replica.commit(
+            [Erase(q, key) if value is None else Put(q, key, value) for q, key, value in entries]
+        )
+        primary = node.replica.primary
+        assert primary is not None and made.local, "it is about nothing that is replicated"
+        waits = made.position if made.position > primary.safe else 0
+        self._at(node).changes.append((waits, primary.local.stored, entries))
         node.run()
 
     def move_out(
@@ -162,6 +178,10 @@ class LocalClients:
         serving.accepts = [each for each in serving.accepts if not reached(each[0], each[1])]
         if done:
             self.messages.settled(node, done)
+        changed = [entries for position, number, entries in serving.changes if reached(position, number)]
+        serving.changes = [each for each in serving.changes if not reached(each[0], each[1])]
+        for entries in changed:
+            self.messages.entries.answered(node, entries)
 
     def crashed(self, node: SimNode) -> None:
         """End every connection to a process: what is unanswered is in doubt."""

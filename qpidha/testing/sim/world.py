@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from qpidha.core.births import configuration_id
+from qpidha.core.births import OWN_OBJECTS, configuration_id
 from qpidha.core.legality import SessionState
 from qpidha.core.manager import Answer
 from qpidha.core.ready import Notice, Request
@@ -216,6 +216,8 @@ class World:
         """Return the name under which a queue was declared, ``?`` for an unknown one. O(1)."""
         if queue == configuration_id(self.cluster):
             return "objects"
+        if queue == OWN_OBJECTS:
+            return "own"
         return self._names.get(queue, "?")
 
     def processes(self, name: NodeId) -> list[SimNode]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from typing import Final, Protocol
 
@@ -12,6 +13,8 @@ from qpidha.testing.sim.world import World
 from qpidha.types import Level, MessageId, Settle
 
 NAMES: Final = {"l1": Level.CONFIGURATION, "l2": Level.CONFIGURATION, "n1": Level.NONE, "n2": Level.NONE}
+TYPES: Final[Mapping[str, str]] = {"l2": "priority", "n2": "ring"}
+"""Those of these queues that have an index of their messages: every check of a node compares the two."""
 WEIGHT: Final = 14.0
 """How often a step is drawn, before a run draws its own factor."""
 KINDS: Final = {
@@ -65,7 +68,9 @@ class Levels:
         if not free:
             return False
         name, clients = self._walk.random.choice(free), self._walk.world.clients
-        queue = clients.local.declare(self._node, name, NAMES[name], self._walk.settle)
+        queue = clients.local.declare(
+            self._node, name, NAMES[name], self._walk.settle, TYPES.get(name, "fifo")
+        )
         if self._node.replica.local.get(queue) is not None and self._node.replica.primary is not None:
             clients.local.publish(self._node, queue, clients.fresh(1))
         return True
@@ -132,7 +137,7 @@ class Levels:
     def _some(self) -> ReplicatedQueue | None:
         """One of the local queues that walks declare, not one that a primary of another time gave this name alone."""
         replica = self._node.replica
-        queues = [q for q in replica.local if replica.find(q.spec.name) == q.queue]
+        queues = [q for q in replica.local if q.spec.name in NAMES and replica.find(q.spec.name) == q.queue]
         return self._walk.random.choice(queues) if queues else None
 
     def _replicated(self) -> ReplicatedQueue | None:

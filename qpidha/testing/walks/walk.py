@@ -20,7 +20,7 @@ from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
-from qpidha.testing.walks import producers
+from qpidha.testing.walks import ownentries, producers
 from qpidha.testing.walks.changes import WEIGHTS as CHANGES
 from qpidha.testing.walks.changes import Changes
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
@@ -107,7 +107,7 @@ class Walk:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
         if profile.changes:
-            self.plan = producers.mixed_in(self.plan, seed)
+            self.plan = ownentries.mixed_in(producers.mixed_in(self.plan, seed), seed)
         self.apart = ""
         """Why this run ended early and counts neither as success nor as failure; "" if it did not."""
         self.world = World(seed=seed, nodes=("P", "B1", "B2", "B3", "B4")[:count], wire=wire)
@@ -128,6 +128,7 @@ class Walk:
         if profile.changes:
             self.actions |= Changes(self).actions() | producers.ProducerSteps(self).actions()
             self.actions["local"] = Levels(self).local
+            self.actions |= ownentries.OwnEntries(self).actions()
 
     def run(self) -> World:
         """Run the whole walk and return its world.

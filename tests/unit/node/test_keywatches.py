@@ -6,7 +6,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.births import born
-from qpidha.core.keyed import CONFIGURATION, TABLE, KeyedQueue
+from qpidha.core.keyed import TABLE, KeyedQueue
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Removed
 from qpidha.node.keywatches import OBJECTS, KeyWatches, Named
@@ -125,7 +125,10 @@ def test_a_queue_whose_keys_did_not_change_calls_nobody_and_without_watchers_its
 
 def test_the_configuration_is_watched_by_its_name() -> None:
     async def main() -> None:
-        scene, objects = Scene(), queue(CONFIGURATION)
+        scene = Scene()
+        scene.seat.lead()
+        objects = scene.seat.runtime.replica.state.configuration
+        assert objects is not None
         scene.watch(OBJECTS)
         scene.watch(OTHER, "another")
         put(objects, b"k", b"")
