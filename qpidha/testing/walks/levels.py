@@ -55,7 +55,7 @@ class Levels:
         if node is None:
             return
         self._node = node
-        kind = random.choices(list(KINDS), list(KINDS.values()))[0] if len(node.replica.local) else "declare"
+        kind = random.choices(list(KINDS), list(KINDS.values()))[0] if self._own() else "declare"
         try:
             done = getattr(self, f"_{kind}")()
         except NotEnoughMembers:
@@ -135,10 +135,13 @@ class Levels:
         return primary is None or primary.minimum.short
 
     def _some(self) -> ReplicatedQueue | None:
-        """One of the local queues that walks declare, not one that a primary of another time gave this name alone."""
-        replica = self._node.replica
-        queues = [q for q in replica.local if q.spec.name in NAMES and replica.find(q.spec.name) == q.queue]
+        queues = self._own()
         return self._walk.random.choice(queues) if queues else None
+
+    def _own(self) -> list[ReplicatedQueue]:
+        """The local queues that these steps declare, without those whose names another primary gave to other ones."""
+        replica = self._node.replica
+        return [q for q in replica.local if q.spec.name in NAMES and replica.find(q.spec.name) == q.queue]
 
     def _replicated(self) -> ReplicatedQueue | None:
         queues = self._node.replica.message_queues

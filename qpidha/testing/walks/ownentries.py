@@ -39,7 +39,7 @@ def mixed_in(plan: list[str], seed: int) -> list[str]:
     draw = Random(f"{seed}/own")
     if draw.random() > RUNS:
         return plan
-    often = draw.choice([0.1, 0.2, 0.4])
+    often = draw.choice([0.05, 0.1, 0.2])
     return [each for step in plan for each in ([step, "own"] if draw.random() < often else [step])]
 
 

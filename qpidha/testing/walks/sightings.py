@@ -36,6 +36,7 @@ from qpidha.testing.sim.observer import Observer
 from qpidha.testing.walks.changes import CHANGED
 from qpidha.testing.walks.faults import FAULTS
 from qpidha.testing.walks.levels import DRAWN
+from qpidha.testing.walks.ownentries import DRAWN as OWN_DRAWN
 from qpidha.testing.walks.producers import COUNTED
 from qpidha.testing.walks.profile import ORDINARY, Profile
 from qpidha.types import Generation, Record
@@ -210,7 +211,7 @@ CHANGED_RUNS: Final = 500
 def complete(profile: Profile) -> Complete:
     """Return what walks of this profile must count."""
     return (
-        Complete((*CHANGED, *DRAWN, *COUNTED), CHANGED_RUNS)
+        Complete((*CHANGED, *DRAWN, *OWN_DRAWN, *COUNTED), CHANGED_RUNS)
         if profile.changes
         else Complete(EXPECTED, COMPLETE_RUNS)
     )
