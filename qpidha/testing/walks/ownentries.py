@@ -24,8 +24,8 @@ from qpidha.types import Level, QueueId
 TABLES: Final = {"lt": Level.CONFIGURATION, "nt": Level.NONE}
 KEYS: Final = 4
 """So many keys each table has, and so many objects each node, so that each changes often."""
-RUNS: Final = 0.4
-"""So many of the runs draw these steps."""
+RUNS: Final = (1, 4)
+"""The runs that draw these steps, of five in a row: whose seed leaves one of these when it is divided by five."""
 KINDS: Final = {"table": 1.0, "entries": 6.0, "both": 3.0, "other": 1.0}
 """How often a step is of each kind."""
 DRAWN: Final = ("step own", *(f"own {kind}" for kind in KINDS))
@@ -36,9 +36,9 @@ FIRST: Final = 1_000_000
 
 def mixed_in(plan: list[str], seed: int) -> list[str]:
     """The steps of a run, and between them those of this module if the run has any."""
-    draw = Random(f"{seed}/own")
-    if draw.random() > RUNS:
+    if seed % 5 not in RUNS:
         return plan
+    draw = Random(f"{seed}/keys")
     often = draw.choice([0.05, 0.1, 0.2])
     return [each for step in plan for each in ([step, "own"] if draw.random() < often else [step])]
 
