@@ -59,6 +59,7 @@ class Queue(Consuming):
         self._content_watchers: tuple[Callable[[], None], ...] = ()
         self._untold = False
         """Messages were published of which these are to be told at the end of the turn."""
+        self._delivered_by: str | None = None
 
     @property
     def declared(self) -> Op:
@@ -297,6 +298,24 @@ class Queue(Consuming):
             self._untold = True
             if not self._waiting.scheduled:
                 self._ask_for_end_of_turn()
+
+    def claim(self, what: str) -> None:
+        """Let one object deliver this queue, for as long as the term of this handle. For a queue type. O(1).
+
+        Args:
+            what: What the object is, for the error that another one gets.
+
+        Raises:
+            CallerError: Another object does already. With two, each message would have two consumers.
+            NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
+        """
+        self._require_term("Queue.claim")
+        if self._delivered_by is not None:
+            raise CallerError(
+                f"queue {self.name!r} has a {self._delivered_by} in this term, which knows what consumers have:"
+                f" use that one for all consumers, instead of a second {what}"
+            )
+        self._delivered_by = what
 
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} of node {self._runtime.id!r}, generation {self.generation}>"

@@ -60,6 +60,9 @@ class DeliveryContent(Protocol[Op_co]):
     def announce(self) -> None:
         """Have the callbacks of `on_content` called at the end of this turn, as if a message had come."""
 
+    def claim(self, what: str, /) -> None:
+        """Let one object deliver this queue. Raises `CallerError` if another one does already."""
+
 
 class DeliveryTransaction(Protocol[Op_co]):
     """What `DeliveryQueue` needs of a transaction. `qpidha.Transaction` has it."""

@@ -28,7 +28,7 @@ from qpidha.types import BytesLike, MessageId
 from qpidha.wire.batch import Batch
 
 NODE = implements("node", plain=("transaction", "queue"))
-QUEUE = implements("queue", plain=("select", "places", "dequeue", "move", "on_content", "announce"))
+QUEUE = implements("queue", plain=("select", "places", "dequeue", "move", "on_content", "announce", "claim"))
 
 
 class DeliveryQueue(Generic[OpT]):
@@ -58,6 +58,7 @@ class DeliveryQueue(Generic[OpT]):
 
         Raises:
             ArgumentError: It has no index, or its arguments are not those of `QueueArguments`, or do not fit it.
+            CallerError: Another object delivers this queue in this term already: use that one.
             NotPrimary, StaleHandle: The handle cannot change the queue.
         """
         NODE("node", node)
@@ -79,6 +80,7 @@ class DeliveryQueue(Generic[OpT]):
         self._messages = Messages(node, queue, arguments.dead_letters)
         self._dispatch = Dispatch(self._messages, index, arguments, clock)
         self._limits = Limits(queue.name, arguments, index, self._dispatch.taken, self._messages.size_at)
+        queue.claim("DeliveryQueue")
         queue.on_content(self._content_came)
         self._dispatch.drop_superseded()  # A consumer of an earlier primary had them.
 

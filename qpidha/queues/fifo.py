@@ -23,7 +23,7 @@ Op_co = TypeVar("Op_co", covariant=True)
 """What dequeuing returns: with a `Node`, its `Op`."""
 LIMIT = integer(0, 2**63 - 1)
 IDS = instance_of(SequenceSet)
-CONTENT = implements("queue", plain=("read", "places", "dequeue", "on_content"))
+CONTENT = implements("queue", plain=("read", "places", "dequeue", "on_content", "announce", "claim"))
 
 
 class Content(Protocol[Op_co]):
@@ -45,7 +45,13 @@ class Content(Protocol[Op_co]):
         """Remove messages from the queue. Raises `MessagesGone`, without removing any, if one was moved away."""
 
     def on_content(self, callback: Callable[[], None]) -> None:
-        """Have this called after messages were published, but not from inside `read`: it may read as well."""
+        """Have this called after messages were published, but not from inside another method: it may read as well."""
+
+    def announce(self) -> None:
+        """Have the callbacks of `on_content` called at the end of this turn, as if a message had come."""
+
+    def claim(self, what: str, /) -> None:
+        """Let one object deliver this queue. Raises `CallerError` if another one does already."""
 
 
 class FifoQueue(Generic[Op_co]):
@@ -60,6 +66,7 @@ class FifoQueue(Generic[Op_co]):
 
         Raises:
             ArgumentError: It is not a queue.
+            CallerError: Another object delivers this queue in this term already.
             StaleHandle: The handle is of an earlier term.
             NotPrimary: This node is not primary.
         """
@@ -72,6 +79,7 @@ class FifoQueue(Generic[Op_co]):
         self._acquired = SequenceSet()
         """Places of messages with a consumer."""
         self._watchers: list[Callable[[], None]] = []
+        queue.claim("FifoQueue")
         queue.on_content(self._wake)
 
     @property
@@ -156,13 +164,23 @@ class FifoQueue(Generic[Op_co]):
         if back:
             self._acquired -= back
             self._released |= back
-            self._wake()
+            self.queue.announce()
 
     def on_available(self, callback: Callable[[], None]) -> None:
-        """Call back, in the same turn, when there may be something to acquire."""
+        """Call back at the end of each turn in which something may have come to acquire.
+
+        The callback is never called from inside another method of this object, so it may acquire and settle. Several are
+        called in the order in which they were registered; what one raises is raised when all were called.
+        """
         CALLBACK("callback", callback)
         self._watchers.append(callback)
 
     def _wake(self) -> None:
-        for watcher in self._watchers:
-            watcher()
+        failed: BaseException | None = None
+        for watcher in list(self._watchers):
+            try:
+                watcher()
+            except BaseException as error:  # noqa: BLE001 - the callbacks of others are called first.
+                failed = failed or error
+        if failed is not None:
+            raise failed

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from qpidha import ArgumentError, Batch, Node, Op, SequenceSet
+from qpidha import ArgumentError, Batch, CallerError, Node, Op, SequenceSet
 from qpidha.core.indexed import IndexedQueue
-from qpidha.queues import MSGPACK, Consumer, DeliveryQueue, MessageIndex
+from qpidha.queues import MSGPACK, Consumer, DeliveryQueue, FifoQueue, MessageIndex
 from tests.integration.test_queue_types import NOW, Clock, alone, declared, got, held, one, put
 
 
@@ -424,5 +424,24 @@ def test_a_batch_names_the_ids_of_all_its_messages() -> None:
         op = queue.publish_many(batch)
         assert list(op.ids) == [id for id, _, _ in queue.browse()] == [2, 3, 4]
         await op
+
+    alone(main)
+
+
+def test_a_second_object_that_delivers_the_queue_is_refused() -> None:
+    """Each would give every message to a consumer of its own."""
+
+    async def main(node: Node) -> None:
+        queue = declared(node)
+        for second in (
+            lambda: DeliveryQueue(node, node.queue(queue.queue.name)),
+            lambda: FifoQueue(queue.queue),
+        ):  # type: ignore[arg-type]
+            with pytest.raises(CallerError, match=r"has a DeliveryQueue in this term.* use that one"):
+                second()
+        put(queue, "a")
+        taken = queue.consumer()
+        one(taken)
+        assert queue.acquired == 1, "the first one goes on"
 
     alone(main)

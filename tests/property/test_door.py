@@ -195,7 +195,8 @@ class Stage:
         self.queue = self.nodes["a"].declare("q")
         self.other = self.nodes["a"].declare("other")
         self.table = self.nodes["a"].table("t")
-        self.priority = self.nodes["a"].declare("priority", kind="priority")
+        self.delivery = DeliveryQueue(self.nodes["a"], self.nodes["a"].declare("priority", kind="priority"))
+        self.fifo = FifoQueue(self.queue)
         self.caller = self.nodes["a"].sync._caller
         await self.queue.enqueue_many([b"1", b"2", b"3"])
 
@@ -320,9 +321,9 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     Configuration: made(lambda stage: stage.nodes["a"].configuration),
     Transaction: made(lambda stage: stage.nodes["a"].transaction()),
     Op: made(lambda stage: stage.queue.dequeue(())),
-    FifoQueue: made(lambda stage: FifoQueue(stage.queue)),
-    DeliveryQueue: made(lambda stage: DeliveryQueue(stage.nodes["a"], stage.priority)),
-    Consumer: made(lambda stage: DeliveryQueue(stage.nodes["a"], stage.priority).consumer()),
+    FifoQueue: made(lambda stage: stage.fifo),
+    DeliveryQueue: made(lambda stage: stage.delivery),
+    Consumer: made(lambda stage: stage.delivery.consumer()),
     MessageIndex: made(lambda stage: MessageIndex(MSGPACK)),
     MsgpackFormat: made(lambda stage: MSGPACK),
     Traits: made(lambda stage: Traits()),

@@ -31,7 +31,7 @@ def test_the_example_broker_loses_nothing(seed: int) -> None:
 
 def test_every_kind_of_fault_happens() -> None:
     kinds = {kind for seed in SEEDS for kind in rehearse(seed).faults}
-    assert len(kinds) == 9
+    assert len(kinds) == 10
 
 
 @pytest.mark.parametrize(("client", "rule"), [(Hasty, "S1"), (Forgetful, "S1"), (Swapped, "S4")], ids=str)

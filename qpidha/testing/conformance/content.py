@@ -23,6 +23,7 @@ class MemoryContent:
         self._moved: set[int] = set()
         """Places of messages that were moved away."""
         self._watchers: list[Callable[[], None]] = []
+        self._announced = False
 
     def publish(self, *messages: bytes) -> range:
         """Add messages and return their ids."""
@@ -87,3 +88,17 @@ class MemoryContent:
     def on_content(self, callback: Callable[[], None]) -> None:
         """Register a function to call after each publish."""
         self._watchers.append(callback)
+
+    def announce(self) -> None:
+        """Have these functions called at the end of the turn."""
+        self._announced = True
+
+    def end_turn(self) -> None:
+        """End the turn of the event loop."""
+        if self._announced:
+            self._announced = False
+            for watcher in list(self._watchers):
+                watcher()
+
+    def claim(self, what: str, /) -> None:
+        """Nothing: a check makes another queue on this content, as the broker does in another term."""

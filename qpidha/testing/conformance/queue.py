@@ -100,6 +100,7 @@ class QueueBench(Trial):
         """Release these messages."""
         self.did(f"release {ids}")
         self.queue.release(SequenceSet(sorted(ids)))
+        self.content.end_turn()
 
 
 RULES = Rules[QueueBench]("Queue")

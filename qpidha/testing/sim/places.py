@@ -89,3 +89,9 @@ class SimContent:
 
     def on_content(self, callback: Callable[[], None]) -> None:
         """Nothing: consumers of the simulator ask again."""
+
+    def announce(self) -> None:
+        """Nothing, for the same reason."""
+
+    def claim(self, what: str, /) -> None:
+        """Nothing: each term of the simulator makes one object for each queue."""

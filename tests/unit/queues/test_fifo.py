@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qpidha import SequenceSet
+import pytest
+
+from qpidha import CallerError, SequenceSet
 from qpidha.queues import FifoQueue
 from tests.support.content_parts import Room
 from tests.support.node_parts import run
@@ -28,8 +30,75 @@ def test_what_consumers_have_and_what_is_left() -> None:
         queue.release(SequenceSet([2]))
         assert not woken, "no consumer had it"
         queue.release(taken[0])
-        assert (woken, queue.acquired) == ([0], 0)
+        assert (woken, queue.acquired) == ([], 0), "not from inside the call"
+        room.turn()
+        assert woken == [0]
         queue.accept(SequenceSet([(1, 2)]))
         assert queue.acquire() is None and not queue.available
+
+    run(work())
+
+
+def test_callbacks_come_after_the_call_and_in_order() -> None:
+    """One of them takes what a release gives back, and settles, while the releaser goes on with its own books."""
+
+    async def work() -> None:
+        room = Room().lead()
+        handle = room.declare("q")
+        queue: FifoQueue[Any] = FifoQueue(handle)
+        handle.enqueue(b"a")
+        handle.enqueue(b"b")
+        taken = queue.acquire()
+        assert taken is not None
+        room.turn()
+        seen = list[object]()
+
+        def serve() -> None:
+            seen.append("first")
+            while got := queue.acquire(1):
+                seen.append(list(got[0]))
+                if len(seen) == 2:
+                    queue.release(
+                        SequenceSet([1])
+                    )  # Its consumer refuses it: all are called once more, later.
+                    break
+
+        queue.on_available(serve)
+        queue.on_available(lambda: seen.append("second"))
+        queue.release(SequenceSet([1]))
+        queue.release(SequenceSet([2]))
+        assert seen == [] and queue.acquired == 0
+        room.turn()
+        assert seen == ["first", [1], "second", "first", [1], [2], "second"]
+        assert queue.acquired == 2
+
+    run(work())
+
+
+def test_one_callback_that_raises_leaves_none_out() -> None:
+    async def work() -> None:
+        room = Room().lead()
+        queue: FifoQueue[Any] = FifoQueue(room.declare("q"))
+        seen = list[str]()
+
+        def fails() -> None:
+            raise ValueError("a bug of the broker")
+
+        queue.on_available(fails)
+        queue.on_available(lambda: seen.append("called"))
+        queue.queue.enqueue(b"a")
+        room.turn()
+        assert seen == ["called"]
+
+    run(work())
+
+
+def test_a_queue_has_one_object_that_delivers_it() -> None:
+    async def work() -> None:
+        room = Room().lead()
+        handle = room.declare("q")
+        FifoQueue(handle)
+        with pytest.raises(CallerError, match=r"queue 'q' has a FifoQueue in this term.* use that one"):
+            FifoQueue(handle)
 
     run(work())

@@ -47,6 +47,7 @@ PAIRS: list[tuple[type, type, dict[str, str]]] = [
             "content_changed": BY_THE_NODE,
             "flush": "a thread does not know what else was published in the turn",
             "announce": "it is for the queue types, which work in the event loop",
+            "claim": "it is for the queue types, which work in the event loop",
             "index": "it changes in the event loop, where the queue types use it",
             "select": "it is for the queue types, which work in the event loop",
         },
