@@ -44,6 +44,8 @@ class SyncPart:
 class SyncNewQueue:
     """A queue that a transaction declares: its other calls may name it; after the commit, ``queue`` is its handle."""
 
+    __slots__ = ("_caller", "_made", "name")
+
     def __init__(self, caller: LoopCaller, name: str) -> None:
         self._caller = caller
         self._made: NewQueue | None = None
