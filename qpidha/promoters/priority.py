@@ -133,10 +133,12 @@ class Seen:
 
     async def wait(self, timeout_s: float) -> None:
         """Wait for a change, or until the timeout."""
+        # Before Python 3.12 `asyncio.wait_for` loses a cancellation that comes in the turn of the change.
+        waiting = asyncio.ensure_future(self.changed.wait())
         try:
-            await asyncio.wait_for(self.changed.wait(), timeout_s)
-        except asyncio.TimeoutError:
-            return
+            await asyncio.wait({waiting}, timeout=timeout_s)
+        finally:
+            waiting.cancel()
 
 
 def primary_lives(record: Record | None, live: Mapping[NodeId, bytes]) -> bool:

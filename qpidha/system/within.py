@@ -36,6 +36,18 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
             await asyncio.gather(task, return_exceptions=True)
 
 
+async def until_set(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait until an event is set, or for so long.
+
+    Before Python 3.12 `asyncio.wait_for` loses a cancellation that comes in the turn in which the event is set.
+    """
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=timeout_s)
+    finally:
+        waiting.cancel()
+
+
 class Limit:
     """The end of a wait that polls every few milliseconds."""
 

@@ -7,7 +7,6 @@ for a second, because each poll costs every process of the machine some tenths o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from qpidha.records.file.recordfile import RecordFile, Signature
 from qpidha.records.file.sessionfile import live_sessions
 from qpidha.records.file.worker import Worker
 from qpidha.records.watch import WatchedValue
+from qpidha.system.within import until_set
 from qpidha.types import NodeId, Versioned
 
 POLL_TIMEOUT_S = 5.0
@@ -79,8 +79,7 @@ class Poller:
         if time.monotonic() < self._calm_from:
             await asyncio.sleep(self._poll_interval_s)
         else:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._poll_now.wait(), self._calm_interval_s)
+            await until_set(self._poll_now, self._calm_interval_s)
 
     async def _poll(self) -> None:
         known = self.record.stamp, self.live.stamp

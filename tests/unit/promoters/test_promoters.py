@@ -1,12 +1,12 @@
 """Promoters decide to promote at the right times only; the record decides whether the promotion succeeds.
 
-Method: a record store in memory; the tests open and expire sessions and count the decisions of each node.
+Method: a record store in memory and a loop in which time jumps; the tests open and expire sessions and count the
+decisions of each node.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ import pytest
 
 from qpidha.interfaces import Decision, Promoter, RecordStore
 from qpidha.promoters import OperatorPromoter, PriorityPromoter
-from qpidha.promoters.priority import candidates, primary_lives
+from qpidha.promoters.priority import Seen, candidates, primary_lives
 from qpidha.records import MemoryRecordStore
 from qpidha.types import Member, NodeInfo, Record
 from qpidha.wire.info import encode_info
+from tests.support.node_parts import pause, run
 
 BOOT = UUID(int=1)
 OTHER_BOOT = UUID(int=2)
@@ -106,7 +107,7 @@ def test_a_node_tries_only_when_the_primary_is_gone() -> None:
             await asyncio.sleep(0.01)
             await decisions.none_for(0.25)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_the_highest_score_tries_and_the_greatest_name_breaks_ties() -> None:
@@ -130,7 +131,7 @@ def test_the_highest_score_tries_and_the_greatest_name_breaks_ties() -> None:
             store.expire("b")
             await low.some()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_restarted_primary_is_not_the_primary() -> None:
@@ -141,7 +142,7 @@ def test_a_restarted_primary_is_not_the_primary() -> None:
         async with following(PriorityPromoter(), View("p", store)) as decisions:
             await decisions.some()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_the_first_primary_needs_no_record() -> None:
@@ -151,7 +152,7 @@ def test_the_first_primary_needs_no_record() -> None:
         async with following(PriorityPromoter(), View("a", store)) as decisions:
             await decisions.some()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_settling_delays_the_first_try_only() -> None:
@@ -162,7 +163,7 @@ def test_settling_delays_the_first_try_only() -> None:
             await decisions.none_for(0.3)
             await decisions.some(2)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_node_waits_only_for_a_limited_time_for_a_better_candidate() -> None:
@@ -174,7 +175,7 @@ def test_a_node_waits_only_for_a_limited_time_for_a_better_candidate() -> None:
             await decisions.none_for(0.3)
             await decisions.some()
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -199,6 +200,21 @@ def test_candidates_are_live_members_with_a_score() -> None:
     assert candidates(None, live) == {"a": 3, "stranger": 7}
 
 
+def test_a_cancellation_in_the_turn_of_a_change_is_not_lost() -> None:
+    """The task that waits for a decision ends, as promised."""
+
+    async def main() -> None:
+        seen = Seen(0.1)
+        waiting = asyncio.ensure_future(seen.wait(60.0))
+        await asyncio.sleep(0.01)
+        seen.set_live({})
+        waiting.cancel()
+        await asyncio.wait({waiting}, timeout=20)
+        assert waiting.cancelled()
+
+    run(main())
+
+
 def test_each_request_of_an_operator_gives_one_decision() -> None:
     async def main() -> None:
         promoter = OperatorPromoter()
@@ -215,7 +231,7 @@ def test_each_request_of_an_operator_gives_one_decision() -> None:
             await decisions.some()
         assert decisions.made == ["promote", "demote", "demote"]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_pause_of_this_process_does_not_count_as_silence_of_the_primary() -> None:
@@ -228,7 +244,7 @@ def test_a_pause_of_this_process_does_not_count_as_silence_of_the_primary() -> N
         await records.open_session("a", info(), ttl_s=10)
         async with following(PriorityPromoter(), View("a", records)) as decisions:
             await decisions.none_for(0.3)
-            time.sleep(1.5)  # noqa: ASYNC251 - the pause is what is tested
+            pause(1.5)
             records.expire("p")
             await decisions.none_for(0.4)
             await records.open_session("p", info(), ttl_s=10)
@@ -238,7 +254,7 @@ def test_a_pause_of_this_process_does_not_count_as_silence_of_the_primary() -> N
             assert decisions.made[-1] == "promote"
         await records.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_missing_primary_is_replaced_after_a_pause_too() -> None:
@@ -248,8 +264,8 @@ def test_a_missing_primary_is_replaced_after_a_pause_too() -> None:
         await records.open_session("a", info(), ttl_s=10)
         async with following(PriorityPromoter(), View("a", records)) as decisions:
             await decisions.some()
-            time.sleep(1.5)  # noqa: ASYNC251 - the pause is what is tested
+            pause(1.5)
             await decisions.some()
         await records.close()
 
-    asyncio.run(main())
+    run(main())

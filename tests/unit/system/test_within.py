@@ -16,7 +16,7 @@ import pytest
 from qpidha.errors import Unavailable
 from qpidha.node.ask import ShortPath
 from qpidha.records.file.worker import Worker
-from qpidha.system.within import Limit, within
+from qpidha.system.within import Limit, until_set, within
 from tests.support.harness import World, run
 
 
@@ -58,6 +58,22 @@ def test_a_wait_without_a_result_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert ended == ["cancelled"] * 2
+
+    asyncio.run(main())
+
+
+def test_a_wait_for_an_event_that_is_cancelled_in_the_turn_of_the_event_ends() -> None:
+    async def main() -> None:
+        event = asyncio.Event()
+        await until_set(event, 0.01)
+        waiting = asyncio.ensure_future(until_set(event, 60.0))
+        await asyncio.sleep(0.01)
+        event.set()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await until_set(event, 60.0)
+        assert event.is_set()
 
     asyncio.run(main())
 
