@@ -28,7 +28,8 @@ INFO = NodeInfo(peer=("127.0.0.1", 1), boot=UUID(int=7), score=1)
 RECORD = Record(
     cluster=UUID(int=1), generation=1, primary=None, members=frozenset({Member("a", UUID(int=2))})
 )
-QUICK = Settings(session_ttl_s=0.4, record_timeout_s=1.0)
+SETTINGS = Settings(session_ttl_s=4.0, record_timeout_s=1.0)
+"""A thread that the machine stops for a second or two is not silent yet."""
 
 
 class Board:
@@ -66,7 +67,7 @@ def memory() -> MemoryRecordStore:
 
 @pytest.fixture
 def board(memory: MemoryRecordStore) -> Iterator[Board]:
-    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK))
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=SETTINGS))
     assert board.bridge.open() is None
     board.bridge.join(INFO)
     yield board
@@ -108,8 +109,12 @@ def test_each_outcome_of_a_request_has_its_own_answer(board: Board, memory: Memo
     assert answer_to(board, CompareAndSet(second.current.version, RECORD)) == Unknown(), "no answer in time"
 
 
-def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory: MemoryRecordStore) -> None:
+def test_a_silent_thread_loses_its_session_and_gets_it_back(memory: MemoryRecordStore) -> None:
     """Otherwise a primary whose thread hangs would look alive, and no other node would take over (L1)."""
+    settings = replace(SETTINGS, session_ttl_s=0.4)
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=settings))
+    board.bridge.open()
+    board.bridge.join(INFO)
     board.living = False
     told = board.until(lambda e: isinstance(e, Retrying) and e.cause == "session")
     assert "silent" in str(told)
@@ -117,7 +122,9 @@ def test_a_silent_thread_loses_its_session_and_gets_it_back(board: Board, memory
     assert not board.bridge.eligible
     board.living = True
     board.until(lambda e: e == LiveSeen({"a": INFO}))
-    assert board.bridge.eligible
+    while not board.bridge.eligible:  # Unless the machine stops this thread for longer than the TTL just now.
+        board.bridge.alive(eligible=True)
+    board.bridge.close()
 
 
 def test_a_lost_session_is_opened_again(board: Board, memory: MemoryRecordStore) -> None:
@@ -136,7 +143,7 @@ def test_new_info_is_published(board: Board) -> None:
 def test_only_the_newest_of_what_is_repeated_is_kept(memory: MemoryRecordStore) -> None:
     """Events do not pile up for a thread that does not read them."""
     board = Board(
-        lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=PriorityPromoter(1))
+        lambda wake: Bridge("a", lambda: memory, wake=wake, settings=SETTINGS, promoter=PriorityPromoter(1))
     )
     board.bridge.open()
     board.bridge.join(INFO)
@@ -152,7 +159,7 @@ def test_only_the_newest_of_what_is_repeated_is_kept(memory: MemoryRecordStore) 
 
 def test_an_operator_decides_from_another_thread(memory: MemoryRecordStore) -> None:
     operator = OperatorPromoter()
-    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=operator))
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=SETTINGS, promoter=operator))
     board.bridge.open()
     board.bridge.join(INFO)
     board.bridge.call_soon(operator.promote)
@@ -168,7 +175,7 @@ class Broken(PriorityPromoter):
 
 def test_a_task_that_fails_is_reported(memory: MemoryRecordStore) -> None:
     """If its end were not reported, the node would look alive and never act."""
-    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=QUICK, promoter=Broken()))
+    board = Board(lambda wake: Bridge("a", lambda: memory, wake=wake, settings=SETTINGS, promoter=Broken()))
     board.bridge.open()
     board.bridge.join(INFO)
     failed = board.until_kind(Failed)
@@ -177,7 +184,7 @@ def test_a_task_that_fails_is_reported(memory: MemoryRecordStore) -> None:
 
 
 def test_a_second_process_with_the_same_name_is_refused(tmp_path: Path) -> None:
-    bridges = [Bridge("a", lambda: FileRecordStore(tmp_path), settings=QUICK) for _ in range(2)]
+    bridges = [Bridge("a", lambda: FileRecordStore(tmp_path), settings=SETTINGS) for _ in range(2)]
     for bridge in bridges:
         assert bridge.open() is None
     bridges[0].join(INFO)
@@ -214,15 +221,16 @@ def test_calls_in_the_wrong_order_are_refused(memory: MemoryRecordStore) -> None
         bridge.run(memory.read)
 
 
-SELDOM = replace(QUICK, record_retry_s=0.01, record_retry_max_s=10.0)
+SELDOM = replace(SETTINGS, record_retry_s=0.01, record_retry_max_s=10.0)
 
 
 def attempts_in_a_second(records: MemoryRecordStore, count: Callable[[], int]) -> int:
+    """How many there are in a second, or until there are two if the machine is slow."""
     board = Board(lambda wake: Bridge("a", lambda: records, wake=wake, settings=SELDOM))
     board.bridge.open()
     board.bridge.join(INFO)
     deadline = time.monotonic() + 1.0
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or count() < 2:
         board.bridge.alive(eligible=True)
         time.sleep(0.02)
     board.bridge.close()
