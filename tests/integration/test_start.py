@@ -172,6 +172,7 @@ def test_a_failed_commit_acknowledges_nothing_and_another_node_takes_over() -> N
         await until(lambda: world.brokers["a"].demoted == [1])
         assert len(outcomes) == 1 and outcomes[0] is not None
         assert a.role is Role.STOPPED
+        assert (await a.wait_stopped()).held == (), "its store is closed"
         await b.promote()
         assert [d for _, d in content(b)] == [b"safe"]
         assert store.open("a").status.state is StoreState.DIRTY
