@@ -174,11 +174,16 @@ class Disk:
         return None if self._busy_since is None else self._loop.time() - self._busy_since
 
     async def wait_idle(self, timeout_s: float) -> bool:
-        """Until the store is not at work. False: it still is after this time."""
+        """Until the store is done with what it is at work on. False: it is not after this time.
+
+        What follows from that may have it at work again.
+        """
         await asyncio.sleep(0)  # A caller in a tight loop must not starve the event loop.
-        with contextlib.suppress(asyncio.TimeoutError):
+        try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
-        return self._idle.is_set()
+        except asyncio.TimeoutError:
+            return self._idle.is_set()
+        return True
 
     async def close(self, *, clean: bool | None) -> None:
         """Close the store, behind whatever is being made durable, and end the thread.

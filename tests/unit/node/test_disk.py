@@ -80,6 +80,29 @@ def test_a_commit_that_fails_in_between_says_so() -> None:
     asyncio.run(main())
 
 
+def test_a_wait_ends_with_the_commit_also_if_another_one_follows_at_once() -> None:
+    """A node that stops must not take that for a disk that does not answer."""
+
+    async def main() -> None:
+        store = MemoryStore()
+        store.blocking = True  # type: ignore[misc]
+        disk = await opened(store)
+        answers: list[Exception | None] = []
+
+        def first(error: Exception | None) -> None:
+            answers.append(error)
+            disk.commit([PutQueue(UUID(int=0xFF), SPEC, ((1, 1),), 1)], answers.append)
+
+        disk.commit(MANY, first)
+        assert await disk.wait_idle(60.0)
+        assert answers == [None] and disk.busy_s is not None
+        assert await disk.wait_idle(60.0)
+        assert answers == [None, None] and disk.busy_s is None
+        await disk.close(clean=True)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_is_around_a_commit_is_left_whatever_becomes_of_it(fails: bool) -> None:
     entered: list[str] = []
