@@ -19,7 +19,7 @@ from qpidha.node.ask import ask
 from qpidha.types import Address
 
 STATUS_TIMEOUT_S = 1.0
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 25
 PORTS = range(20_000, 30_000)
 """Below the range from which systems take ports for outgoing connections: while its broker is down, a

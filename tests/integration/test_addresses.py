@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qpidha.demo.cluster import free_ports
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import Link, LinkFactory
 from qpidha.stores.memory import MemoryStore
@@ -85,7 +86,7 @@ def test_a_name_is_resolved_again_before_each_attempt(
             return [info for infos in found for info in infos]
 
         monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", resolve)
-        port = free_port()
+        port = next(free_ports())
         a = await world.start("a", listen=("127.0.0.1", port), advertise=(NAME, port))
         await a.promote()
         b = await world.start("b")
@@ -111,9 +112,3 @@ def test_a_node_that_moves_is_found_at_its_new_address() -> None:
         assert moved.address is not None and moved.address[0] == "127.0.0.3"
 
     run(main)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

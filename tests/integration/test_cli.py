@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, USAGE, main
+from qpidha.demo.cluster import free_ports
 from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.records import FileRecordStore
@@ -114,36 +114,29 @@ def test_rank_puts_the_latest_first_and_says_why(capsys: pytest.CaptureFixture[s
     assert "has seen generation 3, not 4" in out
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Path]:
     """Data directory of a running example broker. It is the only one, so it founds the cluster and is primary."""
     directory = tmp_path / "a"
     command = [sys.executable, str(ROOT / "examples" / "simple" / "broker.py"), "--id", "a", "--dir", str(directory),
-               "--cluster", str(tmp_path / "cluster"), "--client", f"127.0.0.1:{free_port()}"]  # fmt: skip
+               "--cluster", str(tmp_path / "cluster"), "--client", f"127.0.0.1:{next(free_ports())}"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = tmp_path / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (directory / "control.sock").exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
         yield directory
     finally:
         process.terminate()
-        assert process.wait(20) == 0, log.read_text()
+        assert process.wait(60) == 0, log.read_text()
 
 
 def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         code, found = document(capsys, "status", broker, "--cluster", broker.parent / "cluster")
         status = found["nodes"][str(broker)]
@@ -217,7 +210,7 @@ def test_no_record_is_rebuilt_under_a_running_node(
 def test_a_primary_without_a_successor_refuses_to_hand_over(
     capsys: pytest.CaptureFixture[str], broker: Path
 ) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while document(capsys, "status", broker)[1]["nodes"][str(broker)]["role"] != "active":
         assert time.monotonic() < deadline
         time.sleep(0.05)

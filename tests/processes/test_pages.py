@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from qpidha.demo.cluster import free_ports
 from qpidha.journal import StoreState
 from qpidha.stores import read_status
 
@@ -109,8 +109,7 @@ def test_a_backup_of_the_page_ends_in_order(number: signal.Signals, tmp_path: Pa
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_example_broker_ends_in_order(number: signal.Signals, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        client = f"127.0.0.1:{free.getsockname()[1]}"
+    client = f"127.0.0.1:{next(free_ports())}"
     broker = str(ROOT / "examples" / "simple" / "broker.py")
     command = [broker, "--id", "a", "--dir", "a", "--cluster", "c", "--client", client]
     with running(command, tmp_path) as process:
