@@ -249,7 +249,10 @@ class Op:
         TIMEOUT("timeout_s", timeout_s)
         if self.done:
             call(callback, self, None if self.safe else self._ledger.error)
-            return
+        else:
+            self._call_back(callback, timeout_s)
+
+    def _call_back(self, callback: SafeCallback, timeout_s: float | None) -> None:
         self._add(self._ledger.limited(self, callback, timeout_s) or callback)
 
     def _add(self, callback: SafeCallback) -> None:
@@ -300,7 +303,8 @@ class Op:
                 if not future.done():
                     future.set_result(error)
 
-            self.add_safe_callback(wake, timeout_s=timeout_s)
+            self._here("Op.add_safe_callback")
+            self._call_back(wake, timeout_s)
             error = await future
             if isinstance(error, OpTimeout) and not self.done:  # It may have become safe in the same turn.
                 raise error

@@ -30,7 +30,7 @@ from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Generation, Level, Position, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Dequeue, Enqueue, Part, SkipIds
+from qpidha.wire.events import Enqueue, Part, SkipIds
 
 
 class ClientCalls(ABC):
@@ -67,6 +67,14 @@ class ClientCalls(ABC):
     @abstractmethod
     def operate(self, *parts: Part, nbytes: int = 64) -> Position:
         """One operation: its parts are applied in one transaction on every backup (O3)."""
+
+    @abstractmethod
+    def operate_accept(self, queue: QueueId, ids: SequenceSet) -> None:
+        """One operation: these messages are accepted. Until it is sent, accepts that come next may join it."""
+
+    @abstractmethod
+    def join_accept(self, queue: QueueId, ids: SequenceSet) -> bool:
+        """Add these messages to the newest operation, if that is an accept of the same queue which was not sent yet."""
 
     def declare(
         self, spec: QueueSpec, arguments: bytes = b"", level: Level = Level.MESSAGES
@@ -127,7 +135,8 @@ class ClientCalls(ABC):
         """Accept, expire or drop messages; returns those that were held. Ids already consumed are fine.
 
         A replaced id means its successor; raises `MessagesGone` for what was moved away (U2). Ids with too many runs for
-        one operation become several operations: each accept is independent of the others.
+        one operation become several operations: each accept is independent of the others. Those that follow one another
+        between two `ready` become one.
         """
         held = self._queue(queue)
         check_given_out(ids, held.next, held.spec.name)
@@ -135,9 +144,11 @@ class ClientCalls(ABC):
         if held.local:
             return self.local.accept(held, gone)
         for part in split_ids(gone, self.settings.ids_runs_per_chunk_max):
-            position = self.operate(Dequeue(queue=queue, ids=part), nbytes=64 + 16 * part.run_count)
-            self._out.persist(Remove(queue, part))
-            self._guards.dequeued(queue, part, position)
+            if not self.join_accept(queue, part):
+                ids = part.copy()  # More accepts may join these.
+                self._out.persist(Remove(queue, ids))
+                self.operate_accept(queue, ids)
+            self._guards.dequeued(queue, part, self.position)
         return self.position, gone
 
     def skip(self, queue: QueueId, count: int) -> Position:

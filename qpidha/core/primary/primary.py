@@ -36,9 +36,10 @@ from qpidha.core.primary.session import BackupSession
 from qpidha.core.queues import Queues
 from qpidha.core.ready import Safe, Settled
 from qpidha.errors import ensure
+from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Generation, Member, NodeId, Position
-from qpidha.wire.events import Established, Event, Frame, Operation, Operations, Part, Subscribe
+from qpidha.types import Generation, Member, NodeId, Position, QueueId
+from qpidha.wire.events import Dequeue, Established, Event, Frame, Operation, Operations, Part, Subscribe
 
 ACTIVATION: Position = 1
 OPERATION_OVERHEAD = 1024
@@ -74,6 +75,8 @@ class Primary(ClientCalls):
         self._acked: dict[Member, Position] = {}
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
+        self._accepting: tuple[QueueId, SequenceSet] | None = None
+        """What the newest operation accepts, if it is unsealed. The set is the operation's and that of its change."""
         self._behind = False  # More is safe than was completed in the last slice.
         self.deadlines = Deadlines(settings)
         self.pace = Pace(settings, self.sessions, outbox)
@@ -85,12 +88,35 @@ class Primary(ClientCalls):
         """One operation: its parts are applied in one transaction on every backup (O3)."""
         if nbytes > operation_bytes_max(self.settings) + OPERATION_OVERHEAD:
             return self._leave_out(parts, nbytes)
+        self._accepting = None
         self.position += 1
         self._unsealed.append(parts)
         self._unsealed_bytes += nbytes
         if self._unsealed_bytes >= self.settings.operations_bytes:
             self.seal()
         return self.position
+
+    def operate_accept(self, queue: QueueId, ids: SequenceSet) -> None:
+        """One operation: these messages are accepted. Until it is sealed, accepts that come next may join it."""
+        self.operate(Dequeue(queue=queue, ids=ids), nbytes=64 + 16 * ids.run_count)
+        if self._unsealed:
+            self._accepting = queue, ids
+
+    def join_accept(self, queue: QueueId, ids: SequenceSet) -> bool:
+        """Add these messages to the newest operation, if that is an accept of the same queue which is unsealed (O3).
+
+        So its change is in the next `Ready`, too.
+        """
+        if self._accepting is None or self._accepting[0] != queue:
+            return False
+        accepted = self._accepting[1]
+        if accepted.run_count + ids.run_count > self.settings.ids_runs_per_chunk_max:
+            return False
+        accepted |= ids
+        self._unsealed_bytes += 16 * ids.run_count
+        if self._unsealed_bytes >= self.settings.operations_bytes:
+            self.seal()
+        return True
 
     def _leave_out(self, operation: Operation, nbytes: int) -> Position:
         """An operation that no frame holds is not sent: the next plan of each session carries it whole (TX2)."""
@@ -112,7 +138,7 @@ class Primary(ClientCalls):
         self.pace.made(event.first - 1, self._unsealed_bytes)
         for session in self.sessions.values():
             self._send(session, session.stream(event, self._unsealed_bytes))
-        self._unsealed, self._unsealed_bytes = [], 0
+        self._unsealed, self._unsealed_bytes, self._accepting = [], 0, None
 
     def _send(self, session: BackupSession, events: Iterable[Event]) -> None:
         for event in events:

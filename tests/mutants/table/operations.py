@@ -30,6 +30,15 @@ OPERATIONS: tuple[Mutant, ...] = (
         new="return self.position",
     ),
     Mutant(
+        name="accept-joins-what-was-sent",
+        rules="O2 O3",
+        why="an accept joins the newest operation after that was sent: no backup is told of it",
+        file=PRIMARY,
+        old="        self._unsealed, self._unsealed_bytes, self._accepting = [], 0, None\n",
+        new="        self._unsealed, self._unsealed_bytes = [], 0\n",
+        first="primary/test_primary",
+    ),
+    Mutant(
         name="unknown-id-not-counted",
         rules="O2 N2 I4",
         why="a dequeue of an id that this node never had does not raise its next id",

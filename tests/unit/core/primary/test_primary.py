@@ -165,6 +165,88 @@ def test_a_dequeue_of_too_many_runs_becomes_several_operations() -> None:
     node.check()
 
 
+def accept(*some: int, queue: QueueId = QUEUE) -> Operation:
+    return (Dequeue(queue=queue, ids=SequenceSet(some)),)
+
+
+def test_accepts_of_a_queue_that_follow_one_another_are_one_operation() -> None:
+    node = active()
+    core = node.replica
+    taken = [core.dequeue(QUEUE, SequenceSet([id])) for id in (2, 3, 1)]
+    assert taken == [(2, SequenceSet([id])) for id in (2, 3, 1)], "each is told what it took"
+    effects(node)
+    assert operations(node) == [accept(1, 2, 3)]
+    assert node.persisted == [[Remove(QUEUE, SequenceSet([1, 2, 3]))]]
+    assert core.dequeue(QUEUE, SequenceSet([4]))[0] == 3, "that one was sent"
+    effects(node)
+    assert operations(node) == [accept(1, 2, 3), accept(4)]
+    assert node.acknowledge(3).completed == [settled(3)]
+    node.check()
+
+
+def test_an_operation_between_two_accepts_keeps_them_apart() -> None:
+    node = active()
+    core = node.replica
+    assert core.dequeue(QUEUE, SequenceSet([1]))[0] == 2
+    assert core.enqueue(QUEUE, BATCH)[0] == 3
+    assert core.dequeue(QUEUE, SequenceSet([2]))[0] == 4
+    assert core.commit([Accept(QUEUE, SequenceSet([3]))]).position == 5
+    assert core.dequeue(QUEUE, SequenceSet([4]))[0] == 6
+    assert core.confirm() == 7
+    assert core.dequeue(QUEUE, SequenceSet([5]))[0] == 8
+    effects(node)
+    published = (Enqueue(queue=QUEUE, first=10, batch=BATCH),)
+    nothing = (Dequeue(queue=node.replica.primary.configuration.queue, ids=SequenceSet()),)  # type: ignore[union-attr]
+    assert operations(node) == [accept(1), published, accept(2), accept(3), accept(4), nothing, accept(5)]
+    node.check()
+
+
+def test_accepts_of_several_queues_are_operations_of_their_own() -> None:
+    node = active()
+    core = node.replica
+    assert core.enqueue(OTHER, BATCH)[0] == 2
+    places = [core.dequeue(queue, SequenceSet([id]))[0] for id in (1, 2) for queue in (QUEUE, OTHER)]
+    assert places == [3, 4, 5, 6]
+    effects(node)
+    assert operations(node)[1:] == [accept(id, queue=queue) for id in (1, 2) for queue in (QUEUE, OTHER)]
+    node.check()
+
+
+def test_joined_accepts_keep_the_limit_of_runs() -> None:
+    node = active()
+    assert [node.replica.dequeue(QUEUE, SequenceSet([id]))[0] for id in (1, 3, 5, 8)] == [2, 2, 3, 3]
+    effects(node)
+    assert operations(node) == [accept(1, 3), accept(5, 8)]
+    node.check()
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "sent"),
+    [(80, [accept(1), accept(2), accept(3), accept(4)]), (100, [accept(1, 2, 3), accept(4)])],
+    ids=["each", "some"],
+)
+def test_joined_accepts_fill_a_frame(nbytes: int, sent: list[Operation]) -> None:
+    node = active(replace(SETTINGS, operations_bytes=nbytes))
+    for id in (1, 2, 3, 4):
+        node.replica.dequeue(QUEUE, SequenceSet([id]))
+    effects(node)
+    assert operations(node) == sent
+    node.check()
+
+
+def test_publishes_that_are_consumed_by_joined_accepts_complete_with_them() -> None:
+    node = active()
+    core = node.replica
+    core.enqueue(QUEUE, BATCH)
+    effects(node)
+    assert [core.dequeue(QUEUE, SequenceSet([id]))[0] for id in (10, 11)] == [3, 3]
+    effects(node)
+    assert node.acknowledge(2).completed == [settled(2)]
+    done = node.acknowledge(3).completed
+    assert done == [settled(2), settled(3), Safe(QUEUE, 11, GENERATION, HOLDERS, SequenceSet([10, 11]))]
+    node.check()
+
+
 def test_a_skip_gives_its_ids_to_no_message() -> None:
     node = active()
     assert node.replica.skip(QUEUE, 3) == 2
