@@ -54,7 +54,8 @@ class Transaction:
 
     An exception in the block rolls back. Afterwards ``op`` is safe when every member has all of it durable; if this node
     steps down before, it is in doubt (TX8): all of it was kept, or nothing. A commit that names a message that is gone
-    by then is refused as a whole. An id that an update has replaced means the same message (U2).
+    by then is refused as a whole. An id that an update has replaced means the same message (U2). Each message may be
+    named by one call that accepts, moves or updates it.
 
         with node.transaction() as t:
             t.dequeue(orders, 7)
@@ -200,7 +201,8 @@ class Transaction:
             NotEnoughMembers: Fewer than ``min_in_sync`` nodes are members. Nothing was stored.
             StaleHandle: It was begun in an earlier term.
             CallerError: A queue that it declares exists, or there are ``queues_max`` queues. Nothing was stored.
-            ArgumentError: It has more than ``transaction_bytes_max`` bytes, or deletes a queue that a later call names.
+            ArgumentError: It has more than ``transaction_bytes_max`` bytes, names a message in two calls, or deletes a
+                queue that a later call names.
             LocalProtocolError: It was committed or rolled back already.
             WrongThread: Called from another thread than the event loop's.
         """

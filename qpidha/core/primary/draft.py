@@ -161,7 +161,12 @@ class Drafting(Drafted):
         return ids
 
     def _held(self, draft: Draft, ids: SequenceSet, gone_ignored: bool = False) -> SequenceSet:
-        """These messages, if all are held; or those of them that are (TX9). A replaced id means its successor (U2)."""
+        """These messages, if all are held; or those of them that are (TX9). A replaced id means its successor (U2).
+
+        Raises:
+            ArgumentError: An earlier step of the commit has accepted, moved or updated one of them.
+            MessagesGone: One of them is not held any more.
+        """
         held = draft.left_of(ids)
         if held == ids:
             return held
@@ -169,7 +174,8 @@ class Drafting(Drafted):
         successors = self._replacements.successors(draft.queue, ids)
         follow = {id: now for id, now in successors.items() if draft.has(now)}
         if not gone_ignored and (gone := ids - held - SequenceSet(follow)):
-            raise messages_gone(draft.queue, gone)
+            taken = SequenceSet(id for id in gone if successors.get(id, id) in draft.removed)
+            raise named_before(draft, taken) if taken else messages_gone(draft.queue, gone)
         return held | SequenceSet(follow.values())
 
     def _accept(self, draft: Draft, ids: SequenceSet) -> SequenceSet:
@@ -315,3 +321,15 @@ class Drafting(Drafted):
             name = draft.queue.spec.name
             raise ArgumentError(f"the same commit has put messages into {name!r}: they cannot be moved")
         self._move(draft, draft.left, target)
+
+
+def named_before(draft: Draft, ids: SequenceSet) -> ArgumentError:
+    """The error of a step that names messages which an earlier step of its commit has removed or replaced.
+
+    It is the caller's fault, and not that of another client: `MessagesGone` would say that somebody else was faster. The
+    successor of an updated message has no id that could be named before the commit.
+    """
+    return ArgumentError(
+        f"messages {ids!r} of {draft.queue.spec.name!r} are accepted, moved or updated by an earlier call"
+        " of the same commit: name each message in one call"
+    )

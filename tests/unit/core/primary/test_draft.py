@@ -247,6 +247,27 @@ def test_an_update_gets_a_new_id_and_keeps_its_place() -> None:
     node.check()
 
 
+@pytest.mark.parametrize("second", ["accept", "move", "update"])
+@pytest.mark.parametrize("first", ["accept", "move", "update"])
+def test_a_message_is_named_by_one_step_of_a_commit(first: str, second: str) -> None:
+    """The second step is the caller's mistake, and must not look as if another client had been faster."""
+    node = primary()
+    node.replica.commit(
+        [Update(QUEUE, SequenceSet([2]), (b"before",))]
+    )  # It has the id 10 now, and 2 means it, too.
+    steps = {
+        "accept": lambda id: Accept(QUEUE, SequenceSet([id])),
+        "move": lambda id: Move(QUEUE, SequenceSet([id]), OTHER),
+        "update": lambda id: Update(QUEUE, SequenceSet([id]), (b"now",)),
+    }
+    for one, other in ((9, 9), (10, 10), (2, 10), (10, 2), (2, 2)):
+        why = rf"messages .*\b{other}\b.* of 'full' are accepted, moved or updated by an earlier call"
+        refused(node, [steps[first](one), steps[second](other)], ArgumentError, why)
+    refused(node, [steps[first](9), steps[second](99)], CallerError, "never given out")
+    node.replica.commit([steps[first](9), steps[second](10)])
+    node.check()
+
+
 def test_an_update_that_no_frame_could_carry_is_refused() -> None:
     node = primary()
     with pytest.raises(ArgumentError, match="with its new props"):
