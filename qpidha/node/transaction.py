@@ -36,6 +36,7 @@ from qpidha.node.queue import Queue
 from qpidha.node.results import NewQueue, Part
 from qpidha.node.runtime import Runtime
 from qpidha.node.table import Table
+from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Level, QueueId, Settle
 from qpidha.wire.batch import Batch
 
@@ -124,7 +125,7 @@ class Transaction:
         """Accept messages, all of which must be held at the commit. Also with ``Settle.IMMEDIATE`` it is replicated."""
         self._require_open("Transaction.dequeue")
         ref = self._queue("queue", queue)
-        self._add(Accept(ref, as_set(ids, queue.next_id, queue._queue.held).copy()))
+        self._add(Accept(ref, _named(queue, ids)))
 
     def move(self, queue: Queue, ids: Ids, target: Target) -> Part:
         """Move messages to the end of another queue. All must be held at the commit."""
@@ -132,14 +133,14 @@ class Transaction:
         source, to = self._queue("queue", queue), self._ref("target", target)
         if source == to:
             raise ArgumentError("target must be another queue than the messages are in")
-        wanted = as_set(ids, queue.next_id, queue._queue.held).copy()
-        return Part(self, self._add(Move(source, wanted, to)))
+        return Part(self, self._add(Move(source, _named(queue, ids), to)))
 
     def update(self, queue: Queue, ids: Ids, props: Props) -> Part:
         """Replace the props of messages: see `Queue.update`. All must be held at the commit."""
         self._require_open("Transaction.update")
         self._queue("queue", queue)
         most = self._runtime.settings.message_bytes_max
+        queue._flush()  # Of what was published in this turn messages may be updated, too.
         return Part(self, self._add(update_step(queue._queue, ids, props, most)))
 
     def put(self, table: Table, key: BytesLike, value: BytesLike) -> None:
@@ -313,3 +314,9 @@ class Transaction:
 
     def _close(self, ref: QueueId | int, step: int, data: list[bytes], props: list[bytes]) -> None:
         self._steps[step] = Publish((ref,), Batch.pack(data, props=props if any(props) else None))
+
+
+def _named(queue: Queue, ids: Ids) -> SequenceSet:
+    """The messages that these ids name, those among them that were published in this turn."""
+    queue._flush()  # A range with steps names what is held.
+    return as_set(ids, queue.next_id, queue._queue.held).copy()

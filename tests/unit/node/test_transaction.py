@@ -318,3 +318,37 @@ def test_one_of_an_earlier_term_is_refused() -> None:
         assert (caught.value.generation, caught.value.current) == (7, 1)
 
     run(main())
+
+
+def test_what_was_published_in_the_same_turn_is_named_like_everything_else() -> None:
+    """A range with steps names what is held: an accept of collected messages took only the last."""
+
+    async def main() -> None:
+        room = Room().lead()
+        q, n = room.declare("q"), room.declare("n")
+        for data in (b"1", b"2", b"3", b"4", b"5", b"6"):
+            q.enqueue(data)
+        with room.transaction() as t:
+            t.dequeue(q, range(1, 6, 2))
+        assert [data for _, data in q] == [b"2", b"4", b"6"]
+        for data in (b"7", b"8", b"9"):
+            q.enqueue(data)
+        with room.transaction() as t:
+            t.move(q, range(7, 10, 2), n)
+            t.update(q, [8], [b"props"])
+        assert [data for _, data in n] == [b"7", b"9"]
+        for data in (b"10", b"11", b"12"):
+            q.enqueue(data)
+        with room.transaction() as t:
+            t.update(q, range(11, 14, 2), b"every second one")
+        assert [props for _, _, props in q.messages()] == [
+            b"",
+            b"",
+            b"",
+            b"props",
+            b"every second one",
+            b"",
+            b"every second one",
+        ]
+
+    run(main())
