@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from uuid import UUID
 
 from qpidha.broker import Broker as Broker  # noqa: PLC0414 - passed on
 from qpidha.broker import EndingBroker as EndingBroker  # noqa: PLC0414 - passed on
@@ -168,6 +169,16 @@ class Transport(Protocol):
         """
 
 
+class ProbingTransport(Transport, Protocol):
+    """A transport that can tell that a process has ended: detected by the presence of `refuses`."""
+
+    async def refuses(self, address: Address, *, timeout_s: float) -> bool:
+        """Whether the machine answers that nothing listens at this address. Sends nothing, and opens no link.
+
+        False if something listens there, and if there is no answer in this time. Never raises for what others do.
+        """
+
+
 class TroubleSink(Protocol):
     """Where a part reports failures that last: each is logged once, its attempts are counted, and the status shows it."""
 
@@ -274,6 +285,16 @@ class ClusterView(Protocol):
 
         False while it leaves the role of primary to others, because it was asked to hand over or cannot serve. If a
         promoter decides to promote it nevertheless, the node obeys, as it obeys an operator.
+        """
+
+
+class ProbingView(ClusterView, Protocol):
+    """A view that knows more than the sessions say: detected by the presence of `watch_ended`."""
+
+    def watch_ended(self) -> AsyncIterator[Mapping[NodeId, UUID]]:
+        """By node, the boot id of a process that has ended though its session may still stand; then each change.
+
+        A hint, as `RecordStore.live` is. One reader at a time.
         """
 
 

@@ -256,6 +256,14 @@ class Replica:
         """The cluster manager answered a request."""
         self._resolved(self.manager.answer(request, answer, now), now)
 
+    def nodes_gone(self, nodes: frozenset[NodeId]) -> None:
+        """These are the nodes whose process is known to have ended: killed, or with a session that has expired.
+
+        It replaces what was said before. A primary does not wait for a member that is gone and not linked: it removes
+        the member as soon as that owes an acknowledgement (J1). A wrong hint costs a resynchronisation, never a message.
+        """
+        self.state.gone = nodes
+
     def _resolved(self, lost: CompareAndSet | None, now: float) -> None:
         """Draw the consequences of the newest record (M3, M4, P2)."""
         record = self.record
@@ -517,7 +525,7 @@ class Replica:
             self._advance_follower()
         if self.primary and self.sessions:
             established = self.primary.established
-            late = self.primary.late
+            late = self.primary.late | self.primary.owed_by(self.state.gone)
             self.primary.membership.give_up_joining(late, now)
             self._remove_members(late, now)  # Before anything completes: who leaves does not count (J5).
             self.primary.settle(now)

@@ -38,6 +38,7 @@ class NodeState:
         "cluster",
         "epoch",
         "generation",
+        "gone",
         "identities",
         "local",
         "manager",
@@ -82,6 +83,8 @@ class NodeState:
         self.outbox = Outbox()
         self.identities: dict[int, frozenset[str]] = {}
         """For links that a peer opened, by link: the names that the peer proved to have."""
+        self.gone: frozenset[NodeId] = frozenset()
+        """The nodes whose process is known to have ended. A hint: it may be wrong (`Replica.nodes_gone`)."""
 
     @property
     def me(self) -> Member:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from qpidha.bridge.requests import ask
 from qpidha.core.manager import Answer, NotSent, Unknown
@@ -21,6 +21,7 @@ from qpidha.interfaces import Promoter, RecordStore
 from qpidha.node.connect import Connector
 from qpidha.node.place import Place
 from qpidha.node.presence import Presence
+from qpidha.node.prober import Prober
 from qpidha.node.runtime import Runtime
 from qpidha.system.backoff import Backoff
 from qpidha.system.within import within
@@ -41,6 +42,7 @@ class Cluster:
         presence: Presence,
         place: Place,
         connector: Connector,
+        prober: Prober,
     ) -> None:
         self._runtime = runtime
         self._records = records
@@ -48,6 +50,7 @@ class Cluster:
         self._presence = presence
         self._place = place
         self._connector = connector
+        self._prober = prober
         self._tasks: list[asyncio.Task[None]] = []
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._asked: tuple[Request | None, float] = (None, 0.0)
@@ -75,6 +78,10 @@ class Cluster:
             return replica.cluster is None and not replica.queues
         return replica.in_sync
 
+    def watch_ended(self) -> AsyncIterator[Mapping[NodeId, UUID]]:
+        """See `qpidha.interfaces.ProbingView`."""
+        return self._prober.absences.watch()
+
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self, info: NodeInfo) -> None:
@@ -86,6 +93,7 @@ class Cluster:
             ("requests", self._serve_requests()),
             ("connect", self._connector.run()),
             ("session", self._presence.run()),
+            ("prober", self._prober.run()),
         ):
             self._spawn(name, work)
         if self._promoter is not None:
@@ -121,6 +129,7 @@ class Cluster:
         self._place.tick(self._runtime.now())
         self._runtime.poke()
         self._connector.wake()
+        self._prober.look()
 
     async def _watch_live(self) -> None:
         await self._follow(LiveNodesUnwatched, self.records.watch_live, self._live_seen)
@@ -129,6 +138,7 @@ class Cluster:
         self._runtime.live.seen(live)
         self._place.tick(self._runtime.now())
         self._connector.wake()
+        self._prober.look()
 
     async def _follow(
         self,

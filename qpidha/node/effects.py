@@ -45,6 +45,7 @@ from qpidha.node.links import Links
 from qpidha.node.listeners import Listeners
 from qpidha.node.notifier import BrokerNotifier
 from qpidha.node.op import NO_NODES, Ledger
+from qpidha.node.prober import Prober
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
 from qpidha.wire.events import Frame
@@ -63,6 +64,7 @@ class NodeEffects:
         links: Links,
         cluster: Cluster,
         connector: Connector,
+        prober: Prober,
         handles: Handles,
         listeners: Listeners,
         watches: KeyWatches,
@@ -73,6 +75,7 @@ class NodeEffects:
         self._links = links
         self._cluster = cluster
         self._connector = connector
+        self._prober = prober
         self._handles = handles
         self._notifier = notifier
         self.listeners = listeners
@@ -165,6 +168,7 @@ class NodeEffects:
         runtime.tell(RoleEntered(notice.role, notice.generation))
         self._connector.role_changed(notice.role)
         self._connector.look()
+        self._prober.look()
         if notice.role.is_primary and runtime.serving_generation != notice.generation:
             runtime.serving_generation = notice.generation
             # Completions of this very `Ready` were performed before this notice: begin where they got to.

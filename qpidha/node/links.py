@@ -12,6 +12,9 @@ from qpidha.node.peer import Peer
 from qpidha.node.runtime import Runtime
 from qpidha.types import Address, NodeId, NodeInfo
 
+PROBE_TIMEOUT_S = 1.0
+"""A machine that has not refused a connection by then does not refuse it."""
+
 
 class LinkOwner(Protocol):
     """Who asked for a link to be opened: the `Connector`."""
@@ -107,6 +110,16 @@ class Links:
         addresses = sorted(info.peers, key=lambda address: address != first)
         attempts = Attempts(self._transport, opened, timeout_s=timeout_s, expect=primary)
         self._reached[primary] = await attempts.first_of(addresses)
+
+    async def refused(self, info: NodeInfo) -> bool:
+        """Whether the node's machine refuses connections to every address that it published. False: perhaps not."""
+        refuses = getattr(self._transport, "refuses", None)
+        if refuses is None:
+            return False
+        for address in info.peers:
+            if not await refuses(address, timeout_s=PROBE_TIMEOUT_S):
+                return False
+        return True
 
     def _closed(self, peer: Peer, error: Exception | None) -> None:
         """A link is gone. Called once for each, by its peer: tell the core, then the log or who opened it."""

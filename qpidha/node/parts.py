@@ -21,6 +21,7 @@ from qpidha.node.listeners import Listeners
 from qpidha.node.notifier import BrokerNotifier
 from qpidha.node.place import Place
 from qpidha.node.presence import Presence
+from qpidha.node.prober import Prober
 from qpidha.node.runtime import Runtime
 from qpidha.types import NodeId
 
@@ -54,6 +55,7 @@ class Parts:
             promotes_itself=promoter is not None and getattr(promoter, "automatic", True),
         )
         self.connector = Connector(runtime, links=self.links, engine=self.engine, records=records)
+        self.prober = Prober(runtime, self.links)
         self.cluster = Cluster(
             runtime,
             records,
@@ -61,6 +63,7 @@ class Parts:
             presence=self.presence,
             place=self.place,
             connector=self.connector,
+            prober=self.prober,
         )
         self.heartbeat = Heartbeat(
             runtime, links=self.links, engine=self.engine, place=self.place, connector=self.connector
@@ -71,6 +74,7 @@ class Parts:
             links=self.links,
             cluster=self.cluster,
             connector=self.connector,
+            prober=self.prober,
             handles=self.handles,
             listeners=Listeners(runtime, broker),
             watches=watches,
@@ -105,3 +109,4 @@ class Parts:
 
     def _link_lost(self) -> None:
         self.connector.look()
+        self.prober.look()

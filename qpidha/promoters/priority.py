@@ -10,8 +10,9 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TypeVar
+from uuid import UUID
 
-from qpidha.checks import SCORE, SECONDS_OR_ZERO
+from qpidha.checks import FLAG, SCORE, SECONDS_OR_ZERO
 from qpidha.errors import ClusterError, SettingsError
 from qpidha.interfaces import ClusterView, Decision
 from qpidha.types import NodeId, Record, Versioned
@@ -32,7 +33,14 @@ FRESH_ROUND_S = 1.0
 class PriorityPromoter:
     """A `Promoter`. Among live members the highest score tries; of equal ones, the greatest node id."""
 
-    def __init__(self, priority: int = 0, *, settle_s: float = 0.0, patience_s: float = 3.0) -> None:
+    def __init__(
+        self,
+        priority: int = 0,
+        *,
+        settle_s: float = 0.0,
+        patience_s: float = 3.0,
+        trust_refusals: bool = True,
+    ) -> None:
         """Decide with these weights and delays.
 
         Args:
@@ -40,6 +48,9 @@ class PriorityPromoter:
             settle_s: How long the primary must be gone before the first try.
             patience_s: How long a better candidate may fail to become primary before this node tries too:
                 a node that is alive but cannot serve must not keep the cluster down.
+            trust_refusals: A primary whose machine refuses connections is gone, though its session still stands: its
+                process was killed. False: wait until the session expires, for networks where a firewall or proxy refuses
+                connections to processes that live.
 
         Raises:
             SettingsError: An argument has a wrong type or is out of range.
@@ -47,9 +58,11 @@ class PriorityPromoter:
         SCORE("priority", priority, SettingsError)
         SECONDS_OR_ZERO("settle_s", settle_s, SettingsError)
         SECONDS_OR_ZERO("patience_s", patience_s, SettingsError)
+        FLAG("trust_refusals", trust_refusals, SettingsError)
         self.priority = priority
         self.settle_s = settle_s
         self.patience_s = patience_s
+        self.trust_refusals = trust_refusals
 
     async def decisions(self, view: ClusterView) -> AsyncIterator[Decision]:
         """Yields "promote" every 100 to 200 ms for as long as this node should try.
@@ -64,12 +77,14 @@ class PriorityPromoter:
             loop.create_task(seen.follow(view.records.watch, seen.set_record), name=name),
             loop.create_task(seen.follow(view.records.watch_live, seen.set_live), name=name),
         ]
+        if self.trust_refusals and (watch := getattr(view, "watch_ended", None)):
+            tasks.append(loop.create_task(seen.follow(watch, seen.set_ended), name=name))
         gone_since: float | None = None
         fresh_until = 0.0
         try:
             while True:
                 seen.changed.clear()
-                if not view.eligible or not seen.complete or primary_lives(seen.record, seen.live):
+                if not view.eligible or not seen.complete or seen.primary_lives():
                     gone_since = None
                 elif loop.time() >= fresh_until:
                     gone_since = loop.time() if gone_since is None else gone_since
@@ -89,7 +104,7 @@ class PriorityPromoter:
         return gone_s >= self.settle_s + self.patience_s or not self._somebody_better(node, seen)
 
     def _somebody_better(self, node: NodeId, seen: Seen) -> bool:
-        scores = candidates(seen.record, seen.live)
+        scores = candidates(seen.record, seen.alive())
         own = (scores.pop(node, self.priority), node)  # As published, since the others compare with that.
         return any((score, other) > own for other, score in scores.items())
 
@@ -102,6 +117,7 @@ class Seen:
         self.record: Record | None = None
         self.live: Mapping[NodeId, bytes] = {}
         self._retry_s = retry_s
+        self._ended: Mapping[NodeId, UUID] = {}
         self._unseen = {"record", "live"}
 
     @property
@@ -120,6 +136,24 @@ class Seen:
         self.live = live
         self._unseen.discard("live")
         self.changed.set()
+
+    def set_ended(self, ended: Mapping[NodeId, UUID]) -> None:
+        """Take in the processes that have ended though their session may still stand."""
+        self._ended = ended
+        self.changed.set()
+
+    def alive(self) -> Mapping[NodeId, bytes]:
+        """The live nodes, without the sessions of processes that have ended."""
+        return {node: raw for node, raw in self.live.items() if not self._has_ended(node, raw)}
+
+    def primary_lives(self) -> bool:
+        """Whether the process that the record names as primary is alive."""
+        return primary_lives(self.record, self.alive())
+
+    def _has_ended(self, node: NodeId, raw: bytes) -> bool:
+        ended = self._ended.get(node)
+        info = decode_info(raw) if ended is not None else None
+        return info is not None and info.boot == ended
 
     async def follow(self, watch: Callable[[], AsyncIterator[T]], use: Callable[[T], None]) -> None:
         """Pass on the values of a watch; open it again when it ends or fails."""

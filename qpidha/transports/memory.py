@@ -11,7 +11,17 @@ from collections import deque
 from collections.abc import Sequence
 
 from qpidha.addresses import address_text
-from qpidha.checks import ADDRESS, CALLBACK, NODE_ID, PAIR, check_connect, instance_of, integer, optional
+from qpidha.checks import (
+    ADDRESS,
+    CALLBACK,
+    NODE_ID,
+    PAIR,
+    SECONDS_OR_ZERO,
+    check_connect,
+    instance_of,
+    integer,
+    optional,
+)
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
 from qpidha.types import Address, BytesLike, PeerInfo
@@ -66,6 +76,11 @@ class MemoryNetwork:
     def reaches(self, own: Sequence[Address], other: Address) -> bool:
         """Whether a transport with these addresses may connect to that one."""
         return other in self.listeners and not self._blocked.intersection((other, *own))
+
+    def refuses(self, address: Address) -> bool:
+        """Whether the machine would say that nothing listens there: an address that is blocked says nothing."""
+        PAIR("address", address)
+        return address not in self.listeners and address not in self._blocked
 
     def claim(self, address: Address, listener: MemoryListener) -> Address:
         """Bind; port 0 asks for one that is free."""
@@ -128,6 +143,13 @@ class MemoryTransport:
             message = f"no handler for the link from {far.peer.address}"
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
         return near
+
+    async def refuses(self, address: Address, *, timeout_s: float) -> bool:
+        """Whether nothing listens there, and the address is not blocked. After one turn of the loop."""
+        PAIR("address", address)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
+        await asyncio.sleep(0)
+        return self.network.refuses(address)
 
     def _own_address(self) -> Address:
         return self.addresses[0] if self.addresses else ("client", 0)

@@ -57,6 +57,24 @@ def _is_number(host: str) -> bool:
     return True
 
 
+async def refuses(loop: asyncio.AbstractEventLoop, address: Address) -> bool:
+    """Whether the machine answers that nothing listens there, at each of its addresses. Sends nothing.
+
+    Raises:
+        OSError: The name cannot be resolved.
+    """
+    host, port = address
+    for family, _, _, _, where in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            (await _connected(loop, family, where)).close()
+        except ConnectionRefusedError:
+            continue
+        except OSError:
+            return False
+        return False
+    return True
+
+
 async def _connected(loop: asyncio.AbstractEventLoop, family: int, where: Any) -> socket.socket:
     connecting = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -10,14 +10,24 @@ from pathlib import Path
 from typing import cast
 
 from qpidha.addresses import address_text
-from qpidha.checks import ADDRESS, CALLBACK, FLAG, PATH, check_connect, instance_of, optional
+from qpidha.checks import (
+    ADDRESS,
+    CALLBACK,
+    FLAG,
+    PAIR,
+    PATH,
+    SECONDS_OR_ZERO,
+    check_connect,
+    instance_of,
+    optional,
+)
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.events import LinkFromPeerFailed
 from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleSink
 from qpidha.system import forks
 from qpidha.transports.certificates import Certificates
 from qpidha.transports.handshake import CURRENT, Handshake
-from qpidha.transports.sockets import destination, is_loopback
+from qpidha.transports.sockets import destination, is_loopback, refuses
 from qpidha.transports.stream import TcpLink, as_link_closed
 from qpidha.transports.tls import require_verifying
 from qpidha.transports.tlslistener import BACKLOG, TlsListener
@@ -188,6 +198,15 @@ class TcpTransport:
         if link.refused is not None:
             raise link.refused
         return link
+
+    async def refuses(self, address: Address, *, timeout_s: float) -> bool:
+        """See `qpidha.interfaces.ProbingTransport`. Nothing is sent, so it is allowed in plain text to any address."""
+        PAIR("address", address)
+        SECONDS_OR_ZERO("timeout_s", timeout_s)
+        try:
+            return await asyncio.wait_for(refuses(asyncio.get_running_loop(), address), timeout_s)
+        except (asyncio.TimeoutError, OSError, ValueError, OverflowError):
+            return False
 
     async def _open(
         self, loop: asyncio.AbstractEventLoop, link: TcpLink, address: Address, handshake: Handshake

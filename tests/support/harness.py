@@ -94,6 +94,9 @@ class Gate:
     ) -> Link:
         return await self._inner.connect(address, self._factory(on_link), timeout_s=timeout_s, expect=expect)
 
+    async def refuses(self, address: Address, *, timeout_s: float) -> bool:
+        return await self._inner.refuses(address, timeout_s=timeout_s)
+
 
 class World:
     """A cluster in one process. An asynchronous context manager that stops all running nodes at its end."""

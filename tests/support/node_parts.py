@@ -193,6 +193,7 @@ class Seat:
             links=SimpleNamespace(peers={}),  # type: ignore[arg-type]
             cluster=SimpleNamespace(request=self.requests.append),  # type: ignore[arg-type]
             connector=nothing,  # type: ignore[arg-type]
+            prober=nothing,  # type: ignore[arg-type]
             handles=self.handles,
             listeners=Listeners(self.runtime, object()),  # type: ignore[arg-type]
             watches=KeyWatches(self.runtime),

@@ -26,7 +26,7 @@ from qpidha.core.manager import Manager
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.clients import ClientCalls
-from qpidha.core.primary.deadlines import Deadlines
+from qpidha.core.primary.deadlines import NO_MEMBERS, Deadlines
 from qpidha.core.primary.localwork import LocalWork
 from qpidha.core.primary.membership import Membership
 from qpidha.core.primary.minimum import Minimum
@@ -250,6 +250,15 @@ class Primary(ClientCalls):
     def late(self) -> frozenset[Member]:
         """The members that were late at the last `find_late` and still are."""
         return self.deadlines.late(self._acked)
+
+    def owed_by(self, gone: frozenset[NodeId]) -> frozenset[Member]:
+        """The members among these nodes that owe an acknowledgement and are not linked. O(members) if there are nodes."""
+        if not gone:
+            return NO_MEMBERS
+        lost = gone - {session.node for session in self.sessions.values()}
+        return frozenset(
+            m for m in self.membership.required if m.node in lost and self.acked_by(m) < self.position
+        )
 
     def check(self) -> None:
         """Raise `InvariantError` if an invariant does not hold. For tests."""

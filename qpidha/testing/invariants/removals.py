@@ -60,7 +60,10 @@ class Removals:
         nodes = {member.node for member in request.new.members}
         for member in record.members - request.new.members:
             reborn = any(s.node == member.node and s.epoch != member.epoch for s in primary.sessions.values())
-            if not reborn and member.node not in nodes:
+            linked = any(session.node == member.node for session in primary.sessions.values())
+            if member.node in node.replica.state.gone and not linked:
+                self._sometimes("removed as gone")
+            elif not reborn and member.node not in nodes:
                 self._sometimes("removed for being late")
                 self._late(node, primary, member)
 

@@ -18,7 +18,7 @@ from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolEr
 from qpidha.journal import Change
 from qpidha.queues import STANDARD_TYPES
 from qpidha.recovery.validator import check_start
-from qpidha.testing.sim import place
+from qpidha.testing.sim import hints, place
 from qpidha.testing.sim.clock import SimClock
 from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.link import End
@@ -228,6 +228,7 @@ class SimNode:
         for end in world.network.silent(self, limits.heartbeat_timeout_s / self.clock.rate):
             world.network.close(end)
             self.replica.link_closed(end.number)
+        hints.look(self)
         self.replica.tick(self.now())
         place.look(self)
         self.run()

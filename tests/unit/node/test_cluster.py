@@ -23,6 +23,7 @@ from qpidha.errors import (
 from qpidha.events import DecisionRefused, LiveNodesUnwatched, RecordUnwatched
 from qpidha.interfaces import ClusterView, Decision
 from qpidha.node.cluster import Cluster
+from qpidha.node.prober import Prober
 from qpidha.types import NodeId, NodeInfo, Record, Versioned
 from qpidha.wire.info import encode_info
 from tests.support.node_parts import Seat, info, record, run, turns
@@ -184,6 +185,7 @@ class Site:
             presence=around,
             place=around,
             connector=around,
+            prober=Prober(self.runtime, around),
         )
 
     def troubles(self, kind: type[RecordUnwatched | LiveNodesUnwatched | DecisionRefused]) -> list[str]:
@@ -565,7 +567,7 @@ def test_a_stop_ends_every_task_and_closes_the_session() -> None:
         site = Site(Decided())
         await site.cluster.start(info("a"))
         await turns()
-        assert len(asyncio.all_tasks()) == 7
+        assert len(asyncio.all_tasks()) == 8
         await site.cluster.stop()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert (site.around.closed, site.seat.engine.errors) == (1, [])

@@ -70,6 +70,7 @@ class Site:
             links=part,
             cluster=part,
             connector=part,
+            prober=SimpleNamespace(look=lambda: None),  # type: ignore[arg-type]
             handles=self.seat.handles,
             listeners=Listeners(self.seat.runtime, part),
             watches=KeyWatches(self.seat.runtime),

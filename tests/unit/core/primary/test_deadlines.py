@@ -418,3 +418,58 @@ def test_a_primary_without_backups_waits_for_no_acknowledgement() -> None:
         world.publish()
     world.pass_time(60.0)
     assert len(primary.deadlines._left) == 0 and world.requests == []
+
+
+# --- members that are gone -----------------------------------------------------------------------
+
+
+def lose(world: World, member: Member) -> None:
+    """The link of a backup breaks."""
+    world.replica.link_closed(world.links[member.node])
+    world.driver.run()
+
+
+def test_a_member_that_is_gone_is_not_waited_for(world: World) -> None:
+    world.publish()
+    lose(world, B)
+    world.driver.run()
+    assert world.removed == set(), "a broken link alone says nothing"
+    world.replica.nodes_gone(frozenset("B"))
+    world.driver.run()
+    assert world.removed == {"B"}
+
+
+def test_a_member_that_is_gone_and_owes_nothing_stays_a_member_until_it_does(world: World) -> None:
+    """It may be back before the next publish, and meanwhile it may be promoted."""
+    lose(world, B)
+    world.replica.nodes_gone(frozenset("B"))
+    world.pass_time(30.0)
+    assert world.removed == set()
+    world.publish()
+    assert world.removed == {"B"}
+
+
+def test_a_member_that_is_linked_is_not_gone_whatever_is_said(world: World) -> None:
+    world.publish()
+    world.replica.nodes_gone(frozenset("B"))
+    world.pass_time(1.0)
+    assert world.removed == set()
+
+
+def test_a_node_that_is_back_is_waited_for_again(world: World) -> None:
+    lose(world, B)
+    world.replica.nodes_gone(frozenset("B"))
+    world.replica.nodes_gone(frozenset())
+    world.publish()
+    world.pass_time(1.0)
+    assert world.removed == set()
+
+
+def test_after_a_promotion_the_dead_primary_is_removed_at_once() -> None:
+    """What a failover waits for: the first confirmation needs every member (P4)."""
+    world = World(B, C)
+    world.follow(B)
+    assert world.removed == set(), "rejoin_timeout_s has not passed"
+    world.replica.nodes_gone(frozenset("C"))
+    world.driver.run()
+    assert world.removed == {"C"}
