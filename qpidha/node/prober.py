@@ -20,7 +20,7 @@ from qpidha.types import NodeId, NodeInfo
 
 BETWEEN_S = 0.02
 """Between the two refusals that count: a listener that is being replaced is back by then."""
-INTERVAL_MAX_S = 1.0
+INTERVAL_MAX_S = 0.5
 """The longest time between two looks at the same nodes."""
 
 
@@ -28,7 +28,7 @@ class Prober:
     """Watches the nodes that this one has no link to but should have, and tells the core which of them are gone."""
 
     def __init__(self, runtime: Runtime, links: Links) -> None:
-        self.absences = Absences(runtime.live)
+        self.absences = Absences(runtime.live, runtime.now)
         self._runtime = runtime
         self._links = links
         self._wake = asyncio.Event()
@@ -62,7 +62,7 @@ class Prober:
             self._runtime.poke()
 
     def _suspects(self) -> Mapping[NodeId, NodeInfo]:
-        """The live nodes that should be linked to this one: the primary to a backup, the members to the primary."""
+        """The nodes that should be linked to this one, and are not: a backup's primary, and the members of a primary."""
         replica = self._runtime.replica
         record = replica.record
         if replica.stopped or record is None:
@@ -74,7 +74,7 @@ class Prober:
             wanted = {record.primary[0]}
         else:
             return {}
-        infos = ((node, self._runtime.live.info_of(node)) for node in wanted - {self._runtime.id})
+        infos = ((node, self.absences.info_of(node)) for node in wanted - {self._runtime.id})
         return {node: info for node, info in infos if info is not None}
 
     async def _examine(self, node: NodeId, info: NodeInfo) -> None:

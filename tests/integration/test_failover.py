@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from qpidha import Batch, CallerError, Fate, NotPrimary, PromotionRefused, Role, SequenceSet, Settle
 from qpidha.errors import ArgumentError
-from tests.support.harness import World, content, history, run, until
+from qpidha.promoters import PriorityPromoter
+from tests.support.harness import QUICK, World, content, history, run, until
 
 MILLION = 1_000_000
 
@@ -117,19 +121,70 @@ def test_a_member_that_stays_away_is_waited_for_until_the_record_removes_it() ->
     """LM5: held publishes complete after the deadline, and the receipt shows that fewer nodes have them."""
 
     async def main(world: World) -> None:
-        a, b, _ = await world.cluster("a", "b", "c")
+        a, b, c = await world.cluster("a", "b", "c")
         queue = a.declare("q")
         await queue.enqueue(b"one")
-        await world.kill("c")
+        world.gates["c"].mute = True
         op = queue.enqueue(b"two")
         await until(lambda: b.queue("q").depth == 2)
         assert not op.safe and a.status().waiting_for == ["c"]
         receipt = await op
         assert receipt.nodes == {"a", "b"}
         assert world.members() == {"a", "b"}
-        again = await world.start("c")
+        world.gates["c"].mute = False
         await until(lambda: world.members() == {"a", "b", "c"})
-        assert history(again) == history(a)
+        await until(lambda: history(c) == history(a))
+
+    run(main)
+
+
+def test_a_member_that_was_killed_is_not_waited_for() -> None:
+    """Its machine refuses connections, or its session is gone: nothing is gained by waiting for the time-out."""
+
+    async def main(world: World) -> None:
+        a, _, _ = await world.cluster("a", "b", "c")
+        queue = a.declare("q")
+        await queue.enqueue(b"one")
+        world.nodes[
+            "c"
+        ]._parts.presence._session = None  # It stands until it expires, as that of a killed process.
+        await world.kill("c")
+        assert (await queue.enqueue(b"two")).nodes == {"a", "b"}
+        await world.kill("b")
+        assert (await queue.enqueue(b"three")).nodes == {"a"}
+        assert "c" in a.status().live and "b" not in a.status().live
+
+    run(main, replace(QUICK, ack_timeout_s=600.0, rejoin_timeout_s=600.0))
+
+
+def test_the_next_primary_confirms_at_once_although_the_session_of_the_killed_one_stands() -> None:
+    async def main(world: World) -> None:
+        scores = {"a": 3, "b": 2, "c": 1}
+        nodes = [await world.start(name, promoter=PriorityPromoter(score)) for name, score in scores.items()]
+        a, b, c = nodes
+        await until(lambda: a.role is Role.ACTIVE and b.status().in_sync and c.status().in_sync)
+        await a.declare("q").enqueue(b"one")
+        a._parts.presence._session = None
+        await world.kill("a")
+        await b.wait_serving(timeout_s=60.0)
+        assert (await b.queue("q").enqueue(b"two")).nodes == {"b", "c"}
+        assert "a" in b.status().live, "its session stands"
+
+    run(main, replace(QUICK, ack_timeout_s=600.0, rejoin_timeout_s=600.0))
+
+
+def test_a_promoter_that_does_not_trust_refusals_waits_for_the_session() -> None:
+    async def main(world: World) -> None:
+        a = await world.start("a", promoter=PriorityPromoter(2))
+        b = await world.start("b", promoter=PriorityPromoter(1, trust_refusals=False))
+        await until(lambda: a.role is Role.ACTIVE and b.status().in_sync)
+        a._parts.presence._session = None
+        await world.kill("a")
+        await until(lambda: b._parts.prober.absences.ended)
+        await asyncio.sleep(0.5)
+        assert not b.role.is_primary
+        world.records.expire("a")
+        await until(lambda: b.role is Role.ACTIVE)
 
     run(main)
 

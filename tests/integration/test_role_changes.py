@@ -185,6 +185,7 @@ def test_a_manager_that_does_not_answer_is_reported_once_each_time(caplog: pytes
     async def main(world: World) -> None:
         nodes = await world.cluster("a", "b", "c")
         queue = nodes[0].declare("q")
+        await queue.declared
         for times, name in ((1, "c"), (2, "b")):
             await world.kill(name)
             world.records.reachable = False

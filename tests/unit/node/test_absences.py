@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from uuid import UUID
 
-from qpidha.node.absences import Absences
+from qpidha.node.absences import GRACE_S, Absences
 from qpidha.node.live import LiveNodes
 from qpidha.types import NodeId
 from qpidha.wire.info import encode_info
@@ -20,7 +20,8 @@ class Site:
 
     def __init__(self) -> None:
         self.live = LiveNodes()
-        self.absences = Absences(self.live)
+        self.now = 100.0
+        self.absences = Absences(self.live, lambda: self.now)
 
     def lives(self, *nodes: NodeId, boot: UUID = BOOT) -> None:
         """The record store lists these nodes."""
@@ -33,9 +34,22 @@ def test_a_node_whose_session_has_ended_is_gone() -> None:
     site.lives("a", "b")
     assert site.absences.gone() == frozenset()
     site.lives("a")
+    assert site.absences.gone() == frozenset(), "it may have lost its session in a pause, and renews it"
+    site.now += GRACE_S
     assert site.absences.gone() == {"b"}
     site.lives("a", "b")
     assert site.absences.gone() == frozenset()
+
+
+def test_what_it_published_is_remembered_so_that_its_machine_can_be_asked() -> None:
+    site = Site()
+    site.lives("a", "b")
+    site.lives("a")
+    assert site.absences.info_of("b") == info("b")
+    site.absences.refused("b", BOOT)
+    assert site.absences.gone() == {"b"}, "a refusal needs no grace"
+    site.live.seen({"b": b"unreadable"})
+    assert (site.absences.gone(), site.absences.info_of("b")) == (frozenset(), None)
 
 
 def test_a_node_that_was_never_there_is_not_gone() -> None:
@@ -71,6 +85,7 @@ def test_a_refusal_and_an_ended_session_are_one_absence() -> None:
     site.lives("a")
     assert site.absences.gone() == {"b"}
     site.absences.answered("b")
+    site.now += GRACE_S
     assert site.absences.gone() == {"b"}, "its session is still missing"
 
 

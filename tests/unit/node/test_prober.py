@@ -145,9 +145,11 @@ def test_another_process_of_the_node_is_not_gone() -> None:
 def test_a_session_that_ends_is_told_without_asking() -> None:
     async def main(site: Site) -> None:
         site.sees(3, "c", "a", "b", "c", live="abc")
-        site.seat.runtime.live.seen({"a": b"", "c": b""})
+        site.seat.runtime.live.seen({"a": b"", "c": encode_info(info("c"))})
         site.prober.look()
-        assert site.gone == {"b"}
+        assert site.gone == frozenset(), "it may renew its session"
+        await until(lambda: site.gone == {"b"})
+        assert "b" not in site.machines.asked, "a backup does not ask for another backup"
 
     play(main)
 
