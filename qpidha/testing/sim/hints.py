@@ -9,13 +9,13 @@ WRONG = 0.05
 
 
 def look(node: Any) -> None:
-    """Tell a `SimNode` which nodes are gone, in the way of its `World.hints`. Called before every tick."""
+    """Tell a `SimNode` which nodes are gone, in the way of its `SimManager.hints`. Called before every tick."""
     world = node.world
-    if world.hints == "none":
+    if world.manager.hints == "none":
         return
     names = {other.name for other in world.nodes.values()}
     gone = names - {other.name for other in world.nodes.values() if other.up}
-    if world.hints == "wrong" and world.random.random() < WRONG:
+    if world.manager.hints == "wrong" and world.random.random() < WRONG:
         world.sometimes("fault wrong_hint")
         gone = {name for name in sorted(names) if world.random.random() < 0.5}
     node.replica.nodes_gone(frozenset(gone))

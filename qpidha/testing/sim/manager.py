@@ -63,6 +63,8 @@ class SimManager:
         self.nodes: Mapping[NodeId, WatchingNode] = {}
         self.unreachable: set[NodeId] = set()
         """These nodes are cut off: requests fail, watches are silent."""
+        self.hints = "none"
+        """Who is said to be gone (`qpidha.testing.sim.hints`): "none", "right" or "wrong"."""
         self.stale: set[NodeId] = set()
         """These nodes' watches are silent; requests work."""
         self.held: list[Callable[[], None]] | None = None

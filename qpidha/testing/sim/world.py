@@ -79,8 +79,6 @@ class World:
         self.on_send: Callable[[End, Frame], None] = lambda end, frame: None
         self.on_notice: Callable[[SimNode, Notice], None] = lambda node, notice: None
         self.on_request: Callable[[SimNode, Request], None] = lambda node, request: None
-        self.hints = "none"
-        """Who is said to be gone (`qpidha.testing.sim.hints`): "none", "right" or "wrong"."""
         self.hash = 0
         """CRC-32 of all lines so far: equal in two runs of the same seed."""
         self.counts: Counter[str] = Counter()

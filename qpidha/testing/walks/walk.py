@@ -118,7 +118,7 @@ class Walk:
             catch_up_time_max_s=random.Random(f"{seed}/pace").choice([None, 0.5]),
             min_in_sync=min(count, random.Random(f"{seed}/members").choice(LEAST)),
         )
-        self.world.hints = random.Random(f"{seed}/gone").choice(["none", "none", "right", "wrong"])
+        self.world.manager.hints = random.Random(f"{seed}/gone").choice(["none", "none", "right", "wrong"])
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {
