@@ -281,7 +281,11 @@ class Conflict(ClusterError):
 
 
 class Unavailable(ClusterError):
-    """The cluster manager could not be reached. The request was certainly not sent."""
+    """The cluster manager could not be reached. The request was certainly not sent, or has certainly done nothing."""
+
+
+class ManagerRefused(Unavailable):
+    """The cluster manager refuses, and has done nothing: wrong password, no permission, no space. See the message."""
 
 
 class OutcomeUnknown(ClusterError):
@@ -326,10 +330,7 @@ class InDoubt(OperationError):
 
 
 class CallTimeout(InDoubt, TimeoutError):
-    """A call of `Node.sync` had begun, and the event loop did not answer in time. The change may have been made.
-
-    The event loop is blocked, or the call takes longer than the time that the caller has given.
-    """
+    """A call of `Node.sync` got no answer in its time, and may have been made: it is slow, or the loop is blocked."""
 
 
 class OpTimeout(InDoubt, TimeoutError):

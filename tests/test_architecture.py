@@ -90,6 +90,7 @@ IMPURE_CYTHON = re.compile(r"^(libc\.(time|stdio)|posix|openmp|cython\.parallel)
 THIRD_PARTY: dict[str, frozenset[str]] = {
     "msgpack": frozenset(MAY_IMPORT),
     "sortedcontainers": frozenset(MAY_IMPORT),
+    "aiohttp": frozenset({"records"}),
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
     "hypothesis": frozenset({"testing"}),

@@ -152,7 +152,7 @@ def why(error: BaseException) -> str:
     return printable(words(error))
 
 
-def about(place: Path, error: BaseException) -> str:
+def about(place: Path | str, error: BaseException) -> str:
     """An error about a directory, which is named once."""
     text = why(error)
     named = os.sep in str(place) and printable(place) in text

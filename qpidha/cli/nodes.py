@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qpidha.cli.cluster import peek
 from qpidha.cli.console import (
     OK,
     PARTLY,
@@ -21,7 +22,6 @@ from qpidha.cli.console import (
     lines_of_record,
     words,
 )
-from qpidha.cli.record import peek
 from qpidha.cli.text import View, name, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
@@ -35,7 +35,7 @@ GRACE_S = 0.5
 class Row:
     """One directory that was asked for."""
 
-    directory: Path
+    directory: Path | str
     status: dict[str, Any] | None = None
     error: BaseException | None = None
 

@@ -42,6 +42,20 @@ def directory(text: str) -> Path:
     return Path(text)
 
 
+def cluster(text: str) -> Path | str:
+    """Where the record is kept: a directory, or the URL of an engine."""
+    from qpidha.errors import SettingsError
+    from qpidha.records.url import is_url, open_records
+
+    if not is_url(text):
+        return directory(text)
+    try:
+        open_records(text)
+    except SettingsError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def seconds(text: str) -> float:
     """A time limit."""
     try:
@@ -123,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
     )
     add_store(commands.add_parser("store", help="inspect, rank and compact stores while no node runs"))
-    add_record(commands.add_parser("record", help="the record of who may be primary, in a file record store"))
+    add_record(commands.add_parser("record", help="the record of who may be primary"))
     add_simulate(
         commands.add_parser("simulate", help="run a simulated cluster with random failures, and draw runs")
     )
@@ -136,7 +150,9 @@ def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
     status.add_argument(
         "directory", type=directory, nargs="+", help="a node's data directory (the one with control.sock)"
     )
-    status.add_argument("--cluster", type=directory, help="also show the record kept in this directory")
+    status.add_argument(
+        "--cluster", type=cluster, help="also show the record kept in this directory or engine"
+    )
     status.add_argument(
         "--queues",
         type=natural,
@@ -211,7 +227,7 @@ def add_store(store: argparse.ArgumentParser) -> None:
     rank = actions.add_parser("rank", help="after a total failure: which store is the best, and why")
     rank.add_argument("directory", type=directory, nargs="+")
     rank.add_argument(
-        "--cluster", type=directory, help="the directory of the file record store, if it survived"
+        "--cluster", type=cluster, help="the directory or the URL of the record, if it survived"
     )
     add_timeout(rank, INSPECT_TIMEOUT_S)
     add_json(rank)
@@ -222,7 +238,11 @@ def add_record(record: argparse.ArgumentParser) -> None:
     """Add the commands about the cluster record."""
     actions = record.add_subparsers(title="actions", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print it")
-    show.add_argument("cluster", type=directory, help="the directory of the file record store")
+    show.add_argument(
+        "cluster",
+        type=cluster,
+        help="the directory of the record, or a URL such as etcd://host:2379/prefix?ca=FILE",
+    )
     add_timeout(show, STATUS_TIMEOUT_S)
     add_json(show)
     show.set_defaults(run=run_show)
@@ -230,7 +250,11 @@ def add_record(record: argparse.ArgumentParser) -> None:
         "rebuild",
         help="after it was lost or restored from an old copy: make a new one from all stores; no node may run",
     )
-    rebuild.add_argument("cluster", type=directory, help="the directory of the file record store")
+    rebuild.add_argument(
+        "cluster",
+        type=cluster,
+        help="the directory of the record, or a URL such as etcd://host:2379/prefix?ca=FILE",
+    )
     rebuild.add_argument("directory", type=directory, nargs="+", help="the data directories of all nodes")
     rebuild.add_argument(
         "--best", type=node, metavar="NODE", help="start from the store of this node, not from the best one"

@@ -1,4 +1,4 @@
-"""Commands about the cluster record of a file record store: ``qpidha record show`` and ``rebuild``."""
+"""Commands about the record of a cluster: ``qpidha record show`` and ``rebuild``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qpidha.cli.cluster import WRITE_TIMEOUT_S, Place, is_store, live_in, peek, put
 from qpidha.cli.console import (
     OK,
     PARTLY,
@@ -32,19 +33,10 @@ from qpidha.errors import CallerError, ClusterError, Conflict, OutcomeUnknown, S
 if TYPE_CHECKING:
     from qpidha.recovery.rebuild import Rebuilt
     from qpidha.stores.report import StoreReport
-    from qpidha.types import Record, Versioned
+    from qpidha.types import Versioned
 
-WRITE_TIMEOUT_S = 10.0
 DISK_TIMEOUT_S = 10.0
 """For what is small: the record, who is alive, and locks."""
-
-
-def peek(directory: Path) -> Versioned | None:
-    """The record of a file record store, or None. Blocks while the disk does."""
-    from qpidha.records.file.store import FileRecordStore
-
-    require_directory(directory, "record")
-    return FileRecordStore.peek(directory)
 
 
 def run_show(args: argparse.Namespace) -> int:
@@ -59,11 +51,6 @@ def run_show(args: argparse.Namespace) -> int:
         hint = ", but a store: give the directory of the record" if is_store(args.cluster) else ""
         return deliver(args, PROBLEM, {"record": None}, [f"there is no record in {name(args.cluster)}{hint}"])
     return deliver(args, OK, {"record": found}, lines_of_record(found))
-
-
-def is_store(directory: Path) -> bool:
-    """Whether a directory is, or was, a store."""
-    return any((directory / entry).exists() for entry in ("store.db", "identity"))
 
 
 # --- rebuild -------------------------------------------------------------------------------------
@@ -140,7 +127,7 @@ def rebuild(args: argparse.Namespace, state: Rebuild, held: ExitStack) -> None:
     write(args, state, current)
 
 
-def require_nobody_runs(cluster: Path) -> None:
+def require_nobody_runs(cluster: Place) -> None:
     """Refuse to go on while a node of the cluster has a live session."""
     try:
         live = one(partial(live_in, cluster), DISK_TIMEOUT_S)
@@ -148,17 +135,6 @@ def require_nobody_runs(cluster: Path) -> None:
         raise Refused(UNREACHABLE, f"cannot look at the record: {about(cluster, error)}") from error
     if live:
         raise Refused(PROBLEM, f"still running: {names(live)}. Stop all nodes first")
-
-
-def live_in(cluster: Path) -> list[str]:
-    """The nodes with a live session. Without a directory there is none."""
-    from qpidha.records.file.store import FileRecordStore
-
-    try:
-        require_directory(cluster, "record")
-    except FileNotFoundError:
-        return []
-    return sorted(FileRecordStore.peek_live(cluster))
 
 
 def lock_all(directories: list[Path], state: Rebuild, held: ExitStack) -> list[Path]:
@@ -190,7 +166,7 @@ def lock_one(directory: Path) -> Callable[[], None]:
     return stack.close
 
 
-def state_of(cluster: Path) -> Versioned | None:
+def state_of(cluster: Place) -> Versioned | None:
     """The record as it is."""
     try:
         return one(partial(peek, cluster), DISK_TIMEOUT_S)
@@ -229,23 +205,6 @@ def write(args: argparse.Namespace, state: Rebuild, current: Versioned | None) -
     except (ClusterError, OSError) as error:
         raise Refused(UNREACHABLE, f"nothing was written: {why(error)}") from error
     state.written = True
-
-
-def put(cluster: Path, stores: list[Path], expected: int | None, record: Record) -> None:
-    """Write it, into a directory that the nodes can use, also if root does it."""
-    from qpidha.records.file.store import FileRecordStore
-    from qpidha.system.ownership import make_directories
-
-    if not cluster.is_dir():
-        owners = {(facts.st_uid, facts.st_gid) for facts in map(os.stat, stores)}
-        if os.geteuid() == 0 and len(owners) > 1:
-            raise CallerError(
-                f"the stores belong to several users: create {cluster} first, owned by the user that runs the nodes"
-            )
-        for created in make_directories(cluster):
-            if os.geteuid() == 0:
-                os.chown(created, *next(iter(owners)), follow_symlinks=False)
-    FileRecordStore.put(cluster, expected, record, timeout_s=WRITE_TIMEOUT_S)
 
 
 def lines_of_rebuilt(found: Rebuilt, *, written: bool) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from qpidha.cli.cluster import peek
 from qpidha.cli.console import (
     OK,
     PARTLY,
@@ -18,7 +19,6 @@ from qpidha.cli.console import (
     words,
 )
 from qpidha.cli.inspection import inspect_all
-from qpidha.cli.record import peek
 from qpidha.cli.text import name, printable
 from qpidha.cli.work import one, require_directory, require_no_cluster
 from qpidha.errors import QpidhaError, StoreDirty

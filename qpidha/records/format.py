@@ -1,16 +1,18 @@
-"""The record as a file that operators can read: JSON, with a format number and a checksum."""
+"""The record as text that operators can read, in a file or in an engine: JSON, with a format number and a checksum."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from uuid import UUID
 
 from qpidha.checks import NODE_ID, SECONDS, Rule, instance_of, integer
 from qpidha.errors import ClusterError
 from qpidha.types import GENERATION_MAX, Member, Record, Versioned
+
+T = TypeVar("T")
 
 FORMAT = 1
 VERSION_MAX = 2**63 - 1
@@ -66,18 +68,28 @@ INFO = Rule(
 
 def encode_record(found: Versioned) -> bytes:
     """The bytes of a record file."""
-    record = found.record
+    return _framed({"version": found.version, **_content(found.record)})
+
+
+def encode_value(record: Record) -> bytes:
+    """The bytes of a record for an engine that counts versions itself."""
+    return _framed(_content(record))
+
+
+def _content(record: Record) -> dict[str, Any]:
     primary = record.primary
-    content = {
-        "version": found.version,
+    return {
         "cluster": str(record.cluster),
         "generation": record.generation,
         "primary": None if primary is None else {"node": primary[0], "boot": str(primary[1])},
         "members": [{"node": m.node, "epoch": str(m.epoch)} for m in sorted(record.members)],
         "nonce": record.nonce.hex(),
     }
-    file = {"format": FORMAT, "checksum": _checksum(content), "record": content}
-    return (json.dumps(file, indent=2) + "\n").encode()
+
+
+def _framed(content: dict[str, Any]) -> bytes:
+    framed = {"format": FORMAT, "checksum": _checksum(content), "record": content}
+    return (json.dumps(framed, indent=2) + "\n").encode()
 
 
 def decode_record(data: bytes, name: str) -> Versioned:
@@ -86,11 +98,24 @@ def decode_record(data: bytes, name: str) -> Versioned:
     Raises:
         ClusterError: The file is damaged, was edited by hand, or has a newer format.
     """
+    return _opened(
+        data, name, lambda content: Versioned(_record(content), _number(content["version"], 1, VERSION_MAX))
+    )
+
+
+def decode_value(data: bytes, name: str) -> Record:
+    """The record that `encode_value` wrote. ``name`` says where it was, for the same errors as of `decode_record`."""
+    return _opened(data, name, _record)
+
+
+def _opened(data: bytes, name: str, decode: Callable[[Mapping[str, Any]], T]) -> T:
     try:
-        file = json.loads(data)
-        if type(file["format"]) is int and file["format"] > FORMAT:
-            raise ClusterError(f"{name} has format {file['format']}, written by a newer version of qpidha")
-        return _decode(file["record"], checksum=file["checksum"])
+        framed = json.loads(data)
+        if type(framed["format"]) is int and framed["format"] > FORMAT:
+            raise ClusterError(f"{name} has format {framed['format']}, written by a newer version of qpidha")
+        if framed["checksum"] != _checksum(framed["record"]):
+            raise ValueError("its checksum is wrong")  # noqa: TRY301 - damaged like all that follows
+        return decode(framed["record"])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ClusterError(f"{name} is damaged: {reason}; restore it, do not remove it") from error
@@ -101,18 +126,15 @@ def _checksum(content: Any) -> str:
     return f"{zlib.crc32(canonical.encode()):08x}"
 
 
-def _decode(content: Mapping[str, Any], *, checksum: object) -> Versioned:
-    if checksum != _checksum(content):
-        raise ValueError("its checksum is wrong")
+def _record(content: Mapping[str, Any]) -> Record:
     primary = content["primary"]
-    record = Record(
+    return Record(
         cluster=UUID(content["cluster"]),
         generation=_number(content["generation"], 0, GENERATION_MAX),
         primary=None if primary is None else (_name(primary["node"]), UUID(primary["boot"])),
         members=frozenset(Member(_name(m["node"]), UUID(m["epoch"])) for m in content["members"]),
         nonce=bytes.fromhex(content["nonce"]),
     )
-    return Versioned(record, _number(content["version"], 1, VERSION_MAX))
 
 
 def _number(value: object, low: int, high: int) -> int:

@@ -6,18 +6,14 @@ name when it moves. So host name checks are off here and the link is refused by 
 
 from __future__ import annotations
 
-import os
 import ssl
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from qpidha.errors import SettingsError
+from qpidha.system.keyfiles import require_private_file
 from qpidha.transports.handshake import TellingContext
-
-KEY_MODE_FORBIDDEN = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP
-"""What others may do with a private key, and what its group may do besides reading it: nothing."""
 
 
 def server_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
@@ -44,7 +40,7 @@ def _prepare(
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    _require_private_file(certificate if key is None else key)
+    require_private_file(certificate if key is None else key)
     try:
         context.load_verify_locations(cafile=ca)
         # An empty password makes an encrypted key an error; without one OpenSSL would ask at the terminal.
@@ -52,34 +48,6 @@ def _prepare(
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot use certificate {certificate} with authority {ca}: {error}") from error
     return context
-
-
-def _require_private_file(key: str | Path) -> None:
-    """Only its owner may read it, or the members of a group to which this process belongs too.
-
-    A group is how a key of root's is given to a service that must not change it: Debian's ``ssl-cert``, or the
-    group of a Kubernetes volume. Links are followed: what counts is the file.
-    """
-    try:
-        facts = os.stat(key)
-    except OSError as error:
-        raise SettingsError(f"cannot read the key file {key}: {error.strerror}") from error
-    mode, ours = stat.S_IMODE(facts.st_mode), {os.getegid(), *os.getgroups()}
-    if facts.st_uid not in (0, os.geteuid()):
-        raise SettingsError(
-            f"key file {key} belongs to user {facts.st_uid}, who could replace it: "
-            f"chown it to root or to user {os.geteuid()}, who runs this process"
-        )
-    if mode & KEY_MODE_FORBIDDEN:
-        raise SettingsError(
-            f"key file {key} has mode {mode:04o}: it must not be readable by others, nor writable by its group; "
-            "set 0600, or 0640 if it belongs to root and is read through a group"
-        )
-    if mode & stat.S_IRGRP and facts.st_gid not in ours:
-        raise SettingsError(
-            f"key file {key} is readable by group {facts.st_gid}, to which this process does not belong: "
-            "set mode 0600, or give it to a group of this process"
-        )
 
 
 def require_verifying(context: ssl.SSLContext, what: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qpidha.records import EtcdRecordStore, TlsFiles
 from tests.engines.certificates import Authority, Identity
 from tests.engines.server import Server, free_ports, require
 
@@ -44,6 +45,9 @@ class Ensemble:
     members: list[Server] = field(default_factory=list)
     life: int = 0
     """How often it began anew, with nothing in it."""
+
+    def __post_init__(self) -> None:
+        self._tls = self.tls()
 
     @classmethod
     def make(cls, folder: Path) -> Ensemble:
@@ -186,9 +190,16 @@ class Ensemble:
 
     # --- for clients -----------------------------------------------------------------------------
 
-    def client(self, name: str = "client") -> Identity:
-        """A certificate for a client."""
-        return self.authority.issue(name)
+    def tls(self) -> TlsFiles:
+        """What a node needs for TLS with this ensemble."""
+        identity = self.authority.issue("client")
+        return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+
+    def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> EtcdRecordStore:
+        """A store whose first endpoint is this member."""
+        endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
+        given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
+        return EtcdRecordStore(prefix=prefix, **given)
 
 
 def base64_of(text: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import pytest
+import trustme
 
 from qpidha import (
     Batch,
@@ -54,7 +55,7 @@ from qpidha.queues import (
     MsgpackFormat,
     Traits,
 )
-from qpidha.records import FileRecordStore, MemoryRecordStore
+from qpidha.records import EtcdRecordStore, FileRecordStore, MemoryRecordStore, TlsFiles
 from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
@@ -314,6 +315,12 @@ def filled(stage: Stage) -> FileRecordStore:
     return FileRecordStore(stage.directory / "records")
 
 
+def authority(stage: Stage) -> TlsFiles:
+    path = stage.fresh()
+    trustme.CA().cert_pem.write_to_path(path)
+    return TlsFiles(ca=path)
+
+
 MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     Node: _node,
     Queue: made(lambda stage: stage.queue),
@@ -338,6 +345,8 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     SqliteStore: made(lambda stage: opened(SqliteStore(stage.fresh()))),
     MemoryStore: made(lambda stage: opened(MemoryStore())),
     FileRecordStore: made(filled),
+    EtcdRecordStore: made(lambda stage: EtcdRecordStore(["127.0.0.1:1"])),  # Where nobody listens.
+    TlsFiles: made(authority),
     MemoryRecordStore: made(lambda stage: MemoryRecordStore()),
     MemoryNetwork: made(lambda stage: MemoryNetwork()),
     MemoryTransport: made(lambda stage: MemoryTransport(MemoryNetwork())),
@@ -444,7 +453,7 @@ async def release(stage: Stage, instance: Any) -> None:
     elif isinstance(instance, Transaction):
         with suppress(QpidhaError):  # It is over, or something in it is not possible.
             instance.commit()
-    elif isinstance(instance, FileRecordStore):
+    elif isinstance(instance, (FileRecordStore, EtcdRecordStore)):
         await instance.close()
     elif isinstance(instance, SqliteStore):
         instance.close(clean=False)

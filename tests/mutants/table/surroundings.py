@@ -52,8 +52,8 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         rules="F1",
         why="the checksum of the record is not compared",
         file="qpidha/records/format.py",
-        old="    if checksum != _checksum(content):\n",
-        new="    if not checksum:\n",
+        old='        if framed["checksum"] != _checksum(framed["record"]):\n',
+        new='        if not framed["checksum"]:\n',
         first="file/test_store",
     ),
     Mutant(

@@ -1,0 +1,21 @@
+"""Ensembles that the tests of one file share: starting one takes seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engines.etcd import Ensemble
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
+    """Three members of etcd that run when a test begins. A test may damage them."""
+    made = Ensemble.make(tmp_path_factory.mktemp("etcd"))
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        made.stop()
