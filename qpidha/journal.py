@@ -8,7 +8,7 @@ generation gave an id out, and lineage and content change in the same transactio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
 from uuid import UUID
@@ -155,7 +155,7 @@ class QueueImage:
     spec: QueueSpec
     lineage: tuple[Entry, ...]
     next: MessageId
-    held: list[tuple[SequenceSet, Batch]] = field(default_factory=list)
+    held: Sequence[tuple[SequenceSet, Batch]] = ()
     """Live messages: disjoint id sets in ascending order of their first id, each with its batch."""
 
 

@@ -14,31 +14,66 @@ loop of a node with many queues stalls.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Generic, NoReturn, Protocol, TypeVar
 
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 SMALL_MAX = 256
 BLOCK_MAX = 1024
 """Keys in a block; one that outgrows it is halved."""
 
 
+class Packed(Protocol[V_co]):
+    """The values of one block in a form that takes less memory."""
+
+    def __iter__(self) -> Iterator[V_co]:
+        """All values, in order, each made anew."""
+
+
 class Blocks(Generic[V]):
     """The entries of a large map. O(log entries + √entries) for each change, in few steps of the interpreter.
+
+    Values of a full block may be *packed* by the owner of the map, which takes less memory. A block is unpacked, whole,
+    by the first call that looks for one of its values.
 
     Invariant: no block is empty; ``tops`` are their last keys, and ascend like the keys in them.
     """
 
-    __slots__ = ("count", "keys", "tops", "values")
+    __slots__ = ("_unpacked", "count", "keys", "tops", "values")
 
     def __init__(self, keys: list[int], values: list[V]) -> None:
         """One block, of these entries, at least one."""
-        self.keys = [keys]
-        self.values = [values]
+        self.keys: list[list[int] | array[int]] = [keys]
+        self.values: list[list[V] | Packed[V]] = [values]
         self.tops = [keys[-1]]
         self.count = len(keys)
+        self._unpacked = 0
+        """How many blocks before the last one were filled since the last `pack`."""
+
+    def open(self, block: int) -> list[V]:
+        """The values of a block, to look at and to change."""
+        values = self.values[block]
+        if not isinstance(values, list):
+            values = self.values[block] = list(values)
+        return values
+
+    def pack(self, make: Callable[[array[int], list[V]], Packed[V] | None]) -> None:
+        """Pack the blocks that were filled since the last call: ``make`` is given their keys and values. O(what is new).
+
+        None: they cannot be packed, and stay as they are.
+        """
+        end = len(self.tops) - 1
+        for block in range(max(0, end - self._unpacked), end):
+            values = self.values[block]
+            if isinstance(values, list):
+                keys = array("Q", self.keys[block])
+                if (packed := make(keys, values)) is not None:
+                    self.keys[block], self.values[block] = keys, packed
+        self._unpacked = 0
 
     def find(self, key: int) -> tuple[int, int] | None:
         """The block of a key and its place there; None if it is in none."""
@@ -54,17 +89,18 @@ class Blocks(Generic[V]):
         tops = self.tops
         if tops[-1] < key:
             if len(self.keys[-1]) < BLOCK_MAX:
+                self.open(-1).append(value)
                 self.keys[-1].append(key)
-                self.values[-1].append(value)
                 tops[-1] = key
             else:
                 self.keys.append([key])
                 self.values.append([value])
                 tops.append(key)
+                self._unpacked += 1
             self.count += 1
             return
         block = bisect_left(tops, key)
-        keys, values = self.keys[block], self.values[block]
+        keys, values = self.keys[block], self.open(block)
         place = bisect_left(keys, key)
         if keys[place] == key:
             values[place] = value
@@ -76,7 +112,7 @@ class Blocks(Generic[V]):
             self._halve(block)
 
     def _halve(self, block: int) -> None:
-        keys, values = self.keys[block], self.values[block]
+        keys, values = self.keys[block], self.open(block)
         half = len(keys) // 2
         self.keys[block : block + 1] = [keys[:half], keys[half:]]
         self.values[block : block + 1] = [values[:half], values[half:]]
@@ -89,7 +125,7 @@ class Blocks(Generic[V]):
             raise KeyError(key)
         block, place = found
         keys = self.keys[block]
-        del keys[place], self.values[block][place]
+        del self.open(block)[place], keys[place]
         self.count -= 1
         if not keys:
             del self.keys[block], self.values[block], self.tops[block]
@@ -102,7 +138,7 @@ class Blocks(Generic[V]):
         place = bisect_right(self.keys[block], key) - 1 if block < len(self.tops) else -1
         if place < 0:
             block -= 1  # The last entry of the block before.
-        return None if block < 0 else (self.keys[block][place], self.values[block][place])
+        return None if block < 0 else (self.keys[block][place], self.open(block)[place])
 
     def after(self, key: int) -> tuple[int, V] | None:
         """The entry with the lowest key above this one."""
@@ -110,7 +146,7 @@ class Blocks(Generic[V]):
         if block == len(self.tops):
             return None
         place = bisect_right(self.keys[block], key)
-        return self.keys[block][place], self.values[block][place]
+        return self.keys[block][place], self.open(block)[place]
 
 
 class OrderedMap(Generic[V]):
@@ -148,7 +184,7 @@ class OrderedMap(Generic[V]):
             found = self._large.find(key)
             if found is None:
                 raise KeyError(key)
-            return self._large.values[found[0]][found[1]]
+            return self._large.open(found[0])[found[1]]
         keys, values = self._small()
         index = bisect_left(keys, key)
         if index == len(keys) or keys[index] != key:
@@ -182,7 +218,7 @@ class OrderedMap(Generic[V]):
         if self._large is not None:
             self._large.drop(key)
             if self._large.count == 1:
-                self._key, self._value = self._large.keys[0][0], self._large.values[0][0]
+                self._key, self._value = self._large.keys[0][0], self._large.open(0)[0]
                 self._large = None
             return
         if self._keys is None or self._values is None:
@@ -218,8 +254,13 @@ class OrderedMap(Generic[V]):
     def last(self) -> V:
         """The value with the highest key. Raises `IndexError`: there is none."""
         if self._large is not None:
-            return self._large.values[-1][-1]
+            return self._large.open(-1)[-1]
         return self._small()[1][-1]
+
+    def pack(self, make: Callable[[array[int], list[V]], Packed[V] | None]) -> None:
+        """Have ``make`` pack the values of full blocks that are new (`Blocks.pack`). A map that is not large has none."""
+        if self._large is not None:
+            self._large.pack(make)
 
     def keys_between(self, first: int, last: int) -> Iterator[int]:
         """The keys above ``first``, up to ``last``, each looked up when it is asked for."""
@@ -229,7 +270,7 @@ class OrderedMap(Generic[V]):
             entry = self.after(entry[0])
 
     def items(self) -> Iterator[tuple[int, V]]:
-        """All entries, ascending. The map must not change meanwhile."""
+        """All entries, ascending. The map must not change meanwhile. Packed values are made for the caller alone."""
         if self._large is not None:
             for keys, values in zip(self._large.keys, self._large.values, strict=True):
                 yield from zip(keys, values, strict=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import TypeAlias
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 Address: TypeAlias = tuple[str, int]
@@ -128,6 +128,21 @@ def level_of(queue: QueueId) -> Level:
     if (value >> 62) & 3 == 3:
         return Level.NONE
     return Level.CONFIGURATION if value >> 127 and not (value >> 63) & 1 else Level.MESSAGES
+
+
+def uuid_of(value: int) -> UUID:
+    """The UUID with this value, below 2**128. Takes half the time of the constructor.
+
+    >>> uuid_of(5) == UUID(int=5)
+    True
+    """
+    made = UUID.__new__(UUID)
+    _set(made, "int", value)
+    _set(made, "is_safe", SafeUUID.unknown)
+    return made
+
+
+_set = object.__setattr__  # A UUID refuses to be changed; its constructor does the same.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

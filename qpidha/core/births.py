@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Final
 from uuid import UUID, uuid5
 
-from qpidha.types import Entry, Generation, Level, MessageId, QueueId
+from qpidha.types import Entry, Generation, Level, MessageId, QueueId, uuid_of
 
 ID_BITS: Final = 64
 ID_MAX: Final = 2**63 - 1
@@ -36,7 +36,7 @@ def born(generation: Generation, id: MessageId, level: Level = Level.MESSAGES) -
     ((3, 17), (3, 17))
     """
     mark = UNREPLICATED if level is Level.CONFIGURATION else 0
-    return UUID(int=mark | (generation << ID_BITS) | id)
+    return uuid_of(mark | (generation << ID_BITS) | id)
 
 
 def own_id(generation: Generation, number: int) -> QueueId:

@@ -6,9 +6,11 @@ in one operation; so every rule of messages (difference, rewind, completion) hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
+from qpidha.core.keytable import KeyTable
 from qpidha.core.lineage import Lineage
 from qpidha.core.producers import PREFIX, ProducerEntries
 from qpidha.core.queue import ReplicatedQueue
@@ -29,6 +31,8 @@ JOINED: Final = 64
 """So many small batches at the end of a keyed queue become one."""
 JOINED_BYTES_MAX: Final = 1024
 """Larger ones stay as they came."""
+LOADED_MIN: Final = 1000
+"""So many keys that a store has brought are kept in a `KeyTable`, which is slower than a dict."""
 
 
 class KeyedQueue(ReplicatedQueue):
@@ -36,16 +40,18 @@ class KeyedQueue(ReplicatedQueue):
 
     Invariants (`check` verifies all):
       - each held message has its own key, between two operations
-      - ``_ids`` says which one
+      - ``_ids`` says which one, or if the key is not in there, ``_loaded``
 
-    Messages that came one by one at the end of the queue are kept in batches of `JOINED`: that takes less memory.
+    Messages that came one by one at the end of the queue are kept in batches of `JOINED`: that takes less memory. So
+    does a `KeyTable` of the keys that were there when the store was loaded, if they are many.
     """
 
-    __slots__ = ("_ids", "_loose", "_loose_from", "touched")
+    __slots__ = ("_ids", "_loaded", "_loose", "_loose_from", "touched")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         super().__init__(queue, spec, lineage, next)
         self._ids: dict[bytes, MessageId] = {}
+        self._loaded: KeyTable | None = None
         self._loose = 0
         """How many batches were added at the end since some were joined."""
         self._loose_from: MessageId = 0
@@ -66,6 +72,18 @@ class KeyedQueue(ReplicatedQueue):
         else:
             self._loose = 0
 
+    def load(self, held: Sequence[tuple[SequenceSet, Batch]]) -> None:
+        """Insert what a store holds, into the empty queue: nothing of it has changed. O(messages)."""
+        count = 0
+        for ids, batch in held:
+            super().insert(ids, batch)
+            count += len(batch)
+        keys = ((batch.props(n), id) for ids, batch in held for n, id in enumerate(ids))
+        if count < LOADED_MIN:
+            self._ids = dict(keys)
+        else:
+            self._loaded = KeyTable(keys, count)
+
     def _count_loose(self, first: MessageId) -> None:
         """A small batch was added at the end: join it with those before it, from time to time."""
         if self._loose == 0:
@@ -82,6 +100,8 @@ class KeyedQueue(ReplicatedQueue):
         for id, key in leaving:
             if self._ids.get(key) == id:
                 del self._ids[key]
+                self._erased(key)
+            elif self._loaded is not None and self._loaded.drop(key, id) and key not in self._ids:
                 self._erased(key)
             self._touch(key)
         return gone
@@ -105,7 +125,8 @@ class KeyedQueue(ReplicatedQueue):
 
     def id_of(self, key: bytes) -> MessageId | None:
         """The id of the message of this key; None if there is none. O(1)."""
-        return self._ids.get(key)
+        id = self._ids.get(key)
+        return id if id is not None or self._loaded is None else self._loaded.find(key, self._key_of)
 
     def keys_of(self, ids: SequenceSet) -> list[bytes]:
         """The keys of those of these messages that are held. O(ids)."""
@@ -113,7 +134,7 @@ class KeyedQueue(ReplicatedQueue):
 
     def get(self, key: bytes) -> bytes | None:
         """The value of this key; None if there is none."""
-        id = self._ids.get(key)
+        id = self.id_of(key)
         if id is None:
             return None
         _, batch = next(self.select(SequenceSet.from_range(id, id)))
@@ -121,7 +142,7 @@ class KeyedQueue(ReplicatedQueue):
 
     def keys(self) -> Iterator[bytes]:
         """All keys, in no particular order. Not to be changed meanwhile."""
-        return iter(self._ids)
+        return iter(self._ids) if self._loaded is None else chain(self._ids, map(self._key_of, self._loaded))
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All (key, value), in the order of their puts. O(messages)."""
@@ -136,8 +157,9 @@ class KeyedQueue(ReplicatedQueue):
         for ids, batch in self.select(self.held):
             held.update({id: batch.props(index) for index, id in enumerate(ids)})
         ensure(all(self._key_of(id) == key for id, key in held.items()), "a message has another key")
-        ensure({k: i for i, k in held.items()} == self._ids, "a key has several messages")
-        ensure(len(self._ids) == len(held), "a key has several messages")
+        ensure(all(self.id_of(key) == id for id, key in held.items()), "a key has several messages")
+        loaded = 0 if self._loaded is None else self._loaded.count
+        ensure(len(self._ids) + loaded == len(held), "a key has several messages")
 
 
 class ConfigurationQueue(KeyedQueue):
@@ -152,8 +174,19 @@ class ConfigurationQueue(KeyedQueue):
     def insert(self, ids: SequenceSet, batch: Batch) -> None:
         """See `KeyedQueue.insert`."""
         super().insert(ids, batch)
+        self._put_producers(batch)
+
+    def load(self, held: Sequence[tuple[SequenceSet, Batch]]) -> None:
+        """See `KeyedQueue.load`."""
+        super().load(held)
+        for _, batch in held:
+            self._put_producers(batch)
+
+    def _put_producers(self, batch: Batch) -> None:
         for index in range(len(batch)):
-            self.producers.put(batch.props(index), batch.data(index))
+            key = batch.props(index)
+            if key.startswith(PREFIX):
+                self.producers.put(key, batch.data(index))
 
     def _touch(self, key: bytes) -> None:
         if not key.startswith(PREFIX):  # Entries change with each publish, and are not shown to anyone.

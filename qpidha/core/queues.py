@@ -29,8 +29,9 @@ class Queues(dict[QueueId, ReplicatedQueue]):
     def load(self, image: QueueImage) -> ReplicatedQueue:
         """A queue as a store holds it. It is not put into the dict. O(messages)."""
         made = self.make(image.queue, image.spec, image.lineage, image.next)
-        for ids, batch in image.held:
-            made.insert(ids, batch)
         if isinstance(made, KeyedQueue):
-            made.take_touched()  # Nothing changed: it is as it was.
+            made.load(image.held)
+        else:
+            for ids, batch in image.held:
+                made.insert(ids, batch)
         return made

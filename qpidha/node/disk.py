@@ -66,16 +66,18 @@ class Disk:
         """The result of a job. A caller that is cancelled while it waits does not cancel the job."""
         answer: asyncio.Future[Any] = self._loop.create_future()
 
-        def told() -> None:
+        def told(
+            done: Future[T],
+        ) -> None:  # Not `future`: it would refer to itself, and live until a collection.
             if answer.done():  # The caller was cancelled.
                 return
-            if (error := future.exception()) is not None:
+            if (error := done.exception()) is not None:
                 answer.set_exception(error)
             else:
-                answer.set_result(future.result())
+                answer.set_result(done.result())
 
         # Not `wrap_future`: cancelling that would take back the job.
-        future.add_done_callback(lambda _: self._soon(told))
+        future.add_done_callback(lambda done: self._soon(told, done))
         result: T = await answer
         return result
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qpidha.addresses import Addresses, as_addresses
 from qpidha.core.indexed import QueueTypes
 from qpidha.core.replica import Replica
@@ -70,7 +72,8 @@ class Starter:
         found = await parts.records.read()
         check_start(image.status, found.record if found else None, runtime.settings).require()
         with freezing.loading():
-            replica = runtime.replica = await parts.engine.work(lambda: self._replica_of(image))
+            replica = runtime.replica = await parts.engine.work(partial(self._replica_of, image))
+            del image  # The core has what is in it: it must not be frozen with that.
             replica.record_seen(found, runtime.now())
             parts.engine.start(replica, effects, self._after_run)
             await in_slices(effects.load_all([*replica.queues.values(), *replica.local]))

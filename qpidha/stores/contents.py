@@ -28,7 +28,7 @@ from qpidha.journal import (
     StoreStatus,
 )
 from qpidha.seq import SequenceSet
-from qpidha.stores.rows import NONE_LEFT, Row, RowIndex
+from qpidha.stores.rows import NO_ROWS, NONE_LEFT, Row, RowIndex
 from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
 
 
@@ -49,7 +49,8 @@ class Queue:
         self.spec = spec
         self.lineage = lineage
         self.next = next
-        self.rows = RowIndex()
+        self.rows: RowIndex = NO_ROWS
+        """The index of its messages; `add` makes it."""
         self.digest = 0
         """Sum of the checksums of its rows, modulo 2**32. Kept by the stores that have a disk."""
         self.crc = 0
@@ -59,10 +60,16 @@ class Queue:
         """Move ``next`` up to at least this."""
         self.next = max(self.next, next)
 
+    def add(self, row: Row) -> None:
+        """See `RowIndex.add`."""
+        if self.rows is NO_ROWS:
+            self.rows = RowIndex()
+        self.rows.add(row)
+
     def image(self) -> QueueImage:
         """The queue as a value, with the live messages only, lowest id first. O(rows log rows)."""
         if not self.rows.held:
-            return QueueImage(self.queue, self.spec, self.lineage, self.next, [])
+            return QueueImage(self.queue, self.spec, self.lineage, self.next)
         held = sorted(((row.live, row.live_batch()) for row in self.rows), key=lambda pair: pair[0].first)
         return QueueImage(self.queue, self.spec, self.lineage, self.next, held)
 
@@ -140,12 +147,16 @@ class Contents:
         for items in self.shelf.values():
             yield from items
 
-    def image(self) -> StoreImage:
-        """Everything as a value, with the state it was left in. Batches are shared unless a part of them is gone."""
+    def image(self, queues: Sequence[QueueImage] | None = None) -> StoreImage:
+        """Everything as a value, with the state it was left in. Batches are shared unless a part of them is gone.
+
+        Args:
+            queues: The queues, if the rows do not have their messages.
+        """
+        if queues is None:
+            queues = [q.image() for q in self.queues.values()]
         return StoreImage(
-            self.status.with_(state=self.left()),
-            [q.image() for q in self.queues.values()],
-            [item.image() for item in self.shelved()],
+            self.status.with_(state=self.left()), queues, [item.image() for item in self.shelved()]
         )
 
     # --- changes -----------------------------------------------------------------------------------
@@ -200,7 +211,7 @@ class Contents:
         key = self.next_row_key
         self.next_row_key = key + 1
         row = Row(key, ids, change.batch)
-        queue.rows.add(row)
+        queue.add(row)
         if (next := ids.last + 1) > queue.next:
             queue.next = next
         delta.inserted[key] = (queue, row)
@@ -215,7 +226,7 @@ class Contents:
 
     def _shrunk(self, queue: Queue | None, row: Row, delta: Delta) -> None:
         """Record that this row lost messages, or all of them."""
-        if row.live:
+        if row.is_live:
             delta.shrunk[row.key] = (queue, row)
             return
         delta.shrunk.pop(row.key, None)
@@ -253,7 +264,7 @@ class Contents:
         for shelved in self.shelf.get(place, ()):
             if shelved.row.take(change.ids):
                 self._shrunk(None, shelved.row, delta)
-        if left := [shelved for shelved in self.shelf.get(place, ()) if shelved.row.live]:
+        if left := [shelved for shelved in self.shelf.get(place, ()) if shelved.row.is_live]:
             self.shelf[place] = left
         else:
             self.shelf.pop(place, None)

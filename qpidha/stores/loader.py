@@ -7,14 +7,20 @@ Faults are collected, so that an operator sees the extent; a store with any dama
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
+from zlib import crc32
+
+import msgpack
 
 from qpidha.errors import InvariantError, MalformedFrame, StoreMismatch
-from qpidha.journal import Quarantine, StoreStatus
+from qpidha.journal import Quarantine, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.contents import Contents, Queue, Shelved
+from qpidha.stores.pieces import Pieces, QueueImages
+from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import Damage
 from qpidha.stores.rows import Row
 from qpidha.stores.schema import (
@@ -24,20 +30,19 @@ from qpidha.stores.schema import (
     SEAL,
     STATUS,
     TABLES,
-    Tally,
     Value,
     Values,
     checksum,
     decode_ids,
     lineage_fault,
     read_queue_row,
-    read_status_row,
-    seal_row,
     unsigned,
 )
 from qpidha.types import Fate
 from qpidha.wire.batch import Batch
 
+PACKED_EVERY = 256
+"""Rows that are read before it is looked at whether a stretch of them can be kept in less memory."""
 DAMAGE_MAX = 100
 """Maximum number of findings that are kept; more would not help an operator."""
 
@@ -49,10 +54,21 @@ class Loaded:
     contents: Contents | None
     """None: there is no status that can be read."""
     damage: list[Damage] = field(default_factory=list)
-    nbytes: dict[UUID, int] = field(default_factory=dict)
-    """Payload by queue."""
+    nbytes: dict[int, int] = field(default_factory=dict)
+    """Payload by queue, by its key."""
+    pieces: dict[int, Pieces] = field(default_factory=dict)
+    """The messages, by queue: rows have no batches."""
+    queues: QueueImages = field(default_factory=lambda: QueueImages((), {}))
+    """Those of the image that was made."""
     format: int = FORMAT
     """Format of the database; an older one must be upgraded before anything is written."""
+
+    def image(self) -> StoreImage:
+        """Everything as a value; ``contents`` must be there. Called once: the messages are not kept here."""
+        assert self.contents is not None
+        self.queues = QueueImages(self.contents.queues.values(), self.pieces)
+        self.pieces = {}
+        return self.contents.image(self.queues)
 
 
 def load(db: sqlite3.Connection) -> Loaded:
@@ -72,10 +88,12 @@ class _Loading:
         # Damaged text must fail its checksum, not the decoder.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._db = db
+        self._pack = msgpack.Packer().pack
+        """As `checksum` packs the values of a row, for very many of them."""
         self._found = Loaded(None)
         self._dead: dict[int, tuple[bytes, int]] = {}
-        self._digests: dict[int, int] = {}
-        self._held: dict[int, int] = {}
+        self._sums = array("q")
+        """What the rows of the queues say: of each how many messages it holds, and their digest."""
         self._by_key: dict[int, Queue] = {}
 
     def run(self) -> Loaded:
@@ -179,60 +197,72 @@ class _Loading:
                 self._dead[key] = (ids, crc)
 
     def _load_queues(self) -> None:
-        contents = self._contents
+        contents, by_key, sums, pack = self._contents, self._by_key, self._sums, self._pack
+        bound = None if contents.status.cluster is None else contents.status.generation
         for row in self._db.execute(
             "SELECT key, queue, name, settle, kind, lineage, next, held, digest, crc FROM queues"
         ):
             key, _, name, _, _, _, _, held, digest, crc = row
-            if crc != checksum(row[:-1]):
+            if crc != crc32(pack(row[:-1])):
                 self._report("queue", f"queue row {key} ({name!r}) fails its checksum")
                 continue
             try:
-                queue = Queue(key, *read_queue_row(row[1:7]))
+                queue = Queue(key, *read_queue_row(row[1:9]))
+                sums.extend((held, digest))
             except (TypeError, ValueError) as error:
                 self._report("queue", f"queue row {key} ({name!r}) cannot be read: {error}")
                 continue
-            fault = lineage_fault(queue.lineage, queue.next, _generation_bound(contents.status, queue))
-            if fault is not None:
+            if (fault := _lineage_fault(queue, bound)) is not None:
                 self._report("lineage", f"queue {name!r}: {fault}")
-            if queue.queue in contents.queues:
+            if contents.queues.setdefault(queue.queue, queue) is not queue:
                 self._report("queue", f"queue {name!r} is there twice")
+                del sums[-2:]
                 continue
-            contents.queues[queue.queue] = self._by_key[key] = queue
-            self._digests[key], self._held[key] = digest, held
+            by_key[key] = queue
             queue.crc = crc
             contents.queues_digest = (contents.queues_digest + crc) & DIGEST_MASK
-            contents.next_queue_key = max(contents.next_queue_key, key + 1)
+        contents.next_queue_key = max(by_key, default=0) + 1
 
     def _load_batches(self) -> None:
+        nbytes, pieces, by_key = self._found.nbytes, self._found.pieces, self._by_key
         for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
-            queue = self._by_key.get(row[1])
+            queue = by_key.get(row[1])
             if (stored := self._stored(row)) is None:
                 continue
             if queue is None:
                 self._report("batch", f"{self._where(row)} belongs to a queue that is not there")
                 continue
             queue.digest = (queue.digest + stored.digest + (stored.dead_digest or 0)) & DIGEST_MASK
-            self._found.nbytes[queue.queue] = self._found.nbytes.get(queue.queue, 0) + len(row[5])
-            if not stored.live or stored.live.last >= queue.next:
+            nbytes[queue.key] = nbytes.get(queue.key, 0) + len(row[5])
+            if not stored.is_live or (stored.last if stored.whole else stored.live.last) >= queue.next:
                 self._report("next", f"{self._where(row)}: its ids are not below the next id {queue.next}")
                 continue
+            batch = stored.live_batch()
             try:
-                queue.rows.add(stored)
+                queue.add(stored)
             except InvariantError:
                 self._report("overlap", f"{self._where(row)}: some of its ids are in another batch too")
+                continue
+            stored.batch = None
+            if (found := pieces.get(queue.key)) is None:
+                found = pieces[queue.key] = Pieces()
+            found.add(stored, batch)
+            if not stored.key % PACKED_EVERY:
+                queue.rows.pack()
+        for queue in by_key.values():
+            queue.rows.pack()
 
     def _where(self, row: tuple[Any, ...]) -> str:
         return _where(self._by_key.get(row[1]), row[0], row[2], row[3])
 
     def _stored(self, row: tuple[Any, ...]) -> Row | None:
         """Check one row of batches; None, and a finding, if it does not verify."""
-        key, owner, first, count, ids, data, crc = row
-        head: Values = (key, owner, first, count, ids)
-        if not isinstance(data, bytes) or crc != checksum(head, data):
+        key, _, first, count, ids, data, crc = row
+        if type(data) is not bytes or crc != crc32(data, crc32(self._pack(row[:5]))):
             self._report("batch", f"{self._where(row)} fails its checksum")
             return None
-        self._contents.next_row_key = max(self._contents.next_row_key, key + 1)
+        contents = self._contents
+        contents.next_row_key = max(contents.next_row_key, key + 1)
         try:
             return self._row(key, decode_ids(unsigned(first), count, ids), Batch.parse(data), crc)
         except (ValueError, MalformedFrame) as error:
@@ -244,7 +274,7 @@ class _Loading:
             raise ValueError(f"{len(ids)} ids for {len(batch)} messages")
         row = Row(key, ids, batch)
         row.digest = crc
-        if (note := self._dead.pop(key, None)) is not None:
+        if self._dead and (note := self._dead.pop(key, None)) is not None:
             gone = SequenceSet.decode(note[0])
             row.live, row.dead_digest = ids - gone, note[1]
             if gone - ids:
@@ -280,9 +310,10 @@ class _Loading:
             self._report("digest", f"{len(contents.queues)} queues are there, not {tally.queues}")
         if tally.digest not in (contents.queues_digest, None):
             self._report("digest", "the queues, or the status, are not the ones that were stored last")
-        for queue in contents.queues.values():
-            stored, held = self._held[queue.key], queue.rows.held
-            if queue.digest != self._digests[queue.key] or held != stored:
+        sums = iter(self._sums)
+        for queue, stored, digest in zip(contents.queues.values(), sums, sums, strict=True):
+            held = queue.rows.held
+            if queue.digest != digest or held != stored:
                 self._report(
                     "digest",
                     f"queue {queue.spec.name!r} below id {queue.next}: {held} messages "
@@ -294,27 +325,14 @@ class _Loading:
             self._report("dead", f"a note about consumed messages names batch {key}, which is not there")
 
 
-def stored_status(db: sqlite3.Connection) -> tuple[StoreStatus, Tally]:
-    """The status, if it is whole and of the last commit that changed what it says of the store.
+def _lineage_fault(queue: Queue, generation: int | None) -> str | None:
+    """What is wrong with the lineage of a queue; None: nothing.
 
-    Raises:
-        ValueError: It is not.
-        sqlite3.DatabaseError: It cannot be read.
+    A store that was never in a cluster has no generation (None) that could bound it.
     """
-    rows = db.execute("SELECT * FROM status").fetchall()
-    if len(rows) != 1:
-        raise ValueError(f"there are {len(rows)} status rows")
-    status, tally = read_status_row(rows[0])
-    if tally.digest is not None and db.execute("SELECT * FROM seal").fetchall() != [seal_row(status)]:
-        raise ValueError("the status, or its seal, is not the one that was stored last")
-    return status, tally
-
-
-def _generation_bound(status: StoreStatus, queue: Queue) -> int:
-    """A store that was never in a cluster has no generation that could bound a lineage."""
-    if status.cluster is None and queue.lineage:
-        return queue.lineage[-1][0]
-    return status.generation
+    if generation is None:
+        generation = queue.lineage[-1][0] if queue.lineage else 0
+    return lineage_fault(queue.lineage, queue.next, generation)
 
 
 def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
@@ -324,27 +342,3 @@ def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
     if isinstance(first, int) and isinstance(count, int):
         ids = f", {count} messages from id {unsigned(first)}"
     return f"batch {key} of queue {name}{ids}"
-
-
-def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
-    """True if the disk did not answer. False: it answered and the data is wrong, or SQLite says so.
-
-    For SQLite a page that cannot be read (EIO) is malformed: `qpidha.stores.offline.confirmed` tells.
-    """
-    name = getattr(error, "sqlite_errorname", "")  # Since Python 3.11; before, the text has to do.
-    if name:
-        return name.startswith(
-            (
-                "SQLITE_IOERR",
-                "SQLITE_FULL",
-                "SQLITE_CANTOPEN",
-                "SQLITE_BUSY",
-                "SQLITE_READONLY",
-                "SQLITE_NOMEM",
-                "SQLITE_PROTOCOL",
-            )
-        )
-    return isinstance(error, sqlite3.OperationalError) and any(
-        words in str(error)
-        for words in ("disk I/O", "disk is full", "unable to open", "locked", "locking", "readonly")
-    )

@@ -16,8 +16,9 @@ from qpidha.journal import StoreImage, StoreState, StoreStatus
 from qpidha.stores.contents import Contents, Queue
 from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
-from qpidha.stores.loader import Loaded, is_disk_fault, load, stored_status
+from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock, read_through
+from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
 
@@ -97,7 +98,7 @@ def read_image(directory: Path | str) -> StoreImage:
         loaded = None if damage else _read_surely(layout)[0]
     if loaded is None or loaded.damage or loaded.contents is None:
         raise StoreDamaged("; ".join(map(str, damage if loaded is None else loaded.damage)))
-    return loaded.contents.image()
+    return loaded.image()
 
 
 @contextmanager
@@ -270,6 +271,6 @@ def _queue_report(queue: Queue, loaded: Loaded) -> QueueReport:
         lineage=queue.lineage,
         next=queue.next,
         held=held,
-        nbytes=loaded.nbytes.get(queue.queue, 0),
+        nbytes=loaded.nbytes.get(queue.key, 0),
         holes=span - held,
     )

@@ -7,11 +7,17 @@
 A slot is an interval of ids and the rows with live ids in it: nearly always one row. A batch whose ids lie among
 those of other rows, as after a resync, is added to their slots and to new slots between them; it stays
 one row. So the cost of a commit depends on what it changes, never on the length of the queue.
+
+A node has one of these rows for each object of its configuration, so the usual one is small: a row that has a slot to
+itself is the slot, it has no sets while its ids are one run of live messages, and of many such rows together only numbers
+are kept.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
+from typing import Final, NoReturn
 
 from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
@@ -23,91 +29,176 @@ NONE_LEFT = SequenceSet()
 """The empty set, shared by all rows without live messages. Never changed, like every set in a row."""
 
 
+class Remains:
+    """What a row knows of its messages besides first and last id: some are gone, or its ids have holes."""
+
+    __slots__ = ("dead_digest", "ids", "live")
+
+    def __init__(self, ids: SequenceSet, live: SequenceSet) -> None:
+        self.ids = ids
+        self.live = live
+        self.dead_digest: int | None = None
+
+
+GONE = Remains(NONE_LEFT, NONE_LEFT)
+"""Of all rows that went whole: nothing asks for their ids any more."""
+
+
 class Row:
     """One stored batch: the n-th message has the n-th of ``ids``; ``live`` says which are still there.
+
+    A row whose ids are one run, and all live, is *whole*: it needs no sets. It is also the slot of its ids (`RowIndex`),
+    if no other row has ids among them.
 
     Invariant: ``live`` is a subset of ``ids``; both are replaced, never changed, since they are shared.
     """
 
-    __slots__ = ("batch", "dead_digest", "digest", "ids", "key", "live")
+    __slots__ = ("_remains", "batch", "digest", "first", "key", "last")
 
     def __init__(self, key: int, ids: SequenceSet, batch: Batch | None) -> None:
         self.key = key
-        self.ids = ids
-        self.live = ids
+        self.first: MessageId = ids.first
+        """The lowest id of the row."""
+        self.last: MessageId = ids.last
+        """The highest id of the row."""
+        self._remains = None if ids.run_count == 1 else Remains(ids, ids)
         self.batch = batch
         """None once a disk has it."""
         self.digest = 0
         """Checksum of the row as stored."""
-        self.dead_digest: int | None = None
-        """Checksum of the note about its dead ids; None: there is no note."""
 
     @property
-    def last(self) -> MessageId:
-        """The highest id of the row."""
-        return self.ids.last
+    def whole(self) -> bool:
+        """All ids from the first to the last are live."""
+        return self._remains is None
 
-    def take(self, ids: SequenceSet) -> bool:
-        """Forget these ids; True if any of them was live. O(runs of the row)."""
+    @property
+    def ids(self) -> SequenceSet:
+        """The ids of its messages, live or not."""
+        remains = self._remains
+        return SequenceSet.from_range(self.first, self.last) if remains is None else remains.ids
+
+    @property
+    def live(self) -> SequenceSet:
+        """The ids of the messages that are there."""
+        remains = self._remains
+        return SequenceSet.from_range(self.first, self.last) if remains is None else remains.live
+
+    @live.setter
+    def live(self, live: SequenceSet) -> None:
+        if self._remains is None:
+            self._remains = Remains(self.ids, live)
+        else:
+            self._remains.live = live
+
+    @property
+    def is_live(self) -> bool:
+        """Any of its messages is there."""
+        remains = self._remains
+        return remains is None or bool(remains.live)
+
+    @property
+    def dead_digest(self) -> int | None:
+        """Checksum of the note about its dead ids; None: there is no note."""
+        remains = self._remains
+        return None if remains is None else remains.dead_digest
+
+    @dead_digest.setter
+    def dead_digest(self, digest: int) -> None:
+        assert self._remains is not None, "none of its ids is dead"
+        self._remains.dead_digest = digest
+
+    def take(self, ids: SequenceSet) -> int:
+        """Forget these ids; how many of them were live. O(runs of the row)."""
+        remains, first, last = self._remains, self.first, self.last
+        if remains is None and ids.run_count == 1 and ids.first <= first and last <= ids.last:
+            self._remains = GONE
+            return last - first + 1
         live = self.live
         if not live:
-            return False
-        if ids.run_count == 1 and ids.first <= live.first and live.last <= ids.last:
-            self.live = NONE_LEFT
-            return True
+            return 0
         part = ids.slice(live.first, live.last)
         if not part:
-            return False
+            return 0
         left = live - part
-        if len(left) == len(live):
-            return False
-        self.live = left or NONE_LEFT
-        return True
+        taken = len(live) - len(left)
+        if taken:
+            self.live = left or NONE_LEFT
+        return taken
 
     def live_batch(self) -> Batch:
         """The messages that are left: the batch itself if that is all of them."""
         assert self.batch is not None
-        if len(self.live) == len(self.ids):
+        remains = self._remains
+        if remains is None or len(remains.live) == len(remains.ids):
             return self.batch
-        start, before = self.ids.first, self.ids.count
-        return self.batch.gather([(before(start, a) - 1, before(start, b)) for a, b in self.live.runs()])
-
-
-class Slot:
-    """An interval of ids, and the rows that have live ids in it."""
-
-    __slots__ = ("_more", "_row", "first", "last")
-
-    def __init__(self, first: MessageId, last: MessageId, row: Row) -> None:
-        self.first = first
-        self.last = last
-        self._row = row
-        self._more: tuple[Row, ...] = ()
+        start, before = self.first, remains.ids.count
+        return self.batch.gather([(before(start, a) - 1, before(start, b)) for a, b in remains.live.runs()])
 
     @property
     def rows(self) -> tuple[Row, ...]:
+        """As the slot of its ids: the row alone."""
+        return (self,)
+
+    @property
+    def only_row(self) -> Row:
+        """As the slot of its ids: the row."""
+        return self
+
+    def drop_dead(self) -> bool:
+        """As the slot of its ids: see `Slot.drop_dead`."""
+        return self.is_live
+
+
+class PackedRows:
+    """Whole rows that a disk has, without an object for each: 28 bytes a row instead of about 200."""
+
+    __slots__ = ("_digests", "_firsts", "_keys", "_lasts")
+
+    def __init__(self, firsts: array[int], rows: list[Row]) -> None:
+        """``firsts``: of the same rows. It is kept, and must not change as long as this is used."""
+        self._firsts = firsts
+        self._lasts = array("Q", [row.last for row in rows])
+        self._keys = array("Q", [row.key for row in rows])
+        self._digests = array("Q", [row.digest for row in rows])
+
+    def __iter__(self) -> Iterator[Row]:
+        """All of them, in order, made anew."""
+        for key, first, last, digest in zip(
+            self._keys, self._firsts, self._lasts, self._digests, strict=True
+        ):
+            row = Row(key, SequenceSet.from_range(first, last), None)
+            row.digest = digest
+            yield row
+
+
+def packed(firsts: array[int], slots: list[Row | Slot]) -> PackedRows | None:
+    """These slots in the packed form; None if one of them is not just a whole row that a disk has."""
+    rows = [slot for slot in slots if isinstance(slot, Row) and slot.whole and slot.batch is None]
+    return PackedRows(firsts, rows) if len(rows) == len(slots) else None
+
+
+class Slot:
+    """An interval of ids, and the rows that have live ids in it, unless a row is a slot itself."""
+
+    __slots__ = ("first", "last", "rows")
+
+    def __init__(self, first: MessageId, last: MessageId, *rows: Row) -> None:
+        self.first = first
+        self.last = last
+        self.rows = rows
         """At least one."""
-        return (self._row, *self._more)
 
     @property
     def only_row(self) -> Row | None:
         """The row, if there is only one."""
-        return None if self._more else self._row
-
-    def join(self, row: Row) -> None:
-        """This row has live ids here, too."""
-        self._more += (row,)
+        return self.rows[0] if len(self.rows) == 1 else None
 
     def drop_dead(self) -> bool:
         """Remove the rows without live ids in this slot. True if a row is left."""
         first, last = self.first, self.last
-        if not self._more:
-            return bool(self._row.live) and bool(self._row.live.count(first, last))
-        left = [row for row in self.rows if row.live and row.live.count(first, last)]
-        if left:
-            self._row, *more = left
-            self._more = tuple(more)
-        return bool(left)
+        self.rows = tuple(row for row in self.rows if row.is_live and row.live.count(first, last))
+        return bool(self.rows)
 
 
 class RowIndex:
@@ -123,12 +214,12 @@ class RowIndex:
     __slots__ = ("_slots", "held")
 
     def __init__(self) -> None:
-        self._slots: OrderedMap[Slot] = NOTHING
+        self._slots: OrderedMap[Row | Slot] = NOTHING
         self.held = 0
         """How many messages are live."""
 
     def __iter__(self) -> Iterator[Row]:
-        """Every row once, in no particular order."""
+        """Every row once, in no particular order. Those that are packed are made for the caller alone."""
         return iter({row.key: row for slot in self._slots.values() for row in slot.rows}.values())
 
     def add(self, row: Row) -> None:
@@ -137,21 +228,26 @@ class RowIndex:
         Raises:
             InvariantError: One of its ids is live in another row.
         """
-        live = row.live
-        first, last = live.first, live.last
+        if row.whole:
+            first, last = row.first, row.last
+            count = last - first + 1
+        else:
+            live = row.live
+            first, last, count = live.first, live.last, len(live)
         slots = self._slots
         if slots is NOTHING:
             slots = self._slots = OrderedMap()
-            slots[first] = Slot(first, last, row)
-        elif slots.last.last < first:
-            slots[first] = Slot(first, last, row)
-        elif met := list(self._met(first, last)):
-            self._add_among(row, met)
+        if (not slots or slots.last.last < first) or not (met := list(self._met(first, last))):
+            slots[first] = row if row.whole else Slot(first, last, row)
         else:
-            slots[first] = Slot(first, last, row)
-        self.held += len(live)
+            self._add_among(row, met)
+        self.held += count
 
-    def _add_among(self, row: Row, met: list[Slot]) -> None:
+    def pack(self) -> None:
+        """Keep the rows of long stretches that a disk has in less memory. O(rows that came since the last call)."""
+        self._slots.pack(packed)
+
+    def _add_among(self, row: Row, met: list[Row | Slot]) -> None:
         """Add the row to the slots that it meets, and to new slots before, between and after them."""
         live = row.live
         at, end = live.first, live.last
@@ -160,7 +256,7 @@ class RowIndex:
                 self._add_between(row, at, slot.first - 1)
             if inside := live.slice(max(at, slot.first), min(end, slot.last)):
                 ensure(not any(other.live & inside for other in slot.rows), "inserted ids are held already")
-                slot.join(row)
+                self._slots[slot.first] = Slot(slot.first, slot.last, *slot.rows, row)
             at = slot.last + 1
         if at <= end:
             self._add_between(row, at, end)
@@ -178,9 +274,8 @@ class RowIndex:
         slots = self._holding(ids)
         touched: list[Row] = []
         for row in {row.key: row for slot in slots for row in slot.rows}.values():
-            before = len(row.live)
-            if row.take(ids):
-                self.held -= before - len(row.live)
+            if taken := row.take(ids):
+                self.held -= taken
                 touched.append(row)
         for slot in slots:
             if not slot.drop_dead():
@@ -189,21 +284,21 @@ class RowIndex:
             self._slots = NOTHING
         return touched
 
-    def _take_of(self, slot: Slot, row: Row, ids: SequenceSet) -> bool:
+    def _take_of(self, slot: Row | Slot, row: Row, ids: SequenceSet) -> bool:
         """The same of the only row of this slot, in which the ids lie: most accepts. True if it had any of them."""
-        before = len(row.live)
-        if not row.take(ids):
+        taken = row.take(ids)
+        if not taken:
             return False
-        self.held -= before - len(row.live)
+        self.held -= taken
         if not slot.drop_dead():
             del self._slots[slot.first]
             if not self._slots:
                 self._slots = NOTHING
         return True
 
-    def _holding(self, ids: SequenceSet) -> list[Slot]:
+    def _holding(self, ids: SequenceSet) -> list[Row | Slot]:
         """The slots that meet one of the runs, in order."""
-        found: list[Slot] = []
+        found: list[Row | Slot] = []
         seen = -1
         for first, last in ids.runs():
             if last > seen:
@@ -213,7 +308,7 @@ class RowIndex:
                     seen = more[-1].last
         return found
 
-    def _met(self, first: MessageId, last: MessageId) -> Iterator[Slot]:
+    def _met(self, first: MessageId, last: MessageId) -> Iterator[Row | Slot]:
         """The slots that meet this interval, in order. O(log slots) and what is found."""
         slots = self._slots
         below = slots.floor(first)
@@ -239,6 +334,22 @@ class RowIndex:
         for row in self:
             ensure(not seen & row.live, "id live in two rows")
             seen |= row.live
-            places = sum(slot.last - slot.first + 1 for slot in self._slots.values() if row in slot.rows)
+            slots = [slot for slot in self._slots.values() if any(r.key == row.key for r in slot.rows)]
+            places = sum(slot.last - slot.first + 1 for slot in slots)
             ensure(places >= len(row.live), "live ids outside the slots of their row")
         ensure(len(seen) == self.held, "count of held ids")
+
+
+class _NoRows(RowIndex):
+    __slots__ = ()
+
+    def add(self, row: Row) -> NoReturn:
+        raise TypeError("this index is shared: make another one")
+
+    def __reduce__(self) -> str:
+        """A copy of an owner shares it, too."""
+        return "NO_ROWS"
+
+
+NO_ROWS: Final = _NoRows()
+"""An index without rows that any number of queues share: most are idle."""

@@ -30,7 +30,7 @@ import msgpack
 
 from qpidha.journal import StoreState, StoreStatus
 from qpidha.seq import SequenceSet
-from qpidha.types import BytesLike, Entry, QueueSpec, Settle
+from qpidha.types import BytesLike, Entry, QueueSpec, Settle, uuid_of
 
 FORMAT: Final = 2
 """Increased by every change that an older version could not read. Such a change also alters the status or its seal,
@@ -61,6 +61,9 @@ TABLES: Final = (
 
 SHARED_BYTES_MAX: Final = 64
 """Longer lineages are decoded anew for each queue."""
+
+SETTLES: Final[dict[object, Settle]] = {int(settle): settle for settle in Settle}
+"""By the number in a row. Not by the call of the enumeration: there may be very many rows."""
 
 Value: TypeAlias = int | str | bytes | None
 Values: TypeAlias = tuple[Value, ...]
@@ -225,23 +228,26 @@ def queue_row(
 
 
 def read_queue_row(row: Values) -> tuple[UUID, QueueSpec, tuple[Entry, ...], int]:
-    """Queue, spec, lineage and next id from the row's columns in that order: queue to next.
+    """Queue, spec, lineage and next id from the row's columns in that order: queue to digest.
 
     Raises:
         ValueError: The checksum is right, but this version would not have written these values.
     """
-    queue, name, settle, kind, lineage, next = row
+    queue, name, settle, kind, lineage, next, held, digest = row
     if not (
-        isinstance(queue, bytes)
-        and isinstance(name, str)
-        and isinstance(settle, int)
-        and isinstance(kind, str)
-        and isinstance(lineage, bytes)
-        and isinstance(next, int)
+        type(queue) is bytes
+        and len(queue) == 16
+        and type(name) is str
+        and type(kind) is str
+        and type(lineage) is bytes
+        and type(next) is type(held) is type(digest) is int
     ):
-        raise ValueError("a value of the row is of another kind")  # noqa: TRY004 - damage, not a caller.
-    spec = QueueSpec(name=name, settle=Settle(settle), kind=intern(kind))
-    return UUID(bytes=queue), spec, decode_lineage(lineage), unsigned(next)
+        raise ValueError("a value of the row is of another kind")
+    found = SETTLES.get(settle)
+    if found is None:
+        raise ValueError(f"{settle!r} is not a valid Settle")
+    spec = QueueSpec(name=name, settle=found, kind=intern(kind))
+    return uuid_of(int.from_bytes(queue, "big")), spec, decode_lineage(lineage), unsigned(next)
 
 
 def _raw(uuid: UUID | None) -> bytes | None:

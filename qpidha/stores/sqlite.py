@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID, uuid4
+from weakref import ref
 
 from qpidha.checks import CALLBACK, FLAG, PATH
 from qpidha.errors import (
@@ -50,8 +51,10 @@ from qpidha.stores.files import (
     note_damage,
     noted_damage,
 )
+from qpidha.stores.loader import Loaded
 from qpidha.stores.lock import Lock
 from qpidha.stores.openfiles import OpenFiles
+from qpidha.stores.pieces import QueueImages
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.schema import FORMAT
 from qpidha.stores.synced import void
@@ -64,6 +67,10 @@ CHECKPOINT_BYTES = 16 * 1024 * 1024
 """Size of the log at which a checkpoint runs: a larger one is no faster, and delays a commit for longer."""
 COMMIT_BYTES = 3 * 8192
 """About what a commit writes besides its payload."""
+
+
+def _none() -> None:
+    """No object."""
 
 
 class SqliteStore:
@@ -93,6 +100,8 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._spare: sqlite3.Connection | None = None
         self._contents: Contents | None = None
+        self._images: Callable[[], QueueImages | None] = _none
+        """The queues of the image that `open` has returned, if it is still alive."""
         self._failed: str | None = None
         self._log_bytes = 0
 
@@ -110,17 +119,15 @@ class SqliteStore:
             self._require_suitable()
             self._lock = Lock(self._layout)
             try:
-                contents, version = self._verified(node, refuse_dirty, self._lock)
+                loaded, contents = self._verified(node, refuse_dirty, self._lock)
                 self._shrink(contents, self._lock)
-                self._contents, image = contents, contents.image()
-                self._begin(contents, version, self._lock)
+                self._contents, image = contents, loaded.image()
+                self._images = ref(loaded.queues)
+                self._begin(contents, loaded.format, self._lock)
             except BaseException:
                 self._release(clean=False)
                 raise
         # The node has the messages now; the store keeps only their places.
-        for queue in contents.queues.values():
-            for row in queue.rows:
-                row.batch = None
         for shelved in contents.shelved():
             shelved.row.batch = None
         self._failed, self._log_bytes = None, 0
@@ -134,8 +141,8 @@ class SqliteStore:
                 f"{self._layout.directory} holds a cluster record: give the store a directory of its own"
             )
 
-    def _verified(self, node: NodeId, refuse_dirty: bool, lock: Lock) -> tuple[Contents, int]:
-        """Everything in the store, read-only so far, and its format. Creates it where there is none."""
+    def _verified(self, node: NodeId, refuse_dirty: bool, lock: Lock) -> tuple[Loaded, Contents]:
+        """Everything in the store, read-only so far. Creates it where there is none."""
         layout = self._layout
         try:
             damage = noted_damage(layout) or offline.missing(layout)
@@ -158,7 +165,7 @@ class SqliteStore:
             raise self._damaged(damage)
         if contents.left() is StoreState.DIRTY and refuse_dirty:
             raise StoreDirty(f"the store of node {node} was not closed cleanly")
-        return contents, loaded.format
+        return loaded, contents
 
     def _shrink(self, contents: Contents, lock: Lock) -> None:
         """Compact the database if much of it is free. If the disk is too full for the copy, start without compacting."""
@@ -241,6 +248,8 @@ class SqliteStore:
         files = self._files
         assert files is not None
         files.require_untouched()
+        if (images := self._images()) is not None:
+            images.settle()  # Its owner has not used it up.
         delta = contents.apply(changes)
         db.execute("BEGIN IMMEDIATE")
         written = write(db, contents, delta, time.time())
@@ -258,8 +267,9 @@ class SqliteStore:
     @staticmethod
     def _forget_payload(delta: Delta) -> None:
         """The disk has it now."""
-        for _, row in delta.inserted.values():
+        for queue, row in delta.inserted.values():
             row.batch = None
+            queue.rows.pack()
         for shelved in delta.shelved.values():
             shelved.row.batch = None
 

@@ -58,9 +58,7 @@ class JobThread:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                result = job()
+                future.set_result(job())
             except BaseException as error:  # noqa: BLE001 - the caller that waits for the result gets it.
                 future.set_exception(error)
-            else:
-                future.set_result(result)
-            del future, job, entry  # Not kept alive until the next job.
+            del future, job, entry  # Not kept alive until the next job, nor is the result.

@@ -31,6 +31,7 @@ from qpidha.types import (
     Entry,
     QueueSpec,
     Settle,
+    uuid_of,
 )
 from qpidha.wire.events import Limits
 
@@ -202,7 +203,7 @@ def _uuid_from_wire(where: str, wire: Any) -> UUID:
 @lru_cache(maxsize=1024)
 def shared_uuid(raw: bytes) -> UUID:
     """The UUID of these 16 bytes. The same few queues come again and again, and building one is slow."""
-    return UUID(bytes=raw)
+    return uuid_of(int.from_bytes(raw, "big"))
 
 
 def _ids_to_wire(where: str, value: Any) -> bytes:

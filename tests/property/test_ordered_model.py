@@ -12,7 +12,7 @@ from qpidha import ordered
 from qpidha.ordered import OrderedMap
 
 KEYS = st.integers(0, 30)
-STEPS = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "del"]), KEYS), max_size=80)
+STEPS = st.lists(st.tuples(st.sampled_from(["set", "set", "set", "del", "pack"]), KEYS), max_size=80)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,6 +37,8 @@ def test_an_ordered_map_agrees_with_a_sorted_dict(steps: list[tuple[str, int]], 
     for n, (what, key) in enumerate(steps):
         if what == "set":
             model[key] = tried[key] = f"{n}"
+        elif what == "pack":
+            tried.pack(lambda keys, values, key=key: tuple(values) if len(keys) > key % 3 else None)  # type: ignore[misc]
         else:
             assert raised(lambda key=key: model.__delitem__(key)) == raised(
                 lambda key=key: tried.__delitem__(key)

@@ -167,9 +167,9 @@ STORES: tuple[Mutant, ...] = (
         rules="D3 T37",
         why="a flipped bit in a payload is not noticed",
         file=LOADER,
-        old="if not isinstance(data, bytes) or crc != checksum(head, data):\n"
+        old="if type(data) is not bytes or crc != crc32(data, crc32(self._pack(row[:5]))):\n"
         '            self._report("batch", f"{self._where(row)} fails its checksum")',
-        new="if not isinstance(data, bytes):\n"
+        new="if type(data) is not bytes:\n"
         '            self._report("batch", f"{self._where(row)} fails its checksum")',
         first="stores/test_damage",
     ),
@@ -178,8 +178,8 @@ STORES: tuple[Mutant, ...] = (
         rules="D3 R-c",
         why="a batch that is missing altogether is not noticed",
         file=LOADER,
-        old="if queue.digest != self._digests[queue.key] or held != stored:",
-        new="if queue.digest != self._digests[queue.key] and held == stored:",
+        old="if queue.digest != digest or held != stored:",
+        new="if queue.digest != digest and held == stored:",
         first="stores/test_damage",
     ),
     Mutant(

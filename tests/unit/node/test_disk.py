@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
+from weakref import ref
 
 import pytest
 
 from qpidha import Settle
 from qpidha.journal import Change, PutQueue
 from qpidha.node.disk import STEPPED_MIN, Disk
-from qpidha.stores import MemoryStore
+from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.types import QueueSpec
 
 SPEC = QueueSpec(name="q", settle=Settle.REPLICATED)
@@ -129,3 +132,23 @@ def test_what_is_around_a_commit_is_left_whatever_becomes_of_it(fails: bool) -> 
 
     asyncio.run(main())
     assert entered == ["in", "out"]
+
+
+def test_what_a_store_had_is_freed_without_a_collection(tmp_path: Path) -> None:
+    """A node may freeze what is alive: an image that were garbage in a cycle would then stay for ever."""
+
+    async def main() -> None:
+        disk = Disk(SqliteStore(tmp_path), broken=unexpected)
+        gc.disable()
+        try:
+            kept = ref((await disk.open("a", refuse_dirty=False)).queues)
+            for _ in range(100):  # The thread lets go of it, too.
+                await asyncio.sleep(0.01)
+                if kept() is None:
+                    break
+            assert kept() is None
+        finally:
+            gc.enable()
+            await disk.close(clean=True)
+
+    asyncio.run(main())

@@ -188,11 +188,13 @@ def test_a_fate_that_no_version_would_write_is_damage(
 
 
 def test_queue_columns_of_a_wrong_type_are_refused() -> None:
-    row = (QUEUE.bytes, "orders", 1, "fifo", b"\x90", 4)
+    row = (QUEUE.bytes, "orders", 1, "fifo", b"\x90", 4, 0, 0)
     assert read_queue_row(row) == (QUEUE, QueueSpec(name="orders", settle=Settle.REPLICATED), (), 4)
-    for n, wrong in enumerate(["id", b"orders", 7, 4, "lineage", None]):
+    for n, wrong in enumerate(["id", b"orders", 7, 4, "lineage", None, "0", b"0"]):
         with pytest.raises(ValueError, match=r"valid Settle|another kind"):
             read_queue_row((*row[:n], wrong, *row[n + 1 :]))
+    with pytest.raises(ValueError, match="another kind"):
+        read_queue_row((QUEUE.bytes[:15], *row[1:]))
 
 
 @pytest.mark.parametrize("entries", [0, 1, 3, 100])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from uuid import UUID
+
 import pytest
 
+from qpidha import ordered
 from qpidha.errors import InvariantError
 from qpidha.seq import SequenceSet
-from qpidha.stores.rows import Row, RowIndex
+from qpidha.stores.contents import Queue
+from qpidha.stores.rows import NO_ROWS, PackedRows, Row, RowIndex
+from qpidha.types import QueueSpec
+from qpidha.wire.batch import Batch
 
 
 def ids(*items: int | tuple[int, int]) -> SequenceSet:
@@ -88,3 +95,70 @@ def test_the_index_does_not_change_the_sets_it_is_given() -> None:
     index = index_of(mine)
     index.take(ids(5))
     assert mine == ids((1, 10))
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordered, "SMALL_MAX", 4)
+    monkeypatch.setattr(ordered, "BLOCK_MAX", 4)
+
+
+def stretch(count: int) -> RowIndex:
+    """So many rows of ten messages, each with its key as digest, packed."""
+    index = RowIndex()
+    for key in range(count):
+        row = Row(key, ids((10 * key + 1, 10 * key + 10)), None)
+        row.digest = 1000 + key
+        index.add(row)
+        index.pack()
+    return index
+
+
+def packed_blocks(index: RowIndex) -> int:
+    assert index._slots._large is not None
+    return sum(isinstance(values, PackedRows) for values in index._slots._large.values)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_long_stretches_of_rows_are_packed_and_lose_nothing() -> None:
+    index = stretch(20)
+    assert packed_blocks(index) >= 3
+    index.check()
+    assert {row.key: (row.digest, row.live) for row in index} == {
+        key: (1000 + key, ids((10 * key + 1, 10 * key + 10))) for key in range(20)
+    }
+    before = packed_blocks(index)
+    touched = index.take(ids((5, 12)))
+    assert {row.key: (row.digest, row.live) for row in touched} == {
+        0: (1000, ids((1, 4))),
+        1: (1001, ids((13, 20))),
+    }
+    assert packed_blocks(index) == before - 1, "only one block was needed"
+    index.check()
+    assert index.held == 192
+    assert [row.key for row in index.take(ids((1, 200)))] == list(range(20))
+    assert index.held == 0 and list(index) == []
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_rows_that_are_not_whole_or_not_on_a_disk_are_not_packed() -> None:
+    index = RowIndex()
+    for key in range(30):
+        given = ids((10 * key + 1, 10 * key + 3)) if key != 7 else ids(71, 73)
+        index.add(Row(key, given, Batch.pack([b"x"] * 3) if 11 < key < 16 else None))
+    index.take(ids(2))
+    index.pack()
+    index.check()
+    kept = [values for values in index._slots._large.values if isinstance(values, list)]  # type: ignore[union-attr]
+    assert {0, 7, 12, 15} <= {slot.rows[0].key for values in kept for slot in values} < set(range(30))
+
+
+def test_a_queue_without_rows_shares_an_index_that_stays_empty() -> None:
+    assert (NO_ROWS.held, list(NO_ROWS), NO_ROWS.take(ids(1))) == (0, [], [])
+    assert copy.deepcopy(NO_ROWS) is NO_ROWS
+    with pytest.raises(TypeError, match="shared"):
+        NO_ROWS.add(Row(1, ids(1), None))
+    queue = Queue(1, UUID(int=1), QueueSpec(name="q"), (), 2)
+    assert queue.rows is NO_ROWS
+    queue.add(Row(1, ids(1), None))
+    assert (queue.rows.held, NO_ROWS.held) == (1, 0)

@@ -1,0 +1,48 @@
+"""What all reads of a database have in common: its status, and whether an error is one of the disk."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from qpidha.journal import StoreStatus
+from qpidha.stores.schema import Tally, read_status_row, seal_row
+
+
+def stored_status(db: sqlite3.Connection) -> tuple[StoreStatus, Tally]:
+    """The status, if it is whole and of the last commit that changed what it says of the store.
+
+    Raises:
+        ValueError: It is not.
+        sqlite3.DatabaseError: It cannot be read.
+    """
+    rows = db.execute("SELECT * FROM status").fetchall()
+    if len(rows) != 1:
+        raise ValueError(f"there are {len(rows)} status rows")
+    status, tally = read_status_row(rows[0])
+    if tally.digest is not None and db.execute("SELECT * FROM seal").fetchall() != [seal_row(status)]:
+        raise ValueError("the status, or its seal, is not the one that was stored last")
+    return status, tally
+
+
+def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
+    """True if the disk did not answer. False: it answered and the data is wrong, or SQLite says so.
+
+    For SQLite a page that cannot be read (EIO) is malformed: `qpidha.stores.offline.confirmed` tells.
+    """
+    name = getattr(error, "sqlite_errorname", "")  # Since Python 3.11; before, the text has to do.
+    if name:
+        return name.startswith(
+            (
+                "SQLITE_IOERR",
+                "SQLITE_FULL",
+                "SQLITE_CANTOPEN",
+                "SQLITE_BUSY",
+                "SQLITE_READONLY",
+                "SQLITE_NOMEM",
+                "SQLITE_PROTOCOL",
+            )
+        )
+    return isinstance(error, sqlite3.OperationalError) and any(
+        words in str(error)
+        for words in ("disk I/O", "disk is full", "unable to open", "locked", "locking", "readonly")
+    )
