@@ -28,7 +28,8 @@ from qpidha.journal import (
     StoreStatus,
 )
 from qpidha.seq import SequenceSet
-from qpidha.stores.rows import NO_ROWS, NONE_LEFT, Row, RowIndex
+from qpidha.stores.row import NONE_LEFT, Row
+from qpidha.stores.rows import NO_ROWS, RowIndex
 from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
 
 

@@ -22,7 +22,7 @@ from qpidha.stores.contents import Contents, Queue, Shelved
 from qpidha.stores.pieces import Pieces, QueueImages
 from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import Damage
-from qpidha.stores.rows import Row
+from qpidha.stores.row import Row
 from qpidha.stores.schema import (
     APPLICATION,
     DIGEST_MASK,

@@ -12,7 +12,7 @@ from typing import Final, overload
 from qpidha.journal import QueueImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.contents import Queue
-from qpidha.stores.rows import Row
+from qpidha.stores.row import Row
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
 

@@ -12,7 +12,7 @@ from qpidha.seq import SequenceSet
 from qpidha.stores import SqliteStore
 from qpidha.stores.contents import Queue
 from qpidha.stores.pieces import JOINED, JOINED_BYTES_MAX, Pieces, QueueImages
-from qpidha.stores.rows import Row
+from qpidha.stores.row import Row
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
 

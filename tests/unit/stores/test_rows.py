@@ -11,7 +11,8 @@ from qpidha import ordered
 from qpidha.errors import InvariantError
 from qpidha.seq import SequenceSet
 from qpidha.stores.contents import Queue
-from qpidha.stores.rows import NO_ROWS, PackedRows, Row, RowIndex
+from qpidha.stores.row import PackedRows, Row
+from qpidha.stores.rows import NO_ROWS, RowIndex
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
 
