@@ -23,9 +23,20 @@ def test_most_steps_of_these_walks_are_failovers() -> None:
 
 
 def test_failover_walks_have_all_faults_of_ordinary_walks() -> None:
-    walk, ordinary = Walk(1, profile=FAILOVERS), Walk(1)
+    plain = next(seed for seed in range(20) if not FAILOVERS.changes_of(seed))
+    walk, ordinary = Walk(plain, profile=FAILOVERS), Walk(plain)
     assert walk.weights.keys() - ordinary.weights.keys() == {"relay"}
     assert {name for name, weight in ordinary.weights.items() if weight} <= set(walk.weights)
+
+
+def test_half_of_the_failover_walks_change_more_than_messages() -> None:
+    walks = [Walk(seed, profile=FAILOVERS) for seed in range(100)]
+    changing = [walk for walk in walks if "commit" in walk.weights]
+    assert 30 < len(changing) < 70
+    for name in ("commit", "update", "delete", "local"):  # Each is left out by some of them, and drawn by others.
+        assert {bool(walk.weights[name]) for walk in changing} == {False, True}
+    assert 0 < sum("produce" in walk.plan for walk in changing) < len(changing)
+    assert not any("produce" in walk.plan for walk in walks if walk not in changing)
 
 
 def test_a_promotion_counts_as_failover_only_after_an_answer_to_a_client() -> None:

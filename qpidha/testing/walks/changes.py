@@ -30,6 +30,8 @@ NAMES: Final = ("q", "dlq", "q2", "q3", "q4", "q5")
 """Of queues that are deleted and declared again."""
 KINDS: Final[Mapping[str, str]] = {"q2": "priority", "q3": "last-value", "q4": "ring", "q5": "priority"}
 """Those of these queues that have an index of their messages: every check of a node compares the two."""
+TYPED: Final = 0.75
+"""Share of the runs that declare these kinds; in the others all queues are plain."""
 OBJECTS: Final = 6
 """Objects that commits put and erase again, so that each changes often."""
 OWN: Final[Mapping[str, float]] = {
@@ -70,11 +72,6 @@ CHANGED: Final = (
 """The counters that some hundred walks of these steps must reach."""
 
 
-def spec_of(name: str, settle: Settle) -> QueueSpec:
-    """How the queue of this name is declared."""
-    return QueueSpec(name=name, settle=settle, kind=KINDS.get(name, "fifo"))
-
-
 class ChangingWalk(Protocol):
     """The walk that these are steps of."""
 
@@ -112,6 +109,7 @@ class Changes:
         draw = Random(f"{walk.seed}/steps")
         self._kinds = {kind: weight * draw.choice([0, 1, 1, 2]) for kind, weight in STEPS.items()}
         self._kinds["publish"] = STEPS["publish"]  # A commit has something to do in each run.
+        self._types: Mapping[str, str] = KINDS if Random(f"{walk.seed}/types").random() < TYPED else {}
 
     def actions(self) -> dict[str, Callable[[], None]]:
         """The steps by name."""
@@ -266,7 +264,8 @@ class Changes:
         if free:
             name = self._walk.random.choice(free)
             draft.commit.declared[len(draft.commit.steps)] = name
-            draft.commit.steps.append(DeclareQueue(spec_of(name, self._walk.settle)))
+            spec = QueueSpec(name=name, settle=self._walk.settle, kind=self._types.get(name, "fifo"))
+            draft.commit.steps.append(DeclareQueue(spec))
 
     def _delete(self, draft: Drafted) -> None:
         """A queue with what it holds and what earlier steps put there; or what it holds goes to another queue first."""
@@ -305,7 +304,7 @@ class Changes:
         free = [name for name in NAMES if node.replica.find(name) is None]
         if free:
             name = random.choice(free)
-            self._walk.world.declare(node, name, self._walk.settle, KINDS.get(name, "fifo"))
+            self._walk.world.declare(node, name, self._walk.settle, self._types.get(name, "fifo"))
             queue = self._walk.world.queue_id(name)
             self._walk.world.clients.publish(node, queue, self._walk.world.clients.fresh(2))
 

@@ -91,22 +91,21 @@ class Walk:
         self.queues = draw.choice(profile.queues)
         window = draw.choice([2, 6, 1000])
         deaths = draw.choice([0.5, 3, 10, 25])
+        changes = profile.changes_of(seed)
         self.weights = {
             name: weight * (1.0 if name in CLIENTS or name in REPAIRS else draw.choice([0, 0, 0.5, 1, 2.5]))
             for name, weight in WEIGHTS.items()
         }
         self.weights["failover"] *= deaths
-        if profile.changes:
+        if changes:
             self.weights["declare"] = 0.0  # `redeclare` takes its place: names come back.
             for name, weight in CHANGES.items():
-                self.weights[name] = weight * profile.changes * draw.choice([0, 0.5, 1, 1, 2])
-            self.weights["local"] = (
-                LOCAL * profile.changes * random.Random(f"{seed}/levels").choice([0, 1, 1, 2])
-            )
+                self.weights[name] = weight * changes * draw.choice([0, 0.5, 1, 1, 2])
+            self.weights["local"] = LOCAL * changes * random.Random(f"{seed}/levels").choice([0, 1, 1, 2])
         if profile.relays:
             self.weights["relay"] = profile.relays * sum(self.weights.values())
         self.plan = draw.choices(list(self.weights), list(self.weights.values()), k=steps)
-        if profile.changes:
+        if changes:
             self.plan = ownentries.mixed_in(producers.mixed_in(self.plan, seed), seed)
         self.apart = ""
         """Why this run ended early and counts neither as success nor as failure; "" if it did not."""
@@ -126,7 +125,7 @@ class Walk:
             for name in self.weights
             if name not in CHANGES and name != "local"
         }
-        if profile.changes:
+        if changes:
             self.actions |= Changes(self).actions() | producers.ProducerSteps(self).actions()
             self.actions["local"] = Levels(self).local
             self.actions |= ownentries.OwnEntries(self).actions()
