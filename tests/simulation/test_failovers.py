@@ -33,7 +33,12 @@ def test_half_of_the_failover_walks_change_more_than_messages() -> None:
     walks = [Walk(seed, profile=FAILOVERS) for seed in range(100)]
     changing = [walk for walk in walks if "commit" in walk.weights]
     assert 30 < len(changing) < 70
-    for name in ("commit", "update", "delete", "local"):  # Each is left out by some of them, and drawn by others.
+    for name in (
+        "commit",
+        "update",
+        "delete",
+        "local",
+    ):  # Each is left out by some of them, and drawn by others.
         assert {bool(walk.weights[name]) for walk in changing} == {False, True}
     assert 0 < sum("produce" in walk.plan for walk in changing) < len(changing)
     assert not any("produce" in walk.plan for walk in walks if walk not in changing)

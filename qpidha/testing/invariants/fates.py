@@ -72,7 +72,7 @@ class Fates:
         if (first.queue, first.generation, first.id) not in self._published.get(value, ()):
             return f"{value} is said to be published as {first.id}@{first.generation} of {first.queue}, and was not"
         if value in self._sequences.sent:
-            return self._sequences.wrong(content, told, value)
+            return self._sequences.wrong(node.disk, told, value)
         if origin is None:
             return (
                 f"{value} is called an undone move, but was not moved"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from qpidha.core.births import born
 from qpidha.core.producers import PUBLISHED, ProducerEntry, producer_key
 from qpidha.core.resync import had
+from qpidha.journal import Change, Insert
 from qpidha.testing.invariants.configuration import objects_of, was_declared
 from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.disk import Content, SimDisk
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, ProducerSequence, QueueId
 
@@ -64,9 +65,13 @@ class Sequences:
         if back := self._given_up & member.disk.content.values.keys():
             raise Violation(f"EO8: member {member.name} has {back}, given up and answered")
 
-    def wrong(self, content: Content, told: Discarded, value: str) -> str:
-        """What is not true of a discarded message with a sequence; empty if all is. ``content``: of who hands it over."""
-        sent = self.sent[value]
+    def wrong(self, disk: SimDisk, told: Discarded, value: str) -> str:
+        """What is not true of a discarded message with a sequence; empty if all is. ``disk``: of who hands it over.
+
+        A fate is judged when the history is established, and told when that is durable: one transaction may have both
+        that and a repetition which uses the sequence. The producer may send one at any time after the answer, too.
+        """
+        content, sent = disk.content, self.sent[value]
         known = self._known(content, sent.producer)
         if known is None or known.epoch != sent.epoch:
             expected = Fate.UNKNOWN if was_declared(content, born(*sent.epoch)) else Fate.REWOUND
@@ -76,6 +81,8 @@ class Sequences:
             sequence = sent
         if (told.fate, told.sequence) == (expected, sequence):
             return ""
+        if told.fate is Fate.REWOUND and told.sequence == sent and _written(disk.latest, sent.producer):
+            return ""
         return (
             f"{value} is handed over as {told.fate} with {told.sequence}, not as {expected} with {sequence}"
         )
@@ -84,3 +91,10 @@ class Sequences:
         objects, key = objects_of(content), producer_key(producer)
         held = () if objects is None else objects.held.values()
         return next((ProducerEntry.decode(m.data) for m in held if m.props == key), None)
+
+
+def _written(changes: Sequence[Change], producer: str) -> bool:
+    """Whether this transaction writes the entry of a producer."""
+    key = producer_key(producer)
+    batches = [change.batch for change in changes if isinstance(change, Insert)]
+    return any(batch.props(index) == key for batch in batches for index in range(len(batch)))

@@ -250,6 +250,8 @@ class SimDisk:
         self.tear: Callable[[Content, Sequence[Change]], bool] = lambda content, changes: False
         """Whether an interrupted transaction is durable (`qpidha.testing.sim.media`)."""
         self.committed: Callable[[list[Change]], None] = lambda changes: None
+        self.latest: list[Change] = []
+        """The last transaction that became durable here."""
         """Called when a commit is durable, before the driver's callback."""
         self._pending: tuple[list[Change], Done] | None = None
 
@@ -297,6 +299,7 @@ class SimDisk:
             done(StoreFailed("simulated: the disk is full" if self.full else "simulated: the disk failed"))
             return []
         self.content.apply(changes)
+        self.latest = changes
         self.committed(changes)
         done(None)
         return changes
