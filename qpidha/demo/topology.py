@@ -18,6 +18,8 @@ Message = tuple[int, bytes]
 
 NAMES = tuple(f"queue {number}" for number in range(8))
 OBJECTS = tuple(f"object {number}" for number in range(12))
+QUEUES_MIN = 2
+"""No more queues are deleted then, so that there are some to compare at the end."""
 MESSAGES_MAX = 40
 """A queue with more messages is not published to."""
 PRIORITIES = 10
@@ -120,7 +122,7 @@ class Model:
 
     def _delete(self) -> Step | None:
         name, target = self._one(), self._one()
-        if name is None:
+        if name is None or len(self.queues) <= QUEUES_MIN:
             return None
         target = None if target == name or self._random.random() < 0.5 else target
         _, messages = self.queues.pop(name)

@@ -135,7 +135,9 @@ class DeliveryQueue(Generic[OpT]):
         """Publish a batch, with one operation if messages have to leave for it. Raises what `publish` raises.
 
         Raises:
-            ArgumentError: In a last-value queue, two messages have the same key: publish the last one only.
+            ArgumentError: In a last-value queue, two messages have the same key: publish the last one only. Or messages
+                would leave for the batch, and it has more than ``transaction_bytes_max`` bytes: publish parts of it.
+                Nothing was stored, and nothing left.
         """
         if not self._decides:
             return self.queue.enqueue_many(batch)

@@ -28,6 +28,9 @@ def test_a_short_soak(tmp_path: Path) -> None:
     assert set(soak.faults) == set(SHORT)
     assert soak.failovers >= 2
     assert soak.cluster.ledger.fresh == soak.cluster.acknowledged > 0
+    changes = soak.cluster.changes.facts
+    assert changes.compared and not changes.differences
+    assert changes.changes > len(SHORT) and changes.queues and changes.objects
     assert not soak.logs.unexplained
 
 

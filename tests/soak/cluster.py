@@ -10,19 +10,22 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from tests.soak.changes import Changes
 from tests.soak.ledger import Ledger, TimedPublisher, message
 from tests.support.stream import BATCH, Consumer, Stream
 
 PUBLISHERS = 3
+STREAM = "work"
+"""The queue of the publishers; the others are those of `Changes`."""
 PACE_S = 0.03
 WHOLE_TIMEOUT_S = 150.0
 """Longer than the maximum delay before a backup that keeps failing is admitted again."""
 
 
 class SoakCluster(Stream):
-    """A `Stream` with several publishers, and with a consumer that accepts messages all the time."""
+    """A `Stream` with several publishers, and with a consumer and changes that never stop."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, seed: int = 1) -> None:
         super().__init__(work, pace_s=PACE_S)
         self.interpose()
         for name in self.cluster.processes:
@@ -30,6 +33,7 @@ class SoakCluster(Stream):
         self.ledger = Ledger()
         self.publishers = [TimedPublisher(self.cluster.addresses, n + 1) for n in range(PUBLISHERS)]
         self.publisher = self.publishers[0]
+        self.changes = Changes(self.cluster.addresses, seed)
         self.full: set[str] = set()
         """Brokers whose disk is full: they may stop and log it."""
         self.starts = 0
@@ -42,11 +46,13 @@ class SoakCluster(Stream):
         await super().__aenter__()
         for publisher in self.publishers[1:]:
             await publisher.__aenter__()
+        await self.changes.__aenter__()
         self._consuming = asyncio.create_task(self._consume())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.consumer_leaves()
+        await self.changes.close()
         for publisher in self.publishers[1:]:
             await publisher.close()
         await super().__aexit__()
@@ -95,6 +101,7 @@ class SoakCluster(Stream):
 
     def check_clients(self) -> None:
         """Raise the error of a client that failed: it has detected a violation."""
+        self.changes.check()
         for task in (self._publishing, self._consuming):
             if task is not None and task.done() and not task.cancelled():
                 task.result()
@@ -147,16 +154,22 @@ class SoakCluster(Stream):
         )
 
     async def serving(self) -> None:
-        """Wait until each publisher has received a confirmation."""
+        """Wait until each publisher, and the client that changes queues, has received a confirmation."""
         goal = {p: p.confirmed + 100 for p in self.publishers}
+        changed = self.changes.facts.changes
 
         async def reached() -> bool:
-            return all(p.confirmed >= confirmed for p, confirmed in goal.items())
+            return self.changes.facts.changes > changed and all(
+                p.confirmed >= confirmed for p, confirmed in goal.items()
+            )
 
-        await self.until(reached, "confirmations for every publisher")
+        await self.until(reached, "confirmations for every publisher and of a change")
 
     async def judge(self) -> None:
-        """Stop publishing; check that every message is confirmed and delivered, and that all queues are empty."""
+        """Stop publishing; check that every message is confirmed and delivered, and that its queue is empty.
+
+        Stop changing, too; compare the other queues and all objects with the model.
+        """
         self._going.clear()
         await asyncio.sleep(
             2 * self._pace_s
@@ -164,10 +177,28 @@ class SoakCluster(Stream):
         await self.until(self._all_confirmed, "confirmation of everything")
         await self.whole()
         await self.caught_up()
-        await self.until(self._drained, "empty queues on all brokers")
+        await self.until(self._drained, "an empty queue on all brokers")
+        compared = asyncio.create_task(self.changes.judge())
+        await self.until(lambda: _done(compared), "confirmation of the last change, and what is there")
         assert self.acknowledged == self.published == self.ledger.fresh
         for publisher in self.publishers:
             publisher.forget_times()
 
+    def go_on(self) -> None:
+        """Publish and change again, after `judge`."""
+        super().go_on()
+        self.changes.go_on()
+
+    def may_hold(self, name: str) -> bool:
+        """Whether this queue may have content when everything that was published is accepted."""
+        return name != STREAM
+
     async def _all_confirmed(self) -> bool:
         return self.acknowledged == self.published
+
+
+async def _done(task: asyncio.Task[None]) -> bool:
+    """Whether this task is done. Raises its error."""
+    if task.done():
+        task.result()
+    return task.done()

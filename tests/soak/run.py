@@ -32,7 +32,7 @@ class Soak:
     """One soak run. `run` raises AssertionError if a message is lost or out of order, or if a log line is unexpected."""
 
     def __init__(self, work: Path, seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> None:
-        self.cluster = SoakCluster(work)
+        self.cluster = SoakCluster(work, seed)
         self.logs = Logs({name: process.log for name, process in self.cluster.cluster.processes.items()})
         self.memory = Memory()
         self.faults: Counter[str] = Counter()
@@ -110,7 +110,7 @@ class Soak:
 
     def report(self) -> str:
         """Return the report, also for a run that failed, up to that point."""
-        cluster, ledger = self.cluster, self.cluster.ledger
+        cluster, ledger, changes = self.cluster, self.cluster.ledger, self.cluster.changes.facts
         lines = [
             (
                 f"{self.elapsed_s:.0f} s, {len(self)} faults, {self.failovers} failovers and hand-overs, "
@@ -121,6 +121,11 @@ class Soak:
                 f"published {cluster.published}, acknowledged {cluster.acknowledged}, delivered {ledger.delivered}, "
                 f"of them {ledger.fresh} for the first time and {ledger.duplicates} again; "
                 f"sent again {sum(p.resent for p in cluster.publishers)}"
+            ),
+            (
+                f"changes of queues and objects {changes.changes} with {changes.steps} steps, "
+                f"{changes.repeated} sent again; "
+                f"compared at the end {changes.queues} queues, {changes.messages} messages, {changes.objects} objects"
             ),
             (
                 f"log lines {self.logs.lines}, unexplained {len(self.logs.unexplained)}; "
