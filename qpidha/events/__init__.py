@@ -13,6 +13,7 @@ from qpidha.events.node import (
     NodeStopped,
     ReleaseFailed,
     RoleEntered,
+    SessionTimeoutRaised,
     TroubleOver,
 )
 from qpidha.events.protocol import (
@@ -74,6 +75,7 @@ __all__ = [
     "RenewedCertificateUnusable",
     "Resynchronised",
     "RoleEntered",
+    "SessionTimeoutRaised",
     "SessionTrouble",
     "StalePrimaryFenced",
     "SteppedDown",

@@ -53,6 +53,24 @@ class BrokerUnfit(NodeEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class SessionTimeoutRaised(NodeEvent):
+    """The cluster manager grants a longer session time-out than ``session_ttl_s``.
+
+    Other nodes learn later that this one is dead. Reported when the granted time changes.
+    """
+
+    name: ClassVar = "session time-out raised"
+    level: ClassVar = EventLevel.WARNING
+    asked_s: float
+    granted_s: float
+
+    @property
+    def detail(self) -> str:
+        """See `NodeEvent.detail`."""
+        return f"{self.granted_s:g} s instead of {self.asked_s:g} s"
+
+
+@dataclass(frozen=True, slots=True)
 class LoopStalled(NodeEvent):
     """The event loop stood still: for that time nothing in this process ran.
 

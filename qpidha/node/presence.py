@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from qpidha.errors import ClusterError
-from qpidha.events import SessionTrouble
+from qpidha.events import SessionTimeoutRaised, SessionTrouble
 from qpidha.interfaces import RecordStore, Session
 from qpidha.node.runtime import Runtime
 from qpidha.system.backoff import Backoff
@@ -27,6 +27,7 @@ class Presence:
         self._info: NodeInfo | None = None
         self._stands = True
         self._published: bytes = b""
+        self._told_ttl_s = 0.0
         self._wanted = True
         self._changed = asyncio.Event()
 
@@ -100,6 +101,14 @@ class Presence:
             self._runtime.id, info, ttl_s=self._runtime.settings.session_ttl_s
         )
         self._published = info
+        self._tell_ttl(self._session.granted_ttl_s)
+
+    def _tell_ttl(self, granted_s: float) -> None:
+        """Others wait for what was granted: say so if it is more than was asked for."""
+        asked_s = self._runtime.settings.session_ttl_s
+        if granted_s > asked_s and granted_s != self._told_ttl_s:
+            self._told_ttl_s = granted_s
+            self._runtime.tell(SessionTimeoutRaised(asked_s, granted_s))
 
     def _encoded(self) -> bytes:
         assert self._info is not None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from qpidha import Settings
 from qpidha.errors import Unavailable
+from qpidha.events import NodeEvent, SessionTimeoutRaised
 from qpidha.node.presence import Presence
 from qpidha.node.runtime import Runtime
 from qpidha.records import MemoryRecordStore
@@ -105,3 +107,23 @@ def test_closing_twice_is_fine() -> None:
         assert await published(records) is None
 
     run(main)
+
+
+def test_a_longer_time_out_than_was_asked_for_is_told_once() -> None:
+    class Generous(MemoryRecordStore):
+        async def open_session(self, node: str, info: bytes, *, ttl_s: float) -> Any:
+            return await super().open_session(node, info, ttl_s=ttl_s * factors.pop(0))
+
+    async def work() -> None:
+        told: list[NodeEvent] = []
+        records, runtime = Generous(), Runtime("a", Settings(session_ttl_s=2.0), None, told.append)
+        runtime.enter_loop()
+        presence = Presence(runtime, records)
+        while factors:
+            await presence.open(INFO)
+            await presence.close()
+        assert told == [SessionTimeoutRaised(2.0, 4.0), SessionTimeoutRaised(2.0, 6.0)]
+        assert told[0].line == "session time-out raised: 4 s instead of 2 s"
+
+    factors = [1.0, 2.0, 2.0, 3.0]
+    asyncio.run(work())
