@@ -624,7 +624,7 @@ def test_an_owner_is_told_once_of_all_that_waits_for_it() -> None:
 def test_a_declaration_with_other_arguments_is_refused() -> None:
     async def main(node: Node) -> None:
         queue = declared(node, messages_max=5)
-        assert declared(node, messages_max=5).queue is queue.queue
+        assert node.declare("q", arguments=QueueArguments(messages_max=5).encode()) is queue.queue
         assert QueueArguments.decode(node.queue("q").arguments).messages_max == 5
         with pytest.raises(QueueMismatch, match="arguments"):
             declared(node, messages_max=6)
