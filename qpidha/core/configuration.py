@@ -16,7 +16,7 @@ import msgpack
 
 from qpidha.core.keyed import CONFIGURATION, KeyedQueue
 from qpidha.errors import RemoteProtocolError
-from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle, level_of
+from qpidha.types import Entry, Level, QueueId, QueueSpec, Settle, level_of, uuid_of
 from qpidha.wire.batch import Batch
 
 MALFORMED: Final = (ValueError, TypeError, IndexError, KeyError, OverflowError, msgpack.UnpackException)
@@ -87,12 +87,28 @@ class QueueObject:
         values: list[Any] = msgpack.unpackb(content)
         queue, settle, kind, level, arguments, birth = values
         return cls(
-            queue=UUID(bytes=queue),
-            spec=QueueSpec(name=read_key(key)[1], settle=Settle(settle), kind=kind),
-            level=Level(level),
+            queue=_uuid(queue),
+            spec=QueueSpec(name=read_key(key)[1], settle=_SETTLES[settle], kind=kind),
+            level=_LEVELS[level],
             arguments=arguments,
             birth=None if birth is None else (birth[0], birth[1]),
         )
+
+    @staticmethod
+    def level_in(content: bytes) -> Level:
+        """The level of the queue whose object has this content, without decoding all of it."""
+        return level_of(_uuid(msgpack.unpackb(content)[0]))
+
+
+def _uuid(raw: bytes) -> UUID:
+    if len(raw) != 16:
+        raise ValueError("a uuid has 16 bytes")
+    return uuid_of(int.from_bytes(raw, "big"))
+
+
+_SETTLES: Final = {int(settle): settle for settle in Settle}
+_LEVELS: Final = {int(level): level for level in Level}
+"""Not by calls of the enumerations, which are slow: a backup decodes each object of a queue."""
 
 
 def check_objects(batch: Batch) -> None:

@@ -94,8 +94,12 @@ class LocalQueues:
             if not key.startswith(QUEUE_PREFIX):
                 continue
             name, content = read_key(key)[1], objects.get(key)
-            now = None if content is None else QueueObject.decode(key, content)
             before = self.named(name, Level.CONFIGURATION)
+            if before is None and (
+                content is None or QueueObject.level_in(content) is not Level.CONFIGURATION
+            ):
+                continue
+            now = None if content is None else QueueObject.decode(key, content)
             if before is not None and (now is None or now.queue != before.queue):
                 yield Audit("erased", generation, name, f"with its object: {len(before)} messages"), None
                 self.drop(before.queue)

@@ -97,8 +97,8 @@ class Delta:
 
     status: bool = False
     """Cluster, generation or primary may have changed."""
-    queues: dict[QueueId, Queue] = field(default_factory=dict)
-    """Queues whose row must be written."""
+    queues: dict[int, Queue] = field(default_factory=dict)
+    """Queues whose row must be written, by key."""
     dropped: list[Queue] = field(default_factory=list)
     inserted: dict[int, tuple[Queue, Row]] = field(default_factory=dict)
     shrunk: dict[int, tuple[Queue | None, Row]] = field(default_factory=dict)
@@ -198,7 +198,7 @@ class Contents:
         found = self.queues.get(queue)
         if found is None:
             raise InvariantError("a change names a queue that the store knows")
-        delta.queues[queue] = found
+        delta.queues[found.key] = found
         return found
 
     def _row_key(self) -> int:
@@ -242,7 +242,7 @@ class Contents:
             self.queues[change.queue] = queue
         else:
             queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next
-        delta.queues[change.queue] = queue
+        delta.queues[queue.key] = queue
 
     def _drop_queue(self, name: QueueId, delta: Delta) -> None:
         queue = self.queues.pop(name, None)
@@ -251,7 +251,7 @@ class Contents:
         for row in queue.rows:
             row.live = NONE_LEFT
             self._shrunk(queue, row, delta)
-        delta.queues.pop(name, None)
+        delta.queues.pop(queue.key, None)
         delta.dropped.append(queue)
 
     def _quarantine(self, change: Quarantine, delta: Delta) -> None:

@@ -151,6 +151,7 @@ class PackedRows:
         for key, first, last, digest in zip(
             self._keys, self._firsts, self._lasts, self._digests, strict=True
         ):
-            row = Row(key, SequenceSet.from_range(first, last), None)
-            row.digest = digest
+            row = Row.__new__(Row)  # As its constructor, without a set of the ids.
+            row.key, row.first, row.last, row.digest = key, first, last, digest
+            row._remains = row.batch = None
             yield row
