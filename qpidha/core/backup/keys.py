@@ -52,7 +52,9 @@ def check_keys_of(queues: Mapping[QueueId, ReplicatedQueue], operation: Operatio
     come: dict[QueueId, list[tuple[SequenceSet, Batch]]] = {}
     gone: dict[QueueId, SequenceSet] = {}
     for part in operation:
-        if part.queue not in declared and not isinstance(queues.get(part.queue), KeyedQueue):
+        if isinstance(part, Declare) or (
+            not isinstance(queues.get(part.queue), KeyedQueue) and not (declared and part.queue in declared)
+        ):
             continue
         if isinstance(part, Copy):
             raise RemoteProtocolError("an operation copies messages to a table")

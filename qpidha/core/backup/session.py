@@ -285,7 +285,8 @@ class FollowerSession:
 
     def _objects_touched(self, operation: Operation) -> list[bytes]:
         """The keys of the objects of queues that this operation puts, or deletes where that may concern one here."""
-        parts = [part for part in operation if part.queue == self._objects]
+        wanted = self._objects.int  # Uuids are compared in Python, and this is asked of every part.
+        parts = [part for part in operation if part.queue.int == wanted]
         objects = self._queues.get(self._objects) if parts else None
         if not isinstance(objects, KeyedQueue):
             return []
