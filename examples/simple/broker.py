@@ -33,7 +33,7 @@ from qpidha.errors import ArgumentError
 from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import FifoQueue
-from qpidha.records import FileRecordStore
+from qpidha.records import open_records
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 
@@ -265,7 +265,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="One node of a small, highly available message broker.")
     parser.add_argument("--id", required=True, help="name of this node; keep it over restarts")
     parser.add_argument("--dir", required=True, type=Path, help="where this node keeps its messages")
-    parser.add_argument("--cluster", required=True, type=Path, help="directory that all nodes share")
+    parser.add_argument(
+        "--cluster",
+        required=True,
+        help="where the record is kept: a directory that all nodes share, or a URL such as etcd://host:2379/prefix?ca=FILE",
+    )
     parser.add_argument(
         "--listen", type=address, action="append", help="for the other nodes; may be repeated"
     )
@@ -297,7 +301,7 @@ async def run(args: argparse.Namespace) -> None:
         broker=broker,
         store=store,
         transport=transport(args),
-        records=FileRecordStore(args.cluster),
+        records=open_records(args.cluster),
         listen=args.listen or ("127.0.0.1", 0),
         advertise=args.advertise,
         client_address=args.client,

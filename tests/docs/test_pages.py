@@ -91,7 +91,13 @@ def test_the_examples_of_a_page_run(page: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "blocks_min"),
-    [("docs/configuration.md", 9), ("docs/queue-types.md", 7), ("docs/levels.md", 5), ("docs/why.md", 3)],
+    [
+        ("docs/configuration.md", 9),
+        ("docs/queue-types.md", 7),
+        ("docs/levels.md", 5),
+        ("docs/why.md", 3),
+        ("docs/records.md", 2),
+    ],
 )
 def test_the_blocks_of_a_page_run_one_after_the_other(page: str, blocks_min: int) -> None:
     """As in ``python -m asyncio``. They assert what they say, so they must reach their end."""

@@ -1,0 +1,89 @@
+"""``qpidha record``, ``qpidha status`` and ``qpidha store rank`` with a record that is kept by a real etcd ensemble."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
+from tests.engines.etcd import PASSWORD, USER, Ensemble
+from tests.integration.test_cli_stores import written
+from tests.support.records import RECORD
+
+pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
+
+
+def url(ensemble: Ensemble, folder: Path, prefix: str, **options: str) -> str:
+    identity = ensemble.authority.issue("operator")
+    secret = folder / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(PASSWORD + "\n")
+    given: dict[str, Any] = {
+        "ca": ensemble.authority.ca,
+        "certificate": identity.certificate,
+        "key": identity.key,
+        "user": USER,
+        "password_file": secret,
+        **options,
+    }
+    return f"etcd://{','.join(ensemble.endpoints)}{prefix}?{urlencode(given)}"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main([str(word) for word in words])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_a_record_is_shown_and_rebuilt(
+    ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = "/qpidha/command"
+    there, a = url(ensemble, tmp_path, prefix), written(tmp_path / "a")
+    code, out, _ = run(capsys, "record", "show", there)
+    assert code == PROBLEM and "there is no record" in out
+
+    async def hold() -> tuple[int, str, str]:
+        store = ensemble.store(prefix)
+        session = await store.open_session("b", b"", ttl_s=2)
+        try:
+            return await asyncio.to_thread(run, capsys, "record", "rebuild", there, a)
+        finally:
+            await session.close()
+            await store.close()
+
+    code, _, err = asyncio.run(hold())
+    assert code == PROBLEM and "still running: b" in err
+    assert run(capsys, "record", "rebuild", there, a)[0] == OK
+    assert run(capsys, "record", "show", there)[0] == PROBLEM
+    assert run(capsys, "record", "rebuild", there, a, "--write")[0] == OK
+    code, out, _ = run(capsys, "record", "show", there, "--json")
+    assert code == OK
+    assert json.loads(out)["record"]["record"]["generation"] == 4
+    assert run(capsys, "store", "rank", a, "--cluster", there)[0] == OK
+    code, out, _ = run(capsys, "status", a, "--cluster", there, "--json")
+    assert code == UNREACHABLE and json.loads(out)["record"]["record"]["generation"] == 4
+
+
+def test_what_is_wrong_is_said_without_the_password(
+    ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asyncio.run(_create(ensemble, "/qpidha/wrong"))
+    code, _, err = run(capsys, "record", "show", url(ensemble, tmp_path, "/qpidha/wrong", user="stranger"))
+    assert code == UNREACHABLE and "user 'stranger' or the password is wrong" in err
+    assert PASSWORD not in err
+    with pytest.raises(SystemExit):
+        run(capsys, "record", "show", f"etcd://{ensemble.endpoints[0]}/x?password=s3cret")
+    captured = capsys.readouterr().err
+    assert "no password in a URL" in captured and "s3cret" not in captured
+
+
+async def _create(ensemble: Ensemble, prefix: str) -> None:
+    store = ensemble.store(prefix)
+    await store.create(RECORD)
+    await store.close()
