@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgpack
+import pytest
+
 from qpidha import Batch
 from qpidha.core.births import born
 from qpidha.core.configuration import (
     SPEC,
     QueueObject,
     births_of_old_queues,
+    check_objects,
     object_key,
     queue_object,
     queue_objects,
     read_key,
 )
 from qpidha.core.keyed import KeyedQueue
+from qpidha.errors import RemoteProtocolError
 from qpidha.types import Level, QueueSpec, Settle
 
 NEW = QueueObject(queue=born(1, 1), spec=QueueSpec(name="orders", settle=Settle.IMMEDIATE, kind="ring"))
@@ -56,3 +61,16 @@ def test_queues_are_found_among_other_objects() -> None:
 def test_only_old_queues_need_a_birth_of_their_own() -> None:
     assert births_of_old_queues(configuration(NEW, OLD)) == {OLD.queue: (3, 7)}
     assert births_of_old_queues(None) == {}
+
+
+def test_an_object_whose_uuid_has_not_16_bytes_is_refused() -> None:
+    content = msgpack.packb([bytes(15), 1, "fifo", 2, b"", None])
+    with pytest.raises(RemoteProtocolError, match="malformed object"):
+        check_objects(Batch.pack([content], [object_key("queue", "orders")]))
+
+
+@pytest.mark.parametrize("level", [Level.CONFIGURATION, Level.MESSAGES])
+def test_the_level_in_an_object_is_that_of_its_queue(level: Level) -> None:
+    made = QueueObject(queue=born(3, 17, level), spec=QueueSpec(name="orders"), level=level)
+    assert QueueObject.level_in(made.encode()) is level
+    assert QueueObject.decode(made.key, made.encode()) == made
