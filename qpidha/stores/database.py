@@ -71,11 +71,12 @@ def create(layout: Layout, status: StoreStatus) -> None:
     sync_directory(layout.directory)
 
 
-def upgrade(db: sqlite3.Connection) -> None:
-    """From format 1, in the caller's transaction, which must put a status."""
-    db.execute("DROP TABLE status")
-    db.execute(STATUS)
-    db.execute(SEAL)
+def upgrade(db: sqlite3.Connection, version: int) -> None:
+    """From this earlier format, in the caller's transaction, which must put a status and its seal."""
+    if version == 1:
+        db.execute("DROP TABLE status")
+        db.execute(STATUS)
+        db.execute(SEAL)
     db.execute(f"PRAGMA user_version = {FORMAT}")
 
 

@@ -28,6 +28,7 @@ from qpidha.stores.schema import (
     DIGEST_MASK,
     FORMAT,
     SEAL,
+    SEALED,
     STATUS,
     TABLES,
     Value,
@@ -144,9 +145,9 @@ class _Loading:
             return
         if application != APPLICATION:
             self._report("unreadable", "the database does not carry the mark of a store")
-        elif version > FORMAT and self._is_of_this_format():
+        elif version > FORMAT and (sealed := next(filter(self._is_of_format, SEALED), None)):
             self._report(
-                "unreadable", f"the store says that it has format {version}, but is sealed in {FORMAT}"
+                "unreadable", f"the store says that it has format {version}, but is sealed in {sealed}"
             )
         elif version > FORMAT:
             raise StoreMismatch(f"the store has format {version}; this version knows {FORMAT} and below")
@@ -154,10 +155,10 @@ class _Loading:
             self._report("unreadable", f"the store has format {version}, which never existed")
         self._found.format = version
 
-    def _is_of_this_format(self) -> bool:
+    def _is_of_format(self, version: int) -> bool:
         """Whether the content has this format, even if the number says otherwise: SQLite has no checksum over it."""
         try:
-            _, tally = stored_status(self._db)
+            _, tally = stored_status(self._db, version)
         except ValueError:
             return False
         except sqlite3.DatabaseError as error:
@@ -175,7 +176,7 @@ class _Loading:
     def _check_tables(self) -> None:
         """Check the definitions of the tables: SQLite reads with some that it refuses to write with."""
         made = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}
-        changed = set() if self._found.format == FORMAT else {STATUS, SEAL}
+        changed = {STATUS, SEAL} if self._found.format == 1 else set()
         if set(TABLES) - changed - made:
             self._report("unreadable", "the tables are not as they were made")
 

@@ -8,8 +8,12 @@ from qpidha.journal import StoreStatus
 from qpidha.stores.schema import Tally, read_status_row, seal_row
 
 
-def stored_status(db: sqlite3.Connection) -> tuple[StoreStatus, Tally]:
+def stored_status(db: sqlite3.Connection, version: int | None = None) -> tuple[StoreStatus, Tally]:
     """The status, if it is whole and of the last commit that changed what it says of the store.
+
+    Args:
+        db: The database.
+        version: Its seal must be of this format; None: of the one that the database says it has.
 
     Raises:
         ValueError: It is not.
@@ -19,7 +23,11 @@ def stored_status(db: sqlite3.Connection) -> tuple[StoreStatus, Tally]:
     if len(rows) != 1:
         raise ValueError(f"there are {len(rows)} status rows")
     status, tally = read_status_row(rows[0])
-    if tally.digest is not None and db.execute("SELECT * FROM seal").fetchall() != [seal_row(status)]:
+    if tally.digest is None:
+        return status, tally  # Format 1 has no seal.
+    if version is None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+    if db.execute("SELECT * FROM seal").fetchall() != [seal_row(status, version)]:
         raise ValueError("the status, or its seal, is not the one that was stored last")
     return status, tally
 

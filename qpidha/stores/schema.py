@@ -32,9 +32,14 @@ from qpidha.journal import StoreState, StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, QueueSpec, Settle, uuid_of
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Increased by every change that an older version could not read. Such a change also alters the status or its seal,
-which distinguishes a newer format from a damaged number. Format 1 had no digest of queues and no seal."""
+which distinguishes a newer format from a damaged number. Format 1 had no digest of queues and no seal. Versions of
+format 2 know no configuration, or not all that it may have; its seal does not have the number of the format."""
+SEALED: Final = (2, FORMAT)
+"""The formats that have a seal, of those that this version knows."""
+UNNUMBERED: Final = 2
+"""The only format with a seal that does not have its number."""
 APPLICATION: Final = 0x71706861
 """In the header of the file: "qpha"."""
 PAGE_BYTES: Final = 8192
@@ -159,9 +164,10 @@ def status_row(status: StoreStatus, tally: Tally) -> Values:
     return (*values, checksum(values))
 
 
-def seal_row(status: StoreStatus) -> Values:
-    """The values of the row in the table ``seal``, with its checksum."""
-    return (1, checksum(_facts(status)))
+def seal_row(status: StoreStatus, version: int = FORMAT) -> Values:
+    """The values of the row in the table ``seal``, with its checksum, in this format."""
+    number = () if version == UNNUMBERED else (version,)
+    return (1, checksum((*_facts(status), *number)))
 
 
 def _facts(status: StoreStatus) -> Values:

@@ -201,7 +201,7 @@ class SqliteStore:
     def _put_status(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
         db.execute("BEGIN IMMEDIATE")
         if version != FORMAT:
-            upgrade(db)
+            upgrade(db, version)
         put_status(db, contents, facts=True)
         db.execute("COMMIT")
 

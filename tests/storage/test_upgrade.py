@@ -65,8 +65,8 @@ def test_inspecting_an_old_store_does_not_change_it(old: Path) -> None:
 def test_an_upgrade_that_fails_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upgrade = sqlite_store.upgrade
 
-    def fail(db: sqlite3.Connection) -> None:
-        upgrade(db)
+    def fail(db: sqlite3.Connection, version: int) -> None:
+        upgrade(db, version)
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:

@@ -22,6 +22,7 @@ from qpidha.journal import Audit, Insert, StoreState
 from qpidha.recovery.ranking import rank
 from qpidha.stores import SqliteStore, database, inspect, read_audit, read_status
 from qpidha.stores import sqlite as sqlite_store
+from qpidha.stores.schema import FORMAT
 from qpidha.testing.conformance.changes import (
     CREATE,
     QUEUE,
@@ -325,11 +326,11 @@ def test_commits_come_from_another_thread(directory: Path) -> None:
 def test_a_newer_format_is_refused(directory: Path) -> None:
     lived(directory).close(clean=True)
     with sqlite3.connect(directory / "store.db", isolation_level=None) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
         db.execute("ALTER TABLE seal ADD COLUMN more INTEGER")  # Stands for any change of a newer format.
     db.close()
     for look in (lambda: SqliteStore(directory).open("a"), lambda: inspect(directory)):
-        with pytest.raises(StoreMismatch, match="format 3"):
+        with pytest.raises(StoreMismatch, match=f"format {FORMAT + 1}"):
             look()
 
 
