@@ -6,23 +6,29 @@ random. Each is searched in the smallest scope in which its rule matters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.histories import Histories
+from qpidha.core.local import LocalQueues
+from qpidha.core.primary.drafted import Drafted
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.producers import Producers
 from qpidha.core.producers import ProducerEntries
-from qpidha.core.steps import Committed, Step
+from qpidha.core.steps import Committed, Put, Step
+from qpidha.journal import DropQueue
 from qpidha.seq import SequenceSet
 from qpidha.testing.explorer import Explorer
 from qpidha.testing.explorer.__main__ import main
 from qpidha.testing.explorer.keys import canonical
+from qpidha.testing.explorer.objects import THING
 from qpidha.testing.explorer.scope import Scope
-from qpidha.types import Role
+from qpidha.types import Position, Role
 from tests.simulation import test_mutations as broken
 
 ONE = Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=1)
@@ -51,6 +57,37 @@ def takes_what_is_missing_for_deleted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Histories, "deleted", lambda self, queue, old=None: True)
 
 
+def drops_what_is_its_own_at_a_flip(patch: pytest.MonkeyPatch) -> None:
+    """LV4 broken: a flip drops the queue of the node's own objects."""
+    follow = LocalQueues.follow
+
+    def judging(self: LocalQueues, *arguments: Any) -> Iterator[Any]:
+        yield from follow(self, *arguments)
+        if self._queues.pop(OWN_OBJECTS, None) is not None:
+            yield DropQueue(OWN_OBJECTS), None
+
+    patch.setattr(LocalQueues, "follow", judging)
+
+
+def puts_what_is_its_own_for_all(patch: pytest.MonkeyPatch) -> None:
+    """LV2 broken: an object of one node alone goes into the configuration."""
+    begin = Drafted._draft
+
+    def everywhere(self: Drafted, ref: Any) -> Any:
+        return begin(self, self._configuration.queue if ref == OWN_OBJECTS else ref)
+
+    patch.setattr(Drafted, "_draft", everywhere)
+
+
+def forgets_nobody(patch: pytest.MonkeyPatch) -> None:
+    """EO6 broken: the entry of a producer that is forgotten stays."""
+
+    def forget(self: Producers, name: str) -> Position:
+        return self._primary.make([Put(self._primary.configuration.queue, THING, b"9")]).position
+
+    patch.setattr(Producers, "forget", forget)
+
+
 NONE = Scope(queues=1, publish=0, accept=0, promote=0, connect=0, fault=0)
 """Nothing happens but what a test adds."""
 CHANGED = {
@@ -59,6 +96,9 @@ CHANGED = {
     takes_what_is_missing_for_deleted: (
         replace(NONE, nodes=PAIR, declare=1, publish=1, promote=1, connect=1), "R-c",
     ),
+    drops_what_is_its_own_at_a_flip: (replace(NONE, nodes=PAIR, keep=1, put=1, promote=1, connect=1), "LV-a"),
+    puts_what_is_its_own_for_all: (replace(NONE, nodes=PAIR, keep=1), "LV-b"),
+    forgets_nobody: (replace(NONE, nodes=PAIR, produce=1, forget=1), "EO6"),
 }  # fmt: skip
 """The same for rules of configuration, commits and producers."""
 BROKEN = CHANGED | {
@@ -84,6 +124,11 @@ WHOLE = {
     "an update": replace(NONE, publish=1, update=1),
     "a deletion and a declaration": replace(NONE, nodes=PAIR, queues=2, publish=1, delete=1, declare=1),
     "an object and a fault": replace(NONE, nodes=PAIR, put=2, connect=1, fault=1),
+    "an own object": replace(NONE, nodes=PAIR, keep=2, promote=1, connect=1),
+    "a sequence that is given up": replace(NONE, nodes=PAIR, give_up=1, repeat=1, promote=1, connect=1),
+    "a producer that is forgotten": replace(
+        NONE, nodes=PAIR, produce=1, repeat=1, forget=1, promote=1, connect=1
+    ),
     "a repetition": replace(NONE, nodes=PAIR, produce=1, repeat=1, promote=1, connect=1),
 }
 """Small enough to be seen to the end in seconds; each has every interleaving."""

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from qpidha.core.births import configuration_id
+from qpidha.core.births import OWN_OBJECTS, configuration_id
 from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Publish, Put, Step, Update
 from qpidha.errors import CallerError
 from qpidha.seq import SequenceSet
-from qpidha.testing.explorer.objects import THING, mark_of
+from qpidha.testing.explorer.objects import OWN, THING, mark_of
 from qpidha.testing.explorer.running_node import RunningNode
 from qpidha.testing.sim.disk import messages
 from qpidha.types import Entry, MessageId, ProducerSequence, QueueId, QueueSpec
@@ -85,6 +85,25 @@ def put(running: RunningNode, number: int) -> bool:
     return operate(running, [Put(objects(running), THING, b"%d" % number)])
 
 
+def keep(running: RunningNode, number: int) -> bool:
+    """Put the object of this node alone."""
+    assert running.replica.primary is not None
+    running.replica.commit([Put(OWN_OBJECTS, OWN, b"%d" % number)])
+    running._did("kept", running.replica.primary.local.stored)
+    return True
+
+
+def give_up(running: RunningNode, epoch: Entry, number: int) -> bool:
+    """Use a sequence of the producer for nothing."""
+    return operate(running, [], ProducerSequence(PRODUCER, epoch, number))
+
+
+def forget(running: RunningNode) -> bool:
+    """Forget the producer."""
+    running._did("made", running.replica.forget(PRODUCER))
+    return True
+
+
 def register(running: RunningNode) -> bool:
     """Register the producer."""
     running._did("registered", running.replica.register(PRODUCER).epoch)
@@ -109,6 +128,7 @@ def objects(running: RunningNode) -> QueueId:
 
 
 CHANGES: dict[str, Callable[..., bool]] = {
-    one.__name__: one for one in (transact, update, delete, redeclare, put, register, produce)
+    one.__name__: one
+    for one in (transact, update, delete, redeclare, put, register, produce, keep, give_up, forget)
 }
 """The functions that are inputs."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from qpidha.core.ready import Completion, Doubtful, Safe, Settled
+from qpidha.core.ready import Completion, Doubtful, Safe, Settled, Stored
 from qpidha.testing.explorer.nodes import NodeView
 from qpidha.testing.explorer.scope import (
     ACKED,
@@ -17,8 +17,10 @@ from qpidha.testing.explorer.scope import (
     CONSUMED,
     DEAD,
     DELETING,
+    FORGOTTEN,
     GONE,
     HAVE,
+    KEPT,
     MARKS,
     NAMES,
     OBJECT,
@@ -47,6 +49,10 @@ class Promise(NamedTuple):
     """Queues that are there, unless a deletion was tried."""
     gone: int = 0
     """Queues that are deleted."""
+    late: bool = False
+    """The producer published it first after a client was told that the producer is forgotten."""
+    forgotten: bool = False
+    """The producer is forgotten."""
 
 
 class Clients:
@@ -137,12 +143,25 @@ class Clients:
                 else:
                     kept.append(one)
             self.fields[SETTLES] = tuple(kept)
+        elif isinstance(completion, Stored):
+            self.fields[KEPT] = tuple(
+                (*one[:4], one[4] or (one[:2] == (node, generation) and one[2] <= completion.upto))
+                for one in self.fields[KEPT]
+            )
         elif isinstance(completion, Doubtful):
             self.in_doubt(node)
+
+    def kept(self, node: int, generation: Generation, stored: int) -> None:
+        """A primary put the object of its own: the operation with this number of those that it made alone."""
+        number = len(self.fields[KEPT])
+        self.fields[KEPT] = (*self.fields[KEPT], (node, generation, stored, number, False))
 
     def _promised(self, promise: Promise) -> None:
         if any(member.disk & promise.settled for member in self._members().values()):
             raise Violation("S3: a settle is confirmed, but a member still holds the message")
+        if promise.late:
+            raise Violation("EO6: a publish is answered whose producer was forgotten before it")
+        self.fields[FORGOTTEN] |= promise.forgotten
         self.fields[CONFIRMED] |= promise.settled
         self.fields[ACKED] |= promise.acked
         self.fields[MARKS] |= promise.marks
@@ -153,6 +172,10 @@ class Clients:
 
     def in_doubt(self, node: int) -> None:
         """All that is pending on a node is in doubt: it will never be answered."""
+        self.fields[KEPT] = tuple(
+            (one[0], one[1] if one[4] else 0, *one[2:]) if one[0] == node else one
+            for one in self.fields[KEPT]
+        )
         for what in (WAITING, SETTLES):
             if self.fields[what]:
                 self.fields[what] = tuple(one for one in self.fields[what] if one[0] != node)

@@ -19,7 +19,10 @@ from qpidha.testing.explorer.scope import (
     DELETE,
     DEMOTE,
     FAULT,
+    FORGET,
+    GIVE_UP,
     HAVE,
+    KEEP,
     LIMITED,
     MOVE,
     PRODUCE,
@@ -41,6 +44,17 @@ AUTOMATIC = frozenset({"deliver", "commit", "apply", "answer", "read", "watch", 
 """Actions that happen by themselves unless something prevents them."""
 
 
+SIMPLE = (
+    (DECLARE, "redeclare"),
+    (PUT, "put"),
+    (PRODUCE, "produce"),
+    (KEEP, "keep"),
+    (GIVE_UP, "give_up"),
+    (FORGET, "forget"),
+)
+"""Actions on a primary that need no more than their budget."""
+
+
 class Cluster:
     """A cluster of this scope, as a function from states to states."""
 
@@ -55,7 +69,7 @@ class Cluster:
         nodes = tuple(self.tables.nodes.new(name) for name in self.scope.nodes)
         plenty = (99,) * len(LIMITED)
         have = (1 << self.scope.queues) - 1
-        clients = (0, (), (), (), 0, 0, 0, (), 0, -1, 0, 0, 0, 0, (), ())
+        clients = (0, (), (), (), 0, 0, 0, (), 0, -1, 0, 0, 0, 0, (), (), (), 0)
         state: State = (nodes, (), 0, (), clients, plenty)
         for node in range(self.tables.count):
             state = self.settled(self.done(state, ("start", node)))
@@ -63,7 +77,7 @@ class Cluster:
                 state = self.settled(self.done(state, ("promote", node)))
         for queue in range(self.scope.queues):
             state = self.settled(self.done(state, ("declare", 0, queue)))
-        if self.scope.produce:
+        if self.scope.produce or self.scope.give_up:
             state = self.settled(self.done(state, ("register", 0)))
         assert len(self.tables.members(state[2])) == self.tables.count
         return (*state[:4], (*clients[:HAVE], have, *clients[HAVE + 1 :]), self.scope.budget)
@@ -186,7 +200,7 @@ class Cluster:
             events.append(("delete", node, queue, -1))
             if len(there) > 1:
                 events.append(("delete", node, queue, there[at - 1]))
-        for limit, action in ((DECLARE, "redeclare"), (PUT, "put"), (PRODUCE, "produce")):
+        for limit, action in SIMPLE:
             if budget[limit]:
                 events.append((action, node))
         if budget[REPEAT] and clients[PRODUCED]:

@@ -19,6 +19,7 @@ from qpidha.testing.explorer.scope import (
     DEAD,
     GONE,
     HAVE,
+    KEPT,
     MARKS,
     NAMES,
     OBJECT,
@@ -53,6 +54,7 @@ def check_cluster(tables: Tables, nodes: Sequence[int], record: int, clients: Se
     known = set(clients[NAMES])
     for node, view in enumerate(views):
         check_commits(view, node, clients)
+        check_own(view, node, clients)
         if not view.identities <= known:
             raise Violation(f"I1: node {node} holds {set(view.identities - known)} of {known}")
         if view.primary:
@@ -96,6 +98,16 @@ def check_commits(view: NodeView, node: int, clients: Sequence[Any]) -> None:
             raise Violation(
                 f"TX1: node {node} has the commit of v{message}, which accepts v{taken}, and that, too"
             )
+
+
+def check_own(view: NodeView, node: int, clients: Sequence[Any]) -> None:
+    """Check the object of one node: it is as that node was told, or newer. Raises `Violation` (LV-a, LV-b)."""
+    mine = [(number, told) for at, _, _, number, told in clients[KEPT] if at == node]
+    if view.own >= 0 and all(number != view.own for number, _ in mine):
+        raise Violation(f"LV-b: node {node} has put {view.own} of one node alone, which it did not make")
+    told = max((number for number, told in mine if told), default=-1)
+    if view.own < told:
+        raise Violation(f"LV-a: node {node} has put {view.own} of its own, and {told} was answered")
 
 
 def check_primary(

@@ -24,7 +24,7 @@ from qpidha.settings import Settings
 from qpidha.testing.explorer.changes import CHANGES
 from qpidha.testing.explorer.keys import canonical
 from qpidha.testing.explorer.node_invariants import check_node
-from qpidha.testing.explorer.objects import marks_on, object_on
+from qpidha.testing.explorer.objects import marks_on, object_on, own_on
 from qpidha.testing.explorer.running_node import INPUTS, Effect, RunningNode, Snapshot
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.invariants.facts import facts_of
@@ -92,6 +92,8 @@ class NodeView(NamedTuple):
     """Objects on disk that mark commits, as bits."""
     object: int
     """The number of the last put that is on disk; -1: none."""
+    own: int
+    """The number of the last put of this node's own object that is on disk; -1: none."""
     pending_links: frozenset[int]
     """Links, open or not, that effects still to be performed are for: their numbers are not free."""
 
@@ -208,7 +210,7 @@ class Nodes:
             named=-1, primary=0, position=0, owed=False, following=None, memory=0, held=(), content=-1,
             disk=mask(disk), identities=frozenset(disk), pending_links=frozenset(),
             stored=self._bits(snapshot.content.queues), has=0,
-            marks=marks_on(snapshot.content), object=object_on(snapshot.content),
+            marks=marks_on(snapshot.content), object=object_on(snapshot.content), own=own_on(snapshot.content),
         )  # fmt: skip
         if replica is None:
             return view

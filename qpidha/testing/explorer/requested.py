@@ -13,8 +13,14 @@ from qpidha.testing.explorer.scope import (
     DECLARE,
     DELETE,
     DELETING,
+    FORGET,
+    FORGOTTEN,
+    GIVE_UP,
     HAVE,
+    KEEP,
+    KEPT,
     MOVE,
+    NAMES,
     OBJECT,
     PRODUCE,
     PRODUCED,
@@ -131,9 +137,33 @@ def repeat(transition: Transition, node: int) -> bool:
     return _produced(transition, node)
 
 
+def keep(transition: Transition, node: int) -> bool:
+    """Put the object of one node alone, on a primary."""
+    transition.budget[KEEP] -= 1
+    return transition.step(node, "keep", len(transition.clients.fields[KEPT]))
+
+
+def give_up(transition: Transition, node: int) -> bool:
+    """Use the next sequence of the producer for nothing: the message that it was for is gone, whatever repeats it."""
+    transition.budget[GIVE_UP] -= 1
+    fields, message = transition.clients.fields, transition.clients.next_message()
+    fields[PRODUCED], fields[CONSUMED] = (*fields[PRODUCED], message), fields[CONSUMED] | 1 << message
+    transition.promise = Promise(settled=1 << message)
+    return transition.step(node, "give_up", transition.tables.epoch, len(fields[PRODUCED]))
+
+
+def forget(transition: Transition, node: int) -> bool:
+    """Forget the producer, on a primary."""
+    transition.budget[FORGET] -= 1
+    transition.promise = Promise(forgotten=True)
+    return transition.step(node, "forget")
+
+
 def _produced(transition: Transition, node: int) -> bool:
     number, message = len(transition.clients.fields[PRODUCED]), transition.clients.fields[PRODUCED][-1]
-    transition.promise = Promise(acked=1 << message)
+    fields = transition.clients.fields
+    late = bool(fields[FORGOTTEN]) and all(name[3] != message for name in fields[NAMES])
+    transition.promise = Promise(acked=1 << message, late=late)
     queue = queue_for(transition, node, message)
     return transition.step(node, "produce", queue, message, transition.tables.epoch, number)
 
@@ -153,6 +183,9 @@ ALL_ACTIONS: dict[str, Callable[..., bool]] = ACTIONS | {
         register,
         produce,
         repeat,
+        keep,
+        give_up,
+        forget,
     )
 }
 """What carries out each kind of action."""

@@ -8,7 +8,7 @@ A state of the whole cluster is one tuple of numbers, so that millions can be ke
     record    by number
     requests  (node, request, SENT, 0), (node, request, GIVEN_UP, 0) or (node, request, ANSWERED, answer)
     clients   (published, waiting, settles, names, acked, consumed, confirmed, dead, puts, object, marks, have, gone,
-              deleting, commits, produced); messages, marks and queues are bits
+              deleting, commits, produced, kept, forgotten); messages, marks and queues are bits
     budget    how often each of `LIMITED` may still happen
 """
 
@@ -38,7 +38,7 @@ FIN = 0
 SENT, GIVEN_UP, ANSWERED = range(3)
 LIMITED = (
     "publish", "accept", "move", "promote", "demote", "connect", "fault", "commit", "update", "delete", "declare", "put",
-    "produce", "repeat",
+    "produce", "repeat", "keep", "give_up", "forget",
 )  # fmt: skip
 (
     PUBLISH,
@@ -55,9 +55,13 @@ LIMITED = (
     PUT,
     PRODUCE,
     REPEAT,
-) = range(14)
+    KEEP,
+    GIVE_UP,
+    FORGET,
+) = range(17)
 PUBLISHED, WAITING, SETTLES, NAMES, ACKED, CONSUMED, CONFIRMED, DEAD = range(8)
 PUTS, OBJECT, MARKS, HAVE, GONE, DELETING, COMMITS, PRODUCED = range(8, 16)
+KEPT, FORGOTTEN = range(16, 18)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,12 @@ class Scope:
     """Publishes of a producer, which is registered in the initial state."""
     repeat: int = 0
     """Repetitions of its last publish, on whatever node believes it is primary."""
+    keep: int = 0
+    """Puts of an object of one node alone, always with the same key."""
+    give_up: int = 0
+    """Sequences of the producer that it uses for nothing."""
+    forget: int = 0
+    """Removals of the producer."""
     settings: Settings = SMALLEST
 
     @property

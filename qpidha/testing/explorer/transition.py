@@ -262,6 +262,10 @@ def _made(transition: Transition, node: int, position: int, _: Any, before: Node
     transition.clients.operated(node, before.primary, position, transition.promise)
 
 
+def _kept(transition: Transition, node: int, stored: int, _: Any, before: NodeView) -> None:
+    transition.clients.kept(node, before.primary, stored)
+
+
 def _registered(transition: Transition, node: int, epoch: Entry, *_: Any) -> None:
     transition.tables.epoch = epoch
 
@@ -293,6 +297,7 @@ EFFECTS: dict[str, Callable[[Transition, int, Any, Any, NodeView], None]] = {
     "declared": _declared,
     "made": _made,
     "registered": _registered,
+    "kept": _kept,
 }
 """What carries out each kind of effect (`qpidha.testing.explorer.running_node.Effect`)."""
 
