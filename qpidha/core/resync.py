@@ -50,6 +50,15 @@ def shared(primary: History, backup: History) -> SequenceSet:
     return backup.held.slice(0, point - 1) if point else SequenceSet()
 
 
+def _is_same(primary: History, backup: History) -> bool:
+    """Whether nothing has to be done, as for the idle queues of a backup that lost its link. False: look closer."""
+    held = primary.held
+    if backup.next != primary.next or backup.lineage != primary.lineage or backup.held != held:
+        return False
+    lineage, next = primary.lineage, primary.next
+    return not held or bool(lineage and lineage[0][1] <= held.first and held.last < next)
+
+
 def plan_resync(primary: History, backup: History) -> ResyncPlan:
     """Decide what a returning backup keeps, drops and must be sent (C4).
 
@@ -63,6 +72,8 @@ def plan_resync(primary: History, backup: History) -> ResyncPlan:
     >>> list(plan.keep), list(plan.drop), list(plan.send)
     ([3], [2, 5], [4, 5])
     """
+    if _is_same(primary, backup):
+        return ResyncPlan(keep=backup.held.copy(), drop=SequenceSet(), send=SequenceSet())
     keep = shared(primary, backup) & primary.held
     return ResyncPlan(keep=keep, drop=backup.held - keep, send=primary.held - keep)
 

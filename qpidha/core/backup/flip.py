@@ -257,7 +257,7 @@ def _become(
     quarantined: Quarantined,
 ) -> Iterator[None]:
     """Make one queue as the plan says, step by step if it gets many keys."""
-    queue = queues.get(meta.queue)
+    known = queue = queues.get(meta.queue)
     if queue is None:
         queue = queues[meta.queue] = queues.make(meta.queue, meta.spec, meta.lineage, meta.next)
         result.notices.append(QueueAdded(meta.queue, meta.spec))
@@ -272,8 +272,9 @@ def _become(
         result.changes.append(Remove(meta.queue, planned.drop))
         result.notices.append(Removed(meta.queue, planned.drop))
     # The old content is gone: only now may ids below the old next be inserted again.
-    queue.next, queue.lineage = meta.next, meta.lineage
-    result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
+    if known is None or (queue.next, queue.lineage, queue.spec) != (meta.next, meta.lineage, meta.spec):
+        queue.next, queue.lineage = meta.next, meta.lineage
+        result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
     for ids, batch in _fresh(planned):
         yield from _insert(queue, ids, batch)
         result.changes.append(Insert(meta.queue, ids, batch))

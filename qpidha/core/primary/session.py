@@ -274,10 +274,8 @@ class BackupSession:
         if queue.next <= described.cursor:
             return
         wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.keep
-        limits = self._settings
-        for generation, ids, batch in plan_chunks(
-            queue, wanted, limits.plan_chunk_bytes, limits.ids_runs_per_chunk_max
-        ):
+        bytes_max, runs_max = self._settings.plan_chunk_bytes, self._settings.ids_runs_per_chunk_max
+        for generation, ids, batch in plan_chunks(queue, wanted, bytes_max, runs_max) if wanted else ():
             if self._is_full:
                 return
             self._in_flight.append(batch.nbytes)

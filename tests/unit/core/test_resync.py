@@ -49,3 +49,26 @@ def test_equal_histories_need_no_resync() -> None:
 def test_whether_a_history_ever_had_a_message(generation: int, id: int, answer: bool | None) -> None:
     """None: the lineage begins above it, so it cannot tell (G1)."""
     assert had(((1, 4), (2, 6)), 9, generation, id) is answer
+
+
+@pytest.mark.parametrize(
+    ("lineage", "next", "held", "kept"),
+    [
+        (((1, 1), (2, 3)), 6, [2, 4], [2, 4]),
+        (((1, 1), (2, 3)), 6, [], []),
+        ((), 6, [2], []),
+        (((2, 3),), 6, [2, 4], [2, 4]),
+        (((2, 3),), 3, [2], []),
+        (((1, 1),), 4, [2, 4], [2]),
+    ],
+    ids=["same", "empty", "no-lineage", "older", "older-only", "beyond-next"],
+)
+def test_equal_descriptions_keep_what_both_gave_out(
+    lineage: Lineage, next: int, held: list[int], kept: list[int]
+) -> None:
+    """Nothing is kept of which a peer only claims that it was given out."""
+    one, other = (History(lineage, next, SequenceSet(held)) for _ in range(2))
+    plan = plan_resync(one, other)
+    assert (list(plan.keep), list(plan.drop)) == (kept, [id for id in held if id not in kept])
+    assert plan.send == plan.drop
+    assert plan.keep is not other.held

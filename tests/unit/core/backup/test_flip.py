@@ -363,3 +363,13 @@ def test_a_flip_changes_nothing_in_queues_of_this_node_but_that_they_follow_thei
         QueueRemoved(goes),
         QueueAdded(comes, specs["comes"]),
     ]
+
+
+def test_a_queue_that_is_as_planned_is_not_written() -> None:
+    """Idle queues cost a flip nothing in the store, however many there are; one whose next id falls is written."""
+    same, less = held(Q, ((1, 1),), _1="one"), held(DLQ, ((1, 1),), _1="one", _2="two")
+    plan = planned(DLQ, ((1, 1),), 2, 1)
+    plan.drop = SequenceSet([2])
+    result, queues, _ = run([same, less], {Q: planned(Q, ((1, 1),), 2, 1), DLQ: plan})
+    assert [c for c in result.changes if isinstance(c, PutQueue)] == [PutQueue(DLQ, SPEC, ((1, 1),), 2)]
+    assert [queues[Q].next, queues[DLQ].next] == [2, 2]
