@@ -34,15 +34,17 @@ class EtcdWorld(World):
         super().__init__(SETTINGS)
         self.ensemble = ensemble
         self.prefix = prefix
-        self.kept: dict[str, EtcdRecordStore] = {}
+        self.opened: list[EtcdRecordStore] = []
 
     async def start(self, name: str, *given: Any, **options: Any) -> Node:
-        self.records = self.kept[name] = self.ensemble.store(self.prefix, first="abc".index(name))  # type: ignore[assignment]
+        opened = self.ensemble.store(self.prefix, first="abc".index(name))
+        self.opened.append(opened)
+        self.records = opened  # type: ignore[assignment]
         return await super().start(name, *given, promoter=PriorityPromoter(), **options)
 
     async def __aexit__(self, *_: object) -> None:
         await super().__aexit__()
-        for records in self.kept.values():
+        for records in self.opened:
             await records.close()
 
     def primary(self) -> Node | None:
@@ -113,7 +115,7 @@ def test_without_a_majority_of_etcd_publishes_go_on_and_nobody_steps_down(ensemb
             assert primary.serving
         await ensemble.start()
         await until(lambda: len(dict(world.nodes)) == 3 and primary.serving, timeout_s=TIMEOUT_S)
-        live = await world.kept["a"].live()
+        live = await world.opened[0].live()
         assert set(live) == set("abc")
         assert primary.serving and primary.status().generation == generation
         assert world.members() == set("abc")

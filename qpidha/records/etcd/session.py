@@ -32,6 +32,8 @@ OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 LOOK_INTERVAL_S = 0.1
 """How often the lease of another session is looked at, until it is known whether its owner is alive."""
+RENEWALS = 2
+"""So many renewals of a lease show that its owner is alive."""
 
 
 class Opener:
@@ -88,9 +90,11 @@ class Opener:
     async def _wait_until_free(self, node: NodeId) -> None:
         """Return when there is no session of this node. Raises `Conflict` once it is known that its owner is alive.
 
-        A lease that nobody renews has less and less time left. etcd tells that time in whole seconds, cut off.
+        A lease that nobody renews has less and less time left. etcd tells that time in whole seconds, cut off. One
+        renewal says little: it may be the last one of a process that was killed, or of a new leader of etcd, which renews
+        all.
         """
-        lease, first_s, since = 0, 0, 0.0
+        lease, first_s, since, renewals = 0, 0, 0.0, 0
         while (found := await self._look(node)) is not None:
             if found.value[:OPENER_BYTES] == self._name:  # Of an earlier call, whose answer did not come.
                 await self._remove(node, found)
@@ -100,9 +104,11 @@ class Opener:
             asked_at = time.monotonic()
             left_s = await self._time_left(found.lease)
             if found.lease != lease:
-                lease, first_s, since = found.lease, left_s, asked_at
+                lease, renewals, first_s, since = found.lease, 0, left_s, time.monotonic()
             elif left_s >= first_s + 1 - (asked_at - since):
-                raise self._held(node)
+                renewals, first_s, since = renewals + 1, left_s, time.monotonic()
+                if renewals == RENEWALS:
+                    raise self._held(node)
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def _look(self, node: NodeId) -> Entry | None:
