@@ -21,7 +21,18 @@ from qpidha.journal import Change, DropQueue, Insert, PutQueue, PutStatus, Quara
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.types import Fate, QueueSpec
-from tests.storage.workload import CLUSTER, COMMITS, QUEUE, SPEC, batch, ids, image_digest, plain
+from tests.storage.workload import (
+    CLUSTER,
+    COMMITS,
+    LIVES,
+    QUEUE,
+    SPEC,
+    batch,
+    ids,
+    image_digest,
+    insert,
+    plain,
+)
 
 HALF = PAGE_BYTES // 2
 TABLES = ("status", "seal", "queues", "batches", "dead", "quarantine")
@@ -205,6 +216,32 @@ def test_truncated_at_every_page(store: Path, place: Path, versions: list[bytes]
     for number in pages(versions[-1]):
         for length in (number * PAGE_BYTES, number * PAGE_BYTES + HALF):
             assert detected(store, place, versions[-1][:length])
+
+
+def test_truncated_inside_a_free_page_at_the_end(place: Path) -> None:
+    """SQLite finds that a whole page is missing. The rest of a free page has no content: the store goes on without it."""
+    directory = place / "free" / "store"
+    store = SqliteStore(directory)
+    store.open("a")
+    for changes in LIVES[0][:1]:
+        store.commit(changes)
+    store.commit([insert(4, 13, 6000)])
+    store.commit([Remove(QUEUE, ids((4, 13)))])
+    store.close(clean=True)
+    database = directory / "store.db"
+    raw = database.read_bytes()
+    with closing(sqlite3.connect(f"{database.as_uri()}?immutable=1", uri=True)) as db:
+        assert db.execute("PRAGMA freelist_count").fetchone()[0] > 1
+    database.write_bytes(raw[:-PAGE_BYTES])
+    assert inspect(directory).damage
+    database.write_bytes(raw[:-HALF])
+    assert not inspect(directory).damage
+    store = SqliteStore(directory)
+    store.open("a")
+    store.commit([insert(20, 29, 6000)])  # Uses the free pages again.
+    store.close(clean=True)
+    report = inspect(directory)
+    assert not report.damage and [q.held for q in report.queues] == [10]
 
 
 def test_the_inspect_command_reports_the_damage(

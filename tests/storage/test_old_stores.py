@@ -2,6 +2,7 @@
 
     queues      before the configuration: queues have random uuids and no birth
     objects     the configuration, transactions and updates; before levels, producers and queue types
+    levels      these and producers; before queue types
 
 One, two or three of the nodes are started. Everything is there, can be changed, and is the same on all of them.
 """
@@ -28,7 +29,7 @@ from tests.storage.record_stores import NAMES, content, node_of, until
 from tests.support.harness import QUICK
 
 HERE = Path(__file__).parent
-KINDS = ("queues", "objects")
+KINDS = ("queues", "objects", "levels")
 OWN = "own"
 """A queue whose messages are not replicated: each node has its own lineage of it."""
 
