@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from qpidha.records import EtcdRecordStore, TlsFiles
 from tests.engines.certificates import Authority, Identity
@@ -194,6 +195,22 @@ class Ensemble:
         """What a node needs for TLS with this ensemble."""
         identity = self.authority.issue("client")
         return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+
+    def url(self, folder: Path, prefix: str, **options: str) -> str:
+        """What a command line needs to find this ensemble. Writes the password into this folder."""
+        identity = self.authority.issue("operator")
+        secret = folder / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(PASSWORD + "\n")
+        given: dict[str, Any] = {
+            "ca": self.authority.ca,
+            "certificate": identity.certificate,
+            "key": identity.key,
+            "user": USER,
+            "password_file": secret,
+            **options,
+        }
+        return f"etcd://{','.join(self.endpoints)}{prefix}?{urlencode(given)}"
 
     def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> EtcdRecordStore:
         """A store whose first endpoint is this member."""

@@ -5,33 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
-from tests.engines.etcd import PASSWORD, USER, Ensemble
+from tests.engines.etcd import PASSWORD, Ensemble
 from tests.integration.test_cli_stores import written
 from tests.support.records import RECORD
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
-
-
-def url(ensemble: Ensemble, folder: Path, prefix: str, **options: str) -> str:
-    identity = ensemble.authority.issue("operator")
-    secret = folder / "password"
-    secret.touch(mode=0o600)
-    secret.write_text(PASSWORD + "\n")
-    given: dict[str, Any] = {
-        "ca": ensemble.authority.ca,
-        "certificate": identity.certificate,
-        "key": identity.key,
-        "user": USER,
-        "password_file": secret,
-        **options,
-    }
-    return f"etcd://{','.join(ensemble.endpoints)}{prefix}?{urlencode(given)}"
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -44,7 +26,7 @@ def test_a_record_is_shown_and_rebuilt(
     ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix = "/qpidha/command"
-    there, a = url(ensemble, tmp_path, prefix), written(tmp_path / "a")
+    there, a = ensemble.url(tmp_path, prefix), written(tmp_path / "a")
     code, out, _ = run(capsys, "record", "show", there)
     assert code == PROBLEM and "there is no record" in out
 
@@ -74,7 +56,7 @@ def test_what_is_wrong_is_said_without_the_password(
     ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asyncio.run(_create(ensemble, "/qpidha/wrong"))
-    code, _, err = run(capsys, "record", "show", url(ensemble, tmp_path, "/qpidha/wrong", user="stranger"))
+    code, _, err = run(capsys, "record", "show", ensemble.url(tmp_path, "/qpidha/wrong", user="stranger"))
     assert code == UNREACHABLE and "user 'stranger' or the password is wrong" in err
     assert PASSWORD not in err
     with pytest.raises(SystemExit):
