@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
+from tests.mutants.table.engines import ENGINES
 from tests.mutants.table.explanations import EXPLANATIONS
 from tests.mutants.table.levels import LEVELS
 from tests.mutants.table.nodes import NODES
@@ -33,6 +34,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *EXPLANATIONS,
     *STORES,
     *SURROUNDINGS,
+    *ENGINES,
     *COMPILED,
     *NODES,
     *THREADS,
