@@ -111,7 +111,7 @@ def test_the_blocks_of_a_page_run_one_after_the_other(page: str, blocks_min: int
             if (waiting := eval(code, names)) is not None:
                 await waiting
 
-    asyncio.run(asyncio.wait_for(main(), 30))
+    asyncio.run(asyncio.wait_for(main(), 240))
 
 
 @pytest.mark.parametrize("page", ["docs/conformance.md", "docs/threads.md"])

@@ -260,7 +260,7 @@ class Stage:
         assert a.status().store_error is None
         assert b.status().store_error is None
         op = self.queue.enqueue(b"still there")
-        receipt = await asyncio.wait_for(_await(op), 20)
+        receipt = await asyncio.wait_for(_await(op), 60)
         assert receipt.nodes == {"a", "b"}
         await until(lambda: contents(a) == contents(b))
 
