@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,14 +92,22 @@ def test_a_wait_ends_with_the_commit_also_if_another_one_follows_at_once() -> No
         store.blocking = True  # type: ignore[misc]
         disk = await opened(store)
         answers: list[Exception | None] = []
+        gate = threading.Event()
+
+        @contextmanager
+        def held() -> Iterator[None]:
+            gate.wait(60.0)
+            yield
 
         def first(error: Exception | None) -> None:
             answers.append(error)
-            disk.commit([PutQueue(UUID(int=0xFF), SPEC, ((1, 1),), 1)], answers.append)
+            disk.commit([PutQueue(UUID(int=0xFFFF), SPEC, ((1, 1),), 1)], answers.append, held())
 
         disk.commit(MANY, first)
         assert await disk.wait_idle(60.0)
         assert answers == [None] and disk.busy_s is not None
+        assert not await disk.wait_idle(0.01), "the second one hangs"
+        gate.set()
         assert await disk.wait_idle(60.0)
         assert answers == [None, None] and disk.busy_s is None
         await disk.close(clean=True)
