@@ -92,22 +92,26 @@ def test_a_wait_ends_with_the_commit_also_if_another_one_follows_at_once() -> No
         store.blocking = True  # type: ignore[misc]
         disk = await opened(store)
         answers: list[Exception | None] = []
-        gate = threading.Event()
+        gates = [threading.Event(), threading.Event()]
 
         @contextmanager
-        def held() -> Iterator[None]:
+        def held(gate: threading.Event) -> Iterator[None]:
             gate.wait(60.0)
             yield
 
         def first(error: Exception | None) -> None:
             answers.append(error)
-            disk.commit([PutQueue(UUID(int=0xFFFF), SPEC, ((1, 1),), 1)], answers.append, held())
+            disk.commit([PutQueue(UUID(int=0xFFFF), SPEC, ((1, 1),), 1)], answers.append, held(gates[1]))
 
-        disk.commit(MANY, first)
-        assert await disk.wait_idle(60.0)
+        disk.commit(MANY, first, held(gates[0]))
+        waiting = asyncio.ensure_future(disk.wait_idle(60.0))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gates[0].set()
+        assert await waiting
         assert answers == [None] and disk.busy_s is not None
         assert not await disk.wait_idle(0.01), "the second one hangs"
-        gate.set()
+        gates[1].set()
         assert await disk.wait_idle(60.0)
         assert answers == [None, None] and disk.busy_s is None
         await disk.close(clean=True)
