@@ -142,8 +142,9 @@ state-model-full:  ## Search it to the end, in walks, and without each rule once
 	@$(CHECK_PYTHON)
 	@$(PYTHON) -m tests.model.state full $(ARGS)
 
-replay: $(READY)  ## Follow random runs of the core in the protocol model: ARGS="FIRST_SEED RUNS STEPS".
+replay: $(READY)  ## Follow random runs of the core in the protocol model, play traces of the state model: ARGS="FIRST_SEED RUNS STEPS".
 	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
+	@PYTHONPATH=. $(PY) -m tests.model.statereplay $(ARGS)
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .
