@@ -37,7 +37,7 @@ OBJECTS: Final = 6
 OWN: Final[Mapping[str, float]] = {
     "commit": 30,
     "update": 8,
-    "delete": 3,
+    "delete": 4,
     "redeclare": 6,
     "refused": 1.5,
     "read": 4,

@@ -24,7 +24,7 @@ KINDS: Final = {
     "commit": 2.0,
     "out": 2.0,
     "in": 2.0,
-    "delete": 0.6,
+    "delete": 1.5,
 }
 """How often a step is of each kind."""
 DRAWN: Final = ("step local", *(f"local {kind}" for kind in KINDS))
