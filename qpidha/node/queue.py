@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qpidha.checks import CALLBACK, instance_of
+from qpidha.checks import CALLBACK, instance_of, text
 from qpidha.core.chunks import publish_bytes_max, split_batch
 from qpidha.core.steps import Accept
 from qpidha.errors import ArgumentError, CallerError, InDoubt
@@ -306,9 +306,11 @@ class Queue(Consuming):
             what: What the object is, for the error that another one gets.
 
         Raises:
+            ArgumentError: ``what`` is not a text of 1 to 255 bytes.
             CallerError: Another object does already. With two, each message would have two consumers.
             NotPrimary, StaleHandle, WrongThread: As for `enqueue`.
         """
+        CLAIMANT("what", what)
         self._require_term("Queue.claim")
         if self._delivered_by is not None:
             raise CallerError(
@@ -338,3 +340,4 @@ class Queue(Consuming):
 
 
 TARGET = instance_of(Queue)
+CLAIMANT = text(1, 255)
