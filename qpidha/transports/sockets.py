@@ -64,13 +64,17 @@ async def refuses(loop: asyncio.AbstractEventLoop, address: Address) -> bool:
         OSError: The name cannot be resolved.
     """
     host, port = address
-    for family, _, _, _, where in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    hosts = [host]
+    if not _is_number(host):
+        hosts = [str(info[4][0]) for info in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    for each in hosts:
         try:
-            (await _connected(loop, family, where)).close()
+            transport, _ = await loop.create_connection(asyncio.Protocol, each, port)
         except ConnectionRefusedError:
             continue
         except OSError:
             return False
+        transport.abort()
         return False
     return True
 
