@@ -136,11 +136,13 @@ class Links:
             owner.ended(peer, why or peer.silence)
         elif runtime.replica.stopped:
             pass
-        elif why or (not peer.welcomed and (peer.heard or peer.link.peer.identity is not None)):
+        elif not (peer.why or peer.welcomed or peer.heard or peer.link.peer.identity is not None):
+            pass  # It was a port scan, a health check, or another node's prober: however it ended.
+        elif why or not peer.welcomed:
             runtime.troubles.report(
                 LinkFromPeerFailed(peer.name, why or f"before its handshake {peer.silence}")
             )
-        elif peer.welcomed:  # Otherwise it was a port scan or a health check.
+        else:
             runtime.tell(LinkClosed(peer.name, peer.silence))
 
     def clear_settled(self) -> None:

@@ -74,7 +74,7 @@ async def refuses(loop: asyncio.AbstractEventLoop, address: Address) -> bool:
             continue
         except OSError:
             return False
-        transport.abort()
+        transport.close()  # In order: a reset would be a failed link to the other end.
         return False
     return True
 

@@ -97,6 +97,7 @@ def test_another_thread_is_refused(cls: type, name: str, things: dict[type, Any]
         "target": other,
         "table": things[Table],
         "data": b"x",
+        "what": "a queue type",
         "props": b"p",
         "batch": [b"x"],
         "ids": 1,

@@ -552,12 +552,11 @@ def test_T40_cloned_node(run_trace: RunTrace) -> None:
         back(stream, b1)
         await stream.whole()
         command = [str(clone) if word == str(stream.work / b1) else word for word in stream[b1]._command]
-        command += [
-            "--listen",
-            "127.0.0.1:0",
-            "--client",
-            "127.0.0.1:9",
-        ]  # Never used: the broker does not get that far.
+        for option, value in (("--listen", "127.0.0.1:0"), ("--client", "127.0.0.1:9")):
+            for place in (place for place, word in enumerate(command) if word == option):
+                command[place + 1] = (
+                    value  # The address for clients is never used: the broker does not get that far.
+                )
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -212,6 +212,6 @@ def complete(profile: Profile) -> Complete:
     """Return what walks of this profile must count."""
     return (
         Complete((*CHANGED, *DRAWN, *OWN_DRAWN, *COUNTED), CHANGED_RUNS)
-        if profile.changes and not profile.relays
+        if profile.changes and profile.changing == 1.0
         else Complete(EXPECTED, COMPLETE_RUNS)
     )
