@@ -133,3 +133,10 @@ def test_many_keys_are_looked_at_in_slices() -> None:
     many = keys(*(b"%d" % n for n in range(count)))
     steps = check_keys(None, SequenceSet(), [(SequenceSet.from_range(1, count), many)])
     assert len(list(steps)) == 2
+
+
+def test_an_operation_of_many_keys_is_looked_at_to_its_end() -> None:
+    many = [b"%d" % n for n in range(LOOKED_AT_ONCE)]
+    check_operation(queues(), (put(3, *many),), 3)
+    with pytest.raises(RemoteProtocolError, match="two messages of one key"):
+        check_operation(queues(), (put(3, *many, b"0"),), 3)
