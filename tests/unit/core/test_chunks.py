@@ -58,6 +58,10 @@ def test_small_batches_share_a_chunk_until_it_is_full() -> None:
     assert len(list(plan_chunks(made, made.held, 1, 10))) == 3
 
 
+def test_of_nothing_there_is_no_chunk() -> None:
+    assert list(plan_chunks(queue([b"x"]), SequenceSet(), 60, 10)) == []
+
+
 def test_a_chunk_holds_messages_of_one_generation() -> None:
     made = queue([b"a", b"b"], [b"c"], lineage=((1, 1), (2, 3)))
     assert [(generation, list(ids)) for generation, ids, _ in plan_chunks(made, made.held, 10_000, 10)] == [

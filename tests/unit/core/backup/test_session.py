@@ -208,6 +208,19 @@ def test_a_peer_that_names_a_queue_of_this_node_is_refused(queue: UUID) -> None:
         assert refused(node, "whose messages are not replicated")
 
 
+def test_objects_in_a_queue_that_is_not_the_clusters_configuration_declare_nothing() -> None:
+    """A peer may give its kind to any queue: only the one with the cluster's id is followed."""
+    node, other = Node(replace(SETTINGS, queues_max=9)), born(1, 77)
+    objects = PlanQueue(queue=other, spec=OBJECTS_SPEC, lineage=((3, 1),), next=1, held=0)
+    node = backup(PLAN, EMPTY, objects, PlanEnd(position=1, queues=3), node=node)
+    made = QueueObject(queue=LOCAL, spec=QueueSpec(name="q", kind="ring"), level=Level.CONFIGURATION)
+    put = Enqueue(queue=other, first=1, batch=Batch.pack([made.encode()], props=[made.key]))
+    more = Enqueue(queue=QUEUE, first=node.replica.queues[QUEUE].next, batch=Batch.pack([b"x"]))
+    node.say(Operations(first=2, operations=((put, more),)))
+    assert not node.closed and LOCAL not in node.replica.local
+    node.check()
+
+
 def test_a_primary_whose_configuration_has_no_keys_declares_nothing_by_it() -> None:
     node = Node(replace(SETTINGS, queues_max=9))
     objects = PlanQueue(queue=OBJECTS, spec=QueueSpec(name="c"), lineage=((3, 1),), next=1, held=0)
