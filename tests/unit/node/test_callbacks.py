@@ -428,8 +428,9 @@ def test_a_broker_may_hand_over_from_on_promote() -> None:
     async def main(world: World) -> None:
         broker = Calling("on_promote", demote)
         broker.node = await world.start("a", broker=broker)
-        with pytest.raises(ClusterError):
-            await broker.node.promote(timeout_s=1.0)
+        (found,) = await asyncio.gather(broker.node.promote(timeout_s=1.0), return_exceptions=True)
+        # Between the end of ``on_promote`` and the hand-over it serves: whether the caller looks then is chance.
+        assert found is None or isinstance(found, ClusterError), found
         await until(lambda: broker.raised)
         assert broker.raised == [None]
         await until(lambda: broker.demoted == [1])
