@@ -9,13 +9,13 @@ if all of them refuse, twice, the process has ended.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 
 from qpidha.node.absences import Absences
 from qpidha.node.links import Links
 from qpidha.node.runtime import Runtime
 from qpidha.system.backoff import Backoff
+from qpidha.system.within import until_set
 from qpidha.types import NodeId, NodeInfo
 
 BETWEEN_S = 0.02
@@ -51,8 +51,7 @@ class Prober:
                 self.absences.answered(node)
             await asyncio.gather(*(self._examine(node, info) for node, info in suspects.items()))
             self._tell()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._backoff.delay() if suspects else None)
+            await until_set(self._wake, self._backoff.delay() if suspects else None)
 
     def _tell(self) -> None:
         gone = self.absences.gone() - {self._runtime.id}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 import time
 from pathlib import Path
 
 from qpidha.checks import PATH, optional
 from qpidha.errors import SettingsError
-from qpidha.system.keyfiles import require_private_file
+from qpidha.system.keyfiles import file_stamp, require_private_file
 
 LOOK_INTERVAL_S = 1.0
 """Files are looked at this often at most."""
@@ -64,7 +63,7 @@ class TlsFiles:
             self._seen, self.fault = seen, ""
 
     def _look(self) -> list[tuple[int, ...] | None]:
-        return [_signature(path) for path in (self._ca, self._certificate, self._key) if path is not None]
+        return [file_stamp(path) for path in (self._ca, self._certificate, self._key) if path is not None]
 
     def _read(self) -> ssl.SSLContext:
         if self._certificate is not None:
@@ -80,11 +79,3 @@ class TlsFiles:
                 f"cannot use authority {self._ca} and certificate {self._certificate}: {error}"
             ) from error
         return context
-
-
-def _signature(path: str | Path) -> tuple[int, ...] | None:
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -1,4 +1,4 @@
-"""Files that hold a secret: who may read them."""
+"""Files that hold a secret: who may read them, and whether they have changed."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def require_private_file(key: str | Path) -> None:
             f"key file {key} is readable by group {facts.st_gid}, to which this process does not belong: "
             "set mode 0600, or give it to a group of this process"
         )
+
+
+def file_stamp(path: str | Path) -> tuple[int, ...] | None:
+    """What differs when a file was replaced or written; None: there is no such file."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

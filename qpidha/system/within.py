@@ -36,8 +36,8 @@ async def within(work: Coroutine[Any, Any, T], timeout_s: float) -> T:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def until_set(event: asyncio.Event, timeout_s: float) -> None:
-    """Wait until an event is set, or for so long.
+async def until_set(event: asyncio.Event, timeout_s: float | None) -> None:
+    """Wait until an event is set, or for so long; None: without a limit.
 
     Before Python 3.12 `asyncio.wait_for` loses a cancellation that comes in the turn in which the event is set.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import ssl
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from qpidha.errors import SettingsError
 from qpidha.events import CertificateExpires, RenewedCertificateUnusable
 from qpidha.interfaces import TroubleSink
+from qpidha.system.keyfiles import file_stamp
 from qpidha.transports.tls import client_context, server_context
 
 WARN_DAYS = (30, 7, 1)
@@ -58,7 +58,7 @@ class Certificates:
 
     def _look(self) -> list[tuple[int, ...] | None]:
         """What changes when a file is replaced or written to. Links are followed."""
-        return [_signature(path) for path in (self._ca, self._certificate, self._key) if path is not None]
+        return [file_stamp(path) for path in (self._ca, self._certificate, self._key) if path is not None]
 
     def refresh(self) -> None:
         """Use the current files if they have changed and are valid. Takes some microseconds if they have not changed."""
@@ -102,14 +102,6 @@ class Certificates:
             troubles.clear(CertificateExpires)
         else:
             troubles.report(CertificateExpires(str(self._certificate), reached, when))
-
-
-def _signature(path: str | Path) -> tuple[int, ...] | None:
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def validity_of(certificate: str | Path) -> tuple[datetime, datetime]:

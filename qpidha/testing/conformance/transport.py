@@ -251,6 +251,25 @@ async def nobody_answers(bench: TransportBench) -> None:
 
 
 @RULES
+async def only_a_machine_without_a_listener_refuses(bench: TransportBench) -> None:
+    """Refuses, where a transport has it, is true exactly where nothing listens, and leaves no link behind."""
+    refuses = getattr(bench.client, "refuses", None)
+    if refuses is None:
+        bench.did("the transport does not ask machines")
+        return
+    far = Factory()
+    listener = await bench.server.listen(bench.address, far)
+    bench.same(
+        "refused while there is a listener", False, await refuses(listener.address, timeout_s=TIMEOUT_S)
+    )
+    for end in far.made:
+        await bench.ends(end)
+    await listener.close()
+    await asyncio.sleep(0.05)
+    bench.same("refused after it was closed", True, await refuses(listener.address, timeout_s=TIMEOUT_S))
+
+
+@RULES
 async def closing_the_listener_leaves_links_alone(bench: TransportBench) -> None:
     """Close of a listener ends soon, also with links open, and these go on."""
     near, far = Factory(), Factory()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from qpidha.core.births import born
 from qpidha.core.producers import PUBLISHED, ProducerEntry, producer_key
 from qpidha.core.resync import had
-from qpidha.journal import Change, Insert
 from qpidha.testing.invariants.configuration import objects_of, was_declared
 from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.invariants.violation import Violation
@@ -68,24 +67,18 @@ class Sequences:
     def wrong(self, disk: SimDisk, told: Discarded, value: str) -> str:
         """What is not true of a discarded message with a sequence; empty if all is. ``disk``: of who hands it over.
 
-        A fate is judged when the history is established, and told when that is durable: one transaction may have both
-        that and a repetition which uses the sequence. The producer may send one at any time after the answer, too.
+        A fate is judged when the history is established, and told when that is durable. One transaction may have that and
+        a repetition which uses the sequence: then the fate may be what the entry before that transaction says.
         """
         content, sent = disk.content, self.sent[value]
-        known = self._known(content, sent.producer)
-        if known is None or known.epoch != sent.epoch:
-            expected = Fate.UNKNOWN if was_declared(content, born(*sent.epoch)) else Fate.REWOUND
-            sequence = None
-        else:
-            expected = Fate.SEQUENCE_USED if sent.number <= known.last else Fate.REWOUND
-            sequence = sent
-        if (told.fate, told.sequence) == (expected, sequence):
+        now = self._known(content, sent.producer)
+        right = [_fate(content, sent, now)]
+        if (before := disk.displaced.get(producer_key(sent.producer))) is not None:
+            right.append(_fate(content, sent, ProducerEntry.decode(before)))
+        if (told.fate, told.sequence) in right:
             return ""
-        if told.fate is Fate.REWOUND and told.sequence == sent and _written(disk.latest, sent.producer):
-            return ""
-        return (
-            f"{value} is handed over as {told.fate} with {told.sequence}, not as {expected} with {sequence}"
-        )
+        expected = " or ".join(f"{fate} with {sequence}" for fate, sequence in right)
+        return f"{value} is handed over as {told.fate} with {told.sequence}, not as {expected}"
 
     def _known(self, content: Content, producer: str) -> ProducerEntry | None:
         objects, key = objects_of(content), producer_key(producer)
@@ -93,8 +86,10 @@ class Sequences:
         return next((ProducerEntry.decode(m.data) for m in held if m.props == key), None)
 
 
-def _written(changes: Sequence[Change], producer: str) -> bool:
-    """Whether this transaction writes the entry of a producer."""
-    key = producer_key(producer)
-    batches = [change.batch for change in changes if isinstance(change, Insert)]
-    return any(batch.props(index) == key for batch in batches for index in range(len(batch)))
+def _fate(
+    content: Content, sent: ProducerSequence, entry: ProducerEntry | None
+) -> tuple[Fate, ProducerSequence | None]:
+    """What is to be told of a discarded message with this sequence, if its producer has this entry (EO7)."""
+    if entry is None or entry.epoch != sent.epoch:
+        return (Fate.UNKNOWN if was_declared(content, born(*sent.epoch)) else Fate.REWOUND), None
+    return (Fate.SEQUENCE_USED if sent.number <= entry.last else Fate.REWOUND), sent

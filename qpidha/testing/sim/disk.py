@@ -122,6 +122,16 @@ class Content:
             for name, queue in self.queues.items()
         }
 
+    def entries_removed(self, changes: Sequence[Change]) -> dict[bytes | None, bytes]:
+        """By key, the entries of tables and of the configuration that these changes will remove."""
+        removed: dict[bytes | None, bytes] = {}
+        for change in changes:
+            queue = self.queues.get(change.queue) if isinstance(change, Remove) else None
+            if isinstance(change, Remove) and queue is not None and queue.keyed:
+                gone = (queue.held[id] for id in change.ids if id in queue.held)
+                removed.update({message.props: message.data for message in gone})
+        return removed
+
     def apply(self, changes: Sequence[Change]) -> None:  # noqa: C901, PLR0912 - one case each
         """Apply one transaction."""
         self.dropped = {}
@@ -250,9 +260,9 @@ class SimDisk:
         self.tear: Callable[[Content, Sequence[Change]], bool] = lambda content, changes: False
         """Whether an interrupted transaction is durable (`qpidha.testing.sim.media`)."""
         self.committed: Callable[[list[Change]], None] = lambda changes: None
-        self.latest: list[Change] = []
-        """The last transaction that became durable here."""
         """Called when a commit is durable, before the driver's callback."""
+        self.displaced: dict[bytes | None, bytes] = {}
+        """By key, the entries of tables and of the configuration that the last durable transaction removed."""
         self._pending: tuple[list[Change], Done] | None = None
 
     @property
@@ -298,8 +308,8 @@ class SimDisk:
             self.failing = None
             done(StoreFailed("simulated: the disk is full" if self.full else "simulated: the disk failed"))
             return []
+        self.displaced = self.content.entries_removed(changes)
         self.content.apply(changes)
-        self.latest = changes
         self.committed(changes)
         done(None)
         return changes

@@ -567,7 +567,7 @@ def test_a_stop_ends_every_task_and_closes_the_session() -> None:
         site = Site(Decided())
         await site.cluster.start(info("a"))
         await turns()
-        assert len(asyncio.all_tasks()) == 8
+        assert len(asyncio.all_tasks()) == 9
         await site.cluster.stop()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert (site.around.closed, site.seat.engine.errors) == (1, [])

@@ -63,9 +63,8 @@ def play(main: Callable[[Site], Awaitable[None]]) -> None:
         await turns()
         await main(site)
         assert not running.done()
-        while not running.done():  # Before Python 3.12 a cancellation can be lost in `wait_for`.
-            running.cancel()
-            await asyncio.wait({running}, timeout=0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
     run(work())
 

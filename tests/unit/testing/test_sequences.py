@@ -48,3 +48,5 @@ def test_a_fate_may_be_older_than_the_repetition_in_the_transaction_that_it_wait
     used = [entry(2, 5), Remove(OBJECTS, SequenceSet([1]))]
     assert not wrong(Fate.REWOUND, [entry(1, 4)], used)
     assert "not as" in wrong(Fate.REWOUND, [entry(1, 4)], used, [entry(3, 9, "bob")])
+    later = [entry(2, 6), Remove(OBJECTS, SequenceSet([1]))]
+    assert "not as" in wrong(Fate.REWOUND, [entry(1, 5)], later), "it was used before that transaction"
