@@ -13,7 +13,7 @@ from qpidha.errors import StoreDamaged
 from qpidha.journal import StoreState
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
-from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, running_sum
+from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, MASK, running_sum
 from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
 from tests.support.stores import some_commits
 
@@ -41,12 +41,20 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
 
 
 def next_header(raw: bytes) -> bytes:
-    """The header that SQLite writes over this one when it restarts the log."""
-    magic, version, page_bytes, count, salt, _, _, _ = HEADER.unpack(raw[: HEADER.size])
-    head = HEADER.pack(
-        magic, version, page_bytes, (count + 1) & 0xFFFFFFFF, (salt + 1) & 0xFFFFFFFF, 0x5EED5EED, 0, 0
-    )[:24]
-    return head + struct.pack(">2I", *running_sum(head, little=magic == MAGIC_LITTLE))
+    """The header that SQLite writes over this one when it restarts the log.
+
+    SQLite chooses the second salt by chance. Here it is one with which the last byte differs from the old one: else a
+    header that is written up to this byte would be whole.
+    """
+    magic, version, page_bytes, count, salt, *_ = HEADER.unpack(raw[: HEADER.size])
+    for chosen in (0x01010101 * byte for byte in range(256)):
+        head = HEADER.pack(magic, version, page_bytes, (count + 1) & MASK, (salt + 1) & MASK, chosen, 0, 0)[
+            :24
+        ]
+        header = head + struct.pack(">2I", *running_sum(head, little=magic == MAGIC_LITTLE))
+        if header[-1] != raw[HEADER.size - 1]:
+            return header
+    raise AssertionError("256 salts with one last byte")
 
 
 def altered(directory: Path, to: Path, change: Callable[[bytearray], object]) -> Path:
