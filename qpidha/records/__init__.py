@@ -5,5 +5,13 @@ from qpidha.records.file import FileRecordStore
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.records.tls import TlsFiles
 from qpidha.records.url import open_records
+from qpidha.records.zookeeper import ZooKeeperRecordStore
 
-__all__ = ["EtcdRecordStore", "FileRecordStore", "MemoryRecordStore", "TlsFiles", "open_records"]
+__all__ = [
+    "EtcdRecordStore",
+    "FileRecordStore",
+    "MemoryRecordStore",
+    "TlsFiles",
+    "ZooKeeperRecordStore",
+    "open_records",
+]

@@ -2,6 +2,7 @@
 
     /var/lib/broker/cluster, file:///var/lib/broker/cluster          `FileRecordStore`
     etcd://host:2379,host:2379/prefix?ca=...&user=...                `EtcdRecordStore`
+    zookeeper://host:2181,host:2181/prefix?ca=...&user=...           `ZooKeeperRecordStore`
 
 The query of a URL names files for certificates and passwords. A password itself is refused: URLs are shown in process
 lists, logs and error messages.
@@ -21,6 +22,7 @@ from qpidha.interfaces import RecordStore
 from qpidha.records.etcd import EtcdRecordStore
 from qpidha.records.file import FileRecordStore
 from qpidha.records.tls import TlsFiles
+from qpidha.records.zookeeper import ZooKeeperRecordStore
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<hosts>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?"
@@ -146,12 +148,23 @@ def _file(url: RecordsUrl) -> RecordStore:
 
 
 def _etcd(url: RecordsUrl) -> RecordStore:
+    return _ensemble(url, EtcdRecordStore, 2379)
+
+
+def _zookeeper(url: RecordsUrl) -> RecordStore:
+    return _ensemble(url, ZooKeeperRecordStore, 2181)
+
+
+def _ensemble(
+    url: RecordsUrl, kind: type[EtcdRecordStore | ZooKeeperRecordStore], port: int
+) -> RecordStore:
+    """The store on an ensemble, whose members listen at this port unless the URL names another one."""
     tls, user, password = url.tls(), url.take("user"), url.password_file()
     insecure = url.flag("insecure")
     attempt_s, check_s = url.seconds("attempt_timeout_s", 0.5), url.seconds("check_interval_s", 1.0)
     url.require_all_taken()
-    return EtcdRecordStore(
-        [host if ":" in host.rpartition("]")[2] else f"{host}:2379" for host in url.hosts],
+    return kind(
+        [host if ":" in host.rpartition("]")[2] else f"{host}:{port}" for host in url.hosts],
         prefix=url.path.rstrip("/") or DEFAULT_PREFIX,
         tls=tls,
         user=user,
@@ -162,5 +175,9 @@ def _etcd(url: RecordsUrl) -> RecordStore:
     )
 
 
-SCHEMES: Mapping[str, Callable[[RecordsUrl], RecordStore]] = {"file": _file, "etcd": _etcd}
+SCHEMES: Mapping[str, Callable[[RecordsUrl], RecordStore]] = {
+    "file": _file,
+    "etcd": _etcd,
+    "zookeeper": _zookeeper,
+}
 """One function for each scheme: it takes its options, calls `RecordsUrl.require_all_taken`, and makes the store."""

@@ -8,12 +8,24 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.etcd import Ensemble
+from tests.engines.zookeeper import Ensemble as ZooKeeper
 
 
 @pytest.fixture(scope="module")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
     """Three members of etcd that run when a test begins. A test may damage them."""
     made = Ensemble.make(tmp_path_factory.mktemp("etcd"))
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
+    """Three members of ZooKeeper that run when a test begins. A test may damage them."""
+    made = ZooKeeper.make(tmp_path_factory.mktemp("zookeeper"))
     try:
         asyncio.run(made.start())
         yield made

@@ -1,0 +1,5 @@
+"""The record store on a ZooKeeper ensemble."""
+
+from qpidha.records.zookeeper.store import ZooKeeperRecordStore
+
+__all__ = ["ZooKeeperRecordStore"]

@@ -1,0 +1,200 @@
+"""A real ZooKeeper ensemble: three members with TLS, certificates of clients, and digest authentication."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from qpidha.records import TlsFiles, ZooKeeperRecordStore
+from tests.engines.certificates import Authority, Identity
+from tests.engines.server import Server, free_ports, require
+
+MEMBERS = 3
+ROOT_PASSWORD = "of root"
+PASSWORD = "correct horse"
+USER = "qpidha"
+TICK_S = 0.2
+JAR = Path("/usr/share/java/zookeeper.jar")
+"""Of Debian's package. It names the other files that it needs."""
+TLS_JARS = ("netty-codec", "netty-resolver", "slf4j-simple")
+"""What Debian's package needs besides for TLS and does not name, and a log."""
+
+
+@dataclass
+class Ensemble:
+    """Three members. Make it with `Ensemble.make`; stop it with `stop`."""
+
+    folder: Path
+    authority: Authority
+    identity: Identity
+    ports: list[int]
+    """For clients with TLS."""
+    plain_ports: list[int]
+    """For the operator."""
+    peer_ports: list[int]
+    members: list[Server] = field(default_factory=list)
+    life: int = 0
+    """How often it began anew, with nothing in it."""
+
+    def __post_init__(self) -> None:
+        self._tls = self.tls()
+
+    @classmethod
+    def make(cls, folder: Path) -> Ensemble:
+        """Nothing runs yet."""
+        require("java", "default-jre-headless")
+        if not JAR.exists():
+            message = f"{JAR} is not there. On Debian and Ubuntu: apt-get install zookeeper"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        ports = free_ports(4 * MEMBERS)
+        authority = Authority(folder / "certificates")
+        server = authority.issue("member")
+        ensemble = cls(folder, authority, server, ports[:3], ports[3:6], ports[6:])
+        key = load_pem_private_key(server.key.read_bytes(), None)
+        pkcs8 = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (folder / "member.pem").write_bytes(pkcs8 + server.certificate.read_bytes())
+        ensemble.members = [ensemble._member(n) for n in range(MEMBERS)]
+        return ensemble
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The addresses of the members."""
+        return [f"127.0.0.1:{port}" for port in self.ports]
+
+    def _member(self, n: int) -> Server:
+        data = self.folder / f"m{n}.{self.life}"
+        data.mkdir(parents=True)
+        (data / "myid").write_text(f"{n + 1}\n")
+        options = {
+            "tickTime": round(TICK_S * 1000),
+            "initLimit": 20,
+            "syncLimit": 4,
+            "dataDir": data,
+            "clientPort": self.plain_ports[n],
+            "clientPortAddress": "127.0.0.1",
+            "secureClientPort": self.ports[n],
+            "secureClientPortAddress": "127.0.0.1",
+            "serverCnxnFactory": "org.apache.zookeeper.server.NettyServerCnxnFactory",
+            "ssl.keyStore.location": self.folder / "member.pem",
+            "ssl.keyStore.type": "PEM",
+            "ssl.trustStore.location": self.authority.ca,
+            "ssl.trustStore.type": "PEM",
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "srvr",
+            **{
+                f"server.{i + 1}": f"127.0.0.1:{self.peer_ports[2 * i]}:{self.peer_ports[2 * i + 1]}"
+                for i in range(MEMBERS)
+            },
+        }
+        file = data / "zoo.cfg"
+        file.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
+        digest = hashlib.sha1(f"super:{ROOT_PASSWORD}".encode(), usedforsecurity=False).digest()
+        jars = [JAR, *(JAR.with_name(f"{name}.jar") for name in TLS_JARS)]
+        command = [
+            *("java", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"),
+            f"-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{base64.b64encode(digest).decode()}",
+            "-Dzookeeper.cnxTimeout=500",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            *("-cp", ":".join(map(str, jars))),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+            str(file),
+        ]
+
+        async def ready() -> bool:
+            return await self.mode(n) in ("leader", "follower")
+
+        return Server(command, log=self.folder / f"m{n}.log", ready=ready)
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start all members that do not run."""
+        for member in self.members:
+            member.resume()
+            if member.pid is None:
+                member.launch()
+        await asyncio.gather(*(member.wait_ready() for member in self.members))
+
+    def stop(self) -> None:
+        """End all members at once. Nothing is lost: each write was synced."""
+        for member in self.members:
+            member.kill()
+
+    async def wipe(self) -> None:
+        """Begin anew at the same addresses, with nothing in it."""
+        for n, member in enumerate(self.members):
+            member.kill()
+            shutil.rmtree(self.folder / f"m{n}.{self.life}")
+        self.life += 1
+        self.members = [self._member(n) for n in range(MEMBERS)]
+        await self.start()
+
+    async def mode(self, n: int) -> str:
+        """What a member is: leader, follower, or "" while it serves nobody. Raises OSError."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.plain_ports[n])
+        try:
+            writer.write(b"srvr")
+            answer = await asyncio.wait_for(reader.read(), 1.0)
+        except asyncio.TimeoutError:
+            return ""
+        finally:
+            writer.transport.abort()
+            await asyncio.sleep(0)
+        return answer.decode().partition("Mode: ")[2].partition("\n")[0]
+
+    async def leader(self) -> int:
+        """The number of the member that leads."""
+        while True:
+            for n, member in enumerate(self.members):
+                if member.pid is not None:
+                    with contextlib.suppress(OSError):
+                        if await self.mode(n) == "leader":
+                            return n
+            await asyncio.sleep(0.02)
+
+    # --- what an operator does ---------------------------------------------------------------------
+
+    async def as_root(self, act: Callable[[Any], Any]) -> Any:
+        """Act with a client that may do everything."""
+        from kazoo.client import KazooClient
+
+        def work() -> Any:
+            hosts = ",".join(f"127.0.0.1:{port}" for port in self.plain_ports)
+            client = KazooClient(hosts, auth_data=[("digest", f"super:{ROOT_PASSWORD}")])
+            client.start()
+            try:
+                return act(client)
+            finally:
+                client.stop()
+                client.close()
+
+        return await asyncio.to_thread(work)
+
+    # --- for clients -----------------------------------------------------------------------------
+
+    def tls(self) -> TlsFiles:
+        """What a node needs for TLS with this ensemble."""
+        identity = self.authority.issue("client")
+        return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+
+    def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> ZooKeeperRecordStore:
+        """A store whose first endpoint is this member."""
+        endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
+        given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
+        return ZooKeeperRecordStore(prefix=prefix, **given)
