@@ -155,9 +155,7 @@ def _zookeeper(url: RecordsUrl) -> RecordStore:
     return _ensemble(url, ZooKeeperRecordStore, 2181)
 
 
-def _ensemble(
-    url: RecordsUrl, kind: type[EtcdRecordStore | ZooKeeperRecordStore], port: int
-) -> RecordStore:
+def _ensemble(url: RecordsUrl, kind: type[EtcdRecordStore | ZooKeeperRecordStore], port: int) -> RecordStore:
     """The store on an ensemble, whose members listen at this port unless the URL names another one."""
     tls, user, password = url.tls(), url.take("user"), url.password_file()
     insecure = url.flag("insecure")

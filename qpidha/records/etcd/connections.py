@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from qpidha.errors import SettingsError
+from qpidha.records.addresses import Address as Endpoint
 from qpidha.records.etcd.failures import AttemptFailed, answered, broken
 from qpidha.system import forks
 
@@ -29,17 +30,6 @@ LARGE_BYTES = 256 * 1024
 """A longer request is sent in pieces."""
 CLOSE_TIMEOUT_S = 0.5
 CLOSE_LOOK_S = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """The address of a member."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(eq=False, slots=True)

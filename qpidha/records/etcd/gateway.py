@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.errors import ClusterError, ManagerRefused, OutcomeUnknown, Unavailable
+from qpidha.records.addresses import read_password
 from qpidha.records.etcd.connections import Attempt, Connections, Endpoint
 from qpidha.records.etcd.failures import AttemptFailed, Caller, Refusal, TokenRefused, explained
 from qpidha.records.etcd.layout import no_answer_of_etcd
-from qpidha.system.keyfiles import require_private_file
 
 PAUSE_S = 0.05
 """Before an endpoint that failed is asked again."""
@@ -271,7 +271,7 @@ class Gateway:
         async with self._login:
             if self._token is None:
                 login = Asking(asking.left_s, changes=False)
-                body = {"name": self._caller.user, "password": self._read_password()}
+                body = {"name": self._caller.user, "password": read_password(self._password, "etcd")}
                 try:
                     answer = await self._first(login, "/v3/auth/authenticate", body, None)
                     self._token = str(answer["token"])
@@ -282,16 +282,6 @@ class Gateway:
                         raise asking.end() from error
                     raise
             return self._token
-
-    def _read_password(self) -> str:
-        if not isinstance(self._password, Path):
-            return self._password or ""
-        try:
-            require_private_file(self._password)
-            return self._password.read_text("utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            why = str(error).replace("key file", "password file", 1)
-            raise Unavailable(f"cannot log in to etcd: {why}") from error
 
     def _drop(self, token: str | None) -> None:
         if self._token == token:

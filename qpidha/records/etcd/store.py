@@ -7,16 +7,15 @@ it expects or its own record, nonce included (M2).
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qpidha.checks import FLAG, SECONDS, SECONDS_OR_ZERO, Rule, instance_of, optional
+from qpidha.checks import FLAG, SECONDS, SECONDS_OR_ZERO
 from qpidha.errors import Conflict, SettingsError
-from qpidha.records.etcd.connections import Connections, Endpoint
+from qpidha.records.addresses import ADDRESSES, TLS, USER, address, check_password, check_secrecy
+from qpidha.records.etcd.connections import Connections
 from qpidha.records.etcd.failures import Caller
 from qpidha.records.etcd.follower import Follower
 from qpidha.records.etcd.gateway import Gateway
@@ -37,13 +36,6 @@ from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
 """Time-out of the operations that have no argument for it."""
-_ENDPOINT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
-ENDPOINTS = Rule(
-    "a list of addresses, each 'host:port'",
-    lambda value: isinstance(value, (list, tuple)) and bool(value) and all(_endpoint(one) for one in value),
-)
-TLS = optional(instance_of(ssl.SSLContext, TlsFiles))
-USER = Rule("None or a name", lambda value: value is None or (isinstance(value, str) and bool(value)))
 
 
 class EtcdRecordStore:
@@ -80,16 +72,16 @@ class EtcdRecordStore:
         Raises:
             SettingsError: An argument has a wrong type or value, or aiohttp is not installed.
         """
-        ENDPOINTS("endpoints", endpoints, SettingsError)
+        ADDRESSES("endpoints", endpoints, SettingsError)
         PREFIX("prefix", prefix, SettingsError)
         TLS("tls", tls, SettingsError)
         USER("user", user, SettingsError)
         FLAG("insecure", insecure, SettingsError)
         SECONDS("attempt_timeout_s", attempt_timeout_s, SettingsError)
         SECONDS("check_interval_s", check_interval_s, SettingsError)
-        _check_password(user, password)
-        found = [one for text in endpoints if (one := _endpoint(text))]
-        _check_secrecy(found, tls, insecure=insecure)
+        check_password(user, password)
+        found = [one for text in endpoints if (one := address(text))]
+        check_secrecy(found, tls, insecure=insecure)
         self._endpoints = [str(one) for one in found]
         self._layout = Layout(prefix)
         context = tls if isinstance(tls, ssl.SSLContext) else None
@@ -232,36 +224,3 @@ class EtcdRecordStore:
         """End all watches, which then stop iterating, and close the connections. May be called twice."""
         await self._follower.close()
         await self._gateway.close()
-
-
-def _endpoint(text: object) -> Endpoint | None:
-    """The endpoint that a text names; None: it is none."""
-    found = _ENDPOINT.fullmatch(text) if isinstance(text, str) else None
-    if found is None or not 0 < int(found["port"]) <= 65_535:
-        return None
-    return Endpoint(found["six"] or found["host"], int(found["port"]))
-
-
-def _check_password(user: str | None, password: object) -> None:
-    if password is not None and not isinstance(password, (str, Path)):  # The value must not be shown.
-        raise SettingsError(f"password must be text or the Path of a file, not a {type(password).__name__}")
-    if (user is None) != (password is None):
-        raise SettingsError("user and password belong together: give both or none")
-
-
-def _check_secrecy(endpoints: Sequence[Endpoint], tls: object, *, insecure: bool) -> None:
-    if insecure:
-        return
-    if isinstance(tls, ssl.SSLContext) and tls.verify_mode is not ssl.CERT_REQUIRED:
-        raise SettingsError("tls does not verify the peer: its verify_mode is not CERT_REQUIRED")
-    if tls is None and (open_ones := [str(one) for one in endpoints if not _is_loopback(one.host)]):
-        raise SettingsError(
-            f"plain text to {', '.join(open_ones)}: give tls, or insecure=True if nobody else can reach that network"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -62,10 +62,14 @@ class Link:
     def __init__(
         self, access: Access, ttl_s: float, *, pings: bool, changed: Callable[[], None] = lambda: None
     ) -> None:
-        """``changed`` is called when the connection comes or goes. Raises `Unavailable` for a password file."""
+        """``changed`` is called when the connection comes or goes. Raises `Unavailable` for a password file.
+
+        ``pings``: it is for reads and writes, and is over with its first connection. Else it is that of a node's session.
+        """
         require_kazoo()
         self._access = access
         self._loop = asyncio.get_running_loop()
+        self._pings = pings
         self._changed = changed
         self._ready = asyncio.Event()
         self.over = ""
@@ -86,14 +90,16 @@ class Link:
     def _make(self, ttl_s: float, *, pings: bool) -> Any:
         from kazoo.client import KazooClient
         from kazoo.handlers.threading import SequentialThreadingHandler
-        from kazoo.security import CREATOR_ALL_ACL
+        from kazoo.security import make_digest_acl
 
         access, handler = self._access, SequentialThreadingHandler()
         handler.create_connection = self._dial
         login = {}
         if access.user is not None:
             secret = read_password(access.password, "ZooKeeper")
-            login = {"auth_data": [("digest", f"{access.user}:{secret}")], "default_acl": CREATOR_ALL_ACL}
+            # Not kazoo's CREATOR_ALL_ACL: that lets in everybody with the certificate of this node as well.
+            acl = make_digest_acl(access.user, secret, all=True)
+            login = {"auth_data": [("digest", f"{access.user}:{secret}")], "default_acl": [acl]}
         client = KazooClient(
             ",".join(map(str, access.addresses)),
             timeout=ttl_s,
@@ -168,6 +174,9 @@ class Link:
             self._changed()
 
     def _suspended(self) -> None:
+        if self._pings and self.endpoint is not None:
+            self._lost("the connection was lost")
+            return
         self._ready.clear()
         if self.endpoint is not None:
             self.reasons.setdefault(self.endpoint, f"{self.endpoint}: the connection has ended")
@@ -175,7 +184,8 @@ class Link:
 
     def _lost(self, why: str) -> None:
         self.over = self.over or why
-        self._suspended()
+        self._ready.set()  # It ends `wait_connected`.
+        self._changed()
 
     @property
     def connected(self) -> bool:
@@ -183,7 +193,7 @@ class Link:
         return self._ready.is_set() and not self.over
 
     async def wait_connected(self, timeout_s: float) -> bool:
-        """Return True when it is connected, False after the time."""
+        """Return True when it is connected, False after the time or when it is over."""
         waiter = asyncio.ensure_future(self._ready.wait())
         try:
             await asyncio.wait({waiter}, timeout=max(0.0, timeout_s))
@@ -258,7 +268,7 @@ class Link:
     def dismiss(self, why: str = "closed") -> None:
         """End the session and the connection, without waiting. May be called twice."""
         self.over = self.over or why
-        self._ready.clear()
+        self._ready.set()
         if self._end is None and not self._forked:
             self._end = threading.Thread(target=self._stop, name="qpidha-zookeeper-close", daemon=True)
             self._end.start()

@@ -14,9 +14,10 @@ answered by the same ensemble: a ZooKeeper session cannot be moved to another on
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from qpidha.errors import ClusterError, OutcomeUnknown, Unavailable
@@ -27,9 +28,10 @@ from qpidha.records.zookeeper.link import Access, Link, Request
 
 T = TypeVar("T")
 
+PAUSE_S = 0.05
+"""Before another connection is made."""
 LINK_TTL_S = 4.0
 """Of the ZooKeeper session for reads and changes of the record. Nothing depends on it."""
-PAUSE_S = 0.02
 
 
 class Requests:
@@ -75,33 +77,54 @@ class Requests:
             ClusterError: It is another ensemble than before.
         """
         until, sent, why = time.monotonic() + timeout_s, False, ""
-        while True:
+        while (left_s := until - time.monotonic()) > 0:
             link = self._current()
-            if await link.wait_connected(until - time.monotonic()):
-                try:
-                    if self._verified is not link:
-                        await self.read(link)
-                    return await attempt(link)
-                except AttemptFailed as error:
-                    sent, why = sent or error.sent, str(error)
-                except require_kazoo().KazooException as error:
-                    if not (changes and sent):
-                        raise explained(error, self._caller) from error
-                    why = str(explained(error, self._caller))
-                    break
-            if time.monotonic() >= until:
+            if not await link.wait_connected(left_s):
+                if link.over:
+                    await asyncio.sleep(PAUSE_S)
+                continue
+            try:
+                return await self._within(self._attempt(link, attempt), until)
+            except AttemptFailed as error:
+                sent, why = sent or error.sent, str(error)
+            except require_kazoo().KazooException as error:
+                if not (changes and sent):
+                    raise explained(error, self._caller) from error
+                why = str(
+                    explained(error, self._caller)
+                )  # Of no weight: an earlier attempt may have done it.
                 break
-            # The connection has ended, or nobody can be reached.
-        reasons = list(self._current().reasons.values()) or [f"no connection in {timeout_s:.3g} s"]
-        told = "; ".join(dict.fromkeys(filter(None, [why, *reasons])))
+        reasons = [] if self._link is None else list(self._link.reasons.values())
+        told = (
+            "; ".join(dict.fromkeys(filter(None, [why, *reasons]))) or f"no connection in {timeout_s:.3g} s"
+        )
         if changes and sent:
             raise OutcomeUnknown(f"ZooKeeper has not said whether it has written: {told}")
         raise Unavailable(f"no member of ZooKeeper answers: {told}")
 
+    async def _attempt(self, link: Link, attempt: Callable[[Link], Awaitable[T]]) -> T:
+        if self._verified is not link:
+            await self.read(link)
+        return await attempt(link)
+
+    @staticmethod
+    async def _within(work: Coroutine[Any, Any, T], until: float) -> T:
+        """Do this within the time. It may be done later if it is not: raises `AttemptFailed`."""
+        task = asyncio.get_running_loop().create_task(work, name="qpidha-zookeeper")
+        left_s = max(0.0, until - time.monotonic())
+        try:
+            await asyncio.wait({task}, timeout=left_s)
+            if task.done():
+                return task.result()
+            raise AttemptFailed(f"no answer in {left_s:.3g} s", sent=True)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     def _current(self) -> Link:
         """The connection. One that was lost is replaced: nothing depends on its ZooKeeper session."""
         link = self._link
-        if link is not None and not link.over and (link.connected or link.endpoint is None):
+        if link is not None and not link.over:
             return link
         if link is not None:
             self._retire(link)
