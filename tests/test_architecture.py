@@ -91,6 +91,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "msgpack": frozenset(MAY_IMPORT),
     "sortedcontainers": frozenset(MAY_IMPORT),
     "aiohttp": frozenset({"records"}),
+    "kazoo": frozenset({"records"}),
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
     "hypothesis": frozenset({"testing"}),

@@ -55,7 +55,7 @@ from qpidha.queues import (
     MsgpackFormat,
     Traits,
 )
-from qpidha.records import EtcdRecordStore, FileRecordStore, MemoryRecordStore, TlsFiles
+from qpidha.records import EtcdRecordStore, FileRecordStore, MemoryRecordStore, TlsFiles, ZooKeeperRecordStore
 from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
@@ -346,6 +346,7 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     MemoryStore: made(lambda stage: opened(MemoryStore())),
     FileRecordStore: made(filled),
     EtcdRecordStore: made(lambda stage: EtcdRecordStore(["127.0.0.1:1"])),  # Where nobody listens.
+    ZooKeeperRecordStore: made(lambda stage: ZooKeeperRecordStore(["127.0.0.1:1"])),
     TlsFiles: made(authority),
     MemoryRecordStore: made(lambda stage: MemoryRecordStore()),
     MemoryNetwork: made(lambda stage: MemoryNetwork()),
@@ -453,7 +454,7 @@ async def release(stage: Stage, instance: Any) -> None:
     elif isinstance(instance, Transaction):
         with suppress(QpidhaError):  # It is over, or something in it is not possible.
             instance.commit()
-    elif isinstance(instance, (FileRecordStore, EtcdRecordStore)):
+    elif isinstance(instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore)):
         await instance.close()
     elif isinstance(instance, SqliteStore):
         instance.close(clean=False)

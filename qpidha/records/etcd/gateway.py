@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.errors import ClusterError, ManagerRefused, OutcomeUnknown, Unavailable
+from qpidha.records.addresses import Address as Endpoint
 from qpidha.records.addresses import read_password
-from qpidha.records.etcd.connections import Attempt, Connections, Endpoint
+from qpidha.records.etcd.connections import Attempt, Connections
 from qpidha.records.etcd.failures import AttemptFailed, Caller, Refusal, TokenRefused, explained
 from qpidha.records.etcd.layout import no_answer_of_etcd
 

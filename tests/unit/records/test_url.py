@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from qpidha.errors import SettingsError
-from qpidha.records import EtcdRecordStore, FileRecordStore, TlsFiles, open_records
+from qpidha.records import EtcdRecordStore, FileRecordStore, TlsFiles, ZooKeeperRecordStore, open_records
 from qpidha.records.url import SCHEMES, is_url, parse
 
 
@@ -79,7 +79,12 @@ def test_an_etcd_url_says_everything(files: dict[str, str]) -> None:
         ("etcd://127.0.0.1/x?ca=/nowhere", "cannot use authority /nowhere"),
         ("etcd://127.0.0.1/x?user=a", "user and password belong together"),
         ("etcd://127.0.0.1/x#part", "no URL such as"),
-        ("gopher://127.0.0.1/x", "no record store for gopher://; known: file://, etcd://"),
+        ("zookeeper://a.example", "plain text to a.example:2181"),
+        ("zookeeper://127.0.0.1/x/claims", "none of them 'record', 'sessions', 'claims'"),
+        ("zookeeper://127.0.0.1/zookeeper/x", "none of them"),
+        ("zookeeper://127.0.0.1/x?user=a:b&password_file=/p", "must not contain ':'"),
+        ("zookeeper://127.0.0.1/x?user=a", "user and password belong together"),
+        ("gopher://127.0.0.1/x", "no record store for gopher://; known: file://, etcd://, zookeeper://"),
         ("file://host/x", "names a host"),
         ("file:///x?mode=1", "unknown options mode"),
     ],
@@ -107,10 +112,37 @@ def test_another_scheme_can_be_added(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         url.require_all_taken()
         return FileRecordStore(tmp_path)
 
-    monkeypatch.setitem(SCHEMES, "zookeeper", make)  # type: ignore[arg-type]
-    assert open_records("zookeeper://a:1,b:2/p%20q?x=1")
+    monkeypatch.setitem(SCHEMES, "consul", make)  # type: ignore[arg-type]
+    assert open_records("consul://a:1,b:2/p%20q?x=1")
     assert seen == [(("a:1", "b:2"), "/p q", "1")]
-    assert parse("zookeeper://a").path == ""
+    assert parse("consul://a").path == ""
+
+
+def test_a_zookeeper_url_says_everything(files: dict[str, str]) -> None:
+    options = "&".join(f"{name}={value}" for name, value in files.items())
+    found = open_records(
+        f"zookeeper://a.example:1,b.example,[::1]:3/qpidha/orders/?{options}&user=me&attempt_timeout_s=0.7"
+        "&check_interval_s=2"
+    )
+    assert isinstance(found, ZooKeeperRecordStore)
+    endpoints = "'a.example:1', 'b.example:2181', '[::1]:3'"
+    assert repr(found) == f"ZooKeeperRecordStore([{endpoints}], prefix='/qpidha/orders')"
+    access = found._requests.access
+    assert (access.user, access.password) == ("me", Path(files["password_file"]))
+    assert (access.attempt_timeout_s, found._follower._check_interval_s) == (0.7, 2.0)
+
+
+def test_without_kazoo_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.partition(".")[0] == "kazoo":
+            raise ImportError("No module named 'kazoo'")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(SettingsError, match=r"pip install 'qpidha\[zookeeper\]'"):
+        ZooKeeperRecordStore(["127.0.0.1:1"])
 
 
 def test_without_aiohttp_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
