@@ -1,0 +1,10 @@
+"""Machines made of network namespaces: each has a cable, an IPv4 and an IPv6 address; a switch connects them.
+
+    requirements.py   what this machine lacks for it
+    runs.py           the name of a run, and the removal of what dead runs left
+    host.py           a machine: its namespace, its processes
+    network.py        the switch, and the faults between machines
+    forwarder.py      a cable with delay, jitter, reordering and duplication
+
+It needs root and Linux. Nothing is made in the namespace of the test itself, so parallel runs do not meet.
+"""

@@ -1,0 +1,199 @@
+"""The switch between machines, and the faults between them.
+
+The switch is a bridge in a namespace of its own; each machine has a port there, named like the machine. A fault is a rule
+of the switch, or a property of a port: the machines cannot know of it, as they cannot of a real one. All faults last until
+`Network.mend`. Their commands take some 10 ms each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.machines.forwarder import Cable, Quality, open_tap
+from tests.machines.host import Host
+from tests.machines.runs import Run, run_command, sweep
+
+Names = str | Iterable[str]
+"""One machine, or several."""
+SWITCH = "switch"
+TABLE = "table bridge faults"
+PORT_NAME_LENGTH_MAX = 15
+SEGMENTS_MAX = 65535
+"""The kernel's default."""
+
+
+class Network:
+    """Machines and the switch between them. A context manager: at its end everything is gone."""
+
+    def __init__(self) -> None:
+        """Nothing is made before it is entered."""
+        self.hosts: dict[str, Host] = {}
+        self._cables: dict[str, Cable] = {}
+        self._rules: list[str] = []
+        self._down: set[str] = set()
+        self._slow: set[str] = set()
+        self._lossy: set[str] = set()
+        self._run: Run | None = None
+
+    def __enter__(self) -> Network:
+        sweep()
+        self._run = Run()
+        try:
+            self._switch = Host(SWITCH, self._run.namespace(SWITCH), 254)
+            run_command("ip", "netns", "add", self._switch.namespace)
+            bridge = "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+            self._ip(*bridge.split())
+            self._ip("link", "set", "dev", "br0", "up")
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """The name of the run that these machines belong to."""
+        assert self._run is not None, "the network is not entered"
+        return self._run.name
+
+    def close(self) -> None:
+        """Kill all processes of the machines, and remove these. May be called again."""
+        for cable in self._cables.values():
+            cable.close()
+        self._cables.clear()
+        if self._run is not None:
+            self._run.close()
+
+    def host(self, name: str, *, far: bool = False) -> Host:
+        """Make a machine. ``far``: its cable is a forwarder, which can delay (`delay`).
+
+        Raises:
+            RuntimeError: The kernel refused something.
+        """
+        assert self._run is not None, "the network is not entered"
+        assert name not in (*self.hosts, SWITCH, "br0") and len(name) <= PORT_NAME_LENGTH_MAX, name
+        host = Host(name, self._run.namespace(name), len(self.hosts) + 1)
+        run_command("ip", "netns", "add", host.namespace)
+        self.hosts[name] = host
+        if far:
+            with host.entered():
+                inner = open_tap("eth0")
+            with self._switch.entered():
+                outer = open_tap(name)
+            self._cables[name] = Cable((inner, outer))
+        else:
+            peer = ["peer", "name", "eth0", "netns", host.namespace]
+            self._ip("link", "add", "name", name, "type", "veth", *peer)
+        self._ip("link", "set", "dev", name, "master", "br0", "up")
+        host.set_up()
+        return host
+
+    def _ip(self, *words: str) -> None:
+        run_command("ip", "-n", self._switch.namespace, *words)
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    # --- nothing passes ----------------------------------------------------------------------------
+
+    def cut(self, some: Names, others: Names | None = None) -> None:
+        """Drop everything between some machines and others (None: all others), in both directions."""
+        some, others = self._sides(some, others)
+        self._add([*drops(some, others), *drops(others, some)])
+
+    def cut_one_way(self, sources: Names, targets: Names | None = None) -> None:
+        """Drop everything that some machines send to others (None: to all others)."""
+        self._add(drops(*self._sides(sources, targets)))
+
+    def unplug(self, name: str) -> None:
+        """Take the cable out: the machine sees that its link is down."""
+        self._down.add(name)
+        self._ip("link", "set", "dev", name, "down")
+
+    def plug_in(self, name: str) -> None:
+        """Put the cable back."""
+        self._down.discard(name)
+        self._ip("link", "set", "dev", name, "up")
+
+    def cut_family(self, name: str, version: int) -> None:
+        """Drop all IPv4 or all IPv6 packets (``version``) of a machine. The other family passes."""
+        packets = "{ ip, arp }" if version == 4 else "ip6"
+        self._add([f'{way} "{name}" ether type {packets} drop' for way in ("iifname", "oifname")])
+
+    # --- something passes --------------------------------------------------------------------------
+
+    def lose(self, name: str, percent: float) -> None:
+        """Lose a random share of the packets that a machine sends and receives."""
+        random = f"numgen random mod 10000 < {round(percent * 100)} drop"
+        self._segments(name, 1)  # Else packets that the sender's system has joined would be lost as one.
+        self._lossy.add(name)
+        self._add([f'{way} "{name}" {random}' for way in ("iifname", "oifname")])
+
+    def swallow_large(self, some: Names, others: Names | None = None, *, above: int = 1000) -> None:
+        """Drop packets above a size in bytes between machines, as a tunnel of unknown MTU does: small ones pass."""
+        some, others = self._sides(some, others)
+        sized = f"meta length > {above} drop"
+        self._add([*drops(some, others, sized), *drops(others, some, sized)])
+
+    def forget_connections(self, name: str) -> None:
+        """Make the TCP connections of a machine half-open: nothing of them passes, new connections are served."""
+        self[name].forget_connections()
+
+    def slow_down(self, name: str, mbit_s: float = 1.0) -> None:
+        """Limit the rate of a machine's port, in each direction, to so many Mbit/s."""
+        self._slow.add(name)
+        shape = f"root tbf rate {round(mbit_s * 1000)}kbit burst 16kb latency 300ms".split()
+        for host, device in ((self._switch, name), (self[name], "eth0")):
+            host.run("tc", "qdisc", "replace", "dev", device, *shape)
+
+    def delay(self, name: str, quality: Quality) -> None:
+        """Set the quality of the cable of a machine that is ``far``."""
+        self._cables[name].set(quality)
+
+    # --- mending -----------------------------------------------------------------------------------
+
+    def mend(self) -> None:
+        """End all faults."""
+        self._rules.clear()
+        self._apply()
+        for name in list(self._down):
+            self.plug_in(name)
+        for name in self._slow:
+            for host, device in ((self._switch, name), (self[name], "eth0")):
+                host.run("tc", "qdisc", "del", "dev", device, "root")
+        self._slow.clear()
+        for name in self._lossy:
+            self._segments(name, SEGMENTS_MAX)
+        self._lossy.clear()
+        for cable in self._cables.values():
+            cable.set(Quality())
+        for host in self.hosts.values():
+            host.remember()
+
+    def _segments(self, name: str, segments: int) -> None:
+        """Let the machine's system hand over at most so many segments of a TCP stream as one packet."""
+        self[name].run("ip", "link", "set", "dev", "eth0", "gso_max_segs", str(segments))
+
+    def _sides(self, some: Names, others: Names | None) -> tuple[list[str], list[str]]:
+        """Two lists of machines. The second one is all others if it is not given."""
+        some = [some] if isinstance(some, str) else list(some)
+        if others is None:
+            return some, [name for name in self.hosts if name not in some]
+        return some, [others] if isinstance(others, str) else list(others)
+
+    def _add(self, rules: Iterable[str]) -> None:
+        self._rules += rules
+        self._apply()
+
+    def _apply(self) -> None:
+        """Replace all rules in one transaction."""
+        rules = "".join(f"{rule};\n" for rule in self._rules)
+        chain = f"chain forward {{ type filter hook forward priority 0;\n{rules}}}\n"
+        self._switch.run("nft", "-f", "-", stdin=f"{TABLE} {{}}\ndelete {TABLE}\n{TABLE} {{\n{chain}}}\n")
+
+
+def drops(sources: Iterable[str], targets: Iterable[str], verdict: str = "drop") -> list[str]:
+    """The rules for what goes from some ports to others."""
+    return [f'iifname "{a}" oifname "{b}" {verdict}' for a in sources for b in targets if a != b]
