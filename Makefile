@@ -48,7 +48,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants wheel release-check clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants machines wheel release-check clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -60,7 +60,11 @@ demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
 
 # Half of the tests wait most of their time. A file stays whole: its tests may share brokers.
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'", ARGS=-n0 for one process.
-	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable $(ARGS)
+	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable --ignore tests/machines $(ARGS)
+
+# Their network stands still when the processors are busy, so they are not among the others.
+machines: $(READY)  ## Run the tests on machines made of network namespaces, as root: ARGS="-k cut".
+	@$(PY) -m pytest -q tests/machines $(ARGS)
 
 coverage: $(TOOLS)  ## Run the tests of core, wire, queue types and store status; each of their branches must be taken.
 	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)

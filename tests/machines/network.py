@@ -1,8 +1,8 @@
 """The switch between machines, and the faults between them.
 
-The switch is a bridge in a namespace of its own; each machine has a port there, named like the machine. A fault is a rule
-of the switch, or a property of a port: the machines cannot know of it, as they cannot of a real one. All faults last until
-`Network.mend`. Their commands take some 10 ms each.
+The switch is a bridge in a namespace of its own; each machine has a port there, named like the machine. A fault is a
+rule of the switch, or a property of a port: machines cannot know of it, as they cannot of a real one. All faults last
+until `Network.mend`. Their commands take some 10 ms each.
 """
 
 from __future__ import annotations
