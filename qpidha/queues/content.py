@@ -80,7 +80,7 @@ class DeliveryTransaction(Protocol[Op_co]):
     def move(self, queue: Any, ids: SequenceSet, target: Any, /) -> Any:
         """Move messages to another queue."""
 
-    def update(self, queue: Any, ids: Sequence[int], props: Sequence[bytes], /) -> Any:
+    def update(self, queue: Any, ids: Sequence[int], props: tuple[bytes, ...], /) -> Any:
         """Replace the props of messages."""
 
     def commit(self) -> Op_co:

@@ -8,15 +8,15 @@ has the index of the queue already, so it begins at once, however many messages 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Generic
 
-from qpidha.checks import CALLBACK, implements
+from qpidha.checks import CALLBACK, implements, instance_of, optional
 from qpidha.errors import ArgumentError
 from qpidha.queues.arguments import Overflow, QueueArguments
 from qpidha.queues.consumer import Consumer
-from qpidha.queues.content import DeliveryContent, DeliveryNode, OpT
+from qpidha.queues.content import DeliveryContent, DeliveryNode, DeliveryTransaction, OpT
 from qpidha.queues.dispatch import Dispatch
 from qpidha.queues.index import MessageIndex
 from qpidha.queues.lanes import Lanes
@@ -29,6 +29,7 @@ from qpidha.wire.batch import Batch
 
 NODE = implements("node", plain=("transaction", "queue"))
 QUEUE = implements("queue", plain=("select", "places", "dequeue", "move", "on_content", "announce", "claim"))
+ARGUMENTS = optional(instance_of(QueueArguments))
 
 
 class DeliveryQueue(Generic[OpT]):
@@ -49,11 +50,13 @@ class DeliveryQueue(Generic[OpT]):
         node: DeliveryNode[OpT],
         queue: DeliveryContent[OpT],
         *,
+        arguments: QueueArguments | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Deliver this queue, from its first message on.
 
         Args:
+            arguments: None: those of its declaration. Give others to a queue of level NONE, which is declared without any.
             clock: Seconds since the epoch (UTC), for the expiry of messages.
 
         Raises:
@@ -64,22 +67,24 @@ class DeliveryQueue(Generic[OpT]):
         NODE("node", node)
         QUEUE("queue", queue)
         CALLBACK("clock", clock)
+        ARGUMENTS("arguments", arguments)
         index = queue.index
         if not isinstance(index, MessageIndex):
             raise ArgumentError(
                 f"queue {queue.name!r} of kind {queue.spec.kind!r} has no index: give the node queue_types with this kind"
             )
         self.queue = queue
-        self.arguments = arguments = effective(queue.spec.kind, QueueArguments.decode(queue.arguments))
+        wanted = QueueArguments.decode(queue.arguments) if arguments is None else arguments
+        self.arguments = effective(queue.spec.kind, wanted)
         """How it is delivered and limited."""
-        if arguments.dead_letters == queue.name:
+        if self.arguments.dead_letters == queue.name:
             raise ArgumentError(
                 f"queue {queue.name!r} must have another queue for its dead letters than itself"
             )
         self._index = index
-        self._messages = Messages(node, queue, arguments.dead_letters)
-        self._dispatch = Dispatch(self._messages, index, arguments, clock)
-        self._limits = Limits(queue.name, arguments, index, self._dispatch.taken, self._messages.size_at)
+        self._messages = Messages(node, queue, self.arguments.dead_letters)
+        self._dispatch = Dispatch(self._messages, index, self.arguments, clock)
+        self._limits = Limits(queue.name, self.arguments, index, self._dispatch.taken, self._messages.size_at)
         queue.claim("DeliveryQueue")
         queue.on_content(self._content_came)
         self._dispatch.drop_superseded()  # A consumer of an earlier primary had them.
@@ -147,6 +152,24 @@ class DeliveryQueue(Generic[OpT]):
             return self.queue.enqueue_many(batch)
         return self._replace(list(zip(batch, props, strict=True)), leaving)
 
+    def make_room(self, transaction: DeliveryTransaction[OpT], props: Sequence[bytes], nbytes: int) -> None:
+        """Let leave with a transaction what has to leave for the messages that it publishes to this queue.
+
+        So a transaction keeps limits and keys as `publish` does. Call it once for each queue, before the publishes are
+        named, and commit in the same turn: what leaves is decided here, and a message that is gone by then is refused.
+
+        Args:
+            props: Those of each message that the transaction publishes here.
+            nbytes: The size of their data, together.
+
+        Raises:
+            QueueFull: They do not fit, and nothing may be driven out for them.
+            ArgumentError: In a last-value queue, two messages have the same key: publish the last one only.
+            UnknownQueue: The queue for dead letters does not exist.
+        """
+        if self._decides and (leaving := self._leaving(list(props), len(props), nbytes)):
+            self._leave(transaction, leaving)
+
     @property
     def _decides(self) -> bool:
         """Whether a publish may be refused, or make messages leave."""
@@ -164,13 +187,16 @@ class DeliveryQueue(Generic[OpT]):
     def _replace(self, messages: list[tuple[BytesLike, BytesLike]], leaving: Leaving) -> OpT:
         transaction = self._messages.transaction()
         parts = [transaction.enqueue(self.queue, data, props) for data, props in messages]
+        self._leave(transaction, leaving)
+        op = transaction.commit()
+        op.ids = range(parts[0].ids.start, parts[-1].ids.stop)  # type: ignore[attr-defined]
+        return op
+
+    def _leave(self, transaction: DeliveryTransaction[OpT], leaving: Leaving) -> None:
         dropped, dead = leaving.replaced, leaving.driven_out
         if self.arguments.overflow is not Overflow.DEAD_LETTER:
             dropped, dead = dropped | dead, SequenceSet()
         self._messages.leave(transaction, dropped, dead)
-        op = transaction.commit()
-        op.ids = range(parts[0].ids.start, parts[-1].ids.stop)  # type: ignore[attr-defined]
-        return op
 
     # --- consuming -------------------------------------------------------------------------------
 

@@ -55,11 +55,13 @@ class Failures(Generic[OpT]):
         queue = self._messages.queue
         if changes:
             with suppress(ArgumentError):  # One of them is too large, for example.
-                transaction.update(queue, [id for _, id, _ in changes], [props for _, _, props in changes])
+                transaction.update(
+                    queue, [id for _, id, _ in changes], tuple(props for _, _, props in changes)
+                )
                 return
         for place, id, props in changes:
             try:
-                transaction.update(queue, [id], [props])
+                transaction.update(queue, [id], (props,))
             except ArgumentError:
                 self._count_here(place)
 
