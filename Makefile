@@ -7,6 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+# What is installed with the library. The tests of the AMQP broker need amqp, which is compiled.
+EXTRAS ?= test,demo,amqp
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
@@ -191,7 +193,7 @@ $(READY): $(SOURCES) | $(VENV)/bin/pip
 	@command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || { \
 		echo 'No C compiler found. On Debian and Ubuntu: apt-get install gcc libc6-dev' >&2; exit 1; }
 	@echo 'Installing qpidha into $(VENV) and compiling its extensions'
-	@$(PIP_INSTALL) --editable '.[test,demo]'
+	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # qpidha is installed already, so this adds what its extra names and nothing else.

@@ -27,9 +27,19 @@ import protocol
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
 from topology import Topology
 
-from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settings, Settle
+from qpidha import (
+    ArgumentError,
+    Batch,
+    Discarded,
+    Node,
+    Op,
+    QpidhaError,
+    Queue,
+    SequenceSet,
+    Settings,
+    Settle,
+)
 from qpidha.addresses import parse_address
-from qpidha.errors import ArgumentError
 from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import FifoQueue

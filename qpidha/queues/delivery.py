@@ -56,7 +56,7 @@ class DeliveryQueue(Generic[OpT]):
         """Deliver this queue, from its first message on.
 
         Args:
-            arguments: None: those of its declaration. Give others to a queue of level NONE, which is declared without any.
+            arguments: None: those of its declaration. Give them for a queue of level NONE, which is declared without.
             clock: Seconds since the epoch (UTC), for the expiry of messages.
 
         Raises:

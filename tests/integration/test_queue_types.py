@@ -10,6 +10,7 @@ import pytest
 from qpidha import (
     ArgumentError,
     Batch,
+    Level,
     MessagesGone,
     Node,
     Op,
@@ -672,3 +673,42 @@ def indexes(node: Node) -> list[object]:
         assert isinstance(queue, IndexedQueue) and isinstance(queue.index, MessageIndex)
         found.append((queue.spec.name, [list(level) for level in queue.index.levels], queue.index.nbytes))
     return found
+
+
+# --- transactions, and queues of one node -----------------------------------------------------------
+
+
+def test_a_transaction_keeps_the_limits_of_its_queues_in_one_operation() -> None:
+    @alone
+    async def main(node: Node) -> None:
+        ring = declared(node, "ring", "ring", messages_max=2)
+        state = declared(node, "last-value", "state")
+        free = declared(node, name="free")
+        put(ring, "1", "2")
+        put(state, "off", key=b"lamp")
+        await free.queue.declared
+        before = operations(node)
+        props = MSGPACK.pack(key=b"lamp")
+        with node.transaction() as t:
+            for queue in (ring, state, free):
+                queue.make_room(t, [props], 2)
+            t.publish([ring.queue, state.queue, free.queue], b"on", props)
+        await t.op
+        assert (held(ring), held(state), held(free)) == (["2", "on"], ["on"], ["on"])
+        assert operations(node) == before + 1
+
+        full = declared(node, name="full", messages_max=1)
+        put(full, "here")
+        with pytest.raises(QueueFull), node.transaction() as t:
+            full.make_room(t, [b""], 1)
+
+
+def test_a_queue_of_one_node_is_given_its_arguments_by_the_broker() -> None:
+    @alone
+    async def main(node: Node) -> None:
+        queue = node.declare("local", kind="ring", replicate=Level.NONE)
+        with pytest.raises(ArgumentError, match="QueueArguments"):
+            DeliveryQueue(node, queue, arguments=b"")  # type: ignore[arg-type]
+        ring = DeliveryQueue(node, queue, arguments=QueueArguments(messages_max=1))
+        put(ring, "1", "2")
+        assert held(ring) == ["2"]

@@ -14,9 +14,8 @@ from typing import Any
 
 from amqp_broker.broker import Access, Broker, tls_context
 from amqp_broker.sasl import Users, line_of
-from qpidha import Node, QpidhaError, Settings
+from qpidha import ArgumentError, Node, QpidhaError, Settings
 from qpidha.addresses import parse_address
-from qpidha.errors import ArgumentError
 from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import queue_types

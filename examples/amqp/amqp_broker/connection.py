@@ -185,13 +185,14 @@ class ClientConnection(asyncio.Protocol):
         return attach_source(self, link) if link.is_sender else attach_target(self, link)
 
     def _detached(self, event: Any) -> None:
+        self._finish_turn()  # What was settled before counts.
         served = self._links.pop(event.link, None)
         if served is not None:
             served.end()
-            self._finish_turn()
         event.link.close()
 
     def _session_closed(self, event: Any) -> None:
+        self._finish_turn()
         for link in [each for each in self._links if each.session == event.session]:
             self._links.pop(link).end()
         event.session.close()

@@ -119,6 +119,8 @@ class Outgoing:
     def _settle(self) -> None:
         """Do what the client has said in this turn: one operation for each kind of outcome."""
         outcomes, self._outcomes = self._outcomes, {}
+        if self.closed:
+            return
         for state, deliveries in outcomes.items():
             ids = self.take(deliveries)
             try:

@@ -104,10 +104,7 @@ def read(data: bytes) -> Sections:
         code = NAMES.get(descriptor, descriptor)
         if code not in range(HEADER, APPLICATION + 1):
             break
-        value: Any
-        value, at = decode(data, start)
-        if type(value) is not (list if code in (HEADER, PROPERTIES) else dict):
-            raise DecodeError(f"section {code:#x} has another type than the specification says")
+        value, at = _section(data, start, code)
         if code == HEADER:
             found.header, found.header_end = value, at
         elif code == MESSAGE_ANNOTATIONS:
@@ -117,6 +114,13 @@ def read(data: bytes) -> Sections:
         elif code == APPLICATION:
             found.application = value
     return found
+
+
+def _section(data: bytes, at: int, code: int) -> tuple[Any, int]:
+    value, end = decode(data, at)
+    if not isinstance(value, list if code in (HEADER, PROPERTIES) else dict):
+        raise DecodeError(f"section {code:#x} has another type than the specification says")
+    return value, end
 
 
 def with_delivery_count(data: bytes, count: int) -> bytes:
