@@ -39,7 +39,7 @@ EXPLORE_CHANGES_RUN ?= --publish 1 --accept 0 --promote 1 --connect 1 --fault 1 
 	--declare 1 --put 2 --produce 1 --repeat 1 --keep 1 --give_up 1 --forget 1 --seconds 60
 
 # What reaches core, wire, queue types and store status directly. Longer tests reach them too, but say less about a line.
-COVERING := $(addprefix tests/unit/,core queues recovery promoters stores wire testing/conformance/test_queue.py) \
+COVERING := $(addprefix tests/unit/,core queues clusterfile recovery promoters stores wire testing/conformance/test_queue.py) \
 	tests/integration/test_queue_types.py tests/integration/test_queue_hazards.py tests/scenarios tests/fuzz
 
 # The compiled code is built and tested in a copy: the checkout keeps its fast one.

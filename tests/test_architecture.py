@@ -33,7 +33,7 @@ LAYERS: dict[str, str] = {
     "recovery": "recovery",
     "transports": "transports", "records": "records", "promoters": "promoters", "stores": "stores",
     "queues": "queues",
-    "cluster": "root",
+    "cluster": "root", "clusterfile": "root",
     "driver": "driver",
     "bridge": "bridge",
     "node": "node",
@@ -92,12 +92,13 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "sortedcontainers": frozenset(MAY_IMPORT),
     "aiohttp": frozenset({"records"}),
     "kazoo": frozenset({"records"}),
+    "tomli": frozenset({"root"}),
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
     "hypothesis": frozenset({"testing"}),
     "pytest": frozenset({"testing"}),
 }
-"""Packages from elsewhere, and the layers that may know them. The first two are all we depend on."""
+"""Packages from elsewhere, and the layers that may know them. We depend on the first two; on Python 3.10 on tomli too."""
 
 LINES_MAX = 350
 LONGER_FOR_A_REASON: dict[str, str] = {

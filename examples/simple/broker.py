@@ -21,31 +21,14 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 import protocol
-from protocol import U16, U32, U64, Address, Framed, ProtocolError
+from options import node_arguments, parse_arguments
+from protocol import U16, U32, U64, Framed, ProtocolError
 from topology import Topology
 
-from qpidha import (
-    ArgumentError,
-    Batch,
-    Discarded,
-    Node,
-    Op,
-    QpidhaError,
-    Queue,
-    SequenceSet,
-    Settings,
-    Settle,
-)
-from qpidha.addresses import parse_address
-from qpidha.interfaces import MessageStore
-from qpidha.promoters import PriorityPromoter
+from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
 from qpidha.queues import FifoQueue
-from qpidha.records import open_records
-from qpidha.stores import MemoryStore, SqliteStore
-from qpidha.transports import TcpTransport
 
 QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
@@ -264,68 +247,19 @@ class Client(Framed):
 # --- the process -----------------------------------------------------------------------------------
 
 
-def address(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ArgumentError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="One node of a small, highly available message broker.")
-    parser.add_argument("--id", required=True, help="name of this node; keep it over restarts")
-    parser.add_argument("--dir", required=True, type=Path, help="where this node keeps its messages")
-    parser.add_argument(
-        "--cluster",
-        required=True,
-        help="where the record is kept: a directory that all nodes share, or a URL such as etcd://host:2379/prefix?ca=FILE",
-    )
-    parser.add_argument(
-        "--listen", type=address, action="append", help="for the other nodes; may be repeated"
-    )
-    parser.add_argument("--advertise", type=address, action="append", help="where they find it, if not there")
-    parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of all nodes' certificates")
-    parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="of this node, with its key")
-    parser.add_argument("--client", type=address, required=True, metavar="HOST:PORT", help="for clients")
-    parser.add_argument("--priority", type=int, default=0, help="the highest is promoted first")
-    parser.add_argument("--memory", action="store_true", help="keep messages in memory only")
-    parser.add_argument("--window", type=int, default=100_000, help="unconfirmed publishes per client")
-    parser.add_argument("--ack-timeout", type=float, default=5.0, help="seconds; slower backups are removed")
-    parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
-    return parser.parse_args()
-
-
-def transport(args: argparse.Namespace) -> TcpTransport:
-    """Links between nodes: plain text on one machine, or TLS with the node's id in its certificate."""
-    if args.tls_certificate is None:
-        return TcpTransport()
-    return TcpTransport.with_certificates(ca=args.tls_ca, certificate=args.tls_certificate)
-
-
 async def run(args: argparse.Namespace) -> None:
     broker = Broker(args.window)
-    args.dir.mkdir(parents=True, exist_ok=True)
-    store: MessageStore = MemoryStore() if args.memory else SqliteStore(args.dir)
-    broker.node = node = Node(
-        args.id,
-        broker=broker,
-        store=store,
-        transport=transport(args),
-        records=open_records(args.cluster),
-        listen=args.listen or ("127.0.0.1", 0),
-        advertise=args.advertise,
-        client_address=args.client,
-        promoter=PriorityPromoter(priority=args.priority),
-        settings=Settings(ack_timeout_s=args.ack_timeout, rejoin_timeout_s=2 * args.ack_timeout),
-        control=args.dir / "control.sock",
-    )
+    arguments = node_arguments(args)
+    client = arguments["client_address"]
+    assert client is not None
+    broker.node = node = Node(args.id, broker=broker, **arguments)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     if args.until_eof:
         loop.add_reader(sys.stdin.fileno(), stopping.set)
-    port = await loop.create_server(lambda: Client(broker), *args.client)
+    port = await loop.create_server(lambda: Client(broker), *client)
     try:
         await node.start()
         signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())

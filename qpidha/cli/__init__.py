@@ -72,6 +72,9 @@ def command(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
         except BrokenPipeError:  # The reader of the help has closed the pipe.
             silence(sys.stdout)
         raise
+    settle: Callable[[argparse.Namespace], None] | None = getattr(args, "settle", None)
+    if settle is not None:
+        settle(args)
     run: Callable[[argparse.Namespace], int] = args.run
     return run(args)
 

@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from qpidha.cli.console import OK, PROBLEM, UNREACHABLE, about, deliver, fail, words
-from qpidha.cli.nodes import GRACE_S, SOCKET
+from qpidha.cli.found import socket_of
+from qpidha.cli.nodes import GRACE_S
 from qpidha.cli.stores import line_of_audit
 from qpidha.cli.text import View, printable
 from qpidha.cli.work import one, require_directory, require_no_cluster
@@ -69,7 +70,7 @@ def asked(args: argparse.Namespace, timeout_s: float) -> dict[str, Any]:
     fields = {"queue": args.queue, "id": args.id, "generation": args.generation, "queues": args.queues}
     given = {name: value for name, value in fields.items() if value is not None}
     command = "unconfirmed" if args.id is None else "why"
-    return ask_blocking(args.directory / SOCKET, command, timeout_s=timeout_s, **given)
+    return ask_blocking(socket_of(args, args.directory), command, timeout_s=timeout_s, **given)
 
 
 def looked_up(directory: Path, queue: str, id: int, generation: int | None) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from qpidha.cli.console import (
     lines_of_record,
     words,
 )
-from qpidha.cli.text import View, name, printable
+from qpidha.cli.found import socket_of
+from qpidha.cli.text import View, name, names, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
 
-SOCKET = "control.sock"
 GRACE_S = 0.5
 """How much longer than the time limit to wait for a thread: it does not end if its disk does not answer."""
 
@@ -76,7 +76,8 @@ def run_status(args: argparse.Namespace) -> int:
     queues = args.queues if args.queues is not None or args.json else QUEUES_SHOWN
     directories = list(dict.fromkeys(args.directory))
     jobs: list[Callable[[], Any]] = [
-        partial(status_in, directory, args.timeout, queues) for directory in directories
+        partial(status_in, directory, socket_of(args, directory), args.timeout, queues)
+        for directory in directories
     ]
     if args.cluster:
         jobs.append(partial(peek, args.cluster))
@@ -90,6 +91,7 @@ def run_status(args: argparse.Namespace) -> int:
     if args.json:
         nodes = {str(row.directory): row.status for row in rows}
         document = {"nodes": nodes, "record": None, "errors": failures, "left_out": left_out}
+        document["elsewhere"] = args.elsewhere
         if isinstance(record, BaseException):
             failures[str(args.cluster)] = Row(args.cluster, error=record).failure()
         else:
@@ -99,18 +101,22 @@ def run_status(args: argparse.Namespace) -> int:
         complain(f"{name(directory)}: left out: it holds the record of a cluster, not a node")
     for row in rows:
         show_row(args, row, code)
+    if args.elsewhere:
+        deliver_text(
+            args, code, [f"not asked: {names(args.elsewhere)}, whose stores are not on this machine"]
+        )
     if isinstance(record, BaseException):
         complain(f"cannot read the record: {about(args.cluster, record)}")
     elif record is not None:
         deliver_text(args, code, lines_of_record(record))
     elif args.cluster:
         deliver_text(args, code, [f"record: there is none in {name(args.cluster)}"])
-    if not rows:
+    if not rows and not args.elsewhere:
         complain("no directory of a node was given")
     return code
 
 
-def status_in(directory: Path, timeout_s: float, queues: int | None) -> dict[str, Any]:
+def status_in(directory: Path, socket: Path, timeout_s: float, queues: int | None) -> dict[str, Any]:
     """The status of the node in this directory.
 
     Raises:
@@ -119,7 +125,7 @@ def status_in(directory: Path, timeout_s: float, queues: int | None) -> dict[str
     """
     options = {} if queues is None else {"queues": queues}
     try:
-        answer = ask_blocking(directory / SOCKET, "status", timeout_s=timeout_s, **options)
+        answer = ask_blocking(socket, "status", timeout_s=timeout_s, **options)
     except NoAnswer as error:
         if error.kind == "no-socket":
             require_no_cluster(directory)
@@ -274,7 +280,7 @@ def run_demote(args: argparse.Namespace) -> int:
 
 def steer(args: argparse.Namespace, command: str) -> int:
     """Ask one node to change its role, and say what came of it."""
-    socket = args.directory / SOCKET
+    socket = socket_of(args, args.directory)
     try:
         answer = one(lambda: ask_blocking(socket, command, timeout_s=args.timeout), args.timeout + GRACE_S)
     except (NoAnswer, TimeUp) as error:

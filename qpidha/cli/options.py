@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import math
-from pathlib import Path
 from typing import NoReturn
 
-from qpidha.checks import QUEUE_NAME
 from qpidha.cli.console import EXIT_CODES
 from qpidha.cli.explain import ASK_TIMEOUT_S, READ_TIMEOUT_S, run_why
+from qpidha.cli.found import (
+    add_cluster,
+    add_nodes,
+    settle_node,
+    settle_nodes,
+    settle_rebuild,
+    settle_show,
+    settle_status,
+    settle_why,
+)
+from qpidha.cli.init import add_init
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
-from qpidha.cli.text import name, one_line
-from qpidha.types import GENERATION_MAX, MESSAGE_ID_MAX
+from qpidha.cli.text import one_line
+from qpidha.cli.values import cluster, directory, generation, natural, node, seconds
 
 STATUS_TIMEOUT_S = 5.0
 STEER_TIMEOUT_S = 15.0
 INSPECT_TIMEOUT_S = 120.0
-TIMEOUT_S_MAX = 7 * 24 * 3600.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,82 +38,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error of the arguments on one line, and exit."""
         super().error(one_line(message))
-
-
-def directory(text: str) -> Path:
-    """A path that was given. An empty one, as of an unset variable, would be the current directory."""
-    if not text:
-        raise argparse.ArgumentTypeError("an empty path")
-    if "\0" in text:
-        raise argparse.ArgumentTypeError("a path has no null characters")
-    return Path(text)
-
-
-def cluster(text: str) -> Path | str:
-    """Where the record is kept: a directory, or the URL of an engine."""
-    from qpidha.errors import SettingsError
-    from qpidha.records.url import is_url, open_records
-
-    if not is_url(text):
-        return directory(text)
-    try:
-        open_records(text)
-    except SettingsError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    return text
-
-
-def seconds(text: str) -> float:
-    """A time limit."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= TIMEOUT_S_MAX:
-        raise argparse.ArgumentTypeError(
-            f"{name(text)} is not a number of seconds above 0 and up to {TIMEOUT_S_MAX:.0f}"
-        )
-    return value
-
-
-def natural(text: str) -> int:
-    """A number of things, perhaps none."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f"{name(text)} is not a whole number from 0 to 999999999")
-    return int(text)
-
-
-def message_id(text: str) -> int:
-    """The id of a message."""
-    return _number(text, MESSAGE_ID_MAX)
-
-
-def generation(text: str) -> int:
-    """A generation."""
-    return _number(text, GENERATION_MAX)
-
-
-def _number(text: str, high: int) -> int:
-    value = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else -1
-    if not 0 <= value <= high:
-        raise argparse.ArgumentTypeError(f"{name(text)} is not a whole number from 0 to {high}")
-    return value
-
-
-def queue(text: str) -> str:
-    """The name of a queue from the command line."""
-    if not QUEUE_NAME.fits(text):
-        raise argparse.ArgumentTypeError(
-            f"{name(text)} cannot be the name of a queue: it is empty, or no valid text"
-        )
-    return text
-
-
-def node(text: str) -> str:
-    """A node id from the command line."""
-    if not text:
-        raise argparse.ArgumentTypeError("an empty node id")
-    return text
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -130,7 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_arguments(demo)
     demo.set_defaults(run=run_demo)
 
-    add_nodes(commands)
+    add_init(commands.add_parser("init", help="write a cluster file, and certificates for a trial"))
+    add_node_commands(commands)
     add_why(
         commands.add_parser(
             "why", help="what became of a message; without an ID: why publishes are not confirmed"
@@ -144,15 +76,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
+def add_node_commands(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the commands that ask or steer nodes."""
     status = commands.add_parser("status", help="show the state of running nodes and of the cluster")
     status.add_argument(
-        "directory", type=directory, nargs="+", help="a node's data directory (the one with control.sock)"
+        "directory",
+        type=directory,
+        nargs="*",
+        help="a node's data directory (the one with control.sock); without any, those of the cluster file",
     )
-    status.add_argument(
-        "--cluster", type=cluster, help="also show the record kept in this directory or engine"
-    )
+    add_cluster(status, cluster, what="; or the directory or the URL of a record that is to be shown, too")
+    add_nodes(status, many=True)
     status.add_argument(
         "--queues",
         type=natural,
@@ -161,28 +95,34 @@ def add_nodes(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     add_timeout(status, STATUS_TIMEOUT_S)
     add_json(status)
-    status.set_defaults(run=run_status)
+    status.set_defaults(run=run_status, settle=settle_status, parser=status)
 
     promote = commands.add_parser(
         "promote", help="ask a running node to become primary; the record decides whether it may"
     )
-    promote.add_argument("directory", type=directory, help="the node's data directory")
+    add_one_node(promote)
     add_timeout(promote, STEER_TIMEOUT_S)
     add_json(promote)
-    promote.set_defaults(run=run_promote)
+    promote.set_defaults(run=run_promote, settle=settle_node, parser=promote)
 
     demote = commands.add_parser("demote", help="ask the primary to hand over to another member")
-    demote.add_argument("directory", type=directory, help="the node's data directory")
+    add_one_node(demote)
     add_timeout(demote, STEER_TIMEOUT_S)
     add_json(demote)
-    demote.set_defaults(run=run_demote)
+    demote.set_defaults(run=run_demote, settle=settle_node, parser=demote)
 
 
 def add_why(why: argparse.ArgumentParser) -> None:
     """Add the options of ``qpidha why``."""
-    why.add_argument("directory", type=directory, help="the node's data directory")
-    why.add_argument("queue", type=queue, nargs="?", help="the name of the queue, or its uuid")
-    why.add_argument("id", type=message_id, nargs="?", help="the id of the message")
+    why.usage = "%(prog)s [options] [DIR] [QUEUE [ID]]"
+    why.add_argument(
+        "words",
+        nargs="*",
+        metavar="DIR QUEUE ID",
+        help="the node's data directory, if no cluster file names it; a queue's name or uuid; the id of a message",
+    )
+    add_cluster(why, cluster)
+    add_nodes(why, many=False)
     why.add_argument(
         "--generation",
         type=generation,
@@ -207,31 +147,32 @@ def add_why(why: argparse.ArgumentParser) -> None:
         help=f"time limit of the command in seconds ({ASK_TIMEOUT_S:g}; with --store {READ_TIMEOUT_S:g})",
     )
     add_json(why)
-    why.set_defaults(run=run_why, parser=why)
+    why.set_defaults(run=run_why, settle=settle_why, parser=why)
 
 
 def add_store(store: argparse.ArgumentParser) -> None:
     """Add the commands about stores."""
     actions = store.add_subparsers(title="actions", required=True, metavar="ACTION")
     inspect = actions.add_parser("inspect", help="verify stores and say what is in them")
-    inspect.add_argument("directory", type=directory, nargs="+")
+    inspect.add_argument("directory", type=directory, nargs="*")
+    add_cluster(inspect, cluster)
+    add_nodes(inspect, many=True)
     add_timeout(inspect, INSPECT_TIMEOUT_S)
     add_json(inspect)
-    inspect.set_defaults(run=run_inspect)
+    inspect.set_defaults(run=run_inspect, settle=settle_nodes, parser=inspect)
     compact = actions.add_parser(
         "compact", help="return free space to the file system; only for a store that was closed cleanly"
     )
-    compact.add_argument("directory", type=directory)
+    add_one_node(compact)
     add_json(compact)
-    compact.set_defaults(run=run_compact)
+    compact.set_defaults(run=run_compact, settle=settle_node, parser=compact)
     rank = actions.add_parser("rank", help="after a total failure: which store is the best, and why")
-    rank.add_argument("directory", type=directory, nargs="+")
-    rank.add_argument(
-        "--cluster", type=cluster, help="the directory or the URL of the record, if it survived"
-    )
+    rank.add_argument("directory", type=directory, nargs="*")
+    add_cluster(rank, cluster, what="; or the directory or the URL of the record, if it survived")
+    add_nodes(rank, many=True)
     add_timeout(rank, INSPECT_TIMEOUT_S)
     add_json(rank)
-    rank.set_defaults(run=run_rank)
+    rank.set_defaults(run=run_rank, settle=settle_nodes, parser=rank)
 
 
 def add_record(record: argparse.ArgumentParser) -> None:
@@ -239,30 +180,35 @@ def add_record(record: argparse.ArgumentParser) -> None:
     actions = record.add_subparsers(title="actions", required=True, metavar="ACTION")
     show = actions.add_parser("show", help="print it")
     show.add_argument(
-        "cluster",
+        "place",
         type=cluster,
-        help="the directory of the record, or a URL such as etcd://host:2379/prefix?ca=FILE",
+        nargs="?",
+        metavar="CLUSTER",
+        help="the directory of the record, a URL such as etcd://host:2379/prefix?ca=FILE, or a cluster file",
     )
+    add_cluster(show, cluster)
     add_timeout(show, STATUS_TIMEOUT_S)
     add_json(show)
-    show.set_defaults(run=run_show)
+    show.set_defaults(run=run_show, settle=settle_show, parser=show)
     rebuild = actions.add_parser(
         "rebuild",
         help="after it was lost or restored from an old copy: make a new one from all stores; no node may run",
     )
+    rebuild.usage = "%(prog)s [options] [CLUSTER] [DIR ...]"
     rebuild.add_argument(
-        "cluster",
-        type=cluster,
-        help="the directory of the record, or a URL such as etcd://host:2379/prefix?ca=FILE",
+        "words",
+        nargs="*",
+        metavar="CLUSTER DIR",
+        help="the directory or URL of the record, or a cluster file; the data directories of all nodes",
     )
-    rebuild.add_argument("directory", type=directory, nargs="+", help="the data directories of all nodes")
+    add_cluster(rebuild, cluster)
     rebuild.add_argument(
         "--best", type=node, metavar="NODE", help="start from the store of this node, not from the best one"
     )
     rebuild.add_argument("--write", action="store_true", help="write the record; without this, only show it")
     add_timeout(rebuild, INSPECT_TIMEOUT_S)
     add_json(rebuild)
-    rebuild.set_defaults(run=run_rebuild)
+    rebuild.set_defaults(run=run_rebuild, settle=settle_rebuild, parser=rebuild)
 
 
 def add_simulate(simulate: argparse.ArgumentParser) -> None:
@@ -280,6 +226,15 @@ def add_simulate(simulate: argparse.ArgumentParser) -> None:
     )
     add_json(simulate)
     simulate.set_defaults(run=run_simulate)
+
+
+def add_one_node(parser: argparse.ArgumentParser) -> None:
+    """Add what names one node: its directory, or the cluster file."""
+    parser.add_argument(
+        "directory", type=directory, nargs="?", help="the node's data directory; without it, the cluster file"
+    )
+    add_cluster(parser, cluster)
+    add_nodes(parser, many=False)
 
 
 def add_timeout(parser: argparse.ArgumentParser, default_s: float) -> None:

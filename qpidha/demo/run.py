@@ -26,7 +26,7 @@ from qpidha.demo.traffic import Traffic, backlog_of, load_module
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
 NODES_MAX, KILLS_MAX = 100, 10_000
-BESIDE = ("changer.py", "client.py", "protocol.py", "topology.py")
+BESIDE = ("changer.py", "client.py", "options.py", "protocol.py", "topology.py")
 """What the demo needs of the example besides the broker."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

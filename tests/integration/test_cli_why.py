@@ -168,7 +168,7 @@ def test_nobody_answers(tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ((), "the following arguments are required: directory"),
+        ((), "no directory was given, and no cluster file was found"),
         (("",), "an empty path"),
         (("d", "orders", "x"), "is not a whole number"),
         (("d", "orders", "-1"), "-1"),
