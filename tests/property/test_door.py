@@ -42,6 +42,7 @@ from qpidha import (
     Table,
     Transaction,
 )
+from qpidha.clusterfile import ClusterFile, ClusterNode
 from qpidha.core.keyed import KEYED
 from qpidha.core.replica import Replica
 from qpidha.errors import QpidhaError
@@ -66,6 +67,7 @@ from tests.support.harness import Recorder, until
 
 MODULES = (
     "qpidha",
+    "qpidha.clusterfile",
     "qpidha.promoters",
     "qpidha.records",
     "qpidha.core.replica",
@@ -321,6 +323,12 @@ def authority(stage: Stage) -> TlsFiles:
     return TlsFiles(ca=path)
 
 
+def cluster_file(stage: Stage) -> ClusterFile:
+    path = stage.fresh()
+    path.write_text('cluster = "x"\nrecord.url = "r"\n[nodes.a]\naddresses = "h:1"\nstore = "s"\n')
+    return ClusterFile.load(path)
+
+
 MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     Node: _node,
     Queue: made(lambda stage: stage.queue),
@@ -344,6 +352,8 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     SyncOp: made(lambda stage: SyncOp(stage.caller, stage.queue.dequeue(()))),
     SqliteStore: made(lambda stage: opened(SqliteStore(stage.fresh()))),
     MemoryStore: made(lambda stage: opened(MemoryStore())),
+    ClusterFile: made(cluster_file),
+    ClusterNode: made(lambda stage: cluster_file(stage).node("a")),
     FileRecordStore: made(filled),
     EtcdRecordStore: made(lambda stage: EtcdRecordStore(["127.0.0.1:1"])),  # Where nobody listens.
     ZooKeeperRecordStore: made(lambda stage: ZooKeeperRecordStore(["127.0.0.1:1"])),

@@ -63,7 +63,7 @@ def test_nothing_is_overwritten_or_left_half_made(tmp_path: Path, monkeypatch: p
     folder.rmdir()
     with pytest.raises(SettingsError, match="node 'a' has the host 'b', another node's id"):
         make_certificates(folder, "x", {"a": ["b"], "b": []})
-    with pytest.raises(SettingsError, match="openssl .* has failed"):
+    with pytest.raises(SettingsError, match=r"openssl .* has failed"):
         make_certificates(folder, "x", {"a": ["not, a host"]})
     monkeypatch.setattr(authority, "OPENSSL_TIMEOUT_S", 1e-9)
     with pytest.raises(SettingsError, match="openssl genpkey has not ended in 1e-09 s"):
