@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """A small message broker, made highly available by embedding qpidha. Read it from top to bottom.
 
-Start three of them, in three terminals (any order; the highest priority becomes primary first):
+Start three of them, in three terminals, in any order, after ``qpidha init`` has written their cluster file:
 
-    python examples/simple/broker.py --id a --dir /tmp/a --cluster /tmp/cluster --client 127.0.0.1:5001
-    python examples/simple/broker.py --id b --dir /tmp/b --cluster /tmp/cluster --client 127.0.0.1:5002
-    python examples/simple/broker.py --id c --dir /tmp/c --cluster /tmp/cluster --client 127.0.0.1:5003
+    python examples/simple/broker.py --cluster qpidha.toml --node a
+    python examples/simple/broker.py --cluster qpidha.toml --node b
+    python examples/simple/broker.py --cluster qpidha.toml --node c
 
 The library does the replication, the elections and the storing. What is left for a broker is what makes
 it a broker: a port for clients (`protocol.py`), what a publish and an accept mean, and three methods that
