@@ -7,10 +7,9 @@ from pathlib import Path
 
 from protocol import Address
 
-from qpidha import Settings
+from qpidha import ArgumentError, Settings
 from qpidha.addresses import parse_address
 from qpidha.clusterfile import ClusterFile, NodeArguments
-from qpidha.errors import ArgumentError
 from qpidha.promoters import PriorityPromoter
 from qpidha.records import open_records
 from qpidha.stores import MemoryStore, SqliteStore
