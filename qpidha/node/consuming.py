@@ -117,7 +117,8 @@ def update_step(queue: ReplicatedQueue, ids: Ids, props: Props, props_bytes_max:
     PROPS("props", props)
     each = [_checked(f"props[{n}]", one, props_bytes_max) for n, one in enumerate(props)]
     if isinstance(ids, range):
-        ids = list(ids) if len(ids) == len(each) else ids  # Each of them, in its order.
+        first = ids[: len(each) + 1]  # The len() of a range may be too large for Python.
+        ids = list(first) if len(first) == len(each) else ids  # Each of them, in its order.
     elif isinstance(ids, Iterable) and not isinstance(ids, WITHOUT_ORDER):
         ids = list(ids)
     wanted = as_set(ids, queue.next, queue.held).copy()
