@@ -115,7 +115,7 @@ def test_what_was_published_in_the_same_turn_comes_first() -> None:
         (1, [b"x", b"y"], ArgumentError, "2 for 1 messages"),
         ([1, 2], [b"x"], ArgumentError, "1 for 2 messages"),
         (range(1, 4), [b"x"], ArgumentError, "1 for 3 messages"),
-        (range(2**80), [b"x"], ArgumentError, "given out"),
+        (range(2**80), [b"x"], ArgumentError, "ids must be an integer"),
         ([1, 1], [b"x", b"y"], ArgumentError, "name a message twice"),
         (1, bytes(1001), ArgumentError, "props must have at most 1000 bytes"),
         (1, [bytes(1001)], ArgumentError, r"props\[0\] must have at most 1000 bytes"),
