@@ -144,7 +144,8 @@ class _Inquiry:
 
     def _history(self) -> object:
         queue = self._held
-        return self._replica.primary, queue, None if queue is None else queue.lineage
+        generation = self._replica.generation
+        return self._replica.primary, generation, queue, None if queue is None else queue.lineage
 
     def _answer(self) -> Answer:
         queue, id, asked = self._held, self._id, self._generation
@@ -250,6 +251,10 @@ class _Inquiry:
             place = yield from find_copy(self._replica.queues, (queue.queue, asked, id))
             return replace(answer, verdict=Verdict.FORGOTTEN if place is None else Verdict.MOVED, place=place)
         newest = generation_of(queue.lineage, MESSAGE_ID_MAX)
+        if (
+            answer.as_primary or not queue.local
+        ):  # It is not in the lineage before it gives out an id there (P3).
+            newest = max(newest, self._replica.generation)
         still_to_come = id >= queue.next and asked >= newest
         return replace(answer, verdict=nothing if still_to_come else Verdict.REWOUND)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 
@@ -51,8 +52,9 @@ def by_generation(lineage: Lineage, ids: SequenceSet) -> Iterator[tuple[Generati
             yield generation, part
 
 
+@lru_cache(maxsize=1024)
 def advance(lineage: Lineage, generation: Generation, next: MessageId) -> Lineage:
-    """The lineage after a promotion to this generation (P3)."""
+    """The lineage once this generation gives out the id ``next`` (P3). Equal ones are one object, for most are alike."""
     return (*lineage, (generation, next))
 
 

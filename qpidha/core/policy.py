@@ -13,11 +13,12 @@ from typing import Final
 import msgpack
 
 from qpidha.core.configuration import object_key
+from qpidha.core.entering import enter
 from qpidha.core.keyed import KeyedQueue
 from qpidha.errors import HandshakeError
 from qpidha.journal import Change, Insert, Remove
 from qpidha.seq import SequenceSet
-from qpidha.types import NodeId
+from qpidha.types import Generation, NodeId
 from qpidha.wire.batch import Batch
 
 POLICY_KEY: Final = object_key("$policy", "replicate")
@@ -30,7 +31,7 @@ def encoded(replicate: dict[str, str]) -> bytes | None:
     return packed if replicate else None
 
 
-def put_policy(objects: KeyedQueue, replicate: dict[str, str]) -> list[Change]:
+def put_policy(objects: KeyedQueue, replicate: dict[str, str], generation: Generation) -> list[Change]:
     """As part of an activation: the cluster has these patterns from now on. Returns the changes of the store."""
     value, before = encoded(replicate), objects.id_of(POLICY_KEY)
     if value == objects.get(POLICY_KEY):
@@ -38,6 +39,8 @@ def put_policy(objects: KeyedQueue, replicate: dict[str, str]) -> list[Change]:
     changes: list[Change] = []
     if value is not None:
         batch = Batch.pack([value], props=[POLICY_KEY])
+        if (entry := enter(objects, generation)) is not None:
+            changes.append(entry)
         changes.append(Insert(objects.queue, objects.append(batch), batch))
     if before is not None:
         gone = SequenceSet.from_range(before, before)

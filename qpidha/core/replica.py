@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
 from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
@@ -323,7 +322,7 @@ class Replica:
         """The promotion was won: prepare its generation, in slices."""
         if self.activation is None:
             self.follower.leave()
-            self.activation = Activation(record, chain(self.queues.values(), self.state.local))
+            self.activation = Activation(record, self.queues.values())
             self._activate(now)
 
     def _activate(self, now: float) -> None:

@@ -100,7 +100,6 @@ PAUSE = Pause()
 
 def kept_by(replica: Replica) -> int:
     """How many queues a core has in memory, each counted as often as it is kept. O(sessions)."""
-    primary, activation = replica.primary, replica.activation
+    primary = replica.primary
     described = sum(session.described for session in primary.sessions.values()) if primary else 0
-    prepared = activation.prepared if activation else 0
-    return len(replica.queues) + len(replica.local) + replica.follower.staged + described + prepared
+    return len(replica.queues) + len(replica.local) + replica.follower.staged + described

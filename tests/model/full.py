@@ -68,6 +68,8 @@ CLEAN = [
     Clean("as the library", dict(**FUZZY, **REP, water=1, lib=1, over=1, pub=1, acc=1, reconn=1, prom=1), 40_970, 20),
     Clean("least number", dict(min=2, pub=1, rem=2, add=1, reconn=1, casto=1), 14_398, 19),
     Clean("least number, failover", dict(**REP, min=2, pub=1, acc=1, rem=1, add=1, reconn=2, prom=1), 1_177_906, 26),
+    Clean("entries, accepts", dict(**REP, entry=1, pub=1, acc=1, reconn=1, prom=2), 40_400, 20),
+    Clean("entries, chunks", dict(**FUZZY, entry=1, pub=1, reconn=2, prom=2), 102_658, 22),
     Clean("join twice", dict(pub=1, rem=1, add=1, reconn=2, prom=2), 1_052_010, 26),
     Clean("chunks, accepts", dict(**FUZZY, **REP, pub=2, acc=1, reconn=2, prom=1), 1_488_169, 25),
     Clean("hand-over", dict(demote=1, pub=1, rem=1, add=1, reconn=2, prom=1, casto=1), 2_008_048, 25),
@@ -138,6 +140,8 @@ REMOVED = [
     Removed("root_follow", "R-g", {**NONE, **dict(NQ=2, pub=1, move=1, reconn=2, prom=2)}, bfs=True),
     Removed("lin_match", "G2", {}),
     Removed("cover", "live", REP),
+    Removed("enter", "G2", dict(entry=1)),
+    Removed("enter_backup", "G2", dict(entry=1)),
 ]
 
 

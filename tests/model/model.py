@@ -71,6 +71,14 @@ RULES: dict[str, tuple[str, str]] = {
     "root_judge": ("W2", "a rewound copy is an undone move only if the history followed has its origin"),
     "root_follow": ("W2", "the origin is judged by the established history that the node follows itself"),
     "trim_unknown": ("W1 G1", "ids below the trimmed lineage are 'unknown', not 'rewound'"),
+    "enter": (
+        "P3",
+        "a generation enters itself in a queue's lineage with the first id that it gives out there (entry=1)",
+    ),
+    "enter_backup": (
+        "P3",
+        "a backup enters the generation with the first operation that gives out an id (entry=1)",
+    ),
     "lin_match": ("G2", "common point: the highest id of the same generation in both lineages"),
     "move_keep": ("O3 O6", "a move is no accept: it completes no publish that is still pending"),
     "cover": ("O2", "every id given out is covered by a frame, also if its ENQ was never sent"),
@@ -94,6 +102,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "sync": (0, "1: fsync is a separate event, a crash loses or keeps what is not synced"),
     "drop_old": (1, "1: a promotion removes the old primary from the members; 0: it stays"),
     "trim": (0, "1: lineages are trimmed at the front; 2: inner empty entries too (G1)"),
+    "entry": (
+        0,
+        "1: a generation enters itself in a lineage with its first id there, not at its activation (P3)",
+    ),
     "fuzzy": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot (C4, C5)"),
     "water": (0, "1: publishes complete in id order, and an accept moves a pending one to its DEQ (O6)"),
     "min": (0, "least number of members: with fewer, publishes are refused and nothing completes (J4)"),
@@ -436,6 +448,13 @@ def removed(queue: Queue, m: Message) -> Queue:
     return Queue(lineage, max(next, m[1] + 1), left)
 
 
+def entered(queue: Queue, generation: int) -> Queue:
+    """P3 with entry=1: the queue as this generation gives out the next id, in the same transaction."""
+    if not CFG["entry"] or (queue.lineage and queue.lineage[-1][0] >= generation):
+        return queue
+    return Queue((*queue.lineage, (generation, queue.next)), queue.next, queue.held)
+
+
 def with_queue(store: Store, index: int, queue: Queue) -> Store:
     queues = list(store.queues)
     queues[index] = queue
@@ -649,6 +668,8 @@ def publish(w: World, n: int) -> None:
     use(w, "pub")
     store = w.nodes[n][MEM]
     queue = store.queues[0]
+    if R["enter"]:
+        queue = entered(queue, w.nodes[n][VIEW].generation)
     value = w.spent[BUDGET["pub"]]
     m = Message(w.nodes[n][VIEW].generation, queue.next, value)
     give_out(w, 0, m)
@@ -763,6 +784,8 @@ def move(w: World, n: int, source: int, dequeue_first: int) -> None:
     target = source + 1
     store = w.nodes[n][MEM]
     m, queue = store.queues[source].held[0], store.queues[target]
+    if R["enter"]:
+        queue = entered(queue, w.nodes[n][VIEW].generation)
     origin = first_identity(source, m) if R["root_keep"] else (source, m.generation, m.id)
     m2 = Message(w.nodes[n][VIEW].generation, queue.next, m.value, origin)
     give_out(w, target, m2)
@@ -1075,7 +1098,10 @@ def applied(w: World, b: int, store: Store, frame: Frame) -> Store:
     else:
         parts = body[0] if kind == "G" else ((kind, *body),)
         for part, qi, m in parts:
-            queue = (added if part == "E" else removed)(store.queues[qi], m)
+            queue = store.queues[qi]
+            if m.id >= queue.next and R["enter"] and R["enter_backup"]:  # Also a DEQ of an unknown id (O2).
+                queue = entered(queue, frame.generation)
+            queue = (added if part == "E" else removed)(queue, m)
             store = with_queue(store, qi, queue)
     return store
 
@@ -1290,7 +1316,9 @@ def activate(w: World, n: int, record: Record) -> None:
     leave_session(w, n)
     x[STAGED] = ()
     store = x[MEM]
-    queues = [Queue((*q.lineage, (generation, q.next)), q.next, q.held) for q in store.queues]
+    queues = list(store.queues)
+    if not CFG["entry"]:
+        queues = [Queue((*q.lineage, (generation, q.next)), q.next, q.held) for q in queues]
     x[ROLE] = 1
     x[VIEW] = View(generation, record.version, record.members, (None,) * NODES, None, ())
     changed(w, n, Store(store.epoch, generation, tuple(queues)))

@@ -90,8 +90,8 @@ class Run(Steps):
         self.least = random.Random(f"{seed}/members").choice([1, 1, 2, 3])
         budgets = dict.fromkeys(model.BUDGETS, PLENTY)
         model.configure(
-            NQ=QUEUES, settle=self.settle, sync=self.sync, min=self.least, fuzzy=1, water=1, lib=1, maxacc=PLENTY,
-            **budgets,
+            NQ=QUEUES, settle=self.settle, sync=self.sync, min=self.least, fuzzy=1, water=1, lib=1,
+            entry=1, maxacc=PLENTY, **budgets,
         )  # fmt: skip
         self.events: list[Label] = []
         self.counts: Counter[str] = Counter()

@@ -54,6 +54,10 @@ def _defaults() -> Iterator[None]:
             dict(fuzzy=1, water=1, settle="rep", pub=1, acc=1, crash=0, reconn=1, prom=1, rem=0, add=0),
             8_464, 26_602, id="chunked-catch-up",
         ),
+        pytest.param(
+            dict(entry=1, settle="rep", pub=1, acc=1, crash=0, reconn=1, prom=1, rem=0, add=0),
+            6_130, 19_352, id="entries-with-the-first-id",
+        ),
     ],
 )  # fmt: skip
 def test_small_budgets_are_searched_to_the_end_and_clean(
@@ -93,6 +97,8 @@ def test_small_budgets_are_searched_to_the_end_and_clean(
         ("stage_ack", "S1", dict(fuzzy=1)),
         ("stage_which", "R-a", dict(fuzzy=1)),
         ("snap_send", "S1", dict(fuzzy=1)),
+        ("enter", "G2", dict(entry=1)),
+        ("enter_backup", "G2", dict(entry=1)),
     ],
 )
 def test_a_removed_rule_is_missed(rule: str, violation: str, options: dict[str, object]) -> None:
@@ -102,10 +108,12 @@ def test_a_removed_rule_is_missed(rule: str, violation: str, options: dict[str, 
 
 
 def test_walks_with_everything_switched_on_are_clean() -> None:
-    model.configure(**LARGE, fuzzy=1, water=1, sync=1, settle="rep", NQ=3, move=4, trim=2, wipe=1, demote=1)
-    result = model.walk(80, 120, tlimit=60)
-    assert result["err"] is None
-    assert result["walks"] == 80
+    everything = dict(fuzzy=1, water=1, sync=1, settle="rep", NQ=3, move=4, trim=2, wipe=1, demote=1)
+    for entry in (0, 1):
+        model.configure(**LARGE, **everything, entry=entry)
+        result = model.walk(40, 120, tlimit=60)
+        assert result["err"] is None
+        assert result["walks"] == 40
 
 
 def test_a_trace_can_be_replayed() -> None:

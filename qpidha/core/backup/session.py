@@ -23,6 +23,7 @@ from qpidha.core.backup.operations import check_lineage, check_operation, copy_o
 from qpidha.core.births import configuration_id
 from qpidha.core.chunks import split_count, split_ids
 from qpidha.core.configuration import check_objects
+from qpidha.core.entering import enter_for
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
 from qpidha.core.local import QUEUE_PREFIX, LocalQueues
@@ -312,6 +313,8 @@ class FollowerSession:
             self._declare(part)
             return
         q = self._queues[part.queue]
+        if (entry := enter_for(q, part, self.generation)) is not None:
+            self._out.persist(entry)
         match part:
             case Enqueue():
                 batch, flow = part.batch, self.flow

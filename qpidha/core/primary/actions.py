@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from qpidha.core.entering import enter
 from qpidha.core.keyed import CONFIGURATION, OBJECTS, KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
@@ -141,6 +142,8 @@ def apply(
         pending = local.guards if is_local else guards
         match action:
             case Insertion():
+                if (entry := enter(action.draft.queue, local.generation)) is not None:
+                    out.persist(entry)
                 _insert(action, position, pending, out, committed)
             case Removal():
                 _follow(action, replacements)

@@ -13,6 +13,7 @@ from qpidha.checks import shown
 from qpidha.core.calls import COUNT, check_given_out, check_ids, check_move, check_publish
 from qpidha.core.chunks import split_ids
 from qpidha.core.copies import published
+from qpidha.core.entering import enter
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.actions import apply
@@ -125,6 +126,8 @@ class ClientCalls(ABC):
         batch = published(batch)
         if held.local:
             return self.local.publish(held, batch)
+        if (entry := enter(held, self.generation)) is not None:
+            self._out.persist(entry)
         ids = held.append(batch)
         position = self.operate(Enqueue(queue=queue, first=ids.first, batch=batch), nbytes=64 + batch.nbytes)
         self._out.persist(Insert(queue, ids, batch))
@@ -157,6 +160,8 @@ class ClientCalls(ABC):
         first = held.next
         COUNT("count", count)
         check_ids(first, count)
+        if (entry := enter(held, self.generation)) is not None:
+            self._out.persist(entry)
         held.skip(first + count - 1)
         if held.local:
             return self.local.skip(held)

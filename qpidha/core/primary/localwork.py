@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from qpidha.core.births import OWN_OBJECTS
+from qpidha.core.entering import enter
 from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.primary.completion import Guards
@@ -41,7 +42,8 @@ class LocalWork:
         """Of the queues of level configuration whose declaration may be incomplete."""
         self._covering: deque[tuple[Position, QueueId]] = deque()
         self._nodes = frozenset({node})
-        self._generation = generation
+        self.generation = generation
+        """Of the primary."""
         self._out = out
 
     def cover(self, queues: Iterable[QueueId]) -> Position:
@@ -76,6 +78,8 @@ class LocalWork:
 
     def publish(self, queue: ReplicatedQueue, batch: Batch) -> tuple[Position, SequenceSet]:
         """Hold a batch. Returns the cover, and the ids."""
+        if (entry := enter(queue, self.generation)) is not None:
+            self._out.persist(entry)
         ids, cover = queue.append(batch), self._cover(queue.queue)
         self._out.persist(Insert(queue.queue, ids, batch))
         self.guards.published(queue.queue, queue.spec.settle, ids.first, ids.last, cover)
@@ -105,9 +109,9 @@ class LocalWork:
             del self._covers[self._covering.popleft()[1]]
         if self.stored > self._told:
             self._told = self.stored
-            self._out.complete(Stored(self.stored, self._generation, self._nodes))
+            self._out.complete(Stored(self.stored, self.generation, self._nodes))
         for queue, upto, consumed in self.guards.advance(safe):
-            self._out.complete(Safe(queue, upto, self._generation, self._nodes, consumed))
+            self._out.complete(Safe(queue, upto, self.generation, self._nodes, consumed))
 
     def check(self, safe: Position) -> None:
         """Raise `InvariantError` if an invariant does not hold. For tests."""

@@ -23,6 +23,7 @@ from uuid import UUID
 
 from qpidha.core.chunks import plan_chunks, split_ids
 from qpidha.core.legality import SessionState
+from qpidha.core.lineage import advance
 from qpidha.core.primary.described import Described, Resync, wanted_bytes
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
@@ -45,7 +46,7 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
-from qpidha.wire.version import PROTOCOL_MAX
+from qpidha.wire.version import ENTRIES_SINCE, PROTOCOL_MAX
 
 
 class BackupSession:
@@ -59,13 +60,17 @@ class BackupSession:
         settings: Settings,
         limits: Limits | None = None,
         version: int = PROTOCOL_MAX,
+        generation: Generation = 0,
     ) -> None:
-        """``limits``: what the backup told of itself; None: it speaks version 1. ``version``: the one agreed upon."""
+        """``limits``: what the backup told of itself; None: it speaks version 1. ``generation``: the primary's."""
         self.link = link
         self.node = node
         self.boot = boot
         self.limits = limits
         self.version = version
+        """The one agreed upon."""
+        self._entered: Generation = generation if version < ENTRIES_SINCE else 0
+        """Backups of older releases do not enter this generation in lineages themselves: their plan does it (P3)."""
         self.sid = 0
         self.epoch = UUID(int=0)
         self.member = Member(node, self.epoch)
@@ -296,9 +301,10 @@ class BackupSession:
         described = self._of(queue)
         assert described.keep is not None and described.staged is not None
         described.told = True
-        yield PlanQueue(
-            queue=queue.queue, spec=queue.spec, lineage=queue.lineage, next=queue.next, held=len(queue)
-        )
+        lineage = queue.lineage
+        if self._entered and lineage[-1][0] < self._entered:
+            lineage = advance(lineage, self._entered, queue.next)
+        yield PlanQueue(queue=queue.queue, spec=queue.spec, lineage=lineage, next=queue.next, held=len(queue))
         held, staged = described.history.held, described.staged
         if gone := held - (described.keep & queue.held):
             self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than len() can return.

@@ -80,7 +80,9 @@ class Sessions:
             self._primary.end_session(other.link)
             state.outbox.close(other.link, "replaced by a newer link")
         settings = agreed(state.settings, hello.limits)
-        session = BackupSession(link, hello.node, hello.boot, settings, hello.limits, version)
+        session = BackupSession(
+            link, hello.node, hello.boot, settings, hello.limits, version, self._primary.generation
+        )
         session.turn.asked(now)
         self._primary.sessions[link] = session
         assert state.cluster is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
-from qpidha.testing.sim.disk import Fact, Facts, Message, messages
+from qpidha.testing.sim.disk import Fact, Facts, Message, messages, newest_entry
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, QueueId
 
@@ -16,7 +16,7 @@ def facts_of(replica: Replica) -> Facts:
 
 
 def fact_of(queue: ReplicatedQueue) -> Fact:
-    """Return (next id, last entry of the lineage, [(generation, id, message)] in the order of ids)."""
+    """Return (next id, `newest_entry` of the lineage, [(generation, id, message)] in the order of ids)."""
     held: list[tuple[Generation, MessageId, Message]] = []
     lineage = queue.lineage
     for ids, batch in queue.select(queue.held):
@@ -25,7 +25,7 @@ def fact_of(queue: ReplicatedQueue) -> Fact:
             held += zip([of] * len(some), ids, some, strict=True)
         else:
             held += zip((generation_of(lineage, id) for id in ids), ids, some, strict=True)
-    return (queue.next, lineage[-1], held)
+    return (queue.next, newest_entry(lineage, queue.next), held)
 
 
 class PrimaryFacts:

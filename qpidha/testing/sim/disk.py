@@ -57,8 +57,16 @@ class Message(NamedTuple):
 
 
 Fact: TypeAlias = tuple[MessageId, Entry, list[tuple[Generation, MessageId, Message]]]
-"""Of one queue: next id, newest lineage entry, and every message with its identity, in order."""
+"""Of one queue: next id, newest entry of the lineage with an id, and every message with its identity, in order."""
 Facts: TypeAlias = dict[QueueId, Fact]
+
+
+def newest_entry(lineage: tuple[Entry, ...], next: MessageId) -> Entry:
+    """Return the last entry with an id, or the first one: an entry without ids says nothing about a message."""
+    for entry in reversed(lineage):
+        if entry[1] < next:
+            return entry
+    return lineage[0]
 
 
 @dataclass(slots=True)
@@ -116,7 +124,7 @@ class Content:
         return {
             name: (
                 queue.next,
-                queue.lineage[-1],
+                newest_entry(queue.lineage, queue.next),
                 list(queue.identified()),
             )
             for name, queue in self.queues.items()

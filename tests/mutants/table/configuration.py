@@ -114,9 +114,9 @@ CONFIGURATION: tuple[Mutant, ...] = (
         name="births-are-forgotten",
         rules="Q4 R-b",
         why="the lineage of the configuration is trimmed at the front, as that of other queues",
-        file="qpidha/core/primary/activation.py",
-        old="lowest = None if q is self._objects else q.held.first if q.held else q.next",
-        new="lowest = q.held.first if q.held else q.next",
+        file="qpidha/core/entering.py",
+        old="lowest = None if isinstance(queue, ConfigurationQueue) else queue.held.first if queue.held else queue.next",
+        new="lowest = queue.held.first if queue.held else queue.next",
         first="primary/test_activation",
     ),
     Mutant(

@@ -9,6 +9,8 @@ MANAGER = "qpidha/core/manager.py"
 MEMBERSHIP = "qpidha/core/primary/membership.py"
 REPLICA = "qpidha/core/replica.py"
 MINIMUM = "qpidha/core/primary/minimum.py"
+CLIENTS = "qpidha/core/primary/clients.py"
+ENTERING = "qpidha/core/entering.py"
 ACTIVATION = "qpidha/core/primary/activation.py"
 
 ROLES: tuple[Mutant, ...] = (
@@ -139,18 +141,82 @@ ROLES: tuple[Mutant, ...] = (
     Mutant(
         name="lineage-not-stored",
         rules="P3 N1",
-        why="the lineage of the new generation does not reach the disk",
-        file=ACTIVATION,
-        old="            self._changes.append(PutQueue(q.queue, q.spec, lineage, q.next))\n",
+        why="the entry of a generation in a lineage does not reach the disk",
+        file=ENTERING,
+        old="    return PutQueue(queue.queue, queue.spec, queue.lineage, queue.next)\n",
+        new="    return None\n",
+        first="primary/test_activation",
+    ),
+    Mutant(
+        name="publishes-without-entry",
+        rules="P3 I1",
+        why="a publish of a new generation does not enter it in the lineage",
+        file=CLIENTS,
+        old="""            self._out.persist(entry)
+        ids = held.append(batch)
+""",
+        new="""            held.lineage = held.lineage[:-1] or held.lineage
+        ids = held.append(batch)
+""",
+        first="primary/test_activation",
+    ),
+    Mutant(
+        name="skips-without-entry",
+        rules="P3 O2",
+        why="ids that a new generation skips count as given out by the one before",
+        file=CLIENTS,
+        old="""            self._out.persist(entry)
+        held.skip(first + count - 1)
+""",
+        new="""            held.lineage = held.lineage[:-1] or held.lineage
+        held.skip(first + count - 1)
+""",
+        first="primary/test_activation",
+    ),
+    Mutant(
+        name="commits-without-entry",
+        rules="P3 I1",
+        why="messages of a commit or a move do not enter the new generation in the lineage",
+        file="qpidha/core/primary/actions.py",
+        old="                if (entry := enter(action.draft.queue, local.generation)) is not None:\n"
+        "                    out.persist(entry)\n",
         new="",
+        first="primary/test_primary",
+    ),
+    Mutant(
+        name="backups-enter-nothing",
+        rules="P3 R-a",
+        why="a backup does not enter the generation whose first id it is sent",
+        file=ENTERING,
+        old="    return enter(queue, generation)\n",
+        new="    return None\n",
+        first="core/test_entering",
+    ),
+    Mutant(
+        name="unknown-dequeue-enters-nothing",
+        rules="P3 O2",
+        why="a backup does not enter a generation of which it gets the first id in a dequeue",
+        file=ENTERING,
+        old="(not part.ids or part.ids.last < queue.next)",
+        new="True",
+        first="core/test_entering",
+    ),
+    Mutant(
+        name="older-releases-enter-nothing",
+        rules="P3 V3",
+        why="the plan of a backup of an older release does not enter the generation, which it will not do itself",
+        file="qpidha/core/primary/session.py",
+        old="generation if version < ENTRIES_SINCE else 0",
+        new="0",
+        first="primary/test_session",
     ),
     Mutant(
         name="generation-not-stored",
         rules="P3 F2",
         why="the generation of the new primary does not reach the disk",
         file=ACTIVATION,
-        old="[PutStatus(record.cluster, record.generation, primary=True)]",
-        new="[]",
+        old="        state.outbox.persist(PutStatus(record.cluster, record.generation, primary=True))\n",
+        new="",
     ),
     Mutant(
         name="absent-members-count",

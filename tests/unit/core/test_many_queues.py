@@ -421,8 +421,8 @@ def test_a_promotion_prepares_a_slice_of_the_queues_in_each_turn_and_begins_in_o
     assert node.turns() >= 8
     assert node.replica.primary is not None and node.replica.generation == 2
     (commit,) = node.commits
-    assert sum(isinstance(change, PutQueue) for change in commit) == 96
-    assert all(q.lineage == ((1, 1), (2, 2)) for q in node.replica.message_queues)
+    assert [type(change) for change in commit].count(PutQueue) == 1, "the configuration, which is new"
+    assert all(q.lineage == ((1, 1),) for q in node.replica.message_queues)
 
 
 def test_a_record_that_is_seen_again_does_not_begin_a_promotion_again() -> None:
@@ -745,14 +745,7 @@ def test_a_primary_that_steps_down_between_two_portions_reports_it_after_the_eff
     assert any(isinstance(e, Doubtful) for e in node.effects)
 
 
-def test_lineages_and_changes_in_preparation_are_counted() -> None:
-    node = Turns("b", 95)
-    assert kept_by(node.replica) == 95
-    node.see(2, "b")
-    counts = [kept_by(node.replica)]
-    while node.turn():
-        counts.append(kept_by(node.replica))
-    assert max(counts) > 96 and counts[-1] == 96, "lineages that are prepared"
+def test_changes_in_preparation_are_counted() -> None:
     node = following(40)
     node.turns()
     planned(node, given_out(40))

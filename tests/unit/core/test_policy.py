@@ -34,13 +34,13 @@ def staged(policy: dict[str, str]) -> Batch:
 
 def test_a_primary_puts_its_patterns_in_place_of_those_before() -> None:
     made = objects()
-    assert put_policy(made, {}) == [], "no patterns, no object"
-    (put,) = put_policy(made, TEMP)
+    assert put_policy(made, {}, 1) == [], "no patterns, no object"
+    (put,) = put_policy(made, TEMP, 1)
     assert isinstance(put, Insert) and made.get(POLICY_KEY) == encoded(TEMP)
-    assert put_policy(made, TEMP) == []
-    assert [type(c) for c in put_policy(made, OTHER)] == [Insert, Remove]
+    assert put_policy(made, TEMP, 1) == []
+    assert [type(c) for c in put_policy(made, OTHER, 1)] == [Insert, Remove]
     assert made.get(POLICY_KEY) == encoded(OTHER) and len(made) == 1
-    assert [type(c) for c in put_policy(made, {})] == [Remove] and len(made) == 0
+    assert [type(c) for c in put_policy(made, {}, 1)] == [Remove] and len(made) == 0
     made.check()
 
 
@@ -54,7 +54,7 @@ def test_what_a_plan_leaves_is_known_before_the_flip() -> None:
     made = objects()
     assert planned_policy(None, SequenceSet(), []) is None
     assert planned_policy(made, SequenceSet(), [Batch.pack([b"1"], props=[b"other"])]) is None
-    put_policy(made, TEMP)
+    put_policy(made, TEMP, 1)
     assert planned_policy(made, SequenceSet(), []) == encoded(TEMP)
     assert planned_policy(made, SequenceSet([1]), []) is None
     assert planned_policy(made, SequenceSet([1]), [staged(OTHER)]) == encoded(OTHER)

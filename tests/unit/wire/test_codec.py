@@ -580,13 +580,13 @@ def test_the_largest_of_each_limit_fits() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "chosen"),
-    [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (2, 9, 3), (0, 65_535, 3)],
+    [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (2, 9, 4), (0, 65_535, 4)],
 )
 def test_the_highest_version_that_both_speak_is_chosen(low: int, high: int, chosen: int) -> None:
-    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 3
+    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 4
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 0), (4, 9), (1, 0), (9, 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (5, 9), (1, 0), (9, 1)])
 def test_versions_without_overlap_are_refused(low: int, high: int) -> None:
     with pytest.raises(VersionMismatch, match=f"{low} to {high}"):
         negotiate(low, high)
@@ -601,8 +601,8 @@ def hello(version_max: int, *more: object) -> bytes:
 
 
 def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
-    event = decode(1, hello(4, LIMITS_ARRAY, "new", [1, 2])).event
-    assert isinstance(event, Hello) and (event.version_max, event.limits) == (4, LIMITS)
+    event = decode(1, hello(5, LIMITS_ARRAY, "new", [1, 2])).event
+    assert isinstance(event, Hello) and (event.version_max, event.limits) == (5, LIMITS)
     for bad in (
         hello(1, LIMITS_ARRAY),
         hello(2, LIMITS_ARRAY, "new"),

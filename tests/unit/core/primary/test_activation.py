@@ -1,4 +1,4 @@
-"""A promotion that was won: all queues get the new generation in one transaction, prepared in slices (P2, P3)."""
+"""A promotion that was won: its generation begins in one transaction, which changes no queue (P2, P3)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from qpidha.core.lineage import ENTRIES_KEPT
 from qpidha.core.primary.activation import Activation
 from qpidha.core.state import NodeState
 from qpidha.errors import InvariantError
-from qpidha.journal import PutQueue, PutStatus, QueueImage, StoreImage, StoreStatus
+from qpidha.journal import Insert, PutQueue, PutStatus, QueueImage, Skip, StoreImage, StoreStatus
 from qpidha.types import Member, QueueSpec, Record
 
 CLUSTER, BOOT, EPOCH = (UUID(int=n) for n in range(1, 4))
 FULL, EMPTY = UUID(int=0xA1), UUID(int=0xA2)
+ONE = Batch.pack([b"1"])
 ME, OTHER = Member("a", EPOCH), Member("b", UUID(int=9))
 
 
@@ -41,7 +42,6 @@ def test_nothing_changes_before_the_last_slice() -> None:
     made = state()
     activation = Activation(record(), made.queues.values())
     assert not activation.advance(1)
-    assert activation.prepared == 1
     assert (made.generation, made.queues[FULL].lineage) == (2, ((1, 1), (2, 3)))
     assert made.outbox.empty
 
@@ -53,20 +53,53 @@ def test_a_slice_that_ends_with_the_last_queue_needs_one_more_call() -> None:
     assert activation.advance(2)
 
 
-def test_all_queues_begin_the_generation_in_one_transaction() -> None:
+def test_a_generation_begins_without_a_change_of_any_queue() -> None:
     made = state()
     activation = Activation(record(), made.queues.values())
     assert activation.advance(10)
     primary, _ = activation.begin(made)
     assert (made.generation, primary.generation, primary.position) == (3, 3, 1)
-    assert made.queues[FULL].lineage == ((1, 1), (2, 3), (3, 7))
-    assert made.queues[EMPTY].lineage == ((2, 1), (3, 5))
+    assert made.queues[FULL].lineage == ((1, 1), (2, 3))
+    assert made.queues[EMPTY].lineage == ((2, 1),)
     persisted = made.outbox.take().persist
     assert persisted[0] == PutStatus(CLUSTER, 3, primary=True)
     objects = made.configuration
     assert objects is not None
     put = {change.queue for change in persisted if isinstance(change, PutQueue)}
-    assert put == {FULL, EMPTY, objects.queue}
+    assert put == {objects.queue}
+
+
+def test_it_enters_itself_with_the_first_id_that_it_gives_out() -> None:
+    """P3: in the transaction of the message, and once."""
+    made = state()
+    activation = Activation(record(), made.queues.values())
+    activation.advance(10)
+    primary, _ = activation.begin(made)
+    made.outbox.take()
+    primary.enqueue(FULL, ONE)
+    primary.skip(EMPTY, 2)
+    primary.enqueue(FULL, ONE)
+    full, empty = made.queues[FULL], made.queues[EMPTY]
+    assert (full.lineage, empty.lineage) == (((1, 1), (2, 3), (3, 7)), ((2, 1), (3, 5)))
+    assert made.outbox.take().persist == [
+        PutQueue(FULL, full.spec, full.lineage, 7),
+        Insert(FULL, SequenceSet([7]), ONE),
+        PutQueue(EMPTY, empty.spec, empty.lineage, 5),
+        Skip(EMPTY, 7),
+        Insert(FULL, SequenceSet([8]), ONE),
+    ]
+
+
+def test_two_generations_that_gave_out_nothing_leave_no_trace() -> None:
+    """P3: the next one begins where the last id was given out, whoever was primary in between."""
+    made = state()
+    for generation in (3, 4, 5):
+        activation = Activation(record(generation), made.queues.values())
+        activation.advance(10)
+        primary, _ = activation.begin(made)
+    primary.enqueue(EMPTY, ONE)
+    assert made.queues[EMPTY].lineage == ((2, 1), (5, 5))
+    assert made.queues[FULL].lineage == ((1, 1), (2, 3))
 
 
 def test_queues_of_a_release_without_configuration_get_objects_with_their_birth() -> None:
@@ -99,7 +132,9 @@ def test_the_lineage_of_the_configuration_is_kept_from_the_beginning() -> None:
     made.generation = last
     activation = Activation(record(last + 1), made.queues.values())
     activation.advance(10)
-    activation.begin(made)
+    primary, _ = activation.begin(made)
+    primary.enqueue(other, ONE)
+    primary.declare(QueueSpec(name="new"))
     assert made.queues[id].lineage == (*before, (last + 1, next))
     assert made.queues[other].lineage == (*before[1:], (last + 1, next))
     stored = [change for change in made.outbox.take().persist if isinstance(change, PutQueue)]

@@ -157,6 +157,8 @@ def test_after_a_promotion_it_waits_until_the_plan_is_acknowledged() -> None:
     image = Node(room.settings)
     image.replica.local.add(room.core.local[q])
     image.replica.local.add(room.core.local[n])
+    for queue in image.replica.local:
+        image.replica.out.persist(PutQueue(queue.queue, queue.spec, queue.lineage, queue.next))
     image.promoted()
     image.forget()
     position, _ = image.replica.enqueue(q, ONE)

@@ -130,12 +130,19 @@ def test_a_queue_that_is_declared_again_has_the_uuid_of_none_before_it() -> None
     effects(node).check()
 
 
+def entered(node: Node, queue: UUID, first: int) -> list[PutQueue]:
+    """What the first id of the generation stores before itself (P3)."""
+    held = node.replica.queues[queue]
+    assert held.lineage[-1] == (GENERATION, first)
+    return [PutQueue(queue, held.spec, held.lineage, first)]
+
+
 def test_a_publish_is_stored_and_sent_at_once_and_complete_when_every_member_has_it() -> None:
     node = active()
     ids = SequenceSet([10, 11])
     assert node.replica.enqueue(QUEUE, BATCH) == (2, ids)
     effects(node)
-    assert node.persisted == [[Insert(QUEUE, ids, BATCH)]]
+    assert node.persisted == [[*entered(node, QUEUE, 10), Insert(QUEUE, ids, BATCH)]]
     assert operations(node) == [(Enqueue(queue=QUEUE, first=10, batch=BATCH),)]
     assert not node.completed
     assert node.acknowledge(2).completed == [settled(2), Safe(QUEUE, 11, GENERATION, HOLDERS)]
@@ -251,7 +258,7 @@ def test_a_skip_gives_its_ids_to_no_message() -> None:
     node = active()
     assert node.replica.skip(QUEUE, 3) == 2
     effects(node)
-    assert node.persisted == [[Skip(QUEUE, 13)]]
+    assert node.persisted == [[*entered(node, QUEUE, 10), Skip(QUEUE, 13)]]
     assert operations(node) == [(SkipIds(queue=QUEUE, first=10, last=12),)]
     assert node.replica.enqueue(QUEUE, BATCH) == (3, SequenceSet([13, 14]))
     node.check()
@@ -264,7 +271,7 @@ def test_a_move_is_one_operation_that_publishes_first_and_then_dequeues() -> Non
     assert node.replica.move(QUEUE, SequenceSet([5, 6, 7]), OTHER) == (2, new)
     effects(node)
     batch = messages(moving).with_origins([(QUEUE.bytes, 2, 5), (QUEUE.bytes, 2, 6)])
-    assert node.persisted == [[Insert(OTHER, new, batch), Remove(QUEUE, moving)]]
+    assert node.persisted == [[*entered(node, OTHER, 1), Insert(OTHER, new, batch), Remove(QUEUE, moving)]]
     assert operations(node) == [
         (Enqueue(queue=OTHER, first=1, batch=batch), Dequeue(queue=QUEUE, ids=moving))
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from qpidha import SequenceSet
 from qpidha.core.chunks import stored_pieces
+from qpidha.core.limits import limits_of
 from qpidha.core.primary.session import BackupSession
 from qpidha.types import Role
 from qpidha.wire.events import (
@@ -253,3 +254,17 @@ def test_an_operation_that_no_frame_holds_is_in_the_plan_of_a_backup_that_catche
     finish(node)
     again = [event.queue for event in node.sent if isinstance(event, PlanQueue)]
     assert (described.count(QUEUE), again.count(QUEUE)) == (1, 2)
+
+
+@pytest.mark.parametrize("version", [3, PROTOCOL_MAX])
+def test_the_plan_of_an_older_release_enters_the_generation(version: int) -> None:
+    """P3: that release does not do so with the first id. Where an id was given out, all plans name the same entry."""
+    node = Node().promoted()
+    node.replica.enqueue(QUEUE, messages(SequenceSet([1])))
+    node.say(replace(HELLO, version_max=version, limits=limits_of(SETTINGS)), session=0)
+    node.say(subscribe(0))
+    finish(node)
+    plans = {event.queue: event.lineage for event in node.sent if isinstance(event, PlanQueue)}
+    assert plans[QUEUE] == ((1, 1), (2, 5), (3, 10))
+    assert plans[OTHER] == (((2, 1), (3, 1)) if version == 3 else ((2, 1),))
+    assert node.replica.queues[OTHER].lineage == ((2, 1),)
