@@ -9,7 +9,7 @@ trace there.
 from __future__ import annotations
 
 from qpidha.core.keyed import ConfigurationQueue
-from qpidha.core.lineage import advance, trim
+from qpidha.core.lineage import Lineage, advance, trim
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.journal import PutQueue
 from qpidha.types import Generation
@@ -35,3 +35,10 @@ def enter_for(queue: ReplicatedQueue, part: Part, generation: Generation) -> Put
     if isinstance(part, Drop) or (isinstance(part, Dequeue) and (not part.ids or part.ids.last < queue.next)):
         return None
     return enter(queue, generation)
+
+
+def entered_lineage(queue: ReplicatedQueue, generation: Generation) -> Lineage:
+    """The lineage with this generation, whether it gave out an id there or not, for releases that do not enter it. 0: none."""
+    lineage = queue.lineage
+    there = lineage[-1][0] if lineage else 0
+    return lineage if there >= generation else advance(lineage, generation, queue.next)

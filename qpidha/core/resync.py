@@ -51,7 +51,7 @@ def shared(primary: History, backup: History) -> SequenceSet:
 
 
 def _is_same(primary: History, backup: History) -> bool:
-    """Whether nothing has to be done, as for the idle queues of a backup that lost its link. False: look closer."""
+    """Whether nothing has to be done, as for idle queues after a failover or a lost link. False: look closer."""
     held = primary.held
     if backup.next != primary.next or backup.lineage != primary.lineage or backup.held != held:
         return False

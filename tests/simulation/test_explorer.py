@@ -106,7 +106,7 @@ BROKEN = CHANGED | {
     broken.sends_before_it_persists: (Scope(), "S1"),
     broken.anybody_may_be_promoted: (replace(ONE, nodes=PAIR), "F1"),
     broken.compares_ids_only: (replace(ONE, nodes=PAIR, publish=2), "R-a"),
-    broken.keeps_its_own_lineage: (replace(ONE, publish=0, fault=0), "D8"),
+    broken.keeps_its_own_lineage: (replace(ONE, fault=0), "D8"),
     broken.ignores_the_joiner: (replace(ONE, publish=2, promote=0, connect=2), "S1"),
     broken.hands_over_at_once: (ONE, "R-g"),
     broken.calls_every_copy_an_undone_move: (replace(ONE, nodes=PAIR, queues=2, move=1, fault=0), "R-g"),

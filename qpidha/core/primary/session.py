@@ -22,8 +22,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 from qpidha.core.chunks import plan_chunks, split_ids
+from qpidha.core.entering import entered_lineage
 from qpidha.core.legality import SessionState
-from qpidha.core.lineage import advance
 from qpidha.core.primary.described import Described, Resync, wanted_bytes
 from qpidha.core.primary.turn import Turn
 from qpidha.core.queue import ReplicatedQueue
@@ -301,9 +301,7 @@ class BackupSession:
         described = self._of(queue)
         assert described.keep is not None and described.staged is not None
         described.told = True
-        lineage = queue.lineage
-        if self._entered and lineage[-1][0] < self._entered:
-            lineage = advance(lineage, self._entered, queue.next)
+        lineage = entered_lineage(queue, self._entered)
         yield PlanQueue(queue=queue.queue, spec=queue.spec, lineage=lineage, next=queue.next, held=len(queue))
         held, staged = described.history.held, described.staged
         if gone := held - (described.keep & queue.held):

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.entering import enter, enter_for
+from qpidha.core.entering import enter, enter_for, entered_lineage
 from qpidha.core.lineage import ENTRIES_KEPT
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.journal import PutQueue
@@ -81,3 +81,10 @@ def test_a_backup_enters_nothing_for_what_is_there(part: Part) -> None:
     made = queue(3)
     assert enter_for(made, part, 2) is None
     assert made.lineage == ((1, 1),)
+
+
+def test_for_an_older_release_the_lineage_names_it_without_an_id() -> None:
+    made = queue(3)
+    assert entered_lineage(made, 2) == ((1, 1), (2, 6))
+    assert entered_lineage(made, 1) == entered_lineage(made, 0) == made.lineage == ((1, 1),)
+    assert entered_lineage(ReplicatedQueue(QUEUE, SPEC, (), 1), 2) == ((2, 1),)
