@@ -32,13 +32,15 @@ def enter(queue: ReplicatedQueue, generation: Generation) -> PutQueue | None:
 
 def enter_for(queue: ReplicatedQueue, part: Part, generation: Generation) -> PutQueue | None:
     """The same on a backup, before it applies a part: to all that gives out ids, also a Dequeue of an unknown id (O2)."""
+    if queue.lineage and queue.lineage[-1][0] >= generation:
+        return None  # Of nearly every part.
     if isinstance(part, Drop) or (isinstance(part, Dequeue) and (not part.ids or part.ids.last < queue.next)):
         return None
     return enter(queue, generation)
 
 
 def entered_lineage(queue: ReplicatedQueue, generation: Generation) -> Lineage:
-    """The lineage with this generation, whether it gave out an id there or not, for releases that do not enter it. 0: none."""
+    """The lineage with this generation, whether it gave out an id there or not: for releases that do not enter it."""
     lineage = queue.lineage
     there = lineage[-1][0] if lineage else 0
     return lineage if there >= generation else advance(lineage, generation, queue.next)

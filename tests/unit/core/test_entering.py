@@ -66,6 +66,7 @@ def test_a_backup_enters_it_for_all_that_gives_out_ids(part: Part) -> None:
     """A dequeue of an id that the backup never got gives it out, too (O2)."""
     made = queue(3)
     assert enter_for(made, part, 2) == PutQueue(QUEUE, SPEC, ((1, 1), (2, 6)), 6)
+    assert enter_for(made, part, 2) is None, "once"
 
 
 @pytest.mark.parametrize(
