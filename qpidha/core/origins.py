@@ -27,14 +27,22 @@ Wanted: TypeAlias = tuple[QueueId, Generation | None, MessageId]
 """The origin that is looked for. Generation None: of whatever generation."""
 
 
+Content: TypeAlias = tuple[Lineage, int]
+"""Lineage and `ReplicatedQueue.fills`. As long as they are the same, messages come in at the end of the queue only."""
+
+
+def _content_of(queue: ReplicatedQueue) -> Content:
+    return queue.lineage, queue.fills
+
+
 class OriginSearch:
     """One search for the message with an origin."""
 
     def __init__(self, queues: Mapping[QueueId, ReplicatedQueue], wanted: Wanted) -> None:
         self._queues = queues
         self._source, self._generation, self._id = wanted[0].bytes, wanted[1], wanted[2]
-        self._seen: dict[QueueId, tuple[Lineage, MessageId]] = {}
-        """Of each queue its lineage when it was begun, and its next id when its end was reached."""
+        self._seen: dict[QueueId, tuple[Content, MessageId]] = {}
+        """Of each queue the `Content` when it was begun, and its next id when its end was reached."""
         self._looks = 0
         self._stops = 0
 
@@ -59,11 +67,11 @@ class OriginSearch:
         return [q for q in self._queues.values() if not isinstance(q, KeyedQueue) and self._first(q) < q.next]
 
     def _first(self, queue: ReplicatedQueue) -> MessageId:
-        lineage, next = self._seen.get(queue.queue, ((), 0))
-        return next if lineage == queue.lineage else 0
+        content, next = self._seen.get(queue.queue, (None, 0))
+        return next if content == _content_of(queue) else 0
 
     def _search(self, queue: ReplicatedQueue) -> Generator[None, None, MessageId | None]:
-        at, lineage, stops = self._first(queue), queue.lineage, -1
+        at, content, stops = self._first(queue), _content_of(queue), -1
         while (
             stops != self._stops
         ):  # After a stop the batches may be others: go on at the id that was reached.
@@ -75,7 +83,7 @@ class OriginSearch:
                 if stops != self._stops:
                     yield
                     break
-        self._seen[queue.queue] = lineage, queue.next
+        self._seen[queue.queue] = content, queue.next
         return None
 
     def _look(

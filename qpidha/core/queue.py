@@ -66,7 +66,19 @@ class ReplicatedQueue:
       - ``places`` has the messages with an order key, and is None if there are none
     """
 
-    __slots__ = ("_stored", "_top", "bytes", "held", "lineage", "local", "next", "places", "queue", "spec")
+    __slots__ = (
+        "_stored",
+        "_top",
+        "bytes",
+        "fills",
+        "held",
+        "lineage",
+        "local",
+        "next",
+        "places",
+        "queue",
+        "spec",
+    )
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
         self.queue = queue
@@ -78,6 +90,8 @@ class ReplicatedQueue:
         self.held = NONE_HELD
         """Ids of the messages. Only methods of the queue change it."""
         self.bytes = 0
+        self.fills = 0
+        """How often messages came in below next. A flip brings them, also if lineage and next stay as they are (P3)."""
         self.places: Places | None = None
         """Where the updated messages stand (U1)."""
         self._stored: OrderedMap[Stored] = NOTHING
@@ -124,6 +138,8 @@ class ReplicatedQueue:
         self._top = max(self._top, last)
         if last >= self.next:
             self.next = last + 1
+        else:
+            self.fills += 1
 
     def _overlaps(self, first: MessageId, last: MessageId) -> bool:
         below = self._stored.floor(last)

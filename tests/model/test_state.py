@@ -41,6 +41,7 @@ def _defaults() -> Iterator[None]:
             dict(queues=1, dedup=1, publishers=2, pub=2, re=1, prom=1), 4_639, 14_666, id="publishers"
         ),
         pytest.param(dict(chunks=1, queues=1, pub=1, upd=1, reconn=1), 1_098, 2_760, id="update-chunks"),
+        pytest.param(dict(entry=1, queues=1, pub=1, decl=1, prom=2), 2_260, 6_542, id="entries"),
         pytest.param(dict(levels=1, queues=1, lpub=1, lmove=1, reconn=1, prom=1), 1_487, 3_778, id="levels"),
     ],
 )
@@ -102,11 +103,12 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("settle", ["rep", "imm"])
-def test_walks_with_everything_switched_on_are_clean(settle: str) -> None:
-    configure(**{**EVERYTHING, "settle": settle})
-    result = walk(60, 120, tlimit=60)
+@pytest.mark.parametrize("entry", [0, 1])
+def test_walks_with_everything_switched_on_are_clean(settle: str, entry: int) -> None:
+    configure(**{**EVERYTHING, "settle": settle, "entry": entry})
+    result = walk(40, 120, tlimit=60)
     assert result["err"] is None
-    assert result["walks"] == 60
+    assert result["walks"] == 40
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,39 @@ def test_a_node_that_was_away_during_the_upgrade_is_brought_up_to_date(old: Path
     assert stored(old, NAMES)
 
 
+def histories(old: Path, name: str) -> dict[str, tuple[Any, int]]:
+    """(lineage, next) of each queue that the archive has, as the store of this node says."""
+    wanted = expected(old)["queues"]
+    return {q.name: (q.lineage, q.next) for q in inspect(old / name).queues if q.name in wanted}
+
+
+@pytest.mark.parametrize("there", [NAMES, ("a", "b")], ids=["all", "without-one"])
+def test_entries_that_an_old_version_made_stay_and_new_ones_come_with_ids(
+    old: Path, there: tuple[str, ...]
+) -> None:
+    """It entered each generation in each queue. Each message keeps the generation that published it (P3)."""
+    before = histories(old, "a")
+    assert all(histories(old, name) == before for name in NAMES)
+    (lineage, next), newest = before["empty"], before["orders"][0][-1][0]
+    assert [first for _, first in lineage] == [1, 1] and (next, lineage[-1][0]) == (1, newest)
+    now = dict(before)
+
+    def publish(queue: str) -> Callable[[list[Node]], Awaitable[None]]:
+        async def main(nodes: list[Node]) -> None:
+            await nodes[0].queue(queue).enqueue(b"new")
+            lineage, next = now[queue]
+            now[queue] = (*lineage, (nodes[0].status().generation, next)), next + 1
+
+        return main
+
+    during(old, there, publish("mails"))
+    assert all(histories(old, name) == now for name in there)
+    assert now["mails"][0][-1][0] > newest
+    during(old, ("b", "a", "c"), publish("empty"))
+    assert all(histories(old, name) == now for name in NAMES)
+    assert now["orders"] == before["orders"]
+
+
 def test_a_version_that_knows_no_configuration_refuses_the_store(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,11 +102,12 @@ def _remembered(encode: Encode) -> Encode:
 
 
 def _encoder_of(of: type) -> Encode:
+    """Without `ReplicatedQueue.fills`: only a search that goes on compares it, and nothing is searched here."""
     if issubclass(of, Enum):
         return lambda value, out, _: out.append(value.name)
     if issubclass(of, tuple):
         return ENCODERS[tuple]
-    slots = [name for base in of.__mro__ for name in getattr(base, "__slots__", ())]
+    slots = [name for base in of.__mro__ for name in getattr(base, "__slots__", ()) if name != "fills"]
     has_dict = bool(of.__dictoffset__)
     if has_dict and (slots or of.__module__.split(".")[0] != "qpidha"):
         raise TypeError(f"no canonical form of {of.__name__}")

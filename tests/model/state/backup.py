@@ -57,7 +57,7 @@ def receive(w: World, b: int, p: int) -> None:
     if frame.kind == "P":
         store = flipped(w, b, store, frame)
     else:
-        store = apply_all(store, (*x[PARTS], *frame.body))
+        store = apply_all(store, (*x[PARTS], *frame.body), backup=True)
         x[PARTS] = ()
     x[MEM] = store = trim_all(store)
     acked = frame.kind != "T"

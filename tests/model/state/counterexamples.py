@@ -143,6 +143,11 @@ COUNTEREXAMPLES = [
         "del 0 l ; decl 0 l ; rem 0 1 ; prom 2 ; mgr 2 prom 1 ; recv 1 0 ; lpub 0 11 ; "
         "mgr 0 rem 1 ; casok 2 ; prom 1 ; recv 1 0 ; casfail 0 ; conn 0 2 ; recv 0 2",
     ),
+    Counterexample("enter", "S1", "prom 1 ; mgr 1 prom 1 ; prom 2 ; mgr 2 prom 2 ; casok 2 ; pub 2"),
+    Counterexample(
+        "enter_backup", "S1",
+        "prom 1 ; mgr 1 prom 1 ; casok 1 ; conn 2 1 ; pub 1 ; recv 2 1 ; recv 2 1 ; ack 1 2",
+    ),
 ]  # fmt: skip
 
 

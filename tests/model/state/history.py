@@ -42,6 +42,14 @@ def trim_all(store: Store) -> Store:
     return store._replace(queues=queues)
 
 
+def entered(queue: Queue, generation: int, id: int) -> Queue:
+    """The queue as this generation is about to give out this id, if it is not given out yet (P3)."""
+    there = queue.lineage[-1][0] if queue.lineage else 0
+    if not CFG["entry"] or id < queue.next or there >= generation:
+        return queue
+    return queue._replace(lineage=(*queue.lineage, (generation, queue.next)))
+
+
 def added(queue: Queue, m: Message) -> Queue:
     if any(h.generation == m.generation and h.id == m.id for h in queue.held):
         return queue

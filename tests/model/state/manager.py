@@ -108,7 +108,9 @@ def activate(w: World, n: int, record: Record) -> None:
             raise Violation(f"F1 generation {generation} activated twice")
     w.know(ACTIVATED, (generation, n, x[BOOT]))
     leave_session(w, n)
-    queues = tuple([(u, q._replace(lineage=(*q.lineage, (generation, q.next)))) for u, q in x[MEM].queues])
+    queues = x[MEM].queues
+    if not CFG["entry"]:
+        queues = tuple([(u, q._replace(lineage=(*q.lineage, (generation, q.next)))) for u, q in queues])
     x[ROLE] = 1
     x[VIEW] = View(generation, record.version, record.members, (None,) * NODES, None, ())
     changed(w, n, x[MEM]._replace(generation=generation, queues=queues))

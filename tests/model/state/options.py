@@ -15,6 +15,7 @@ VARIANTS: dict[str, tuple[Any, str]] = {
     "sync": (0, "1: fsync is an event of its own"),
     "drop_old": (1, "1: a promotion removes the old primary from the members"),
     "trim": (0, "1: lineages are trimmed at the front"),
+    "entry": (0, "1: a generation enters itself in a lineage with its first id there, not at its activation (P3)"),
     "chunks": (0, "1: catch-up in chunks: messages are staged between SUB and the snapshot"),
     "water": (0, "1: the publishes of a queue complete in their order"),
     "queues": (2, "queues that exist at the start: 0, 1 (a) or 2 (a, b)"),

@@ -8,16 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.model.state.history import added, find, removed
+from tests.model.state.history import added, entered, find, removed
 from tests.model.state.nouns import REPLICATED, C, Message, Queue, Store, Violation
 from tests.model.state.rules import R
 
 
-def apply_all(store: Store, parts: Iterable[tuple]) -> Store:
+def apply_all(store: Store, parts: Iterable[tuple], backup: bool = False) -> Store:
     queues = dict(store.queues)
     for part in parts:
+        if R["enter"] and (R["enter_backup"] or not backup):
+            enter(queues, part)
         apply(queues, part)
     return store._replace(queues=tuple(sorted(queues.items())))
+
+
+def enter(queues: dict, part: tuple) -> None:
+    """P3: the generation whose first id of a queue this part gives out, also by a DEQ of an unknown id (O2)."""
+    if part[0] == "E":
+        u, generation, id = part[1], part[2].generation, part[2].id
+    elif part[0] == "D":
+        u, (generation, id) = part[1], part[2]
+    elif part[0] == "K":
+        u, generation, id = part[3:6]
+    else:
+        return
+    if u in queues:
+        queues[u] = entered(queues[u], generation, id)
 
 
 def apply(queues: dict, part: tuple) -> None:

@@ -81,6 +81,12 @@ RULES: dict[str, tuple[str, str]] = {
         "LV5",
         "messages that are not replicated are safe once the declaration of their queue is complete",
     ),
+    # Lineages.
+    "enter": (
+        "P3",
+        "a generation enters itself in a lineage with the first id that it gives out there (entry=1)",
+    ),
+    "enter_backup": ("P3", "a backup enters it with the operation that gives out that id (entry=1)"),
 }
 R = dict.fromkeys(RULES, True)
 """Whether each rule is kept. Changed in place, by `options.configure` alone."""

@@ -105,6 +105,8 @@ REMOVED = [
     Removed("lv_copy", "", LEVELS),
     Removed("lv_own", "", LEVELS),
     Removed("lv_wait", "LV-a", {**LEVELS, "decl": 1}),
+    Removed("enter", "S1", dict(entry=1, queues=1, pub=2, reconn=2, prom=2), bfs=True),
+    Removed("enter_backup", "S1", dict(entry=1, queues=1, pub=2, reconn=2, prom=2), bfs=True),
 ]
 
 
@@ -171,6 +173,9 @@ CLEAN = [
     Clean("levels, declare", {"levels": 1, "queues": 0, "lpub": 1, "decl": 1, "reconn": 1, "prom": 1}, 4_110, 14),
     Clean("levels, delete", {"levels": 3, "queues": 0, "lpub": 1, "del": 1, "reconn": 2, "prom": 1}, 28_032, 17),
     Clean("levels, commit", dict(levels=1, queues=1, shapes=8, txn=1, lmove=1, reconn=2, prom=1), 73_876, 19),
+    Clean("entries, move", dict(entry=1, pub=1, move=1, reconn=1, prom=2), 39_680, 20),
+    Clean("entries, chunks, update", dict(entry=1, chunks=1, queues=1, pub=1, upd=1, reconn=1, prom=1), 10_838, 17),
+    Clean("entries, levels", dict(entry=1, levels=3, queues=0, lpub=1, reconn=1, prom=2), 3_258, 13),
 ]  # fmt: skip
 
 WALKS: list[tuple[str, dict[str, Any]]] = [

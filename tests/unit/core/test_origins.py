@@ -135,6 +135,19 @@ def test_a_rewound_queue_is_searched_again() -> None:
     assert finished(search)[0] == place(queue, 5)
 
 
+def test_messages_that_a_flip_brings_back_under_the_same_lineage_are_found() -> None:
+    """The new primary still has what this node had dequeued, and its generation gave out no id of the queue yet (P3)."""
+    queues = queues_of(A, B)
+    queue = queues[A]
+    queue.append(copies(7))
+    queue.remove(SequenceSet([1]))
+    search = long(queues)
+    next(search)
+    next(search)
+    queue.insert(SequenceSet([1]), copies(7))
+    assert finished(search)[0] == place(queue, 1)
+
+
 def test_a_batch_that_is_rewritten_during_a_stop_is_read_to_its_end() -> None:
     queues = queues_of(A)
     queue = queues[A]
