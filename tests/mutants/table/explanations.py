@@ -43,4 +43,13 @@ EXPLANATIONS: tuple[Mutant, ...] = (
         new="        return self._generation != 0 or origin[1] == self._generation\n",
         first="core/test_origins",
     ),
+    Mutant(
+        name="brought-back-unseen",
+        rules="U4",
+        why="a search does not look again where a flip brought messages back under the same lineage",
+        file="qpidha/core/queue.py",
+        old="        else:\n            self.fills += 1\n",
+        new="",
+        first="core/test_origins",
+    ),
 )
