@@ -250,11 +250,8 @@ class _Inquiry:
         if had(queue.lineage, queue.next, asked, id) is None:
             place = yield from find_copy(self._replica.queues, (queue.queue, asked, id))
             return replace(answer, verdict=Verdict.FORGOTTEN if place is None else Verdict.MOVED, place=place)
-        newest = generation_of(queue.lineage, MESSAGE_ID_MAX)
-        if (
-            answer.as_primary or not queue.local
-        ):  # It is not in the lineage before it gives out an id there (P3).
-            newest = max(newest, self._replica.generation)
+        # The generation is not in the lineage before it gives out an id there (P3).
+        newest = max(generation_of(queue.lineage, MESSAGE_ID_MAX), self._replica.generation)
         still_to_come = id >= queue.next and asked >= newest
         return replace(answer, verdict=nothing if still_to_come else Verdict.REWOUND)
 

@@ -88,7 +88,7 @@ class Replay(Clients, Network):
         self.random = random.Random(seed)
         self.options = dict(self.random.choice(VARIANTS))
         budgets = dict.fromkeys(BUDGETS, PLENTY)
-        configure(**{**budgets, "maxacc": 3, "water": 1, "heal": 0, **self.options})
+        configure(**{**budgets, "maxacc": 3, "water": 1, "heal": 0, "entry": 1, **self.options})
         self.taken: list[Label] = []
         self.world = self._cluster()
         self.names = list(self.world.nodes)
