@@ -12,7 +12,7 @@ from qpidha.core.configuration import SPEC, is_object_key, object_key
 from qpidha.core.keyed import ConfigurationQueue
 from qpidha.core.policy import POLICY_KEY, check_policy, encoded, planned_policy, policy_in, put_policy
 from qpidha.errors import HandshakeError
-from qpidha.journal import Insert, Remove
+from qpidha.journal import Insert, PutQueue, Remove
 from qpidha.types import QueueSpec
 from qpidha.wire.events import PlanEnd, PlanMessages, PlanQueue
 from tests.support.cores import CLUSTER, GENERATION, SETTINGS, Node, refused
@@ -48,6 +48,16 @@ def test_the_order_of_patterns_counts() -> None:
     both = {**TEMP, **OTHER}
     assert encoded(both) != encoded({**OTHER, **TEMP})
     assert encoded({}) is None and not is_object_key(POLICY_KEY), "no client may put it"
+
+
+def test_the_first_put_of_a_generation_enters_it() -> None:
+    """P3: in the same transaction, and before the object."""
+    made = objects()
+    generation, first = made.lineage[-1][0] + 1, made.next
+    changes = put_policy(made, TEMP, generation)
+    assert changes[0] == PutQueue(made.queue, made.spec, made.lineage, first)
+    assert [type(c) for c in changes] == [PutQueue, Insert] and made.lineage[-1] == (generation, first)
+    assert [type(c) for c in put_policy(made, OTHER, generation)] == [Insert, Remove], "once"
 
 
 def test_what_a_plan_leaves_is_known_before_the_flip() -> None:
