@@ -1,4 +1,4 @@
-"""Clusters in which some nodes are of a release that speaks wire version 3: it enters a generation at the activation (P3).
+"""Clusters with nodes of a release that speaks wire version 3: it enters a generation at the activation (P3).
 
 Method: nodes that are drawn from the seed do what that release does. As backups they announce version 3 and enter no
 generation with an operation; as primaries they enter theirs in every queue in the transaction of the activation. All
