@@ -98,7 +98,7 @@ def read(data: bytes) -> Sections:
     while at < end:
         if data[at] != 0:
             raise DecodeError("a message consists of sections with a descriptor")
-        if data[at + 1 : at + 2] == b"\x53" and not HEADER <= data[at + 2] <= APPLICATION:
+        if end > at + 2 and data[at + 1] == 0x53 and not HEADER <= data[at + 2] <= APPLICATION:
             break  # The body; by far the most frequent form.
         descriptor, start = decode(data, at + 1)
         code = NAMES.get(descriptor, descriptor)
