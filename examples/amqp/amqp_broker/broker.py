@@ -103,10 +103,11 @@ class Broker:
             except QpidhaError as error:
                 log.debug("nothing expires now: %s", error)
 
-    def release(self, connection: ClientConnection) -> None:
-        """A connection is lost: its temporary queues end."""
+    def release(self, connection: ClientConnection, link: object | None = None) -> None:
+        """A connection, or a link of it, is lost: its temporary queues end."""
         term = connection.term
-        for queue in [each for each in term.queues if each.owner is connection]:
+        owned = [each for each in term.queues if each.owner is connection]
+        for queue in [each for each in owned if link is None or each.link is link]:
             try:
                 _ = term.delete_queue(queue.name)
             except QpidhaError as error:  # The term is over: they end when the next one begins here.

@@ -48,6 +48,8 @@ class Outgoing:
             raise refusal(error) from error
         self.consumer.ready = False
         self.closed = False
+        if queue.owner is connection and queue.link is None:
+            queue.link = self  # The link that it was made for: it ends with that.
         self._settled_at_once = link.snd_settle_mode == Link.SND_SETTLED
         self._ids: dict[str, int] = {}
         """Delivered and not settled: the id of the message, by the tag of its delivery."""
@@ -174,6 +176,7 @@ class Outgoing:
         """The link is closed: what is not settled goes back to the queue."""
         self.closed = True
         self.consumer.close()
+        self._connection.broker.release(self._connection, self)
 
 
 class Browser:

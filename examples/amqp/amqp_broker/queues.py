@@ -28,6 +28,8 @@ class BrokerQueue:
         self.definition = definition
         self.owner = owner
         """The connection that a temporary queue belongs to."""
+        self.link: object | None = None
+        """The link that it ends with, if it was made for one."""
         arguments = definition.arguments if queue.level is Level.NONE else None
         self.delivery: DeliveryQueue[Op] = DeliveryQueue(node, queue, arguments=arguments)
         self.plain = definition.kind != "last-value" and not self.delivery.arguments.limited
