@@ -22,6 +22,7 @@ class Brokers(Cluster):
     """A context manager: on the way out every process is gone."""
 
     def __init__(self, work: Path, nodes: int = 3, *options: str, memory: bool = False) -> None:
+        work.mkdir(exist_ok=True)
         super().__init__(BROKER, work, nodes, memory=memory)
         for process in self.processes.values():
             process._command += options
