@@ -94,7 +94,9 @@ def test_walks_of_both_releases_keep_all_invariants(monkeypatch: pytest.MonkeyPa
     assert acknowledged > 10 * RUNS and mixed.activations > RUNS
 
 
-def test_a_plan_that_does_not_enter_the_generation_for_them_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_does_not_enter_the_generation_for_them_is_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The walks can fail: a new primary must enter its generation in the plan of an older backup (wire.md)."""
     assert DELETION_SINCE <= BEFORE, "all that walks do is in both versions"
     mixed = Mixed(monkeypatch)
