@@ -41,9 +41,9 @@ subjectAltName = {names}
 
 
 def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[str]]) -> None:
-    """Write ``ca.pem``, ``ca.key``, and ``NODE.pem`` and ``NODE.key`` for each node into a folder that is new.
+    """Write ``ca.pem``, ``ca.key``, and ``NODE.pem`` and ``NODE.key`` for each node into a folder, which is new or empty.
 
-    Either all of them are there afterwards, or the folder is not. Keys are readable by this user only.
+    Either all of them are there afterwards, or none. Keys are readable by this user only.
 
     Args:
         folder: Its parent must be there.
@@ -51,12 +51,12 @@ def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[s
         hosts: By node id, the names and addresses of its machine. The id must be letters, digits, ``-``, ``_`` and ``.``.
 
     Raises:
-        SettingsError: The folder is there already, a host has the name of another node, or there is no ``openssl``, or it
+        SettingsError: The folder is not empty, a host has the name of another node, or there is no ``openssl``, or it
             has failed.
         OSError: The folder cannot be written.
     """
-    if os.path.lexists(folder):
-        raise SettingsError(f"{folder} is there already: nothing was written")
+    if os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder)):
+        raise SettingsError(f"{folder} is there already, and not empty")
     if shutil.which("openssl") is None:
         raise SettingsError(
             "certificates need the command openssl. On Debian and Ubuntu: apt-get install openssl"

@@ -68,7 +68,7 @@ def test_init_writes_a_file_for_a_trial_on_this_machine(
         PROBLEM, "", "qpidha: qpidha.toml is there already: nothing was written\n",
     )  # fmt: skip
     assert run(capsys, "init", "other.toml", "--certificates") == (
-        PROBLEM, "", "qpidha: nothing was written: certificates is there already: nothing was written\n",
+        PROBLEM, "", "qpidha: nothing was written: certificates is there already, and not empty\n",
     )  # fmt: skip
     assert (here / "qpidha.toml").read_text() == before and not (here / "other.toml").exists()
 

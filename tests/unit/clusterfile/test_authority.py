@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import stat
 import subprocess
@@ -58,9 +59,12 @@ def test_nodes_and_engines_accept_them(tmp_path: Path) -> None:
 def test_nothing_is_overwritten_or_left_half_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "certificates"
     folder.mkdir()
-    with pytest.raises(SettingsError, match="is there already: nothing was written"):
+    make_certificates(folder, "x", {"a": []})
+    before = (folder / "a.key").read_bytes()
+    with pytest.raises(SettingsError, match="is there already, and not empty"):
         make_certificates(folder, "x", {"a": []})
-    folder.rmdir()
+    assert (folder / "a.key").read_bytes() == before
+    shutil.rmtree(folder)
     with pytest.raises(SettingsError, match="node 'a' has the host 'b', another node's id"):
         make_certificates(folder, "x", {"a": ["b"], "b": []})
     with pytest.raises(SettingsError, match=r"openssl .* has failed"):
