@@ -57,7 +57,7 @@ help:  ## Show the targets.
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--input FILE".
+demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--records etcd", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
 
 # Half of the tests wait most of their time. A file stays whole: its tests may share brokers.

@@ -36,6 +36,7 @@ LAYERS: dict[str, str] = {
     "cluster": "root", "clusterfile": "root",
     "driver": "driver",
     "bridge": "bridge",
+    "engines": "engines",
     "node": "node",
     "testing": "testing",
     "cli": "top", "demo": "top", "__main__": "top",
@@ -62,12 +63,13 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "promoters": SHARED | {"interfaces"},
     "stores": SHARED | {"interfaces", "system"},
     "queues": SHARED | {"interfaces"},
+    "engines": SHARED | {"records"},
     "driver": SHARED | {"core", "interfaces"},
     "bridge": SHARED | {"core", "interfaces", "system"},
     "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "bridge", "queues"},
     "testing": BELOW_NODE,
     "root": BELOW_NODE | {"node"},
-    "top": BELOW_NODE | {"node", "root"},
+    "top": BELOW_NODE | {"node", "root", "engines"},
 }
 """Which other layers each layer may import; its own it always may. Nobody imports testing."""
 

@@ -110,7 +110,10 @@ class BrokerProcess:
 class Cluster:
     """All brokers of one demo. A context manager: on the way out every process is gone."""
 
-    def __init__(self, broker: Path, work: Path, nodes: int, *, memory: bool) -> None:
+    def __init__(
+        self, broker: Path, work: Path, nodes: int, *, memory: bool, records: str | None = None
+    ) -> None:
+        """``records``: the URL of the record. None: it is kept in a directory."""
         ports = free_ports()
         self.processes: dict[str, BrokerProcess] = {}
         for number in range(nodes):
@@ -118,7 +121,7 @@ class Cluster:
             directory = work / name
             command = [
                 sys.executable, str(broker), "--id", name, "--dir", str(directory),
-                "--cluster", str(work / "cluster"), "--listen", "127.0.0.1:0",
+                "--cluster", records or str(work / "cluster"), "--listen", "127.0.0.1:0",
                 "--client", f"{client[0]}:{client[1]}", "--priority", str(nodes - number), "--until-eof",
             ]  # fmt: skip
             command += ["--memory"] if memory else []

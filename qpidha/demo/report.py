@@ -60,6 +60,8 @@ class Report:
     store: str
     seed: int
     kills_wanted: int
+    records: str = "file"
+    """What keeps the record."""
     duration_s: float = 0.0
     published: int = 0
     acknowledged: int = 0
@@ -136,7 +138,7 @@ class Report:
             "",
             *rows(
                 ("input", source),
-                ("brokers", f"{self.nodes}, {self.store} stores; seed {self.seed}"),
+                ("brokers", f"{self.nodes}, {self.store} stores, record in {self.records}; seed {self.seed}"),
                 ("duration", f"{self.duration_s:.1f} s, {rate:,.0f} messages a second end to end"),
                 ("published", f"{self.published:,}, and {self.resent:,} again after failovers"),
                 ("acknowledged", f"{self.acknowledged:,}"),

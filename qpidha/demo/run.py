@@ -11,8 +11,10 @@ import shutil
 import signal
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from qpidha.cli.text import one_line
 from qpidha.demo.cluster import Cluster
@@ -22,9 +24,15 @@ from qpidha.demo.progress import Display, display_for
 from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report, counted
 from qpidha.demo.session import DemoFailed, Session
 from qpidha.demo.traffic import Traffic, backlog_of, load_module
+from qpidha.errors import SettingsError
+
+if TYPE_CHECKING:
+    from qpidha.engines import Ensemble
 
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
+RECORDS = ("file", "etcd", "zookeeper")
+"""A file, or one of `qpidha.engines.ENGINES`: those are imported when they are used, for other commands start without."""
 NODES_MAX, KILLS_MAX = 100, 10_000
 BESIDE = ("changer.py", "client.py", "options.py", "protocol.py", "topology.py")
 """What the demo needs of the example besides the broker."""
@@ -44,6 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR",
                         help="where the picture and report.json go (default: demo-out)")  # fmt: skip
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
+    parser.add_argument("--records", choices=RECORDS, default=RECORDS[0],
+                        help="what keeps the record: the demo starts the engine's servers (default: file)")  # fmt: skip
     parser.add_argument("--memory", action="store_true", help="brokers without disks")
     parser.add_argument("--seed", type=int, help="seed for the times of the kills (default: random)")
     parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
@@ -108,14 +118,19 @@ def demo(args: argparse.Namespace, work: Path) -> int:
     seed = random.randrange(1_000_000) if args.seed is None else args.seed
     report = Report(
         input=source.name, files=len(source.files), messages=source.messages, nbytes=source.nbytes,
-        nodes=args.nodes, store="memory" if args.memory else "durable (SQLite)", seed=seed, kills_wanted=args.kills,
+        nodes=args.nodes, store="memory" if args.memory else "durable (SQLite)",
+        records=args.records, seed=seed, kills_wanted=args.kills,
     )  # fmt: skip
     display = display_for(sys.stdout)
     display.say(
         f"streaming {source.name}: {counted(source.messages, 'message')} of {counted(len(source.files), 'file')}"
         f" through {args.nodes} brokers; {counted(args.kills, 'kill')}, seed {seed}"
     )
-    with Cluster(broker, work, args.nodes, memory=args.memory) as cluster:
+    with ExitStack() as running:
+        records = None if args.records == "file" else running.enter_context(engine(args.records, display)).url
+        cluster = running.enter_context(
+            Cluster(broker, work, args.nodes, memory=args.memory, records=records)
+        )
         try:
             perform(args, broker, source, cluster, display, report)
         except DemoFailed as failed:
@@ -127,6 +142,27 @@ def demo(args: argparse.Namespace, work: Path) -> int:
             diagnose(cluster, args.out)
     write_results(report, args.out)
     return report.exit_code
+
+
+def engine(name: str, display: Display) -> Ensemble:
+    """The servers of an engine, which answer. Raises `UsageError` if they cannot be started here."""
+    from qpidha.engines import EngineMissing, Ensemble
+    from qpidha.engines.server import ServerFailed
+
+    try:
+        ensemble = Ensemble(name)
+    except (EngineMissing, SettingsError) as error:
+        raise UsageError(f"--records {name}: {error}") from error
+    display.say(f"starting {counted(len(ensemble.servers), 'server')} of {name}, which keep the record")
+    try:
+        asyncio.run(ensemble.start())
+    except ServerFailed as error:
+        ensemble.stop()
+        raise UsageError(f"--records {name}: {error}") from error
+    except BaseException:
+        ensemble.stop()
+        raise
+    return ensemble
 
 
 def perform(

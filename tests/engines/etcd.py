@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from qpidha.engines.etcd import MEMBERS, member_command
 from qpidha.records import EtcdRecordStore, TlsFiles
 from tests.engines.certificates import Authority, Identity
 from tests.engines.server import Server, free_ports, require
 
-MEMBERS = 3
 ROOT_PASSWORD = "of root"
 PASSWORD = "correct horse"
 USER = "qpidha"
-HEARTBEAT_MS, ELECTION_MS = 100, 1000
-"""The defaults of etcd: what the documentation says of times is tested with them."""
 
 
 @dataclass
@@ -68,21 +66,11 @@ class Ensemble:
         return [f"127.0.0.1:{port}" for port in self.ports]
 
     def _member(self, n: int) -> Server:
-        name, peers = f"m{n}", [f"https://127.0.0.1:{port}" for port in self.peer_ports]
-        url = f"https://127.0.0.1:{self.ports[n]}"
+        peers = [f"https://127.0.0.1:{port}" for port in self.peer_ports]
         certificate, key, ca = (
             str(p) for p in (self.identity.certificate, self.identity.key, self.authority.ca)
         )
-        cluster = ",".join(f"m{i}={peer}" for i, peer in enumerate(peers))
         options = {
-            "name": name,
-            "data-dir": str(self.folder / f"{name}.{self.life}"),
-            "listen-client-urls": url,
-            "advertise-client-urls": url,
-            "listen-peer-urls": peers[n],
-            "initial-advertise-peer-urls": peers[n],
-            "initial-cluster": cluster,
-            "initial-cluster-token": f"life-{self.life}",
             "cert-file": certificate,
             "key-file": key,
             "trusted-ca-file": ca,
@@ -91,20 +79,23 @@ class Ensemble:
             "peer-key-file": key,
             "peer-trusted-ca-file": ca,
             "peer-client-cert-auth": "true",
-            "heartbeat-interval": str(HEARTBEAT_MS),
-            "election-timeout": str(ELECTION_MS),
             "bcrypt-cost": "4",
             "auth-token-ttl": "3",
-            "logger": "zap",
-            "log-level": "warn",
         }
 
         async def ready() -> bool:
             answer = await self.call(n, "/v3/maintenance/status", {})
             return answer.status == 200 and answer.body.get("leader", "0") != "0"
 
-        command = ["etcd", *(f"--{name}={value}" for name, value in options.items())]
-        return Server(command, log=self.folder / f"{name}.log", ready=ready)
+        command = member_command(
+            self.folder / f"m{n}.{self.life}",
+            n,
+            f"https://127.0.0.1:{self.ports[n]}",
+            peers,
+            token=f"life-{self.life}",
+            options=options,
+        )
+        return Server(command, log=self.folder / f"m{n}.log", ready=ready)
 
     # --- life ------------------------------------------------------------------------------------
 

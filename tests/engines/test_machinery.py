@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.certificates import Authority
-from tests.engines.server import Server, free_ports
+from tests.engines.server import Server, ServerFailed, free_ports
 from tests.engines.wire import Wire
 
 pytestmark = [pytest.mark.network, pytest.mark.processes]
@@ -109,7 +109,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         return False
 
     server = Server([sys.executable, "-c", "print('no disk')"], log=tmp_path / "log", ready=never)
-    with pytest.raises(AssertionError, match="no disk"):
+    with pytest.raises(ServerFailed, match="no disk"):
         asyncio.run(server.start())
 
 

@@ -21,19 +21,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from qpidha.engines.zookeeper import JAR, MEMBERS, member_command
 from qpidha.records import TlsFiles, ZooKeeperRecordStore
 from tests.engines.certificates import Authority, Identity
 from tests.engines.server import Server, free_ports, require
 
-MEMBERS = 3
 ROOT_PASSWORD = "of root"
 PASSWORD = "correct horse"
 USER = "qpidha"
-TICK_S = 0.2
-JAR = Path("/usr/share/java/zookeeper.jar")
-"""Of Debian's package. It names the other files that it needs."""
-TLS_JARS = ("netty-codec", "netty-resolver", "slf4j-simple")
-"""What Debian's package needs besides for TLS and does not name, and a log."""
 
 
 @dataclass
@@ -79,13 +74,7 @@ class Ensemble:
 
     def _member(self, n: int) -> Server:
         data = self.folder / f"m{n}.{self.life}"
-        data.mkdir(parents=True)
-        (data / "myid").write_text(f"{n + 1}\n")
         options = {
-            "tickTime": round(TICK_S * 1000),
-            "initLimit": 20,
-            "syncLimit": 4,
-            "dataDir": data,
             "clientPort": self.plain_ports[n],
             "clientPortAddress": "127.0.0.1",
             "secureClientPort": self.ports[n],
@@ -95,26 +84,12 @@ class Ensemble:
             "ssl.keyStore.type": "PEM",
             "ssl.trustStore.location": self.authority.ca,
             "ssl.trustStore.type": "PEM",
-            "admin.enableServer": "false",
             "4lw.commands.whitelist": "srvr",
-            **{
-                f"server.{i + 1}": f"127.0.0.1:{self.peer_ports[2 * i]}:{self.peer_ports[2 * i + 1]}"
-                for i in range(MEMBERS)
-            },
         }
-        file = data / "zoo.cfg"
-        file.write_text("".join(f"{name}={value}\n" for name, value in options.items()))
         digest = hashlib.sha1(f"super:{ROOT_PASSWORD}".encode(), usedforsecurity=False).digest()
-        jars = [JAR, *(JAR.with_name(f"{name}.jar") for name in TLS_JARS)]
-        command = [
-            *("java", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"),
-            f"-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{base64.b64encode(digest).decode()}",
-            "-Dzookeeper.cnxTimeout=500",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            *("-cp", ":".join(map(str, jars))),
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain",
-            str(file),
-        ]
+        root = base64.b64encode(digest).decode()
+        java = [f"-Dzookeeper.DigestAuthenticationProvider.superDigest=super:{root}"]
+        command = member_command(data, n, self.peer_ports, options=options, java=java)
 
         async def ready() -> bool:
             return await self.mode(n) in ("leader", "follower")
