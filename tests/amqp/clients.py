@@ -75,10 +75,11 @@ class Publisher(Client):
     With a name it numbers its messages, so that the broker stores each once.
     """
 
-    def __init__(self, urls: list[str], queue: str, name: str | None = None) -> None:
+    def __init__(self, urls: list[str], queue: str, name: str | None = None, window: int = WINDOW) -> None:
         super().__init__(urls, auto_settle=True)
         self.queue = queue
         self.name = name
+        self.window = window
         self.accepted: set[int] = set()
         self.next = 1
         self.last = 0
@@ -104,7 +105,9 @@ class Publisher(Client):
             self.over.set()
 
     def _send(self) -> None:
-        while self.sender.credit and len(self._sent) < WINDOW and not (self.last and self.next > self.last):
+        while (
+            self.sender.credit and len(self._sent) < self.window and not (self.last and self.next > self.last)
+        ):
             number, self.next = self.next, self.next + 1
             if number in self.accepted:
                 continue

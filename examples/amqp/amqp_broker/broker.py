@@ -66,6 +66,7 @@ class Broker:
         self.term = Term(self.node, self.settings)
         loop = asyncio.get_running_loop()
         self._expiring = loop.create_task(self._expire())
+        self.term.transfers.begin()
         for attempt in range(BIND_RETRIES):
             try:
                 self.port = await loop.create_server(
@@ -87,6 +88,7 @@ class Broker:
             self._expiring.cancel()
         for connection in list(self.connections):
             connection.abort()
+        await self.term.transfers.end()
         log.info("not primary any more")
 
     async def on_discarded(self, messages: Sequence[Discarded]) -> None:

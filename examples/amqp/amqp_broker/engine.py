@@ -23,15 +23,23 @@ class Engine:
         self._engine = Transport(Transport.SERVER if server else Transport.CLIENT)
         self._engine.idle_timeout = idle_timeout_s
         self._engine.max_frame_size = frame_bytes_max
-        self._engine.bind(self.connection)
         self._on_event = on_event
         self._out: asyncio.Transport | None = None
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
 
+    def authenticate(self, user: str, password: str) -> None:
+        """As a client: with a name and a password, or without. Call it before `begin`."""
+        sasl = self._engine.sasl()
+        sasl.allowed_mechs("PLAIN" if user else "ANONYMOUS")
+        if user:
+            sasl.allow_insecure_mechs = True
+            self.connection.user, self.connection.password = user, password
+
     def begin(self, out: asyncio.Transport) -> None:
         """The connection is there, and everything below AMQP is settled."""
         self._out = out
+        self._engine.bind(self.connection)
         self.tick()
         self.flush_soon()
 
@@ -99,7 +107,8 @@ class Engine:
         self._out = None
         if self._timer is not None:
             self._timer.cancel()
-        self._engine.unbind()
+        if self._engine.connection is not None:
+            self._engine.unbind()
         self._dispatch()
         self.connection.free()
         self._collector.release()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from amqp_broker.definitions import EXCHANGE, Binding, ExchangeDefinition, QueueDefinition, level_of
 from amqp_broker.exchanges import check_type
 from amqp_broker.refusals import INVALID, NOT_IMPLEMENTED, Refused
 from amqp_broker.term import Term
+from amqp_broker.transfers import TransferDefinition
 from qpidha import Op
 
 Answer = tuple["Op | None", int, Any]
 """The op that makes the answer true (None: it is), its status, and its body."""
-QUEUE, BINDING, PUBLISHER = "queue", "binding", "publisher"
+QUEUE, BINDING, PUBLISHER, LINK = "queue", "binding", "publisher", "link"
 ATTRIBUTES = ("name", "type")
 CREATED, OK, DELETED = 201, 200, 204
 
@@ -39,6 +41,8 @@ class Manager:
             ("DELETE", EXCHANGE): lambda name, _: (self._term.exchanges.delete(name), DELETED, {}),
             ("DELETE", BINDING): self._delete_binding,
             ("DELETE", PUBLISHER): self._forget,
+            ("CREATE", LINK): self._create_link,
+            ("DELETE", LINK): lambda name, _: (self._term.transfers.delete(name), DELETED, {}),
         }
         if operation == "READ":
             return None, OK, self._read(type, name)
@@ -74,6 +78,14 @@ class Manager:
 
     def _delete_binding(self, name: str, values: dict[str, Any]) -> Answer:
         return self._term.exchanges.unbind(_binding(values).name if values else name), DELETED, {}
+
+    def _create_link(self, name: str, values: dict[str, Any]) -> Answer:
+        if not name:
+            raise Refused(INVALID, "a link has a name")
+        said = {key: str(value) for key, value in values.items() if key != "qpid.replicate"}
+        definition = TransferDefinition(**said)
+        op = self._term.transfers.create(name, definition, level_of(values))
+        return op, CREATED, {"name": name, **values}
 
     def _forget(self, name: str, values: dict[str, Any]) -> Answer:
         self._term.numbers.forget(name)
@@ -161,6 +173,12 @@ def _bindings(term: Term) -> Iterator[dict[str, Any]]:
             }
 
 
+def _links(term: Term) -> Iterator[dict[str, Any]]:
+    for name, definition in term.transfers.definitions.items():
+        said = {key: value for key, value in asdict(definition).items() if key != "password"}
+        yield {"name": name, **said}
+
+
 def _publishers(term: Term) -> Iterator[dict[str, Any]]:
     for name, last in term.numbers.last().items():
         yield {"name": name, "last": last}
@@ -171,4 +189,5 @@ KINDS: dict[str, Callable[[Term], Iterator[dict[str, Any]]]] = {
     EXCHANGE: _exchanges,
     BINDING: _bindings,
     PUBLISHER: _publishers,
+    LINK: _links,
 }

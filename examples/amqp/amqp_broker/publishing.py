@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from amqp_broker.exchanges import Exchange
 from amqp_broker.queues import BrokerQueue, props_of
 from amqp_broker.refusals import DECODE, EXCEEDED, NOT_ALLOWED, NOT_FOUND, PRECONDITION, Refused
 from amqp_broker.sections import Sections, read
-from amqp_broker.term import Term
 from qpidha import ArgumentError, Op, QpidhaError, SequenceGap, Transaction
 from qpidha.errors import NotEnoughMembers, QueueFull
+
+if TYPE_CHECKING:
+    from amqp_broker.term import Term
 
 Confirm = Callable[[], None]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from amqp_broker.exchanges import Exchanges
 from amqp_broker.numbers import Numbers
 from amqp_broker.queues import Queues
+from amqp_broker.transfers import Transfers
 from qpidha import Node, Op, Settings
 
 
 class Term:
-    """Queues, exchanges and numbered publishers of one term. Made in ``on_promote``."""
+    """Queues, exchanges, numbered publishers and links of one term. Made in ``on_promote``."""
 
     def __init__(self, node: Node, settings: Settings) -> None:
         self.node = node
@@ -17,6 +18,7 @@ class Term:
         self.queues = Queues(node, settings)
         self.exchanges = Exchanges(node)
         self.numbers = Numbers(node)
+        self.transfers = Transfers(self)
 
     def delete_queue(self, name: str) -> Op:
         """Delete a queue with its messages and bindings, in one operation. Raises `Refused`."""
