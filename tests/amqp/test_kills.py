@@ -16,7 +16,7 @@ from tests.amqp.brokers import Brokers, until
 from tests.amqp.clients import Consumer, Mover, Publisher
 
 KILLS = 5
-TO_MOVE = 2000
+TO_MOVE = 800
 PER_TRANSACTION = 4
 
 
@@ -66,7 +66,7 @@ def test_five_kills_lose_and_repeat_nothing(tmp_path: Path) -> None:
 
 def _kill(brokers: Brokers, numbered: Publisher, mover: Mover) -> None:
     for _ in range(KILLS):
-        enough, moved = len(numbered.accepted) + 200, mover.moved
+        enough, moved = len(numbered.accepted) + 50, mover.moved
         until(lambda e=enough, m=moved: len(numbered.accepted) > e and mover.moved > m)
         killed = brokers.processes[brokers.kill_primary()]
         killed.wait(STOP_TIMEOUT_S)

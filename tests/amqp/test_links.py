@@ -33,7 +33,7 @@ def test_a_link_loses_nothing_when_primaries_are_killed(tmp_path: Path, directio
             return int(london.manage("READ", "queue", "in")["messages"])
 
         for brokers in (london, paris):
-            enough = arrived() + 200
+            enough = arrived() + 50
             until(lambda e=enough: arrived() > e)
             killed = brokers.processes[brokers.kill_primary()]
             killed.wait(STOP_TIMEOUT_S)
