@@ -12,9 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpidha.clusterfile.authority import make_certificates
+from qpidha.demo.hosts import Hosts
 from qpidha.node.ask import ask
 from qpidha.types import Address
 
@@ -111,21 +114,39 @@ class Cluster:
     """All brokers of one demo. A context manager: on the way out every process is gone."""
 
     def __init__(
-        self, broker: Path, work: Path, nodes: int, *, memory: bool, records: str | None = None
+        self,
+        broker: Path,
+        work: Path,
+        nodes: int,
+        *,
+        memory: bool,
+        records: str | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        """``records``: the URL of the record. None: it is kept in a directory."""
-        ports = free_ports()
+        """Nothing is started yet.
+
+        Args:
+            broker: The example broker.
+            work: Where stores and logs go.
+            nodes: How many brokers.
+            memory: Without disks.
+            records: The URL of the record. None: it is kept in a directory.
+            hosts: Where each broker is given a host. None: all are on the loopback interface.
+        """
         self.processes: dict[str, BrokerProcess] = {}
-        for number in range(nodes):
-            name, client = node_name(number), ("127.0.0.1", next(ports))
+        self.hosts = hosts
+        names = [node_name(number) for number in range(nodes)]
+        places = on_hosts(hosts, names, work) if hosts else on_loopback(names)
+        for number, (name, place) in enumerate(zip(names, places, strict=True)):
             directory = work / name
             command = [
-                sys.executable, str(broker), "--id", name, "--dir", str(directory),
-                "--cluster", records or str(work / "cluster"), "--listen", "127.0.0.1:0",
-                "--client", f"{client[0]}:{client[1]}", "--priority", str(nodes - number), "--until-eof",
+                *place.wrapper, sys.executable, str(broker), "--id", name, "--dir", str(directory),
+                "--cluster", records or str(work / "cluster"), "--listen", place.listen,
+                "--client", f"{place.client[0]}:{place.client[1]}", "--priority", str(nodes - number), "--until-eof",
+                *place.options,
             ]  # fmt: skip
             command += ["--memory"] if memory else []
-            self.processes[name] = BrokerProcess(name, command, directory, client)
+            self.processes[name] = BrokerProcess(name, command, directory, place.client)
 
     @property
     def addresses(self) -> list[Address]:
@@ -163,6 +184,38 @@ class Cluster:
         for process in self.processes.values():
             process.kill()
             process.wait(STOP_TIMEOUT_S)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a broker is."""
+
+    client: Address
+    listen: str
+    wrapper: tuple[str, ...] = ()
+    """What comes before its command line."""
+    options: tuple[str, ...] = ()
+
+
+def on_loopback(names: list[str]) -> list[Place]:
+    """A place on the loopback interface for each broker."""
+    ports = free_ports()
+    return [Place(("127.0.0.1", next(ports)), "127.0.0.1:0") for _ in names]
+
+
+def on_hosts(hosts: Hosts, names: list[str], work: Path) -> list[Place]:
+    """A host for each broker, and a certificate: links between hosts are TLS."""
+    addresses = [hosts.add(name) for name in names]
+    folder = work / "certificates"
+    make_certificates(folder, "demo", {name: [] for name in names})
+    places = []
+    for name, address in zip(names, addresses, strict=True):
+        both = folder / f"{name}.both"
+        both.touch(mode=0o600)
+        both.write_text((folder / f"{name}.pem").read_text() + (folder / f"{name}.key").read_text())
+        options = ("--tls-ca", str(folder / "ca.pem"), "--tls-certificate", str(both))
+        places.append(Place((address, 5672), f"{address}:5671", tuple(hosts.wrapper(name)), options))
+    return places
 
 
 def node_name(number: int) -> str:

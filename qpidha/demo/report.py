@@ -14,13 +14,15 @@ EXIT_OK, EXIT_LOST, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 @dataclass(slots=True, kw_only=True)
 class Kill:
-    """One SIGKILL and what became of it. Times are seconds; ``at`` is since the stream began."""
+    """One SIGKILL, or one host cut off, and what became of it. Times are seconds; ``at`` is since the stream began."""
 
     number: int
     node: str
     at: float
     generation: int
     """Of the primary that was killed."""
+    cut_off: bool = False
+    """The primary's host was cut off from all others; the process was not killed."""
     successor: str | None = None
     promoted_s: float | None = None
     """Kill to the first sight of the next primary."""
@@ -176,9 +178,10 @@ class Report:
         found = ["kill   primary  next  first new ack   back in sync   resynchronised / queue then"]
         for k in self.kills:
             resync = f"{size(k.resync_bytes)} / {size(k.queue_bytes)}" if k.returned_s is not None else "-"
+            how = "   (cut off)" if k.cut_off else ""
             found.append(
                 f"{k.number:>4}   {k.node:<7}  {k.successor or '-':<4}  {seconds(k.failover_s):>13}"
-                f"   {seconds(k.returned_s):>12}   {resync}"
+                f"   {seconds(k.returned_s):>12}   {resync}{how}"
             )
         if self.failovers:
             median, worst = statistics.median(self.failovers), max(self.failovers)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from qpidha.cli.text import one_line
 from qpidha.demo.cluster import Cluster
+from qpidha.demo.hosts import BRIDGE_ADDRESS, Hosts, HostsMissing
 from qpidha.demo.input import Input, InputError, from_files, from_library
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
@@ -54,6 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
     parser.add_argument("--records", choices=RECORDS, default=RECORDS[0],
                         help="what keeps the record: the demo starts the engine's servers (default: file)")  # fmt: skip
+    parser.add_argument("--hosts", action="store_true", help="give each broker a network namespace (as root), and cut"
+                        " the primary's off instead of every second kill")  # fmt: skip
     parser.add_argument("--memory", action="store_true", help="brokers without disks")
     parser.add_argument("--seed", type=int, help="seed for the times of the kills (default: random)")
     parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
@@ -127,10 +130,7 @@ def demo(args: argparse.Namespace, work: Path) -> int:
         f" through {args.nodes} brokers; {counted(args.kills, 'kill')}, seed {seed}"
     )
     with ExitStack() as running:
-        records = None if args.records == "file" else running.enter_context(engine(args.records, display)).url
-        cluster = running.enter_context(
-            Cluster(broker, work, args.nodes, memory=args.memory, records=records)
-        )
+        cluster = running.enter_context(cluster_of(args, broker, work, running, display))
         try:
             perform(args, broker, source, cluster, display, report)
         except DemoFailed as failed:
@@ -144,13 +144,28 @@ def demo(args: argparse.Namespace, work: Path) -> int:
     return report.exit_code
 
 
-def engine(name: str, display: Display) -> Ensemble:
+def cluster_of(
+    args: argparse.Namespace, broker: Path, work: Path, running: ExitStack, display: Display
+) -> Cluster:
+    """The brokers, and what they need that is entered into ``running``: hosts, and an engine. Raises `UsageError`."""
+    hosts, records = None, None
+    try:
+        if args.hosts:
+            hosts = running.enter_context(Hosts())
+        if args.records != "file":
+            records = running.enter_context(engine(args.records, display, hosted=args.hosts)).url
+        return Cluster(broker, work, args.nodes, memory=args.memory, records=records, hosts=hosts)
+    except (HostsMissing, SettingsError) as error:
+        raise UsageError(f"--hosts: {error}") from error
+
+
+def engine(name: str, display: Display, *, hosted: bool) -> Ensemble:
     """The servers of an engine, which answer. Raises `UsageError` if they cannot be started here."""
     from qpidha.engines import EngineMissing, Ensemble
     from qpidha.engines.server import ServerFailed
 
     try:
-        ensemble = Ensemble(name)
+        ensemble = Ensemble(name, BRIDGE_ADDRESS if hosted else "127.0.0.1")
     except (EngineMissing, SettingsError) as error:
         raise UsageError(f"--records {name}: {error}") from error
     display.say(f"starting {counted(len(ensemble.servers), 'server')} of {name}, which keep the record")
@@ -206,6 +221,10 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"--nodes must be at most {NODES_MAX}: each is a process")
     if args.kills < 0:
         raise UsageError("--kills must not be negative")
+    if args.hosts and args.records == "file":
+        raise UsageError(
+            f"--hosts needs --records {' or '.join(RECORDS[1:])}: a host that is cut off would still reach a file"
+        )
     if args.kills > KILLS_MAX:
         raise UsageError(f"--kills must be at most {KILLS_MAX}")
     if args.timeout is not None and not 0 < args.timeout < math.inf:

@@ -14,7 +14,7 @@ from qpidha.demo.progress import Display, Numbers
 from qpidha.demo.report import Kill, Report, Sample, seconds, size
 from qpidha.demo.topology import Topology
 from qpidha.demo.traffic import Traffic
-from qpidha.demo.watch import Phase, Totals, View, look
+from qpidha.demo.watch import Phase, Resync, Totals, View, look
 
 POLL_S = 0.01
 STATUS_INTERVAL_S = 0.05
@@ -22,6 +22,8 @@ SAMPLE_INTERVAL_S = 0.02
 START_TIMEOUT_S = 30.0
 RESTART_AFTER_S = 3.0
 """A killed broker is started again after the first new acknowledgement, or after this long without one."""
+MEND_AFTER_S = 15.0
+"""The same for one whose host was cut off: sessions must end and clients notice, which takes seconds."""
 IDLE_S = 1.0
 """The same if nothing is published that could be acknowledged: a very short input."""
 STALL_S = 30.0
@@ -141,19 +143,33 @@ class Session:
         """Kill the primary, wait for its successor, start it again, wait until it is back."""
         assert self.view is not None
         assert self.view.primary is not None
-        process = self.cluster.processes[self.view.primary]
-        self._kill_at = process.kill()
+        process, hosts = self.cluster.processes[self.view.primary], self.cluster.hosts
+        number = len(self.report.kills) + 1
+        cut = hosts is not None and number % 2 == 0
+        before = self._totals.seen.get((process.name, process.lives)) if cut else None
+        if cut and hosts:
+            hosts.cut(process.name)
+            self._kill_at = time.monotonic()
+        else:
+            self._kill_at = process.kill()
         self._kill = kill = Kill(
-            number=len(self.report.kills) + 1, node=process.name, at=self.now, generation=self.view.generation
+            number=number, node=process.name, at=self.now, generation=self.view.generation, cut_off=cut
         )
         self.report.kills.append(kill)
         self.pace.next()
-        self.display.say(f"{self.now:6.1f} s  kill {kill.number}: SIGKILL to {process.name}, the primary")
-        await asyncio.to_thread(process.wait, RESTART_AFTER_S)
-        await self._until(lambda: self._failed_over(kill) or self._nothing_comes(RESTART_AFTER_S))
-        process.start()
+        done = f"the host of {process.name} is cut off" if cut else f"SIGKILL to {process.name}"
+        self.display.say(f"{self.now:6.1f} s  kill {kill.number}: {done}, the primary")
+        patience_s = MEND_AFTER_S if cut else RESTART_AFTER_S
+        if not cut:
+            await asyncio.to_thread(process.wait, RESTART_AFTER_S)
+        await self._until(lambda: self._failed_over(kill) or self._nothing_comes(patience_s))
+        if cut and hosts:
+            await self._until(lambda: self._promoted(kill) or self._since_kill() > MEND_AFTER_S)
+            hosts.mend(process.name)
+        else:
+            process.start()
         await self._until(lambda: self._in_sync and self._promoted(kill))
-        self._back(kill)
+        self._back(kill, before)
         await self._until(lambda: self._failed_over(kill) or self._nothing_comes(1e9))
 
     def _nothing_comes(self, patience_s: float) -> bool:
@@ -178,8 +194,8 @@ class Session:
             )
         return kill.failover_s is not None
 
-    def _back(self, kill: Kill) -> None:
-        """The killed node is a member again: what did that cost?"""
+    def _back(self, kill: Kill, before: Resync | None) -> None:
+        """The killed node is a member again: what did that cost? ``before``: what its process had received already."""
         assert self.view is not None
         kill.returned_s = self._since_kill()
         kill.queue_messages, kill.queue_bytes = self.view.depth, self.view.queue_bytes
@@ -187,7 +203,8 @@ class Session:
         if status is not None:
             life = self.cluster.processes[kill.node].lives
             resync = self._totals.note(kill.node, life, status)
-            kill.resync_messages, kill.resync_bytes = resync.messages, resync.nbytes
+            kill.resync_messages = resync.messages - (before.messages if before else 0)
+            kill.resync_bytes = resync.nbytes - (before.nbytes if before else 0)
         self.display.say(
             f"{self.now:6.1f} s  {kill.node} is back in sync: {size(kill.resync_bytes)} resynchronised"
             f" of a queue of {size(kill.queue_bytes)}"

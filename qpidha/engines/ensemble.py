@@ -17,18 +17,23 @@ from qpidha.records import open_records
 
 __all__ = ["ENGINES", "EngineMissing", "Ensemble"]
 
-ENGINES: Mapping[str, Callable[[Path], tuple[list[Server], str]]] = {
+ENGINES: Mapping[str, Callable[[Path, str], tuple[list[Server], str]]] = {
     "etcd": plain_etcd,
     "zookeeper": plain_zookeeper,
 }
-"""By name, a function that makes the servers of an engine in a folder, and the URL of a record there."""
+"""By name, a function that makes the servers of an engine in a folder, at an address, and the URL of a record there."""
 
 
 class Ensemble:
     """A context manager: on the way out no server runs, and its files are gone."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, host: str = "127.0.0.1") -> None:
         """Nothing runs yet.
+
+        Args:
+            engine: One of `ENGINES`.
+            host: The address where it serves clients, in plain text. Who reaches it can elect a primary: only for
+                networks that end in this machine.
 
         Raises:
             EngineMissing: The engine's programs are not installed.
@@ -37,7 +42,9 @@ class Ensemble:
         require_program("setpriv", "util-linux")
         self._folder = Path(tempfile.mkdtemp(prefix=f"qpidha-{engine}-"))
         try:
-            self.servers, self.url = ENGINES[engine](self._folder)
+            self.servers, self.url = ENGINES[engine](self._folder, host)
+            if host != "127.0.0.1":
+                self.url += "?insecure=true"
             open_records(self.url)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -44,17 +44,16 @@ def member_command(
     return ["etcd", *(f"--{name}={value}" for name, value in every.items())]
 
 
-def plain_etcd(folder: Path) -> tuple[list[Server], str]:
-    """Three members in plain text on the loopback interface, and the URL of the record there. Nothing runs yet.
+def plain_etcd(folder: Path, host: str) -> tuple[list[Server], str]:
+    """Three members that serve plain text at an address, and the URL of the record there. Nothing runs yet.
 
     Raises:
         EngineMissing: etcd is not installed.
     """
     require_program("etcd", "etcd-server")
     ports = free_ports(2 * MEMBERS)
-    clients, peers = (
-        [f"http://127.0.0.1:{port}" for port in some] for some in (ports[:MEMBERS], ports[MEMBERS:])
-    )
+    clients = [f"http://{host}:{port}" for port in ports[:MEMBERS]]
+    peers = [f"http://127.0.0.1:{port}" for port in ports[MEMBERS:]]
     servers = [
         Server(
             member_command(folder / f"m{n}", n, clients[n], peers, token=folder.name, options={}),
@@ -62,4 +61,4 @@ def plain_etcd(folder: Path) -> tuple[list[Server], str]:
         )
         for n in range(MEMBERS)
     ]
-    return servers, f"etcd://{','.join(f'127.0.0.1:{port}' for port in ports[:MEMBERS])}/qpidha/demo"
+    return servers, f"etcd://{','.join(f'{host}:{port}' for port in ports[:MEMBERS])}/qpidha/demo"

@@ -61,8 +61,8 @@ def member_command(
     ]
 
 
-def plain_zookeeper(folder: Path) -> tuple[list[Server], str]:
-    """Three servers in plain text on the loopback interface, and the URL of the record there. Nothing runs yet.
+def plain_zookeeper(folder: Path, host: str) -> tuple[list[Server], str]:
+    """Three servers that serve plain text at an address, and the URL of the record there. Nothing runs yet.
 
     Raises:
         EngineMissing: Java or ZooKeeper is not installed.
@@ -73,7 +73,7 @@ def plain_zookeeper(folder: Path) -> tuple[list[Server], str]:
     clients, peers = ports[:MEMBERS], ports[MEMBERS:]
     servers = []
     for n in range(MEMBERS):
-        options = {"clientPort": clients[n], "clientPortAddress": "127.0.0.1"}
+        options = {"clientPort": clients[n], "clientPortAddress": host}
         command = member_command(folder / f"m{n}", n, peers, options=options)
         servers.append(Server(command, log=folder / f"m{n}.log"))
-    return servers, f"zookeeper://{','.join(f'127.0.0.1:{port}' for port in clients)}/qpidha/demo"
+    return servers, f"zookeeper://{','.join(f'{host}:{port}' for port in clients)}/qpidha/demo"

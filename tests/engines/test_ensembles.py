@@ -86,7 +86,7 @@ def test_a_missing_engine_is_named_with_its_package(
 def test_an_engine_that_does_not_serve_is_shown_with_its_log(
     scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken(folder: Path) -> tuple[list[Server], str]:
+    def broken(folder: Path, host: str) -> tuple[list[Server], str]:
         server = Server(["sh", "-c", "echo no disk; exit 1"], log=folder / "log")
         return [server], "etcd://127.0.0.1:1/x"
 
@@ -105,7 +105,7 @@ def test_an_engine_that_does_not_serve_is_shown_with_its_log(
 def test_an_engine_whose_client_is_missing_leaves_nothing_behind(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "ENGINES", {"none": lambda folder: ([], "none://127.0.0.1/x")})
+    monkeypatch.setattr(module, "ENGINES", {"none": lambda folder, host: ([], "none://127.0.0.1/x")})
     with pytest.raises(SettingsError, match="no record store for none"):
         Ensemble("none")
     assert list(scratch.iterdir()) == []
