@@ -8,10 +8,10 @@ import contextlib
 import json
 import shutil
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from qpidha.engines.etcd import MEMBERS, member_command
@@ -32,6 +32,15 @@ class Answer:
     body: dict[str, Any]
 
 
+class Machine(Protocol):
+    """Where a member runs, if not on this machine."""
+
+    ipv4: str
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The command line that runs a program there."""
+
+
 @dataclass
 class Ensemble:
     """Three members. Make it with `Ensemble.make`; stop it with `stop`."""
@@ -41,6 +50,8 @@ class Ensemble:
     identity: Identity
     ports: list[int]
     peer_ports: list[int]
+    machines: Sequence[Machine] = ()
+    """One for each member; none: all are on this machine."""
     members: list[Server] = field(default_factory=list)
     life: int = 0
     """How often it began anew, with nothing in it."""
@@ -49,24 +60,28 @@ class Ensemble:
         self._tls = self.tls()
 
     @classmethod
-    def make(cls, folder: Path) -> Ensemble:
-        """Nothing runs yet."""
+    def make(cls, folder: Path, machines: Sequence[Machine] = ()) -> Ensemble:
+        """Nothing runs yet. With machines, the thread that calls must be on one that reaches them."""
         require("etcd", "etcd-server")
-        ports = free_ports(2 * MEMBERS)
+        ports = [2379] * MEMBERS + [2380] * MEMBERS if machines else free_ports(2 * MEMBERS)
         authority = Authority(folder / "certificates")
         # The gateway shows the member's own certificate to the member: with a common name it would be that user.
-        server = authority.issue("member")
-        ensemble = cls(folder, authority, server, ports[:MEMBERS], ports[MEMBERS:])
+        server = authority.issue("member", "127.0.0.1", "localhost", *(machine.ipv4 for machine in machines))
+        ensemble = cls(folder, authority, server, ports[:MEMBERS], ports[MEMBERS:], machines)
         ensemble.members = [ensemble._member(n) for n in range(MEMBERS)]
         return ensemble
 
     @property
     def endpoints(self) -> list[str]:
         """The addresses of the members."""
-        return [f"127.0.0.1:{port}" for port in self.ports]
+        return [f"{self.address(n)}:{port}" for n, port in enumerate(self.ports)]
+
+    def address(self, n: int) -> str:
+        """The host of a member."""
+        return self.machines[n].ipv4 if self.machines else "127.0.0.1"
 
     def _member(self, n: int) -> Server:
-        peers = [f"https://127.0.0.1:{port}" for port in self.peer_ports]
+        peers = [f"https://{self.address(i)}:{port}" for i, port in enumerate(self.peer_ports)]
         certificate, key, ca = (
             str(p) for p in (self.identity.certificate, self.identity.key, self.authority.ca)
         )
@@ -90,11 +105,13 @@ class Ensemble:
         command = member_command(
             self.folder / f"m{n}.{self.life}",
             n,
-            f"https://127.0.0.1:{self.ports[n]}",
+            f"https://{self.endpoints[n]}",
             peers,
             token=f"life-{self.life}",
             options=options,
         )
+        if self.machines:
+            command = self.machines[n].command(command)
         return Server(command, log=self.folder / f"m{n}.log", ready=ready)
 
     # --- life ------------------------------------------------------------------------------------
@@ -178,7 +195,7 @@ class Ensemble:
     async def call(self, n: int, path: str, body: dict[str, Any], token: str | None = None) -> Answer:
         """Call one member, with the certificate of the members. Raises OSError."""
         context = self.authority.client_context(self.identity)
-        return await post(self.ports[n], context, path, body, token)
+        return await post((self.address(n), self.ports[n]), context, path, body, token)
 
     # --- for clients -----------------------------------------------------------------------------
 
@@ -216,10 +233,10 @@ def base64_of(text: str) -> str:
 
 
 async def post(
-    port: int, context: ssl.SSLContext, path: str, body: dict[str, Any], token: str | None = None
+    address: tuple[str, int], context: ssl.SSLContext, path: str, body: dict[str, Any], token: str | None = None
 ) -> Answer:
     """One request over one connection, without the client that is tested."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    reader, writer = await asyncio.open_connection(*address, ssl=context)
     try:
         data = json.dumps(body).encode()
         head = [f"POST {path} HTTP/1.0", f"Content-Length: {len(data)}", "Content-Type: application/json"]

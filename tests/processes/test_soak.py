@@ -11,7 +11,7 @@ import pytest
 
 from qpidha import Batch
 from tests.soak.faults import FAULTS
-from tests.soak.ledger import Ledger, message
+from tests.soak.ledger import GapLedger, Ledger, message
 from tests.soak.run import Soak, schedule
 from tests.soak.watch import Logs, Memory
 from tests.support.stream import stamps
@@ -72,6 +72,29 @@ def test_a_message_that_was_changed_is_noticed(wrong: bytes) -> None:
     deliver(ledger, 1, 1)
     with pytest.raises(AssertionError, match="was delivered as"):
         deliver(ledger, 1, 1, wrong=wrong)  # A repeated delivery must also be unchanged.
+
+
+def test_after_a_second_connection_there_may_be_gaps_for_a_while_that_are_filled_later() -> None:
+    ledger, first, second = GapLedger(), object(), object()
+
+    def arrive(connection: object, *numbers: int) -> None:
+        ledger.take(
+            Batch.pack([message(1, n) for n in numbers], [stamps(1, n, 1)[0] for n in numbers]), connection
+        )
+
+    arrive(first, 1, 2)
+    with pytest.raises(AssertionError, match="message 4 was delivered after 2"):
+        arrive(first, 4)
+    arrive(second, 5, 6, 8)
+    assert (ledger.seen, ledger.fresh, ledger.gaps) == ({1: 2}, 2, 2)
+    arrive(second, 3)
+    assert ledger.seen == {1: 3}
+    arrive(second, 3, 4, 7)
+    assert (ledger.seen, ledger.duplicates, ledger.gaps) == ({1: 8}, 1, 2)
+    ledger.GAPS_S = 0.0
+    arrive(first, 8, 9)
+    with pytest.raises(AssertionError, match="message 11 was delivered after 9"):
+        arrive(first, 11)
 
 
 # --- logs and memory -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from qpidha.demo.cluster import Cluster
 from tests.soak.changes import Changes
 from tests.soak.ledger import Ledger, TimedPublisher, message
 from tests.support.stream import BATCH, Consumer, Stream
@@ -25,9 +26,11 @@ WHOLE_TIMEOUT_S = 150.0
 class SoakCluster(Stream):
     """A `Stream` with several publishers, and with a consumer and changes that never stop."""
 
-    def __init__(self, work: Path, seed: int = 1) -> None:
-        super().__init__(work, pace_s=PACE_S)
-        self.interpose()
+    def __init__(self, work: Path, seed: int = 1, cluster: Cluster | None = None) -> None:
+        """With a cluster of the caller's there is no simulated network."""
+        super().__init__(work, pace_s=PACE_S, cluster=cluster)
+        if cluster is None:
+            self.interpose()
         for name in self.cluster.processes:
             self.option(name, "--ack-timeout", "2.5")
         self.ledger = Ledger()
@@ -83,7 +86,7 @@ class SoakCluster(Stream):
             while True:
                 await self._eating.wait()
                 delivery = await consumer.receive()
-                self.ledger.take(delivery.batch)
+                self.ledger.take(delivery.batch, delivery.connection)
                 consumer.accept(delivery)
 
     async def consumer_leaves(self) -> None:

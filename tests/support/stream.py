@@ -27,14 +27,17 @@ from changer import Changer  # noqa: E402, F401 - for tests
 from client import Connection, Consumer, Deduplicator, Delivery, Publisher, read_stamps, stamps  # noqa: E402
 
 BATCH = 50
+BROKER = ROOT / "examples" / "simple" / "broker.py"
 
 
 class Stream:
     """Three brokers with SQLite stores, and a publisher that publishes until the test stops it."""
 
-    def __init__(self, work: Path, *, nodes: int = 3, pace_s: float = 0.001) -> None:
+    def __init__(
+        self, work: Path, *, nodes: int = 3, pace_s: float = 0.001, cluster: Cluster | None = None
+    ) -> None:
         self.work = work
-        self.cluster = Cluster(ROOT / "examples" / "simple" / "broker.py", work, nodes, memory=False)
+        self.cluster = cluster or Cluster(BROKER, work, nodes, memory=False)
         self.network = Network(self.pids)
         self._gates: list[tuple[str, Address, Address]] = []
         self._pace_s = pace_s

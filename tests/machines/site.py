@@ -1,0 +1,153 @@
+"""Three brokers, three members of etcd, and clients, each on a machine of its own, with the ledger of the soak test.
+
+Links and the record use TLS; brokers listen at an IPv4 and an IPv6 address. The test's thread is on the machine of the
+clients. Control sockets are files, which no fault of the network touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+from qpidha.demo.cluster import BrokerProcess, Cluster
+from tests.engines.certificates import Authority
+from tests.engines.etcd import Ensemble
+from tests.machines.host import Host
+from tests.machines.network import Network
+from tests.soak.cluster import SoakCluster
+from tests.soak.faults import Scene
+from tests.soak.ledger import GapLedger
+from tests.support.stream import BROKER
+
+BROKERS = ("a", "b", "c")
+ENGINES = ("etcd1", "etcd2", "etcd3")
+CLIENTS = "clients"
+LINK_PORT, CLIENT_PORT = 7000, 5000
+ACK_TIMEOUT_S = 2.5
+T = TypeVar("T")
+
+
+class Brokers(Cluster):
+    """One broker on each of some machines."""
+
+    def __init__(
+        self, work: Path, hosts: Sequence[Host], records: str, authority: Authority, *,
+        python: str = sys.executable, program: Path = BROKER,
+    ) -> None:  # fmt: skip
+        self.processes: dict[str, BrokerProcess] = {}
+        for number, host in enumerate(hosts):
+            directory, client = work / host.name, (host.ipv4, CLIENT_PORT)
+            command = [
+                python, str(program), "--id", host.name, "--dir", str(directory), "--cluster", records,
+                "--listen", f"{host.ipv4}:{LINK_PORT}", "--listen", f"[{host.ipv6}]:{LINK_PORT}",
+                "--tls-ca", str(authority.ca), "--tls-certificate", str(both_in_one(authority, host.name)),
+                "--client", f"{client[0]}:{client[1]}", "--priority", str(len(hosts) - number),
+                "--ack-timeout", str(ACK_TIMEOUT_S), "--until-eof",
+            ]  # fmt: skip
+            self.processes[host.name] = BrokerProcess(host.name, host.command(command), directory, client)
+
+
+def both_in_one(authority: Authority, name: str) -> Path:
+    """A file with the certificate of a node and its key."""
+    identity = authority.issue(f"of-{name}", name)
+    file = identity.key.with_suffix(".both.pem")
+    file.touch(mode=0o600)
+    file.write_bytes(identity.certificate.read_bytes() + identity.key.read_bytes())
+    return file
+
+
+class MachineCluster(SoakCluster):
+    """The cluster of a `Site`."""
+
+    def __init__(self, work: Path, seed: int, cluster: Cluster, machines: Network) -> None:
+        super().__init__(work, seed, cluster)
+        self.ledger = GapLedger()
+        self._machines = machines
+
+    async def heal(self) -> None:
+        """End all faults, those of the network between machines too."""
+        self._machines.mend()
+        await super().heal()
+
+
+class Site:
+    """All machines of a test. A context manager; `run` runs what is asynchronous."""
+
+    def __init__(self, network: Network, work: Path, *, seed: int = 1, long_s: float = 4.0) -> None:
+        self.network = network
+        self.work = work
+        self.long_s = long_s
+        """How long a machine is cut off that is given up meanwhile."""
+        self.random = Random(seed)
+        self._seed = seed
+        self._stack = contextlib.ExitStack()
+        self._loop = asyncio.new_event_loop()
+        self.cluster: MachineCluster
+
+    def __enter__(self) -> Site:
+        try:
+            engines = [self.network.host(name) for name in ENGINES]
+            brokers = [self.network.host(name, far=True) for name in BROKERS]
+            clients = self.network.host(CLIENTS)
+            self._stack.callback(self._loop.close)
+            self._stack.enter_context(clients.entered())
+            self.ensemble = Ensemble.make(self.work / "etcd", engines)
+            self._stack.callback(self.ensemble.stop)
+            self.run(self.ensemble.start())
+            records = self.ensemble.url(self.work, "/qpidha/machines")
+            cluster = Brokers(self.work, brokers, records, Authority(self.work / "certificates"))
+            self.cluster = MachineCluster(self.work, self._seed, cluster, self.network)
+            self._stack.callback(lambda: self.run(self.cluster.__aexit__()))
+            self.run(self.cluster.__aenter__())
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.network.mend()
+        self._stack.close()
+
+    def run(self, what: Coroutine[Any, Any, T]) -> T:
+        """Run this to its end, and the clients beside it. They stand still between two calls."""
+        return self._loop.run_until_complete(what)
+
+    def others(self, broker: str) -> list[str]:
+        """The other brokers."""
+        return [name for name in BROKERS if name != broker]
+
+    @contextlib.asynccontextmanager
+    async def fault(self) -> AsyncIterator[Scene]:
+        """A block for one fault; it gives the scene. The brokers serve before it.
+
+        After it the network is mended, and everything must hold: brokers that ended are started, all are members, all
+        that was published is confirmed and delivered, in order, the queue is empty, the other queues and all objects
+        are as their changes were confirmed.
+
+        Raises:
+            AssertionError: Something does not hold.
+        """
+        primary = await self.cluster.whole()
+        await self.cluster.serving()
+        for publisher in self.cluster.publishers:
+            publisher.forget_times()
+        yield Scene(self.cluster, self.random, primary, tuple(self.others(primary)))
+        await self.cluster.heal()
+        await self.cluster.serving()
+        await self.cluster.judge()
+        self.cluster.go_on()
+
+    async def next_confirmation(self) -> float:
+        """Seconds until a publish is confirmed that is sent from now on."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        goals = [(publisher, publisher.published) for publisher in self.cluster.publishers]
+        while not all(p.confirmed > published for p, published in goals):
+            self.cluster.check_clients()
+            await asyncio.sleep(0.005)
+        return loop.time() - began
