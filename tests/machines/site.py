@@ -102,8 +102,6 @@ class Site:
             records = self.ensemble.url(self.work, "/qpidha/machines")
             cluster = Brokers(self.work, brokers, records, Authority(self.work / "certificates"))
             self.cluster = MachineCluster(self.work, self._seed, cluster, self.network)
-            self._stack.callback(lambda: self.run(self.cluster.__aexit__()))
-            self.run(self.cluster.__aenter__())
         except BaseException:
             self._stack.close()
             raise

@@ -17,7 +17,11 @@ pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
 def site(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Seven machines. The tests share them; each mends its fault."""
     with Site(network, tmp_path_factory.mktemp("site")) as made:
-        yield made
+        made.run(made.cluster.__aenter__())
+        try:
+            yield made
+        finally:
+            made.run(made.cluster.__aexit__())
 
 
 @pytest.mark.parametrize("kind", FAULTS)

@@ -6,12 +6,12 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 
 from tests.soak.cluster import SoakCluster
-from tests.soak.faults import FAULTS, Scene
+from tests.soak.faults import FAULTS, Fault, Scene
 from tests.soak.watch import Logs, Memory
 
 JUDGE_EVERY = 10
@@ -31,9 +31,23 @@ def schedule(seed: int, kinds: Sequence[str]) -> Iterator[tuple[str, Random]]:
 class Soak:
     """One soak run. `run` raises AssertionError if a message is lost or out of order, or if a log line is unexpected."""
 
-    def __init__(self, work: Path, seed: int, kinds: Sequence[str] = tuple(FAULTS)) -> None:
-        self.cluster = SoakCluster(work, seed)
-        self.logs = Logs({name: process.log for name, process in self.cluster.cluster.processes.items()})
+    def __init__(
+        self, work: Path, seed: int, kinds: Sequence[str] = tuple(FAULTS), *,
+        cluster: SoakCluster | None = None, faults: Mapping[str, Fault] = FAULTS, known: str = "",
+    ) -> None:  # fmt: skip
+        """Prepare a run.
+
+        Args:
+            work: Where stores and logs are.
+            seed: Determines the schedule.
+            kinds: Of faults: names in ``faults``.
+            cluster: The brokers and their clients, not entered yet; by default three on this machine.
+            faults: What each kind does.
+            known: A pattern of log lines that are expected besides `watch.KNOWN`.
+        """
+        self.cluster = cluster or SoakCluster(work, seed)
+        self.logs = Logs({name: process.log for name, process in self.cluster.cluster.processes.items()}, known)
+        self._faults = faults
         self.memory = Memory()
         self.faults: Counter[str] = Counter()
         self.unavailable_ms: dict[str, list[float]] = {}
@@ -46,7 +60,7 @@ class Soak:
         """Run until the first limit is reached; then drain all queues and compare the stores."""
         async with self.cluster as cluster:
             while len(self) != rounds and self.elapsed_s < 60 * minutes:
-                await self._round()
+                await self.round()
                 if len(self) % JUDGE_EVERY == 0:
                     await cluster.judge()
                     self.judgements += 1
@@ -64,7 +78,8 @@ class Soak:
     def elapsed_s(self) -> float:
         return time.monotonic() - self._began
 
-    async def _round(self) -> None:
+    async def round(self) -> None:
+        """Do one fault, and wait until everything holds again."""
         cluster = self.cluster
         primary = await cluster.whole()
         await cluster.serving()
@@ -75,7 +90,7 @@ class Soak:
         backups = [name for name in cluster.cluster.processes if name != primary]
         random.shuffle(backups)
         cluster.eat(not backlog)
-        said = await FAULTS[kind](Scene(cluster, random, primary, (backups[0], backups[1])))
+        said = await self._faults[kind](Scene(cluster, random, primary, (backups[0], backups[1])))
         full = set(cluster.full)
         ended = set(cluster.cluster.dead()) - full
         assert not ended, f"brokers ended, but not by a fault of the test: {ended}"

@@ -43,9 +43,11 @@ FULL_DISK = re.compile(
 class Logs:
     """Reads the lines that were added to the log of each process since the last call."""
 
-    def __init__(self, files: dict[str, Path]) -> None:
+    def __init__(self, files: dict[str, Path], known: str = "") -> None:
+        """``known``: a pattern of lines that are expected besides `KNOWN`."""
         self._files = files
         self._read = dict.fromkeys(files, 0)
+        self._known = re.compile(known) if known else None
         self.lines = 0
         self.unexplained: list[str] = []
         self.resyncs = 0
@@ -59,7 +61,8 @@ class Logs:
                 self.lines += 1
                 self.resyncs += ": resynchronised: " in line
                 self.discarded += " unconfirmed messages discarded" in line
-                if not KNOWN.match(line) and not (name in full and FULL_DISK.search(line)):
+                known = KNOWN.match(line) or (self._known and self._known.search(line))
+                if not known and not (name in full and FULL_DISK.search(line)):
                     found.append(f"{name}: {line}")
         self.unexplained += found
         return found
