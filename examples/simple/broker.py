@@ -268,6 +268,7 @@ async def run(args: argparse.Namespace) -> None:
     finally:
         port.close()
         await node.stop()
+        await arguments["records"].close()
     stopped = await end
     if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.
         sys.exit(f"broker: node {args.id} has stopped: {stopped.reason}")

@@ -28,7 +28,9 @@ OF_PROCESSES = (
 """Kinds of the soak test that do not need its simulated network."""
 KNOWN = (
     r"qpidha: node \w+: (trouble|session time-out raised|cluster manager|record store|session|live nodes|link refused)"
+    r"|link from \S+: (TLS handshake: |before its handshake )(closed by the other end|[^:]*time)"
 )
+"""Peers give up a link that a fault holds before its handshake is over."""
 
 
 def faults_of(site: Site) -> Mapping[str, soak.Fault]:
