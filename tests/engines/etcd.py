@@ -233,7 +233,11 @@ def base64_of(text: str) -> str:
 
 
 async def post(
-    address: tuple[str, int], context: ssl.SSLContext, path: str, body: dict[str, Any], token: str | None = None
+    address: tuple[str, int],
+    context: ssl.SSLContext,
+    path: str,
+    body: dict[str, Any],
+    token: str | None = None,
 ) -> Answer:
     """One request over one connection, without the client that is tested."""
     reader, writer = await asyncio.open_connection(*address, ssl=context)

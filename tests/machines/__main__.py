@@ -58,7 +58,9 @@ def main() -> int:
     print(f"machines: seed {args.seed}, stores and logs in {work}", flush=True)
     with Network() as network, Site(network, work, seed=args.seed, long_s=args.long) as site:
         faults = faults_of(site)
-        soak = Soak(work, args.seed, args.only or list(faults), cluster=site.cluster, faults=faults, known=KNOWN)
+        soak = Soak(
+            work, args.seed, args.only or list(faults), cluster=site.cluster, faults=faults, known=KNOWN
+        )
         try:
             site.run(soak.run(minutes=args.minutes, rounds=args.rounds))
         except Exception:

@@ -46,7 +46,9 @@ class Soak:
             known: A pattern of log lines that are expected besides `watch.KNOWN`.
         """
         self.cluster = cluster or SoakCluster(work, seed)
-        self.logs = Logs({name: process.log for name, process in self.cluster.cluster.processes.items()}, known)
+        self.logs = Logs(
+            {name: process.log for name, process in self.cluster.cluster.processes.items()}, known
+        )
         self._faults = faults
         self.memory = Memory()
         self.faults: Counter[str] = Counter()
