@@ -27,7 +27,8 @@ OF_PROCESSES = (
 )  # fmt: skip
 """Kinds of the soak test that do not need its simulated network."""
 KNOWN = (
-    r"qpidha: node \w+: (trouble|session time-out raised|cluster manager|record store|session|live nodes|link refused|publishers slowed)"
+    r"qpidha: node \w+: (trouble|session time-out raised|cluster manager|record store|session|live nodes)"
+    r"|qpidha: node \w+: (link refused|publishers slowed): "
     r"|link from \S+: (TLS handshake: |before its handshake )(closed by the other end|[^:]*time)"
 )
 """Peers give up a link that a fault holds before its handshake is over."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 from qpidha.demo.cluster import BrokerProcess, Cluster
 from tests.engines.certificates import Authority
@@ -22,13 +23,15 @@ from tests.machines.network import Network
 from tests.soak.cluster import SoakCluster
 from tests.soak.faults import Scene
 from tests.soak.ledger import GapLedger
-from tests.support.stream import BROKER
+from tests.support.stream import BROKER, client
 
 BROKERS = ("a", "b", "c")
 ENGINES = ("etcd1", "etcd2", "etcd3")
 CLIENTS = "clients"
 LINK_PORT, CLIENT_PORT = 7000, 5000
 ACK_TIMEOUT_S = 2.5
+SILENCE_MAX_S = 1.0
+"""Clients look for another broker after this silence, so that they notice soon when there is one."""
 T = TypeVar("T")
 
 
@@ -90,6 +93,7 @@ class Site:
         self.cluster: MachineCluster
 
     def __enter__(self) -> Site:
+        self._stack.enter_context(patch.object(client, "SILENCE_MAX_S", SILENCE_MAX_S))
         try:
             engines = [self.network.host(name) for name in ENGINES]
             brokers = [self.network.host(name, far=True) for name in BROKERS]

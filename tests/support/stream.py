@@ -22,6 +22,7 @@ from tests.support.proxy import Network
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "simple"))
 
+import client  # noqa: E402, F401 - after the path is set
 import protocol  # noqa: E402 - after the path is set
 from changer import Changer  # noqa: E402, F401 - for tests
 from client import Connection, Consumer, Deduplicator, Delivery, Publisher, read_stamps, stamps  # noqa: E402
