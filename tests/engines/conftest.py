@@ -1,4 +1,4 @@
-"""Ensembles that the tests of one file share: starting one takes seconds."""
+"""Ensembles that the tests of one process share: starting one takes seconds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tests.engines.etcd import Ensemble
 from tests.engines.zookeeper import Ensemble as ZooKeeper
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
-    """Three members of etcd that run when a test begins. A test may damage them."""
+    """Three members of etcd that run when the first test begins. A test may damage them: call `start` first."""
     made = Ensemble.make(tmp_path_factory.mktemp("etcd"))
     try:
         asyncio.run(made.start())
@@ -22,9 +22,9 @@ def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
         made.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    """Three members of ZooKeeper that run when a test begins. A test may damage them."""
+    """Three members of ZooKeeper, as `ensemble`."""
     made = ZooKeeper.make(tmp_path_factory.mktemp("zookeeper"))
     try:
         asyncio.run(made.start())

@@ -12,9 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.engines.etcd import Ensemble
+from tests.engines import etcd, zookeeper
 from tests.support.stream import Stream
 
+ENGINES: dict[str, type[etcd.Ensemble | zookeeper.Ensemble]] = {
+    "etcd": etcd.Ensemble,
+    "zookeeper": zookeeper.Ensemble,
+}
 PAUSE_S = 0.5
 """Between the time when all nodes are members again and the next kill."""
 
@@ -60,7 +64,7 @@ def report(took_s: list[float]) -> str:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", choices=["file", "etcd"], default="etcd")
+    parser.add_argument("--records", choices=["file", *ENGINES], default="etcd")
     parser.add_argument("--kills", type=int, default=50)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +72,7 @@ def main() -> None:
         if args.records == "file":
             print(report(asyncio.run(measure(work, args.kills, None))))
             return
-        ensemble = Ensemble.make(work / "etcd")
+        ensemble = ENGINES[args.records].make(work / args.records)
         try:
             asyncio.run(ensemble.start())
             print(report(asyncio.run(measure(work, args.kills, ensemble.url(work, "/qpidha/kills")))))

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import (
@@ -167,6 +168,22 @@ class Ensemble:
         """What a node needs for TLS with this ensemble."""
         identity = self.authority.issue("client")
         return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+
+    def url(self, folder: Path, prefix: str, **options: str) -> str:
+        """What a command line needs to find this ensemble. Writes the password into this folder."""
+        identity = self.authority.issue("operator")
+        secret = folder / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(PASSWORD + "\n")
+        given: dict[str, Any] = {
+            "ca": self.authority.ca,
+            "certificate": identity.certificate,
+            "key": identity.key,
+            "user": USER,
+            "password_file": secret,
+            **options,
+        }
+        return f"zookeeper://{','.join(self.endpoints)}{prefix}?{urlencode(given)}"
 
     def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> ZooKeeperRecordStore:
         """A store whose first endpoint is this member."""

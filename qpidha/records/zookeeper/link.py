@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qpidha.errors import ForkedError
 from qpidha.records.addresses import Address, read_password
 from qpidha.records.zookeeper.failures import AttemptFailed, is_lost, reason, require_kazoo
 from qpidha.system import forks
@@ -193,7 +192,9 @@ class Link:
         return self._ready.is_set() and not self.over
 
     async def wait_connected(self, timeout_s: float) -> bool:
-        """Return True when it is connected, False after the time or when it is over."""
+        """Return True when it is connected, False after the time or when it is over. Raises `ForkedError`."""
+        if self._forked:
+            raise forks.forked_error("this record store")
         waiter = asyncio.ensure_future(self._ready.wait())
         try:
             await asyncio.wait({waiter}, timeout=max(0.0, timeout_s))
@@ -235,7 +236,7 @@ class Link:
             AttemptFailed: There is no answer for one of them. After a silence the connection is ended.
         """
         if self._forked:
-            raise ForkedError("this record store was in use before the fork: open another one in the child")
+            raise forks.forked_error("this record store")
         if not self.connected:
             raise AttemptFailed(self.over or "; ".join(self.reasons.values()) or "no connection", sent=False)
         futures = [self._submit(*request) for request in requests]

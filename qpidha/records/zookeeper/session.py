@@ -25,8 +25,9 @@ T = TypeVar("T")
 
 KEEP_ALIVES_PER_TTL = 4
 DEADLINE_MARGIN = 0.25
-"""Fraction of the TTL by which the deadline is earlier for the owner than for ZooKeeper: a follower tells the leader each
-half tick who is alive, and no TTL is shorter than two ticks."""
+"""Fraction of the TTL by which the deadline is earlier for the owner than for ZooKeeper. A keep-alive that the leader has
+answered shows that the one before, a quarter of the TTL earlier, has reached it: a follower tells it each half tick who
+is alive, and no TTL is shorter than two ticks."""
 OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 LOOK_INTERVAL_S = 0.05
@@ -301,12 +302,15 @@ class ZooKeeperSession:
             return ""
         sent_at = time.monotonic()
         calls: list[Request] = [
+            # It goes to the leader, which alone decides who is alive: a follower that is cut off answers reads.
+            ("sync", [path], {}),
             ("exists", [path], {}),
             ("exists", [self._layout.claim(self._node), self._ask_again], {}),
         ]
-        mine, claim = await link.batch(calls, min(timeout_s, self._requests.attempt_timeout_s))
-        if isinstance(mine, Exception):
-            raise mine
+        synced, mine, claim = await link.batch(calls, min(timeout_s, self._requests.attempt_timeout_s))
+        for answer in (synced, mine):
+            if isinstance(answer, Exception):
+                raise answer
         if mine is None or mine.ephemeralOwner != link.session_id:
             return "its znode was removed"
         self._kept_at, self.granted_ttl_s = sent_at, link.granted_ttl_s

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 STORE = "qpidha/records/etcd/store.py"
 GATEWAY = "qpidha/records/etcd/gateway.py"
+ZOOKEEPER = "qpidha/records/zookeeper/"
 
 ENGINES: tuple[Mutant, ...] = (
     # --- etcd
@@ -53,5 +54,78 @@ ENGINES: tuple[Mutant, ...] = (
         old="        if revision < known:\n",
         new="        if revision < 0:\n",
         first="etcd/test_gateway",
+    ),
+    # --- ZooKeeper
+    Mutant(
+        name="zookeeper-version-not-compared",
+        rules="M1 F1",
+        why="a compare-and-set in ZooKeeper overwrites whatever record is there",
+        file=ZOOKEEPER + "store.py",
+        old="self._layout.record, value, known.version, timeout_s",
+        new="self._layout.record, value, -1, timeout_s",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-created-again-unnoticed",
+        rules="M1",
+        why="a record that was removed and created again is taken for the one before: its znode counts from 0 again",
+        file=ZOOKEEPER + "store.py",
+        old="            if known is None or known.mzxid != expected:\n",
+        new="            if known is None:\n",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-own-write-refused",
+        rules="M2",
+        why="a write whose answer was lost is not recognised when it is repeated",
+        file=ZOOKEEPER + "store.py",
+        old="        if new.nonce and current.record == new:\n",
+        new="        if new.nonce and current.record is new:\n",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-doubt-forgotten",
+        rules="M2 M3",
+        why="a write that was sent once is reported as surely not done, because the last attempt sent nothing",
+        file=ZOOKEEPER + "requests.py",
+        old="sent, why = sent or error.sent, str(error)",
+        new="sent, why = error.sent, str(error)",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-refusal-speaks-for-all",
+        rules="M2 M3",
+        why="a refusal hides that an earlier attempt may have written",
+        file=ZOOKEEPER + "requests.py",
+        old="                if not (changes and sent):\n",
+        new="                if error:\n",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-reset-believed",
+        rules="M1 T31",
+        why="a ZooKeeper that was reset is taken for a cluster without a record",
+        file=ZOOKEEPER + "requests.py",
+        old="if self._identity is not None and identity != self._identity:",
+        new="if self._identity is not None and identity and identity[0] < self._identity[0]:",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-copy-believed",
+        rules="M1 T31",
+        why="a ZooKeeper that was restored from a copy is taken for a cluster whose record is older",
+        file=ZOOKEEPER + "requests.py",
+        old="        if link.zxid < self._zxid:\n",
+        new="        if link.zxid < 0:\n",
+        first="zookeeper/test_requests",
+    ),
+    Mutant(
+        name="zookeeper-connection-not-checked",
+        rules="M1 T31",
+        why="a write goes over a new connection before it is known which ensemble is there",
+        file=ZOOKEEPER + "requests.py",
+        old="        if self._verified is not link:\n",
+        new="        if self._verified is None:\n",
+        first="zookeeper/test_requests",
     ),
 )

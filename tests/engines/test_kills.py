@@ -1,0 +1,27 @@
+"""Primaries of real brokers are killed while their record is in an engine: the next one does not wait for the session."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.engines import etcd, zookeeper
+from tests.engines.kills import measure
+
+pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
+KILLS = 1
+"""Starting a killed broker again takes as long as its session lives."""
+
+
+def test_each_confirmed_message_survives_a_kill_with_etcd(ensemble: etcd.Ensemble, tmp_path: Path) -> None:
+    asyncio.run(ensemble.start())
+    assert len(asyncio.run(measure(tmp_path, KILLS, ensemble.url(tmp_path, "/qpidha/kills")))) == KILLS
+
+
+def test_each_confirmed_message_survives_a_kill_with_zookeeper(
+    zookeeper: zookeeper.Ensemble, tmp_path: Path
+) -> None:
+    asyncio.run(zookeeper.start())
+    assert len(asyncio.run(measure(tmp_path, KILLS, zookeeper.url(tmp_path, "/qpidha/kills")))) == KILLS

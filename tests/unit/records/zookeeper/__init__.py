@@ -1,0 +1,1 @@
+"""`ZooKeeperRecordStore`, without a server."""
