@@ -20,7 +20,7 @@ import pytest
 from qpidha.errors import ClusterError, Conflict, ManagerRefused, OutcomeUnknown, SettingsError, Unavailable
 from qpidha.records import TlsFiles, ZooKeeperRecordStore
 from qpidha.types import Member, Versioned
-from tests.engines.certificates import Authority
+from tests.engines.certificates import Authority, Identity
 from tests.engines.server import free_ports
 from tests.engines.wire import Wire
 from tests.engines.zookeeper import PASSWORD, USER, Ensemble
@@ -578,6 +578,43 @@ def test_wrong_certificates_are_named_and_nothing_is_sent(
         await wrong.close()
         server.close()
         assert await store.read() == created
+
+    faulty(main)
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(
+    zookeeper: Ensemble, faulty: Faulty, tmp_path: Path
+) -> None:
+    """The one that ZooKeeper does not accept is there first: the answers show which one a connection was made with."""
+
+    async def main(store: ZooKeeperRecordStore) -> None:
+        created = await store.create(RECORD)
+        stranger, mine = Authority(tmp_path / "other").issue("stranger"), zookeeper.authority.issue("mine")
+        certificate, key = tmp_path / "node.pem", tmp_path / "node.key"
+
+        def renew(identity: Identity) -> None:
+            """Key first, certificate last, as the documentation says."""
+            for file, source in ((key, identity.key), (certificate, identity.certificate)):
+                new = file.with_suffix(".new")
+                new.touch(mode=0o600)
+                new.write_bytes(source.read_bytes())
+                new.rename(file)
+
+        renew(stranger)
+        tls = TlsFiles(ca=zookeeper.authority.ca, certificate=certificate, key=key)
+        renewed = zookeeper.store(store._layout.prefix, tls=tls)
+        with pytest.raises(Unavailable, match="certificate of this node"):
+            await renewed._read_all(0.7)
+        renew(mine)
+        deadline = time.monotonic() + 20.0
+        while True:
+            try:
+                assert await renewed.read() == created
+                break
+            except Unavailable:
+                assert time.monotonic() < deadline, "the renewed certificate is not used"
+                await asyncio.sleep(0.1)
+        await renewed.close()
 
     faulty(main)
 
