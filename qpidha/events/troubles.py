@@ -136,6 +136,26 @@ class LinkFromPeerFailed(Trouble):
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeFailed(Trouble):
+    """The transport's ``refuses`` raised an error, which is a bug of it. Whether that process has ended is not known."""
+
+    name: ClassVar = f"probe of {HOLE}"
+    fades: ClassVar = True
+    address: str
+    reason: str
+
+    @property
+    def subject(self) -> str:
+        """See `Trouble.subject`."""
+        return self.address
+
+    @property
+    def detail(self) -> str:
+        """See `NodeEvent.detail`."""
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateExpires(Trouble):
     """The TLS certificate of this node expires soon or has expired. Reported once for each threshold."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from qpidha.events import LinkClosed, LinkFromPeerFailed
+from qpidha.events import LinkClosed, LinkFromPeerFailed, ProbeFailed
 from qpidha.interfaces import Link, Listener, Transport
 from qpidha.node.attempts import Attempts
 from qpidha.node.peer import Peer
@@ -117,7 +117,12 @@ class Links:
         if refuses is None:
             return False
         for address in info.peers:
-            if not await refuses(address, timeout_s=PROBE_TIMEOUT_S):
+            try:
+                if not await refuses(address, timeout_s=PROBE_TIMEOUT_S):
+                    return False
+            except Exception as error:  # noqa: BLE001 - a bug of the transport: it is not known, and the node goes on.
+                where = f"{address[0]}:{address[1]}"
+                self._runtime.troubles.report(ProbeFailed(where, f"{type(error).__name__}: {error}"))
                 return False
         return True
 

@@ -10,7 +10,7 @@ import pytest
 
 from qpidha.errors import LinkClosed
 from qpidha.events import LinkClosed as LinkClosedEvent
-from qpidha.events import LinkFromPeerFailed, NodeEvent
+from qpidha.events import LinkFromPeerFailed, NodeEvent, ProbeFailed
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
 from qpidha.node.links import Links
 from qpidha.node.peer import Peer
@@ -406,6 +406,21 @@ def test_a_session_whose_link_is_gone_settles_nothing() -> None:
 
 
 # --- what a transport may offer ------------------------------------------------------------------
+
+
+def test_a_transport_whose_probe_has_a_bug_leaves_it_open_whether_a_node_has_ended() -> None:
+    class Broken(Network):
+        async def refuses(self, address: Address, *, timeout_s: float) -> bool:
+            raise KeyError("what")
+
+    async def main() -> None:
+        site = Site(transport=Broken())
+        assert not await site.links.refused(info("b"))
+        assert not await site.links.refused(info("b"))
+        [told] = [event for event in site.seat.told if isinstance(event, ProbeFailed)]
+        assert told.subject in told.line and "KeyError: 'what'" in told.detail
+
+    run(main())
 
 
 def test_a_plain_transport_has_no_certificates_and_reports_nothing() -> None:
