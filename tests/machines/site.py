@@ -78,6 +78,15 @@ class MachineCluster(SoakCluster):
         await super().heal()
 
 
+class ShortScene(Scene):
+    """A scene whose random durations are short."""
+
+    @property
+    def seconds(self) -> float:
+        """Below and above the time-out of a backup that does not acknowledge, and the TTL of a session."""
+        return self.random.uniform(0.5, 3.5)
+
+
 class Site:
     """All machines of a test. A context manager; `run` runs what is asynchronous."""
 
@@ -138,7 +147,7 @@ class Site:
         await self.cluster.serving()
         for publisher in self.cluster.publishers:
             publisher.forget_times()
-        yield Scene(self.cluster, self.random, primary, tuple(self.others(primary)))
+        yield ShortScene(self.cluster, self.random, primary, tuple(self.others(primary)))
         await self.cluster.heal()
         await self.cluster.serving()
         await self.cluster.judge()
