@@ -18,6 +18,7 @@ Names = str | Iterable[str]
 SWITCH = "switch"
 TABLE = "table bridge faults"
 PORT_NAME_LENGTH_MAX = 15
+QUEUE_FRAMES = "10000"
 SEGMENTS_MAX = 65535
 """The kernel's default."""
 
@@ -82,6 +83,9 @@ class Network:
                 inner = open_tap("eth0")
             with self._switch.entered():
                 outer = open_tap(name)
+            # A forwarder that waits for a processor must not lose what was sent meanwhile.
+            host.run("ip", "link", "set", "dev", "eth0", "txqueuelen", QUEUE_FRAMES)
+            self._ip("link", "set", "dev", name, "txqueuelen", QUEUE_FRAMES)
             self._cables[name] = Cable((inner, outer))
         else:
             peer = ["peer", "name", "eth0", "netns", host.namespace]
