@@ -39,6 +39,7 @@ LAYERS: dict[str, str] = {
     "engines": "engines",
     "node": "node",
     "testing": "testing",
+    "ocf": "ocf",
     "cli": "top", "demo": "top", "__main__": "top",
     "": "root",
 }  # fmt: skip
@@ -69,7 +70,8 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "bridge", "queues"},
     "testing": BELOW_NODE,
     "root": BELOW_NODE | {"node"},
-    "top": BELOW_NODE | {"node", "root", "engines"},
+    "ocf": frozenset(),
+    "top": BELOW_NODE | {"node", "root", "engines", "ocf"},
 }
 """Which other layers each layer may import; its own it always may. Nobody imports testing."""
 
@@ -105,6 +107,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
 LINES_MAX = 350
 LONGER_FOR_A_REASON: dict[str, str] = {
     "qpidha/core/replica.py": "every input of the core enters here; the roles it delegates to have files of their own",
+    "qpidha/ocf/agent.py": "Pacemaker runs it as one file; a quarter of it is its description in XML",
 }
 """Files over the limit, with the reason why they are better whole. Splitting is better than an entry."""
 

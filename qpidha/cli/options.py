@@ -19,6 +19,7 @@ from qpidha.cli.found import (
 )
 from qpidha.cli.init import add_init
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
+from qpidha.cli.ocf import RESOURCE_AGENTS, run_install
 from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
 from qpidha.cli.text import one_line
@@ -70,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_store(commands.add_parser("store", help="inspect, rank and compact stores while no node runs"))
     add_record(commands.add_parser("record", help="the record of who may be primary"))
+    add_ocf(commands.add_parser("ocf", help="the resource agent for Pacemaker"))
     add_simulate(
         commands.add_parser("simulate", help="run a simulated cluster with random failures, and draw runs")
     )
@@ -209,6 +211,26 @@ def add_record(record: argparse.ArgumentParser) -> None:
     add_timeout(rebuild, INSPECT_TIMEOUT_S)
     add_json(rebuild)
     rebuild.set_defaults(run=run_rebuild, settle=settle_rebuild, parser=rebuild)
+
+
+def add_ocf(ocf: argparse.ArgumentParser) -> None:
+    """Add the commands about the resource agent for Pacemaker."""
+    actions = ocf.add_subparsers(title="actions", required=True, metavar="ACTION")
+    install = actions.add_parser("install", help="install it; again after each upgrade of qpidha")
+    install.add_argument(
+        "--to",
+        type=directory,
+        default=Path(RESOURCE_AGENTS),
+        metavar="DIR",
+        help=f"where Pacemaker looks for the agents of this provider ({RESOURCE_AGENTS})",
+    )
+    install.add_argument(
+        "--python",
+        metavar="PATH",
+        help="the Python that runs it (/usr/bin/python3 if that can do it, or this one)",
+    )
+    add_json(install)
+    install.set_defaults(run=run_install)
 
 
 def add_simulate(simulate: argparse.ArgumentParser) -> None:
