@@ -10,7 +10,7 @@ from protocol import Address
 from qpidha import ArgumentError, Settings
 from qpidha.addresses import parse_address
 from qpidha.clusterfile import ClusterFile, NodeArguments
-from qpidha.promoters import PriorityPromoter
+from qpidha.promoters import OperatorPromoter, PriorityPromoter
 from qpidha.records import open_records
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
@@ -45,6 +45,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="of this node, with its key")
     parser.add_argument("--client", type=address, metavar="HOST:PORT", help="for clients")
     parser.add_argument("--priority", type=int, default=0, help="the highest is promoted first")
+    parser.add_argument(
+        "--promoter",
+        choices=["priority", "operator"],
+        default="priority",
+        help="operator: become primary only when ordered to, by `qpidha promote` or Pacemaker",
+    )
     parser.add_argument("--memory", action="store_true", help="keep messages in memory only")
     parser.add_argument("--window", type=int, default=100_000, help="unconfirmed publishes per client")
     parser.add_argument(
@@ -81,7 +87,7 @@ def of_options(args: argparse.Namespace) -> NodeArguments:
         "listen": args.listen or [("127.0.0.1", 0)],
         "advertise": args.advertise,
         "client_address": args.client,
-        "promoter": PriorityPromoter(priority=args.priority),
+        "promoter": OperatorPromoter() if args.promoter == "operator" else PriorityPromoter(args.priority),
         "settings": Settings(ack_timeout_s=args.ack_timeout, rejoin_timeout_s=2 * args.ack_timeout),
         "control": args.dir / "control.sock",
     }

@@ -380,14 +380,16 @@ class Agent:
         if os.geteuid() == 0 and user.pw_uid != 0:
             groups = os.getgrouplist(self.user, user.pw_gid)
             options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
-        appending = 'exec "$@" >>"$QPIDHA_LOG" 2>&1'
+        appending = 'mkdir -p "${QPIDHA_LOG%/*}" && exec "$@" >>"$QPIDHA_LOG" 2>&1'
         kept = {k: v for k, v in self._environment.items() if not k.startswith(("OCF_", "HA_", "PCMK_"))}
-        return subprocess.Popen(
+        broker = subprocess.Popen(
             ["/bin/sh", "-c", appending, "sh", *self.words],
             env={**kept, "QPIDHA_LOG": self.log, "HOME": user.pw_dir, "USER": self.user},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             cwd="/", start_new_session=True, **options,
-        ).pid  # fmt: skip
+        )  # fmt: skip
+        broker.returncode = 0  # It outlives this process, which does not wait for it.
+        return broker.pid
 
     def stop(self) -> int:
         """End the broker in order; if that takes too long, kill it."""
