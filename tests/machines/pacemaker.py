@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,19 +146,26 @@ class PacemakerCluster:
 
     def _write_cluster_files(self, folder: Path) -> None:
         etcd = ",".join(f"{m.host.ipv4}:2379" for m in self.machines.values())
-        words = f"{sys.executable} -m qpidha init {folder}/qpidha.toml --name orders".split()
+        words = f"{sys.executable} -m qpidha init {folder}/qpidha.toml --certificates --name orders".split()
         for machine in self.machines.values():
             words += ["--node", f"{machine.name}={machine.host.ipv4}:5671"]
             words += ["--client", f"{machine.name}={machine.host.ipv4}:5672"]
-        words += ["--record", f"etcd://{etcd}/qpidha/orders", "--store", f"{folder.parent}/{{node}}/data"]
+        words += [
+            "--record",
+            f"etcd://{etcd}/qpidha/orders?insecure=true",
+            "--store",
+            f"{folder.parent}/{{node}}/data",
+        ]
         done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
-        plain = re.sub(
-            r"(?m)^(ca|certificate|key) = .*\n|^\[tls\].*\n", "", (folder / "qpidha.toml").read_text()
-        )
-        text = f'promoter = "operator"\n{plain}'
+        head, record, rest = (folder / "qpidha.toml").read_text().partition("[record]")
+        of_record, rest = rest.split("[tls]")
+        of_record = re.sub(r"(?m)^(ca|certificate|key) = .*\n", "", of_record)  # etcd is in plain text here.
+        text = f'promoter = "operator"\n{head}{record}{of_record}[tls]{rest}'
         for machine in self.machines.values():
             (machine.folder / "qpidha.toml").write_text(text)
+            if machine.folder != folder:
+                shutil.copytree(folder / "certificates", machine.folder / "certificates")
 
     def start_etcd(self, machine: Machine) -> None:
         """Start the member of etcd."""
