@@ -103,6 +103,8 @@ async def through_all_faults(cluster: PacemakerCluster) -> dict[str, float]:
     async with traffic.publisher:
         publishing = asyncio.ensure_future(traffic.publish())
         try:
+            while not traffic.publisher.confirmed:  # noqa: ASYNC110 - a client has no event for it
+                await asyncio.sleep(0.05)
             os.kill(machines[primary].broker(), signal.SIGKILL)
             await traffic.confirmed_by_another("broker killed", primary)
             primary = await traffic.whole()
