@@ -370,7 +370,7 @@ class Agent:
                 answer = ask(self.control, "status", min(self.answer_timeout_s, self._left_s))
             except (OSError, ValueError):
                 time.sleep(LOOK_S)
-        return SUCCESS  # Without a score until the next monitor: after a kill, others are promoted first.
+        return SUCCESS  # Its score is written by the next monitor.
 
     def _launch(self) -> int:
         """Start the broker as its user, whose own files its output goes to."""
