@@ -200,6 +200,7 @@ class _Inquiry:
             place: Place | None = Place(queue=queue.queue, queue_name=queue.spec.name, id=successor)
         else:
             place = yield from find_copy(self._replica.queues, (queue.queue, answer.generation or None, id))
+            place = place or self._moved(queue.queue)
         if place is None:
             return replace(answer, verdict=Verdict.GONE if answer.generation else Verdict.FORGOTTEN)
         moved = Verdict.REPLACED if place.queue == queue.queue else Verdict.MOVED
@@ -207,6 +208,24 @@ class _Inquiry:
         primary = self._replica.primary
         position = 0 if primary is None else self._pending(primary, place.queue, place.id)
         return self._waiting(answer, primary, position) if primary is not None and position else answer
+
+    def _moved(self, queue: QueueId) -> Place | None:
+        """Where moves took a message whose copy does not tell its old id: it has its producer's sequence (EO7).
+
+        Known by the primary that moved it, in its term.
+        """
+        primary = self._replica.primary
+        at = None if primary is None else primary.replaced.destination(queue, self._id)
+        while primary is not None and at is not None:
+            target, id = at
+            held = self._replica.queues.get(target)
+            if held is None:
+                return None
+            now = id if id in held.held else primary.replaced.successors(held, SequenceSet([id])).get(id)
+            if now is not None:
+                return Place(queue=target, queue_name=held.spec.name, id=now)
+            at = primary.replaced.destination(target, id)
+        return None
 
     def _successor(self, queue: ReplicatedQueue) -> MessageId | None:
         """The id that updates gave the message, as far as the queue knows it (U2); None: it knows none."""

@@ -10,7 +10,7 @@ order, then say `performed`, before taking the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -597,10 +597,11 @@ class Replica:
             self._reported = state
             self.out.notify(RoleChanged(role, self.generation))
 
-    def check(self) -> None:
-        """Raise `InvariantError` if an invariant does not hold. O(content)."""
+    def check(self, only: Container[QueueId] | None = None) -> None:
+        """Raise `InvariantError` if an invariant does not hold. O(content). ``only``: no other replicated queues."""
         ensure((self.primary is None) == (self.sessions is None), "sessions without primary")
         if self.primary:
             self.primary.check()
         for q in self.queues.values():
-            q.check()
+            if only is None or q.queue in only:
+                q.check()

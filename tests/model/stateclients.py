@@ -129,7 +129,6 @@ class Clients(Parts):
         made = node.replica.commit(steps, sequence)
         if shape == 4 and not made.repeated:
             facts.append(("+", self.code.name(made.declared(0))))
-        self.commits.update(facts)
         self.told.when(node, None, made.position, *facts)
         node.run()
 

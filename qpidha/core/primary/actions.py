@@ -178,7 +178,10 @@ def _follow(action: Removal, replacements: Replacements) -> None:
     """Remember what becomes of the ids (U2)."""
     if action.target is action.draft:
         replacements.updated(action.draft.queue, action.part.ids)
-    elif action.target is not None or action.across:
+    elif action.target is not None:
+        to = action.target.queue  # Its newest messages are those that the insertion before has made.
+        replacements.moved(action.draft.queue, action.part.ids, to=(to.queue, to.next - len(action.part.ids)))
+    elif action.across:
         replacements.moved(action.draft.queue, action.part.ids)
 
 

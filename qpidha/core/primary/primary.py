@@ -261,7 +261,7 @@ class Primary(ClientCalls):
         )
 
     def check(self) -> None:
-        """Raise `InvariantError` if an invariant does not hold. For tests."""
+        """Raise `InvariantError` if an invariant does not hold. `Replica.check` looks at the queues. For tests."""
         ensure(self.safe <= self.position, "safe beyond position")
         safe = self.safe >= ACTIVATION
         ensure(self.established or not safe, "safe without established")
@@ -273,5 +273,3 @@ class Primary(ClientCalls):
         self.producers.check()
         self.local.check(self.safe)
         self.replaced.check([*self.queues.values(), *self.local.queues])
-        for queue in self.queues.values():
-            queue.check()

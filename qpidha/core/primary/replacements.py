@@ -14,8 +14,10 @@ Invariants (`check`):
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from itertools import islice
+from typing import NamedTuple
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import MessagesGone, ensure
@@ -24,12 +26,24 @@ from qpidha.settings import Settings
 from qpidha.types import MessageId, QueueId
 
 
+class Moved(NamedTuple):
+    """A run of messages that were moved to another queue."""
+
+    first: MessageId
+    last: MessageId
+    target: QueueId
+    now: MessageId
+    """What the first of them became. The others follow it."""
+
+
 class Replaced:
     """What is remembered of one queue."""
 
-    __slots__ = ("away", "between", "places")
+    __slots__ = ("away", "between", "moves", "places")
 
-    def __init__(self) -> None:
+    def __init__(self, moves_max: int) -> None:
+        self.moves: deque[Moved] = deque(maxlen=moves_max)
+        """Where runs of messages went. Oldest first; what is too old is left out."""
         self.away = SequenceSet()
         """Ids and places of messages that were moved to other queues. It may have ids of messages that are held."""
         self.places: dict[MessageId, MessageId] = {}
@@ -52,19 +66,32 @@ class Replacements:
         places = queue.places
         if places is None or ids.isdisjoint(places.ids):
             return  # Each has its first id, which is its place.
-        known = self._queues.setdefault(queue.queue, Replaced())
+        known = self._known(queue)
         for id in ids & places.ids:
             known.places[id] = places.of(id)
             known.between.add(id)
         self._forget(queue, known)
 
-    def moved(self, queue: ReplicatedQueue, ids: SequenceSet) -> None:
-        """These messages are about to go: they live on in another queue."""
-        known = self._queues.setdefault(queue.queue, Replaced())
+    def moved(
+        self, queue: ReplicatedQueue, ids: SequenceSet, *, to: tuple[QueueId, MessageId] | None = None
+    ) -> None:
+        """These messages are about to go: they live on in another queue. ``to``: what the first of them became."""
+        known = self._known(queue)
+        if to is not None:
+            target, now = to
+            for first, last in ids.runs():
+                known.moves.append(Moved(first, last, target, now))
+                now += last - first + 1
         known.away |= ids
         if queue.places is not None:
             known.away |= queue.places.of_all(ids)
         self._shorten(known.away)
+
+    def _known(self, queue: ReplicatedQueue) -> Replaced:
+        known = self._queues.get(queue.queue)
+        if known is None:
+            known = self._queues[queue.queue] = Replaced(self._settings.replaced_ids_max)
+        return known
 
     def dropped(self, queue: QueueId) -> None:
         """The queue is gone."""
@@ -108,6 +135,14 @@ class Replacements:
         if known is not None:
             named.update((id, known.places[id]) for id in missing & known.between)
         return {id: now for id in sorted(named) if (now := places.holder(named[id])) is not None}
+
+    def destination(self, queue: QueueId, id: MessageId) -> tuple[QueueId, MessageId] | None:
+        """What a message with this id became when it was moved; None: no move of it is remembered. O(moves)."""
+        known = self._queues.get(queue)
+        for move in known.moves if known is not None else ():
+            if move.first <= id <= move.last:
+                return move.target, move.now + id - move.first
+        return None
 
     def accepted(self, queue: ReplicatedQueue, ids: SequenceSet) -> SequenceSet:
         """What an accept of these ids means: successors in place of those that were replaced.
@@ -153,6 +188,8 @@ class Replacements:
             ensure(known.between.isdisjoint(queue.held), "a replaced id is held")
             ensure(not known.between or known.between.last < queue.next, "a replaced id at or above next")
             ensure(known.away.run_count <= most, "runs of ids that were moved away")
+            moved = all(0 < m.first <= m.last < queue.next and m.now > 0 for m in known.moves)
+            ensure(moved, "moves of ids that were never given out")
 
 
 def messages_gone(queue: ReplicatedQueue, gone: SequenceSet) -> MessagesGone:

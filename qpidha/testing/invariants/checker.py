@@ -28,12 +28,12 @@ from uuid import UUID
 from qpidha.core.ready import RoleChanged
 from qpidha.journal import Change, Insert, PutQueue, PutStatus, Release
 from qpidha.testing.invariants.commits import Commits
-from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.fates import Fates
 from qpidha.testing.invariants.generations import Generations, check_enough, check_record
 from qpidha.testing.invariants.identities import Identities
 from qpidha.testing.invariants.ledger import Ledger
 from qpidha.testing.invariants.levels import LocalMessages
+from qpidha.testing.invariants.memory import Memory, same
 from qpidha.testing.invariants.order import PublishOrder
 from qpidha.testing.invariants.peers import check_frame
 from qpidha.testing.invariants.positions import Positions
@@ -41,6 +41,7 @@ from qpidha.testing.invariants.sequences import Sequences
 from qpidha.testing.invariants.violation import OutsideTheModel, Violation
 from qpidha.testing.invariants.world import CheckedWorld
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.touched import Touched
 from qpidha.types import Discarded, Fate, MessageId, NodeId, QueueId, Record, Settle
 from qpidha.wire.events import Acknowledged, Frame
 
@@ -69,7 +70,7 @@ class Checker(Ledger):
         self.rolled_back: set[str] = set()
         """Hosts whose disk is an older copy of itself, and has not followed a primary since."""
         self.local = LocalMessages(self.rolled_back)
-        self._steps = 0
+        self._memory = Memory()
 
     def fail(self, rule: str, text: str) -> None:
         """Raise `Violation` for this rule."""
@@ -237,9 +238,12 @@ class Checker(Ledger):
             self.rolled_back.discard(node.host)
             self._world.sometimes("older copy corrected by difference")
         self._generations.check_disk(node)
-        if twice := [v for v, count in content.values.items() if count > self.copies.get(v, 1)]:
+        touched = content.values if content.touched.whole else content.touched.values
+        if twice := [v for v in touched if content.values[v] > self.copies.get(v, 1)]:
             self.fail("X2", f"{node.name} holds {twice} twice")
-        self.commits.check_disk(node, self.consumed)
+        self.commits.check_disk(node, self.consumed, changes)
+        content.touched = Touched()
+        self._memory.committed(node, changes)
         for change in changes:
             if isinstance(change, Insert):
                 self.identities.check_inserted(content, change)
@@ -261,26 +265,10 @@ class Checker(Ledger):
         self._positions.operated(node)
 
     def stepped(self, node: SimNode) -> None:
-        """The node took a step. At every 16th of a run its memory is checked, too.
-
-        Raises:
-            Violation: D8.
-            InvariantError: The core's own `check` failed.
-        """
-        if not node.up:
-            return
-        self._positions.stepped(node)
-        self._steps += 1
-        if self._steps % 16 == 0:
-            node.replica.check()
-            if node.driver.idle and node.driver.failed is None and node.replica.still:
-                self.same(node)
-
-    def same(self, node: SimNode) -> None:
-        """Compare memory and disk of a node that has no commit under way. Raises `Violation` (D8)."""
-        memory, disk = facts_of(node.replica), node.disk.content.facts()
-        if memory != disk:
-            self.fail("D8", f"{node.name} has {memory} in memory and {disk} on its disk")
+        """The node took a step: its memory may be due. Raises what `Memory.stepped` does."""
+        if node.up:
+            self._positions.stepped(node)
+            self._memory.stepped(node)
 
     def sent(self, node: SimNode, frame: Frame) -> None:
         """The node sent a frame.
@@ -328,7 +316,8 @@ class Checker(Ledger):
         """
         self.safe("S1")
         for node in nodes:
-            self.same(node)
+            node.replica.check()
+            same(node)
             self.ordered(node)
             if node.disk.content.shelf:
                 self.fail("R-g", f"{node.name} keeps {len(node.disk.content.shelf)} messages in quarantine")

@@ -6,15 +6,23 @@ object: a disk that its history rewound has neither.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from qpidha.core.configuration import object_key
 from qpidha.core.steps import Erase, Put, QueueRef, Step
-from qpidha.testing.invariants.configuration import configuration_fault, lost_with_queues, objects_of
+from qpidha.journal import Change
+from qpidha.testing.invariants.configuration import (
+    configuration_fault,
+    configures,
+    lost_with_queues,
+    objects_of,
+)
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.disk import Content
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.touched import Touched
 from qpidha.types import QueueId
 
 COMMIT = "commit"
@@ -83,6 +91,8 @@ class Commits:
         self._acked, self._copies = acked, copies
         self.history: list[Commit] = []
         """Every commit that a primary made, whatever came of it."""
+        self._named: dict[str | bytes, list[Commit]] = {}
+        """By mark and by value: the commits that have it."""
         self._takers: dict[str, list[bytes]] = {}
         """By value: the marks of the commits that accept it."""
         self.elsewhere: set[str] = set()
@@ -101,6 +111,8 @@ class Commits:
     def made(self, commit: Commit) -> None:
         """A primary has made this commit."""
         self.history.append(commit)
+        for name in chain[str | bytes]([commit.mark], commit.published, commit.accepted):
+            self._named.setdefault(name, []).append(commit)
         for value in commit.accepted:
             if value not in self._copies:
                 self._takers.setdefault(value, []).append(commit.mark)
@@ -138,9 +150,9 @@ class Commits:
         for member in members:
             self.check_member(member)
 
-    def check_disk(self, node: SimNode, consumed: Container[str]) -> None:
-        """Check a disk after a transaction. Raises `Violation` (Q2, R-c, TX1)."""
-        if wrong := configuration_fault(node.disk.content):
+    def check_disk(self, node: SimNode, consumed: Container[str], changes: Sequence[Change]) -> None:
+        """Check what a transaction may have changed on a disk. Raises `Violation` (Q2, R-c, TX1)."""
+        if configures(node.disk.content, changes) and (wrong := configuration_fault(node.disk.content)):
             raise Violation(f"Q2: {node.name}: {wrong}")
         if lost := lost_with_queues(node.disk.content):
             raise Violation(f"R-c: {node.name} erased {lost} with queues whose declarations were rewound")
@@ -166,11 +178,16 @@ class Commits:
                     f"TX6: member {member.name} has neither {value}, acknowledged, nor its commit"
                 )
 
+    def _naming(self, touched: Touched) -> Iterator[Commit]:
+        """The commits that name something of this, each at least once."""
+        for name in chain[str | bytes](touched.keys, touched.values):
+            yield from self._named.get(name, ())
+
     def torn(self, content: Content, consumed: Container[str]) -> str:
-        """What a disk has of a commit that it has not wholly; empty: nothing. O(commits, and what they name)."""
-        objects = objects_of(content)
+        """What a disk has of a commit that it has not wholly; empty: nothing. O(commits that name what changed)."""
+        objects, touched = objects_of(content), content.touched
         keys = {m.props for m in objects.held.values()} if objects else set[bytes]()
-        for commit in self.history:
+        for commit in self.history if touched.whole else self._naming(touched):
             if commit.mark in keys:
                 published = [v for v in commit.published if v not in consumed]
                 missing = [v for v in published if content.values[v] != self._copies.get(v, 1)]

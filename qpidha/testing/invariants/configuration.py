@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qpidha.core.configuration import QUEUE, QueueObject, read_key
 from qpidha.core.keyed import CONFIGURATION
+from qpidha.journal import Change, DropQueue, Insert, PutQueue, Remove
 from qpidha.testing.sim.disk import Content, DiskQueue
 from qpidha.types import Level, QueueId, level_of
 
@@ -18,6 +21,20 @@ def was_declared(content: Content, queue: QueueId) -> bool:
     generation, id = queue.int >> 64, queue.int & 0xFFFF_FFFF_FFFF_FFFF
     objects = objects_of(content)
     return objects is not None and id < objects.next and objects.generation_of(id) == generation
+
+
+def configures(content: Content, changes: Sequence[Change]) -> bool:
+    """Whether these changes are about an object of the configuration, or a queue as a whole."""
+    objects, fresh = objects_of(content), content.touched.whole
+    return fresh or any(
+        isinstance(change, (PutQueue, DropQueue))
+        or (
+            objects is not None
+            and isinstance(change, (Insert, Remove))
+            and content.queues.get(change.queue) is objects
+        )
+        for change in changes
+    )
 
 
 def configuration_fault(content: Content) -> str | None:

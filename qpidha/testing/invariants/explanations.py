@@ -90,8 +90,7 @@ class ExplainingChecker(Checker):
             return "no consumer accepted it"
         if self.sequences.in_several(value):
             return ""  # What clients were told is of the value, and may be true of its other message.
-        others = [other for other, named in self.identities.names.items() if named == value]
-        if verdict is Verdict.GONE and value not in self.consumed and len(others) == 1:
+        if verdict is Verdict.GONE and value not in self.consumed and len(self.identities.of[value]) == 1:
             return "no consumer accepted it, and it was neither moved nor updated"
         if verdict is Verdict.QUARANTINED:
             dead = any(kept.decided and kept.fate is Fate.REWOUND for kept in found.kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
@@ -10,9 +12,10 @@ from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, QueueId
 
 
-def facts_of(replica: Replica) -> Facts:
-    """Return the content of all queues in a replica's memory, as `Content.facts` does for a disk."""
-    return {name: fact_of(queue) for name, queue in replica.queues.items()}
+def facts_of(replica: Replica, only: Container[QueueId] | None = None) -> Facts:
+    """Return the content of queues in a replica's memory, of all or of ``only`` these, as `Content.facts` does."""
+    queues = replica.queues.items()
+    return {name: fact_of(queue) for name, queue in queues if only is None or name in only}
 
 
 def fact_of(queue: ReplicatedQueue) -> Fact:

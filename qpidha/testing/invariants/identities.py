@@ -19,6 +19,8 @@ class Identities:
     def __init__(self) -> None:
         self.names: dict[Identity, str] = {}
         """Values by the identities that they were given."""
+        self.of: dict[str, list[Identity]] = {}
+        """The identities that each value was given."""
         self.published: dict[str, set[Identity]] = {}
         """What the publish of each value was given: one identity in each of its queues."""
         self._places: dict[Identity, MessageId] = {}
@@ -29,6 +31,7 @@ class Identities:
         if identity in self.names:
             raise Violation(f"I1: {identity} was {self.names[identity]} and is now {value}")
         self.names[identity] = value
+        self.of.setdefault(value, []).append(identity)
         if not replaces:
             self.published.setdefault(value, set()).add(identity)
 

@@ -8,6 +8,7 @@ from typing import Final
 from qpidha.core.configuration import read_key
 from qpidha.core.explain import conclude, explain
 from qpidha.seq import SequenceSet
+from qpidha.testing.invariants.memory import same
 from qpidha.testing.scenarios.commands import Commands
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.render import render_ids, render_lineage
@@ -110,4 +111,4 @@ class CheckCommands(Commands):
         for node in self.world.nodes.values():
             checker.ordered(node)
             if node.up and node.driver.idle and node.replica.out.empty:
-                checker.same(node)
+                same(node)

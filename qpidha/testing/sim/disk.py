@@ -8,7 +8,7 @@ stores and the memory of the replica can be compared with it. What it holds is w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -34,6 +34,7 @@ from qpidha.journal import (
     StoreStatus,
 )
 from qpidha.seq import SequenceSet
+from qpidha.testing.sim.touched import Touched
 from qpidha.types import Entry, Fate, Generation, Level, MessageId, NodeId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
@@ -118,9 +119,11 @@ class Content:
     audit: list[Audit] = field(default_factory=list)
     dropped: dict[QueueId, DiskQueue] = field(default_factory=dict)
     """Queues that the last transaction dropped, as they were."""
+    touched: Touched = field(default_factory=Touched)
+    """What changed since checks looked."""
 
-    def facts(self) -> Facts:
-        """Everything two nodes must agree on at the same position (R-a)."""
+    def facts(self, only: Container[QueueId] | None = None) -> Facts:
+        """Everything two nodes must agree on at the same position (R-a); of all queues, or of ``only`` these."""
         return {
             name: (
                 queue.next,
@@ -128,6 +131,7 @@ class Content:
                 list(queue.identified()),
             )
             for name, queue in self.queues.items()
+            if only is None or name in only
         }
 
     def entries_removed(self, changes: Sequence[Change]) -> dict[bytes | None, bytes]:
@@ -162,8 +166,11 @@ class Content:
                     for id, message in zip(ids, messages(batch), strict=True):
                         assert id not in queue.held, f"inserted twice: {id}"
                         queue.held[id] = message
-                        if not queue.keyed and name in self.queues:
+                        if queue.keyed:
+                            self.touched.keys.add(message.props)
+                        elif name in self.queues:
                             self.values[message.value] += 1
+                            self.touched.values.add(message.value)
                     queue.next = max(queue.next, ids.last + 1)
                 case Remove(name, ids):
                     queue = self._with(name)[name]
@@ -197,6 +204,7 @@ class Content:
             shelf=dict(self.shelf),
             values=self.values.copy(),
             audit=list(self.audit),
+            touched=Touched(whole=True),
         )
 
     def _with(self, queue: QueueId) -> dict[QueueId, DiskQueue]:
@@ -204,8 +212,11 @@ class Content:
         return self.queues if level_of(queue) is Level.MESSAGES else self.local
 
     def _gone(self, name: QueueId, queue: DiskQueue, message: Message) -> None:
+        if queue.keyed:
+            self.touched.keys.add(message.props)
         if queue.keyed or level_of(name) is not Level.MESSAGES:
             return
+        self.touched.values.add(message.value)
         self.values[message.value] -= 1
         if not self.values[message.value]:
             del self.values[message.value]

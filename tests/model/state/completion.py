@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.model.state.history import values
+from tests.model.state.history import in_history, values
 from tests.model.state.nouns import (
     ACCEPTED,
     ACKED,
@@ -10,8 +10,10 @@ from tests.model.state.nouns import (
     CLIENTS,
     DISK,
     DROPPED,
+    GIVEN,
     TOLD,
     VIEW,
+    Store,
     View,
     Violation,
     World,
@@ -94,11 +96,28 @@ def registered(w: World, publisher: int, epoch: tuple) -> None:
         w.ghost[CLIENTS] = put_at(w.ghost[CLIENTS], publisher - 1, (epoch, 0))
 
 
+COMMITTED = 100
+"""Values from here on are published in commits (`transactions`)."""
+
+
+def had(w: World, disk: Store, v: int) -> bool:
+    """Whether the history of this store has the publish, though a consumer may have taken the message since."""
+    queues = dict(disk.queues)
+    given = [(u, m) for u, m in w.ghost[GIVEN] if m.value == v]
+    gone = any(u not in queues for u, _ in given)  # Q-a and Q-b judge whether it may be.
+    return gone or any(in_history(queues[u], m.generation, m.id) for u, m in given)
+
+
 def check_held(w: World, facts: tuple, v: int) -> None:
-    """F3 and S8, at the moment a publish is answered OK by the primary of the record."""
+    """F3 and S8, at the moment a publish is answered OK by the primary of the record.
+
+    A commit is answered at its own position (TX6): a member may have the publish, and its accept as well.
+    """
     members = [(w.nodes[m][DISK], epoch) for m, epoch in w.record.members]
     holding = [
-        disk for disk, epoch in members if disk.epoch != epoch or v in values(disk)
+        disk
+        for disk, epoch in members
+        if disk.epoch != epoch or v in values(disk) or (v >= COMMITTED and had(w, disk, v))
     ]  # (Or lost since.)
     dropped = any(x == v for _, x in w.ghost[DROPPED])
     if CFG["settle"] == "rep" and v in w.ghost[ACCEPTED] and ("S", v) not in w.ghost[TOLD]:

@@ -72,6 +72,8 @@ def consumed(w: World, n: int, m: Message, cover: tuple, in_commit: bool) -> Non
             else:
                 told.append(fact)
             pending.append(rest)
+        elif op.commit and CFG["own"]:
+            pending.append(op)  # Who has its position has the message, or its accept as well.
         elif in_commit and not R["tx_cons"]:
             told.append(fact)
             pending.append(op._replace(facts=tuple([f for f in op.facts if f != fact])))

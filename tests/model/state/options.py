@@ -22,6 +22,7 @@ VARIANTS: dict[str, tuple[Any, str]] = {
     "levels": (0, "sum of 1: queue l, whose messages are not replicated; 2: a queue of each node alone"),
     "dedup": (0, "1: publishes carry (publisher, epoch, sequence) and are repeated"),
     "publishers": (1, "with dedup: publishers that are registered at the start, 0 to 2; 0: one that is not"),
+    "own": (1, "0: a commit waits for a later accept of its message, as a publish does (TX6)"),
     "seqtx": (0, "1: commits carry (publisher, epoch, sequence), too"),
     "ring": (0, "capacity of queue a; 0: none"),
     "min": (0, "least number of members"),

@@ -155,7 +155,7 @@ def test_a_moved_message_that_is_held_says_as_what_it_was_published() -> None:
 
 
 def test_a_message_with_a_sequence_has_that_and_no_origin() -> None:
-    """Its copy has the sequence in place of the origin, so that it is not found by the old id."""
+    """Its copy has the sequence in place of the origin: only the primary that moved it knows where it is."""
     node = leading()
     epoch = node.replica.register("ada").epoch
     sequence = ProducerSequence("ada", epoch, 1)
@@ -164,7 +164,9 @@ def test_a_message_with_a_sequence_has_that_and_no_origin() -> None:
     assert (found.verdict, found.sequence, found.published_as) == (Verdict.PENDING, sequence, None)
     assert "it has sequence 1 of producer 'ada'" in found.lines
     node.replica.move(QUEUE, SequenceSet([10]), OTHER)
-    assert why(node, 10).verdict is Verdict.GONE
+    found = why(node, 10)
+    assert (found.verdict, found.place) == (Verdict.MOVED, Place(queue=OTHER, queue_name="empty", id=1))
+    assert "it is now message 1 of queue 'empty'" in found.lines
     assert why(node, 1, OTHER).sequence == sequence
     node.replica.forget("ada")
     found = why(node, 1, OTHER)
@@ -233,14 +235,39 @@ def test_a_moved_message_is_found_where_it_is_now() -> None:
     assert why(node, 5, generation=2).place == place
 
 
-def test_the_end_of_a_chain_of_moves_is_known_and_its_middle_is_not() -> None:
+def test_the_end_of_a_chain_of_moves_is_known_and_its_middle_only_to_the_primary_that_moved_it() -> None:
     node = leading()
     third, _ = node.replica.declare(QueueSpec(name="third"))
     node.replica.move(QUEUE, SequenceSet([5]), OTHER)
     node.replica.move(OTHER, SequenceSet([1]), third)
     settled(node)
     assert why(node, 5).place == Place(queue=third, queue_name="third", id=1)
+    assert why(node, 1, OTHER).place == Place(queue=third, queue_name="third", id=1)
+    node.replica.step_down("test")
+    assert why(node, 5).place == Place(queue=third, queue_name="third", id=1), "by the first id"
     assert why(node, 1, OTHER).verdict is Verdict.GONE
+
+
+def test_a_message_with_a_sequence_is_followed_through_moves_and_updates() -> None:
+    node = leading()
+    third, _ = node.replica.declare(QueueSpec(name="third"))
+    sequence = ProducerSequence("ada", node.replica.register("ada").epoch, 1)
+    node.replica.publish(QUEUE, Batch.pack([b"x", b"y", b"z"]), sequence)
+    node.replica.move(QUEUE, SequenceSet([10, 12]), OTHER)
+    node.replica.move(OTHER, SequenceSet([2]), third)
+    node.replica.commit([Update(third, SequenceSet([1]), (b"seen",))])
+    assert why(node, 10).place == Place(queue=OTHER, queue_name="empty", id=1)
+    assert why(node, 11).verdict is Verdict.PENDING, "it was not moved"
+    assert why(node, 12).place == Place(queue=third, queue_name="third", id=2)
+    node.check()
+    node.replica.dequeue(third, SequenceSet([2]))
+    assert why(node, 12).verdict is Verdict.GONE
+    node.replica.move(QUEUE, SequenceSet([11]), third)
+    assert why(node, 11).place == Place(queue=third, queue_name="third", id=3)
+    node.replica.delete(third)
+    assert why(node, 11).verdict is Verdict.GONE
+    node.replica.step_down("test")
+    assert why(node, 10).verdict is Verdict.GONE, "another node than the one that moved it, or another term"
 
 
 def test_an_updated_message_is_found_under_its_new_id() -> None:
