@@ -234,8 +234,8 @@ class Replay(Clients, Network):
         """Compare what clients know.
 
         The core is never earlier. It answers a publish whose message was replaced with the replacement, and later
-        ones after it. It completes the publishes of a queue in their order: one behind a commit waits also for an accept of what the
-        commit published, though the commit does not (TX6).
+        ones after it. It completes the publishes of a queue in their order: one behind a commit waits also for an
+        accept of what the commit published, though the commit does not (TX6).
         """
         unconfirmed = any(v >= COMMITTED for v in self.state[4][ACCEPTED])
         late = {f for f in model - code if f[0] == "E" and (self._replaced() or unconfirmed)}

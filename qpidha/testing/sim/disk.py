@@ -120,7 +120,6 @@ class Content:
     dropped: dict[QueueId, DiskQueue] = field(default_factory=dict)
     """Queues that the last transaction dropped, as they were."""
     touched: Touched = field(default_factory=Touched)
-    """What changed since checks looked."""
 
     def facts(self, only: Container[QueueId] | None = None) -> Facts:
         """Everything two nodes must agree on at the same position (R-a); of all queues, or of ``only`` these."""
@@ -197,15 +196,10 @@ class Content:
             {name: replace(queue, held=dict(queue.held)) for name, queue in some.items()}
             for some in (self.queues, self.local)
         )
-        return replace(
-            self,
-            queues=queues,
-            local=local,
-            shelf=dict(self.shelf),
-            values=self.values.copy(),
-            audit=list(self.audit),
-            touched=Touched(whole=True),
-        )
+        values, audit, shelf = self.values.copy(), list(self.audit), dict(self.shelf)
+        new = replace(self, queues=queues, local=local, shelf=shelf, values=values, audit=audit)
+        new.touched = Touched(whole=True)
+        return new
 
     def _with(self, queue: QueueId) -> dict[QueueId, DiskQueue]:
         """The queues of the same level as this one."""
@@ -223,9 +217,8 @@ class Content:
 
     def image(self) -> StoreImage:
         """Return the image that a store loads at the start, in batches of up to three messages."""
-        state = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
-        if self.status.state is StoreState.DAMAGED:
-            state = StoreState.DAMAGED
+        sound = StoreState.DIRTY if self.status.cluster else StoreState.EMPTY
+        state = StoreState.DAMAGED if self.status.state is StoreState.DAMAGED else sound
         queues = []
         for name, queue in chain(self.queues.items(), self.local.items()):
             held = [(SequenceSet(part), packed([queue.held[i] for i in part])) for part in thirds(queue.held)]

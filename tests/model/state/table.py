@@ -166,7 +166,7 @@ CLEAN = [
     Clean("register", dict(queues=1, dedup=1, publishers=0, reg=1, pub=1, re=1, reconn=2, prom=1), 53_133, 22),
     Clean("register again", dict(queues=1, dedup=1, reg=1, pub=1, re=1, reconn=1, prom=1), 48_537, 19),
     Clean("give up", dict(queues=1, dedup=1, pub=1, re=1, gup=2, reconn=1, prom=1), 12_963, 16),
-    Clean("commit with a sequence", dict(dedup=1, seqtx=1, txn=1, re=1, acc=1, reconn=1, prom=1), 73_697, 25),
+    Clean("commit with a sequence", dict(dedup=1, seqtx=1, own=0, txn=1, re=1, acc=1, reconn=1, prom=1), 73_697, 25),
     Clean("holds", dict(queues=1, pub=1, upd=1, dlv=2, rel=1, reconn=1, prom=1), 105_529, 22),
     Clean("open transaction", dict(pub=1, dlv=1, txo=1, upd=1, reconn=1, prom=1), 112_586, 23),
     Clean("levels", dict(levels=1, queues=1, lpub=1, lmove=1, acc=1, reconn=1, prom=1), 7_244, 17),
