@@ -65,11 +65,15 @@ def test_a_host_that_is_cut_off_is_not_reached() -> None:
                 probe.settimeout(1.0)
                 return probe.connect_ex((address, 9)) == errno.ECONNREFUSED
 
-        assert refuses()
+        def refuses_in_the_end() -> bool:
+            """A first packet may be late on a busy machine, or get lost before the bridge knows the way."""
+            return any(refuses() for _ in range(20))
+
+        assert refuses_in_the_end()
         made.cut("a")
         assert not refuses()
         made.mend("a")
-        assert refuses()
+        assert refuses_in_the_end()
     made.close()
     assert of(os.getpid()) == []
 
