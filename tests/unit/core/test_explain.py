@@ -16,7 +16,7 @@ from qpidha.core.origins import LOOKS
 from qpidha.core.producers import tagged
 from qpidha.core.replica import Replica
 from qpidha.core.steps import Accept, Publish, Update
-from qpidha.errors import ArgumentError
+from qpidha.errors import ArgumentError, InvariantError
 from qpidha.journal import Quarantine, QueueImage, StoreImage, StoreStatus
 from qpidha.types import Fate, Level, Origin, ProducerSequence, QueueSpec, Settle
 from tests.support.cores import (
@@ -532,3 +532,11 @@ def test_an_accept_that_completes_its_publish_at_once_waits_for_the_publish_befo
     node.replica.dequeue(queue, SequenceSet([3]))
     found = why(node, 3, queue)
     assert (found.verdict, found.publish_pending) == (Verdict.ACCEPTING, True)
+
+
+def test_a_check_may_be_of_some_queues_alone() -> None:
+    node = leading()
+    node.replica.queues[OTHER].next = 0  # Below the first id of its lineage.
+    node.replica.check({QUEUE})
+    with pytest.raises(InvariantError):
+        node.replica.check({QUEUE, OTHER})
