@@ -97,6 +97,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "aiohttp": frozenset({"records"}),
     "kazoo": frozenset({"records"}),
     "tomli": frozenset({"root"}),
+    "asyncpg": frozenset({"records"}),
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
     "hypothesis": frozenset({"testing"}),

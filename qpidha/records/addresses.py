@@ -20,7 +20,10 @@ ADDRESSES = Rule(
     lambda value: isinstance(value, (list, tuple)) and bool(value) and all(address(one) for one in value),
 )
 TLS = optional(instance_of(ssl.SSLContext, TlsFiles))
-USER = Rule("None or a name", lambda value: value is None or (isinstance(value, str) and bool(value)))
+USER = Rule(
+    "None or a name",
+    lambda value: value is None or (isinstance(value, str) and bool(value) and "\0" not in value),
+)
 
 
 @dataclass(frozen=True, slots=True)

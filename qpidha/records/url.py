@@ -3,6 +3,7 @@
     /var/lib/broker/cluster, file:///var/lib/broker/cluster          `FileRecordStore`
     etcd://host:2379,host:2379/prefix?ca=...&user=...                `EtcdRecordStore`
     zookeeper://host:2181,host:2181/prefix?ca=...&user=...           `ZooKeeperRecordStore`
+    postgresql://host:5432,host:5432/database?ca=...&user=...        `PostgreSqlRecordStore`
 
 The query of a URL names files for certificates and passwords. A password itself is refused: URLs are shown in process
 lists, logs and error messages.
@@ -21,6 +22,7 @@ from qpidha.errors import SettingsError
 from qpidha.interfaces import RecordStore
 from qpidha.records.etcd import EtcdRecordStore
 from qpidha.records.file import FileRecordStore
+from qpidha.records.postgresql import PostgreSqlRecordStore
 from qpidha.records.tls import TlsFiles
 from qpidha.records.zookeeper import ZooKeeperRecordStore
 
@@ -173,9 +175,29 @@ def _ensemble(url: RecordsUrl, kind: type[EtcdRecordStore | ZooKeeperRecordStore
     )
 
 
+def _postgresql(url: RecordsUrl) -> RecordStore:
+    tls, user, password = url.tls(), url.take("user"), url.password_file()
+    name = url.take("name")
+    insecure = url.flag("insecure")
+    attempt_s, check_s = url.seconds("attempt_timeout_s", 1.0), url.seconds("check_interval_s", 1.0)
+    url.require_all_taken()
+    return PostgreSqlRecordStore(
+        [host if ":" in host.rpartition("]")[2] else f"{host}:5432" for host in url.hosts],
+        database=url.path.strip("/"),
+        name=DEFAULT_PREFIX[1:] if name is None else name,
+        tls=tls,
+        user=user,
+        password=password,
+        insecure=insecure,
+        attempt_timeout_s=attempt_s,
+        check_interval_s=check_s,
+    )
+
+
 SCHEMES: Mapping[str, Callable[[RecordsUrl], RecordStore]] = {
     "file": _file,
     "etcd": _etcd,
     "zookeeper": _zookeeper,
+    "postgresql": _postgresql,
 }
 """One function for each scheme: it takes its options, calls `RecordsUrl.require_all_taken`, and makes the store."""

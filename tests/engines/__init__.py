@@ -5,6 +5,7 @@
     certificates.py   an authority and certificates, as files
     etcd.py           an etcd ensemble of three members
     zookeeper.py      a ZooKeeper ensemble of three members
+    postgresql.py     a primary of PostgreSQL and a standby
 
 Whatever is started here ends with the test that started it: in order at its end, and by the kernel's
 ``PR_SET_PDEATHSIG`` if the test's process dies.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.etcd import Ensemble
+from tests.engines.postgresql import Pair, running
 from tests.engines.zookeeper import Ensemble as ZooKeeper
 
 
@@ -31,3 +32,10 @@ def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def pair() -> Iterator[Pair]:
+    """A primary of PostgreSQL and its standby. A test may damage them, and promotes none."""
+    with running() as made:
+        yield made

@@ -56,7 +56,14 @@ from qpidha.queues import (
     MsgpackFormat,
     Traits,
 )
-from qpidha.records import EtcdRecordStore, FileRecordStore, MemoryRecordStore, TlsFiles, ZooKeeperRecordStore
+from qpidha.records import (
+    EtcdRecordStore,
+    FileRecordStore,
+    MemoryRecordStore,
+    PostgreSqlRecordStore,
+    TlsFiles,
+    ZooKeeperRecordStore,
+)
 from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
@@ -361,6 +368,7 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     FileRecordStore: made(filled),
     EtcdRecordStore: made(lambda stage: EtcdRecordStore(["127.0.0.1:1"])),  # Where nobody listens.
     ZooKeeperRecordStore: made(lambda stage: ZooKeeperRecordStore(["127.0.0.1:1"])),
+    PostgreSqlRecordStore: made(lambda stage: PostgreSqlRecordStore(["127.0.0.1:1"], database="x")),
     TlsFiles: made(authority),
     MemoryRecordStore: made(lambda stage: MemoryRecordStore()),
     MemoryNetwork: made(lambda stage: MemoryNetwork()),
@@ -468,7 +476,7 @@ async def release(stage: Stage, instance: Any) -> None:
     elif isinstance(instance, Transaction):
         with suppress(QpidhaError):  # It is over, or something in it is not possible.
             instance.commit()
-    elif isinstance(instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore)):
+    elif isinstance(instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore, PostgreSqlRecordStore)):
         await instance.close()
     elif isinstance(instance, SqliteStore):
         instance.close(clean=False)

@@ -130,7 +130,7 @@ RIGHT: dict[str, list[Callable[[], Any]]] = {
     "count": [lambda: 1, lambda: 3],
     "endpoints": [lambda: ["127.0.0.1:1"], lambda: ["127.0.0.1:1", "localhost:2"]],
     "prefix": [lambda: "/qpidha/door", lambda: "/x"],
-    "place": [lambda: "etcd://127.0.0.1:1/x", lambda: "zookeeper://127.0.0.1:1/x"],
+    "place": [lambda: "etcd://127.0.0.1:1/x", lambda: "zookeeper://127.0.0.1:1/x", lambda: "postgresql://127.0.0.1:1/x"],
 }  # fmt: skip
 """Valid values by parameter name: without them, only the first check of each call would be reached."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import sys
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import pytest
 import trustme
 
 from qpidha.errors import SettingsError
-from qpidha.records import EtcdRecordStore, FileRecordStore, TlsFiles, ZooKeeperRecordStore, open_records
+from qpidha.records import (
+    EtcdRecordStore,
+    FileRecordStore,
+    PostgreSqlRecordStore,
+    TlsFiles,
+    ZooKeeperRecordStore,
+    open_records,
+)
 from qpidha.records.url import SCHEMES, is_url, parse
 
 
@@ -84,7 +92,12 @@ def test_an_etcd_url_says_everything(files: dict[str, str]) -> None:
         ("zookeeper://127.0.0.1/zookeeper/x", "none of them"),
         ("zookeeper://127.0.0.1/x?user=a:b&password_file=/p", "must not contain ':'"),
         ("zookeeper://127.0.0.1/x?user=a", "user and password belong together"),
-        ("gopher://127.0.0.1/x", "no record store for gopher://; known: file://, etcd://, zookeeper://"),
+        ("postgresql://a.example/x", "plain text to a.example:5432"),
+        ("postgresql://127.0.0.1", "database must be the name of a database"),
+        ("postgresql://127.0.0.1/x?name=/a", "name must be a name of letters"),
+        ("postgresql://127.0.0.1/x?password_file=/p", "user and password belong together"),
+        ("postgresql://127.0.0.1/x?sslmode=require", "unknown options sslmode; known: ca, certificate, key"),
+        ("gopher://127.0.0.1/x", "no record store for gopher://; known: file://, etcd://, zookeeper://, postgresql://"),
         ("file://host/x", "names a host"),
         ("file:///x?mode=1", "unknown options mode"),
     ],
@@ -132,6 +145,22 @@ def test_a_zookeeper_url_says_everything(files: dict[str, str]) -> None:
     assert (access.attempt_timeout_s, found._follower._check_interval_s) == (0.7, 2.0)
 
 
+def test_a_postgresql_url_says_everything(files: dict[str, str]) -> None:
+    options = "&".join(f"{name}={value}" for name, value in files.items())
+    found = open_records(
+        f"postgresql://a.example:1,b.example,[::1]:3/broker?{options}&user=me&name=orders&attempt_timeout_s=0.7"
+        "&check_interval_s=2"
+    )
+    assert isinstance(found, PostgreSqlRecordStore)
+    endpoints = "'a.example:1', 'b.example:5432', '[::1]:3'"
+    assert repr(found) == f"PostgreSqlRecordStore([{endpoints}], database='broker', name='orders')"
+    login = found._records._servers._login
+    assert (login.user, login.password) == ("me", Path(files["password_file"]))
+    assert (found._records._attempt_timeout_s, found._follower._check_interval_s) == (0.7, 2.0)
+    plain = open_records("postgresql://127.0.0.1,localhost/broker")
+    assert repr(plain).endswith("database='broker', name='qpidha')")
+
+
 def test_without_kazoo_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
@@ -143,6 +172,12 @@ def test_without_kazoo_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(SettingsError, match=r"pip install 'qpidha\[zookeeper\]'"):
         ZooKeeperRecordStore(["127.0.0.1:1"])
+
+
+def test_without_asyncpg_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(SettingsError, match=r"pip install 'qpidha\[postgresql\]'"):
+        PostgreSqlRecordStore(["127.0.0.1:1"], database="x")
 
 
 def test_without_aiohttp_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
