@@ -179,7 +179,7 @@ def _postgresql(url: RecordsUrl) -> RecordStore:
     tls, user, password = url.tls(), url.take("user"), url.password_file()
     name = url.take("name")
     insecure = url.flag("insecure")
-    attempt_s, check_s = url.seconds("attempt_timeout_s", 1.0), url.seconds("check_interval_s", 1.0)
+    attempt_s, check_s = url.seconds("attempt_timeout_s", 0.5), url.seconds("check_interval_s", 1.0)
     url.require_all_taken()
     return PostgreSqlRecordStore(
         [host if ":" in host.rpartition("]")[2] else f"{host}:5432" for host in url.hosts],

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from qpidha.errors import ClusterError
-from qpidha.records.postgresql.layout import CHANNEL
+from qpidha.records.postgresql.layout import CHANNEL, NOTIFY
 from qpidha.records.postgresql.pool import Pool, end
 from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Versioned
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT_S = 5.0
 """A read that takes longer fails: the watches end with its error."""
+TELL_TIMEOUT_S = 1.0
 RETRY_S = 0.1
 """Before the next attempt, after a failure."""
 AFTER_EXPIRY_S = 0.02
+LISTEN_FOR_S = 10.0
+"""After so long the connection that listens is replaced."""
 
 Live = tuple[Mapping[NodeId, bytes], float | None]
 """The live nodes, and in how many seconds the time of the first session is over."""
@@ -53,10 +56,21 @@ class Follower:
         self._faults: tuple[type[BaseException], ...] = (ClusterError, OSError, *pool.faults)
         self._due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._telling: set[asyncio.Task[None]] = set()
 
     def poll_soon(self) -> None:
         """Read at once. Never blocks."""
         self._due.set()
+
+    def tell(self) -> None:
+        """Notify others of a changed record. Without it they learn of the change within ``check_interval_s``."""
+        task = asyncio.get_running_loop().create_task(self._tell(), name="qpidha-postgresql-notify")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self) -> None:
+        with contextlib.suppress(*self._faults):
+            await self._pool.run(NOTIFY, self._name, timeout_s=TELL_TIMEOUT_S)
 
     def _start(self) -> None:
         if not self._tasks:
@@ -82,17 +96,21 @@ class Follower:
         """Read everything. Returns in how many seconds it is to be read again."""
         self.record.begin()
         self.live.begin()
+        soon_s = self._check_interval_s
         try:
-            record = await self._read_record(READ_TIMEOUT_S)
             live, first_s = await self._read_live(READ_TIMEOUT_S)
+            self.live.set(live)
+            if first_s is not None:
+                soon_s = min(soon_s, max(first_s, 0.0) + AFTER_EXPIRY_S)
         except Exception as error:  # noqa: BLE001 - also a bug must not leave the watches waiting for ever
-            self.record.fail(error)
             self.live.fail(error)
-            return min(RETRY_S, self._check_interval_s)
-        self.record.set(record)
-        self.live.set(live)
-        soon_s = self._check_interval_s if first_s is None else max(first_s, 0.0) + AFTER_EXPIRY_S
-        return min(self._check_interval_s, soon_s)
+            soon_s = min(RETRY_S, soon_s)
+        try:  # It may wait for a standby, and the live nodes do not.
+            self.record.set(await self._read_record(READ_TIMEOUT_S))
+        except Exception as error:  # noqa: BLE001 - as above
+            self.record.fail(error)
+            soon_s = min(RETRY_S, soon_s)
+        return soon_s
 
     # --- listening ---------------------------------------------------------------------------------
 
@@ -100,18 +118,18 @@ class Follower:
         while True:
             with contextlib.suppress(*self._faults):  # A read meets the same, and reports it.
                 await self._hear()
-            self._due.set()
             await asyncio.sleep(RETRY_S)
 
     async def _hear(self) -> None:
-        """Until the connection ends."""
+        """Until the connection ends, or is due to be replaced: connecting finds out whether there is a newer primary."""
         ended = asyncio.Event()
         connection: asyncpg.Connection[asyncpg.Record] = await self._pool.connect(READ_TIMEOUT_S)
         try:
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANNEL, self._heard)
             self._due.set()
-            await ended.wait()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(ended.wait(), LISTEN_FOR_S)
         finally:
             await end(connection)
 
@@ -123,7 +141,7 @@ class Follower:
         """End all watches, then the tasks. May be called twice."""
         self.record.close()
         self.live.close()
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *self._telling], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

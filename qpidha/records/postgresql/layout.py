@@ -56,6 +56,8 @@ DO $$ BEGIN
 
 CHECK_SERVER = """\
 SELECT pg_is_in_recovery() AS standby,
+    pg_backend_pid() AS process,
+    pg_postmaster_start_time() AS started,
     current_setting('server_version_num')::int AS version,
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('fsync') AS fsync,
@@ -69,16 +71,16 @@ READ_RECORD_SURELY = f"{READ_RECORD} FOR NO KEY UPDATE"
 was replaced, and does not know it, has no standby and gives no answer."""
 
 CREATE_RECORD = """\
-WITH done AS (
-    INSERT INTO qpidha_records (name, version, value) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING version
-) SELECT version, pg_notify('qpidha', $1) FROM done"""
+INSERT INTO qpidha_records (name, version, value) VALUES ($1, 1, $2) ON CONFLICT DO NOTHING RETURNING version"""
 
 CHANGE_RECORD = """\
-WITH done AS (
-    UPDATE qpidha_records SET version = version + 1, value = $2
-    WHERE name = $1 AND version = $3 AND ($4::text IS NULL OR value = $4) RETURNING version
-) SELECT version, pg_notify('qpidha', $1) FROM done"""
+UPDATE qpidha_records SET version = version + 1, value = $2
+WHERE name = $1 AND version = $3 AND ($4::text IS NULL OR value = $4) RETURNING version"""
 """The content is compared too, if it is known: a database that was reset counts its versions again."""
+
+NOTIFY = "SELECT pg_notify('qpidha', $1)"
+"""Of a changed record, after the change: a transaction that notifies holds a lock of the whole server until it has ended,
+and the change may wait for a standby."""
 
 _DEAD = """\
 (expires_at < clock_timestamp() AND

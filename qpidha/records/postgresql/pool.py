@@ -123,9 +123,14 @@ class Pool:
             raise forks.forked_error("this record store")
         while self._idle:
             found = self._idle.pop()
-            if not found.is_closed():
+            if not found.is_closed() and not self.replaced(found):
                 return found
+            found.terminate()
         return None
+
+    def replaced(self, connection: object) -> bool:
+        """Whether a newer primary than that of this connection has been seen."""
+        return self._servers.replaced(connection)
 
     async def _attempt(
         self,
@@ -136,6 +141,7 @@ class Pool:
     ) -> list[asyncpg.Record]:
         self._warned.discard(connection)
         task = asyncio.get_running_loop().create_task(connection.fetch(sql, *given))
+        task.add_done_callback(_retrieved)  # If this call is cancelled, nothing else asks for its error.
         try:
             await asyncio.wait({task}, timeout=timeout_s)
         finally:
@@ -204,6 +210,11 @@ class Pool:
         if not self._forked:
             for connection in idle:
                 await end(connection)
+
+
+def _retrieved(task: asyncio.Task[list[asyncpg.Record]]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def end(connection: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,19 @@ if TYPE_CHECKING:
 VERSION_MIN = 140000
 SETTINGS = {
     "application_name": "qpidha",
+    "client_connection_check_interval": "1s",
     "client_min_messages": "warning",
     "default_transaction_isolation": "read committed",
     "idle_session_timeout": "0",
     "lock_timeout": "0",
     "statement_timeout": "0",
 }
-"""Of each connection. An operation has its time-out here; one of the server's would end connections that listen."""
+"""Of each connection. An operation has its time-out here; one of the server's would end connections that listen. A server
+that still waits for a lock ends the statement when its client is gone, so such statements do not pile up there."""
+
+
+OTHERS_TIMEOUT_S = 0.1
+"""After the first primary has answered: another one may be newer."""
 
 
 class NotUsable(Exception):
@@ -65,6 +72,19 @@ class Login:
         return None if self.password is None else read_password(self.password, "PostgreSQL")
 
 
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """A connection to a server that is a primary, and what identifies the server."""
+
+    connection: asyncpg.Connection[asyncpg.Record]
+    endpoint: Address
+    identity: int
+    timeline: int
+    """Promoting a standby begins a new one: of two primaries, the one with the lower timeline was replaced."""
+    started: object
+    """When its process was started: two endpoints may be addresses of one server."""
+
+
 class Servers:
     """The servers of one cluster of PostgreSQL. Remembers its identity and its newest timeline."""
 
@@ -83,6 +103,8 @@ class Servers:
         self._connect_timeout_s = connect_timeout_s
         self._identity: int | None = None
         self._timeline = 0
+        self._timelines: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+        """Of each connection."""
 
     async def connect(self, commit: str, timeout_s: float) -> asyncpg.Connection[asyncpg.Record]:
         """A new connection to the primary: all servers are asked at once.
@@ -94,41 +116,67 @@ class Servers:
         Raises:
             ManagerRefused: None of them can be used, and one has refused. Nothing was sent.
             Unavailable: None of them can be used. Nothing was sent.
-            ClusterError: Only servers of another cluster of PostgreSQL answer.
+            ClusterError: Only servers of another cluster of PostgreSQL answer, or servers of several.
         """
         password = self._login.read_password()
         loop = asyncio.get_running_loop()
         until = loop.time() + min(timeout_s, self._connect_timeout_s)
         tasks = [loop.create_task(self._try(one, commit, password, until)) for one in self._endpoints]
-        waiting, reasons = set(tasks), []
-        refused, foreign, chosen = False, None, None
+        chosen: Primary | None = None
         try:
-            while waiting:
-                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    error = task.exception()
-                    if error is None:
-                        chosen = chosen or task
-                        continue
-                    refused = refused or (isinstance(error, NotUsable) and error.refused)
-                    foreign = error if isinstance(error, ClusterError) else foreign
-                    reasons.append(str(error))
-                if chosen is not None:
-                    return chosen.result()
+            await _wait_for_answers(tasks)
+            ended = [task for task in tasks if task.done()]
+            errors = [error for task in ended if (error := task.exception()) is not None]
+            chosen = self._choose([task.result() for task in ended if task.exception() is None], errors)
+            return chosen.connection
         finally:
-            await _drop([task for task in tasks if task is not chosen])
-        if foreign is not None:
-            raise foreign
-        kind = ManagerRefused if refused else Unavailable
-        raise kind(f"no server of PostgreSQL can be used: {'; '.join(reasons)}")
+            await _drop(tasks, chosen)
 
-    async def _try(
-        self, endpoint: Address, commit: str, password: str | None, until: float
-    ) -> asyncpg.Connection[asyncpg.Record]:
+    def replaced(self, connection: object) -> bool:
+        """Whether a newer primary than that of this connection has been seen."""
+        return self._timelines.get(connection, 0) < self._timeline
+
+    def _choose(self, found: list[Primary], errors: list[BaseException]) -> Primary:
+        """Raises the error for "none of them"."""
+        reasons = [str(error) for error in errors]
+        refused = any(isinstance(error, NotUsable) and error.refused for error in errors)
+        identities = {one.identity for one in found}
+        if self._identity is None and len(identities) > 1:
+            raise ClusterError(
+                f"{' and '.join(str(one.endpoint) for one in found)} are not one cluster of PostgreSQL: name the "
+                "servers of one"
+            )
+        if identities and self._identity not in (None, *identities):
+            raise ClusterError(
+                f"{found[0].endpoint} is another cluster of PostgreSQL than before. Stop all nodes, then rebuild the "
+                "record with `qpidha record rebuild`"
+            )
+        newest = max((one.timeline for one in found), default=0)
+        usable = [one for one in found if self._identity in (None, one.identity) and one.timeline == newest]
+        if newest < self._timeline and usable:
+            reasons.append(
+                f"{usable[0].endpoint}: a primary that was replaced (timeline {newest}, and {self._timeline} was seen): "
+                "stop it"
+            )
+            refused, usable = True, []
+        if len({one.started for one in usable}) > 1:
+            reasons.append(
+                f"{' and '.join(str(one.endpoint) for one in usable)} are both primaries on timeline {newest}: stop the "
+                "one that was replaced"
+            )
+            refused, usable = True, []
+        if not usable:
+            kind = ManagerRefused if refused else Unavailable
+            raise kind(f"no server of PostgreSQL can be used: {'; '.join(reasons)}")
+        self._identity, self._timeline = usable[0].identity, newest
+        self._timelines[usable[0].connection] = newest
+        return usable[0]
+
+    async def _try(self, endpoint: Address, commit: str, password: str | None, until: float) -> Primary:
         left_s = until - asyncio.get_running_loop().time()
         try:
             found = await asyncio.wait_for(self._open(endpoint, commit, password), left_s)
-        except (ClusterError, NotUsable):
+        except NotUsable:
             raise
         except (asyncio.TimeoutError, TimeoutError):
             raise NotUsable(f"{endpoint}: no connection in {max(left_s, 0):.3g} s") from None
@@ -136,9 +184,7 @@ class Servers:
             raise self._explained(error, endpoint) from error
         return found
 
-    async def _open(
-        self, endpoint: Address, commit: str, password: str | None
-    ) -> asyncpg.Connection[asyncpg.Record]:
+    async def _open(self, endpoint: Address, commit: str, password: str | None) -> Primary:
         made = await self._asyncpg.connect(
             host=endpoint.host,
             port=endpoint.port,
@@ -152,39 +198,10 @@ class Servers:
         )
         connection: asyncpg.Connection[asyncpg.Record] = made
         try:
-            self._check(await connection.fetchrow(CHECK_SERVER), endpoint, commit)
+            return _checked(connection, await connection.fetchrow(CHECK_SERVER), endpoint, commit)
         except BaseException:
             connection.terminate()
             raise
-        return connection
-
-    def _check(self, found: asyncpg.Record | None, endpoint: Address, commit: str) -> None:
-        """Raises `NotUsable` or `ClusterError` for a server that must not keep a record."""
-        assert found is not None
-        if found["version"] < VERSION_MIN:
-            raise NotUsable(f"{endpoint}: it is older than PostgreSQL 14", refused=True)
-        if found["standby"]:
-            raise NotUsable(f"{endpoint}: it is a standby, in recovery")
-        if found["synchronous_commit"] != commit:
-            raise NotUsable(
-                f"{endpoint}: its synchronous_commit is {found['synchronous_commit']!r} although {commit!r} was asked "
-                "for: connect without a pooler that ignores settings",
-                refused=True,
-            )
-        if found["fsync"] != "on":
-            raise NotUsable(f"{endpoint}: its fsync is off, so a power cut loses the record", refused=True)
-        if self._identity not in (None, found["identity"]):
-            raise ClusterError(
-                f"{endpoint} is another cluster of PostgreSQL than before. Stop all nodes, then rebuild the record with "
-                "`qpidha record rebuild`"
-            )
-        timeline = int(found["timeline"], 16)
-        if timeline < self._timeline:
-            raise NotUsable(
-                f"{endpoint}: a primary that was replaced (timeline {timeline}, and {self._timeline} was seen): stop it",
-                refused=True,
-            )
-        self._identity, self._timeline = found["identity"], timeline
 
     def _explained(self, error: Exception, endpoint: Address) -> NotUsable:
         errors, user = self._asyncpg, self._login.user
@@ -208,12 +225,48 @@ class Servers:
         return NotUsable(f"{endpoint}: {str(error) or type(error).__name__}")
 
 
-async def _drop(tasks: Sequence[asyncio.Task[asyncpg.Connection[asyncpg.Record]]]) -> None:
+def _checked(
+    connection: asyncpg.Connection[asyncpg.Record],
+    found: asyncpg.Record | None,
+    endpoint: Address,
+    commit: str,
+) -> Primary:
+    """Raises `NotUsable` for a server that must not keep a record."""
+    assert found is not None
+    if found["version"] < VERSION_MIN:
+        raise NotUsable(f"{endpoint}: it is older than PostgreSQL 14", refused=True)
+    if found["process"] != connection.get_server_pid():
+        raise NotUsable(
+            f"{endpoint}: it is a pooler, which may give each statement to another connection: name the server itself",
+            refused=True,
+        )
+    if found["standby"]:
+        raise NotUsable(f"{endpoint}: it is a standby, in recovery")
+    if found["synchronous_commit"] != commit:
+        raise NotUsable(
+            f"{endpoint}: its synchronous_commit is {found['synchronous_commit']!r} although {commit!r} was asked for",
+            refused=True,
+        )
+    if found["fsync"] != "on":
+        raise NotUsable(f"{endpoint}: its fsync is off, so a power cut loses the record", refused=True)
+    return Primary(connection, endpoint, found["identity"], int(found["timeline"], 16), found["started"])
+
+
+async def _wait_for_answers(tasks: Sequence[asyncio.Task[Primary]]) -> None:
+    """Until all have ended, or some time after the first primary was found."""
+    waiting = set(tasks)
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if waiting and any(task.exception() is None for task in done):
+            await asyncio.wait(waiting, timeout=OTHERS_TIMEOUT_S)
+            return
+
+
+async def _drop(tasks: Sequence[asyncio.Task[Primary]], chosen: Primary | None) -> None:
     """End the attempts that were not needed."""
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    await asyncio.wait(tasks)
     for task in tasks:
-        if not task.cancelled() and task.exception() is None:
-            task.result().terminate()
+        if not task.cancelled() and task.exception() is None and task.result() is not chosen:
+            task.result().connection.terminate()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from qpidha.checks import FLAG, SECONDS, SECONDS_OR_ZERO, Rule
 from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, SettingsError, Unavailable
@@ -43,7 +44,7 @@ class PostgreSqlRecordStore:
         user: str | None = None,
         password: str | Path | None = None,
         insecure: bool = False,
-        attempt_timeout_s: float = 1.0,
+        attempt_timeout_s: float = 0.5,
         check_interval_s: float = 1.0,
     ) -> None:
         """Nothing is connected before the first request. The tables are made on first use.
@@ -60,8 +61,8 @@ class PostgreSqlRecordStore:
                 or a certificate in ``tls`` suffices.
             insecure: Allow plain text to any address, and contexts that do not verify the peer. Anyone in between
                 can then elect a primary.
-            attempt_timeout_s: After this silence a read is repeated over a new connection, and a server that could not be
-                connected to is given up. At most a quarter of the session time-out.
+            attempt_timeout_s: After this silence a read is repeated over a new connection; after twice as long a server
+                that could not be connected to is given up. At most a quarter of the session time-out.
             check_interval_s: How often the record and the sessions are read although there was no notification.
 
         Raises:
@@ -81,12 +82,13 @@ class PostgreSqlRecordStore:
         check_secrecy(found, tls, insecure=insecure)
         self._endpoints = [str(one) for one in found]
         self._database, self._name = database, name
+        self._what = f"the record {name} in PostgreSQL"
         context = tls if isinstance(tls, ssl.SSLContext) else None
         servers = Servers(
             found,
             Login(database, user, password),
             tls.context if isinstance(tls, TlsFiles) else (lambda: context) if context else None,
-            connect_timeout_s=attempt_timeout_s,
+            connect_timeout_s=2 * attempt_timeout_s,
         )
         self._records = Pool(servers, commit="on", attempt_timeout_s=attempt_timeout_s)
         self._sessions = Pool(servers, commit="local", attempt_timeout_s=attempt_timeout_s)
@@ -110,7 +112,7 @@ class PostgreSqlRecordStore:
             Unavailable: No server that can be used answered for DEFAULT_TIMEOUT_S, or PostgreSQL refuses.
             ClusterError: The record is damaged, has a newer format, or went back; or it is another PostgreSQL.
         """
-        return await self._read_record(DEFAULT_TIMEOUT_S, layout.READ_RECORD_SURELY)
+        return await self._read_surely(DEFAULT_TIMEOUT_S)
 
     async def create(self, new: Record) -> Versioned:
         """Raises `Conflict` if there is a record already; else as `compare_and_set`."""
@@ -141,38 +143,43 @@ class PostgreSqlRecordStore:
         self._follower.poll_soon()
         return self._follower.record.watch()
 
-    async def _read_record(self, timeout_s: float, sql: str = layout.READ_RECORD) -> Versioned | None:
-        known = 0 if self._seen is None else self._seen[0]
-        rows = await self._records.run(sql, self._name, timeout_s=timeout_s)
-        version = rows[0]["version"] if rows else 0
-        if version < known:
+    async def _read_record(self, timeout_s: float) -> Versioned | None:
+        """The record, read without a lock if it is the one that was read or written before.
+
+        What is new here may be on this server only: after a crash a primary shows also what it has not sent to its
+        standby, and a promotion of the standby would take it back.
+        """
+        rows = await self._sessions.run(layout.READ_RECORD, self._name, timeout_s=timeout_s)
+        if rows and self._seen == (rows[0]["version"], rows[0]["value"]):
+            return Versioned(decode_value(rows[0]["value"].encode(), self._what), rows[0]["version"])
+        return await self._read_surely(timeout_s)
+
+    async def _read_surely(self, timeout_s: float) -> Versioned | None:
+        rows = await self._records.run(layout.READ_RECORD_SURELY, self._name, timeout_s=timeout_s)
+        version, value = (rows[0]["version"], rows[0]["value"]) if rows else (0, "")
+        record = decode_value(value.encode(), self._what) if rows else None
+        known, text = (0, "") if self._seen is None else self._seen
+        if version < known or (version == known and value != text):
             raise ClusterError(
-                f"the record {self._name} in PostgreSQL went back from version {known} to {version}: the database was "
-                "reset or restored, or a standby that was not synchronous was promoted. Stop all nodes, then "
-                "rebuild the record with `qpidha record rebuild`"
+                f"{self._what} went back from version {known} to {version}: the database was reset or restored, or a "
+                "standby that was not synchronous was promoted. Stop all nodes, then rebuild the record with "
+                "`qpidha record rebuild`"
             )
-        if not rows:
+        if record is None:
             return None
-        value = rows[0]["value"]
-        record = decode_value(value.encode(), f"the record {self._name} in PostgreSQL")
         self._remember(version, value)
         return Versioned(record, version)
 
     async def _write(self, expected: int | None, new: Record, timeout_s: float) -> Versioned:
         value = encode_value(new).decode()
-        given: tuple[int | str | None, ...]
-        if expected is None:
-            sql, given = layout.CREATE_RECORD, ()
-        else:
-            known = self._seen[1] if self._seen is not None and self._seen[0] == expected else None
-            sql, given = layout.CHANGE_RECORD, (expected, known)
-        rows = await self._records.run(sql, self._name, value, *given, timeout_s=timeout_s, changes=True)
+        rows = await self._try_write(expected, value, timeout_s)
         if rows:
             self._remember(rows[0]["version"], value)
+            self._follower.tell()
             return Versioned(new, rows[0]["version"])
         # Another record is there, or this one, by an earlier attempt.
         try:
-            current = await self._read_record(DEFAULT_TIMEOUT_S, layout.READ_RECORD_SURELY)
+            current = await self._read_surely(DEFAULT_TIMEOUT_S)
         except Unavailable as error:
             raise OutcomeUnknown(
                 f"the version is not {expected}, and what is there cannot be read: {error}"
@@ -182,6 +189,20 @@ class PostgreSqlRecordStore:
         if new.nonce and current.record == new:
             return current  # Our earlier write: its answer was lost (M2).
         raise Conflict(f"the record has version {current.version}, not {expected}", current=current)
+
+    async def _try_write(
+        self, expected: int | None, value: str, timeout_s: float
+    ) -> Sequence[Mapping[str, Any]]:
+        """One row if it was written."""
+        if expected is not None:
+            known = self._seen[1] if self._seen is not None and self._seen[0] == expected else None
+            given = (self._name, value, expected, known)
+            return await self._records.run(layout.CHANGE_RECORD, *given, timeout_s=timeout_s, changes=True)
+        if self._seen is not None:  # It is there. If not, the database was reset.
+            return ()
+        return await self._records.run(
+            layout.CREATE_RECORD, self._name, value, timeout_s=timeout_s, changes=True
+        )
 
     def _remember(self, version: int, value: str) -> None:
         if self._seen is None or version > self._seen[0]:
