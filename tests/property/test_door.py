@@ -476,7 +476,9 @@ async def release(stage: Stage, instance: Any) -> None:
     elif isinstance(instance, Transaction):
         with suppress(QpidhaError):  # It is over, or something in it is not possible.
             instance.commit()
-    elif isinstance(instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore, PostgreSqlRecordStore)):
+    elif isinstance(
+        instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore, PostgreSqlRecordStore)
+    ):
         await instance.close()
     elif isinstance(instance, SqliteStore):
         instance.close(clean=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import sys
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,10 @@ def test_an_etcd_url_says_everything(files: dict[str, str]) -> None:
         ("postgresql://127.0.0.1/x?name=/a", "name must be a name of letters"),
         ("postgresql://127.0.0.1/x?password_file=/p", "user and password belong together"),
         ("postgresql://127.0.0.1/x?sslmode=require", "unknown options sslmode; known: ca, certificate, key"),
-        ("gopher://127.0.0.1/x", "no record store for gopher://; known: file://, etcd://, zookeeper://, postgresql://"),
+        (
+            "gopher://127.0.0.1/x",
+            "no record store for gopher://; known: file://, etcd://, zookeeper://, postgresql://",
+        ),
         ("file://host/x", "names a host"),
         ("file:///x?mode=1", "unknown options mode"),
     ],
