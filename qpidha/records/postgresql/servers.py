@@ -151,8 +151,9 @@ class Servers:
                 f"{found[0].endpoint} is another cluster of PostgreSQL than before. Stop all nodes, then rebuild the "
                 "record with `qpidha record rebuild`"
             )
-        newest = max((one.timeline for one in found), default=0)
-        usable = [one for one in found if self._identity in (None, one.identity) and one.timeline == newest]
+        ours = [one for one in found if self._identity in (None, one.identity)]
+        newest = max((one.timeline for one in ours), default=0)
+        usable = [one for one in ours if one.timeline == newest]
         if newest < self._timeline and usable:
             reasons.append(
                 f"{usable[0].endpoint}: a primary that was replaced (timeline {newest}, and {self._timeline} was seen): "

@@ -8,6 +8,8 @@ STORE = "qpidha/records/etcd/store.py"
 GATEWAY = "qpidha/records/etcd/gateway.py"
 ZOOKEEPER = "qpidha/records/zookeeper/"
 
+PG = "qpidha/records/postgresql/"
+
 ENGINES: tuple[Mutant, ...] = (
     # --- etcd
     Mutant(
@@ -127,5 +129,62 @@ ENGINES: tuple[Mutant, ...] = (
         old="        if self._verified is not link:\n",
         new="        if self._verified is None:\n",
         first="zookeeper/test_requests",
+    ),
+    # --- PostgreSQL
+    Mutant(
+        name="postgresql-own-write-refused",
+        rules="M2",
+        why="a write whose connection broke is not recognised when it is repeated",
+        file=PG + "store.py",
+        old="        if new.nonce and current.record == new:\n",
+        new="        if new.nonce and current.record is new:\n",
+        first="postgresql/test_pool",
+    ),
+    Mutant(
+        name="postgresql-doubt-hidden",
+        rules="M2 M3",
+        why="a write that was sent, and was not answered, is reported as surely not done",
+        file=PG + "pool.py",
+        old="                sent, why = sent or changes, str(error)\n",
+        new="                sent, why = sent or False, str(error)\n",
+        first="postgresql/test_pool",
+    ),
+    Mutant(
+        name="postgresql-warning-ignored",
+        rules="M2 D1",
+        why="a write counts although PostgreSQL warns that no standby may have it",
+        file=PG + "pool.py",
+        old="        if error is None and connection in self._warned:\n",
+        new="        if error is not None and connection in self._warned:\n",
+        first="postgresql/test_pool",
+    ),
+    Mutant(
+        name="postgresql-reset-believed",
+        rules="M1 T31",
+        why="a database that was reset is taken for a cluster whose record is older",
+        file=PG + "store.py",
+        old="        if version < known or (",
+        new="        if version < 0 or (",
+        first="postgresql/test_pool",
+    ),
+    Mutant(
+        name="postgresql-watch-without-standby",
+        rules="M1 D1",
+        why="a watch reports a record that only the primary has, and a promotion takes back",
+        file=PG + "store.py",
+        old="        return await self._read_surely(timeout_s)\n",
+        new="        return await self._read_surely(timeout_s) if not rows else Versioned(\n"
+        '            decode_value(rows[0]["value"].encode(), self._what), rows[0]["version"]\n'
+        "        )\n",
+        first="postgresql/test_sessions",
+    ),
+    Mutant(
+        name="postgresql-replaced-primary-used",
+        rules="M1 F1",
+        why="a primary that was replaced is used again although the newer one was seen",
+        file=PG + "servers.py",
+        old="        if newest < self._timeline and usable:\n",
+        new="        if newest < 0 and usable:\n",
+        first="postgresql/test_servers",
     ),
 )
