@@ -92,6 +92,7 @@ class Pool:
                 )
             except Broken as error:
                 sent, why = sent or changes, str(error)
+                await asyncio.sleep(PAUSE_S)
             except Again as error:
                 why = str(error)
                 await asyncio.sleep(PAUSE_S)
