@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 import protocol
 from options import node_arguments, parse_arguments
@@ -28,6 +30,7 @@ from protocol import U16, U32, U64, Framed, ProtocolError
 from topology import Topology
 
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
+from qpidha.events import NodeEvent
 from qpidha.queues import FifoQueue
 
 QUEUE = "work"
@@ -247,12 +250,25 @@ class Client(Framed):
 # --- the process -----------------------------------------------------------------------------------
 
 
+def monitoring(
+    args: argparse.Namespace,
+) -> tuple[Callable[[NodeEvent], None] | None, Callable[[Node], AbstractAsyncContextManager[object]]]:
+    """Where a node's events go, and its HTTP port for operators: neither of both without ``--web``."""
+    if args.web is None:
+        return None, lambda _: contextlib.nullcontext()
+    from qpidha.web import EventLog, NodeServer  # Needs pip install 'qpidha[prometheus]'.
+
+    events = EventLog()
+    return events, lambda node: NodeServer(node, args.web, events=events)
+
+
 async def run(args: argparse.Namespace) -> None:
     broker = Broker(args.window)
     arguments = node_arguments(args)
     client = arguments["client_address"]
     assert client is not None
-    broker.node = node = Node(args.id, broker=broker, **arguments)
+    events, web_port = monitoring(args)
+    broker.node = node = Node(args.id, broker=broker, on_event=events, **arguments)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -261,10 +277,11 @@ async def run(args: argparse.Namespace) -> None:
         loop.add_reader(sys.stdin.fileno(), stopping.set)
     port = await loop.create_server(lambda: Client(broker), *client)
     try:
-        await node.start()
-        signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
-        await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
-        signals.cancel()
+        async with web_port(node):
+            await node.start()
+            signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
+            await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
+            signals.cancel()
     finally:
         port.close()
         await node.stop()

@@ -56,6 +56,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--ack-timeout", type=float, default=ACK_TIMEOUT_S, help="seconds; slower backups are removed"
     )
+    parser.add_argument(
+        "--web", type=address, metavar="HOST:PORT", help="metrics and a page, on a loopback address"
+    )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     args = parser.parse_args()
     if not args.cluster.endswith(".toml") and (args.dir is None or args.client is None):

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from qpidha.bridge.requests import ask
 from qpidha.core.manager import Answer, NotSent, Unknown
 from qpidha.core.ready import Request
+from qpidha.durations import Durations
 from qpidha.errors import (
     ClusterError,
     InvariantError,
@@ -55,6 +56,8 @@ class Cluster:
         self._requests: asyncio.Queue[Request] = asyncio.Queue()
         self._asked: tuple[Request | None, float] = (None, 0.0)
         """The newest request, and when it was made first."""
+        self.answers = Durations()
+        """How long the cluster manager took for each compare-and-set, failed ones included."""
 
     # --- the promoter's view ---------------------------------------------------------------------
 
@@ -209,7 +212,9 @@ class Cluster:
             self._connector.wake()
 
     async def _ask(self, request: Request) -> Answer:
+        begun = self._runtime.now()
         answer, wrong = await ask(self._records, request, self._runtime.settings.record_timeout_s)
+        self.answers.observe(self._runtime.now() - begun)
         if wrong:
             self._runtime.troubles.report(ClusterManagerTrouble(wrong))
         else:

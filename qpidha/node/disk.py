@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from qpidha.driver import Done
+from qpidha.durations import Durations
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.interfaces import MessageStore, SteppedStore, WatchfulStore
 from qpidha.journal import Change, StoreImage, StoreState
@@ -33,9 +34,10 @@ class Disk:
 
     Args:
         broken: Called with a bug that a callback raised, and with what the store found wrong with its files.
+        commits: Counts how long the commits of a store that waits for a disk take, the wait for its thread included.
     """
 
-    def __init__(self, store: MessageStore, broken: Callable[[Exception], None]) -> None:
+    def __init__(self, store: MessageStore, broken: Callable[[Exception], None], commits: Durations) -> None:
         self._store = store
         self._broken = broken
         self._loop = asyncio.get_running_loop()
@@ -47,6 +49,7 @@ class Disk:
         self._looking = False
         self._opened = False
         self._left_clean = False
+        self._commits = commits
 
     async def open(self, node: NodeId, *, refuse_dirty: bool) -> StoreImage:
         """Open the store. If this is cancelled it opens all the same: `close` it."""
@@ -98,7 +101,17 @@ class Disk:
             with around or contextlib.nullcontext():
                 store.commit(changes)
 
-        self._call(job, done)
+        self._call(job, done if self._thread is None else self._timed(done))
+
+    def _timed(self, done: Done) -> Done:
+        """The same callback; the time until it is called is counted."""
+        begun = self._loop.time()
+
+        def timed(error: Exception | None) -> None:
+            self._commits.observe(self._loop.time() - begun)
+            done(error)
+
+        return timed
 
     def _in_turns(self, steps: Iterator[None], done: Done) -> None:
         """Take all steps, as many in each turn of the loop as it has time for, then call back."""

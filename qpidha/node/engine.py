@@ -12,6 +12,7 @@ from typing import TypeVar
 from qpidha.core.ready import Ready
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver, Effects
+from qpidha.durations import Durations
 from qpidha.errors import StoreFailed
 from qpidha.interfaces import MessageStore
 from qpidha.journal import Change, StoreImage
@@ -36,13 +37,15 @@ class Engine:
         self.driver: Driver | None = None
         self.disk: Disk | None = None
         """None before the store is open and after it was closed."""
+        self.commits = Durations()
+        """How long the store's commits took."""
 
     # --- life ------------------------------------------------------------------------------------
 
     async def open(self) -> StoreImage:
         """Open the store, in its thread. Raises `StoreError`."""
         self._loop = asyncio.get_running_loop()
-        self.disk = Disk(self._store, self.broken)
+        self.disk = Disk(self._store, self.broken, self.commits)
         return await self.disk.open(
             self._runtime.id, refuse_dirty=self._runtime.settings.dirty_start == "refuse"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.snapshot import ReplicaSnapshot
+from qpidha.durations import DurationCounts
 from qpidha.node.holds import Hold, holds_of
 from qpidha.node.parts import Parts
 from qpidha.node.troubles import TroubleStatus
@@ -120,6 +121,10 @@ class NodeStatus:
     """The longest stall of the event loop since the start, during which nothing else in the loop ran."""
     loop_stall_recent_s: float
     """The same of the last minute."""
+    store_commits: DurationCounts
+    """How long the commits of this node's store took since it was made; a store in memory counts none."""
+    manager_answers: DurationCounts
+    """How long the cluster manager took to answer each compare-and-set of this node."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -171,6 +176,8 @@ def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
         broker_error=parts.notifier.error,
         loop_stall_worst_s=round(runtime.stalls.worst_s, 3),
         loop_stall_recent_s=round(runtime.stalls.recent_worst_s, 3),
+        store_commits=parts.engine.commits.counts(),
+        manager_answers=parts.cluster.answers.counts(),
     )
 
 

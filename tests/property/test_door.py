@@ -68,6 +68,7 @@ from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
+from qpidha.web import EventLog, NodeServer, ServerFiles, Tokens
 from tests.support.cores import Node as CoreNode
 from tests.support.door_values import CallersOwnError, argument
 from tests.support.harness import Recorder, until
@@ -84,6 +85,7 @@ MODULES = (
     "qpidha.stores",
     "qpidha.transports",
     "qpidha.types",
+    "qpidha.web",
     "qpidha.wire.batch",
     "qpidha.wire.info",
 )
@@ -225,6 +227,13 @@ class Stage:
         self.count += 1
         return self.directory / f"fresh-{self.count}"
 
+    def private(self, text: str) -> Path:
+        """A file with this text that its owner only can read."""
+        path = self.fresh()
+        path.touch(0o600)
+        path.write_text(text)
+        return path
+
     def lonely(self) -> Node:
         """A new node that is part of no cluster."""
         self.count += 1
@@ -324,6 +333,11 @@ def filled(stage: Stage) -> FileRecordStore:
     return FileRecordStore(stage.directory / "records")
 
 
+def certified(stage: Stage) -> ServerFiles:
+    made = trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem
+    return ServerFiles(stage.private(made.bytes().decode()))
+
+
 def authority(stage: Stage) -> TlsFiles:
     path = stage.fresh()
     trustme.CA().cert_pem.write_to_path(path)
@@ -375,6 +389,10 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     MemoryTransport: made(lambda stage: MemoryTransport(MemoryNetwork())),
     TcpTransport: made(lambda stage: TcpTransport()),
     OperatorPromoter: made(lambda stage: OperatorPromoter()),
+    NodeServer: made(lambda stage: NodeServer(stage.nodes["a"])),
+    EventLog: made(lambda stage: EventLog()),
+    Tokens: made(lambda stage: Tokens(stage.private("viewer 0123456789abcdef"))),
+    ServerFiles: made(certified),
     SequenceSet: made(lambda stage: SequenceSet([1, 2, (5, 9)])),
     SequenceTracker: made(lambda stage: SequenceTracker(5)),
     Batch: made(lambda stage: Batch.pack([b"1", b"2"], [b"p", b""])),
@@ -480,6 +498,8 @@ async def release(stage: Stage, instance: Any) -> None:
         instance, (FileRecordStore, EtcdRecordStore, ZooKeeperRecordStore, PostgreSqlRecordStore)
     ):
         await instance.close()
+    elif isinstance(instance, NodeServer):
+        await instance.stop()
     elif isinstance(instance, SqliteStore):
         instance.close(clean=False)
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from qpidha import Settings
 from qpidha.core.ready import HandOver, Request
 from qpidha.core.replica import Replica
+from qpidha.durations import Durations
 from qpidha.events import NodeEvent
 from qpidha.journal import Change, StoreImage, StoreStatus
 from qpidha.node.effects import NodeEffects
@@ -144,6 +145,7 @@ class Engine:
         self.bypasses = 0
         self.busy_s: float | None = None
         self.disk_hangs = False
+        self.commits = Durations()
         self.unflushed: list[Flushable] = []
 
     def poke(self) -> None:

@@ -163,4 +163,7 @@ def own_props(props: Props) -> Props:
 
 def own_bytes(props: BytesLike) -> BytesLike:
     """The same bytes for as long as they are needed. Anything else is refused by the loop."""
-    return bytes(props) if isinstance(props, (bytearray, memoryview)) else props
+    try:
+        return bytes(props) if isinstance(props, (bytearray, memoryview)) else props
+    except ValueError:  # A memoryview that was released.
+        return props

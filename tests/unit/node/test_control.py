@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qpidha.durations import Durations
 from qpidha.errors import (
     ControlSocketInUse,
     HandOverRefused,
@@ -93,7 +94,7 @@ class Site:
             live=["a"],
             links=SimpleNamespace(addresses=(), certificate_days_left=None),
             place=SimpleNamespace(why_not=None),
-            cluster=SimpleNamespace(asked_for_s=None),
+            cluster=SimpleNamespace(asked_for_s=None, answers=Durations()),
             notifier=SimpleNamespace(phase="standby", since=0.0, error=None, promoting_for_s=None),
         )
         self.control = Control(parts, self.roles, path)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from weakref import ref
 import pytest
 
 from qpidha import Settle
+from qpidha.durations import Durations
 from qpidha.journal import Change, PutQueue
 from qpidha.node.disk import STEPPED_MIN, Disk
 from qpidha.stores import MemoryStore, SqliteStore
@@ -40,7 +41,7 @@ def unexpected(error: Exception) -> None:
 
 
 async def opened(store: MemoryStore) -> Disk:
-    disk = Disk(store, broken=unexpected)
+    disk = Disk(store, broken=unexpected, commits=Durations())
     await disk.open("a", refuse_dirty=False)
     return disk
 
@@ -151,7 +152,7 @@ def test_what_a_store_had_is_freed_without_a_collection(tmp_path: Path) -> None:
     """A node may freeze what is alive: an image that were garbage in a cycle would then stay for ever."""
 
     async def main() -> None:
-        disk = Disk(SqliteStore(tmp_path), broken=unexpected)
+        disk = Disk(SqliteStore(tmp_path), broken=unexpected, commits=Durations())
         gc.disable()
         try:
             kept = ref((await disk.open("a", refuse_dirty=False)).queues)

@@ -11,6 +11,7 @@ import pytest
 
 from qpidha import Batch, Settings
 from qpidha.core.births import born
+from qpidha.durations import Durations
 from qpidha.errors import NotEnoughMembers, StoreFailed
 from qpidha.events import PlaceGivenUp, TooFewMembers, TroubleOver
 from qpidha.node.holds import Hold
@@ -32,7 +33,7 @@ class Around:
         self.live = ["a"]
         self.links = SimpleNamespace(addresses=(("127.0.0.1", 5671),), certificate_days_left=None)
         self.place = SimpleNamespace(why_not=None)
-        self.cluster = SimpleNamespace(asked_for_s=None)
+        self.cluster = SimpleNamespace(asked_for_s=None, answers=Durations())
         self.notifier = SimpleNamespace(phase="standby", since=0.0, error=None, promoting_for_s=None)
 
     def status(self, queues_max: int | None = None) -> NodeStatus:

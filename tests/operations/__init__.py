@@ -1,0 +1,1 @@
+"""What operators use, with the real programs: Prometheus, a browser, a terminal."""
