@@ -97,7 +97,7 @@ def test_the_examples_of_a_page_run(page: str) -> None:
         ("docs/levels.md", 5),
         ("docs/why.md", 3),
         ("docs/records.md", 2),
-        ("docs/monitoring.md", 2),
+        ("docs/monitoring.md", 3),
     ],
 )
 def test_the_blocks_of_a_page_run_one_after_the_other(page: str, blocks_min: int) -> None:

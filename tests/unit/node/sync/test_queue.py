@@ -72,6 +72,18 @@ def test_updates_keep_places_and_take_the_props_as_they_are_now() -> None:
         assert part.ids == range(7, 8) and next(queue.messages()) == (7, b"1", b"again")
 
 
+def test_props_that_were_released_are_refused() -> None:
+    with nodes("a") as (_, _, (a,)):
+        queue = a.sync.declare("q")
+        queue.enqueue_many([b"1", b"2"])
+        released = memoryview(b"p")
+        released.release()
+        for props in (released, [b"p", released]):
+            with pytest.raises(ArgumentError, match="released"):
+                queue.update(range(1, 3), props)
+        assert queue.depth == 2
+
+
 def test_errors_come_back_to_the_thread() -> None:
     with nodes("a", "b") as (thread, _, (a, b)):
         queue = a.sync.declare("q")
