@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
-RECORDS = ("file", "etcd", "zookeeper")
+RECORDS = ("file", "etcd", "zookeeper", "postgresql")
 """A file, or one of `qpidha.engines.ENGINES`: those are imported when they are used, for other commands start without."""
 NODES_MAX, KILLS_MAX = 100, 10_000
 BESIDE = ("changer.py", "client.py", "options.py", "protocol.py", "topology.py")
@@ -166,7 +166,7 @@ def engine(name: str, display: Display, *, hosted: bool) -> Ensemble:
 
     try:
         ensemble = Ensemble(name, BRIDGE_ADDRESS if hosted else "127.0.0.1")
-    except (EngineMissing, SettingsError) as error:
+    except (EngineMissing, ServerFailed, SettingsError) as error:
         raise UsageError(f"--records {name}: {error}") from error
     display.say(f"starting {counted(len(ensemble.servers), 'server')} of {name}, which keep the record")
     try:

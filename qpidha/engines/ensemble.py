@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qpidha.engines.etcd import plain_etcd
 from qpidha.engines.missing import EngineMissing, require_program
+from qpidha.engines.postgresql import plain_postgresql
 from qpidha.engines.server import START_TIMEOUT_S, Server, ServerFailed
 from qpidha.engines.zookeeper import plain_zookeeper
 from qpidha.errors import ClusterError
@@ -20,6 +21,7 @@ __all__ = ["ENGINES", "EngineMissing", "Ensemble"]
 ENGINES: Mapping[str, Callable[[Path, str], tuple[list[Server], str]]] = {
     "etcd": plain_etcd,
     "zookeeper": plain_zookeeper,
+    "postgresql": plain_postgresql,
 }
 """By name, a function that makes the servers of an engine in a folder, at an address, and the URL of a record there."""
 
@@ -44,7 +46,7 @@ class Ensemble:
         try:
             self.servers, self.url = ENGINES[engine](self._folder, host)
             if host != "127.0.0.1":
-                self.url += "?insecure=true"
+                self.url += f"{'&' if '?' in self.url else '?'}insecure=true"
             open_records(self.url)
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -35,7 +35,7 @@ def scratch(tmp_path: Path, monkeypatch: Any) -> Path:
         (["--kills", "-1"], "--kills must not be negative"),
         (["--nodes", "1000000"], "--nodes must be at most 100"),
         (["--kills", "1000000"], "--kills must be at most 10000"),
-        (["--hosts"], "--hosts needs --records etcd or zookeeper"),
+        (["--hosts"], "--hosts needs --records etcd or zookeeper or postgresql"),
         (["--timeout", "0"], "--timeout must be positive"),
         (["--timeout", "nan"], "--timeout must be positive"),
         (["--timeout", "inf"], "--timeout must be positive"),
