@@ -9,6 +9,7 @@ import pytest
 
 from qpidha.errors import ForkedError
 from qpidha.records import ZooKeeperRecordStore
+from tests.support.harness import until
 
 
 def test_a_forked_child_gives_up_the_connection() -> None:
@@ -27,6 +28,8 @@ def test_a_forked_child_gives_up_the_connection() -> None:
         await asyncio.wait_for(served.wait(), 30)
         link = store._requests._link
         assert link is not None
+        # The server may have accepted before the thread that connected goes on.
+        await until(lambda: link._socket is not None)
         held = set(link.forked())
         assert link._socket is not None and link._socket.fileno() in held
         assert all(os.fstat(fd) for fd in held)
