@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from qpidha.checks import PAIR, instance_of, optional
+from qpidha.checks import ADDRESS, instance_of, optional
 from qpidha.errors import CallerError, LocalProtocolError, QpidhaError, SettingsError
 from qpidha.node import Node
 from qpidha.web.access import Access, Tokens
@@ -88,7 +88,7 @@ class NodeServer:
                 ``tokens`` is missing.
         """
         instance_of(Node)("node", node, SettingsError)
-        PAIR("address", address, SettingsError)
+        ADDRESS("address", address, SettingsError)
         optional(instance_of(ServerFiles))("tls", tls, SettingsError)
         optional(instance_of(Tokens))("tokens", tokens, SettingsError)
         optional(instance_of(EventLog))("events", events, SettingsError)

@@ -168,6 +168,7 @@ def test_tls(tmp_path: Path) -> None:
         lambda node: NodeServer(node, ("192.0.2.1", 0)),
         lambda node: NodeServer(node, ("broker.example", 0)),
         lambda node: NodeServer(node, "127.0.0.1:80"),  # type: ignore[arg-type]
+        lambda node: NodeServer(node, ("127.0.0.1", 65_536)),
         lambda node: NodeServer("a"),  # type: ignore[arg-type]
         lambda node: NodeServer(node, tls=True),  # type: ignore[arg-type]
         lambda node: NodeServer(node, tokens="file"),  # type: ignore[arg-type]
