@@ -36,7 +36,7 @@ STATE_BROKEN_RUN ?= bfs -tx_cons txn=1 pub=1 reconn=1 prom=1
 EXPLORE_SHORT_RUN ?= --breadth --seconds 60
 EXPLORE_RUN ?= --seconds 60
 EXPLORE_CHANGES_RUN ?= --publish 1 --accept 0 --promote 1 --connect 1 --fault 1 --commit 1 --update 1 --delete 1 \
-	--declare 1 --put 2 --produce 1 --repeat 1 --keep 1 --give_up 1 --forget 1 --seconds 60
+	--declare 1 --put 2 --produce 1 --repeat 1 --keep 1 --give_up 1 --forget 1 --fan_out 1 --seconds 60
 
 # What reaches core, wire, queue types and store status directly. Longer tests reach them too, but say less about a line.
 COVERING := $(addprefix tests/unit/,core queues clusterfile recovery promoters stores wire testing/conformance/test_queue.py) \

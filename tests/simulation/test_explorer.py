@@ -20,7 +20,7 @@ from qpidha.core.primary.drafted import Drafted
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.producers import Producers
 from qpidha.core.producers import ProducerEntries
-from qpidha.core.steps import Committed, Put, Step
+from qpidha.core.steps import Committed, Publish, Put, Step
 from qpidha.journal import DropQueue
 from qpidha.seq import SequenceSet
 from qpidha.testing.explorer import Explorer
@@ -41,6 +41,22 @@ def makes_each_step_an_operation(patch: pytest.MonkeyPatch) -> None:
 
     def make(self: Primary, steps: Sequence[Step], *, committed: bool = False) -> Committed:
         return [whole(self, [step], committed=committed) for step in steps][-1]
+
+    patch.setattr(Primary, "make", make)
+
+
+def publishes_to_each_queue_alone(patch: pytest.MonkeyPatch) -> None:
+    """TX1 broken: a message for several queues is an operation for each of them."""
+    whole = Primary.make
+
+    def make(self: Primary, steps: Sequence[Step], *, committed: bool = False) -> Committed:
+        alone = [
+            replace(step, queues=(queue,))
+            for step in steps
+            if isinstance(step, Publish)
+            for queue in step.queues
+        ]
+        return [whole(self, [step], committed=committed) for step in alone or steps][-1]
 
     patch.setattr(Primary, "make", make)
 
@@ -92,6 +108,7 @@ NONE = Scope(queues=1, publish=0, accept=0, promote=0, connect=0, fault=0)
 """Nothing happens but what a test adds."""
 CHANGED = {
     makes_each_step_an_operation: (replace(NONE, nodes=PAIR, commit=1), "TX1"),
+    publishes_to_each_queue_alone: (replace(NONE, nodes=PAIR, queues=2, fan_out=1), "TX1"),
     knows_no_repetition: (replace(NONE, nodes=PAIR, produce=1, repeat=1), "X2"),
     takes_what_is_missing_for_deleted: (
         replace(NONE, nodes=PAIR, declare=1, publish=1, promote=1, connect=1), "R-c",
@@ -121,6 +138,7 @@ WHOLE = {
     "a fault": Scope(queues=1, publish=1, accept=0, promote=0, connect=1, fault=1),
     "a promotion": Scope(queues=1, publish=1, accept=0, promote=1, connect=1, fault=0),
     "a commit": replace(NONE, publish=1, commit=1),
+    "a fan-out": replace(NONE, nodes=PAIR, queues=2, fan_out=1, promote=1, connect=1),
     "an update": replace(NONE, publish=1, update=1),
     "a deletion and a declaration": replace(NONE, nodes=PAIR, queues=2, publish=1, delete=1, declare=1),
     "an object and a fault": replace(NONE, nodes=PAIR, put=2, connect=1, fault=1),

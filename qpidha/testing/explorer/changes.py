@@ -11,6 +11,7 @@ from qpidha.core.births import OWN_OBJECTS, configuration_id
 from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Publish, Put, Step, Update
 from qpidha.errors import CallerError
 from qpidha.seq import SequenceSet
+from qpidha.testing.explorer.node_invariants import FANNED_OUT
 from qpidha.testing.explorer.objects import OWN, THING, mark_of
 from qpidha.testing.explorer.running_node import RunningNode
 from qpidha.testing.sim.disk import messages
@@ -62,6 +63,11 @@ def transact(
     if source is not None:
         steps.append(Accept(source, SequenceSet([id])))
     return operate(running, steps)
+
+
+def fan_out(running: RunningNode, queues: tuple[QueueId, ...], message: int) -> bool:
+    """Publish a message to several queues."""
+    return operate(running, [Publish(queues, Batch.pack([b"%c%d" % (FANNED_OUT, message)]))])
 
 
 def update(running: RunningNode, queue: QueueId, id: MessageId) -> bool:
@@ -129,6 +135,6 @@ def objects(running: RunningNode) -> QueueId:
 
 CHANGES: dict[str, Callable[..., bool]] = {
     one.__name__: one
-    for one in (transact, update, delete, redeclare, put, register, produce, keep, give_up, forget)
+    for one in (transact, fan_out, update, delete, redeclare, put, register, produce, keep, give_up, forget)
 }
 """The functions that are inputs."""

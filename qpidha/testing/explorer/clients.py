@@ -17,6 +17,7 @@ from qpidha.testing.explorer.scope import (
     CONSUMED,
     DEAD,
     DELETING,
+    FANNED,
     FORGOTTEN,
     GONE,
     HAVE,
@@ -100,8 +101,9 @@ class Clients:
 
     def accepted(self, node: int, message: int, generation: Generation, position: Position) -> None:
         """A consumer accepted a message; it is told when the primary completes this position."""
-        self.fields[CONSUMED] |= 1 << message
-        self.operated(node, generation, position, Promise(settled=1 << message))
+        bit = 1 << message
+        self.fields[CONSUMED] |= bit
+        self.operated(node, generation, position, Promise(settled=bit & ~self.fields[FANNED]))
 
     def operated(self, node: int, generation: Generation, position: Position, promise: Promise) -> None:
         """A primary made an operation; when it completes this position, clients are promised something."""

@@ -18,6 +18,8 @@ from qpidha.testing.explorer.scope import (
     DECLARE,
     DELETE,
     DEMOTE,
+    FAN_OUT,
+    FANNED,
     FAULT,
     FORGET,
     GIVE_UP,
@@ -51,6 +53,7 @@ SIMPLE = (
     (KEEP, "keep"),
     (GIVE_UP, "give_up"),
     (FORGET, "forget"),
+    (FAN_OUT, "fan_out"),
 )
 """Actions on a primary that need no more than their budget."""
 
@@ -69,7 +72,7 @@ class Cluster:
         nodes = tuple(self.tables.nodes.new(name) for name in self.scope.nodes)
         plenty = (99,) * len(LIMITED)
         have = (1 << self.scope.queues) - 1
-        clients = (0, (), (), (), 0, 0, 0, (), 0, -1, 0, 0, 0, 0, (), (), (), 0)
+        clients = (0, (), (), (), 0, 0, 0, (), 0, -1, 0, 0, 0, 0, (), (), (), 0, 0)
         state: State = (nodes, (), 0, (), clients, plenty)
         for node in range(self.tables.count):
             state = self.settled(self.done(state, ("start", node)))
@@ -190,8 +193,8 @@ class Cluster:
         """What clients may change besides single messages."""
         if budget[COMMIT]:
             events.append(("transact", node, -1, 0))
-        for queue, id, _ in view.held:
-            if budget[COMMIT]:
+        for queue, id, message in view.held:
+            if budget[COMMIT] and not clients[FANNED] >> message & 1:
                 events.append(("transact", node, queue, id))
             if budget[UPDATE]:
                 events.append(("update", node, queue, id))

@@ -17,6 +17,7 @@ from qpidha.testing.explorer.scope import (
     CONFIRMED,
     CONSUMED,
     DEAD,
+    FANNED,
     GONE,
     HAVE,
     KEPT,
@@ -54,6 +55,7 @@ def check_cluster(tables: Tables, nodes: Sequence[int], record: int, clients: Se
     known = set(clients[NAMES])
     for node, view in enumerate(views):
         check_commits(view, node, clients)
+        check_fanned_out(view, node, clients)
         check_own(view, node, clients)
         if not view.identities <= known:
             raise Violation(f"I1: node {node} holds {set(view.identities - known)} of {known}")
@@ -100,6 +102,16 @@ def check_commits(view: NodeView, node: int, clients: Sequence[Any]) -> None:
             )
 
 
+def check_fanned_out(view: NodeView, node: int, clients: Sequence[Any]) -> None:
+    """Check that a disk has a message in both of its queues or in none, until one is taken. Raises `Violation` (TX1)."""
+    for message in set_bits(clients[FANNED] & ~clients[CONSUMED]):
+        count = sum(1 for identity in view.identities if identity[3] == message)
+        if count not in (0, 2):
+            raise Violation(
+                f"TX1: node {node} has v{message} in {count} of the two queues it was published to"
+            )
+
+
 def check_own(view: NodeView, node: int, clients: Sequence[Any]) -> None:
     """Check the object of one node: it is as that node was told, or newer. Raises `Violation` (LV-a, LV-b)."""
     mine = [(number, told) for at, _, _, number, told in clients[KEPT] if at == node]
@@ -143,4 +155,9 @@ def check_primary(
 
 def bits(messages: int) -> list[str]:
     """Return the names of messages that are given as bits: 0b101 is v0 and v2."""
-    return [f"v{n}" for n in range(messages.bit_length()) if messages >> n & 1]
+    return [f"v{n}" for n in set_bits(messages)]
+
+
+def set_bits(messages: int) -> list[int]:
+    """Return the numbers of messages that are given as bits: 0b101 is 0 and 2."""
+    return [n for n in range(messages.bit_length()) if messages >> n & 1]

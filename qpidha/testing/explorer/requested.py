@@ -13,6 +13,8 @@ from qpidha.testing.explorer.scope import (
     DECLARE,
     DELETE,
     DELETING,
+    FAN_OUT,
+    FANNED,
     FORGET,
     FORGOTTEN,
     GIVE_UP,
@@ -80,6 +82,15 @@ def transact(transition: Transition, node: int, source: int, id: int) -> bool:
     return transition.step(node, "transact", queue_for(transition, node, message), message, queue, id)
 
 
+def fan_out(transition: Transition, node: int) -> bool:
+    """Publish the next message to the first two queues, on a primary."""
+    transition.budget[FAN_OUT] -= 1
+    message = transition.clients.next_message()
+    transition.clients.fields[FANNED] |= 1 << message
+    transition.promise = Promise(acked=1 << message)
+    return transition.step(node, "fan_out", tuple(transition.tables.queues[:2]), message)
+
+
 def update(transition: Transition, node: int, queue: int, id: int) -> bool:
     """Update a message on a primary."""
     transition.budget[UPDATE] -= 1
@@ -96,7 +107,7 @@ def delete(transition: Transition, node: int, queue: int, target: int) -> bool:
     fields[CONSUMED] |= lost
     fields[DELETING] |= bit
     fields[HAVE] &= ~bit
-    transition.promise = Promise(settled=lost, gone=bit)
+    transition.promise = Promise(settled=lost & ~fields[FANNED], gone=bit)
     return transition.step(node, "delete", queues[queue], None if target < 0 else queues[target])
 
 
@@ -176,6 +187,7 @@ ALL_ACTIONS: dict[str, Callable[..., bool]] = ACTIONS | {
         accept,
         move,
         transact,
+        fan_out,
         update,
         delete,
         redeclare,

@@ -8,7 +8,7 @@ A state of the whole cluster is one tuple of numbers, so that millions can be ke
     record    by number
     requests  (node, request, SENT, 0), (node, request, GIVEN_UP, 0) or (node, request, ANSWERED, answer)
     clients   (published, waiting, settles, names, acked, consumed, confirmed, dead, puts, object, marks, have, gone,
-              deleting, commits, produced, kept, forgotten); messages, marks and queues are bits
+              deleting, commits, produced, kept, forgotten, fanned); messages, marks and queues are bits
     budget    how often each of `LIMITED` may still happen
 """
 
@@ -38,7 +38,7 @@ FIN = 0
 SENT, GIVEN_UP, ANSWERED = range(3)
 LIMITED = (
     "publish", "accept", "move", "promote", "demote", "connect", "fault", "commit", "update", "delete", "declare", "put",
-    "produce", "repeat", "keep", "give_up", "forget",
+    "produce", "repeat", "keep", "give_up", "forget", "fan_out",
 )  # fmt: skip
 (
     PUBLISH,
@@ -58,10 +58,11 @@ LIMITED = (
     KEEP,
     GIVE_UP,
     FORGET,
-) = range(17)
+    FAN_OUT,
+) = range(18)
 PUBLISHED, WAITING, SETTLES, NAMES, ACKED, CONSUMED, CONFIRMED, DEAD = range(8)
 PUTS, OBJECT, MARKS, HAVE, GONE, DELETING, COMMITS, PRODUCED = range(8, 16)
-KEPT, FORGOTTEN = range(16, 18)
+KEPT, FORGOTTEN, FANNED = range(16, 19)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class Scope:
     """Sequences of the producer that it uses for nothing."""
     forget: int = 0
     """Removals of the producer."""
+    fan_out: int = 0
+    """Publishes to the first two queues at once."""
     settings: Settings = SMALLEST
 
     @property

@@ -125,6 +125,7 @@ DESCRIPTIONS: dict[str, Callable[..., str]] = {
     "delete": Describer.delete,
     "update": lambda d, node, queue, id: f"update {id} of q{queue} on {d.name(node)}",
     "redeclare": lambda d, node: f"declare a queue on {d.name(node)}",
+    "fan_out": lambda d, node: f"publish the next message to two queues on {d.name(node)}",
     "put": lambda d, node: f"put the object on {d.name(node)}",
     "produce": lambda d, node: f"the producer publishes v{d.state[4][PUBLISHED]} on {d.name(node)}",
     "repeat": lambda d, node: f"the producer repeats v{d.state[4][PRODUCED][-1]} on {d.name(node)}",
