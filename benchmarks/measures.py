@@ -65,17 +65,6 @@ def publish_durable(count: int, size: int) -> float:
     return publish(count, size, durable=True)
 
 
-def latencies(rounds: int) -> list[float]:
-    """Seconds from one message of 100 B to its confirmation, one at a time, two backups, in memory."""
-    batch = Batch.pack([b"x" * 100])
-    with Brokers(durable=False) as brokers:
-        client = PipelinedClient(brokers.ports[brokers.primary()])
-        time.sleep(SETTLED_S)
-        for _ in range(rounds // 10):
-            client.publish(batch, 1, window=1)
-        return [client.publish(batch, 1, window=1) for _ in range(rounds)]
-
-
 def resync(count: int, size: int) -> float:
     """Messages a second that a fresh backup takes over, from its first answer to being in sync."""
     batch = batch_of(size)

@@ -69,6 +69,15 @@ class Redis:
             if time.monotonic() > deadline:
                 raise RuntimeError("the replicas of Redis do not come online")
             time.sleep(0.1)
+        # A replica is sent nothing before its first answer, which may take a second: that is not to be measured. And
+        # `WAIT` waits for what its own connection has written.
+        with socket.create_connection((HOST, self.ports[0])) as connection:
+            connection.sendall(
+                command_of(b"SET", b"first", b"1") + command_of(b"WAIT", b"%d" % replicas, b"0")
+            )
+            lines = connection.makefile("rb")
+            lines.readline()
+            lines.readline()
 
     @staticmethod
     def ask(port: int, *words: bytes) -> bytes:

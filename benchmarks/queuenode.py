@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lives import Lives, dequeues, fill
 from qpidha import Batch, Node, Op, Settings
 from qpidha.records import FileRecordStore
 from qpidha.stores import MemoryStore, SqliteStore
@@ -74,6 +75,7 @@ class Commands:
 
     def __init__(self, name: str, base: Path, settings: Settings, *, memory: bool = False) -> None:
         self.watch = Watch()
+        self._lives: Lives | None = None
         store = MemoryStore() if memory else SqliteStore(base / name)
         self.node = Node(
             name, broker=Recorder(), store=store, transport=TcpTransport(),
@@ -164,6 +166,24 @@ class Commands:
             took["commit"].append(between - started)
             took["batch"].append(time.perf_counter() - between)
         return {what: statistics.median(values) for what, values in took.items()}
+
+    async def lives(self, count: int, a_turn: int) -> None:
+        """See `benchmarks.lives`."""
+        if self._lives is None:
+            self._lives = Lives(self.node)
+        await self._lives.run(count, a_turn)
+
+    async def fill(self, depth: int) -> None:
+        """See `benchmarks.lives`."""
+        await fill(self.node, depth)
+
+    async def dequeues(self, count: int, a_turn: int) -> dict[str, float]:
+        """See `benchmarks.lives`."""
+        return {"seconds": await dequeues(self.node, count, a_turn)}
+
+    async def spent(self) -> dict[str, float]:
+        """Processor time of this process so far."""
+        return {"seconds": time.process_time()}
 
     async def publish(self) -> None:
         await self.node.queue("queue-0").enqueue(b"m")

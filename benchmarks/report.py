@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.table import US, Row, number
+from benchmarks.row import US, Row, number
 
 Studies = dict[str, list[tuple[float, float]]]
 
@@ -41,13 +41,14 @@ def markdown(rows: Sequence[Row], repeats: int, studies: Studies, pictures: str)
     ]
     for row in rows:
         ours = row.results[US].median
+        met = "" if not row.goal else "met" if row.is_met else "**not met**"
         for who, series in row.results.items():
             first = who == US
             takes = "takes" if row.unit.split(",")[0] in TIMES else "is"
             ratio = "" if first else f"qpidha {takes} {ours / series.median:.2g} ×"
             lines.append(
                 f"| {row.name if first else ''} | {who} | {number(series.median)} ± {series.spread:.0%} | {row.unit} "
-                f"| {row.goal if first else ratio} | {('met' if row.is_met else '**not met**') if first else ''} |"
+                f"| {row.goal if first else ratio} | {met if first else ''} |"
             )
     if studies:
         lines += ["", f"![Cost of a message as things grow]({pictures})", ""]

@@ -211,8 +211,8 @@ def _refused(node: Node, queue: Queue, pieces: list[bytes]) -> None:
 
 
 @contextmanager
-def three_nodes(**settings: Any) -> Iterator[Member]:
-    """Nodes in memory, in processes of their own, all in sync. Yields the primary."""
+def nodes_in_memory(**settings: Any) -> Iterator[list[Member]]:
+    """Three nodes in memory, in processes of their own, all in sync. Yields them, the primary first."""
     with tempfile.TemporaryDirectory() as directory:
         cluster = Cluster(Path(directory), SETTINGS | settings, memory=True)
         try:
@@ -222,9 +222,16 @@ def three_nodes(**settings: Any) -> Iterator[Member]:
             for other in others:
                 other.tell("start")
                 other.tell("in_sync")
-            yield first
+            yield [first, *others]
         finally:
             cluster.close()
+
+
+@contextmanager
+def three_nodes(**settings: Any) -> Iterator[Member]:
+    """The same. Yields the primary."""
+    with nodes_in_memory(**settings) as nodes:
+        yield nodes[0]
 
 
 def commit_ratio(rounds: int) -> float:

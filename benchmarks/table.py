@@ -1,81 +1,20 @@
-"""The goals, and what is measured for each: runs of all contenders in turn (A B A B …), medians, spread, ratios."""
+"""The goals, and what is measured for each."""
 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from operator import and_, or_, sub
 
-from benchmarks import measures, peers, queues, raw, sets, state
+from benchmarks import measures, peers, queues, raw, sets, singlerows, state
+from benchmarks.row import RAW, REDIS, US, Row, ahead, named
 
-US, THOUSAND = "qpidha", 1000
+THOUSAND = 1000
 COPIES = 4
 """Three brokers hold each message; some more is under way."""
-WARM_BYTES_MAX = 8 << 30
 KIB = 1024
 QUEUES_S_MAX = {"failover": 0.5, "start": 2.0}
 """Goals of the steps with very many queues."""
-
-
-@dataclass
-class Series:
-    """What one contender reached, run by run."""
-
-    values: list[float] = field(default_factory=list)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def spread(self) -> float:
-        """Half the distance of the extremes, as a share of the median."""
-        return (max(self.values) - min(self.values)) / 2 / self.median if self.median else 0.0
-
-
-@dataclass
-class Row:
-    """One line of the table."""
-
-    name: str
-    unit: str
-    goal: str
-    runs: dict[str, Callable[[], float]]
-    met: Callable[[dict[str, float]], bool]
-    touches: int = 0
-    """Bytes of new memory that a run needs, on all its processes; `warm` before each."""
-    results: dict[str, Series] = field(default_factory=dict)
-
-    def measure(self, repeats: int, say: Callable[[str], None]) -> None:
-        for turn in range(repeats):
-            for who, run in self.runs.items():
-                warm(self.touches)
-                value = run()
-                self.results.setdefault(who, Series()).values.append(value)
-                say(f"{self.name:32} {turn + 1}/{repeats} {who:22} {number(value):>12} {self.unit}")
-
-    @property
-    def is_met(self) -> bool:
-        return self.met({who: series.median for who, series in self.results.items()})
-
-
-def warm(nbytes: int) -> None:
-    """Touch this much memory in a separate process, and free it.
-
-    A virtual machine's host takes back what its guest does not use, and the first touch of a page that the host has to
-    find again costs two to six times as much as another. Whoever comes after a contender that needed much memory
-    would find it warm: so everyone does.
-    """
-    if nbytes:
-        touch = "import sys; n = int(sys.argv[1]); b = bytearray(n); b[::4096] = bytes(-(-n // 4096))"
-        subprocess.run([sys.executable, "-c", touch, str(min(nbytes, WARM_BYTES_MAX))], check=True)
-
-
-def number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:,.3g}"
 
 
 def rows(quick: bool) -> list[Row]:
@@ -111,6 +50,7 @@ def rows(quick: bool) -> list[Row]:
             lambda m: m[US] <= 160,
         ),
         *_recovery_rows(scale),
+        *singlerows.rows(scale),
         *_state_rows(scale),
         *_queue_rows(100_000 // scale),
         *_set_rows(),
@@ -158,18 +98,6 @@ def _stream_rows(scale: int) -> Iterator[Row]:
         )  # fmt: skip
 
 
-RAW, REDIS = "raw sockets", "Redis, WAIT 2"
-
-
-def ahead(medians: dict[str, float], times: float) -> bool:
-    """So many times as fast as Redis, if that is installed."""
-    return REDIS not in medians or medians[US] >= times * medians[REDIS]
-
-
-def named(size: int) -> str:
-    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
-
-
 def _resync_rows(scale: int) -> Iterator[Row]:
     for size, count, goal in ((100, 2_000_000, 2_000_000), (1024, 300_000, 500_000)):
         few = count // scale
@@ -206,7 +134,6 @@ def _recovery_rows(scale: int) -> Iterator[Row]:
         "SIGKILL to first confirmation", "ms, worst", "≤ 400",
         {US: lambda: max(found) * THOUSAND}, lambda m: m[US] <= 400,
     )  # fmt: skip
-    yield from _latency_rows(3000 // scale)
 
 
 def _state_rows(scale: int) -> Iterator[Row]:
@@ -276,27 +203,6 @@ def _queue_rows(count: int) -> Iterator[Row]:
             {US: queues.once(count, step, "stall_s")},
             lambda m: m[US] <= 0.2,
         )
-
-
-def _latency_rows(rounds: int) -> Iterator[Row]:
-    contenders = {US: measures.latencies, RAW: raw.latencies}
-    last: dict[str, list[float]] = {}
-
-    def median(who: str) -> float:
-        last[who] = contenders[who](rounds)
-        return statistics.median(last[who]) * 1e6
-
-    def p99(who: str) -> float:
-        return measures.percentile(last[who], 0.99) * 1e6
-
-    yield Row(
-        "one message at a time", "µs, median", "≤ 250",
-        {US: lambda: median(US), RAW: lambda: median(RAW)}, lambda m: m[US] <= 250,
-    )  # fmt: skip
-    yield Row(
-        "one message at a time", "µs, p99", "≤ 1,000",
-        {US: lambda: p99(US), RAW: lambda: p99(RAW)}, lambda m: m[US] <= 1000,
-    )  # fmt: skip
 
 
 ROARING, VECTOR = "pyroaring, BitMap64", "C++, sorted vector"

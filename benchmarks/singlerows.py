@@ -1,0 +1,73 @@
+"""The rows for messages one by one (`benchmarks.singles`): each says what is batched, for all contenders alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+
+from benchmarks import measures, peers, raw, singles
+from benchmarks.row import RAW, REDIS, US, Row, ahead, named
+from benchmarks.state import Together
+
+Runs = Callable[[str], dict[str, Callable[[], float]]]
+"""What measures one figure, for each contender."""
+SERVERS = "µs of processor time, servers"
+
+
+def rows(scale: int) -> Iterator[Row]:
+    """The rows, for a part of the work: 1 / ``scale``."""
+    for durable in (False, True):
+        yield from _latency_rows((1000 if durable else 3000) // scale, durable=durable)
+    for what, measure, size, count, times in (
+        ("one a frame, in blocks of 128 KiB", singles.in_blocks, 100, 300_000, 1.5),
+        ("one a frame, in blocks of 128 KiB", singles.in_blocks, 1024, 100_000, 2.0),
+        ("one a frame, a send() each, 1,000 under way", singles.a_send_each, 100, 100_000, 1.0),
+        ("one a frame, a send() each, 1,000 under way", singles.a_send_each, 1024, 100_000, 1.0),
+    ):
+        runs = _runs(lambda who, measure=measure, n=count // scale, size=size: measure(who, n, size))  # type: ignore[misc]
+        name = f"{what}, {named(size)}"
+        yield Row(name, "msg/s", f"≥ {times:g} × Redis", runs("rate"), lambda m, t=times: ahead(m, t))  # type: ignore[misc]
+        yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
+    yield from _own_rows(scale)
+
+
+def _runs(measure: Callable[[singles.Contender], singles.Figures]) -> Runs:
+    contenders = {US: singles.OURS} | ({REDIS: singles.REDIS} if peers.PEERS[REDIS][1] else {})
+    found = {name: Together(lambda who=who: measure(who)) for name, who in contenders.items()}  # type: ignore[misc]
+    return lambda part: {name: of.part(part) for name, of in found.items()}
+
+
+def _latency_rows(rounds: int, *, durable: bool) -> Iterator[Row]:
+    """Figures of the same runs. Redis stores nothing: the durable rows, without a goal, show what the disk adds."""
+    runs = _runs(lambda who: singles.one_at_a_time(who, rounds, durable=durable))
+
+    def bare() -> dict[str, float]:
+        found = raw.latencies(rounds)
+        return {"median": statistics.median(found) * 1e6, "p99": measures.percentile(found, 0.99) * 1e6}
+
+    sockets = Together(bare)
+    name = "one message at a time" + (", durable" if durable else "")
+    for part, times in (("median", 1.5), ("p99", 2.0)):
+        yield Row(
+            name, f"µs, {part}", "" if durable else f"≤ {times:g} × Redis",
+            {**runs(part), RAW: sockets.part(part)},
+            lambda m, times=times: REDIS not in m or m[US] <= times * m[REDIS],  # type: ignore[misc]
+        )  # fmt: skip
+    yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
+
+
+def _own_rows(scale: int) -> Iterator[Row]:
+    """Microseconds of processor time, through the library alone."""
+    life = Together(lambda: singles.lives(100_000 // scale))
+    for part, most in (("primary", 4.0), ("backup", 2.0)):
+        yield Row(
+            "life of single messages, 1,000 a turn", f"µs, {part}", f"≤ {most:g}",
+            {US: life.part(part)}, lambda m, most=most: m[US] <= most,  # type: ignore[misc]
+        )  # fmt: skip
+    for depth in (10_000, 1_000_000 // scale):
+        taken = Together(lambda depth=depth: singles.dequeues(depth))  # type: ignore[misc]
+        for part, unit, most in (("call", "µs, the call", 0.6), ("safe", "µs, three nodes, until safe", 2.0)):
+            yield Row(
+                f"dequeue of one id, random order, {depth:,} messages", unit, f"≤ {most:g}",
+                {US: taken.part(part)}, lambda m, most=most: m[US] <= most,  # type: ignore[misc]
+            )  # fmt: skip
