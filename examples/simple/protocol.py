@@ -89,7 +89,9 @@ class Framed(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def send(self, kind: int, *chunks: bytes | memoryview) -> None:
-        """Send one frame, in one write."""
+        """Send one frame, in one write. A connection that is lost drops it: asyncio would complain in the log."""
+        if self.transport.is_closing():
+            return
         size = sum(map(len, chunks))
         self.transport.write(b"".join((HEADER.pack(size, kind), *chunks)))
 

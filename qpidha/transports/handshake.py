@@ -7,6 +7,7 @@ later, after the alert was sent.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -38,6 +39,13 @@ class TellingObject(ssl.SSLObject):
     """An `SSLObject` that reports a failed handshake after its alert was sent: see the module."""
 
     handshake: Handshake | None = None
+    writes = 0
+    """Counts the calls of `write`."""
+
+    def write(self, data: Any) -> int:
+        """As its base class."""
+        self.writes += 1
+        return super().write(data)
 
     def do_handshake(self) -> None:
         """As its base class, but a failure is raised by the next call: asyncio sends the alert in between."""
@@ -68,6 +76,17 @@ class TellingContext(ssl.SSLContext):
         if isinstance(made, TellingObject):
             made.handshake = CURRENT.get()
         return made
+
+
+def counting_object(transport: asyncio.Transport) -> TellingObject | None:
+    """The TLS object of a connection whose loop does not say that the peer has closed. None: its loop says so.
+
+    While bytes wait for a peer that has closed, uvloop drops what is written, and says nothing before those are sent:
+    only that the object is not called shows it.
+    """
+    made = transport.get_extra_info("ssl_object")
+    of_asyncio = type(transport).__module__.startswith("asyncio.")
+    return made if isinstance(made, TellingObject) and not of_asyncio else None
 
 
 # --- words ---------------------------------------------------------------------------------------

@@ -5,11 +5,15 @@ The same class serves plain text and TLS: asyncio's TLS layer speaks the same pr
 Written bytes are passed to asyncio's transport at once, in pieces, for as long as the transport accepts more; the
 rest waits here, by reference. So a peer that reads slowly costs references, not copies, and `buffered` is
 exact with TLS too, whose transport does not count the bytes of its inner transport.
+
+The transport below is never written to, and never aborted, within one of its own calls: TLS may be at its end there, and
+the loop would report writes that it drops, or fail.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
@@ -18,7 +22,7 @@ from typing import cast
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
 from qpidha.system import forks
-from qpidha.transports.handshake import plain_words
+from qpidha.transports.handshake import TellingObject, counting_object, plain_words
 from qpidha.transports.sockets import describe, descriptor_of, is_vectored, tune
 from qpidha.types import BytesLike, PeerInfo
 
@@ -29,6 +33,9 @@ PIECE_BYTES = 256 * KIB
 """Bytes that are passed to asyncio's transport in one call."""
 SMALL_BYTES = 32 * KIB
 """Smaller chunks are joined: copying them costs less than a separate system call or TLS record."""
+WRITES_PER_TURN = 4
+"""The link is told of a connection that broke in a later turn of the loop. After more writes than this in one turn the
+loop would complain of them in the log."""
 CLOSE_TIMEOUT_S = 5.0
 """How long `close` waits for a peer that does not read, before it aborts."""
 SCRATCH_BYTES = 16 * KIB
@@ -46,7 +53,6 @@ class LinkState(Enum):
         CONNECTING   keeps them       no                   connection_made
         OPEN         yes              yes                  close, or any error
         CLOSING      ignores them     yes                  everything is sent, CLOSE_TIMEOUT_S, or any error
-        FAILED       ignores them     no                   the next turn of the loop, which aborts
         DEAD         ignores them     no                   (the end)
     """
 
@@ -54,8 +60,6 @@ class LinkState(Enum):
     OPEN = auto()
     CLOSING = auto()
     """`close` was called: what is buffered is sent first."""
-    FAILED = auto()
-    """The handler raised in `get_buffer`, where uvloop must not be told to abort."""
     DEAD = auto()
     """Aborted, lost, or the link of the process that this one was forked from."""
 
@@ -72,7 +76,7 @@ class Flow(Enum):
     FULL = auto()
     """Nothing, until it calls `resume_writing`."""
     RELIEVED = auto()
-    """More bytes, after it was full: the handler's `drained` is due when what waits here is handed down."""
+    """More bytes, after much had to wait: the handler's `drained` is due when what waits here is handed down."""
 
 
 class TcpLink(asyncio.BufferedProtocol):
@@ -94,6 +98,10 @@ class TcpLink(asyncio.BufferedProtocol):
         self._state = LinkState.CONNECTING
         self._flow = Flow.READY
         self._flush_due: asyncio.Handle | None = None
+        self._called = False
+        """Within a call from the transport that reads."""
+        self._writes = 0  # Since the last `_flush`.
+        self._tls: TellingObject | None = None
         self._error: Exception | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._fd = -1
@@ -139,13 +147,26 @@ class TcpLink(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or self._state not in ALIVE:
             return
-        while self._pending and self._flow is not Flow.FULL:
-            piece = self._take_piece()
-            if self._vectored:
-                transport.writelines(piece)
-            else:
-                for chunk in piece:
-                    transport.write(chunk)
+        while self._pending and self._flow is not Flow.FULL and not transport.is_closing():
+            if self._called or self._writes >= WRITES_PER_TURN:
+                if self._pending_bytes > WRITES_PER_TURN * PIECE_BYTES:  # The next turn does not take all.
+                    self._flow = Flow.RELIEVED
+                self._schedule()
+                break
+            taken = self._tls.writes if self._tls is not None else -1
+            self._write_piece(transport)
+            if self._tls is not None and self._tls.writes == taken:
+                self._drop(None)  # The loop has dropped the piece: the peer has closed.
+                break
+
+    def _write_piece(self, transport: asyncio.Transport) -> None:
+        if self._vectored:
+            self._writes += 1
+            transport.writelines(self._take_piece())
+            return
+        for chunk in self._take_piece(WRITES_PER_TURN - self._writes):
+            self._writes += 1
+            transport.write(chunk)
 
     def _flush(self) -> None:
         """Hand down what waits, call `drained` if it is due, and close if that was asked for and nothing waits.
@@ -153,22 +174,23 @@ class TcpLink(asyncio.BufferedProtocol):
         Runs in a separate turn of the loop, never within a call from the transport.
         """
         self._flush_due = None
+        self._writes = 0
         self._hand_down()
         transport = self._transport
         if transport is None or self._state not in ALIVE:
             return
-        if self._flow is Flow.RELIEVED:
+        if self._flow is Flow.RELIEVED and not self._pending:
             self._flow = Flow.READY
             self._call_drained()
-        if self._state is LinkState.CLOSING and not self._pending:
-            transport.close()  # It sends what it has first.
+        if self._state is LinkState.CLOSING and not self._pending and not transport.is_closing():
+            transport.close()  # It sends what it has first. A second call would make TLS forget the connection.
 
-    def _take_piece(self) -> list[BytesLike]:
+    def _take_piece(self, chunks_max: int = sys.maxsize) -> list[BytesLike]:
         """The next chunks, small ones joined, large ones by reference, the last one cut to fit."""
         piece: list[BytesLike] = []
         small: list[BytesLike] = []
         room = PIECE_BYTES
-        while self._pending and room > 0:
+        while self._pending and room > 0 and len(piece) + bool(small) < chunks_max:
             chunk = self._pending.popleft()
             if len(chunk) > room:
                 view = memoryview(chunk)
@@ -208,25 +230,32 @@ class TcpLink(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio is to put the next bytes."""
         if self._handler is not None and self._state in ALIVE:
+            self._called = True
             try:
                 return self._handler.get_buffer(sizehint)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
-                self._state = LinkState.FAILED
-                self._loop.call_soon(self._abort, error)  # uvloop crashes if it is closed in this call.
+                self._abort(error)
+            finally:
+                self._called = False
         return memoryview(bytearray(SCRATCH_BYTES))  # The TLS layer goes on reading until it has no more.
 
     def buffer_updated(self, nbytes: int) -> None:
         """This many bytes were put into the buffer."""
         if self._handler is not None and self._state in ALIVE:
+            self._called = True
             try:
                 self._handler.received(nbytes)
             except Exception as error:  # noqa: BLE001 - its link dies, and `closed` is told why
                 self._abort(error)
+            finally:
+                self._called = False
 
     def eof_received(self) -> None:
         """The peer sends no more. There are no half-open links: the link is closed in order."""
         if self._state is not LinkState.DEAD:
+            self._called = True
             self._drop(None)
+            self._called = False
 
     # --- the life of the connection ---------------------------------------------------------------
 
@@ -244,6 +273,7 @@ class TcpLink(asyncio.BufferedProtocol):
             return
         self._transport.set_write_buffer_limits(LOW_BYTES)
         self._vectored = is_vectored(self._transport)
+        self._tls = counting_object(self._transport)
         tune(self._transport)
         try:
             self._handler = self._on_link(self)
@@ -287,6 +317,12 @@ class TcpLink(asyncio.BufferedProtocol):
     def _drop(self, error: Exception | None) -> None:
         self._error = error
         self._die()
+        if self._called:
+            self._loop.call_soon(self._hang_up)
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
         if self._transport is not None:
             self._transport.abort()
 

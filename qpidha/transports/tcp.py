@@ -26,7 +26,7 @@ from qpidha.events import LinkFromPeerFailed
 from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleSink
 from qpidha.system import forks
 from qpidha.transports.certificates import Certificates
-from qpidha.transports.handshake import CURRENT, Handshake
+from qpidha.transports.handshake import CURRENT, Handshake, TellingObject
 from qpidha.transports.sockets import destination, is_loopback, refuses
 from qpidha.transports.stream import TcpLink, as_link_closed
 from qpidha.transports.tls import require_verifying
@@ -71,6 +71,9 @@ class TcpTransport:
             for context, name in ((self._server, "ssl_context_server"), (self._client, "ssl_context_client")):
                 if context is not None:
                     require_verifying(context, name)
+        for context in (self._server, self._client):
+            if context is not None and context.sslobject_class is ssl.SSLObject:
+                context.sslobject_class = TellingObject
 
     @classmethod
     def with_certificates(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -111,6 +112,25 @@ async def take(consumer: clients.Consumer, count: int, *, accept: bool = True) -
 
 
 # --- one broker ------------------------------------------------------------------------------------
+
+
+def test_answers_to_a_client_that_is_gone_are_dropped_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        made: list[protocol.Framed] = []
+        port = await loop.create_server(lambda: made.append(protocol.Framed()) or made[-1], "127.0.0.1", 0)
+        client = socket.create_connection(port.sockets[0].getsockname())
+        await until(lambda: bool(made))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()  # A reset, which the loop does not see before the next turn.
+        for _ in range(20):
+            made[0].send(protocol.SETTLED)
+        await until(made[0].transport.is_closing)
+        await asyncio.sleep(0)
+        await close_server(port)
+
+    asyncio.run(main())
+    assert [r.message for r in caplog.records if r.name == "asyncio"] == []
 
 
 def test_what_is_published_is_confirmed_delivered_and_settled() -> None:

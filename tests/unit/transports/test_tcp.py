@@ -291,7 +291,10 @@ class FakeTransport(asyncio.Transport):
         assert high is not None
 
     def is_closing(self) -> bool:
-        return True
+        return False
+
+    def close(self) -> None:
+        pass
 
 
 def test_large_chunks_are_not_copied_and_small_ones_are_joined() -> None:
