@@ -19,7 +19,6 @@ SHOWN_BY_DOCSTRINGS = {
     "ListeningBroker": "an optional power of the embedder's broker: detected by its method",
     "EndingBroker": "an optional power of the embedder's broker: detected by its method",
     "inode": "a field that makes two values differ",
-    "sslobject_class": "what `ssl` looks for",
     "PollingRecordStore": "an optional power of a record store: detected by its method",
     "eof_received": "what asyncio calls",
 }
