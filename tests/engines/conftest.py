@@ -1,41 +1,64 @@
-"""Ensembles that the tests of one process share: starting one takes seconds."""
+"""Engines that the tests of one process share: starting one takes seconds. `run` is a test on one of them."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.engines.etcd import Ensemble
-from tests.engines.postgresql import Pair, running
-from tests.engines.zookeeper import Ensemble as ZooKeeper
+from tests.engines import case, etcd, postgresql, zookeeper
+from tests.engines.engine import Engine, quick_folder
+
+NAMES = ("etcd", "zookeeper", "postgresql")
 
 
-@pytest.fixture(scope="session")
-def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
-    """Three members of etcd that run when the first test begins. A test may damage them: call `start` first."""
-    made = Ensemble.make(tmp_path_factory.mktemp("etcd"))
+def started(kind: type[etcd.Ensemble | zookeeper.Ensemble]) -> Iterator[Engine]:
+    """Three members that run when the first test begins."""
+    folder = quick_folder(kind.name)
+    made: Engine | None = None
     try:
+        made = kind.make(folder)
         asyncio.run(made.start())
         yield made
     finally:
-        made.stop()
+        if made is not None:
+            made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeper]:
-    """Three members of ZooKeeper, as `ensemble`."""
-    made = ZooKeeper.make(tmp_path_factory.mktemp("zookeeper"))
-    try:
-        asyncio.run(made.start())
+@pytest.fixture(scope="session", name="etcd")
+def _etcd() -> Iterator[Engine]:
+    """Three members of etcd. A test may damage them: call `start` first."""
+    yield from started(etcd.Ensemble)
+
+
+@pytest.fixture(scope="session", name="zookeeper")
+def _zookeeper() -> Iterator[Engine]:
+    """Three members of ZooKeeper, as `etcd`."""
+    yield from started(zookeeper.Ensemble)
+
+
+@pytest.fixture(scope="session", name="postgresql")
+def _postgresql() -> Iterator[Engine]:
+    """A primary of PostgreSQL and its standby, as `etcd`."""
+    with postgresql.running() as made:
         yield made
-    finally:
-        made.stop()
 
 
-@pytest.fixture(scope="session")
-def pair() -> Iterator[Pair]:
-    """A primary of PostgreSQL and its standby. A test may damage them, and promotes none."""
-    with running() as made:
-        yield made
+@pytest.fixture(params=NAMES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine. A module for one of them parametrises this fixture."""
+    made: Engine = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def run(engine: Engine, request: pytest.FixtureRequest, tmp_path: Path) -> case.Run:
+    """Runs a test with a new cluster in the engine."""
+    place = "/qpidha/" + re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+    return partial(case.run, engine, place, tmp_path)

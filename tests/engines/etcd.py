@@ -8,20 +8,19 @@ import contextlib
 import json
 import shutil
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlencode
+from typing import Any, ClassVar, Protocol
 
 from qpidha.engines.etcd import MEMBERS, member_command
-from qpidha.records import EtcdRecordStore, TlsFiles
+from qpidha.records import EtcdRecordStore
+from qpidha.records.etcd.layout import text
 from tests.engines.certificates import Authority, Identity
+from tests.engines.engine import PASSWORD, USER, Engine, Says
 from tests.engines.server import Server, free_ports, require
 
 ROOT_PASSWORD = "of root"
-PASSWORD = "correct horse"
-USER = "qpidha"
 
 
 @dataclass
@@ -42,8 +41,26 @@ class Machine(Protocol):
 
 
 @dataclass
-class Ensemble:
+class Ensemble(Engine):
     """Three members. Make it with `Ensemble.make`; stop it with `stop`."""
+
+    name: ClassVar[str] = "etcd"
+    says: ClassVar[Says] = Says(
+        unreachable="no member of etcd answers",
+        no_connection="no connection in",
+        another="another etcd ensemble",
+        went_back="went back from revision",
+        expired="lease has ended",
+        stranger="certificate of this node",
+        passwords="user 'qpidha' or the password is wrong",
+        anonymous="give a user and a password",
+        too_large="raise --max-request-bytes",
+    )
+    ttl_s: ClassVar[float] = 2.0
+    """What etcd grants at least, with its default election time-out."""
+    short_ttl_s: ClassVar[float] = 2.0
+    delay_s: ClassVar[float] = 0.1
+    reserved: ClassVar[tuple[str, ...]] = ("sessions",)
 
     folder: Path
     authority: Authority
@@ -154,6 +171,30 @@ class Ensemble:
                         return n
             await asyncio.sleep(0.02)
 
+    # --- faults ----------------------------------------------------------------------------------
+
+    def kill(self, n: int) -> None:
+        self.members[n].kill()
+
+    def pause(self, n: int) -> None:
+        self.members[n].pause()
+
+    def resume(self, n: int) -> None:
+        self.members[n].resume()
+
+    async def answers(self, n: int) -> None:
+        await self.members[n].wait_ready()
+
+    async def remove_session(self, store: EtcdRecordStore, node: str) -> None:
+        await self.as_root("/v3/kv/deleterange", {"key": text(store._layout.session(node))})
+
+    async def spoil(self, store: EtcdRecordStore) -> None:
+        await self.as_root("/v3/kv/put", {"key": text(store._layout.record), "value": text(b"{}")})
+
+    async def forget(self, store: EtcdRecordStore, founder: EtcdRecordStore) -> None:
+        store._gateway._cluster = None  # The same identity, as after a restore from a copy.
+        store._gateway._revision = 10**6
+
     # --- what an operator does ---------------------------------------------------------------------
 
     async def _enable_auth(self) -> None:
@@ -199,32 +240,16 @@ class Ensemble:
 
     # --- for clients -----------------------------------------------------------------------------
 
-    def tls(self) -> TlsFiles:
-        """What a node needs for TLS with this ensemble."""
-        identity = self.authority.issue("client")
-        return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+    async def log_out(self, store: EtcdRecordStore) -> None:
+        store._gateway._token = None
 
-    def url(self, folder: Path, prefix: str, **options: str) -> str:
-        """What a command line needs to find this ensemble. Writes the password into this folder."""
-        identity = self.authority.issue("operator")
-        secret = folder / "password"
-        secret.touch(mode=0o600)
-        secret.write_text(PASSWORD + "\n")
-        given: dict[str, Any] = {
-            "ca": self.authority.ca,
-            "certificate": identity.certificate,
-            "key": identity.key,
-            "user": USER,
-            "password_file": secret,
-            **options,
-        }
-        return f"etcd://{','.join(self.endpoints)}{prefix}?{urlencode(given)}"
+    async def read(self, store: EtcdRecordStore, timeout_s: float) -> object:
+        return (await store._read_all(timeout_s)).record
 
-    def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> EtcdRecordStore:
-        """A store whose first endpoint is this member."""
+    def store(self, place: str = "/qpidha/test", *, first: int = 0, **options: Any) -> EtcdRecordStore:
         endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
         given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
-        return EtcdRecordStore(prefix=prefix, **given)
+        return EtcdRecordStore(prefix=place, **given)
 
 
 def base64_of(text: str) -> str:
@@ -259,17 +284,3 @@ async def post(
     except ValueError:
         found = {"text": content.decode(errors="replace")}
     return Answer(int(headers.split()[1]), found)
-
-
-def run(folder: Path, main: Callable[[Ensemble], Awaitable[None]]) -> None:
-    """Run a test with an ensemble in this folder."""
-
-    async def wrapped() -> None:
-        ensemble = Ensemble.make(folder)
-        try:
-            await ensemble.start()
-            await main(ensemble)
-        finally:
-            ensemble.stop()
-
-    asyncio.run(wrapped())

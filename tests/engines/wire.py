@@ -2,6 +2,7 @@
 
 pass        as without it
 refuse      nothing listens: a new connection is refused, the open ones are reset
+hanging     the open connections stay open, and nothing arrives ever more; new ones pass
 silent      connections are accepted and stay open; what is sent waits, in both directions
 deaf        what the client sends waits, answers pass
 mute        what the client sends passes, answers wait
@@ -23,8 +24,9 @@ RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 class Wire:
     """A proxy from a port of its own to another. An asynchronous context manager."""
 
-    def __init__(self, port: int, target: int) -> None:
-        """Nothing listens before `open`."""
+    def __init__(self, port: int, target: int, host: str = "127.0.0.1") -> None:
+        """Nothing listens before `mend`."""
+        self.host = host
         self.port = port
         self.delay_s = 0.0
         self.accepted = 0
@@ -52,13 +54,20 @@ class Wire:
         self._there.set()
         self._back.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._connected, self.host, self.port)
 
     def silence(self, *, there: bool = True, back: bool = True) -> None:
         """Let what clients send wait (``there``), and what the server answers (``back``)."""
         for wanted, passes in ((there, self._there), (back, self._back)):
             if wanted:
                 passes.clear()
+
+    def hang(self) -> None:
+        """Let what is sent over the connections that are open now wait for ever."""
+        self.silence()
+        self._there, self._back = asyncio.Event(), asyncio.Event()
+        self._there.set()
+        self._back.set()
 
     def cut(self) -> None:
         """Reset the open connections. New ones are accepted."""
@@ -92,8 +101,10 @@ class Wire:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._open.add(far_writer)
             try:
+                there, back = self._there, self._back
                 await asyncio.gather(
-                    self._pump(reader, far_writer, self._there), self._pump(far_reader, writer, self._back)
+                    self._pump(reader, far_writer, there, counts=True),
+                    self._pump(far_reader, writer, back, counts=False),
                 )
             finally:
                 self._drop(far_writer)
@@ -104,7 +115,7 @@ class Wire:
             self._tasks.discard(task)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event, *, counts: bool
     ) -> None:
         while data := await reader.read(CHUNK_BYTES):
             if self.delay_s:
@@ -112,7 +123,7 @@ class Wire:
             await passes.wait()
             writer.write(data)
             await writer.drain()
-            if passes is self._there:
+            if counts:
                 self.sent += len(data)
                 if self._after is not None and self.sent >= self._after:
                     self._after = None

@@ -10,8 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import Any, ClassVar
 
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -21,19 +20,35 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from qpidha.engines.zookeeper import JAR, MEMBERS, member_command
-from qpidha.records import TlsFiles, ZooKeeperRecordStore
+from qpidha.records import ZooKeeperRecordStore
 from tests.engines.certificates import Authority, Identity
+from tests.engines.engine import PASSWORD, USER, Engine, Says
 from tests.engines.server import Server, free_ports, require
 from tests.support.missing import leave_out
 
 ROOT_PASSWORD = "of root"
-PASSWORD = "correct horse"
-USER = "qpidha"
 
 
 @dataclass
-class Ensemble:
+class Ensemble(Engine):
     """Three members. Make it with `Ensemble.make`; stop it with `stop`."""
+
+    name: ClassVar[str] = "zookeeper"
+    says: ClassVar[Says] = Says(
+        unreachable="no member of ZooKeeper answers",
+        no_connection="no member of ZooKeeper answers",
+        another="another ZooKeeper ensemble",
+        went_back="went back from transaction",
+        expired="expired",
+        stranger="certificate of this node",
+        passwords="all permissions to user 'qpidha' with this password",
+        anonymous="or give a user and a password",
+        too_large="shorten the node ids",
+    )
+    ttl_s: ClassVar[float] = 2.5
+    """Longer than an election."""
+    short_ttl_s: ClassVar[float] = 1.0
+    reserved: ClassVar[tuple[str, ...]] = ("record", "sessions", "claims")
 
     folder: Path
     authority: Authority
@@ -66,11 +81,6 @@ class Ensemble:
         (folder / "member.pem").write_bytes(pkcs8 + server.certificate.read_bytes())
         ensemble.members = [ensemble._member(n) for n in range(MEMBERS)]
         return ensemble
-
-    @property
-    def endpoints(self) -> list[str]:
-        """The addresses of the members."""
-        return [f"127.0.0.1:{port}" for port in self.ports]
 
     def _member(self, n: int) -> Server:
         data = self.folder / f"m{n}.{self.life}"
@@ -143,6 +153,30 @@ class Ensemble:
                             return n
             await asyncio.sleep(0.02)
 
+    # --- faults ----------------------------------------------------------------------------------
+
+    def kill(self, n: int) -> None:
+        self.members[n].kill()
+
+    def pause(self, n: int) -> None:
+        self.members[n].pause()
+
+    def resume(self, n: int) -> None:
+        self.members[n].resume()
+
+    async def answers(self, n: int) -> None:
+        await self.members[n].wait_ready()
+
+    async def remove_session(self, store: ZooKeeperRecordStore, node: str) -> None:
+        await self.as_root(lambda client: client.delete(store._layout.session(node)))
+
+    async def spoil(self, store: ZooKeeperRecordStore) -> None:
+        await self.as_root(lambda client: client.set(store._layout.record, b"{}"))
+
+    async def forget(self, store: ZooKeeperRecordStore, founder: ZooKeeperRecordStore) -> None:
+        store._requests._identity = founder._requests._identity  # As after a restore from a copy.
+        store._requests._zxid = 2**40
+
     # --- what an operator does ---------------------------------------------------------------------
 
     async def as_root(self, act: Callable[[Any], Any]) -> Any:
@@ -163,29 +197,10 @@ class Ensemble:
 
     # --- for clients -----------------------------------------------------------------------------
 
-    def tls(self) -> TlsFiles:
-        """What a node needs for TLS with this ensemble."""
-        identity = self.authority.issue("client")
-        return TlsFiles(ca=self.authority.ca, certificate=identity.certificate, key=identity.key)
+    async def read(self, store: ZooKeeperRecordStore, timeout_s: float) -> object:
+        return (await store._read_all(timeout_s)).record
 
-    def url(self, folder: Path, prefix: str, **options: str) -> str:
-        """What a command line needs to find this ensemble. Writes the password into this folder."""
-        identity = self.authority.issue("operator")
-        secret = folder / "password"
-        secret.touch(mode=0o600)
-        secret.write_text(PASSWORD + "\n")
-        given: dict[str, Any] = {
-            "ca": self.authority.ca,
-            "certificate": identity.certificate,
-            "key": identity.key,
-            "user": USER,
-            "password_file": secret,
-            **options,
-        }
-        return f"zookeeper://{','.join(self.endpoints)}{prefix}?{urlencode(given)}"
-
-    def store(self, prefix: str = "/qpidha/test", *, first: int = 0, **options: Any) -> ZooKeeperRecordStore:
-        """A store whose first endpoint is this member."""
+    def store(self, place: str = "/qpidha/test", *, first: int = 0, **options: Any) -> ZooKeeperRecordStore:
         endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
         given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
-        return ZooKeeperRecordStore(prefix=prefix, **given)
+        return ZooKeeperRecordStore(prefix=place, **given)

@@ -143,11 +143,12 @@ class Pool:
         self._warned.discard(connection)
         task = asyncio.get_running_loop().create_task(connection.fetch(sql, *given))
         task.add_done_callback(_retrieved)  # If this call is cancelled, nothing else asks for its error.
+        late = True
         try:
             await asyncio.wait({task}, timeout=timeout_s)
-        finally:
             late = not task.done()
-            if late:
+        finally:
+            if late:  # Or this call is cancelled, perhaps just as the answer comes: nobody else would close it.
                 connection.terminate()  # Without the request to cancel that asyncpg sends when a call is cancelled.
                 await asyncio.wait({task})
         error = task.exception()
@@ -179,6 +180,9 @@ class Pool:
             except (OSError, asyncio.TimeoutError, self._asyncpg.InterfaceError) as broken:
                 connection.terminate()
                 raise Again(f"the tables could not be made: {broken}") from error
+            except asyncio.CancelledError:
+                connection.terminate()
+                raise
             await self._put_back(connection)
             raise Again("the tables were made")
         if error.sqlstate in RETRIED:

@@ -128,9 +128,9 @@ class Servers:
             ended = [task for task in tasks if task.done()]
             errors = [error for task in ended if (error := task.exception()) is not None]
             chosen = self._choose([task.result() for task in ended if task.exception() is None], errors)
-            return chosen.connection
         finally:
             await _drop(tasks, chosen)
+        return chosen.connection
 
     def replaced(self, connection: object) -> bool:
         """Whether a newer primary than that of this connection has been seen."""
@@ -207,16 +207,22 @@ class Servers:
     def _explained(self, error: Exception, endpoint: Address) -> NotUsable:
         errors, user = self._asyncpg, self._login.user
         cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        while cause is not None and not isinstance(cause, ssl.SSLError):
             cause = cause.__cause__ or cause.__context__
         if isinstance(cause, ssl.SSLCertVerificationError):
             return NotUsable(
                 f"{endpoint}: its certificate is not accepted ({cause.verify_message}): check the authority, and that "
                 "the certificate names this host"
             )
+        if cause is not None and "ALERT" in (alert := cause.reason or ""):
+            return NotUsable(f"{endpoint}: it does not accept the certificate of this node ({alert})")
         what = ""
         if isinstance(error, errors.InvalidPasswordError):
             what = f"user {user!r} or the password is wrong"
+        elif isinstance(error, errors.InvalidAuthorizationSpecificationError) and "certificate" in str(error):
+            what = f"check the certificate of this node: the server wants one, and may want it to name user {user!r}"
+        elif isinstance(error, errors.InvalidAuthorizationSpecificationError) and user is None:
+            what = "give a user, or allow this one from this host in pg_hba.conf"
         elif isinstance(error, errors.InvalidAuthorizationSpecificationError):
             what = f"allow user {user!r} from this host in pg_hba.conf, with hostssl where tls is given"
         elif isinstance(error, errors.InvalidCatalogNameError):
@@ -264,10 +270,16 @@ async def _wait_for_answers(tasks: Sequence[asyncio.Task[Primary]]) -> None:
 
 
 async def _drop(tasks: Sequence[asyncio.Task[Primary]], chosen: Primary | None) -> None:
-    """End the attempts that were not needed."""
+    """End the attempts that were not needed; that of the chosen server too if this call is cancelled meanwhile."""
     for task in tasks:
         task.cancel()
-    await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled() and task.exception() is None and task.result() is not chosen:
-            task.result().connection.terminate()
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        await asyncio.wait(tasks)  # They are cancelled, so they end now.
+        chosen = None
+        raise
+    finally:
+        for task in tasks:
+            if not task.cancelled() and task.exception() is None and task.result() is not chosen:
+                task.result().connection.terminate()
