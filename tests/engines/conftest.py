@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
@@ -17,37 +17,32 @@ from tests.engines.engine import Engine, quick_folder
 NAMES = ("etcd", "zookeeper", "postgresql")
 
 
-def started(kind: type[etcd.Ensemble | zookeeper.Ensemble]) -> Iterator[Engine]:
-    """Three members that run when the first test begins."""
-    folder = quick_folder(kind.name)
-    made: Engine | None = None
+def shared(run: Callable[[Path], AbstractContextManager[Engine]]) -> Iterator[Engine]:
+    """An engine that runs when the first test begins."""
+    folder = quick_folder()
     try:
-        made = kind.make(folder)
-        asyncio.run(made.start())
-        yield made
+        with run(folder / "engine") as made:
+            yield made
     finally:
-        if made is not None:
-            made.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", name="etcd")
 def _etcd() -> Iterator[Engine]:
     """Three members of etcd. A test may damage them: call `start` first."""
-    yield from started(etcd.Ensemble)
+    yield from shared(etcd.running)
 
 
 @pytest.fixture(scope="session", name="zookeeper")
 def _zookeeper() -> Iterator[Engine]:
     """Three members of ZooKeeper, as `etcd`."""
-    yield from started(zookeeper.Ensemble)
+    yield from shared(zookeeper.running)
 
 
 @pytest.fixture(scope="session", name="postgresql")
 def _postgresql() -> Iterator[Engine]:
     """A primary of PostgreSQL and its standby, as `etcd`."""
-    with postgresql.running() as made:
-        yield made
+    yield from shared(postgresql.running)
 
 
 @pytest.fixture(params=NAMES)

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -176,6 +176,9 @@ class Ensemble(Engine):
     def kill(self, n: int) -> None:
         self.members[n].kill()
 
+    def runs(self, n: int) -> bool:
+        return self.members[n].pid is not None
+
     def pause(self, n: int) -> None:
         self.members[n].pause()
 
@@ -250,6 +253,17 @@ class Ensemble(Engine):
         endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
         given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
         return EtcdRecordStore(prefix=place, **given)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Ensemble]:
+    """Three members that run, with their files in a new folder."""
+    made = Ensemble.make(folder)
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        made.stop()
 
 
 def base64_of(text: str) -> str:

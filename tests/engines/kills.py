@@ -10,15 +10,20 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.engines import etcd, zookeeper
+from tests.engines import etcd, postgresql, zookeeper
+from tests.engines.engine import Engine
 from tests.support.stream import Stream
 
-ENGINES: dict[str, type[etcd.Ensemble | zookeeper.Ensemble]] = {
-    "etcd": etcd.Ensemble,
-    "zookeeper": zookeeper.Ensemble,
+ENGINES: dict[str, Callable[[Path], AbstractContextManager[Engine]]] = {
+    "etcd": etcd.running,
+    "zookeeper": zookeeper.running,
+    "postgresql": postgresql.running,
 }
+"""By name, what runs an engine in a new folder."""
 PAUSE_S = 0.5
 """Between the time when all nodes are members again and the next kill."""
 
@@ -72,12 +77,8 @@ def main() -> None:
         if args.records == "file":
             print(report(asyncio.run(measure(work, args.kills, None))))
             return
-        ensemble = ENGINES[args.records].make(work / args.records)
-        try:
-            asyncio.run(ensemble.start())
-            print(report(asyncio.run(measure(work, args.kills, ensemble.url(work, "/qpidha/kills")))))
-        finally:
-            ensemble.stop()
+        with ENGINES[args.records](work / args.records) as engine:
+            print(report(asyncio.run(measure(work, args.kills, engine.url(work, "/qpidha/kills")))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Outages of the engine that keeps the record, and of the primary, while a client publishes to three brokers.
 
-Run with ``python -m tests.engines.outages --records etcd --majority-s 60`` for the figures of the documentation.
+Run with ``python -m tests.engines.outages --records etcd --quorum-s 60`` for the figures of the documentation.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-from tests.engines import etcd, zookeeper
+from tests.engines.engine import Engine
 from tests.engines.kills import ENGINES, kill_primaries
 from tests.support.stream import Stream
 
 LEADER_S = 2.5
 """How long is watched after the leader was killed: longer than an election, and than a session."""
 LOOK_S = 0.002
-
-
-Ensemble: TypeAlias = "etcd.Ensemble | zookeeper.Ensemble"
 
 
 @dataclass
@@ -67,26 +63,27 @@ async def place(stream: Stream) -> tuple[str, int]:
     return primary, status["generation"]
 
 
-async def leader_killed(stream: Stream, ensemble: Ensemble) -> float:
+async def leader_killed(stream: Stream, engine: Engine) -> float:
     """The leader of the engine is killed. Returns the longest pause; the primary must be the same afterwards."""
     before = await place(stream)
     async with watched(stream) as pause:
-        ensemble.members[await ensemble.leader()].kill()
+        engine.kill(await engine.leader())
+        if not engine.quorum:
+            await engine.elect()
         await asyncio.sleep(LEADER_S)
     assert await place(stream) == before
-    await ensemble.start()
+    await engine.start()
     return pause.longest_s
 
 
-async def without_majority(stream: Stream, ensemble: Ensemble, down_s: float) -> float:
-    """Two members are down for so long. Returns the longest pause; nobody may step down, then or afterwards."""
+async def without_quorum(stream: Stream, engine: Engine, down_s: float) -> float:
+    """Nothing can be written for so long. Returns the longest pause; nobody may step down, then or afterwards."""
     before = await place(stream)
     async with watched(stream) as pause:
-        for member in ensemble.members[:2]:
-            member.kill()
+        await engine.lose_quorum()
         await asyncio.sleep(down_s)
         assert await place(stream) == before
-        await ensemble.start()
+        await engine.start()
         await asyncio.sleep(LEADER_S)
     assert await place(stream) == before
     return pause.longest_s
@@ -122,15 +119,15 @@ async def primary_stopped(stream: Stream) -> float:
         stream.signal(primary, signal.SIGCONT)
 
 
-async def measure(work: Path, ensemble: Ensemble, majority_s: float) -> dict[str, float]:
+async def measure(work: Path, engine: Engine, quorum_s: float) -> dict[str, float]:
     """All of them on new brokers, and the check of all messages at the end. Seconds by what was done."""
-    stream, url = Stream(work), ensemble.url(work, "/qpidha/outages")
+    stream, url = Stream(work), engine.url(work, "/qpidha/outages")
     for name in stream.cluster.processes:
         stream.option(name, "--cluster", url)
     async with stream:
         found = {
-            "leader killed": await leader_killed(stream, ensemble),
-            "without a majority": await without_majority(stream, ensemble, majority_s),
+            "leader killed": await leader_killed(stream, engine),
+            "without a quorum": await without_quorum(stream, engine, quorum_s),
             "handed over": await handed_over(stream),
             "primary stopped": await primary_stopped(stream),
             "primary killed": (await kill_primaries(stream, 1))[0],
@@ -144,17 +141,13 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", choices=list(ENGINES), default="etcd")
-    parser.add_argument("--majority-s", type=float, default=60.0)
+    parser.add_argument("--quorum-s", type=float, default=60.0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        ensemble = ENGINES[args.records].make(work / args.records)
-        try:
-            asyncio.run(ensemble.start())
-            for what, seconds in asyncio.run(measure(work, ensemble, args.majority_s)).items():
+        with ENGINES[args.records](work / args.records) as engine:
+            for what, seconds in asyncio.run(measure(work, engine, args.quorum_s)).items():
                 print(f"{what}: {1000 * seconds:.0f} ms")
-        finally:
-            ensemble.stop()
 
 
 if __name__ == "__main__":

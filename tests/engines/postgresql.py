@@ -17,7 +17,7 @@ import asyncpg
 
 from qpidha.records import PostgreSqlRecordStore
 from tests.engines.certificates import Authority, Identity
-from tests.engines.engine import PASSWORD, USER, Engine, Says, quick_folder, repeated
+from tests.engines.engine import PASSWORD, USER, Engine, Says, repeated
 from tests.engines.server import Server, free_ports
 from tests.support.missing import leave_out
 
@@ -240,6 +240,9 @@ class Pair(Engine):
         self._signal(n, signal.SIGKILL)
         self.servers[n].kill()
 
+    def runs(self, n: int) -> bool:
+        return self.servers[n].pid is not None
+
     def pause(self, n: int) -> None:
         self._signal(n, signal.SIGSTOP)
         self._signal(n, signal.SIGSTOP)  # What was started meanwhile.
@@ -302,15 +305,12 @@ class Pair(Engine):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Pair]:
-    """A pair that runs. Its folder is none of pytest's, which PostgreSQL's user may not enter."""
-    folder = quick_folder("postgresql")
-    pair: Pair | None = None
+def running(folder: Path) -> Iterator[Pair]:
+    """A pair that runs, with its files in a new folder, which everybody can enter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pair = Pair(folder)
     try:
-        pair = Pair(folder)
         asyncio.run(pair.make())
         yield pair
     finally:
-        if pair is not None:
-            pair.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        pair.stop()

@@ -1,4 +1,4 @@
-"""``qpidha record``, ``qpidha status`` and ``qpidha store rank`` with a record that is kept by a real etcd ensemble."""
+"""``qpidha record``, ``qpidha status`` and ``qpidha store rank`` with a record that is kept by a real etcd etcd."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
-from tests.engines.etcd import PASSWORD, Ensemble
+from tests.engines.engine import PASSWORD
+from tests.engines.etcd import Ensemble
 from tests.integration.test_cli_stores import written
 from tests.support.records import RECORD
 
@@ -23,15 +24,15 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 
 
 def test_a_record_is_shown_and_rebuilt(
-    ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    etcd: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prefix = "/qpidha/command"
-    there, a = ensemble.url(tmp_path, prefix), written(tmp_path / "a")
+    there, a = etcd.url(tmp_path, prefix), written(tmp_path / "a")
     code, out, _ = run(capsys, "record", "show", there)
     assert code == PROBLEM and "there is no record" in out
 
     async def hold() -> tuple[int, str, str]:
-        store = ensemble.store(prefix)
+        store = etcd.store(prefix)
         session = await store.open_session("b", b"", ttl_s=2)
         try:
             return await asyncio.to_thread(run, capsys, "record", "rebuild", there, a)
@@ -53,19 +54,19 @@ def test_a_record_is_shown_and_rebuilt(
 
 
 def test_what_is_wrong_is_said_without_the_password(
-    ensemble: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    etcd: Ensemble, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asyncio.run(_create(ensemble, "/qpidha/wrong"))
-    code, _, err = run(capsys, "record", "show", ensemble.url(tmp_path, "/qpidha/wrong", user="stranger"))
+    asyncio.run(_create(etcd, "/qpidha/wrong"))
+    code, _, err = run(capsys, "record", "show", etcd.url(tmp_path, "/qpidha/wrong", user="stranger"))
     assert code == UNREACHABLE and "user 'stranger' or the password is wrong" in err
     assert PASSWORD not in err
     with pytest.raises(SystemExit):
-        run(capsys, "record", "show", f"etcd://{ensemble.endpoints[0]}/x?password=s3cret")
+        run(capsys, "record", "show", f"etcd://{etcd.endpoints[0]}/x?password=s3cret")
     captured = capsys.readouterr().err
     assert "no password in a URL" in captured and "s3cret" not in captured
 
 
-async def _create(ensemble: Ensemble, prefix: str) -> None:
-    store = ensemble.store(prefix)
+async def _create(etcd: Ensemble, prefix: str) -> None:
+    store = etcd.store(prefix)
     await store.create(RECORD)
     await store.close()

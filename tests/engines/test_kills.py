@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines import etcd, zookeeper
+from tests.engines.engine import Engine
 from tests.engines.kills import measure
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
@@ -15,13 +15,6 @@ KILLS = 1
 """Starting a killed broker again takes as long as its session lives."""
 
 
-def test_each_confirmed_message_survives_a_kill_with_etcd(ensemble: etcd.Ensemble, tmp_path: Path) -> None:
-    asyncio.run(ensemble.start())
-    assert len(asyncio.run(measure(tmp_path, KILLS, ensemble.url(tmp_path, "/qpidha/kills")))) == KILLS
-
-
-def test_each_confirmed_message_survives_a_kill_with_zookeeper(
-    zookeeper: zookeeper.Ensemble, tmp_path: Path
-) -> None:
-    asyncio.run(zookeeper.start())
-    assert len(asyncio.run(measure(tmp_path, KILLS, zookeeper.url(tmp_path, "/qpidha/kills")))) == KILLS
+def test_each_confirmed_message_survives_a_kill(engine: Engine, tmp_path: Path) -> None:
+    asyncio.run(engine.start())
+    assert len(asyncio.run(measure(tmp_path, KILLS, engine.url(tmp_path, "/qpidha/kills")))) == KILLS

@@ -115,7 +115,12 @@ class Wire:
             self._tasks.discard(task)
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event, *, counts: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        passes: asyncio.Event,
+        *,
+        counts: bool,
     ) -> None:
         while data := await reader.read(CHUNK_BYTES):
             if self.delay_s:

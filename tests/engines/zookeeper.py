@@ -7,7 +7,7 @@ import base64
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -158,6 +158,9 @@ class Ensemble(Engine):
     def kill(self, n: int) -> None:
         self.members[n].kill()
 
+    def runs(self, n: int) -> bool:
+        return self.members[n].pid is not None
+
     def pause(self, n: int) -> None:
         self.members[n].pause()
 
@@ -204,3 +207,14 @@ class Ensemble(Engine):
         endpoints = [*self.endpoints[first:], *self.endpoints[:first]]
         given = {"endpoints": endpoints, "tls": self._tls, "user": USER, "password": PASSWORD, **options}
         return ZooKeeperRecordStore(prefix=place, **given)
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Ensemble]:
+    """Three members that run, with their files in a new folder."""
+    made = Ensemble.make(folder)
+    try:
+        asyncio.run(made.start())
+        yield made
+    finally:
+        made.stop()

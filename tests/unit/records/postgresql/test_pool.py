@@ -39,6 +39,35 @@ async def write(store: PostgreSqlRecordStore, expected: int, n: int, timeout_s: 
     return await store.compare_and_set(expected, newer(n), timeout_s=timeout_s)
 
 
+def test_a_statement_that_is_cancelled_as_its_answer_comes_leaves_no_connection_open(fake: Fake) -> None:
+    async def main(store: PostgreSqlRecordStore) -> None:
+        def cancelled() -> list[object]:
+            reading.cancel()
+            return []
+
+        fake.script[READ_RECORD_SURELY] = [cancelled]
+        reading = asyncio.ensure_future(store.read())
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert all(one.closed for server in fake.servers for one in server.connections)
+
+    run(fake, main)
+
+
+def test_a_call_that_is_cancelled_while_it_makes_the_tables_leaves_no_connection_open(fake: Fake) -> None:
+    async def main(store: PostgreSqlRecordStore) -> None:
+        fake.script[READ_RECORD_SURELY] = [asyncpg.UndefinedTableError("no table")]
+        fake.script[MAKE_TABLES] = [SILENT]
+        reading = asyncio.ensure_future(store.read())
+        await until(lambda: fake.count(MAKE_TABLES))
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert all(one.closed for server in fake.servers for one in server.connections)
+
+    run(fake, main)
+
+
 def test_of_two_writers_one_wins(fake: Fake) -> None:
     async def main(store: PostgreSqlRecordStore) -> None:
         other = fake.store()

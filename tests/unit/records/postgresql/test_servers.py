@@ -22,6 +22,14 @@ def certificate_error() -> OSError:
     return outer
 
 
+def alert() -> OSError:
+    error = ssl.SSLError(1, "[SSL: TLSV1_ALERT_UNKNOWN_CA] unknown ca")
+    error.reason = "TLSV1_ALERT_UNKNOWN_CA"
+    outer = OSError("connection was closed in the middle of operation")
+    outer.__cause__ = error
+    return outer
+
+
 def facts(fake: Fake, n: int, **given: Any) -> None:
     fake.servers[n].facts.update(given)
 
@@ -64,6 +72,28 @@ def test_of_two_primaries_the_newer_one_is_used_and_the_older_one_never_again(fa
     asyncio.run(main())
 
 
+def test_a_user_that_was_not_given_is_not_named(fake: Fake) -> None:
+    fake.servers[0].fails = fake.servers[1].fails = asyncpg.InvalidAuthorizationSpecificationError("no entry")
+    error = str(refusal(fake))
+    assert "give a user, or allow this one from this host" in error and "None" not in error
+
+
+def test_a_call_that_is_cancelled_while_it_chooses_leaves_no_connection_open(fake: Fake) -> None:
+    async def main() -> None:
+        store = fake.store()
+        fake.servers[1].silent = True
+        for turns in range(12):
+            reading = asyncio.ensure_future(store._records.connect(5.0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            assert not used(fake), f"cancelled after {turns} turns"
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_two_primaries_on_one_timeline_are_refused_unless_they_are_one_server(fake: Fake) -> None:
     async def main() -> None:
         store = fake.store()
@@ -91,6 +121,12 @@ def test_two_primaries_on_one_timeline_are_refused_unless_they_are_one_server(fa
             "allow user 'me' from this host",
             True,
         ),
+        (
+            {"fails": asyncpg.InvalidAuthorizationSpecificationError("requires a valid client certificate")},
+            "check the certificate of this node",
+            True,
+        ),
+        ({"fails": alert()}, "the certificate of this node (TLSV1_ALERT_UNKNOWN_CA)", False),
         ({"fails": asyncpg.InvalidCatalogNameError("no")}, "createdb x", True),
         ({"fails": ConnectionRefusedError("nothing listens")}, "127.0.0.1:2: nothing listens", False),
         ({"fails": OSError()}, "127.0.0.1:2: OSError", False),
