@@ -74,6 +74,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        work.chmod(0o755)  # For the user of PostgreSQL.
         if args.records == "file":
             print(report(asyncio.run(measure(work, args.kills, None))))
             return

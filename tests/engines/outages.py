@@ -145,6 +145,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        work.chmod(0o755)  # For the user of PostgreSQL.
         with ENGINES[args.records](work / args.records) as engine:
             for what, seconds in asyncio.run(measure(work, engine, args.quorum_s)).items():
                 print(f"{what}: {1000 * seconds:.0f} ms")
