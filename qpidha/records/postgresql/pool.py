@@ -148,7 +148,8 @@ class Pool:
             await asyncio.wait({task}, timeout=timeout_s)
             late = not task.done()
         finally:
-            if late:  # Or this call is cancelled, perhaps just as the answer comes: nobody else would close it.
+            if late:
+                # Or cancelled, perhaps just as the answer comes: nobody else would close it.
                 connection.terminate()  # Without the request to cancel that asyncpg sends when a call is cancelled.
                 await asyncio.wait({task})
         error = task.exception()
