@@ -22,6 +22,7 @@ from qpidha.cli.init import add_init
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.ocf import RESOURCE_AGENTS, run_install
 from qpidha.cli.record import run_rebuild, run_show
+from qpidha.cli.saving import run_backup, run_restore, run_verify
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
 from qpidha.cli.text import one_line
 from qpidha.cli.values import cluster, directory, generation, natural, node, seconds
@@ -70,7 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
             "why", help="what became of a message; without an ID: why publishes are not confirmed"
         )
     )
-    add_store(commands.add_parser("store", help="inspect, rank and compact stores while no node runs"))
+    add_store(commands.add_parser("store", help="inspect, rank, compact, save and restore stores"))
     add_record(commands.add_parser("record", help="the record of who may be primary"))
     add_ocf(commands.add_parser("ocf", help="the resource agent for Pacemaker"))
     add_simulate(
@@ -176,6 +177,32 @@ def add_store(store: argparse.ArgumentParser) -> None:
     add_timeout(rank, INSPECT_TIMEOUT_S)
     add_json(rank)
     rank.set_defaults(run=run_rank, settle=settle_nodes, parser=rank)
+    add_saved(actions)
+
+
+def add_saved(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands about saved stores."""
+    backup = actions.add_parser("backup", help="save a store in one file, also while its node runs")
+    backup.add_argument("directory", type=directory, help="the node's data directory")
+    backup.add_argument("file", type=directory, help="the new file")
+    backup.set_defaults(run=run_backup, parser=backup)
+    verify = actions.add_parser("verify", help="verify saved stores and say what is in them")
+    verify.add_argument("file", type=directory, nargs="+", help="from `qpidha store backup`")
+    verify.set_defaults(run=run_verify, parser=verify)
+    restore = actions.add_parser(
+        "restore", help="make a store of a saved one; its node joins the cluster as a new one"
+    )
+    restore.add_argument("file", type=directory, help="from `qpidha store backup`")
+    restore.add_argument("directory", type=directory, help="the data directory, new or empty")
+    restore.add_argument(
+        "--as-node",
+        type=node,
+        metavar="NODE",
+        help="whose store it becomes (that of the node that was saved)",
+    )
+    restore.set_defaults(run=run_restore, parser=restore)
+    for parser in (backup, verify, restore):
+        add_json(parser)
 
 
 def add_record(record: argparse.ArgumentParser) -> None:
@@ -207,6 +234,11 @@ def add_record(record: argparse.ArgumentParser) -> None:
     add_cluster(rebuild, cluster)
     rebuild.add_argument(
         "--best", type=node, metavar="NODE", help="start from the store of this node, not from the best one"
+    )
+    rebuild.add_argument(
+        "--members-lost",
+        action="store_true",
+        help="the record is there, but the stores of all its members are lost for good: start from what is left",
     )
     rebuild.add_argument("--write", action="store_true", help="write the record; without this, only show it")
     add_timeout(rebuild, INSPECT_TIMEOUT_S)

@@ -182,7 +182,11 @@ def compared(args: argparse.Namespace, state: Rebuild, current: Versioned | None
 
     try:
         return rebuilt(
-            state.reports, current.record if current else None, nonce=os.urandom(16), best=args.best
+            state.reports,
+            current.record if current else None,
+            nonce=os.urandom(16),
+            best=args.best,
+            members_lost=args.members_lost,
         )
     except CallerError as error:
         raise Refused(PROBLEM, f"nothing was written: {why(error)}") from error

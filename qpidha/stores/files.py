@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from qpidha.errors import StoreFailed
+from qpidha.errors import StoreFailed, StoreUnsuitable
 from qpidha.stores.report import Damage
+from qpidha.system import mounts
 from qpidha.system.ownership import create, create_like, make_directories
 from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
@@ -174,3 +175,13 @@ def require_regular(path: Path) -> None:
     mode = os.lstat(path).st_mode
     if not stat.S_ISREG(mode):
         raise StoreFailed(f"{path} is not a regular file")
+
+
+def require_suitable(layout: Layout) -> None:
+    """Raises `StoreUnsuitable` if no store may be in this directory: locks or an fsync might promise less there."""
+    if why := mounts.refusal(layout.directory):
+        raise StoreUnsuitable(why)
+    if (layout.directory / "record.json").exists():  # Both lock their directory as a whole.
+        raise StoreUnsuitable(
+            f"{layout.directory} holds a cluster record: give the store a directory of its own"
+        )

@@ -72,23 +72,27 @@ class Loaded:
         return self.contents.image(self.queues)
 
 
-def load(db: sqlite3.Connection) -> Loaded:
+def load(db: sqlite3.Connection, application: int = APPLICATION) -> Loaded:
     """Read and verify everything. Faults of the data are findings, faults of the disk are errors.
+
+    Args:
+        application: The mark that the database must carry: that of a store, or of a saved one.
 
     Raises:
         StoreMismatch: The database is not a store, or has a newer format.
         sqlite3.OperationalError: The disk failed.
     """
-    return _Loading(db).run()
+    return _Loading(db, application).run()
 
 
 class _Loading:
     """One pass: each step adds to the contents and to the findings."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, application: int) -> None:
         # Damaged text must fail its checksum, not the decoder.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._db = db
+        self._application = application
         self._pack = msgpack.Packer().pack
         """As `checksum` packs the values of a row, for very many of them."""
         self._found = Loaded(None)
@@ -143,7 +147,7 @@ class _Loading:
                 raise
             self._report("unreadable", f"SQLite: {error}")
             return
-        if application != APPLICATION:
+        if application != self._application:
             self._report("unreadable", "the database does not carry the mark of a store")
         elif version > FORMAT and (sealed := next(filter(self._is_of_format, SEALED), None)):
             self._report(

@@ -13,7 +13,7 @@ from pathlib import Path
 from qpidha.checks import PATH, integer
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreImage, StoreState, StoreStatus
-from qpidha.stores.contents import Contents, Queue
+from qpidha.stores.contents import Queue
 from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
 from qpidha.stores.loader import Loaded, load
@@ -79,9 +79,7 @@ def inspect(directory: Path | str) -> StoreReport:
             return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
         loaded, audit, space = _read_surely(layout)
     damage += [finding for finding in loaded.damage if finding not in damage]
-    if loaded.contents is None:
-        return StoreReport(name=str(directory), status=None, audit=audit, damage=tuple(damage))
-    return _report(Path(directory), loaded.contents, loaded, audit, damage, space)
+    return report_of(Path(directory), loaded, audit, damage, space)
 
 
 def read_image(directory: Path | str) -> StoreImage:
@@ -135,7 +133,7 @@ def read_audit(directory: Path | str, lines_max: int = AUDIT_LINES_SHOWN) -> tup
         if damage := missing(layout):
             raise StoreDamaged("; ".join(map(str, damage)))
         with reader(layout) as db:
-            return _audit(db, lines_max)
+            return audit_of(db, lines_max)
 
 
 def missing(layout: Layout) -> list[Damage]:
@@ -157,30 +155,41 @@ def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
     """Everything `load` finds, and what the other files of the directory say."""
     loaded = load(db)
     loaded.damage += check_wal(layout)
-    dirty = loaded.contents is not None and loaded.contents.status.state is StoreState.DIRTY
-    if dirty and not layout.wal.exists():
-        loaded.damage.append(
-            Damage(
-                "missing",
-                "the store was in use, and its write-ahead log is gone: its last commits are missing",
-            )
-        )
+    status = loaded.contents.status if loaded.contents else None
+    loaded.damage += contradictions(layout, status, logged=layout.wal.exists())
+    return loaded
+
+
+def contradictions(layout: Layout, status: StoreStatus | None, *, logged: bool) -> list[Damage]:
+    """What the other files of the directory say against this status. ``logged``: whether there was a log."""
+    found = []
+    if status is not None and status.state is StoreState.DIRTY and not logged:
+        text = "the store was in use, and its write-ahead log is gone: its last commits are missing"
+        found.append(Damage("missing", text))
     try:
         identity = Identity.read(layout.identity)
     except ValueError as error:
-        loaded.damage.append(Damage("identity", str(error)))
-        return loaded
-    if identity is not None and loaded.contents is not None:
-        status = loaded.contents.status
-        if (identity.node, identity.epoch) != (status.node, status.epoch):
-            loaded.damage.append(
-                Damage(
-                    "identity",
-                    f"the directory belongs to node {identity.node}, epoch "
-                    f"{identity.epoch}; the database to {status.node}, {status.epoch}",
-                )
-            )
-    return loaded
+        return [*found, Damage("identity", str(error))]
+    if identity and status and (identity.node, identity.epoch) != (status.node, status.epoch):
+        text = (
+            f"the directory belongs to node {identity.node}, epoch {identity.epoch}; "
+            f"the database to {status.node}, {status.epoch}"
+        )
+        found.append(Damage("identity", text))
+    return found
+
+
+def log_damage(layout: Layout) -> list[Damage]:
+    """What is wrong with the log, of a store that may be in use: what two readings find."""
+    found: list[Damage] | None = None
+    for _ in range(2):
+        with reader(layout) as db:
+            db.execute("PRAGMA schema_version").fetchall()  # Opens the log, too.
+            again = check_wal(layout)
+        found = again if found is None else [one for one in found if one in again]
+        if not found:
+            break
+    return found or []
 
 
 def confirmed(layout: Layout, damage: list[Damage]) -> list[Damage]:
@@ -224,7 +233,7 @@ def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
     with reader(layout) as db:
         loaded = verify(layout, db)
         try:
-            return loaded, _audit(db, AUDIT_LINES_SHOWN), space_of(db)
+            return loaded, audit_of(db), space_of(db)
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error):
                 raise
@@ -233,24 +242,28 @@ def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
             return loaded, (), NOTHING
 
 
-def _audit(db: sqlite3.Connection, lines_max: int) -> tuple[AuditLine, ...]:
+def audit_of(db: sqlite3.Connection, lines_max: int = AUDIT_LINES_SHOWN) -> tuple[AuditLine, ...]:
+    """The last lines of the audit record, oldest first."""
     rows = db.execute(
         "SELECT at, event, generation, queue, detail FROM audit ORDER BY line DESC LIMIT ?", (lines_max,)
     ).fetchall()
     return tuple(AuditLine(*row) for row in reversed(rows))
 
 
-def _report(
-    directory: Path,
-    contents: Contents,
+def report_of(
+    name: Path,
     loaded: Loaded,
     audit: tuple[AuditLine, ...],
-    damage: list[Damage],
-    space: Space,
+    damage: list[Damage] | None = None,
+    space: Space = NOTHING,
 ) -> StoreReport:
+    """What was loaded, for people and tools. ``damage`` None: what `load` has found."""
+    damage, contents = loaded.damage if damage is None else damage, loaded.contents
+    if contents is None:
+        return StoreReport(name=str(name), status=None, audit=audit, damage=tuple(damage))
     state = StoreState.DAMAGED if damage else contents.left()
     return StoreReport(
-        name=str(directory),
+        name=str(name),
         status=contents.status.with_(state=state),
         audit=audit,
         damage=tuple(damage),

@@ -42,6 +42,8 @@ UNNUMBERED: Final = 2
 """The only format with a seal that does not have its number."""
 APPLICATION: Final = 0x71706861
 """In the header of the file: "qpha"."""
+SAVED: Final = 0x71706873
+"""In the header of a saved store, in place of that: "qphs"."""
 PAGE_BYTES: Final = 8192
 """Measured: between 4 and 32 KiB the throughput of large batches is the same; a small commit writes two pages."""
 DIGEST_MASK: Final = 0xFFFFFFFF

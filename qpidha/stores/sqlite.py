@@ -29,7 +29,6 @@ from qpidha.errors import (
     StoreFailed,
     StoreLocked,
     StoreMismatch,
-    StoreUnsuitable,
 )
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.settings import check_node_id
@@ -50,6 +49,7 @@ from qpidha.stores.files import (
     Layout,
     note_damage,
     noted_damage,
+    require_suitable,
 )
 from qpidha.stores.loader import Loaded
 from qpidha.stores.lock import Lock
@@ -59,7 +59,7 @@ from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.schema import FORMAT
 from qpidha.stores.synced import void
 from qpidha.stores.writer import put_status, write
-from qpidha.system import forks, mounts
+from qpidha.system import forks
 from qpidha.system.syncing import sync_directory
 from qpidha.types import NodeId
 
@@ -116,7 +116,7 @@ class SqliteStore:
             raise StoreLocked("this store is open already")
         with failures(self._layout):
             self._layout.prepare()
-            self._require_suitable()
+            require_suitable(self._layout)
             self._lock = Lock(self._layout)
             try:
                 loaded, contents = self._verified(node, refuse_dirty, self._lock)
@@ -132,14 +132,6 @@ class SqliteStore:
             shelved.row.batch = None
         self._failed, self._log_bytes = None, 0
         return image
-
-    def _require_suitable(self) -> None:
-        if why := mounts.refusal(self._layout.directory):
-            raise StoreUnsuitable(why)
-        if (self._layout.directory / "record.json").exists():  # Both lock their directory as a whole.
-            raise StoreUnsuitable(
-                f"{self._layout.directory} holds a cluster record: give the store a directory of its own"
-            )
 
     def _verified(self, node: NodeId, refuse_dirty: bool, lock: Lock) -> tuple[Loaded, Contents]:
         """Everything in the store, read-only so far. Creates it where there is none."""

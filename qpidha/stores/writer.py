@@ -80,6 +80,11 @@ def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> No
         db.execute(PUT_TALLY, row[-4:])
 
 
+def put_audit(db: sqlite3.Connection, now: float, event: str, generation: int, detail: str) -> None:
+    """Write an audit line about the store as a whole."""
+    db.execute(PUT_AUDIT, (now, event, generation, "", _text(detail)))
+
+
 def _weigh(contents: Contents, queue: Queue | None, change: int) -> None:
     """Add to the digest of a queue, or of the quarantine."""
     if queue is not None:

@@ -47,6 +47,9 @@ NEEDS = {
     ("store", "rank"): ["d"],
     ("store", "compact"): ["d"],
     ("store", "inspect"): ["d"],
+    ("store", "backup"): ["d", "f"],
+    ("store", "verify"): ["f"],
+    ("store", "restore"): ["f", "d"],
     ("record", "show"): ["c"],
     ("record", "rebuild"): ["c", "d"],
 }

@@ -115,7 +115,7 @@ class RecordFile:
         with ExitStack() as held:
             directory = self._lock_file(held, self._directory, os.O_RDONLY | os.O_DIRECTORY)
             lock = self._lock_file(held, self._lock, os.O_RDWR)
-            if not same_file(directory, self._directory, follow=True) or not same_file(lock, self._lock):
+            if not self._is_in_place(directory) or not leads_to(lock, self._lock):
                 raise LockHeldError  # Removed or replaced since it was opened: others lock another file.
             yield directory
 
@@ -151,7 +151,7 @@ class RecordFile:
             self._write_temporary(encode_record(written))
         except OSError as error:
             raise Unavailable(f"cannot write {self._temporary}: {error.strerror}") from error
-        if not same_file(directory, self._directory, follow=True):
+        if not self._is_in_place(directory):
             raise Unavailable(f"{self._directory} was moved or replaced while the record was written")
         try:
             os.replace(self._temporary, self.path)
@@ -160,6 +160,9 @@ class RecordFile:
             raise OutcomeUnknown(f"cannot replace {self.path}: {error.strerror}") from error
         self._is_durable(written.version)
         return written
+
+    def _is_in_place(self, directory: int) -> bool:
+        return leads_to(directory, self._directory, follow=True)
 
     def _write_temporary(self, data: bytes) -> None:
         with open(create_like(self._temporary, self.path, os.O_WRONLY), "wb") as file:
@@ -180,13 +183,24 @@ class RecordFile:
 
 
 def same_file(fd: int, path: Path, *, follow: bool = False) -> bool:
-    """Whether this path still leads to the file or directory that is open here. ``follow``: also through links."""
+    """Whether this path still leads to the file or directory that is open here. ``follow``: also through links.
+
+    Raises:
+        OSError: The disk failed, or the path may not be looked at.
+    """
     try:
-        there = os.stat(path, follow_symlinks=follow)
+        there, here = os.stat(path, follow_symlinks=follow), os.fstat(fd)
     except FileNotFoundError:
         return False
-    here = os.fstat(fd)
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def leads_to(fd: int, path: Path, *, follow: bool = False) -> bool:
+    """As `same_file`. Raises `Unavailable` if the disk failed."""
+    try:
+        return same_file(fd, path, follow=follow)
+    except OSError as error:
+        raise Unavailable(f"cannot look at {path}: {error.strerror}") from error
 
 
 def _close(fd: int) -> None:

@@ -36,14 +36,14 @@ def take(lock: Path) -> int:
         fd = open_or_create(lock, os.O_RDWR)
         try:
             _lock(fd)
+            if same_file(fd, lock):
+                return fd
         except BlockingIOError:
             os.close(fd)
             raise SessionHeldError from None
         except BaseException:
             os.close(fd)
             raise
-        if same_file(fd, lock):
-            return fd
         os.close(fd)  # Its last owner removed it after we had opened it.
 
 

@@ -62,8 +62,7 @@ class FileRecordStore:
         self._sessions = self.directory / "sessions"
         for path in (self.directory, self._sessions):
             _prepare(path)
-        if (self.directory / "store.db").exists():  # Both lock their directory as a whole.
-            raise SettingsError(f"{self.directory} is a store: give the record a directory without one")
+        _require_no_store(self.directory)
         self._file = RecordFile(self.directory)
         self._record_worker = Worker("qpidha-record")
         self._session_worker = Worker("qpidha-sessions")
@@ -239,3 +238,14 @@ def _prepare(directory: Path) -> None:
         raise SettingsError(
             f"group or others may write to {directory}, and could elect a primary: chmod 700 it"
         )
+
+
+def _require_no_store(directory: Path) -> None:
+    """Both a record and a store lock their directory as a whole."""
+    try:
+        os.lstat(directory / "store.db")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise SettingsError(f"cannot use {directory} for a cluster record: {error.strerror}") from error
+    raise SettingsError(f"{directory} is a store: give the record a directory without one")

@@ -15,6 +15,7 @@ from tests.mutants.table.producers import PRODUCING
 from tests.mutants.table.queues import QUEUES
 from tests.mutants.table.resync import RESYNC
 from tests.mutants.table.roles import ROLES
+from tests.mutants.table.saved import SAVED
 from tests.mutants.table.stores import STORES
 from tests.mutants.table.surroundings import SURROUNDINGS
 from tests.mutants.table.threads import THREADS
@@ -33,6 +34,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *DISCARDS,
     *EXPLANATIONS,
     *STORES,
+    *SAVED,
     *SURROUNDINGS,
     *ENGINES,
     *COMPILED,

@@ -9,6 +9,7 @@ import pytest
 
 from qpidha.errors import CallerError
 from qpidha.journal import StoreState, StoreStatus
+from qpidha.recovery.rebuild import GENERATIONS_LEFT_OUT as LEFT_OUT
 from qpidha.recovery.rebuild import rebuilt
 from qpidha.types import Member, Record
 
@@ -52,7 +53,7 @@ def test_the_best_store_becomes_the_only_member() -> None:
     found = rebuilt([store("a", 3), store("b", 5), store("c", 4)], None, nonce=b"n")
     assert found.record == Record(
         cluster=CLUSTER,
-        generation=5,
+        generation=5 + LEFT_OUT,
         primary=None,
         members=frozenset({Member("b", UUID(int=ord("b")))}),
         nonce=b"n",
@@ -61,7 +62,7 @@ def test_the_best_store_becomes_the_only_member() -> None:
 
 
 def test_a_record_that_went_back_is_replaced() -> None:
-    assert rebuilt([store("a", 3)], record(2), nonce=b"n").record.generation == 3
+    assert rebuilt([store("a", 3)], record(2), nonce=b"n").record.generation == 3 + LEFT_OUT
 
 
 @pytest.mark.parametrize("generation", [3, 4])
@@ -90,9 +91,9 @@ def test_no_generation_is_used_again_that_a_damaged_store_has_seen() -> None:
     """I1: the store may be repaired, and new messages must not be taken for its messages of that generation."""
     broken = damaged("b", 6)
     found = rebuilt([store("a", 5), broken], record(5), nonce=b"n")
-    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 6)
+    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 6 + LEFT_OUT)
     elsewhere, unreadable = damaged("b", 6, cluster=OTHER), Store(None, name="/c")
-    assert rebuilt([store("a", 5), elsewhere, unreadable], None, nonce=b"n").record.generation == 5
+    assert rebuilt([store("a", 5), elsewhere, unreadable], None, nonce=b"n").record.generation == 5 + LEFT_OUT
 
 
 def test_the_operator_decides_a_conflict() -> None:
@@ -108,8 +109,37 @@ def test_the_operator_decides_a_conflict() -> None:
 
 def test_the_operator_may_choose_the_store_but_the_generation_stays_the_highest_seen() -> None:
     found = rebuilt([store("a", 3), store("b", 5)], None, nonce=b"n", best="a")
-    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 5)
+    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 5 + LEFT_OUT)
     with pytest.raises(CallerError, match="0 of the usable stores are of node 'z'"):
         rebuilt([store("a", 3)], None, nonce=b"n", best="z")
     with pytest.raises(CallerError, match="2 of the usable stores are of node 'a'"):
         rebuilt([store("a", 3), Store(store("a", 2).status, name="/copy")], None, nonce=b"n", best="a")
+
+
+def listing(generation: int, *members: Store) -> Record:
+    named = frozenset(Member(m.status.node, m.status.epoch) for m in members if m.status)
+    return replace(record(generation), members=named)
+
+
+def test_the_record_is_replaced_if_the_stores_of_all_its_members_are_lost() -> None:
+    """Its own generation counts, too: its lost members have given out ids in it (I1)."""
+    lost, left = store("b", 7), store("a", 5)
+    found = rebuilt([left], listing(7, lost), nonce=b"n", members_lost=True)
+    assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 7 + LEFT_OUT)
+    again = rebuilt([left], listing(3, lost), nonce=b"n", members_lost=True)
+    assert again.record.generation == 5 + LEFT_OUT
+
+
+def test_a_member_that_is_there_is_not_lost() -> None:
+    """It has everything that was acknowledged, so nothing may begin without it."""
+    member = store("b", 7)
+    with pytest.raises(CallerError, match="the store of member b is not lost"):
+        rebuilt([store("a", 5), member], listing(7, member), nonce=b"n", members_lost=True)
+    restored = replace(member, status=member.status.with_(epoch=UUID(int=99)))  # type: ignore[union-attr]
+    found = rebuilt([restored], listing(7, member), nonce=b"n", members_lost=True)
+    assert found.record.members == {Member("b", UUID(int=99))}
+
+
+def test_another_clusters_record_is_never_replaced() -> None:
+    with pytest.raises(CallerError, match="the record is of cluster"):
+        rebuilt([store("a", 3)], record(1, OTHER), nonce=b"n", members_lost=True)

@@ -169,12 +169,12 @@ def test_a_disk_that_does_not_answer_is_not_called_damage(
 def test_a_disk_that_fails_at_the_audit_is_not_called_damage(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(db: sqlite3.Connection, lines_max: int) -> None:
+    def fail(db: sqlite3.Connection) -> None:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorname = "SQLITE_IOERR_READ"
         raise error
 
-    monkeypatch.setattr(offline, "_audit", fail)
+    monkeypatch.setattr(offline, "audit_of", fail)
     with pytest.raises(StoreFailed, match="disk I/O error"):
         inspect(store)
 

@@ -235,6 +235,41 @@ def test_the_error_of_each_failing_step_says_whether_the_write_may_be_applied(
     assert record.write(1, newer(1)) == Versioned(newer(1), 2)  # Repeating the write resolves it (M2).
 
 
+@pytest.mark.parametrize("what", ["the directory", "record.lock", "the directory again"])
+def test_a_place_that_cannot_be_looked_at_is_a_failing_disk(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Nothing was written; the lock is free again."""
+    real_stat, looks = os.stat, 0
+
+    def failing(path: Any, **options: Any) -> os.stat_result:
+        nonlocal looks
+        if Path(path) == (directory / "record.lock" if what == "record.lock" else directory):
+            looks += 1
+            if looks == (2 if what.endswith("again") else 1):
+                raise OSError(5, "Input/output error")
+        return real_stat(path, **options)
+
+    record = RecordFile(directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", failing)
+        with pytest.raises(Unavailable, match=r"cannot (look at|write) .*: Input/output error"):
+            record.write(1, newer(1))
+    assert record.read() == Versioned(RECORD, 1)
+    assert record.write(1, newer(1)) == Versioned(newer(1), 2)
+
+
+def test_a_directory_that_may_not_be_looked_at_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(path: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "lstat", failing)
+    with pytest.raises(SettingsError, match="for a cluster record: Permission denied"):
+        FileRecordStore(tmp_path / "cluster")
+
+
 def test_a_repeated_write_is_confirmed_only_once_it_is_durable(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
