@@ -103,6 +103,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "asyncpg": frozenset({"records"}),
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
+    "textual": frozenset({"top"}),
     "hypothesis": frozenset({"testing"}),
     "pytest": frozenset({"testing"}),
 }

@@ -25,6 +25,7 @@ from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.saving import run_backup, run_restore, run_verify
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
 from qpidha.cli.text import one_line
+from qpidha.cli.top.command import add_top
 from qpidha.cli.values import cluster, directory, generation, natural, node, seconds
 
 STATUS_TIMEOUT_S = 5.0
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_init(commands.add_parser("init", help="write a cluster file, and certificates for a trial"))
     add_node_commands(commands)
+    add_top(commands.add_parser("top", help="all nodes on a live screen, with keys to steer them"))
     add_why(
         commands.add_parser(
             "why", help="what became of a message; without an ID: why publishes are not confirmed"
