@@ -21,7 +21,11 @@ SHOWN_BY_DOCSTRINGS = {
     "inode": "a field that makes two values differ",
     "PollingRecordStore": "an optional power of a record store: detected by its method",
     "eof_received": "what asyncio calls",
-}
+} | dict.fromkeys(
+    "AUTO_FOCUS CSS ENABLE_COMMAND_PALETTE on_mount on_unmount on_input_submitted action_choose action_hand_over "
+    "action_promote action_why action_leave action_interrupt".split(),
+    "what textual looks for",
+)
 """Names without a caller, and why they are there."""
 
 

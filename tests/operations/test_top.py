@@ -24,6 +24,7 @@ from tests.engines.server import require
 ROOT = Path(__file__).resolve().parents[2]
 BROKER = ROOT / "examples/simple/broker.py"
 WAIT_S = 60.0
+PROMPT = r"^bash-\S+$"
 
 pytestmark = [pytest.mark.processes, pytest.mark.network, pytest.mark.external]
 
@@ -34,7 +35,7 @@ class Terminal:
     def __init__(self, base: Path) -> None:
         require("tmux", "tmux")
         self._tmux = ["tmux", "-S", str(base / "tmux"), "-f", "/dev/null"]
-        shell = "env PS1='ready> ' PROMPT_COMMAND= HISTFILE= sh"
+        shell = "env HISTFILE= bash --norc --noprofile"
         self._run("new-session", "-d", "-x", "80", "-y", "30", "-c", str(base), shell)
 
     def _run(self, *words: str) -> str:
@@ -163,7 +164,7 @@ def test_a_failover_and_a_hand_over_on_the_screen(
     terminal.press("Escape")
 
     terminal.press("C-c")
-    terminal.wait("^ready>$")
+    terminal.wait(PROMPT)
     terminal.type("echo code $?")
     terminal.wait("^code 130$")
     assert terminal.modes == "0 1 0"
@@ -180,7 +181,7 @@ def test_signals_restore_the_terminal(terminal: Terminal, tmp_path: Path) -> Non
     terminal.press("h")
     terminal.wait("nothing was done: no primary answers here")
     subprocess.run(["kill", "-TERM", (tmp_path / "pid").read_text().strip()], check=True)
-    terminal.wait("^ready>$")
+    terminal.wait(PROMPT)
     terminal.type("echo code $?")
     terminal.wait("^code 143$")
     assert terminal.modes == "0 1 0"
