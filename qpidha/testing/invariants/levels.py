@@ -17,8 +17,9 @@ class LocalMessages:
     def __init__(self, rolled_back: Container[str]) -> None:
         """``rolled_back``: hosts whose disk is an older copy of itself."""
         self._rolled_back = rolled_back
-        self._stores: dict[str, UUID] = {}
-        """By value: the store in which a primary put it."""
+        self._stores: dict[str, set[UUID]] = {}
+        """By value: the stores in which primaries put it. Two may have moved it out of a replicated queue: the one that
+        was deposed did so too late, or before, and knows of no other."""
         self._told: dict[Place, dict[str, QueueId]] = {}
         """What clients were told is stored, and that nothing has tried to take since."""
         self._taken: set[str] = set()
@@ -33,7 +34,7 @@ class LocalMessages:
     def stored(self, node: SimNode, values: Iterable[str], *, crossed: bool = False) -> None:
         """A primary puts these values in a queue of its own. ``crossed``: they come out of a replicated one."""
         for value in values:
-            self._stores[value] = node.disk.epoch
+            self._stores.setdefault(value, set()).add(node.disk.epoch)
             if crossed:
                 self._crossed.add(value)
                 self._back.add(value)
@@ -78,7 +79,7 @@ class LocalMessages:
         held: set[str] = set()
         for queue in content.local.values():
             held.update(m.value for m in queue.held.values() if not queue.keyed)
-        if alien := [value for value in held if self._stores.get(value) != node.disk.epoch]:
+        if alien := [value for value in held if node.disk.epoch not in self._stores.get(value, ())]:
             raise Violation(f"LV-b: {node.name} has {alien}, which it did not store")
         if leaked := [v for v in self._stores if v not in self._crossed and v in content.values]:
             raise Violation(f"LV-b: {node.name} has {leaked} in replicated queues")
