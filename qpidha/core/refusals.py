@@ -16,6 +16,8 @@ TAKEN_OVER = 17
 """Another process with the same node id has a session (T40)."""
 STEPPED_DOWN = 18
 """This node is no longer primary."""
+OTHER_ADDRESS = 19
+"""The backup tried several addresses of this node, and uses a link to another one: nothing is wrong."""
 
 REASON_CHARS_MAX = 1000
 """Longer reasons are cut."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from qpidha.events import LinkClosed, LinkFromPeerFailed, ProbeFailed
 from qpidha.interfaces import Link, Listener, Transport
-from qpidha.node.attempts import Attempts
+from qpidha.node.attempts import Attempts, Farewells
 from qpidha.node.peer import Peer
 from qpidha.node.runtime import Runtime
 from qpidha.types import Address, NodeId, NodeInfo
@@ -40,6 +40,7 @@ class Links:
         self._listeners: list[Listener] = []
         self._reached: dict[NodeId, Address] = {}
         """The address at which each node was reached last: it is tried first."""
+        self._farewells = Farewells()
         self._count = 0
         self._owners: dict[int, LinkOwner] = {}
         self.peers: dict[int, Peer] = {}
@@ -79,6 +80,7 @@ class Links:
             await listener.close()
         for peer in list(self.peers.values()):
             peer.link.close()
+        await self._farewells.close()
 
     def _accept(self, link: Link) -> Peer:
         unknown = sum(not p.welcomed for p in self.peers.values())
@@ -108,7 +110,7 @@ class Links:
         timeout_s = self._runtime.settings.heartbeat_timeout_s
         first = self._reached.get(primary)
         addresses = sorted(info.peers, key=lambda address: address != first)
-        attempts = Attempts(self._transport, opened, timeout_s=timeout_s, expect=primary)
+        attempts = Attempts(self._transport, opened, self._farewells, timeout_s=timeout_s, expect=primary)
         self._reached[primary] = await attempts.first_of(addresses)
 
     async def refused(self, info: NodeInfo) -> bool:
@@ -143,6 +145,8 @@ class Links:
             pass
         elif not (peer.why or peer.welcomed or peer.heard or peer.link.peer.identity is not None):
             pass  # It was a port scan, a health check, or another node's prober: however it ended.
+        elif peer.uses_another:
+            pass  # A backup tried several addresses of this node at once.
         elif why or not peer.welcomed:
             runtime.troubles.report(
                 LinkFromPeerFailed(peer.name, why or f"before its handshake {peer.silence}")

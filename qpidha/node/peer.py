@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from qpidha.core.refusals import OTHER_ADDRESS
 from qpidha.errors import RemoteProtocolError
 from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike, NodeId
 from qpidha.wire import codec
-from qpidha.wire.events import Frame, Hello, Ping, Welcome
+from qpidha.wire.events import Event, Frame, Hello, Ping, Refused, Welcome
 from qpidha.wire.framing import FrameReader
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Peer:
         self._read_bytes: int | None = None
         """So much is read at once; None: whatever the reader has room for."""
         self._closing = False
+        self.uses_another = False
+        """The peer said, instead of a Hello, that it uses a link to another address of this node."""
         self._says: NodeId | None = None
         """The node that the peer says it is, in its Hello."""
 
@@ -107,6 +110,10 @@ class Peer:
                 frame = codec.decode(raw)
                 if isinstance(frame.event, Ping):
                     continue
+                if self._is_farewell(frame.event):
+                    self.uses_another = self._closing = True
+                    self.link.close()
+                    break
                 if isinstance(frame.event, Welcome):
                     self._widen()
                 elif isinstance(frame.event, Hello):
@@ -122,6 +129,10 @@ class Peer:
         if follows:
             self._runtime.poke()
         self._pace(nbytes, self._runtime.now() - self.heard_at)
+
+    def _is_farewell(self, event: Event) -> bool:
+        first = self.to is None and self._says is None
+        return first and isinstance(event, Refused) and event.code == OTHER_ADDRESS
 
     def _pace(self, nbytes: int, took_s: float) -> None:
         """So many bytes took so long: read less at once, or more again."""

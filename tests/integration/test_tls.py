@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 import trustme
 
 from qpidha import Node, Role, Settings
+from qpidha.demo.cluster import free_ports
 from qpidha.errors import SettingsError
 from qpidha.stores.memory import MemoryStore
+from qpidha.system.racing import STAGGER_S
 from qpidha.transports import TcpTransport
+from qpidha.types import Address
 from tests.support.harness import QUICK, Recorder, World, run, until
 
 
@@ -29,11 +33,13 @@ def certified(
     return TcpTransport.with_certificates(ca=base / "ca.pem", certificate=base / f"{name}.pem")
 
 
-async def start(world: World, name: str, transport: TcpTransport, settings: Settings = QUICK) -> Node:
+async def start(
+    world: World, name: str, transport: TcpTransport, settings: Settings = QUICK, **where: Any
+) -> Node:
     world.brokers[name] = Recorder()
     node = Node(
         name, broker=world.brokers[name], store=MemoryStore(), transport=transport, records=world.records,
-        settings=settings,
+        settings=settings, **where,
     )  # fmt: skip
     await node.start()
     world.nodes[name] = node
@@ -74,6 +80,71 @@ def test_a_wrong_certificate_opens_no_session(tmp_path: Path, who: str) -> None:
         assert b.role is Role.JOINING and world.members() == {"a"}
 
     run(main)
+
+
+class SlowWay:
+    """A way to an address on which answers take longer than the time after which the next address is tried."""
+
+    def __init__(self, to: Address) -> None:
+        self._to = to
+        self.bytes_answered = 0
+        self.ended = asyncio.Event()
+
+    async def open(self) -> Address:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        return host, port
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far, far_writer = await asyncio.open_connection(*self._to)
+        except OSError:
+            writer.transport.abort()
+            return
+
+        async def ask() -> None:
+            while data := await reader.read(1 << 16):
+                far_writer.write(data)
+            far_writer.write_eof()
+
+        async def answer() -> None:
+            while data := await far.read(1 << 16):
+                await asyncio.sleep(2 * STAGGER_S)
+                self.bytes_answered += len(data)
+                writer.write(data)
+            writer.write_eof()
+
+        await asyncio.gather(ask(), answer(), return_exceptions=True)
+        for each in (writer, far_writer):
+            each.transport.abort()
+        if self.bytes_answered:  # Otherwise it was asked only whether anybody listens.
+            self.ended.set()
+
+    async def close(self) -> None:
+        self._server.close()
+
+
+def test_the_slower_of_two_addresses_is_no_failed_link(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A backup uses the second address while its TLS handshake with the first one goes on."""
+    ca = trustme.CA()
+
+    async def main(world: World) -> None:
+        there = ("127.0.0.1", next(free_ports()))
+        slow = SlowWay(there)
+        advertise = [await slow.open(), there]
+        a = await start(world, "a", certified(ca, tmp_path, "a"), listen=there, advertise=advertise)
+        await a.promote()
+        b = await start(world, "b", certified(ca, tmp_path, "b"))
+        await until(lambda: b.status().in_sync)
+        await asyncio.wait_for(slow.ended.wait(), 10)
+        await until(lambda: len(a._parts.links.peers) == 1)
+        await slow.close()
+
+    caplog.set_level("INFO", "qpidha")
+    run(main)
+    assert [r.getMessage() for r in caplog.records if "link from" in r.getMessage()] == []
 
 
 def told(node: Node, start: str) -> str:

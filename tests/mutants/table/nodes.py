@@ -5,6 +5,24 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 NODES: tuple[Mutant, ...] = (
+    Mutant(
+        name="loser-of-a-race-is-cut",
+        rules="L1",
+        why="an address that answers late is given up within its TLS handshake, which looks like a failure there",
+        file="qpidha/node/attempts.py",
+        old="            if self._used is not None:\n                self._farewells",
+        new="            if False:\n                self._farewells",
+        first="node/test_attempts",
+    ),
+    Mutant(
+        name="loser-of-a-race-is-told",
+        rules="L1",
+        why="a link that a backup does not use is reported as a failed link",
+        file="qpidha/node/links.py",
+        old="        elif peer.uses_another:\n",
+        new="        elif False:\n",
+        first="node/test_links",
+    ),
     # --- completions and receipts ------------------------------------------------------------------
     Mutant(
         name="accepts-hang-at-step-down",

@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 import pytest
 
+from qpidha.core.refusals import OTHER_ADDRESS
 from qpidha.errors import LinkClosed, SettingsError
-from qpidha.interfaces import Link, LinkFactory
-from qpidha.node.attempts import Attempts
+from qpidha.interfaces import Link, LinkFactory, LinkHandler
+from qpidha.node.attempts import Attempts, Farewells
 from qpidha.types import Address
+from qpidha.wire import codec
+from qpidha.wire.events import Refused
+from qpidha.wire.framing import FrameReader
 from tests.support.harness import until
 from tests.support.node_parts import Wire, run
 
@@ -25,6 +29,9 @@ class Network:
         self.asked: list[Address] = []
         self.wires: list[Wire] = []
         self.together: asyncio.Event | None = None
+        self.handlers: list[LinkHandler] = []
+        self.answers: dict[Address, asyncio.Event] = {}
+        """An address answers after its event."""
 
     async def connect(
         self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
@@ -33,15 +40,17 @@ class Network:
         self.asked.append(address)
         if self.together:
             await self.together.wait()
+        if address in self.answers:
+            await self.answers[address].wait()
         if error := self.answer(address):
             raise error
         self.wires.append(wire := Wire(f"{address[0]}:{address[1]}"))
-        on_link(wire)
+        self.handlers.append(on_link(wire))
         return wire
 
 
-def attempts(network: Network, made: list[Link]) -> Attempts:
-    return Attempts(network, made.append, timeout_s=5.0, expect="b")  # type: ignore[arg-type]
+def attempts(network: Network, made: list[Link], farewells: Farewells | None = None) -> Attempts:
+    return Attempts(network, made.append, farewells or Farewells(), timeout_s=5.0, expect="b")  # type: ignore[arg-type]
 
 
 def test_the_first_address_that_answers_is_used() -> None:
@@ -81,5 +90,77 @@ def test_two_addresses_that_answer_in_one_turn_give_one_handler(monkeypatch: pyt
         network.together.set()
         assert await racing == FIRST
         assert made == network.wires[:1]
+        said_goodbye(network.wires[1])
+
+    run(main())
+
+
+def said_goodbye(wire: Wire) -> None:
+    reader = FrameReader(4096)
+    room = reader.get_buffer(len(wire.written))
+    room[: len(wire.written)] = wire.written
+    (raw,) = reader.buffer_updated(len(wire.written))
+    event = codec.decode(raw).event
+    assert isinstance(event, Refused) and event.code == OTHER_ADDRESS
+    assert wire.closed and not wire.aborted
+
+
+def test_an_address_that_answers_late_is_told_that_another_one_is_used() -> None:
+    async def main() -> None:
+        made: list[Link] = []
+        network, farewells = Network(lambda _: None), Farewells()
+        network.answers[FIRST] = asyncio.Event()
+        assert await attempts(network, made, farewells).first_of([FIRST, SECOND]) == SECOND
+        network.answers[FIRST].set()
+        await until(lambda: len(network.wires) == 2)
+        assert made == network.wires[:1]
+        said_goodbye(network.wires[1])
+        late = network.handlers[1]
+        assert len(late.get_buffer(1)) > 0
+        late.received(1)
+        late.drained()
+        late.closed(None)
+        await farewells.close()
+
+    run(main())
+
+
+def test_an_address_that_fails_late_is_of_no_interest() -> None:
+    async def main() -> None:
+        network, farewells = Network(lambda a: LinkClosed("late") if a == FIRST else None), Farewells()
+        network.answers[FIRST] = asyncio.Event()
+        assert await attempts(network, [], farewells).first_of([FIRST, SECOND]) == SECOND
+        network.answers[FIRST].set()
+        await until(lambda: not farewells._tasks)
+
+    run(main())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_is_still_being_opened_is_given_up_when_the_node_closes_its_links(when: str) -> None:
+    async def main() -> None:
+        network, farewells = Network(lambda _: None), Farewells()
+        network.answers[FIRST] = asyncio.Event()
+        if when == "before":
+            await farewells.close()
+        assert await attempts(network, [], farewells).first_of([FIRST, SECOND]) == SECOND
+        await farewells.close()
+        assert len(asyncio.all_tasks()) == 1
+        assert len(network.wires) == 1
+
+    run(main())
+
+
+def test_attempts_that_are_given_up_leave_nothing_behind() -> None:
+    async def main() -> None:
+        network = Network(lambda _: None)
+        network.answers = {FIRST: asyncio.Event(), SECOND: asyncio.Event()}
+        racing = asyncio.ensure_future(attempts(network, []).first_of([FIRST, SECOND]))
+        await until(lambda: len(network.asked) == 2)
+        racing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await racing
+        assert len(asyncio.all_tasks()) == 1
+        assert network.wires == []
 
     run(main())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qpidha.core.refusals import OTHER_ADDRESS
 from qpidha.errors import LinkClosed
 from qpidha.events import LinkClosed as LinkClosedEvent
 from qpidha.events import LinkFromPeerFailed, NodeEvent, ProbeFailed
@@ -17,7 +18,7 @@ from qpidha.node.peer import Peer
 from qpidha.settings import Settings
 from qpidha.types import Address
 from qpidha.wire import codec
-from qpidha.wire.events import Frame, Hello
+from qpidha.wire.events import Frame, Hello, Refused
 from tests.support.node_parts import CLUSTER, Seat, Wire, info, run
 
 HERE = ("127.0.0.1", 7000)
@@ -302,6 +303,31 @@ def test_a_peer_that_says_something_and_leaves_before_its_handshake_is_reported(
         hear(peer, hello("b")[:5])
         peer.closed(None)
         assert site.events == [LinkFromPeerFailed("10.0.0.9", "before its handshake closed by the other end")]
+
+    run(main())
+
+
+def test_a_peer_that_uses_another_address_is_not_worth_a_line() -> None:
+    async def main() -> None:
+        site = Site()
+        peer = await site.accepted(Wire("10.0.0.9:1", frozenset({"b"})))
+        hear(peer, b"".join(codec.encode(Frame(0, 0, Refused(code=OTHER_ADDRESS, reason="another address")))))
+        assert isinstance(peer.link, Wire)
+        assert peer.link.closed and peer.link.written == b""
+        peer.closed(None)
+        assert (site.events, site.lost) == ([], 1)
+
+    run(main())
+
+
+def test_a_peer_that_refuses_this_node_before_its_hello_is_reported() -> None:
+    async def main() -> None:
+        site = Site()
+        site.seat.lead("b")
+        peer = await site.accepted(Wire("10.0.0.9:1", frozenset({"b"})))
+        hear(peer, b"".join(codec.encode(Frame(0, 0, Refused(code=16, reason="not now")))))
+        peer.closed(None)
+        assert len(site.events) == 1
 
     run(main())
 
