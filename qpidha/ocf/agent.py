@@ -5,10 +5,12 @@ The record of the cluster stays where it is, in etcd say, and decides whether th
 promoter must wait for orders (`qpidha.promoters.OperatorPromoter`).
 
 A node has a promotion score, an attribute of the cluster, only while Pacemaker may promote it. Each action that looks at
-the node writes the score anew. All members of the record have each acknowledged message, so they have the same score:
+the node writes the score anew. All members of the record have each acknowledged message. One whose process has just begun
+has not shown yet that it works, and it may be the one that has failed:
 
     1000  it is primary
-     100  a member of the record
+     100  a member of the record, whose process has followed a primary, or was one
+      50  a member of the record, whose process has not done that yet
       10  a member that leaves the role of primary to others: its disk hangs, its broker failed, it was just demoted
        1  there is no record, and the node is empty: the one that is promoted founds the cluster
     none  anything else: it does not run, does not answer, has stopped, or is no member
@@ -29,7 +31,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 SUCCESS, GENERIC, ARGUMENTS, UNIMPLEMENTED, PERMISSION, INSTALLED, CONFIGURED, NOT_RUNNING, PROMOTED = range(
@@ -37,15 +39,18 @@ SUCCESS, GENERIC, ARGUMENTS, UNIMPLEMENTED, PERMISSION, INSTALLED, CONFIGURED, N
 )
 """Exit codes of the OCF resource agent API."""
 
-PRIMARY, MEMBER, RELUCTANT, FOUNDER = 1000, 100, 10, 1
+PRIMARY, MEMBER, NEWCOMER, RELUCTANT, FOUNDER = 1000, 100, 50, 10, 1
 """Promotion scores."""
 
 PRIMARY_ROLES = ("recovering", "active")
+PROVEN_ROLES = ("ready", *PRIMARY_ROLES)
 CREDENTIALS = struct.Struct("3i")
 LOOK_S = 0.05
 KILL_SHARE = 0.6
 """This part of the time for an action is for the broker to end by itself; then it is killed."""
 RETRY_S = 0.3
+SECOND_CHANCE_S = 0.5
+"""So long a node may take to answer after it has not answered in its ``answer_timeout``."""
 ATTRIBUTE_TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
@@ -134,7 +139,13 @@ def log(level: str, text: str) -> None:
 
 
 class Process:
-    """The process of the broker, found again by each action: by a file, or as the one that listens on the socket."""
+    """The process of the broker, found again by each action: by a file, or as the one that listens on the socket.
+
+    The file has its pid, when it began, and what the actions have noticed:
+
+        proven   it was ready or primary once
+        silent   it did not answer the last time that it was asked
+    """
 
     def __init__(self, file: str, control: str) -> None:
         self._file = file
@@ -142,15 +153,20 @@ class Process:
 
     def find(self) -> int | None:
         """The pid, or None. A pid that was given to another process since is not taken for it."""
-        return self._started() or self._listening()
+        if words := self._read():
+            return int(words[0])
+        if (pid := self._listening()) is not None:
+            self.remember(pid)
+        return pid
 
-    def _started(self) -> int | None:
+    def _read(self) -> list[str]:
+        """What the file has; empty: there is no such process."""
         try:
             with open(self._file, encoding="ascii") as file:
-                pid, began = file.read().split()
-        except (OSError, ValueError):
-            return None
-        return int(pid) if began == began_at(int(pid)) else None
+                words = file.read().split()
+            return words if words[1] == began_at(int(words[0])) else []
+        except (OSError, ValueError, IndexError):
+            return []
 
     def _listening(self) -> int | None:
         try:
@@ -161,12 +177,22 @@ class Process:
         pid = int(CREDENTIALS.unpack(raw)[0])
         return pid if began_at(pid) else None
 
-    def remember(self, pid: int) -> None:
-        """Write down that this is the process."""
+    def remember(self, pid: int, noticed: Iterable[str] = ()) -> None:
+        """Write down that this is the process, and what was noticed of it."""
         os.makedirs(os.path.dirname(self._file), exist_ok=True)
         with open(self._file + ".new", "w", encoding="ascii") as file:
-            file.write(f"{pid} {began_at(pid)}\n")
+            file.write(f"{' '.join([str(pid), str(began_at(pid)), *noticed])}\n")
         os.replace(self._file + ".new", self._file)
+
+    def noticed(self, word: str) -> bool:
+        """Whether this was noticed."""
+        return word in self._read()[2:]
+
+    def notice(self, word: str, yes: bool = True) -> None:
+        """Write down that this was noticed, or that it is over. It is written only if it changes."""
+        words = self._read()
+        if words and yes != (word in words[2:]):
+            self.remember(int(words[0]), {*words[2:], word} if yes else {*words[2:]} - {word})
 
     def forget(self) -> None:
         """It has ended."""
@@ -220,14 +246,20 @@ def ask(path: str, command: str, timeout_s: float) -> dict[str, Any]:
     raise ValueError("its answer is none of a node")
 
 
-def score_of(status: Mapping[str, Any]) -> int | None:
-    """The promotion score of a node with this status; None: it must not be promoted."""
+def score_of(status: Mapping[str, Any], *, proven: bool) -> int | None:
+    """The promotion score of a node with this status; None: it must not be promoted.
+
+    Args:
+        proven: Its process was ready or primary once.
+    """
     if status.get("stopped"):
         return None
     if status.get("in_sync") or status.get("role") in PRIMARY_ROLES:
         if status.get("place_given_up"):
             return RELUCTANT
-        return PRIMARY if status.get("role") in PRIMARY_ROLES else MEMBER
+        if status.get("role") in PRIMARY_ROLES:
+            return PRIMARY
+        return MEMBER if proven else NEWCOMER
     empty = not (status.get("cluster") or status.get("members") or status.get("queue_count"))
     return FOUNDER if empty and status.get("node") in status.get("live", ()) else None
 
@@ -308,20 +340,41 @@ class Agent:
             self.set_score(None)
             raise Failed(NOT_RUNNING, "")
         try:
-            answer = ask(self.control, "status", min(self.answer_timeout_s, self._left_s))
+            answer = ask(self.control, "status", self._patience_s)
         except (OSError, ValueError) as error:
+            self._process.notice("silent", isinstance(error, TimeoutError))
             self.set_score(None)
             raise Failed(
                 GENERIC, f"the broker runs and does not answer on {self.control}: {said(error)}"
             ) from None
+        self._process.notice("silent", False)
         status = answer.get("status")
         if not isinstance(status, dict):
             self.set_score(None)
             raise Failed(GENERIC, f"the broker answers with an error: {answer.get('error')}")
-        self.set_score(score_of(status))
+        if status.get("role") in PROVEN_ROLES:
+            self._process.notice("proven")
+        self.set_score(score_of(status, proven=self._process.noticed("proven")))
         if status.get("stopped"):
             raise Failed(GENERIC, f"the node has stopped by itself: {status['stopped']}")
         return status
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the node may take to answer now. Who waits for it once need not wait so long again."""
+        limit_s = SECOND_CHANCE_S if self._process.noticed("silent") else self.answer_timeout_s
+        return min(limit_s, self._left_s)
+
+    def _hangs(self) -> bool:
+        """Whether a process that did not answer does not answer now, either: it could not end in order."""
+        if self._process.noticed("silent"):
+            try:
+                ask(self.control, "status", self._patience_s)
+            except TimeoutError:
+                return True
+            except (OSError, ValueError):
+                pass
+        return False
 
     def set_score(self, score: int | None) -> None:
         """Write this node's promotion score, or remove it. Outside of a cluster there is none to write it to."""
@@ -391,17 +444,27 @@ class Agent:
         return broker.pid
 
     def stop(self) -> int:
-        """End the broker in order; if that takes too long, kill it."""
+        """End the broker in order; if it hangs, or if that takes too long, kill it."""
         self.set_score(None)
         pid = self._process.find()
-        if pid is not None:
-            grace_s = KILL_SHARE * (self._until - self._began)
-            if not self._end(pid, signal.SIGTERM, self._began + grace_s):
-                log("WARNING", f"the broker did not end within {grace_s:.0f} s of SIGTERM: it is killed")
-                if not self._end(pid, signal.SIGKILL, self._until):
-                    raise Failed(GENERIC, f"process {pid} of the broker does not end, although it was killed")
+        if (
+            pid is not None
+            and not self._ends_in_order(pid)
+            and not self._end(pid, signal.SIGKILL, self._until)
+        ):
+            raise Failed(GENERIC, f"process {pid} of the broker does not end, although it was killed")
         self._process.forget()
         return SUCCESS
+
+    def _ends_in_order(self, pid: int) -> bool:
+        if self._hangs():
+            log("WARNING", "the broker does not answer: it is killed")
+            return False
+        grace_s = KILL_SHARE * (self._until - self._began)
+        if self._end(pid, signal.SIGTERM, self._began + grace_s):
+            return True
+        log("WARNING", f"the broker did not end within {grace_s:.0f} s of SIGTERM: it is killed")
+        return False
 
     @staticmethod
     def _end(pid: int, number: signal.Signals, until: float) -> bool:

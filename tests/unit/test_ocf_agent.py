@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -141,6 +142,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         (PRIMARY, 1000),
         ({**PRIMARY, "role": "recovering"}, 1000),
         (BACKUP, 100),
+        ({**BACKUP, "role": "joining"}, 100),
         ({**BACKUP, "place_given_up": "its disk hangs"}, 10),
         ({**PRIMARY, "place_given_up": "its disk hangs"}, 10),
         (EMPTY, 1),
@@ -153,7 +155,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     ],
 )
 def test_only_a_node_that_may_be_promoted_has_a_score(status: dict[str, Any], score: int | None) -> None:
-    assert score_of(status) == score
+    assert score_of(status, proven=True) == score
+    assert score_of(status, proven=False) == (50 if score == 100 else score)
 
 
 # --- monitor -----------------------------------------------------------------------------------------
@@ -176,6 +179,26 @@ def test_monitor_reports_the_role_and_writes_the_score(
     assert site.written() == [score]
 
 
+def test_a_process_that_has_just_begun_is_not_preferred_until_it_was_ready_once(site: Site) -> None:
+    """After a kill the restarted process is a member, as all others are: another one shall be promoted."""
+    site.serve({**BACKUP, "role": "joining"})
+    site.do("monitor")
+    for role in ("catch-up", "ready", "joining"):  # In the end its primary is gone.
+        site.answers["status"]["status"]["role"] = role
+        site.do("monitor")
+    assert site.written() == ["update 50", "update 50", "update 100", "update 100"]
+
+
+def test_what_another_process_has_shown_does_not_count(site: Site) -> None:
+    run = Path(site.environment["HA_RSCTMP"])
+    run.mkdir()
+    (run / "qpidha-broker.pid").write_text("1 1 proven\n")  # Its pid is in use, by another process.
+    site.serve({**BACKUP, "role": "joining"})
+    assert site.do("monitor") == SUCCESS
+    assert site.written() == ["update 50"]
+    assert (run / "qpidha-broker.pid").read_text().split() == [str(os.getpid()), agent.began_at(os.getpid())]
+
+
 def test_a_node_that_does_not_run_loses_its_score(site: Site) -> None:
     assert site.do("monitor") == NOT_RUNNING
     assert site.written() == ["delete"]
@@ -187,8 +210,37 @@ def test_a_node_that_does_not_answer_has_failed(site: Site, capsys: pytest.Captu
     listening.listen()
     with listening:
         assert site.do("monitor", answer_timeout="1") == GENERIC
-    assert site.written() == ["delete"]
+        assert site.do("demote", answer_timeout="1000") == GENERIC  # It need not be waited for again.
+    assert site.written() == ["delete", "delete"]
     assert "ocf-exit-reason:the broker runs and does not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_broker_that_hangs_is_killed_at_once(
+    site: Site, capsys: pytest.CaptureFixture[str], silent: bool
+) -> None:
+    """It does not take a SIGTERM. One that answers again ends in order."""
+    program = site.folder / "broker.py"
+    program.write_text(BROKER)
+    site.environment["OCF_RESKEY_command"] = f"{sys.executable} -IS {program} {site.folder}/data/control.sock"
+    assert site.do("start") == SUCCESS
+    pid = int((site.folder / "run" / "qpidha-broker.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGSTOP)
+    assert site.do("monitor", answer_timeout="1") == GENERIC
+    if not silent:
+        os.kill(pid, signal.SIGCONT)
+    assert site.do("stop", CRM_meta_timeout="1000000") == SUCCESS
+    assert agent.began_at(pid) is None
+    assert ("it is killed" in capsys.readouterr().err) == silent
+
+
+def test_who_answers_again_is_not_silent_any_more(site: Site) -> None:
+    site.serve(BACKUP)
+    assert site.do("monitor") == SUCCESS
+    file = site.folder / "run" / "qpidha-broker.pid"
+    file.write_text(file.read_text().replace("proven", "proven silent"))
+    assert site.do("monitor") == SUCCESS
+    assert file.read_text().split()[2:] == ["proven"]
 
 
 def test_a_reason_is_one_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
