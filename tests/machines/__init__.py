@@ -5,6 +5,9 @@
     host.py           a machine: its namespace, its processes
     network.py        the switch, and the faults between machines
     forwarder.py      a cable with delay, jitter, reordering and duplication
+    site.py           brokers, members of etcd and clients, each on a machine
+    pacemaker.py      Corosync and Pacemaker on machines
+    managed.py        a site whose brokers Pacemaker manages
 
 It needs root and Linux. Nothing is made in the namespace of the test itself, so parallel runs do not meet.
 """

@@ -44,15 +44,22 @@ class Brokers(Cluster):
     ) -> None:  # fmt: skip
         self.processes: dict[str, BrokerProcess] = {}
         for number, host in enumerate(hosts):
-            directory, client = work / host.name, (host.ipv4, CLIENT_PORT)
-            command = [
-                python, str(program), "--id", host.name, "--dir", str(directory), "--cluster", records,
-                "--listen", f"{host.ipv4}:{LINK_PORT}", "--listen", f"[{host.ipv6}]:{LINK_PORT}",
-                "--tls-ca", str(authority.ca), "--tls-certificate", str(both_in_one(authority, host.name)),
-                "--client", f"{client[0]}:{client[1]}", "--priority", str(len(hosts) - number),
-                "--ack-timeout", str(ACK_TIMEOUT_S), "--until-eof",
-            ]  # fmt: skip
-            self.processes[host.name] = BrokerProcess(host.name, host.command(command), directory, client)
+            command = [python, str(program), *options_of(host, work, records, authority), "--until-eof"]
+            command += ["--priority", str(len(hosts) - number)]
+            client = (host.ipv4, CLIENT_PORT)
+            self.processes[host.name] = BrokerProcess(
+                host.name, host.command(command), work / host.name, client
+            )
+
+
+def options_of(host: Host, work: Path, records: str, authority: Authority) -> list[str]:
+    """Options of the example broker: where it listens, what it shows, where its messages and the record are."""
+    return [
+        "--id", host.name, "--dir", str(work / host.name), "--cluster", records,
+        "--listen", f"{host.ipv4}:{LINK_PORT}", "--listen", f"[{host.ipv6}]:{LINK_PORT}",
+        "--tls-ca", str(authority.ca), "--tls-certificate", str(both_in_one(authority, host.name)),
+        "--client", f"{host.ipv4}:{CLIENT_PORT}", "--ack-timeout", str(ACK_TIMEOUT_S),
+    ]  # fmt: skip
 
 
 def both_in_one(authority: Authority, name: str) -> Path:
@@ -90,6 +97,9 @@ class ShortScene(Scene):
 class Site:
     """All machines of a test. A context manager; `run` runs what is asynchronous."""
 
+    far = True
+    """The cables of the brokers can delay."""
+
     def __init__(self, network: Network, work: Path, *, seed: int = 1, long_s: float = 4.0) -> None:
         self.network = network
         self.work = work
@@ -105,7 +115,7 @@ class Site:
         self._stack.enter_context(patch.object(client, "SILENCE_MAX_S", SILENCE_MAX_S))
         try:
             engines = [self.network.host(name) for name in ENGINES]
-            brokers = [self.network.host(name, far=True) for name in BROKERS]
+            brokers = [self.network.host(name, far=self.far) for name in BROKERS]
             clients = self.network.host(CLIENTS)
             self._stack.callback(self._loop.close)
             self._stack.enter_context(clients.entered())
@@ -113,12 +123,15 @@ class Site:
             self._stack.callback(self.ensemble.stop)
             self.run(self.ensemble.start())
             records = self.ensemble.url(self.work, "/qpidha/machines")
-            cluster = Brokers(self.work, brokers, records, Authority(self.work / "certificates"))
-            self.cluster = MachineCluster(self.work, self._seed, cluster, self.network)
+            self.cluster = self._make_cluster(brokers, records, Authority(self.work / "certificates"))
         except BaseException:
             self._stack.close()
             raise
         return self
+
+    def _make_cluster(self, hosts: Sequence[Host], records: str, authority: Authority) -> MachineCluster:
+        brokers = Brokers(self.work, hosts, records, authority)
+        return MachineCluster(self.work, self._seed, brokers, self.network)
 
     def __exit__(self, *_: object) -> None:
         self.network.mend()
