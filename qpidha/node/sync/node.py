@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from qpidha.checks import instance_of
+from collections.abc import Callable
+from typing import TypeVar
+
+from qpidha.checks import CALLBACK, instance_of
 from qpidha.core.explanation import Explanation
 from qpidha.core.unconfirmed import Unconfirmed
 from qpidha.node.facts import Facts
+from qpidha.node.op import Op
 from qpidha.node.participant import Participant
 from qpidha.node.producers import ProducerInfo
 from qpidha.node.queue import Queue
@@ -19,6 +23,8 @@ from qpidha.node.sync.table import SyncTable
 from qpidha.node.sync.transaction import SyncTransaction
 from qpidha.types import BytesLike, Generation, Level, MessageId, QueueId, Settle, Stopped
 
+T = TypeVar("T")
+OP = instance_of(Op)
 QUEUE = instance_of(SyncQueue)
 QUEUES = instance_of(list, tuple, what="a list or tuple of queues")
 DELETABLE = instance_of(SyncQueue, SyncTable, what="a queue or a table of this node")
@@ -61,6 +67,35 @@ class SyncNode(Facts):
             ArgumentError: Not a time.
         """
         return SyncNode(self._node, self._caller.within(timeout_s))
+
+    # --- one turn --------------------------------------------------------------------------------
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Call a function in the event loop, in one turn: what it reads is what it changes, without a lock.
+
+        It may use the node, its queues and its queue types, and must not wait. What it raises, this raises. To wait for
+        an op, let it return ``sync.op(op)``.
+
+            def take():
+                value = offsets.get(b"billing")
+                return value, sync.op(offsets.remove(b"billing"))
+
+            value, op = sync.run(take)
+            op.safe()
+        """
+        CALLBACK("work", work)
+        return self._caller.run(self.run, work)
+
+    def op(self, op: Op) -> SyncOp:
+        """This op, for threads: its ``safe`` waits. To be called in the event loop, where there are ops.
+
+        Raises:
+            ArgumentError: Not an `Op`.
+            WrongThread: Called from another thread than the event loop's.
+        """
+        OP("op", op)
+        self._runtime.require_thread("SyncNode.op")
+        return SyncOp(self._caller, op)
 
     # --- queues ----------------------------------------------------------------------------------
 

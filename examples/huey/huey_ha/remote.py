@@ -1,0 +1,131 @@
+"""huey's storage for processes without a node: each call goes to the primary, over TCP.
+
+A request is [client, number, method, arguments, named arguments]. A client that got no answer sends the same request to the next node,
+until the primary answers: it is made once, because the number of the last one is stored with what it changed.
+"""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+from huey.storage import BaseStorage
+from huey_ha.storage import NOT_STORED, ReplicatedStorage, extended, pack
+
+from qpidha import QpidhaError
+from qpidha.clusterfile import find_cluster_file
+
+METHODS = frozenset(
+    "enqueue dequeue queue_size enqueued_items flush_queue add_to_schedule read_schedule schedule_size scheduled_items "
+    "flush_schedule put_data peek_data peek_many pop_data has_data_for_key put_if_empty incr delete_counter "
+    "result_store_size result_items flush_results flush_counters".split()
+)
+AGAIN_S = 0.1
+
+
+def messages(link: socket.socket) -> Iterator[Any]:
+    unpacker = msgpack.Unpacker(ext_hook=extended, max_buffer_size=1 << 26)
+    while data := link.recv(1 << 16):
+        unpacker.feed(data)
+        yield from unpacker
+
+
+class Port(socketserver.ThreadingTCPServer):
+    """A thread for each client. A node that is not primary hangs up, and the client asks the next one."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], storage: ReplicatedStorage) -> None:
+        super().__init__(address, Client)
+        self.storage = storage
+        threading.Thread(target=self.serve_forever, name="huey-port", daemon=True).start()
+
+
+class Client(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, Port)
+        try:
+            for request in messages(self.request):
+                self.request.sendall(pack(self._answer(self.server.storage, *request)))
+        except (*NOT_STORED, OSError, ValueError):
+            return  # Without an answer.
+
+    def _answer(self, storage: ReplicatedStorage, client: bytes, number: int, method: str, *rest: Any) -> list[Any]:
+        if method not in METHODS:
+            return [False, f"there is no method {method}"]
+        try:
+            return [True, storage.answer(client, number, method, *rest)]
+        except NOT_STORED:
+            raise
+        except (QpidhaError, TypeError) as error:
+            return [False, str(error)]
+
+
+class Refused(Exception):
+    """The primary refuses a call. Nothing was changed."""
+
+
+class ClusterStorage(BaseStorage):
+    """A link for each thread. ``patience`` is how long a call goes on, in seconds, while there is no primary."""
+
+    blocking = True
+    priority = True
+
+    def __init__(self, name: str = "huey", *, cluster: str | None = None, patience: float = 60.0) -> None:
+        super().__init__(name)
+        file = find_cluster_file(cluster)
+        nodes = () if file is None else file.nodes.values()
+        self._addresses = [node.client_address for node in nodes if node.client_address]
+        if not self._addresses:
+            raise ValueError("huey: no cluster file, or no client_address in it")
+        self._patience = patience
+        self._local = threading.local()
+
+    def _call(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        local = self._local
+        if not hasattr(local, "client"):
+            local.client, local.number, local.link, local.next = uuid.uuid4().bytes, 0, None, 0
+        local.number += 1
+        request = pack([local.client, local.number, method, arguments, named])
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._ask(request)
+            except OSError as error:
+                local.link, local.next = None, local.next + 1
+                if time.monotonic() > deadline:
+                    raise ConnectionError(f"huey: no primary answers: {error}") from error
+                if local.next % len(self._addresses) == 0:
+                    time.sleep(AGAIN_S)
+
+    def _ask(self, request: bytes) -> Any:
+        local = self._local
+        if local.link is None:
+            address = self._addresses[local.next % len(self._addresses)]
+            local.link = socket.create_connection(address, timeout=self._patience)
+            local.answers = messages(local.link)
+        local.link.sendall(request)
+        answered, value = next(local.answers, (None, None))
+        if answered is None:
+            raise ConnectionError("it is not the primary")
+        if not answered:
+            raise Refused(value)
+        return value
+
+
+def _forwarded(method: str) -> Any:
+    def call(self: ClusterStorage, *arguments: Any, **named: Any) -> Any:
+        return self._call(method, arguments, named)
+
+    return call
+
+
+for _method in METHODS:
+    setattr(ClusterStorage, _method, _forwarded(_method))
