@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from huey.api import Huey
 from huey.utils import load_class
@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     arguments = ClusterFile.load(args.cluster).arguments(args.id)
     if arguments["client_address"] is None:
         sys.exit(f"huey: {args.cluster}: nodes.{args.id} has no client_address")
+    arguments["control"].parent.mkdir(parents=True, exist_ok=True)
     os.environ["QPIDHA_CLUSTER"] = args.cluster
     sys.path.insert(0, os.getcwd())
     huey = load_class(args.huey)
@@ -69,7 +70,9 @@ def run(args: argparse.Namespace) -> None:
     port = Port(arguments["client_address"], server.storage)
     try:
         loop.run(node.start())
-        threading.Thread(target=lambda: (node.sync.wait_stopped(), stopping.set()), daemon=True).start()
+        when(node.sync.wait_stopped, stopping)
+        if args.until_eof:
+            when(sys.stdin.read, stopping)
         stopping.wait()
         server.stop(graceful=True)
     finally:
@@ -80,12 +83,18 @@ def run(args: argparse.Namespace) -> None:
         sys.exit(f"huey: node {args.id} has stopped: {stopped.reason}")
 
 
+def when(returns: Callable[[], object], stopping: threading.Event) -> None:
+    """Stop when this returns."""
+    threading.Thread(target=lambda: (returns(), stopping.set()), daemon=True).start()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="One node of a highly available huey.")
     parser.add_argument("--id", required=True, help="name of this node in the cluster file")
     parser.add_argument("--cluster", default="qpidha.toml", help="the cluster file")
     parser.add_argument("--huey", default="app.huey", help="the Huey of your application: module.name")
     parser.add_argument("--workers", type=int, default=4, help="threads that execute tasks")
+    parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:

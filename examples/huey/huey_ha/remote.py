@@ -20,6 +20,7 @@ from huey_ha.storage import NOT_STORED, ReplicatedStorage, extended, pack
 
 from qpidha import QpidhaError
 from qpidha.clusterfile import find_cluster_file
+from qpidha.types import Address
 
 METHODS = frozenset(
     "enqueue dequeue queue_size enqueued_items flush_queue add_to_schedule read_schedule schedule_size scheduled_items "
@@ -27,6 +28,8 @@ METHODS = frozenset(
     "result_store_size result_items flush_results flush_counters".split()
 )
 AGAIN_S = 0.1
+SILENCE_MAX_S = 30.0
+"""A node that does not answer for so long is given up."""
 
 
 def messages(link: socket.socket) -> Iterator[Any]:
@@ -72,8 +75,54 @@ class Refused(Exception):
     """The primary refuses a call. Nothing was changed."""
 
 
+class Link:
+    """The connection of one thread, to whichever node is primary."""
+
+    def __init__(self, addresses: list[Address], patience: float) -> None:
+        self._addresses, self._patience = addresses, patience
+        self._client, self._number = uuid.uuid4().bytes, 0
+        self._socket: socket.socket | None = None
+        self._answers: Iterator[Any] = iter(())
+        self._tried = 0
+
+    def call(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        self._number += 1
+        request = pack([self._client, self._number, method, arguments, named])
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._ask(request)
+            except OSError as error:
+                self.close()
+                if time.monotonic() > deadline:
+                    raise ConnectionError(f"huey: no primary answers: {error}") from error
+                self._tried += 1
+                if self._tried % len(self._addresses) == 0:
+                    time.sleep(AGAIN_S)
+
+    def _ask(self, request: bytes) -> Any:
+        if self._socket is None:
+            address = self._addresses[self._tried % len(self._addresses)]
+            self._socket = socket.create_connection(address, timeout=SILENCE_MAX_S)
+            self._answers = messages(self._socket)
+        self._socket.sendall(request)
+        answered, value = next(self._answers, (None, None))
+        if answered is None:
+            raise ConnectionError("it is not the primary")
+        if not answered:
+            raise Refused(value)
+        return value
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    __del__ = close  # When its thread has ended.
+
+
 class ClusterStorage(BaseStorage):
-    """A link for each thread. ``patience`` is how long a call goes on, in seconds, while there is no primary."""
+    """For any number of threads. A call goes on for ``patience``, in seconds, while there is no primary."""
 
     blocking = True
     priority = True
@@ -88,36 +137,14 @@ class ClusterStorage(BaseStorage):
         self._patience = patience
         self._local = threading.local()
 
-    def _call(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        local = self._local
-        if not hasattr(local, "client"):
-            local.client, local.number, local.link, local.next = uuid.uuid4().bytes, 0, None, 0
-        local.number += 1
-        request = pack([local.client, local.number, method, arguments, named])
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                return self._ask(request)
-            except OSError as error:
-                local.link, local.next = None, local.next + 1
-                if time.monotonic() > deadline:
-                    raise ConnectionError(f"huey: no primary answers: {error}") from error
-                if local.next % len(self._addresses) == 0:
-                    time.sleep(AGAIN_S)
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        self._local.__dict__.clear()
 
-    def _ask(self, request: bytes) -> Any:
-        local = self._local
-        if local.link is None:
-            address = self._addresses[local.next % len(self._addresses)]
-            local.link = socket.create_connection(address, timeout=self._patience)
-            local.answers = messages(local.link)
-        local.link.sendall(request)
-        answered, value = next(local.answers, (None, None))
-        if answered is None:
-            raise ConnectionError("it is not the primary")
-        if not answered:
-            raise Refused(value)
-        return value
+    def _call(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if (link := getattr(self._local, "link", None)) is None:
+            link = self._local.link = Link(self._addresses, self._patience)
+        return link.call(method, arguments, named)
 
 
 def _forwarded(method: str) -> Any:
