@@ -16,10 +16,10 @@ class Lane:
       - ``_back`` has only places below the cursor
     """
 
-    __slots__ = ("_back", "_cursor", "_places", "_taken")
+    __slots__ = ("_back", "_cursor", "_taken", "places")
 
     def __init__(self, places: SequenceSet, taken: SequenceSet) -> None:
-        self._places = places
+        self.places = places
         self._taken = taken
         self._cursor: MessageId = 0
         self._back = SequenceSet()
@@ -29,13 +29,13 @@ class Lane:
         """The place that is next; None if nothing is left. O(log n), and O(1) for each place that is passed over."""
         while self._back:
             place = self._back.first
-            if place in self._places and place not in self._taken:
+            if place in self.places and place not in self._taken:
                 return place
             self._back.discard(place)
-        at = self._places.ceiling(self._cursor)
+        at = self.places.ceiling(self._cursor)
         while at is not None and at in self._taken:
             self._cursor = at + 1
-            at = self._places.ceiling(self._cursor)
+            at = self.places.ceiling(self._cursor)
         return at
 
     def peek(self, messages_max: int) -> SequenceSet:
@@ -45,9 +45,9 @@ class Lane:
             return SequenceSet()
         if self._back:
             back = self._back.take(4 * messages_max)
-            return ((back & self._places) - self._taken).take(messages_max)
+            return ((back & self.places) - self._taken).take(messages_max)
         last = min(first + 4 * messages_max, MESSAGE_ID_MAX)
-        return (self._places.slice(first, last) - self._taken.slice(first, last)).take(messages_max)
+        return (self.places.slice(first, last) - self._taken.slice(first, last)).take(messages_max)
 
     def take(self, places: SequenceSet) -> None:
         """These places, the first ones of `peek`, are taken. The caller adds them to the places that are taken."""
@@ -59,7 +59,7 @@ class Lane:
     def give_back(self, places: SequenceSet) -> None:
         """These places are not taken any more: those of this level are delivered again."""
         if self._cursor:
-            self._back |= places.slice(0, self._cursor - 1) & self._places
+            self._back |= places.slice(0, self._cursor - 1) & self.places
 
 
 class Lanes:
@@ -80,7 +80,8 @@ class Lanes:
     def next(self) -> Lane | None:
         """The lane whose turn it is, with something to deliver; None if there is nothing in any."""
         if self._fair_share is None:
-            return next((lane for lane in self._lanes if lane.next() is not None), None)
+            # Of many levels few have messages: an empty one costs as little as can be.
+            return next((lane for lane in self._lanes if lane.places and lane.next() is not None), None)
         if self._delivered >= self._fair_share:
             self._end_turn()
         for _ in self._lanes:

@@ -139,8 +139,9 @@ class Unit:
             self.term.held.pop(key, None)
 
     def _done(self) -> None:
-        self.term.consumer.accept(self._executed)  # They are gone: this ends that they are being executed.
-        self.term.executed -= self._executed
+        if self._executed:
+            self.term.consumer.accept(self._executed)  # They are gone: this ends that they are being executed.
+            self.term.executed -= self._executed
         for (kind, key), value in self._values.items():
             if kind == "schedule":
                 self.term.schedule.discard(key)

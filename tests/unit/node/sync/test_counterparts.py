@@ -62,7 +62,7 @@ PAIRS: list[tuple[type, type, dict[str, str]]] = [
     (Op, SyncOp, {"add_safe_callback": CALLBACK, "within": "safe(timeout_s) is this"}),
 ]
 ADDED = {
-    SyncNode: {"within"},
+    SyncNode: {"op", "run", "within"},
     SyncQueue: {"generation"},
     SyncTable: {"generation"},
     SyncProducer: {"epoch", "generation", "name"},

@@ -15,11 +15,13 @@ from qpidha import (
     PromotionRefused,
     QueueMismatch,
     Settle,
+    SyncOp,
     UnknownQueue,
     Verdict,
     WrongThread,
 )
 from qpidha.errors import LocalProtocolError, NodeStopped, WaitTimeout
+from qpidha.queues import FifoQueue
 from tests.support.threads import Worker, answered, count_time_from_the_begin, nodes
 
 
@@ -148,3 +150,62 @@ def test_it_is_the_same_object_and_refuses_its_own_loop() -> None:
 
         thread.run(main())
         assert a.sync.queues == []
+
+
+def test_a_function_runs_in_one_turn() -> None:
+    """What it reads is what it changes: of many threads that add one, none is lost."""
+    with nodes("a", "b") as (_, _, (a, _)):
+        sync, table = a.sync, a.sync.run(lambda: a.table("counters"))
+
+        def add() -> SyncOp:
+            value = int(table.get(b"n") or 0)
+            return sync.op(table.put(b"n", b"%d" % (value + 1)))
+
+        workers = [Worker(lambda: [sync.run(add).safe() for _ in range(20)]) for _ in range(4)]
+        assert [worker.join() for worker in workers] == [None] * 4
+        assert sync.table("counters").get(b"n") == b"80"
+
+
+def test_a_function_uses_queue_types_in_the_loop() -> None:
+    with nodes("a") as (_, _, (a,)):
+        fifo = a.sync.run(lambda: FifoQueue(a.declare("q")))
+        a.sync.queue("q").enqueue(b"1").safe()
+        ids, batch = a.sync.run(fifo.acquire) or ((), ())
+        assert list(batch) == [b"1"]
+        a.sync.run(lambda: a.sync.op(fifo.accept(ids))).safe()  # type: ignore[arg-type]
+        assert list(a.sync.queue("q")) == []
+
+
+def test_what_a_function_raises_and_what_is_no_function() -> None:
+    with nodes("a") as (thread, _, (a,)):
+
+        async def coroutine() -> None: ...
+
+        with pytest.raises(ZeroDivisionError):
+            a.sync.run(lambda: 1 // 0)
+        for wrong in (coroutine, 5):
+            with pytest.raises(ArgumentError, match="work must be a function"):
+                a.sync.run(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="op must be"):
+            a.sync.op(a.sync.declare("q").declared)  # type: ignore[arg-type]
+        op = a.sync.run(lambda: a.declare("q").declared)
+        with pytest.raises(WrongThread, match=r"SyncNode\.op"):
+            a.sync.op(op)
+
+        async def main() -> None:
+            with pytest.raises(WrongThread, match=r"SyncNode\.run"):
+                a.sync.run(lambda: None)
+
+        thread.run(main())
+
+
+def test_a_function_that_is_not_begun_in_time_is_withdrawn() -> None:
+    with nodes("a") as (thread, _, (a,)):
+        blocked, let_go, made = threading.Event(), threading.Event(), []
+        thread.post(lambda: (blocked.set(), let_go.wait(20.0)))
+        assert blocked.wait(20.0)
+        with pytest.raises(WaitTimeout, match=r"SyncNode\.run.*nothing was changed"):
+            a.sync.within(0.05).run(lambda: made.append(1))
+        let_go.set()
+        a.sync.barrier()
+        assert made == []
