@@ -1,8 +1,8 @@
 """A small application: its tasks, and what other processes import to have them executed.
 
-    >>> from app import add
-    >>> add(1, 2)(blocking=True)
-    3
+>>> from app import add
+>>> add(1, 2)(blocking=True)
+3
 """
 
 from huey import Huey, crontab

@@ -75,6 +75,7 @@ def test_five_kills_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 lambda n: result(app.huey.enqueue(chord([app.square.s(n), app.square.s(1)], app.total))),
                 lambda n: n * n + 1,
             ),
+            Client(lambda n: result(app.locked(n)), lambda n: n),
             Client(lambda n: storage.incr("counted"), lambda n: n),
         ]
         for client in clients:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 from huey.api import Huey
 from huey.utils import load_class
+
 from huey_ha.consumer import Consumer
 from huey_ha.remote import Port
 from huey_ha.storage import ReplicatedStorage
 from huey_ha.unit import QUEUE_TYPES
-
 from qpidha import Discarded, Node, QpidhaError
 from qpidha.bridge import LoopThread, ThreadBroker
 from qpidha.clusterfile import ClusterFile
@@ -85,7 +85,12 @@ def run(args: argparse.Namespace) -> None:
 
 def when(returns: Callable[[], object], stopping: threading.Event) -> None:
     """Stop when this returns."""
-    threading.Thread(target=lambda: (returns(), stopping.set()), daemon=True).start()
+
+    def wait() -> None:
+        _ = returns()
+        stopping.set()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def main() -> None:

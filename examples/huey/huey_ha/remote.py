@@ -1,7 +1,8 @@
 """huey's storage for processes without a node: each call goes to the primary, over TCP.
 
-A request is [client, number, method, arguments, named arguments]. A client that got no answer sends the same request to the next node,
-until the primary answers: it is made once, because the number of the last one is stored with what it changed.
+A request is [client, number, method, arguments, named arguments]. A client that got no answer sends the same request to
+the next node, until the primary answers: it is made once, because the number of the last one is stored with what it has
+changed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import msgpack
 from huey.storage import BaseStorage
-from huey_ha.storage import NOT_STORED, ReplicatedStorage, extended, pack
 
+from huey_ha.storage import NOT_STORED, ReplicatedStorage, extended, pack
 from qpidha import QpidhaError
 from qpidha.clusterfile import find_cluster_file
 from qpidha.types import Address
@@ -60,7 +61,9 @@ class Client(socketserver.BaseRequestHandler):
         except (*NOT_STORED, OSError, ValueError):
             return  # Without an answer.
 
-    def _answer(self, storage: ReplicatedStorage, client: bytes, number: int, method: str, *rest: Any) -> list[Any]:
+    def _answer(
+        self, storage: ReplicatedStorage, client: bytes, number: int, method: str, *rest: Any
+    ) -> list[Any]:
         if method not in METHODS:
             return [False, f"there is no method {method}"]
         try:

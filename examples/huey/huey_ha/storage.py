@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import struct
 import threading
 import time
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import msgpack
 from huey.constants import EmptyData
 from huey.storage import BaseStorage
-from huey_ha.unit import Held, Term, Unit
 
+from huey_ha.unit import Held, Term, Unit
 from qpidha import ArgumentError, InDoubt, Node, NotPrimary, Op, QpidhaError, StaleHandle, SyncOp
 
 T = TypeVar("T")
@@ -87,7 +87,8 @@ class ReplicatedStorage(BaseStorage):
         except NOT_STORED:
             raise
         except QpidhaError as error:
-            self._sync.run(lambda: unit.give_back(failed=isinstance(error, ArgumentError)))
+            failed = isinstance(error, ArgumentError)
+            self._sync.run(lambda: unit.give_back(failed))
             raise
         if op is not None:
             op.safe()
@@ -166,7 +167,7 @@ class ReplicatedStorage(BaseStorage):
         return self._do(lambda unit: list(unit.term.waiting()))[: limit or None]
 
     def flush_queue(self) -> None:
-        self._flush(lambda term: term.tasks.queue.purge())
+        self._flush(lambda term: term.queue.purge())
 
     def _flush(self, work: Callable[[Term], Op]) -> None:
         term = self._require_term()
@@ -174,11 +175,11 @@ class ReplicatedStorage(BaseStorage):
 
     # --- the schedule ----------------------------------------------------------------------------
 
-    def add_to_schedule(self, data: bytes, ts: datetime.datetime) -> None:
+    def add_to_schedule(self, data: bytes, ts: dt.datetime) -> None:
         key = moment(ts) + uuid.uuid4().bytes
         self._do(lambda unit: unit.set("schedule", key, data))
 
-    def read_schedule(self, ts: datetime.datetime) -> list[bytes]:
+    def read_schedule(self, ts: dt.datetime) -> list[bytes]:
         return self._do(lambda unit: unit.due(moment(ts) + b"\xff" * 16))
 
     def schedule_size(self) -> int:
@@ -222,7 +223,8 @@ class ReplicatedStorage(BaseStorage):
 
     def put_if_empty(self, key: str | bytes, value: bytes, ttl: float | None = None) -> bool:
         def put(unit: Unit) -> bool:
-            if free := self._read(unit, key) is EmptyData:
+            free: bool = self._read(unit, key) is EmptyData
+            if free:
                 expires_at = 0.0 if ttl is None else time.time() + ttl
                 unit.set("results", raw(key), EXPIRY.pack(expires_at) + value)
             return free
@@ -266,12 +268,14 @@ def raw(key: str | bytes) -> bytes:
 
 
 def expired(row: bytes) -> bool:
-    return 0 < EXPIRY.unpack_from(row)[0] <= time.time()
+    at: float = EXPIRY.unpack_from(row)[0]
+    return 0 < at <= time.time()
 
 
-def moment(ts: datetime.datetime) -> bytes:
+def moment(ts: dt.datetime) -> bytes:
     """Bytes in the order of time."""
-    return ((ts - datetime.datetime.min) // datetime.timedelta(microseconds=1)).to_bytes(8, "big")
+    since = ts - dt.datetime.min  # noqa: DTZ901 - huey's times have no zone.
+    return (since // dt.timedelta(microseconds=1)).to_bytes(8, "big")
 
 
 # --- values in the table of requests, and on the wire --------------------------------------------
@@ -293,4 +297,4 @@ def _extension(value: Any) -> msgpack.ExtType:
 
 
 def extended(code: int, data: bytes) -> Any:
-    return EmptyData if code == 1 else datetime.datetime.fromisoformat(data.decode())
+    return EmptyData if code == 1 else dt.datetime.fromisoformat(data.decode())

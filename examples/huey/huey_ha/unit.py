@@ -32,9 +32,9 @@ class Term:
     def __init__(self, node: Node, name: str, arrived: Callable[[], None]) -> None:
         arguments = QueueArguments(delivery_limit=ATTEMPTS, dead_letters=f"{name}.dead").encode()
         node.declare(f"{name}.dead")
-        queue = node.declare(f"{name}.tasks", kind="priority", arguments=arguments)
         self.node, self._name = node, name
-        self.tasks = DeliveryQueue(node, queue)
+        self.queue = node.declare(f"{name}.tasks", kind="priority", arguments=arguments)
+        self.tasks = DeliveryQueue(node, self.queue)
         self.consumer = self.tasks.consumer(on_available=arrived)
         self.tables = {kind: node.table(f"{name}.{kind}") for kind in TABLES}
         self.schedule: SortedList[bytes] = SortedList(self.tables["schedule"])
@@ -99,7 +99,9 @@ class Unit:
 
     def due(self, until: bytes) -> list[bytes]:
         """Take the tasks that are due out of the schedule."""
-        keys = [key for key in self.term.schedule.irange(maximum=until) if ("schedule", key) not in self.term.held]
+        keys = [
+            key for key in self.term.schedule.irange(maximum=until) if ("schedule", key) not in self.term.held
+        ]
         found = [(key, self.term.tables["schedule"].get(key)) for key in keys[:DUE_MAX]]
         for key, _ in found:
             self.set("schedule", key, None)
@@ -115,11 +117,13 @@ class Unit:
                 return term.now() if self.told else None
             with term.node.transaction() as t:
                 for data, props in self._tasks:
-                    t.enqueue(term.tasks.queue, data, props)
+                    t.enqueue(term.queue, data, props)
                 for (kind, key), value in self._values.items():
-                    t.remove(term.tables[kind], key) if value is None else t.put(term.tables[kind], key, value)
+                    t.remove(term.tables[kind], key) if value is None else t.put(
+                        term.tables[kind], key, value
+                    )
                 if self._executed:
-                    t.dequeue(term.tasks.queue, self._executed)
+                    t.dequeue(term.queue, self._executed)
             self._done()
             return t.op
         finally:
@@ -129,7 +133,7 @@ class Unit:
         """It was not stored: its task is executed again. ``failed``: or kept as a dead letter, after some attempts."""
         self.term.executed -= self._executed
         if failed:
-            self.term.consumer.fail(self._executed)
+            _ = self.term.consumer.fail(self._executed)
         else:
             self.term.consumer.release(self._executed)
 
@@ -140,7 +144,9 @@ class Unit:
 
     def _done(self) -> None:
         if self._executed:
-            self.term.consumer.accept(self._executed)  # They are gone: this ends that they are being executed.
+            self.term.consumer.accept(
+                self._executed
+            )  # They are gone: this ends that they are being executed.
             self.term.executed -= self._executed
         for (kind, key), value in self._values.items():
             if kind == "schedule":

@@ -88,8 +88,7 @@ def test_a_call_that_the_node_does_not_wait_for_any_longer_comes_to_its_end_befo
         broker = ThreadBroker(plain)
         plain.gate.clear()
         promoted = asyncio.ensure_future(broker.on_promote(1))
-        while not plain.begun.is_set():
-            await asyncio.sleep(0.001)
+        assert await asyncio.to_thread(plain.begun.wait, SOON_S)
         promoted.cancel()
         demoted = asyncio.ensure_future(broker.on_demote(1))
         await asyncio.sleep(0.01)
