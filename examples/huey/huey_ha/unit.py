@@ -144,9 +144,8 @@ class Unit:
 
     def _done(self) -> None:
         if self._executed:
-            self.term.consumer.accept(
-                self._executed
-            )  # They are gone: this ends that they are being executed.
+            # They are gone: this ends that they are being executed.
+            _ = self.term.consumer.accept(self._executed)
             self.term.executed -= self._executed
         for (kind, key), value in self._values.items():
             if kind == "schedule":
