@@ -32,4 +32,13 @@ THREADS: tuple[Mutant, ...] = (
         new="                if left_s <= 0:\n",
         first="sync/test_loopcalls",
     ),
+    Mutant(
+        name="demotion-not-told",
+        rules="T42",
+        why="a broker with plain methods is not told of a demotion that waits for a promotion which takes too long",
+        file="qpidha/bridge/threadbroker.py",
+        old="await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))",
+        new="await asyncio.get_running_loop().run_in_executor(self._thread, work)",
+        first="bridge/test_threadbroker",
+    ),
 )
