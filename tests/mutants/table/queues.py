@@ -125,8 +125,8 @@ QUEUES: tuple[Mutant, ...] = (
         rules="S5",
         why="a message that was given back is not delivered again",
         file=LANES,
-        old="            self._back |= places.slice(0, self._cursor - 1) & self._places\n",
-        new="            self._back |= places.slice(self._cursor, self._cursor) & self._places\n",
+        old="            self._back |= places.slice(0, self._cursor - 1) & self.places\n",
+        new="            self._back |= places.slice(self._cursor, self._cursor) & self.places\n",
         first="test_lanes",
     ),
 )
