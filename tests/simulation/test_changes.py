@@ -112,7 +112,7 @@ def test_an_own_object_that_is_lost_changed_or_elsewhere_is_noticed(
 
 
 def test_two_primaries_may_take_one_message_out_of_what_is_replicated() -> None:
-    """The deposed one has a copy of its own: no fault. A node that took nothing has none. Seed 40001565 was such a run."""
+    """The deposed one has a copy of its own: no fault. A node that took nothing has none (seed 40001565)."""
     scenario = Scenario()
     scenario.run("cluster P B1\nqueue q\nwait 0.2\n")
     local, (p, b) = scenario.world.checker.local, (scenario.world.nodes[name] for name in ("P", "B1"))
