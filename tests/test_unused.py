@@ -30,8 +30,9 @@ SHOWN_BY_DOCSTRINGS = {
 
 
 def sources() -> Iterator[Path]:
-    """The library without its tools for testing, which users call."""
-    return (path for path in PACKAGE.rglob("*.py") if "testing" not in path.parts)
+    """The library without its tools for testing, which users call, and the test that ``qpidha new`` writes for them."""
+    tests = {"testing", "test_broker.py"}
+    return (path for path in PACKAGE.rglob("*.py") if not tests & set(path.parts))
 
 
 def words_of(paths: Iterable[Path]) -> Counter[str]:

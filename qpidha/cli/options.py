@@ -19,6 +19,7 @@ from qpidha.cli.found import (
     settle_why,
 )
 from qpidha.cli.init import add_init
+from qpidha.cli.new import add_new
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.ocf import RESOURCE_AGENTS, run_install
 from qpidha.cli.record import run_rebuild, run_show
@@ -66,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=run_demo)
 
     add_init(commands.add_parser("init", help="write a cluster file, and certificates for a trial"))
+    add_new(commands.add_parser("new", help="write the beginning of a broker of your own, with a test"))
     add_node_commands(commands)
     add_top(commands.add_parser("top", help="all nodes on a live screen, with keys to steer them"))
     add_why(
