@@ -236,3 +236,72 @@ def test_progress_is_shown_after_two_seconds_and_taken_away() -> None:
     line.end()
     line.end()
     assert terminal.said[2:] == ["\r\x1b[K"]
+
+
+# --- the drill of docs/saving.md ---------------------------------------------------------------------
+
+
+async def all_machines_lose_power(place: Path) -> None:
+    """A, B and C: C is removed before the last messages, and everything is killed."""
+    async with nodes(place, "a", "b") as (a, b):
+        async with nodes(place, "c") as (c,):
+            await serving(a)
+            await until(lambda: b.status().in_sync and c.status().in_sync)
+            await publish(a, b"1", b"2")
+        await publish(a, b"3")
+        for name in ("a", "b", "c"):
+            shutil.copytree(place / name, place / "after" / name, ignore=shutil.ignore_patterns("*.sock"))
+
+
+def damage_a_page(directory: Path) -> None:
+    for name in ("store.db", "store.db-wal"):
+        with open(directory / name, "r+b") as file:
+            length = file.seek(0, 2)
+            for at in range(3 * 8192 + 100, length, 8192):
+                file.seek(at)
+                file.write(b"\xff" * 16)
+
+
+def test_the_drill(tmp_path: Path, run: Run) -> None:
+    asyncio.run(all_machines_lose_power(tmp_path))
+    after = tmp_path / "after"
+    cluster = tmp_path / "cluster"
+    a, b, c = (after / name for name in "abc")
+    damage_a_page(a)
+    code, out, _ = run("store", "rank", a, b, c, "--cluster", cluster)
+    lines = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert code == OK and [line.split()[0] for line in lines] == ["1", "2", "-"], out
+    assert str(b) in lines[0] and str(c) in lines[1] and str(a) in lines[2]
+    assert "in-sync" in out and "damaged" in out, out
+    cluster.rename(after / "cluster")
+
+    async def start() -> None:
+        async with nodes(after, "b", "c") as (first, second):
+            with pytest.raises(Exception, match="member"):
+                await second.promote()
+            await serving(first)
+            await until(lambda: second.status().in_sync)
+            assert held(first) == held(second) == [b"1", b"2", b"3"], "nothing is lost: B was a member"
+
+    asyncio.run(start())
+
+
+def test_the_drill_when_the_last_member_is_gone_too(tmp_path: Path, run: Run) -> None:
+    """What was acknowledged after C was removed is lost, and nothing else."""
+    asyncio.run(all_machines_lose_power(tmp_path))
+    after, c = tmp_path / "after", tmp_path / "after" / "c"
+    (tmp_path / "cluster").rename(after / "cluster")
+    damage_a_page(after / "a")
+    damage_a_page(after / "b")
+    stores = [after / "a", after / "b", c]
+    code, _, err = run("record", "rebuild", after / "cluster", *stores, "--write")
+    assert code == PROBLEM and "--members-lost" in err
+    code, out, err = run("record", "rebuild", after / "cluster", *stores, "--members-lost", "--write")
+    assert code == OK and "with node c alone in sync" in out, err
+
+    async def start() -> None:
+        async with nodes(after, "c") as (node,):
+            await serving(node)
+            assert held(node) == [b"1", b"2"]
+
+    asyncio.run(start())
