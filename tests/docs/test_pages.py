@@ -95,6 +95,7 @@ def test_the_examples_of_a_page_run(page: str) -> None:
         ("docs/configuration.md", 9),
         ("docs/queue-types.md", 7),
         ("docs/levels.md", 5),
+        ("docs/embedding.md", 4),
         ("docs/why.md", 3),
         ("docs/records.md", 2),
         ("docs/monitoring.md", 3),
