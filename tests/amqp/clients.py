@@ -8,9 +8,10 @@ from typing import Any
 
 from proton import Delivery, Message
 from proton.handlers import MessagingHandler, TransactionHandler
-from proton.reactor import Container
+from proton.reactor import Backoff, Container
 
-RECONNECT_S = [0.02, 0.05, 0.1]
+RECONNECT_S = {"initial": 0.02, "max_delay": 0.1}
+"""Without end. With a list of delays Proton gives up when all are used up."""
 WINDOW = 100
 
 
@@ -45,7 +46,9 @@ class Client(MessagingHandler):
             self.error = error
 
     def on_start(self, event: Any) -> None:
-        self.connection = event.container.connect(urls=self.urls, reconnect=RECONNECT_S, heartbeat=10)
+        self.connection = event.container.connect(
+            urls=self.urls, reconnect=Backoff(**RECONNECT_S), heartbeat=10
+        )
         self.open(event.container)
         event.container.schedule(0.05, self)
 
