@@ -82,7 +82,7 @@ def read_tls(outer: Table) -> dict[str, str]:
     table = outer.table("tls")
     if table is None:
         return {}
-    files = _files(table, ("ca", "certificate", "key"))
+    files = _files(table, ("ca", "certificate", "key", "crl"))
     table.require_all_taken()
     for needed in ("ca", "certificate"):
         if needed not in files:

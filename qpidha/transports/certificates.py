@@ -36,11 +36,12 @@ class Certificates:
         ca: str | Path,
         certificate: str | Path,
         key: str | Path | None,
+        crl: str | Path | None = None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Raises `SettingsError` if a file cannot be used. ``now``: seconds since 1970."""
-        self._ca, self._certificate, self._key = ca, certificate, key
+        self._ca, self._certificate, self._key, self._crl = ca, certificate, key, crl
         self._now = now
         self._seen = self._look()
         self._read()
@@ -51,14 +52,15 @@ class Certificates:
         """Why files that have changed are not used."""
 
     def _read(self) -> None:
-        server = server_context(self._ca, self._certificate, self._key)
-        client = client_context(self._ca, self._certificate, self._key)
+        server = server_context(self._ca, self._certificate, self._key, self._crl)
+        client = client_context(self._ca, self._certificate, self._key, self._crl)
         self.not_before, self.not_after = validity_of(self._certificate)
         self.server, self.client = server, client
 
     def _look(self) -> list[tuple[int, ...] | None]:
         """What changes when a file is replaced or written to. Links are followed."""
-        return [file_stamp(path) for path in (self._ca, self._certificate, self._key) if path is not None]
+        files = self._ca, self._certificate, self._key, self._crl
+        return [file_stamp(path) for path in files if path is not None]
 
     def refresh(self) -> None:
         """Use the current files if they have changed and are valid. Takes some microseconds if they have not changed."""

@@ -94,8 +94,12 @@ def counting_object(transport: asyncio.Transport) -> TellingObject | None:
 OURS = "the other end refuses this node's certificate: "
 NO_TLS = "the other end does not speak TLS, or not this one"
 UNVERIFIED: dict[int, str] = {
+    3: "there is no revocation list of the authority of its certificate in this node's file",
+    8: "this node's revocation list is not signed by the authority that it names",
     9: "its certificate is not valid yet: is a clock wrong?",
     10: "its certificate has expired",
+    11: "this node's revocation list is not valid yet: is a clock wrong?",
+    12: "this node's revocation list is out of date: renew it",
     18: "its certificate is not signed by an authority that this node knows",
     19: "its certificate is of an authority that this node does not know",
     20: "its certificate is of an authority that this node does not know",

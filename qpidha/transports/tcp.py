@@ -77,7 +77,12 @@ class TcpTransport:
 
     @classmethod
     def with_certificates(
-        cls, *, ca: str | Path, certificate: str | Path, key: str | Path | None = None
+        cls,
+        *,
+        ca: str | Path,
+        certificate: str | Path,
+        key: str | Path | None = None,
+        crl: str | Path | None = None,
     ) -> TcpTransport:
         """TLS with this certificate for both directions; peers must have one signed by ``ca``.
 
@@ -89,6 +94,8 @@ class TcpTransport:
             certificate: PEM file with this node's chain. A DNS or URI name, or the common name, is its id.
             key: PEM file with the private key, not encrypted; of this user or root, mode 0600, or 0640 with a
                 group of this process. None: it is in ``certificate``.
+            crl: PEM file with the authority's list of revoked certificates, which must not be out of date: a node
+                whose list is opens and accepts no link. None: no certificate is taken for revoked.
 
         Raises:
             SettingsError: A file cannot be used, or the key is not private.
@@ -96,7 +103,8 @@ class TcpTransport:
         PATH("ca", ca, SettingsError)
         PATH("certificate", certificate, SettingsError)
         optional(PATH)("key", key, SettingsError)
-        certificates = Certificates(ca, certificate, key)
+        optional(PATH)("crl", crl, SettingsError)
+        certificates = Certificates(ca, certificate, key, crl)
         transport = cls(ssl_context_server=certificates.server, ssl_context_client=certificates.client)
         transport._certificates = certificates
         return transport

@@ -16,26 +16,34 @@ from qpidha.system.keyfiles import require_private_file
 from qpidha.transports.handshake import TellingContext
 
 
-def server_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
-    """For accepting links.
+def server_context(
+    ca: str | Path, certificate: str | Path, key: str | Path | None, crl: str | Path | None = None
+) -> ssl.SSLContext:
+    """For accepting links. ``crl``: the authority's list of revoked certificates; None: none is asked for.
 
     Raises:
         SettingsError: A file cannot be read or used, or the key is not private.
     """
     context = TellingContext(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0  # Resumption would let a link outlive the revocation of its certificate.
-    return _prepare(context, ca, certificate, key)
+    return _prepare(context, ca, certificate, key, crl)
 
 
-def client_context(ca: str | Path, certificate: str | Path, key: str | Path | None) -> ssl.SSLContext:
+def client_context(
+    ca: str | Path, certificate: str | Path, key: str | Path | None, crl: str | Path | None = None
+) -> ssl.SSLContext:
     """For opening links. Raises the same as `server_context`."""
     context = TellingContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # `peer_names` is checked against the node id.
-    return _prepare(context, ca, certificate, key)
+    return _prepare(context, ca, certificate, key, crl)
 
 
 def _prepare(
-    context: ssl.SSLContext, ca: str | Path, certificate: str | Path, key: str | Path | None
+    context: ssl.SSLContext,
+    ca: str | Path,
+    certificate: str | Path,
+    key: str | Path | None,
+    crl: str | Path | None,
 ) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
@@ -47,7 +55,21 @@ def _prepare(
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot use certificate {certificate} with authority {ca}: {error}") from error
+    if crl is not None:
+        _refuse_revoked(context, crl)
     return context
+
+
+def _refuse_revoked(context: ssl.SSLContext, crl: str | Path) -> None:
+    """Ask for a list that is of the authority and not out of date, and refuse the certificates that are in it."""
+    try:
+        there = b"-----BEGIN X509 CRL-----" in Path(crl).read_bytes()
+        context.load_verify_locations(cafile=crl)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot use the revocation list {crl}: {error}") from error
+    if not there:
+        raise SettingsError(f"cannot use the revocation list {crl}: there is none in PEM in it")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def require_verifying(context: ssl.SSLContext, what: str) -> None:

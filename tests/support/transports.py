@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from qpidha.interfaces import Transport
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
@@ -31,10 +35,29 @@ class Authority:
         key.write_bytes(issued.private_key_pem.bytes())
         return certificate, key
 
-    def transport(self, name: str, **how: Any) -> TcpTransport:
+    def revoke(self, *certificates: Path, days: float = 1.0) -> Path:
+        """Write the list of revoked certificates, valid for so many days. Returns its file, always the same."""
+        now, crl = datetime.now(timezone.utc), self.directory / "crl.pem"
+        issuer = x509.load_pem_x509_certificate(self.ca.cert_pem.bytes())
+        revoked = x509.CertificateRevocationListBuilder(
+            issuer.subject,
+            min(now, now + timedelta(days=days)) - timedelta(days=2),
+            now + timedelta(days=days),
+        )
+        for certificate in certificates:
+            number = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+            entry = x509.RevokedCertificateBuilder(number, now - timedelta(days=1))
+            revoked = revoked.add_revoked_certificate(entry.build())
+        key = load_pem_private_key(self.ca.private_key_pem.bytes(), None)
+        new = crl.with_suffix(".new")
+        new.write_bytes(revoked.sign(key, SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
+        new.rename(crl)
+        return crl
+
+    def transport(self, name: str, *, crl: Path | None = None, **how: Any) -> TcpTransport:
         """Return a transport with a certificate for this name."""
         certificate, key = self.issue(name, **how)
-        return TcpTransport.with_certificates(ca=self.ca_file, certificate=certificate, key=key)
+        return TcpTransport.with_certificates(ca=self.ca_file, certificate=certificate, key=key, crl=crl)
 
 
 def plain(directory: Path) -> tuple[Transport, Transport]:

@@ -198,4 +198,13 @@ TRANSPORTS: tuple[Mutant, ...] = (
         new="    server.close()",
         first="transports/test_tcp",
     ),
+    Mutant(
+        name="revoked-and-let-in",
+        rules="Z1",
+        why="the list of revoked certificates is read, and no certificate is looked up in it",
+        file=TLS,
+        old="    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF\n",
+        new="",
+        first="transports/test_revoked",
+    ),
 )
