@@ -1,0 +1,94 @@
+"""Clients of the MQTT broker: paho's, each with its own thread, with reconnection over a list of addresses."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.mqtt.brokers import until
+
+
+class Client:
+    """One client. After each attempt, good or bad, it goes on to the next address."""
+
+    def __init__(self, ports: list[int], name: str, *, clean: bool = False) -> None:
+        self.name = name
+        self.ports = itertools.cycle(ports)
+        self.received: list[MQTTMessage] = []
+        self.answers: dict[int, list[int]] = {}
+        """By packet id, what SUBACK and UNSUBACK said."""
+        self.published: set[int] = set()
+        """Packet ids of publishes that are answered for good."""
+        self.present: list[bool] = []
+        """The flag "session present" of each CONNACK."""
+        self.connected = threading.Event()
+        self.paho = paho = Paho(CallbackAPIVersion.VERSION2, name, clean_session=clean)
+        paho.username_pw_set(name or "somebody")
+        paho.suppress_exceptions = False
+        paho.reconnect_delay_set(0, 0)
+        paho.max_inflight_messages_set(50)
+        paho.on_connect, paho.on_disconnect = self._connected, self._disconnected
+        paho.on_connect_fail = lambda *_: self._next_address()
+        paho.on_message = lambda client, userdata, message: self.received.append(message)
+        paho.on_subscribe = lambda c, u, mid, codes, p: self.answers.update({mid: [c.value for c in codes]})
+        paho.on_unsubscribe = lambda c, u, mid, codes, p: self.answers.update({mid: []})
+        paho.on_publish = lambda c, u, mid, *_: self.published.add(mid)
+
+    def will(self, topic: str, text: bytes, qos: int = 1, retain: bool = False) -> Client:
+        self.paho.will_set(topic, text, qos, retain)
+        return self
+
+    def start(self, keepalive: int = 60) -> Client:
+        self.paho.connect_async("127.0.0.1", next(self.ports), keepalive)
+        self.paho.loop_start()
+        assert self.connected.wait(60), f"{self.name} was not connected"
+        return self
+
+    def _next_address(self) -> None:
+        self.paho._port = next(self.ports)  # What paho offers for it is to connect anew, without its state.
+
+    def _connected(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
+        self.present.append(flags.session_present)
+        if not reason.is_failure:
+            self.connected.set()
+
+    def _disconnected(self, *_: Any) -> None:
+        self.connected.clear()
+        self._next_address()
+
+    def subscribe(self, topic_filter: str, qos: int) -> list[int]:
+        """Subscribe; returns when SUBACK has come, with what it said."""
+        _, mid = self.paho.subscribe(topic_filter, qos)
+        return until(lambda: self.answers.get(mid))
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        _, mid = self.paho.unsubscribe(topic_filter)
+        until(lambda: mid in self.answers)
+
+    def publish(self, topic: str, text: bytes, qos: int, retain: bool = False) -> None:
+        """Publish; returns when the broker has answered for good."""
+        mid = self.paho.publish(topic, text, qos, retain).mid  # Without a connection, paho sends it later.
+        until(lambda: mid in self.published)
+
+    def texts(self) -> list[str]:
+        return [message.payload.decode() for message in list(self.received)]
+
+    def cut(self) -> Client:
+        """End the connection without DISCONNECT, and do not come back."""
+        sock = self.paho.socket()
+        self.paho._reconnect_on_failure = False
+        if sock is not None:
+            sock.close()
+        self.paho.loop_stop()
+        return self
+
+    def stop(self) -> Client:
+        """End the connection in order."""
+        self.paho.disconnect()
+        self.paho.loop_stop()
+        return self
