@@ -6,11 +6,23 @@ import itertools
 import threading
 from typing import Any
 
-from paho.mqtt.client import Client as Paho
+from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MessageState
 
-from tests.mqtt.brokers import until
+from tests.mqtt.brokers import Brokers, until
+
+RELEASE_AGAIN = MessageState.MQTT_MS_RESEND_PUBREL
+
+
+class Paho(PahoClient):
+    """Paho 2.2 with one repair: an attempt to connect that fails must not undo that a message of QoS 2 was received."""
+
+    def _messages_reconnect_reset_out(self) -> None:
+        released = [m for m in self._out_messages.values() if m.state == RELEASE_AGAIN]
+        super()._messages_reconnect_reset_out()
+        for message in released:
+            message.state = RELEASE_AGAIN
 
 
 class Client:
@@ -92,3 +104,11 @@ class Client:
         self.paho.disconnect()
         self.paho.loop_stop()
         return self
+
+    def die_with(self, brokers: Brokers) -> None:
+        """Be gone for good together with the primary, which is killed, and started again as a backup."""
+        brokers.wait_in_sync()
+        self.paho._reconnect_on_failure = False
+        process = brokers.kill_primary()
+        self.cut()
+        process.start()
