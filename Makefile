@@ -7,8 +7,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# What is installed with the library. The tests of the AMQP broker need amqp, which is compiled; those of huey need huey.
-EXTRAS ?= test,demo,amqp,huey
+# What is installed with the library. The tests of the examples need amqp, which is compiled, huey and mqtt.
+EXTRAS ?= test,demo,amqp,huey,mqtt
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input

@@ -69,11 +69,10 @@ class Handler(BrokerProtocolHandler):
             if not await self.broker._handle_message_delivery(self.session, self, done):
                 await self.handle_connection_closed()
                 return
-        if qos == 1:
-            await self._send_packet(PubackPacket.build(packet_id))
-        elif qos == 2:
+        if qos == 2:
             self.state.keep((), "taken", self.session.client_id, packet_id)
-            await self._send_packet(PubrecPacket.build(packet_id))
+        if qos:
+            await self._send_packet((PubackPacket if qos == 1 else PubrecPacket).build(packet_id))
 
     @one_change
     async def handle_pubrel(self, pubrel: PubrelPacket) -> None:
@@ -101,18 +100,18 @@ class Handler(BrokerProtocolHandler):
             if not found or packet_id in self.unacked or len(self.unacked) >= IN_FLIGHT_MAX:
                 await mailbox.wake.wait()
                 continue
-            self.unacked[packet_id] = found[0].first
-            props, again, mailbox.sent = (
-                unpack(found[1].props(0)),
+            props, data = unpack(found[1].props(0)), bytes(found[1].data(0))
+            again, mailbox.sent, self.unacked[packet_id] = (
                 place <= mailbox.sent,
                 max(place, mailbox.sent),
+                found[0].first,
             )
             if props == RELEASED:
-                await self._send_packet(PubrelPacket.build(packet_id))
+                packet = PubrelPacket.build(packet_id)
             else:
                 topic, qos, retain = props
-                data = bytes(found[1].data(0))
-                await self._send_packet(PublishPacket.build(topic, data, packet_id, again, qos, retain))
+                packet = PublishPacket.build(topic, data, packet_id, again, qos, retain)
+            await self._send_packet(packet)
             place += 1
 
     async def handle_puback(self, puback: PubackPacket) -> None:
@@ -127,14 +126,14 @@ class Handler(BrokerProtocolHandler):
     @one_change
     async def _settle(self, packet: PubackPacket | PubrecPacket | PubcompPacket) -> None:
         """PUBREC marks the message, so that no primary sends it again; PUBACK and PUBCOMP end it."""
-        packet_id, queue = packet.variable_header.packet_id, self.mailbox.queue
-        if isinstance(packet, PubrecPacket):
+        packet_id, mailbox = packet.variable_header.packet_id, self.mailbox
+        if mailbox and isinstance(packet, PubrecPacket):
             if packet_id in self.unacked:
-                self.state.t.update(queue, self.unacked[packet_id], pack(*RELEASED))
+                self.state.t.update(mailbox.queue, self.unacked[packet_id], pack(*RELEASED))
             await self._send_packet(PubrelPacket.build(packet_id))
-        elif id := self.unacked.pop(packet_id, None):
-            self.state.t.dequeue(queue, id)
-            self.mailbox.wake.set()
+        elif mailbox and (id := self.unacked.pop(packet_id, None)):
+            self.state.t.dequeue(mailbox.queue, id)
+            mailbox.wake.set()
 
 
 class ReplicatedBroker(Broker):
@@ -166,7 +165,7 @@ class ReplicatedBroker(Broker):
 
     async def leave(self) -> None:
         """End all connections without another packet, also those that have not sent CONNECT yet."""
-        self.state.leave()
+        self.state.leaving, self.state.mailboxes = True, {}
         for will in self._wills.values():
             will.cancel()
         for writer in self._writers:
@@ -250,7 +249,7 @@ class ReplicatedBroker(Broker):
             self.state.keep((code,), "subscription", *row)
         return code
 
-    def _del_subscription(self, a_filter: str, session: Session) -> int:
+    def _del_subscription(self, a_filter: str, session: Session) -> Any:
         self.state.keep(None, "subscription", session.client_id, a_filter)
         return super()._del_subscription(a_filter, session)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
 import msgpack
@@ -13,7 +13,11 @@ from amqtt.broker import Broker
 from qpidha import Node, QpidhaError, Queue, Transaction
 
 PREFIX = "mqtt/session/"
+TABLES = ("subscription", "retained", "will", "taken")
+"""Taken are packet ids of QoS 2, from PUBREC to PUBREL."""
 unpack = msgpack.unpackb
+Answer = Callable[[], Awaitable[None]]
+Changing = Callable[..., Coroutine[Any, Any, Any]]
 
 
 def pack(*fields: Any) -> bytes:
@@ -40,10 +44,9 @@ class State:
 
     def __init__(self, node: Node) -> None:
         self.node, self.leaving = node, False
-        self.changes = dict[Any, tuple[Transaction, list[Callable[[], Awaitable[None]]]]]()
-        self.tables = {
-            kind: node.table(f"mqtt/{kind}") for kind in ("subscription", "retained", "will", "taken")
-        }
+        self.changes = dict[Any, tuple[Transaction, list[Answer]]]()
+        """By task, what it changes, and what it sends then."""
+        self.tables = {kind: node.table(f"mqtt/{kind}") for kind in TABLES}
         queues = [queue for queue in node.queues if queue.name.startswith(PREFIX)]
         self.mailboxes = {queue.name.removeprefix(PREFIX): Mailbox(queue) for queue in queues}
 
@@ -74,12 +77,8 @@ class State:
         for key in [key for key, _ in self.rows("taken") if key[0] == client]:
             self.keep(None, "taken", *key)
 
-    def leave(self) -> None:
-        """The term is over."""
-        self.leaving, self.mailboxes = True, {}
 
-
-def one_change(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def one_change(method: Changing) -> Changing:
     """All that the method changes is one operation. What it sends is sent when that is safe on all nodes.
 
     What cannot be made safe is not answered: the connection ends, and the client goes on to the next primary.
@@ -91,7 +90,7 @@ def one_change(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
         if task in state.changes or state.leaving:
             return await method(self, *args)
         try:
-            transaction, answers = state.changes[task] = state.node.transaction(), []
+            transaction, answers = state.changes[task] = state.node.transaction(), list[Answer]()
             try:
                 result = await method(self, *args)
                 op = transaction.commit()  # Without changes it is safe when everything before is.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import socket
 import threading
 from typing import Any
 
@@ -55,10 +57,10 @@ class Client:
         self.paho.will_set(topic, text, qos, retain)
         return self
 
-    def start(self, keepalive: int = 60) -> Client:
+    def start(self, keepalive: int = 60, patience_s: float = 60) -> Client:
         self.paho.connect_async("127.0.0.1", next(self.ports), keepalive)
         self.paho.loop_start()
-        assert self.connected.wait(60), f"{self.name} was not connected"
+        assert self.connected.wait(patience_s), f"{self.name} was not connected"
         return self
 
     def _next_address(self) -> None:
@@ -87,15 +89,16 @@ class Client:
         mid = self.paho.publish(topic, text, qos, retain).mid  # Without a connection, paho sends it later.
         until(lambda: mid in self.published)
 
-    def texts(self) -> list[str]:
-        return [message.payload.decode() for message in list(self.received)]
+    def texts(self, topic: str | None = None) -> list[str]:
+        """What has come, of one topic or of all."""
+        return [m.payload.decode() for m in list(self.received) if topic in (None, m.topic)]
 
     def cut(self) -> Client:
         """End the connection without DISCONNECT, and do not come back."""
-        sock = self.paho.socket()
         self.paho._reconnect_on_failure = False
-        if sock is not None:
-            sock.close()
+        if (link := self.paho.socket()) is not None:
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
         self.paho.loop_stop()
         return self
 

@@ -23,6 +23,12 @@ class Raw:
         assert answer[1] == 0
         self.present = answer[0] == 1
 
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
     def send(self, kind: int, flags: int, body: bytes) -> None:
         assert len(body) < 128
         self.socket.sendall(bytes([kind << 4 | flags, len(body)]) + body)

@@ -1,7 +1,8 @@
 """Paho's clients, and a primary that is killed five times while they work: an exact ledger.
 
 Method: three real processes. Two publishers send numbered messages, of QoS 1 and of QoS 2, each with a window. Three
-subscribers have sessions that outlive connections; one of them is away until the end. Retained messages change all the time.
+subscribers have sessions that outlive connections; one of them is away until the end. A retained message
+changes all the time, and with each kill a client with a will is gone.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def test_five_kills_lose_nothing_and_repeat_nothing_of_qos_2(tmp_path: Path) -> 
         clients = [*publishers, *subscribers]
         try:
             for kill in range(KILLS):
-                Client(ports, f"gone{kill}").will(f"wills/{kill}", b"gone", 2).start(keepalive=1).die_with(brokers)
+                Client(ports, f"gone{kill}").will(f"wills/{kill}", b"gone", 2).start(keepalive=1).die_with(
+                    brokers
+                )
                 marks = {p: len(p.published) + BETWEEN_KILLS for p in publishers}
                 until(lambda m=marks: all(len(p.published) >= mark for p, mark in m.items()))
             for publisher in publishers:
@@ -85,13 +88,19 @@ def test_five_kills_lose_nothing_and_repeat_nothing_of_qos_2(tmp_path: Path) -> 
             p1, p2, p3 = publishers
             until(lambda: set(one.texts()) >= numbers(p1))
             for client in (two, away):
-                until(lambda c=client: {m.payload.decode() for m in list(c.received) if m.topic == "q2"} >= numbers(p2))
+                until(
+                    lambda c=client: (
+                        {m.payload.decode() for m in list(c.received) if m.topic == "q2"} >= numbers(p2)
+                    )
+                )
             until(lambda: sum(m.topic.startswith("wills/") for m in list(two.received)) >= KILLS)
             late = Client(ports, "late").start()
             late.subscribe("kept", 1)
             until(lambda: late.received)
         except AssertionError as error:
-            raise AssertionError(f"{error}\n{[(c.name, len(c.received)) for c in clients]}\n{brokers.logs()}") from error
+            raise AssertionError(
+                f"{error}\n{[(c.name, len(c.received)) for c in clients]}\n{brokers.logs()}"
+            ) from error
 
         for client in (two, away):
             counts = Counter((m.topic, m.payload) for m in client.received)

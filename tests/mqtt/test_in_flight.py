@@ -1,0 +1,121 @@
+"""Exchanges of QoS 2 that a kill interrupts at each of their steps, and what the next primary restores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.mqtt.brokers import Brokers, until
+from tests.mqtt.clients import Client
+from tests.mqtt.raw import PUBCOMP, PUBLISH, PUBREC, PUBREL, Raw
+
+pytestmark = [pytest.mark.slow, pytest.mark.processes]
+ID = bytes([0, 7])
+
+
+@pytest.fixture(scope="module")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    with Brokers(tmp_path_factory.mktemp("mqtt"), 2) as brokers:
+        yield brokers.start()
+
+
+def kill(brokers: Brokers) -> None:
+    brokers.wait_in_sync()
+    brokers.kill_primary().start()
+
+
+def test_what_a_publisher_sends_again_is_published_once(brokers: Brokers) -> None:
+    """Killed after PUBREC, and after PUBREL and PUBCOMP: then the packet id belongs to a new message."""
+    watcher = Client(brokers.ports, "w1").start()
+    watcher.subscribe("in", 2)
+    with Raw(brokers.ports, "raw1") as publisher:
+        publisher.publish(7, "in", b"first")
+        assert publisher.expect(PUBREC) == ID
+        kill(brokers)
+    with Raw(brokers.ports, "raw1") as publisher:
+        assert publisher.present
+        publisher.publish(7, "in", b"first", again=True)
+        assert publisher.expect(PUBREC) == ID
+        publisher.answer(PUBREL, ID)
+        assert publisher.expect(PUBCOMP) == ID
+        publisher.answer(PUBREL, ID)
+        assert publisher.expect(PUBCOMP) == ID, "an answer also for one that is not known any more"
+        kill(brokers)
+    with Raw(brokers.ports, "raw1") as publisher:
+        publisher.publish(7, "in", b"second")
+        assert publisher.expect(PUBREC) == ID
+    until(lambda: "second" in watcher.texts())
+    assert watcher.texts() == ["first", "second"]
+    watcher.stop()
+
+
+def test_what_a_subscriber_has_received_is_not_sent_again(brokers: Brokers) -> None:
+    """Killed before PUBREC: the message comes again, under its packet id. Killed after it: only PUBREL comes."""
+    publisher = Client(brokers.ports, "p2").start()
+    with Raw(brokers.ports, "raw2") as subscriber:
+        subscriber.subscribe("out")
+        publisher.publish("out", b"message", 2)
+        kind, flags, body = subscriber.receive()
+        assert (kind, flags) == (PUBLISH, 0b0100)
+        id = body[5:7]
+        kill(brokers)
+    with Raw(brokers.ports, "raw2") as subscriber:
+        kind, flags, body = subscriber.receive()
+        assert (kind, flags, body) == (PUBLISH, 0b1100, b"\0\3out" + id + b"message"), (
+            "its packet id, and DUP"
+        )
+        subscriber.answer(PUBREC, id)
+        assert subscriber.expect(PUBREL) == id
+        kill(brokers)
+    with Raw(brokers.ports, "raw2") as subscriber:
+        assert subscriber.expect(PUBREL) == id
+        subscriber.answer(PUBCOMP, id)
+        assert subscriber.silent()
+        publisher.publish("out", b"another", 2)
+        body = subscriber.expect(PUBLISH)
+        assert body[7:] == b"another" and body[5:7] != id
+    publisher.stop()
+
+
+def test_subscriptions_retained_messages_and_sessions_are_the_same_after_a_kill(brokers: Brokers) -> None:
+    first = Client(brokers.ports, "c1").start()
+    first.subscribe("x/#", 2)
+    first.subscribe("y/+", 1)
+    first.subscribe("gone", 1)
+    first.unsubscribe("gone")
+    first.publish("kept/1", b"one", 1, retain=True)
+    first.publish("kept/2", b"two", 2, retain=True)
+    first.publish("kept/1", b"", 1, retain=True)
+    kill(brokers)
+    until(lambda: first.present == [False, True])
+    for topic in ("x/1/2", "y/1", "gone", "x/end"):
+        first.publish(topic, topic.encode(), 1)
+    until(lambda: "x/end" in first.texts())
+    assert [(m.topic, m.qos) for m in first.received] == [("x/1/2", 2), ("y/1", 1), ("x/end", 2)]
+    second = Client(brokers.ports, "c2").start()
+    second.subscribe("kept/#", 2)
+    until(lambda: second.received)
+    assert [(m.topic, m.payload, m.qos, m.retain) for m in second.received] == [("kept/2", b"two", 2, True)]
+    first.stop()
+    second.stop()
+
+
+def test_the_will_of_a_client_that_comes_back_is_not_published(brokers: Brokers) -> None:
+    watcher = Client(brokers.ports, "w3").start()
+    watcher.subscribe("wills", 2)
+    back = Client(brokers.ports, "back", clean=True).will("wills", b"back").start(keepalive=1)
+    gone = Client(brokers.ports, "gone", clean=True).will("wills", b"gone", retain=True).start(keepalive=1)
+    gone.die_with(brokers)
+    until(lambda: watcher.texts("wills"))
+    until(lambda: len(back.present) == 2)
+    back.publish("wills", b"end", 1)
+    until(lambda: "end" in watcher.texts("wills"))
+    assert watcher.texts("wills") == ["gone", "end"]
+    late: Any = Client(brokers.ports, "late").start()
+    late.subscribe("wills", 1)
+    until(lambda: late.texts("wills"))
+    assert late.texts("wills") == ["gone"]
+    for client in (watcher, back, late):
+        client.stop()
