@@ -94,18 +94,18 @@ class Handler(BrokerProtocolHandler):
         mailbox, place = self.mailbox, 0
         while mailbox:
             mailbox.wake.clear()
-            found = mailbox.queue.read(place, messages_max=1) if place <= mailbox.safe else None
+            found = mailbox.queue.read(place, messages_max=1)
             place = mailbox.queue.places(found[0]).first if found else place
-            packet_id = place % PACKET_IDS + 1
-            if not found or packet_id in self.unacked or len(self.unacked) >= IN_FLIGHT_MAX:
+            packet_id, full = place % PACKET_IDS + 1, len(self.unacked) >= IN_FLIGHT_MAX
+            if not found or place > mailbox.safe or packet_id in self.unacked or full:
                 await mailbox.wake.wait()
                 continue
-            props, data = unpack(found[1].props(0)), bytes(found[1].data(0))
-            again, mailbox.sent, self.unacked[packet_id] = (
-                place <= mailbox.sent,
-                max(place, mailbox.sent),
+            props, data, self.unacked[packet_id] = (
+                unpack(found[1].props(0)),
+                bytes(found[1].data(0)),
                 found[0].first,
             )
+            again, mailbox.sent = place <= mailbox.sent, max(place, mailbox.sent)
             if props == RELEASED:
                 packet = PubrelPacket.build(packet_id)
             else:
@@ -235,7 +235,7 @@ class ReplicatedBroker(Broker):
     # --- subscriptions ---------------------------------------------------------------------------
 
     @one_change
-    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> int:
+    async def add_subscription(self, subscription: tuple[str, int], session: Session) -> Any:
         """A second one of the same filter changes nothing, as in amqtt."""
         code, row = (
             await super().add_subscription(subscription, session),
