@@ -16,15 +16,23 @@ import asyncio
 import logging
 import signal
 import sys
+from pathlib import Path
+from typing import Any
 
-from amqtt.contexts import BrokerConfig
-from amqtt.utils import read_yaml_config
-from replicated import ReplicatedBroker
+try:
+    import yaml
+    from amqtt.contexts import BrokerConfig
+    from dacite import DaciteError
+    from replicated import ReplicatedBroker
+except ImportError as error:
+    sys.exit(f"mqtt: {error}. The broker needs amqtt: pip install 'amqtt==0.12.1'")
 
 from qpidha import Node, QpidhaError
 from qpidha.clusterfile import ClusterFile
 
-NAMED = {"plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}}}
+NAMED: dict[str, Any] = {
+    "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": False}}
+}
 """Every client has a user name: with amqtt, sessions of anonymous clients end with their connection."""
 
 
@@ -48,17 +56,26 @@ class Service:
         """No publisher was told that they are safe: it sends them again."""
 
 
+def configuration(file: Path | None) -> dict[str, Any]:
+    """What amqtt is to do, as its documentation describes it. The address is that of the cluster file."""
+    return NAMED if file is None else dict(yaml.safe_load(file.read_text()))
+
+
 async def run(args: argparse.Namespace) -> None:
     arguments = ClusterFile.load(args.cluster).arguments(args.id)
-    config = (read_yaml_config(args.amqtt) if args.amqtt else None) or dict(NAMED)
+    if (client := arguments["client_address"]) is None:
+        sys.exit(f"mqtt: {args.cluster}: nodes.{args.id} has no client_address")
+    config = configuration(args.amqtt)
     listener = config.setdefault("listeners", {}).setdefault("default", {"type": "tcp"})
-    listener["bind"] = "{}:{}".format(*arguments["client_address"] or ("127.0.0.1", 1883))
+    listener["bind"] = "{}:{}".format(*client)
     service = Service(BrokerConfig.from_dict(config))
     service.node = Node(args.id, broker=service, **arguments)
     async with service.node as node:
         ending = asyncio.ensure_future(node.wait_stopped())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, ending.cancel)
+        if args.until_eof:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ending.cancel)
         await asyncio.wait({ending})
     await arguments["records"].close()
     if not ending.cancelled() and (error := ending.result().error):
@@ -69,10 +86,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="One node of a highly available MQTT broker.")
     parser.add_argument("--id", required=True, help="name of this node in the cluster file")
     parser.add_argument("--cluster", required=True, help="the cluster file, such as qpidha.toml")
-    parser.add_argument("--amqtt", metavar="YAML", help="amqtt's own configuration: plug-ins, TLS, limits")
+    parser.add_argument(
+        "--amqtt", type=Path, metavar="YAML", help="amqtt's own configuration: plug-ins, TLS, limits"
+    )
+    parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("qpidha").setLevel(logging.INFO)
     try:
         asyncio.run(run(parser.parse_args()))
-    except (QpidhaError, OSError) as error:
+    except (QpidhaError, OSError, DaciteError, yaml.YAMLError) as error:
         sys.exit(f"mqtt: {error}")

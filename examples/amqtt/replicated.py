@@ -49,10 +49,9 @@ class Handler(BrokerProtocolHandler):
         else:
             await send()
 
-    @one_change
     async def mqtt_connack_authorize(self, authorize: bool) -> None:
         if authorize:
-            self.broker.connected(self.session)
+            await self.broker.connected(self.session)
         await super().mqtt_connack_authorize(authorize)
 
     # --- from the client -------------------------------------------------------------------------
@@ -194,8 +193,9 @@ class ReplicatedBroker(Broker):
         finally:
             delivering.cancel()
 
-    def connected(self, session: Session) -> None:
-        """Keep the session, and the will instead of an earlier one."""
+    @one_change
+    async def connected(self, session: Session) -> None:
+        """Keep the session, and the will instead of an earlier one, before CONNACK."""
         if waiting := self._wills.pop(session.client_id, None):
             waiting.cancel()
         if (

@@ -20,14 +20,31 @@ T = TypeVar("T")
 class Brokers:
     """A context manager: on the way out every process is gone."""
 
-    def __init__(self, work: Path, nodes: int = 3) -> None:
+    def __init__(
+        self, work: Path, nodes: int = 3, *options: str, settings: str = "ack_timeout_s = 5.0"
+    ) -> None:
         ports = free_ports()
         self.file = work / "qpidha.toml"
         self.processes: dict[str, BrokerProcess] = {}
-        lines = ['cluster = "mqtt"', "[record]", 'url = "record"', "[settings]", "ack_timeout_s = 5.0"]
+        lines = [
+            'cluster = "mqtt"',
+            "[record]",
+            'url = "record"',
+            "[settings]",
+            settings,
+        ]
         for name in "abcdefg"[:nodes]:
             client = ("127.0.0.1", next(ports))
-            command = [sys.executable, str(BROKER), "--id", name, "--cluster", str(self.file)]
+            command = [
+                sys.executable,
+                str(BROKER),
+                "--id",
+                name,
+                "--cluster",
+                str(self.file),
+                "--until-eof",
+                *options,
+            ]
             self.processes[name] = BrokerProcess(name, command, work / name, client)
             lines += [
                 f"[nodes.{name}]",
@@ -45,6 +62,7 @@ class Brokers:
         return self
 
     def wait_in_sync(self) -> None:
+        assert not any(process.exit_code for process in self.processes.values()), self.logs()
         until(lambda: self.members() == set(self.processes))
 
     @property
