@@ -29,7 +29,7 @@ LAYERS: dict[str, str] = {
     "journal": "journal",
     "core": "core",
     "interfaces": "interfaces", "broker": "interfaces",
-    "system": "system",
+    "system": "system", "logs": "system",
     "recovery": "recovery",
     "transports": "transports", "records": "records", "promoters": "promoters", "stores": "stores",
     "queues": "queues",

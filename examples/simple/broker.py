@@ -29,7 +29,7 @@ from options import node_arguments, parse_arguments
 from protocol import U16, U32, U64, Framed, ProtocolError
 from topology import Topology
 
-from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle
+from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle, logs
 from qpidha.events import NodeEvent
 from qpidha.queues import FifoQueue
 
@@ -292,13 +292,14 @@ async def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    args = parse_arguments()
+    logs.configure(args.log_format, node=args.id)
     try:
         from uvloop import run as run_loop
     except ImportError:
         from asyncio import run as run_loop
     try:
-        run_loop(run(parse_arguments()))
+        run_loop(run(args))
     except KeyboardInterrupt:
         pass
     except (QpidhaError, OSError) as error:

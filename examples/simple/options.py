@@ -7,7 +7,7 @@ from pathlib import Path
 
 from protocol import Address
 
-from qpidha import ArgumentError, Settings
+from qpidha import ArgumentError, Settings, logs
 from qpidha.addresses import parse_address
 from qpidha.clusterfile import ClusterFile, NodeArguments
 from qpidha.promoters import OperatorPromoter, PriorityPromoter
@@ -58,6 +58,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--web", type=address, metavar="HOST:PORT", help="metrics and a page, on a loopback address"
+    )
+    parser.add_argument(
+        "--log-format", choices=logs.FORMATS, default="text", help="json: one object a line (docs/logs.md)"
     )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     args = parser.parse_args()

@@ -229,10 +229,10 @@ class Life:
             elif task.cancelled() or task.exception() is not None:
                 self._held.append(what)
                 error = (None if task.cancelled() else task.exception()) or asyncio.CancelledError()
-                logger.error("node %s: releasing %s failed", self._runtime.id, what, exc_info=error)
-                self._runtime.tell(
-                    ReleaseFailed(what, error), logged=False
-                )  # The line above has the traceback.
+                event, id = ReleaseFailed(what, error), self._runtime.id
+                extra = {"node": id, "event": event}
+                logger.error("node %s: releasing %s failed", id, what, exc_info=error, extra=extra)
+                self._runtime.tell(event, logged=False)  # The line above has the traceback.
                 self._error = self._error or error
 
     async def _until_done(self, *tasks: asyncio.Task[Any], until: float | None = None) -> None:

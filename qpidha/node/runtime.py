@@ -159,8 +159,9 @@ class Runtime:
         if self._on_event is not None:
             call(self._on_event, event)
 
-    def _write_line(self, level: int, line: str) -> None:
-        logger.log(level, "node %s: %s", self.id, line)
+    def _write_line(self, event: NodeEvent, line: str) -> None:
+        """What reads the record finds the event on it: `qpidha.logs`."""
+        logger.log(event.level, "node %s: %s", self.id, line, extra={"node": self.id, "event": event})
 
     def stored_op(self, position: Position, ids: range) -> Op:
         """An op of what this primary has just done alone: safe when it is on this node's disk, and ``position`` complete.

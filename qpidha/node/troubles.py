@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from qpidha.events import EventLevel, NodeEvent, Trouble, TroubleOver
+from qpidha.events import NodeEvent, Trouble, TroubleOver
 from qpidha.events.node import times
 
 FIRST_REMINDER_S = 5.0
@@ -29,8 +29,8 @@ OTHER = "other"
 TEXT_MAX = 1_000
 """Characters of a text that are kept: it may repeat what a peer sent."""
 
-Write: TypeAlias = Callable[[EventLevel, str], None]
-"""Takes a level, which is one of ``logging``, and a line."""
+Write: TypeAlias = Callable[[NodeEvent, str], None]
+"""Takes an event, whose level is one of ``logging``, and its line, which may be longer than that of the event."""
 Tell: TypeAlias = Callable[[NodeEvent], None]
 
 
@@ -195,7 +195,8 @@ class Troubles:
         if line is not None:
             known.told.add(known.text)
             known.told_at = now
-            self._write(Trouble.level, line)
+            assert known.trouble is not None  # It was reported.
+            self._write(known.trouble, line)
 
     def _end(self, known: _Cause, silent_s: float | None) -> None:
         known.standing = False
@@ -203,7 +204,7 @@ class Troubles:
         over = TroubleOver(known.name, known.attempts, now - known.began_at, silent_s)
         line = known.budget.spend(now, over.line)
         if line is not None:
-            self._write(over.level, line)
+            self._write(over, line)
         self._tell(over)
 
     # --- events ----------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class Troubles:
                 budget = self._events[event.name] = _Budget(EVENT_LINES_MAX, self._reminder_s)
             line = budget.spend(self._now(), printable(event.line))
             if line is not None:
-                self._write(event.level, line)
+                self._write(event, line)
         self._tell(event)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import secrets
 import signal
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 from amqp_broker.broker import Access, Broker, tls_context
 from amqp_broker.sasl import Users, line_of
-from qpidha import ArgumentError, Node, QpidhaError, Settings
+from qpidha import ArgumentError, Node, QpidhaError, Settings, logs
 from qpidha.addresses import parse_address
 from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
@@ -78,6 +77,9 @@ def parse_arguments() -> argparse.Namespace:
         "--replicate", type=pattern, action="append", default=[], metavar="PATTERN=LEVEL",
         help="how much of queues and objects of such names the other nodes have; the first that matches counts",
     )  # fmt: skip
+    parser.add_argument(
+        "--log-format", choices=logs.FORMATS, default="text", help="json: one object a line (docs/logs.md)"
+    )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
     return parser.parse_args()
 
@@ -157,9 +159,10 @@ def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "--add-user":
         add_user(sys.argv[2])
         return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    args = parse_arguments()
+    logs.configure(args.log_format, node=args.id)
     try:
-        run_loop(run(parse_arguments()))
+        run_loop(run(args))
     except KeyboardInterrupt:
         pass
     except (QpidhaError, OSError) as error:

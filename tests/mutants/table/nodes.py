@@ -417,4 +417,13 @@ NODES: tuple[Mutant, ...] = (
         new="        if begins or text:",
         first="node/test_troubles",
     ),
+    Mutant(
+        name="line-without-its-event",
+        rules="L1",
+        why="a line of the log does not carry the event that it is about",
+        file="qpidha/node/runtime.py",
+        old='extra={"node": self.id, "event": event})',
+        new='extra={"node": self.id})',
+        first="test_logs",
+    ),
 )

@@ -11,6 +11,7 @@ from qpidha.events import (
     ClusterManagerTrouble,
     LinkFromPeerFailed,
     NodeEvent,
+    PublishersSlowed,
     RecordUnwatched,
     SessionTrouble,
     Trouble,
@@ -34,9 +35,9 @@ class Log:
             self._write, self.events.append, lambda: self.now, reminder_s=REMINDER_S, fade_s=900.0
         )
 
-    def _write(self, level: int, line: str) -> None:
+    def _write(self, event: NodeEvent, line: str) -> None:
         self.lines.append(line)
-        self.levels.append(level)
+        self.levels.append(event.level)
 
     def pass_time(self, seconds: float, step_s: float = 1.0) -> None:
         end = self.now + seconds
@@ -59,6 +60,11 @@ def test_a_cause_is_logged_when_it_begins_and_when_it_is_over(log: Log) -> None:
     assert log.lines == ["record: damaged", "record: in order again, after 500 times in 4 s"]
     assert log.levels == [logging.WARNING, logging.INFO]
     assert log.troubles.standing() == []
+
+
+def test_a_trouble_is_logged_at_its_own_level(log: Log) -> None:
+    log.troubles.report(PublishersSlowed(("b",)))
+    assert log.levels == [logging.INFO]
 
 
 def test_a_cause_that_stands_is_in_the_status_with_its_attempts(log: Log) -> None:
