@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,6 +78,30 @@ def test_what_a_subscriber_has_received_is_not_sent_again(brokers: Brokers) -> N
         publisher.publish("out", b"another", 2)
         body = subscriber.expect(PUBLISH)
         assert body[7:] == b"another" and body[5:7] != id
+    publisher.stop()
+
+
+def test_what_is_not_safe_is_not_delivered(brokers: Brokers) -> None:
+    """A subscriber that acknowledges makes room for the next message, which the stopped backup does not have yet."""
+    publisher = Client(brokers.ports, "p4").start()
+    brokers.wait_in_sync()
+    primary = until(brokers.primary)
+    (backup,) = (process for name, process in brokers.processes.items() if name != primary)
+    with Raw(brokers.ports, "raw4") as subscriber:
+        subscriber.subscribe("safe")
+        publisher.publish("safe", b"one", 2)
+        id = subscriber.expect(PUBLISH)[6:8]
+        subscriber.answer(PUBREC, id)
+        assert subscriber.expect(PUBREL) == id
+        backup._signal(signal.SIGSTOP)
+        try:
+            publisher.paho.publish("safe", b"two", 2)
+            time.sleep(0.3)  # It is in the queue of the primary.
+            subscriber.answer(PUBCOMP, id)
+            assert subscriber.silent()
+        finally:
+            backup._signal(signal.SIGCONT)
+        assert subscriber.expect(PUBLISH)[8:] == b"two"
     publisher.stop()
 
 
