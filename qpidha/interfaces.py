@@ -92,6 +92,18 @@ class SteppedStore(Protocol):
         """
 
 
+@runtime_checkable
+class LockedStore(Protocol):
+    """Optional ability of a store: to name the lock that it holds while it is open."""
+
+    def lock_name(self) -> bytes:
+        """A name that no store of another process has at the same time, on this machine or on another one.
+
+        Called while the store is open. Empty: nothing is known. The next process that opens the same store on this
+        machine has the same name, and then the one before has ended.
+        """
+
+
 # --- the transport -------------------------------------------------------------------------------
 
 
@@ -263,6 +275,18 @@ class PollingRecordStore(RecordStore, Protocol):
 
     def poll_soon(self) -> None:
         """Poll for changes at once, and often for a while: a link broke or a role changed. Never blocks."""
+
+
+@runtime_checkable
+class SucceedingRecordStore(Protocol):
+    """Optional ability of a record store: to replace the session that a process which was killed has left behind."""
+
+    def succeed(self, lock: bytes) -> None:
+        """Called before the first session is opened, with what `LockedStore.lock_name` has said.
+
+        The first session that is then opened replaces one of the same node id that was opened with the same name: its
+        process has ended. Sessions with other names are waited for, or refused, as without this call.
+        """
 
 
 Decision: TypeAlias = Literal["promote", "demote"]

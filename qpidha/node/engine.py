@@ -14,7 +14,7 @@ from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver, Effects
 from qpidha.durations import Durations
 from qpidha.errors import StoreFailed
-from qpidha.interfaces import MessageStore
+from qpidha.interfaces import LockedStore, MessageStore
 from qpidha.journal import Change, StoreImage
 from qpidha.node.disk import Disk
 from qpidha.node.runtime import Flushable, Runtime
@@ -49,6 +49,11 @@ class Engine:
         return await self.disk.open(
             self._runtime.id, refuse_dirty=self._runtime.settings.dirty_start == "refuse"
         )
+
+    @property
+    def lock_name(self) -> bytes:
+        """What names the lock of the open store. Empty: nothing does."""
+        return self._store.lock_name() if isinstance(self._store, LockedStore) else b""
 
     async def work(self, job: Callable[[], T]) -> T:
         """Do something that takes long, before `start`, where the loop does not wait for it (`Disk.work`)."""

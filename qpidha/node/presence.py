@@ -9,7 +9,7 @@ from typing import Any
 
 from qpidha.errors import ClusterError
 from qpidha.events import SessionTimeoutRaised, SessionTrouble
-from qpidha.interfaces import RecordStore, Session
+from qpidha.interfaces import RecordStore, Session, SucceedingRecordStore
 from qpidha.node.runtime import Runtime
 from qpidha.system.backoff import Backoff
 from qpidha.system.within import within
@@ -30,6 +30,11 @@ class Presence:
         self._told_ttl_s = 0.0
         self._wanted = True
         self._changed = asyncio.Event()
+
+    def succeed(self, lock: bytes) -> None:
+        """The store of this node is open, with a lock of this name: nobody else has sessions that were opened with it."""
+        if lock and isinstance(self._records, SucceedingRecordStore):
+            self._records.succeed(lock)
 
     async def open(self, info: NodeInfo) -> None:
         """The first session. Raises `ClusterError`."""

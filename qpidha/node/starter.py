@@ -69,6 +69,7 @@ class Starter:
         effects, freezing = parts.effects, runtime.freezing
         with freezing.loading():
             image = await parts.engine.open()
+        parts.presence.succeed(parts.engine.lock_name)
         found = await parts.records.read()
         check_start(image.status, found.record if found else None, runtime.settings).require()
         with freezing.loading():

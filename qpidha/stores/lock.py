@@ -28,6 +28,8 @@ FileId: TypeAlias = tuple[int, int]
 """Device and inode."""
 READ_BYTES = 1024 * 1024
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""Drawn by the kernel at each start of the machine."""
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -73,6 +75,18 @@ class Lock:
         found = os.stat(self._layout.database)
         if (found.st_dev, found.st_ino) != file_id(self.database):
             self.take_database()
+
+    def name(self) -> bytes:
+        """A name that no lock of another process has at the same time. Empty: this system does not tell when it began.
+
+        While this lock is held nobody else holds its file; and the file of another machine, or of this one before its
+        last start, has another name.
+        """
+        try:
+            began = BOOT_ID.read_text().strip()
+        except OSError:
+            return b""
+        return " ".join([began, *map(str, file_id(self.file))]).encode()
 
     def keep(self, path: Path, *, write: bool = False) -> int:
         """Keep another file of the store open; ``write``: for writing too, and it is created if it is not there."""

@@ -218,6 +218,10 @@ class SqliteStore:
             raise
         self._failed = None
 
+    def lock_name(self) -> bytes:
+        """See `qpidha.interfaces.LockedStore`. Empty unless the store is open."""
+        return b"" if self._lock is None else self._lock.name()
+
     def verify_files(self) -> None:
         """See `qpidha.interfaces.WatchfulStore`. 20 to 30 µs."""
         _, files = self._usable()

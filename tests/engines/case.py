@@ -25,8 +25,11 @@ HOLDER = """
 import asyncio, sys
 from qpidha.records import open_records
 
-async def main(url, ttl_s):
-    session = await open_records(url).open_session("a", b"held", ttl_s=float(ttl_s))
+async def main(url, ttl_s, lock):
+    records = open_records(url)
+    if lock:
+        records.succeed(lock.encode())
+    session = await records.open_session("a", b"held", ttl_s=float(ttl_s))
     print("open", flush=True)
     print(await session.wait_lost(), flush=True)
 
@@ -84,9 +87,9 @@ class Case:
     # --- other processes -------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def holder(self) -> AsyncIterator[subprocess.Popen[str]]:
-        """A process with a session of node a."""
-        words = [self.engine.url(self.folder, self.place), str(self.engine.short_ttl_s)]
+    async def holder(self, lock: str = "") -> AsyncIterator[subprocess.Popen[str]]:
+        """A process with a session of node a, which has a lock of this name if one is given."""
+        words = [self.engine.url(self.folder, self.place), str(self.engine.short_ttl_s), lock]
         process = subprocess.Popen(  # noqa: ASYNC220 - it is quick
             [sys.executable, "-c", HOLDER, *words], stdout=subprocess.PIPE, text=True
         )

@@ -12,7 +12,6 @@ from tests.engines.kills import measure
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
 KILLS = 1
-"""Starting a killed broker again takes as long as its session lives."""
 
 
 def test_each_confirmed_message_survives_a_kill(engine: Engine, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import threading
 from typing import Any
@@ -89,6 +90,55 @@ def test_a_killed_holder_is_noticed_and_its_node_id_is_free_after_the_ttl(run: R
             session = await case.store.open_session("a", b"next", ttl_s=case.engine.short_ttl_s)
             assert await reaches(watch, lambda live: dict(live) == {"a": b"next"})
             await session.close()
+
+    run(main)
+
+
+def test_the_next_holder_of_a_lock_does_not_wait_for_the_session_of_the_one_before(run: Run) -> None:
+    """Its process was killed. Nobody else may take that session; and it is not taken back."""
+
+    async def main(case: Case) -> None:
+        async with case.holder("store 1") as process:
+            assert dict(await case.store.live()) == {"a": b"held"}
+            os.kill(process.pid, signal.SIGSTOP)  # Its session stands, and nobody renews it.
+            other, heir = case.at(0), case.at(0)
+            heir.succeed(b"store 1")
+            watch = heir.watch_live()
+            assert await reaches(watch, lambda live: dict(live) == {"a": b"held"})
+            session = await heir.open_session("a", b"next", ttl_s=60.0)
+            assert dict(await other.live()) == {"a": b"next"}
+            other.succeed(b"store 2")
+            opening = asyncio.ensure_future(other.open_session("a", b"stranger", ttl_s=case.engine.ttl_s))
+            process.send_signal(
+                signal.SIGCONT
+            )  # A copy of the machine, if anything: the lock has one holder.
+            assert process.stdout is not None
+            assert "removed" in await asyncio.to_thread(process.stdout.readline)
+            assert dict(await case.store.live()) == {"a": b"next"}
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+            await session.close()
+            assert dict(await case.store.live()) == {}
+
+    run(main)
+
+
+def test_a_session_that_was_replaced_is_not_taken_back(run: Run) -> None:
+    """Two with one lock: copies of a machine that was resumed twice. The one that came first waits, or is refused."""
+
+    async def main(case: Case) -> None:
+        one, two = case.at(0), case.at(0)
+        one.succeed(b"store 1")
+        first_one = await one.open_session("a", b"1", ttl_s=case.engine.short_ttl_s)
+        two.succeed(b"store 1")
+        second = await two.open_session("a", b"2", ttl_s=case.engine.short_ttl_s)
+        with pytest.raises(Unavailable, match="removed"):
+            await first_one.update(b"x")
+        with pytest.raises(Conflict, match="another process holds the session of node 'a'"):
+            await one.open_session("a", b"1", ttl_s=case.engine.short_ttl_s)
+        await first_one.close()
+        assert dict(await case.store.live()) == {"a": b"2"}
+        await second.close()
 
     run(main)
 

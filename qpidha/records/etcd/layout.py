@@ -18,9 +18,9 @@ from typing import Any
 from qpidha.checks import Rule
 from qpidha.errors import ClusterError
 from qpidha.records.format import decode_value
+from qpidha.records.opener import OPENER_BYTES
 from qpidha.types import NodeId, Versioned
 
-OPENER_BYTES = 16
 PREFIX_BYTES_MAX = 200
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import time
 from typing import Any
 
 from qpidha.errors import ClusterError, Conflict, ManagerRefused, OutcomeUnknown, Unavailable
 from qpidha.records.etcd.gateway import Gateway
 from qpidha.records.etcd.layout import (
-    OPENER_BYTES,
     Entry,
     Layout,
     entry,
@@ -22,6 +20,7 @@ from qpidha.records.etcd.layout import (
     text,
 )
 from qpidha.records.format import INFO
+from qpidha.records.opener import OPENER_BYTES, OpenerName
 from qpidha.types import NodeId
 
 KEEP_ALIVES_PER_TTL = 4
@@ -42,7 +41,7 @@ class Opener:
     def __init__(self, gateway: Gateway, layout: Layout) -> None:
         self._gateway = gateway
         self._layout = layout
-        self._name = os.urandom(OPENER_BYTES)
+        self.name = OpenerName()
         self._open: dict[NodeId, EtcdSession] = {}
 
     async def open(self, node: NodeId, info: bytes, ttl_s: float) -> EtcdSession:
@@ -53,7 +52,7 @@ class Opener:
         await self._wait_until_free(node)
         sent_at = time.monotonic()
         lease, granted_s = await self._grant(ttl_s)
-        key, value = self._layout.session(node), self._name + info
+        key, value = self._layout.session(node), bytes(self.name) + info
         try:
             answer = await self._ask("/v3/kv/txn", put_if(key, [revision_is(0)], value, lease), changes=True)
             found = None if answer.get("succeeded") else found_by(answer)
@@ -65,9 +64,16 @@ class Opener:
             raise self._held(node)
         revision = found.revision if found else int(answer["header"]["revision"])
         session = EtcdSession(
-            self._gateway, key, self._name, lease, revision=revision, granted_s=granted_s, opened_at=sent_at
+            self._gateway,
+            key,
+            bytes(self.name),
+            lease,
+            revision=revision,
+            granted_s=granted_s,
+            opened_at=sent_at,
         )
         self._open[node] = session
+        self.name.opened()
         return session
 
     def _held(self, node: NodeId) -> Conflict:
@@ -96,7 +102,7 @@ class Opener:
         """
         lease, first_s, since, renewals = 0, 0, 0.0, 0
         while (found := await self._look(node)) is not None:
-            if found.value[:OPENER_BYTES] == self._name:  # Of an earlier call, whose answer did not come.
+            if self.name.replaces(found.value[:OPENER_BYTES]):
                 await self._remove(node, found)
                 continue
             if not found.lease:

@@ -31,6 +31,7 @@ from qpidha.records.etcd.layout import (
 )
 from qpidha.records.etcd.session import EtcdSession, Opener
 from qpidha.records.format import VERSION, check_record, check_session, encode_value
+from qpidha.records.opener import LOCK
 from qpidha.records.tls import TlsFiles
 from qpidha.types import NodeId, Record, Versioned
 
@@ -190,12 +191,17 @@ class EtcdRecordStore:
 
     # --- sessions ----------------------------------------------------------------------------------
 
+    def succeed(self, lock: bytes) -> None:
+        """See `qpidha.interfaces.SucceedingRecordStore`."""
+        LOCK("lock", lock)
+        self._opener.name.hold(lock)
+
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> EtcdSession:
         """Show to others that this node is alive, until the session is closed or lost.
 
         etcd grants whole seconds, and not less than 1.5 times its election time-out (2 s by default):
         `EtcdSession.granted_ttl_s` says how much. After a crash of this node its session lives for so long: then this
-        waits until it has expired.
+        waits until it has expired, unless `succeed` has told that its process has ended.
 
         Raises:
             Conflict: Another process, or this one, holds a session of this node id (T40).

@@ -100,10 +100,12 @@ WITH done AS (
     VALUES ($1, $2, $3, $4, 0, $5, $6, clock_timestamp() + $6 * interval '1 second')
     ON CONFLICT (name, node) DO UPDATE SET opener = excluded.opener, token = excluded.token, serial = 0,
         info = excluded.info, ttl_s = excluded.ttl_s, expires_at = clock_timestamp() + $6 * interval '1 second'
-    WHERE held.opener = excluded.opener OR {_DEAD.replace("expires_at", "held.expires_at").replace("ttl_s", "held.ttl_s")}
+    WHERE held.opener = excluded.opener OR ($7 <> ''::bytea AND substring(held.opener FOR length($7)) = $7) OR
+        {_DEAD.replace("expires_at", "held.expires_at").replace("ttl_s", "held.ttl_s")}
     RETURNING token
 ) SELECT token, pg_notify('qpidha', $1) FROM done"""  # noqa: S608 - constants only
-"""A row of the same opener is that of an earlier call, whose answer did not come."""
+"""A row of the same opener is that of an earlier call, whose answer did not come. $7: what the name of an opener begins
+with whose process has ended."""
 
 LOOK_AT_SESSION = "SELECT token, expires_at FROM qpidha_sessions WHERE name = $1 AND node = $2"
 

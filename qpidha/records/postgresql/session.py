@@ -8,6 +8,7 @@ import time
 
 from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, Unavailable
 from qpidha.records.format import INFO
+from qpidha.records.opener import OpenerName
 from qpidha.records.postgresql import layout
 from qpidha.records.postgresql.pool import Pool
 from qpidha.types import NodeId
@@ -30,7 +31,7 @@ class Opener:
     def __init__(self, pool: Pool, name: str) -> None:
         self._pool = pool
         self._name = name
-        self._opener = os.urandom(TOKEN_BYTES)
+        self.name = OpenerName()
         self._open: dict[NodeId, PostgreSqlSession] = {}
 
     async def open(self, node: NodeId, info: bytes, ttl_s: float) -> PostgreSqlSession:
@@ -43,7 +44,7 @@ class Opener:
         renewals = 0
         while True:
             sent_at = time.monotonic()
-            given = (self._name, key, self._opener, token, info, float(ttl_s))
+            given = (self._name, key, bytes(self.name), token, info, float(ttl_s), self.name.inherited)
             if await self._pool.run(layout.OPEN_SESSION, *given, timeout_s=OPEN_TIMEOUT_S, changes=True):
                 break
             found = await self._pool.run(layout.LOOK_AT_SESSION, self._name, key, timeout_s=OPEN_TIMEOUT_S)
@@ -56,6 +57,7 @@ class Opener:
             await asyncio.sleep(LOOK_INTERVAL_S)
         session = PostgreSqlSession(self._pool, self._name, key, token, ttl_s=ttl_s, opened_at=sent_at)
         self._open[node] = session
+        self.name.opened()
         return session
 
     def _held(self, node: NodeId) -> Conflict:

@@ -16,6 +16,7 @@ from qpidha.checks import FLAG, SECONDS, SECONDS_OR_ZERO, Rule
 from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, SettingsError, Unavailable
 from qpidha.records.addresses import ADDRESSES, TLS, USER, address, check_password, check_secrecy
 from qpidha.records.format import VERSION, check_record, check_session, decode_value, encode_value
+from qpidha.records.opener import LOCK
 from qpidha.records.postgresql import layout
 from qpidha.records.postgresql.follower import Follower, Live
 from qpidha.records.postgresql.pool import Pool
@@ -210,11 +211,16 @@ class PostgreSqlRecordStore:
 
     # --- sessions ----------------------------------------------------------------------------------
 
+    def succeed(self, lock: bytes) -> None:
+        """See `qpidha.interfaces.SucceedingRecordStore`."""
+        LOCK("lock", lock)
+        self._opener.name.hold(lock)
+
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> PostgreSqlSession:
         """Show to others that this node is alive, until the session is closed or lost.
 
         After a crash of this node its session lives for the TTL: then this waits until it has expired, and
-        until the connection of this store is as old as that TTL.
+        until the connection of this store is as old as that TTL, unless `succeed` has told that its process has ended.
 
         Raises:
             Conflict: Another process, or this one, holds a session of this node id (T40).

@@ -21,10 +21,11 @@ from urllib.parse import quote, unquote
 
 from qpidha.checks import Rule
 from qpidha.records.format import decode_value
+from qpidha.records.opener import OPENER_BYTES
 from qpidha.types import NodeId, Versioned
 
-OPENER_BYTES = 16
 _HEAD = struct.Struct(f"!{OPENER_BYTES}sI")
+IDENTITY_BYTES = 16
 PREFIX_BYTES_MAX = 200
 NAMES = ("record", "sessions", "claims", "zookeeper", ".", "..")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._-]+)+")

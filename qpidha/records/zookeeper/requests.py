@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from qpidha.errors import ClusterError, OutcomeUnknown, Unavailable
 from qpidha.records.addresses import Address
 from qpidha.records.zookeeper.failures import RESET, AttemptFailed, Caller, explained, require_kazoo
-from qpidha.records.zookeeper.layout import OPENER_BYTES, Known, Layout, Snapshot, decode_session, node_of
+from qpidha.records.zookeeper.layout import IDENTITY_BYTES, Known, Layout, Snapshot, decode_session, node_of
 from qpidha.records.zookeeper.link import Access, Link, Request
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class Requests:
         stats = await self._found(link, [("exists", [path], {}) for path in self._layout.folders])
         missing = [path for path, stat in zip(self._layout.folders, stats, strict=True) if stat is None]
         for path in missing:
-            value = os.urandom(OPENER_BYTES) if path == self._layout.prefix else b""
+            value = os.urandom(IDENTITY_BYTES) if path == self._layout.prefix else b""
             try:
                 await link.ask("create", path, value, timeout_s=self.attempt_timeout_s)
             except exceptions.NodeExistsError:

@@ -1,22 +1,20 @@
 """Sessions: an ephemeral znode, whose ZooKeeper session the node's event loop keeps alive, so that it ends if that hangs.
 
 Each session has a connection with a ZooKeeper session for itself. A restarted process finds the znode of the one before
-until that has expired. Whether its owner lives is asked by a *claim*, an ephemeral znode beside it: an owner that sees
-one writes its own znode again, and its version says that it lives.
+until that has expired, unless it may replace it (`qpidha.records.zookeeper.opener`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from qpidha.errors import ClusterError, Conflict, OutcomeUnknown, Unavailable
+from qpidha.errors import ClusterError, OutcomeUnknown, Unavailable
 from qpidha.records.format import INFO
-from qpidha.records.zookeeper.failures import RESET, AttemptFailed, Caller, explained, require_kazoo
-from qpidha.records.zookeeper.layout import OPENER_BYTES, Layout, decode_session, encode_session
+from qpidha.records.zookeeper.failures import AttemptFailed, Caller, explained, require_kazoo
+from qpidha.records.zookeeper.layout import Layout, encode_session
 from qpidha.records.zookeeper.link import Link, Request
 from qpidha.records.zookeeper.requests import Requests
 from qpidha.types import NodeId
@@ -30,122 +28,6 @@ answered shows that the one before, a quarter of the TTL earlier, has reached it
 is alive, and no TTL is shorter than two ticks."""
 OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
-LOOK_INTERVAL_S = 0.05
-"""How often a session of somebody else is looked at, until it is known whether its owner is alive."""
-EXPIRY_S = 10.0
-"""How much later than its time-out an expired session may be removed: ticks, and an election, whose winner gives each
-session its whole time again. An owner that lives answers a claim much sooner."""
-
-
-class Opener:
-    """Opens sessions of one store."""
-
-    def __init__(self, requests: Requests, layout: Layout, caller: Caller) -> None:
-        self._requests = requests
-        self._layout = layout
-        self._caller = caller
-        self._name = os.urandom(OPENER_BYTES)
-        self._open: dict[NodeId, ZooKeeperSession] = {}
-
-    async def open(self, node: NodeId, info: bytes, ttl_s: float) -> ZooKeeperSession:
-        """See `ZooKeeperRecordStore.open_session`."""
-        ours = self._open.get(node)
-        if ours is not None and not ours.lost:
-            raise self._held(node)
-        await self._requests.run(self._requests.ensure, OPEN_TIMEOUT_S)
-        link = Link(self._requests.access, ttl_s, pings=False)
-        try:
-            session = await self._create(link, node, info)
-        except BaseException:
-            link.dismiss()
-            raise
-        self._open[node] = session
-        return session
-
-    def _held(self, node: NodeId) -> Conflict:
-        message = f"another process holds the session of node {node!r} at {self._layout.prefix} in ZooKeeper"
-        return Conflict(message, current=None)
-
-    async def _create(self, link: Link, node: NodeId, info: bytes) -> ZooKeeperSession:
-        exceptions, path = require_kazoo(), self._layout.session(node)
-        while True:
-            sent_at = time.monotonic()
-            if not await link.wait_connected(OPEN_TIMEOUT_S):
-                why = link.over or "; ".join(link.reasons.values()) or f"no connection in {OPEN_TIMEOUT_S} s"
-                raise Unavailable(f"no member of ZooKeeper answers: {why}")
-            value = encode_session(self._name, link.granted_ttl_s, info)
-            try:
-                await self._ask(link, "create", path, value, ephemeral=True)
-            except exceptions.NodeExistsError:
-                if not await self._is_ours(link, node):
-                    await self._wait_until_free(link, node)
-                    continue
-            except exceptions.NoNodeError as error:
-                raise ClusterError(
-                    f"{self._layout.sessions} was removed while a session was opened. {RESET}"
-                ) from error
-            session = ZooKeeperSession(
-                link, self._requests, self._layout, node, self._name, info=info, opened_at=sent_at
-            )
-            await self._forget(link, node)
-            return session
-
-    async def _is_ours(self, link: Link, node: NodeId) -> bool:
-        """Whether the znode is that of this link: the answer to its creation was lost."""
-        stat = await self._ask(link, "exists", self._layout.session(node))
-        return stat is not None and stat.ephemeralOwner == link.session_id
-
-    async def _wait_until_free(self, link: Link, node: NodeId) -> None:
-        """Return when there is no session of this node. Raises `Conflict` once it is known that its owner is alive."""
-        exceptions, path = require_kazoo(), self._layout.session(node)
-        first: Any = None
-        until = 0.0
-        try:
-            while True:
-                try:
-                    value, stat = await self._ask(link, "get", path)
-                except exceptions.NoNodeError:
-                    return
-                found = decode_session(value)
-                if found.opener == self._name:  # Of an earlier call, whose answer did not come.
-                    await self._remove(link, path, stat.version)
-                    return
-                if first is None or first.czxid != stat.czxid:
-                    first, until = stat, time.monotonic() + 2 * found.granted_s + EXPIRY_S
-                    await self._claim(link, node)
-                if stat.version != first.version or stat.ephemeralOwner == 0 or time.monotonic() > until:
-                    raise self._held(node)
-                await asyncio.sleep(LOOK_INTERVAL_S)
-        except Conflict:
-            await self._forget(link, node)
-            raise
-
-    async def _claim(self, link: Link, node: NodeId) -> None:
-        try:
-            await self._ask(link, "create", self._layout.claim(node), b"", ephemeral=True)
-        except require_kazoo().NodeExistsError:
-            return  # Somebody else asks already.
-
-    async def _forget(self, link: Link, node: NodeId) -> None:
-        await self._remove(link, self._layout.claim(node), -1)
-
-    async def _remove(self, link: Link, path: str, version: int) -> None:
-        exceptions = require_kazoo()
-        try:
-            await self._ask(link, "delete", path, version)
-        except (exceptions.NoNodeError, exceptions.BadVersionError):
-            return
-
-    async def _ask(self, link: Link, name: str, *args: Any, **keywords: Any) -> Any:
-        exceptions = require_kazoo()
-        expected = (exceptions.NoNodeError, exceptions.NodeExistsError, exceptions.BadVersionError)
-        return await over(
-            link,
-            lambda: link.ask(name, *args, timeout_s=self._requests.attempt_timeout_s, **keywords),
-            OPEN_TIMEOUT_S,
-            self._caller,
-            expected,
-        )
 
 
 async def over(
@@ -239,9 +121,19 @@ class ZooKeeperSession:
 
     async def _write(self) -> None:
         """Write the newest info. ZooKeeper keeps the order of a session's writes: a late one undoes nothing."""
-        value = encode_session(self._opener, self.granted_ttl_s, self._info)
+        value, wait_s = (
+            encode_session(self._opener, self.granted_ttl_s, self._info),
+            self._requests.attempt_timeout_s,
+        )
+        await self._link.ask("set", await self._own_path(wait_s), value, timeout_s=wait_s)
+
+    async def _own_path(self, timeout_s: float) -> str:
+        """Where the znode is. Raises NoNodeError if another session has replaced it: ZooKeeper lets anybody write it."""
         path = self._layout.session(self._node)
-        await self._link.ask("set", path, value, timeout_s=self._requests.attempt_timeout_s)
+        stat = await self._link.ask("exists", path, timeout_s=timeout_s)
+        if stat is None or stat.ephemeralOwner != self._link.session_id:
+            raise require_kazoo().NoNodeError
+        return path
 
     async def wait_lost(self) -> str:
         """Returns, with a reason, when the session is lost or closed."""
@@ -259,16 +151,19 @@ class ZooKeeperSession:
         if self._closed:
             return
         self._closed = True
-        path = self._layout.session(self._node)
         wait_s = min(CLOSE_TIMEOUT_S, self._requests.attempt_timeout_s)
         try:
             if not self._link.over:
-                work = lambda: self._link.ask("delete", path, timeout_s=wait_s)  # noqa: E731
-                await over(self._link, work, CLOSE_TIMEOUT_S, self._caller, self._missing)
+                await over(
+                    self._link, lambda: self._delete(wait_s), CLOSE_TIMEOUT_S, self._caller, self._missing
+                )
         except self._missing:
             pass  # It is gone already.
         finally:
             await self._link.close()
+
+    async def _delete(self, timeout_s: float) -> None:
+        await self._link.ask("delete", await self._own_path(timeout_s), timeout_s=timeout_s)
 
     # --- keeping it --------------------------------------------------------------------------------
 

@@ -22,13 +22,15 @@ from qpidha.records.addresses import (
     check_secrecy,
 )
 from qpidha.records.format import VERSION, check_record, check_session, encode_value
+from qpidha.records.opener import LOCK
 from qpidha.records.tls import TlsFiles
 from qpidha.records.zookeeper.failures import Caller, require_kazoo
 from qpidha.records.zookeeper.follower import Follower
 from qpidha.records.zookeeper.layout import PREFIX, Layout, Snapshot
 from qpidha.records.zookeeper.link import Access, Link
+from qpidha.records.zookeeper.opener import Opener
 from qpidha.records.zookeeper.requests import Requests
-from qpidha.records.zookeeper.session import Opener, ZooKeeperSession
+from qpidha.records.zookeeper.session import ZooKeeperSession
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -194,11 +196,17 @@ class ZooKeeperRecordStore:
 
     # --- sessions ----------------------------------------------------------------------------------
 
+    def succeed(self, lock: bytes) -> None:
+        """See `qpidha.interfaces.SucceedingRecordStore`."""
+        LOCK("lock", lock)
+        self._opener.name.hold(lock)
+
     async def open_session(self, node: NodeId, info: bytes, *, ttl_s: float) -> ZooKeeperSession:
         """Show to others that this node is alive, until the session is closed or lost.
 
         ZooKeeper grants not less than two of its ticks (4 s by default): `ZooKeeperSession.granted_ttl_s` says how much.
-        After a crash of this node its session lives for so long: then this waits until it has expired.
+        After a crash of this node its session lives for so long: then this waits until it has expired, unless `succeed`
+        has told that its process has ended.
 
         Raises:
             Conflict: Another process, or this one, holds a session of this node id (T40).

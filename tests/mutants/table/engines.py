@@ -57,6 +57,33 @@ ENGINES: tuple[Mutant, ...] = (
         new="        if revision < 0:\n",
         first="etcd/test_gateway",
     ),
+    Mutant(
+        name="session-taken-back",
+        rules="T40",
+        why="two processes with one lock take each other's session again and again, and none says so",
+        file="qpidha/records/opener.py",
+        old="        self._inherits = False\n\n    def replaces",
+        new="        self._inherits = bool(self._lock)\n\n    def replaces",
+        first="records/test_opener",
+    ),
+    Mutant(
+        name="session-of-another-lock-replaced",
+        rules="T40",
+        why="a session is replaced although its process holds another lock, and may live",
+        file="qpidha/records/opener.py",
+        old="(self._inherits and found[:HALF] == self._lock)",
+        new="self._inherits",
+        first="records/test_opener",
+    ),
+    Mutant(
+        name="lock-of-another-machine",
+        rules="T40",
+        why="a copy of a store on another machine may have the name of the lock of the first, whose process lives",
+        file="qpidha/stores/lock.py",
+        old='" ".join([began, *map',
+        new='" ".join([*map',
+        first="stores/test_locks",
+    ),
     # --- ZooKeeper
     Mutant(
         name="zookeeper-version-not-compared",

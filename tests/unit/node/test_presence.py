@@ -127,3 +127,18 @@ def test_a_longer_time_out_than_was_asked_for_is_told_once() -> None:
 
     factors = [1.0, 2.0, 2.0, 3.0]
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("lock", [b"lock", b""])
+def test_the_record_store_is_told_which_lock_this_node_holds(lock: bytes) -> None:
+    class Engine(MemoryRecordStore):
+        told: bytes | None = None
+
+        def succeed(self, lock: bytes) -> None:
+            self.told = lock
+
+    runtime = Runtime("a", Settings(), None)
+    engine = Engine()
+    Presence(runtime, engine).succeed(lock)
+    assert engine.told == (lock or None)
+    Presence(runtime, MemoryRecordStore()).succeed(lock)

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from qpidha.records.file import recordfile, sessionfile, sessionlock
 from qpidha.records.file.recordfile import LockHeldError, RecordFile
 from qpidha.records.file.sessionfile import SessionFile, SessionInfo, live_sessions
 from qpidha.records.file.sessionlock import SessionHeldError
-from qpidha.stores import SqliteStore
+from qpidha.stores import SqliteStore, lock
 from qpidha.types import Versioned
 from tests.support.records import RECORD, create, newer
 
@@ -325,3 +326,37 @@ def test_a_locked_store_names_the_process_that_holds_it(tmp_path: Path) -> None:
     (tmp_path / "store" / "lock").unlink()
     assert "is in use by another process (its lock file is gone)" in said()
     store.close(clean=False)
+
+
+# --- their names -----------------------------------------------------------------------------------
+
+
+def test_a_store_has_the_name_of_its_lock_in_each_life_and_a_copy_has_another(tmp_path: Path) -> None:
+    names = []
+    for directory in ("one", "one", "two"):
+        store = SqliteStore(tmp_path / directory)
+        assert store.lock_name() == b"", "nobody holds it yet"
+        store.open("a")
+        names.append(store.lock_name())
+        store.close(clean=True)
+        assert store.lock_name() == b""
+    assert names[0] == names[1] != names[2]
+    shutil.copytree(tmp_path / "one", tmp_path / "copy")
+    copy = SqliteStore(tmp_path / "copy")
+    copy.open("a")
+    assert copy.lock_name() not in names
+    copy.close(clean=True)
+
+
+def test_a_lock_of_another_start_of_the_machine_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "one")
+    store.open("a")
+    here = store.lock_name()
+    (tmp_path / "boot").write_text("another\n")
+    monkeypatch.setattr(lock, "BOOT_ID", tmp_path / "boot")
+    assert store.lock_name() not in (here, b"")
+    monkeypatch.setattr(lock, "BOOT_ID", tmp_path / "none")
+    assert store.lock_name() == b""
+    store.close(clean=True)

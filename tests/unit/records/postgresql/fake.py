@@ -211,8 +211,11 @@ class Fake:
         if sql == layout.LOOK_AT_SESSION:
             return [] if row is None else [row]
         if sql == layout.OPEN_SESSION:
-            _, opener, token, info, ttl_s = given
-            if row is not None and row["opener"] != opener and not self._dead(connection, row):
+            _, opener, token, info, ttl_s, inherited = given
+            known = row is not None and (
+                row["opener"] == opener or (inherited and row["opener"].startswith(inherited))
+            )
+            if row is not None and not known and not self._dead(connection, row):
                 return []
             rows[key] = {
                 "opener": opener, "token": token, "info": info, "ttl_s": ttl_s, "expires_at": self.now + ttl_s

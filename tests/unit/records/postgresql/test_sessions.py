@@ -267,3 +267,22 @@ def test_a_watch_ends_with_its_store(fake: Fake) -> None:
                 await anext(watch)
 
     run(fake, main)
+
+
+def test_the_session_of_a_process_that_held_the_same_lock_is_replaced_once(fake: Fake) -> None:
+    async def main() -> None:
+        one, two, other = fake.store(), fake.store(), fake.store()
+        for store, lock in ((one, b"lock"), (two, b"lock"), (other, b"another")):
+            store.succeed(lock)
+        await one.open_session("a", b"1", ttl_s=60)
+        await two.open_session("a", b"2", ttl_s=60)
+        assert dict(await one.live()) == {"a": b"2"}
+        for store in (one, other):
+            with pytest.raises(asyncio.TimeoutError):
+                store._opener._open.clear()
+                await asyncio.wait_for(store.open_session("a", b"3", ttl_s=60), 0.3)
+        assert dict(await one.live()) == {"a": b"2"}
+        for store in (one, two, other):
+            await store.close()
+
+    asyncio.run(main())
