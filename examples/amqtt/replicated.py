@@ -275,8 +275,13 @@ class ReplicatedBroker(Broker):
                     and await self._topic_filtering(target, topic, Action.RECEIVE)
                 ):
                     targets[client] = max(qos, targets.get(client, 0))
-        for qos in set(targets.values()):
-            queues = [box.queue for client, box in self.state.mailboxes.items() if targets.get(client) == qos]
+        boxes = [
+            (self.state.mailboxes[client], qos)
+            for client, qos in targets.items()
+            if client in self.state.mailboxes
+        ]
+        for qos in {qos for _, qos in boxes}:
+            queues = [box.queue for box, granted in boxes if granted == qos]
             self.state.t.publish(queues, bytes(data), pack(topic, qos, False))
         await super()._broadcast_message(session, topic, data, force_qos)
 
