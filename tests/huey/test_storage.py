@@ -137,6 +137,16 @@ def test_a_request_that_is_repeated_is_made_once() -> None:
         assert new.answer(b"client", 5, "dequeue", [], {}) == b"task"
 
 
+def test_requests_of_clients_that_are_gone_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was silent for longest goes first."""
+    monkeypatch.setattr("huey_ha.unit.CLIENTS_MAX", 2)
+    with cluster("a") as (a,):
+        s = storage(a)
+        for number, client in enumerate((b"1", b"2", b"1", b"3"), 1):
+            s.answer(client, number, "incr", ["n"], {})
+        assert sorted(a.sync.table("huey.requests")) == [b"1", b"3"]
+
+
 def test_an_outcome_that_cannot_be_stored_makes_a_dead_letter_of_its_task() -> None:
     """It is executed again a few times, and does not stay in the way of others."""
     with cluster("a", "b") as (a, _):

@@ -128,7 +128,7 @@ class ReplicatedStorage(BaseStorage):
                         return answer, self._waitable(unit.term.now())
                 value = work(unit)
                 if request is not None and unit.changed:
-                    unit.set("requests", request[0], pack([request[1], value]))
+                    unit.remember(request[0], pack([request[1], value]))
                 return value, self._waitable(unit.commit())
             finally:
                 unit.release()

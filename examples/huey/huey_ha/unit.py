@@ -21,6 +21,9 @@ DUE_MAX = 1000
 ATTEMPTS = 3
 """A task whose outcome cannot be stored, because it is too large for instance, is executed so often."""
 
+CLIENTS_MAX = 10_000
+"""Of so many threads of clients the last request is known; then that of the one that was silent for longest is forgotten."""
+
 
 class Held(Exception):
     """Another unit has changed this key, and is not committed yet: try again."""
@@ -84,6 +87,13 @@ class Unit:
             raise Held
         self._values[kind, key] = value
 
+    def remember(self, client: bytes, request: bytes) -> None:
+        """Store the last request of a client, with its answer."""
+        table = self.term.tables["requests"]
+        if len(table) >= CLIENTS_MAX and client not in table:
+            self.set("requests", next(iter(table)), None)
+        self.set("requests", client, request)
+
     def enqueue(self, data: bytes, priority: float | None) -> None:
         level = min(max(round(priority or 0), -PRIORITY_MAX), PRIORITY_MAX)
         self._tasks.append((data, MSGPACK.pack(priority=level + PRIORITY_MAX)))
@@ -119,9 +129,10 @@ class Unit:
                 for data, props in self._tasks:
                     t.enqueue(term.queue, data, props)
                 for (kind, key), value in self._values.items():
-                    t.remove(term.tables[kind], key) if value is None else t.put(
-                        term.tables[kind], key, value
-                    )
+                    if value is None:
+                        t.remove(term.tables[kind], key)
+                    else:
+                        t.put(term.tables[kind], key, value)
                 if self._executed:
                     t.dequeue(term.queue, self._executed)
             self._done()
