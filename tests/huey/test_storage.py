@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from huey.api import Huey
 from huey_ha import ClusterStorage, Consumer, Port, ReplicatedStorage
 from huey_ha.remote import Refused
 
-from qpidha import Node, NotPrimary, StaleHandle
+from qpidha import InDoubt, Node, NotPrimary, StaleHandle
+from qpidha.errors import NodeStopped, StoreFailed
 from tests.huey.clusters import cluster, huey_on, storage
 from tests.support.threads import SOON_S, Worker
 
@@ -228,6 +230,45 @@ def test_clients_go_on_to_the_primary(tmp_path: Path, monkeypatch: pytest.Monkey
             second.promoted()
             assert client.read_schedule(PAST) == [b"task"]
             client.close()
+
+
+@pytest.mark.parametrize(
+    "error", [NodeStopped("it has stopped"), InDoubt("who knows"), StoreFailed("a disk")]
+)
+def test_what_is_not_known_to_be_refused_is_not_answered(tmp_path: Path, error: Exception) -> None:
+    """A node that stops has not refused anything: the client asks the next one."""
+
+    class Ending(ReplicatedStorage):
+        def enqueue(self, data: bytes, priority: float | None = None) -> None:
+            raise error
+
+    with cluster("a") as (a,), serving(Ending(node=a)) as port:
+        file = tmp_path / "qpidha.toml"
+        file.write_text(
+            f'cluster = "x"\nrecord.url = "r"\n'
+            f'[nodes.a]\naddresses = "h:1"\nstore = "a"\nclient_address = "127.0.0.1:{port}"\n'
+        )
+        client = ClusterStorage(cluster=str(file), patience=0.2)
+        with pytest.raises(ConnectionError, match="no primary answers"):
+            client.enqueue(b"task")
+        client.close()
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\xc1", b"\x05", b"\x92\x01\x02", b"\xc7\x01\x02x", b"\x95\xa1c\x01\x05\x90\x80"]
+)
+def test_what_is_no_request_ends_the_connection(garbage: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a word, also to the operator."""
+    with (
+        cluster("a") as (a,),
+        serving(storage(a)) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=SOON_S) as link,
+    ):
+        link.sendall(garbage)
+        link.shutdown(socket.SHUT_WR)
+        answer = link.recv(1000)
+    assert answer == b"" or b"no method" in answer
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @contextmanager

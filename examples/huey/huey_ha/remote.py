@@ -18,8 +18,8 @@ from typing import Any
 import msgpack
 from huey.storage import BaseStorage
 
-from huey_ha.storage import NOT_STORED, ReplicatedStorage, extended, pack
-from qpidha import QpidhaError
+from huey_ha.storage import ReplicatedStorage, extended, pack
+from qpidha import ArgumentError, NotEnoughMembers, QpidhaError
 from qpidha.clusterfile import find_cluster_file
 from qpidha.types import Address
 
@@ -28,6 +28,8 @@ METHODS = frozenset(
     "flush_schedule put_data peek_data peek_many pop_data has_data_for_key put_if_empty incr delete_counter "
     "result_store_size result_items flush_results flush_counters".split()
 )
+REFUSALS = (ArgumentError, NotEnoughMembers, TypeError)
+"""Nothing was changed, and no other node would do it. After all other errors the client asks the next node."""
 AGAIN_S = 0.1
 SILENCE_MAX_S = 30.0
 """A node that does not answer for so long is given up."""
@@ -58,8 +60,8 @@ class Client(socketserver.BaseRequestHandler):
         try:
             for request in messages(self.request):
                 self.request.sendall(pack(self._answer(self.server.storage, *request)))
-        except (*NOT_STORED, OSError, ValueError):
-            return  # Without an answer.
+        except (QpidhaError, OSError, ValueError, TypeError, msgpack.UnpackException):
+            return  # Without an answer: the next primary knows.
 
     def _answer(
         self, storage: ReplicatedStorage, client: bytes, number: int, method: str, *rest: Any
@@ -68,9 +70,7 @@ class Client(socketserver.BaseRequestHandler):
             return [False, f"there is no method {method}"]
         try:
             return [True, storage.answer(client, number, method, *rest)]
-        except NOT_STORED:
-            raise
-        except (QpidhaError, TypeError) as error:
+        except REFUSALS as error:
             return [False, str(error)]
 
 

@@ -22,7 +22,7 @@ ATTEMPTS = 3
 """A task whose outcome cannot be stored, because it is too large for instance, is executed so often."""
 
 CLIENTS_MAX = 10_000
-"""Of so many threads of clients the last request is known; then that of the one that was silent for longest is forgotten."""
+"""Of so many threads of clients the last request is known; then that of the one that is silent for longest goes."""
 
 
 class Held(Exception):
