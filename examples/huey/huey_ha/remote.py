@@ -19,8 +19,9 @@ import msgpack
 from huey.storage import BaseStorage
 
 from huey_ha.storage import ReplicatedStorage, extended, pack
-from qpidha import ArgumentError, NotEnoughMembers, QpidhaError
+from qpidha import ArgumentError, QpidhaError
 from qpidha.clusterfile import find_cluster_file
+from qpidha.errors import NotEnoughMembers
 from qpidha.types import Address
 
 METHODS = frozenset(
