@@ -33,7 +33,7 @@ LAYERS: dict[str, str] = {
     "recovery": "recovery",
     "transports": "transports", "records": "records", "promoters": "promoters", "stores": "stores",
     "queues": "queues",
-    "cluster": "root", "clusterfile": "root",
+    "cluster": "root", "clusterfile": "root", "tracing": "tracing",
     "driver": "driver",
     "bridge": "bridge",
     "engines": "engines",
@@ -74,6 +74,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "skeleton": BELOW_NODE | {"node", "root", "testing"},
     "root": BELOW_NODE | {"node"},
     "ocf": frozenset(),
+    "tracing": SHARED,
     "top": BELOW_NODE | {"node", "root", "engines", "ocf", "skeleton"},
 }
 """Which other layers each layer may import; its own it always may. Nobody imports testing, but the test that ``qpidha
@@ -106,6 +107,7 @@ THIRD_PARTY: dict[str, frozenset[str]] = {
     "uvloop": frozenset({"node", "top"}),
     "matplotlib": frozenset({"top"}),
     "textual": frozenset({"top"}),
+    "opentelemetry": frozenset({"tracing"}),
     "hypothesis": frozenset({"testing"}),
     "pytest": frozenset({"testing", "skeleton"}),
 }

@@ -20,7 +20,7 @@ PUBLIC = frozenset(
     "qpidha qpidha.addresses qpidha.bridge qpidha.broker qpidha.clusterfile qpidha.core qpidha.driver qpidha.errors "
     "qpidha.events qpidha.interfaces qpidha.journal qpidha.promoters qpidha.queues qpidha.records qpidha.recovery "
     "qpidha.seq qpidha.stores qpidha.testing qpidha.testing.conformance qpidha.testing.rehearsal qpidha.transports "
-    "qpidha.logs qpidha.types qpidha.web qpidha.wire qpidha.wire.events".split()
+    "qpidha.logs qpidha.tracing qpidha.types qpidha.web qpidha.wire qpidha.wire.events".split()
 )
 """Where embedders import from. What is elsewhere may move in any release."""
 

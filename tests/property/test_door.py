@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, is_typeddict
 
 import pytest
 import trustme
+from opentelemetry import trace
 
 from qpidha import (
     Batch,
@@ -67,6 +68,7 @@ from qpidha.records import (
 from qpidha.seq import SequenceTracker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
+from qpidha.tracing import Spans
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
 from qpidha.web import EventLog, NodeServer, ServerFiles, Tokens
 from tests.support.cores import Node as CoreNode
@@ -83,6 +85,7 @@ MODULES = (
     "qpidha.seq",
     "qpidha.settings",
     "qpidha.stores",
+    "qpidha.tracing",
     "qpidha.transports",
     "qpidha.types",
     "qpidha.web",
@@ -391,6 +394,7 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     OperatorPromoter: made(lambda stage: OperatorPromoter()),
     NodeServer: made(lambda stage: NodeServer(stage.nodes["a"])),
     EventLog: made(lambda stage: EventLog()),
+    Spans: made(lambda stage: Spans(trace.get_tracer("door"))),
     Tokens: made(lambda stage: Tokens(stage.private("viewer 0123456789abcdef"))),
     ServerFiles: made(certified),
     SequenceSet: made(lambda stage: SequenceSet([1, 2, (5, 9)])),
