@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from qpidha.engines import ensemble as module
 from qpidha.engines.missing import require_file, require_program
 from qpidha.engines.server import Server, ServerFailed
 from qpidha.errors import SettingsError
+from tests.engines.engine import quick_folder
+from tests.engines.postgresql import binaries
 from tests.support.missing import leave_out
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
@@ -25,14 +28,17 @@ pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
 @pytest.fixture(autouse=True)
 def scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Temporary directories go where the test can see them; and PostgreSQL's user, who may not enter pytest's."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        yield Path(folder)
+    folder = quick_folder()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    shutil.rmtree(folder)
 
 
 def installed(engine: str) -> None:
     """Skip the test without the engine; fail in CI."""
+    if engine == "postgresql":
+        binaries()  # An ensemble would make a database.
+        return
     try:
         with Ensemble(engine):
             pass
@@ -45,8 +51,11 @@ def test_the_demonstration_knows_all_engines() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_demonstration_keeps_its_record_there(engine: str, scratch: Path) -> None:
+def test_the_demonstration_keeps_its_record_there(
+    engine: str, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     installed(engine)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)  # The picture has tests of its own.
     (scratch / "lines").write_bytes(b"".join(b"%d\n" % n for n in range(2000)))
     parser = argparse.ArgumentParser()
     run.add_arguments(parser)
