@@ -59,6 +59,8 @@ class Engine(ABC):
     """For sessions that are to expire: the shortest that is granted, or a second."""
     delay_s: ClassVar[float] = 0.05
     """Of slow connections."""
+    hung_s: ClassVar[float] = 0.5
+    """How long a member that hangs is asked: not so long that another connection to it is tried."""
     reserved: ClassVar[tuple[str, ...]] = ()
     """Names below the place of a cluster that no other cluster may have as its place."""
 

@@ -100,7 +100,9 @@ def test_a_session_of_an_earlier_try_that_nobody_renews_is_replaced(run: Run) ->
 
         store = case.store
         lease, _ = await store._opener._grant(60)
-        body = put_if(store._layout.session("a"), [revision_is(0)], store._opener._name + b"first", lease)
+        body = put_if(
+            store._layout.session("a"), [revision_is(0)], bytes(store._opener.name) + b"first", lease
+        )
         await store._gateway.ask("/v3/kv/txn", body, TIMEOUT_S)
         session = await store.open_session("a", b"second", ttl_s=case.engine.ttl_s)
         assert dict(await store.live()) == {"a": b"second"}

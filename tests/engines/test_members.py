@@ -87,7 +87,7 @@ def test_a_write_to_a_hung_member_alone_has_an_unknown_outcome(run: Run) -> None
         assert await alone.read() == created
         case.engine.pause(hung)
         with pytest.raises(OutcomeUnknown, match="no answer in"):
-            await cas(alone, created.version, 1, 0.7)
+            await cas(alone, created.version, 1, case.engine.hung_s)
         with pytest.raises(Unavailable, match=case.engine.says.unreachable):
             await case.engine.read(alone, 0.3)
         case.engine.resume(hung)

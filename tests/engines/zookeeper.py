@@ -48,6 +48,7 @@ class Ensemble(Engine):
     ttl_s: ClassVar[float] = 2.5
     """Longer than an election."""
     short_ttl_s: ClassVar[float] = 1.0
+    hung_s: ClassVar[float] = 0.7
     reserved: ClassVar[tuple[str, ...]] = ("record", "sessions", "claims")
 
     folder: Path
