@@ -35,10 +35,12 @@ class Input:
     nbytes: int
     limit: int | None = None
     """Only so many messages, from the first file on."""
+    batch: int = BATCH_MESSAGES_MAX
+    """At most so many messages are published together."""
 
     def batches(self) -> Iterator[list[bytes]]:
         """All messages in order, in batches."""
-        return in_batches(islice(messages(self.files), self.limit))
+        return in_batches(islice(messages(self.files), self.limit), self.batch)
 
 
 def lines(file: BinaryIO) -> Iterator[bytes]:

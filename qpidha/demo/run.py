@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from qpidha.cli.text import one_line
 from qpidha.demo.cluster import Cluster
 from qpidha.demo.hosts import BRIDGE_ADDRESS, Hosts, HostsMissing
-from qpidha.demo.input import Input, InputError, from_files, from_library
+from qpidha.demo.input import BATCH_MESSAGES_MAX, Input, InputError, from_files, from_library
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
 from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report, counted
@@ -52,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR",
                         help="where the picture and report.json go (default: demo-out)")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=BATCH_MESSAGES_MAX, metavar="N",
+                        help=f"lines that are published together at most (default: {BATCH_MESSAGES_MAX})")  # fmt: skip
     parser.add_argument("--nodes", type=int, default=3, metavar="N", help="brokers (default: 3)")
     parser.add_argument("--records", choices=RECORDS, default=RECORDS[0],
                         help="what keeps the record: the demo starts the engine's servers (default: file)")  # fmt: skip
@@ -118,6 +121,7 @@ def demo(args: argparse.Namespace, work: Path) -> int:
     broker = find_broker(args.broker)
     limit = SHORT_MESSAGES if args.short else None
     source = from_files(args.input, work, limit) if args.input else from_library(limit)
+    source = replace(source, batch=args.batch)
     seed = random.randrange(1_000_000) if args.seed is None else args.seed
     report = Report(
         input=source.name, files=len(source.files), messages=source.messages, nbytes=source.nbytes,
@@ -221,6 +225,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"--nodes must be at most {NODES_MAX}: each is a process")
     if args.kills < 0:
         raise UsageError("--kills must not be negative")
+    if args.batch < 1:
+        raise UsageError("--batch must be at least 1")
     if args.hosts and args.records == "file":
         raise UsageError(
             f"--hosts needs --records {' or '.join(RECORDS[1:])}: a host that is cut off would still reach a file"

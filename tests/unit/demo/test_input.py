@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +100,10 @@ def test_standard_input_is_a_file_like_any_other(tmp_path: Path, monkeypatch: An
     found = from_files(["-"], tmp_path)
     assert found.name == "standard input"
     assert list(found.batches()) == [[b"x\n", b"y"]]
+
+
+def test_the_messages_of_a_batch_are_limited(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(b"a\nb\nc\n")
+    found = from_files([str(tmp_path / "lines")], tmp_path)
+    assert list(replace(found, batch=1).batches()) == [[b"a\n"], [b"b\n"], [b"c\n"]]
+    assert list(replace(found, batch=2).batches()) == [[b"a\n", b"b\n"], [b"c\n"]]

@@ -33,6 +33,7 @@ def scratch(tmp_path: Path, monkeypatch: Any) -> Path:
     [
         (["--nodes", "1"], "--nodes must be at least 2"),
         (["--kills", "-1"], "--kills must not be negative"),
+        (["--batch", "0"], "--batch must be at least 1"),
         (["--nodes", "1000000"], "--nodes must be at most 100"),
         (["--kills", "1000000"], "--kills must be at most 10000"),
         (["--hosts"], "--hosts needs --records etcd or zookeeper or postgresql"),
