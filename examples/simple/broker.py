@@ -115,6 +115,10 @@ class Client(Framed):
         self.broker = broker
         self.unconfirmed: deque[tuple[int, int, int]] = deque()
         """(last id, sequence, messages) of publishes that are not safe yet, in order."""
+        self._publishes: list[Batch] = []
+        """What has come and is not published yet: publishes that are received together become one."""
+        self._sequence = 0
+        """Of the last one."""
         self.pending = 0
         self.credit = 0
         self.acquired = SequenceSet()
@@ -151,8 +155,11 @@ class Client(Framed):
         if not self.broker.serving:
             return
         if kind == protocol.PUBLISH:
-            self._publish(U64.unpack_from(body)[0], Batch.parse(body, U64.size))
-        elif kind == protocol.ACCEPT:
+            self._sequence = U64.unpack_from(body)[0]
+            self._publishes.append(Batch.parse(body, U64.size))
+            return
+        self.taken()  # In the order in which they came.
+        if kind == protocol.ACCEPT:
             self._accept(bytes(body))
         elif kind == protocol.SUBSCRIBE:
             self.credit += U32.unpack(body)[0]
@@ -173,10 +180,14 @@ class Client(Framed):
 
     # --- publishing ------------------------------------------------------------------------------
 
-    def _publish(self, sequence: int, batch: Batch) -> None:
-        """Give out ids now; confirm when every member has the messages."""
+    def taken(self) -> None:
+        """Publish what was received: give out ids now; confirm when every member has the messages."""
+        batches, self._publishes = self._publishes, []
+        if not batches:
+            return
+        batch = batches[0] if len(batches) == 1 else Batch.join(batches)
         op = self.broker.queue.enqueue_many(batch)
-        self.unconfirmed.append((op.ids[-1], sequence, len(batch)))
+        self.unconfirmed.append((op.ids[-1], self._sequence, len(batch)))
         self.pending += len(batch)
         if self.pending > self.broker.window:
             self.transport.pause_reading()  # TCP tells the publisher to slow down.

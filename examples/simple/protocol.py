@@ -63,7 +63,7 @@ class Framed(asyncio.BufferedProtocol):
 
     Bytes are received into one reused buffer, and bodies are views of it. Large frames get memory of their own.
 
-    Subclasses override `frame`, and `drained` if they send much.
+    Subclasses override `frame`, `taken` if they collect something from several frames, and `drained` if they send much.
     """
 
     transport: asyncio.Transport
@@ -80,6 +80,9 @@ class Framed(asyncio.BufferedProtocol):
     def frame(self, kind: int, body: memoryview | bytes) -> None:
         """Called for each frame. A body that is a view is valid only during this call."""
         raise NotImplementedError
+
+    def taken(self) -> None:
+        """Called after `frame` was called for all frames that were received together."""
 
     def drained(self) -> None:
         """Called when the connection is no longer congested."""
@@ -126,18 +129,19 @@ class Framed(asyncio.BufferedProtocol):
     # --- the buffer ------------------------------------------------------------------------------
 
     def _take_frames(self) -> None:
-        view = memoryview(self._buffer)
-        while self._end - self._begin >= HEADER.size and not self.transport.is_closing():
+        view, end = memoryview(self._buffer), self._end
+        while end - self._begin >= HEADER.size and not self.transport.is_closing():
             size, kind = HEADER.unpack_from(view, self._begin)
             if size > FRAME_BYTES_MAX:
                 raise ProtocolError(f"a frame of {size} bytes; {FRAME_BYTES_MAX} is the limit")
             start = self._begin + HEADER.size
-            if (lacking := start + size - self._end) > 0:
-                if lacking >= LANDING_BYTES and size <= LANDING_SHARE * (self._end - start):
-                    self._begin_landing(size, kind, view[start : self._end])
+            if (lacking := start + size - end) > 0:
+                if lacking >= LANDING_BYTES and size <= LANDING_SHARE * (end - start):
+                    self._begin_landing(size, kind, view[start:end])
                 break
             self._begin, self._landed = start + size, False
             self.frame(kind, view[start : start + size])
+        self.taken()
         self._make_room()
 
     def _begin_landing(self, size: int, kind: int, come: memoryview) -> None:
@@ -151,6 +155,7 @@ class Framed(asyncio.BufferedProtocol):
         if not landing.rest:
             self._landing, self._landed = None, True
             self.frame(self._landing_kind, landing.take())
+            self.taken()
 
     def _make_room(self) -> None:
         """Move the rest to the front. The buffer grows only when it is full, and shrinks when it is empty."""
