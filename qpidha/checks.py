@@ -88,13 +88,27 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+class IntegerRule(Rule):
+    """A rule of `integer`. An int passes with one look, because many calls check some."""
+
+    __slots__ = ("_high", "_low")
+
+    def __init__(self, low: int, high: int) -> None:
+        def fits(value: Any) -> bool:
+            return is_integer(value) and low <= int(value) <= high
+
+        super().__init__(f"an integer from {low} to {high}", fits, _text_for("int"))
+        self._low, self._high = low, high
+
+    def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
+        """See `Rule`."""
+        if type(value) is not int or not self._low <= value <= self._high:
+            super().__call__(name, value, error)
+
+
 def integer(low: int, high: int) -> Rule:
     """A rule: an integer from ``low`` to ``high``, both included."""
-
-    def fits(value: Any) -> bool:
-        return is_integer(value) and low <= int(value) <= high
-
-    return Rule(f"an integer from {low} to {high}", fits, _text_for("int"))
+    return IntegerRule(low, high)
 
 
 def number(low: float, high: float) -> Rule:

@@ -206,14 +206,13 @@ class Driver:
 
     def _perform_all(self, ready: Ready) -> None:
         """Perform a `Ready` that is durable, in slices if it is large, then tell the core."""
-        portions = list(in_portions(ready.send))
-        few = len(portions) <= 1 and len(ready.complete) + len(ready.notify) <= SLICE_MIN
+        few = len(ready.complete) + len(ready.notify) <= SLICE_MIN and is_portion(ready.send)
         if few or self._later is None:
             self._perform(ready)
             self.replica.performed(self._clock())
             return
         rest = self._rest
-        rest.extend(portions)
+        rest.extend(in_portions(ready.send))
         if ready.request is not None:
             rest.append(ready.request)
         rest.extend(ready.complete)
@@ -295,6 +294,17 @@ class Driver:
         self._perform(without_disk(lost))
         self._perform(without_disk(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
+
+
+def is_portion(frames: Iterable[tuple[int, Frame]]) -> bool:
+    """Whether `in_portions` would not cut these frames."""
+    weight = 0
+    for _, frame in frames:
+        if weight >= PORTION:
+            return False
+        event = frame.event
+        weight += len(event.operations) if isinstance(event, Operations) else 1
+    return True
 
 
 def in_portions(frames: Iterable[tuple[int, Frame]]) -> Iterator[Portion]:

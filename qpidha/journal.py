@@ -15,6 +15,7 @@ from uuid import UUID
 
 from qpidha.seq import SequenceSet
 from qpidha.types import Entry, Fate, Generation, MessageId, NodeId, QueueId, QueueSpec
+from qpidha.values import value
 from qpidha.wire.batch import Batch
 
 
@@ -81,7 +82,7 @@ class DropQueue:
     queue: QueueId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Insert:
     """Add messages at their ids: the n-th of the batch has the n-th of the ids. Raises next above them.
 
@@ -94,7 +95,7 @@ class Insert:
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Remove:
     """Remove messages. Ids that the queue does not hold are allowed. Raises next above all of them (rule O2)."""
 

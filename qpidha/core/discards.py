@@ -31,6 +31,11 @@ class Discards:
         """Work is left that can go on with the next slice, without any input."""
         return self._offer_at == -inf or self._releasing is not None
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is to be released or offered, now or at some time."""
+        return self._offer_at == inf and self._releasing is None
+
     def hand_over(self) -> None:
         """Offer a portion of the quarantine, once the generation now followed is established: it is dead then (W2)."""
         if self._releasing is not None:

@@ -89,6 +89,11 @@ class Manager:
         """The newest cluster record seen; None: none was seen."""
         return self.known.record if self.known else None
 
+    @property
+    def wants_request(self) -> bool:
+        """A request is under way, or one is to be made at some time (`request`)."""
+        return self.in_flight is not None or self._read_at is not None
+
     def newer_than(self, lost: CompareAndSet) -> bool:
         """A record is known that explains why this compare-and-set was refused."""
         return self.known is not None and self.known.version > (lost.expected or 0)

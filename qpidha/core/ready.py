@@ -27,6 +27,7 @@ from qpidha.types import (
     Record,
     Role,
 )
+from qpidha.values import value
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Frame
 
@@ -51,7 +52,7 @@ Request: TypeAlias = CompareAndSet | ReadRecord
 # --- completions ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Safe:
     """Publishes on this queue with ids up to ``upto`` are complete (O4, O5)."""
 
@@ -63,7 +64,7 @@ class Safe:
     """Those of the completed messages that were consumed before: no node needs to hold them any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settled:
     """Operations up to this position are complete: dequeues, declarations, moves (O6)."""
 
@@ -120,7 +121,7 @@ class QueueRemoved:
     queue: QueueId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Inserted:
     """Messages were added to a queue."""
 
@@ -129,7 +130,7 @@ class Inserted:
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Removed:
     """Messages were removed from a queue."""
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
+from qpidha.core.calm import OPERATING, is_calm
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
 from qpidha.core.discards import Discards
@@ -95,6 +96,8 @@ class Replica:
         self.demotion_wanted = False
         """`demote` was called: this primary is to hand over its role."""
         self._ticked = now
+        self._calm = False
+        """A whole `ready` found that only operations can have effects (`qpidha.core.calm`), and no other input came."""
 
     # --- state -----------------------------------------------------------------------------------
 
@@ -203,6 +206,7 @@ class Replica:
             to: We opened it to that primary; None: a peer opened it to us.
             identity: The names that the peer proved to have; None if the transport proves none.
         """
+        self._calm = False
         if to is not None:
             if self.primary or self.activation or self.stopped:
                 self.out.close(link, "not a backup")
@@ -217,6 +221,7 @@ class Replica:
         self._link_over(link)
 
     def _link_over(self, link: int) -> None:
+        self._calm = False
         self.state.identities.pop(link, None)
         if self.sessions:
             self.sessions.backup_link_closed(link)
@@ -230,6 +235,8 @@ class Replica:
         if self.stopped or link in self.out.closing:
             return False
         try:
+            if type(frame.event) not in OPERATING:
+                self._calm = False
             if self.sessions and link != self.follower.link:
                 return self.sessions.frame_from_backup(link, frame, now)
             if link == self.follower.link:
@@ -261,10 +268,12 @@ class Replica:
         It replaces what was said before. A primary does not wait for a member that is gone and not linked: it removes
         the member as soon as that owes an acknowledgement (J1). A wrong hint costs a resynchronisation, never a message.
         """
+        self._calm = False
         self.state.gone = nodes
 
     def _resolved(self, lost: CompareAndSet | None, now: float) -> None:
         """Draw the consequences of the newest record (M3, M4, P2)."""
+        self._calm = False
         record = self.record
         if lost is not None:
             self.out.notify(CompareAndSetLost(lost.expected))
@@ -302,6 +311,7 @@ class Replica:
             LocalProtocolError: This node is primary, or stopped.
         """
         UUID_("found_as", found_as)
+        self._calm = False
         if self.primary or self.stopped:
             raise LocalProtocolError(f"promote while {self.role.value}")
         if self.manager.in_flight is not None or self.activation:
@@ -341,10 +351,12 @@ class Replica:
         """
         if not self.primary:
             raise LocalProtocolError(f"demote while {self.role.value}")
+        self._calm = False
         self.demotion_wanted = True
 
     def step_down(self, why: str) -> None:
         """Complete nothing more; what is pending is in doubt, never refused (K1)."""
+        self._calm = False
         if not self.primary or not self.sessions:
             return
         self.out.complete(Doubtful(self.primary.generation))
@@ -473,10 +485,12 @@ class Replica:
 
     def handed_over(self, messages: Iterable[Discarded]) -> None:
         """The embedder took these messages: they leave quarantine, and the audit record says so."""
+        self._calm = False
         self.discards.taken(messages)
 
     def hand_over_failed(self, now: float) -> None:
         """The embedder did not take what was handed over: it is offered again after ``discard_retry_s``."""
+        self._calm = False
         self.discards.failed(now)
 
     # --- time and effects ------------------------------------------------------------------------
@@ -487,6 +501,7 @@ class Replica:
         Call it at least every second: a longer gap is taken for a pause of this process (T42). Pass every frame that
         had arrived by ``now`` to `received` first: a peer is not silent while its frame waits in a socket.
         """
+        self._calm = False
         self._passed(now)
         if self.primary:
             self.primary.find_late(now)
@@ -504,6 +519,8 @@ class Replica:
     @property
     def unfinished(self) -> bool:
         """Work in slices is not done: call `ready` again in a later turn of the loop, even without any input."""
+        if self._calm:
+            return self.primary is not None and self.primary.behind
         if self.discards.unfinished:
             return True
         if self.primary:
@@ -518,6 +535,13 @@ class Replica:
     def ready(self, now: float) -> Ready:
         """The effects of everything since the last call. Perform it whole before the next (`Ready`)."""
         self._passed(now)  # After a pause, `ready` may be called before the next `tick` (T42).
+        if not (self._calm and (self.primary is None or self.primary.settle_operations())):
+            self._settle(now)
+            self._calm = self._is_calm()
+        return self.out.take()
+
+    def _settle(self, now: float) -> None:
+        """Bring everything up to date before effects are taken."""
         if self.activation:
             self._activate(now)
         elif self.follower.unfinished:
@@ -538,7 +562,6 @@ class Replica:
         if request := self.manager.request(now):
             self.out.request(request)
         self._report_role(self.role)
-        return self.out.take()
 
     def urgent(self, now: float) -> Ready:
         """The effects that may be performed while the last `Ready` waits for a disk that hangs (`qpidha.core.urgent`)."""
@@ -591,6 +614,13 @@ class Replica:
         QUEUES_SHOWN("queues_max", queues_max)
         return take_snapshot(self.state, self.role, self.primary, self.follower, queues_max)
 
+    def _is_calm(self) -> bool:
+        """Only operations can have effects (`qpidha.core.calm`)."""
+        if self.stopped or self.activation or self.demotion_wanted:
+            return False
+        told = self._reported == (self.role, self.generation)
+        return told and is_calm(self.state, self.primary, self.follower, self.discards)
+
     def _report_role(self, role: Role) -> None:
         state = (role, self.generation)
         if state != self._reported:
@@ -605,3 +635,5 @@ class Replica:
         for q in self.queues.values():
             if only is None or q.queue in only:
                 q.check()
+        lags = self.primary is not None and self.primary.lags  # That ends the calm with the next `ready`.
+        ensure(not self._calm or lags or self._is_calm(), "something that came in was not looked at")

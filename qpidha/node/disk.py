@@ -98,7 +98,10 @@ class Disk:
             return
 
         def job() -> None:
-            with around or contextlib.nullcontext():
+            if around is None:
+                store.commit(changes)
+                return
+            with around:
                 store.commit(changes)
 
         self._call(job, done if self._thread is None else self._timed(done))

@@ -23,6 +23,8 @@ class Waits:
 
     def look(self) -> None:
         """Evaluate the conditions. Called after every change of the node that a condition may depend on."""
+        if not self._waiting:
+            return
         for future, reached in list(self._waiting.items()):
             if future.done():
                 continue

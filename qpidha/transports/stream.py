@@ -64,8 +64,8 @@ class LinkState(Enum):
     """Aborted, lost, or the link of the process that this one was forked from."""
 
 
-WRITABLE = frozenset({LinkState.CONNECTING, LinkState.OPEN})
-ALIVE = frozenset({LinkState.OPEN, LinkState.CLOSING})
+WRITABLE = (LinkState.OPEN, LinkState.CONNECTING)  # Not sets: hashing a member of an enumeration is a call.
+ALIVE = (LinkState.OPEN, LinkState.CLOSING)
 
 
 class Flow(Enum):

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, get_args
 
+import msgpack
+
 from qpidha.errors import LocalProtocolError, MalformedFrame
 from qpidha.types import BytesLike
 from qpidha.wire import fields as f
@@ -89,6 +91,9 @@ _ROWS: Final = {kind: f.rows(kind.__name__, table) for kind, table in CONTROL.it
 _VERSION_AT: Final[Mapping[type[Event], int]] = {Hello: 1, Welcome: 0}
 """Index of the version, the field that decides how many fields there are."""
 
+USUAL: Final = 2**62
+"""Generations and sessions up to here need no further check."""
+
 LARGE: Final = frozenset({SubscribeQueue, PlanQueue, PlanDrop})
 """Events with a lineage or an id set, and so with the larger limit on the body."""
 
@@ -101,29 +106,34 @@ def encode(frame: Frame) -> list[BytesLike]:
     Raises:
         LocalProtocolError: The frame could never be decoded: a field out of range, too large, empty.
     """
-    event = frame.event
+    event, generation, session = frame.event, frame.generation, frame.session
     try:
-        f.GENERATION.to_wire("generation", frame.generation)
-        f.U64.to_wire("session", frame.session)
-        body = _encode_body(event)
+        if not (
+            type(generation) is type(session) is int and 0 <= generation <= USUAL and 0 <= session <= USUAL
+        ):
+            f.GENERATION.to_wire("generation", generation)
+            f.U64.to_wire("session", session)
+        body = event.chunks if isinstance(event, Operations) and event.chunks else _encode_body(event)
     except MalformedFrame as error:
         raise LocalProtocolError(f"cannot be sent: {error}") from None
-    length = LENGTH_MIN + sum(map(len, body))
+    single = len(body) == 1
+    length = LENGTH_MIN + (len(body[0]) if single else sum(map(len, body)))
     if length > LENGTH_MAX:
         raise LocalProtocolError(f"cannot be sent: {type(event).__name__} of {length} bytes")
-    header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)
-    if len(body) == 1:
+    header = HEADER.pack(length, event.KIND, 0, 0, generation, session)
+    if single:
         return [header + body[0]] if length < payload.COALESCE_BYTES else [header, body[0]]
     return [header, *body]
 
 
 def _encode_body(event: Event) -> list[BytesLike]:
-    if isinstance(event, Operations):
-        if not event.chunks:
-            event.chunks.extend(payload.encode_operations(event))
+    if isinstance(event, Operations):  # Of which no body is kept yet.
+        event.chunks.extend(payload.encode_operations(event))
         return event.chunks
     if isinstance(event, PlanMessages):
         return [payload.encode_plan(event), event.batch.chunk]
+    if type(event) is Acknowledged and type(event.position) is int and 0 <= event.position <= USUAL:
+        return [msgpack.packb((event.position,))]
     return [_encode_control(event)]
 
 
@@ -133,15 +143,19 @@ def decode(raw: RawFrame) -> Frame:
     Raises:
         RemoteProtocolError: Anything is wrong with it. The link must be closed.
     """
-    event = KINDS.get(raw.kind)
+    kind, generation, session, body = raw
+    event = KINDS.get(kind)
     if event is None:
-        raise MalformedFrame(f"frame: kind {raw.kind} is unknown")
-    f.GENERATION.from_wire("generation", raw.generation)
+        raise MalformedFrame(f"frame: kind {kind} is unknown")
+    if generation > USUAL:
+        f.GENERATION.from_wire("generation", generation)
     if event is Operations:
-        return Frame(raw.generation, raw.session, payload.decode_operations(raw.body))
+        return Frame(generation, session, payload.decode_operations(body))
+    if event is Acknowledged and (position := _usual_position(body)) is not None:
+        return Frame(generation, session, Acknowledged(position=position))
     if event is PlanMessages:
-        return Frame(raw.generation, raw.session, payload.decode_plan(raw.body))
-    return Frame(raw.generation, raw.session, _decode_control(event, raw.body))
+        return Frame(generation, session, payload.decode_plan(body))
+    return Frame(generation, session, _decode_control(event, body))
 
 
 # --- control -------------------------------------------------------------------------------------
@@ -172,6 +186,23 @@ def _decode_control(kind: type[Event], body: bytes) -> Event:
         if kind is Hello and said > version.PROTOCOL_MAX:
             values = values[: len(rows)]  # Version rule V2: a sender of a later version may append fields.
     return kind(**f.unpack_fields(name, rows, values))
+
+
+_INTEGERS: Final = {3: 0xCC, 4: 0xCD, 6: 0xCE}
+"""The type of an unsigned integer of msgpack, by the size of an array with nothing else in it."""
+
+
+def _usual_position(body: bytes) -> int | None:
+    """The position in the body of an Acknowledged below 2**32; None: it has another form, and may be wrong.
+
+    A backup acknowledges every message that comes alone, and msgpack takes as long as the rest of decoding it.
+    """
+    size = len(body)
+    if size == 2 and body[0] == 0x91 and body[1] < 0x80:
+        return body[1]
+    if size > 2 and body[0] == 0x91 and _INTEGERS.get(size) == body[1]:
+        return int.from_bytes(body[2:], "big")
+    return None
 
 
 def _rows_of(kind: type[Event], said: int) -> f.Rows:

@@ -25,6 +25,7 @@ from uuid import UUID
 
 from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, Generation, MessageId, NodeId, Position, QueueId, QueueSpec
+from qpidha.values import named_value, value
 from qpidha.wire.batch import Batch
 
 # --- handshake -----------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ class Resubscribe:
 # --- operations ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Enqueue:
     """Messages with consecutive ids from `first` on. Part of an operation."""
 
@@ -206,7 +207,7 @@ class Enqueue:
     batch: Batch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Dequeue:
     """These messages are gone. Unknown ids are legal and raise next (O2). Part of an operation."""
 
@@ -272,7 +273,7 @@ Operation: TypeAlias = tuple[Part, ...]
 """The parts of one operation are applied in one transaction (O3)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Operations:
     """Primary → backup: consecutive operations in order (C6). Data plane.
 
@@ -292,7 +293,7 @@ class Operations:
         return self.first + len(self.operations) - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value
 class Acknowledged:
     """Backup → primary: everything up to this position is durable here. Cumulative (C6)."""
 
@@ -328,7 +329,7 @@ Event: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Frame:
     """One event with the two facts that every frame carries."""
 

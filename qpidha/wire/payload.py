@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Any, Final
+from uuid import UUID
 
 from qpidha.errors import MalformedFrame
 from qpidha.types import BytesLike, Position
@@ -54,6 +55,8 @@ _COPY = Struct("<QBB16sI")
 _SIZE = Struct("<I")
 _ORDINARY_IDS: Final = 2**63
 """Up to here a batch of any size has ids: nearly all are below."""
+_ORDINARY_POSITIONS: Final = 2**62
+"""Up to here a frame of any number of operations has positions."""
 _CONTINUES = 1
 """Part flag: belongs to the same operation as the part before it."""
 
@@ -112,8 +115,9 @@ def encode_operations(event: Operations) -> list[BytesLike]:
             size = len(head) + (0 if batch is None else batch.nbytes)
             if size > LENGTH_MAX:
                 raise MalformedFrame(f"{type(part).__name__}: {size} bytes are too many for one part")
-            queue = f.UUID_.to_wire(f"{type(part).__name__}.queue", part.queue)
-            small += _PART.pack(part.PART, flags, 0, size, queue) + head
+            if not isinstance(part.queue, UUID):
+                raise f.refuse(f"{type(part).__name__}.queue", "must be a UUID", part.queue)
+            small += _PART.pack(part.PART, flags, 0, size, part.queue.bytes) + head
             flags = _CONTINUES
             if batch is None:
                 continue
@@ -166,6 +170,8 @@ def decode_operations(body: bytes) -> Operations:
 
 
 def _check_positions(first: Position, count: int) -> None:
+    if type(first) is int and count > 0 <= first <= _ORDINARY_POSITIONS:
+        return
     if count < 1:
         raise MalformedFrame("Operations: there is no operation")
     f.POSITION.to_wire("Operations.first", first)

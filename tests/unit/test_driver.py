@@ -21,10 +21,11 @@ from qpidha.core.ready import (
     Settled,
 )
 from qpidha.core.replica import Replica
-from qpidha.driver import PORTION, SLICE_S, Done, Driver
+from qpidha.driver import PORTION, SLICE_S, Done, Driver, in_portions, is_portion
 from qpidha.journal import Change, DropQueue, StoreImage, StoreStatus
+from qpidha.seq import SequenceSet
 from qpidha.types import Member, QueueSpec, Record, Role, Versioned
-from qpidha.wire.events import Established, Frame
+from qpidha.wire.events import Dequeue, Established, Frame, Operations
 
 CLUSTER, BOOT, EPOCH = (UUID(int=n) for n in range(1, 4))
 QUEUE = born(1, 1)
@@ -330,3 +331,18 @@ def test_an_effect_that_gives_the_core_an_input_does_not_start_the_driver_twice(
     loop.complete = complete
     loop.driver.run()
     assert loop.core.calls.count("notify") == 2
+
+
+def test_frames_are_a_portion_exactly_if_they_are_not_cut() -> None:
+    def frames(*weights: int) -> list[tuple[int, Frame]]:
+        one = (Dequeue(queue=QUEUE, ids=SequenceSet([1])),)
+        return [(7, Frame(1, 1, Operations(first=2, operations=(one,) * weight))) for weight in weights]
+
+    small, large = frames(1), frames(PORTION)
+    established = (7, Frame(1, 1, Established()))
+    for cut in ([], small, large, small * PORTION, small * (PORTION - 1) + [established]):
+        assert is_portion(cut)
+        assert len(list(in_portions(cut))) <= 1
+    for cut in (large + small, [*large, established], small * (PORTION + 1), [established] * (PORTION + 1)):
+        assert not is_portion(cut)
+        assert len(list(in_portions(cut))) == 2

@@ -111,6 +111,12 @@ class Follower:
         return self.session is not None and self.session.unfinished
 
     @property
+    def calm(self) -> bool:
+        """It follows a primary, and only operations and their acknowledgements are due."""
+        session = self.session
+        return session is not None and session.state is FollowerState.FOLLOWING and not session.unfinished
+
+    @property
     def staged(self) -> int:
         """How much of a plan is staged or being applied (`FollowerSession.staged`); 0: none."""
         return 0 if self.session is None else self.session.staged

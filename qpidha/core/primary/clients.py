@@ -180,7 +180,9 @@ class ClientCalls(ABC):
 
     def _queue(self, queue: QueueId) -> ReplicatedQueue:
         try:
-            found = self.queues[queue] if queue in self.queues else self.local.queues[queue]
+            found = self.queues.get(queue)
+            if found is None:  # Not "or": a queue without messages is false.
+                found = self.local.queues[queue]
         except (KeyError, TypeError, ValueError):  # What is no UUID may have no hash.
             raise UnknownQueue(f"no queue {shown(queue)}") from None
         if isinstance(found, KeyedQueue):

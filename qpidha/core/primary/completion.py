@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
@@ -270,14 +270,19 @@ class Guards:
         guard = self._guards.get(queue)
         return guard is None or id <= guard.upto
 
-    def advance(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
+    def advance(self, safe: Position) -> Iterable[tuple[QueueId, MessageId, SequenceSet | None]]:
         """Complete what the watermark covers, or what was consumed.
 
-        Yields each queue with its new id watermark and those of its messages that were consumed before
-        (`QueueGuard.consumed`).
+        Returns each queue with its new id watermark and those of its messages that were consumed before
+        (`QueueGuard.consumed`). Iterate over it at once: that completes them.
         """
+        self.recent.begin(safe)
+        if not self._consumed and (not self._due or self._due[0][0] > safe):
+            return ()  # Nearly every second call.
+        return self._advanced(safe)
+
+    def _advanced(self, safe: Position) -> Iterator[tuple[QueueId, MessageId, SequenceSet | None]]:
         recent = self.recent
-        recent.begin(safe)
         for queue in self._consumed:
             guard = self._guards[queue]
             before = guard.upto

@@ -87,6 +87,11 @@ class Minimum:
         missing = (self._manager.once_members | connected) - members
         return Shortage(self.least, tuple(sorted(members)), tuple(sorted(missing)))
 
+    @property
+    def quiet(self) -> bool:
+        """There are enough members, and nothing else was said last."""
+        return not self.short and self.since is None and self._told is None
+
     def look(self, now: float) -> None:
         """Say when there are too few members, when others are missing, and when there are enough again (J4)."""
         found = self.shortage()

@@ -114,9 +114,16 @@ class Pace:
         if self._newcomers:
             self._held.append((before, self._made))
 
+    @property
+    def idle(self) -> bool:
+        """Nobody is slowed, and nothing is held back."""
+        return not (self._newcomers or self._held or self._told)
+
     def upto(self, lowest: Position) -> Position:
         """How far operations may complete, of those that are safe up to ``lowest``. Says so when it holds any back."""
         held = self._held
+        if not held:
+            return lowest
         allowed = min((self._newcomers[node].allowed for node in self._waited_for), default=self._made)
         while held and held[0][1] <= allowed:
             held.popleft()

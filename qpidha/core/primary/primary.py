@@ -38,7 +38,7 @@ from qpidha.core.ready import Safe, Settled
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import Generation, Member, NodeId, Position, QueueId
+from qpidha.types import Generation, Member, NodeId, Position, QueueId, Record
 from qpidha.wire.events import Dequeue, Established, Event, Frame, Operation, Operations, Part, Subscribe
 
 ACTIVATION: Position = 1
@@ -73,11 +73,14 @@ class Primary(ClientCalls):
         self.safe: Position = 0
         self.established = False
         self._acked: dict[Member, Position] = {}
+        self._found: tuple[frozenset[Member], Position] | None = None
+        """What `_lowest` found last, and for whom; None: more was acknowledged since."""
         self._unsealed: list[Operation] = []
         self._unsealed_bytes = 0
         self._accepting: tuple[QueueId, SequenceSet] | None = None
         """What the newest operation accepts, if it is unsealed. The set is the operation's and that of its change."""
-        self._behind = False  # More is safe than was completed in the last slice.
+        self.behind = False
+        """More is safe than was completed in the last slice."""
         self.deadlines = Deadlines(settings)
         self.pace = Pace(settings, self.sessions, outbox)
         self.producers = Producers(self, self._guards, work.guards)
@@ -107,9 +110,11 @@ class Primary(ClientCalls):
 
         So its change is in the next `Ready`, too.
         """
-        if self._accepting is None or self._accepting[0] != queue:
+        if self._accepting is None:
             return False
-        accepted = self._accepting[1]
+        of, accepted = self._accepting
+        if of is not queue and of != queue:  # Uuids are compared in Python.
+            return False
         if accepted.run_count + ids.run_count > self.settings.ids_runs_per_chunk_max:
             return False
         accepted |= ids
@@ -154,6 +159,29 @@ class Primary(ClientCalls):
         self._complete()
         self.deadlines.taken(self.position, self.sessions.values())
 
+    def settle_operations(self) -> bool:
+        """The same while `is_calm` holds. False: a backup fell behind meanwhile, so `settle` has more to do."""
+        self.seal()
+        self._raise_safe(self._lowest())
+        self.local.complete(self.safe)
+        self.deadlines.taken(self.position, ())
+        return not self.lags
+
+    @property
+    def lags(self) -> bool:
+        """A backup fell behind, and is to subscribe again (C7)."""
+        return SessionState.LAGGING in [session.state for session in self.sessions.values()]
+
+    def is_calm(self, record: Record | None) -> bool:
+        """Every backup follows and is a member of the record, and operations complete as soon as they are safe."""
+        quiet = self.established and self.minimum.quiet and self.pace.idle and not self.late
+        return (
+            quiet
+            and record is not None
+            and all(map(is_calm, self.sessions.values()))
+            and self.membership.all_sessions_are_members(record, self.sessions.values())
+        )
+
     def performed(self, now: float) -> None:
         """The effects taken last were performed: their frames have left this node."""
         self.deadlines.performed(now, self.safe, self.sessions.values())
@@ -161,7 +189,7 @@ class Primary(ClientCalls):
     @property
     def unfinished(self) -> bool:
         """A slice of a catch-up or of the completions ended with work left: call `settle` again soon."""
-        return self._behind or any(session.unfinished for session in self.sessions.values())
+        return self.behind or any(session.unfinished for session in self.sessions.values())
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -187,6 +215,7 @@ class Primary(ClientCalls):
         member = session.member
         if position > self._acked.get(member, 0):
             self._acked[member] = position
+            self._found = None
         if had_flipped:
             return self.membership.joining is not None or self._lowest() > self.safe
         if self.established and session.flipped:
@@ -210,14 +239,19 @@ class Primary(ClientCalls):
 
     def _lowest(self) -> Position:
         """The position that all members and the joiner acknowledged (O4); 0 while one has acknowledged nothing (P4)."""
-        acked = self._acked
-        return min([acked.get(m, 0) for m in self.membership.required], default=self.position)
+        required = self.membership.required
+        if not required:
+            return self.position
+        if self._found is None or self._found[0] is not required:
+            acked = self._acked
+            self._found = required, min([acked.get(m, 0) for m in required])
+        return self._found[1]
 
     def _complete(self) -> None:
         """Complete one slice of what is safe now: after a long commit, that may be operations on very many queues."""
         lowest = self._lowest()
         if self.minimum.short:
-            self._behind = False  # What is pending waits until there are enough members (J4).
+            self.behind = False  # What is pending waits until there are enough members (J4).
         else:
             self._raise_safe(self.pace.upto(lowest))
         if not self.established and lowest >= ACTIVATION:
@@ -229,7 +263,7 @@ class Primary(ClientCalls):
             self.safe = min(lowest, self.safe + OPERATIONS_PER_QUEUE * self.settings.queues_per_slice)
             self._out.complete(Settled(self.safe, self.generation, self.membership.holders))
             self.deadlines.complete(self.safe)
-        self._behind = lowest > self.safe
+        self.behind = lowest > self.safe
         for queue, upto, consumed in self._guards.advance(self.safe):
             holders = self.membership.holders
             self._out.complete(Safe(queue, upto, self.generation, holders, consumed))
@@ -273,3 +307,9 @@ class Primary(ClientCalls):
         self.producers.check()
         self.local.check(self.safe)
         self.replaced.check([*self.queues.values(), *self.local.queues])
+
+
+def is_calm(session: BackupSession) -> bool:
+    """The backup follows, and neither side waits for the other to act."""
+    streams = session.flipped and session.state is SessionState.STREAMING and not session.unfinished
+    return streams and session.turn.asked_at is None

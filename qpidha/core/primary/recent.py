@@ -42,7 +42,10 @@ class Recent:
 
     def begin(self, safe: Position) -> None:
         """A round of completions begins, up to this position."""
-        self._settled, self._completed = [], {}
+        if self._settled:
+            self._settled = []
+        if self._completed:
+            self._completed = {}
         accepts = self._accepts
         while accepts and accepts[0][0] <= safe:
             self._settled.append(accepts.popleft())

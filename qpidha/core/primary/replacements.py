@@ -150,7 +150,7 @@ class Replacements:
         Raises:
             MessagesGone: One of them was moved away, or is not known any more.
         """
-        if queue.places is None and queue.queue not in self._queues:
+        if queue.places is None and (not self._queues or queue.queue not in self._queues):
             return ids
         if ids <= queue.held:
             return ids
@@ -170,6 +170,8 @@ class Replacements:
 
     def places(self, queue: ReplicatedQueue, ids: SequenceSet) -> SequenceSet:
         """The places of these messages, also of replaced ids. O(1) if nothing in the queue was updated."""
+        if queue.places is None and not self._queues:
+            return ids
         known = self._queues.get(queue.queue)
         if queue.places is not None:
             ids = queue.places.of_all(ids)

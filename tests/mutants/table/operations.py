@@ -13,6 +13,33 @@ COPIES = "qpidha/core/copies.py"
 
 OPERATIONS: tuple[Mutant, ...] = (
     Mutant(
+        name="calm-at-a-tick",
+        rules="L4 J1",
+        why="a tick does not end the calm: a member that is late stays in the record, and publishers wait for it",
+        file="qpidha/core/replica.py",
+        old="        self._calm = False\n        self._passed(now)\n        if self.primary:\n",
+        new="        self._passed(now)\n        if self.primary:\n",
+        first="core/test_calm",
+    ),
+    Mutant(
+        name="calm-with-a-backup-that-lags",
+        rules="C7",
+        why="the short way through `ready` does not see that a backup has fallen behind meanwhile",
+        file=PRIMARY,
+        old="        return not self.lags\n",
+        new="        return True\n",
+        first="core/test_calm",
+    ),
+    Mutant(
+        name="stale-lowest",
+        rules="O4",
+        why="what all members have acknowledged is not counted anew when the members change",
+        file=PRIMARY,
+        old="        if self._found is None or self._found[0] is not required:",
+        new="        if self._found is None:",
+        first="primary/test_",
+    ),
+    Mutant(
         name="members-only-are-sent-to",
         rules="O1",
         why="operations are not sent to those who are still joining",

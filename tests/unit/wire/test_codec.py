@@ -717,3 +717,36 @@ def test_a_copy_has_new_props_for_each_message_or_for_none() -> None:
     frame = Frame(3, 1, Operations(first=1, operations=((wrong,),)))
     with pytest.raises(LocalProtocolError, match="2 for 3 messages"):
         codec.encode(frame)
+
+
+@pytest.mark.parametrize("bits", range(64))
+def test_a_position_of_any_size_is_read_as_msgpack_reads_it(bits: int) -> None:
+    """Most acknowledgements have one of a few forms, which are read without msgpack."""
+    for position in {max(0, 2**bits - 1), min(2**bits, 2**63 - 1), min(2**bits + 1, 2**63 - 1)}:
+        event = Acknowledged(position=position)
+        body = b"".join(codec.encode(Frame(1, 1, event)))[24:]
+        assert body == msgpack.packb([position])
+        assert codec.decode(RawFrame(21, 1, 1, body)).event == event
+        for wide in (b"\xcc", b"\xcd", b"\xce", b"\xcf"):  # A longer form of the same number is legal, too.
+            size = 1 << (wide[0] - 0xCC)
+            if position < 1 << 8 * size:
+                long = b"\x91" + wide + position.to_bytes(size, "big")
+                assert codec.decode(RawFrame(21, 1, 1, long)).event == event
+
+
+def test_headers_beyond_the_usual_range_are_checked() -> None:
+    ping = Ping()
+    for generation, session in ((2**63 - 1, 1), (1, 2**64 - 1), (2**62 + 1, 2**62 + 1)):
+        raw = b"".join(codec.encode(Frame(generation, session, ping)))
+        assert codec.decode(FrameReader(100).feed(raw)[0]) == Frame(generation, session, ping)
+    for generation, session in ((2**63, 1), (1, 2**64), (-1, 1), (True, 1), (1, None)):
+        with pytest.raises(LocalProtocolError):
+            codec.encode(Frame(generation, session, ping))  # type: ignore[arg-type]
+    with pytest.raises(MalformedFrame):
+        codec.decode(RawFrame(5, 2**63, 1, b"\x90"))
+
+
+def test_a_part_whose_queue_is_no_uuid_is_not_sent() -> None:
+    part = Dequeue(queue="q", ids=SequenceSet([1]))  # type: ignore[arg-type]
+    with pytest.raises(LocalProtocolError, match=r"Dequeue\.queue: must be a UUID"):
+        codec.encode(Frame(1, 1, Operations(first=1, operations=((part,),))))
