@@ -153,6 +153,30 @@ def test_what_is_published_is_confirmed_delivered_and_settled() -> None:
     run(main)
 
 
+def test_publishes_that_are_received_together_are_confirmed_together_in_their_order() -> None:
+    """One message a frame: the broker publishes them in one call, before what came behind them is done."""
+
+    async def main(brokers: Brokers) -> None:
+        await brokers.start("a")
+        broker = await brokers.promote("a")
+        reader, writer = await asyncio.open_connection(*brokers.addresses[0])
+        sent = b""
+        for number in (3, 5, 8):
+            body = protocol.U64.pack(number) + Batch.pack([b"message %d" % number]).raw
+            sent += protocol.HEADER.pack(len(body), protocol.PUBLISH) + body
+        writer.write(sent + protocol.HEADER.pack(0, protocol.PING))
+        found = []
+        while len(found) < 3:
+            size, kind = protocol.HEADER.unpack(await reader.readexactly(protocol.HEADER.size))
+            found.append((kind, await reader.readexactly(size)))
+        assert found[0][0] == protocol.WELCOME
+        assert sorted(found[1:]) == [(protocol.CONFIRM, protocol.U64.pack(8)), (protocol.PING, b"")]
+        assert [data for _, data in broker.queue] == [b"message 3", b"message 5", b"message 8"]
+        writer.close()
+
+    run(main)
+
+
 def test_credit_bounds_what_is_delivered_and_not_accepted() -> None:
     async def main(brokers: Brokers) -> None:
         await brokers.start("a")
