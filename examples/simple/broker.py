@@ -32,6 +32,7 @@ from topology import Topology
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle, logs
 from qpidha.events import NodeEvent
 from qpidha.queues import FifoQueue
+from qpidha.service import Service
 
 QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
@@ -288,11 +289,13 @@ async def run(args: argparse.Namespace) -> None:
         loop.add_reader(sys.stdin.fileno(), stopping.set)
     port = await loop.create_server(lambda: Client(broker), *client)
     try:
-        async with web_port(node):
+        async with web_port(node), Service(node) as service:
             await node.start()
             signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
             await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
             signals.cancel()
+            await service.leave()
+            await node.stop()
     finally:
         port.close()
         await node.stop()

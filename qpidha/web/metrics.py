@@ -9,8 +9,8 @@ from qpidha.checks import integer
 from qpidha.durations import BOUNDS_S, DurationCounts
 from qpidha.errors import SettingsError, WrongThread
 from qpidha.node import NodeStatus
+from qpidha.node.health import liveness, readiness
 from qpidha.types import Role
-from qpidha.web.health import liveness, readiness
 
 try:
     from prometheus_client.core import (

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from qpidha.checks import ADDRESS, instance_of, optional
 from qpidha.errors import CallerError, LocalProtocolError, QpidhaError, SettingsError
 from qpidha.node import Node
+from qpidha.node.health import Health, liveness, readiness, serving
 from qpidha.web.access import Access, Tokens
-from qpidha.web.health import Health, liveness, readiness, serving
 from qpidha.web.history import EventLog, History
 from qpidha.web.metrics import QUEUES_MAX, NodeCollector
 from qpidha.web.serverfiles import ServerFiles

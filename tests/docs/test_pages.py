@@ -20,7 +20,7 @@ PUBLIC = frozenset(
     "qpidha qpidha.addresses qpidha.bridge qpidha.broker qpidha.clusterfile qpidha.core qpidha.driver qpidha.errors "
     "qpidha.events qpidha.interfaces qpidha.journal qpidha.promoters qpidha.queues qpidha.records qpidha.recovery "
     "qpidha.seq qpidha.stores qpidha.testing qpidha.testing.conformance qpidha.testing.rehearsal qpidha.transports "
-    "qpidha.logs qpidha.tracing qpidha.types qpidha.web qpidha.wire qpidha.wire.events".split()
+    "qpidha.logs qpidha.service qpidha.tracing qpidha.types qpidha.web qpidha.wire qpidha.wire.events".split()
 )
 """Where embedders import from. What is elsewhere may move in any release."""
 
@@ -99,6 +99,7 @@ def test_the_examples_of_a_page_run(page: str) -> None:
         ("docs/why.md", 3),
         ("docs/records.md", 2),
         ("docs/monitoring.md", 3),
+        ("docs/service.md", 1),
     ],
 )
 def test_the_blocks_of_a_page_run_one_after_the_other(page: str, blocks_min: int) -> None:

@@ -66,6 +66,7 @@ from qpidha.records import (
     ZooKeeperRecordStore,
 )
 from qpidha.seq import SequenceTracker
+from qpidha.service import Service
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
 from qpidha.tracing import Spans
@@ -83,6 +84,7 @@ MODULES = (
     "qpidha.core.replica",
     "qpidha.queues",
     "qpidha.seq",
+    "qpidha.service",
     "qpidha.settings",
     "qpidha.stores",
     "qpidha.tracing",
@@ -393,6 +395,7 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     TcpTransport: made(lambda stage: TcpTransport()),
     OperatorPromoter: made(lambda stage: OperatorPromoter()),
     NodeServer: made(lambda stage: NodeServer(stage.nodes["a"])),
+    Service: made(lambda stage: Service(stage.nodes["a"], hand_over_s=0.0)),  # The stage keeps its primary.
     EventLog: made(lambda stage: EventLog()),
     Spans: made(lambda stage: Spans(trace.get_tracer("door"))),
     Tokens: made(lambda stage: Tokens(stage.private("viewer 0123456789abcdef"))),

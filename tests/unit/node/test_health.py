@@ -9,9 +9,9 @@ import pytest
 
 from qpidha import Node
 from qpidha.node import NodeStatus
+from qpidha.node.health import liveness, readiness, serving
 from qpidha.records import MemoryRecordStore
 from qpidha.stores import MemoryStore
-from qpidha.web.health import liveness, readiness, serving
 from tests.support.harness import Gate, Recorder
 
 

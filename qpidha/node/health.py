@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qpidha.node import NodeStatus
+from qpidha.node.status import NodeStatus
 
 
 @dataclass(frozen=True, slots=True)
