@@ -8,17 +8,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from tests.engines.engine import Engine
 from tests.engines.kills import ENGINES, kill_primaries
-from tests.support.stream import Stream
+from tests.support.stream import Publisher, Stream
 
 LEADER_S = 2.5
 """How long is watched after the leader was killed: longer than an election, and than a session."""
@@ -63,6 +65,13 @@ async def place(stream: Stream) -> tuple[str, int]:
     return primary, status["generation"]
 
 
+async def undisturbed(stream: Stream) -> float:
+    """Nothing happens, for as long as after the leader was killed. Returns the longest pause."""
+    async with watched(stream) as pause:
+        await asyncio.sleep(LEADER_S)
+    return pause.longest_s
+
+
 async def leader_killed(stream: Stream, engine: Engine) -> float:
     """The leader of the engine is killed. Returns the longest pause; the primary must be the same afterwards."""
     before = await place(stream)
@@ -89,16 +98,48 @@ async def without_quorum(stream: Stream, engine: Engine, down_s: float) -> float
     return pause.longest_s
 
 
-async def handed_over(stream: Stream) -> float:
-    """The primary hands over, as ``qpidha demote`` asks it. Returns the longest pause of the publisher."""
+@dataclass(frozen=True)
+class HandOver:
+    """What the pause of the publisher is made of."""
+
+    leaves_s: float
+    """From the last confirmation of the old primary until its connection ends: the record is changed meanwhile."""
+    finds_s: float
+    """Until the next primary welcomes the client."""
+    confirms_s: float
+    """Until that has confirmed something."""
+
+    @property
+    def pause_s(self) -> float:
+        """All of it."""
+        return self.leaves_s + self.finds_s + self.confirms_s
+
+
+async def handed_over(stream: Stream) -> HandOver:
+    """The primary hands over, as ``qpidha demote`` asks it."""
     primary, _ = await place(stream)
-    async with watched(stream) as pause:
-        words = (sys.executable, "-m", "qpidha", "demote", str(stream.work / primary))
-        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.DEVNULL)
-        assert await process.wait() == 0
-        now = await stream.whole()
-    assert now != primary
-    return pause.longest_s
+    words = (sys.executable, "-m", "qpidha", "demote", str(stream.work / primary))
+    watching = asyncio.create_task(_watch_hand_over(stream.publisher))
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 0
+    found = await watching
+    assert await stream.whole() != primary
+    return found
+
+
+async def _watch_hand_over(publisher: Publisher) -> HandOver:
+    connection, confirmed, last = publisher.connection, publisher.confirmed, time.monotonic()
+    while publisher.connection is connection:
+        await asyncio.sleep(LOOK_S)
+        if publisher.confirmed != confirmed:
+            confirmed, last = publisher.confirmed, time.monotonic()
+    left = time.monotonic()
+    found_at = left
+    while publisher.confirmed == confirmed:
+        if publisher.connection is None:
+            found_at = time.monotonic()
+        await asyncio.sleep(LOOK_S)
+    return HandOver(left - last, found_at - left, time.monotonic() - found_at)
 
 
 async def primary_stopped(stream: Stream) -> float:
@@ -119,16 +160,44 @@ async def primary_stopped(stream: Stream) -> float:
         stream.signal(primary, signal.SIGCONT)
 
 
-async def measure(work: Path, engine: Engine, quorum_s: float) -> dict[str, float]:
-    """All of them on new brokers, and the check of all messages at the end. Seconds by what was done."""
+@dataclass
+class Figures:
+    """What was measured, in seconds."""
+
+    leaders: list[tuple[float, float]] = field(default_factory=list)
+    """Pairs of the longest pause: while nothing happened, and right afterwards, when the leader was killed."""
+    hand_overs: list[HandOver] = field(default_factory=list)
+    others: dict[str, float] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        calm, killed = zip(*self.leaders, strict=True)
+        yield f"leader killed: {_spread(killed)}; while nothing happens: {_spread(calm)}"
+        yield f"leader killed, by the pause while nothing happens: {median(k / c for c, k in self.leaders):.2f}"
+        yield f"handed over: {_spread([each.pause_s for each in self.hand_overs])}"
+        for part in ("leaves_s", "finds_s", "confirms_s"):
+            yield f"    {part[:-2]}: {_spread([getattr(each, part) for each in self.hand_overs])}"
+        for what, seconds in self.others.items():
+            yield f"{what}: {1000 * seconds:.0f} ms"
+
+
+def _spread(seconds: Sequence[float]) -> str:
+    return f"median {1000 * median(seconds):.0f} ms, worst {1000 * max(seconds):.0f} ms of {len(seconds)}"
+
+
+async def measure(work: Path, engine: Engine, quorum_s: float, runs: int) -> Figures:
+    """All of them on new brokers, and the check of all messages at the end."""
     stream, url = Stream(work), engine.url(work, "/qpidha/outages")
     for name in stream.cluster.processes:
         stream.option(name, "--cluster", url)
+    found = Figures()
     async with stream:
-        found = {
-            "leader killed": await leader_killed(stream, engine),
+        for _ in range(runs):
+            found.leaders.append((await undisturbed(stream), await leader_killed(stream, engine)))
+        for _ in range(runs):
+            found.hand_overs.append(await handed_over(stream))
+        found.others = {
             "without a quorum": await without_quorum(stream, engine, quorum_s),
-            "handed over": await handed_over(stream),
             "primary stopped": await primary_stopped(stream),
             "primary killed": (await kill_primaries(stream, 1))[0],
         }
@@ -142,13 +211,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", choices=list(ENGINES), default="etcd")
     parser.add_argument("--quorum-s", type=float, default=60.0)
+    parser.add_argument("--runs", type=int, default=10, help="kills of the leader, and hand-overs")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         work.chmod(0o755)  # For the user of PostgreSQL.
         with ENGINES[args.records](work / args.records) as engine:
-            for what, seconds in asyncio.run(measure(work, engine, args.quorum_s)).items():
-                print(f"{what}: {1000 * seconds:.0f} ms")
+            found = asyncio.run(measure(work, engine, args.quorum_s, args.runs))
+    print("\n".join(found.lines()))
+    print(f"load average {os.getloadavg()[0]:.0f}")
 
 
 if __name__ == "__main__":
