@@ -94,6 +94,11 @@ class Manager:
         """A request is under way, or one is to be made at some time (`request`)."""
         return self.in_flight is not None or self._read_at is not None
 
+    @property
+    def waits(self) -> bool:
+        """`wants_request`, or the answer to a read is still to come."""
+        return self.wants_request or self._reading
+
     def newer_than(self, lost: CompareAndSet) -> bool:
         """A record is known that explains why this compare-and-set was refused."""
         return self.known is not None and self.known.version > (lost.expected or 0)

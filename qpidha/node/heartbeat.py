@@ -9,6 +9,7 @@ import asyncio
 
 from qpidha.node.connect import Connector
 from qpidha.node.engine import Engine
+from qpidha.node.isolation import Isolation
 from qpidha.node.links import Links
 from qpidha.node.place import Place
 from qpidha.node.runtime import Runtime
@@ -25,12 +26,20 @@ class Heartbeat:
     """Beats twice in each ``heartbeat_interval_s``, after reading what has arrived."""
 
     def __init__(
-        self, runtime: Runtime, *, links: Links, engine: Engine, place: Place, connector: Connector
+        self,
+        runtime: Runtime,
+        *,
+        links: Links,
+        engine: Engine,
+        place: Place,
+        isolation: Isolation,
+        connector: Connector,
     ) -> None:
         self._runtime = runtime
         self._links = links
         self._engine = engine
         self._place = place
+        self._isolation = isolation
         self._connector = connector
         self._timer: asyncio.Handle | None = None
         self._beaten_at = 0.0
@@ -69,6 +78,7 @@ class Heartbeat:
             for peer in peers.values():
                 peer.fresh_round(now)
             self._place.paused(silent_s)
+            self._isolation.paused()
         self._beaten_at = now
         for peer in list(peers.values()):
             peer.beat(now)
@@ -86,6 +96,7 @@ class Heartbeat:
         runtime.replica.tick(now)
         self._engine.verify_files()
         self._place.tick(now)
+        self._isolation.tick(now)
         self._connector.wake()
         runtime.troubles.tick()
         runtime.poke()

@@ -14,6 +14,7 @@ from qpidha.node.effects import NodeEffects
 from qpidha.node.engine import Engine
 from qpidha.node.handles import Handles
 from qpidha.node.heartbeat import Heartbeat
+from qpidha.node.isolation import Isolation
 from qpidha.node.keywatches import KeyWatches
 from qpidha.node.life import Life
 from qpidha.node.links import Links
@@ -66,7 +67,12 @@ class Parts:
             prober=self.prober,
         )
         self.heartbeat = Heartbeat(
-            runtime, links=self.links, engine=self.engine, place=self.place, connector=self.connector
+            runtime,
+            links=self.links,
+            engine=self.engine,
+            place=self.place,
+            isolation=Isolation(runtime, self.place),
+            connector=self.connector,
         )
         watches = KeyWatches(runtime)
         self.effects = NodeEffects(

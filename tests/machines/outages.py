@@ -1,7 +1,7 @@
 """How long publishers wait when the primary's machine is cut off: `python -m tests.machines.outages --runs 10`, as root.
 
-Three brokers and three members of etcd, each on a machine of its own. Each fault is done in turn, for as long as it needs;
-beside it stands the longest pause in the same time without a fault, which shows what the load of this machine does.
+Three brokers and three members of etcd, each on a machine of its own. Faults take turns; beside them stands the longest
+pause in the same time without a fault, which shows what the load of this machine does.
 """
 
 from __future__ import annotations
