@@ -55,7 +55,8 @@ class Heard:
 
         def heard(raw: Any) -> Any:
             frame = decode(raw)
-            parts = frame.event.parts if isinstance(frame.event, events.Operations) else ()
+            operations = frame.event.operations if isinstance(frame.event, events.Operations) else ()
+            parts = [part for operation in operations for part in operation]
             for what in (frame.event, *parts):
                 self.newest = max(self.newest, SINCE[type(what)])
             return frame
