@@ -69,7 +69,8 @@ class Attempts:
         self._farewells = farewells
         self._timeout_s = timeout_s
         self._expect = expect
-        self._used: Link | None = None
+        self._used: object = None
+        """The attempt that was answered first."""
 
     async def first_of(self, addresses: Sequence[Address]) -> Address:
         """Open a link to one of these addresses, preferably the first. Returns the one that was used.
@@ -89,8 +90,11 @@ class Attempts:
         return addresses[number]
 
     async def _connect(self, address: Address) -> Link:
+        attempt = object()
         opening = asyncio.ensure_future(
-            self._transport.connect(address, self._once, timeout_s=self._timeout_s, expect=self._expect)
+            self._transport.connect(
+                address, partial(self._once, attempt), timeout_s=self._timeout_s, expect=self._expect
+            )
         )
         try:
             link = await asyncio.shield(opening)
@@ -101,14 +105,14 @@ class Attempts:
                 opening.cancel()
                 await asyncio.gather(opening, return_exceptions=True)
             raise
-        if link is not self._used:
+        if self._used is not attempt:
             raise LinkClosed(LATE)
         return link
 
-    def _once(self, link: Link) -> LinkHandler:
+    def _once(self, attempt: object, link: Link) -> LinkHandler:
         if self._used is not None:
             return Leaving(link)
-        self._used = link
+        self._used = attempt
         return self._on_link(link)
 
 

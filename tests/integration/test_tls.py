@@ -89,6 +89,7 @@ class SlowWay:
         self._to = to
         self.bytes_answered = 0
         self.ended = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> Address:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -96,6 +97,9 @@ class SlowWay:
         return host, port
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             far, far_writer = await asyncio.open_connection(*self._to)
         except OSError:
@@ -122,6 +126,9 @@ class SlowWay:
 
     async def close(self) -> None:
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
 
 def test_the_slower_of_two_addresses_is_no_failed_link(

@@ -125,6 +125,26 @@ def test_an_address_that_answers_late_is_told_that_another_one_is_used() -> None
     run(main())
 
 
+class Wrapping(Network):
+    """A transport that returns something else than the link that its handler has, as one does that counts bytes."""
+
+    async def connect(
+        self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
+    ) -> Link:
+        await super().connect(address, on_link, timeout_s=timeout_s, expect=expect)
+        return Wire("wrapped")
+
+
+def test_a_transport_may_return_another_object_than_its_handler_has() -> None:
+    async def main() -> None:
+        made: list[Link] = []
+        network = Wrapping(lambda _: None)
+        assert await attempts(network, made).first_of([FIRST]) == FIRST
+        assert made == network.wires
+
+    run(main())
+
+
 def test_an_address_that_fails_late_is_of_no_interest() -> None:
     async def main() -> None:
         network, farewells = Network(lambda a: LinkClosed("late") if a == FIRST else None), Farewells()
