@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qpidha.errors import ClusterError
 from qpidha.types import Versioned
 from tests.engines.engine import Engine
 from tests.engines.server import free_ports
@@ -55,6 +56,11 @@ class Case:
         for n in range(len(self.engine.ports)):
             self.engine.resume(n)
         for store in self._opened:
+            for (
+                session
+            ) in store._opener._open.values():  # One that a failed test has left would disturb the next.
+                with contextlib.suppress(ClusterError):
+                    await session.close()
             await store.close()
 
     def at(self, first: int, **options: Any) -> Any:

@@ -80,7 +80,7 @@ def test_a_server_starts_again_after_a_kill_and_after_a_stop(tmp_path: Path) -> 
                 await ended
             until_gone(pid)
             assert server.pid is None
-        assert server.tail().split() == ["serving", "serving"]
+        assert server.tail().count("serving") == 2
 
     asyncio.run(main())
 

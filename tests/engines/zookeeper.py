@@ -96,6 +96,8 @@ class Ensemble(Engine):
             "ssl.trustStore.location": self.authority.ca,
             "ssl.trustStore.type": "PEM",
             "4lw.commands.whitelist": "srvr",
+            # All clients have one address here, and an aborted handshake may be counted for ever.
+            "maxClientCnxns": 0,
         }
         digest = hashlib.sha1(f"super:{ROOT_PASSWORD}".encode(), usedforsecurity=False).digest()
         root = base64.b64encode(digest).decode()
