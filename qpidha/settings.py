@@ -91,6 +91,10 @@ class Settings:
     """Work on all queues (a resynchronisation, a promotion) is done in slices of this many queues, one in each turn of
     the event loop: more queues take longer, but never block the loop for longer."""
 
+    queues_per_digest: int = 32
+    """A backup that has more queues than this describes them to its primary by digests, one for each group of about so
+    many: only the queues of groups that differ are described one by one (C8). There are at most 4,000 groups."""
+
     gc_policy: Literal["leave", "freeze"] = "leave"
     """What to do about Python's garbage collector. "freeze": call `gc.freeze` when the store was loaded, and whenever
     the number of queues has grown by a 64th, at least by 1,000; and do not collect while the store is loaded. A full
@@ -258,6 +262,7 @@ RULES: dict[str, Rule] = {
     "queues_max": integer(1, COUNT_MAX),
     "producers_max": integer(1, COUNT_MAX),
     "queues_per_slice": integer(1, COUNT_MAX),
+    "queues_per_digest": integer(1, COUNT_MAX),
     "replicate": REPLICATE,
     "gc_policy": one_of("leave", "freeze"),
     "dirty_start": one_of("verify", "refuse"),

@@ -56,6 +56,7 @@ from qpidha.wire.events import (
     SubscribeQueue,
     Welcome,
 )
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 
 EVENTS: Final[tuple[type[Event], ...]] = get_args(Event)
 """Every event of the wire."""
@@ -110,6 +111,8 @@ class SessionState(State):
     """The link is open; no Hello was read, so there is no session yet."""
     WELCOMED = auto()
     """The backup was welcomed, and has not subscribed yet."""
+    COMPARING = auto()
+    """The backup has sent digests of its queues, and waits for the groups that differ, or was told them (C8)."""
     SUBSCRIBING = auto()
     """The backup describes its queues."""
     CATCHING_UP = auto()
@@ -125,6 +128,8 @@ class FollowerState(State):
 
     HELLO = auto()
     """Hello was sent, no Welcome was read."""
+    COMPARING = auto()
+    """Digests of all queues are made, or were sent (C8)."""
     STAGING = auto()
     """Subscribed; the plan is being received."""
     FLIPPING = auto()
@@ -149,6 +154,7 @@ _OPEN: dict[type[Event], Rule] = {
     Refused: handled("_refused", Scope.LINK),
     Fenced: handled("_fenced", Scope.LINK),
     Subscribe: handled("_subscribe", Scope.GENERATION),
+    SubscribeGroups: handled("_subscribe", Scope.GENERATION),
 }
 """Legal in every state of a session after Hello."""
 _PROGRESS = handled("_progress")
@@ -164,6 +170,10 @@ TABLE: Final[Mapping[State, tuple[Rule, dict[type[Event], Rule]]]] = {
     LinkState.NO_ROLE: (_NOT_PRIMARY, {Refused: _IGNORED}),
     SessionState.NEW: (_BEFORE_HELLO, {Hello: handled("_hello", Scope.LINK)}),
     SessionState.WELCOMED: (ILLEGAL, {**_OPEN, Progress: _PROGRESS, Acknowledged: _ACKNOWLEDGED}),
+    SessionState.COMPARING: (
+        ILLEGAL,
+        {**_OPEN, Progress: _PROGRESS, SubscribeRest: handled("_subscribe_rest")},
+    ),
     SessionState.SUBSCRIBING: (
         ILLEGAL,
         {**_OPEN, Progress: _PROGRESS, SubscribeQueue: handled("_subscribe_queue")},
@@ -172,6 +182,7 @@ TABLE: Final[Mapping[State, tuple[Rule, dict[type[Event], Rule]]]] = {
     SessionState.STREAMING: (ILLEGAL, {**_OPEN, Progress: _PROGRESS, Acknowledged: _ACKNOWLEDGED}),
     SessionState.LAGGING: (ILLEGAL, {**_OPEN, Progress: _PROGRESS, Acknowledged: _ACKNOWLEDGED}),
     FollowerState.HELLO: (_BEFORE_WELCOME, {**_LEFT, Welcome: handled("_welcome", Scope.GENERATION)}),
+    FollowerState.COMPARING: (ILLEGAL, {**_LEFT, GroupsDiffer: handled("_groups_differ")}),
     FollowerState.STAGING: (
         ILLEGAL,
         {

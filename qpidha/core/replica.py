@@ -78,10 +78,14 @@ class Replica:
         settings: Settings | None = None,
         now: float = 0.0,
         types: QueueTypes | None = None,
+        secret: bytes = b"",
     ) -> None:
+        """``secret``: random bytes that no other process knows (C8)."""
         settings = Settings() if settings is None else settings
         check_parts(node, boot, image, settings)
-        self.state = NodeState(node=node, boot=boot, image=image, settings=settings, types=types)
+        self.state = NodeState(
+            node=node, boot=boot, image=image, settings=settings, types=types, secret=secret
+        )
         self.out = self.state.outbox
         self.primary: Primary | None = None
         self.sessions: Sessions | None = None

@@ -52,10 +52,13 @@ def shared(primary: History, backup: History) -> SequenceSet:
 
 def _is_same(primary: History, backup: History) -> bool:
     """Whether nothing has to be done, as for idle queues after a failover or a lost link. False: look closer."""
-    held = primary.held
-    if backup.next != primary.next or backup.lineage != primary.lineage or backup.held != held:
+    if backup.next != primary.next or backup.lineage != primary.lineage or backup.held != primary.held:
         return False
-    lineage, next = primary.lineage, primary.next
+    return knows_all(primary.lineage, primary.next, primary.held)
+
+
+def knows_all(lineage: Lineage, next: MessageId, held: SequenceSet) -> bool:
+    """Whether the history (lineage, next) names every held message: two nodes that say the same of a queue hold the same."""
     return not held or bool(lineage and lineage[0][1] <= held.first and held.last < next)
 
 

@@ -46,6 +46,7 @@ class NodeState:
         "outbox",
         "quarantined",
         "queues",
+        "secret",
         "settings",
     )
 
@@ -57,10 +58,13 @@ class NodeState:
         image: StoreImage,
         settings: Settings,
         types: QueueTypes | None = None,
+        secret: bytes = b"",
     ) -> None:
         self.node = node
         self.boot = boot
         """The id of this run of the process."""
+        self.secret = secret
+        """What no other process knows: keys of digests are made of it (C8)."""
         self.epoch = image.status.epoch
         """The id of this life of the store."""
         self.cluster = image.status.cluster

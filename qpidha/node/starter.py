@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from secrets import token_bytes
 
 from qpidha.addresses import Addresses, as_addresses
 from qpidha.core.indexed import QueueTypes
@@ -13,6 +14,8 @@ from qpidha.node.parts import Parts
 from qpidha.node.slices import in_slices
 from qpidha.recovery.validator import check_start
 from qpidha.types import NodeInfo
+
+SECRET_BYTES = 32
 
 
 class Starter:
@@ -88,6 +91,7 @@ class Starter:
             settings=runtime.settings,
             now=runtime.now(),
             types=self._queue_types,
+            secret=token_bytes(SECRET_BYTES),
         )
 
     def _after_run(self) -> None:

@@ -41,6 +41,7 @@ from qpidha.wire.events import (
     Welcome,
 )
 from qpidha.wire.framing import HEADER, LENGTH_MAX, LENGTH_MIN, RawFrame
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 
 __all__ = ["CONTROL", "KINDS", "decode", "encode"]
 
@@ -68,6 +69,14 @@ CONTROL: Final[Mapping[type[Event], f.Table]] = {
     Fenced: (("generation", f.GENERATION),),
     Ping: (),
     Subscribe: (("epoch", f.UUID_), ("stored_generation", f.GENERATION), ("queues", f.U32)),
+    SubscribeGroups: (
+        ("epoch", f.UUID_),
+        ("stored_generation", f.GENERATION),
+        ("key", f.KEY),
+        ("digests", f.DIGESTS),
+    ),
+    GroupsDiffer: (("groups", f.IDS),),
+    SubscribeRest: (("queues", f.U32),),
     SubscribeQueue: (("queue", f.UUID_), ("lineage", f.LINEAGE), ("next", f.NEXT_ID), ("held", f.IDS)),
     PlanQueue: (
         ("queue", f.UUID_),
@@ -94,8 +103,8 @@ _VERSION_AT: Final[Mapping[type[Event], int]] = {Hello: 1, Welcome: 0}
 USUAL: Final = 2**62
 """Generations and sessions up to here need no further check."""
 
-LARGE: Final = frozenset({SubscribeQueue, PlanQueue, PlanDrop})
-"""Events with a lineage or an id set, and so with the larger limit on the body."""
+LARGE: Final = frozenset({SubscribeGroups, GroupsDiffer, SubscribeQueue, PlanQueue, PlanDrop})
+"""Events with a lineage, digests or an id set, and so with the larger limit on the body."""
 
 
 def encode(frame: Frame) -> list[BytesLike]:

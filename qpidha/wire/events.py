@@ -7,7 +7,7 @@ have a fixed layout, encoded and decoded by compiled code (``docs/wire.md``).
     backup                                   primary
       │  Hello ───────────────────────────────► │      versions, identity, limits
       │ ◄─────────────────────────────── Welcome │      or Refused, or Fenced
-      │  Subscribe, SubscribeQueue… ───────────► │      lineages, next ids, held ids
+      │  Subscribe, SubscribeQueue… ───────────► │      lineages, next ids, held ids (or groups: `qpidha.wire.groups`)
       │ ◄──────────── PlanMessages… (Progress ►) │      staged, invisible
       │ ◄────────────── PlanQueue…, PlanDrop…    │      what the queues will be
       │ ◄─────────────────────────────── PlanEnd │      the atomic flip
@@ -27,6 +27,7 @@ from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, Entry, Generation, MessageId, NodeId, Position, QueueId, QueueSpec
 from qpidha.values import named_value, value
 from qpidha.wire.batch import Batch
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 
 # --- handshake -----------------------------------------------------------------------------------
 
@@ -315,6 +316,9 @@ Event: TypeAlias = (
     | Fenced
     | Ping
     | Subscribe
+    | SubscribeGroups
+    | GroupsDiffer
+    | SubscribeRest
     | SubscribeQueue
     | PlanQueue
     | PlanDrop

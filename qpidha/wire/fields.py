@@ -34,6 +34,7 @@ from qpidha.types import (
     uuid_of,
 )
 from qpidha.wire.events import Limits
+from qpidha.wire.groups import DIGEST_BYTES, GROUPS_MAX, KEY_BYTES
 
 IDS_RUNS_MAX = 65_536
 LINEAGE_ENTRIES_MAX = 65_536
@@ -223,6 +224,26 @@ def _ids_from_wire(where: str, wire: Any) -> SequenceSet:
         raise MalformedFrame(f"{where}: {error}") from None
 
 
+def _key(where: str, value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != KEY_BYTES:
+        raise refuse(where, f"must be {KEY_BYTES} bytes", value)
+    return value
+
+
+def _digests_to_wire(where: str, value: Any) -> bytes:
+    if type(value) is not tuple or any(type(one) is not bytes or len(one) != DIGEST_BYTES for one in value):
+        raise refuse(where, f"must be a tuple of {DIGEST_BYTES} bytes each", value)
+    if not 0 < len(value) <= GROUPS_MAX:
+        raise MalformedFrame(f"{where}: must be 1 to {GROUPS_MAX} digests, not {len(value)}")
+    return b"".join(value)
+
+
+def _digests_from_wire(where: str, wire: Any) -> tuple[bytes, ...]:
+    if type(wire) is not bytes or len(wire) % DIGEST_BYTES or not 0 < len(wire) <= GROUPS_MAX * DIGEST_BYTES:
+        raise refuse(where, f"must be 1 to {GROUPS_MAX} digests of {DIGEST_BYTES} bytes", wire)
+    return tuple(wire[at : at + DIGEST_BYTES] for at in range(0, len(wire), DIGEST_BYTES))
+
+
 _ENTRY = Struct("<QQ")
 
 
@@ -319,6 +340,8 @@ UUID_ = Shape(_uuid_to_wire, _uuid_from_wire)
 IDS = Shape(_ids_to_wire, _ids_from_wire)
 LINEAGE = Shape(_lineage_to_wire, _lineage_from_wire)
 SPEC = Shape(_spec_to_wire, _spec_from_wire)
+KEY = Shape(_key, _key)
+DIGESTS = Shape(_digests_to_wire, _digests_from_wire)
 LIMIT = integer(1, 2**63 - 1)
 LIMIT_NAMES = tuple(field.name for field in dataclass_fields(Limits))
 LIMITS = Shape(_limits_to_wire, _limits_from_wire)

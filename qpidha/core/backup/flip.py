@@ -20,12 +20,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from qpidha.core.backup.keys import check_keys
+from qpidha.core.backup.kept import Kept
+from qpidha.core.backup.planned import Planned, check_planned, check_planned_keys, fresh
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
-from qpidha.core.keyed import KEYED, KeyedQueue
-from qpidha.core.lineage import Lineage, by_generation, generation_of
+from qpidha.core.keyed import KeyedQueue
+from qpidha.core.lineage import Lineage, by_generation
 from qpidha.core.local import LocalQueues
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
@@ -42,17 +43,6 @@ from qpidha.wire.events import PlanQueue
 
 KEYS_PER_STEP: Final = 16
 """Messages of a keyed queue that are inserted in one step: about as much work as to visit a queue."""
-
-
-@dataclass(slots=True)
-class Planned:
-    """What the plan says about one queue, as far as it has arrived."""
-
-    meta: PlanQueue | None = None
-    drop: SequenceSet = field(default_factory=SequenceSet)
-    staged_drop: SequenceSet = field(default_factory=SequenceSet)
-    staged_ids: SequenceSet = field(default_factory=SequenceSet)
-    staged: list[tuple[Generation, SequenceSet, Batch]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -84,10 +74,14 @@ class Flip:
         quarantined: Quarantined,
         configuration: QueueId,
         generation: Generation,
+        kept: Kept | None = None,
     ) -> None:
-        """Raises `RemoteProtocolError` if the plan does not name as many queues as it says."""
-        if len(plan) != count:
-            raise RemoteProtocolError(f"the plan names {len(plan)} queues and ends with {count}")
+        """Raises `RemoteProtocolError` if plan and ``kept`` do not name as many queues as the plan says."""
+        self._kept = Kept(queues) if kept is None else kept
+        """Queues that stay as they are, where the plan does not name them."""
+        named = len(plan) + self._kept.unplanned(plan)
+        if named != count:
+            raise RemoteProtocolError(f"the plan names {named} queues and ends with {count}")
         self.done = False
         self.result = Flipped()
         self._queues = queues
@@ -95,9 +89,7 @@ class Flip:
         self._generation = generation
         self._plan = plan
         self._quarantined = quarantined
-        c = plan.get(configuration)
-        past = (c.meta.lineage, c.meta.next) if c is not None and c.meta is not None else None
-        self._histories = Histories(self._past_of, past)
+        self._histories = Histories(self._past_of, self._past_of(configuration))
         """The primary's."""
         self._configuration = configuration
         own = queues.get(configuration)
@@ -129,10 +121,10 @@ class Flip:
         for queue, planned in plan.items():
             known_as = queues.get(queue)
             check_planned(known_as, queue, planned)
-            yield from _check_keys(known_as, planned)
+            yield from check_planned_keys(known_as, planned)
             yield
         # From here on nothing can fail, and queues change.
-        for known in list(queues.values()):
+        for known in self._kept.others():
             if known.queue not in plan:
                 self._forget(known)
                 del queues[known.queue]
@@ -172,7 +164,10 @@ class Flip:
 
     def _past_of(self, queue: QueueId) -> tuple[Lineage, MessageId] | None:
         planned = self._plan.get(queue)
-        return (planned.meta.lineage, planned.meta.next) if planned and planned.meta else None
+        if planned is None:
+            known = self._queues.get(queue) if queue in self._kept else None
+            return None if known is None else (known.lineage, known.next)
+        return (planned.meta.lineage, planned.meta.next) if planned.meta else None
 
     def _old_birth(self, queue: QueueId) -> Entry | None:
         """The birth that this node's configuration knows of a queue whose uuid does not tell it.
@@ -220,35 +215,6 @@ def flip(
     return Flip(queues, own, plan, count, quarantined, configuration, generation).finish()
 
 
-def check_planned(known: ReplicatedQueue | None, queue: QueueId, planned: Planned) -> None:
-    """Refuse a plan that contradicts itself, before anything is touched. ``known``: the queue as it is here."""
-    meta = planned.meta
-    if meta is None:
-        raise RemoteProtocolError(f"messages for queue {queue}, which the plan does not have")
-    held = known.held if known is not None else SequenceSet()
-    if not planned.drop <= held or not planned.staged_drop <= planned.staged_ids:
-        raise RemoteProtocolError("the plan drops messages that this backup does not have")
-    kept = held - planned.drop
-    fresh = planned.staged_ids - planned.staged_drop
-    if not kept.isdisjoint(fresh):
-        raise RemoteProtocolError("the plan sends a message that this backup keeps")
-    if len(kept) + len(fresh) != meta.held:
-        raise RemoteProtocolError(f"the plan leaves {len(kept) + len(fresh)} messages, not {meta.held}")
-    if max((s.last for s in (kept, fresh) if s), default=0) >= meta.next:
-        raise RemoteProtocolError("the plan holds ids at or above next")
-    for generation, ids, _ in planned.staged:
-        if generation_of(meta.lineage, ids.first) != generation:
-            raise RemoteProtocolError("a staged message is not of the generation it was sent as")
-
-
-def _check_keys(known: ReplicatedQueue | None, planned: Planned) -> Iterator[None]:
-    """The same for the keys of a table or of the configuration, step by step."""
-    assert planned.meta is not None
-    if planned.meta.spec.kind in KEYED:
-        keyed = known if isinstance(known, KeyedQueue) else None
-        yield from check_keys(keyed, planned.drop, _fresh(planned))
-
-
 def _become(
     queues: Queues,
     planned: Planned,
@@ -275,7 +241,7 @@ def _become(
     if known is None or (queue.next, queue.lineage, queue.spec) != (meta.next, meta.lineage, meta.spec):
         queue.next, queue.lineage = meta.next, meta.lineage
         result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
-    for ids, batch in _fresh(planned):
+    for ids, batch in fresh(planned):
         yield from _insert(queue, ids, batch)
         result.changes.append(Insert(meta.queue, ids, batch))
         result.notices.append(Inserted(meta.queue, ids, batch))
@@ -302,17 +268,6 @@ def _undo(queue: KeyedQueue, ids: SequenceSet, meta: PlanQueue, result: Flipped)
         if verdict.rewound:
             line = f"undone: {len(verdict.rewound)} puts, {verdict.rewound!r}"
             result.changes.append(Audit("rewound", generation, queue.spec.name, line))
-
-
-def _fresh(planned: Planned) -> Iterator[tuple[SequenceSet, Batch]]:
-    """The staged messages that were not dequeued since they were sent."""
-    for _, ids, batch in planned.staged:
-        left = ids - planned.staged_drop if planned.staged_drop else ids
-        if len(left) == len(ids):
-            yield ids, batch
-        elif left:
-            at = ids.first
-            yield left, batch.gather([(ids.count(at, a) - 1, ids.count(at, b)) for a, b in left.runs()])
 
 
 def _quarantine_whole(queue: ReplicatedQueue, fate: Fate, result: Flipped) -> Iterator[Quarantine]:

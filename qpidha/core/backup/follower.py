@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from qpidha.core.backup.session import Flow, FollowerSession
 from qpidha.core.discards import Discards
+from qpidha.core.groups import session_key
 from qpidha.core.legality import FollowerState, Outcome, Scope, violation
 from qpidha.core.limits import agreed, check_primary, limits_of
 from qpidha.core.state import NodeState
@@ -30,6 +31,7 @@ from qpidha.wire.events import (
     Resubscribe,
     Welcome,
 )
+from qpidha.wire.groups import GroupsDiffer
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
 
 Handler = Callable[[Frame, Event, float], None]
@@ -168,6 +170,9 @@ class Follower:
         """Keep a frame that came after the plan until the flip is done."""
         self._held_back.append((frame, now))
 
+    def _groups_differ(self, _: Frame, event: GroupsDiffer, now: float) -> None:
+        self._subscribed.groups_differ(event)
+
     def _plan_messages(self, _: Frame, event: PlanMessages, now: float) -> None:
         self._subscribed.plan_messages(event)
 
@@ -244,10 +249,13 @@ class Follower:
             outbox=state.outbox,
             settings=agreed(state.settings, event.limits),
             flow=self.flow,
+            version=event.version,
         )
         self._subscribe()
 
     def _subscribe(self) -> None:
         assert self.session is not None
         self._sid += 1
-        self.session.subscribe(self._sid, self._state.epoch, self._state.generation)
+        state = self._state
+        key = session_key(state.secret, state.boot, self._sid)
+        self.session.subscribe(self._sid, state.epoch, state.generation, key)

@@ -1,8 +1,9 @@
 """The backup's side of its one session: subscribe, stage the plan, flip, then follow operations.
 
     HELLO ──(Welcome)──► STAGING ──(PlanEnd)──► FLIPPING ──(one transaction)──► FOLLOWING
-                            ▲                                                       │
-                            └───────────────────(Resubscribe, C7)───────────────────┘
+                          ▲ ▲                                                       │
+                          │ └───────────────────(Resubscribe, C7)───────────────────┘
+                          └──(GroupsDiffer)── COMPARING: comes before STAGING if there are many queues (C8)
 
 Between Subscribe and PlanEnd nothing is applied (C1). What arrives is staged: invisible, volatile, gone
 with the session. The flip makes this node equal to the primary at one position, in one transaction over
@@ -14,14 +15,16 @@ Describing and flipping visit every queue, so both are done in slices (`Settings
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from qpidha.core.backup.flip import Flip, Planned
+from qpidha.core.backup.describing import Digests, description_count, descriptions
+from qpidha.core.backup.flip import Flip
+from qpidha.core.backup.kept import Kept
 from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
+from qpidha.core.backup.planned import Planned
 from qpidha.core.births import configuration_id
-from qpidha.core.chunks import split_count, split_ids
 from qpidha.core.configuration import check_objects
 from qpidha.core.entering import enter_for
 from qpidha.core.keyed import KeyedQueue
@@ -59,8 +62,12 @@ from qpidha.wire.events import (
     Progress,
     SkipIds,
     Subscribe,
-    SubscribeQueue,
 )
+from qpidha.wire.groups import GroupsDiffer, SubscribeRest
+from qpidha.wire.version import DIGESTS_SINCE, PROTOCOL_MAX
+
+DIGESTED_PER_STEP = 8
+"""To make the digest of a queue costs about this much less than to describe it."""
 
 
 @dataclass(slots=True)
@@ -91,6 +98,7 @@ class FollowerSession:
         outbox: Outbox,
         settings: Settings,
         flow: Flow,
+        version: int = PROTOCOL_MAX,
     ) -> None:
         self.link = link
         self._node = node
@@ -110,8 +118,15 @@ class FollowerSession:
         self._out = outbox
         self._settings = settings
         self._plan: dict[QueueId, Planned] = {}
+        self._version = version
         self._chunks = 0
-        self._descriptions: Iterator[SubscribeQueue] | None = None
+        self._subscribed_as = (UUID(int=0), 0)
+        """Epoch and stored generation that go with the digests."""
+        self._digests: Digests | None = None
+        """Those of this session, until the primary has said which groups differ."""
+        self._kept: Kept | None = None
+        """The queues of the groups that do not; None: all queues are described."""
+        self._descriptions: Iterator[Event] | None = None
         """The descriptions of this node's queues that are still to be sent; None: all were sent."""
         self._flip: Flip | None = None
 
@@ -120,7 +135,8 @@ class FollowerSession:
     @property
     def unfinished(self) -> bool:
         """Work is left that can go on with the next slice, without any input."""
-        return self._descriptions is not None or self._flip is not None
+        digesting = self._digests is not None and not self._digests.done
+        return digesting or self._descriptions is not None or self._flip is not None
 
     @property
     def staged(self) -> int:
@@ -129,6 +145,8 @@ class FollowerSession:
 
     def advance(self) -> None:
         """One slice of the work. Raises `RemoteProtocolError` if the plan contradicts itself."""
+        if self._digests is not None and not self._digests.done:
+            self._digest_more(self._settings.queues_per_slice)
         if self._descriptions is not None:
             self._describe_more(self._settings.queues_per_slice)
         if self._flip is not None:
@@ -142,24 +160,48 @@ class FollowerSession:
 
     # --- subscribing -----------------------------------------------------------------------------
 
-    def subscribe(self, sid: int, epoch: UUID, stored: Generation) -> None:
-        """Tell the primary everything it needs to plan: lineages, next ids, held ids (C1, C4)."""
-        self.sid = sid
-        self.state = FollowerState.STAGING
-        self.established = False
-        self._plan = {}
-        self._chunks = 0
-        runs_max = self._settings.ids_runs_per_chunk_max
-        count = sum(max(1, split_count(q.held, runs_max)) for q in self._queues.values())
-        self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
-        self._descriptions = self._describe()
-        self._describe_more(self._settings.queues_per_slice)
+    def subscribe(self, sid: int, epoch: UUID, stored: Generation, key: bytes) -> None:
+        """Tell the primary everything it needs to plan: lineages, next ids, held ids (C1, C4).
 
-    def _describe(self) -> Iterator[SubscribeQueue]:
-        """Describe all queues. Nothing changes here before the flip (C1), so slices describe the same instant."""
-        for q in list(self._queues.values()):
-            for held in list(split_ids(q.held, self._settings.ids_runs_per_chunk_max)) or [SequenceSet()]:
-                yield SubscribeQueue(queue=q.queue, lineage=q.lineage, next=q.next, held=held.copy())
+        Of more queues than one digest is for, that is a digest of each group first (C8). ``key``: of the digests.
+        """
+        self.sid = sid
+        self.established = False
+        self._plan, self._kept, self._flip = {}, None, None
+        self._chunks = 0
+        self._digests, self._descriptions = None, None
+        per_digest = self._settings.queues_per_digest
+        if self._version >= DIGESTS_SINCE and len(self._queues) > per_digest:
+            self.state = FollowerState.COMPARING
+            self._subscribed_as = (epoch, stored)
+            self._digests = Digests(self._queues, per_digest, key)
+            self._digest_more(self._settings.queues_per_slice)
+            return
+        count = description_count(self._queues.values(), self._settings.ids_runs_per_chunk_max)
+        self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
+        self._describe(self._queues.values())
+
+    def _digest_more(self, queues: int) -> None:
+        assert self._digests is not None
+        self._digests.advance(DIGESTED_PER_STEP * queues)
+        if self._digests.done:
+            self._send(self._digests.event(*self._subscribed_as))
+
+    def groups_differ(self, event: GroupsDiffer) -> None:
+        """Describe the queues of these groups, and keep all others (C8)."""
+        if self._digests is None or not self._digests.done:
+            raise RemoteProtocolError("GroupsDiffer before SubscribeGroups")
+        self._kept = Kept(self._queues, self._digests.groups, event.groups)
+        self._digests = None
+        described = self._kept.described
+        count = description_count(described, self._settings.ids_runs_per_chunk_max)
+        self._send(SubscribeRest(queues=count))
+        self._describe(described)
+
+    def _describe(self, queues: Iterable[ReplicatedQueue]) -> None:
+        self.state = FollowerState.STAGING
+        self._descriptions = descriptions(queues, self._settings.ids_runs_per_chunk_max)
+        self._describe_more(self._settings.queues_per_slice)
 
     def _describe_more(self, events: int) -> None:
         assert self._descriptions is not None
@@ -190,7 +232,9 @@ class FollowerSession:
 
     def plan_withdraw(self, event: PlanWithdraw) -> None:
         """Forget what the plan said of a queue: it was deleted since (Q9)."""
-        if self._plan.pop(event.queue, None) is None:
+        planned = self._plan.pop(event.queue, None) is not None
+        kept = self._kept is not None and self._kept.withdraw(event.queue)
+        if not planned and not kept:
             raise RemoteProtocolError(
                 f"queue {event.queue} is withdrawn from the plan, which does not name it"
             )
@@ -239,6 +283,7 @@ class FollowerSession:
             self._quarantined,
             self._objects,
             self.generation,
+            self._kept,
         )
         self.state = FollowerState.FLIPPING
         self.position = end.position
@@ -252,7 +297,7 @@ class FollowerSession:
 
     def _flipped(self) -> None:
         assert self._flip is not None
-        result, self._flip, self._plan = self._flip.result, None, {}
+        result, self._flip, self._plan, self._kept = self._flip.result, None, {}, None
         self._out.persist(*result.changes, PutStatus(self.cluster, self.generation, primary=False))
         for notice in result.notices:
             self._out.notify(notice)

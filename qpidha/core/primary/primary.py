@@ -40,8 +40,10 @@ from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.types import Generation, Member, NodeId, Position, QueueId, Record
 from qpidha.wire.events import Dequeue, Established, Event, Frame, Operation, Operations, Part, Subscribe
+from qpidha.wire.groups import SubscribeGroups
 
 ACTIVATION: Position = 1
+CATCHES_UP = frozenset({SessionState.COMPARING, SessionState.CATCHING_UP})
 OPERATION_OVERHEAD = 1024
 """What an operation of one batch may have beside it."""
 OPERATIONS_PER_QUEUE = 10
@@ -153,7 +155,7 @@ class Primary(ClientCalls):
         """Bring everything up to date before effects are taken: frames, catch-ups, completions."""
         self.seal()
         for session in self.sessions.values():
-            if session.state is SessionState.CATCHING_UP:
+            if session.state in CATCHES_UP:
                 self._send(session, session.catch_up(self.queues, self.position))
         self.pace.look(now, self.queues)
         self._complete()
@@ -200,10 +202,13 @@ class Primary(ClientCalls):
             self.membership.session_over(session.node, session.sid)
         return session
 
-    def begin_session(self, session: BackupSession, sid: int, event: Subscribe) -> None:
+    def begin_session(self, session: BackupSession, sid: int, event: Subscribe | SubscribeGroups) -> None:
         """A backup opens a session; its earlier one is over (C3)."""
         self.membership.session_over(session.node, session.sid)
-        session.subscribe(sid, event)
+        if isinstance(event, Subscribe):
+            session.subscribe(sid, event)
+        else:
+            session.subscribe_groups(sid, event)
 
     def backup_acknowledged(self, session: BackupSession, position: Position) -> bool:
         """A backup made everything up to here durable; acks of other sessions never get here (C3).

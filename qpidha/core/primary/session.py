@@ -1,8 +1,9 @@
 """One backup's session, as the primary keeps it: catch-up by difference, then the stream of operations.
 
     SUBSCRIBING ──(all SubscribeQueue in)──► CATCHING_UP ──(snapshot, PlanEnd)──► STREAMING
-         ▲                                                                            │
-         └────────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
+      ▲   ▲                                                                           │
+      │   └───────────(Subscribe again)──── LAGGING ◄──────(window exceeded, C7)──────┘
+      └──(SubscribeRest)── COMPARING ◄──(SubscribeGroups in place of Subscribe, C8)
 
 Catching up copies what the backup lacks from the live queues, in chunks, while clients go on working. Their operations
 are not sent on this session, and nothing is buffered. Each queue is planned as soon as it was copied; one that
@@ -18,35 +19,38 @@ change cost an operation, so the visits keep up with any rate of changes.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from qpidha.core.chunks import plan_chunks, split_ids
-from qpidha.core.entering import entered_lineage
 from qpidha.core.legality import SessionState
+from qpidha.core.primary.comparison import Comparison
 from qpidha.core.primary.described import Described, Resync, wanted_bytes
+from qpidha.core.primary.inflight import InFlight
+from qpidha.core.primary.planning import copied, planned
 from qpidha.core.primary.turn import Turn
+from qpidha.core.primary.visits import Visits
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History, plan_resync
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
-from qpidha.types import MESSAGE_ID_MAX, Generation, Member, NodeId, Position, QueueId
+from qpidha.types import Generation, Member, NodeId, Position, QueueId
 from qpidha.wire.events import (
     Event,
     Limits,
     Operation,
     Operations,
-    PlanDrop,
     PlanEnd,
-    PlanMessages,
-    PlanQueue,
     PlanWithdraw,
     Resubscribe,
     Subscribe,
     SubscribeQueue,
 )
-from qpidha.wire.version import ENTRIES_SINCE, PROTOCOL_MAX
+from qpidha.wire.groups import DIGEST_BYTES, GroupsDiffer, SubscribeGroups, SubscribeRest
+from qpidha.wire.version import DIGESTS_SINCE, ENTRIES_SINCE, PROTOCOL_MAX
+
+COMPARED_PER_VISIT = 8
+"""To compare a queue costs about this much less than to visit it."""
 
 
 class BackupSession:
@@ -87,24 +91,13 @@ class BackupSession:
         self._expected = 0
         self._described_bytes = 0
         """About how many bytes the backup has sent to describe its queues."""
-        self._to_visit: deque[QueueId] | None = None
-        """Queues that were not planned yet, or changed since; None: catching up has not begun."""
-        self._waiting: set[QueueId] = set()
-        """The same, as a set."""
-        self._chunks_wanted = 0
-        """This many chunks may be under way even if the settings allow fewer, so that copying keeps up with changes."""
-        self._disturbed = 0
-        """How many queues were added to ``_waiting`` since the last slice."""
+        self._comparison: Comparison | None = None
+        """Of this session, until the end of the catch-up; None: the backup has described all its queues."""
+        self._visits: Visits | None = None
+        """Queues that were not planned yet, or changed since; None: neither comparing nor catching up has begun."""
         self.unfinished = False
         """The last slice ended with work left: call `catch_up` again, even if nothing arrives."""
-        self._chunks_staged = 0
-        self.staged_bytes = 0
-        """What the backup has staged in this session. A chunk counts as ``_chunk_min`` at least, for its round trip."""
-        self._chunk_min = settings.window_bytes_max // 4 // settings.plan_chunks_in_flight_max
-        self._in_flight: deque[int] = deque()
-        """Bytes of each chunk that was sent and not staged yet."""
-        self._in_flight_bytes = 0
-        """Sum of ``_in_flight``."""
+        self._in_flight = InFlight(settings)
         self._window: deque[tuple[Position, int, int]] = deque()
         """Unacknowledged frames: last position, bytes, and the bytes that were under way just after it was sent."""
         self.window_bytes = 0
@@ -121,6 +114,11 @@ class BackupSession:
         return len(self._described)
 
     @property
+    def staged_bytes(self) -> int:
+        """What the backup has staged in this session (`InFlight.staged_bytes`)."""
+        return self._in_flight.staged_bytes
+
+    @property
     def bytes_ahead(self) -> int:
         """What had to cross the link before the backup could acknowledge the oldest operation that it owes."""
         if not self.flipped:
@@ -131,24 +129,42 @@ class BackupSession:
 
     def subscribe(self, sid: int, event: Subscribe) -> None:
         """A new session begins; everything known of the old one is forgotten (C3)."""
+        self._begin(sid, event.epoch, event.stored_generation)
+        self._expected = event.queues
+        self._maybe_subscribed()
+
+    def subscribe_groups(self, sid: int, event: SubscribeGroups) -> None:
+        """The same, and the queues of the backup are to be compared by groups (C8)."""
+        if self.version < DIGESTS_SINCE:
+            raise RemoteProtocolError(f"SubscribeGroups in version {self.version}")
+        self._begin(sid, event.epoch, event.stored_generation)
+        self.state = SessionState.COMPARING
+        self._comparison = Comparison(event)
+        self._described_bytes = DIGEST_BYTES * len(event.digests)
+
+    def subscribe_rest(self, event: SubscribeRest) -> None:
+        """The backup describes the queues of the groups that differ."""
+        if self._comparison is None or not self._comparison.done:
+            raise RemoteProtocolError("SubscribeRest before GroupsDiffer")
+        self.state = SessionState.SUBSCRIBING
+        self._expected = event.queues
+        self._maybe_subscribed()
+
+    def _begin(self, sid: int, epoch: UUID, stored_generation: Generation) -> None:
         if sid in (0, self.sid):
             raise RemoteProtocolError(f"Subscribe with session {sid}, which is not new")
         self.sid = sid
-        self.epoch = event.epoch
-        self.member = Member(self.node, self.epoch)
-        self.stored_generation = event.stored_generation
+        self.epoch = epoch
+        self.member = Member(self.node, epoch)
+        self.stored_generation = stored_generation
         self.state = SessionState.SUBSCRIBING
         self.resync = Resync()
         self.plan_position = self.sent = self.acked = 0
-        self._described = {}
-        self._forget_visits()
-        self._expected = event.queues
+        self._forget_catch_up()
         self._described_bytes = 0
-        self._chunks_staged = self._in_flight_bytes = self.staged_bytes = 0
-        self._in_flight.clear()
+        self._in_flight = InFlight(self._settings)
         self._window.clear()
         self.window_bytes = 0
-        self._maybe_subscribed()
 
     def subscribe_queue(self, event: SubscribeQueue) -> None:
         """Take the description of one queue, or the next chunk of its held ids. O(runs).
@@ -156,6 +172,8 @@ class BackupSession:
         Raises:
             RemoteProtocolError: More queues than ``queues_max``, or ids that do not ascend over the chunks.
         """
+        if self._comparison is not None:
+            self._comparison.check_described(event.queue)
         known = self._described.get(event.queue)
         if known is None:
             if len(self._described) > self._settings.queues_max:  # And the configuration.
@@ -179,34 +197,17 @@ class BackupSession:
     @property
     def held_up(self) -> bool:
         """The copy waits for the backup: as much is under way as the limits allow."""
-        return self.state is SessionState.CATCHING_UP and self._is_full
+        return self.state is SessionState.CATCHING_UP and self._in_flight.is_full
 
     def left_bytes(self, queues: Mapping[QueueId, ReplicatedQueue]) -> int:
         """About how much is still to be copied, counted as in ``staged_bytes``. O(queues to visit)."""
-        left = (queues[queue] for queue in self._waiting if queue in queues)
-        return sum(max(self._chunk_min, wanted_bytes(q, self._described.get(q.queue))) for q in left)
+        waiting = self._visits.waiting if self._visits is not None else ()
+        left = (queues[queue] for queue in waiting if queue in queues)
+        return sum(max(self._in_flight.chunk_min, wanted_bytes(q, self._known(q.queue))) for q in left)
 
     def progress(self, chunks: int) -> None:
         """The backup staged this many chunks: flow control only."""
-        sent = self._chunks_staged + len(self._in_flight)
-        if not self._chunks_staged <= chunks <= sent:
-            raise RemoteProtocolError(f"Progress of {chunks} chunks, {sent} were sent")
-        for _ in range(chunks - self._chunks_staged):
-            nbytes = self._in_flight.popleft()
-            self._in_flight_bytes -= nbytes
-            self.staged_bytes += max(self._chunk_min, nbytes)
-        self._chunks_staged = chunks
-
-    @property
-    def _is_full(self) -> bool:
-        """Whether as many chunks are under way as the limits allow; a single chunk is always allowed.
-
-        The chunks and the window of the stream after them must together fit the buffer of a link. Otherwise a plan
-        would fill that buffer, the link would be closed, and the same would happen to the next session.
-        """
-        limits = self._settings
-        many = len(self._in_flight) >= max(limits.plan_chunks_in_flight_max, self._chunks_wanted)
-        return many or self._in_flight_bytes >= limits.window_bytes_max // 4
+        self._in_flight.progress(chunks)
 
     def catch_up(self, queues: Mapping[QueueId, ReplicatedQueue], position: Position) -> Iterator[Event]:
         """What to send now: one slice of the work. Ends with PlanEnd once every queue was planned (C4, C5).
@@ -214,57 +215,80 @@ class BackupSession:
         All operations up to ``position`` have been passed to `stream` before.
         """
         self.unfinished = False
+        if self.state is SessionState.COMPARING:
+            yield from self._compare(queues)
         if self.state is not SessionState.CATCHING_UP:
             return
-        if self._to_visit is None:
-            self._to_visit, self._waiting = deque(queues), set(queues)
-        visits = max(self._settings.queues_per_slice, 2 * self._disturbed)
-        self._chunks_wanted = 2 * self._disturbed
-        self._disturbed = 0
-        while self._to_visit:
+        if self._visits is None:
+            self._visits = Visits(queues)
+        visits = max(self._settings.queues_per_slice, 2 * self._visits.disturbed)
+        self._in_flight.wanted = 2 * self._visits.disturbed
+        self._visits.disturbed = 0
+        while self._visits:
             if visits == 0:
                 self.unfinished = True
                 return
             visits -= 1
-            queue = queues.get(self._to_visit[0])
+            queue = queues.get(self._visits.next)
             if queue is None:
-                yield from self._withdraw(self._to_visit[0])
-                self._waiting.discard(self._to_visit.popleft())
+                yield from self._withdraw(self._visits.next)
+                self._visits.visited()
                 continue
-            yield from self._copy(queue)
-            if self._of(queue).cursor < queue.next:
+            described = self._of(queue)
+            yield from copied(queue, described, self._in_flight, self.resync, self._settings)
+            if described.cursor < queue.next:
                 return  # The limit is reached: the next Progress resumes the copy.
-            yield from self._plan(queue)
-            self._waiting.discard(self._to_visit.popleft())
+            yield from planned(queue, described, self.resync, self._entered, self._settings)
+            self._visits.visited()
         yield PlanEnd(position=position, queues=len(queues))
-        self._described = {}
-        self._forget_visits()
+        self._forget_catch_up()
         self.plan_position = self.sent = position
         self.state = SessionState.STREAMING
 
+    def _compare(self, queues: Mapping[QueueId, ReplicatedQueue]) -> Iterator[Event]:
+        """One slice of the comparison. What changes here from its beginning on must be visited (C8)."""
+        comparison = self._comparison
+        assert comparison is not None
+        if self._visits is None:
+            comparison.begin(queues.values())
+            self._visits = Visits()
+        elif comparison.done:
+            return  # The backup has not answered yet.
+        comparison.advance(COMPARED_PER_VISIT * self._settings.queues_per_slice)
+        self.unfinished = not comparison.done
+        if comparison.done:
+            for queue in comparison.finish():
+                self._visits.add(queue)
+            yield GroupsDiffer(groups=comparison.differing)
+
     def _withdraw(self, queue: QueueId) -> Iterator[Event]:
         """The queue was deleted: the backup forgets what was planned and staged, and judges it by its birth (Q4, Q9)."""
-        described = self._described.pop(queue, None)
+        described = self._known(queue)
         if described is not None and described.told:
+            described.told = False
             yield PlanWithdraw(queue=queue)
 
-    def _forget_visits(self) -> None:
-        self._to_visit, self._waiting, self._disturbed = None, set(), 0
+    def _forget_catch_up(self) -> None:
+        self._described, self._visits, self._comparison = {}, None, None
         self.unfinished = False
 
-    def _changed(self, operations: Iterable[Operation]) -> None:
-        """The queues of these operations must be visited, or visited again."""
-        if self._to_visit is None:
-            return  # None was visited yet.
-        for operation in operations:
-            for part in operation:
-                if part.queue not in self._waiting:
-                    self._waiting.add(part.queue)
-                    self._to_visit.append(part.queue)
-                    self._disturbed += 1
+    def _changed(self, operations: tuple[Operation, ...]) -> None:
+        if self._visits is not None:  # Else none was compared or visited yet.
+            self._visits.changed(operations)
+            if self._comparison is not None:
+                self._comparison.changed(operations)
+
+    def _known(self, queue: QueueId) -> Described | None:
+        """What the backup has of a queue; None: it has not described it. A queue of an equal group it was told to keep."""
+        described = self._described.get(queue)
+        if described is None and self._comparison is not None:
+            history = self._comparison.history(queue)
+            if history is not None:
+                described = self._described[queue] = Described(history, told=True)
+        return described
 
     def _of(self, queue: ReplicatedQueue) -> Described:
-        described = self._described.get(queue.queue)
+        described = self._known(queue.queue)
         if described is None:
             described = self._described[queue.queue] = Described(History((), 0, SequenceSet()))
         if described.keep is None:
@@ -272,62 +296,17 @@ class BackupSession:
             described.staged = SequenceSet()
         return described
 
-    def _copy(self, queue: ReplicatedQueue) -> Iterator[Event]:
-        """Send what is wanted from the cursor on, as much as may be under way."""
-        described = self._of(queue)
-        assert described.keep is not None and described.staged is not None
-        if queue.next <= described.cursor:
-            return
-        wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.keep
-        bytes_max, runs_max = self._settings.plan_chunk_bytes, self._settings.ids_runs_per_chunk_max
-        for generation, ids, batch in plan_chunks(queue, wanted, bytes_max, runs_max) if wanted else ():
-            if self._is_full:
-                return
-            self._in_flight.append(batch.nbytes)
-            self._in_flight_bytes += batch.nbytes
-            self.resync.messages += len(batch)
-            self.resync.bytes += batch.nbytes
-            described.staged |= ids
-            described.cursor = ids.last + 1
-            described.told = True
-            yield PlanMessages(queue=queue.queue, generation_of=generation, ids=ids, batch=batch)
-        described.cursor = queue.next
-
-    def _plan(self, queue: ReplicatedQueue) -> Iterator[Event]:
-        """The plan of one queue as it is now, as far as it was not sent at an earlier visit.
-
-        The last PlanQueue of a queue counts. Its PlanDrops add up, because a dropped message never comes back.
-        """
-        described = self._of(queue)
-        assert described.keep is not None and described.staged is not None
-        described.told = True
-        lineage = entered_lineage(queue, self._entered)
-        yield PlanQueue(queue=queue.queue, spec=queue.spec, lineage=lineage, next=queue.next, held=len(queue))
-        held, staged = described.history.held, described.staged
-        if gone := held - (described.keep & queue.held):
-            self.resync.dropped += gone.count()  # Not len(): a peer may claim more ids than len() can return.
-            held -= gone
-            yield from self._drops(queue.queue, gone, staged=False)
-        if gone := staged - queue.held:
-            staged -= gone
-            yield from self._drops(queue.queue, gone, staged=True)
-
-    def _drops(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Iterator[PlanDrop]:
-        for part in split_ids(ids, self._settings.ids_runs_per_chunk_max):
-            yield PlanDrop(queue=queue, ids=part, staged=staged)
-
     # --- streaming -------------------------------------------------------------------------------
 
     def stream(self, event: Operations, nbytes: int) -> Iterator[Event]:
         """Send these operations (O1), or give up streaming because the backup is too far behind (C7)."""
-        if self.state is SessionState.CATCHING_UP:
-            self._changed(event.operations)
+        self._changed(event.operations)
         if self.state is not SessionState.STREAMING:
             return
         yield event
         self.sent = event.last
         self.window_bytes += nbytes
-        self._window.append((event.last, nbytes, self.window_bytes + self._in_flight_bytes))
+        self._window.append((event.last, nbytes, self.window_bytes + self._in_flight.bytes))
         limits = self._settings
         if self.window_bytes > limits.window_bytes_max or len(self._window) > limits.window_operations_max:
             self.state = SessionState.LAGGING
@@ -335,9 +314,8 @@ class BackupSession:
 
     def leave_out(self, operation: Operation) -> Iterator[Event]:
         """No frame holds this operation: the plan of a new session carries it, in the transaction of the flip (TX2)."""
-        if self.state is SessionState.CATCHING_UP:
-            self._changed((operation,))
-        elif self.state is SessionState.STREAMING:
+        self._changed((operation,))
+        if self.state is SessionState.STREAMING:
             self.state = SessionState.LAGGING
             yield Resubscribe()
 

@@ -24,6 +24,7 @@ from qpidha.wire.events import (
     SubscribeQueue,
     Welcome,
 )
+from qpidha.wire.groups import SubscribeGroups, SubscribeRest
 from qpidha.wire.version import LIMITS_SINCE, negotiate
 
 Handler = Callable[[BackupSession, int, Event, float], bool]
@@ -125,10 +126,16 @@ class Sessions:
 
     # --- handlers of legal events: (session, the frame's session number, event, now) ---------------
 
-    def _subscribe(self, session: BackupSession, sid: int, event: Subscribe, now: float) -> bool:
+    def _subscribe(
+        self, session: BackupSession, sid: int, event: Subscribe | SubscribeGroups, now: float
+    ) -> bool:
         if event.stored_generation > self._primary.generation:
             return self._fence_off(session, event.stored_generation, now)
         self._primary.begin_session(session, sid, event)
+        return True
+
+    def _subscribe_rest(self, session: BackupSession, _: int, event: SubscribeRest, now: float) -> bool:
+        session.subscribe_rest(event)
         return True
 
     def _subscribe_queue(self, session: BackupSession, _: int, event: SubscribeQueue, now: float) -> bool:
