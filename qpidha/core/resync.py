@@ -58,7 +58,7 @@ def _is_same(primary: History, backup: History) -> bool:
 
 
 def knows_all(lineage: Lineage, next: MessageId, held: SequenceSet) -> bool:
-    """Whether the history (lineage, next) names every held message: two nodes that say the same of a queue hold the same."""
+    """Whether the history (lineage, next) names every held message: whoever says the same of a queue holds the same."""
     return not held or bool(lineage and lineage[0][1] <= held.first and held.last < next)
 
 

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from qpidha.core.backup.session import Flow, FollowerSession
+from qpidha.core.backup.applying import Flow
+from qpidha.core.backup.session import FollowerSession
 from qpidha.core.discards import Discards
 from qpidha.core.groups import session_key
 from qpidha.core.legality import FollowerState, Outcome, Scope, violation

@@ -1,7 +1,7 @@
 """Which of its queues a backup keeps as they are: those of the groups that its primary found equal (C8).
 
-A queue of such a group that changed at the primary since, is named by the plan, and the plan counts; one that was deleted there
-is withdrawn (Q9). Nothing changes here before the flip (C1), so what was equal still is what was compared.
+The plan names a queue of such a group that changed at the primary since, and then the plan counts; it withdraws one
+that was deleted there since (Q9). Nothing changes here before the flip (C1), so what was compared is still true.
 """
 
 from __future__ import annotations

@@ -16,51 +16,39 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from uuid import UUID
 
+from qpidha.core.backup.applying import Applier, Flow
 from qpidha.core.backup.describing import Digests, description_count, descriptions
 from qpidha.core.backup.flip import Flip
 from qpidha.core.backup.kept import Kept
-from qpidha.core.backup.operations import check_lineage, check_operation, copy_of
+from qpidha.core.backup.operations import check_lineage
 from qpidha.core.backup.planned import Planned
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import check_objects
-from qpidha.core.entering import enter_for
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.legality import FollowerState
-from qpidha.core.local import QUEUE_PREFIX, LocalQueues
+from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.policy import check_policy, planned_policy, policy_in
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
-from qpidha.core.ready import Inserted, QueueAdded, QueueRemoved, Removed
 from qpidha.errors import RemoteProtocolError
-from qpidha.journal import DropQueue, Insert, PutQueue, PutStatus, Remove, Skip
-from qpidha.seq import SequenceSet
+from qpidha.journal import PutStatus
 from qpidha.settings import Settings
-from qpidha.types import Generation, MessageId, NodeId, Position, QueueId
-from qpidha.wire.batch import Batch
+from qpidha.types import Generation, NodeId, Position, QueueId
 from qpidha.wire.events import (
     Acknowledged,
-    Copy,
-    Declare,
-    Dequeue,
-    Drop,
-    Enqueue,
     Event,
     Frame,
-    Operation,
     Operations,
-    Part,
     PlanDrop,
     PlanEnd,
     PlanMessages,
     PlanQueue,
     PlanWithdraw,
     Progress,
-    SkipIds,
     Subscribe,
 )
 from qpidha.wire.groups import GroupsDiffer, SubscribeRest
@@ -68,17 +56,6 @@ from qpidha.wire.version import DIGESTS_SINCE, PROTOCOL_MAX
 
 DIGESTED_PER_STEP = 8
 """To make the digest of a queue costs about this much less than to describe it."""
-
-
-@dataclass(slots=True)
-class Flow:
-    """What this node received as a backup since it started, for status."""
-
-    resyncs: int = 0
-    resync_messages: int = 0
-    resync_bytes: int = 0
-    messages: int = 0
-    bytes: int = 0
 
 
 class FollowerSession:
@@ -117,6 +94,7 @@ class FollowerSession:
         self._quarantined = quarantined
         self._out = outbox
         self._settings = settings
+        self._applier = Applier(queues, local, self._objects, outbox, flow, generation)
         self._plan: dict[QueueId, Planned] = {}
         self._version = version
         self._chunks = 0
@@ -313,81 +291,10 @@ class FollowerSession:
     # --- following -------------------------------------------------------------------------------
 
     def apply(self, event: Operations) -> None:
-        """Apply operations in order; the acknowledgement follows their transaction (C6).
-
-        An operation is checked before it is applied, so it is applied whole or not at all (O3).
-        """
+        """Apply operations in order; the acknowledgement follows their transaction (C6)."""
         if event.first != self.position + 1:
             raise RemoteProtocolError(f"operation {event.first} after {self.position}")
         for operation in event.operations:
-            has_objects = check_operation(self._queues, operation, self.generation)
-            touched = self._objects_touched(operation) if has_objects else None
-            for part in operation:
-                self._apply(part)
-            if touched:
-                self._follow_objects(touched)
+            self._applier.apply(operation)
             self.position += 1
         self._acknowledge()
-
-    def _objects_touched(self, operation: Operation) -> list[bytes]:
-        """The keys of the objects of queues that this operation puts, or deletes where that may concern one here."""
-        wanted = self._objects.int  # Uuids are compared in Python, and this is asked of every part.
-        parts = [part for part in operation if part.queue.int == wanted]
-        objects = self._queues.get(self._objects) if parts else None
-        if not isinstance(objects, KeyedQueue):
-            return []
-        keys = list[bytes]()
-        for part in parts:
-            if isinstance(part, Enqueue):
-                keys += [part.batch.props(i) for i in range(len(part.batch))]
-            elif isinstance(part, Dequeue) and len(self._local):
-                keys += objects.keys_of(part.ids)
-        return [key for key in keys if key.startswith(QUEUE_PREFIX)]
-
-    def _follow_objects(self, keys: list[bytes]) -> None:
-        """The queues of level configuration are those of the objects, in the same transaction (Q2)."""
-        objects = self._queues[self._objects]
-        assert isinstance(objects, KeyedQueue)  # Else no keys of it were touched.
-        for change, notice in self._local.follow(objects, keys, self.generation):
-            self._out.persist(change)
-            if notice is not None:
-                self._out.notify(notice)
-
-    def _apply(self, part: Part) -> None:
-        if isinstance(part, Declare):
-            self._declare(part)
-            return
-        q = self._queues[part.queue]
-        if (entry := enter_for(q, part, self.generation)) is not None:
-            self._out.persist(entry)
-        match part:
-            case Enqueue():
-                batch, flow = part.batch, self.flow
-                flow.messages += len(batch)
-                flow.bytes += batch.nbytes
-                self._insert(q, part.first, batch)
-            case Copy():
-                self.flow.messages += len(part.ids)
-                self._insert(q, part.first, copy_of(self._queues, part))
-            case Dequeue():
-                if gone := q.remove(part.ids):
-                    self._out.notify(Removed(part.queue, gone))
-                self._out.persist(Remove(part.queue, part.ids))
-            case SkipIds():
-                q.skip(part.last)
-                self._out.persist(Skip(part.queue, q.next))
-            case Drop():  # pragma: no branch - mypy knows that there is no other part
-                del self._queues[part.queue]
-                self._out.persist(DropQueue(part.queue))
-                self._out.notify(QueueRemoved(part.queue))
-
-    def _insert(self, q: ReplicatedQueue, first: MessageId, batch: Batch) -> None:
-        ids = SequenceSet.from_range(first, first + len(batch) - 1)
-        q.insert(ids, batch)
-        self._out.persist(Insert(q.queue, ids, batch))
-        self._out.notify(Inserted(q.queue, ids, batch))
-
-    def _declare(self, part: Declare) -> None:
-        self._queues[part.queue] = self._queues.make(part.queue, part.spec, part.lineage, part.next)
-        self._out.persist(PutQueue(part.queue, part.spec, part.lineage, part.next))
-        self._out.notify(QueueAdded(part.queue, part.spec))

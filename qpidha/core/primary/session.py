@@ -279,7 +279,7 @@ class BackupSession:
                 self._comparison.changed(operations)
 
     def _known(self, queue: QueueId) -> Described | None:
-        """What the backup has of a queue; None: it has not described it. A queue of an equal group it was told to keep."""
+        """What the backup has of a queue; None: it has not described it. It keeps queues of equal groups."""
         described = self._described.get(queue)
         if described is None and self._comparison is not None:
             history = self._comparison.history(queue)

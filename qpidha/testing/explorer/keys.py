@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sortedcontainers import SortedDict
 
-from qpidha.core.backup.session import Flow
+from qpidha.core.backup.applying import Flow
 from qpidha.core.primary.described import Resync
 from qpidha.core.primary.pace import Pace
 from qpidha.journal import StoreStatus

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from qpidha.core.configuration import read_key
 from qpidha.core.ready import CloseLink, CompareAndSet, HandOver, Notice, Request, RoleChanged
@@ -34,6 +34,9 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
+
+Subscription: TypeAlias = Subscribe | SubscribeGroups | GroupsDiffer | SubscribeRest | SubscribeQueue
 
 
 class Names(Protocol):
@@ -83,13 +86,8 @@ def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
             return f"refused: {event.reason}"
         case Fenced():
             return f"fenced by generation {event.generation}"
-        case Subscribe():
-            return f"subscribe, stored generation {event.stored_generation}, {event.queues} queues"
-        case SubscribeQueue():
-            return (
-                f"have {name(event.queue)} lineage {render_lineage(event.lineage)} next {event.next} "
-                f"held {render_ids(event.held)}"
-            )
+        case Subscribe() | SubscribeGroups() | GroupsDiffer() | SubscribeRest() | SubscribeQueue():
+            return _render_subscription(event, names)
         case PlanQueue():
             return f"plan {name(event.queue)} lineage {render_lineage(event.lineage)} next {event.next}"
         case PlanDrop():
@@ -113,6 +111,24 @@ def render_event(event: Event, names: Names) -> str:  # noqa: PLR0912 - one each
             return f"operations {event.first}: {parts}"
         case _:
             return type(event).__name__.lower()
+
+
+def _render_subscription(event: Subscription, names: Names) -> str:
+    """How a backup says what it has."""
+    match event:
+        case Subscribe():
+            return f"subscribe, stored generation {event.stored_generation}, {event.queues} queues"
+        case SubscribeGroups():
+            return f"subscribe, stored generation {event.stored_generation}, {len(event.digests)} groups"
+        case GroupsDiffer():
+            return f"groups {render_ids(event.groups)} differ"
+        case SubscribeRest():
+            return f"{event.queues} queues of groups that differ"
+        case SubscribeQueue():
+            return (
+                f"have {names.queue_name(event.queue)} lineage {render_lineage(event.lineage)} next {event.next} "
+                f"held {render_ids(event.held)}"
+            )
 
 
 def render_part(part: Part, names: Names) -> str:

@@ -41,6 +41,7 @@ from qpidha.testing.walks.producers import COUNTED
 from qpidha.testing.walks.profile import ORDINARY, Profile
 from qpidha.types import Generation, Record
 from qpidha.wire.events import Frame, PlanDrop, Refused
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups
 
 if TYPE_CHECKING:
     from qpidha.testing.sim.link import End
@@ -56,6 +57,8 @@ class Sightings(Observer):
         self._roles: dict[tuple[str, int], str] = {}
         """The last role, by host and boot."""
         self._record: Record | None = None
+        self._groups: dict[End, int] = {}
+        """How many groups a backup has sent digests of, by the primary's end of the link."""
         self._unserved: set[Generation] = set()
         """Generations after the first of a run whose primary has not answered anybody yet."""
 
@@ -63,6 +66,7 @@ class Sightings(Observer):
         """Count the run of this world, from now on."""
         self._roles = {}
         self._record = None
+        self._groups = {}
         self._unserved = set()
         self.counts["runs"] += 1
         world.observers.append(self)
@@ -94,6 +98,12 @@ class Sightings(Observer):
             self.counts[f"refusal {frame.event.code}"] += 1
         elif isinstance(frame.event, PlanDrop):
             self.counts[f"plan drops {'staged' if frame.event.staged else 'held'}"] += 1
+        elif isinstance(frame.event, SubscribeGroups):
+            self._groups[end] = len(frame.event.digests)
+        elif isinstance(frame.event, GroupsDiffer):
+            differing = len(frame.event.groups)
+            self.counts["groups different"] += differing
+            self.counts["groups equal"] += self._groups.pop(end.other) - differing
 
     def noticed(self, node: SimNode, notice: Notice) -> None:
         """Count a change of role, an event or the fates of discarded messages."""
@@ -152,8 +162,8 @@ FIRST: Final = 1
 
 EXPECTED: Final = (
     *(f"frame {name}" for name in (
-        "Hello", "Welcome", "Refused", "Fenced", "Subscribe", "SubscribeQueue", "PlanQueue", "PlanDrop", "PlanMessages",
-        "PlanEnd", "Progress", "Resubscribe", "Operations", "Acknowledged", "Established",
+        "Hello", "Welcome", "Refused", "Fenced", "Subscribe", "SubscribeQueue", "SubscribeGroups", "GroupsDiffer",
+        "SubscribeRest", "PlanQueue", "PlanDrop", "PlanMessages", "PlanEnd", "Progress", "Resubscribe", "Operations", "Acknowledged", "Established",
     )),
     *(f"event {event.__name__}" for event in (
         Resynchronised, DuplicateNodeId, FencedByPeer, CompareAndSetLost, SteppedDown, RemovingMembers,
@@ -177,6 +187,7 @@ EXPECTED: Final = (
         "damaged", "may-found", "founder", "wiped", "new", "member", "other-epoch", "not-member",
     )),
     *(f"plan drops {name}" for name in ("held", "staged")),
+    *(f"groups {name}" for name in ("equal", "different")),
     *(f"damaged frame found {where}" for where in ("in the frame", "by the transport")),
     *(f"damage {name}" for name in ("found", "harmless")),
     *(f"power cut left {name} of a transaction" for name in ("all", "nothing")),

@@ -114,6 +114,7 @@ class Walk:
             SMALL,
             window_operations_max=window,
             queues_per_slice=draw.choice([1, 2, 5, 500]),
+            queues_per_digest=random.Random(f"{seed}/digests").choice([1, 1, 2, 32]),
             catch_up_time_max_s=random.Random(f"{seed}/pace").choice([None, 0.5]),
             min_in_sync=min(count, random.Random(f"{seed}/members").choice(LEAST)),
         )

@@ -20,6 +20,7 @@ from qpidha.core.legality import (
     State,
     violation,
 )
+from qpidha.core.limits import limits_of
 from qpidha.core.primary.sessions import Sessions
 from qpidha.core.refusals import NOT_PRIMARY
 from qpidha.types import QueueSpec
@@ -43,6 +44,7 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 from tests.support.cores import (
     GENERATION,
     HELLO,
@@ -58,6 +60,8 @@ from tests.support.cores import (
 from tests.support.legality_page import PAGE, render, section
 
 SLICED = replace(SETTINGS, queues_per_slice=1, plan_chunks_in_flight_max=1)
+LIMITS = limits_of(SETTINGS)
+WELCOME_5 = replace(WELCOME, version=5, limits=LIMITS)
 SUBSCRIBE = Subscribe(epoch=PEER_EPOCH, stored_generation=2, queues=0)
 SAMPLES: dict[type[Event], Event] = {
     type(event): event
@@ -68,6 +72,9 @@ SAMPLES: dict[type[Event], Event] = {
         Fenced(generation=GENERATION + 1),
         Ping(),
         replace(SUBSCRIBE, queues=1),
+        SubscribeGroups(epoch=PEER_EPOCH, stored_generation=2, key=bytes(16), digests=(bytes(16),)),
+        GroupsDiffer(groups=SequenceSet()),
+        SubscribeRest(queues=1),
         SubscribeQueue(queue=QUEUE, lineage=((1, 1),), next=1, held=SequenceSet()),
         PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=((1, 1), (2, 5)), next=10, held=8),
         PlanDrop(queue=QUEUE, ids=SequenceSet([1]), staged=False),
@@ -98,6 +105,12 @@ def settled(node: Node) -> Node:
     while node.replica.unfinished:
         node.perform()
     return node
+
+
+def comparing() -> Node:
+    """A primary that has told the backup which groups differ."""
+    node = settled(Node(SLICED).promoted()).say(replace(HELLO, version_max=5, limits=LIMITS), session=0)
+    return settled(node.say(SAMPLES[SubscribeGroups]))
 
 
 def subscribed(queues: int) -> Node:
@@ -131,11 +144,15 @@ STATES: dict[State, Callable[[], Node]] = {
     LinkState.NO_ROLE: no_role,
     SessionState.NEW: lambda: Node().promoted(),
     SessionState.WELCOMED: lambda: Node().promoted().say(HELLO, session=0),
+    SessionState.COMPARING: comparing,
     SessionState.SUBSCRIBING: lambda: subscribed(1),
     SessionState.CATCHING_UP: lambda: subscribed(0),
     SessionState.STREAMING: streaming,
     SessionState.LAGGING: lagging,
     FollowerState.HELLO: lambda: Node().following(),
+    FollowerState.COMPARING: lambda: settled(
+        Node(replace(SETTINGS, queues_per_digest=1)).following().say(WELCOME_5, session=0)
+    ),
     FollowerState.STAGING: lambda: Node().following().say(WELCOME, session=0),
     FollowerState.FLIPPING: flipping,
     FollowerState.FOLLOWING: following,

@@ -48,7 +48,8 @@ from qpidha.wire.events import (
 )
 
 SLICE = 10
-SETTINGS = Settings(queues_per_slice=SLICE)
+SETTINGS = Settings(queues_per_slice=SLICE, queues_per_digest=1000)
+"""Every queue is described by itself."""
 CLUSTER, A, B = UUID(int=1), UUID(int=10), UUID(int=11)
 
 
@@ -70,7 +71,7 @@ class Session(BackupSession):
 
     def __init__(self) -> None:
         super().__init__(1, "b", UUID(int=7), SETTINGS)
-        self.visits = 0
+        self.visits = self.staged = 0
         self.subscribe(1, Subscribe(epoch=UUID(int=8), stored_generation=0, queues=0))
 
     def _of(self, queue: ReplicatedQueue):  # type: ignore[no-untyped-def]
@@ -82,7 +83,8 @@ class Session(BackupSession):
         events = list(self.catch_up(content, position))
         chunks = sum(isinstance(e, PlanMessages) for e in events)
         if chunks:
-            self.progress(self._chunks_staged + chunks)
+            self.staged += chunks
+            self.progress(self.staged)
         return events
 
 

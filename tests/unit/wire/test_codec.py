@@ -54,6 +54,7 @@ from qpidha.wire.events import (
 )
 from qpidha.wire.fanout import FanOut
 from qpidha.wire.framing import FrameReader, RawFrame
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN, negotiate
 
 DOC = Path(__file__).parents[3] / "docs" / "wire.md"
@@ -86,6 +87,11 @@ SAMPLES: dict[str, Event] = {
     "fenced": Fenced(generation=2**63 - 1),
     "ping": Ping(),
     "subscribe": Subscribe(epoch=QUEUE, stored_generation=0, queues=2**32 - 1),
+    "subscribe-groups": SubscribeGroups(
+        epoch=QUEUE, stored_generation=2, key=bytes(range(16)), digests=(b"\x11" * 16, b"\x22" * 16)
+    ),
+    "groups-differ": GroupsDiffer(groups=ids((1, 1))),
+    "subscribe-rest": SubscribeRest(queues=32),
     "subscribe-queue": SubscribeQueue(queue=QUEUE, lineage=LINEAGE, next=501, held=ids((1, 3), (500, 500))),
     "plan-queue": PlanQueue(queue=QUEUE, spec=SPEC, lineage=LINEAGE, next=2**64 - 1, held=4),
     "plan-drop": PlanDrop(queue=QUEUE, ids=ids((0, 2**64 - 2)), staged=True),
@@ -580,13 +586,13 @@ def test_the_largest_of_each_limit_fits() -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "chosen"),
-    [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (2, 9, 4), (0, 65_535, 4)],
+    [(1, 1, 1), (0, 1, 1), (1, 2, 2), (2, 2, 2), (1, 3, 3), (1, 4, 4), (2, 9, 5), (0, 65_535, 5)],
 )
 def test_the_highest_version_that_both_speak_is_chosen(low: int, high: int, chosen: int) -> None:
-    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 4
+    assert negotiate(low, high) == chosen <= PROTOCOL_MAX == 5
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 0), (5, 9), (1, 0), (9, 1)])
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (6, 9), (1, 0), (9, 1)])
 def test_versions_without_overlap_are_refused(low: int, high: int) -> None:
     with pytest.raises(VersionMismatch, match=f"{low} to {high}"):
         negotiate(low, high)
@@ -601,8 +607,8 @@ def hello(version_max: int, *more: object) -> bytes:
 
 
 def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
-    event = decode(1, hello(5, LIMITS_ARRAY, "new", [1, 2])).event
-    assert isinstance(event, Hello) and (event.version_max, event.limits) == (5, LIMITS)
+    event = decode(1, hello(6, LIMITS_ARRAY, "new", [1, 2])).event
+    assert isinstance(event, Hello) and (event.version_max, event.limits) == (6, LIMITS)
     for bad in (
         hello(1, LIMITS_ARRAY),
         hello(2, LIMITS_ARRAY, "new"),
@@ -611,7 +617,7 @@ def test_the_hello_of_a_later_version_may_say_more_and_no_other_may() -> None:
         hello(3, LIMITS_ARRAY, "new"),
         hello(2, LIMITS_ARRAY)[:-3],
         hello("2", LIMITS_ARRAY),  # type: ignore[arg-type]
-        hello(4, LIMITS_ARRAY, {1: 2}),
+        hello(5, LIMITS_ARRAY, {1: 2}),
     ):
         with pytest.raises(MalformedFrame, match="Hello"):
             decode(1, bad)
