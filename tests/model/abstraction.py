@@ -202,7 +202,7 @@ class CodeFacts:
 
 def subscribed(session: BackupSession) -> bool:
     """Whether the backup described all of its queues; what came before that is only a handshake."""
-    return session.sid != 0 and session.state is not SessionState.SUBSCRIBING
+    return session.sid != 0 and session.state not in (SessionState.COMPARING, SessionState.SUBSCRIBING)
 
 
 # --- the model ------------------------------------------------------------------------------------------

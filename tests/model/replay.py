@@ -108,7 +108,7 @@ class Run(Steps):
         settings = replace(
             SMALL, plan_chunk_bytes=1, window_bytes_max=1 << 20,
             window_operations_max=self.random.choice([2, 6, 1000]), operations_bytes=self.random.choice([1, 300]),
-            min_in_sync=self.least,
+            min_in_sync=self.least, queues_per_digest=random.Random(f"{self.seed}/digests").choice([1, 2, 32]),
         )  # fmt: skip
         world = World(seed=self.seed, instant=True, wire=False, settings=settings)
         self.watcher: Any = Watcher(world)  # In all places of the checker.

@@ -8,6 +8,8 @@ declared there, and quarantined whole. It is never deleted because it is absent 
 What is keyed is not quarantined: a put of an object or of a table's entry that was undone is no message, and it was
 never confirmed. The audit record names it.
 
+Queues of groups that the primary found equal stay as they are, and are not looked at (C8).
+
 With many queues the flip would block the event loop too long, so it is done in slices. Meanwhile nothing else changes
 the queues: frames from the primary wait, and a session that ends finishes its flip first. It is still one transaction,
 because all its changes are persisted together when the last queue is done.

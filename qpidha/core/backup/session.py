@@ -104,6 +104,8 @@ class FollowerSession:
         """Those of this session, until the primary has said which groups differ."""
         self._kept: Kept | None = None
         """The queues of the groups that do not; None: all queues are described."""
+        self._undescribed = 0
+        """How many events are still to be sent."""
         self._descriptions: Iterator[Event] | None = None
         """The descriptions of this node's queues that are still to be sent; None: all were sent."""
         self._flip: Flip | None = None
@@ -157,7 +159,7 @@ class FollowerSession:
             return
         count = description_count(self._queues.values(), self._settings.ids_runs_per_chunk_max)
         self._send(Subscribe(epoch=epoch, stored_generation=stored, queues=count))
-        self._describe(self._queues.values())
+        self._describe(self._queues.values(), count)
 
     def _digest_more(self, queues: int) -> None:
         assert self._digests is not None
@@ -174,10 +176,10 @@ class FollowerSession:
         described = self._kept.described
         count = description_count(described, self._settings.ids_runs_per_chunk_max)
         self._send(SubscribeRest(queues=count))
-        self._describe(described)
+        self._describe(described, count)
 
-    def _describe(self, queues: Iterable[ReplicatedQueue]) -> None:
-        self.state = FollowerState.STAGING
+    def _describe(self, queues: Iterable[ReplicatedQueue], count: int) -> None:
+        self.state, self._undescribed = FollowerState.STAGING, count
         self._descriptions = descriptions(queues, self._settings.ids_runs_per_chunk_max)
         self._describe_more(self._settings.queues_per_slice)
 
@@ -185,8 +187,8 @@ class FollowerSession:
         assert self._descriptions is not None
         for event in itertools.islice(self._descriptions, events):
             self._send(event)
-            events -= 1
-        if events:
+            self._undescribed -= 1
+        if not self._undescribed:  # The answer to the last one may come before the next slice.
             self._descriptions = None
 
     def _send(self, event: Event) -> None:

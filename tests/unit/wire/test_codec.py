@@ -88,10 +88,16 @@ SAMPLES: dict[str, Event] = {
     "ping": Ping(),
     "subscribe": Subscribe(epoch=QUEUE, stored_generation=0, queues=2**32 - 1),
     "subscribe-groups": SubscribeGroups(
-        epoch=QUEUE, stored_generation=2, key=bytes(range(16)), digests=(b"\x11" * 16, b"\x22" * 16)
+        epoch=QUEUE,
+        stored_generation=2,
+        key=bytes(range(16)),
+        digests=(
+            bytes.fromhex("083aac7ba77bc664005d821eb8bfa4d9"),
+            bytes.fromhex("105218a4949688fe2400b2067b01726b"),
+        ),
     ),
     "groups-differ": GroupsDiffer(groups=ids((1, 1))),
-    "subscribe-rest": SubscribeRest(queues=32),
+    "subscribe-rest": SubscribeRest(queues=1),
     "subscribe-queue": SubscribeQueue(queue=QUEUE, lineage=LINEAGE, next=501, held=ids((1, 3), (500, 500))),
     "plan-queue": PlanQueue(queue=QUEUE, spec=SPEC, lineage=LINEAGE, next=2**64 - 1, held=4),
     "plan-drop": PlanDrop(queue=QUEUE, ids=ids((0, 2**64 - 2)), staged=True),
