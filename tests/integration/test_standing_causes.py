@@ -364,7 +364,7 @@ def test_versions_without_overlap_are_reported_on_both_sides(
         async with a, b:
             await a.promote()
             await watch(lines, b, transport)
-            both = "backup 'b' speaks protocol versions 7 to 9, primary 'a' 1 to 4"
+            both = "backup 'b' speaks protocol versions 7 to 9, primary 'a' 1 to 5"
             assert trouble(b) == f"a: refused: {both}"
             assert trouble(a, "link from node 'b'") == both
 

@@ -1,8 +1,8 @@
 """A catch-up that compares groups of queues ends as one that describes every queue: digests change no plan (C8, C4).
 
 Method: hypothesis draws a few queues, each with the history of a primary and of a backup, most of them equal. The real
-sessions of both ends catch up, slice by slice, once by groups and once queue by queue. Meanwhile the primary publishes, consumes,
-declares and deletes, at any point between two slices.
+sessions of both ends catch up, slice by slice, once by groups and once queue by queue. Meanwhile the primary publishes,
+consumes, declares and deletes, at any point between two slices.
 """
 
 from __future__ import annotations

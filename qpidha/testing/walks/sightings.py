@@ -163,7 +163,8 @@ FIRST: Final = 1
 EXPECTED: Final = (
     *(f"frame {name}" for name in (
         "Hello", "Welcome", "Refused", "Fenced", "Subscribe", "SubscribeQueue", "SubscribeGroups", "GroupsDiffer",
-        "SubscribeRest", "PlanQueue", "PlanDrop", "PlanMessages", "PlanEnd", "Progress", "Resubscribe", "Operations", "Acknowledged", "Established",
+        "SubscribeRest", "PlanQueue", "PlanDrop", "PlanMessages", "PlanEnd", "Progress", "Resubscribe",
+        "Operations", "Acknowledged", "Established",
     )),
     *(f"event {event.__name__}" for event in (
         Resynchronised, DuplicateNodeId, FencedByPeer, CompareAndSetLost, SteppedDown, RemovingMembers,

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Batch, QueueSpec, SequenceSet, Settle
+from qpidha import Batch, SequenceSet, Settle
 from qpidha.core.groups import (
     digest,
     divided,
@@ -23,6 +23,7 @@ from qpidha.core.groups import (
 from qpidha.core.lineage import Lineage
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History
+from qpidha.types import QueueSpec
 from qpidha.wire.groups import DIGEST_BYTES, GROUPS_MAX, KEY_BYTES
 from tests.unit.wire.test_codec import SAMPLES
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Batch, QueueSpec, SequenceSet
+from qpidha import Batch, SequenceSet
 from qpidha.core.backup.applying import Applier, Flow
 from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
@@ -14,6 +14,7 @@ from qpidha.core.queues import Queues
 from qpidha.core.ready import Inserted, QueueAdded, QueueRemoved, Removed
 from qpidha.errors import RemoteProtocolError
 from qpidha.journal import DropQueue, Insert, PutQueue, Remove, Skip
+from qpidha.types import QueueSpec
 from qpidha.wire.events import Copy, Declare, Dequeue, Drop, Enqueue, Operation, SkipIds
 
 Q, OTHER, OBJECTS = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.backup.flip import KEYS_PER_STEP, Flip, Flipped, Planned, flip
+from qpidha.core.backup.flip import KEYS_PER_STEP, Flip, Flipped, flip
+from qpidha.core.backup.planned import Planned
 from qpidha.core.births import born, configuration_id, own_id
 from qpidha.core.configuration import QueueObject
 from qpidha.core.histories import Histories

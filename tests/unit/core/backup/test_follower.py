@@ -176,7 +176,8 @@ def test_a_welcomed_backup_subscribes_with_what_it_holds() -> None:
 
 
 def test_many_queues_are_described_in_slices() -> None:
-    node = backup(node=Node(SLICES))
+    node = Node(SLICES).following()
+    node.replica.received(LINK, Frame(GENERATION, 0, WELCOME), node.clock)
     assert node.replica.unfinished
     node.work()
     assert [e.queue for e in node.sent if isinstance(e, SubscribeQueue)] == [QUEUE, OTHER]

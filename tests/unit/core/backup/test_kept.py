@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import QueueSpec, SequenceSet
+from qpidha import SequenceSet
 from qpidha.core.backup.kept import Kept
 from qpidha.core.groups import divided
 from qpidha.core.queues import Queues
 from qpidha.errors import RemoteProtocolError
+from qpidha.types import QueueSpec
 
 GROUPS = 3
 

@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.backup.flip import Planned, flip
+from qpidha.core.backup.flip import flip
 from qpidha.core.backup.keys import LOOKED_AT_ONCE, check_keys
 from qpidha.core.backup.operations import check_operation
+from qpidha.core.backup.planned import Planned
 from qpidha.core.births import born, configuration_id
 from qpidha.core.keyed import TABLE, KeyedQueue
 from qpidha.core.quarantine import Quarantined

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Batch, QueueSpec, SequenceSet
+from qpidha import Batch, SequenceSet
 from qpidha.core.backup.planned import Planned, check_planned, check_planned_keys, fresh
 from qpidha.core.keyed import TABLE
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
+from qpidha.types import QueueSpec
 from qpidha.wire.events import PlanQueue
 
 Q = UUID(int=1)

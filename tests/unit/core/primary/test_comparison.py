@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 
-from qpidha import Batch, QueueSpec, SequenceSet
+from qpidha import Batch, SequenceSet
 from qpidha.core.groups import digest, divided, joined
 from qpidha.core.primary.comparison import Comparison
 from qpidha.core.queues import Queues
 from qpidha.core.resync import History
 from qpidha.errors import RemoteProtocolError
+from qpidha.types import QueueSpec
 from qpidha.wire.events import Dequeue, Operation
 from qpidha.wire.groups import SubscribeGroups
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from qpidha import Batch, QueueSpec, SequenceSet, Settings
+from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.primary.described import Described, Resync
 from qpidha.core.primary.inflight import InFlight
 from qpidha.core.primary.planning import copied, planned
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History
+from qpidha.types import QueueSpec
 from qpidha.wire.events import PlanDrop, PlanMessages, PlanQueue
 
 SETTINGS = Settings(plan_chunk_bytes=1, plan_chunks_in_flight_max=2, ids_runs_per_chunk_max=1)

@@ -61,8 +61,8 @@ def subscribe(queues: int) -> Subscribe:
         (replace(HELLO, node="me"), "backup and primary have the same node id, 'me'"),
         (replace(HELLO, wanted="you"), "the backup wants node 'you', this is 'me'"),
         (
-            replace(HELLO, version_min=5, version_max=9, limits=LIMITS),
-            "backup 'peer' speaks protocol versions 5 to 9, primary 'me' 1 to 4",
+            replace(HELLO, version_min=6, version_max=9, limits=LIMITS),
+            "backup 'peer' speaks protocol versions 6 to 9, primary 'me' 1 to 5",
         ),
         (
             replace(
@@ -103,7 +103,7 @@ def test_both_ends_of_version_2_send_their_limits() -> None:
     guest = Node().following()
     assert guest.sent == [
         Hello(
-            version_min=1, version_max=4, cluster=CLUSTER, node="me", boot=BOOT, wanted="peer", limits=LIMITS
+            version_min=1, version_max=5, cluster=CLUSTER, node="me", boot=BOOT, wanted="peer", limits=LIMITS
         )
     ]
 
