@@ -37,6 +37,7 @@ from qpidha.wire.events import (
 from qpidha.wire.fanout import FanOut
 from qpidha.wire.fields import CONTROL_BYTES_MAX, LARGE_BYTES_MAX
 from qpidha.wire.framing import FrameReader, RawFrame
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups
 from qpidha.wire.info import INFO_BYTES_MAX, decode_info
 
 MULTIPLE = 64
@@ -124,6 +125,11 @@ BOMBS: dict[str, tuple[Decoder, bytes]] = {
     ),
     "drop: many runs": (of_kind(PlanDrop), msgpack.packb([QUEUE, SMALLEST_RUNS, False])),
     "drop: all ids": (of_kind(PlanDrop), msgpack.packb([QUEUE, b"\1\0" + varint(2**64 - 2), False])),
+    "groups: many digests": (
+        of_kind(SubscribeGroups),
+        msgpack.packb([QUEUE, 0, bytes(16), bytes(LARGE_BYTES_MAX - 100)]),
+    ),
+    "groups: many that differ": (of_kind(GroupsDiffer), msgpack.packb([SMALLEST_RUNS])),
     "subscribe: a long lineage": (of_kind(SubscribeQueue), msgpack.packb([QUEUE, LINEAGE, 2**63, b"\0"])),
     "msgpack: an array of 2**32 - 1": (of_kind(SubscribeQueue), b"\xdd\xff\xff\xff\xff" + b"\xc0" * 2**16),
     "msgpack: a map of 2**32 - 1": (of_kind(SubscribeQueue), b"\xdf\xff\xff\xff\xff" + b"\xc0" * 2**16),

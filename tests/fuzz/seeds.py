@@ -16,6 +16,7 @@ import msgpack
 from qpidha.core.births import born, configuration_id
 from qpidha.core.configuration import SPEC as SPEC_OF_OBJECTS
 from qpidha.core.configuration import QueueObject, object_key
+from qpidha.core.groups import digest, divided, joined
 from qpidha.core.policy import POLICY_KEY, encoded
 from qpidha.core.producers import ProducerEntry, producer_key
 from qpidha.journal import StoreState, StoreStatus
@@ -26,13 +27,13 @@ from qpidha.records.format import encode_record
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import Tally, status_row
 from qpidha.types import Level, Member, NodeInfo, QueueSpec, Record, Settle, Versioned
-from qpidha.wire import codec
+from qpidha.wire import codec, groups
 from qpidha.wire import events as ev
 from qpidha.wire.batch import Batch
 from qpidha.wire.info import encode_info
 from tests.fuzz.mutation import CORPUS
 from tests.fuzz.objects import object_bytes
-from tests.support.cores import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME
+from tests.support.cores import CLUSTER, GENERATION, HELLO, OTHER, PEER_BOOT, QUEUE, SESSION, WELCOME, Node
 
 A_SET = SequenceSet([1, (3, 9), (2**32 - 1, 2**32 + 1)])
 A_BATCH = Batch.pack(
@@ -49,6 +50,11 @@ EVENTS: dict[str, ev.Event] = {
     "fenced": ev.Fenced(generation=4),
     "ping": ev.Ping(),
     "subscribe": ev.Subscribe(epoch=UUID(int=5), stored_generation=2, queues=1),
+    "subscribe-groups": groups.SubscribeGroups(
+        epoch=UUID(int=5), stored_generation=2, key=bytes(16), digests=(b"a" * 16, b"b" * 16)
+    ),
+    "groups-differ": groups.GroupsDiffer(groups=SequenceSet([0, (2, 4)])),
+    "subscribe-rest": groups.SubscribeRest(queues=1),
     "subscribe-queue": ev.SubscribeQueue(
         queue=QUEUE, lineage=LINEAGE[:2], next=7, held=SequenceSet([(1, 6)])
     ),
@@ -220,6 +226,31 @@ def _snapshot() -> dict[str, bytes]:
     }
 
 
+def _comparison() -> dict[str, bytes]:
+    """Of the queues of `tests.support.cores.Node`, of which one is in each group."""
+    queues = list(Node().replica.queues.values())
+    digests = tuple(digest(bytes(16), joined(group)) for group in divided(queues, 2))
+    equal = groups.SubscribeGroups(epoch=UUID(int=5), stored_generation=2, key=bytes(16), digests=digests)
+    other = replace(equal, digests=(digests[0], bytes(16)))
+    nothing, rest = groups.SubscribeRest(queues=0), groups.SubscribeRest(queues=1)
+    answers = [EVENTS["progress"], EVENTS["acknowledged"], ev.Acknowledged(position=1)]
+    plan = [EVENTS[name] for name in ("plan-messages", "plan-drop")]
+    same = ev.PlanQueue(queue=QUEUE, spec=QueueSpec(name="full"), lineage=LINEAGE[:2], next=10, held=8)
+    end, gone = ev.PlanEnd(position=5, queues=2), ev.PlanWithdraw(queue=OTHER)
+    return {
+        "equal": listed(1, [equal, nothing, *answers]),
+        "one-differs": listed(1, [other, rest, EVENTS["subscribe-queue"], *answers]),
+        "described-though-equal": listed(1, [equal, rest, EVENTS["subscribe-queue"]]),
+        "all-kept": listed(0, [groups.GroupsDiffer(groups=SequenceSet()), end, EVENTS["operations"]]),
+        "one-planned": listed(0, [groups.GroupsDiffer(groups=SequenceSet([1])), same, end]),
+        "kept-and-changed": listed(0, [groups.GroupsDiffer(groups=SequenceSet()), *plan, same, end]),
+        "withdrawn": listed(
+            0, [groups.GroupsDiffer(groups=SequenceSet()), gone, ev.PlanEnd(position=5, queues=1)]
+        ),
+        "no-such-group": listed(0, [groups.GroupsDiffer(groups=SequenceSet([2]))]),
+    }
+
+
 ALL_IDS = SequenceSet.from_range(0, 2**64 - 2)
 
 
@@ -287,6 +318,7 @@ _VALID = {
     "ids": _ids,
     "batch": _batch,
     "snapshot": _snapshot,
+    "comparison": _comparison,
     "status": _status,
     "store": _store,
     "objects": _objects,

@@ -24,7 +24,7 @@ from qpidha.wire.framing import FrameReader, RawFrame
 from qpidha.wire.info import decode_info, encode_info
 from tests.fuzz.objects import objects
 from tests.fuzz.rows import status, store
-from tests.support.cores import handshake, snapshot
+from tests.support.cores import comparison, handshake, snapshot
 
 FRAME_BYTES_MAX = 2**20
 SAID_MAX = 250
@@ -157,6 +157,7 @@ TARGETS: Final[dict[str, Target]] = {
     "ids": ids,
     "batch": batch,
     "snapshot": snapshot,
+    "comparison": comparison,
     "status": status,
     "store": store,
     "objects": objects,

@@ -11,7 +11,7 @@ from tests.fuzz.mutation import kept, mutations
 from tests.fuzz.seeds import valid
 from tests.fuzz.targets import TARGETS
 
-CHANGED = {"store": 60, "snapshot": 2000, "handshake": 2000}
+CHANGED = {"store": 60, "snapshot": 2000, "comparison": 2000, "handshake": 2000}
 """How many changed inputs for each target, where they are dear."""
 CHANGED_ELSEWHERE = 8000
 SEED = int(os.environ.get("QPIDHA_FUZZ_SEED", "1"))

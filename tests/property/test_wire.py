@@ -19,6 +19,7 @@ from qpidha.errors import CallerError, MalformedFrame, RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueSpec, Settle
 from qpidha.wire import events as ev
+from qpidha.wire import groups
 from qpidha.wire.batch import Batch
 from qpidha.wire.codec import KINDS, decode, encode
 from qpidha.wire.fields import LIMIT_NAMES
@@ -174,6 +175,17 @@ EVENTS: dict[type[object], st.SearchStrategy[ev.Event]] = {
     ev.Fenced: st.builds(ev.Fenced, generation=generations),
     ev.Ping: st.just(ev.Ping()),
     ev.Subscribe: st.builds(ev.Subscribe, epoch=uuids, stored_generation=generations, queues=u32),
+    groups.SubscribeGroups: st.builds(
+        groups.SubscribeGroups,
+        epoch=uuids,
+        stored_generation=generations,
+        key=st.binary(min_size=groups.KEY_BYTES, max_size=groups.KEY_BYTES),
+        digests=st.lists(
+            st.binary(min_size=groups.DIGEST_BYTES, max_size=groups.DIGEST_BYTES), min_size=1, max_size=5
+        ).map(tuple),
+    ),
+    groups.GroupsDiffer: st.builds(groups.GroupsDiffer, groups=sets()),
+    groups.SubscribeRest: st.builds(groups.SubscribeRest, queues=u32),
     ev.SubscribeQueue: st.builds(
         ev.SubscribeQueue, queue=uuids, lineage=lineages(), next=next_ids, held=sets()
     ),

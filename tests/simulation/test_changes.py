@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from qpidha.core.backup.session import FollowerSession
+from qpidha.core.backup.applying import Applier
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.configuration import object_key
 from qpidha.core.copies import copied
@@ -156,13 +156,13 @@ def keeps_the_object_of_a_deleted_queue(patch: pytest.MonkeyPatch) -> None:
 
 def keeps_a_deleted_queue_on_backups(patch: pytest.MonkeyPatch) -> None:
     """Q2: a backup applies the deletion of the object only."""
-    real = FollowerSession._apply
+    real = Applier._apply
 
-    def without(self: FollowerSession, part: Any) -> None:
+    def without(self: Applier, part: Any) -> None:
         if not isinstance(part, Drop):
             real(self, part)
 
-    patch.setattr(FollowerSession, "_apply", without)
+    patch.setattr(Applier, "_apply", without)
 
 
 def quarantines_deleted_queues(patch: pytest.MonkeyPatch) -> None:
@@ -206,13 +206,13 @@ def settles_commits_as_the_queue_says(patch: pytest.MonkeyPatch) -> None:
 
 def leaves_one_copy_out(patch: pytest.MonkeyPatch) -> None:
     """U6, TX1: a backup does not apply the last copy of a message that was published to several queues."""
-    real = FollowerSession._apply
+    real = Applier._apply
 
-    def without(self: FollowerSession, part: Any) -> None:
+    def without(self: Applier, part: Any) -> None:
         if not isinstance(part, Copy) or part.replacement:
             real(self, part)
 
-    patch.setattr(FollowerSession, "_apply", without)
+    patch.setattr(Applier, "_apply", without)
 
 
 def plans_forget_withdrawals(patch: pytest.MonkeyPatch) -> None:

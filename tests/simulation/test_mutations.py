@@ -23,11 +23,11 @@ from qpidha.core.backup.follower import Follower
 from qpidha.core.discards import Discards
 from qpidha.core.histories import Histories
 from qpidha.core.manager import Answer, Manager, Unknown
+from qpidha.core.primary import planning
 from qpidha.core.primary.completion import QueueGuard
 from qpidha.core.primary.membership import Joining, Membership
 from qpidha.core.primary.minimum import Minimum
 from qpidha.core.primary.primary import Primary
-from qpidha.core.primary.session import BackupSession
 from qpidha.core.queues import Queues
 from qpidha.core.ready import CompareAndSet, HandOver, Ready, Request
 from qpidha.core.replica import Replica
@@ -221,12 +221,12 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
 
 def forgets_what_was_staged(patch: pytest.MonkeyPatch) -> None:
     """C4: what was staged and then dequeued is not dropped by the plan."""
-    drops = BackupSession._drops
+    drops = planning._drops
 
-    def without(self: BackupSession, queue: object, ids: object, *, staged: bool) -> object:
-        return iter(()) if staged else drops(self, queue, ids, staged=staged)  # type: ignore[arg-type]
+    def without(queue: object, ids: object, settings: object, *, staged: bool) -> object:
+        return iter(()) if staged else drops(queue, ids, settings, staged=staged)  # type: ignore[arg-type]
 
-    patch.setattr(BackupSession, "_drops", without)
+    patch.setattr(planning, "_drops", without)
 
 
 def counts_its_own_stall(patch: pytest.MonkeyPatch) -> None:

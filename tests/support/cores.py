@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+from qpidha.core.limits import limits_of
 from qpidha.core.ready import CloseLink, Completion, Notice, Request
 from qpidha.core.replica import Replica
 from qpidha.errors import RemoteProtocolError
@@ -22,6 +23,7 @@ from qpidha.wire import codec
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Acknowledged, Event, Frame, Hello, Refused, Subscribe, SubscribeQueue, Welcome
 from qpidha.wire.framing import FrameReader, RawFrame
+from qpidha.wire.version import DIGESTS_SINCE
 
 CLUSTER, BOOT, PEER_BOOT, EPOCH, PEER_EPOCH = (UUID(int=n) for n in range(1, 6))
 QUEUE, OTHER = UUID(int=0xA1), UUID(int=0xA2)
@@ -29,6 +31,9 @@ GENERATION, SESSION, LINK = 3, 1, 7
 ME, PEER = Member("me", EPOCH), Member("peer", PEER_EPOCH)
 SETTINGS = Settings(plan_chunk_bytes=64, ids_runs_per_chunk_max=2, window_bytes_max=512, queues_max=4)
 """Small, so that few bytes reach the limits."""
+
+GROUPED = replace(SETTINGS, queues_per_digest=1)
+"""Even two queues are compared by groups."""
 
 HELLO = Hello(version_min=1, version_max=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT, wanted="me")
 WELCOME = Welcome(version=1, cluster=CLUSTER, node="peer", boot=PEER_BOOT)
@@ -203,6 +208,23 @@ def snapshot(data: bytes) -> None:
         node.replica.dequeue(QUEUE, SequenceSet([1, 11]))
     else:
         node = Node().following().say(WELCOME, session=0)
+    _feed(node, data)
+
+
+def comparison(data: bytes) -> None:
+    """The same for a comparison of groups: to a backup that has sent digests, or a primary that was not sent any yet."""
+    limits = limits_of(GROUPED)
+    if data[:1] and data[0] & 1:
+        hello = replace(HELLO, version_max=DIGESTS_SINCE, limits=limits)
+        node = Node(GROUPED).promoted().say(hello, session=0)
+    else:
+        node = (
+            Node(GROUPED).following().say(replace(WELCOME, version=DIGESTS_SINCE, limits=limits), session=0)
+        )
+    _feed(node.work(), data)
+
+
+def _feed(node: Node, data: bytes) -> None:
     at = 1
     while at + 3 <= len(data) and not node.closed:
         kind, size = data[at], int.from_bytes(data[at + 1 : at + 3], "big")
