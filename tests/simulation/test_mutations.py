@@ -205,9 +205,10 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
             kept: Any,
             objects: UUID,
             generation: int,
+            equal: Any = None,
         ) -> None:
             kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}
-            super().__init__(queues, local, plan, count, kept, objects, generation)
+            super().__init__(queues, local, plan, count, kept, objects, generation, equal)
 
     def hand_over(self: Discards) -> None:
         quarantined = self._state.quarantined

@@ -1,8 +1,8 @@
 """The primary's side of a comparison by groups: which groups of a backup's queues are equal to its own (C8).
 
 The backup changes nothing until its flip (C1), so what it said stays true. The primary's queues change at any time: what
-the backup has of a queue is then in the text that both had when its group was compared. A group with a queue that
-changed *before* its comparison counts as different: that is always allowed, and it is then described.
+the backup has of a queue is then in the text that both had when its group was compared. A queue that was deleted before
+that is still compared as it was, and one that was declared is not: the catch-up visits both.
 
 Invariants:
   a group is equal only if every node that has its text keeps all of its messages (`knows_all`)
@@ -19,7 +19,6 @@ from qpidha.core.resync import History, knows_all
 from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueId
-from qpidha.wire.events import Operation
 from qpidha.wire.groups import SubscribeGroups
 
 
@@ -33,8 +32,6 @@ class Comparison:
         """The queues of each group when the comparison began; None: it has not begun."""
         self._next = 0
         """The first group that was not compared yet."""
-        self._changed: set[int] = set()
-        """Groups with a queue that changed since the comparison began."""
         self._texts: dict[int, bytes] = {}
         """Of each group that is equal, when it was compared."""
         self.differing = SequenceSet()
@@ -48,12 +45,6 @@ class Comparison:
         """Note which queues there are. O(queues), all at once."""
         self._mine = divided(queues, len(self._theirs))
 
-    def changed(self, operations: Iterable[Operation]) -> None:
-        """The queues of these operations have changed, begun or ended."""
-        if not self.done:
-            groups = len(self._theirs)
-            self._changed |= {group_of(part.queue, groups) for operation in operations for part in operation}
-
     def advance(self, queues: int) -> None:
         """Compare groups until they had about so many queues in all."""
         assert self._mine is not None
@@ -65,7 +56,7 @@ class Comparison:
             self._next += 1
 
     def _is_equal(self, number: int, mine: list[ReplicatedQueue]) -> bool:
-        if number in self._changed or not all(knows_all(q.lineage, q.next, q.held) for q in mine):
+        if not all(knows_all(q.lineage, q.next, q.held) for q in mine):
             return False
         text = joined(mine)
         if digest(self._key, text) != self._theirs[number]:

@@ -275,8 +275,6 @@ class BackupSession:
     def _changed(self, operations: tuple[Operation, ...]) -> None:
         if self._visits is not None:  # Else none was compared or visited yet.
             self._visits.changed(operations)
-            if self._comparison is not None:
-                self._comparison.changed(operations)
 
     def _known(self, queue: QueueId) -> Described | None:
         """What the backup has of a queue; None: it has not described it. It keeps queues of equal groups."""

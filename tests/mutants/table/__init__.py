@@ -8,6 +8,7 @@ from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
 from tests.mutants.table.engines import ENGINES
 from tests.mutants.table.explanations import EXPLANATIONS
+from tests.mutants.table.groups import COMPARED
 from tests.mutants.table.levels import LEVELS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
@@ -31,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *UPDATES,
     *QUEUES,
     *RESYNC,
+    *COMPARED,
     *DISCARDS,
     *EXPLANATIONS,
     *STORES,

@@ -11,6 +11,8 @@ LINEAGE = "qpidha/core/lineage.py"
 FOLLOWER_SESSION = "qpidha/core/backup/session.py"
 DIFFERENCE = "qpidha/core/resync.py"
 BACKUP_SESSION = "qpidha/core/primary/session.py"
+PLANNING = "qpidha/core/primary/planning.py"
+PLANNED = "qpidha/core/backup/planned.py"
 
 RESYNC: tuple[Mutant, ...] = (
     # --- who is obeyed
@@ -160,7 +162,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="absent-means-dequeued",
         rules="R-c C4 T14",
         why="takes what the backup lacks below its next id for dequeued, and does not send it",
-        file=BACKUP_SESSION,
+        file=PLANNING,
         old="wanted = queue.held.slice(described.cursor, MESSAGE_ID_MAX) - described.keep",
         new="wanted = queue.held.slice(max(described.cursor, described.history.next), MESSAGE_ID_MAX)",
         first="T14",
@@ -169,16 +171,16 @@ RESYNC: tuple[Mutant, ...] = (
         name="staged-and-gone-stays",
         rules="C4",
         why="what was staged and dequeued since is not dropped by the plan",
-        file=BACKUP_SESSION,
-        old="        if gone := staged - queue.held:",
-        new="        if gone := SequenceSet():",
+        file=PLANNING,
+        old="    if gone := staged - queue.held:",
+        new="    if gone := SequenceSet():",
         first="A19",
     ),
     Mutant(
         name="held-and-gone-stays",
         rules="C4",
         why="drops only what was never shared, not what the primary dequeued during the catch-up",
-        file=BACKUP_SESSION,
+        file=PLANNING,
         old="gone := held - (described.keep & queue.held)",
         new="gone := held - described.keep",
         first="test_a_plan_drops_what_the_backup_held",
@@ -223,7 +225,7 @@ RESYNC: tuple[Mutant, ...] = (
         name="plan-not-checked",
         rules="C4 Z2",
         why="a plan is taken over without comparing how many messages it leaves",
-        file=FLIP,
+        file=PLANNED,
         old="if len(kept) + len(fresh) != meta.held:",
         new="if len(kept) + len(fresh) < 0:",
         first="backup/test_flip",

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from qpidha import Batch, SequenceSet, Settings, Settle
+from qpidha.core.groups import digest, divided, joined
 from qpidha.core.histories import Histories
 from qpidha.core.legality import SessionState
 from qpidha.core.primary.completion import Guards, QueueGuard
@@ -24,12 +25,25 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import CloseLink, Doubtful, HandOver, ReadRecord, RoleChanged, Safe, Settled
 from qpidha.core.replica import Replica
 from qpidha.driver import PORTION, SLICE_MIN, SLICE_S, Done, Driver
-from qpidha.journal import Change, Insert, PutQueue, Quarantine, QueueImage, Release, StoreImage, StoreStatus
+from qpidha.journal import (
+    Audit,
+    Change,
+    DropQueue,
+    Insert,
+    PutQueue,
+    PutStatus,
+    Quarantine,
+    QueueImage,
+    Release,
+    StoreImage,
+    StoreStatus,
+)
 from qpidha.node.freezing import kept_by
 from qpidha.types import Discarded, Fate, Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import (
     Declare,
     Dequeue,
+    Drop,
     Enqueue,
     Established,
     Event,
@@ -40,12 +54,15 @@ from qpidha.wire.events import (
     PlanEnd,
     PlanMessages,
     PlanQueue,
+    PlanWithdraw,
     Progress,
+    Refused,
     Resubscribe,
     Subscribe,
     SubscribeQueue,
     Welcome,
 )
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
 
 SLICE = 10
 SETTINGS = Settings(queues_per_slice=SLICE, queues_per_digest=1000)
@@ -771,3 +788,126 @@ def test_queue_descriptions_of_backups_are_counted() -> None:
     node.receive(Subscribe(epoch=B, stored_generation=0, queues=2), 1)
     node.receive(SubscribeQueue(queue=UUID(int=1000), lineage=((1, 1),), next=1, held=SequenceSet()), 1)
     assert kept_by(node.replica) == 7
+
+
+# --- groups of queues (C8) ----------------------------------------------------------------------------
+
+KEY = b"k" * 16
+
+
+def compared(count: int, **settings: object) -> Turns:
+    """A backup that has this many queues, welcomed in version 5, and compares them one by one."""
+    node = Turns("b", count, queues_per_digest=1, **settings)
+    node.see(1, "a")
+    node.replica.link_opened(1, to="a")
+    node.driver.run()
+    node.receive(Welcome(version=welcomed_version(), cluster=CLUSTER, node="a", boot=A))
+    return node
+
+
+def told(node: Turns) -> list[SubscribeGroups]:
+    return [f.event for f in node.sent if isinstance(f.event, SubscribeGroups)]
+
+
+def test_a_backup_makes_its_digests_in_slices() -> None:
+    node = compared(500)
+    assert not told(node) and node.turns() >= 500 * 2 // (8 * SLICE) - 2
+    assert [len(event.digests) for event in told(node)] == [500]
+    assert not any(isinstance(f.event, SubscribeQueue) for f in node.sent)
+
+
+def test_a_flip_does_not_look_at_queues_of_equal_groups() -> None:
+    node = compared(500)
+    node.turns()
+    node.receive(GroupsDiffer(groups=SequenceSet([1000 % 500, 1001 % 500])), 1)
+    described = [f.event for f in node.sent if isinstance(f.event, SubscribeQueue)]
+    assert {e.queue.int for e in described} == {1000, 1001}
+    some = node.replica.queues[UUID(int=1000)]
+    node.receive(PlanQueue(queue=some.queue, spec=some.spec, lineage=some.lineage, next=9, held=len(some)), 1)
+    node.receive(PlanWithdraw(queue=UUID(int=1400)), 1)
+    node.receive(PlanEnd(position=7, queues=498), 1)
+    node.turns()
+    (commit,) = node.commits
+    assert {type(change) for change in commit} == {PutQueue, DropQueue, Quarantine, Audit, PutStatus}
+    assert {change.queue.int for change in commit if isinstance(change, DropQueue)} == {1001, 1400}
+    assert len(node.replica.queues) == 498 and node.replica.role is Role.READY
+
+
+@pytest.mark.parametrize(
+    ("events", "why"),
+    [
+        ([GroupsDiffer(groups=SequenceSet())], "GroupsDiffer before SubscribeGroups"),
+        ([None, GroupsDiffer(groups=SequenceSet([500]))], "group 500 of 500"),
+        ([None, GroupsDiffer(groups=SequenceSet()), GroupsDiffer(groups=SequenceSet())], "while STAGING"),
+        ([None, PlanEnd(position=7, queues=500)], "PlanEnd while COMPARING"),
+        ([None, GroupsDiffer(groups=SequenceSet()), PlanEnd(position=7, queues=499)], "500 queues and ends with 499"),
+        ([None, GroupsDiffer(groups=SequenceSet([0])), PlanWithdraw(queue=UUID(int=1000))], "does not name"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_contradicts_itself_is_refused(events: list[Event | None], why: str) -> None:
+    node = compared(500)
+    for event in events:
+        if event is None:
+            node.turns()
+        else:
+            node.receive(event, 1)
+    node.turns()
+    assert why in [f.event.reason for f in node.sent if isinstance(f.event, Refused)][-1]
+    assert node.commits == []
+
+
+def test_a_backup_that_falls_behind_compares_its_queues_again() -> None:
+    node = compared(50)
+    for session in (1, 2):
+        node.turns()
+        node.receive(GroupsDiffer(groups=SequenceSet()), session)
+        node.receive(PlanEnd(position=7, queues=50), session)
+        node.turns()
+        assert node.replica.role is Role.READY
+        node.receive(Resubscribe(), session)
+    node.turns()
+    first, second, third = told(node)
+    assert len({first.key, second.key, third.key}) == 3 and first.digests != second.digests
+    assert node.replica.role is Role.CATCH_UP
+
+
+def test_a_primary_compares_groups_in_slices() -> None:
+    content = {q.queue: q for q in (queue(n) for n in range(500))}
+    session = BackupSession(1, "b", UUID(int=7), replace(SETTINGS, queues_per_digest=1))
+    digests = tuple(digest(KEY, joined(group)) for group in divided(content.values(), 500))
+    session.subscribe_groups(
+        1, SubscribeGroups(epoch=UUID(int=8), stored_generation=0, key=KEY, digests=digests)
+    )
+    calls = 0
+    sent: list[Event] = []
+    while not sent:
+        calls += 1
+        sent += session.catch_up(content, 5)
+        assert session.unfinished or sent
+    assert calls >= 500 * 2 // (8 * SLICE) and sent == [GroupsDiffer(groups=SequenceSet())]
+    assert list(session.catch_up(content, 5)) == [] and not session.unfinished, "it waits for the backup"
+    session.subscribe_rest(SubscribeRest(queues=0))
+    assert list(session.catch_up(content, 5)) == [PlanEnd(position=5, queues=500)]
+
+
+def test_a_queue_of_an_equal_group_that_is_deleted_is_withdrawn_once() -> None:
+    """Q9: whether it was deleted before its group was compared, or after."""
+    content = queues(500)
+    session = BackupSession(1, "b", UUID(int=7), SETTINGS)
+    digests = tuple(digest(KEY, joined(group)) for group in divided(content.values(), 500))
+    session.subscribe_groups(
+        1, SubscribeGroups(epoch=UUID(int=8), stored_generation=0, key=KEY, digests=digests)
+    )
+    first, *_, last = content
+    sent = list(session.catch_up(content, 5))
+    for gone in (first, last):
+        del content[gone]
+        list(session.stream(Operations(first=6, operations=((Drop(queue=gone),),)), 10))
+    while not sent:
+        sent += session.catch_up(content, 7)
+    session.subscribe_rest(SubscribeRest(queues=0))
+    sent += session.catch_up(content, 7)
+    assert sent == [
+        GroupsDiffer(groups=SequenceSet()), PlanWithdraw(queue=first), PlanWithdraw(queue=last),
+        PlanEnd(position=7, queues=498),
+    ]  # fmt: skip

@@ -13,7 +13,6 @@ from qpidha.core.queues import Queues
 from qpidha.core.resync import History
 from qpidha.errors import RemoteProtocolError
 from qpidha.types import QueueSpec
-from qpidha.wire.events import Dequeue, Operation
 from qpidha.wire.groups import SubscribeGroups
 
 KEY = b"k" * 16
@@ -36,10 +35,6 @@ def told(content: Queues, key: bytes = KEY) -> SubscribeGroups:
     """What a backup with this content says."""
     digests = tuple(digest(key, joined(group)) for group in divided(content.values(), GROUPS))
     return SubscribeGroups(epoch=id(9), stored_generation=1, key=key, digests=digests)
-
-
-def touching(n: int) -> Operation:
-    return (Dequeue(queue=id(n), ids=SequenceSet([1])),)
 
 
 def compared(mine: Queues, theirs: Queues) -> Comparison:
@@ -75,17 +70,26 @@ def test_only_queues_of_groups_that_differ_may_be_described() -> None:
         made.check_described(id(2))
 
 
-def test_a_group_that_changed_before_it_was_compared_counts_as_different() -> None:
+def test_each_group_is_compared_as_it_is_at_that_moment() -> None:
     mine = queues(1, 2, 3, 4)
     made = Comparison(told(mine))
     made.begin(mine.values())
     made.advance(1)  # The first group, of queue 3.
-    made.changed([touching(3), touching(4)])
+    for n in (3, 4):
+        mine[id(n)].remove(SequenceSet([1]))
     made.advance(1000)
-    assert list(made.differing) == [1]
-    made.changed([touching(2)])
-    assert list(made.differing) == [1], "what changes later is visited, and its group stays equal"
-    assert made.history(id(3)) is not None
+    assert list(made.differing) == [1], "that of queue 4"
+    assert made.history(id(3)) == History(((1, 1),), 4, SequenceSet([1, 2, 3]))
+
+
+def test_a_queue_that_was_deleted_meanwhile_is_compared_as_it_was() -> None:
+    """The backup has it: it must be told that it is gone (Q9)."""
+    mine = queues(1, 2)
+    made = Comparison(told(mine))
+    made.begin(mine.values())
+    del mine[id(1)]
+    made.advance(1000)
+    assert not made.differing and made.history(id(1)) is not None
 
 
 def test_a_group_with_a_message_older_than_its_lineage_is_described() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from qpidha import SequenceSet
 from qpidha.core.chunks import stored_pieces
+from qpidha.core.groups import digest, divided, joined
 from qpidha.core.limits import limits_of
 from qpidha.core.primary.session import BackupSession
 from qpidha.types import Role
@@ -29,7 +30,8 @@ from qpidha.wire.events import (
     Subscribe,
     SubscribeQueue,
 )
-from qpidha.wire.version import PROTOCOL_MAX
+from qpidha.wire.groups import GroupsDiffer, SubscribeGroups, SubscribeRest
+from qpidha.wire.version import DIGESTS_SINCE, PROTOCOL_MAX
 from tests.support.cores import (
     HELLO,
     LINK,
@@ -268,3 +270,81 @@ def test_the_plan_of_an_older_release_enters_the_generation(version: int) -> Non
     assert plans[QUEUE] == ((1, 1), (2, 5), (3, 10))
     assert plans[OTHER] == (((2, 1), (3, 1)) if version == 3 else ((2, 1),))
     assert node.replica.queues[OTHER].lineage == ((2, 1),)
+
+
+# --- comparing groups (C8) -----------------------------------------------------------------------
+
+KEY = b"k" * 16
+HELLO_5 = replace(HELLO, version_max=DIGESTS_SINCE, limits=limits_of(SETTINGS))
+
+
+def equal_groups(node: Node) -> SubscribeGroups:
+    """What a backup that is equal to this primary says, with each of the two queues in a group."""
+    digests = tuple(digest(KEY, joined(group)) for group in divided(node.replica.queues.values(), 3))
+    return SubscribeGroups(epoch=PEER_EPOCH, stored_generation=2, key=KEY, digests=digests)
+
+
+def comparing() -> Node:
+    node = Node().promoted().say(HELLO_5, session=0)
+    return node.say(equal_groups(node))
+
+
+def test_equal_groups_need_no_description_and_no_plan() -> None:
+    node = comparing()
+    assert node.sent[-1] == GroupsDiffer(groups=SequenceSet())
+    node.forget().say(SubscribeRest(queues=0))
+    assert node.sent == [PlanEnd(position=1, queues=3)], "the configuration is the third"
+    node.say(Acknowledged(position=1))
+    assert node.replica.role is Role.ACTIVE
+
+
+def test_a_queue_of_an_equal_group_that_changes_is_planned_against_what_the_backup_has() -> None:
+    node = comparing().forget()
+    node.replica.enqueue(QUEUE, messages(SequenceSet([10])))
+    node.replica.dequeue(QUEUE, SequenceSet([1]))
+    node.perform()
+    assert node.sent == [], "the backup has not answered"
+    node.say(SubscribeRest(queues=0))
+    sent = [event for event in node.sent if not isinstance(event, PlanEnd)]
+    assert {type(e) for e in sent} == {PlanMessages, PlanQueue, PlanDrop}
+    assert [list(e.ids) for e in sent if isinstance(e, PlanMessages)] == [[10]], "the backup has the others"
+    assert [(list(e.ids), e.staged) for e in sent if isinstance(e, PlanDrop)] == [([1], False)]
+    assert all(event.queue == QUEUE for event in sent)  # type: ignore[union-attr]
+
+
+def test_what_is_left_to_copy_is_counted_for_queues_of_equal_groups_too() -> None:
+    node = comparing()
+    primary = node.replica.primary
+    assert primary is not None
+    session = primary.sessions[LINK]
+    assert session.left_bytes(primary.queues) == 0
+    node.replica.enqueue(QUEUE, messages(SequenceSet([10])))
+    node.perform()
+    one = session.left_bytes(primary.queues)
+    assert 0 < one < 3 * len(b"message 10") + SETTINGS.window_bytes_max // 4, "one message, not nine"
+
+
+@pytest.mark.parametrize(
+    ("version", "events", "why"),
+    [
+        (4, [None], "SubscribeGroups in version 4"),
+        (5, [None, SubscribeRest(queues=1), held((1, 6), (8, 9))], "is described, and its group is equal"),
+        (5, [None, Acknowledged(position=1)], "Acknowledged while COMPARING"),
+        (5, [None, None], "which is not new"),
+    ],
+)
+def test_a_comparison_that_contradicts_itself_is_refused(
+    version: int, events: list[Event | None], why: str
+) -> None:
+    node = Node().promoted().say(replace(HELLO_5, version_max=version), session=0)
+    node.say(*(equal_groups(node) if event is None else event for event in events))
+    assert refused(node, why)
+    node.check()
+
+
+def test_the_rest_is_not_told_before_it_was_asked_for() -> None:
+    node = Node().promoted().say(HELLO_5, session=0)
+    for event in (equal_groups(node), SubscribeRest(queues=0)):
+        node.replica.received(LINK, Frame(3, 1, event), node.clock)
+    node.perform()
+    assert refused(node, "SubscribeRest before GroupsDiffer")
