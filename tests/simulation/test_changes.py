@@ -81,6 +81,11 @@ def test_random_walks_with_changes(first: int) -> None:
     assert counted[KNOWN] > PART, "producers repeat what was stored"
 
 
+def test_what_a_commit_moved_to_a_queue_that_it_deleted_may_come_back_later() -> None:
+    """A failover undid that commit: S4 says nothing of messages that were moved."""
+    run(500456)
+
+
 KEY = object_key("exchange", "y")
 KEEP = "cluster P B1\nput P exchange x 1\nkeep P exchange y v1\nwait 0.2\n"
 
