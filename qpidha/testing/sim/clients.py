@@ -231,7 +231,9 @@ class Clients:
         for step, name in commit.declared.items():
             self.on_declared(name, made.declared(step))
         given = self._given(node, commit, before)
-        checker.moved_out(commit.replaced)  # Also to a queue that the commit deletes: a failover may undo that.
+        checker.moved_out(
+            commit.replaced
+        )  # Also to a queue that the commit deletes: a failover may undo that.
         for step, ref, values, _ in commit.given:
             at = made.made[ref].queue if isinstance(ref, int) else ref
             if at in node.replica.queues and at is not None:
