@@ -31,14 +31,15 @@ PATIENCE_S = 900.0
 
 
 class Watch:
-    """The longest stall of this event loop, and the longest garbage collection in any thread, since it was asked last.
+    """The longest stall of this event loop, the longest garbage collection in any thread, and the processor time of all
+    threads of the process, since it was asked last.
 
     A stall by the processor time of the loop's thread has no part of other processes, nor of other threads of this one:
     it is what the loop did. One by the clock has both.
     """
 
     def __init__(self) -> None:
-        self._begun = 0.0
+        self._begun = self._cpu = 0.0
         self._clear()
         gc.callbacks.append(self._collected)
 
@@ -65,7 +66,9 @@ class Watch:
 
     async def taken(self) -> dict[str, float]:
         await asyncio.sleep(2 * TICK_S)
-        worst = self._worst
+        cpu = time.process_time()
+        worst = self._worst | {"cpu_s": round(cpu - self._cpu, 3)}
+        self._cpu = cpu
         self._clear()
         return worst
 

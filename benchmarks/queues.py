@@ -37,7 +37,7 @@ class Figure:
     stall_cpu_s: float
     """By the processor time of its thread, in which other processes and threads have no part."""
     nodes: dict[str, dict[str, float]]
-    """The same by node, with the longest garbage collection."""
+    """The same by node, with the longest garbage collection and the processor time of the process."""
 
 
 class Member:

@@ -253,8 +253,7 @@ class Clients:
         """Tell the checker of each message that a commit made, and return them."""
         given, replaced = {}, set(commit.replaced)
         for queue in node.replica.message_queues:
-            first = before.get(queue.queue, 1)
-            ids = [id for id in range(first, queue.next) if id in queue.held]
+            ids = [id for id in range(before.get(queue.queue, 1), queue.next) if id in queue.held]
             values = [self.value_at(node, queue.queue, id) for id in ids]
             given.update({(queue.queue, id): value for id, value in zip(ids, values, strict=True)})
             for id, value in zip(ids, values, strict=True):
