@@ -162,7 +162,8 @@ class Pair:
         if what == "delete":
             del queues[queue.queue]
             return Operations(first=self.position, operations=((Drop(queue=queue.queue),),))
-        entered(queue)
+        if what == "publish" or not queue.held:  # Else no id is given out.
+            entered(queue)
         return change(queue, self.position, what == "publish", choice)
 
     def of(self, kind: type[Event]) -> list[Event]:
