@@ -31,8 +31,9 @@ PATIENCE_S = 900.0
 
 
 class Watch:
-    """The longest stall of this event loop, the longest garbage collection in any thread, and the processor time of all
-    threads of the process, since it was asked last.
+    """The longest stall of this event loop, the longest garbage collection in any thread, and what the process took.
+
+    All of it since it was asked last; what the process took is the processor time of all its threads.
 
     A stall by the processor time of the loop's thread has no part of other processes, nor of other threads of this one:
     it is what the loop did. One by the clock has both.
