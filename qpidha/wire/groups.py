@@ -1,9 +1,11 @@
 """The events by which a backup is compared with its primary in groups of queues (C8). Since version 5.
 
-backup                                   primary
-  │  SubscribeGroups ──────────────────────► │      one digest for each group of its queues
-  │ ◄──────────────────────── GroupsDiffer   │      these groups are not equal to mine
-  │  SubscribeRest, SubscribeQueue… ───────► │      the queues of those groups
+They take the place of `Subscribe`; what a digest is of says `qpidha.core.groups`.
+
+    backup                                   primary
+      │  SubscribeGroups ──────────────────────► │      one digest for each group of its queues
+      │ ◄──────────────────────── GroupsDiffer   │      these groups are not equal to mine
+      │  SubscribeRest, SubscribeQueue… ───────► │      the queues of those groups
 """
 
 from __future__ import annotations
