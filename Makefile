@@ -18,6 +18,7 @@ PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
 READY := $(VENV)/.stamp-ready
 TOOLS := $(VENV)/.stamp-tools
 FUZZER := $(VENV)/.stamp-fuzz
+WRITERS := $(VENV)/.stamp-docs
 
 SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*/*.pyx qpidha/*/*.pxd)
 
@@ -50,7 +51,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants machines wheel release-check clean distclean
+.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants machines site wheel release-check clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -152,6 +153,12 @@ replay: $(READY)  ## Follow random runs of the core in the protocol model, play 
 	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
 	@PYTHONPATH=. $(PY) -m tests.model.statereplay $(ARGS)
 
+# With other arguments, such as those of linkcheck, what is built is no site.
+site: $(WRITERS)  ## Build the documentation as a site, in build/site: ARGS="-b linkcheck" looks at links to elsewhere.
+	@$(PY) -m docs.site build/site-source
+	@$(PY) -m sphinx -c docs/site -d build/site-cache -W --keep-going -q build/site-source build/site $(ARGS)
+	@$(if $(ARGS),,$(PY) -m tests.site build/site)
+
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.
 	@$(PY) -m build --outdir dist .
 
@@ -160,7 +167,7 @@ release-check: $(TOOLS)  ## What is still to be filled in before a release (docs
 
 clean:  ## Remove what was built, and the stamps, so that the next target builds again.
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
-	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(FUZZER)
+	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(FUZZER) $(WRITERS)
 	find qpidha tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## clean, and remove the virtual environment too.
@@ -205,4 +212,9 @@ $(TOOLS): $(READY)
 $(FUZZER): $(READY)
 	@echo 'Installing atheris into $(VENV), if there is one for this Python'
 	@$(PIP_INSTALL) 'qpidha[fuzz]'
+	@touch $@
+
+$(WRITERS): $(READY)
+	@echo 'Installing the tools for the documentation into $(VENV)'
+	@$(PIP_INSTALL) 'qpidha[docs,opentelemetry,prometheus]'
 	@touch $@

@@ -177,7 +177,7 @@ class Transport(Protocol):
         """Open a link. ``expect``: the node id the peer's certificate must carry, where there is one.
 
         Raises:
-            LinkClosed: There is no answer, or the peer could not be verified.
+            qpidha.errors.LinkClosed: There is no answer, or the peer could not be verified.
         """
 
 

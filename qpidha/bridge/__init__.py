@@ -2,7 +2,7 @@
 
     Bridge       blocking calls to start and stop, requests and events in between
     LoopThread   an event loop in a thread, if a single adapter is all that you need
-    ThreadBroker a `qpidha.Broker` made of one whose methods are plain, for a node that threads use
+    ThreadBroker a `qpidha.broker.Broker` made of one whose methods are plain, for a node that threads use
     ask          performs one `Request` of the core at a record store, in a loop of your own
 
 See ``docs/without-asyncio.md``.

@@ -13,7 +13,7 @@ from qpidha.types import Discarded, Generation
 
 
 class PlainBroker(Protocol):
-    """`qpidha.Broker` with plain methods: what each means, and when it is called, is said there."""
+    """`qpidha.broker.Broker` with plain methods: what each means, and when it is called, is said there."""
 
     def on_promote(self, generation: Generation) -> None:
         """This node is now primary."""
@@ -29,7 +29,7 @@ BROKER = implements("PlainBroker", plain=("on_promote", "on_demote", "on_discard
 
 
 class ThreadBroker:
-    """A `qpidha.Broker` made of one with plain methods, which use ``node.sync`` and may wait.
+    """A `qpidha.broker.Broker` made of one with plain methods, which use ``node.sync`` and may wait.
 
     All calls are made in one thread, so they never overlap, and each `on_demote` comes after its `on_promote`, also where
     the node does not wait for a call any longer: it goes on, and the next one is made after it. The optional methods of

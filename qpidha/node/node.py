@@ -31,7 +31,7 @@ class Node(Participant):
 
     It is started once and stopped once. `status`, `role`, `generation` and the other properties may also be used before
     the start and after the stop. Methods that need a running node raise a `CallerError`: `LocalProtocolError` before the
-    start, `NotPrimary`, `NodeStopped` or `LocalProtocolError` after the stop.
+    start, `NotPrimary`, `qpidha.errors.NodeStopped` or `LocalProtocolError` after the stop.
 
         node = Node("a", broker=broker, store=store, transport=transport, records=records)
         async with node:

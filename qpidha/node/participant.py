@@ -46,7 +46,7 @@ class Participant(Content, Explaining, Facts):
             timeout_s: Wait for at most this long; None: for ever. A pause of the process does not count.
 
         Raises:
-            NodeStopped: The node stopped first, or had stopped.
+            qpidha.errors.NodeStopped: The node stopped first, or had stopped.
             WaitTimeout: It did not serve within ``timeout_s``.
             LocalProtocolError: The node has not started.
         """

@@ -76,7 +76,7 @@ class Roles:
         return self._runtime.replica.in_sync
 
     async def wait(self, what: str, reached: Reached, timeout_s: float | None) -> None:
-        """Wait for a state. Raises `NodeStopped` or `WaitTimeout`."""
+        """Wait for a state. Raises `qpidha.errors.NodeStopped` or `WaitTimeout`."""
         runtime = self._runtime
 
         def reached_or_stopped() -> bool:

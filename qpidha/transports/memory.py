@@ -123,7 +123,7 @@ class MemoryTransport:
     async def connect(
         self, address: Address, on_link: LinkFactory, *, timeout_s: float, expect: str | None = None
     ) -> Link:
-        """Open a link, one turn of the loop later. Raises `LinkClosed` at once if no transport listens there."""
+        """Open a link, one turn of the loop later. Raises `qpidha.errors.LinkClosed` at once if nobody listens there."""
         check_connect(address, on_link, timeout_s, expect)
         await asyncio.sleep(0)
         what = f"cannot connect to {address_text(address)}"

@@ -17,11 +17,7 @@ EVENTS_MAX = 500
 
 
 class EventLog:
-    """The newest events of a node. Give it to the node as ``on_event``.
-
-    events = EventLog()
-    node = Node("a", ..., on_event=events)
-    """
+    """The newest events of a node. Give it to the node: ``Node("a", ..., on_event=events)``."""
 
     def __init__(self, events_max: int = EVENTS_MAX) -> None:
         """Raises `ArgumentError` for a wrong number of events to keep."""

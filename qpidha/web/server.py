@@ -49,16 +49,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class NodeServer:
     """Answers HTTP for one node. Start it after the node was made; it may run before the node's start and after its stop.
 
-    | request | answer | needs |
-    |---|---|---|
-    | ``GET /live`` | 200, or 503 if the process should be started again | - |
-    | ``GET /ready`` | 200 if the node serves or can take over without a loss, else 503 | - |
-    | ``GET /serving`` | 200 on the node that serves clients, else 503 | - |
-    | ``GET /metrics`` | metrics of Prometheus | a viewer |
-    | ``GET /status`` | `NodeStatus` as JSON; ``?queues=N`` names at most N queues | a viewer |
-    | ``GET /history`` | the last ten minutes as JSON | a viewer |
-    | ``GET /`` | a page that shows them | - (it asks for a token) |
-    | ``POST /promote``, ``/demote`` | 200, or 409 with the reason | an operator |
+        request                 needs        answer
+        GET /live               -            200, or 503 if the process should be started again
+        GET /ready              -            200 if the node serves or can take over without a loss, else 503
+        GET /serving            -            200 on the node that serves clients, else 503
+        GET /metrics            a viewer     metrics of Prometheus
+        GET /status             a viewer     `NodeStatus` as JSON; ?queues=N names at most N queues
+        GET /history            a viewer     the last ten minutes as JSON
+        GET /                   -            a page that shows them; it asks for a token
+        POST /promote, /demote  an operator  200, or 409 with the reason
 
     Without ``tokens`` everybody who reaches the port is a viewer, and there are no operators.
     """

@@ -89,7 +89,7 @@ class LoopCalls:
         Raises:
             WrongThread: Called in the event loop, which would wait for itself.
             LocalProtocolError: The node has not started.
-            NodeStopped: The event loop has ended. Nothing was changed.
+            qpidha.errors.NodeStopped: The event loop has ended. Nothing was changed.
             InDoubt: The event loop ended after it had begun the call.
             WaitTimeout: The loop did not begin the call in this time, and will not; or it changes nothing.
             CallTimeout: The loop has begun the call, and has not answered in this time.

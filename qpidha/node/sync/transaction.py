@@ -196,7 +196,7 @@ class SyncTransaction:
         Raises:
             CallerError: See `Transaction.commit`; also what its calls raise. Nothing was stored.
             NotEnoughMembers: Nothing was stored.
-            WaitTimeout, NodeStopped: The event loop did not begin it. Nothing was stored.
+            WaitTimeout, qpidha.errors.NodeStopped: The event loop did not begin it. Nothing was stored.
             CallTimeout, InDoubt: It may have been committed: all of it, or nothing.
         """
         self._require_open("SyncTransaction.commit")
