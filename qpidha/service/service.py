@@ -1,7 +1,6 @@
 """`Service`: tells the service manager about a node, from the node's event loop, and hands over before it stops.
 
-starting    EXTEND_TIMEOUT_USEC with each beat: a node that waits for others may take any time to start, but one whose
-            loop hangs does not extend anything, and is killed
+starting    EXTEND_TIMEOUT_USEC with each beat: to wait for others may take any time; a loop that hangs is killed
 READY       once: when it serves, or as a backup is in sync. So a restart node by node waits for each of them
 STATUS      role and reason, whenever they change
 WATCHDOG    with each beat, as long as the node is alive. A hung loop has no beats
