@@ -159,5 +159,5 @@ if __name__ == "__main__":
         sys.exit("usage: python broker.py NODE")
     try:
         asyncio.run(main(sys.argv[1]))
-    except (QpidhaError, OSError) as error:
+    except (QpidhaError, OSError) as error:  # An address in use: does this node run already?
         sys.exit(f"broker: {error}")

@@ -75,6 +75,8 @@ def save(directory: Path | str, to: Path | str, *, progress: Progress = _silent)
     PATH("directory", directory)
     PATH("to", to)
     layout, file = Layout(Path(directory)), Path(to)
+    if not file.parent.is_dir():
+        raise StoreMismatch(f"there is no directory {file.parent}")
     with failures(layout):
         if damage := noted_damage(layout) or missing(layout) or log_damage(layout):
             raise _damaged(damage)

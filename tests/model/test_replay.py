@@ -55,7 +55,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 BROKEN = [
     (mutations.waits_for_the_attached_only, 0),
     (mutations.ignores_the_joiner, 20),
-    (mutations.forgets_the_joiner, 120),
+    (mutations.forgets_the_joiner, 90),
     (mutations.doubt_means_no, 0),
     (mutations.completes_with_too_few, 0),
     (mutations.counts_who_leaves, 0),

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qpidha import Batch, Node, SequenceSet
+from qpidha import Node, SequenceSet
 from qpidha.promoters import PriorityPromoter
 from qpidha.testing.rehearsal import Broker, NodeParts, Workload
 
@@ -88,9 +88,10 @@ async def consume(workload: Workload) -> None:
 class Hasty(example.Client):
     """A planted bug: confirms a publish when it is stored, not when it is safe."""
 
-    def _publish(self, sequence: int, batch: Batch) -> None:
-        super()._publish(sequence, batch)
-        self.confirm(self.unconfirmed[-1][0])
+    def taken(self) -> None:
+        super().taken()
+        if self.unconfirmed:
+            self.confirm(self.unconfirmed[-1][0])
 
 
 class Forgetful(example.Client):

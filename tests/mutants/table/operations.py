@@ -132,8 +132,8 @@ OPERATIONS: tuple[Mutant, ...] = (
         rules="O4 S1 F3",
         why="a publish is complete when the fastest member has it",
         file=PRIMARY,
-        old="        return min([acked.get(m, 0) for m in self.membership.required], default=self.position)",
-        new="        return max([acked.get(m, 0) for m in self.membership.required], default=self.position)",
+        old="            self._found = required, min([acked.get(m, 0) for m in required])",
+        new="            self._found = required, max([acked.get(m, 0) for m in required])",
         first="T03",
     ),
     Mutant(

@@ -315,8 +315,8 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         rules="F2",
         why="every frame says that it is of generation 0",
         file="qpidha/wire/codec.py",
-        old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
-        new="header = HEADER.pack(length, event.KIND, 0, 0, 0, frame.session)",
+        old="header = HEADER.pack(length, event.KIND, 0, 0, generation, session)",
+        new="header = HEADER.pack(length, event.KIND, 0, 0, 0, session)",
         first="wire/test_codec",
     ),
     Mutant(
@@ -324,8 +324,8 @@ SURROUNDINGS: tuple[Mutant, ...] = (
         rules="R-e C3",
         why="every frame says that it is of session 0",
         file="qpidha/wire/codec.py",
-        old="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, frame.session)",
-        new="header = HEADER.pack(length, event.KIND, 0, 0, frame.generation, 0)",
+        old="header = HEADER.pack(length, event.KIND, 0, 0, generation, session)",
+        new="header = HEADER.pack(length, event.KIND, 0, 0, generation, 0)",
         first="wire/test_codec",
     ),
     Mutant(

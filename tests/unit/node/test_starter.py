@@ -55,10 +55,11 @@ class Parts:
         self.runtime.waits = SimpleNamespace(look=self._look)  # type: ignore[assignment]
         self._image, self._seen = found, seen
         self.engine, self.records = (
-            SimpleNamespace(open=self._open, work=self._work, start=self._engine),
+            SimpleNamespace(open=self._open, work=self._work, start=self._engine, lock_name="lock of a"),
             self,
         )
         self.effects = SimpleNamespace(load_all=self._load, count_queues=self._count)
+        self.presence = SimpleNamespace(succeed=self._succeed)
         self.links = SimpleNamespace(listen=self._listen)
         self.notifier = SimpleNamespace(start=lambda: self._note("broker"))
         self.control = SimpleNamespace(start=lambda: self._step("control"))
@@ -74,6 +75,10 @@ class Parts:
         self._note(what)
         if self.hangs == what:
             await asyncio.Event().wait()
+
+    def _succeed(self, lock_name: str) -> None:
+        """The session of an earlier process on this store may be replaced: the lock is held by now."""
+        assert lock_name == "lock of a" and self.done[-1] == "open"
 
     def _look(self) -> None:
         self.looks += 1
