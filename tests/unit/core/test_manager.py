@@ -144,3 +144,15 @@ def test_reads_do_not_pile_up_while_the_manager_is_silent() -> None:
     assert isinstance(manager.request(52.0), ReadRecord)
     manager.answer(ReadRecord(), Read(Versioned(MINE, 1)), 53.0)
     assert manager.request(60.0) is None
+
+
+def test_it_waits_until_the_answer_to_a_read_has_come() -> None:
+    """A request that was sent is not wanted any more, and its answer is still to come: so a silent manager is noticed."""
+    manager = Manager(UUID(int=2), RETRY_S)
+    assert not manager.waits
+    manager.ask(1.0)
+    assert manager.waits
+    assert isinstance(manager.request(1.0), ReadRecord)
+    assert manager.waits and not manager.wants_request
+    manager.answer(ReadRecord(), Read(Versioned(MINE, 3)), 1.0)
+    assert not manager.waits
