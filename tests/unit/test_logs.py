@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 import io
 import json
 import logging
@@ -12,6 +13,7 @@ import typing
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -70,8 +72,14 @@ def sample(kind: Any) -> Any:
 
 
 def made(kind: type[NodeEvent]) -> NodeEvent:
-    hints = typing.get_type_hints(kind)
-    return kind(*[sample(hints[field.name]) for field in dataclasses.fields(kind)])
+    return kind(*[sample(type_of(kind, field)) for field in dataclasses.fields(kind)])
+
+
+def type_of(kind: type[NodeEvent], field: dataclasses.Field[object]) -> object:
+    """The type of one field. Not of the whole class: Python 3.10 does not resolve a plain ``ClassVar``."""
+    owner = next(one for one in kind.__mro__ if field.name in inspect.get_annotations(one))
+    alone = SimpleNamespace(__annotations__={field.name: field.type})
+    return typing.get_type_hints(alone, vars(sys.modules[owner.__module__]))[field.name]
 
 
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
