@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from qpidha.testing.__main__ import main
 from qpidha.testing.walks.profile import FAILOVERS
 from qpidha.testing.walks.sightings import Sightings
 from qpidha.testing.walks.slices import in_slices, read
-from qpidha.testing.walks.sweep import part
+from qpidha.testing.walks.sweep import Sweep, part
 
 
 def test_most_steps_of_these_walks_are_failovers() -> None:
@@ -100,3 +101,15 @@ def test_faults_that_too_few_walks_left_out_are_named_and_are_no_failure(
     monkeypatch.setattr("qpidha.testing.walks.sightings.COMPLETE_RUNS", 1)
     assert main(["--runs", "1", "--jobs", "1", "--complete"]) == 1
     assert "never happened: refusal 3\n" in capsys.readouterr().out
+
+
+def test_what_a_part_of_a_sweep_has_found_goes_to_another_process() -> None:
+    """Also if its last walk ended while a backup waited for the comparison of its queues."""
+    found = Sweep(0)
+    found.sightings.watch(Walk(0, profile=FAILOVERS).world)
+    found.sightings._groups[object()] = 3  # type: ignore[index]
+    found.sightings.let_go()
+    assert not found.sightings._groups
+    whole = part(0, 3, FAILOVERS)
+    assert not whole.sightings._groups
+    assert pickle.loads(pickle.dumps(whole)).sightings.counts == whole.sightings.counts

@@ -84,6 +84,10 @@ class Sightings(Observer):
             self._unserved.add(record.generation)
         self._record = record
 
+    def let_go(self) -> None:
+        """Keep nothing of the last world: what was counted goes to another process."""
+        self._groups = {}
+
     def _serves(self, node: SimNode) -> None:
         """Count a failover when the node serves its generation for the first time."""
         generation = node.replica.generation

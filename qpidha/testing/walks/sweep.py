@@ -64,6 +64,7 @@ def part(first: int, runs: int, profile: Profile = ORDINARY) -> Sweep:
         found.events += walk.world.scheduler.steps
         found.acknowledged += len(walk.world.checker.acked)
         found.sightings.counts.update(walk.world.counts)
+    found.sightings.let_go()
     return found
 
 
