@@ -287,7 +287,7 @@ async def run(args: argparse.Namespace) -> None:
         loop.add_signal_handler(number, stopping.set)
     if args.until_eof:
         loop.add_reader(sys.stdin.fileno(), stopping.set)
-    port = await loop.create_server(lambda: Client(broker), *client)
+    port = await loop.create_server(lambda: Client(broker), *(args.client_listen or client))
     try:
         async with web_port(node), Service(node) as service:
             await node.start()

@@ -44,6 +44,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--tls-ca", type=Path, metavar="PEM", help="authority of all nodes' certificates")
     parser.add_argument("--tls-certificate", type=Path, metavar="PEM", help="of this node, with its key")
     parser.add_argument("--client", type=address, metavar="HOST:PORT", help="for clients")
+    parser.add_argument(
+        "--client-listen",
+        type=address,
+        metavar="HOST:PORT",
+        help="where it listens for them, if not there (NAT)",
+    )
     parser.add_argument("--priority", type=int, default=0, help="the highest is promoted first")
     parser.add_argument(
         "--promoter",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from qpidha.addresses import address_text
 from qpidha.engines.etcd import MEMBERS, member_command
 from qpidha.records import EtcdRecordStore
 from qpidha.records.etcd.layout import text
@@ -34,7 +35,9 @@ class Answer:
 class Machine(Protocol):
     """Where a member runs, if not on this machine."""
 
-    ipv4: str
+    @property
+    def address(self) -> str:
+        """Its address in the network."""
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The command line that runs a program there."""
@@ -83,7 +86,9 @@ class Ensemble(Engine):
         ports = [2379] * MEMBERS + [2380] * MEMBERS if machines else free_ports(2 * MEMBERS)
         authority = Authority(folder / "certificates")
         # The gateway shows the member's own certificate to the member: with a common name it would be that user.
-        server = authority.issue("member", "127.0.0.1", "localhost", *(machine.ipv4 for machine in machines))
+        server = authority.issue(
+            "member", "127.0.0.1", "localhost", *(machine.address for machine in machines)
+        )
         ensemble = cls(folder, authority, server, ports[:MEMBERS], ports[MEMBERS:], machines)
         ensemble.members = [ensemble._member(n) for n in range(MEMBERS)]
         return ensemble
@@ -91,14 +96,14 @@ class Ensemble(Engine):
     @property
     def endpoints(self) -> list[str]:
         """The addresses of the members."""
-        return [f"{self.address(n)}:{port}" for n, port in enumerate(self.ports)]
+        return [address_text((self.address(n), port)) for n, port in enumerate(self.ports)]
 
     def address(self, n: int) -> str:
         """The host of a member."""
-        return self.machines[n].ipv4 if self.machines else "127.0.0.1"
+        return self.machines[n].address if self.machines else "127.0.0.1"
 
     def _member(self, n: int) -> Server:
-        peers = [f"https://{self.address(i)}:{port}" for i, port in enumerate(self.peer_ports)]
+        peers = [f"https://{address_text((self.address(i), port))}" for i, port in enumerate(self.peer_ports)]
         certificate, key, ca = (
             str(p) for p in (self.identity.certificate, self.identity.key, self.authority.ca)
         )

@@ -8,10 +8,10 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.machines.runs import NAMESPACES, run_command
+from tests.machines.runs import HOSTS_FILES, NAMESPACES, run_command
 
 CLONE_NEWNET = 0x40000000
 NETLINK_NETFILTER = 12
@@ -29,14 +29,24 @@ table inet faults {
 
 
 class Host:
-    """A machine of a `Network`, which makes it: ``eth0`` with an address of each family, and a loopback interface."""
+    """A machine of a `Network`, which makes it: ``eth0`` with an address of each family, and a loopback interface.
 
-    def __init__(self, name: str, namespace: str, number: int) -> None:
+    Args:
+        ipv4: Its IPv4 address, if it is not that of its number; empty: it has none.
+    """
+
+    def __init__(self, name: str, namespace: str, number: int, *, ipv4: str | None = None) -> None:
         self.name = name
         self.namespace = namespace
-        self.ipv4 = f"10.77.0.{number}"
+        self.number = number
+        self.ipv4 = f"10.77.0.{number}" if ipv4 is None else ipv4
         self.ipv6 = f"fd77::{number:x}"
         self._forgets = False
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address, or its IPv6 address if it has no other."""
+        return self.ipv4 or self.ipv6
 
     def command(self, words: Sequence[str]) -> list[str]:
         """The command line that runs a program on this machine. The process is the program itself: it has its pid."""
@@ -75,9 +85,18 @@ class Host:
         """Give the interfaces their addresses. The cable must be there."""
         ip = ["ip", "-n", self.namespace]
         run_command(*ip, "link", "set", "dev", "lo", "up")
-        run_command(*ip, "addr", "add", f"{self.ipv4}/24", "dev", "eth0")
+        if self.ipv4:
+            run_command(*ip, "addr", "add", f"{self.ipv4}/24", "dev", "eth0")
         run_command(*ip, "-6", "addr", "add", f"{self.ipv6}/64", "dev", "eth0", "nodad")
         run_command(*ip, "link", "set", "dev", "eth0", "up")
+
+    def know(self, addresses: Mapping[str, str]) -> None:
+        """Let programs that are started on this machine resolve these names, like that until the next call."""
+        file = HOSTS_FILES / self.namespace / "hosts"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        known = {"localhost": "127.0.0.1", **addresses}
+        lines = [f"{address} {name}\n" for name, address in known.items()]
+        file.write_text("".join(lines))  # The same file as before: programs that run see it, too.
 
     def forget_connections(self) -> None:
         """Drop what belongs to a TCP connection of now, without telling either end; new connections are served.

@@ -14,7 +14,7 @@ from qpidha.types import Address
 from tests.engines.certificates import Authority
 from tests.machines.host import Host
 from tests.machines.pacemaker import Machine, Pacemaker
-from tests.machines.site import CLIENT_PORT, MachineCluster, Site, options_of
+from tests.machines.site import CLIENT_PORT, MachineCluster, Place, Site, options_of
 from tests.soak.faults import Scene
 from tests.support.stream import BROKER
 
@@ -38,7 +38,7 @@ class ManagedBrokers(Cluster):
         for host in hosts:
             machine = self.pacemaker.machines[host.name]
             self.managed[host.name] = ManagedBroker(machine, work / host.name, (host.ipv4, CLIENT_PORT))
-            command = [sys.executable, str(BROKER), *options_of(host, work, records, authority)]
+            command = [sys.executable, str(BROKER), *options_of(Place.of(host), work, records, authority)]
             program = work / f"broker-{host.name}"
             program.write_text(f"#!/bin/sh\nexec {shlex.join(command)} --promoter operator\n")
             program.chmod(0o755)

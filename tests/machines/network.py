@@ -8,6 +8,7 @@ until `Network.mend`. Their commands take some 10 ms each.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tests.machines.forwarder import Cable, Quality, open_tap
 from tests.machines.host import Host
@@ -21,14 +22,34 @@ PORT_NAME_LENGTH_MAX = 15
 QUEUE_FRAMES = "10000"
 SEGMENTS_MAX = 65535
 """The kernel's default."""
+INNER, INNER_GATEWAY = "192.168.77.2", "192.168.77.1"
+"""Behind each router the addresses are the same."""
+TRANSLATION = """
+table ip translation {{
+    chain inwards {{
+        type nat hook prerouting priority -100;
+        iifname "eth0" tcp dport {{ {ports} }} dnat to {inner}
+    }}
+    chain outwards {{
+        type nat hook postrouting priority 100;
+        oifname "eth0" masquerade
+    }}
+}}
+"""
 
 
 class Network:
-    """Machines and the switch between them. A context manager: at its end everything is gone."""
+    """Machines and the switch between them. A context manager: at its end everything is gone.
 
-    def __init__(self) -> None:
+    Args:
+        ipv4: Machines have an IPv4 address, besides that of IPv6.
+    """
+
+    def __init__(self, *, ipv4: bool = True) -> None:
         """Nothing is made before it is entered."""
         self.hosts: dict[str, Host] = {}
+        self._ipv4 = None if ipv4 else ""
+        self._has_second = False
         self._cables: dict[str, Cable] = {}
         self._rules: list[str] = []
         self._down: set[str] = set()
@@ -42,9 +63,7 @@ class Network:
         try:
             self._switch = Host(SWITCH, self._run.namespace(SWITCH), 254)
             run_command("ip", "netns", "add", self._switch.namespace)
-            bridge = "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-            self._ip(*bridge.split())
-            self._ip("link", "set", "dev", "br0", "up")
+            self._make_bridge("br0")
         except BaseException:
             self.close()
             raise
@@ -75,7 +94,7 @@ class Network:
         """
         assert self._run is not None, "the network is not entered"
         assert name not in (*self.hosts, SWITCH, "br0") and len(name) <= PORT_NAME_LENGTH_MAX, name
-        host = Host(name, self._run.namespace(name), len(self.hosts) + 1)
+        host = Host(name, self._run.namespace(name), len(self.hosts) + 1, ipv4=self._ipv4)
         run_command("ip", "netns", "add", host.namespace)
         self.hosts[name] = host
         if far:
@@ -93,6 +112,47 @@ class Network:
         self._ip("link", "set", "dev", name, "master", "br0", "up")
         host.set_up()
         return host
+
+    def second_cable(self, name: str) -> str:
+        """Give a machine a cable to a second switch. Returns its address there.
+
+        Its port there is called like the machine, with a 2 after it: faults take that name, too.
+        """
+        if not self._has_second:
+            self._make_bridge("br1")
+            self._has_second = True
+        host, port = self[name], f"{name}2"
+        address = f"10.78.0.{host.number}"
+        self._ip(*f"link add name {port} type veth peer name eth1 netns {host.namespace}".split())
+        self._ip("link", "set", "dev", port, "master", "br1", "up")
+        host.run("ip", "addr", "add", f"{address}/24", "dev", "eth1")
+        host.run("ip", "link", "set", "dev", "eth1", "up")
+        return address
+
+    def behind(self, router: str, ports: Iterable[int]) -> Host:
+        """Make a machine that reaches others through another one, and is reached at some TCP ports of that.
+
+        So a container is connected that has a network of its own. All such machines have the same address.
+        """
+        assert self._run is not None, "the network is not entered"
+        outer, name = self[router], f"{router}-inner"
+        inner = Host(name, self._run.namespace(name), outer.number, ipv4=INNER)
+        run_command("ip", "netns", "add", inner.namespace)
+        outer.run(*f"ip link add name inner type veth peer name eth0 netns {inner.namespace}".split())
+        outer.run("ip", "addr", "add", f"{INNER_GATEWAY}/24", "dev", "inner")
+        outer.run("ip", "link", "set", "dev", "inner", "up")
+        inner.set_up()
+        inner.run("ip", "route", "add", "default", "via", INNER_GATEWAY)
+        with outer.entered():
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("1\n")
+        rules = TRANSLATION.format(ports=", ".join(map(str, ports)), inner=INNER)
+        outer.run("nft", "-f", "-", stdin=rules)
+        return inner
+
+    def _make_bridge(self, name: str) -> None:
+        bridge = f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
+        self._ip(*bridge.split())
+        self._ip("link", "set", "dev", name, "up")
 
     def _ip(self, *words: str) -> None:
         run_command("ip", "-n", self._switch.namespace, *words)

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.machines.runs import Run, run_command
 from tests.support.missing import leave_out
 
-PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
+PROGRAMS = {"ip": "iproute2", "ss": "iproute2", "tc": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
 RULES = """
 table bridge probe {
     chain forward {
@@ -22,6 +22,10 @@ table bridge probe {
 }
 table inet probe {
     chain input { type filter hook input priority 0; ct state invalid drop; }
+}
+table ip probe {
+    chain in { type nat hook prerouting priority -100; tcp dport 1 dnat to 192.168.77.2; }
+    chain out { type nat hook postrouting priority 100; masquerade; }
 }
 """
 """All kinds of rules that faults are made of."""
@@ -56,7 +60,7 @@ def kernel_lacks() -> tuple[str, ...]:
         ("veth (CONFIG_VETH)", ["ip", "-n", name, "link", "add", "x", "type", "veth", "peer", "name", "y"], None),
         ("tbf (CONFIG_NET_SCH_TBF)",
          f"tc -n {name} qdisc add dev x root tbf rate 1mbit burst 16kb latency 1s".split(), None),
-        ("nftables for bridges, numgen and ct (CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT)",
+        ("nftables for bridges, numgen, ct, nat (CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT, CONFIG_NFT_NAT)",
          ["ip", "netns", "exec", name, "nft", "-f", "-"], RULES),
     ]  # fmt: skip
     try:

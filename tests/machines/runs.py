@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -17,6 +18,8 @@ from pathlib import Path
 
 LOCKS = Path("/run/qpidha-machines")
 NAMESPACES = Path("/run/netns")
+HOSTS_FILES = Path("/etc/netns")
+"""What ``ip netns exec`` starts sees the files of its namespace's directory here in the place of those of /etc."""
 NAME = re.compile(r"qpidha-(?P<run>[0-9a-f]{8})-.+")
 PROCESSES_END_TIMEOUT_S = 10.0
 
@@ -80,6 +83,7 @@ def remove(run: str) -> None:
     for name in names:
         end_processes(name)
     for name in names:
+        shutil.rmtree(HOSTS_FILES / name, ignore_errors=True)
         with contextlib.suppress(RuntimeError):  # Another process may sweep at the same time.
             run_command("ip", "netns", "del", name)
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 from unittest.mock import patch
 
+from qpidha.addresses import address_text
 from qpidha.demo.cluster import BrokerProcess, Cluster
+from qpidha.types import Address
 from tests.engines.certificates import Authority
 from tests.engines.etcd import Ensemble
 from tests.machines.host import Host
@@ -40,25 +43,59 @@ class Brokers(Cluster):
 
     def __init__(
         self, work: Path, hosts: Sequence[Host], records: str, authority: Authority, *,
-        python: str = sys.executable, program: Path = BROKER,
+        python: str = sys.executable, program: Path = BROKER, place: Callable[[Host], Place] | None = None,
     ) -> None:  # fmt: skip
         self.processes: dict[str, BrokerProcess] = {}
-        for number, host in enumerate(hosts):
-            command = [python, str(program), *options_of(host, work, records, authority), "--until-eof"]
-            command += ["--priority", str(len(hosts) - number)]
-            client = (host.ipv4, CLIENT_PORT)
-            self.processes[host.name] = BrokerProcess(
-                host.name, host.command(command), work / host.name, client
-            )
+        self._work = work
+        self._priorities = {host.name: len(hosts) - number for number, host in enumerate(hosts)}
+        self._command = lambda at: [
+            python,
+            str(program),
+            *options_of(at, work, records, authority),
+            "--until-eof",
+        ]
+        for host in hosts:
+            self.put((place or Place.of)(host))
+
+    def put(self, place: Place) -> None:
+        """Let the broker of a node be at this place. It does not run there yet, nor anywhere else."""
+        name = place.node
+        command = [*self._command(place), "--priority", str(self._priorities[name])]
+        self.processes[name] = BrokerProcess(
+            name, place.host.command(command), self._work / name, place.client
+        )
 
 
-def options_of(host: Host, work: Path, records: str, authority: Authority) -> list[str]:
+@dataclass(frozen=True)
+class Place:
+    """Where a broker is."""
+
+    node: str
+    host: Host
+    """The machine on which it runs."""
+    client: Address
+    """Where clients find it."""
+    options: tuple[str, ...]
+    """Where it listens for the other nodes, and what it tells them."""
+
+    @classmethod
+    def of(cls, host: Host) -> Place:
+        """A machine of its own, where it listens at each address."""
+        listen = [at for at in (host.ipv4, host.ipv6) if at]
+        return cls(host.name, host, (host.address, CLIENT_PORT), links_at("--listen", *listen))
+
+
+def links_at(option: str, *addresses: str) -> tuple[str, ...]:
+    """An option of the example broker, with these addresses."""
+    return tuple(word for at in addresses for word in (option, address_text((at, LINK_PORT))))
+
+
+def options_of(place: Place, work: Path, records: str, authority: Authority) -> list[str]:
     """Options of the example broker: where it listens, what it shows, where its messages and the record are."""
     return [
-        "--id", host.name, "--dir", str(work / host.name), "--cluster", records,
-        "--listen", f"{host.ipv4}:{LINK_PORT}", "--listen", f"[{host.ipv6}]:{LINK_PORT}",
-        "--tls-ca", str(authority.ca), "--tls-certificate", str(both_in_one(authority, host.name)),
-        "--client", f"{host.ipv4}:{CLIENT_PORT}", "--ack-timeout", str(ACK_TIMEOUT_S),
+        "--id", place.node, "--dir", str(work / place.node), "--cluster", records, *place.options,
+        "--tls-ca", str(authority.ca), "--tls-certificate", str(both_in_one(authority, place.node)),
+        "--client", address_text(place.client), "--ack-timeout", str(ACK_TIMEOUT_S),
     ]  # fmt: skip
 
 
@@ -130,8 +167,12 @@ class Site:
         return self
 
     def _make_cluster(self, hosts: Sequence[Host], records: str, authority: Authority) -> MachineCluster:
-        brokers = Brokers(self.work, hosts, records, authority)
+        brokers = Brokers(self.work, hosts, records, authority, place=self.place)
         return MachineCluster(self.work, self._seed, brokers, self.network)
+
+    def place(self, host: Host) -> Place:
+        """Where the broker of this machine is."""
+        return Place.of(host)
 
     def __exit__(self, *_: object) -> None:
         self.network.mend()
