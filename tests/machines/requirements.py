@@ -60,7 +60,8 @@ def kernel_lacks() -> tuple[str, ...]:
         ("veth (CONFIG_VETH)", ["ip", "-n", name, "link", "add", "x", "type", "veth", "peer", "name", "y"], None),
         ("tbf (CONFIG_NET_SCH_TBF)",
          f"tc -n {name} qdisc add dev x root tbf rate 1mbit burst 16kb latency 1s".split(), None),
-        ("nftables for bridges, numgen, ct, nat (CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT, CONFIG_NFT_NAT)",
+        ("nftables for bridges, numgen, ct and NAT "
+         "(CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT, CONFIG_NFT_NAT)",
          ["ip", "netns", "exec", name, "nft", "-f", "-"], RULES),
     ]  # fmt: skip
     try:
