@@ -12,6 +12,7 @@ from tests.machines.runs import Run, run_command
 from tests.support.missing import leave_out
 
 PROGRAMS = {"ip": "iproute2", "ss": "iproute2", "tc": "iproute2", "nft": "nftables", "setpriv": "util-linux"}
+NFTABLES = "CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT, CONFIG_NFT_NAT"
 RULES = """
 table bridge probe {
     chain forward {
@@ -60,8 +61,7 @@ def kernel_lacks() -> tuple[str, ...]:
         ("veth (CONFIG_VETH)", ["ip", "-n", name, "link", "add", "x", "type", "veth", "peer", "name", "y"], None),
         ("tbf (CONFIG_NET_SCH_TBF)",
          f"tc -n {name} qdisc add dev x root tbf rate 1mbit burst 16kb latency 1s".split(), None),
-        ("nftables for bridges, numgen, ct and NAT "
-         "(CONFIG_NF_TABLES_BRIDGE, CONFIG_NFT_NUMGEN, CONFIG_NFT_CT, CONFIG_NFT_NAT)",
+        (f"nftables for bridges, numgen, ct and NAT ({NFTABLES})",
          ["ip", "netns", "exec", name, "nft", "-f", "-"], RULES),
     ]  # fmt: skip
     try:
