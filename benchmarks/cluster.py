@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from qpidha import Batch
+from qpidha.engines.ports import take_ports
 from qpidha.node.ask import ask_blocking
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,13 +31,6 @@ sys.path.insert(0, str(ROOT / "examples" / "simple"))
 from protocol import ACCEPT, CONFIRM, DELIVER, HEADER, PUBLISH, SUBSCRIBE, U32, U64, WELCOME  # noqa: E402 - after the path is set
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
 
 
 def cpu_of(pid: int) -> float:
@@ -61,7 +55,7 @@ class Brokers:
 
     def __init__(self, *, durable: bool, nodes: int = 3) -> None:
         self.base = Path(tempfile.mkdtemp(prefix="qpidha-bench-"))
-        self.ports = {name: free_port() for name in NAMES[:nodes]}
+        self.ports = dict(zip(NAMES, take_ports(nodes), strict=False))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._memory = [] if durable else ["--memory"]
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from benchmarks.cluster import Brokers, Consumer, PipelinedClient, free_port, memory_of
+from benchmarks.cluster import Brokers, Consumer, PipelinedClient, memory_of
 from qpidha import Batch
+from qpidha.engines.ports import take_ports
 from tests.support.harness import World, until
 
 BATCH_MESSAGES = 1000
@@ -83,7 +84,7 @@ def _join(brokers: Brokers, name: str) -> float:
 
 
 def _start(brokers: Brokers, name: str) -> None:
-    brokers.ports[name] = brokers.ports.get(name) or free_port()
+    brokers.ports[name] = brokers.ports.get(name) or take_ports(1)[0]
     brokers.start(name)
     while brokers.status(name) is None:
         time.sleep(0.002)

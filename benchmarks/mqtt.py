@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cluster import cpu_of
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from tests.mqtt.brokers import Brokers, until
 from tests.mqtt.clients import Client
 

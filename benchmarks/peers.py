@@ -21,7 +21,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.cluster import cpu_of, free_port
+from benchmarks.cluster import cpu_of
+from qpidha.engines.ports import take_ports
 
 HOST = "127.0.0.1"
 CHUNK_BYTES = 128 * 1024
@@ -52,7 +53,7 @@ class Redis:
         shutil.rmtree(self.base, ignore_errors=True)
 
     def start(self) -> int:
-        port = free_port()
+        (port,) = take_ports(1)
         command = ["redis-server", "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no",
                    "--dir", self.base, "--repl-diskless-sync-delay", "0", "--repl-diskless-load", "swapdb",
                    "--client-output-buffer-limit", "replica 0 0 0"]  # fmt: skip
@@ -164,7 +165,7 @@ def nats(count: int, size: int) -> float:
     import nats as client_library  # type: ignore[import-not-found,unused-ignore]
 
     base = Path(tempfile.mkdtemp(prefix="qpidha-nats-"))
-    clients, routes = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
+    clients, routes = take_ports(3), take_ports(3)
     servers = []
     for i in range(3):
         peers = ", ".join(f"nats://{HOST}:{port}" for port in routes)
@@ -218,7 +219,7 @@ def nats(count: int, size: int) -> float:
 
 def pysyncobj(count: int, size: int) -> float:
     """Its ReplQueue on three nodes, in separate processes because its threads never end."""
-    ports = [free_port() for _ in range(3)]
+    ports = take_ports(3)
     program = str(Path(__file__).with_name("pysyncobj_queue.py"))
     processes = [
         subprocess.Popen(

@@ -9,8 +9,6 @@ from importlib.util import find_spec
 
 from hypothesis import HealthCheck, settings
 
-from qpidha.demo import cluster
-
 # A busy machine is no reason to fail: a test has a time limit, its examples have none.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -21,11 +19,6 @@ settings.register_profile("thorough", _PATIENT, max_examples=5000)
 
 _PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default")
 settings.load_profile(_PROFILE)
-
-# Brokers of tests that run side by side get ports from different sets: a port that is found free is bound later, and
-# that of a killed broker is to be there when it is started again.
-if (_WORKER := os.environ.get("PYTEST_XDIST_WORKER", "")).startswith("gw"):
-    cluster.PORTS = cluster.PORTS[int(_WORKER[2:]) % 16 :: 16]
 
 
 def pytest_report_header() -> str:

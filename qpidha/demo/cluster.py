@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qpidha.clusterfile.authority import make_certificates
 from qpidha.demo.hosts import Hosts
+from qpidha.engines.ports import free_ports
 from qpidha.node.ask import ask
 from qpidha.types import Address
 
 STATUS_TIMEOUT_S = 1.0
 STOP_TIMEOUT_S = 30.0
 LOG_TAIL_LINES = 25
-PORTS = range(20_000, 30_000)
-"""Below the range from which systems take ports for outgoing connections: while its broker is down, a
-client port must not be given to anybody else, least of all to a client that connects to itself."""
 
 
 class BrokerProcess:
@@ -221,16 +216,3 @@ def on_hosts(hosts: Hosts, names: list[str], work: Path) -> list[Place]:
 def node_name(number: int) -> str:
     """a, b, c … z, n26, n27 …."""
     return chr(ord("a") + number) if number < 26 else f"n{number}"
-
-
-def free_ports() -> Iterator[int]:
-    """Ports of the loopback address on which no process listens now."""
-    for port in random.sample(PORTS, len(PORTS)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        yield port
-    raise OSError("no free port on 127.0.0.1")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qpidha.engines.missing import require_program
-from qpidha.engines.server import Server, free_ports
+from qpidha.engines.ports import take_ports
+from qpidha.engines.server import Server
 
 MEMBERS = 3
 HEARTBEAT_MS, ELECTION_MS = 100, 1000
@@ -51,7 +52,7 @@ def plain_etcd(folder: Path, host: str) -> tuple[list[Server], str]:
         EngineMissing: etcd is not installed.
     """
     require_program("etcd", "etcd-server")
-    ports = free_ports(2 * MEMBERS)
+    ports = take_ports(2 * MEMBERS)
     clients = [f"http://{host}:{port}" for port in ports[:MEMBERS]]
     peers = [f"http://127.0.0.1:{port}" for port in ports[MEMBERS:]]
     servers = [

@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 from qpidha.engines.missing import DEBIAN, EngineMissing
-from qpidha.engines.server import Server, ServerFailed, free_ports
+from qpidha.engines.ports import take_ports
+from qpidha.engines.server import Server, ServerFailed
 
 ROLE = "qpidha"
 SYSTEM_USER = "postgres"
@@ -32,7 +33,7 @@ def plain_postgresql(folder: Path, host: str) -> tuple[list[Server], str]:
         EngineMissing: PostgreSQL is not installed.
         ServerFailed: The database cannot be made.
     """
-    tools, (port,) = programs(), free_ports(1)
+    tools, (port,) = programs(), take_ports(1)
     wrapper = []
     if os.geteuid() == 0:
         shutil.chown(folder, SYSTEM_USER, SYSTEM_USER)

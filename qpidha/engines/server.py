@@ -1,4 +1,4 @@
-"""One process of a server program, and free ports for it."""
+"""One process of a server program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,28 +13,6 @@ from pathlib import Path
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
 LOG_BYTES_SHOWN = 2000
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 that are free now, all different.
-
-    They are below the range from which the system takes ports for outgoing connections: there another
-    connection could get the port before the server binds it, or while the server is down.
-    """
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    ports: list[int] = []
-    held: list[socket.socket] = []
-    while len(ports) < count:
-        probe = socket.socket()
-        held.append(probe)
-        try:
-            probe.bind(("127.0.0.1", 10_000 + int.from_bytes(os.urandom(4), "big") % (first - 10_000)))
-        except OSError:
-            continue
-        ports.append(probe.getsockname()[1])
-    for probe in held:
-        probe.close()
-    return ports
 
 
 class ServerFailed(Exception):

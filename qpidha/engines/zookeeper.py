@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qpidha.engines.missing import require_file, require_program
-from qpidha.engines.server import Server, free_ports
+from qpidha.engines.ports import take_ports
+from qpidha.engines.server import Server
 
 MEMBERS = 3
 TICK_S = 0.2
@@ -69,7 +70,7 @@ def plain_zookeeper(folder: Path, host: str) -> tuple[list[Server], str]:
     """
     require_program("java", "default-jre-headless")
     require_file(JAR, "zookeeper")
-    ports = free_ports(3 * MEMBERS)
+    ports = take_ports(3 * MEMBERS)
     clients, peers = ports[:MEMBERS], ports[MEMBERS:]
     servers = []
     for n in range(MEMBERS):

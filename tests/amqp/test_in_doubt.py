@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from proton import Message
 
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from tests.amqp.brokers import until
 from tests.amqp.clients import Client
 

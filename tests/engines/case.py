@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qpidha.engines.ports import take_ports
 from qpidha.errors import ClusterError
 from qpidha.types import Versioned
 from tests.engines.engine import Engine
-from tests.engines.server import free_ports
 from tests.engines.wire import Wire
 from tests.support.records import newer
 
@@ -83,7 +83,7 @@ class Case:
         async with contextlib.AsyncExitStack() as stack:
             yield [
                 await stack.enter_async_context(Wire(port, target))
-                for port, target in zip(free_ports(len(targets)), targets, strict=True)
+                for port, target in zip(take_ports(len(targets)), targets, strict=True)
             ]
 
     def through(self, wires: list[Wire], **options: Any) -> Any:

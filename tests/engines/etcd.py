@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Protocol
 
 from qpidha.addresses import address_text
 from qpidha.engines.etcd import MEMBERS, member_command
+from qpidha.engines.ports import take_ports
 from qpidha.records import EtcdRecordStore
 from qpidha.records.etcd.layout import text
 from tests.engines.certificates import Authority, Identity
 from tests.engines.engine import PASSWORD, USER, Engine, Says
-from tests.engines.server import Server, free_ports, require
+from tests.engines.server import Server, require
 
 ROOT_PASSWORD = "of root"
 
@@ -83,7 +84,7 @@ class Ensemble(Engine):
     def make(cls, folder: Path, machines: Sequence[Machine] = ()) -> Ensemble:
         """Nothing runs yet. With machines, the thread that calls must be on one that reaches them."""
         require("etcd", "etcd-server")
-        ports = [2379] * MEMBERS + [2380] * MEMBERS if machines else free_ports(2 * MEMBERS)
+        ports = [2379] * MEMBERS + [2380] * MEMBERS if machines else take_ports(2 * MEMBERS)
         authority = Authority(folder / "certificates")
         # The gateway shows the member's own certificate to the member: with a common name it would be that user.
         server = authority.issue(

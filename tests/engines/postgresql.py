@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 
 import asyncpg
 
+from qpidha.engines.ports import take_ports
 from qpidha.records import PostgreSqlRecordStore
 from tests.engines.certificates import Authority, Identity
 from tests.engines.engine import PASSWORD, USER, Engine, Says, repeated
-from tests.engines.server import Server, free_ports
+from tests.engines.server import Server
 from tests.support.missing import leave_out
 
 DATABASE = "ha"
@@ -81,7 +82,7 @@ class Pair(Engine):
         self._give(folder)
         secrets = folder / "certificates"
         self.authority = Authority(secrets)
-        self.ports = free_ports(2)
+        self.ports = take_ports(2)
         self.primary = 0
         self._replaced = False
         self._tls = self.tls()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 
-from qpidha.engines.server import Server, ServerFailed, free_ports
+from qpidha.engines.server import Server, ServerFailed
 from tests.support.missing import leave_out
 
-__all__ = ["Server", "ServerFailed", "free_ports", "require"]
+__all__ = ["Server", "ServerFailed", "require"]
 
 
 def require(program: str, package: str) -> None:

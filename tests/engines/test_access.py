@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from qpidha.engines.ports import take_ports
 from qpidha.errors import ClusterError, ManagerRefused, Unavailable
 from qpidha.records import TlsFiles
 from tests.engines.case import Case, Run, cas
 from tests.engines.certificates import Authority, Identity
 from tests.engines.engine import PASSWORD
-from tests.engines.server import free_ports
 from tests.engines.wire import Wire
 from tests.support.records import RECORD
 
@@ -46,7 +46,7 @@ def test_a_certificate_of_another_host_is_named(run: Run) -> None:
     """That of a server does not name this address."""
 
     async def main(case: Case) -> None:
-        leader, port = await case.engine.leader(), free_ports(1)[0]
+        leader, port = await case.engine.leader(), take_ports(1)[0]
         async with Wire(port, case.engine.ports[leader], host="127.0.0.2"):
             wrong = case.at(0, endpoints=[f"127.0.0.2:{port}"])
             with pytest.raises(Unavailable, match="names this host"):

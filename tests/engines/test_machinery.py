@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from qpidha.engines.ports import take_ports
 from tests.engines.certificates import Authority
-from tests.engines.server import Server, ServerFailed, free_ports
+from tests.engines.server import Server, ServerFailed
 from tests.engines.wire import Wire
 
 pytestmark = [pytest.mark.network, pytest.mark.processes]
@@ -60,15 +61,9 @@ def until_gone(pid: int) -> None:
         time.sleep(0.01)
 
 
-def test_free_ports_differ_and_can_be_bound() -> None:
-    ports = free_ports(5)
-    assert len(set(ports)) == 5
-    assert all(port >= 10_000 for port in ports)
-
-
 def test_a_server_starts_again_after_a_kill_and_after_a_stop(tmp_path: Path) -> None:
     async def main() -> None:
-        server = echo(free_ports(1)[0], tmp_path)
+        server = echo(take_ports(1)[0], tmp_path)
         assert server.pid is None
         server.kill()
         await server.stop()
@@ -87,7 +82,7 @@ def test_a_server_starts_again_after_a_kill_and_after_a_stop(tmp_path: Path) -> 
 
 def test_a_paused_server_is_silent_and_goes_on(tmp_path: Path) -> None:
     async def main() -> None:
-        port = free_ports(1)[0]
+        port = take_ports(1)[0]
         server = echo(port, tmp_path)
         await server.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -119,8 +114,8 @@ def test_servers_end_with_a_test_process_that_is_killed(tmp_path: Path) -> None:
 import asyncio, sys
 from pathlib import Path
 from tests.engines.test_machinery import echo
-from tests.engines.server import free_ports
-one, two = (echo(port, Path({str(tmp_path)!r})) for port in free_ports(2))
+from qpidha.engines.ports import take_ports
+one, two = (echo(port, Path({str(tmp_path)!r})) for port in take_ports(2))
 asyncio.run(one.start())
 asyncio.run(two.start())
 two.pause()
@@ -154,7 +149,7 @@ async def wired() -> AsyncIterator[Wire]:
                 writer.write(data)
         writer.close()
 
-    ports = free_ports(2)
+    ports = take_ports(2)
     server = await asyncio.start_server(serve, "127.0.0.1", ports[1])
     async with Wire(*ports) as wire:
         yield wire

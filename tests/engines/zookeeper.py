@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from qpidha.engines.ports import take_ports
 from qpidha.engines.zookeeper import JAR, MEMBERS, member_command
 from qpidha.records import ZooKeeperRecordStore
 from tests.engines.certificates import Authority, Identity
 from tests.engines.engine import PASSWORD, USER, Engine, Says
-from tests.engines.server import Server, free_ports, require
+from tests.engines.server import Server, require
 from tests.support.missing import leave_out
 
 ROOT_PASSWORD = "of root"
@@ -73,7 +74,7 @@ class Ensemble(Engine):
         if not JAR.exists():
             message = f"{JAR} is not there. On Debian and Ubuntu: apt-get install zookeeper"
             leave_out(message)
-        ports = free_ports(4 * MEMBERS)
+        ports = take_ports(4 * MEMBERS)
         authority = Authority(folder / "certificates")
         server = authority.issue("member")
         ensemble = cls(folder, authority, server, ports[:3], ports[3:6], ports[6:])

@@ -6,11 +6,11 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from qpidha.demo.cluster import STOP_TIMEOUT_S, BrokerProcess, Cluster, free_ports
+from qpidha.demo.cluster import STOP_TIMEOUT_S, BrokerProcess, Cluster
+from qpidha.engines.ports import take_ports
 
 T = TypeVar("T")
 PATIENCE_S = 60.0
@@ -36,7 +36,7 @@ class Servers(Cluster):
         self.hosts = None
         self.processes = {}
         self.file = work / "qpidha.toml"
-        ports = list(islice(free_ports(), 2 * len(names)))
+        ports = take_ports(2 * len(names))
         text = CLUSTER.format(work=work)
         for number, name in enumerate(names):
             peers, client = ports[2 * number : 2 * number + 2]

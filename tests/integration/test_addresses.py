@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import Link, LinkFactory
 from qpidha.stores.memory import MemoryStore

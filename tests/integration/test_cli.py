@@ -16,7 +16,7 @@ import pytest
 
 from qpidha import Batch, Node, SequenceSet
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, USAGE, main
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.records import FileRecordStore

@@ -12,7 +12,7 @@ import pytest
 from qpidha import Node
 from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
 from qpidha.clusterfile import ClusterFile
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from tests.integration.test_cli_stores import written
 from tests.support.harness import Recorder, until
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from qpidha import Node, Role, Settings
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from qpidha.errors import SettingsError
 from qpidha.stores.memory import MemoryStore
 from qpidha.system.racing import STAGGER_S

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from qpidha.cli import main as qpidha
-from tests.engines.server import free_ports, require
+from qpidha.engines.ports import take_ports
+from tests.engines.server import require
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]
 
@@ -28,7 +29,7 @@ def test_the_agent_passes_ocf_tester(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(folder.stat().st_mode | 0o055)  # It runs the agent as nobody, too.
     python = shutil.which("python3", path=str(ROOT / ".venv/bin")) or "python3"
-    places = f"--dir {tmp_path}/data --cluster {tmp_path}/cluster --client 127.0.0.1:{free_ports(1)[0]}"
+    places = f"--dir {tmp_path}/data --cluster {tmp_path}/cluster --client 127.0.0.1:{take_ports(1)[0]}"
     command = f"{python} {BROKER} --id a {places}"
     (tmp_path / "broker").write_text(f"#!/bin/sh\nexec {command} --promoter operator\n")
     (tmp_path / "broker").chmod(0o755)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from qpidha.demo.cluster import STOP_TIMEOUT_S, BrokerProcess, free_ports
+from qpidha.demo.cluster import STOP_TIMEOUT_S, BrokerProcess
+from qpidha.engines.ports import free_ports
 from qpidha.node.ask import ask
 
 BROKER = Path(__file__).parents[2] / "examples" / "amqtt" / "broker.py"

@@ -12,8 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+from qpidha.engines.ports import take_ports
 from qpidha.web import NodeCollector, NodeServer, Tokens
-from tests.engines.server import Server, free_ports, require
+from tests.engines.server import Server, require
 from tests.support.harness import World, run, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ class Prometheus:
 
     def __init__(self, base: Path, targets: list[str]) -> None:
         require("prometheus", "prometheus")
-        (self.port,) = free_ports(1)
+        (self.port,) = take_ports(1)
         (base / "token").write_text(TOKEN)
         configuration = base / "prometheus.yml"
         configuration.write_text(

@@ -21,7 +21,7 @@ import yaml
 
 from qpidha.cli import OK, build_parser, main
 from qpidha.clusterfile import ClusterFile
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from qpidha.service.service import BEAT_S, BEATS_A_WATCHDOG, EXTENSION_S, HAND_OVER_S
 from qpidha.settings import Settings
 from tests.engines.server import require

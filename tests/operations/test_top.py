@@ -18,7 +18,8 @@ import pytest
 
 from qpidha.cli import OK, main
 from qpidha.clusterfile import ClusterFile
-from qpidha.demo.cluster import BrokerProcess, free_ports
+from qpidha.demo.cluster import BrokerProcess
+from qpidha.engines.ports import free_ports
 from tests.engines.server import require
 
 ROOT = Path(__file__).resolve().parents[2]

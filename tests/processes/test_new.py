@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]

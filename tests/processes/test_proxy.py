@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from tests.support.proxy import Network
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -62,8 +62,10 @@ class SharedCluster:
 
     async def _run(self, trace: Trace) -> None:
         if self._stream is None:
-            stream = prepared(self._work(), tls=self._tls)
-            self._stream = await stream.__aenter__()
+            self._stream = prepared(
+                self._work(), tls=self._tls
+            )  # Before it starts, so that it is ended if it cannot.
+            await self._stream.__aenter__()
         self._stream.go_on()
         await self._stream.confirmed(100)
         await trace(self._stream)

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import take_ports
 from qpidha.wire.version import PROTOCOL_MAX
 from tests.processes.releases import PREVIOUS, Releases, build
 from tests.soak.cluster import SoakCluster
@@ -33,7 +32,7 @@ class Upgrade:
     """A cluster of which one node after another is stopped in order and started with another release."""
 
     def __init__(self, work: Path, release: Path | None) -> None:
-        self.releases = Releases(work, list(islice(free_ports(), 3)), release)
+        self.releases = Releases(work, take_ports(3), release)
         self.cluster = SoakCluster(work, 1, self.releases)
         self.logs = Logs({name: process.log for name, process in self.releases.processes.items()})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from qpidha.demo.cluster import free_ports
+from qpidha.engines.ports import free_ports
 from qpidha.journal import StoreState
 from qpidha.stores import read_status
 

@@ -128,6 +128,10 @@ class Session:
         else:
             self.send(n=number, value=value)
 
+    def barrier(self) -> Awaitable[None]:
+        """Begin a barrier at once: a coroutine that nobody awaits, since its process was killed, would be a warning."""
+        return asyncio.ensure_future(self.node.barrier())
+
     # --- messages --------------------------------------------------------------------------------
 
     def ping(self) -> Any:
@@ -179,7 +183,7 @@ class Session:
 
     def get_object(self, name: str) -> Any:
         found = self.node.configuration.get("user", name)
-        return found and found.decode(), self.node.barrier()
+        return found and found.decode(), self.barrier()
 
     def put_key(self, name: str, value: str) -> Any:
         return None, self.broker.kept.put(name.encode(), value.encode())
@@ -189,18 +193,18 @@ class Session:
 
     def get_key(self, name: str) -> Any:
         found = self.broker.kept.get(name.encode())
-        return found and found.decode(), self.node.barrier()
+        return found and found.decode(), self.barrier()
 
     def declare_queue(self, name: str) -> Any:
         return None, self.node.declare(name).declared
 
     def delete_queue(self, name: str) -> Any:
         if not self._has(name):
-            return None, self.node.barrier()
+            return None, self.barrier()
         return None, self.node.delete(self.node.queue(name))
 
     def has_queue(self, name: str) -> Any:
-        return self._has(name), self.node.barrier()
+        return self._has(name), self.barrier()
 
     def _has(self, name: str) -> bool:
         try:
@@ -430,7 +434,7 @@ class ForgetsAnObject(Session):
         if not name.endswith(("3", "5", "7")):
             return super().put_object(name, value)
         self.broker.mine[name] = value
-        return None, self.node.barrier()
+        return None, self.barrier()
 
     def delete_object(self, name: str) -> Any:
         self.broker.mine.pop(name, None)
@@ -482,7 +486,7 @@ class ReadsAtOnce(Session):
     """Answers what is read from its memory, without `Node.barrier`."""
 
     async def answer(self, number: int, value: Any, safe: Awaitable[object] | None) -> None:
-        if asyncio.iscoroutine(safe):  # An op is none.
-            safe.close()
+        if isinstance(safe, asyncio.Task):  # A barrier. An op is none.
+            safe.cancel()
             safe = None
         await super().answer(number, value, safe)

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qpidha import Batch, SequenceSet
-from qpidha.demo.cluster import BrokerProcess, Cluster, free_ports
+from qpidha.demo.cluster import BrokerProcess, Cluster
+from qpidha.engines.ports import free_ports
 from qpidha.stores.offline import inspect
 from qpidha.types import Address
 from tests.support.proxy import Network
