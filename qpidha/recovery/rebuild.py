@@ -23,6 +23,10 @@ from qpidha.types import Generation, Member, NodeId, Record
 GENERATIONS_LEFT_OUT: Final = 1 << 20
 """A store that is not compared, because it is lost or forgotten, may have seen higher generations than the others, and
 have ids of them. None of these ids is given out again (I1), if there were fewer promotions than this."""
+DRAWN_BYTES: Final = 4
+"""As many bytes of the nonce say how many more are left out. If a rebuilt record is lost, too, and is rebuilt from the
+same old stores, then the second one must not have the generations of the first: a store that knows the first one would
+take messages of the second for its own (I1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def rebuilt(
 
     Args:
         current: What the cluster manager says now.
+        nonce: Random bytes, new for each call. They also decide how many generations are left out.
         best: The node to start from, if the operator knows better or the stores do not decide it.
         members_lost: The record is right, but the stores of all its members are lost for good.
 
@@ -79,7 +84,8 @@ def rebuilt(
         chosen, status = named[0]
     assert cluster is not None
     members = frozenset({Member(status.node, status.epoch)})
-    generation = highest + GENERATIONS_LEFT_OUT
+    drawn = int.from_bytes(nonce[:DRAWN_BYTES], "big")
+    generation = highest + GENERATIONS_LEFT_OUT + drawn
     record = Record(cluster=cluster, generation=generation, primary=None, members=members, nonce=nonce)
     return Rebuilt(record, ranked)
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
 
 from qpidha.errors import CallerError
 from qpidha.journal import StoreState, StoreStatus
-from qpidha.recovery.rebuild import GENERATIONS_LEFT_OUT as LEFT_OUT
-from qpidha.recovery.rebuild import rebuilt
+from qpidha.recovery.rebuild import GENERATIONS_LEFT_OUT, rebuilt
 from qpidha.types import Member, Record
 
 CLUSTER, OTHER, QUEUE = UUID(int=1), UUID(int=2), UUID(int=9)
+LEFT_OUT = GENERATIONS_LEFT_OUT + ord("n")
+"""With the nonce that these tests use."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,18 @@ def test_no_generation_is_used_again_that_a_damaged_store_has_seen() -> None:
     assert ({m.node for m in found.record.members}, found.record.generation) == ({"a"}, 6 + LEFT_OUT)
     elsewhere, unreadable = damaged("b", 6, cluster=OTHER), Store(None, name="/c")
     assert rebuilt([store("a", 5), elsewhere, unreadable], None, nonce=b"n").record.generation == 5 + LEFT_OUT
+
+
+def test_no_generation_is_used_again_that_an_earlier_rebuilt_record_had() -> None:
+    """I1: a record is rebuilt from an old store, serves, and is lost, too; then it is rebuilt from the same old store.
+
+    With the same generations, a store of the first time would be taken for one of the second: its messages would have the
+    ids of others, and it would count as a copy of messages that it never had.
+    """
+    nonces = [bytes([n]) * 16 for n in range(0, 256, 5)]
+    found = sorted(rebuilt([store("a", 5)], None, nonce=nonce).record.generation for nonce in nonces)
+    assert min(later - earlier for earlier, later in pairwise(found)) > GENERATIONS_LEFT_OUT
+    assert 5 + GENERATIONS_LEFT_OUT <= found[0] <= found[-1] < 5 + GENERATIONS_LEFT_OUT + (1 << 32)
 
 
 def test_the_operator_decides_a_conflict() -> None:
