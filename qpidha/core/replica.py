@@ -35,7 +35,7 @@ from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChang
 from qpidha.core.refusals import refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
-from qpidha.core.steps import Committed, ObjectStep, QueueRef, Step, named
+from qpidha.core.steps import Committed, DeleteQueue, ObjectStep, QueueRef, Step, named
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
@@ -412,7 +412,10 @@ class Replica:
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
         """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking(queue).delete(queue, move_to)
+        primary = self._serving()
+        if primary.minimum.short:
+            self._taking(*named([DeleteQueue(queue, move_to)], primary.configuration.queue))
+        return primary.delete(queue, move_to)
 
     def commit(
         self, steps: Sequence[Step | ObjectStep], sequence: ProducerSequence | None = None
@@ -425,7 +428,7 @@ class Replica:
         primary = self._taking() if sequence is not None else self._serving()
         steps = self.state.objects.located(primary.configuration.queue, steps)
         if primary.minimum.short:
-            self._taking(*named(steps))
+            self._taking(*named(steps, primary.configuration.queue))
         return primary.commit(steps) if sequence is None else primary.producers.commit(steps, sequence)
 
     def publish(

@@ -13,7 +13,7 @@ from qpidha.checks import instance_of
 from qpidha.core.producers import COUNT, NAME, check_sequence
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_spec
-from qpidha.types import Level, Position, ProducerSequence, QueueId, QueueSpec
+from qpidha.types import Level, Position, ProducerSequence, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
 
 QueueRef: TypeAlias = QueueId | int
@@ -227,22 +227,29 @@ def _check_object(step: ObjectStep) -> None:
         LEVEL("default", step.default)
 
 
-def named(steps: Sequence[Step]) -> list[QueueRef]:
-    """The queues that these steps name, which are checked as in a commit. Raises `ArgumentError`."""
+def named(steps: Sequence[Step], objects: QueueId) -> list[QueueRef]:
+    """The queues that these steps change: ``objects``, too, where they make or delete an object (Q2).
+
+    Steps are checked as in a commit. Raises `ArgumentError`.
+    """
     STEPS("steps", steps)
     for step in steps:
         check_step(step)
-    return [queue for step in steps for queue in _queues_of(step)]
+    return [queue for step in steps for queue in _queues_of(step, objects)]
 
 
-def _queues_of(step: Step) -> tuple[QueueRef, ...]:
+def _queues_of(step: Step, objects: QueueId) -> tuple[QueueRef, ...]:
     match step:
+        case DeclareQueue():
+            return () if step.level is Level.NONE else (objects,)
+        case DeleteQueue():
+            own = isinstance(step.queue, QueueId) and level_of(step.queue) is Level.NONE
+            moved = () if step.move_to is None else (step.move_to,)
+            return (step.queue, *moved) if own else (step.queue, *moved, objects)
         case Publish():
             return tuple(step.queues)
         case Move():
             return (step.source, step.target)
-        case DeleteQueue():
-            return (step.queue,) if step.move_to is None else (step.queue, step.move_to)
         case Accept() | Update() | Put() | Erase():
             return (step.queue,)
         case _:

@@ -391,6 +391,15 @@ ROLES: tuple[Mutant, ...] = (
         first="A20",
     ),
     Mutant(
+        name="object-deleted-with-too-few",
+        rules="J4 LV5",
+        why="deletes a queue of level configuration with too few members, because its messages are not replicated",
+        file="qpidha/core/steps.py",
+        old="return (step.queue, *moved) if own else (step.queue, *moved, objects)",
+        new="return (step.queue, *moved)",
+        first="primary/test_localwork",
+    ),
+    Mutant(
         name="publish-of-the-turn-refused",
         rules="J4",
         why="refuses at the end of a turn operations that it accepted, with an id, earlier in the turn",

@@ -365,6 +365,26 @@ def test_too_few_members_refuse_nothing_that_no_member_gets() -> None:
     assert primary.position == 1
 
 
+def test_too_few_members_refuse_what_members_get_of_queues_that_are_not_replicated() -> None:
+    """An object that goes with its queue, messages that are moved out of a queue that is deleted, a declaration (J4)."""
+    room = Room(min_in_sync=3)
+    primary = room.core.primary
+    assert primary is not None and primary.minimum.short
+    n, shared = room.declare("n", NONE), room.declare("shared", SHARED)
+    room.core.enqueue(n, TWO)
+    declaration, position = DeclareQueue(QueueSpec(name="x"), b"", SHARED), primary.position
+    for queue, to in ((n, QUEUE), (shared, None), (shared, n)):
+        with pytest.raises(NotEnoughMembers):
+            room.core.delete(queue, to)
+        with pytest.raises(NotEnoughMembers):
+            room.core.commit([DeleteQueue(queue, to)])
+    with pytest.raises(NotEnoughMembers):
+        room.core.commit([Accept(n, SequenceSet([1])), declaration])
+    assert primary.position == position and room.ids(n) == [1, 2] and shared in room.core.local
+    room.core.commit([Accept(n, SequenceSet([1])), replace(declaration, level=NONE), DeleteQueue(n, shared)])
+    assert primary.position == position and room.ids(shared) == [1]
+
+
 def test_a_backup_is_told_of_the_object_only() -> None:
     """No description, plan or frame names a queue whose messages are not replicated (LV1)."""
     room = Room()
