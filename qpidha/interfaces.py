@@ -22,7 +22,9 @@ from qpidha.broker import ListeningBroker as ListeningBroker  # noqa: PLC0414 - 
 from qpidha.broker import QueueListener as QueueListener  # noqa: PLC0414 - passed on
 from qpidha.events import Trouble
 from qpidha.journal import Change, StoreImage
-from qpidha.types import Address, BytesLike, NodeId, PeerInfo, Record, Versioned
+from qpidha.seq import SequenceSet
+from qpidha.types import Address, BytesLike, NodeId, PeerInfo, QueueId, Record, Versioned
+from qpidha.wire.batch import Batch
 
 # --- the store -----------------------------------------------------------------------------------
 
@@ -101,6 +103,31 @@ class LockedStore(Protocol):
 
         Called while the store is open. Empty: nothing is known. The next process that opens the same store on this
         machine has the same name, and then the one before has ended.
+        """
+
+
+@runtime_checkable
+class ReadableStore(Protocol):
+    """Optional ability of a store: to give back messages, so that a node need not keep all of them in memory.
+
+    A node with `Settings.memory_bytes_max` uses it. A store without it goes on as before: all messages stay in memory.
+    """
+
+    memory_bytes_max: int | None
+    """Set by the node before `open`. The image that `open` returns then has about so many bytes of messages in memory,
+    and those of other queues than tables and the configuration beyond that are read whenever the image is asked for
+    them, as by `read`. None: no limit."""
+
+    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """The messages of a queue with these ids, in order, at least one.
+
+        Each was committed before, and no commit that has begun since removes it. Called in the node's event loop, or
+        before the first commit in the thread of `commit`; a commit may be under way in that thread. What is read is
+        verified as at a start.
+
+        Raises:
+            StoreDamaged: A message does not verify.
+            StoreFailed: The disk failed, or a message is not there. As after a failed commit, only `close` may follow.
         """
 
 

@@ -33,6 +33,9 @@ class Packed(Protocol[V_co]):
     def __iter__(self) -> Iterator[V_co]:
         """All values, in order, each made anew."""
 
+    def __getitem__(self, place: int, /) -> V_co:
+        """The value at this place, made anew."""
+
 
 class Blocks(Generic[V]):
     """The entries of a large map. O(log entries + √entries) for each change, in few steps of the interpreter.
@@ -134,11 +137,18 @@ class Blocks(Generic[V]):
 
     def floor(self, key: int) -> tuple[int, V] | None:
         """The entry with the highest key up to this one."""
+        block, place = self._floor(key)
+        return None if block < 0 else (self.keys[block][place], self.open(block)[place])
+
+    def look(self, key: int) -> V | None:
+        """Its value, to look at: nothing is unpacked, and one that is packed is made for the caller alone."""
+        block, place = self._floor(key)
+        return None if block < 0 else self.values[block][place]
+
+    def _floor(self, key: int) -> tuple[int, int]:
         block = bisect_left(self.tops, key)
         place = bisect_right(self.keys[block], key) - 1 if block < len(self.tops) else -1
-        if place < 0:
-            block -= 1  # The last entry of the block before.
-        return None if block < 0 else (self.keys[block][place], self.open(block)[place])
+        return (block, place) if place >= 0 else (block - 1, -1)  # The last entry of the block before.
 
     def after(self, key: int) -> tuple[int, V] | None:
         """The entry with the lowest key above this one."""
@@ -241,6 +251,13 @@ class OrderedMap(Generic[V]):
         keys, values = self._small()
         index = bisect_right(keys, key) - 1
         return (keys[index], values[index]) if index >= 0 else None
+
+    def look(self, key: int) -> V | None:
+        """The value of `floor`, to look at: nothing is unpacked, and one that is packed is made for the caller alone."""
+        if self._large is not None:
+            return self._large.look(key)
+        found = self.floor(key)
+        return None if found is None else found[1]
 
     def after(self, key: int) -> tuple[int, V] | None:
         """The entry with the lowest key above this one; None if there is none."""

@@ -30,6 +30,7 @@ from qpidha.journal import (
 from qpidha.seq import SequenceSet
 from qpidha.stores.row import NONE_LEFT, Row
 from qpidha.stores.rows import NO_ROWS, RowIndex
+from qpidha.stores.schema import lineage_fault
 from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
 
 
@@ -60,6 +61,15 @@ class Queue:
     def raise_next(self, next: MessageId) -> None:
         """Move ``next`` up to at least this."""
         self.next = max(self.next, next)
+
+    def lineage_fault(self, generation: Generation | None) -> str | None:
+        """What is wrong with its lineage; None: nothing.
+
+        A store that was never in a cluster has no generation (None) that could bound it.
+        """
+        if generation is None:
+            generation = self.lineage[-1][0] if self.lineage else 0
+        return lineage_fault(self.lineage, self.next, generation)
 
     def add(self, row: Row) -> None:
         """See `RowIndex.add`."""
@@ -106,6 +116,14 @@ class Delta:
     gone: list[tuple[Queue | None, Row]] = field(default_factory=list)
     shelved: dict[int, Shelved] = field(default_factory=dict)
     audit: list[Audit] = field(default_factory=list)
+
+    def forget_payload(self) -> None:
+        """The disk has it now."""
+        for queue, row in self.inserted.values():
+            row.batch = None
+            queue.rows.pack()
+        for shelved in self.shelved.values():
+            shelved.row.batch = None
 
 
 class Contents:

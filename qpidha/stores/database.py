@@ -80,10 +80,19 @@ def upgrade(db: sqlite3.Connection, version: int) -> None:
     db.execute(f"PRAGMA user_version = {FORMAT}")
 
 
+def mark(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
+    """Write how the store is left, in a transaction, and bring a database of this earlier format up to date."""
+    db.execute("BEGIN IMMEDIATE")
+    if version != FORMAT:
+        upgrade(db, version)
+    put_status(db, contents, facts=True)
+    db.execute("COMMIT")
+
+
 def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
 
-    The spare one is read-only and reads nothing. The connection that is closed last merges the log and removes the file
+    The spare one is read-only, and reads single batches (`qpidha.stores.rereading`). The connection that is closed last merges the log and removes the file
     with its name, even if another file has that name by then. A read-only connection does not: closed last, it leaves the
     files as they are.
 

@@ -19,7 +19,7 @@ from qpidha.errors import InvariantError, MalformedFrame, StoreMismatch
 from qpidha.journal import Quarantine, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.contents import Contents, Queue, Shelved
-from qpidha.stores.pieces import Pieces, QueueImages
+from qpidha.stores.pieces import Pieces, QueueImages, Read, Room
 from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import Damage
 from qpidha.stores.row import Row
@@ -35,7 +35,6 @@ from qpidha.stores.schema import (
     Values,
     checksum,
     decode_ids,
-    lineage_fault,
     read_queue_row,
     unsigned,
 )
@@ -64,35 +63,43 @@ class Loaded:
     format: int = FORMAT
     """Format of the database; an older one must be upgraded before anything is written."""
 
-    def image(self) -> StoreImage:
-        """Everything as a value; ``contents`` must be there. Called once: the messages are not kept here."""
+    def image(self, read: Read | None = None) -> StoreImage:
+        """Everything as a value; ``contents`` must be there. Called once: the messages are not kept here.
+
+        ``read``: gives back the messages that the loading has left out.
+        """
         assert self.contents is not None
-        self.queues = QueueImages(self.contents.queues.values(), self.pieces)
+        self.queues = QueueImages(self.contents.queues.values(), self.pieces, read)
         self.pieces = {}
         return self.contents.image(self.queues)
 
 
-def load(db: sqlite3.Connection, application: int = APPLICATION) -> Loaded:
+def load(
+    db: sqlite3.Connection, application: int = APPLICATION, *, memory_bytes_max: int | None = None
+) -> Loaded:
     """Read and verify everything. Faults of the data are findings, faults of the disk are errors.
 
     Args:
         application: The mark that the database must carry: that of a store, or of a saved one.
+        memory_bytes_max: About how many bytes of messages are kept, besides those of tables and the configuration.
+            None: all.
 
     Raises:
         StoreMismatch: The database is not a store, or has a newer format.
         sqlite3.OperationalError: The disk failed.
     """
-    return _Loading(db, application).run()
+    return _Loading(db, application, Room(memory_bytes_max)).run()
 
 
 class _Loading:
     """One pass: each step adds to the contents and to the findings."""
 
-    def __init__(self, db: sqlite3.Connection, application: int) -> None:
+    def __init__(self, db: sqlite3.Connection, application: int, room: Room) -> None:
         # Damaged text must fail its checksum, not the decoder.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._db = db
         self._application = application
+        self._room = room
         self._pack = msgpack.Packer().pack
         """As `checksum` packs the values of a row, for very many of them."""
         self._found = Loaded(None)
@@ -217,7 +224,7 @@ class _Loading:
             except (TypeError, ValueError) as error:
                 self._report("queue", f"queue row {key} ({name!r}) cannot be read: {error}")
                 continue
-            if (fault := _lineage_fault(queue, bound)) is not None:
+            if (fault := queue.lineage_fault(bound)) is not None:
                 self._report("lineage", f"queue {name!r}: {fault}")
             if contents.queues.setdefault(queue.queue, queue) is not queue:
                 self._report("queue", f"queue {name!r} is there twice")
@@ -250,7 +257,8 @@ class _Loading:
                 continue
             stored.batch = None
             if (found := pieces.get(queue.key)) is None:
-                found = pieces[queue.key] = Pieces()
+                keyed = queue.spec.kind.startswith("$")  # They are always in memory.
+                found = pieces[queue.key] = Pieces(None if keyed else self._room)
             found.add(stored, batch)
             if not stored.key % PACKED_EVERY:
                 queue.rows.pack()
@@ -328,16 +336,6 @@ class _Loading:
             self._report("digest", "quarantined batches are missing or not the ones that were stored last")
         for key in self._dead:
             self._report("dead", f"a note about consumed messages names batch {key}, which is not there")
-
-
-def _lineage_fault(queue: Queue, generation: int | None) -> str | None:
-    """What is wrong with the lineage of a queue; None: nothing.
-
-    A store that was never in a cluster has no generation (None) that could bound it.
-    """
-    if generation is None:
-        generation = queue.lineage[-1][0] if queue.lineage else 0
-    return lineage_fault(queue.lineage, queue.next, generation)
 
 
 def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:

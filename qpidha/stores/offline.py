@@ -151,9 +151,9 @@ def missing(layout: Layout) -> list[Damage]:
     raise StoreMismatch(f"there is no store in {layout.directory}")
 
 
-def verify(layout: Layout, db: sqlite3.Connection) -> Loaded:
+def verify(layout: Layout, db: sqlite3.Connection, memory_bytes_max: int | None = None) -> Loaded:
     """Everything `load` finds, and what the other files of the directory say."""
-    loaded = load(db)
+    loaded = load(db, memory_bytes_max=memory_bytes_max)
     loaded.damage += check_wal(layout)
     status = loaded.contents.status if loaded.contents else None
     loaded.damage += contradictions(layout, status, logged=layout.wal.exists())

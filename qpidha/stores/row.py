@@ -148,10 +148,12 @@ class PackedRows:
 
     def __iter__(self) -> Iterator[Row]:
         """All of them, in order, made anew."""
-        for key, first, last, digest in zip(
-            self._keys, self._firsts, self._lasts, self._digests, strict=True
-        ):
-            row = Row.__new__(Row)  # As its constructor, without a set of the ids.
-            row.key, row.first, row.last, row.digest = key, first, last, digest
-            row._remains = row.batch = None
-            yield row
+        return map(self.__getitem__, range(len(self._keys)))
+
+    def __getitem__(self, place: int) -> Row:
+        """The one at this place, made anew."""
+        row = Row.__new__(Row)  # As its constructor, without a set of the ids.
+        row.key, row.first, row.last = self._keys[place], self._firsts[place], self._lasts[place]
+        row.digest = self._digests[place]
+        row._remains = row.batch = None
+        return row

@@ -119,6 +119,13 @@ class RowIndex:
         if part := row.live.slice(first, last):
             self._slots[part.first] = Slot(part.first, part.last, row)
 
+    def find(self, id: MessageId) -> Row | None:
+        """The row in which this id is live; None if there is none. To look at: it may be made for the caller alone."""
+        slot = self._slots.look(id)
+        if slot is None or slot.last < id:
+            return None
+        return next((row for row in slot.rows if id in row.live), None)
+
     def take(self, ids: SequenceSet) -> list[Row]:
         """Remove these ids. Returns the rows that had any of them, each once."""
         if ids.run_count == 1:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 from weakref import ref
@@ -31,18 +31,19 @@ from qpidha.errors import (
     StoreMismatch,
 )
 from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
+from qpidha.seq import SequenceSet
 from qpidha.settings import check_node_id
 from qpidha.stores import compaction, offline
 from qpidha.stores.changes import check_changes
-from qpidha.stores.contents import Contents, Delta
+from qpidha.stores.contents import Contents
 from qpidha.stores.database import (
     checkpoint,
     close_writer,
     create,
     failures,
+    mark,
     open_writer,
     reader,
-    upgrade,
 )
 from qpidha.stores.files import (
     Identity,
@@ -56,12 +57,13 @@ from qpidha.stores.lock import Lock
 from qpidha.stores.openfiles import OpenFiles
 from qpidha.stores.pieces import QueueImages
 from qpidha.stores.report import AuditLine, Damage, StoreReport
-from qpidha.stores.schema import FORMAT
+from qpidha.stores.rereading import Rereader
 from qpidha.stores.synced import void
-from qpidha.stores.writer import put_status, write
+from qpidha.stores.writer import write
 from qpidha.system import forks
 from qpidha.system.syncing import sync_directory
-from qpidha.types import NodeId
+from qpidha.types import NodeId, QueueId
+from qpidha.wire.batch import Batch
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """Size of the log at which a checkpoint runs: a larger one is no faster, and delays a commit for longer."""
@@ -76,7 +78,8 @@ def _none() -> None:
 class SqliteStore:
     """A `MessageStore` in one directory, which belongs to one node.
 
-    `open`, `commit` and `close` may be called in any thread, never two at a time. A node calls them in one.
+    `open`, `commit` and `close` may be called in any thread, never two at a time. A node calls them in one. `read` may
+    be called in another one at any time.
 
     Args:
         directory: Created if it is not there. Nothing else should be in it.
@@ -87,6 +90,8 @@ class SqliteStore:
     """
 
     blocking = True
+    memory_bytes_max: int | None = None
+    """See `qpidha.interfaces.ReadableStore`."""
 
     def __init__(self, directory: Path | str, *, new_uuid: Callable[[], UUID] = uuid4) -> None:
         PATH("directory", directory, SettingsError)
@@ -102,6 +107,7 @@ class SqliteStore:
         self._contents: Contents | None = None
         self._images: Callable[[], QueueImages | None] = _none
         """The queues of the image that `open` has returned, if it is still alive."""
+        self._reading: Rereader | None = None
         self._failed: str | None = None
         self._log_bytes = 0
 
@@ -121,7 +127,7 @@ class SqliteStore:
             try:
                 loaded, contents = self._verified(node, refuse_dirty, self._lock)
                 self._shrink(contents, self._lock)
-                self._contents, image = contents, loaded.image()
+                self._contents, image = contents, loaded.image(self.read)
                 self._images = ref(loaded.queues)
                 self._begin(contents, loaded.format, self._lock)
             except BaseException:
@@ -147,7 +153,7 @@ class SqliteStore:
             raise self._damaged(damage)
         lock.take_database()
         with reader(layout) as db:
-            loaded = offline.verify(layout, db)
+            loaded = offline.verify(layout, db, self.memory_bytes_max)
         contents = loaded.contents
         if contents is not None and contents.status.node != node:
             raise StoreMismatch(f"the store belongs to node {contents.status.node}, not to {node}")
@@ -176,6 +182,7 @@ class SqliteStore:
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
         self._db, self._spare = open_writer(self._layout)
+        self._reading = Rereader(self._layout, self._spare, contents)
         forks.watch(self)
         db = self._db
         self._synced_fd = lock.keep(self._layout.synced, write=True)
@@ -185,17 +192,9 @@ class SqliteStore:
         # The log's name must be durable before the mark is. SQLite syncs it too, but ignores errors.
         sync_directory(self._layout.directory)
         contents.status = status.with_(state=StoreState.DIRTY, stop=None)
-        self._put_status(db, contents, version)
+        mark(db, contents, version)
         checkpoint(db, "TRUNCATE")
         self._files = OpenFiles(self._layout, lock, self._synced_fd)
-
-    @staticmethod
-    def _put_status(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        if version != FORMAT:
-            upgrade(db, version)
-        put_status(db, contents, facts=True)
-        db.execute("COMMIT")
 
     # --- commit ------------------------------------------------------------------------------------
 
@@ -218,6 +217,13 @@ class SqliteStore:
             raise
         self._failed = None
 
+    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """See `qpidha.interfaces.ReadableStore`."""
+        self._require_not_forked()
+        if self._reading is None:
+            raise StoreFailed("the store is not open")
+        return self._reading.read(queue, ids)
+
     def lock_name(self) -> bytes:
         """See `qpidha.interfaces.LockedStore`. Empty unless the store is open."""
         return b"" if self._lock is None else self._lock.name()
@@ -234,40 +240,39 @@ class SqliteStore:
 
     def _usable(self) -> tuple[sqlite3.Connection, OpenFiles]:
         self._require_not_forked()
-        if self._failed is not None:
-            raise StoreFailed(f"an earlier commit or check of the files failed: {self._failed}")
+        if (why := self._unusable) is not None:
+            raise StoreFailed(f"an earlier commit, read or check of the files failed: {why}")
         if self._db is None or self._files is None:
             raise StoreFailed("the store is not open")
         return self._db, self._files
 
+    @property
+    def _unusable(self) -> str | None:
+        """What failed before: only `close` may follow. None: nothing did."""
+        reading = self._reading
+        return str(reading.failed) if reading is not None and reading.failed is not None else self._failed
+
     def _commit(self, db: sqlite3.Connection, contents: Contents, changes: Sequence[Change]) -> None:
-        files = self._files
-        assert files is not None
+        files, reading = self._files, self._reading
+        assert files is not None and reading is not None
         files.require_untouched()
         if (images := self._images()) is not None:
             images.settle()  # Its owner has not used it up.
-        delta = contents.apply(changes)
+        with reading.changing:
+            delta = contents.apply(changes)
         db.execute("BEGIN IMMEDIATE")
         written = write(db, contents, delta, time.time())
         db.execute("COMMIT")
         files.require_there()
         files.note_synced()
-        self._forget_payload(delta)
+        with reading.changing:
+            delta.forget_payload()
         self._log_bytes += written + COMMIT_BYTES
         if self._log_bytes >= CHECKPOINT_BYTES:
             checkpoint(db, "PASSIVE")
             files.written()
             files.require_there()
             self._log_bytes = 0
-
-    @staticmethod
-    def _forget_payload(delta: Delta) -> None:
-        """The disk has it now."""
-        for queue, row in delta.inserted.values():
-            row.batch = None
-            queue.rows.pack()
-        for shelved in delta.shelved.values():
-            shelved.row.batch = None
 
     # --- close -------------------------------------------------------------------------------------
 
@@ -282,13 +287,13 @@ class SqliteStore:
         db, files, contents = self._db, self._files, self._contents
         marked = False
         try:
-            if clean and self._failed is None and db and files and contents:
+            if clean and self._unusable is None and db and files and contents:
                 with failures(self._layout):
                     files.verify()
                     void(self._synced_fd)
                     checkpoint(db, "TRUNCATE")
                     contents.status = contents.status.with_(state=StoreState.CLEAN, stop=self._new_uuid())
-                    self._put_status(db, contents)
+                    mark(db, contents)
                     marked = True
                     checkpoint(db, "TRUNCATE")
         finally:
@@ -301,9 +306,11 @@ class SqliteStore:
         """
         db, self._db, self._contents, self._files = self._db, None, None, None
         spare, self._spare = self._spare, None
+        reading, self._reading = self._reading, None
         forks.release(self)
         if db is not None:
-            close_writer(self._layout, db, spare, keep_log=not clean)
+            with nullcontext() if reading is None else reading.changing:
+                close_writer(self._layout, db, spare, keep_log=not clean)
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -317,7 +324,7 @@ class SqliteStore:
         self._forked = True
         for connection in (self._db, self._spare):
             forks.never_free(connection)
-        self._db = self._spare = self._files = self._contents = self._lock = None
+        self._db = self._spare = self._files = self._contents = self._lock = self._reading = None
         return ()
 
     def _require_not_forked(self) -> None:
