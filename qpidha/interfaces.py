@@ -108,25 +108,19 @@ class LockedStore(Protocol):
 
 @runtime_checkable
 class ReadableStore(Protocol):
-    """Optional ability of a store: to give back messages, so that a node need not keep all of them in memory.
-
-    A node with `Settings.memory_bytes_max` uses it. A store without it goes on as before: all messages stay in memory.
-    """
+    """Optional ability of a store: to give messages back, for a node that does not keep all of them in memory."""
 
     memory_bytes_max: int | None
-    """Set by the node before `open`. The image that `open` returns then has about so many bytes of messages in memory,
-    and those of other queues than tables and the configuration beyond that are read whenever the image is asked for
-    them, as by `read`. None: no limit."""
+    """Set by the node before `open`: the image has about so many bytes of messages in memory; those of queues beyond
+    that are read when the image is asked for them. Tables and the configuration do not count. None: no limit."""
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
-        """The messages of a queue with these ids, in order, at least one.
+        """These messages, at least one, in order, each committed before, and removed by no commit that has begun since.
 
-        Each was committed before, and no commit that has begun since removes it. Called in the node's event loop, or
-        before the first commit in the thread of `commit`; a commit may be under way in that thread. What is read is
-        verified as at a start.
+        Called in the event loop, maybe during a commit; before the first commit also in the thread of `commit`.
 
         Raises:
-            StoreDamaged: A message does not verify.
+            StoreDamaged: A message does not verify. The same follows.
             StoreFailed: The disk failed, or a message is not there. As after a failed commit, only `close` may follow.
         """
 

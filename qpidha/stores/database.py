@@ -92,9 +92,9 @@ def mark(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> N
 def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
 
-    The spare one is read-only, and reads single batches (`qpidha.stores.rereading`). The connection that is closed last merges the log and removes the file
-    with its name, even if another file has that name by then. A read-only connection does not: closed last, it leaves the
-    files as they are.
+    The spare one is read-only, and reads single batches (`qpidha.stores.rereading`). The connection that is closed last
+    merges the log and removes the file with its name, even if another file has that name by then. A read-only connection
+    does not: closed last, it leaves the files as they are.
 
     Raises:
         StoreFailed: SQLite does not promise what durability needs.

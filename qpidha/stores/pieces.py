@@ -131,6 +131,10 @@ class Held(Sequence[tuple[SequenceSet, Batch]]):
     __hash__ = None  # type: ignore[assignment]
 
 
+NOTHING_HELD: Final[Sequence[tuple[SequenceSet, Batch]]] = []
+"""Of all queues without messages. Never changed."""
+
+
 class QueueImages(Sequence[QueueImage]):
     """The queues of a store as it was opened, each made when it is asked for: most are needed once, one after the other.
 
@@ -169,7 +173,7 @@ class QueueImages(Sequence[QueueImage]):
 
     def _image(self, queue: Queue) -> QueueImage:
         pieces = self._pieces.get(queue.key)
-        held = () if pieces is None else Held(queue.queue, pieces.all(), self._read)
+        held = NOTHING_HELD if pieces is None else Held(queue.queue, pieces.all(), self._read)
         return QueueImage(queue.queue, queue.spec, queue.lineage, queue.next, held)
 
     def __eq__(self, other: object) -> bool:

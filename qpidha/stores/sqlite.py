@@ -34,7 +34,7 @@ from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_node_id
 from qpidha.stores import compaction, offline
-from qpidha.stores.changes import check_changes
+from qpidha.stores.changes import SOME_IDS, UUID_, check_changes
 from qpidha.stores.contents import Contents
 from qpidha.stores.database import (
     checkpoint,
@@ -219,6 +219,8 @@ class SqliteStore:
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """See `qpidha.interfaces.ReadableStore`."""
+        UUID_("queue", queue)
+        SOME_IDS("ids", ids)
         self._require_not_forked()
         if self._reading is None:
             raise StoreFailed("the store is not open")

@@ -49,6 +49,7 @@ def test_an_ordered_map_agrees_with_a_sorted_dict(steps: list[tuple[str, int]], 
         assert len(tried) == len(model)
     entries = sorted(model.items())
     for key in range(-1, 32):
+        assert tried.look(key) == max((e for e in entries if e[0] <= key), default=(0, None))[1]
         assert tried.floor(key) == max((e for e in entries if e[0] <= key), default=None)
         assert tried.after(key) == min((e for e in entries if e[0] > key), default=None)
         assert raised(lambda key=key: tried[key]) == raised(lambda key=key: model[key])  # type: ignore[misc]

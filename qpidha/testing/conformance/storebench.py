@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
-from qpidha.interfaces import MessageStore, WatchfulStore
+from qpidha.interfaces import MessageStore, ReadableStore, WatchfulStore
 from qpidha.journal import Change, StoreImage
 from qpidha.testing.conformance.changes import QUEUE, messages, plain, said
 from qpidha.testing.conformance.check import Trial
@@ -86,6 +86,8 @@ class StoreBench(Trial):
         self.home = self.directory / "store"
         self.home.mkdir()
         self._opened: list[Opened] = []
+        self.limit: int | None = None
+        """`memory_bytes_max` of the stores that are opened next, if they are `ReadableStore`."""
 
     def make(self) -> MessageStore:
         """Make a store in the current directory, without opening it."""
@@ -94,7 +96,10 @@ class StoreBench(Trial):
     def open(self, node: str = "a", *, refuse_dirty: bool = False) -> tuple[Opened, StoreImage]:
         """Make and open a store; return it and what it holds."""
         self.did(f"open({node!r}{', refuse_dirty=True' if refuse_dirty else ''})")
-        opened = Opened(self, self.make())
+        store = self.make()
+        if isinstance(store, ReadableStore):
+            store.memory_bytes_max = self.limit
+        opened = Opened(self, store)
         image = opened.open(node, refuse_dirty=refuse_dirty)
         self._opened.append(opened)
         return opened, image

@@ -183,8 +183,8 @@ def once(answer: Callable[..., Any], first: Callable[[Any], object]) -> Callable
     """The same function, but `first` spoils its first answer as a failing disk would."""
     firsts = iter([first])
 
-    def answered(*arguments: Any) -> Any:
-        given = answer(*arguments)
+    def answered(*arguments: Any, **more: Any) -> Any:
+        given = answer(*arguments, **more)
         for spoil in firsts:
             spoil(given)
         return given

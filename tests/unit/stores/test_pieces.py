@@ -11,7 +11,7 @@ from qpidha.journal import Insert, PutQueue, PutStatus, QueueImage, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.stores import SqliteStore
 from qpidha.stores.contents import Queue
-from qpidha.stores.pieces import JOINED, JOINED_BYTES_MAX, Pieces, QueueImages
+from qpidha.stores.pieces import JOINED, JOINED_BYTES_MAX, Pieces, QueueImages, Room
 from qpidha.stores.row import Row
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
@@ -29,7 +29,7 @@ def pieces_of(*rows: tuple[SequenceSet, Batch]) -> list[tuple[list[int], list[by
     pieces = Pieces()
     for n, (ids, batch) in enumerate(rows):
         pieces.add(Row(n, ids, batch), batch)
-    return [(list(ids), list(batch)) for ids, batch in pieces.all()]
+    return [(list(ids), list(batch)) for ids, batch in pieces.all() if batch is not None]
 
 
 def one(id: int, size: int = 0) -> tuple[SequenceSet, Batch]:
@@ -53,6 +53,26 @@ def test_ids_that_do_not_ascend_begin_another_piece_and_pieces_are_sorted() -> N
     found = pieces_of(one(5), holes, one(15), one(30), one(1))
     assert [ids for ids, _ in found] == [[1], [5, 11, 12, 20], [15, 30]]
     assert found[1][1] == [b"5", b"11", b"12", b"20"]
+
+
+def test_what_there_is_no_room_for_is_read_whenever_it_is_asked_for() -> None:
+    large = JOINED_BYTES_MAX
+    pieces = Pieces(Room(3 * large))
+    for n, (ids, batch) in enumerate([one(1, large), one(2, 2 * large), one(3), one(4, large)]):
+        pieces.add(Row(n, ids, batch), batch)
+    kept = [None if batch is None else len(batch) for _, batch in pieces.all()]
+    assert kept == [1, None, None, None], "what comes later in a queue is not kept instead"
+    asked: list[list[int]] = []
+
+    def read(queue: UUID, ids: SequenceSet) -> Batch:
+        asked.append(list(ids))
+        return message(ids.first)
+
+    (image,) = QueueImages([Queue(3, QUEUE, SPEC, ((1, 1),), 5)], {3: pieces}, read)
+    assert [list(ids) for ids, _ in image.held] == [[1], [2], [3], [4]] and asked == [[2], [3], [4]]
+    assert image.held[1] == image.held[1:3][0] == (SequenceSet([2]), message(2))
+    assert asked == [[2], [3], [4], [2], [2], [3]]
+    assert image.held != 5 and len(image.held) == 4
 
 
 def images() -> tuple[QueueImages, Queue]:

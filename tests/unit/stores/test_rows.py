@@ -51,6 +51,13 @@ def test_taking_parts_of_several_rows() -> None:
     assert lives(index) == {0: ids((2, 8)), 1: ids((13, 20)), 2: ids((31, 34))}
 
 
+def test_a_row_is_found_by_each_of_its_live_ids() -> None:
+    index = index_of(ids((1, 4), (8, 10)), ids(6, 12))
+    index.take(ids(2))
+    found = {id: row.key for id in range(14) if (row := index.find(id)) is not None}
+    assert found == {1: 0, 3: 0, 4: 0, 6: 1, 8: 0, 9: 0, 10: 0, 12: 1}
+
+
 def test_taking_absent_ids_changes_nothing() -> None:
     index = index_of(ids((5, 10)))
     assert index.take(ids((1, 4), (11, 20))) == []
@@ -129,6 +136,10 @@ def test_long_stretches_of_rows_are_packed_and_lose_nothing() -> None:
         key: (1000 + key, ids((10 * key + 1, 10 * key + 10))) for key in range(20)
     }
     before = packed_blocks(index)
+    for id in (0, 1, 15, 110, 200, 201):
+        row = index.find(id)
+        assert (None if row is None else row.key) == ((id - 1) // 10 if 0 < id < 201 else None)
+    assert packed_blocks(index) == before, "to find a row unpacks nothing"
     touched = index.take(ids((5, 12)))
     assert {row.key: (row.digest, row.live) for row in touched} == {
         0: (1000, ids((1, 4))),

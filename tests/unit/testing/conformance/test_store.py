@@ -16,6 +16,7 @@ from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.testing import conformance
 from qpidha.testing.conformance import Check, RuleBroken
+from qpidha.types import QueueId
 from qpidha.wire.batch import Batch
 
 
@@ -206,14 +207,49 @@ class SeesGhosts(SqliteStore):
         super().verify_files()
 
 
+class ReadsWholeRows(SqliteStore):
+    """Gives back the messages that were stored together, whatever was asked for."""
+
+    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        held = self._contents.queues[queue].rows if self._contents else None
+        row = held.find(ids.first) if held else None
+        return super().read(queue, ids if row is None else row.live)
+
+
+class LeavesOutForGood(SqliteStore):
+    """Does not give what the limit has left out."""
+
+    def open(self, node: str, *, refuse_dirty: bool = False) -> StoreImage:
+        image = super().open(node, refuse_dirty=refuse_dirty)
+        if self.memory_bytes_max is not None:
+            for queue in (queues := list(image.queues)):
+                queue.held = list(queue.held)[:1]
+            image.queues = queues
+        return image
+
+
+class ReadsAndForgets(SqliteStore):
+    """Goes on after a read that failed."""
+
+    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        try:
+            return super().read(queue, ids)
+        finally:
+            if self._reading is not None:
+                self._reading.failed = None
+
+
 @pytest.mark.parametrize(
     ("kind", "check"),
     [
+        (ReadsWholeRows, "what-was-committed-can-be-read-again"),
+        (LeavesOutForGood, "a-start-with-a-limit-gives-everything"),
+        (ReadsAndForgets, "what-is-not-there-cannot-be-read"),
         (NeverLooks, "files-that-were-removed-are-missed"),
         (SeesGhosts, "a-look-at-the-files-changes-nothing"),
     ],
 )
-def test_each_broken_look_at_files_is_found(kind: type[SqliteStore], check: str) -> None:
+def test_each_broken_ability_is_found(kind: type[SqliteStore], check: str) -> None:
     found = [each for each in conformance.store_checks(kind) if str(each) == check]
     with pytest.raises((RuleBroken, StoreFailed)):
         found[0]()
