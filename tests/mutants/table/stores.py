@@ -122,7 +122,7 @@ STORES: tuple[Mutant, ...] = (
         rules="D5 D6",
         why="a store whose commit failed is marked clean when it is closed",
         file=SQLITE,
-        old="if clean and self._failed is None and db and",
+        old="if clean and self._unusable is None and db and",
         new="if clean and db and",
         first="stores/test_sqlite",
     ),
