@@ -247,6 +247,8 @@ class PeerInfo:
     address: str
     identity: frozenset[str] | None = None
     """Names in the verified certificate; None when the link is not authenticated."""
+    roles: frozenset[str] = frozenset()
+    """Roles in the verified certificate, such as "peer"; empty if it has none, or the link is not authenticated."""
     local: bool = False
     """True if the peer is on this machine."""
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import ssl
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 
 from qpidha.errors import SettingsError
 from qpidha.events import CertificateExpires, RenewedCertificateUnusable
 from qpidha.interfaces import TroubleSink
 from qpidha.system.keyfiles import file_stamp
+from qpidha.system.roles import PEER, not_for, role_names
 from qpidha.transports.tls import client_context, server_context
+from qpidha.transports.x509 import read_facts
 
 WARN_DAYS = (30, 7, 1)
 """A warning is reported this many days before a certificate expires."""
 WARN_SHARE = 1 / 3
 """No warning while more than this share of its life is left: a certificate for one day is renewed every day."""
-
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Certificates:
@@ -38,10 +35,12 @@ class Certificates:
         key: str | Path | None,
         crl: str | Path | None = None,
         *,
+        roles_required: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Raises `SettingsError` if a file cannot be used. ``now``: seconds since 1970."""
         self._ca, self._certificate, self._key, self._crl = ca, certificate, key, crl
+        self._roles_required = roles_required
         self._now = now
         self._seen = self._look()
         self._read()
@@ -54,7 +53,11 @@ class Certificates:
     def _read(self) -> None:
         server = server_context(self._ca, self._certificate, self._key, self._crl)
         client = client_context(self._ca, self._certificate, self._key, self._crl)
-        self.not_before, self.not_after = validity_of(self._certificate)
+        found = read_facts(self._certificate)
+        roles = role_names(found.uris)
+        if PEER not in roles and (roles or self._roles_required):  # Each of its links would be refused.
+            raise SettingsError(f"certificate {self._certificate} {not_for(PEER, roles)}")
+        self.not_before, self.not_after = found.not_before, found.not_after
         self.server, self.client = server, client
 
     def _look(self) -> list[tuple[int, ...] | None]:
@@ -104,62 +107,3 @@ class Certificates:
             troubles.clear(CertificateExpires)
         else:
             troubles.report(CertificateExpires(str(self._certificate), reached, when))
-
-
-def validity_of(certificate: str | Path) -> tuple[datetime, datetime]:
-    """From when until when the first certificate in this PEM file is valid. Raises `SettingsError`."""
-    try:
-        found = _PEM.search(Path(certificate).read_text("utf-8", "replace"))
-        return validity(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot use certificate {certificate}: {error}") from error
-
-
-def validity(der: bytes) -> tuple[datetime, datetime]:
-    """From when until when an X.509 certificate is valid. Raises `ValueError` if it is none.
-
-    The `ssl` module tells it of peers and authorities only. Certificate, TBSCertificate: an optional version, the
-    serial number, the algorithm, the issuer, then the validity: two times (RFC 5280, section 4.1).
-    """
-    tbs = _elements(_elements(_elements(der)[0][1])[0][1])
-    at = 1 if tbs and tbs[0][0] == 0xA0 else 0
-    if len(tbs) < at + 4:
-        raise ValueError("it is no X.509 certificate")
-    times = _elements(tbs[at + 3][1])
-    if len(times) != 2:
-        raise ValueError("its validity is not two times")
-    return _time(*times[0]), _time(*times[1])
-
-
-def _time(tag: int, content: bytes) -> datetime:
-    text = content.decode("utf-8", "replace")
-    if tag == 0x17:  # UTCTime has two digits of the year: 1950 to 2049.
-        text = ("19" if text[:2] >= "50" else "20") + text
-    if len(text) != 15 or not (text[:14].isascii() and text[:14].isdigit() and text[14] == "Z"):
-        raise ValueError(f"{text!r} is not a time")
-    year, month, day, hour, minute, second = (
-        int(text[:4]),
-        *(int(text[at : at + 2]) for at in range(4, 14, 2)),
-    )
-    return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
-
-
-def _elements(der: bytes) -> list[tuple[int, bytes]]:
-    """The tags and contents of consecutive DER elements."""
-    found, at = [], 0
-    while at < len(der):
-        if at + 2 > len(der):
-            raise ValueError("it ends within a field")
-        tag, size = der[at], der[at + 1]
-        at += 2
-        if size & 0x80:
-            count = size & 0x7F
-            size = int.from_bytes(der[at : at + count], "big")
-            at += count
-        if at + size > len(der):
-            raise ValueError("it ends within a field")
-        found.append((tag, der[at : at + size]))
-        at += size
-    if not found:
-        raise ValueError("it is empty")
-    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from qpidha.addresses import address_text
 from qpidha.system.racing import AllFailed, first_of
+from qpidha.system.roles import roles_of
 from qpidha.transports.tls import peer_names
 from qpidha.types import Address, PeerInfo
 
@@ -101,9 +102,11 @@ def describe(transport: asyncio.BaseTransport) -> PeerInfo:
     name = transport.get_extra_info("peername") or ("?", 0)  # Missing if the peer is gone already.
     host, port = str(name[0]), int(name[1])
     tls = transport.get_extra_info("ssl_object")
+    certificate = None if tls is None else tls.getpeercert()
     return PeerInfo(
         address=address_text((host, port)),
-        identity=None if tls is None else peer_names(tls.getpeercert()),
+        identity=peer_names(certificate),
+        roles=roles_of(certificate),
         local=is_loopback(host),
     )
 

@@ -22,7 +22,7 @@ from typing import cast
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
 from qpidha.system import forks
-from qpidha.transports.handshake import TellingObject, counting_object, plain_words
+from qpidha.system.handshake import TellingObject, counting_object, plain_words
 from qpidha.transports.sockets import describe, descriptor_of, is_vectored, tune
 from qpidha.types import BytesLike, PeerInfo
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -23,12 +22,13 @@ from qpidha.checks import (
 )
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.events import LinkFromPeerFailed
-from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, TroubleSink
-from qpidha.system import forks
+from qpidha.interfaces import Link, LinkFactory, Listener, TroubleSink
+from qpidha.system.handshake import CURRENT, Handshake, TellingObject
+from qpidha.system.roles import PEER, not_for
 from qpidha.transports.certificates import Certificates
-from qpidha.transports.handshake import CURRENT, Handshake, TellingObject
 from qpidha.transports.sockets import destination, is_loopback, refuses
 from qpidha.transports.stream import TcpLink, as_link_closed
+from qpidha.transports.tcplistener import TcpListener, guard
 from qpidha.transports.tls import require_verifying
 from qpidha.transports.tlslistener import BACKLOG, TlsListener
 from qpidha.types import Address, PeerInfo
@@ -47,6 +47,7 @@ class TcpTransport:
         ssl_context_server: ssl.SSLContext | None = None,
         ssl_context_client: ssl.SSLContext | None = None,
         insecure: bool = False,
+        roles_required: bool = False,
     ) -> None:
         """Without contexts links are plain text, between loopback addresses only.
 
@@ -55,13 +56,19 @@ class TcpTransport:
             ssl_context_client: For `connect`. The same.
             insecure: Allow plain text on any address, and contexts that do not verify the peer. Anyone who
                 can reach the port can then read and change every message.
+            roles_required: Refuse peers whose certificate has no role. One that has roles must have the one of a peer,
+                whatever is given here.
 
         Raises:
-            SettingsError: A context that does not verify the peer, or an argument of a wrong type.
+            SettingsError: A context that does not verify the peer, roles without contexts, or a wrong type.
         """
         CONTEXT("ssl_context_server", ssl_context_server, SettingsError)
         CONTEXT("ssl_context_client", ssl_context_client, SettingsError)
         FLAG("insecure", insecure, SettingsError)
+        FLAG("roles_required", roles_required, SettingsError)
+        if roles_required and ssl_context_server is None and ssl_context_client is None:
+            raise SettingsError("roles_required needs TLS: roles are in certificates")
+        self._roles_required = roles_required
         self._server = ssl_context_server
         self._client = ssl_context_client
         self._insecure = insecure
@@ -83,6 +90,7 @@ class TcpTransport:
         certificate: str | Path,
         key: str | Path | None = None,
         crl: str | Path | None = None,
+        roles_required: bool = False,
     ) -> TcpTransport:
         """TLS with this certificate for both directions; peers must have one signed by ``ca``.
 
@@ -91,21 +99,28 @@ class TcpTransport:
 
         Args:
             ca: PEM file with the authority that signs the nodes' certificates, and nothing else.
-            certificate: PEM file with this node's chain. A DNS or URI name, or the common name, is its id.
+            certificate: PEM file with this node's chain. A DNS or URI name, or the common name, is its id. With roles
+                (URIs such as ``qpidha:peer``) it must have the one of a peer.
             key: PEM file with the private key, not encrypted; of this user or root, mode 0600, or 0640 with a
                 group of this process. None: it is in ``certificate``.
             crl: PEM file with the authority's list of revoked certificates, which must not be out of date: a node
                 whose list is opens and accepts no link. None: no certificate is taken for revoked.
+            roles_required: Certificates without a role are refused, this node's own, too. Otherwise they count as peers'.
 
         Raises:
-            SettingsError: A file cannot be used, or the key is not private.
+            SettingsError: A file cannot be used, the key is not private, or the certificate is not one for a peer.
         """
         PATH("ca", ca, SettingsError)
         PATH("certificate", certificate, SettingsError)
         optional(PATH)("key", key, SettingsError)
         optional(PATH)("crl", crl, SettingsError)
-        certificates = Certificates(ca, certificate, key, crl)
-        transport = cls(ssl_context_server=certificates.server, ssl_context_client=certificates.client)
+        FLAG("roles_required", roles_required, SettingsError)
+        certificates = Certificates(ca, certificate, key, crl, roles_required=roles_required)
+        transport = cls(
+            ssl_context_server=certificates.server,
+            ssl_context_client=certificates.client,
+            roles_required=roles_required,
+        )
         transport._certificates = certificates
         return transport
 
@@ -138,6 +153,12 @@ class TcpTransport:
             self._certificates.refresh()
             self._server, self._client = self._certificates.server, self._certificates.client
 
+    def _not_a_peer(self, peer: PeerInfo) -> str | None:
+        """Why the certificate at the other end is not one for links; None: it is."""
+        if PEER in peer.roles or not (peer.roles or self._roles_required):
+            return None
+        return f"its certificate {not_for(PEER, peer.roles)}"
+
     def _handshake_failed(self, host: str, error: LinkClosed) -> None:
         if self._troubles:
             self._troubles.report(LinkFromPeerFailed(host, str(error)))
@@ -169,6 +190,7 @@ class TcpTransport:
 
         listener = TlsListener(
             lambda check: TcpLink(loop, guarded, check),
+            self._not_a_peer,
             context,
             self._handshake_failed,
             handshake_timeout_s=TLS_HANDSHAKE_TIMEOUT_S,
@@ -189,7 +211,7 @@ class TcpTransport:
         if self._client is None:
             await self._require_loopback(address, "connect to")
         loop = asyncio.get_running_loop()
-        link = TcpLink(loop, on_link, lambda peer: _unexpected(peer, expect))
+        link = TcpLink(loop, on_link, lambda peer: _unexpected(peer, expect) or self._not_a_peer(peer))
         what = f"cannot connect to {address_text(address)}"
         handshake = Handshake()
         try:
@@ -258,77 +280,6 @@ class TcpTransport:
                 f"cannot {doing} {address_text(address)} in plain text: it is not a loopback address; "
                 "use TcpTransport.with_certificates, or insecure=True"
             )
-
-
-class TcpListener:
-    """A `Listener` for plain text. Made by `TcpTransport.listen` only."""
-
-    address: Address
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> None:
-        self._loop = loop
-        self._on_link = guard(loop, on_link)
-        self._server: asyncio.Server
-        self.accepted = 0
-        """Connections so far, whatever became of them."""
-        self._closed = False
-
-    def bound(self, server: asyncio.Server) -> None:
-        """Remember the server, and the port that was chosen."""
-        name = server.sockets[0].getsockname()
-        self.address = (str(name[0]), int(name[1]))
-        self._server = server
-        forks.watch(self)
-
-    def forked(self) -> Iterable[int]:
-        """In a child process: close the copy of the socket, so that only the parent accepts."""
-        return [listening.fileno() for listening in self._server.sockets]
-
-    def accept(self) -> TcpLink:
-        """A connection came in."""
-        self.accepted += 1
-        return TcpLink(self._loop, self._on_link, self._refusal)
-
-    async def close(self) -> None:
-        """Stop accepting. Links already open are not touched.
-
-        Hence no ``wait_closed``: since Python 3.12 that waits for the links too.
-        """
-        self._closed = True
-        forks.release(self)
-        await close_server(self._server)
-
-    def _refusal(self, peer: PeerInfo) -> str | None:
-        return "the listener was closed meanwhile" if self._closed else None
-
-
-def guard(loop: asyncio.AbstractEventLoop, on_link: LinkFactory) -> LinkFactory:
-    """The factory for accepted links: no caller awaits them, so failures are reported here."""
-
-    def make_handler(link: Link) -> LinkHandler:
-        try:
-            return on_link(link)
-        except Exception as error:
-            message = f"no handler for the link from {link.peer.address}"
-            loop.call_exception_handler({"message": message, "exception": error})
-            raise
-
-    return make_handler
-
-
-async def close_server(server: asyncio.Server) -> None:
-    """Stop accepting, and close the server once the accepted connections are open.
-
-    asyncio opens an accepted connection in a separate task. When the server is closed before that ran, the
-    task fails inside asyncio, in every version so far, and the socket stays open until it is garbage: the peer
-    waits for an answer that never comes.
-    """
-    loop = asyncio.get_running_loop()
-    for listening in server.sockets:
-        loop.remove_reader(listening.fileno())
-    await asyncio.sleep(0)  # The tasks of what was accepted run meanwhile.
-    server.close()
-    await asyncio.sleep(0)
 
 
 def _unexpected(peer: PeerInfo, expect: str | None) -> str | None:

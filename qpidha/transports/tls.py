@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.errors import SettingsError
+from qpidha.system.handshake import TellingContext
 from qpidha.system.keyfiles import require_private_file
-from qpidha.transports.handshake import TellingContext
+from qpidha.system.roles import is_role
 
 
 def server_context(
@@ -79,10 +80,11 @@ def require_verifying(context: ssl.SSLContext, what: str) -> None:
 
 
 def peer_names(certificate: Mapping[str, Any] | None) -> frozenset[str] | None:
-    """DNS and URI names and the common name in ``SSLObject.getpeercert()``. None: nothing was verified."""
+    """DNS and URI names and the common name in ``SSLObject.getpeercert()``, without roles. None: nothing was verified."""
     if not certificate:
         return None
-    names = {value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "URI")}
+    alternative = certificate.get("subjectAltName", ())
+    names = {value for kind, value in alternative if kind in ("DNS", "URI") and not is_role(value)}
     for relative_name in certificate.get("subject", ()):
         names.update(value for kind, value in relative_name if kind == "commonName")
     return frozenset(names)

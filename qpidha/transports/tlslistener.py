@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from qpidha.addresses import address_text
 from qpidha.errors import LinkClosed
 from qpidha.system import forks
-from qpidha.transports.handshake import CURRENT, Handshake
+from qpidha.system.handshake import CURRENT, Handshake
 from qpidha.transports.stream import TcpLink, as_link_closed
 from qpidha.types import Address, PeerInfo
 
@@ -37,6 +37,7 @@ class TlsListener:
     def __init__(
         self,
         make_link: MakeLink,
+        unwelcome: Callable[[PeerInfo], str | None],
         context: Callable[[], ssl.SSLContext],
         failed: Callable[[str, LinkClosed], None],
         *,
@@ -46,12 +47,14 @@ class TlsListener:
 
         Args:
             make_link: Makes the link of a connection.
+            unwelcome: Says why a peer whose certificate is valid is refused; None: it is not.
             context: Returns the TLS context; called for each connection.
             failed: Called with the host of a peer and the reason, if its connection became no link.
             handshake_timeout_s: A peer that has not finished the handshake by then is dropped (Z1).
         """
         self._loop = asyncio.get_running_loop()
         self._make_link = make_link
+        self._unwelcome = unwelcome
         self._context = context
         self._failed = failed
         self._handshake_timeout_s = handshake_timeout_s
@@ -139,7 +142,12 @@ class TlsListener:
             self._shaking.discard(accepted)  # A link that came of it is watched by itself.
 
     def _refusal(self, peer: PeerInfo) -> str | None:
-        return "the listener was closed meanwhile" if self._closed else None
+        if self._closed:
+            return "the listener was closed meanwhile"
+        reason = self._unwelcome(peer)
+        if reason is not None:
+            self._failed(peer.address.rpartition(":")[0], LinkClosed(reason))
+        return reason
 
 
 def _why(error: BaseException) -> LinkClosed:

@@ -22,7 +22,7 @@ from qpidha import Batch, Node, Settings
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores import MemoryStore
 from qpidha.transports import TcpTransport
-from qpidha.transports.tcp import close_server
+from qpidha.transports.tcplistener import close_server
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "simple"))
 

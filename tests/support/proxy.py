@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from qpidha.transports.tcp import close_server
+from qpidha.transports.tcplistener import close_server
 from qpidha.types import Address
 
 Way = tuple[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 
 from qpidha.interfaces import Transport
 from qpidha.transports import MemoryNetwork, MemoryTransport, TcpTransport
+from tests.support.roles import with_roles
 
 
 class Authority:
@@ -26,11 +27,12 @@ class Authority:
         self.ca_file = directory / "ca.pem"
         self.ca.cert_pem.write_to_path(str(self.ca_file))
 
-    def issue(self, name: str, **how: Any) -> tuple[Path, Path]:
-        """Create a certificate for this name; return the files of certificate and key."""
+    def issue(self, name: str, *, roles: Sequence[str] = (), **how: Any) -> tuple[Path, Path]:
+        """Create a certificate for this name, with these roles; return the files of certificate and key."""
         issued = self.ca.issue_cert(name, **how)
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
-        certificate.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+        leaf, *chain = (pem.bytes() for pem in issued.cert_chain_pems)
+        certificate.write_bytes(b"".join([with_roles(self.ca, leaf, roles) if roles else leaf, *chain]))
         key.touch(mode=0o600)
         key.write_bytes(issued.private_key_pem.bytes())
         return certificate, key
@@ -54,10 +56,14 @@ class Authority:
         new.rename(crl)
         return crl
 
-    def transport(self, name: str, *, crl: Path | None = None, **how: Any) -> TcpTransport:
+    def transport(
+        self, name: str, *, crl: Path | None = None, roles_required: bool = False, **how: Any
+    ) -> TcpTransport:
         """Return a transport with a certificate for this name."""
         certificate, key = self.issue(name, **how)
-        return TcpTransport.with_certificates(ca=self.ca_file, certificate=certificate, key=key, crl=crl)
+        return TcpTransport.with_certificates(
+            ca=self.ca_file, certificate=certificate, key=key, crl=crl, roles_required=roles_required
+        )
 
 
 def plain(directory: Path) -> tuple[Transport, Transport]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
 
-STREAM, SOCKETS, TCP, TLS = (f"qpidha/transports/{name}.py" for name in ("stream", "sockets", "tcp", "tls"))
+STREAM, SOCKETS, TCP, TCP_LISTENER, TLS = (
+    f"qpidha/transports/{name}.py" for name in ("stream", "sockets", "tcp", "tcplistener", "tls")
+)
 
 TRANSPORTS: tuple[Mutant, ...] = (
     Mutant(
@@ -193,7 +195,7 @@ TRANSPORTS: tuple[Mutant, ...] = (
         name="accepted-while-closing",
         rules="C6",
         why="a peer that connects in the turn in which the listener closes waits for ever",
-        file=TCP,
+        file=TCP_LISTENER,
         old="    await asyncio.sleep(0)  # The tasks of what was accepted run meanwhile.\n    server.close()",
         new="    server.close()",
         first="transports/test_tcp",

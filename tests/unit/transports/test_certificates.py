@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from qpidha.errors import LinkClosed, SettingsError
+from qpidha.errors import LinkClosed
 from qpidha.events import CertificateExpires, RenewedCertificateUnusable, Trouble
+from qpidha.system.handshake import plain_words
 from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, until
 from qpidha.transports import TcpTransport
-from qpidha.transports.certificates import Certificates, validity, validity_of
-from qpidha.transports.handshake import plain_words
+from qpidha.transports.certificates import Certificates
+from qpidha.transports.x509 import read_facts
 from tests.support.transports import Authority, run
 
 NOW = datetime.now(timezone.utc)
@@ -70,15 +71,6 @@ def serial(transport: TcpTransport) -> int:
 # --- expiry -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("days", [-3, 0.5, 90, 15_000, 200_000])
-def test_the_end_of_a_certificate_is_read(authority: Authority, days: float) -> None:
-    """In years up to 2049 it is a UTCTime, later a GeneralizedTime."""
-    certificate, _ = issue(authority, "a", days)
-    begin, end = validity_of(certificate)
-    assert end == (NOW + timedelta(days=days)).replace(microsecond=0)
-    assert begin == (min(NOW, NOW + timedelta(days=days)) - timedelta(days=2)).replace(microsecond=0)
-
-
 def test_the_end_is_the_one_that_peers_see(authority: Authority) -> None:
     certificate, key = issue(authority, "a", 20)
     files = Certificates(authority.ca_file, certificate, key)
@@ -92,26 +84,7 @@ def test_the_end_is_the_one_that_peers_see(authority: Authority) -> None:
                 end.do_handshake()
     seen = ends[0].getpeercert()
     assert seen is not None
-    assert ssl.cert_time_to_seconds(str(seen["notAfter"])) == validity_of(certificate)[1].timestamp()
-
-
-def test_a_certificate_without_an_end_never_ends() -> None:
-    """RFC 5280, 4.1.2.5: 99991231235959Z."""
-    times = b"\x17\x0d200101000000Z" + b"\x18\x0f99991231235959Z"
-    fields = b"\x02\x01\x01" + b"\x30\x00" * 2 + b"\x30" + bytes([len(times)]) + times
-    tbs = b"\x30" + bytes([len(fields)]) + fields
-    assert validity(b"\x30" + bytes([len(tbs)]) + tbs)[1].year == 9999
-
-
-@pytest.mark.parametrize("kept", [0, 1, 2, 3, 5, 20, 60, 100, 150])
-def test_an_invalid_certificate_is_an_error(authority: Authority, kept: int) -> None:
-    certificate, _ = issue(authority, "a", 1)
-    whole = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-    with pytest.raises(ValueError, match=r"it is|it ends|its validity"):
-        validity(whole[:kept])
-    certificate.write_text("nothing")
-    with pytest.raises(SettingsError, match=f"cannot use certificate {certificate}"):
-        validity_of(certificate)
+    assert ssl.cert_time_to_seconds(str(seen["notAfter"])) == read_facts(certificate).not_after.timestamp()
 
 
 def test_a_warning_precedes_the_end_of_a_certificate(authority: Authority) -> None:
