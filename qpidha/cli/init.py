@@ -50,7 +50,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--certificates",
         action="store_true",
-        help="also make an authority and the nodes' certificates, for a trial, in certificates/ beside the file",
+        help="also make an authority, and certificates of nodes and an operator, for a trial, in certificates/",
     )
     parser.set_defaults(run=run_init, json=False, parser=parser)
 
@@ -89,7 +89,8 @@ def run_init(args: argparse.Namespace) -> int:
     lines = [f"wrote {name(str(path))}" for path in written]
     if args.certificates:
         lines.append(
-            f"keep {name(str(folder / 'ca.key'))} away from the nodes; give each node ca.pem and its own two files"
+            f"keep {name(str(folder / 'ca.key'))} away from the nodes; give each node ca.pem and its own two files, and "
+            "operators those of operator"
         )
     elif draft.tls:
         lines.append(
@@ -119,6 +120,7 @@ def drafted(args: argparse.Namespace) -> Draft:
         record=record,
         store=args.store or "stores/{node}",
         tls=remote or args.certificates,
+        roles_required=args.certificates,
         record_tls=is_url(record) and not record.startswith("file:") and (remote or args.certificates),
     )
 

@@ -23,6 +23,7 @@ from qpidha.cli.console import (
     words,
 )
 from qpidha.cli.found import socket_of
+from qpidha.cli.port import order
 from qpidha.cli.text import View, name, names, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
@@ -278,11 +279,17 @@ def run_demote(args: argparse.Namespace) -> int:
     return steer(args, "demote")
 
 
+def asked(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """The answer of the node, on its HTTP port or its control socket. Raises `NoAnswer`."""
+    if args.url is not None:
+        return order(args, command)
+    return ask_blocking(socket_of(args, args.directory), command, timeout_s=args.timeout)
+
+
 def steer(args: argparse.Namespace, command: str) -> int:
     """Ask one node to change its role, and say what came of it."""
-    socket = socket_of(args, args.directory)
     try:
-        answer = one(lambda: ask_blocking(socket, command, timeout_s=args.timeout), args.timeout + GRACE_S)
+        answer = one(lambda: asked(args, command), args.timeout + GRACE_S)
     except (NoAnswer, TimeUp) as error:
         reason = about(args.directory, error)
         if isinstance(error, TimeUp) or error.kind in ("hung", "closed"):

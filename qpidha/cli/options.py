@@ -22,6 +22,7 @@ from qpidha.cli.init import add_init
 from qpidha.cli.new import add_new
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.ocf import RESOURCE_AGENTS, run_install
+from qpidha.cli.port import add_port, settle_steered
 from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.saving import run_backup, run_restore, run_verify
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
@@ -109,15 +110,17 @@ def add_node_commands(commands: argparse._SubParsersAction[Parser]) -> None:
         "promote", help="ask a running node to become primary; the record decides whether it may"
     )
     add_one_node(promote)
+    add_port(promote)
     add_timeout(promote, STEER_TIMEOUT_S)
     add_json(promote)
-    promote.set_defaults(run=run_promote, settle=settle_node, parser=promote)
+    promote.set_defaults(run=run_promote, settle=settle_steered, parser=promote)
 
     demote = commands.add_parser("demote", help="ask the primary to hand over to another member")
     add_one_node(demote)
+    add_port(demote)
     add_timeout(demote, STEER_TIMEOUT_S)
     add_json(demote)
-    demote.set_defaults(run=run_demote, settle=settle_node, parser=demote)
+    demote.set_defaults(run=run_demote, settle=settle_steered, parser=demote)
 
 
 def add_why(why: argparse.ArgumentParser) -> None:

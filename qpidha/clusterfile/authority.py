@@ -1,8 +1,9 @@
 """An authority and certificates for a trial, made by the command ``openssl``.
 
 The private key of the authority stays beside the certificates, which no real one does: whoever has it can make himself a
-node. The certificates serve for the links between nodes and for an engine on the same machines: they are for servers and
-clients, and have no common name, which etcd would take for the name of a user.
+node. The certificates of nodes serve for the links between nodes and for an engine on the same machines: they are for
+servers and clients, and have no common name, which etcd would take for the name of a user. Nodes have the role of a peer;
+the certificate of an operator gives commands to nodes and opens no links.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from qpidha.errors import SettingsError
+from qpidha.system.roles import OPERATOR, PEER, SCHEME
 
+OPERATOR_NAME = "operator"
+RESERVED = ("ca", OPERATOR_NAME)
+"""Names of files beside those of the nodes."""
 AUTHORITY_DAYS = 3650
 NODE_DAYS = 365
 OPENSSL_TIMEOUT_S = 60.0
@@ -30,10 +35,10 @@ O = {organization}
 basicConstraints = critical, CA:true
 keyUsage = critical, keyCertSign, cRLSign
 subjectKeyIdentifier = hash
-[node]
+[leaf]
 basicConstraints = critical, CA:false
 keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth, clientAuth
+extendedKeyUsage = {usage}
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 subjectAltName = {names}
@@ -41,7 +46,7 @@ subjectAltName = {names}
 
 
 def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[str]]) -> None:
-    """Write ``ca.pem``, ``ca.key``, and ``NODE.pem`` and ``NODE.key`` for each node into a folder, which is new or empty.
+    """Write ``.pem`` and ``.key`` of ``ca``, of each node and of ``operator`` into a folder, which is new or empty.
 
     Either all of them are there afterwards, or none. Keys are readable by this user only.
 
@@ -51,8 +56,8 @@ def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[s
         hosts: By node id, the names and addresses of its machine. The id must be letters, digits, ``-``, ``_`` and ``.``.
 
     Raises:
-        SettingsError: The folder is not empty, a host has the name of another node, or there is no ``openssl``, or it
-            has failed.
+        SettingsError: The folder is not empty, a node is called ``ca`` or ``operator``, a host has the name of another
+            node, or there is no ``openssl``, or it has failed.
         OSError: The folder cannot be written.
     """
     if os.path.lexists(folder) and not (folder.is_dir() and not os.listdir(folder)):
@@ -62,6 +67,8 @@ def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[s
             "certificates need the command openssl. On Debian and Ubuntu: apt-get install openssl"
         )
     for node, names in hosts.items():
+        if node in RESERVED:
+            raise SettingsError(f"no node can be called {node!r} here: {node}.pem is another certificate")
         for other in hosts.keys() & set(names) - {node}:
             raise SettingsError(
                 f"node {node!r} has the host {other!r}, another node's id: its certificate would be valid for both"
@@ -70,7 +77,9 @@ def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[s
     try:
         _authority(made, cluster)
         for node, names in hosts.items():
-            _node(made, cluster, node, names)
+            own = dict.fromkeys([f"DNS:{node}", "IP:127.0.0.1", *map(_alternative, names)])
+            _leaf(made, node, f"node of {cluster}", [*own, f"URI:{SCHEME}{PEER}"], "serverAuth, clientAuth")
+        _leaf(made, OPERATOR_NAME, f"operator of {cluster}", [f"URI:{SCHEME}{OPERATOR}"], "clientAuth")
         made.chmod(0o755)
         made.rename(folder)
     except BaseException:
@@ -79,7 +88,7 @@ def make_certificates(folder: Path, cluster: str, hosts: Mapping[str, Iterable[s
 
 
 def _authority(folder: Path, cluster: str) -> None:
-    config = _config(folder, f"authority of {cluster}", ["DNS:authority"])
+    config = _config(folder, f"authority of {cluster}", ["DNS:authority"], "serverAuth")
     _key(folder / "ca.key")
     _openssl(
         "req", "-new", "-x509", "-config", config, "-extensions", "authority", "-sha256",
@@ -89,16 +98,15 @@ def _authority(folder: Path, cluster: str) -> None:
     config.unlink()
 
 
-def _node(folder: Path, cluster: str, node: str, hosts: Iterable[str]) -> None:
-    names = dict.fromkeys([f"DNS:{node}", "IP:127.0.0.1", *map(_alternative, hosts)])
-    config, request = _config(folder, f"node of {cluster}", names), folder / "request"
-    key, certificate = folder / f"{node}.key", folder / f"{node}.pem"
+def _leaf(folder: Path, name: str, organization: str, names: Iterable[str], usage: str) -> None:
+    config, request = _config(folder, organization, names, usage), folder / "request"
+    key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
     _key(key)
     _openssl("req", "-new", "-config", config, "-key", key, "-out", request)
     _openssl(
         "x509", "-req", "-in", request, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-sha256",
         "-set_serial", f"0x{os.urandom(16).hex()}", "-days", NODE_DAYS,
-        "-extfile", config, "-extensions", "node", "-out", certificate,
+        "-extfile", config, "-extensions", "leaf", "-out", certificate,
     )  # fmt: skip
     _publish(certificate)
     request.unlink()
@@ -112,9 +120,9 @@ def _alternative(host: str) -> str:
         return f"DNS:{host}"
 
 
-def _config(folder: Path, organization: str, names: Iterable[str]) -> Path:
+def _config(folder: Path, organization: str, names: Iterable[str], usage: str) -> Path:
     path = folder / "openssl.cnf"
-    path.write_text(CONFIG.format(organization=organization, names=", ".join(names)))
+    path.write_text(CONFIG.format(organization=organization, names=", ".join(names), usage=usage))
     return path
 
 

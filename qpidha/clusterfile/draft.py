@@ -11,6 +11,7 @@ ca = "certificates/ca.pem"
 certificate = "certificates/{node}.pem"
 key = "certificates/{node}.key"
 """
+ROLES = "roles_required = true  # certificates of peers say so: URI:qpidha:peer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,7 @@ class Draft:
     store: str
     """The path of the stores, with {node} in it."""
     tls: bool
+    roles_required: bool
     record_tls: bool
 
     def text(self) -> str:
@@ -42,6 +44,7 @@ class Draft:
         ]
         if self.tls:
             lines += ["", "[tls]  # links between the nodes", *FILES.splitlines()]
+            lines.append(ROLES if self.roles_required else f"# {ROLES}")
         for node, addresses in self.nodes.items():
             lines += ["", f"[nodes.{quoted_key(node)}]", f"addresses = [{', '.join(map(quoted, addresses))}]"]
             if node in self.clients:

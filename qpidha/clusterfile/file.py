@@ -50,6 +50,8 @@ class ClusterFile:
     record_url: str
     record_files: Mapping[str, str]
     tls_files: Mapping[str, str]
+    roles_required: bool
+    """Whether links refuse certificates without a role."""
 
     @classmethod
     def load(cls, path: str | Path) -> ClusterFile:
@@ -66,7 +68,7 @@ class ClusterFile:
         promoter = table.take("promoter", one_of("priority", "operator"), "priority")
         url, record_files = read_record(table)
         nodes = read_nodes(table)
-        tls_files = read_tls(table)
+        tls_files, roles_required = read_tls(table)
         settings = read_settings(table)
         table.require_all_taken()
         return cls(
@@ -78,6 +80,7 @@ class ClusterFile:
             record_url=url,
             record_files=record_files,
             tls_files=tls_files,
+            roles_required=roles_required,
         )
 
     def node(self, id: NodeId) -> ClusterNode:
@@ -109,7 +112,9 @@ class ClusterFile:
         node, tls = self.node(id), self._paths(self.tls_files, id)
         return {
             "store": SqliteStore(node.store),
-            "transport": TcpTransport.with_certificates(**tls) if tls else TcpTransport(),
+            "transport": TcpTransport.with_certificates(**tls, roles_required=self.roles_required)
+            if tls
+            else TcpTransport(),
             "records": self.records(id),
             "listen": list(node.listen or node.addresses),
             "advertise": None if node.listen is None else list(node.addresses),

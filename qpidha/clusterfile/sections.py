@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpidha.addresses import parse_address
-from qpidha.checks import ADDRESSES_MAX, DESTINATION, NODE_ID, PATH, Rule, integer, one_or_more, text
+from qpidha.checks import ADDRESSES_MAX, DESTINATION, FLAG, NODE_ID, PATH, Rule, integer, one_or_more, text
 from qpidha.clusterfile.tables import Table, nearest
 from qpidha.errors import ArgumentError, SettingsError
 from qpidha.settings import RULES, Settings
@@ -77,17 +77,18 @@ def read_record(outer: Table) -> tuple[str, dict[str, str]]:
     return url, files
 
 
-def read_tls(outer: Table) -> dict[str, str]:
-    """``[tls]``: the files of the links between nodes; empty without the table."""
+def read_tls(outer: Table) -> tuple[dict[str, str], bool]:
+    """``[tls]``: the files of the links between nodes, none without the table; and whether certificates need a role."""
     table = outer.table("tls")
     if table is None:
-        return {}
+        return {}, False
     files = _files(table, ("ca", "certificate", "key", "crl"))
+    roles_required: bool = table.take("roles_required", FLAG, False)
     table.require_all_taken()
     for needed in ("ca", "certificate"):
         if needed not in files:
             table.fail(needed, "this key is missing: links need an authority and the node's certificate")
-    return files
+    return files, roles_required
 
 
 def _files(table: Table, names: tuple[str, ...]) -> dict[str, str]:

@@ -1,26 +1,37 @@
-"""Who may ask what on the HTTP port: tokens of viewers and operators, in a private file."""
+"""Who may ask what on the HTTP port: tokens of viewers and operators, in a private file, and certificates with roles."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from qpidha.checks import PATH, instance_of, optional
 from qpidha.errors import SettingsError
 from qpidha.system.keyfiles import file_stamp, require_private_file
+from qpidha.system.roles import OPERATOR, VIEWER, roles_of
 
 TOKEN_CHARACTERS_MIN = 16
 
 
 class Access(IntEnum):
-    """What the holder of a token may do."""
+    """What the holder of a token or a certificate may do."""
 
     NOTHING = 0
     VIEWER = 1
     """Read metrics, status and history."""
     OPERATOR = 2
     """Also promote and demote."""
+
+
+def access_of(certificate: Mapping[str, Any] | None) -> Access:
+    """What a client's verified certificate allows. One without a role, or of a peer: nothing."""
+    roles = roles_of(certificate)
+    if OPERATOR in roles:
+        return Access.OPERATOR
+    return Access.VIEWER if VIEWER in roles else Access.NOTHING
 
 
 class Tokens:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
@@ -15,6 +14,7 @@ from qpidha.errors import CallerError, LocalProtocolError, QpidhaError, Settings
 from qpidha.node import Node
 from qpidha.node.health import Health, liveness, readiness, serving
 from qpidha.web.access import Access, Tokens
+from qpidha.web.gate import Gate, is_loopback
 from qpidha.web.history import EventLog, History
 from qpidha.web.metrics import QUEUES_MAX, NodeCollector
 from qpidha.web.serverfiles import ServerFiles
@@ -59,7 +59,8 @@ class NodeServer:
         GET /                   -            a page that shows them; it asks for a token
         POST /promote, /demote  an operator  200, or 409 with the reason
 
-    Without ``tokens`` everybody who reaches the port is a viewer, and there are no operators.
+    A viewer or an operator shows a token, or a certificate with this role if ``tls`` asks for one. Without both kinds
+    everybody who reaches the port is a viewer, and there are no operators.
     """
 
     def __init__(
@@ -78,22 +79,23 @@ class NodeServer:
             node: The node to show.
             address: Where to listen; port 0 picks one.
             tls: Without it, only on a loopback address.
-            tokens: Without it, only on a loopback address.
+            tokens: Without it, and without ``tls`` that asks clients for certificates, only on a loopback address.
             events: What the node has as ``on_event``: the page shows them.
             queues_max: So many queues have metrics and pictures of their own.
 
         Raises:
-            SettingsError: A wrong argument, or the address can be reached from other machines and ``tls`` or
-                ``tokens`` is missing.
+            SettingsError: A wrong argument, or the address can be reached from other machines and there is no ``tls``,
+                or nothing that clients could show.
         """
         instance_of(Node)("node", node, SettingsError)
         ADDRESS("address", address, SettingsError)
         optional(instance_of(ServerFiles))("tls", tls, SettingsError)
         optional(instance_of(Tokens))("tokens", tokens, SettingsError)
         optional(instance_of(EventLog))("events", events, SettingsError)
-        if not _is_loopback(address[0]) and (tls is None or tokens is None):
+        if not is_loopback(address[0]) and (tls is None or not (tokens or tls.asks_clients)):
             raise SettingsError(
-                f"{address[0]} can be reached from other machines: give tls and tokens, or use 127.0.0.1"
+                f"{address[0]} can be reached from other machines: give tls, and tokens or the authority of clients; "
+                "or use 127.0.0.1"
             )
         self._node, self._address = node, address
         self._tls, self._tokens = tls, tokens
@@ -104,6 +106,7 @@ class NodeServer:
         self._runner: web.AppRunner | None = None
         self._sampler: asyncio.Task[None] | None = None
         self._faults: list[str] = []
+        self._gate = Gate(tls, tokens)
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -189,25 +192,10 @@ class NodeServer:
 
     def _for(self, needed: Access, handler: Handler) -> Handler:
         async def checked(request: web.Request) -> web.StreamResponse:
-            access = self._access(request)
-            if access >= needed:
-                return await handler(request)
-            if access is Access.NOTHING and self._tokens is None:
-                return web.Response(
-                    status=403, text="without tokens, only 127.0.0.1 and localhost are served\n"
-                )
-            if access is Access.NOTHING:
-                text = "show a token: Authorization: Bearer TOKEN\n"
-                return web.Response(status=401, text=text, headers={"WWW-Authenticate": "Bearer"})
-            return web.Response(status=403, text="an operator's token is needed\n")
+            refusal = self._gate.refusal(request, needed)
+            return await handler(request) if refusal is None else refusal
 
         return checked
-
-    def _access(self, request: web.Request) -> Access:
-        if self._tokens is not None:
-            return self._tokens.access(request.headers.get("Authorization"))
-        # A page of elsewhere whose name is made to resolve to 127.0.0.1 comes with that name.
-        return Access.VIEWER if _is_loopback(request.url.host or "") else Access.NOTHING
 
     def _health(self, asked: Callable[..., Health]) -> Handler:
         async def answer(_: web.Request) -> web.StreamResponse:
@@ -255,12 +243,3 @@ async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse
         response = web.Response(status=409, text=f"{refusal}\n")
     response.headers.update(HEADERS)
     return response
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

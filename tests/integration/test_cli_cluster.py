@@ -61,6 +61,7 @@ def test_init_writes_a_file_for_a_trial_on_this_machine(
     file = ClusterFile.load("qpidha.toml")
     assert list(file.nodes) == ["a", "b", "c"]
     assert file.tls_files["ca"] == "certificates/ca.pem" and file.record_files == {}
+    assert file.roles_required and (here / "certificates/operator.key").exists()
     for node in file.nodes:
         assert file.arguments(node)["client_address"] is not None
     before = (here / "qpidha.toml").read_text()
@@ -83,7 +84,7 @@ def test_init_writes_a_file_for_machines(here: Path, capsys: pytest.CaptureFixtu
     file = ClusterFile.load("qpidha.toml")
     assert (file.name, file.node("b").store) == ("orders", Path("/var/lib/x/b"))
     assert len(file.node("a").addresses) == 2 and file.node("b").client_address is None
-    assert file.tls_files == file.record_files
+    assert file.tls_files == file.record_files and not file.roles_required
     assert list(here.iterdir()) == [here / "qpidha.toml"]
 
 

@@ -17,6 +17,7 @@ from qpidha.clusterfile import authority
 from qpidha.clusterfile.authority import make_certificates
 from qpidha.errors import SettingsError
 from qpidha.records import TlsFiles
+from qpidha.system.roles import roles_of
 from qpidha.transports import TcpTransport
 from qpidha.transports.tls import client_context, peer_names, server_context
 
@@ -38,16 +39,17 @@ def exchanged(server: ssl.SSLContext, client: ssl.SSLContext, host: str | None) 
 def test_nodes_and_engines_accept_them(tmp_path: Path) -> None:
     folder = tmp_path / "certificates"
     make_certificates(folder, "orders", {"a": ["10.0.0.1", "fd00::1", "a.example"], "b": ["10.0.0.2"]})
-    names = {"ca.key", "ca.pem", "a.key", "a.pem", "b.key", "b.pem"}
+    names = {f"{name}.{end}" for name in ("ca", "a", "b", "operator") for end in ("key", "pem")}
     assert {path.name for path in folder.iterdir()} == names
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert modes == {name: 0o600 if name.endswith("key") else 0o644 for name in names}
     ca, a, b = folder / "ca.pem", folder / "a", folder / "b"
-    TcpTransport.with_certificates(ca=ca, certificate=f"{a}.pem", key=f"{a}.key")
+    TcpTransport.with_certificates(ca=ca, certificate=f"{a}.pem", key=f"{a}.key", roles_required=True)
     of_a = server_context(ca, f"{a}.pem", f"{a}.key")
     seen_by_a, seen_by_b = exchanged(of_a, client_context(ca, f"{b}.pem", f"{b}.key"), None)
     assert peer_names(seen_by_a) == {"b"}
     assert peer_names(seen_by_b) == {"a", "a.example"}
+    assert roles_of(seen_by_a) == roles_of(seen_by_b) == {"peer"}
     strict = TlsFiles(ca=ca, certificate=f"{b}.pem", key=f"{b}.key").context()
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
     for host in ("10.0.0.1", "fd00::1", "a.example", "127.0.0.1"):
@@ -65,6 +67,9 @@ def test_nothing_is_overwritten_or_left_half_made(tmp_path: Path, monkeypatch: p
         make_certificates(folder, "x", {"a": []})
     assert (folder / "a.key").read_bytes() == before
     shutil.rmtree(folder)
+    for reserved in ("ca", "operator"):
+        with pytest.raises(SettingsError, match=f"no node can be called '{reserved}' here"):
+            make_certificates(folder, "x", {reserved: []})
     with pytest.raises(SettingsError, match="node 'a' has the host 'b', another node's id"):
         make_certificates(folder, "x", {"a": ["b"], "b": []})
     with pytest.raises(SettingsError, match=r"openssl .* has failed"):
@@ -76,6 +81,24 @@ def test_nothing_is_overwritten_or_left_half_made(tmp_path: Path, monkeypatch: p
     with pytest.raises(SettingsError, match="apt-get install openssl"):
         make_certificates(folder, "x", {"a": []})
     assert os.listdir(tmp_path) == []
+
+
+def test_the_operator_is_no_peer_and_no_server(tmp_path: Path) -> None:
+    """The role says so, and so does the purpose of the certificate, which also other programs look at."""
+    folder = tmp_path / "certificates"
+    make_certificates(folder, "orders", {"a": []})
+    ca, a, operator = folder / "ca.pem", folder / "a", folder / "operator"
+    with pytest.raises(SettingsError, match=r"operator\.pem is for operator: one for peer is needed"):
+        TcpTransport.with_certificates(ca=ca, certificate=f"{operator}.pem", key=f"{operator}.key")
+    of_operator = client_context(ca, f"{operator}.pem", f"{operator}.key")
+    seen, _ = exchanged(server_context(ca, f"{a}.pem", f"{a}.key"), of_operator, None)
+    assert roles_of(seen) == {"operator"} and peer_names(seen) == set()
+    with pytest.raises(ssl.SSLCertVerificationError, match="unsuitable certificate purpose"):
+        exchanged(
+            server_context(ca, f"{operator}.pem", f"{operator}.key"),
+            client_context(ca, f"{a}.pem", f"{a}.key"),
+            None,
+        )
 
 
 def test_openssl_verifies_the_chain(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ def test_it_can_be_loaded(tmp_path: Path) -> None:
         record="etcd://10.0.0.1/x",
         store='stores "of"/{node}',
         tls=True,
+        roles_required=True,
         record_tls=True,
     )
     path = tmp_path / "qpidha.toml"
@@ -28,12 +29,35 @@ def test_it_can_be_loaded(tmp_path: Path) -> None:
     assert file.node("b.example").store == tmp_path / 'stores "of"/b.example'
     assert file.tls_files == file.record_files
     assert file.tls_files["key"] == "certificates/{node}.key"
-    assert file.settings == Settings()
+    assert file.settings == Settings() and file.roles_required
+
+
+def test_certificates_of_ones_own_need_no_roles(tmp_path: Path) -> None:
+    draft = Draft(
+        cluster="x",
+        nodes={"a": ["h:1"]},
+        record="etcd://h/x",
+        store="{node}",
+        tls=True,
+        roles_required=False,
+        record_tls=True,
+    )
+    path = tmp_path / "qpidha.toml"
+    path.write_text(draft.text())
+    file = ClusterFile.load(path)
+    assert file.tls_files and not file.roles_required
+    assert "# roles_required = true" in draft.text()
 
 
 def test_without_certificates(tmp_path: Path) -> None:
     draft = Draft(
-        cluster="x", nodes={"a": ["h:1"]}, record="record", store="{node}", tls=False, record_tls=False
+        cluster="x",
+        nodes={"a": ["h:1"]},
+        record="record",
+        store="{node}",
+        tls=False,
+        roles_required=False,
+        record_tls=False,
     )
     path = tmp_path / "qpidha.toml"
     path.write_text(draft.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,15 @@ def test_the_certificates_of_a_node(tmp_path: Path) -> None:
     )
     assert isinstance(file.records("b"), EtcdRecordStore)
     file.arguments("b")
+    assert not file.roles_required
+    strict = load(tmp_path, WHOLE + f"[tls]\n{files}roles_required = true\n")
+    assert strict.roles_required and strict.arguments("a")["transport"]
+    other = strict.tls_files | {
+        "certificate": "certificates/operator.pem",
+        "key": "certificates/operator.key",
+    }
+    with pytest.raises(SettingsError, match="is for operator: one for peer is needed"):
+        replace(strict, tls_files=other).arguments("a")
     assert "/a.pem" in str(file.record_place())
     (tmp_path / "certificates/a.key").unlink()
     assert "/b.pem" in str(file.record_place()), "the first node whose key is here"
@@ -180,6 +190,7 @@ MISTAKES = [
     ('url = "record"', 'url = "etcd://h/x?ca=f"', "write ca as a key of [record]", "record.url"),
     ('url = "record"', 'url = "record"\n[tls]\nca = "x"', "links need an authority and the node's", "tls.certificate"),
     ('url = "record"', 'url = "record"\n[tls]\ncertificate = "x"', "links need an authority", "tls.ca"),
+    ('url = "record"', 'url = "record"\n[tls]\nroles_required = 1', "it must be True or False", "tls.roles_required"),
     ('url = "record"', 'url = "record"\n[tls]\ncerts = "x"', "there is no such key here", "tls.certs"),
     ("[nodes.a]", '[nodes."a/b"]', "without a slash", "nodes.a/b"),
     ("[nodes.a]", '[nodes.""]', "a node id must be text of 1 to", "nodes"),
