@@ -34,6 +34,7 @@ NODE += tuple(
     for part in ("receipts", "terms", "bad_moments", "role_changes", "bad_input", "standing_causes", "tls")
 )
 TRANSPORTS = units("transports")
+WEB = (*units("web"), "tests/integration/test_web.py", "tests/integration/test_web_certificates.py")
 QUEUES = (
     *units("queues"),
     "tests/integration/test_queue_types.py",
@@ -61,6 +62,8 @@ TESTS = {
     "qpidha/node/": NODE,
     "qpidha/transports/": TRANSPORTS,
     "qpidha/queues/": QUEUES,
+    "qpidha/system/roles.py": (UNIT + "system/test_roles.py",),
+    "qpidha/web/": WEB,
 }
 """What is run for a bug, by where it is planted: what is fast, and near."""
 
@@ -71,6 +74,8 @@ NOT_WALKED = (
     "qpidha/node/",
     "qpidha/transports/",
     "qpidha/queues/",
+    "qpidha/system/roles.py",
+    "qpidha/web/",
     "qpidha/_seq",
     "qpidha/_serial",
     "qpidha/wire/_batch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.table.certificates import CERTIFICATES
 from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.configuration import CONFIGURATION
 from tests.mutants.table.discards import DISCARDS
@@ -43,4 +44,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *NODES,
     *THREADS,
     *TRANSPORTS,
+    *CERTIFICATES,
 )
