@@ -99,6 +99,11 @@ class ProcessCallback:
             self.handle = self._loop.put(self, self._context)
 
 
+LEAST_S = 1e-8
+"""Least duration of a timer, in virtual seconds. asyncio runs a timer up to a nanosecond before its time; code that then
+waits for the rest of that nanosecond would do so for ever, since no time passes while something is ready."""
+
+
 class VirtualSelector(selectors.SelectSelector):
     """A selector whose time jumps instead of passing."""
 
@@ -159,6 +164,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback at this virtual time, if its process runs."""
+        when = max(when, self.time() + LEAST_S)
         context = context if context is not None else copy_context()
         process = context.get(PROCESS)
         if process is None:
