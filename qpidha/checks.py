@@ -19,6 +19,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterable
+from types import FunctionType, MethodType
 from typing import Any
 
 from qpidha.errors import ArgumentError
@@ -226,7 +227,23 @@ def one_or_more(rule: Rule, high: int) -> Rule:
     return Rule(f"{rule.allowed}, or a list of 1 to {high} of them", fits, rule._hint)
 
 
-CALLBACK = Rule(
+class CallbackRule(Rule):
+    """The rule `CALLBACK`. A plain function or method passes with few looks, because many calls are given one."""
+
+    __slots__ = ()
+
+    def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
+        """See `Rule`."""
+        function = value.__func__ if type(value) is MethodType else value
+        if (
+            type(function) is not FunctionType
+            or function.__code__.co_flags & inspect.CO_COROUTINE
+            or function.__dict__  # It may be marked as a coroutine function.
+        ):
+            super().__call__(name, value, error)
+
+
+CALLBACK: Rule = CallbackRule(
     "a function, or anything that can be called",
     lambda value: callable(value) and not inspect.iscoroutinefunction(value),
     lambda value: "; without 'async': its result is not awaited" if callable(value) else "",

@@ -12,6 +12,7 @@ from typing import Final
 from qpidha.core.lineage import Lineage
 from qpidha.core.places import Places, placed
 from qpidha.core.resync import History
+from qpidha.core.stored import Stored
 from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
@@ -23,37 +24,6 @@ COMPACT_BYTES_MIN = 4096
 """Smaller batches are not worth rewriting."""
 NONE_HELD: Final = SequenceSet()
 """The ids of all queues without messages: most are idle. Never changed."""
-
-
-class Stored:
-    """One stored batch: the n-th message has the n-th of ``ids``, some of which may be gone already."""
-
-    __slots__ = ("batch", "ids", "last", "live")
-
-    def __init__(self, ids: SequenceSet, batch: Batch) -> None:
-        self.ids = ids
-        self.batch = batch
-        self.last: MessageId = ids.last
-        self.live = len(batch)
-
-    def data_nbytes_of(self, wanted: SequenceSet) -> int:
-        """The size of the data of the wanted ones among its messages. O(wanted), or O(1) for all of them."""
-        if len(wanted) == len(self.batch):
-            return self.batch.data_nbytes
-        size, at = self.batch.size, self.ids.count
-        return sum(
-            size(index)
-            for a, b in wanted.runs()
-            for index in range(at(self.ids.first, a) - 1, at(self.ids.first, b))
-        )
-
-    def pick(self, wanted: SequenceSet) -> tuple[SequenceSet, Batch]:
-        """The wanted ones among its messages; the batch itself, without a copy, if that is all of them."""
-        if len(wanted) == len(self.batch):
-            return self.ids, self.batch
-        before = self.ids.count
-        runs = [(before(self.ids.first, a) - 1, before(self.ids.first, b)) for a, b in wanted.runs()]
-        return wanted, self.batch.gather(runs)
 
 
 class ReplicatedQueue:
@@ -163,9 +133,9 @@ class ReplicatedQueue:
         gone = ids & self.held
         if ids and ids.last >= self.next:
             self.next = ids.last + 1
-        for first, last in gone.runs():
-            self.held.discard(first, last)  # One run at a time: a batch may be rewritten between two of them.
-            self._release(first, last)
+        if gone:
+            self.held -= gone
+            self._release(gone)
         if self.places is not None:
             self.places.remove(gone)
             self.places = self.places if len(self.places) else None
@@ -173,25 +143,26 @@ class ReplicatedQueue:
             self._stored, self.held = NOTHING, NONE_HELD
         return gone
 
-    def _release(self, first: MessageId, last: MessageId) -> None:
-        """Account for a removed run: drop the batches that have nothing left, rewrite sparse ones.
+    def _release(self, gone: SequenceSet) -> None:
+        """Account for removed messages: drop the batches that have nothing left, rewrite sparse ones.
 
-        Its first id was held, and held ids lie in stored batches: so the batch at or before it is the first one
-        that the run meets.
+        Each of them was held, and held ids lie in stored batches, which are disjoint: so the batch at or before an id has
+        it, and all up to the last one of that batch. O(log batches) for each batch that had any.
         """
         stored = self._stored
-        entry = stored.floor(first)
-        while entry is not None:
+        at: MessageId | None = gone.first
+        while at is not None:
+            entry = stored.floor(at)
+            assert entry is not None, "a message that was held lies in a stored batch"
             key, item = entry
-            if key > last:
-                return
-            item.live -= item.ids.count(first, last)
+            last = item.last
+            item.live -= gone.count(at, last)
             if item.live == 0:
                 del stored[key]
                 self.bytes -= item.batch.nbytes
             elif item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN:
                 self._compact(key, item)
-            entry = stored.after(item.last)  # A batch that was rewritten begins below that.
+            at = gone.ceiling(last + 1)
 
     def _compact(self, key: MessageId, item: Stored) -> None:
         left = item.ids & self.held
@@ -244,6 +215,16 @@ class ReplicatedQueue:
             messages_max -= len(batch)
             bytes_max -= batch.nbytes
             yield ids, batch
+
+    def read_one(self, place: MessageId) -> tuple[SequenceSet, Batch] | None:
+        """What `read` gives first with ``messages_max`` 1, in fewer steps. The ids are the caller's. O(log content)."""
+        if self.places is not None or place > MESSAGE_ID_MAX:
+            found = next(self.read(place, messages_max=1, bytes_max=1), None)
+            return None if found is None else (found[0].copy(), found[1])
+        id = self.held.ceiling(place)
+        if id is None:
+            return None
+        return SequenceSet.from_range(id, id), self._batch_of(id).one(id)
 
     def _in_order(self, place: MessageId, count: int) -> Iterator[tuple[Stored, SequenceSet]]:
         """What is held from a place on, in order: messages of one stored batch, ``count`` updated ones at most."""

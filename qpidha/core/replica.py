@@ -465,9 +465,11 @@ class Replica:
         """
         return (self._serving() if taken is True else self._taking(queue)).enqueue(queue, batch)
 
-    def dequeue(self, queue: QueueId, ids: SequenceSet) -> tuple[Position, SequenceSet]:
-        """See `Primary.dequeue`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking(queue).dequeue(queue, ids)
+    def dequeue(
+        self, queue: QueueId, ids: SequenceSet, *, taken: bool = False
+    ) -> tuple[Position, SequenceSet]:
+        """See `Primary.dequeue`, and `enqueue` for ``taken``. Raises `NotPrimary` or `NotEnoughMembers` like that."""
+        return (self._serving() if taken is True else self._taking(queue)).dequeue(queue, ids)
 
     def move(self, source: QueueId, ids: SequenceSet, target: QueueId) -> tuple[Position, SequenceSet]:
         """See `Primary.move`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from qpidha.checks import instance_of
 from qpidha.core.primary.replacements import messages_gone
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.steps import Update
+from qpidha.core.steps import Accept, Update
 from qpidha.errors import ArgumentError
+from qpidha.node.accepting import Accepting
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle
-from qpidha.node.op import Op, Outcome
+from qpidha.node.op import TO_COME, Op, Outcome
 from qpidha.seq import SequenceSet
-from qpidha.types import BytesLike, Settle
+from qpidha.types import BytesLike, MessageId, Settle
 
 Ids = int | range | SequenceSet | Iterable[int]
 Props = BytesLike | list[BytesLike] | tuple[BytesLike, ...]
@@ -45,6 +46,51 @@ class Consuming(Handle):
             ArgumentError: Not ids, or ids that were never given out.
         """
         self._require_open("Queue.dequeue")
+        queue, runtime = self._queue, self._runtime
+        if self._collects and queue.places is None and runtime.replica.primary.replaced.none:  # type: ignore[union-attr]
+            if type(ids) is list and len(ids) == 1 and type(ids[0]) is int:
+                ids = ids[0]
+            if type(ids) is int:
+                if ids in queue.held:
+                    return self._collect(ids, ids, None)
+            elif type(ids) is SequenceSet and ids and ids <= queue.held:
+                return self._collect(ids.first, ids.last, ids)
+        return self._dequeue(ids)
+
+    def _collect(self, first: MessageId, last: MessageId, ids: SequenceSet | None) -> Op:
+        """Accept these messages, which are held, at the end of this turn. ``ids``: None if there is one."""
+        accepting, runtime = self._accepting, self._runtime
+        if accepting is None:
+            accepting = self._accepting = Accepting()
+            if not self._waiting.scheduled:
+                self._ask_for_end_of_turn()
+        if ids is None:
+            accepting.ids.add(first)
+        else:
+            accepting.ids |= ids
+        span = range(first, last + 1)
+        if self._queue.spec.settle is Settle.IMMEDIATE:
+            return Op(runtime.immediate, 0, span, accepting.outcome)
+        op = Op(runtime.settled, TO_COME, span, accepting.outcome)
+        accepting.ops.append(op)
+        return op
+
+    def _accept(self, accepting: Accepting) -> None:
+        """Make one operation of what was collected. There were enough members at each call: it is not refused now."""
+        self._accepting = None
+        runtime = self._runtime
+        if not self._in_term:
+            accepting.dropped()
+            return
+        position, _ = runtime.replica.dequeue(self.id, accepting.ids, taken=True)
+        runtime.settled.expect(position, accepting.outcome)
+        accepting.made(position)
+        runtime.poke()
+
+    def _ask_for_end_of_turn(self) -> None:
+        """Have what is collected made into operations at the end of this turn."""
+
+    def _dequeue(self, ids: Ids) -> Op:
         self._flush()
         runtime = self._runtime
         wanted = as_set(ids, self._queue.next, self._queue.held)
@@ -58,6 +104,24 @@ class Consuming(Handle):
         if self.spec.settle is Settle.IMMEDIATE:
             return Op(runtime.immediate, 0, span, outcome)
         return Op(runtime.settled, position, span, outcome)
+
+    def purge(self) -> Op:
+        """Drop every message that is held now, safe or not. O(runs of ids).
+
+        With ``Settle.IMMEDIATE``, too, it is replicated: a publish that is pending becomes safe with it, not before.
+
+        Raises:
+            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
+        """
+        self._require_open("Queue.purge")
+        self._flush()
+        runtime, held = self._runtime, self._queue.held.copy()
+        position = runtime.replica.commit([Accept(self.id, held)]).position
+        runtime.poke()
+        span = range(held.first, held.last + 1) if held else range(0)
+        if self._queue.local:
+            return runtime.stored_op(position, span)
+        return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     def update(self, ids: Ids, props: Props) -> Op:
         """Replace the props of messages, in one operation. They keep their data and their places, and get new ids.
@@ -103,6 +167,8 @@ class Consuming(Handle):
         IDS("ids", ids)
         queue, primary = self._queue, self._runtime.replica.primary
         if primary is not None:
+            if queue.places is None and primary.replaced.none:
+                return ids
             return primary.replaced.places(queue, ids)
         return ids if queue.places is None else queue.places.of_all(ids)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qpidha.checks import instance_of, integer
 from qpidha.core.configuration import queue_object
 from qpidha.core.indexed import IndexedQueue, QueueIndex
+from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import CallerError, UnknownQueue
+from qpidha.node.accepting import Accepting
 from qpidha.node.caller import stale, wrong_thread
 from qpidha.node.op import Ledger
 from qpidha.node.runtime import Runtime
@@ -17,9 +19,6 @@ from qpidha.node.waiting import IDLE
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, Generation, Level, MessageId, QueueId, QueueSpec, level_of
 from qpidha.wire.batch import Batch
-
-if TYPE_CHECKING:
-    from qpidha.core.queue import ReplicatedQueue
 
 LIMIT = integer(0, 2**63 - 1)
 PLACES = instance_of(SequenceSet)
@@ -51,6 +50,9 @@ class Handle:
             generation, replicated.next - 1, thread=runtime.thread, deadlines=runtime.op_deadlines
         )
         self._waiting = IDLE
+        self._accepting: Accepting | None = None
+        self._collects = type(replicated) is ReplicatedQueue and not replicated.local
+        """Its accepts may be collected."""
         self.generation = generation
         """The term it belongs to; 0: it was made on a backup, and only reads; -1: the queue was deleted."""
 
@@ -93,7 +95,10 @@ class Handle:
     @property
     def depth(self) -> int:
         """How many messages this node holds, safe or not."""
-        return len(self._queue) + self._current._waiting.messages
+        current = self._current
+        accepting = current._accepting
+        gone = 0 if accepting is None else len(accepting.ids)
+        return len(self._queue) - gone + current._waiting.messages
 
     @property
     def nbytes(self) -> int:
@@ -118,6 +123,8 @@ class Handle:
     @property
     def _current(self) -> Handle:
         """The handle of the term that runs now."""
+        if 0 < self.generation == self._runtime.serving_generation:
+            return self
         return self._terms.made(self._queue.queue) or self
 
     # --- reading ---------------------------------------------------------------------------------
@@ -138,7 +145,9 @@ class Handle:
         FIRST_ID("first_id", first_id)
         LIMIT("messages_max", messages_max)
         LIMIT("bytes_max", bytes_max)
-        self._flush_current()
+        self._current._flush(first_id)
+        if messages_max == 1 and bytes_max:
+            return self._queue.read_one(first_id)
         for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):
             return ids.copy(), batch
         return None
@@ -202,8 +211,12 @@ class Handle:
             return queue.places.holder(id) or id
         return primary.replaced.successors(queue, SequenceSet.from_range(id, id)).get(id, id)
 
-    def _flush(self) -> None:
-        """Publish what was collected in this turn: nothing, unless the handle can publish."""
+    def _flush(self, first_id: MessageId = 0) -> None:
+        """Make operations of what was collected in this turn: nothing, unless the handle can change the queue.
+
+        Args:
+            first_id: Ids below this one are not looked at, so accepts of only such messages may wait.
+        """
 
     def _flush_current(self) -> None:
         """Flush the handle of the current term, so that a handle of an earlier term reads its publishes too."""

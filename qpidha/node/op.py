@@ -23,12 +23,14 @@ from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.node.opdeadlines import OpDeadlines
 from qpidha.seq import SequenceSet
 from qpidha.system import forks
-from qpidha.types import Generation, NodeId, Receipt
+from qpidha.types import Generation, NodeId, Position, Receipt
 
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
 NO_NODES: frozenset[NodeId] = frozenset()
 TIMEOUT = optional(SECONDS_OR_ZERO)
 _cover = itemgetter(0)
+TO_COME = 2**64
+"""In place of a position: the operation is made later in this turn. No watermark gets there."""
 
 
 class Outcome:
@@ -246,7 +248,8 @@ class Op:
         """
         self._here("Op.add_safe_callback")
         CALLBACK("callback", callback)
-        TIMEOUT("timeout_s", timeout_s)
+        if timeout_s is not None:
+            TIMEOUT("timeout_s", timeout_s)
         if self.done:
             call(callback, self, None if self.safe else self._ledger.error)
         else:
@@ -259,9 +262,27 @@ class Op:
         """Call back when the outcome is known, which it is not yet, whenever that is."""
         if self._callbacks is None:
             self._callbacks = [callback]
-            self._ledger.enter(self)
+            if self._cover != TO_COME:
+                self._ledger.enter(self)
         else:
             self._callbacks.append(callback)
+
+    def _placed(self, position: Position) -> None:
+        """Its operation, which was to come, is made."""
+        self._cover = position
+        if self._callbacks is not None:
+            if self.safe:
+                self._tell(None)
+            else:
+                self._ledger.enter(self)
+
+    def _unplaced(self) -> None:
+        """Its operation, which was to come, is not made: it is in doubt as soon as all that is not safe is."""
+        if self._callbacks is not None:
+            if (error := self._ledger.error) is not None:
+                self._tell(error)
+            else:
+                self._ledger.enter(self)
 
     async def within(self, timeout_s: float) -> Receipt:
         """Await the op for at most so many seconds, whatever ``op_timeout_s`` says.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from qpidha.checks import CALLBACK, instance_of, text
 from qpidha.core.chunks import publish_bytes_max, split_batch
-from qpidha.core.steps import Accept
 from qpidha.errors import ArgumentError, CallerError, InDoubt
 from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
@@ -165,9 +164,9 @@ class Queue(Consuming):
         return run
 
     def flush(self) -> None:
-        """Publish what was collected in this turn now, as one batch and one operation.
+        """Publish what was collected in this turn now, as one batch and one operation; and so with what was accepted.
 
-        If this node stopped being primary in the same turn, the batch is dropped; its ops are already in doubt.
+        If this node stopped being primary in the same turn, all that is dropped; its ops are in doubt.
 
         Raises:
             WrongThread: Called from another thread than the event loop's.
@@ -175,9 +174,12 @@ class Queue(Consuming):
         self._here("Queue.flush")
         self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, first_id: MessageId = 0) -> None:
         if self._waiting.messages:
             self._publish(Waiting(scheduled=True))
+        accepting = self._accepting
+        if accepting is not None and accepting.ids.last >= first_id:
+            self._accept(accepting)
 
     def _publish(self, then: Waiting) -> None:
         """Make one operation of what was collected, and collect in ``then`` from here on."""
@@ -192,6 +194,8 @@ class Queue(Consuming):
         if self._waiting.messages:
             self._publish(IDLE)
         self._waiting = IDLE
+        if self._accepting is not None:
+            self._accept(self._accepting)
         if self._untold:
             self._untold = False
             for watcher in self._content_watchers:
@@ -208,24 +212,6 @@ class Queue(Consuming):
             self._ask_for_end_of_turn()
 
     # --- consuming -------------------------------------------------------------------------------
-
-    def purge(self) -> Op:
-        """Drop every message that is held now, safe or not. O(runs of ids).
-
-        With ``Settle.IMMEDIATE``, too, it is replicated: a publish that is pending becomes safe with it, not before.
-
-        Raises:
-            NotPrimary, NotEnoughMembers, StaleHandle, WrongThread: As for `enqueue`.
-        """
-        self._require_open("Queue.purge")
-        self._flush()
-        runtime, held = self._runtime, self._queue.held.copy()
-        position = runtime.replica.commit([Accept(self.id, held)]).position
-        runtime.poke()
-        span = range(held.first, held.last + 1) if held else range(0)
-        if self._queue.local:
-            return runtime.stored_op(position, span)
-        return Op(runtime.settled, position, span, runtime.settled.expect(position, Outcome()))
 
     def move(self, ids: Ids, target: Queue) -> Op:
         """Move messages to the end of another queue, atomically: no node ever holds one in both queues or in neither.
@@ -336,6 +322,9 @@ class Queue(Consuming):
         """This node is no longer primary (K1): watchers end, pending ops are in doubt."""
         self._waiting = Waiting(scheduled=True) if self._waiting.scheduled else IDLE
         self._watchers = self._content_watchers = ()
+        if self._accepting is not None:
+            self._accepting.dropped()
+            self._accepting = None
         self._ledger.doubt(error)
 
 

@@ -108,8 +108,11 @@ class FifoQueue(Generic[Op_co]):
             if taken is None:
                 self._cursor = self.queue.next_id
                 return None
-            self._cursor = self.queue.places(taken[0]).last + 1
-        self._acquired |= self.queue.places(taken[0])
+            places = self.queue.places(taken[0])
+            self._cursor = places.last + 1
+            self._acquired |= places
+        else:
+            self._acquired |= self.queue.places(taken[0])
         return taken
 
     def _acquire_released(self, messages_max: int, bytes_max: int) -> tuple[SequenceSet, Batch] | None:
@@ -152,7 +155,8 @@ class FifoQueue(Generic[Op_co]):
 
     def _forget(self, places: SequenceSet) -> None:
         self._acquired -= places
-        self._released -= places
+        if self._released:
+            self._released -= places
 
     def release(self, ids: SequenceSet) -> None:
         """Give messages back: the consumer refused them or is gone. They are delivered again, in their old order.

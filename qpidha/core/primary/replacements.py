@@ -125,6 +125,11 @@ class Replacements:
 
     # --- what clients mean -----------------------------------------------------------------------
 
+    @property
+    def none(self) -> bool:
+        """Nothing is remembered, of no queue."""
+        return not self._queues
+
     def successors(self, queue: ReplicatedQueue, ids: SequenceSet) -> dict[MessageId, MessageId]:
         """The successors of those of these ids that are not held, by id, as far as the queue holds one. Ascending."""
         places, known = queue.places, self._queues.get(queue.queue)

@@ -13,7 +13,7 @@ import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.types import QueueSpec
+from qpidha.types import MESSAGE_ID_MAX, QueueSpec
 
 
 def made() -> ReplicatedQueue:
@@ -174,3 +174,18 @@ def test_the_size_of_some_messages_is_that_of_their_data() -> None:
     assert queue.data_nbytes_of(SequenceSet([2, 3, 4])) == 9
     queue.remove(SequenceSet([2]))
     assert queue.data_nbytes_of(queue.held) == 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_one_message_is_read_as_the_first_of_many(seed: int) -> None:
+    """Also with holes, batches of one, updated messages, and from a place behind all of them."""
+    draw, queue = random.Random(seed), made()
+    for _ in range(draw.randrange(6)):
+        queue.append(Batch.pack([b"%d" % draw.randrange(100) for _ in range(draw.randint(1, 5))]))
+    queue.remove(SequenceSet(id for id in range(1, queue.next) if draw.random() < 0.4))
+    for place in (*range(queue.next + 1), MESSAGE_ID_MAX, MESSAGE_ID_MAX + 1):
+        found = queue.read_one(place)
+        assert found == next(queue.read(place, messages_max=1, bytes_max=1), None)
+        if found is not None:
+            found[0].add(99)  # These ids are the caller's.
+    queue.check()
