@@ -14,9 +14,7 @@ code of a caller's class runs. A bool is no number here, and neither are NaN and
 from __future__ import annotations
 
 import inspect
-import ipaddress
 import math
-import re
 import reprlib
 from collections.abc import Callable, Iterable
 from types import FunctionType, MethodType
@@ -24,10 +22,9 @@ from typing import Any
 
 from qpidha.errors import ArgumentError
 from qpidha.types import NODE_ID_BYTES_MAX, QUEUE_KIND_BYTES_MAX, QUEUE_NAME_BYTES_MAX
+from qpidha.wildcard import is_wildcard
 
 SHOWN_CHARACTERS = 80
-ZEROS = re.compile(r"(0x0*|0+)(\.(0x0*|0+)){0,3}", re.ASCII)
-"""Every way to write the IPv4 address of all zeros."""
 HOST_BYTES_MAX = 255
 ADDRESSES_MAX = 8
 """Addresses of one node for the others."""
@@ -227,25 +224,19 @@ def one_or_more(rule: Rule, high: int) -> Rule:
     return Rule(f"{rule.allowed}, or a list of 1 to {high} of them", fits, rule._hint)
 
 
-class CallbackRule(Rule):
-    """The rule `CALLBACK`. A plain function or method passes with few looks, because many calls are given one."""
-
-    __slots__ = ()
-
-    def __call__(self, name: str, value: object, error: type[ArgumentError] = ArgumentError) -> None:
-        """See `Rule`."""
-        function = value.__func__ if type(value) is MethodType else value
-        if (
-            type(function) is not FunctionType
-            or function.__code__.co_flags & inspect.CO_COROUTINE
-            or function.__dict__  # It may be marked as a coroutine function.
-        ):
-            super().__call__(name, value, error)
+def _is_plain(value: Any) -> bool:
+    """Whether it can be called, and its result is not to be awaited. Many calls are given one, so few looks."""
+    function = value.__func__ if type(value) is MethodType else value
+    if (
+        type(function) is FunctionType and not function.__dict__
+    ):  # Nearly always: `inspect` has no mark on it.
+        return not function.__code__.co_flags & inspect.CO_COROUTINE
+    return callable(value) and not inspect.iscoroutinefunction(value)
 
 
-CALLBACK: Rule = CallbackRule(
+CALLBACK = Rule(
     "a function, or anything that can be called",
-    lambda value: callable(value) and not inspect.iscoroutinefunction(value),
+    _is_plain,
     lambda value: "; without 'async': its result is not awaited" if callable(value) else "",
 )
 
@@ -299,19 +290,6 @@ def _is_python(method: Any) -> bool:
 
 
 # --- addresses -----------------------------------------------------------------------------------
-
-
-def is_wildcard(host: str) -> bool:
-    """Whether the host stands for all addresses of a machine, or for many machines: no node can connect to it."""
-    host = host.strip("[]")
-    if host in ("", "*") or ZEROS.fullmatch(host.lower()):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False  # A name.
-    address = getattr(address, "ipv4_mapped", None) or address
-    return address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255"
 
 
 def _is_address(value: object, port_min: int) -> bool:

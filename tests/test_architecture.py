@@ -23,7 +23,7 @@ PACKAGE = ROOT / "qpidha"
 
 LAYERS: dict[str, str] = {
     "_seq": "base", "_serial": "base", "seq": "base",
-    "types": "base", "errors": "base", "checks": "base", "settings": "base",
+    "types": "base", "errors": "base", "checks": "base", "wildcard": "base", "settings": "base",
     "ordered": "base", "addresses": "base", "durations": "base", "status": "base", "events": "base", "values": "base",
     "wire": "wire",
     "journal": "journal",

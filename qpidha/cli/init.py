@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpidha.checks import is_wildcard
 from qpidha.cli.console import OK, PROBLEM, deliver, fail, why
 from qpidha.cli.text import name, one_line
 from qpidha.errors import ArgumentError, QpidhaError
+from qpidha.wildcard import is_wildcard
 
 if TYPE_CHECKING:
     from qpidha.clusterfile.draft import Draft

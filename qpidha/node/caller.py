@@ -25,7 +25,6 @@ from qpidha.checks import (
     instance_of,
     integer,
     is_integer,
-    is_wildcard,
     method_fault,
     one_or_more,
     optional,
@@ -43,6 +42,7 @@ from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.system.forks import forked_error
 from qpidha.types import MESSAGE_ID_MAX, BytesLike, Generation
+from qpidha.wildcard import is_wildcard
 
 # --- threads -------------------------------------------------------------------------------------
 

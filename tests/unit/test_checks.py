@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpidha import Batch, Node, NotPrimary, Queue, Role, SequenceSet, Settings, Settle, UnknownQueue
-from qpidha.checks import is_wildcard, shown
+from qpidha.checks import CALLBACK, shown
 from qpidha.errors import (
     ArgumentError,
     CallerError,
@@ -158,7 +159,6 @@ def test_valid_parts_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "0", "0.0", "0x0.0", "[::]", "::0", "0:0:0:0:0:0:0:0",
                                   "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255", "*"])  # fmt: skip
 def test_wildcards_are_no_destination(host: str) -> None:
-    assert is_wildcard(host)
     refusal(advertise=(host, 5671))
 
 
@@ -166,7 +166,6 @@ def test_wildcards_are_no_destination(host: str) -> None:
     "host", ["127.0.0.1", "::1", "10.0.0.1", "node-a", "0a.example", "x", "fe80::1", "0.0.0.1"]
 )
 def test_names_and_addresses_of_one_machine_are_destinations(host: str) -> None:
-    assert not is_wildcard(host)
     Node(**parts(advertise=(host, 5671)))
 
 
@@ -485,3 +484,35 @@ def test_values_are_shown_short_and_without_raising() -> None:
 
     for value in ("x" * 10_000, [list(range(1000))] * 1000, 10**6000, Unshowable(), b"x" * 10_000):
         assert len(shown(value)) < 140
+
+
+class Awaited:
+    async def method(self) -> None:
+        """Nothing."""
+
+    def plain(self) -> None:
+        """Nothing."""
+
+    async def __call__(self) -> None:
+        """Nothing."""
+
+
+async def awaited() -> None:
+    """Nothing."""
+
+
+def marked() -> None:
+    """Nothing."""
+
+
+marked.written = "by somebody"  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_called_or_would_have_to_be_awaited_is_no_callback() -> None:
+    for value in (awaited, Awaited().method, partial(awaited), 5, None):
+        assert not CALLBACK.fits(value), value
+
+
+def test_all_else_that_can_be_called_is_a_callback() -> None:
+    for value in (marked, lambda: None, print, [].append, Awaited().plain, partial(marked), Awaited):
+        assert CALLBACK.fits(value), value

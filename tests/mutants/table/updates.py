@@ -81,7 +81,7 @@ UPDATES: tuple[Mutant, ...] = (
         rules="U2 S4",
         why="after an updated message, a consumer goes on at its new id: those in between are never delivered",
         file=FIFO,
-        old="            self._cursor = self.queue.places(taken[0]).last + 1\n",
+        old="            self._cursor = places.last + 1\n",
         new="            self._cursor = taken[0].last + 1\n",
         first="conformance/test_queue",
     ),
