@@ -25,6 +25,7 @@ LAYERS: dict[str, str] = {
     "_seq": "base", "_serial": "base", "seq": "base",
     "types": "base", "errors": "base", "checks": "base", "wildcard": "base", "settings": "base",
     "ordered": "base", "addresses": "base", "durations": "base", "status": "base", "events": "base", "values": "base",
+    "amounts": "base",
     "wire": "wire",
     "journal": "journal",
     "core": "core",

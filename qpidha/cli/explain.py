@@ -12,6 +12,7 @@ from uuid import UUID
 from qpidha.cli.console import OK, PROBLEM, UNREACHABLE, about, deliver, fail, words
 from qpidha.cli.found import socket_of
 from qpidha.cli.nodes import GRACE_S
+from qpidha.cli.progress import progress
 from qpidha.cli.stores import line_of_audit
 from qpidha.cli.text import View, printable
 from qpidha.cli.work import one, require_directory, require_no_cluster
@@ -88,7 +89,8 @@ def looked_up(directory: Path, queue: str, id: int, generation: int | None) -> d
 
     require_directory(directory, "store")
     require_no_cluster(directory)
-    image = read_image(directory)
+    with progress("reading the store") as line:
+        image = read_image(directory, progress=line)
     replica = Replica(node=image.status.node, boot=UUID(int=0), image=image)
     wanted: Any = queue_ref(replica, queue)
     found = conclude(explain(replica, wanted, id, generation))

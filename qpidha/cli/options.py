@@ -23,6 +23,7 @@ from qpidha.cli.new import add_new
 from qpidha.cli.nodes import QUEUES_SHOWN, run_demote, run_promote, run_status
 from qpidha.cli.ocf import RESOURCE_AGENTS, run_install
 from qpidha.cli.port import add_port, settle_steered
+from qpidha.cli.progress import progress
 from qpidha.cli.record import run_rebuild, run_show
 from qpidha.cli.saving import run_backup, run_restore, run_verify
 from qpidha.cli.stores import run_compact, run_inspect, run_rank
@@ -329,4 +330,5 @@ def run_simulate(args: argparse.Namespace) -> int:
     """Run ``qpidha simulate``; returns the exit code."""
     from qpidha.testing.command import run  # Only here: no other command pays for the simulator.
 
-    return run(args)
+    with progress("simulating", unit="seeds") as line:
+        return run(args, line)

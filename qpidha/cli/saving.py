@@ -41,7 +41,8 @@ def run_verify(args: argparse.Namespace) -> int:
     codes, lines = set(), []
     for file in args.file:
         try:
-            saved = read_saved(file)
+            with progress(f"verifying {name(str(file))}") as line:
+                saved = read_saved(file, progress=line)
         except (QpidhaError, OSError) as error:
             codes.add(UNREACHABLE)
             documents.append({"name": str(file), "error": words(error)})

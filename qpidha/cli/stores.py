@@ -19,6 +19,7 @@ from qpidha.cli.console import (
     words,
 )
 from qpidha.cli.inspection import inspect_all
+from qpidha.cli.progress import progress
 from qpidha.cli.text import name, printable
 from qpidha.cli.work import one, require_directory, require_no_cluster
 from qpidha.errors import QpidhaError, StoreDirty
@@ -87,7 +88,8 @@ def run_compact(args: argparse.Namespace) -> int:
     def compacted() -> tuple[Space, Space]:
         require_directory(args.directory, "store")
         require_no_cluster(args.directory)
-        return compact(args.directory)
+        with progress("compacting") as line:
+            return compact(args.directory, progress=line)
 
     try:
         before, after = compacted()

@@ -21,6 +21,7 @@ from qpidha.stores.database import Space, demand, failures, reader, space_of
 from qpidha.stores.files import Layout
 from qpidha.stores.loader import load
 from qpidha.stores.offline import inspect, unused
+from qpidha.stores.progress import Progress, Steps, silent, watched
 from qpidha.system.ownership import create_like
 from qpidha.system.syncing import sync_directory, sync_file
 
@@ -41,8 +42,12 @@ def space(layout: Layout) -> Space:
         return space_of(db)
 
 
-def compact(directory: Path) -> tuple[Space, Space]:
+def compact(directory: Path, *, progress: Progress = silent) -> tuple[Space, Space]:
     """Rewrite the database without free pages. Returns its space before and after. O(store), and a copy's disk space.
+
+    Args:
+        directory: Of the store.
+        progress: How far it has come: half of it is the copy.
 
     Raises:
         StoreLocked: A node uses it.
@@ -52,7 +57,8 @@ def compact(directory: Path) -> tuple[Space, Space]:
     """
     layout = Layout(directory)
     with unused([directory]), failures(layout):
-        report = inspect(directory)
+        steps = Steps(progress, 2, layout.database.stat().st_size if layout.database.exists() else 0)
+        report = inspect(directory, progress=steps.next())
         if report.damage:
             raise StoreDirty(f"{directory} does not verify, and is left as it is: {report.damage[0]}")
         if layout.wal.exists():
@@ -60,7 +66,8 @@ def compact(directory: Path) -> tuple[Space, Space]:
                 f"{directory} was not closed cleanly: start its node and stop it in order, then compact it"
             )
         before = space(layout)
-        rewrite(layout)
+        rewrite(layout, steps.next())
+        steps.end()
         return before, space(layout)
 
 
@@ -72,24 +79,29 @@ def worthwhile(layout: Layout, state: StoreState) -> bool:
     return found.free_bytes >= max(WASTED_BYTES_MIN, found.file_bytes * WASTED_PART)
 
 
-def rewrite(layout: Layout) -> None:
+def rewrite(layout: Layout, progress: Progress = silent) -> None:
     """Replace the database by a copy without free pages. The caller holds the lock of the store, which has no log.
+
+    ``progress``: how far the copy, and a look at it, have come.
 
     Raises:
         sqlite3.Error: The database cannot be read, or the copy cannot be written.
         OSError: The disk failed.
         StoreFailed: The copy differs from the original.
     """
-    new = layout.directory / "store.db.new"
+    new, total = layout.directory / "store.db.new", layout.database.stat().st_size
+    steps = Steps(progress, 2, total)
+    copied = steps.next()
     try:
         os.close(create_like(new, layout.database, os.O_RDWR))
         uri = f"{layout.database.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as db:
-            db.execute("VACUUM INTO ?", (str(new),))
+            with watched(db, lambda: copied(new.stat().st_size, total)):
+                db.execute("VACUUM INTO ?", (str(new),))
             old_status = db.execute("SELECT * FROM status").fetchall()
         with closing(sqlite3.connect(new, isolation_level=None)) as db:
             demand(db, "journal_mode", "WAL", "wal")
-            _require_same(db, old_status, layout)
+            _require_same(db, old_status, layout, steps.next())
         sync_file(new)
         new.rename(layout.database)
         sync_directory(layout.directory)
@@ -100,7 +112,9 @@ def rewrite(layout: Layout) -> None:
         raise
 
 
-def _require_same(db: sqlite3.Connection, status: list[tuple[object, ...]], layout: Layout) -> None:
+def _require_same(
+    db: sqlite3.Connection, status: list[tuple[object, ...]], layout: Layout, progress: Progress
+) -> None:
     """Require that the copy verifies and has the old status, which contains the digests of everything."""
-    if load(db).damage or db.execute("SELECT * FROM status").fetchall() != status:
+    if load(db, progress=progress).damage or db.execute("SELECT * FROM status").fetchall() != status:
         raise StoreFailed(f"the copy of {layout.database} does not verify: the disk or its memory is bad")

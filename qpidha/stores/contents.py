@@ -30,7 +30,7 @@ from qpidha.journal import (
 from qpidha.seq import SequenceSet
 from qpidha.stores.row import NONE_LEFT, Row
 from qpidha.stores.rows import NO_ROWS, RowIndex
-from qpidha.stores.schema import lineage_fault
+from qpidha.stores.schema import Value, lineage_fault, unsigned
 from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
 
 
@@ -287,3 +287,12 @@ class Contents:
             self.shelf[place] = left
         else:
             self.shelf.pop(place, None)
+
+
+def where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
+    """The name of a batch in a finding, with the identities it says it holds."""
+    name = repr(queue.spec.name) if queue is not None else "(unknown)"
+    ids = ""
+    if isinstance(first, int) and isinstance(count, int):
+        ids = f", {count} messages from id {unsigned(first)}"
+    return f"batch {key} of queue {name}{ids}"

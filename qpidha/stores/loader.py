@@ -18,8 +18,9 @@ import msgpack
 from qpidha.errors import InvariantError, MalformedFrame, StoreMismatch
 from qpidha.journal import Quarantine, StoreImage
 from qpidha.seq import SequenceSet
-from qpidha.stores.contents import Contents, Queue, Shelved
+from qpidha.stores.contents import Contents, Queue, Shelved, where
 from qpidha.stores.pieces import Pieces, QueueImages, Read, Room
+from qpidha.stores.progress import Progress, Reading, silent, watched
 from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import Damage
 from qpidha.stores.row import Row
@@ -31,7 +32,6 @@ from qpidha.stores.schema import (
     SEALED,
     STATUS,
     TABLES,
-    Value,
     Values,
     checksum,
     decode_ids,
@@ -75,12 +75,17 @@ class Loaded:
 
 
 def load(
-    db: sqlite3.Connection, application: int = APPLICATION, *, memory_bytes_max: int | None = None
+    db: sqlite3.Connection,
+    application: int = APPLICATION,
+    progress: Progress = silent,
+    *,
+    memory_bytes_max: int | None = None,
 ) -> Loaded:
     """Read and verify everything. Faults of the data are findings, faults of the disk are errors.
 
     Args:
         application: The mark that the database must carry: that of a store, or of a saved one.
+        progress: How far it has come: while SQLite looks at all pages, at the beginning, nothing counts as done.
         memory_bytes_max: About how many bytes of messages are kept, besides those of tables and the configuration.
             None: all.
 
@@ -88,17 +93,18 @@ def load(
         StoreMismatch: The database is not a store, or has a newer format.
         sqlite3.OperationalError: The disk failed.
     """
-    return _Loading(db, application, Room(memory_bytes_max)).run()
+    return _Loading(db, application, progress, Room(memory_bytes_max)).run()
 
 
 class _Loading:
     """One pass: each step adds to the contents and to the findings."""
 
-    def __init__(self, db: sqlite3.Connection, application: int, room: Room) -> None:
+    def __init__(self, db: sqlite3.Connection, application: int, progress: Progress, room: Room) -> None:
         # Damaged text must fail its checksum, not the decoder.
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         self._db = db
         self._application = application
+        self._progress = progress
         self._room = room
         self._pack = msgpack.Packer().pack
         """As `checksum` packs the values of a row, for very many of them."""
@@ -179,7 +185,9 @@ class _Loading:
         return tally.digest is not None
 
     def _check_pages(self) -> None:
-        rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()
+        self._reading = Reading(self._db, self._progress)
+        with watched(self._db, self._reading.begin):
+            rows = self._db.execute("PRAGMA integrity_check(20)").fetchall()
         if rows != [("ok",)]:
             for (text,) in rows:
                 self._report("integrity", str(text).replace("\n", "; "))
@@ -236,7 +244,7 @@ class _Loading:
         contents.next_queue_key = max(by_key, default=0) + 1
 
     def _load_batches(self) -> None:
-        nbytes, pieces, by_key = self._found.nbytes, self._found.pieces, self._by_key
+        nbytes, pieces, by_key, reading = self._found.nbytes, self._found.pieces, self._by_key, self._reading
         for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
             queue = by_key.get(row[1])
             if (stored := self._stored(row)) is None:
@@ -246,6 +254,7 @@ class _Loading:
                 continue
             queue.digest = (queue.digest + stored.digest + (stored.dead_digest or 0)) & DIGEST_MASK
             nbytes[queue.key] = nbytes.get(queue.key, 0) + len(row[5])
+            reading.read(len(row[5]))
             if not stored.is_live or (stored.last if stored.whole else stored.live.last) >= queue.next:
                 self._report("next", f"{self._where(row)}: its ids are not below the next id {queue.next}")
                 continue
@@ -262,11 +271,12 @@ class _Loading:
             found.add(stored, batch)
             if not stored.key % PACKED_EVERY:
                 queue.rows.pack()
+        reading.end()
         for queue in by_key.values():
             queue.rows.pack()
 
     def _where(self, row: tuple[Any, ...]) -> str:
-        return _where(self._by_key.get(row[1]), row[0], row[2], row[3])
+        return where(self._by_key.get(row[1]), row[0], row[2], row[3])
 
     def _stored(self, row: tuple[Any, ...]) -> Row | None:
         """Check one row of batches; None, and a finding, if it does not verify."""
@@ -336,12 +346,3 @@ class _Loading:
             self._report("digest", "quarantined batches are missing or not the ones that were stored last")
         for key in self._dead:
             self._report("dead", f"a note about consumed messages names batch {key}, which is not there")
-
-
-def _where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
-    """The name of a batch in a finding, with the identities it says it holds."""
-    name = repr(queue.spec.name) if queue is not None else "(unknown)"
-    ids = ""
-    if isinstance(first, int) and isinstance(count, int):
-        ids = f", {count} messages from id {unsigned(first)}"
-    return f"batch {key} of queue {name}{ids}"

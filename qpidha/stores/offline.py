@@ -18,6 +18,7 @@ from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
 from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock, read_through
+from qpidha.stores.progress import Progress, silent
 from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal
@@ -65,8 +66,12 @@ def _status(layout: Layout) -> StoreStatus:
     return status.with_(state=StoreState.EMPTY) if blank else status
 
 
-def inspect(directory: Path | str) -> StoreReport:
+def inspect(directory: Path | str, *, progress: Progress = silent) -> StoreReport:
     """Read and verify everything. O(store).
+
+    Args:
+        directory: Of the store.
+        progress: How far it has come; from the beginning again, if what seems damaged is read a second time.
 
     Raises:
         StoreMismatch: There is no store, or it has a newer format.
@@ -77,12 +82,12 @@ def inspect(directory: Path | str) -> StoreReport:
         damage = noted_damage(layout)
         if gone := missing(layout):
             return StoreReport(name=str(directory), status=None, damage=(*damage, *gone))
-        loaded, audit, space = _read_surely(layout)
+        loaded, audit, space = _read_surely(layout, progress)
     damage += [finding for finding in loaded.damage if finding not in damage]
     return report_of(Path(directory), loaded, audit, damage, space)
 
 
-def read_image(directory: Path | str) -> StoreImage:
+def read_image(directory: Path | str, *, progress: Progress = silent) -> StoreImage:
     """Everything that a store holds, with all messages. O(store), in memory as well.
 
     Raises:
@@ -93,7 +98,7 @@ def read_image(directory: Path | str) -> StoreImage:
     layout = _layout(directory)
     with failures(layout):
         damage = [*noted_damage(layout), *missing(layout)]
-        loaded = None if damage else _read_surely(layout)[0]
+        loaded = None if damage else _read_surely(layout, progress)[0]
     if loaded is None or loaded.damage or loaded.contents is None:
         raise StoreDamaged("; ".join(map(str, damage if loaded is None else loaded.damage)))
     return loaded.image()
@@ -151,9 +156,15 @@ def missing(layout: Layout) -> list[Damage]:
     raise StoreMismatch(f"there is no store in {layout.directory}")
 
 
-def verify(layout: Layout, db: sqlite3.Connection, memory_bytes_max: int | None = None) -> Loaded:
+def verify(
+    layout: Layout,
+    db: sqlite3.Connection,
+    progress: Progress = silent,
+    *,
+    memory_bytes_max: int | None = None,
+) -> Loaded:
     """Everything `load` finds, and what the other files of the directory say."""
-    loaded = load(db, memory_bytes_max=memory_bytes_max)
+    loaded = load(db, progress=progress, memory_bytes_max=memory_bytes_max)
     loaded.damage += check_wal(layout)
     status = loaded.contents.status if loaded.contents else None
     loaded.damage += contradictions(layout, status, logged=layout.wal.exists())
@@ -217,21 +228,21 @@ def _require_readable(layout: Layout) -> None:
     read_through(layout.wal)
 
 
-def _read_surely(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
+def _read_surely(layout: Layout, progress: Progress = silent) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
     """Read and verify everything; what seems damaged, twice."""
-    loaded, audit, space = _read(layout)
+    loaded, audit, space = _read(layout, progress)
     if loaded.damage:
         # A store in use may change its files while they are read; real damage is found again.
         _require_readable(layout)
-        again, audit, space = _read(layout)
+        again, audit, space = _read(layout, progress)
         loaded.damage = [finding for finding in loaded.damage if finding in again.damage]
         loaded.contents = again.contents
     return loaded, audit, space
 
 
-def _read(layout: Layout) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
+def _read(layout: Layout, progress: Progress) -> tuple[Loaded, tuple[AuditLine, ...], Space]:
     with reader(layout) as db:
-        loaded = verify(layout, db)
+        loaded = verify(layout, db, progress)
         try:
             return loaded, audit_of(db), space_of(db)
         except sqlite3.DatabaseError as error:

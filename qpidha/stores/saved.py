@@ -27,6 +27,7 @@ from qpidha.stores.files import Identity, Layout, noted_damage, require_regular,
 from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock
 from qpidha.stores.offline import audit_of, contradictions, log_damage, missing, report_of
+from qpidha.stores.progress import Progress, Steps, silent, watched
 from qpidha.stores.reading import is_disk_fault
 from qpidha.stores.report import Damage, StoreReport
 from qpidha.stores.schema import APPLICATION, FORMAT, SAVED
@@ -35,16 +36,8 @@ from qpidha.system.ownership import create
 from qpidha.system.syncing import sync_directory, sync_file
 from qpidha.types import NodeId
 
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all, from the thread that works, each 16 MiB or less."""
 COPIED_BYTES = 16 * 1024 * 1024
-INSTRUCTIONS = 20_000
-"""Steps of SQLite between two looks at how far it has come: some milliseconds."""
 SAVE_EVENT, RESTORE_EVENT = "saved", "restored"
-
-
-def _silent(done: int, total: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class SavedReport:
     """When it was saved, in seconds since the epoch by that machine's clock; 0: damaged, so this is not known."""
 
 
-def save(directory: Path | str, to: Path | str, *, progress: Progress = _silent) -> SavedReport:
+def save(directory: Path | str, to: Path | str, *, progress: Progress = silent) -> SavedReport:
     """Write everything that a store holds into one new file, and verify the file. O(store).
 
     A node may use the store meanwhile. It goes on; only its write-ahead log grows until the copy is made.
@@ -65,7 +58,7 @@ def save(directory: Path | str, to: Path | str, *, progress: Progress = _silent)
     Args:
         directory: Of the store. Nothing in it changes.
         to: The file, which must not exist. It has mode 0600, and appears whole or not at all.
-        progress: How far the copy has come.
+        progress: How far it has come. The copy is verified twice: three steps of the same length.
 
     Raises:
         StoreMismatch: There is no store, or it has another format, or the file exists.
@@ -82,15 +75,18 @@ def save(directory: Path | str, to: Path | str, *, progress: Progress = _silent)
             raise _damaged(damage)
         logged = layout.wal.exists()
     with failures(Layout(file.parent)), _new_file(file, f".{os.getpid()}.new") as new:
-        _copy_database(layout, new, logged, progress)
-        loaded = _mark(new, f"from {layout.directory}")
+        steps = Steps(progress, 3, layout.database.stat().st_size)
+        _copy_database(layout, new, logged, steps.next())
+        loaded = _mark(new, f"from {layout.directory}", steps.next())
         status = loaded.contents.status if loaded.contents else None
         if damage := loaded.damage + contradictions(layout, status, logged=logged):
             raise _damaged(damage)
-    return read_saved(file)
+    found = read_saved(file, progress=steps.next())
+    steps.end()
+    return found
 
 
-def read_saved(file: Path | str) -> SavedReport:
+def read_saved(file: Path | str, *, progress: Progress = silent) -> SavedReport:
     """Read a saved store and verify everything in it. O(store).
 
     Raises:
@@ -102,7 +98,7 @@ def read_saved(file: Path | str) -> SavedReport:
     with failures(Layout(path.parent)):
         _require_saved(path)
         with closing(_open(path)) as db:
-            found = _report(path, db, SAVED)
+            found = _report(path, db, SAVED, progress)
     at = next((line.at for line in reversed(found.audit) if line.event == SAVE_EVENT), 0.0)
     return SavedReport(found, at)
 
@@ -113,7 +109,7 @@ def restore(
     *,
     node: NodeId | None = None,
     new_uuid: Callable[[], UUID] = uuid4,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> StoreReport:
     """Make a store of a saved one, under an epoch of its own. O(store).
 
@@ -122,7 +118,7 @@ def restore(
         directory: A new or empty one. It appears with the whole store in it, or with none.
         node: Whose store it becomes; None: of the node that it was.
         new_uuid: Where the epoch comes from.
-        progress: How far the copy has come.
+        progress: How far it has come: as of `save`.
 
     Raises:
         StoreMismatch: The file is no saved store, or has a newer format, or there is a store in the directory already.
@@ -147,18 +143,23 @@ def restore(
         if any(there.exists() for there in (layout.database, layout.wal, layout.identity, layout.damaged)):
             raise StoreMismatch(f"there is a store in {directory} already: restore into an empty directory")
         with _new_file(layout.database, ".new") as new:
-            _copy_file(path, new, progress)
-            identity = _make_present(new, node, new_uuid, f"from {path}")
+            steps = Steps(progress, 3, path.stat().st_size)
+            _copy_file(path, new, steps.next())
+            identity = _make_present(new, node, new_uuid, f"from {path}", steps.next())
         identity.write(layout.identity)
         with closing(_open(layout.database)) as db:
-            return _report(layout.directory, db)
+            found = _report(layout.directory, db, progress=steps.next())
+        steps.end()
+        return found
 
 
 # --- the parts -----------------------------------------------------------------------------------------
 
 
-def _report(name: Path, db: sqlite3.Connection, application: int = APPLICATION) -> StoreReport:
-    loaded = load(db, application)
+def _report(
+    name: Path, db: sqlite3.Connection, application: int = APPLICATION, progress: Progress = silent
+) -> StoreReport:
+    loaded = load(db, application, progress)
     if loaded.damage:
         return report_of(name, loaded, ())
     return report_of(name, loaded, audit_of(db), space=space_of(db))
@@ -205,9 +206,9 @@ def _copy_database(layout: Layout, new: Path, in_use: bool, progress: Progress) 
         progress(min(new.stat().st_size, total), total)
 
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as db:
-        db.set_progress_handler(look, INSTRUCTIONS)
         try:
-            db.execute("VACUUM INTO ?", (str(new),))
+            with watched(db, look):
+                db.execute("VACUUM INTO ?", (str(new),))
         except sqlite3.DatabaseError as error:
             if is_disk_fault(error) or isinstance(error, sqlite3.OperationalError):
                 raise
@@ -226,10 +227,10 @@ def _copy_file(path: Path, new: Path, progress: Progress) -> None:
             progress(done, total)
 
 
-def _mark(new: Path, detail: str) -> Loaded:
+def _mark(new: Path, detail: str, progress: Progress) -> Loaded:
     """Make a copy of a store a saved one. Returns what is in it, verified."""
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
-        loaded = load(db)
+        loaded = load(db, progress=progress)
         if loaded.contents is not None and not loaded.damage:
             db.execute("BEGIN IMMEDIATE")
             db.execute(f"PRAGMA application_id = {SAVED}")
@@ -238,10 +239,12 @@ def _mark(new: Path, detail: str) -> Loaded:
         return loaded
 
 
-def _make_present(new: Path, node: NodeId | None, new_uuid: Callable[[], UUID], detail: str) -> Identity:
+def _make_present(
+    new: Path, node: NodeId | None, new_uuid: Callable[[], UUID], detail: str, progress: Progress
+) -> Identity:
     """Make a copy of a saved store a clean one, of this node and with an epoch of its own."""
     with closing(sqlite3.connect(new, isolation_level=None)) as db:
-        loaded = load(db, SAVED)
+        loaded = load(db, SAVED, progress)
         contents = loaded.contents
         if contents is None or loaded.damage:
             raise _damaged(loaded.damage)

@@ -56,6 +56,7 @@ from qpidha.stores.loader import Loaded
 from qpidha.stores.lock import Lock
 from qpidha.stores.openfiles import OpenFiles
 from qpidha.stores.pieces import QueueImages
+from qpidha.stores.progress import Logged
 from qpidha.stores.report import AuditLine, Damage, StoreReport
 from qpidha.stores.rereading import Rereader
 from qpidha.stores.synced import void
@@ -153,7 +154,8 @@ class SqliteStore:
             raise self._damaged(damage)
         lock.take_database()
         with reader(layout) as db:
-            loaded = offline.verify(layout, db, self.memory_bytes_max)
+            told, kept_max = Logged(f"reading the store in {layout.directory}"), self.memory_bytes_max
+            loaded = offline.verify(layout, db, told, memory_bytes_max=kept_max)
         contents = loaded.contents
         if contents is not None and contents.status.node != node:
             raise StoreMismatch(f"the store belongs to node {contents.status.node}, not to {node}")
@@ -169,7 +171,7 @@ class SqliteStore:
         """Compact the database if much of it is free. If the disk is too full for the copy, start without compacting."""
         with suppress(sqlite3.Error, OSError, StoreFailed):
             if compaction.worthwhile(self._layout, contents.left()):
-                compaction.rewrite(self._layout)
+                compaction.rewrite(self._layout, Logged(f"compacting the store in {self._layout.directory}"))
         lock.retake_database()
 
     def _damaged(self, damage: Sequence[Damage]) -> StoreDamaged:

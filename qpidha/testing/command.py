@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from qpidha.testing.picture.chart import Chart, draw
 from qpidha.testing.picture.page import page
@@ -31,13 +31,26 @@ class WrongUsage(Exception):
     """The arguments contradict each other, or a file cannot be read or written."""
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run what the arguments of the command line ask for, and return the exit code."""
+class Told(Protocol):
+    """Shows how far many runs have come."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many of them are done."""
+
+    def clear(self) -> None:
+        """Something else is about to be printed."""
+
+
+def run(args: argparse.Namespace, told: Told) -> int:
+    """Run what the arguments of the command line ask for, and return the exit code.
+
+    ``told``: for many seeds.
+    """
     try:
         check(args)
         if args.scenario is not None:
             return run_scenario(args)
-        return run_seed(args) if args.seed is not None else run_seeds(args)
+        return run_seed(args) if args.seed is not None else run_seeds(args, told)
     except WrongUsage as error:
         sys.stderr.write(f"qpidha: {shown(str(error))}\n")
         return USAGE
@@ -65,14 +78,19 @@ def check(args: argparse.Namespace) -> None:
 # --- many seeds ----------------------------------------------------------------------------------
 
 
-def run_seeds(args: argparse.Namespace) -> int:
+def run_seeds(args: argparse.Namespace, told: Told) -> int:
     """Run many seeds, print a summary and the first failure in its shortest form, and return the exit code."""
 
     def failed(seed: int, error: str) -> None:
+        told.clear()
         sys.stderr.write(f"seed {seed}: {error[:300]}\n")
         sys.stderr.flush()
 
-    found = sweep(args.first or 0, args.seeds, jobs=args.jobs, seconds_max=args.seconds, on_failure=failed)
+    first = args.first or 0
+    found = sweep(
+        first, args.seeds, jobs=args.jobs, seconds_max=args.seconds, on_failure=failed, on_part=told
+    )
+    told.clear()
     if args.json:
         show_json(facts_of(found))
     else:

@@ -14,7 +14,6 @@ import pytest
 
 from qpidha import Node
 from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, main
-from qpidha.cli.progress import Progress
 from qpidha.records import FileRecordStore
 from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.saved import restore, save
@@ -209,33 +208,6 @@ def test_the_commands_say_what_is_wrong(tmp_path: Path, run: Run) -> None:
     assert code == PROBLEM and "it does not verify" in out and "DAMAGED" in out
     code, _, err = run("store", "restore", saved, tmp_path / "c")
     assert code == PROBLEM and err.startswith("qpidha: ")
-
-
-class Terminal:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> None:
-        self.said.append(text)
-
-    def flush(self) -> None:
-        pass
-
-
-def test_progress_is_shown_after_two_seconds_and_taken_away() -> None:
-    terminal, readings = Terminal(), iter([0.0, 1.0, 2.5, 2.6, 3.5])
-    line = Progress("saving", terminal, lambda: next(readings))  # type: ignore[arg-type]
-    for done in (10, 25, 26, 50):
-        line(done << 20, 100 << 20)
-    assert [text.strip("\r").split("\x1b")[0] for text in terminal.said] == [
-        "saving: 25 of 100 MiB, 25 %", "saving: 50 of 100 MiB, 50 %",
-    ]  # fmt: skip
-    line.end()
-    line.end()
-    assert terminal.said[2:] == ["\r\x1b[K"]
 
 
 # --- the drill of docs/saving.md ---------------------------------------------------------------------

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from qpidha.amounts import NOTHING, amount, duration, size
 from qpidha.cli.console import why
 from qpidha.cli.nodes import FAULTS, Row, hold_in_words
 from qpidha.cli.text import View, name, names, printable
-from qpidha.cli.top.cells import NOTHING, amount, duration, fitted, size, width_of, wrapped
+from qpidha.cli.top.cells import fitted, width_of, wrapped
 from qpidha.cli.top.cluster import Cluster, Seen
 from qpidha.cli.top.places import Elsewhere
 from qpidha.cli.top.samples import Lag, Latency, number

@@ -75,6 +75,7 @@ def sweep(
     jobs: int = 1,
     seconds_max: float | None = None,
     on_failure: Callable[[int, str], None] = lambda seed, error: None,
+    on_part: Callable[[int, int], None] = lambda done, runs: None,
     profile: Profile = ORDINARY,
 ) -> Sweep:
     """All seeds from ``first`` on; fewer if the time is over before.
@@ -85,12 +86,14 @@ def sweep(
         jobs: Processes; 0 for one a core. With one, nothing is forked.
         seconds_max: No part is begun after this time.
         on_failure: Called with the seed and the error of each failure, as its task ends.
+        on_part: Called with the number of seeds that were run so far, and ``runs``.
         profile: What walks are drawn.
     """
     began = time.perf_counter()
     total = Sweep(first)
     for found in _parts(first, runs, jobs or os.cpu_count() or 1, began, seconds_max, profile):
         total.add(found)
+        on_part(total.runs, runs)
         for seed, error in found.failures.items():
             on_failure(seed, error)
     total.seconds = time.perf_counter() - began
