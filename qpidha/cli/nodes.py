@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from qpidha.amounts import advance
 from qpidha.cli.cluster import peek
 from qpidha.cli.console import (
     OK,
@@ -24,7 +25,7 @@ from qpidha.cli.console import (
 )
 from qpidha.cli.found import socket_of
 from qpidha.cli.port import order
-from qpidha.cli.text import View, name, names, printable
+from qpidha.cli.text import View, name, names, number, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
 
@@ -209,12 +210,7 @@ def lines_of_status(row: Row) -> list[str]:
         f" {b.number('staged_bytes')} bytes copied in {b.seconds('since_s')} s, about {b.number('left_bytes')} left"
         for b in s.views("slowed")
     ]
-    for b in s.views("sessions"):
-        joining = s.same("joining", b.raw("node"))
-        kind = "member" if b.flag("member") else "joining" if joining else "not a member"
-        lines.append(
-            f"  backup {b.name('node')}: {b.name('state')}, {kind}, {b.number('behind')} operations behind"
-        )
+    lines += lines_of_backups(s)
     recent, worst = s.raw("loop_stall_recent_s"), s.raw("loop_stall_worst_s")
     if isinstance(recent, float) and isinstance(worst, float) and recent > STALL_SHOWN_S:
         lines.append(
@@ -236,6 +232,30 @@ def lines_of_status(row: Row) -> list[str]:
         if s.raw(key):
             lines.append(f"  {what}: {s.text(key)}")
     return lines
+
+
+def lines_of_backups(s: View) -> list[str]:
+    """The lines that show the backups of a primary."""
+    lines = []
+    for b in s.views("sessions"):
+        joining = s.same("joining", b.raw("node"))
+        kind = "member" if b.flag("member") else "joining" if joining else "not a member"
+        lines.append(
+            f"  backup {b.name('node')}: {b.name('state')}, {kind}, {b.number('behind')} operations behind"
+        )
+        if said := catch_up_in_words(b):
+            lines.append(f"    catches up: {said}")
+    return lines
+
+
+def catch_up_in_words(session: View) -> str:
+    """How far the resynchronisation of a backup has come; empty: it follows, or its primary is an older node."""
+    raw = session.raw("catch_up")
+    if not isinstance(raw, dict):
+        return ""
+    copied, left, since_s = (max(0.0, number(raw.get(key)) or 0.0) for key in ("copied_bytes", "left_bytes", "since_s"))
+    total = int(copied + left) if left or session.raw("state") == "streaming" else 0
+    return advance(int(copied), total, copied / since_s if since_s > 0 else None)
 
 
 def hold_in_words(hold: View) -> str:

@@ -64,6 +64,13 @@ def count(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 
+def number(value: object) -> float | None:
+    """A number of an answer. None: it is none, or too large to be true."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30:
+        return float(value)
+    return None
+
+
 def _left_out(text: str, chars_max: int) -> str:
     return f"... ({len(text)} characters)" if len(text) > chars_max else ""
 

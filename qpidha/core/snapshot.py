@@ -50,6 +50,12 @@ class SessionSnapshot:
     resync_messages: int
     resync_bytes: int
     """What the current catch-up has sent so far."""
+    resync_since: float
+    """When it began, in the time of ``now``."""
+    resync_left_bytes: int
+    """About what it still has to send."""
+    follows: bool
+    """The catch-up is over: the backup has acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +163,9 @@ def _session(session: BackupSession, primary: Primary, members: frozenset[Member
         bytes_ahead=session.bytes_ahead,
         resync_messages=session.resync.messages,
         resync_bytes=session.resync.bytes,
+        resync_since=session.resync.began,
+        resync_left_bytes=session.to_copy(primary.queues),
+        follows=session.flipped,
     )
 
 

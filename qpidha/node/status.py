@@ -6,12 +6,24 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qpidha.core.queue import ReplicatedQueue
-from qpidha.core.snapshot import ReplicaSnapshot
+from qpidha.core.snapshot import ReplicaSnapshot, SessionSnapshot
 from qpidha.durations import DurationCounts
 from qpidha.node.holds import Hold, holds_of
 from qpidha.node.parts import Parts
 from qpidha.node.troubles import TroubleStatus
 from qpidha.types import Address, NodeId, level_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUpStatus:
+    """How far the resynchronisation of a backup has come that does not follow yet. `left_bytes` is an estimate."""
+
+    since_s: float
+    copied_messages: int
+    copied_bytes: int
+    left_bytes: int
+    left_s: float | None
+    """At the rate so far. None: nothing was copied yet, or what is left is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,8 @@ class SessionStatus:
     window_bytes: int
     resync_messages: int
     resync_bytes: int
+    catch_up: CatchUpStatus | None
+    """None: it follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +172,7 @@ def status_of(parts: Parts, queues_max: int | None = None) -> NodeStatus:
         missing=list(core.shortage.missing) if core.shortage is not None else [],
         joining=core.joining,
         slowed=slowed_of(core, runtime.now()),
-        sessions=sessions_of(core),
+        sessions=sessions_of(core, runtime.now()),
         queues=[QueueStatus(**queue_facts(parts, q)) for q in parts.handles.first(queues_max)],
         quarantined=core.quarantined,
         resyncs=core.resyncs,
@@ -210,7 +224,7 @@ def slowed_of(core: ReplicaSnapshot, now: float) -> list[SlowedStatus]:
     ]
 
 
-def sessions_of(core: ReplicaSnapshot) -> list[SessionStatus]:
+def sessions_of(core: ReplicaSnapshot, now: float) -> list[SessionStatus]:
     """The backups that have subscribed to this node; none on a backup."""
     return [
         SessionStatus(
@@ -221,6 +235,19 @@ def sessions_of(core: ReplicaSnapshot) -> list[SessionStatus]:
             window_bytes=s.window_bytes,
             resync_messages=s.resync_messages,
             resync_bytes=s.resync_bytes,
+            catch_up=None if s.follows else catch_up_of(s, now),
         )
         for s in core.sessions
     ]
+
+
+def catch_up_of(session: SessionSnapshot, now: float) -> CatchUpStatus:
+    """How far a backup has come, and how long the rest takes at the same rate."""
+    since_s, copied, left = now - session.resync_since, session.resync_bytes, session.resync_left_bytes
+    return CatchUpStatus(
+        since_s=round(since_s, 3),
+        copied_messages=session.resync_messages,
+        copied_bytes=copied,
+        left_bytes=left,
+        left_s=round(left * since_s / copied, 3) if copied else None,
+    )

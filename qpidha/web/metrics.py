@@ -151,6 +151,17 @@ def _backups(status: NodeStatus) -> Iterator[Metric]:
         behind.add_metric([session.node], session.behind)
         window.add_metric([session.node], session.window_bytes)
         member.add_metric([session.node], session.member)
+    copied = GaugeMetricFamily(
+        "qpidha_backup_resync_copied_bytes",
+        "Of the catch-up that is under way; 0 if the backup follows",
+        labels=["backup"],
+    )
+    left = GaugeMetricFamily(
+        "qpidha_backup_resync_left_bytes", "About what that catch-up has yet to copy", labels=["backup"]
+    )
+    for session in status.sessions:
+        copied.add_metric([session.node], session.catch_up.copied_bytes if session.catch_up else 0)
+        left.add_metric([session.node], session.catch_up.left_bytes if session.catch_up else 0)
     slowed = GaugeMetricFamily(
         "qpidha_publishers_slowed_bytes_per_second",
         "To this rate, while the backup catches up",
@@ -158,7 +169,7 @@ def _backups(status: NodeStatus) -> Iterator[Metric]:
     )
     for one in status.slowed:
         slowed.add_metric([one.backup], one.bytes_per_s)
-    yield from (behind, window, member, slowed)
+    yield from (behind, window, member, copied, left, slowed)
 
 
 def _queues(status: NodeStatus) -> Iterator[Metric]:

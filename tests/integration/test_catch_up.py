@@ -56,6 +56,33 @@ def test_a_fresh_backup_gets_everything_in_chunks_while_publishes_go_on() -> Non
     run(main, SMALL)
 
 
+def test_the_primary_says_how_far_a_catch_up_has_come() -> None:
+    """What was copied grows to what there is, and nothing is left; a backup that follows has no catch-up."""
+
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        for name in ("one", "two"):
+            await a.declare(name).enqueue_many([b"x" * 1000] * 1000)
+        everything = sum(queue.bytes for queue in a.status().queues)
+        await world.start("b")
+        seen = []
+        while "b" not in world.members():
+            seen += [session.catch_up for session in a.status().sessions if session.catch_up is not None]
+            await asyncio.sleep(0)
+        assert [session.catch_up for session in a.status().sessions] == [None]
+        copied = [one.copied_bytes for one in seen]
+        assert copied == sorted(copied) and copied[-1] >= everything and seen[-1].left_bytes == 0
+        halfway = [one for one in seen if 0 < one.copied_bytes < everything]
+        assert halfway, "it was never seen while it copied"
+        for one in halfway:
+            whole = one.copied_bytes + one.left_bytes
+            assert 0.9 * everything < whole < 1.1 * everything + SMALL.plan_chunk_bytes
+            assert one.left_s is not None and one.copied_messages > 0
+
+    run(main, SMALL)
+
+
 def test_many_holes_travel_in_chunks() -> None:
     """T09, I5: more runs of ids than fit in one frame arrive complete, in both directions."""
 

@@ -268,6 +268,21 @@ def test_slowed_publishers_are_shown(nodes: Nodes, run: Run) -> None:
     ]
 
 
+def test_the_progress_of_a_catch_up_is_shown(nodes: Nodes, run: Run) -> None:
+    backup = {"node": "c", "member": False, "state": "catching_up", "behind": 7}
+    catch_up = {"since_s": 4.0, "copied_bytes": 2_000_000, "left_bytes": 6_000_000, "left_s": 12.0}
+    for said, shown in (
+        (catch_up, ["    catches up: 2.0 MB of 8.0 MB, 25 %, 500 kB/s, about 12s left"]),
+        (catch_up | {"copied_bytes": 0, "left_bytes": 0}, ["    catches up: 0 B"]),
+        (catch_up | {"copied_bytes": "\x1b", "left_bytes": -5, "since_s": None}, ["    catches up: 0 B"]),
+        (None, []),
+    ):
+        sessions = [{**backup, "catch_up": said}]
+        code, out, _ = run("status", nodes.status(f"n{len(nodes._sockets)}", sessions=sessions))
+        assert code == OK
+        assert out.splitlines()[2:] == ["  backup c: catching_up, not a member, 7 operations behind", *shown]
+
+
 def test_an_error_in_place_of_a_status(nodes: Nodes, run: Run) -> None:
     for answer in ({"ok": False, "error": "unknown\ncommand"}, {"ok": True, "status": 5}, {"ok": "yes"}):
         code, out, err = run("status", nodes.add(f"n{len(nodes._sockets)}", answer))

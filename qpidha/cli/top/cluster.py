@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from qpidha.cli.nodes import stopped_of
-from qpidha.cli.text import View
+from qpidha.cli.text import View, number
 from qpidha.cli.top.places import Elsewhere, Place
-from qpidha.cli.top.samples import Samples, number
+from qpidha.cli.top.samples import Samples
 from qpidha.cli.top.watch import Report
 from qpidha.cli.work import LeftOut, TimeUp
 

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from qpidha.cli.text import View
+from qpidha.cli.text import View, number
 from qpidha.durations import BOUNDS_S
 
 KEPT_S = 600.0
@@ -39,13 +39,6 @@ class Lag:
     seconds: float
     at_least: bool = False
     """It was there before the first answer."""
-
-
-def number(value: object) -> float | None:
-    """A number of an answer. None: it is none, or too large to be true."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30:
-        return float(value)
-    return None
 
 
 class Samples:

@@ -6,18 +6,18 @@ is wrong begins with "!", and the chosen node with ">".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from qpidha.amounts import NOTHING, amount, duration, size
 from qpidha.cli.console import why
-from qpidha.cli.nodes import FAULTS, Row, hold_in_words
-from qpidha.cli.text import View, name, names, printable
+from qpidha.cli.nodes import FAULTS, Row, catch_up_in_words, hold_in_words
+from qpidha.cli.text import View, name, names, number, printable
 from qpidha.cli.top.cells import fitted, width_of, wrapped
 from qpidha.cli.top.cluster import Cluster, Seen
 from qpidha.cli.top.places import Elsewhere
-from qpidha.cli.top.samples import Lag, Latency, number
+from qpidha.cli.top.samples import Lag, Latency
 from qpidha.cli.work import TimeUp
 
 Mood: TypeAlias = Literal["plain", "title", "good", "bad", "dim"]
@@ -189,9 +189,11 @@ class _Screen:
             late = lag is not None and lag.seconds >= HELD_SHOWN_S
             row = self._backup(
                 b.name("node"), b.name("state"), sync, amount(behind), size(number(b.raw("window_bytes"))),
-                _lag(lag), size(left.get(str(b.raw("node")))), mark=" !" if late else "  ",
+                _lag(lag), size(_to_copy(b, left)), mark=" !" if late else "  ",
             )  # fmt: skip
             yield Line(row, "bad" if late else "plain")
+            if said := catch_up_in_words(b):
+                yield from self._wrapped(f"    catches up: {said}", "plain")
         for id in s.items("members"):
             if id not in connected and not s.same("node", id):
                 row = self._backup(name(id), "absent", "yes", *[NOTHING] * 4, mark=" !")
@@ -280,6 +282,12 @@ class _Screen:
                 else f"; sums and order are of the {len(queues):,} that were asked for"
             )
             yield from self._wrapped(f"  … and {more} more queues{asked}", "dim")
+
+
+def _to_copy(session: View, slowed: Mapping[str, float | None]) -> float | None:
+    """What a backup still lacks. An older node says it only of those for which publishers are slowed."""
+    catch_up = session.raw("catch_up")
+    return number(View(catch_up).raw("left_bytes")) if catch_up else slowed.get(str(session.raw("node")))
 
 
 def _sum(queues: list[View], key: str) -> float:

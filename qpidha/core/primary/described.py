@@ -44,6 +44,8 @@ def wanted_bytes(queue: ReplicatedQueue, described: Described | None) -> int:
 class Resync:
     """What one catch-up cost, for status and audit."""
 
+    began: float = 0.0
+    """When the backup subscribed, in the time of ``now``."""
     messages: int = 0
     bytes: int = 0
     dropped: int = 0

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from uuid import UUID
 
 from qpidha.core.legality import SessionState
@@ -51,6 +52,8 @@ from qpidha.wire.version import DIGESTS_SINCE, ENTRIES_SINCE, PROTOCOL_MAX
 
 COMPARED_PER_VISIT = 8
 """To compare a queue costs about this much less than to visit it."""
+SAMPLED = 256
+"""Queues that are looked at to say about how much is left."""
 
 
 class BackupSession:
@@ -204,6 +207,18 @@ class BackupSession:
         waiting = self._visits.waiting if self._visits is not None else ()
         left = (queues[queue] for queue in waiting if queue in queues)
         return sum(max(self._in_flight.chunk_min, wanted_bytes(q, self._known(q.queue))) for q in left)
+
+    def to_copy(self, queues: Mapping[QueueId, ReplicatedQueue]) -> int:
+        """About how many bytes of messages are still to be sent. Of many queues, some are looked at. O(1)."""
+        if not self._visits:
+            return 0
+        first = self._visits.next
+        others = [queue for queue in islice(self._visits.waiting, SAMPLED) if queue != first]
+        of_first, of_others = (
+            sum(wanted_bytes(queues[queue], self._known(queue)) for queue in some if queue in queues)
+            for some in ([first], others)
+        )
+        return of_first + of_others * (len(self._visits.waiting) - 1) // max(1, len(others))
 
     def progress(self, chunks: int) -> None:
         """The backup staged this many chunks: flow control only."""

@@ -132,6 +132,7 @@ class Sessions:
         if event.stored_generation > self._primary.generation:
             return self._fence_off(session, event.stored_generation, now)
         self._primary.begin_session(session, sid, event)
+        session.resync.began = now
         return True
 
     def _subscribe_rest(self, session: BackupSession, _: int, event: SubscribeRest, now: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qpidha import SequenceSet
 from qpidha.core.legality import SessionState
 from qpidha.types import Role
-from qpidha.wire.events import PlanMessages, Progress, Subscribe
+from qpidha.wire.events import Acknowledged, PlanMessages, Progress, Subscribe
 from tests.support.cores import (
     CLUSTER,
     EPOCH,
@@ -54,6 +54,19 @@ def test_a_primary_says_what_its_backup_owes() -> None:
     (queue,) = seen.queues
     assert (queue.queue, queue.depth, queue.next_id, seen.queue_count) == (QUEUE, 9, 11, 2)
     assert queue.bytes > 0 and queue.spec.name == "full"
+
+
+def test_a_primary_says_how_far_a_catch_up_has_come() -> None:
+    node = catching_up()
+    (begun,) = node.replica.snapshot().sessions
+    assert not begun.follows and 0 < begun.resync_since <= node.clock
+    for staged in range(1, 20):
+        sent = sum(isinstance(event, PlanMessages) for event in node.sent)
+        node.say(Progress(chunks=min(staged, sent)))
+    (sent_all,) = node.replica.snapshot().sessions
+    assert not sent_all.follows and sent_all.resync_left_bytes == 0
+    node.say(Acknowledged(position=1))
+    assert node.replica.snapshot().sessions[0].follows
 
 
 def test_a_backup_has_no_position_and_waits_for_nobody() -> None:

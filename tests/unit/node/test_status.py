@@ -16,7 +16,7 @@ from qpidha.errors import NotEnoughMembers, StoreFailed
 from qpidha.events import PlaceGivenUp, TooFewMembers, TroubleOver
 from qpidha.node.holds import Hold
 from qpidha.node.queue import Queue
-from qpidha.node.status import NodeStatus, QueueStatus, SessionStatus, status_of
+from qpidha.node.status import CatchUpStatus, NodeStatus, QueueStatus, SessionStatus, status_of
 from qpidha.types import QueueSpec
 from qpidha.wire.events import Frame, Hello, Subscribe
 from tests.support.node_parts import CLIENTS, CLUSTER, Seat, member, run
@@ -152,6 +152,9 @@ def test_each_backup_that_subscribed_has_a_row() -> None:
             window_bytes=session.window_bytes,
             resync_messages=1,
             resync_bytes=session.resync_bytes,
+            catch_up=CatchUpStatus(
+                since_s=0.0, copied_messages=1, copied_bytes=session.resync_bytes, left_bytes=0, left_s=0.0
+            ),
         )
         assert session.state == session.state.lower()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from qpidha import Node
 from qpidha.errors import ArgumentError
 from qpidha.transports import TcpTransport
 from qpidha.web import NodeCollector
-from tests.support.harness import World, run, until
+from tests.support.harness import QUICK, World, run, until
 
 
 def scraped(node: object, **options: int) -> dict[str, dict[tuple[str, ...], float]]:
@@ -52,6 +53,8 @@ def test_a_primary_and_its_backup() -> None:
         assert found["qpidha_queue_bytes"][("one",)] == a.status().queues[0].bytes
         assert found["qpidha_backup_behind_operations"] == {("b",): 0}
         assert found["qpidha_backup_in_sync"] == {("b",): 1}
+        assert found["qpidha_backup_resync_copied_bytes"] == {("b",): 0}, "it follows"
+        assert found["qpidha_backup_resync_left_bytes"] == {("b",): 0}
         assert found["qpidha_operations_total"] == found["qpidha_operations_safe_total"]
         assert found["qpidha_manager_answer_seconds_count"][()] >= 1
         assert found["qpidha_held_seconds"] == dict.fromkeys(
@@ -64,6 +67,26 @@ def test_a_primary_and_its_backup() -> None:
         assert backup["qpidha_role"][("ready",)] == 1 and "qpidha_backup_behind_operations" not in backup
 
     run(main)
+
+
+def test_a_backup_that_catches_up() -> None:
+    async def main(world: World) -> None:
+        a = await world.start("a")
+        await a.promote()
+        queue = a.declare("q")
+        for _ in range(40):
+            await queue.enqueue_many([b"x" * 1000] * 50)
+        await world.start("b")
+        seen: list[tuple[float, float]] = []
+        while "b" not in world.members():
+            found = scraped(a)
+            names = ("qpidha_backup_resync_copied_bytes", "qpidha_backup_resync_left_bytes")
+            if names[0] in found:
+                seen.append((found[names[0]][("b",)], found[names[1]][("b",)]))
+            await asyncio.sleep(0)
+        assert any(copied > 0 for copied, _ in seen) and any(left > 0 for _, left in seen), seen
+
+    run(main, replace(QUICK, plan_chunk_bytes=20_000, plan_chunks_in_flight_max=2))
 
 
 def test_the_number_of_queues_with_metrics_is_limited() -> None:

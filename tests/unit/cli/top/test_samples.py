@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from qpidha.cli.top.samples import KEPT_S, Lag, Samples, number
+from qpidha.cli.text import number
+from qpidha.cli.top.samples import KEPT_S, Lag, Samples
 from qpidha.durations import Durations
 
 

@@ -122,6 +122,8 @@ def test_what_is_wrong_begins_with_a_mark_and_says_why(three: Told) -> None:
 def test_a_backup_that_is_late_and_one_that_is_gone(three: Told) -> None:
     session = {"node": "b", "member": True, "state": "streaming", "behind": 2500, "window_bytes": 70_000}
     joining = {"node": "c", "member": False, "state": "streaming", "behind": 0, "window_bytes": 0}
+    catch_up = {"since_s": 2.0, "copied_bytes": 30_000_000, "left_bytes": 10_000_000, "left_s": 0.7}
+    new = joining | {"node": "e", "state": "catching_up", "catch_up": catch_up}
     slowed = {
         "backup": "c",
         "since_s": 3.0,
@@ -130,11 +132,13 @@ def test_a_backup_that_is_late_and_one_that_is_gone(three: Told) -> None:
         "left_bytes": 44_000_000,
     }
     hold = {"node": "b", "kind": "backup", "since_s": 2.0}
-    three.take("a", status("a", "active", position=2600, sessions=[session, joining], members=["a", "b", "d"],
+    three.take("a", status("a", "active", position=2600, sessions=[session, joining, new], members=["a", "b", "d"],
                            joining="c", slowed=[slowed], held_by=[hold]), at=4.0)  # fmt: skip
     text = three.text()
     assert "\n !b             streaming    yes      2,500   70.0 kB    3.0s         -" in text
     assert "\n  c             streaming    soon         0       0 B      0s   44.0 MB" in text
+    assert "\n  e             catching_up  no           0       0 B      0s   10.0 MB" in text
+    assert "\n    catches up: 30.0 MB of 40.0 MB, 75 %, 15.0 MB/s, about 667ms left" in text
     assert "\n !d             absent       yes          -         -       -         -" in text
     assert (
         "\n! a waits for backup b for 2 s\n! a: publishers are slowed to 1.0 MB/s while c catches up" in text

@@ -317,11 +317,12 @@ def test_what_is_left_to_copy_is_counted_for_queues_of_equal_groups_too() -> Non
     primary = node.replica.primary
     assert primary is not None
     session = primary.sessions[LINK]
-    assert session.left_bytes(primary.queues) == 0
+    assert session.left_bytes(primary.queues) == 0 == session.to_copy(primary.queues)
     node.replica.enqueue(QUEUE, messages(SequenceSet([10])))
     node.perform()
     one = session.left_bytes(primary.queues)
     assert 0 < one < 3 * len(b"message 10") + SETTINGS.window_bytes_max // 4, "one message, not nine"
+    assert 0 < session.to_copy(primary.queues) < 3 * len(b"message 10"), "the same, without its round trip"
 
 
 @pytest.mark.parametrize(
