@@ -253,7 +253,9 @@ def catch_up_in_words(session: View) -> str:
     raw = session.raw("catch_up")
     if not isinstance(raw, dict):
         return ""
-    copied, left, since_s = (max(0.0, number(raw.get(key)) or 0.0) for key in ("copied_bytes", "left_bytes", "since_s"))
+    copied, left, since_s = (
+        max(0.0, number(raw.get(key)) or 0.0) for key in ("copied_bytes", "left_bytes", "since_s")
+    )
     total = int(copied + left) if left or session.raw("state") == "streaming" else 0
     return advance(int(copied), total, copied / since_s if since_s > 0 else None)
 

@@ -425,8 +425,8 @@ STORES: tuple[Mutant, ...] = (
         rules="D3",
         why="a copy that is sound, but of something else, takes the place of the database",
         file=COMPACTION,
-        old='    if load(db).damage or db.execute("SELECT * FROM status").fetchall() != status:\n',
-        new='    if load(db).damage and db.execute("SELECT * FROM status").fetchall() != status:\n',
+        old='    if load(db, progress=progress).damage or db.execute("SELECT * FROM status").fetchall() != status:\n',
+        new='    if load(db, progress=progress).damage and db.execute("SELECT * FROM status").fetchall() != status:\n',
         first="stores/test_compaction",
     ),
     Mutant(
