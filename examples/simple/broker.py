@@ -26,10 +26,10 @@ from contextlib import AbstractAsyncContextManager
 
 import protocol
 from options import node_arguments, parse_arguments
-from protocol import U16, U32, U64, Framed, ProtocolError
+from protocol import U16, U32, U64, Address, Framed, ProtocolError
 from topology import Topology
 
-from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, SequenceSet, Settle, logs
+from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, Role, SequenceSet, Settle, logs
 from qpidha.events import NodeEvent
 from qpidha.queues import FifoQueue
 from qpidha.service import Service
@@ -37,6 +37,9 @@ from qpidha.service import Service
 QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
 DELIVER_BYTES_MAX = 256 * 1024
+KNOWN_S_MAX = 0.5
+"""A client may wait so long at a broker that does not know the primary: the next one is probably being promoted."""
+LOOK_S = 0.005
 SILENCE_MAX_S = 5.0
 """A client that is silent for this long, PING included, is dropped, and other consumers get its messages."""
 
@@ -56,6 +59,8 @@ class Broker:
         """A client with more unconfirmed messages than this is not read from."""
         self.serving = False
         self.clients: set[Client] = set()
+        self.waiting: set[Client] = set()
+        """Clients that know neither that this is the primary nor where it is."""
         self._deliver_scheduled = False
 
     # --- what the library calls ------------------------------------------------------------------
@@ -68,6 +73,8 @@ class Broker:
         self.fifo.on_available(self.deliver_soon)
         self.topology = Topology(self.node, without=QUEUE)
         self.serving = True
+        for client in list(self.waiting):
+            client.greet()
         log.info("primary of generation %d, %d messages", generation, self.queue.depth)
 
     async def on_demote(self, generation: int) -> None:
@@ -86,6 +93,11 @@ class Broker:
         log.info("%d unconfirmed messages discarded", len(messages))
 
     # --- what clients cause ----------------------------------------------------------------------
+
+    @property
+    def primary(self) -> Address | None:
+        """Where clients find the primary; None unless this node follows it: what was known before may be over."""
+        return self.node.primary_client_address if self.node.role is Role.READY else None
 
     def _confirm(self, upto: int) -> None:
         """Confirm to publishers: every member has all messages up to this id."""
@@ -128,15 +140,28 @@ class Client(Framed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self.broker.serving:
-            self.fifo = self.broker.fifo
-            self.broker.clients.add(self)
+        self._greet_by = asyncio.get_running_loop().time() + KNOWN_S_MAX
+        self.broker.waiting.add(self)
+        self.greet()
+
+    def greet(self) -> None:
+        """Let the client go ahead, or tell it where the primary is. If that is not known, look again soon."""
+        broker, loop = self.broker, asyncio.get_running_loop()
+        if self not in broker.waiting:
+            return
+        if broker.serving:
+            self.fifo = broker.fifo
+            broker.clients.add(self)
             self._listen()
-            self.send(protocol.WELCOME, U64.pack(self.broker.node.generation))
-        else:  # An empty address: this node does not know a primary.
-            host, port = self.broker.node.primary_client_address or ("", 0)
+            self.send(protocol.WELCOME, U64.pack(broker.node.generation))
+        elif (known := broker.primary) or loop.time() > self._greet_by:
+            host, port = known or broker.node.primary_client_address or ("", 0)  # Port 0: not known.
             self.send(protocol.REDIRECT, U16.pack(port), host.encode())
             self.transport.close()
+        else:
+            loop.call_later(LOOK_S, self.greet)
+            return
+        broker.waiting.discard(self)
 
     def _listen(self) -> None:
         """Drop a client that was silent since the last call. A broken network does not report its end."""
@@ -148,6 +173,7 @@ class Client(Framed):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.broker.clients.discard(self)
+        self.broker.waiting.discard(self)
         if self.acquired:
             self.fifo.release(self.acquired)
 

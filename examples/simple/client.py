@@ -9,7 +9,7 @@
         for message in consumer.fresh(delivery): ...    # without what was delivered before
         consumer.accept(delivery)
 
-Both try the addresses in turn, follow redirects to the primary, and come back when it dies. The publisher
+Both ask all addresses at once, follow redirects to the primary, and come back when it dies. The publisher
 keeps what is not confirmed and sends it again, in order, to the next primary, which may have it already.
 That is why every message carries (publisher, number) in its props: a consumer drops what it has seen.
 """
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,65 +26,20 @@ from typing import TYPE_CHECKING
 
 import protocol
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
+from stamps import Deduplicator, stamps
 
-from qpidha import Batch, SequenceSet
+from qpidha import Batch
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 RETRY_S = 0.02
-"""Pause after every broker was asked and none is primary."""
+"""Pause before a broker that is not the primary is asked again."""
 ANSWER_TIMEOUT_S = 1.0
-"""A broker that takes longer to accept a connection and to answer is skipped."""
+"""A broker that takes longer to accept a connection, or to answer, is asked again."""
 PING_INTERVAL_S = 0.5
 SILENCE_MAX_S = 3.0
 """The connection to a broker that has not answered a ping for this long is closed."""
-
-# --- the stamp of each message ---------------------------------------------------------------------
-
-
-def stamps(publisher: int, first: int, count: int) -> list[bytes]:
-    """The props of consecutive messages: u64 publisher | u64 number, little-endian."""
-    prefix = U64.pack(publisher)
-    return [prefix + U64.pack(number) for number in range(first, first + count)]
-
-
-def read_stamps(batch: Batch) -> tuple[int, ...]:
-    """publisher, number, publisher, number, … of all messages of a batch."""
-    props = b"".join([batch.props(i) for i in range(len(batch))])
-    return struct.unpack(f"<{2 * len(batch)}Q", props)
-
-
-class Deduplicator:
-    """Remembers which numbers of which publishers have arrived, as runs: a stream without gaps needs one run."""
-
-    def __init__(self) -> None:
-        self.duplicates = 0
-        self._seen: dict[int, SequenceSet] = {}
-
-    def fresh(self, batch: Batch) -> Iterable[bytes]:
-        """The messages of a batch that have not arrived before, in order."""
-        stamp = read_stamps(batch)
-        publisher, first, count = stamp[0], stamp[1], len(batch)
-        seen = self._seen.setdefault(publisher, SequenceSet())
-        straight = stamp[0::2].count(publisher) == count and stamp[1::2] == tuple(range(first, first + count))
-        if straight and not seen.count(first, first + count - 1):
-            seen.add(first, first + count - 1)
-            return batch
-        return [batch.data(i) for i in range(count) if self._is_new(stamp[2 * i], stamp[2 * i + 1])]
-
-    def _is_new(self, publisher: int, number: int) -> bool:
-        seen = self._seen.setdefault(publisher, SequenceSet())
-        if number in seen:
-            self.duplicates += 1
-            return False
-        seen.add(number)
-        return True
-
-    def missing(self, publisher: int, upto: int) -> int:
-        """How many of a publisher's messages 1 … upto never came."""
-        return upto - self._seen.get(publisher, SequenceSet()).count(1, upto)
-
 
 # --- staying connected to the primary --------------------------------------------------------------
 
@@ -163,34 +117,60 @@ class Client:
 
     async def _run(self) -> None:
         while True:
-            todo, asked = deque(self._addresses), set[Address]()
-            while todo:
-                address = todo.popleft()
-                if address in asked:
-                    continue
-                asked.add(address)
-                hint = await self._visit(address)
-                if hint is not None and hint[1]:
-                    todo.appendleft(hint)
-            await asyncio.sleep(RETRY_S)
+            connection = await self._seek()
+            try:
+                await self._stay(connection)
+            finally:
+                self.connection = None
+                connection.transport.abort()
 
-    async def _visit(self, address: Address) -> Address | None:
-        """Ask one broker. If it is the primary, stay until the connection is lost; else return the address it names."""
-        connection = Connection(self)
+    async def _seek(self) -> Connection:
+        """Ask all brokers at once, each again and again: one may be cut off, and the others not know the primary yet."""
         loop = asyncio.get_running_loop()
+        found: asyncio.Future[Connection] = loop.create_future()
+        asking: dict[Address, asyncio.Task[None]] = {}
+
+        async def ask(address: Address) -> None:
+            while not found.done():
+                met = await self._visit(address)
+                if isinstance(met, Connection):
+                    met.transport.abort() if found.done() else found.set_result(met)
+                elif met is not None and met[1]:
+                    begin(met)
+                await asyncio.sleep(RETRY_S)
+
+        def begin(address: Address) -> None:
+            if address not in asking:
+                asking[address] = loop.create_task(ask(address))
+
+        for address in self._addresses:
+            begin(address)
         try:
-            opening = loop.create_connection(lambda: connection, *address)
+            return await asyncio.shield(found)
+        except asyncio.CancelledError:
+            if found.done():
+                found.result().transport.abort()
+            raise
+        finally:
+            found.cancel()
+            for task in asking.values():
+                task.cancel()
+
+    async def _visit(self, address: Address) -> Connection | Address | None:
+        """Ask one broker. The connection, if it is the primary; else the address that it names."""
+        connection = Connection(self)
+        opening = asyncio.get_running_loop().create_connection(lambda: connection, *address)
+        met: Connection | Address | None = None
+        try:
             await asyncio.wait_for(opening, ANSWER_TIMEOUT_S)
             hint = await asyncio.wait_for(asyncio.shield(connection.answer), ANSWER_TIMEOUT_S)
-            if hint is None:
-                await self._stay(connection)
-            return hint
-        except (OSError, asyncio.TimeoutError):
-            return None
+            met = connection if hint is None else hint
+        except (OSError, ValueError, asyncio.TimeoutError):
+            pass  # It does not run, or is cut off, or named what is no address.
         finally:
-            self.connection = None
-            if hasattr(connection, "transport"):
+            if met is not connection and hasattr(connection, "transport"):
                 connection.transport.abort()
+        return met
 
     async def _stay(self, connection: Connection) -> None:
         self.connection = connection

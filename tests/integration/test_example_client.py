@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "simple"))
 import broker as example
 import client as clients
 import protocol
+from stamps import Deduplicator, stamps
 
 QUICK = Settings(heartbeat_interval_s=0.1, heartbeat_timeout_s=1.0, reconnect_interval_s=0.02)
 
@@ -286,6 +287,66 @@ def test_a_backup_sends_clients_to_the_primary() -> None:
     run(main)
 
 
+async def frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    size, kind = protocol.HEADER.unpack(await reader.readexactly(protocol.HEADER.size))
+    return kind, await reader.readexactly(size)
+
+
+def test_a_client_that_comes_before_the_promotion_is_welcomed_then() -> None:
+    async def main(brokers: Brokers) -> None:
+        broker = await brokers.start("a")
+        reader, writer = await asyncio.open_connection(*brokers.addresses[0])
+        await until(lambda: broker.waiting)
+        await brokers.promote("a")
+        kind, body = await frame(reader)
+        assert (kind, body) == (protocol.WELCOME, struct.pack("<Q", broker.node.generation))
+        assert not broker.waiting
+        writer.close()
+
+    run(main)
+
+
+def test_a_client_that_waits_at_a_backup_is_sent_to_the_primary() -> None:
+    async def main(brokers: Brokers) -> None:
+        backup = await brokers.start("b")
+        reader, writer = await asyncio.open_connection(*brokers.addresses[0])
+        await until(lambda: backup.waiting)
+        await brokers.start("a")
+        await brokers.promote("a")
+        (port,) = struct.unpack_from("<H", (await frame(reader))[1])
+        assert port == brokers.addresses[1][1]
+        writer.close()
+
+    run(main)
+
+
+def test_a_broker_that_knows_no_primary_says_so_after_a_while() -> None:
+    async def main(brokers: Brokers) -> None:
+        broker = await brokers.start("a")
+        reader, writer = await asyncio.open_connection(*brokers.addresses[0])
+        assert await frame(reader) == (protocol.REDIRECT, struct.pack("<H", 0))
+        assert await reader.read() == b""
+        assert not broker.waiting and not broker.clients
+        writer.close()
+
+    run(main)
+
+
+def test_a_broker_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "ANSWER_TIMEOUT_S", 1000.0)
+
+    async def main(brokers: Brokers) -> None:
+        await brokers.start("a")
+        await brokers.promote("a")
+        silent = socket.create_server(("127.0.0.1", 0))
+        with silent:
+            async with clients.Publisher([silent.getsockname(), *brokers.addresses]) as publisher:
+                await publisher.publish(texts(1, 10))
+                await publisher.drain()
+
+    run(main)
+
+
 def test_the_stream_goes_on_at_the_next_primary() -> None:
     """After two hand-overs during a stream, each message was received once and in order."""
 
@@ -380,12 +441,12 @@ def test_a_frame_announced_too_large_is_refused_before_it_arrives() -> None:
 
 def stamped(publisher: int, numbers: Iterable[int]) -> Any:
     numbers = list(numbers)
-    props = [clients.stamps(publisher, number, 1)[0] for number in numbers]
+    props = [stamps(publisher, number, 1)[0] for number in numbers]
     return Batch.pack([b"%d:%d" % (publisher, number) for number in numbers], props)
 
 
 def test_duplicates_are_removed_and_gaps_counted() -> None:
-    seen = clients.Deduplicator()
+    seen = Deduplicator()
     assert list(seen.fresh(stamped(1, range(1, 6)))) == [b"1:%d" % i for i in range(1, 6)]
     assert list(seen.fresh(stamped(1, [4, 5, 6, 6, 7]))) == [b"1:6", b"1:7"]
     assert list(seen.fresh(stamped(2, [1]))) == [b"2:1"], "each publisher has its own numbers"
@@ -397,6 +458,6 @@ def test_duplicates_are_removed_and_gaps_counted() -> None:
 
 
 def test_a_batch_of_two_publishers_is_taken_apart() -> None:
-    seen = clients.Deduplicator()
+    seen = Deduplicator()
     mixed = Batch.join([stamped(1, [1]), stamped(2, [2]), stamped(1, [2])])
     assert list(seen.fresh(mixed)) == [b"1:1", b"2:2", b"1:2"]

@@ -26,7 +26,8 @@ sys.path.insert(0, str(ROOT / "examples" / "simple"))
 import client  # noqa: E402, F401 - after the path is set
 import protocol  # noqa: E402 - after the path is set
 from changer import Changer  # noqa: E402, F401 - for tests
-from client import Connection, Consumer, Deduplicator, Delivery, Publisher, read_stamps, stamps  # noqa: E402
+from client import Connection, Consumer, Delivery, Publisher  # noqa: E402
+from stamps import Deduplicator, read_stamps, stamps  # noqa: E402
 
 BATCH = 50
 BROKER = ROOT / "examples" / "simple" / "broker.py"
@@ -217,7 +218,7 @@ class ResendingPublisher(Publisher):
         self.late_s = 0.0
         """Seconds before it reconnects after it lost a primary."""
 
-    async def _visit(self, address: Address) -> Address | None:
+    async def _visit(self, address: Address) -> Connection | Address | None:
         await asyncio.sleep(self.late_s if self.connections else 0)
         return await super()._visit(address)
 
