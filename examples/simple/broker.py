@@ -149,7 +149,7 @@ class Client(Framed):
         broker, loop = self.broker, asyncio.get_running_loop()
         if self not in broker.waiting:
             return
-        if broker.serving:
+        if broker.serving and broker.node.role.is_primary:  # Else it is about to be demoted.
             self.fifo = broker.fifo
             broker.clients.add(self)
             self._listen()
