@@ -116,6 +116,22 @@ class RateLimit(logging.Filter):
         return True
 
 
+class _EndedTls(logging.Filter):
+    """Leaves out what uvloop reports of itself when it writes to a TLS connection that has ended in the same turn.
+
+    Whoever uses the connection is told of its end. The TLS of asyncio does not report it either.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not (
+            record.name == "asyncio"
+            and isinstance(error, RuntimeError)
+            and str(error).endswith("; the handler is closed")
+            and record.getMessage().startswith("Fatal error on SSL protocol")
+        )
+
+
 def configure(layout: str = "text", *, node: str | None = None, stream: TextIO | None = None) -> None:
     """Send the log of this process to its standard error, from level info on. Replaces what was set up before.
 
@@ -129,6 +145,7 @@ def configure(layout: str = "text", *, node: str | None = None, stream: TextIO |
     """
     one_of(*FORMATS)("layout", layout)
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_EndedTls())
     handler.addFilter(RateLimit())
     handler.setFormatter(JsonFormatter(node) if layout == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

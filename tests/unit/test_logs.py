@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import dataclasses
 import inspect
 import io
@@ -201,6 +202,29 @@ def test_text_is_for_people(log: io.StringIO) -> None:
     assert log.getvalue().endswith(" qpidha: hello\n")
     with pytest.raises(ArgumentError):
         configure("xml")
+
+
+CLOSED = "unable to perform operation on <TCPTransport closed=True reading=False 0x5>; the handler is closed"
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "written"),
+    [
+        ("Fatal error on SSL protocol", RuntimeError(CLOSED), False),
+        ("Fatal error on SSL protocol", RuntimeError("something else"), True),
+        ("Fatal error on SSL protocol", ValueError(CLOSED), True),
+        ("Exception in callback f()", RuntimeError(CLOSED), True),
+    ],
+)
+def test_only_what_uvloop_says_of_a_tls_connection_that_has_ended_is_left_out(
+    log: io.StringIO, message: str, error: Exception, written: bool
+) -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        loop.call_exception_handler({"message": message, "exception": error, "protocol": object()})
+    finally:
+        loop.close()
+    assert bool(log.getvalue()) is written
 
 
 def test_nothing_but_this_module_configures_logging() -> None:
