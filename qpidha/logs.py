@@ -145,8 +145,8 @@ def configure(layout: str = "text", *, node: str | None = None, stream: TextIO |
     """
     one_of(*FORMATS)("layout", layout)
     handler = logging.StreamHandler(stream)
-    handler.addFilter(_EndedTls())
     handler.addFilter(RateLimit())
+    handler.addFilter(_EndedTls())
     handler.setFormatter(JsonFormatter(node) if layout == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
