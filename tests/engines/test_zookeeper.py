@@ -9,6 +9,7 @@ import pytest
 
 from qpidha.errors import Conflict, Unavailable
 from tests.engines.case import Case, Run, cas
+from tests.engines.zookeeper import CONNECTIONS_MAX
 from tests.support.records import RECORD, newer
 
 pytestmark = [
@@ -45,5 +46,21 @@ def test_a_record_that_was_created_again_is_not_taken_for_the_one_before(run: Ru
         with pytest.raises(Conflict):
             await cas(store, created.version, 1)
         assert await other.read() == again
+
+    run(main)
+
+
+def test_connections_that_were_lost_do_not_count_any_more(run: Run) -> None:
+    """A server has so many for one address, and a node has two."""
+
+    async def main(case: Case) -> None:
+        session = await case.store.open_session("a", b"", ttl_s=4.0)
+        for _ in range(CONNECTIONS_MAX + 10):
+            await case.store.read()
+            case.store._requests._link.drop()
+        await case.store.read()
+        assert not session.lost
+        assert await case.engine.connections() == 2
+        await session.close()
 
     run(main)

@@ -28,6 +28,8 @@ from tests.engines.server import Server, require
 from tests.support.missing import leave_out
 
 ROOT_PASSWORD = "of root"
+CONNECTIONS_MAX = 60
+"""Of one address: the default of ZooKeeper. All clients have one address here."""
 
 
 @dataclass
@@ -97,8 +99,7 @@ class Ensemble(Engine):
             "ssl.trustStore.location": self.authority.ca,
             "ssl.trustStore.type": "PEM",
             "4lw.commands.whitelist": "srvr",
-            # All clients have one address here, and an aborted handshake may be counted for ever.
-            "maxClientCnxns": 0,
+            "maxClientCnxns": CONNECTIONS_MAX,
         }
         digest = hashlib.sha1(f"super:{ROOT_PASSWORD}".encode(), usedforsecurity=False).digest()
         root = base64.b64encode(digest).decode()
@@ -136,6 +137,15 @@ class Ensemble(Engine):
 
     async def mode(self, n: int) -> str:
         """What a member is: leader, follower, or "" while it serves nobody. Raises OSError."""
+        return (await self._srvr(n)).partition("Mode: ")[2].partition("\n")[0]
+
+    async def connections(self) -> int:
+        """How many connections of clients all members have, without those that ask for this."""
+        answers = [await self._srvr(n) for n in range(len(self.members))]
+        return sum(int(answer.partition("Connections: ")[2].partition("\n")[0]) - 1 for answer in answers)
+
+    async def _srvr(self, n: int) -> str:
+        """What a member says of itself; nothing if it is silent. Raises OSError."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.plain_ports[n])
         try:
             writer.write(b"srvr")
@@ -145,7 +155,7 @@ class Ensemble(Engine):
         finally:
             writer.transport.abort()
             await asyncio.sleep(0)
-        return answer.decode().partition("Mode: ")[2].partition("\n")[0]
+        return answer.decode()
 
     async def leader(self) -> int:
         """The number of the member that leads."""
