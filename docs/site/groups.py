@@ -50,6 +50,7 @@ GROUPS: dict[str, list[str]] = {
         "reference/index",
         "docs/command-line.md",
         "reference/options",
+        "docs/names.md",
         "docs/cluster-file.md",
         "docs/events.md",
         "docs/stores.md",
