@@ -76,28 +76,38 @@ class QueueObject:
     def encode(self) -> bytes:
         """Its content in the configuration."""
         spec = self.spec
-        packed: bytes = msgpack.packb(
-            [self.queue.bytes, int(spec.settle), spec.kind, int(self.level), self.arguments, self.birth]
-        )
-        return packed
+        return _packed(self.queue, spec.settle, spec.kind, self.level, self.arguments, self.birth)
 
     @classmethod
     def decode(cls, key: bytes, content: bytes) -> QueueObject:
         """The inverse of `key` and `encode`."""
-        values: list[Any] = msgpack.unpackb(content)
-        queue, settle, kind, level, arguments, birth = values
+        queue, settle, kind, level, arguments, birth = _values(content)
         return cls(
-            queue=_uuid(queue),
-            spec=QueueSpec(name=read_key(key)[1], settle=_SETTLES[settle], kind=kind),
-            level=_LEVELS[level],
+            queue=queue,
+            spec=QueueSpec(name=read_key(key)[1], settle=settle, kind=kind),
+            level=level,
             arguments=arguments,
-            birth=None if birth is None else (birth[0], birth[1]),
+            birth=birth,
         )
 
     @staticmethod
     def level_in(content: bytes) -> Level:
         """The level of the queue whose object has this content, without decoding all of it."""
         return level_of(_uuid(msgpack.unpackb(content)[0]))
+
+
+def _packed(
+    queue: UUID, settle: Settle, kind: str, level: Level, arguments: bytes, birth: Entry | None
+) -> bytes:
+    packed: bytes = msgpack.packb([queue.bytes, int(settle), kind, int(level), arguments, birth])
+    return packed
+
+
+def _values(content: bytes) -> tuple[UUID, Settle, Any, Level, Any, Entry | None]:
+    """The arguments of `_packed`: what a peer may have sent, so raises `MALFORMED`."""
+    queue, settle, kind, level, arguments, birth = msgpack.unpackb(content)
+    known = None if birth is None else (birth[0], birth[1])
+    return _uuid(queue), _SETTLES[settle], kind, _LEVELS[level], arguments, known
 
 
 def _uuid(raw: bytes) -> UUID:
@@ -119,7 +129,7 @@ def check_objects(batch: Batch) -> None:
     for index in range(len(batch)):
         key = batch.props(index)
         kind = _known_kind_of(key) if len(key) <= KNOWN_KEY_BYTES_MAX else _kind_of(key)
-        if kind is None or (kind == QUEUE and not _is_queue(key, batch.data(index))):
+        if kind is None or (kind == QUEUE and not _is_queue(batch.data(index))):
             raise RemoteProtocolError(f"a malformed object of the configuration, with the key {key[:40]!r}")
 
 
@@ -137,12 +147,13 @@ def _kind_of(key: bytes) -> str | None:
 _known_kind_of = lru_cache(maxsize=256)(_kind_of)  # A producer's entry is put with each of its operations.
 
 
-def _is_queue(key: bytes, content: bytes) -> bool:
+def _is_queue(content: bytes) -> bool:
     """Whether this is the content of a queue's object."""
     try:
-        found: Any = QueueObject.decode(key, content)
-        texts = isinstance(found.spec.kind, str) and isinstance(found.arguments, bytes)
-        return texts and found.level is level_of(found.queue) and found.encode() == content
+        queue, settle, kind, level, arguments, birth = _values(content)
+        texts = isinstance(kind, str) and isinstance(arguments, bytes)
+        sound = texts and level is level_of(queue)
+        return sound and _packed(queue, settle, kind, level, arguments, birth) == content
     except MALFORMED:
         return False
 

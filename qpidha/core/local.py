@@ -82,6 +82,12 @@ class LocalQueues:
         self.own -= level_of(queue) is Level.NONE
         return gone
 
+    def concerned_by(self, key: bytes, content: bytes) -> bool:
+        """Whether `follow` has to look at an object with this key, which gets this content."""
+        if not key.startswith(QUEUE_PREFIX):
+            return False
+        return bool(self._names) or QueueObject.level_in(content) is Level.CONFIGURATION
+
     def follow(
         self, objects: KeyedQueue, keys: Iterable[bytes], generation: Generation
     ) -> Iterator[tuple[Change, Notice | None]]:

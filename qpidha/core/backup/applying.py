@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qpidha.core.backup.operations import check_operation, copy_of
 from qpidha.core.entering import enter_for
 from qpidha.core.keyed import KeyedQueue
-from qpidha.core.local import QUEUE_PREFIX, LocalQueues
+from qpidha.core.local import LocalQueues
 from qpidha.core.outbox import Outbox
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -64,7 +64,7 @@ class Applier:
             self._follow_objects(touched)
 
     def _objects_touched(self, operation: Operation) -> list[bytes]:
-        """The keys of the objects of queues that this operation puts, or deletes where that may concern one here."""
+        """The keys of the objects of queues that this operation puts or deletes, where that may concern one here."""
         wanted = self._objects.int  # Uuids are compared in Python, and this is asked of every part.
         parts = [part for part in operation if part.queue.int == wanted]
         objects = self._queues.get(self._objects) if parts else None
@@ -73,10 +73,11 @@ class Applier:
         keys = list[bytes]()
         for part in parts:
             if isinstance(part, Enqueue):
-                keys += [part.batch.props(i) for i in range(len(part.batch))]
+                objects_put = ((part.batch.props(i), part.batch.data(i)) for i in range(len(part.batch)))
+                keys += [key for key, content in objects_put if self._local.concerned_by(key, content)]
             elif isinstance(part, Dequeue) and len(self._local):
                 keys += objects.keys_of(part.ids)
-        return [key for key in keys if key.startswith(QUEUE_PREFIX)]
+        return keys
 
     def _follow_objects(self, keys: list[bytes]) -> None:
         """The queues of level configuration are those of the objects, in the same transaction (Q2)."""

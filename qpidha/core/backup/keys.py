@@ -49,13 +49,20 @@ def check_keys(
 def check_keys_of(queues: Mapping[QueueId, ReplicatedQueue], operation: Operation) -> None:
     """The same for an operation, whose ids were checked. Raises `RemoteProtocolError`. O(parts, and keys put)."""
     declared = {part.queue for part in operation if isinstance(part, Declare) and part.spec.kind in KEYED}
+    about = [
+        part
+        for part in operation
+        if not isinstance(part, Declare)
+        and (isinstance(queues.get(part.queue), KeyedQueue) or (declared and part.queue in declared))
+    ]
+    if len(about) == 1 and isinstance(put := about[0], Enqueue) and len(put.batch) == 1:
+        queue = queues.get(put.queue)  # Most operations put one new key.
+        if isinstance(queue, KeyedQueue) and queue.id_of(put.batch.props(0)) is not None:
+            raise RemoteProtocolError("two messages of one key")
+        return
     come: dict[QueueId, list[tuple[SequenceSet, Batch]]] = {}
     gone: dict[QueueId, SequenceSet] = {}
-    for part in operation:
-        if isinstance(part, Declare) or (
-            not isinstance(queues.get(part.queue), KeyedQueue) and not (declared and part.queue in declared)
-        ):
-            continue
+    for part in about:
         if isinstance(part, Copy):
             raise RemoteProtocolError("an operation copies messages to a table")
         if isinstance(part, Enqueue):
@@ -63,8 +70,8 @@ def check_keys_of(queues: Mapping[QueueId, ReplicatedQueue], operation: Operatio
             come.setdefault(part.queue, []).append((ids, part.batch))
         elif isinstance(part, Dequeue):
             gone[part.queue] = gone.get(part.queue, SequenceSet()) | part.ids
-    for queue, batches in come.items():
-        known = queues.get(queue)
+    for id, batches in come.items():
+        known = queues.get(id)
         keyed = known if isinstance(known, KeyedQueue) else None
-        for _ in check_keys(keyed, gone.get(queue, SequenceSet()), batches):
+        for _ in check_keys(keyed, gone.get(id, SequenceSet()), batches):
             pass

@@ -392,8 +392,8 @@ CONFIGURATION: tuple[Mutant, ...] = (
         rules="Q1 Q3 Z2",
         why="the object of a queue may say another level than the id of the queue",
         file="qpidha/core/configuration.py",
-        old="found.level is level_of(found.queue) and found.encode() == content",
-        new="found.encode() == content",
+        old="        sound = texts and level is level_of(queue)\n",
+        new="        sound = texts\n",
         first="backup/test_operations",
     ),
 )
