@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from qpidha.core.keyed import KEYED, KeyedQueue
@@ -11,7 +11,7 @@ from qpidha.errors import RemoteProtocolError
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueId
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Copy, Declare, Dequeue, Enqueue, Operation
+from qpidha.wire.events import Copy, Declare, Dequeue, Enqueue, Operation, Part
 
 LOOKED_AT_ONCE: Final = 1000
 """Keys that are looked at in one step of a flip."""
@@ -55,10 +55,7 @@ def check_keys_of(queues: Mapping[QueueId, ReplicatedQueue], operation: Operatio
         if not isinstance(part, Declare)
         and (isinstance(queues.get(part.queue), KeyedQueue) or (declared and part.queue in declared))
     ]
-    if len(about) == 1 and isinstance(put := about[0], Enqueue) and len(put.batch) == 1:
-        queue = queues.get(put.queue)  # Most operations put one new key.
-        if isinstance(queue, KeyedQueue) and queue.id_of(put.batch.props(0)) is not None:
-            raise RemoteProtocolError("two messages of one key")
+    if _is_sound_put(queues, about):
         return
     come: dict[QueueId, list[tuple[SequenceSet, Batch]]] = {}
     gone: dict[QueueId, SequenceSet] = {}
@@ -75,3 +72,16 @@ def check_keys_of(queues: Mapping[QueueId, ReplicatedQueue], operation: Operatio
         keyed = known if isinstance(known, KeyedQueue) else None
         for _ in check_keys(keyed, gone.get(id, SequenceSet()), batches):
             pass
+
+
+def _is_sound_put(queues: Mapping[QueueId, ReplicatedQueue], parts: Sequence[Part]) -> bool:
+    """Whether they put one key, which has no other message afterwards: most operations do. Else look closer."""
+    put, *others = parts or (None,)
+    if not isinstance(put, Enqueue) or len(put.batch) != 1:
+        return False
+    queue = queues.get(put.queue)
+    before = queue.id_of(put.batch.props(0)) if isinstance(queue, KeyedQueue) else None
+    if before is None:
+        return not others
+    old = others[0] if len(others) == 1 else None
+    return isinstance(old, Dequeue) and old.queue == put.queue and before in old.ids

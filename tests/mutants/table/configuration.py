@@ -39,6 +39,15 @@ CONFIGURATION: tuple[Mutant, ...] = (
         first="backup/test_keys",
     ),
     Mutant(
+        name="old-value-stays",
+        rules="Q1",
+        why="a backup takes a put of a key whose operation removes another message than the old one",
+        file="qpidha/core/backup/keys.py",
+        old="old.queue == put.queue and before in old.ids",
+        new="old.queue == put.queue",
+        first="backup/test_keys",
+    ),
+    Mutant(
         name="plan-with-a-key-twice",
         rules="Q1",
         why="a backup takes a plan that gives a key a second message",
