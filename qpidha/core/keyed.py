@@ -207,3 +207,5 @@ class ConfigurationQueue(KeyedQueue):
 
 KEYED: Final = {CONFIGURATION: ConfigurationQueue, TABLE: KeyedQueue, OBJECTS: KeyedQueue}
 """The kinds of queues that are keyed, with their classes. An embedder's own kinds do not begin with "$"."""
+OWN_NAMES: Final = frozenset({CONFIGURATION, OBJECTS})
+"""Names of the library's own queues, which an operator sees: nothing else may be called like them."""

@@ -67,6 +67,7 @@ class QueueSnapshot:
     depth: int
     """Messages held."""
     bytes: int
+    """Of the batches that hold them, which other nodes may have cut in another way."""
     next_id: MessageId
     level: Level = Level.MESSAGES
     """How much of it the other nodes have."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qpidha.core.keyed import TABLE
+from qpidha.core.keyed import OWN_NAMES, TABLE
 from qpidha.errors import ArgumentError, QueueMismatch
 from qpidha.node.queue import Queue
 from qpidha.settings import Settings, check_level, check_spec
@@ -11,8 +11,7 @@ from qpidha.types import Level, QueueId, QueueSpec, Settle, level_of
 
 def queue_spec(name: str, settle: Settle, kind: str) -> QueueSpec:
     """The spec of a queue as an embedder declares it. Raises `ArgumentError`."""
-    spec = QueueSpec(name=name, settle=settle, kind=kind)
-    check_spec(spec)
+    spec = _checked(QueueSpec(name=name, settle=settle, kind=kind))
     if kind.startswith("$"):
         raise ArgumentError(
             f"kind must be a kind of queues of your own, not {kind!r}: '$' begins the library's own kinds"
@@ -22,8 +21,15 @@ def queue_spec(name: str, settle: Settle, kind: str) -> QueueSpec:
 
 def table_spec(name: str) -> QueueSpec:
     """The spec of a table. Raises `ArgumentError`."""
-    spec = QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE)
+    return _checked(QueueSpec(name=name, settle=Settle.REPLICATED, kind=TABLE))
+
+
+def _checked(spec: QueueSpec) -> QueueSpec:
     check_spec(spec)
+    if spec.name in OWN_NAMES:
+        raise ArgumentError(
+            f"queue name must be another than {spec.name!r}: a queue of the library itself has this name"
+        )
     return spec
 
 

@@ -64,6 +64,9 @@ class QueueStatus:
     id: str
     depth: int
     bytes: int
+    """What its messages take in the memory of this node: data, props, and some bytes for each message and batch. Other
+    nodes have the same messages in other batches, and a message that is gone counts until half of its batch is: so
+    nodes that hold the same may say different numbers."""
     next_id: int
     pending: int
     """Publishes that are not safe yet; 0 on a backup."""

@@ -176,7 +176,11 @@ def _queues(status: NodeStatus) -> Iterator[Metric]:
     yield _gauge("qpidha_queues", "How many queues there are", status.queue_count)
     yield _gauge("qpidha_queues_listed", "How many of them have metrics of their own", len(status.queues))
     depth = GaugeMetricFamily("qpidha_queue_messages", "Messages in a queue", labels=["queue"])
-    size = GaugeMetricFamily("qpidha_queue_bytes", "Bytes of the messages in a queue", labels=["queue"])
+    size = GaugeMetricFamily(
+        "qpidha_queue_bytes",
+        "Bytes that the messages of a queue take in this node's memory",
+        labels=["queue"],
+    )
     pending = GaugeMetricFamily(
         "qpidha_queue_pending_messages", "Publishes that are not confirmed yet", labels=["queue"]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from qpidha.core.keyed import TABLE
+from qpidha.core.keyed import OWN_NAMES, TABLE
 from qpidha.core.local import LocalQueues
 from qpidha.core.primary.session import BackupSession
 from qpidha.errors import ArgumentError, BackupTooOld, CallerError
@@ -36,6 +36,10 @@ class Admission:
         """
         if spec.kind.startswith("$") and spec.kind != TABLE:
             raise ArgumentError(f"kind {spec.kind!r} begins with '$': such kinds are reserved")
+        if spec.name in OWN_NAMES:
+            raise ArgumentError(
+                f"name {spec.name!r} is that of a queue of the library itself: it is reserved"
+            )
         count = len(self._queues) - 1 + self._local.declared + more
         if count >= (most := self.settings.queues_max):
             raise CallerError(f"there are {count} queues already; queues_max of this node is {most}")

@@ -27,6 +27,14 @@ def test_kinds_of_the_library_are_for_tables_only() -> None:
             declare()
 
 
+@pytest.mark.parametrize("name", ["$configuration", "$objects"])
+def test_nothing_is_called_like_a_queue_of_the_library(name: str) -> None:
+    for declare in (lambda: queue_spec(name, Settle.REPLICATED, "fifo"), lambda: table_spec(name)):
+        with pytest.raises(ArgumentError, match="a queue of the library itself has this name"):
+            declare()
+    assert queue_spec("$x", Settle.REPLICATED, "fifo").name == "$x"
+
+
 def test_a_level_that_is_named_counts_more_than_the_patterns() -> None:
     settings = Settings(replicate={"temp.*": "none"})
     assert level_for("temp.1", None, settings) is Level.NONE

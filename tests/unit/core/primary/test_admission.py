@@ -8,7 +8,7 @@ import pytest
 
 from qpidha import Settings
 from qpidha.core.births import born, own_id
-from qpidha.core.keyed import CONFIGURATION, TABLE
+from qpidha.core.keyed import CONFIGURATION, OBJECTS, TABLE
 from qpidha.core.local import LocalQueues
 from qpidha.core.primary.admission import Admission
 from qpidha.core.primary.session import BackupSession
@@ -77,6 +77,9 @@ def test_kinds_of_the_library_are_reserved_but_tables_are_declared() -> None:
     for kind in (CONFIGURATION, "$other"):
         with pytest.raises(ArgumentError, match="reserved"):
             admission().check_declaration(QueueSpec(name="q", kind=kind))
+    for name in (CONFIGURATION, OBJECTS):
+        with pytest.raises(ArgumentError, match="reserved"):
+            admission().check_declaration(QueueSpec(name=name))
 
 
 def test_an_older_backup_can_be_told_of_no_deletion_and_no_copy() -> None:
