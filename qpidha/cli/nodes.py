@@ -24,7 +24,7 @@ from qpidha.cli.console import (
     words,
 )
 from qpidha.cli.found import socket_of
-from qpidha.cli.port import order
+from qpidha.cli.port import port_of
 from qpidha.cli.text import View, name, names, number, printable
 from qpidha.cli.work import LeftOut, TimeUp, gather, hung, one, require_no_cluster
 from qpidha.node.ask import NoAnswer, ask_blocking
@@ -304,7 +304,7 @@ def run_demote(args: argparse.Namespace) -> int:
 def asked(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """The answer of the node, on its HTTP port or its control socket. Raises `NoAnswer`."""
     if args.url is not None:
-        return order(args, command)
+        return port_of(args, args.url).order(command, args.timeout)
     return ask_blocking(socket_of(args, args.directory), command, timeout_s=args.timeout)
 
 

@@ -1,13 +1,15 @@
-"""Commands for a node on another machine: over its HTTP port, with an operator's certificate or token."""
+"""Nodes on other machines, by their HTTP port, with a certificate or a token."""
 
 from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from qpidha.cli.found import refuse, settle_node
 from qpidha.cli.text import name, one_line
@@ -16,15 +18,17 @@ from qpidha.node.ask import NoAnswer
 from qpidha.system.handshake import plain_words
 from qpidha.system.keyfiles import require_private_file
 
-ANSWER_BYTES_MAX = 64 * 1024
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
 NEEDS_URL = ("ca", "certificate", "key", "token_file")
 
 
-def add_port(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the HTTP port of a node, and what is shown there."""
-    parser.add_argument(
-        "--url", metavar="URL", help="the HTTP port of a node on any machine, such as https://10.0.0.1:7081"
-    )
+def add_port(parser: argparse.ArgumentParser, *, many: bool = False) -> None:
+    """Add the options that name the HTTP port of a node, or of several, and what is shown there."""
+    text = "the HTTP port of a node on any machine, such as https://10.0.0.1:7081"
+    if many:
+        parser.add_argument("--url", action="append", metavar="URL", help=f"{text}; may be repeated")
+    else:
+        parser.add_argument("--url", metavar="URL", help=text)
     parser.add_argument("--ca", type=Path, metavar="FILE", help="the authority of its certificate (PEM)")
     parser.add_argument(
         "--certificate", type=Path, metavar="FILE", help="an operator's, with the role qpidha:operator (PEM)"
@@ -37,21 +41,32 @@ def add_port(parser: argparse.ArgumentParser) -> None:
 
 def settle_steered(args: argparse.Namespace) -> None:
     """A URL, or what `settle_node` finds. Ends the command if the options do not fit together."""
-    given = next((option for option in NEEDS_URL if getattr(args, option) is not None), None)
     if args.url is None:
-        if given is not None:
-            refuse(args, f"--{given.replace('_', '-')} needs --url")
+        require_no_port(args)
         settle_node(args)
         return
     if args.directory is not None or args.node or args.cluster is not None:
         refuse(args, "give --url, or what names a node of this machine, not both")
-    if not _is_usable(args.url):
-        refuse(args, f"--url {name(args.url)}: it must be such as https://10.0.0.1:7081")
-    if args.url.startswith("http:") and any(getattr(args, option) is not None for option in NEEDS_URL[:3]):
-        refuse(args, f"--url {name(args.url)}: certificates need https")
+    check_port(args, [args.url])
+    args.directory = args.url
+
+
+def require_no_port(args: argparse.Namespace) -> None:
+    """End the command if an option says what is to be shown, and none where."""
+    given = next((option for option in NEEDS_URL if getattr(args, option) is not None), None)
+    if given is not None:
+        refuse(args, f"--{given.replace('_', '-')} needs --url")
+
+
+def check_port(args: argparse.Namespace, urls: list[str]) -> None:
+    """End the command if one of these URLs, or what is to be shown there, cannot be used."""
+    for url in urls:
+        if not _is_usable(url):
+            refuse(args, f"--url {name(url)}: it must be such as https://10.0.0.1:7081")
+        if url.startswith("http:") and any(getattr(args, option) is not None for option in NEEDS_URL[:3]):
+            refuse(args, f"--url {name(url)}: certificates need https")
     if args.key is not None and args.certificate is None:
         refuse(args, "--key needs --certificate")
-    args.directory = args.url
 
 
 def _is_usable(text: str) -> bool:
@@ -62,32 +77,75 @@ def _is_usable(text: str) -> bool:
         return False
 
 
-def order(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    """Give a command to the node at ``args.url``. Returns the answer, as a control socket gives it.
+@dataclass(frozen=True, slots=True)
+class Port:
+    """The HTTP port of a node on any machine, and what is shown there."""
 
-    Raises:
-        NoAnswer: There is none, or a file cannot be used; the message says which, and why.
-    """
-    url = urlsplit(args.url)
-    try:
-        headers = {} if args.token_file is None else {"Authorization": f"Bearer {_token(args.token_file)}"}
-        status, text = _posted(_connection(args, url), command, headers)
-    except SettingsError as error:
-        raise NoAnswer("failed", str(error)) from error
-    except TimeoutError as error:
-        raise NoAnswer("hung", f"no answer in {args.timeout:g} s") from error
-    except ssl.SSLError as error:
-        words = plain_words(error) or str(error)
-        raise NoAnswer("refused", words.replace("this node", "this command")) from error
-    except http.client.HTTPException as error:
-        raise NoAnswer("closed", f"this is no answer of a node ({type(error).__name__})") from error
-    except OSError as error:
-        raise NoAnswer("failed", error.strerror or str(error)) from error
-    if status == http.client.OK:
-        generation = text.rsplit(" ", 1)[-1]
-        return {"ok": True, "generation": int(generation) if generation.isdecimal() else None}
-    kind = {401: "not-allowed", 403: "not-allowed", 409: "refused"}.get(status, "failed")
-    return {"ok": False, "error": text or f"HTTP {status}", "kind": kind}
+    url: str
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token_file: Path | None = None
+
+    def order(self, command: str, timeout_s: float) -> dict[str, Any]:
+        """Give a command to the node. Returns the answer, as a control socket gives it.
+
+        Raises:
+            NoAnswer: There is none, or a file cannot be used; the message says which, and why.
+        """
+        status, text = self._asked("POST", f"/{command}", timeout_s)
+        if status == http.client.OK:
+            generation = text.rsplit(" ", 1)[-1]
+            return {"ok": True, "generation": int(generation) if generation.isdecimal() else None}
+        kind = {401: "not-allowed", 403: "not-allowed", 409: "refused"}.get(status, "failed")
+        return {"ok": False, "error": one_line(text) or f"HTTP {status}", "kind": kind}
+
+    def status(self, queues: int, timeout_s: float) -> dict[str, Any]:
+        """The status of the node. Raises `NoAnswer`."""
+        status, text = self._asked("GET", f"/status?queues={queues}", timeout_s)
+        if status != http.client.OK:
+            raise NoAnswer("failed", f"refused: {one_line(text) or f'HTTP {status}'}")
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise NoAnswer("not-json", "this is no answer of a node: it is no JSON") from error
+        if not isinstance(found, dict):
+            raise NoAnswer("not-json", "this is no answer of a node: it is no JSON object")
+        return found
+
+    def _asked(self, method: str, path: str, timeout_s: float) -> tuple[int, str]:
+        try:
+            headers = (
+                {} if self.token_file is None else {"Authorization": f"Bearer {_token(self.token_file)}"}
+            )
+            return _answered(self._connection(timeout_s), method, path, headers)
+        except SettingsError as error:
+            raise NoAnswer("failed", str(error)) from error
+        except TimeoutError as error:
+            raise NoAnswer("hung", f"no answer in {timeout_s:g} s") from error
+        except ssl.SSLError as error:
+            words = plain_words(error) or str(error)
+            raise NoAnswer("refused", words.replace("this node", "this command")) from error
+        except http.client.HTTPException as error:
+            raise NoAnswer("closed", f"this is no answer of a node ({type(error).__name__})") from error
+        except OSError as error:
+            raise NoAnswer("failed", error.strerror or str(error)) from error
+        except UnicodeError as error:
+            raise NoAnswer("failed", "its host cannot be a name of a machine") from error
+
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        url = urlsplit(self.url)
+        assert url.hostname is not None
+        if url.scheme == "http":
+            return http.client.HTTPConnection(url.hostname, url.port or 80, timeout=timeout_s)
+        return http.client.HTTPSConnection(
+            url.hostname, url.port or 443, timeout=timeout_s, context=_context(self)
+        )
+
+
+def port_of(args: argparse.Namespace, url: str) -> Port:
+    """The port at this URL, with what the command line says is shown there."""
+    return Port(url, args.ca, args.certificate, args.key, args.token_file)
 
 
 def _token(path: Path) -> str:
@@ -98,16 +156,7 @@ def _token(path: Path) -> str:
     return token
 
 
-def _connection(args: argparse.Namespace, url: SplitResult) -> http.client.HTTPConnection:
-    assert url.hostname is not None
-    if url.scheme == "http":
-        return http.client.HTTPConnection(url.hostname, url.port or 80, timeout=args.timeout)
-    return http.client.HTTPSConnection(
-        url.hostname, url.port or 443, timeout=args.timeout, context=_context(args)
-    )
-
-
-def _context(args: argparse.Namespace) -> ssl.SSLContext:
+def _context(args: Port) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=args.ca)
     except (OSError, ValueError) as error:
@@ -123,10 +172,15 @@ def _context(args: argparse.Namespace) -> ssl.SSLContext:
     return context
 
 
-def _posted(connection: http.client.HTTPConnection, command: str, headers: dict[str, str]) -> tuple[int, str]:
+def _answered(
+    connection: http.client.HTTPConnection, method: str, path: str, headers: dict[str, str]
+) -> tuple[int, str]:
     try:
-        connection.request("POST", f"/{command}", headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
-        return answer.status, one_line(answer.read(ANSWER_BYTES_MAX).decode("utf-8", "replace").strip())
+        text = answer.read(ANSWER_BYTES_MAX + 1)
+        if len(text) > ANSWER_BYTES_MAX:
+            raise NoAnswer("too-large", f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+        return answer.status, text.decode("utf-8", "replace").strip()
     finally:
         connection.close()

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from qpidha import Node
-from qpidha.cli import OK, PROBLEM, UNREACHABLE, USAGE, main
+from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
+from qpidha.cli.port import Port
+from qpidha.cli.top.orders import explain, steer
 from qpidha.clusterfile.authority import make_certificates
 from qpidha.web import NodeServer, ServerFiles, Tokens
-from tests.support.harness import World, run
+from tests.support.harness import World, run, until
 
 OPERATOR = "o" * 20
 Capture = pytest.CaptureFixture[str]
@@ -123,23 +125,90 @@ def test_what_fails_is_named(folder: Path, tmp_path: Path, capsys: Capture) -> N
 
 
 @contextmanager
-def answering(said: bytes | None) -> Iterator[str]:
-    """A server that gives this answer to one request; None: no answer."""
+def answering(said: bytes | None, times: int = 1) -> Iterator[str]:
+    """A server that gives this answer to each of some requests; None: no answer."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
-            link, _ = listening.accept()
-            with link:
-                link.recv(65536)
-                if said is None:
-                    link.recv(1)
-                else:
-                    link.sendall(said)
+            for _ in range(times):
+                link, _address = listening.accept()
+                with link:
+                    link.recv(65536)
+                    if said is None:
+                        link.recv(1)
+                    else:
+                        link.sendall(said)
 
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         thread.join()
+
+
+def test_top_shows_nodes_of_this_machine_and_of_others(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    """One by its control socket; one by HTTPS with a certificate, and with a viewer's token."""
+    tokens, file, here = tmp_path / "tokens", tmp_path / "token", tmp_path / "a"
+    tokens.write_text(f"viewer {OPERATOR}\n")
+    file.write_text(OPERATOR)
+    for path in (tokens, file):
+        path.chmod(0o600)
+    here.mkdir()
+
+    async def scenario(world: World) -> None:
+        a = await world.start("a", control=here / "control.sock")
+        b = await world.start("b")
+        await a.promote()
+        await until(lambda: len(world.members()) == 2)
+        await a.declare("orders").enqueue(b"one")
+        async with server_of(b, folder, Tokens(tokens)) as server:
+            url = "https://{}:{}".format(*server.address)
+            once, ca = ["top", "--once", "--interval", "0.01"], ["--ca", str(folder / "ca.pem")]
+            for proof in (shown(folder, "operator"), ["--token-file", str(file)]):
+                assert await asyncio.to_thread(main, [*once, str(here), "--url", url, *ca, *proof]) == OK
+                out = capsys.readouterr().out
+                assert "\n  a             active     yes       1" in out
+                assert "\n  b             ready      yes       1" in out, "by its id, not by its URL"
+            assert await asyncio.to_thread(main, [*once, "--url", url, *ca]) == UNREACHABLE
+            out = " ".join(capsys.readouterr().out.split())
+            assert "!127.0.0.1:" in out and "no answer: refused: show a token" in out
+            port = Port(url, ca=folder / "ca.pem", token_file=file)
+            assert (
+                await asyncio.to_thread(steer, port, "b", "promote")
+                == "b refuses: an operator's token is needed"
+            )
+            assert explain(port, "b", "orders 1") == ["b is on another machine: run `qpidha why` there"]
+            assert (
+                await asyncio.to_thread(main, [*once, str(here), "--url", "https://" + "a" * 70, *ca])
+                == PARTLY
+            )
+        assert await asyncio.to_thread(main, [*once, str(here), "--url", url, *ca, *proof]) == PARTLY
+        assert "Connection refused" in capsys.readouterr().out
+
+    run(scenario)
+
+
+def test_top_of_something_that_is_no_node(capsys: Capture) -> None:
+    for said in (b"[]", b"<html>", b"[" * 100_000, b'{"node": 5, "queues": "x"}'):
+        head = b"HTTP/1.0 200 OK\r\n\r\n"
+        with answering(head + said, times=2 if said[:1] == b"{" else 1) as url:
+            code = main(["top", "--once", "--interval", "0.01", "--url", url])
+        assert code == (OK if said[:1] == b"{" else UNREACHABLE), said
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--token-file", "f"], "--token-file needs --url"),
+        (["--url", "https://h", "--url", "ftp://h"], "it must be such as https://"),
+        (["--url", "https://h", "--url", "http://h", "--ca", "f"], "certificates need https"),
+        (["dir", "--node", "a", "--url", "https://h"], "not both"),
+    ],
+)
+def test_options_of_top_that_do_not_fit_together(words: list[str], said: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["top", "--once", *words])
+    assert error.value.code == USAGE and said in capsys.readouterr().err
 
 
 def test_what_is_no_node(capsys: Capture) -> None:

@@ -84,15 +84,18 @@ def brokers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     """Three brokers of a cluster file in the directory."""
     monkeypatch.chdir(tmp_path)
     ports = free_ports()
+    webs = {id: next(ports) for id in "abc"}
     words = [
         word for id in "abc"
         for word in ("--node", f"{id}=127.0.0.1:{next(ports)}", "--client", f"{id}=127.0.0.1:{next(ports)}")
     ]  # fmt: skip
     assert main(["init", *words]) == OK
     file = ClusterFile.load("qpidha.toml")
+    (tmp_path / "webs").write_text(" ".join(f"{id}={port}" for id, port in webs.items()))
     made: dict[str, BrokerProcess] = {}
     for id, node in file.nodes.items():
         command = [sys.executable, str(BROKER), "--cluster", str(file.path), "--node", id, "--until-eof"]
+        command += ["--web", f"127.0.0.1:{webs[id]}"]
         assert node.client_address is not None
         made[id] = BrokerProcess(id, command, node.store, node.client_address)
         node.store.mkdir(parents=True)
@@ -170,6 +173,33 @@ def test_a_failover_and_a_hand_over_on_the_screen(
     terminal.wait("^code 130$")
     assert terminal.modes == "0 1 0"
     assert "Traceback" not in terminal.text
+
+
+def test_nodes_of_other_machines_by_their_http_port(
+    terminal: Terminal, brokers: dict[str, BrokerProcess], tmp_path: Path
+) -> None:
+    """One by its directory, two by URLs; a primary that is reached by a URL is steered by a key, as its port allows."""
+    webs = dict(word.split("=") for word in (tmp_path / "webs").read_text().split())
+    urls = " ".join(f"--url http://127.0.0.1:{webs[id]}" for id in "bc")
+    stores = ClusterFile.load(tmp_path / "qpidha.toml").nodes
+    terminal.type(f"{shlex.quote(sys.executable)} -m qpidha top {stores['a'].store} {urls}")
+    text = terminal.wait(
+        r"^in sync: a, b, c; live: a, b, c;", *(row(id, "(active|ready) +yes") for id in "abc")
+    )
+    found = re.search(r"primary ([abc]),", text)
+    assert found is not None
+    terminal.press("h")
+    terminal.wait(rf"Shall primary {found[1]} hand over")
+    terminal.press("y")
+    if found[1] == "a":
+        terminal.wait("a is not primary any more")
+    else:
+        terminal.wait(f"{found[1]} refuses: an operator's token is needed")
+    brokers["b"].kill()
+    brokers["b"].wait(10)
+    terminal.wait(row("b", "no answer: Connection refused"), r"live: a, c;")
+    terminal.press("q")
+    terminal.wait(PROMPT)
 
 
 def test_signals_restore_the_terminal(terminal: Terminal, tmp_path: Path) -> None:

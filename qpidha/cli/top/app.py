@@ -20,6 +20,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Static
 
 from qpidha.cli.console import INTERRUPTED, OK
+from qpidha.cli.port import Port
 from qpidha.cli.text import name, one_line
 from qpidha.cli.top.cluster import Cluster, Seen
 from qpidha.cli.top.orders import explain, steer
@@ -228,7 +229,7 @@ class Top(App[int]):
         """The chosen node, if it answers here."""
         return next((s for s in self._cluster.rows if s.id == self._chosen and s.status is not None), None)
 
-    def _confirmed(self, question: str, socket: Path, node: str, command: str) -> None:
+    def _confirmed(self, question: str, socket: Path | Port, node: str, command: str) -> None:
         result: list[str] = []
 
         def answered(yes: bool | None) -> None:

@@ -82,8 +82,14 @@ class Cluster:
 
     @property
     def rows(self) -> list[Seen]:
-        """All places but those that are no nodes."""
-        return [seen for seen in self._seen.values() if not isinstance(seen.error, LeftOut)]
+        """All places but those that are no nodes, and nodes that are elsewhere and answer at their URL."""
+        answering = {seen.id for seen in self._seen.values() if seen.status is not None}
+        return [
+            seen
+            for seen in self._seen.values()
+            if not isinstance(seen.error, LeftOut)
+            and not (isinstance(seen.error, Elsewhere) and seen.id in answering)
+        ]
 
     @property
     def best(self) -> Seen | None:

@@ -10,6 +10,7 @@ import time
 from qpidha.cli.console import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, deliver, fail, why
 from qpidha.cli.found import add_cluster, add_nodes
 from qpidha.cli.nodes import GRACE_S, Row
+from qpidha.cli.port import add_port
 from qpidha.cli.top.cluster import Cluster
 from qpidha.cli.top.places import settle_top
 from qpidha.cli.top.view import screen
@@ -33,6 +34,7 @@ def add_top(top: argparse.ArgumentParser) -> None:
     add_cluster(top, cluster)
     top.set_defaults(run=run_top, settle=settle_top, parser=top, json=False)
     add_nodes(top, many=True)
+    add_port(top, many=True)
     top.add_argument("--once", action="store_true", help="print one screen as plain text, and end")
     top.add_argument(
         "--interval",

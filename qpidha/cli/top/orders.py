@@ -8,6 +8,7 @@ from typing import Any
 from qpidha.cli.console import why
 from qpidha.cli.explain import lines_of
 from qpidha.cli.nodes import GRACE_S
+from qpidha.cli.port import Port
 from qpidha.cli.text import View, name, printable
 from qpidha.cli.work import TimeUp, one
 from qpidha.node.ask import NoAnswer, ask_blocking
@@ -15,7 +16,7 @@ from qpidha.node.ask import NoAnswer, ask_blocking
 ORDER_TIMEOUT_S = 15.0
 
 
-def steer(socket: Path, node: str, command: str) -> str:
+def steer(socket: Path | Port, node: str, command: str) -> str:
     """Ask a node to ``promote`` or ``demote``. One line: what came of it."""
     answer, failure = _asked(socket, node, command)
     if failure is not None:
@@ -27,8 +28,10 @@ def steer(socket: Path, node: str, command: str) -> str:
     return f"{name(node)} is not primary any more"
 
 
-def explain(socket: Path, node: str, words: str) -> list[str]:
+def explain(socket: Path | Port, node: str, words: str) -> list[str]:
     """What became of a message, ``QUEUE ID``, or why publishes are not confirmed, ``QUEUE`` or nothing."""
+    if isinstance(socket, Port):
+        return [f"{name(node)} is on another machine: run `qpidha why` there"]
     options: dict[str, object] = {}
     queue, _, id = words.strip().rpartition(" ")
     if queue and id.isascii() and id.isdigit() and len(id) <= 20:
@@ -44,9 +47,13 @@ def explain(socket: Path, node: str, words: str) -> list[str]:
     return lines_of(View(answer.get(command)), ())
 
 
-def _asked(socket: Path, node: str, command: str, **options: object) -> tuple[dict[str, Any], str | None]:
+def _asked(
+    socket: Path | Port, node: str, command: str, **options: object
+) -> tuple[dict[str, Any], str | None]:
     """The answer, or why there is none."""
     try:
+        if isinstance(socket, Port):
+            return one(lambda: socket.order(command, ORDER_TIMEOUT_S), ORDER_TIMEOUT_S + GRACE_S), None
         return one(
             lambda: ask_blocking(socket, command, timeout_s=ORDER_TIMEOUT_S, **options),
             ORDER_TIMEOUT_S + GRACE_S,

@@ -57,8 +57,8 @@ def screen(
 
 
 def label(seen: Seen) -> str:
-    """How a node is called: by its id, or by its directory before it has said its id."""
-    return name(seen.id) if seen.id is not None else name(seen.place.directory.name or seen.place.directory)
+    """How a node is called: by its id, or by its directory or its port before it has said its id."""
+    return name(seen.id) if seen.id is not None else seen.place.label
 
 
 class _Screen:
