@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
-# What is installed with the library. The tests of the examples need amqp, which is compiled, huey and mqtt.
+# What is installed with the library. The demonstration with AMQP needs amqp, which is compiled; tests of examples also huey and mqtt.
 EXTRAS ?= test,demo,amqp,huey,mqtt
 
 PY := $(VENV)/bin/python
@@ -58,7 +58,7 @@ help:  ## Show the targets.
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--records etcd", ARGS="--input FILE".
+demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--broker amqp", ARGS="--records etcd", ARGS="--input FILE".
 	@$(VENV)/bin/qpidha demo $(ARGS)
 
 # Half of the tests wait most of their time. A file stays whole: its tests may share brokers.

@@ -19,25 +19,24 @@ from typing import TYPE_CHECKING
 
 from qpidha.cli.text import one_line
 from qpidha.demo.cluster import Cluster
+from qpidha.demo.examples import EXAMPLES, SIMPLE, ExampleMissing, Found, find
 from qpidha.demo.hosts import BRIDGE_ADDRESS, Hosts, HostsMissing
 from qpidha.demo.input import BATCH_MESSAGES_MAX, Input, InputError, from_files, from_library
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, display_for
 from qpidha.demo.report import EXIT_INTERRUPTED, EXIT_USAGE, Report, counted
 from qpidha.demo.session import DemoFailed, Session
+from qpidha.demo.topology import Topology, Untouched
 from qpidha.demo.traffic import Traffic, backlog_of, load_module
 from qpidha.errors import SettingsError
 
 if TYPE_CHECKING:
     from qpidha.engines import Ensemble
 
-SHORT_MESSAGES = 300_000
 TIMEOUT_S, SHORT_TIMEOUT_S = 900.0, 120.0
 RECORDS = ("file", "etcd", "zookeeper", "postgresql")
 """A file, or one of `qpidha.engines.ENGINES`: those are imported when they are used, for other commands start without."""
 NODES_MAX, KILLS_MAX = 100, 10_000
-BESIDE = ("changer.py", "client.py", "options.py", "protocol.py", "topology.py")
-"""What the demo needs of the example besides the broker."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,7 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kills", type=int, default=3, metavar="N", help="how often to kill the primary (default: 3)"
     )
     parser.add_argument(
-        "--short", action="store_true", help=f"stream only the first {SHORT_MESSAGES:,} lines"
+        "--short",
+        action="store_true",
+        help=f"stream only the first {SIMPLE.short_lines:,} lines, or less with amqp",
     )
     parser.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR",
                         help="where the picture and report.json go (default: demo-out)")  # fmt: skip
@@ -63,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", action="store_true", help="brokers without disks")
     parser.add_argument("--seed", type=int, help="seed for the times of the kills (default: random)")
     parser.add_argument("--keep", action="store_true", help="keep stores and logs afterwards")
-    parser.add_argument("--broker", type=Path, metavar="PATH", help="the example broker, if it is not found")
+    parser.add_argument("--broker", metavar="NAME", help=f"which example broker: {' or '.join(EXAMPLES)} (default:"
+                        f" {SIMPLE.name}), or the path of its broker.py")  # fmt: skip
     parser.add_argument("--timeout", type=float, metavar="S", help="give up after so many seconds")
 
 
@@ -86,7 +88,7 @@ def main(args: argparse.Namespace) -> int:
     work = Path(tempfile.mkdtemp(prefix="qpidha-demo-"))
     try:
         return demo(args, work)
-    except (UsageError, InputError) as error:
+    except (UsageError, ExampleMissing, InputError) as error:
         print(f"qpidha demo: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USAGE
     except Interrupted as interrupted:
@@ -118,15 +120,13 @@ def clean_up(work: Path, *, keep: bool) -> None:
 def demo(args: argparse.Namespace, work: Path) -> int:
     """Everything between the arguments and the exit code."""
     check(args)
-    broker = find_broker(args.broker)
-    limit = SHORT_MESSAGES if args.short else None
-    source = from_files(args.input, work, limit) if args.input else from_library(limit)
-    source = replace(source, batch=args.batch)
+    found = find(args.broker)
+    source = replace(source_of(args, found, work), batch=args.batch)
     seed = random.randrange(1_000_000) if args.seed is None else args.seed
     report = Report(
         input=source.name, files=len(source.files), messages=source.messages, nbytes=source.nbytes,
         nodes=args.nodes, store="memory" if args.memory else "durable (SQLite)",
-        records=args.records, seed=seed, kills_wanted=args.kills,
+        broker=found.example.name, records=args.records, seed=seed, kills_wanted=args.kills,
     )  # fmt: skip
     display = display_for(sys.stdout)
     display.say(
@@ -134,9 +134,9 @@ def demo(args: argparse.Namespace, work: Path) -> int:
         f" through {args.nodes} brokers; {counted(args.kills, 'kill')}, seed {seed}"
     )
     with ExitStack() as running:
-        cluster = running.enter_context(cluster_of(args, broker, work, running, display))
+        cluster = running.enter_context(cluster_of(args, found.broker, work, running, display))
         try:
-            perform(args, broker, source, cluster, display, report)
+            perform(args, found, source, cluster, display, report)
         except DemoFailed as failed:
             report.problems.append(str(failed))
         finally:
@@ -146,6 +146,12 @@ def demo(args: argparse.Namespace, work: Path) -> int:
             diagnose(cluster, args.out)
     write_results(report, args.out)
     return report.exit_code
+
+
+def source_of(args: argparse.Namespace, found: Found, work: Path) -> Input:
+    """What is streamed: the user's files, or as much of Python's library as the broker takes in a minute or two."""
+    short = found.example.short_lines if args.short else None
+    return from_files(args.input, work, short) if args.input else from_library(short or found.example.lines)
 
 
 def cluster_of(
@@ -185,7 +191,7 @@ def engine(name: str, display: Display, *, hosted: bool) -> Ensemble:
 
 
 def perform(
-    args: argparse.Namespace, broker: Path, source: Input, cluster: Cluster, display: Display, report: Report
+    args: argparse.Namespace, found: Found, source: Input, cluster: Cluster, display: Display, report: Report
 ) -> None:
     """Run the session in an event loop. Raises `DemoFailed` or `Interrupted`."""
     timeout_s = args.timeout or (SHORT_TIMEOUT_S if args.short else TIMEOUT_S)
@@ -193,8 +199,8 @@ def perform(
     async def session() -> None:
         backlog = backlog_of(source)
         pace = Pace(source.messages, backlog, args.kills, report.seed)
-        traffic = Traffic(load_module(broker, "client"), cluster.addresses, source, pace, backlog)
-        changer = load_module(broker, "changer").Changer(cluster.addresses, "demo")
+        traffic = Traffic(load_module(found.broker, "client"), cluster.addresses, source, pace, backlog)
+        topology = topology_of(found, cluster, report.seed)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         caught: list[int] = []
@@ -206,15 +212,24 @@ def perform(
         for number in SIGNALS:
             loop.add_signal_handler(number, cancel, number)
         try:
-            await Session(cluster, traffic, changer, pace, display, report).run(timeout_s)
+            await Session(cluster, traffic, topology, pace, display, report).run(timeout_s)
         except asyncio.CancelledError:
             raise Interrupted(caught[0] if caught else signal.SIGINT) from None
+        except ConnectionError as error:
+            raise DemoFailed(str(error)) from error
 
     try:
         asyncio.run(session())
     finally:
         for number in SIGNALS:  # The loop left the defaults behind.
             signal.signal(number, interrupt)
+
+
+def topology_of(found: Found, cluster: Cluster, seed: int) -> Topology | Untouched:
+    """What changes besides the stream."""
+    if not found.example.changes:
+        return Untouched()
+    return Topology(load_module(found.broker, "changer").Changer(cluster.addresses, "demo"), seed)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -241,23 +256,6 @@ def check(args: argparse.Namespace) -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror}") from error
-
-
-def find_broker(given: Path | None) -> Path:
-    """The example broker: where the user says, beside the package, or where the demo is run."""
-    places = (
-        [given]
-        if given
-        else [root / "examples/simple/broker.py" for root in (Path(__file__).parents[2], Path.cwd())]
-    )
-    for place in places:
-        if place.is_file() and all((place.parent / name).is_file() for name in BESIDE):
-            return place.resolve()
-    looked = " or ".join(str(place) for place in places)
-    raise UsageError(
-        f"no example broker at {looked}. The examples come with the source, not with the installed package:"
-        " name the file with --broker PATH/examples/simple/broker.py"
-    )
 
 
 def diagnose(cluster: Cluster, out: Path) -> None:

@@ -12,7 +12,7 @@ from qpidha.demo.cluster import Cluster
 from qpidha.demo.pace import Pace
 from qpidha.demo.progress import Display, Numbers
 from qpidha.demo.report import Kill, Report, Sample, seconds, size
-from qpidha.demo.topology import Topology
+from qpidha.demo.topology import Topology, Untouched
 from qpidha.demo.traffic import Traffic
 from qpidha.demo.watch import Phase, Resync, Totals, View, look
 
@@ -46,14 +46,14 @@ class Session:
         self,
         cluster: Cluster,
         traffic: Traffic,
-        changer: Any,
+        topology: Topology | Untouched,
         pace: Pace,
         display: Display,
         report: Report,
     ) -> None:
         self.cluster = cluster
         self.traffic = traffic
-        self.topology = Topology(changer, report.seed)
+        self.topology = topology
         self.pace = pace
         self.display = display
         self.report = report

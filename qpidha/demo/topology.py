@@ -7,6 +7,7 @@ changes were made, each once, and the brokers must have what the model has, obje
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -70,6 +71,21 @@ class Topology:
         facts.messages = sum(len(messages) for _, messages in queues.values())
         facts.differences = differences(self._model, queues, objects)
         facts.compared = True
+
+
+class Untouched:
+    """The same for a broker whose clients change nothing besides the stream: nothing is compared."""
+
+    facts: Facts | None = None
+
+    def __init__(self) -> None:
+        self.changer = contextlib.nullcontext()
+
+    async def change_until(self, done: Callable[[], bool]) -> None:
+        """Change nothing."""
+
+    async def compare(self) -> None:
+        """Compare nothing."""
 
 
 class Model:

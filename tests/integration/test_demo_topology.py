@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from qpidha import Node
-from qpidha.demo.run import find_broker
+from qpidha.demo.examples import find
 from qpidha.demo.topology import Model, differences
 from qpidha.demo.traffic import load_module
 from tests.support.harness import World, run
@@ -26,7 +26,7 @@ async def primary(world: World) -> Node:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_broker_has_what_the_model_has(seed: int) -> None:
     async def main(world: World) -> None:
-        topology = load_module(find_broker(None), "topology").Topology(await primary(world), without=STREAM)
+        topology = load_module(find(None).broker, "topology").Topology(await primary(world), without=STREAM)
         epoch, op = topology.register("demo")
         await op
         model = Model(seed)

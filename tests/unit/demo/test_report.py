@@ -54,6 +54,15 @@ def test_a_good_run() -> None:
     assert json.loads(report.to_json())["failover_worst_s"] == 0.2
 
 
+def test_a_broker_whose_clients_change_nothing_else() -> None:
+    report = good_run(topology=None, broker="amqp")
+    assert (report.complaints, report.exit_code) == ([], 0)
+    text = "\n".join(report.lines())
+    assert "3 of examples/amqp" in text
+    assert "at the end" not in text
+    assert good_run(topology=None, missing=1).exit_code == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

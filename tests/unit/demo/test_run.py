@@ -12,6 +12,7 @@ import pytest
 
 from qpidha.demo import run
 from qpidha.demo.cluster import Cluster, node_name
+from qpidha.demo.examples import SIMPLE, find
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -58,10 +59,6 @@ def test_wrong_usage(words: list[str], complaint: str, capsys: Any, scratch: Pat
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_broker_is_found_in_the_checkout() -> None:
-    assert run.find_broker(None).name == "broker.py"
-
-
 def test_the_defaults() -> None:
     args = parse()
     assert (args.kills, args.nodes, args.input, args.seed) == (3, 3, None, None)
@@ -85,8 +82,8 @@ def test_a_broker_that_cannot_start_is_diagnosed(scratch: Path, capsys: Any) -> 
     examples = scratch / "examples" / "simple"
     examples.mkdir(parents=True)
     (examples / "broker.py").write_text("raise SystemExit('out of order')\n")
-    for name in run.BESIDE:
-        (examples / name).symlink_to(run.find_broker(None).parent / name)
+    for name in SIMPLE.beside:
+        (examples / name).symlink_to(find(None).broker.parent / name)
     (scratch / "lines").write_bytes(b"x\n" * 10)
     args = parse(
         "--broker",

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from qpidha.demo.topology import Model, Topology, differences
+from qpidha.demo.topology import Model, Topology, Untouched, differences
 
 
 def drawn(count: int, seed: int = 1) -> tuple[Model, Counter[str]]:
@@ -90,5 +90,16 @@ def test_what_is_not_there_at_the_end_is_reported() -> None:
         changer.description = contents(topology._model)
         await topology.compare()
         assert facts.differences == [] and facts.objects > 0
+
+    asyncio.run(main())
+
+
+def test_without_a_changer_nothing_changes_and_nothing_was_compared() -> None:
+    async def main() -> None:
+        untouched = Untouched()
+        async with untouched.changer:
+            await untouched.change_until(lambda: False)
+            await untouched.compare()
+        assert untouched.facts is None
 
     asyncio.run(main())
