@@ -122,10 +122,11 @@ class Client(MessagingHandler):
     def _run(self) -> None:
         try:
             Container(self).run()
-        except (ProtonException, OSError, KeyError) as error:
+        except (ProtonException, OSError) as error:
             self._error = error
-        self.connection, self._ended = None, True
-        self._tell()
+        finally:
+            self.connection, self._ended = None, True
+            self._tell()
 
     def _tell(self) -> None:
         self._loop.call_soon_threadsafe(self._changed.set)

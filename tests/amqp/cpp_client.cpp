@@ -1,4 +1,4 @@
-// A client in C++: publishes 1, 2, 3 ... numbered and unsettled, or consumes; follows the primary.
+// A client in C++: publishes 1, 2, 3 ... unsettled, numbered if it has a name, or consumes; follows the primary.
 // cpp_client publish|consume PORTS QUEUE COUNT [PUBLISHER]
 #include <proton/annotation_key.hpp>
 #include <proton/connection.hpp>
@@ -65,8 +65,10 @@ struct Publisher : Client {
             if (accepted.count(number)) continue;
             proton::message message(std::int64_t{number});
             message.durable(true);
-            message.message_annotations().put(proton::symbol("x-opt-publisher"), name);
-            message.message_annotations().put(proton::symbol("x-opt-number"), std::int64_t{number});
+            if (!name.empty()) {
+                message.message_annotations().put(proton::symbol("x-opt-publisher"), name);
+                message.message_annotations().put(proton::symbol("x-opt-number"), std::int64_t{number});
+            }
             sent[sender.send(message).tag()] = number;
         }
     }

@@ -1,4 +1,4 @@
-// A client in JavaScript: numbers 1, 2, 3 ... published unsettled and numbered, or consumed; follows the primary.
+// A client in JavaScript: 1, 2, 3 ... published unsettled, numbered if it has a name, or consumed; follows the primary.
 // node rhea_client.js publish|consume PORTS QUEUE COUNT [PUBLISHER]
 const rhea = require('rhea');
 const [mode, ports, queue, count, publisher] = process.argv.slice(2);
@@ -22,8 +22,9 @@ if (mode === 'publish') {
         while (sender.sendable() && sent.size < 50 && next <= last) {
             const number = next++;
             if (accepted.has(number)) continue;
-            const annotations = { 'x-opt-publisher': publisher, 'x-opt-number': number };
-            sent.set(sender.send({ body: number, durable: true, message_annotations: annotations }).id, number);
+            const message = { body: number, durable: true };
+            if (publisher) message.message_annotations = { 'x-opt-publisher': publisher, 'x-opt-number': number };
+            sent.set(sender.send(message).id, number);
         }
     };
     container.on('sender_open', (context) => {
