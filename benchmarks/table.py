@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 from collections.abc import Callable, Iterator
 from operator import and_, or_, sub
@@ -53,6 +54,7 @@ def rows(quick: bool) -> list[Row]:
         *singlerows.rows(scale),
         *_state_rows(scale),
         *_queue_rows(100_000 // scale),
+        *_amqp_rows(50_000 // scale),
         *_set_rows(),
     ]  # fmt: skip
 
@@ -203,6 +205,22 @@ def _queue_rows(count: int) -> Iterator[Row]:
             {US: queues.once(count, step, "stall_s")},
             lambda m: m[US] <= 0.2,
         )
+
+
+def _amqp_rows(messages: int) -> Iterator[Row]:
+    """The AMQP broker, from publish to accept (docs/amqp.md); nothing without Proton."""
+    if importlib.util.find_spec("proton") is None:
+        return
+    from benchmarks import amqp
+
+    name, size = "AMQP 1.0, publish to accept, 200 B, durable", 200
+    published = state.Together(lambda: amqp.measure(messages, size))
+    yield Row(name, "msg/s", "≥ 10,000", {US: published.part("rate")}, lambda m: m[US] >= 10_000)
+    yield Row(name, "µs of the primary", "≤ 100", {US: published.part("primary")}, lambda m: m[US] <= 100)
+    yield Row(
+        name, "of it in the library", "≤ 0.25",
+        {US: lambda: amqp.profiled(messages, size)}, lambda m: m[US] <= 0.25,
+    )  # fmt: skip
 
 
 ROARING, VECTOR = "pyroaring, BitMap64", "C++, sorted vector"

@@ -106,13 +106,17 @@ class Client(MessagingHandler):
 
     async def _change(self) -> None:
         """Wait until the state has changed. Raises `ConnectionError` if the thread has ended."""
-        if self._ended:
-            raise ConnectionError(f"the client has ended: {self._error}") from self._error
+        self._require_thread()
         self._changed.clear()
         await self._changed.wait()
 
+    def _require_thread(self) -> None:
+        if self._ended:
+            raise ConnectionError(f"the client has ended: {self._error}") from self._error
+
     def _ask(self) -> None:
-        """Let the thread do what there is to do."""
+        """Let the thread do what there is to do. Raises `ConnectionError` if it has ended."""
+        self._require_thread()
         if not self._asked:
             self._asked = True
             self._injector.trigger(ApplicationEvent("work"))

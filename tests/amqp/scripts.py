@@ -7,7 +7,6 @@ import os
 import subprocess
 import threading
 
-from qpidha.demo.cluster import STOP_TIMEOUT_S
 from tests.amqp.brokers import Brokers, until
 
 MESSAGES = 3000
