@@ -19,6 +19,7 @@ from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import queue_types
 from qpidha.records import open_records
+from qpidha.service import Service
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 from qpidha.types import Address
@@ -139,10 +140,13 @@ async def run(args: argparse.Namespace) -> None:
     if args.until_eof:
         loop.add_reader(sys.stdin.fileno(), stopping.set)
     try:
-        await node.start()
-        signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
-        await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
-        signals.cancel()
+        async with Service(node) as service:
+            await node.start()
+            signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
+            await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
+            signals.cancel()
+            await service.leave()
+            await node.stop()
     finally:
         await node.stop()
     stopped = await end
