@@ -9,9 +9,9 @@
         for message in consumer.fresh(delivery): ...    # without what was delivered before
         consumer.accept(delivery)
 
-Proton connects again by itself, and opens the links again. It sends nothing again: the publisher keeps each message
-until it is accepted, and sends what it still has, with the same numbers, when its link is open again. The broker stores
-each number once.
+Proton connects again by itself, and opens the links again. It sends nothing again, with one exception (`Publisher.lost`):
+the publisher keeps each message until it is accepted, and sends what it still has, with the same numbers, when its link
+is open again. The broker stores each number once.
 """
 
 from __future__ import annotations
@@ -161,12 +161,16 @@ class Client(MessagingHandler):
         self.connections += 1
         self.work()
 
-    def on_disconnected(self, event: Any) -> None:
+    def lost(self) -> None:
+        """The connection is lost. Called once or twice before the next one is there."""
         self.connection = None
+
+    def on_disconnected(self, event: Any) -> None:
+        self.lost()
 
     def on_transport_error(self, event: Any) -> None:
         """The primary was killed: the container connects again."""
-        self.connection = None
+        self.lost()
 
     def on_link_error(self, event: Any) -> None:
         raise ConnectionError(f"the broker ends the link: {event.link.remote_condition}")
@@ -194,7 +198,8 @@ class Publisher(Client):
         """Not confirmed yet, in order."""
         self._sent = 0
         """The number of the last message that was sent on this connection."""
-        self._numbers: dict[str, int] = {}
+        self._deliveries: dict[str, tuple[int, Any]] = {}
+        """Not answered: number and delivery, by tag."""
         self._accepted = SequenceSet()
         self._confirmed_on = 0
 
@@ -232,9 +237,15 @@ class Publisher(Client):
     def on_link_opened(self, event: Any) -> None:
         self.resent += max(0, self._sent - self.confirmed)
         self._sent = self.confirmed
-        self._numbers.clear()
         self._accepted = SequenceSet()
         super().on_link_opened(event)
+
+    def lost(self) -> None:
+        """Abort what was not answered: Proton would send one that it still had before all others (docs/amqp.md)."""
+        super().lost()
+        for _, delivery in self._deliveries.values():
+            delivery.abort()
+        self._deliveries.clear()
 
     def on_sendable(self, event: Any) -> None:
         if self.connection is not None:
@@ -247,13 +258,14 @@ class Publisher(Client):
             number, data = self._kept[behind]
             annotations = {"x-opt-publisher": self.publisher, "x-opt-number": number}
             delivery: Any = self._sender.send(Message(body=data, durable=True, annotations=annotations))
-            self._numbers[delivery.tag] = self._sent = number
+            self._deliveries[delivery.tag] = (number, delivery)
+            self._sent = number
             behind += 1
 
     def on_accepted(self, event: Any) -> None:
-        number = self._numbers.pop(event.delivery.tag, None)
-        if number is None:
+        if (found := self._deliveries.pop(event.delivery.tag, None)) is None:
             return
+        number, _ = found
         self._accepted.add(number)
         while self._kept and self._kept[0][0] in self._accepted:
             self.confirmed = self._kept.popleft()[0]

@@ -87,7 +87,7 @@ class Publisher(Client):
         self.next = 1
         self.last = 0
         """The number of the last message, once it is known."""
-        self._sent: dict[Any, int] = {}
+        self._sent: dict[Any, tuple[int, Any]] = {}
 
     def progress(self) -> str:
         return f"{len(self.accepted)} accepted, next {self.next}, last {self.last}, {self.connections} connections"
@@ -96,7 +96,6 @@ class Publisher(Client):
         self.sender = container.create_sender(self.connection, self.queue)
 
     def on_link_opened(self, event: Any) -> None:
-        self._sent.clear()
         self.next = next(n for n in range(1, self.next + 1) if n not in self.accepted)
         self._send()
 
@@ -116,15 +115,21 @@ class Publisher(Client):
                 continue
             annotations = {} if self.name is None else {"x-opt-publisher": self.name, "x-opt-number": number}
             delivery = self.sender.send(Message(body=number, durable=True, annotations=annotations or None))
-            self._sent[delivery.tag] = number
+            self._sent[delivery.tag] = number, delivery
+
+    def on_transport_error(self, event: Any) -> None:
+        """Proton would send a message that it still had before all others: see docs/amqp.md."""
+        for _, delivery in self._sent.values():
+            delivery.abort()
+        self._sent.clear()
 
     def on_accepted(self, event: Any) -> None:
-        if (number := self._sent.pop(event.delivery.tag, None)) is not None:
-            self.accepted.add(number)
+        if (found := self._sent.pop(event.delivery.tag, None)) is not None:
+            self.accepted.add(found[0])
         self._send()
 
     def on_rejected(self, event: Any) -> None:
-        number = self._sent.pop(event.delivery.tag, None)
+        number, _ = self._sent.pop(event.delivery.tag, (None, None))
         self.error = AssertionError(f"{number} was rejected: {event.delivery.remote.condition}")
         self.over.set()
 
