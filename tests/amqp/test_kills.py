@@ -16,7 +16,7 @@ from tests.amqp.brokers import Brokers, until
 from tests.amqp.clients import Consumer, Mover, Publisher
 
 KILLS = 5
-TO_MOVE = 800
+TO_MOVE = 4000
 PER_TRANSACTION = 4
 
 

@@ -12,7 +12,7 @@ from proton import Condition, Delivery, Endpoint, Event, Link
 
 from amqp_broker.engine import Engine
 from amqp_broker.outgoing import Browser, Outgoing
-from amqp_broker.refusals import INTERNAL, Refused
+from amqp_broker.refusals import EXCEEDED, INTERNAL, Refused
 from amqp_broker.sasl import Sasl, SaslError
 from amqp_broker.sources import attach_source, attach_target
 from amqp_broker.transactions import Transactions
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from amqp_broker.term import Term
 
 HANDSHAKE_S = 10.0
+OUTGOING_BYTES_MAX = 1 << 20
+"""A session's, which its client was not ready to take yet."""
 log = logging.getLogger("amqp")
 
 
@@ -48,6 +50,7 @@ class ClientConnection(asyncio.Protocol):
         self.user: str | None = None
         self._links: dict[Link, Served] = {}
         self._end_of_turn: list[Callable[[], None]] = []
+        self._held: list[Callable[[], None]] = []
 
     # --- what asyncio calls ----------------------------------------------------------------------
 
@@ -113,6 +116,23 @@ class ClientConnection(asyncio.Protocol):
         """Send at the end of this turn."""
         self._engine.flush_soon()
 
+    def whole(self, delivery: Delivery) -> bool:
+        """Whether a request has arrived. Raises `Refused`, which ends the connection, if it is too large to wait for."""
+        if delivery.pending > self.message_bytes_max:
+            raise Refused(EXCEEDED, f"a request of more than {self.message_bytes_max} bytes")
+        return delivery.readable and not delivery.partial
+
+    def must_wait(self, link: Link, room: int, wake: Callable[[], None]) -> bool:
+        """Whether a link must not deliver more now: it has had its turn, or the client's session takes no more yet."""
+        if link.session.outgoing_bytes >= OUTGOING_BYTES_MAX:
+            self._held.append(wake)  # The client says when there is room again.
+        elif room <= 0:
+            asyncio.get_running_loop().call_soon(wake)
+        else:
+            return False
+        self.flush_soon()
+        return True
+
     def at_end_of_turn(self, call: Callable[[], None]) -> None:
         """Call this when all that has arrived was looked at."""
         self._end_of_turn.append(call)
@@ -121,6 +141,9 @@ class ClientConnection(asyncio.Protocol):
         calls, self._end_of_turn = self._end_of_turn, []
         for call in calls:
             call()
+        held, self._held = self._held, []
+        for wake in held:
+            wake()
 
     def abort(self) -> None:
         """End the connection without another frame."""

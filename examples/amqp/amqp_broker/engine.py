@@ -82,13 +82,16 @@ class Engine:
             while (pending := self._engine.pending()) > 0:
                 pieces.append(self._engine.peek(pending) or b"")
                 self._engine.pop(pending)
-                self._dispatch()
         except TransportException:
             pending = -1
         if pieces and not self._out.is_closing():
             self._out.write(b"".join(pieces))
         if pending < 0:
             self._out.close()
+        # Not before it was written: what these events begin is for the next turn, if the transport is not congested then.
+        self._dispatch()
+        if pieces:
+            self.flush_soon()
 
     # --- time ------------------------------------------------------------------------------------
 

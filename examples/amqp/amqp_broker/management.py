@@ -38,7 +38,7 @@ class Management:
 
     def delivery(self, delivery: Delivery) -> None:
         """A request has arrived."""
-        if not delivery.readable or delivery.partial:
+        if not self._connection.whole(delivery):
             return
         data = self._link.recv(delivery.pending) or b""
         self._link.advance()

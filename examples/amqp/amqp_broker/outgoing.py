@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 ACQUIRE_MESSAGES_MAX = 500
 ACQUIRE_BYTES_MAX = 1 << 20
+"""Given to the engine in one turn. A client that reads slowly, or whose session has a small window, gets no more than
+that ahead: what it has credit for stays in the queue until then, and takes no memory twice."""
 TRANSACTIONAL = 0x34
 OUTCOMES = (Delivery.ACCEPTED, Delivery.REJECTED, Delivery.RELEASED, Delivery.MODIFIED)
 
@@ -64,17 +66,20 @@ class Outgoing:
 
     def wake(self) -> None:
         """Something may be there, or the client has more credit."""
-        if not self._connection.lost:
+        if not self.closed and not self._connection.lost:
             self._deliver()
 
     def _deliver(self) -> None:
-        link = self._link
+        link, room = self._link, ACQUIRE_BYTES_MAX
         try:
             while (credit := link.credit) > 0 and not self._connection.congested:
-                got = self.consumer.acquire(min(credit, ACQUIRE_MESSAGES_MAX), ACQUIRE_BYTES_MAX)
+                if self._connection.must_wait(link, room, self.wake):
+                    return
+                got = self.consumer.acquire(min(credit, ACQUIRE_MESSAGES_MAX), room)
                 if got is None:
                     break
                 ids, batch = got
+                room -= batch.nbytes
                 for n, id in enumerate(ids):
                     self._send(id, content(batch.data(n), batch.props(n)))
                 if self._settled_at_once:
@@ -197,13 +202,16 @@ class Browser:
 
     def wake(self) -> None:
         """Something may be there, or the client has more credit."""
-        link = self._link
+        link, room = self._link, ACQUIRE_BYTES_MAX
         if self._connection.lost or link.credit <= 0:
             return
         for id, data, props in self.queue.delivery.browse():
             if link.credit <= 0 or self._connection.congested:
                 break
+            if self._connection.must_wait(link, room, self.wake):
+                return
             if id not in self._seen:
+                room -= len(data)
                 self._seen.add(id)
                 self._tag += 1
                 delivery = link.delivery(str(self._tag))
