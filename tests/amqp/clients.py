@@ -88,6 +88,7 @@ class Publisher(Client):
         self.last = 0
         """The number of the last message, once it is known."""
         self._sent: dict[Any, tuple[int, Any]] = {}
+        self._open = False
 
     def progress(self) -> str:
         return f"{len(self.accepted)} accepted, next {self.next}, last {self.last}, {self.connections} connections"
@@ -96,6 +97,7 @@ class Publisher(Client):
         self.sender = container.create_sender(self.connection, self.queue)
 
     def on_link_opened(self, event: Any) -> None:
+        self._open = True
         self.next = next(n for n in range(1, self.next + 1) if n not in self.accepted)
         self._send()
 
@@ -107,7 +109,7 @@ class Publisher(Client):
             self.over.set()
 
     def _send(self) -> None:
-        while (
+        while self._open and (
             self.sender.credit and len(self._sent) < self.window and not (self.last and self.next > self.last)
         ):
             number, self.next = self.next, self.next + 1
@@ -119,6 +121,7 @@ class Publisher(Client):
 
     def on_transport_error(self, event: Any) -> None:
         """Proton would send a message that it still had before all others: see docs/amqp.md."""
+        self._open = False  # What is sent now would be sent by itself, too.
         for _, delivery in self._sent.values():
             delivery.abort()
         self._sent.clear()
