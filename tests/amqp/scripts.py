@@ -11,16 +11,19 @@ from tests.amqp.brokers import Brokers, until
 
 MESSAGES = 3000
 KILLS = 5
+SIZES = (1, 255, 256, 65_536, 1 << 20, 3 << 20)
+PORTS = "PORTS"
+TOO_LARGE = (5 << 20, 32 << 20)
 
 
 class Script:
     """One run of a client. Its lines are collected by a thread, so that it never waits for a reader."""
 
     def __init__(self, command: list[str], brokers: Brokers, *arguments: str, **environment: str) -> None:
-        mode, *rest = arguments
+        """In ``arguments``, PORTS stands for the ports of all nodes."""
         ports = ",".join(str(port) for _, port in brokers.addresses)
         self.process = subprocess.Popen(
-            [*command, mode, ports, *rest],
+            [*command, *(ports if each == PORTS else each for each in arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | environment,
         )  # fmt: skip
         self.lines: list[str] = []
@@ -49,7 +52,7 @@ def check_ledger(brokers: Brokers, command: list[str], **environment: str) -> No
     until(lambda: brokers.in_sync(2))
 
     def script(mode: str, queue: str, *more: str) -> Script:
-        return Script(command, brokers, mode, queue, str(MESSAGES), *more, **environment)
+        return Script(command, brokers, mode, PORTS, queue, str(MESSAGES), *more, **environment)
 
     numbered, plain = script("publish", "numbered", "orders"), script("publish", "plain")
     consumer = script("consume", "plain")
@@ -75,3 +78,27 @@ def check_ledger(brokers: Brokers, command: list[str], **environment: str) -> No
     assert brokers.manage("READ", "queue", "numbered")["messages"] == MESSAGES
     assert json.loads(script("consume", "numbered").end()) == list(range(1, MESSAGES + 1))
     print(f"{KILLS} kills, {len(received) - len(set(received))} deliveries of unnumbered messages came twice")
+
+
+def check_sizes(
+    brokers: Brokers, command: list[str], *, kinds: int, condition: str, **environment: str
+) -> None:
+    """Messages of all sizes are accepted and come back whole, or rejected with a typed error; the link goes on."""
+    brokers.manage("CREATE", "queue", "sizes")
+    script = Script(command, brokers, PORTS, "sizes", *map(str, (*SIZES, *TOO_LARGE)), **environment)
+    assert script.end() == "done"
+    told = [line.split() for line in script.lines[:-1]]
+    assert len(told) == kinds * (len(SIZES) + len(TOO_LARGE))
+    for size, _, *outcome in told:
+        refused = ["rejected", condition] if condition else ["rejected"]
+        assert outcome == (refused if int(size) in TOO_LARGE else ["accepted"]), told
+    for (size, kind, *_), body in zip(told, brokers.drained("sizes"), strict=False):
+        whole = len(body) if kind in ("binary", "data", "text") else sum(map(len, body))
+        assert whole == (int(size) if kind in ("binary", "data", "text") else len_of_words(int(size))), kind
+    assert brokers.manage("READ", "queue", "sizes")["messages"] == 0
+    assert [process.exit_code for process in brokers.processes.values()] == [None]
+
+
+def len_of_words(size: int) -> int:
+    """How much text the lists of these clients have."""
+    return (size // 5000 + 1) * min(size, 5000)

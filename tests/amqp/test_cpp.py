@@ -9,29 +9,38 @@ from pathlib import Path
 import pytest
 
 from tests.amqp.brokers import Brokers
-from tests.amqp.scripts import check_ledger
+from tests.amqp.scripts import check_ledger, check_sizes
 from tests.support.missing import leave_out
 
-SOURCE = Path(__file__).with_name("cpp_client.cpp")
 HEADER = "#include <proton/container.hpp>\n"
+pytestmark = [pytest.mark.slow, pytest.mark.external, pytest.mark.processes, pytest.mark.timeout(280)]
 
 
-@pytest.mark.slow
-@pytest.mark.external
-@pytest.mark.processes
-@pytest.mark.timeout(280)
-def test_five_kills_lose_and_repeat_nothing_of_proton_cpp(tmp_path: Path) -> None:
+def compiled(name: str, folder: Path) -> list[str]:
+    """The command of a program that is compiled from one of the files beside this one."""
     compiler = shutil.which("g++")
     if compiler is None or not _has_proton(compiler):
         leave_out("needs g++ and Proton for C++: apt-get install g++ libqpid-proton-cpp12-dev")
-    program = tmp_path / "client"
-    command = [compiler, "-std=c++17", "-o", str(program), str(SOURCE), "-lqpid-proton-cpp"]
-    subprocess.run(command, check=True)
-    with Brokers(tmp_path / "nodes") as brokers:
-        brokers.start()
-        check_ledger(brokers, [str(program)])
+    program, source = folder / "client", Path(__file__).with_name(name)
+    subprocess.run([compiler, "-std=c++17", "-o", str(program), str(source), "-lqpid-proton-cpp"], check=True)
+    return [str(program)]
 
 
 def _has_proton(compiler: str) -> bool:
     command = [compiler, "-std=c++17", "-fsyntax-only", "-x", "c++", "-"]
     return not subprocess.run(command, input=HEADER, text=True, capture_output=True).returncode
+
+
+def test_five_kills_lose_and_repeat_nothing_of_proton_cpp(tmp_path: Path) -> None:
+    command = compiled("cpp_client.cpp", tmp_path)
+    with Brokers(tmp_path / "nodes") as brokers:
+        brokers.start()
+        check_ledger(brokers, command)
+
+
+def test_messages_of_all_sizes_of_proton_cpp(tmp_path: Path) -> None:
+    """This version of the client is not told the condition of a rejection."""
+    command = compiled("cpp_sizes.cpp", tmp_path)
+    with Brokers(tmp_path / "nodes", 1, memory=True) as brokers:
+        brokers.start()
+        check_sizes(brokers, command, kinds=4, condition="")
