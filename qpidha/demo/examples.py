@@ -29,7 +29,7 @@ class Example:
 
 SIMPLE = Example(
     "simple",
-    beside=("changer.py", "client.py", "options.py", "protocol.py", "topology.py"),
+    beside=("changer.py", "client.py", "options.py", "protocol.py", "stamps.py", "topology.py"),
     lines=None,
     short_lines=300_000,
     changes=True,
