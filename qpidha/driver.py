@@ -138,6 +138,9 @@ class Driver:
             if self._waiting is not None and self._bypassing:
                 self._bypass(self._waiting)
             while self.idle and self.failed is None:
+                if (unreadable := self.replica.unreadable) is not None:
+                    self.fail(unreadable, Ready())
+                    return
                 if not self._again and self.replica.out.empty and not self._next_slice():
                     return  # No input since the last `ready`, which contained all effects of the inputs before it.
                 self._again = False

@@ -62,6 +62,12 @@ class Settings:
     transaction_bytes_max: int = 256 * MIB
     """What one commit may carry. One that is larger than three quarters of ``frame_bytes_max`` makes backups catch up."""
 
+    memory_bytes_max: int | None = None
+    """How many bytes of messages a node keeps in memory. Beyond this, the bytes of the oldest ones that are durable are
+    dropped, and read again from the store when they are needed; their ids and sizes stay. Tables, the configuration and
+    what is not durable yet stay as well. The store must be able to do so (`qpidha.interfaces.ReadableStore`), as
+    `SqliteStore` is; with another one all stays in memory. None: all messages stay in memory."""
+
     # --- replication
     window_bytes_max: int = 32 * MIB
     """Bytes streamed to one backup that it has not acknowledged. Beyond this the backup catches up again (C7)."""
@@ -252,6 +258,7 @@ RULES: dict[str, Rule] = {
     "frame_bytes_max": integer(FRAME_BYTES_MIN, FRAME_BYTES_MAX),
     "message_bytes_max": integer(1, FRAME_BYTES_MAX),
     "transaction_bytes_max": integer(1, 2**40),
+    "memory_bytes_max": optional(integer(1, 2**50)),
     "window_bytes_max": integer(1, 2**40),
     "window_operations_max": integer(1, COUNT_MAX),
     "operations_bytes": integer(1, FRAME_BYTES_MAX),

@@ -14,6 +14,7 @@ from qpidha.core.keytable import KeyTable
 from qpidha.core.lineage import Lineage
 from qpidha.core.producers import PREFIX, ProducerEntries
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.stored import Stored
 from qpidha.errors import ensure
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
@@ -93,6 +94,24 @@ class KeyedQueue(ReplicatedQueue):
             self._join_from(self._loose_from)
             self._loose = 0
 
+    def _join_from(self, first: MessageId) -> None:
+        """Rewrite the stored batches that begin at this id or after it as one."""
+        stored = self._stored
+        entry = stored.after(first - 1)
+        found: list[Stored] = []
+        while entry is not None:
+            found.append(entry[1])
+            entry = stored.after(entry[1].last)
+        if len(found) < 2:
+            return
+        left = self.held.slice(found[0].ids.first, found[-1].last)
+        batch = Batch.join([item.pick(item.ids & left)[1] for item in found])
+        for item in found:
+            del stored[item.ids.first]
+            self.bytes -= item.batch.nbytes
+        stored[left.first] = Stored(left, batch)
+        self.bytes += batch.nbytes
+
     def remove(self, ids: SequenceSet) -> SequenceSet:
         """See `ReplicatedQueue.remove`. Removing the older message of a key leaves the newer one."""
         leaving = [(id, self._key_of(id)) for id in ids & self.held]
@@ -115,7 +134,7 @@ class KeyedQueue(ReplicatedQueue):
     def _key_of(self, id: MessageId) -> bytes:
         """The key of a held message."""
         stored = self._batch_of(id)
-        return stored.batch.props(stored.ids.count(stored.ids.first, id) - 1)
+        return stored.body.props(stored.ids.count(stored.ids.first, id) - 1)
 
     def take_touched(self) -> tuple[bytes, ...]:
         """The keys that changed since the last call."""

@@ -78,6 +78,7 @@ class LocalQueues:
     def drop(self, queue: QueueId) -> ReplicatedQueue:
         """A queue ends, with its messages."""
         gone = self._queues.pop(queue)
+        gone.end()
         del self._names[level_of(queue), gone.spec.name]
         self.own -= level_of(queue) is Level.NONE
         return gone

@@ -15,6 +15,7 @@ from qpidha.core.explanation import Place
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage, generation_of
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.stored import Outline
 from qpidha.seq import SequenceSet
 from qpidha.types import Generation, MessageId, QueueId
 from qpidha.wire._batch import ORIGINS
@@ -87,10 +88,10 @@ class OriginSearch:
         return None
 
     def _look(
-        self, queue: ReplicatedQueue, ids: SequenceSet, batch: Batch, at: MessageId
+        self, queue: ReplicatedQueue, ids: SequenceSet, batch: Batch | Outline, at: MessageId
     ) -> tuple[MessageId | None, MessageId]:
         """Look at a batch from an id on, until a pause is due. Returns what was found, and where to go on."""
-        if not batch.columns & ORIGINS:
+        if isinstance(batch, Outline) or not batch.columns & ORIGINS:
             self._pause()
             return None, ids.last + 1
         for index, id in enumerate(ids.slice(at, ids.last), ids.count(0, at - 1) if at else 0):

@@ -7,26 +7,24 @@ rewritten when less than half of it is left, so dead payload never exceeds live 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
+from qpidha.core.batches import NONE_HELD, Batches
 from qpidha.core.lineage import Lineage
 from qpidha.core.places import Places, placed
 from qpidha.core.resync import History
-from qpidha.core.stored import Stored
+from qpidha.core.stored import Outline, Stored
 from qpidha.errors import ensure
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
 from qpidha.types import MESSAGE_ID_MAX, Level, MessageId, QueueId, QueueSpec, level_of
-from qpidha.wire._batch import ORDER
+from qpidha.wire._batch import ORDER, ORIGINS
 from qpidha.wire.batch import Batch
 
 COMPACT_BYTES_MIN = 4096
 """Smaller batches are not worth rewriting."""
-NONE_HELD: Final = SequenceSet()
-"""The ids of all queues without messages: most are idle. Never changed."""
 
 
-class ReplicatedQueue:
+class ReplicatedQueue(Batches):
     """The content of one queue on one node.
 
     Invariants (`check` verifies all):
@@ -34,37 +32,22 @@ class ReplicatedQueue:
       - a stored batch has at least one held id, and ``live`` counts them
       - first ids of the lineage are at most next
       - ``places`` has the messages with an order key, and is None if there are none
+      - a stored batch without bytes is in the store, with every one of its held messages
     """
 
-    __slots__ = (
-        "_stored",
-        "_top",
-        "bytes",
-        "fills",
-        "held",
-        "lineage",
-        "local",
-        "next",
-        "places",
-        "queue",
-        "spec",
-    )
+    __slots__ = ("_top", "fills", "lineage", "local", "next", "places", "spec")
 
     def __init__(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> None:
-        self.queue = queue
+        super().__init__(queue)
         self.local = level_of(queue) is not Level.MESSAGES
         """Its messages are this node's own: they are not replicated (LV1)."""
         self.spec = spec
         self.lineage = lineage
         self.next = next
-        self.held = NONE_HELD
-        """Ids of the messages. Only methods of the queue change it."""
-        self.bytes = 0
         self.fills = 0
         """How often messages came in below next. A flip brings them, also if lineage and next stay as they are (P3)."""
         self.places: Places | None = None
         """Where the updated messages stand (U1)."""
-        self._stored: OrderedMap[Stored] = NOTHING
         self._top: MessageId = 0
         """No stored batch has a higher id, held or gone. A rewind lowers ``next`` below it: a batch keeps the
         place of its rewound messages until it is cut, and their ids are given out again."""
@@ -89,12 +72,14 @@ class ReplicatedQueue:
         if self._stored is NOTHING:
             self._stored = OrderedMap()
         if first > self._top or not self._overlaps(first, last):
-            self._stored[first] = Stored(ids, batch)
+            item = self._stored[first] = Stored(ids, batch)
+            if self.bodies is not None:
+                self.bodies.came(self, item)
         else:  # The ids overlap stored batches: insert one run at a time, so that batches stay disjoint intervals.
             at = 0
             for a, b in ids.runs():
                 self._make_room(a, b)
-                self._stored[a] = Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1))
+                self._put(Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1)))
                 at += b - a + 1
         if not self.held:  # It may be shared with other queues without messages.
             self.held = ids.copy()
@@ -120,12 +105,14 @@ class ReplicatedQueue:
         stored = self._stored
         while (below := stored.floor(last)) is not None and below[1].last >= first:
             key, old = below
-            del stored[key]
-            self.bytes -= old.batch.nbytes
+            if old.absent:
+                self._load(old)
+                continue  # It may end elsewhere now.
+            self._drop(key, old)
             for low, high in ((old.ids.first, first - 1), (last + 1, old.last)):
                 if low <= high and (part := self.held.slice(low, high)):
                     ids, piece = old.pick(part)
-                    stored[ids.first] = Stored(ids, piece)
+                    self._put(Stored(ids, piece))
                     self.bytes += piece.nbytes
 
     def remove(self, ids: SequenceSet) -> SequenceSet:
@@ -158,35 +145,18 @@ class ReplicatedQueue:
             last = item.last
             item.live -= gone.count(at, last)
             if item.live == 0:
-                del stored[key]
-                self.bytes -= item.batch.nbytes
-            elif item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN:
+                self._drop(key, item)
+            elif (
+                item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN and not item.absent
+            ):
                 self._compact(key, item)
             at = gone.ceiling(last + 1)
 
     def _compact(self, key: MessageId, item: Stored) -> None:
         left = item.ids & self.held
         ids, batch = item.pick(left)
-        del self._stored[key]
-        self._stored[ids.first] = Stored(ids, batch)
-        self.bytes += batch.nbytes - item.batch.nbytes
-
-    def _join_from(self, first: MessageId) -> None:
-        """Rewrite the stored batches that begin at this id or after it as one."""
-        stored = self._stored
-        entry = stored.after(first - 1)
-        found: list[Stored] = []
-        while entry is not None:
-            found.append(entry[1])
-            entry = stored.after(entry[1].last)
-        if len(found) < 2:
-            return
-        left = self.held.slice(found[0].ids.first, found[-1].last)
-        batch = Batch.join([item.pick(item.ids & left)[1] for item in found])
-        for item in found:
-            del stored[item.ids.first]
-            self.bytes -= item.batch.nbytes
-        stored[left.first] = Stored(left, batch)
+        self._drop(key, item)
+        self._put(Stored(ids, batch))
         self.bytes += batch.nbytes
 
     def skip(self, last: MessageId) -> None:
@@ -224,7 +194,7 @@ class ReplicatedQueue:
         id = self.held.ceiling(place)
         if id is None:
             return None
-        return SequenceSet.from_range(id, id), self._batch_of(id).one(id)
+        return SequenceSet.from_range(id, id), self._present(id).one(id)
 
     def _in_order(self, place: MessageId, count: int) -> Iterator[tuple[Stored, SequenceSet]]:
         """What is held from a place on, in order: messages of one stored batch, ``count`` updated ones at most."""
@@ -237,7 +207,7 @@ class ReplicatedQueue:
                 item = None
             if item is None:
                 yield from self._plain(place, at - 1)
-                item = self._batch_of(id)
+                item = self._present(id)
                 ids = SequenceSet()
             ids.add(id)
             place = at
@@ -251,24 +221,34 @@ class ReplicatedQueue:
         entry = stored.floor(first) or stored.after(first)
         while entry is not None and entry[0] <= last:
             item = entry[1]
+            live = self._standing(item, first, last)
+            if live and item.absent:
+                self._load(item)  # With some that follow.
+                live = self._standing(item, first, last)
             entry = stored.after(item.last)
-            low, high = max(first, item.ids.first), min(last, item.last)
-            live = self.held.slice(low, high) if low <= high else None
-            if live and self.places is not None:
-                live -= self.places.ids.slice(low, high)
             if live:
                 yield item, live
 
-    def stored_from(self, id: MessageId) -> Iterator[tuple[SequenceSet, Batch]]:
+    def _standing(self, item: Stored, first: MessageId, last: MessageId) -> SequenceSet | None:
+        """What is held of a batch with these ids, without updated messages."""
+        low, high = max(first, item.ids.first), min(last, item.last)
+        live = self.held.slice(low, high) if low <= high else None
+        if live and self.places is not None:
+            live -= self.places.ids.slice(low, high)
+        return live
+
+    def stored_from(self, id: MessageId) -> Iterator[tuple[SequenceSet, Batch | Outline]]:
         """The stored batches that have, or had, a message at this id or above, each with its ids, ascending.
 
-        Some of the messages may be gone. The queue must not change meanwhile.
+        Some of the messages may be gone. Those with origins are in memory. The queue must not change meanwhile.
         """
         stored = self._stored
         entry = stored.floor(id) or stored.after(id)
         while entry is not None:
             item = entry[1]
             if item.last >= id:
+                if item.absent and item.batch.columns & ORIGINS:
+                    self._load(item)
                 yield item.ids, item.batch
             entry = stored.after(item.last)
 
@@ -276,7 +256,7 @@ class ReplicatedQueue:
         """Exactly these messages, all of which must be held, as pieces in ascending order."""
         at: MessageId | None = wanted.first if wanted else None
         while at is not None:
-            item = self._batch_of(at)
+            item = self._present(at)
             yield item.pick(wanted.slice(at, item.last))
             at = wanted.ceiling(item.last + 1)
 
@@ -294,12 +274,6 @@ class ReplicatedQueue:
                 return next(self.select(SequenceSet.from_range(id, id)))
             plain = plain.slice(plain.first, updated.first)
         return next(self.select(plain), None)
-
-    def _batch_of(self, id: MessageId) -> Stored:
-        """The stored batch of a held message."""
-        below = self._stored.floor(id)
-        assert below is not None, "a held message lies in a stored batch"
-        return below[1]
 
     def data_nbytes_of(self, wanted: SequenceSet) -> int:
         """The size of the data of these messages, all of which must be held. O(wanted)."""

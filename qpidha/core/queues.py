@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qpidha.core.bodies import Bodies
 from qpidha.core.indexed import IndexedQueue, QueueTypes
 from qpidha.core.keyed import KEYED, KeyedQueue
 from qpidha.core.lineage import Lineage
@@ -11,20 +12,33 @@ from qpidha.types import MessageId, QueueId, QueueSpec
 
 
 class Queues(dict[QueueId, ReplicatedQueue]):
-    """A dict of queues that knows how one is made."""
+    """A dict of queues that knows how one is made.
 
-    def __init__(self, types: QueueTypes | None = None) -> None:
+    Args:
+        bodies: Decides which messages are in memory; None: all are. Those of tables and the configuration always are.
+    """
+
+    def __init__(self, types: QueueTypes | None = None, bodies: Bodies | None = None) -> None:
         super().__init__()
         self._types: QueueTypes = {} if types is None else types
+        self.bodies = bodies
+
+    def __delitem__(self, queue: QueueId) -> None:
+        """The queue is gone, with its messages."""
+        self.pop(queue).end()
 
     def make(self, queue: QueueId, spec: QueueSpec, lineage: Lineage, next: MessageId) -> ReplicatedQueue:
         """A queue without content. It is not put into the dict."""
         if (keyed := KEYED.get(spec.kind)) is not None:
             return keyed(queue, spec, lineage, next)
         index = self._types.get(spec.kind)
-        if index is not None:
-            return IndexedQueue(queue, spec, lineage, next, index(spec))
-        return ReplicatedQueue(queue, spec, lineage, next)
+        made = (
+            ReplicatedQueue(queue, spec, lineage, next)
+            if index is None
+            else IndexedQueue(queue, spec, lineage, next, index(spec))
+        )
+        made.bodies = self.bodies
+        return made
 
     def load(self, image: QueueImage) -> ReplicatedQueue:
         """A queue as a store holds it. It is not put into the dict. O(messages)."""

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
+from qpidha.core.bodies import ReadBodies
 from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.calm import OPERATING, is_calm
 from qpidha.core.candidate import check_promotable, founding, promotion
@@ -79,12 +80,18 @@ class Replica:
         now: float = 0.0,
         types: QueueTypes | None = None,
         secret: bytes = b"",
+        read: ReadBodies | None = None,
     ) -> None:
-        """``secret``: random bytes that no other process knows (C8)."""
+        """A core with the content of a store.
+
+        Args:
+            secret: Random bytes that no other process knows (C8).
+            read: Gives back messages of the store. None: all are in memory, whatever `Settings.memory_bytes_max` says.
+        """
         settings = Settings() if settings is None else settings
         check_parts(node, boot, image, settings)
         self.state = NodeState(
-            node=node, boot=boot, image=image, settings=settings, types=types, secret=secret
+            node=node, boot=boot, image=image, settings=settings, types=types, secret=secret, read=read
         )
         self.out = self.state.outbox
         self.primary: Primary | None = None
@@ -522,8 +529,15 @@ class Replica:
 
     def performed(self, now: float) -> None:
         """The last `Ready` was performed whole: its frames have left, so the time-outs for their answers begin (L4)."""
+        if self.state.bodies is not None:
+            self.state.bodies.performed()
         if self.primary:
             self.primary.performed(now)
+
+    @property
+    def unreadable(self) -> Exception | None:
+        """The store could not give a message back: the driver must fail, and perform nothing more. None: it could."""
+        return None if self.state.bodies is None else self.state.bodies.failed
 
     @property
     def unfinished(self) -> bool:
@@ -547,6 +561,8 @@ class Replica:
         if not (self._calm and (self.primary is None or self.primary.settle_operations())):
             self._settle(now)
             self._calm = self._is_calm()
+        if self.state.bodies is not None:
+            self.state.bodies.taken()
         return self.out.take()
 
     def _settle(self, now: float) -> None:

@@ -68,6 +68,8 @@ class QueueSnapshot:
     """Messages held."""
     bytes: int
     """Of the batches that hold them, which other nodes may have cut in another way."""
+    absent_bytes: int
+    """Of these, those that only the store has."""
     next_id: MessageId
     level: Level = Level.MESSAGES
     """How much of it the other nodes have."""
@@ -172,5 +174,11 @@ def _session(session: BackupSession, primary: Primary, members: frozenset[Member
 
 def _queue(q: ReplicatedQueue) -> QueueSnapshot:
     return QueueSnapshot(
-        queue=q.queue, spec=q.spec, depth=len(q), bytes=q.bytes, next_id=q.next, level=level_of(q.queue)
+        queue=q.queue,
+        spec=q.spec,
+        depth=len(q),
+        bytes=q.bytes,
+        absent_bytes=q.absent_bytes,
+        next_id=q.next,
+        level=level_of(q.queue),
     )

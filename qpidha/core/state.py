@@ -13,6 +13,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from qpidha.core.births import OWN_OBJECTS, configuration_id
+from qpidha.core.bodies import Bodies, ReadBodies
 from qpidha.core.histories import Histories
 from qpidha.core.indexed import QueueTypes
 from qpidha.core.keyed import ConfigurationQueue, KeyedQueue
@@ -34,6 +35,7 @@ class NodeState:
     """The state of one node for one boot. O(content of ``image``) to make."""
 
     __slots__ = (
+        "bodies",
         "boot",
         "cluster",
         "epoch",
@@ -59,6 +61,7 @@ class NodeState:
         settings: Settings,
         types: QueueTypes | None = None,
         secret: bytes = b"",
+        read: ReadBodies | None = None,
     ) -> None:
         self.node = node
         self.boot = boot
@@ -72,7 +75,10 @@ class NodeState:
         self.generation: Generation = image.status.generation
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
         self.settings = settings
-        self.queues = Queues(types)
+        limit = settings.memory_bytes_max
+        self.bodies = None if read is None or limit is None else Bodies(limit, read)
+        """Which message bodies are in memory; None: all are."""
+        self.queues = Queues(types, self.bodies)
         """Those whose messages are replicated: all that is described, planned, sent and compared (LV1)."""
         self.local = LocalQueues(self.queues.make)
         """Those whose messages are this node's own."""
@@ -82,6 +88,8 @@ class NodeState:
                 self.local.add(queue)
             else:
                 self.queues[queue.queue] = queue
+        if self.bodies is not None:
+            self.bodies.loaded()
         self.quarantined = Quarantined(list(image.quarantine))
         self.manager = Manager(boot, settings.record_retry_s)
         self.outbox = Outbox()

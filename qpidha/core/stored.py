@@ -1,10 +1,35 @@
-"""One batch of messages as a queue holds it in memory (`qpidha.core.queue`)."""
+"""One batch of a queue, in memory or only in the store: what is known of it either way."""
 
 from __future__ import annotations
 
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
-from qpidha.wire.batch import Batch
+from qpidha.wire.batch import Batch, sizes_of
+
+SIZE_BYTES = 4
+
+
+class Outline:
+    """What is known of a batch whose bytes only the store has: its sizes, and which columns it has."""
+
+    __slots__ = ("_count", "_sizes", "columns", "data_nbytes", "nbytes")
+
+    def __init__(self, batch: Batch) -> None:
+        self._count = len(batch)
+        self._sizes = sizes_of(batch) if len(batch) > 1 else b""
+        self.columns = batch.columns
+        self.data_nbytes = batch.data_nbytes
+        self.nbytes = batch.nbytes
+
+    def __len__(self) -> int:
+        return self._count
+
+    def size(self, index: int) -> int:
+        """The size of the data of one message."""
+        if self._count == 1:
+            return self.data_nbytes
+        at = SIZE_BYTES * index
+        return int.from_bytes(self._sizes[at : at + SIZE_BYTES], "little")
 
 
 class Stored:
@@ -14,13 +39,25 @@ class Stored:
 
     def __init__(self, ids: SequenceSet, batch: Batch) -> None:
         self.ids = ids
-        self.batch = batch
+        self.batch: Batch | Outline = batch
         self.last: MessageId = ids.last
         self.live = len(batch)
 
+    @property
+    def body(self) -> Batch:
+        """The batch, which is in memory."""
+        batch = self.batch
+        assert isinstance(batch, Batch), "a batch that is in the store is read before it is used"
+        return batch
+
+    @property
+    def absent(self) -> bool:
+        """Only the store has its bytes."""
+        return isinstance(self.batch, Outline)
+
     def one(self, id: MessageId) -> Batch:
         """The message with this id; the batch itself if it has no other. O(log runs)."""
-        ids, batch = self.ids, self.batch
+        ids, batch = self.ids, self.body
         if len(batch) == 1:
             return batch
         index = id - ids.first if ids.run_count == 1 else ids.count(ids.first, id) - 1
@@ -39,8 +76,9 @@ class Stored:
 
     def pick(self, wanted: SequenceSet) -> tuple[SequenceSet, Batch]:
         """The wanted ones among its messages; the batch itself, without a copy, if that is all of them."""
-        if len(wanted) == len(self.batch):
-            return self.ids, self.batch
+        batch = self.body
+        if len(wanted) == len(batch):
+            return self.ids, batch
         before = self.ids.count
         runs = [(before(self.ids.first, a) - 1, before(self.ids.first, b)) for a, b in wanted.runs()]
-        return wanted, self.batch.gather(runs)
+        return wanted, batch.gather(runs)

@@ -9,15 +9,19 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from qpidha.core.bodies import ReadBodies
 from qpidha.core.ready import Ready
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver, Effects
 from qpidha.durations import Durations
 from qpidha.errors import StoreFailed
-from qpidha.interfaces import LockedStore, MessageStore
+from qpidha.interfaces import LockedStore, MessageStore, ReadableStore
 from qpidha.journal import Change, StoreImage
 from qpidha.node.disk import Disk
 from qpidha.node.runtime import Flushable, Runtime
+from qpidha.seq import SequenceSet
+from qpidha.types import QueueId
+from qpidha.wire.batch import Batch
 
 T = TypeVar("T")
 Fail = Callable[[str, BaseException], None]
@@ -45,6 +49,8 @@ class Engine:
     async def open(self) -> StoreImage:
         """Open the store, in its thread. Raises `StoreError`."""
         self._loop = asyncio.get_running_loop()
+        if isinstance(self._store, ReadableStore):
+            self._store.memory_bytes_max = self._runtime.settings.memory_bytes_max
         self.disk = Disk(self._store, self.broken, self.commits)
         return await self.disk.open(
             self._runtime.id, refuse_dirty=self._runtime.settings.dirty_start == "refuse"
@@ -54,6 +60,23 @@ class Engine:
     def lock_name(self) -> bytes:
         """What names the lock of the open store. Empty: nothing does."""
         return self._store.lock_name() if isinstance(self._store, LockedStore) else b""
+
+    @property
+    def read(self) -> ReadBodies | None:
+        """Gives back messages of the store, for the core; None: this store cannot. What fails ends the node."""
+        store = self._store
+        if not isinstance(store, ReadableStore):
+            return None
+
+        def read(queue: QueueId, ids: SequenceSet) -> Batch:
+            try:
+                return store.read(queue, ids)
+            except Exception:
+                if self.driver is not None:
+                    self.poke()  # The driver finds what failed in the core: `Replica.unreadable`.
+                raise
+
+        return read
 
     async def work(self, job: Callable[[], T]) -> T:
         """Do something that takes long, before `start`, where the loop does not wait for it (`Disk.work`)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
+from qpidha.errors import StoreError
 from qpidha.events import LinkClosed, LinkFromPeerFailed, ProbeFailed
 from qpidha.interfaces import Link, Listener, Transport
 from qpidha.node.attempts import Attempts, Farewells
@@ -132,7 +134,10 @@ class Links:
         """A link is gone. Called once for each, by its peer: tell the core, then the log or who opened it."""
         runtime = self._runtime
         self.peers.pop(peer.number, None)
-        runtime.replica.link_closed(peer.number)
+        with suppress(
+            StoreError
+        ):  # It could not give a message back, and the node ends: `Replica.unreadable`.
+            runtime.replica.link_closed(peer.number)
         self._link_lost()
         runtime.poke()
         # Without the address: its port differs each time, so one cause would look like many.

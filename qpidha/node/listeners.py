@@ -15,6 +15,7 @@ from qpidha.events import ListenerCutOff
 from qpidha.interfaces import Broker, QueueListener
 from qpidha.node.callbacks import call, described
 from qpidha.node.runtime import Runtime
+from qpidha.seq import SequenceSet
 from qpidha.types import QueueId
 
 
@@ -55,7 +56,8 @@ class Listeners:
         """`ask`, then give the listener the content that is there already, in steps: no notice follows for it."""
         self.ask(replicated)
         queue = replicated.queue
-        for ids, batch in list(replicated.select(replicated.held)) if queue in self._listeners else ():
+        held = replicated.held.copy() if queue in self._listeners else SequenceSet()
+        for ids, batch in replicated.select(held):
             if queue not in self._listeners:
                 return  # It failed at the piece before this one.
             self._tell(queue, "inserted", ids, batch)

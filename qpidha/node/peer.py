@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from qpidha.core.refusals import OTHER_ADDRESS
-from qpidha.errors import RemoteProtocolError
+from qpidha.errors import RemoteProtocolError, StoreError
 from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike, NodeId
 from qpidha.wire import codec
@@ -101,8 +101,8 @@ class Peer:
         self._heard_bytes += nbytes
         if self._closing:
             return
+        follows = False
         try:
-            follows = False
             frames = self._reader.buffer_updated(nbytes)
             if frames or self._frame_since is None:
                 self._frame_since = self.heard_at if self._reader.pending else None
@@ -126,6 +126,8 @@ class Peer:
         except RemoteProtocolError as error:
             self._runtime.replica.link_failed(self.number, error)
             self._closing = follows = True
+        except StoreError:
+            self._closing = True  # It could not give a message back, and the node ends: `Replica.unreadable`.
         if follows:
             self._runtime.poke()
         self._pace(nbytes, self._runtime.now() - self.heard_at)

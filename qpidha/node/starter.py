@@ -92,6 +92,7 @@ class Starter:
             now=runtime.now(),
             types=self._queue_types,
             secret=token_bytes(SECRET_BYTES),
+            read=self._parts.engine.read,
         )
 
     def _after_run(self) -> None:

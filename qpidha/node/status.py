@@ -72,6 +72,8 @@ class QueueStatus:
     """Publishes that are not safe yet; 0 on a backup."""
     level: str = "messages"
     """How much of it the other nodes have: "messages", "configuration" (only that it exists) or "none"."""
+    on_disk_bytes: int = 0
+    """Of ``bytes``, those that are only on the disk of the node, beyond ``memory_bytes_max``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +211,7 @@ def queue_facts(parts: Parts, q: ReplicatedQueue) -> dict[str, Any]:
         "bytes": q.bytes,
         "next_id": q.next + waiting,
         "level": level_of(q.queue).name.lower(),
+        "on_disk_bytes": q.absent_bytes,
         "pending": handle.pending if handle is not None and parts.runtime.replica.primary else 0,
     }
 

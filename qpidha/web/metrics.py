@@ -178,8 +178,11 @@ def _queues(status: NodeStatus) -> Iterator[Metric]:
     depth = GaugeMetricFamily("qpidha_queue_messages", "Messages in a queue", labels=["queue"])
     size = GaugeMetricFamily(
         "qpidha_queue_bytes",
-        "Bytes that the messages of a queue take in this node's memory",
+        "Bytes that the messages of a queue take on this node, in memory or not",
         labels=["queue"],
+    )
+    on_disk = GaugeMetricFamily(
+        "qpidha_queue_on_disk_bytes", "Bytes of these that are only on the disk", labels=["queue"]
     )
     pending = GaugeMetricFamily(
         "qpidha_queue_pending_messages", "Publishes that are not confirmed yet", labels=["queue"]
@@ -188,9 +191,10 @@ def _queues(status: NodeStatus) -> Iterator[Metric]:
     for queue in status.queues:
         depth.add_metric([queue.name], queue.depth)
         size.add_metric([queue.name], queue.bytes)
+        on_disk.add_metric([queue.name], queue.on_disk_bytes)
         pending.add_metric([queue.name], queue.pending)
         added.add_metric([queue.name], queue.next_id)
-    yield from (depth, size, pending, added)
+    yield from (depth, size, on_disk, pending, added)
 
 
 def _waiting(status: NodeStatus) -> Iterator[Metric]:

@@ -125,7 +125,9 @@ class Flip:
             check_planned(known_as, queue, planned)
             yield from check_planned_keys(known_as, planned)
             yield
-        # From here on nothing can fail, and queues change.
+        # From here on nothing can fail, but the store, and queues change.
+        if queues.bodies is not None:
+            queues.bodies.hold()
         for known in self._kept.others():
             if known.queue not in plan:
                 self._forget(known)
@@ -141,6 +143,8 @@ class Flip:
             if release is not None:
                 result.changes.append(release)
             yield
+        if queues.bodies is not None:
+            queues.bodies.release()
         self.done = True
 
     def _objects_touched(self) -> list[bytes]:

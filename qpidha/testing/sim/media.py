@@ -17,9 +17,12 @@ from typing import Final
 
 from qpidha.errors import StoreDamaged
 from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, StoreImage
+from qpidha.seq import SequenceSet
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.sqlite import SqliteStore
-from qpidha.testing.sim.disk import Content, messages
+from qpidha.testing.sim.disk import Content, SimDisk, messages, packed
+from qpidha.types import QueueId
+from qpidha.wire.batch import Batch
 
 SECTOR_BYTES: Final = 512
 FRAME_BYTES: Final = PAGE_BYTES + 24
@@ -172,3 +175,10 @@ def plain(image: StoreImage) -> dict[object, object]:
 def _shelved(kept: Quarantine) -> Iterator[tuple[object, object]]:
     for id, message in zip(kept.ids, messages(kept.batch), strict=True):
         yield (kept.queue, kept.generation, id), (kept.name, kept.fate, message)
+
+
+def read_again(disk: SimDisk, queue: QueueId, ids: SequenceSet) -> Batch:
+    """Give back messages that are durable (`qpidha.interfaces.ReadableStore`). KeyError: one of them is not."""
+    content = disk.content
+    found = content.queues.get(queue) or content.local[queue]
+    return packed([found.held[id] for id in ids])

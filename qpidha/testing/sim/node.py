@@ -18,7 +18,7 @@ from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolEr
 from qpidha.journal import Change
 from qpidha.queues import STANDARD_TYPES
 from qpidha.recovery.validator import check_start
-from qpidha.testing.sim import hints, place
+from qpidha.testing.sim import hints, media, place
 from qpidha.testing.sim.clock import SimClock
 from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.link import End
@@ -85,6 +85,7 @@ class SimNode:
             settings=world.settings,
             now=self.now(),
             types=STANDARD_TYPES,
+            read=lambda queue, ids: media.read_again(self.disk, queue, ids),
         )
         self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:

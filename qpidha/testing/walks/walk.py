@@ -116,6 +116,7 @@ class Walk:
             queues_per_slice=draw.choice([1, 2, 5, 500]),
             queues_per_digest=random.Random(f"{seed}/digests").choice([1, 1, 2, 32]),
             catch_up_time_max_s=random.Random(f"{seed}/pace").choice([None, 0.5]),
+            memory_bytes_max=random.Random(f"{seed}/memory").choice([None, None, 1, 300, 2000]),
             min_in_sync=min(count, random.Random(f"{seed}/members").choice(LEAST)),
         )
         self.world.manager.hints = random.Random(f"{seed}/gone").choice(["none", "none", "right", "wrong"])

@@ -66,6 +66,14 @@ def test_a_damaged_row_is_noticed_by_its_checksum(tmp_path: Path, damage: str) -
     store.close(clean=False)
 
 
+def test_another_message_in_its_place_is_noticed_too(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    assert store._db is not None
+    store._db.execute("UPDATE batches SET data = ? WHERE key = 1", (batch(ids((2, 7))).raw,))
+    with pytest.raises(StoreDamaged, match="fails its checksum"):
+        store.read(QUEUE, ids(1))
+
+
 def test_bytes_with_a_right_checksum_that_are_no_batch_are_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,164 @@
+"""Which message bodies a node keeps in memory, if `Settings.memory_bytes_max` limits them.
+
+Queues tell of each batch that they begin and cease to hold in memory. Beyond the limit the bytes of the oldest batches
+that are durable are dropped: the queue goes on with an `Outline`, and reads the batch again, from the store, when
+something needs its bytes. A batch that was read counts as new, so memory is also the cache of what was read.
+
+    came ──► fresh ──► durable ──► dropped ──► read again ──► durable
+              its commit    the limit     a consumer, a catch-up
+
+A batch is durable when the `Ready` that was taken after it came was performed: its insert was in that transaction or in
+one before. A flip inserts in slices and persists all of it at its end, so what it inserts waits for that (`hold`).
+
+Invariants:
+  what is not durable stays in memory, whatever the limit says
+  ``nbytes`` is the sum of the sizes of all batches in memory, of all queues but tables and the configuration
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from qpidha.core.stored import Outline, Stored
+from qpidha.errors import QpidhaError, StoreFailed
+from qpidha.seq import SequenceSet
+from qpidha.types import QueueId
+from qpidha.wire.batch import Batch
+
+READ_AHEAD_BYTES: Final = 256 * 1024
+"""Batches that follow one another are read together up to this size: small ones cost as little as large ones."""
+
+ReadBodies: TypeAlias = Callable[[QueueId, SequenceSet], Batch]
+"""Gives back messages of the store, in order (`qpidha.interfaces.ReadableStore.read`). May raise."""
+
+
+class Owner(Protocol):
+    """What a queue has for the bodies that it does not hold in memory."""
+
+    absent_bytes: int
+
+
+class Bodies:
+    """The message bodies of one node."""
+
+    __slots__ = (
+        "_durable",
+        "_fresh",
+        "_held",
+        "_loading",
+        "_read",
+        "_serial",
+        "bytes_max",
+        "failed",
+        "nbytes",
+    )
+
+    def __init__(self, bytes_max: int, read: ReadBodies) -> None:
+        self.bytes_max = bytes_max
+        self.nbytes = 0
+        """In memory."""
+        self.failed: Exception | None = None
+        """The first error of a read: the store failed, and so must the node."""
+        self._read = read
+        self._serial = 0
+        """How many `Ready` were taken."""
+        self._loading = True
+        self._held: OrderedDict[Stored, Owner] | None = None
+        self._fresh: OrderedDict[Stored, tuple[int, Owner]] = OrderedDict()
+        self._durable: OrderedDict[Stored, Owner] = OrderedDict()
+        """Oldest first."""
+
+    # --- what queues tell ------------------------------------------------------------------------
+
+    def came(self, owner: Owner, item: Stored) -> None:
+        """A queue holds this batch in memory now."""
+        self.nbytes += item.batch.nbytes
+        if self._loading:
+            self._durable[item] = owner
+        elif self._held is not None:
+            self._held[item] = owner
+        else:
+            self._fresh[item] = self._serial, owner
+        if self.nbytes > self.bytes_max:
+            self._shrink()
+
+    def went(self, owner: Owner, item: Stored) -> None:
+        """A queue does not hold this batch any more, in memory or not."""
+        if item.absent:
+            owner.absent_bytes -= item.batch.nbytes
+            return
+        self.nbytes -= item.batch.nbytes
+        if self._durable.pop(item, None) is None and self._fresh.pop(item, None) is None:
+            assert self._held is not None, "a batch in memory is fresh, durable or held"
+            del self._held[item]
+
+    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """Messages of the store. Raises what the store raises; and from then on always."""
+        if self.failed is not None:
+            raise StoreFailed(f"an earlier read failed: {self.failed}")
+        try:
+            batch = self._read(queue, ids)
+        except QpidhaError as error:
+            self.failed = error
+            raise
+        except Exception as error:
+            self.failed = StoreFailed(f"the store raised {error!r}")
+            raise self.failed from error
+        if len(batch) == len(ids):
+            return batch
+        self.failed = StoreFailed(f"the store gave {len(batch)} messages back instead of {len(ids)}")
+        raise self.failed
+
+    def returned(self, owner: Owner, item: Stored) -> None:
+        """A queue has read this batch, and holds it in memory again."""
+        self.nbytes += item.batch.nbytes
+        self._durable[item] = owner
+        self._shrink(item)
+
+    # --- what is durable -------------------------------------------------------------------------
+
+    def loaded(self) -> None:
+        """The queues have all that the store had: what comes now is not durable yet."""
+        self._loading = False
+
+    def taken(self) -> None:
+        """A `Ready` was taken: what came before is in its transaction, or was in an earlier one."""
+        self._serial += 1
+
+    def performed(self) -> None:
+        """The `Ready` that was taken last was performed: its transaction is durable."""
+        fresh, durable = self._fresh, self._durable
+        while fresh:
+            item, (serial, owner) = next(iter(fresh.items()))
+            if serial >= self._serial:
+                break
+            fresh.popitem(last=False)
+            durable[item] = owner
+        self._shrink()
+
+    def hold(self) -> None:
+        """What comes now is persisted later: when `release` is called."""
+        self._held = OrderedDict()
+
+    def release(self) -> None:
+        """What came since `hold` is in the next `Ready`."""
+        held, self._held = self._held, None
+        for item, owner in (held or {}).items():
+            self._fresh[item] = self._serial, owner
+
+    # --- the limit -------------------------------------------------------------------------------
+
+    def _shrink(self, wanted: Stored | None = None) -> None:
+        """Drop the oldest durable batches until the rest fits. ``wanted``: the newest one, which stays."""
+        durable = self._durable
+        while self.nbytes > self.bytes_max and durable:
+            item, owner = durable.popitem(last=False)
+            if item is wanted:
+                durable[item] = owner
+                return
+            batch = item.body
+            item.batch = Outline(batch)
+            self.nbytes -= batch.nbytes
+            owner.absent_bytes += batch.nbytes
