@@ -364,7 +364,7 @@ CONFIGURATION: tuple[Mutant, ...] = (
         name="joined-with-the-dead",
         rules="Q1",
         why="messages that are gone are held again when those beside them are joined",
-        file="qpidha/core/queue.py",
+        file="qpidha/core/keyed.py",
         old="        left = self.held.slice(found[0].ids.first, found[-1].last)\n",
         new="        left = SequenceSet.from_range(found[0].ids.first, found[-1].last)\n",
         first="core/test_keyed",
