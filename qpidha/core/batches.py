@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qpidha.core.bodies import READ_AHEAD_BYTES, Bodies
+from qpidha.core.bodies import Bodies
 from qpidha.core.stored import Stored
 from qpidha.ordered import NOTHING, OrderedMap
 from qpidha.seq import SequenceSet
@@ -51,9 +51,9 @@ class Batches:
     def _load(self, item: Stored) -> None:
         """Read what is left of a batch again, and of small ones after it, as one. Raises what the store raises."""
         assert self.bodies is not None, "without a limit every batch is in memory"
-        items, nbytes = [item], item.batch.nbytes
+        items, nbytes, ahead = [item], item.batch.nbytes, self.bodies.ahead_bytes
         entry = self._stored.after(item.last)
-        while entry is not None and entry[1].absent and nbytes + entry[1].batch.nbytes <= READ_AHEAD_BYTES:
+        while entry is not None and entry[1].absent and nbytes + entry[1].batch.nbytes <= ahead:
             items.append(entry[1])
             nbytes += entry[1].batch.nbytes
             entry = self._stored.after(entry[1].last)

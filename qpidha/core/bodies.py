@@ -28,7 +28,7 @@ from qpidha.types import QueueId
 from qpidha.wire.batch import Batch
 
 READ_AHEAD_BYTES: Final = 256 * 1024
-"""Batches that follow one another are read together up to this size: small ones cost as little as large ones."""
+"""So much is read at once, and no more than a quarter of the limit: small batches then cost as little as large ones."""
 
 ReadBodies: TypeAlias = Callable[[QueueId, SequenceSet], Batch]
 """Gives back messages of the store, in order (`qpidha.interfaces.ReadableStore.read`). May raise."""
@@ -50,6 +50,7 @@ class Bodies:
         "_loading",
         "_read",
         "_serial",
+        "ahead_bytes",
         "bytes_max",
         "failed",
         "nbytes",
@@ -59,6 +60,8 @@ class Bodies:
         self.bytes_max = bytes_max
         self.nbytes = 0
         """In memory."""
+        self.ahead_bytes = min(READ_AHEAD_BYTES, bytes_max // 4)
+        """Batches that follow one another are read together up to this size."""
         self.failed: Exception | None = None
         """The first error of a read: the store failed, and so must the node."""
         self._read = read

@@ -26,6 +26,7 @@ class Room:
         self.reads: list[list[int]] = []
         self.bodies = Bodies(bytes_max, self.read)
         self.bodies.loaded()
+        self.bodies.ahead_bytes = READ_AHEAD_BYTES
         self.queue = ReplicatedQueue(QUEUE, SPEC, ((1, 1),), 1)
         self.queue.bodies = self.bodies
 
@@ -128,6 +129,16 @@ def test_small_batches_are_read_together_and_only_what_is_left_of_them() -> None
         large.publish(bytes(READ_AHEAD_BYTES // 2))
     large.perform()
     assert large.content().keys() == {1, 2, 3} and large.reads == [[1], [2], [3]]
+
+
+def test_no_more_is_read_ahead_than_a_quarter_of_the_limit() -> None:
+    assert [Bodies(n, Room(0).read).ahead_bytes for n in (0, 400, 1 << 30)] == [0, 100, READ_AHEAD_BYTES]
+    room = Room(0)
+    room.bodies.ahead_bytes = 200
+    for _ in range(3):
+        room.publish(bytes(88))
+    room.perform()
+    assert room.content().keys() == {1, 2, 3} and room.reads == [[1, 2], [3]]
 
 
 def test_what_was_read_stays_until_there_is_no_room() -> None:
