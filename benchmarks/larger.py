@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from qpidha import Batch, Node, SequenceSet
+from qpidha import Batch, Node
 from qpidha.queues import FifoQueue
 from qpidha.stores import SqliteStore
 from tests.support.harness import PATIENT, World, until
@@ -61,7 +61,7 @@ async def measured(limit: int, *, limited: bool) -> Phases:
         yield
         found[name] = (time.process_time() - began) / (batches * COUNT)
 
-    with TemporaryDirectory(dir="/dev/shm") as home:  # noqa: S108 - a fresh directory; an fsync costs nothing there.
+    with TemporaryDirectory(dir="/dev/shm") as home:
         async with World(settings) as world:
             a = await world.start("a", SqliteStore(Path(home) / "a"))
             await a.promote()

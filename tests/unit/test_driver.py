@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+import pytest
+
 from qpidha import Batch, Settings
 from qpidha.core.births import born
 from qpidha.core.manager import Lost
@@ -22,9 +24,10 @@ from qpidha.core.ready import (
 )
 from qpidha.core.replica import Replica
 from qpidha.driver import PORTION, SLICE_S, Done, Driver, in_portions, is_portion
+from qpidha.errors import StoreFailed
 from qpidha.journal import Change, DropQueue, StoreImage, StoreStatus
 from qpidha.seq import SequenceSet
-from qpidha.types import Member, QueueSpec, Record, Role, Versioned
+from qpidha.types import Member, QueueId, QueueSpec, Record, Role, Versioned
 from qpidha.wire.events import Dequeue, Established, Frame, Operations
 
 CLUSTER, BOOT, EPOCH = (UUID(int=n) for n in range(1, 4))
@@ -39,15 +42,18 @@ def founded() -> Versioned:
 class Node:
     """A replica and a driver, with a disk that answers when the test says so."""
 
-    def __init__(self, *, slow: bool = False) -> None:
+    def __init__(self, *, slow: bool = False, settings: Settings | None = None) -> None:
         image = StoreImage(StoreStatus(node="P", epoch=EPOCH, cluster=CLUSTER))
-        self.replica = Replica(node="P", boot=BOOT, image=image, settings=Settings())
+        self.replica = Replica(node="P", boot=BOOT, image=image, settings=settings, read=self._read)
         self.driver = Driver(self.replica, self._commit, self, lambda: 0.0)
         self.slow = slow
         self.done: list[Done] = []
         self.requests: list[object] = []
         self.effects: list[object] = []
         self.error: BaseException | None = None
+
+    def _read(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        raise StoreFailed("nothing comes back")
 
     def _commit(self, changes: list[Change], done: Done) -> None:
         if self.slow:
@@ -127,6 +133,24 @@ def test_nothing_is_confirmed_after_a_failure_even_if_the_earlier_transaction_su
     assert roles[-1] is Role.STOPPED
 
 
+def test_a_message_that_the_store_does_not_give_back_is_a_failure_of_the_store() -> None:
+    """Whoever asked for it is told; nothing that the core did since is performed."""
+    node = Node(settings=Settings(memory_bytes_max=1)).promoted()
+    queue, _ = node.replica.declare(QueueSpec(name="q"))
+    node.replica.enqueue(queue, Batch.pack([b"one"]))
+    node.driver.run()
+    held = node.replica.queues[queue]
+    assert held.absent_bytes == held.bytes > 0 and node.replica.unreadable is None
+    with pytest.raises(StoreFailed, match="nothing comes back"):
+        next(held.select(held.held))
+    node.effects.clear()
+    node.replica.enqueue(queue, Batch.pack([b"two"]))
+    node.driver.run()
+    assert node.error is node.replica.unreadable is node.driver.failed is not None
+    assert not any(isinstance(effect, Safe | Settled) for effect in node.effects)
+    assert Doubtful(1) in node.effects
+
+
 def test_operations_left_in_doubt_by_a_step_down_are_reported_after_a_failure_too() -> None:
     """The step-down waited for the disk when the node failed."""
     node = Node().promoted()
@@ -152,6 +176,7 @@ class Script:
         self.readies = list(readies)
         self.calls: list[object] = []
         self.unfinished = False
+        self.unreadable: Exception | None = None
         self.primary = None
         self.stopped = ""
 

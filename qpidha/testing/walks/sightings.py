@@ -198,6 +198,7 @@ EXPECTED: Final = (
     *(f"power cut left {name} of a transaction" for name in ("all", "nothing")),
     *(f"wrong promotion {name}" for name in ("refused", "tried")),
     "older copy corrected by difference",
+    "messages read again",
     *(f"CompareAndSet {name}" for name in ("Applied", "Lost", "NotSent", "Unknown")),
     *(f"ReadRecord {name}" for name in ("Read", "NotSent", "Unknown")),
     *(f"fate {name}" for name in ("rewound", "undone-move")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
+from tests.mutants.table.bodies import BODIES_ON_DISK
 from tests.mutants.table.certificates import CERTIFICATES
 from tests.mutants.table.compiled import COMPILED
 from tests.mutants.table.configuration import CONFIGURATION
@@ -37,6 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *DISCARDS,
     *EXPLANATIONS,
     *STORES,
+    *BODIES_ON_DISK,
     *SAVED,
     *SURROUNDINGS,
     *ENGINES,

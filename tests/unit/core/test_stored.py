@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qpidha import Batch, SequenceSet
-from qpidha.core.stored import Stored
+from qpidha.core.stored import Outline, Stored
 
 BATCH = Batch.pack([b"a", b"bb", b"ccc", b"dddd"])
 
@@ -33,3 +33,24 @@ def test_sizes_are_those_of_the_data() -> None:
     stored = Stored(SequenceSet([3, 5, 8, 9]), BATCH)
     assert stored.data_nbytes_of(SequenceSet([5, 9])) == 6
     assert stored.data_nbytes_of(stored.ids) == BATCH.data_nbytes == 10
+
+
+def test_an_outline_knows_what_can_be_asked_without_the_bytes() -> None:
+    for batch in (BATCH, Batch.pack([b"alone"], [b"props"], [7])):
+        outline = Outline(batch)
+        sizes = [outline.size(index) for index in range(len(outline))]
+        assert sizes == [batch.size(index) for index in range(len(batch))]
+        assert (outline.nbytes, outline.data_nbytes, outline.columns) == (
+            batch.nbytes,
+            batch.data_nbytes,
+            batch.columns,
+        )
+
+
+def test_a_batch_that_only_the_store_has_is_not_used() -> None:
+    stored = Stored(SequenceSet([3, 5, 8, 9]), BATCH)
+    assert not stored.absent and stored.body is BATCH
+    stored.batch = Outline(BATCH)
+    assert stored.absent and stored.data_nbytes_of(SequenceSet([5, 9])) == 6
+    with pytest.raises(AssertionError, match="is read before it is used"):
+        stored.pick(SequenceSet([5]))

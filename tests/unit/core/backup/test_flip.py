@@ -10,6 +10,7 @@ from qpidha import Batch, SequenceSet
 from qpidha.core.backup.flip import KEYS_PER_STEP, Flip, Flipped, flip
 from qpidha.core.backup.planned import Planned
 from qpidha.core.births import born, configuration_id, own_id
+from qpidha.core.bodies import Bodies
 from qpidha.core.configuration import QueueObject
 from qpidha.core.histories import Histories
 from qpidha.core.keyed import CONFIGURATION, TABLE, ConfigurationQueue, KeyedQueue
@@ -77,6 +78,29 @@ def test_the_same_id_as_an_old_message_and_as_a_new_one() -> None:
     assert kinds.index(Quarantine) < kinds.index(Remove) < kinds.index(PutQueue) < kinds.index(Insert)
     (kept,) = [c for c in result.changes if isinstance(c, Quarantine)]
     assert (kept.generation, list(kept.ids), list(kept.batch), kept.fate) == (1, [2], [b"old"], Fate.REWOUND)
+
+
+def test_what_a_flip_inserts_is_durable_with_the_flip_and_not_before() -> None:
+    """Other transactions may be performed between two of its slices."""
+    bodies = Bodies(1, lambda queue, ids: Batch.pack([b"read"] * len(ids)))
+    bodies.loaded()
+    queues = Queues(bodies=bodies)
+    plans = {id: planned(id, ((1, 1),), 2, 1) for id in (Q, DLQ)}
+    for plan in plans.values():
+        stage(plan, 1, SequenceSet([1]), "staged")
+    work = Flip(queues, LocalQueues(queues.make), plans, 2, Quarantined([]), OBJECTS, 1)
+    work.advance(4)
+    assert queues[Q].held and not work.done
+    bodies.taken()
+    bodies.performed()
+    assert queues[Q].absent_bytes == 0
+    work.finish()
+    assert queues[Q].absent_bytes == 0
+    bodies.taken()
+    bodies.performed()
+    assert queues[Q].absent_bytes > 0 < queues[DLQ].absent_bytes
+    del queues[Q]
+    assert Q not in queues and bodies.nbytes == 0
 
 
 def test_a_message_that_was_staged_and_then_dequeued_is_dropped() -> None:
