@@ -28,7 +28,9 @@ COUNTS = [name for name in NUMBERS if HINTS[name] is int]
 DELAYS = ("readmission_delay_s", "readmission_delay_max_s", "record_retry_s")
 LIMITS = [f.name for f in fields(Settings) if HINTS[f.name] == (float | None)]
 """Times that may be left out."""
-WORDS = [f.name for f in fields(Settings) if f.name not in [*NUMBERS, *LIMITS, "replicate"]]
+SIZES = [f.name for f in fields(Settings) if HINTS[f.name] == (int | None)]
+"""Sizes that may be left out."""
+WORDS = [f.name for f in fields(Settings) if f.name not in [*NUMBERS, *LIMITS, *SIZES, "replicate"]]
 
 
 class Strange:
@@ -62,6 +64,8 @@ def test_every_field_has_a_rule_that_fits_its_annotation() -> None:
         assert RULES[name].allowed.startswith(kind), name
     for name in LIMITS:
         assert RULES[name].allowed.startswith("None or a number from"), name
+    for name in SIZES:
+        assert RULES[name].allowed.startswith("None or an integer from"), name
     for name in WORDS:
         assert RULES[name].allowed == " or ".join(map(repr, typing.get_args(HINTS[name])))
 
@@ -72,7 +76,7 @@ def test_other_types_are_refused(name: str) -> None:
     value = getattr(DEFAULT, name)
     strangers = [True, False, None, b"1", [1], Decimal(1), 1j, math.nan, math.inf, -math.inf, Strange(), int]
     for stranger in [*strangers, 1 if name in WORDS else str(value)]:
-        if stranger is not None or name not in LIMITS:
+        if stranger is not None or name not in [*LIMITS, *SIZES]:
             refused(name, stranger)
 
 
@@ -104,6 +108,14 @@ def test_times_are_finite_and_in_range(name: str) -> None:
 def test_a_time_may_be_left_out(name: str) -> None:
     assert getattr(Settings(**{name: None}), name) is None
     for value in (-1.5, 0, 31_536_001, "5", True):
+        refused(name, value)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_may_be_left_out(name: str) -> None:
+    assert getattr(Settings(**{name: None}), name) is None
+    assert getattr(Settings(**{name: 1 << 40}), name) == 1 << 40
+    for value in (-1, 0, 1.5, 2**63, 10**400):
         refused(name, value)
 
 

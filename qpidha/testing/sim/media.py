@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qpidha.errors import StoreDamaged
 from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.sqlite import SqliteStore
-from qpidha.testing.sim.disk import Content, messages, packed
+from qpidha.testing.sim.disk import Content, SimDisk, messages, packed
 from qpidha.types import QueueId
 from qpidha.wire.batch import Batch
-
-if TYPE_CHECKING:
-    from qpidha.testing.sim.node import SimNode
 
 SECTOR_BYTES: Final = 512
 FRAME_BYTES: Final = PAGE_BYTES + 24
@@ -180,9 +177,9 @@ def _shelved(kept: Quarantine) -> Iterator[tuple[object, object]]:
         yield (kept.queue, kept.generation, id), (kept.name, kept.fate, message)
 
 
-def read_again(node: SimNode, queue: QueueId, ids: SequenceSet) -> Batch:
+def read_again(disk: SimDisk, count: Callable[[str], None], queue: QueueId, ids: SequenceSet) -> Batch:
     """Give back messages that are durable (`qpidha.interfaces.ReadableStore`). KeyError: one of them is not."""
-    node.world.sometimes("messages read again")
-    content = node.disk.content
+    count("messages read again")
+    content = disk.content
     found = content.queues.get(queue) or content.local[queue]
     return packed([found.held[id] for id in ids])

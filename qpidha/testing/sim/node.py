@@ -85,7 +85,7 @@ class SimNode:
             settings=world.settings,
             now=self.now(),
             types=STANDARD_TYPES,
-            read=lambda queue, ids: media.read_again(self, queue, ids),
+            read=lambda queue, ids: media.read_again(self.disk, self.world.sometimes, queue, ids),
         )
         self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:
