@@ -145,7 +145,10 @@ class ReplicatedQueue(Batches):
             last = item.last
             item.live -= gone.count(at, last)
             if item.live == 0:
-                self._drop(key, item)
+                del stored[key]
+                self.bytes -= item.batch.nbytes
+                if self.bodies is not None:
+                    self.bodies.went(self, item)
             elif (
                 item.live * 2 < len(item.batch) and item.batch.nbytes >= COMPACT_BYTES_MIN and not item.absent
             ):
@@ -221,21 +224,17 @@ class ReplicatedQueue(Batches):
         entry = stored.floor(first) or stored.after(first)
         while entry is not None and entry[0] <= last:
             item = entry[1]
-            live = self._standing(item, first, last)
-            if live and item.absent:
-                self._load(item)  # With some that follow.
-                live = self._standing(item, first, last)
+            if type(item.batch) is Outline:
+                low, high = max(first, item.ids.first), min(last, item.last)
+                if low <= high and self.held.slice(low, high):
+                    self._load(item)  # With some that follow.
             entry = stored.after(item.last)
+            low, high = max(first, item.ids.first), min(last, item.last)
+            live = self.held.slice(low, high) if low <= high else None
+            if live and self.places is not None:
+                live -= self.places.ids.slice(low, high)
             if live:
                 yield item, live
-
-    def _standing(self, item: Stored, first: MessageId, last: MessageId) -> SequenceSet | None:
-        """What is held of a batch with these ids, without updated messages."""
-        low, high = max(first, item.ids.first), min(last, item.last)
-        live = self.held.slice(low, high) if low <= high else None
-        if live and self.places is not None:
-            live -= self.places.ids.slice(low, high)
-        return live
 
     def stored_from(self, id: MessageId) -> Iterator[tuple[SequenceSet, Batch | Outline]]:
         """The stored batches that have, or had, a message at this id or above, each with its ids, ascending.
