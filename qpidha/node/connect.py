@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qpidha.errors import CallerError, LinkClosed
 from qpidha.events import NoLinkToPrimary
@@ -25,6 +25,7 @@ class Connector:
     Invariants:
       - the delay between two attempts at the same target grows to ``reconnect_interval_max_s``
       - another target (generation, primary, boot, address) or other certificates are tried at once
+      - an attempt at a primary that was replaced meanwhile is given up: a machine that is cut off never answers
       - while attempts fail, `NoLinkToPrimary` is among the node's troubles; it is cleared when the node follows the
         primary, or has a role that needs no link
     """
@@ -78,10 +79,34 @@ class Connector:
         self._next_at = (
             self._runtime.now() + self._backoff.delay()
         )  # First: the link may be over in a moment.
+        connecting = asyncio.ensure_future(self._links.connect(primary, info, self))
         try:
-            await self._links.connect(primary, info, self)
+            await self._connected_or_replaced(connecting, info)
+            if connecting.done():
+                connecting.result()
         except (LinkClosed, CallerError) as error:
             self._failed(primary, str(error))
+        finally:
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+
+    async def _connected_or_replaced(self, connecting: asyncio.Future[Any], info: NodeInfo) -> None:
+        """Wait until the attempt is over, or is one at a primary or an address that was replaced."""
+        named = self._named()
+        while not connecting.done() and self._still_at(named, info):
+            self._wake.clear()
+            waking: asyncio.Future[Any] = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait({connecting, waking}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waking.cancel()
+
+    def _still_at(self, named: object, info: NodeInfo) -> bool:
+        """Whether the primary of an attempt is still where it was, as far as this node sees."""
+        replica, record = self._runtime.replica, self._runtime.replica.record
+        if replica.primary or record is None or record.primary is None or self._named() != named:
+            return False
+        return self._runtime.live.info_of(record.primary[0]) in (None, info)
 
     # --- what is tried ---------------------------------------------------------------------------
 

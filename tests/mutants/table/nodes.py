@@ -41,6 +41,15 @@ NODES: tuple[Mutant, ...] = (
         new="        elif False:\n",
         first="node/test_links",
     ),
+    Mutant(
+        name="replaced-primary-is-waited-for",
+        rules="L1",
+        why="an attempt at a primary that is cut off goes on to its time-out, though the record names another one",
+        file="qpidha/node/connect.py",
+        old="        while not connecting.done() and self._still_at(named, info):\n",
+        new="        while not connecting.done():\n",
+        first="node/test_connect",
+    ),
     # --- completions and receipts ------------------------------------------------------------------
     Mutant(
         name="accepts-hang-at-step-down",

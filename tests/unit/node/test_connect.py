@@ -284,6 +284,50 @@ def test_another_address_of_the_primary_is_tried_at_once() -> None:
     play(main)
 
 
+def test_an_attempt_at_a_primary_that_was_replaced_is_given_up() -> None:
+    async def main(site: Site) -> None:
+        site.links.gate.clear()
+        site.follows(3, "b")
+        await turns()
+        site.connector.wake()
+        await turns()
+        assert [primary for _, primary, _ in site.links.made] == ["b"], "nothing has changed"
+        site.follows(4, "c")
+        await turns(20)
+        assert [primary for _, primary, _ in site.links.made] == ["b", "c"]
+        assert not site.reasons, "it did not fail"
+
+    play(main)
+
+
+def test_an_attempt_at_an_address_that_was_left_is_given_up() -> None:
+    async def main(site: Site) -> None:
+        site.links.gate.clear()
+        site.follows(3)
+        await turns()
+        moved = NodeInfo(peer=("10.0.0.7", 1), client=None, boot=info("b").boot, score=0)
+        site.seat.runtime.live.seen({"b": encode_info(moved)})
+        site.connector.wake()
+        await turns(20)
+        assert [at for _, _, at in site.links.made] == [info("b"), moved]
+
+    play(main)
+
+
+def test_a_node_that_becomes_primary_gives_its_attempt_up() -> None:
+    async def main(site: Site) -> None:
+        site.links.gate.clear()
+        site.follows(3)
+        await turns()
+        site.seat.lead()
+        site.connector.wake()
+        site.links.gate.set()
+        await turns()
+        assert not site.in_trouble
+
+    play(main)
+
+
 def test_with_other_certificates_the_same_is_tried_at_once() -> None:
     async def main(site: Site) -> None:
         await tries_at_once(site, lambda: setattr(site.links, "credentials", "new"))
