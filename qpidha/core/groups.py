@@ -25,7 +25,7 @@ from qpidha.core.lineage import Lineage
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.resync import History
 from qpidha.seq import SequenceSet
-from qpidha.types import QueueId, QueueSpec
+from qpidha.types import QueueId
 from qpidha.wire.groups import DIGEST_BYTES, GROUPS_MAX, KEY_BYTES
 
 _HEAD = Struct("<16sQIII")
@@ -57,16 +57,24 @@ def session_key(secret: bytes, boot: UUID, session: int) -> bytes:
     ).digest()
 
 
-def text_of(queue: ReplicatedQueue) -> bytes:
-    """Everything that is compared of a queue. O(runs)."""
-    lineage, held, spec = _lineage_bytes(queue.lineage), queue.held.encode(), _spec_bytes(queue.spec)
-    head = _HEAD.pack(queue.queue.bytes, queue.next, len(lineage), len(held), len(spec))
-    return head + lineage + held + spec
-
-
 def joined(queues: Iterable[ReplicatedQueue]) -> bytes:
-    """The texts of the queues of one group, in the order of their uuids."""
-    return b"".join(sorted([text_of(q) for q in queues]))
+    """The texts of the queues of one group, in the order of their uuids. O(runs).
+
+    A failover is as long as this takes for all queues, so it has no call for each of them that it can do without.
+    """
+    texts = list[bytes]()
+    pack = _HEAD.pack
+    known: Lineage = ()
+    lineage = b""
+    for queue in queues:
+        if queue.lineage is not known:  # Most queues have one of the same few lineages.
+            known, lineage = queue.lineage, _lineage_bytes(queue.lineage)
+        spec, held = queue.spec, queue.held.encode()
+        named = _kind_bytes(spec.settle, spec.kind) + spec.name.encode()
+        uuid = queue.queue.int.to_bytes(16, "big")
+        texts.append(pack(uuid, queue.next, len(lineage), len(held), len(named)) + lineage + held + named)
+    texts.sort()
+    return b"".join(texts)
 
 
 def digest(key: bytes, text: bytes) -> bytes:
@@ -91,10 +99,6 @@ def history_in(text: bytes, queue: QueueId) -> History | None:
 def _lineage_bytes(lineage: Lineage) -> bytes:
     """Most queues have one of the same few lineages."""
     return b"".join([_ENTRY.pack(*entry) for entry in lineage])
-
-
-def _spec_bytes(spec: QueueSpec) -> bytes:
-    return _kind_bytes(spec.settle, spec.kind) + spec.name.encode()
 
 
 @lru_cache(maxsize=64)

@@ -18,7 +18,6 @@ from qpidha.core.groups import (
     history_in,
     joined,
     session_key,
-    text_of,
 )
 from qpidha.core.lineage import Lineage
 from qpidha.core.queue import ReplicatedQueue
@@ -54,7 +53,7 @@ def test_the_text_and_its_digest_are_those_of_the_specification() -> None:
     said = bytes.fromhex(
         "".join(re.match(r"(?:[0-9a-f]{2} {1,2})+", line + "  ")[0] for line in block.splitlines())
     )  # type: ignore[index]
-    assert lines and said == text_of(queue())
+    assert lines and said == joined([queue()])
     sample = SAMPLES["subscribe-groups"]
     groups = divided([queue()], 2)
     assert tuple(digest(KEY, joined(group)) for group in groups) == sample.digests  # type: ignore[union-attr]
@@ -80,8 +79,10 @@ OTHERS: dict[str, Callable[[], ReplicatedQueue]] = {
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_whatever_a_plan_says_of_a_queue_changes_its_text(what: str) -> None:
-    assert text_of(OTHERS[what]()) != text_of(queue())
-    assert text_of(queue()) == text_of(queue())
+    assert joined([OTHERS[what]()]) != joined([queue()])
+    assert joined([queue()]) == joined([queue()])
+    both = [queue(), OTHERS[what]()]
+    assert joined([queue(), queue()]) != joined(both) == joined(both[::-1])
 
 
 def test_a_digest_depends_on_the_key_and_not_on_the_order_of_the_queues() -> None:
