@@ -252,8 +252,8 @@ def _queues_of(step: Step, objects: QueueId) -> tuple[QueueRef, ...]:
             return (step.source, step.target)
         case Accept() | Update() | Put() | Erase():
             return (step.queue,)
-        case _:
-            return ()
+        case Register() | Forget() | UseSequence():  # pragma: no branch - there is no other step
+            return (objects,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,18 @@ from qpidha.core.explanation import Verdict
 from qpidha.core.keyed import TABLE
 from qpidha.core.limits import limits_of
 from qpidha.core.ready import Completion, QueueAdded, QueueRemoved, Safe, Settled, Stored
-from qpidha.core.steps import Accept, DeclareQueue, DeleteQueue, Erase, Move, Publish, Put, Step
+from qpidha.core.steps import (
+    Accept,
+    DeclareQueue,
+    DeleteQueue,
+    Erase,
+    Forget,
+    Move,
+    Publish,
+    Put,
+    Register,
+    Step,
+)
 from qpidha.core.unconfirmed import unconfirmed
 from qpidha.errors import ArgumentError, CallerError, NotEnoughMembers, UnknownQueue
 from qpidha.journal import DropQueue, Insert, PutQueue, Remove, Skip
@@ -366,7 +377,7 @@ def test_too_few_members_refuse_nothing_that_no_member_gets() -> None:
 
 
 def test_too_few_members_refuse_what_members_get_of_queues_that_are_not_replicated() -> None:
-    """An object that goes with its queue, messages that are moved out of a queue that is deleted, a declaration (J4)."""
+    """An object that goes with its queue, messages that are moved out of a queue that is deleted, and so on (J4)."""
     room = Room(min_in_sync=3)
     primary = room.core.primary
     assert primary is not None and primary.minimum.short
@@ -378,8 +389,9 @@ def test_too_few_members_refuse_what_members_get_of_queues_that_are_not_replicat
             room.core.delete(queue, to)
         with pytest.raises(NotEnoughMembers):
             room.core.commit([DeleteQueue(queue, to)])
-    with pytest.raises(NotEnoughMembers):
-        room.core.commit([Accept(n, SequenceSet([1])), declaration])
+    for step in (declaration, Register("ada"), Forget("ada")):
+        with pytest.raises(NotEnoughMembers):
+            room.core.commit([Accept(n, SequenceSet([1])), step])
     assert primary.position == position and room.ids(n) == [1, 2] and shared in room.core.local
     room.core.commit([Accept(n, SequenceSet([1])), replace(declaration, level=NONE), DeleteQueue(n, shared)])
     assert primary.position == position and room.ids(shared) == [1]
