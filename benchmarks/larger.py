@@ -35,6 +35,8 @@ SIZE = 1024
 COUNT = 100
 """Messages in a batch."""
 UNDER_WAY = 16
+FIXED_BYTES = 10 * MIB
+"""What the store of a node has in memory at any size: the page caches of its connections."""
 STATUS = Path("/proc/self/status")
 
 Phases = dict[str, float]
@@ -124,6 +126,17 @@ def in_a_process(limit: int, *, limited: bool) -> Phases:
     answer = subprocess.run(command + ["--limited"] * limited, check=True, capture_output=True, text=True)
     found: Phases = json.loads(answer.stdout)
     return found
+
+
+def slowest(limit: int) -> float:
+    """The lowest rate of all phases, as a part of what it is without a limit."""
+    fits, larger = (in_a_process(limit, limited=limited) for limited in (False, True))
+    return min(fits[name] / value for name, value in larger.items() if not name.startswith("grown"))
+
+
+def grown(limit: int) -> float:
+    """What a node grew by while the queue was filled, without what it needs at any size, as a part of the limit."""
+    return (in_a_process(limit, limited=True)["grown"] - FIXED_BYTES) / limit
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from operator import and_, or_, sub
 
-from benchmarks import measures, peers, queues, raw, sets, singlerows, state
+from benchmarks import larger, measures, peers, queues, raw, sets, singlerows, state
 from benchmarks.row import RAW, REDIS, US, Row, ahead, named
 
 THOUSAND = 1000
@@ -49,6 +49,16 @@ def rows(quick: bool) -> list[Row]:
             "memory, beside the payload", "B/message", "≤ 160",
             {US: lambda: measures.memory_per_message(1_000_000 // scale, 100)},
             lambda m: m[US] <= 160,
+        ),
+        Row(
+            "a queue of 10 × memory_bytes_max", "of the rate of one that fits", "≥ 0.5",
+            {US: lambda: larger.slowest(64 * larger.MIB // scale)},
+            lambda m: m[US] >= 0.5,
+        ),
+        Row(
+            "a queue of 10 × memory_bytes_max: memory", "of the limit", "≤ 1.1",
+            {US: lambda: larger.grown(64 * larger.MIB // scale)},
+            lambda m: m[US] <= 1.1,
         ),
         *_recovery_rows(scale),
         *singlerows.rows(scale),

@@ -92,9 +92,10 @@ def check_store(directory: Path, promise: Promise) -> int:
         StoreError: It does not open.
     """
     store = SqliteStore(directory / "node" / "store")
+    store.memory_bytes_max = 1  # So nearly every message is one that a running store gives back.
     image = store.open("a")
-    store.close(clean=False)
     shown = state_numbers().get(image_digest(image))
+    store.close(clean=False)
     if shown is None:
         raise Broken(f"a state that never was: {plain(image)}")
     if not promise.floor <= shown <= promise.ceiling:
