@@ -86,7 +86,7 @@ class Engine:
     def start(self, replica: Replica, effects: Effects, after_run: Callable[[], None]) -> None:
         """Drive this core from now on, and call ``after_run`` whenever effects were performed."""
         self._after_run = after_run
-        self.driver = Driver(replica, self._commit, effects, self._runtime.now, self._later)
+        self.driver = Driver(replica, self._commit, effects, self._runtime.clock, self._later)
 
     def cease(self) -> None:
         """No more work: what is pending is in doubt as soon as the disk is idle."""
@@ -157,6 +157,11 @@ class Engine:
         if not self._poked:
             self._poked = True
             self._loop.call_soon(self._run)
+
+    def act(self) -> None:
+        """The same now, unless something waits for the end of this turn: most of what comes has come alone."""
+        if not self._poked:
+            self._run()
 
     def flush_later(self, queue: Flushable) -> None:
         """Something small was published: call the queue back at the end of this turn."""

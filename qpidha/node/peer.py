@@ -97,7 +97,7 @@ class Peer:
 
     def received(self, nbytes: int) -> None:
         """See `qpidha.interfaces.LinkHandler`."""
-        self.heard_at = self._runtime.now()
+        self.heard_at = self._runtime.clock()
         self._heard_bytes += nbytes
         if self._closing:
             return
@@ -128,9 +128,9 @@ class Peer:
             self._closing = follows = True
         except StoreError:
             self._closing = True  # It could not give a message back, and the node ends: `Replica.unreadable`.
+        self._pace(nbytes, self._runtime.clock() - self.heard_at)
         if follows:
-            self._runtime.poke()
-        self._pace(nbytes, self._runtime.now() - self.heard_at)
+            self._runtime.act()
 
     def _is_farewell(self, event: Event) -> bool:
         first = self.to is None and self._says is None
@@ -156,7 +156,7 @@ class Peer:
             if isinstance(frame.event, Welcome):
                 self._widen()
             chunks += codec.encode(frame)
-        self.sent_at = self._runtime.now()
+        self.sent_at = self._runtime.clock()
         self.link.write(chunks)
         if self.link.buffered > self._settings.link_buffer_bytes_max:
             self._cut_off(

@@ -60,6 +60,9 @@ class CoreDriver(Protocol):
     def poke(self) -> None:
         """Take effects of the core at the end of this turn."""
 
+    def act(self) -> None:
+        """Take effects of the core now, unless `poke` was called in this turn."""
+
     def flush_later(self, queue: Flushable) -> None:
         """Call ``end_of_turn`` of a queue at the end of this turn."""
 
@@ -116,12 +119,15 @@ class Runtime:
         )
         self.stalls = Stalls(self.tell, self.now)
         self.waits = Waits(self.now)
-        self._clock: Callable[[], float] = time.monotonic
+        self.clock: Callable[[], float] = time.monotonic
+        """What `now` returns, in fewer steps, for what is asked with every message: not to be kept before the start."""
 
     def connect(self, engine: CoreDriver) -> None:
-        """Have the parts reach this engine by `poke`, `flush_later` and `broken`. Called once, when it is made."""
+        """Have the parts reach this engine by `poke`, `act`, `flush_later` and `broken`. Called once, when it is made."""
         self.poke = engine.poke
         """Take effects of the core at the end of this turn, once for everything that went into it."""
+        self.act = engine.act
+        """Take effects of the core now, unless that is to be done at the end of this turn anyway."""
         self.flush_later = engine.flush_later
         """Call ``end_of_turn`` of a queue at the end of this turn."""
         self.broken = engine.broken
@@ -132,7 +138,8 @@ class Runtime:
         self.thread = get_ident()
         forks.watch(self)
         self.loop = asyncio.get_running_loop()
-        self._clock = self.loop.time
+        plain = type(self.loop).time is asyncio.BaseEventLoop.time
+        self.clock = time.monotonic if plain else self.loop.time
 
     def forked(self) -> Iterable[int]:
         """In a child: this node lives in the parent. Calls here raise `ForkedError`."""
@@ -141,7 +148,7 @@ class Runtime:
 
     def now(self) -> float:
         """Monotonic seconds: the clock of the event loop."""
-        return self._clock()
+        return self.clock()
 
     def require_thread(self, what: str) -> None:
         """Raise `CallerError` unless called in the node's event loop."""

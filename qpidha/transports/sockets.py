@@ -10,6 +10,8 @@ from functools import partial
 from typing import Any
 
 from qpidha.addresses import address_text
+from qpidha.errors import LinkClosed
+from qpidha.system.handshake import plain_words
 from qpidha.system.racing import AllFailed, first_of
 from qpidha.system.roles import roles_of
 from qpidha.transports.tls import peer_names
@@ -134,3 +136,13 @@ def tune(transport: asyncio.BaseTransport) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         except OSError:
             return  # The peer is gone already: `connection_lost` says so.
+
+
+def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
+    """Convert errors of sockets and of TLS to `LinkClosed`. All errors go through this."""
+    if error is None or isinstance(error, LinkClosed):
+        return error
+    reason = plain_words(error) or str(error) or type(error).__name__
+    closed = LinkClosed(f"{what}: {reason}")
+    closed.__cause__ = error
+    return closed

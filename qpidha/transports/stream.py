@@ -6,8 +6,8 @@ Written bytes are passed to asyncio's transport at once, in pieces, for as long 
 rest waits here, by reference. So a peer that reads slowly costs references, not copies, and `buffered` is
 exact with TLS too, whose transport does not count the bytes of its inner transport.
 
-The transport below is never written to, and never aborted, within one of its own calls: TLS may be at its end there, and
-the loop would report writes that it drops, or fail.
+The transport below is never aborted within one of its own calls, and one with TLS is never written to: TLS may be at its
+end there, and the loop would report writes that it drops, or fail. Plain text is answered in the turn in which it came.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import cast
 from qpidha.errors import LinkClosed
 from qpidha.interfaces import LinkFactory, LinkHandler
 from qpidha.system import forks
-from qpidha.system.handshake import TellingObject, counting_object, plain_words
-from qpidha.transports.sockets import describe, descriptor_of, is_vectored, tune
+from qpidha.system.handshake import TellingObject, counting_object
+from qpidha.transports.sockets import as_link_closed, describe, descriptor_of, is_vectored, tune
 from qpidha.types import BytesLike, PeerInfo
 
 KIB = 1024
@@ -94,7 +94,7 @@ class TcpLink(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._pending: deque[BytesLike] = deque()
         self._pending_bytes = 0
-        self._vectored = False
+        self._vectored = self._plain = False
         self._state = LinkState.CONNECTING
         self._flow = Flow.READY
         self._flush_due: asyncio.Handle | None = None
@@ -112,6 +112,14 @@ class TcpLink(asyncio.BufferedProtocol):
         """Send these chunks in order; see `qpidha.interfaces.Link`."""
         if self._state not in WRITABLE:
             return
+        if self._plain and not self._pending and self._flow is Flow.READY and self._writes < WRITES_PER_TURN:
+            transport = (
+                self._transport
+            )  # Nothing is in the way: what is small, as most is, is written in one piece.
+            if transport is not None and sum(map(len, chunks)) < SMALL_BYTES and not transport.is_closing():
+                self._writes += 1
+                transport.write(b"".join(chunks))
+                return
         for chunk in chunks:
             if size := len(chunk):
                 self._pending.append(chunk)
@@ -148,7 +156,7 @@ class TcpLink(asyncio.BufferedProtocol):
         if transport is None or self._state not in ALIVE:
             return
         while self._pending and self._flow is not Flow.FULL and not transport.is_closing():
-            if self._called or self._writes >= WRITES_PER_TURN:
+            if (self._called and not self._plain) or self._writes >= WRITES_PER_TURN:
                 if self._pending_bytes > WRITES_PER_TURN * PIECE_BYTES:  # The next turn does not take all.
                     self._flow = Flow.RELIEVED
                 self._schedule()
@@ -230,6 +238,8 @@ class TcpLink(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where asyncio is to put the next bytes."""
         if self._handler is not None and self._state in ALIVE:
+            if self._plain:
+                self._writes = 0  # The loop reads a link once in a turn, and none whose connection broke.
             self._called = True
             try:
                 return self._handler.get_buffer(sizehint)
@@ -273,6 +283,7 @@ class TcpLink(asyncio.BufferedProtocol):
             return
         self._transport.set_write_buffer_limits(LOW_BYTES)
         self._vectored = is_vectored(self._transport)
+        self._plain = self._transport.get_extra_info("ssl_object") is None
         self._tls = counting_object(self._transport)
         tune(self._transport)
         try:
@@ -338,13 +349,3 @@ class TcpLink(asyncio.BufferedProtocol):
     def _report(self, error: Exception) -> None:
         message = f"the handler of the link to {self._name} failed"
         self._loop.call_exception_handler({"message": message, "exception": error})
-
-
-def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
-    """Convert errors of sockets and of TLS to `LinkClosed`. All errors go through this."""
-    if error is None or isinstance(error, LinkClosed):
-        return error
-    reason = plain_words(error) or str(error) or type(error).__name__
-    closed = LinkClosed(f"{what}: {reason}")
-    closed.__cause__ = error
-    return closed

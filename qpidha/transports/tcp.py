@@ -26,8 +26,8 @@ from qpidha.interfaces import Link, LinkFactory, Listener, TroubleSink
 from qpidha.system.handshake import CURRENT, Handshake, TellingObject
 from qpidha.system.roles import PEER, not_for
 from qpidha.transports.certificates import Certificates
-from qpidha.transports.sockets import destination, is_loopback, refuses
-from qpidha.transports.stream import TcpLink, as_link_closed
+from qpidha.transports.sockets import as_link_closed, destination, is_loopback, refuses
+from qpidha.transports.stream import TcpLink
 from qpidha.transports.tcplistener import TcpListener, guard
 from qpidha.transports.tls import require_verifying
 from qpidha.transports.tlslistener import BACKLOG, TlsListener

@@ -17,7 +17,8 @@ from qpidha.addresses import address_text
 from qpidha.errors import LinkClosed
 from qpidha.system import forks
 from qpidha.system.handshake import CURRENT, Handshake
-from qpidha.transports.stream import TcpLink, as_link_closed
+from qpidha.transports.sockets import as_link_closed
+from qpidha.transports.stream import TcpLink
 from qpidha.types import Address, PeerInfo
 
 BACKLOG = 128

@@ -151,6 +151,9 @@ class Engine:
     def poke(self) -> None:
         self.pokes += 1
 
+    def act(self) -> None:
+        self.pokes += 1
+
     def flush_later(self, queue: Flushable) -> None:
         self.unflushed.append(queue)
 

@@ -263,6 +263,22 @@ def test_several_inputs_of_one_turn_are_one_transaction() -> None:
     play(main)
 
 
+def test_what_comes_alone_is_performed_at_once() -> None:
+    async def main(site: Site) -> None:
+        await site.leading()
+        site.seat.core.declare(QueueSpec(name="q"))
+        site.engine.act()
+        assert len(site.store.commits) == 1 and site.runs == 1
+        site.engine.poke()
+        site.seat.core.declare(QueueSpec(name="p"))
+        site.engine.act()
+        assert len(site.store.commits) == 1, "with all else of this turn"
+        await turns()
+        assert len(site.store.commits) == 2 and site.runs == 2
+
+    play(main)
+
+
 def test_before_the_core_is_driven_a_poke_does_nothing() -> None:
     async def main(site: Site) -> None:
         await site.engine.open()

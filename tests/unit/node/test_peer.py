@@ -57,7 +57,7 @@ class Seat:
         self.runtime = Runtime("a", settings, None)
         self.engine, self.core, self.now = Engine(), Core(), 1000.0
         self.runtime.connect(self.engine)
-        self.runtime._clock = lambda: self.now
+        self.runtime.clock = lambda: self.now
         self.runtime.replica = self.core  # type: ignore[assignment]
         self.wire = wire or Wire()
         self.ended: list[tuple[Peer, Exception | None]] = []
@@ -180,7 +180,7 @@ def test_less_is_read_at_once_while_what_was_read_took_long_and_more_again_later
         room[:nbytes] = pings[:nbytes]
         began = seat.now
         times = iter([began])
-        seat.runtime._clock = lambda: next(times, began + took_s)
+        seat.runtime.clock = lambda: next(times, began + took_s)
         seat.peer.received(nbytes)
         return len(seat.peer.get_buffer(-1))
 

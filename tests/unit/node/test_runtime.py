@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from threading import Thread
 
 import pytest
@@ -11,6 +12,7 @@ from qpidha import Role, Settings
 from qpidha.errors import CallerError, LocalProtocolError, WrongThread
 from qpidha.events import BrokerUnfit, NodeEvent
 from qpidha.node.runtime import Runtime
+from tests.support.node_parts import run
 
 
 def runtime(on_event: object = None) -> Runtime:
@@ -85,3 +87,23 @@ def test_the_error_of_a_backup_says_what_the_node_is() -> None:
     error = runtime().not_primary()
     assert "'a' is stopped" in str(error)
     assert (error.primary, error.address) == (None, None)
+
+
+def test_the_clock_is_that_of_the_loop() -> None:
+    async def main() -> None:
+        made = runtime()
+        made.enter_loop()
+        assert made.now() == made.clock() == asyncio.get_running_loop().time()
+
+    run(main())  # Its time stands still.
+
+
+def test_with_the_clock_of_asyncio_no_step_is_between() -> None:
+    async def main() -> None:
+        made = runtime()
+        made.enter_loop()
+        assert made.clock is time.monotonic
+
+    loop = asyncio.SelectorEventLoop()
+    loop.run_until_complete(main())
+    loop.close()

@@ -16,11 +16,18 @@ from qpidha.errors import LinkClosed
 from qpidha.transports.stream import ALIVE, SMALL_BYTES, WRITABLE, WRITES_PER_TURN, Flow, LinkState, TcpLink
 
 
+class NoNames:
+    """TLS with a peer that shows no certificate."""
+
+    def getpeercert(self) -> None:
+        """Nothing."""
+
+
 class Transport(asyncio.Transport):
     """Notes the link's calls."""
 
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1)})
+    def __init__(self, *, tls: bool = False) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)} | ({"ssl_object": NoNames()} if tls else {}))
         self.written: list[bytes] = []
         self.calls: list[str] = []
 
@@ -76,8 +83,8 @@ class Handler:
 class Rig:
     """A link in one state, with a fake transport and a fake handler."""
 
-    def __init__(self, state: LinkState) -> None:
-        self.transport, self.handler = Transport(), Handler()
+    def __init__(self, state: LinkState, *, tls: bool = False) -> None:
+        self.transport, self.handler = Transport(tls=tls), Handler()
         self.link = TcpLink(asyncio.get_running_loop(), lambda link: self.handler, lambda peer: None)
         if state is not LinkState.CONNECTING:
             self.link.connection_made(self.transport)
@@ -186,9 +193,36 @@ def test_drained_follows_a_full_transport_once_and_not_within_its_call() -> None
     asyncio.run(main())
 
 
-def test_what_the_handler_writes_while_it_receives_is_handed_down_in_the_next_turn() -> None:
+def test_what_the_handler_writes_while_it_receives_is_handed_down_at_once() -> None:
     async def main() -> None:
         rig = Rig(LinkState.OPEN)
+        rig.handler.reacts = lambda: rig.link.write([b"ans", b"wer"])
+        rig.link.buffer_updated(3)
+        assert rig.transport.written == [b"answer"] and rig.link.buffered == 0
+        rig.link.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_each_turn_in_which_something_is_read_allows_some_writes() -> None:
+    async def main() -> None:
+        rig = Rig(LinkState.OPEN)
+        rig.handler.reacts = lambda: [rig.link.write([b"x"]) for _ in range(WRITES_PER_TURN + 1)] and None
+        for _ in range(2):
+            del rig.transport.written[:]
+            rig.link.get_buffer(1)
+            rig.link.buffer_updated(1)
+            assert len(rig.transport.written) == WRITES_PER_TURN
+            await asyncio.sleep(0)
+            assert b"".join(rig.transport.written) == b"x" * (WRITES_PER_TURN + 1)
+        rig.link.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_with_tls_it_is_handed_down_in_the_next_turn() -> None:
+    async def main() -> None:
+        rig = Rig(LinkState.OPEN, tls=True)
         rig.handler.reacts = lambda: rig.link.write([b"answer"])
         rig.link.buffer_updated(3)
         assert rig.transport.written == [] and rig.link.buffered == 6

@@ -14,8 +14,8 @@ import pytest
 from qpidha.errors import LinkClosed, SettingsError
 from qpidha.testing.conformance.links import HERE, TIMEOUT_S, Factory, pair, until
 from qpidha.transports import TcpTransport, stream
-from qpidha.transports.sockets import is_loopback
-from qpidha.transports.stream import PIECE_BYTES, SMALL_BYTES, TcpLink, as_link_closed
+from qpidha.transports.sockets import as_link_closed, is_loopback
+from qpidha.transports.stream import PIECE_BYTES, SMALL_BYTES, TcpLink
 from qpidha.types import Address
 from tests.support.transports import run
 
