@@ -98,8 +98,7 @@ class TcpLink(asyncio.BufferedProtocol):
         self._state = LinkState.CONNECTING
         self._flow = Flow.READY
         self._flush_due: asyncio.Handle | None = None
-        self._called = False
-        """Within a call from the transport that reads."""
+        self._called = False  # Within a call from the transport that reads.
         self._writes = 0  # Since the last `_flush`.
         self._tls: TellingObject | None = None
         self._error: Exception | None = None
