@@ -21,7 +21,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from benchmarks import nats
 from benchmarks.cluster import cpu_of
+from benchmarks.nats import wait_for_port
+from benchmarks.row import NATS, REDIS
 from qpidha.engines.ports import take_ports
 
 HOST = "127.0.0.1"
@@ -155,65 +158,6 @@ def redis_resync(count: int, size: int) -> float:
         return count / (time.perf_counter() - started)
 
 
-# --- NATS JetStream ------------------------------------------------------------------------------
-
-
-def nats(count: int, size: int) -> float:
-    """A stream of three replicas in memory; acknowledgements counted, 4,000 outstanding at most."""
-    import asyncio
-
-    import nats as client_library  # type: ignore[import-not-found,unused-ignore]
-
-    base = Path(tempfile.mkdtemp(prefix="qpidha-nats-"))
-    clients, routes = take_ports(3), take_ports(3)
-    servers = []
-    for i in range(3):
-        peers = ", ".join(f"nats://{HOST}:{port}" for port in routes)
-        (base / f"{i}.conf").write_text(
-            f'server_name: n{i}\nlisten: "{HOST}:{clients[i]}"\njetstream {{store_dir: "{base}/{i}", max_mem: 4G}}\n'
-            f'cluster {{name: c, listen: "{HOST}:{routes[i]}", routes: [{peers}]}}\n'
-        )
-        command = ["nats-server", "-c", str(base / f"{i}.conf")]
-        servers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-
-    async def make_stream() -> int:
-        connection = await client_library.connect(f"nats://{HOST}:{clients[0]}")
-        stream = connection.jetstream(timeout=10)
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                await stream.add_stream(name="S", subjects=["q"], num_replicas=3, storage="memory")
-                break
-            except Exception:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(0.5)
-        leader = (await stream.stream_info("S")).cluster.leader
-        await connection.close()
-        return int(leader[1:])
-
-    try:
-        for port in clients:
-            wait_for_port(port)
-        leader = asyncio.run(make_stream())
-        with socket.create_connection((HOST, clients[leader])) as client:
-            client.sendall(b'CONNECT {"verbose":false,"pedantic":false}\r\nSUB answers 1\r\n')
-            one = b"PUB q answers %d\r\n%s\r\n" % (size, b"x" * size)
-            started, sent, answered, tail = time.perf_counter(), 0, 0, b""
-            while answered < count:
-                while sent < count and sent - answered < 4000:
-                    part = min(500, count - sent)
-                    client.sendall(one * part)
-                    sent += part
-                data = tail + client.recv(1 << 20)
-                answered += data.count(b'"stream"')
-                tail = b"" if data.endswith(b'"stream"') else data[-7:]
-            return count / (time.perf_counter() - started)
-    finally:
-        stop(servers)
-        shutil.rmtree(base, ignore_errors=True)
-
-
 # --- PySyncObj -----------------------------------------------------------------------------------
 
 
@@ -243,8 +187,8 @@ def _has_module(name: str) -> bool:
 
 PEERS: dict[str, tuple[Measure, bool, int]] = {
     # name: the measurement, whether it is installed, for how many messages of those of the table
-    "Redis, WAIT 2": (redis, shutil.which("redis-server") is not None, 1),
-    "NATS JetStream, R3": (nats, shutil.which("nats-server") is not None and _has_module("nats"), 10),
+    REDIS: (redis, shutil.which("redis-server") is not None, 1),
+    NATS: (nats.publish, shutil.which("nats-server") is not None and _has_module("nats"), 10),
     "PySyncObj ReplQueue": (pysyncobj, _has_module("pysyncobj"), 20),
 }
 
@@ -273,18 +217,6 @@ def pump(
                 pending = memoryview(block)
             with contextlib.suppress(BlockingIOError):
                 pending = pending[client.send(pending) :]
-
-
-def wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection((HOST, port), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
 
 
 def stop(processes: list[subprocess.Popen[bytes]], how: int = signal.SIGTERM) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-US, RAW, REDIS = "qpidha", "raw sockets", "Redis, WAIT 2"
+US, RAW, REDIS, NATS = "qpidha", "raw sockets", "Redis, WAIT 2", "NATS JetStream, R3"
 WARM_BYTES_MAX = 8 << 30
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 
-from benchmarks import measures, peers, raw, singles
-from benchmarks.row import RAW, REDIS, US, Row, ahead, named
+from benchmarks import crowd, measures, peers, raw, singles
+from benchmarks.row import NATS, RAW, REDIS, US, Row, ahead, named
 from benchmarks.state import Together
 
 Runs = Callable[[str], dict[str, Callable[[], float]]]
@@ -28,18 +28,21 @@ def rows(scale: int) -> Iterator[Row]:
         name = f"{what}, {named(size)}"
         yield Row(name, "msg/s", f"≥ {times:g} × Redis", runs("rate"), lambda m, t=times: ahead(m, t))  # type: ignore[misc]
         yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
+    yield from _crowd_rows(1000 // scale)
     yield from _own_rows(scale)
 
 
-def _runs(measure: Callable[[singles.Contender], singles.Figures]) -> Runs:
+def _runs(measure: Callable[[singles.Contender], singles.Figures], *, nats: bool = False) -> Runs:
     contenders = {US: singles.OURS} | ({REDIS: singles.REDIS} if peers.PEERS[REDIS][1] else {})
+    if nats and peers.PEERS[NATS][1]:
+        contenders[NATS] = singles.NATS
     found = {name: Together(lambda who=who: measure(who)) for name, who in contenders.items()}  # type: ignore[misc]
     return lambda part: {name: of.part(part) for name, of in found.items()}
 
 
 def _latency_rows(rounds: int, *, durable: bool) -> Iterator[Row]:
     """Figures of the same runs. Redis stores nothing: the durable rows, without a goal, show what the disk adds."""
-    runs = _runs(lambda who: singles.one_at_a_time(who, rounds, durable=durable))
+    runs = _runs(lambda who: singles.one_at_a_time(who, rounds, durable=durable), nats=not durable)
 
     def bare() -> dict[str, float]:
         found = raw.latencies(rounds)
@@ -53,6 +56,15 @@ def _latency_rows(rounds: int, *, durable: bool) -> Iterator[Row]:
             {**runs(part), RAW: sockets.part(part)},
             lambda m, times=times: REDIS not in m or m[US] <= times * m[REDIS],  # type: ignore[misc]
         )  # fmt: skip
+    yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
+
+
+def _crowd_rows(connections: int) -> Iterator[Row]:
+    """One message at a time on each of so many connections. The client is one process for all of them."""
+    runs = _runs(lambda who: crowd.crowd(who, connections, 20), nats=True)
+    name = f"one message at a time, {connections:,} connections"
+    yield Row(name, "msg/s", "≥ 3 × NATS", runs("rate"), lambda m: NATS not in m or m[US] >= 3 * m[NATS])
+    yield Row(name, "worst connection / median", "≤ 5", runs("worst"), lambda m: m[US] <= 5)
     yield Row(name, SERVERS, "", runs("spent"), lambda m: True)
 
 

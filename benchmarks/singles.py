@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from benchmarks import nats
 from benchmarks.cluster import CONFIRM, HEADER, PUBLISH, U64, Brokers, PipelinedClient
 from benchmarks.measures import SETTLED_S, percentile
 from benchmarks.peers import CHUNK_BYTES, HOST, Redis, command_of, cpu_s, pump
@@ -48,6 +49,17 @@ class Contender:
     answers: Callable[[], Answers]
     end: bytes = b""
     """What is sent behind the last message, and has an answer of its own."""
+    greeting: Callable[[int], bytes] = lambda number: b""
+    """What the client with this number says first, if many are connected."""
+    welcomed: Callable[[socket.socket], None] = lambda client: None
+    """Reads what the server says first."""
+    messages_of_client: Callable[[int, int, int], list[bytes]] | None = None
+    """So many of so many bytes, of the client with the number that comes first. None: all clients say the same."""
+
+    def messages_of(self, number: int, count: int, size: int) -> list[bytes]:
+        """The messages of one of many clients."""
+        special = self.messages_of_client
+        return self.messages(count, size) if special is None else special(number, count, size)
 
 
 class Confirmations:
@@ -94,7 +106,20 @@ def _redis(durable: bool) -> Iterator[tuple[socket.socket, Callable[[], float]]]
             yield client, lambda: cpu_s(servers.processes)
 
 
-OURS = Contender(_brokers, frames, Confirmations)
+def _read_first(client: socket.socket) -> None:
+    client.recv(1 << 16)
+
+
+@contextmanager
+def _nats(durable: bool) -> Iterator[tuple[socket.socket, Callable[[], float]]]:
+    """The leader of a stream with three replicas in memory, whatever is asked for."""
+    with nats.Nats() as servers, socket.create_connection((HOST, servers.port)) as client:
+        client.sendall(nats.greeting(0))
+        _read_first(client)
+        yield client, servers.cpu_s
+
+
+OURS = Contender(_brokers, frames, Confirmations, welcomed=_read_first)
 REDIS = Contender(
     _redis,
     lambda count, size: [command_of(b"RPUSH", b"q", b"x" * size)] * count,
@@ -102,6 +127,14 @@ REDIS = Contender(
     command_of(b"WAIT", b"2", b"0"),
 )
 """It answers each command before its replicas have it, and `WAIT` when they have all before it."""
+NATS = Contender(
+    _nats,
+    lambda count, size: [nats.message(0, size)] * count,
+    nats.Answers,
+    greeting=nats.greeting,
+    welcomed=_read_first,
+    messages_of_client=lambda number, count, size: [nats.message(number, size)] * count,
+)
 
 
 # --- what they do --------------------------------------------------------------------------------
