@@ -46,9 +46,10 @@ WAIT_S = 90.0
 
 
 class Engine:
-    """podman with an empty store in a folder."""
+    """podman with an empty store in a folder, which is removed at the end: images are large."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         (folder / "containers.conf").write_text(CONFIG.format(folder=folder))
         (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
         self._environment = {
@@ -56,7 +57,19 @@ class Engine:
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
         }
-        unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        # The namespaces also end when this process is killed.
+        unshare = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            "--kill-child",
+        ]
         self._holder = subprocess.Popen(
             [*unshare, "--propagation", "private", "sh", "-c", HOLD], stdout=subprocess.PIPE, text=True
         )
@@ -97,6 +110,7 @@ class Engine:
         self._holder.wait()
         assert self._holder.stdout is not None
         self._holder.stdout.close()
+        shutil.rmtree(self._folder)
 
 
 def until(condition: Callable[[], object], what: Callable[[], object], timeout_s: float = WAIT_S) -> None:

@@ -17,7 +17,7 @@ from tests.machines.images import ROOT
 NAME = "qpidha-systemd"
 UNIT = "contrib/systemd/qpidha-broker@.service"
 WATCHDOG_S = 3
-START_S = 4
+START_S = 12
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 """The images are built within the time of the first test."""
 SETUP = f"""
@@ -27,7 +27,8 @@ qpidha init qpidha.toml --node a=127.0.0.1:5671 --node b=127.0.0.1:5681 --client
     --client b=127.0.0.1:5682 --record /var/lib/qpidha/record --store '/var/lib/qpidha/{{node}}'
 cp qpidha.toml /etc/qpidha/qpidha.toml
 mkdir -p /etc/systemd/system/qpidha-broker@.service.d
-printf '[Service]\\nWatchdogSec={WATCHDOG_S}\\nTimeoutStartSec={START_S}\\n' > /etc/systemd/system/qpidha-broker@.service.d/test.conf
+cd /etc/systemd/system/qpidha-broker@.service.d
+printf '[Service]\\nWatchdogSec={WATCHDOG_S}\\nTimeoutStartSec={START_S}\\n' > test.conf
 systemctl daemon-reload
 """
 
