@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "web": SHARED | {"interfaces", "system", "node"},
     "service": SHARED | {"node"},
     "testing": BELOW_NODE,
-    "skeleton": BELOW_NODE | {"node", "root", "testing"},
+    "skeleton": BELOW_NODE | {"node", "root", "service", "testing"},
     "root": BELOW_NODE | {"node"},
     "ocf": frozenset(),
     "tracing": SHARED,

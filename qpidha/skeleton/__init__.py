@@ -1,10 +1,10 @@
-"""What ``qpidha new`` writes: a small broker, its test and a page about both. They are read as text, not imported."""
+"""What ``qpidha new`` writes: a small broker, its test, a unit of systemd and a page. Read as text, not imported."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-FILES = ("broker.py", "test_broker.py", "README.md")
+FILES = ("broker.py", "test_broker.py", "broker@.service", "README.md")
 HERE = Path(__file__).parent
 
 

@@ -38,8 +38,9 @@ from qpidha import (
     SequenceSet,
     Settle,
 )
-from qpidha.clusterfile import ClusterFile
+from qpidha.clusterfile import find_cluster_file
 from qpidha.queues import FifoQueue
+from qpidha.service import Service
 
 LINE_BYTES_MAX = 64 * 1024
 log = logging.getLogger("broker")
@@ -134,19 +135,23 @@ class Broker:
 
 async def main(name: str) -> None:
     """Run one node until it is told to stop, or cannot go on."""
-    arguments = ClusterFile.load("qpidha.toml").arguments(name)
+    file = find_cluster_file()
+    if file is None:
+        sys.exit("broker: there is no qpidha.toml here: qpidha init writes one")
+    arguments = file.arguments(name)
     address = arguments["client_address"]
     if address is None:
-        sys.exit(f"qpidha.toml: nodes.{name} has no client_address")
+        sys.exit(f"{file.path}: nodes.{name} has no client_address")
     broker = Broker()
     broker.node = node = Node(name, broker=broker, **arguments)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     port = await asyncio.start_server(broker.serve, *address, limit=LINE_BYTES_MAX)
-    async with port, node:
+    async with port, Service(node) as service, node:  # It tells systemd, if that has started this process.
         ended = asyncio.ensure_future(node.wait_stopped())
         await asyncio.wait([ended, asyncio.ensure_future(stopping.wait())], return_when="FIRST_COMPLETED")
+        await service.leave()  # Hands over, so that another node serves at once.
     await arguments["records"].close()
     stopped = await ended
     if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.

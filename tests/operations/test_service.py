@@ -24,6 +24,7 @@ from qpidha.clusterfile import ClusterFile
 from qpidha.engines.ports import free_ports
 from qpidha.service.service import BEAT_S, BEATS_A_WATCHDOG, EXTENSION_S, HAND_OVER_S
 from qpidha.settings import Settings
+from qpidha.skeleton import files
 from tests.engines.server import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,6 +186,20 @@ def test_systemd_accepts_the_unit_and_would_see_a_slip(tmp_path: Path) -> None:
     text, unit = UNIT.read_text(), tmp_path / "qpidha-broker@a.service"
     assert verified(unit, text) == (0, "")
     assert "WatchdogSeconds" in verified(unit, text.replace("WatchdogSec", "WatchdogSeconds"))[1]
+
+
+def test_the_unit_of_a_new_broker_says_the_same(tmp_path: Path) -> None:
+    """What ``qpidha new`` writes differs in the command, and in nothing that was thought about."""
+    text, unit = files()["broker@.service"], tmp_path / "qpidha-broker@a.service"
+    assert verified(unit, text) == (0, "")
+    own = {"ExecStart", "EnvironmentFile", "WorkingDirectory"}
+    assert settings_of(text, own) == settings_of(UNIT.read_text(), own)
+
+
+def settings_of(text: str, but: set[str]) -> set[str]:
+    """The lines of a unit that set something."""
+    lines = {line for line in text.splitlines() if line and line[0] not in "#["}
+    return {line for line in lines if line.split("=")[0] not in but}
 
 
 def test_the_times_of_the_unit_fit_one_another() -> None:

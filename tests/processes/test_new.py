@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
 from qpidha.engines.ports import free_ports
+from qpidha.skeleton import FILES
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,14 +55,14 @@ def init(capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
 
 
 @contextmanager
-def brokers(place: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def brokers(place: Path, **environment: str) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     found: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name in NAMES:
             with open(place / f"{name}.log", "wb") as log:
                 found[name] = subprocess.Popen(
                     [sys.executable, "broker.py", name], stdout=log, stderr=log,
-                    env={**os.environ, "PYTHONPATH": str(ROOT)},
+                    env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
                 )  # fmt: skip
         yield found
     finally:
@@ -111,6 +112,50 @@ def test_it_is_highly_available(place: Path, capsys: pytest.CaptureFixture[str])
         assert {process.wait(LONG_S) for name_, process in running.items() if name_ != name} == {0}
 
 
+def test_it_tells_its_service_manager_and_hands_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ready when it serves or is in sync; after SIGTERM another node serves before this one has ended."""
+    clients = init(capsys)
+    with Heard(place / "notify") as heard, brokers(place, NOTIFY_SOCKET=str(place / "notify")) as running:
+        heard.wait(lambda: heard.count("READY=1") == len(NAMES))
+        name, answers = ask(clients, "PUT hello")
+        assert answers == ["OK 1"]
+        running[name].terminate()
+        assert running[name].wait(LONG_S) == 0
+        heard.wait(lambda: heard.count("STATUS=stopping: hands over") == 1)
+        assert heard.count("STOPPING=1") == 1
+        del clients[name]
+        assert ask(clients, "TAKE")[1] == ["LINE 1 hello"]
+        assert (place / f"{name}.log").read_text().count("stepped down") == 1
+
+
+class Heard:
+    """The socket of a service manager."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(0.1)
+        self._lines: list[str] = []
+
+    def __enter__(self) -> Heard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def count(self, line: str) -> int:
+        """How often this was said so far."""
+        with suppress(TimeoutError):
+            while True:
+                self._lines += self._socket.recv(65536).decode().split("\n")
+        return self._lines.count(line)
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LONG_S
+        while not condition():
+            assert time.monotonic() < deadline, self._lines[-10:]
+
+
 def status(capsys: pytest.CaptureFixture[str]) -> str:
     main(["status"])
     return capsys.readouterr().out
@@ -131,10 +176,7 @@ def test_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     place = tmp_path / "mine"
     assert main(["new", str(place)]) == OK
     out = capsys.readouterr().out
-    assert (
-        re.findall(r"wrote \S*/(\S+)", out) == ["broker.py", "test_broker.py", "README.md"]
-        and "next: cd" in out
-    )
+    assert re.findall(r"wrote \S*/(\S+)", out) == list(FILES) and "next: cd" in out
     assert "qpidha.skeleton" not in "".join(path.read_text() for path in place.iterdir())
     (place / "README.md").unlink()
     assert main(["new", str(place)]) == PROBLEM
