@@ -42,7 +42,7 @@ driver = "overlay"
 graphroot = "{folder}/store"
 runroot = "/run/containers/storage"
 """
-WAIT_S = 90.0
+WAIT_S = 180.0
 
 
 class Engine:
