@@ -5,6 +5,7 @@ Method: systemd is the first process of a container, with the unit as it is. A d
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -51,6 +52,11 @@ class Manager:
     def status(self, node: str) -> str:
         """The status line that the node has sent."""
         return self.get(node, "StatusText")["StatusText"]
+
+    def members(self, node: str) -> list[str]:
+        """Who has every confirmed message, as this node sees it."""
+        (status,) = json.loads(self.run("qpidha", "status", "--node", node, "--json"))["nodes"].values()
+        return sorted(status["members"])
 
     def journal(self, node: str) -> str:
         """What systemd and the broker have written about a node."""
@@ -143,9 +149,10 @@ def test_a_primary_that_is_killed_is_started_again_while_the_other_serves(manage
 
 
 def test_a_node_that_waits_for_others_may_take_longer_to_start_than_the_unit_allows(manager: Manager) -> None:
-    """After both have stopped, the one that was primary last is needed: the other one waits for it, and says so."""
+    """The one that stopped first is no member any more: it waits for the other one, and says so."""
     first, second = manager.by_role()
     manager.run("systemctl", "stop", unit(second))
+    until(lambda: manager.members(first) == [first], lambda: manager.journal(first)[-2000:])
     manager.run("systemctl", "stop", unit(first))
     before = manager.get(second, "NRestarts")
     manager.run("systemctl", "start", "--no-block", unit(second))
