@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import protocol
-from options import node_arguments, parse_arguments
+from options import node_arguments, parse_arguments, web_files
 from protocol import U16, U32, U64, Address, Framed, ProtocolError
 from topology import Topology
 
@@ -294,10 +294,13 @@ def monitoring(
     """Where a node's events go, and its HTTP port for operators: neither of both without ``--web``."""
     if args.web is None:
         return None, lambda _: contextlib.nullcontext()
-    from qpidha.web import EventLog, NodeServer  # Needs pip install 'qpidha[prometheus]'.
+    from qpidha.web import EventLog, NodeServer, ServerFiles  # Needs pip install 'qpidha[prometheus]'.
 
-    events = EventLog()
-    return events, lambda node: NodeServer(node, args.web, events=events)
+    events, files = EventLog(), web_files(args)
+    tls = None
+    if files:
+        tls = ServerFiles(files["certificate"], files.get("key"), clients=files["ca"], crl=files.get("crl"))
+    return events, lambda node: NodeServer(node, args.web, tls=tls, events=events)
 
 
 async def run(args: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@ from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 
 ACK_TIMEOUT_S = 5.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Here everybody on the machine may read metrics and the page."""
 
 
 def address(text: str) -> Address:
@@ -63,7 +65,10 @@ def parse_arguments() -> argparse.Namespace:
         "--ack-timeout", type=float, default=ACK_TIMEOUT_S, help="seconds; slower backups are removed"
     )
     parser.add_argument(
-        "--web", type=address, metavar="HOST:PORT", help="metrics and a page, on a loopback address"
+        "--web",
+        type=address,
+        metavar="HOST:PORT",
+        help="metrics and a page; TLS with certificates of operators and viewers, unless it is a loopback address",
     )
     parser.add_argument(
         "--log-format", choices=logs.FORMATS, default="text", help="json: one object a line (docs/logs.md)"
@@ -103,6 +108,13 @@ def of_options(args: argparse.Namespace) -> NodeArguments:
         "settings": Settings(ack_timeout_s=args.ack_timeout, rejoin_timeout_s=2 * args.ack_timeout),
         "control": args.dir / "control.sock",
     }
+
+
+def web_files(args: argparse.Namespace) -> dict[str, Path]:
+    """The node's certificate for the HTTP port, and the authority of operators; nothing on a loopback address."""
+    if args.web[0] in LOOPBACK or not args.cluster.endswith(".toml"):
+        return {}
+    return ClusterFile.load(args.cluster).tls_paths(args.id)
 
 
 def transport(args: argparse.Namespace) -> TcpTransport:

@@ -109,7 +109,7 @@ class ClusterFile:
         from qpidha.stores import SqliteStore
         from qpidha.transports import TcpTransport
 
-        node, tls = self.node(id), self._paths(self.tls_files, id)
+        node, tls = self.node(id), self.tls_paths(id)
         return {
             "store": SqliteStore(node.store),
             "transport": TcpTransport.with_certificates(**tls, roles_required=self.roles_required)
@@ -136,6 +136,10 @@ class ClusterFile:
         from qpidha.records import open_records
 
         return open_records(self.record_place(id))
+
+    def tls_paths(self, id: NodeId) -> dict[str, Path]:
+        """The files of a node's links, by key of ``[tls]``: for an HTTP port with the same certificate; or none."""
+        return self._paths(self.tls_files, self.node(id).id)
 
     def record_place(self, id: NodeId | None = None) -> Path | str:
         """What `records` opens: a directory, or a URL with the files as options. Raises `ClusterFileError`."""

@@ -96,6 +96,8 @@ def test_the_certificates_of_a_node(tmp_path: Path) -> None:
     file.arguments("b")
     assert not file.roles_required
     strict = load(tmp_path, WHOLE + f"[tls]\n{files}roles_required = true\n")
+    assert strict.tls_paths("b")["key"] == tmp_path / "certificates/b.key"
+    assert load(tmp_path, WHOLE).tls_paths("a") == {}
     assert strict.roles_required and strict.arguments("a")["transport"]
     other = strict.tls_files | {
         "certificate": "certificates/operator.pem",
