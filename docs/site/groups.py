@@ -48,6 +48,7 @@ GROUPS: dict[str, list[str]] = {
     ],
     "Reference": [
         "reference/index",
+        "docs/glossary.md",
         "docs/command-line.md",
         "reference/options",
         "docs/names.md",

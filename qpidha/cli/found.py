@@ -143,6 +143,16 @@ def settle_node(args: argparse.Namespace) -> None:
     args.directory = wanted[0].store
 
 
+def settle_backup(args: argparse.Namespace) -> None:
+    """``[DIR] FILE``. Without DIR, the node is found as `settle_node` does."""
+    words: list[str] = args.words
+    if len(words) > 2:
+        refuse(args, f"unrecognized arguments: {one_line(' '.join(words[2:]))}")
+    args.file = converted(args, directory, words[-1])
+    args.directory = converted(args, directory, words[0]) if len(words) == 2 else None
+    settle_node(args)
+
+
 def settle_why(args: argparse.Namespace) -> None:
     """``[DIR] [QUEUE [ID]]``. The first is DIR without a cluster file, or if it has a slash or is a directory."""
     words: list[str] = args.words
@@ -221,7 +231,11 @@ def chosen(
     ]
     if not here and not none_is_fine:
         stores = ", ".join(f"{name(node.id)}: {name(str(node.store))}" for node in nodes)
-        refuse(args, f"no node of {name(str(file.path))} has its store on this machine ({stores})")
+        refuse(
+            args,
+            f"no node of {name(str(file.path))} has its store on this machine ({stores}): run this on the machine of a "
+            "node. A store is made by the first start of its node",
+        )
     return here
 
 

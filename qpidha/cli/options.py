@@ -11,6 +11,7 @@ from qpidha.cli.explain import ASK_TIMEOUT_S, READ_TIMEOUT_S, run_why
 from qpidha.cli.found import (
     add_cluster,
     add_nodes,
+    settle_backup,
     settle_node,
     settle_nodes,
     settle_rebuild,
@@ -191,9 +192,16 @@ def add_store(store: argparse.ArgumentParser) -> None:
 def add_saved(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands about saved stores."""
     backup = actions.add_parser("backup", help="save a store in one file, also while its node runs")
-    backup.add_argument("directory", type=directory, help="the node's data directory")
-    backup.add_argument("file", type=directory, help="the new file")
-    backup.set_defaults(run=run_backup, parser=backup)
+    backup.usage = "%(prog)s [options] [DIR] FILE"
+    backup.add_argument(
+        "words",
+        nargs="+",
+        metavar="DIR FILE",
+        help="the node's data directory, if no cluster file names it; the new file",
+    )
+    add_cluster(backup, cluster)
+    add_nodes(backup, many=False)
+    backup.set_defaults(run=run_backup, settle=settle_backup, parser=backup)
     verify = actions.add_parser("verify", help="verify saved stores and say what is in them")
     verify.add_argument("file", type=directory, nargs="+", help="from `qpidha store backup`")
     verify.set_defaults(run=run_verify, parser=verify)

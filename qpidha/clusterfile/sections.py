@@ -124,8 +124,17 @@ def read_nodes(outer: Table) -> dict[NodeId, ClusterNode]:
     nodes = {id: _node(table, id) for id in table.values}
     seen: dict[object, NodeId] = {}
     for node in nodes.values():
-        for what, key in ((node.store, "store"), *((address, "addresses") for address in node.addresses)):
+        client = [] if node.client_address is None else [(node.client_address, "client_address")]
+        for what, key in (
+            (node.store, "store"),
+            *((address, "addresses") for address in node.addresses),
+            *client,
+        ):
             other = seen.setdefault(what, node.id)
+            if key == "client_address" and what in node.addresses:
+                table.fail(
+                    f"{node.id}.{key}", "the node's own links use this address: give clients another port"
+                )
             if other != node.id:
                 hint = f"; write {NODE} in it for the node's id" if key == "store" else ""
                 table.fail(f"{node.id}.{key}", f"node {other!r} has the same{hint}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -36,7 +37,8 @@ def read_table(path: Path) -> Table:
             f"{path} has more than {FILE_BYTES_MAX} bytes: this is no cluster file", path=str(path)
         )
     try:
-        return Table(path, "", tomllib.loads(content.decode()))
+        text = content.decode()
+        return Table(path, "", tomllib.loads(text), text)
     except (ValueError, RecursionError) as error:
         raise ClusterFileError(f"{path} is not valid TOML: {error}", path=str(path)) from error
 
@@ -44,8 +46,10 @@ def read_table(path: Path) -> Table:
 class Table:
     """One table. Take its values, then call `require_all_taken`. Every method raises `ClusterFileError`."""
 
-    def __init__(self, path: Path, name: str, values: dict[str, Any]) -> None:
+    def __init__(self, path: Path, name: str, values: dict[str, Any], text: str = "") -> None:
+        """``text``: of the file."""
         self.path = path
+        self._text = text
         self.name = name
         self.values = values
         self._known: list[str] = []
@@ -57,7 +61,9 @@ class Table:
     def fail(self, name: str, what: str) -> NoReturn:
         """Raise the error of a key; "" for the table itself."""
         key = self.key(name) if name else self.name
-        raise ClusterFileError(f"{self.path}: {key}: {what}", path=str(self.path), key=key)
+        line = line_of(self._text, key)
+        place = "" if line is None else f", line {line}"
+        raise ClusterFileError(f"{self.path}{place}: {key}: {what}", path=str(self.path), key=key, line=line)
 
     def take(self, name: str, rule: Rule, default: Any = MISSING) -> Any:
         """A value that a rule allows. Without a default the key must be there."""
@@ -81,13 +87,33 @@ class Table:
             return None
         if not isinstance(value, dict):
             self.fail(name, f"this must be a table: write [{self.key(name)}] and its keys below it")
-        return Table(self.path, self.key(name), value)
+        return Table(self.path, self.key(name), value, self._text)
 
     def require_all_taken(self) -> None:
         """Refuse a key that this version does not know, and name the nearest one that it does."""
         for name in self.values:
             if name not in self._known:
                 self.fail(name, f"there is no such key here{nearest(name, self._known)}")
+
+
+def line_of(text: str, key: str) -> int | None:
+    """The line in which a key or table such as ``nodes.a.store`` is written; None: it is not, or in another way."""
+    table = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if head := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = found = plain_key(head[1])
+        elif name := re.match(r"\s*([^=#\s][^=#]*?)\s*=", line):
+            found = f"{table}.{plain_key(name[1])}" if table else plain_key(name[1])
+        else:
+            continue
+        if found == key:
+            return number
+    return None
+
+
+def plain_key(written: str) -> str:
+    """A key without quotes and spaces."""
+    return ".".join(part.strip().strip("\"'") for part in written.split("."))
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from qpidha.core.legality import LinkState, Outcome
 from qpidha.core.state import NodeState
-from qpidha.types import Role
+from qpidha.types import NodeId, Role
 from qpidha.wire.events import Frame, Refused
 
 NOT_PRIMARY = 16
@@ -34,3 +34,11 @@ def refuse_as_backup(state: NodeState, link: int, frame: Frame, role: Role) -> N
     """Answer a frame that a peer sent to a node that is not primary. A `Refused` gets no answer."""
     if LinkState.NO_ROLE.rules[type(frame.event)].outcome is Outcome.REFUSED:
         refuse(state, link, NOT_PRIMARY, f"{state.node} is {role.value}")
+
+
+def not_primary_text(node: NodeId, role: Role, primary: NodeId | None) -> str:
+    """Why a node refuses what only the primary can do, in words."""
+    if role is Role.STOPPED:
+        return f"node {node!r} is stopped"
+    known = "no primary is known" if primary in (None, node) else f"the primary is {primary!r}"
+    return f"node {node!r} is not the primary ({role.value}): {known}"

@@ -33,7 +33,7 @@ from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
 from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChanged
-from qpidha.core.refusals import refuse, refuse_as_backup
+from qpidha.core.refusals import not_primary_text, refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
 from qpidha.core.steps import Committed, DeleteQueue, ObjectStep, QueueRef, Step, named
@@ -390,7 +390,7 @@ class Replica:
     def _serving(self) -> Primary:
         if self.primary is None:
             known = self.record.primary[0] if self.record and self.record.primary else None
-            raise NotPrimary(f"node {self.node} is {self.role.value}", primary=known)
+            raise NotPrimary(not_primary_text(self.node, self.role, known), primary=known)
         return self.primary
 
     def _taking(self, *queues: QueueRef) -> Primary:

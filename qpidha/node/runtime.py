@@ -21,6 +21,7 @@ from threading import get_ident
 from typing import Protocol, TypeAlias
 from uuid import UUID, uuid4
 
+from qpidha.core.refusals import not_primary_text
 from qpidha.core.replica import Replica
 from qpidha.errors import NotPrimary
 from qpidha.events import NodeEvent
@@ -220,7 +221,7 @@ class Runtime:
     def not_primary(self) -> NotPrimary:
         """The error for a call that only the primary can serve."""
         return NotPrimary(
-            f"node {self.id!r} is {self.role.value}",
+            not_primary_text(self.id, self.role, self.primary),
             primary=self.primary,
             address=self.primary_client_address,
         )

@@ -13,6 +13,7 @@ from qpidha import Node
 from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
 from qpidha.clusterfile import ClusterFile
 from qpidha.engines.ports import free_ports
+from qpidha.stores import SqliteStore
 from tests.integration.test_cli_stores import written
 from tests.support.harness import Recorder, until
 
@@ -192,7 +193,7 @@ def test_nodes_of_other_machines_are_not_asked(
     def commands() -> None:
         code, out, _ = run(capsys, "status", "--cluster", here / "qpidha.toml")
         assert code == OK
-        assert "node a: " in out and "not asked: b, whose stores are not on this machine" in out
+        assert "node a: " in out and "not asked: b, which have no store on this machine" in out
         monkeypatch.setenv("QPIDHA_CLUSTER", str(here / "qpidha.toml"))
         assert "promote while active" in run(capsys, "promote")[2], "it was the only node that is here"
         assert run(capsys, "why")[0] == OK
@@ -215,7 +216,9 @@ def test_the_record_is_shown_where_no_node_is(here: Path, capsys: pytest.Capture
     asyncio.run(store.close())
     code, out, err = run(capsys, "status")
     assert code == UNREACHABLE
-    assert out.splitlines()[0] == "not asked: a, b, whose stores are not on this machine"
+    assert out.splitlines()[0] == (
+        "not asked: a, b, which have no store on this machine: they run elsewhere, or were never started here"
+    )
     assert "record: there is none" in out and err == ""
     for command in (["promote"], ["why"], ["store", "inspect"], ["store", "rank"], ["store", "compact"]):
         said = refused(capsys, *command)
@@ -294,3 +297,21 @@ def test_without_a_cluster_file_the_places_are_named(here: Path, capsys: pytest.
         assert (
             "--cluster FILE or QPIDHA_CLUSTER, or have it at ./qpidha.toml or /etc/qpidha/qpidha.toml" in said
         )
+
+
+def test_a_store_is_saved_by_the_cluster_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The node on this machine, or the one that is named; a directory goes without both."""
+    drafted(capsys)
+    store = SqliteStore(here / "stores" / "a")
+    store.open("a")
+    store.close(clean=True)
+    assert run(capsys, "store", "backup", "one.saved")[0] == OK
+    assert run(capsys, "store", "backup", "--node", "a", "two.saved")[0] == OK
+    assert run(capsys, "store", "backup", here / "stores" / "a", "three.saved")[0] == OK
+    assert run(capsys, "store", "verify", "one.saved", "two.saved", "three.saved")[0] == OK
+    assert "not both" in refused(
+        capsys, "store", "backup", "--node", "a", here / "stores" / "a", "four.saved"
+    )
+    assert "unrecognized arguments: x" in refused(capsys, "store", "backup", "a", "b", "x")
+    assert "'x'" in refused(capsys, "store", "backup", "--node", "x", "four.saved")
+    assert not (here / "four.saved").exists()

@@ -52,7 +52,7 @@ class Place:
             return self.socket.status(queues, timeout_s)
         assert isinstance(self.directory, Path)
         if self.node is not None and not self.node.is_here():
-            raise Elsewhere("its store is not on this machine")
+            raise Elsewhere("it has no store on this machine: it runs elsewhere, or was never started here")
         return status_in(self.directory, self.socket, timeout_s, queues)
 
 

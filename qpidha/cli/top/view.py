@@ -159,7 +159,9 @@ class _Screen:
         mark = ">" if chosen else " "
         head = f"{mark} {fitted(name(id), self._name_width)} "
         facts = [
-            "elsewhere " if self._best is not None else "elsewhere, and no node answers that knows of it",
+            "elsewhere "
+            if self._best is not None
+            else "elsewhere or not started yet, and no node answers that knows of it",
             *(["yes " if member else "no  "] if self._best is not None else []),
             *(
                 [f"{'live' if live else 'not live'}, says {label(self._best)}"]

@@ -12,6 +12,7 @@ from qpidha import Node, Settings
 from qpidha.clusterfile import ClusterFile, ClusterFileError, find_cluster_file
 from qpidha.clusterfile import file as module
 from qpidha.clusterfile.authority import make_certificates
+from qpidha.clusterfile.tables import line_of
 from qpidha.errors import ArgumentError, SettingsError
 from qpidha.promoters import OperatorPromoter, PriorityPromoter
 from qpidha.records import EtcdRecordStore, FileRecordStore
@@ -225,8 +226,37 @@ def test_a_mistake_is_named_with_its_file_and_key(
         load(tmp_path, WHOLE.replace(old, new))
     assert says in str(caught.value)
     assert "secret" not in str(caught.value)
-    assert str(caught.value).startswith(f"{tmp_path / 'qpidha.toml'}{': ' + key if key else ''}")
+    line = caught.value.line
+    place = f"{tmp_path / 'qpidha.toml'}" + (f", line {line}" if line is not None else "")
+    assert str(caught.value).startswith(place + (f": {key}" if key else ""))
+    if line is not None:  # Of a key that is missing there is none.
+        written = (tmp_path / "qpidha.toml").read_text().splitlines()[line - 1]
+        assert key.rpartition(".")[2] in written
     assert (caught.value.path, caught.value.key) == (str(tmp_path / "qpidha.toml"), key)
+
+
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [("cluster", 2), ("record", 3), ("record.url", 4), ("nodes.a", 5), ("nodes.b.store", 12),
+     ("nodes.b.client_address", 11), ("settings.session_ttl_s", 16), ("nodes", None), ("nodes.c", None), ("url", None)],
+)  # fmt: skip
+def test_the_line_of_a_key(key: str, line: int | None) -> None:
+    assert line_of(WHOLE, key) == line
+
+
+def test_the_line_of_a_key_in_quotes_or_below_a_table() -> None:
+    text = '# nodes.a.x = 1\nnodes."a" . store = "s"\n[ "nodes" .\'b.c\' ] # x\n  "store" = "t=u"\n[[x]]\nlost = 1\n'
+    assert line_of(text, "nodes.a.store") == 2 and line_of(text, "nodes.b.c.store") == 4
+    assert line_of(text, "nodes.a.x") is None
+
+
+def test_two_nodes_cannot_have_the_same_address_for_clients(tmp_path: Path) -> None:
+    with pytest.raises(ClusterFileError) as caught:
+        load(tmp_path, WHOLE.replace("[nodes.b]", 'client_address = "b.example:5672"\n[nodes.b]'))
+    assert "line 12: nodes.b.client_address: node 'a' has the same" in str(caught.value)
+    assert caught.value.line == 12
+    with pytest.raises(ClusterFileError, match="client_address: the node's own links use this address"):
+        load(tmp_path, WHOLE.replace("b.example:5672", "b.example:5671"))
 
 
 def test_files_without_nodes(tmp_path: Path) -> None:

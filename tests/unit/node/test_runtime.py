@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 
 from qpidha import Role, Settings
+from qpidha.core.refusals import not_primary_text
 from qpidha.errors import CallerError, LocalProtocolError, WrongThread
 from qpidha.events import BrokerUnfit, NodeEvent
 from qpidha.node.runtime import Runtime
@@ -107,3 +108,14 @@ def test_with_the_clock_of_asyncio_no_step_is_between() -> None:
     loop = asyncio.SelectorEventLoop()
     loop.run_until_complete(main())
     loop.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "primary", "said"),
+    [(Role.READY, "b", "node 'a' is not the primary (ready): the primary is 'b'"),
+     (Role.JOINING, None, "node 'a' is not the primary (joining): no primary is known"),
+     (Role.JOINING, "a", "node 'a' is not the primary (joining): no primary is known"),
+     (Role.STOPPED, "b", "node 'a' is stopped")],
+)  # fmt: skip
+def test_a_backup_says_who_is_the_primary(role: Role, primary: str | None, said: str) -> None:
+    assert not_primary_text("a", role, primary) == said
