@@ -142,6 +142,8 @@ def plain(value: object) -> Any:
 
 def words(error: BaseException) -> str:
     """The message of an error. An error that is neither of this library nor of the system is reported as a bug."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, QpidhaError):
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     if isinstance(error, (QpidhaError, OSError)) and not isinstance(error, InvariantError):
         return str(error) or type(error).__name__
     return f"error in qpidha, please report it ({TRACEBACK}=1 shows where): {type(error).__name__}: {error}"

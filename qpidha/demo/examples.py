@@ -42,6 +42,8 @@ AMQP = Example(
     changes=False,
     needs=("proton", "amqp"),
 )
+INSTALLED = Path(__file__).parent / "simple"
+"""Where a wheel has the simple example: setup.py copies it."""
 EXAMPLES = {example.name: example for example in (SIMPLE, AMQP)}
 
 
@@ -56,12 +58,16 @@ class Found:
 def find(given: str | None) -> Found:
     """The broker that the user names, or the file of it. By name it is beside the package, or where the demo is run.
 
+    The simple one is in an installed package, too.
+
     Raises:
         ExampleMissing: It is not there, or cannot run here.
     """
     named = EXAMPLES.get(given or SIMPLE.name)
     roots = (Path(__file__).parents[2], Path.cwd())
     places = [root / f"examples/{named.name}/broker.py" for root in roots] if named else [Path(given or "")]
+    if named is SIMPLE:
+        places.append(INSTALLED / "broker.py")
     for place in places:
         for example in [named] if named else EXAMPLES.values():
             if place.is_file() and all((place.parent / name).is_file() for name in example.beside):

@@ -158,8 +158,10 @@ def run_scenario(args: argparse.Namespace) -> int:
     """
     try:
         text = args.scenario.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise WrongUsage(f"cannot read {args.scenario}: {wrong}") from wrong
+    except OSError as wrong:
+        raise WrongUsage(f"cannot read {args.scenario}: {wrong.strerror or wrong}") from wrong
+    except UnicodeDecodeError as wrong:
+        raise WrongUsage(f"cannot read {args.scenario}: it is no text in UTF-8") from wrong
     scenario, recorder, found, error = Scenario(), Recorder(), "", ""
     if args.picture:
         recorder.attach(scenario)
@@ -206,7 +208,7 @@ class Picture:
                 chart.svg() if file.suffix == ".svg" else page(chart, self.title), encoding="utf-8"
             )
         except OSError as wrong:
-            raise WrongUsage(f"cannot write {file}: {wrong}") from wrong
+            raise WrongUsage(f"cannot write {file}: {wrong.strerror or wrong}") from wrong
 
 
 def report(args: argparse.Namespace, facts: dict[str, Any], picture: Picture) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,14 @@ def test_a_module_that_is_missing_is_named_with_what_to_do(monkeypatch: Any) -> 
     require(SIMPLE)
     with pytest.raises(ExampleMissing, match=r"needs the Python module proton.*pip install 'qpidha\[amqp\]'"):
         require(AMQP)
+
+
+def test_an_installed_package_has_the_simple_one(monkeypatch: Any, tmp_path: Path) -> None:
+    """As setup.py copies it: the whole folder, so that a wheel needs no checkout."""
+    source = find("simple").broker.parent
+    installed = tmp_path / "qpidha/demo/simple"
+    shutil.copytree(source, installed)
+    monkeypatch.setattr(examples, "__file__", str(tmp_path / "qpidha/demo/examples.py"))
+    monkeypatch.setattr(examples, "INSTALLED", installed)
+    monkeypatch.chdir(tmp_path)
+    assert find(None).broker == installed / "broker.py"
