@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qpidha.checks import shown
 from qpidha.errors import SettingsError
 from qpidha.events import NodeEvent, NodeFailing, Resynchronised, RoleEntered, SteppedDown
 from qpidha.types import Role
@@ -47,7 +48,7 @@ class Spans:
                 "OpenTelemetry is not installed: pip install 'qpidha[opentelemetry]'"
             ) from error
         if not callable(getattr(tracer, "start_span", None)):
-            raise SettingsError(f"tracer must be a tracer of OpenTelemetry, not {tracer!r}")
+            raise SettingsError(f"tracer must be a tracer of OpenTelemetry, not {shown(tracer)}")
         self._tracer = tracer
         self._error: Callable[[str], Status] = lambda why: Status(StatusCode.ERROR, why)
         self._open: dict[str, Span] = {}

@@ -97,6 +97,8 @@ def test_what_is_open_when_the_node_fails_is_an_error() -> None:
 def test_what_is_no_tracer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match="tracer must be a tracer of OpenTelemetry, not 7"):
         Spans(7)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"not a value \(int\)"):  # Too long for decimal digits.
+        Spans(10**5000)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
     with pytest.raises(SettingsError, match=r"pip install 'qpidha\[opentelemetry\]'"):
         Spans(7)  # type: ignore[arg-type]
