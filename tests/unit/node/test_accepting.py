@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from qpidha import InDoubt, MessagesGone, NotPrimary, SequenceSet, Settings, Settle
+from qpidha.core.ready import Doubtful
 from qpidha.errors import OpTimeout
 from qpidha.journal import Insert, Remove
 from qpidha.node.queue import Queue
@@ -203,6 +204,21 @@ def test_in_the_turn_of_a_step_down_accepts_are_in_doubt(flushed: bool) -> None:
         with pytest.raises(NotPrimary):
             q.dequeue(1)
         assert list(q._queue.held)[:2] == [1, 2]
+
+    play(main)
+
+
+def test_if_the_end_of_the_term_is_told_before_the_turn_ends_accepts_are_in_doubt() -> None:
+    """The driver also runs when the disk has answered, in the middle of a turn."""
+
+    def main(room: Room, q: Queue) -> None:
+        told: list[object] = []
+        q.dequeue(1).add_safe_callback(lambda op, error: told.append((op.done, type(error))))
+        room.seat.core.step_down("the test wants it")
+        room.seat.effects.complete(Doubtful(1))
+        assert told == [(True, InDoubt)] and q._accepting is None
+        room.turn()
+        assert len(told) == 1 and removals(room) == []
 
     play(main)
 
