@@ -49,18 +49,14 @@ class Rereader:
 
     def _read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         known = self._contents.queues.get(queue)
-        row: Row | None = None
-        body: Batch | None = None
         found: list[Batch] = []
         at = ids.first
         while True:
-            if row is None or at not in row.live:
-                row = None if known is None else known.rows.find(at)
-                if row is None:
-                    raise StoreFailed(f"message {at} of queue {queue} is not in {self._layout.directory}")
-                body = self._body(row, queue)
+            row = None if known is None else known.rows.find(at)
+            if row is None:
+                raise StoreFailed(f"message {at} of queue {queue} is not in {self._layout.directory}")
+            body = self._body(row, queue)
             part = _first_of(ids.slice(at, row.last), row.live)
-            assert body is not None
             before = row.ids.count
             found.append(
                 body.gather([(before(row.first, a) - 1, before(row.first, b)) for a, b in part.runs()])
