@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from qpidha.engines.ports import free_ports
 from qpidha.errors import StoreMismatch
 from qpidha.journal import Insert, PutQueue, PutStatus
 from qpidha.records import FileRecordStore
+from qpidha.recovery.rebuild import GENERATIONS_LEFT_OUT
 from qpidha.stores import SqliteStore
 from qpidha.types import QueueId, QueueSpec
 from tests.support.harness import World, content, until
@@ -178,17 +180,19 @@ def test_a_lost_record_is_rebuilt_from_the_stores(capsys: pytest.CaptureFixture[
             first, second = await start(world, "a"), await start(world, "b")
             await first.promote()
             await until(lambda: second.status().in_sync)
-            assert first.generation == 1048581
+            assert first.generation == found["record"]["generation"] + 1
             assert content(first, "orders") == content(second, "orders") == [(n, b"x") for n in range(1, 6)]
 
     asyncio.run(refused())
     code, out, _ = run(capsys, "record", "rebuild", cluster, a, b)
-    assert code == OK and "would be at generation 1048580, with node a alone in sync" in out
+    assert code == OK and re.search(r"would be at generation \d+, with node a alone in sync", out)
     assert run(capsys, "record", "show", cluster)[0] == PROBLEM, "nothing was written"
     code, found = document(capsys, "record", "rebuild", cluster, a, b, "--write")
-    assert (code, found["written"], found["record"]["generation"]) == (OK, True, 1048580)
+    assert (code, found["written"]) == (OK, True) and found["record"][
+        "generation"
+    ] >= 4 + GENERATIONS_LEFT_OUT
     code, out, _ = run(capsys, "record", "show", cluster)
-    assert code == OK and "generation 1048580, primary none" in out
+    assert code == OK and f"generation {found['record']['generation']}, primary none" in out
     code, _, err = run(capsys, "record", "rebuild", cluster, a, b, "--write")
     assert code == PROBLEM and "nothing to rebuild" in err
     asyncio.run(whole_again())
