@@ -55,7 +55,9 @@ class Parts:
         self.runtime.waits = SimpleNamespace(look=self._look)  # type: ignore[assignment]
         self._image, self._seen = found, seen
         self.engine, self.records = (
-            SimpleNamespace(open=self._open, work=self._work, start=self._engine, lock_name="lock of a"),
+            SimpleNamespace(
+                open=self._open, work=self._work, start=self._engine, lock_name="lock of a", read=None
+            ),
             self,
         )
         self.effects = SimpleNamespace(load_all=self._load, count_queues=self._count)
