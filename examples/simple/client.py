@@ -82,6 +82,7 @@ class Client:
         """How many connections to a primary there were so far."""
         self._addresses = list(addresses)
         self._task: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
     def connected(self, connection: Connection) -> None:
@@ -107,6 +108,8 @@ class Client:
             while not done:  # Before Python 3.12 `wait_for` may swallow a cancellation.
                 self._task.cancel()
                 done, _ = await asyncio.wait([self._task], timeout=RETRY_S)
+        if self._asking:
+            await asyncio.wait(self._asking)
 
     async def _change(self) -> None:
         """Wait until the state has changed. Raises `ConnectionError` if the client is closed."""
@@ -141,7 +144,9 @@ class Client:
 
         def begin(address: Address) -> None:
             if address not in asking:
-                asking[address] = loop.create_task(ask(address))
+                asking[address] = task = loop.create_task(ask(address))
+                self._asking.add(task)
+                task.add_done_callback(self._asking.discard)
 
         for address in self._addresses:
             begin(address)

@@ -332,6 +332,16 @@ def test_a_broker_that_knows_no_primary_says_so_after_a_while() -> None:
     run(main)
 
 
+def test_a_client_that_is_closed_while_it_looks_for_a_primary_leaves_nothing_behind() -> None:
+    async def main(brokers: Brokers) -> None:
+        broker = await brokers.start("a")
+        async with clients.Publisher(brokers.addresses):
+            await until(lambda: broker.waiting)
+        assert not [task for task in asyncio.all_tasks() if "_seek" in task.get_coro().__qualname__]  # type: ignore[union-attr]
+
+    run(main)
+
+
 def test_a_broker_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "ANSWER_TIMEOUT_S", 1000.0)
 
