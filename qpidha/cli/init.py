@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qpidha.cli.console import OK, PROBLEM, deliver, fail, why
 from qpidha.cli.text import name, one_line
+from qpidha.cli.work import write_new
 from qpidha.errors import ArgumentError, QpidhaError
 from qpidha.wildcard import is_wildcard
 
@@ -178,8 +179,7 @@ def write(file: Path, draft: Draft, folder: Path | None) -> list[Path]:
         }
         make_certificates(folder, draft.cluster, hosts)
     try:
-        with open(file, "x", encoding="utf-8") as new:
-            new.write(draft.text())
+        write_new(file, draft.text())
         try:
             ClusterFile.load(file)
         except BaseException:

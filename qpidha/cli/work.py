@@ -107,6 +107,17 @@ def require_directory(directory: Path, what: str) -> None:
         raise PermissionError(f"permission denied{owner_of(directory)}") from None
 
 
+def write_new(path: Path, text: str) -> None:
+    """Write a new file, or none: what a full disk has cut off is removed. Raises `OSError`."""
+    file = open(path, "x", encoding="utf-8")  # noqa: SIM115 - closing it may fail, too
+    try:
+        with file:
+            file.write(text)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def is_cluster_directory(directory: Path) -> bool:
     """Whether a file record store is here, and neither a store nor a node."""
 

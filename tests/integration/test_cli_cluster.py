@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from qpidha import Node
-from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main
+from qpidha.cli import OK, PARTLY, PROBLEM, UNREACHABLE, USAGE, main, work
 from qpidha.clusterfile import ClusterFile
 from qpidha.engines.ports import free_ports
 from qpidha.stores import SqliteStore
@@ -315,3 +317,33 @@ def test_a_store_is_saved_by_the_cluster_file(here: Path, capsys: pytest.Capture
     assert "unrecognized arguments: x" in refused(capsys, "store", "backup", "a", "b", "x")
     assert "'x'" in refused(capsys, "store", "backup", "--node", "x", "four.saved")
     assert not (here / "four.saved").exists()
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_file(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not written whole is not there, so the same command succeeds as soon as there is room."""
+    room = [1]
+
+    class Full(io.StringIO):
+        def close(self) -> None:
+            if not self.closed:
+                super().close()
+                if not room[0]:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                room[0] -= 1
+
+    def opened(path: Path, *_: object, **__: object) -> Full:
+        path.touch(exist_ok=False)
+        return Full()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "open", opened, raising=False)
+        code, _, err = run(capsys, "new", "mine")
+        assert code == UNREACHABLE and "mine: No space left on device: nothing was written" in err
+        assert list((here / "mine").iterdir()) == []
+        room[0] = 0
+        code, _, err = run(capsys, "init")
+        assert code == PROBLEM and err == "qpidha: nothing was written: No space left on device\n"
+    assert not (here / "qpidha.toml").exists()
+    assert run(capsys, "init")[0] == OK and run(capsys, "new", "mine")[0] == OK
