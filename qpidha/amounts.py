@@ -67,7 +67,8 @@ def advance(done: int, total: int, rate: float | None = None, unit: str = BYTES)
         text += f", {100 * done // total} %"
     if rate:
         text += f", {shown(rate)}{'' if of_bytes else ' ' + unit}/s"
-        text += f", about {duration((total - done) / rate)} left" if done < total else ""
+        if done < total and math.isfinite(left_s := (total - done) / rate):
+            text += f", about {duration(left_s)} left"
     return text
 
 

@@ -52,6 +52,7 @@ def test_durations(value: float | None, shown: str) -> None:
     [((12_300_000, 45_600_000, 8_100_000.0), "12.3 MB of 45.6 MB, 26 %, 8.1 MB/s, about 4.1s left"),
      ((0, 45_600_000), "0 B of 45.6 MB, 0 %"), ((7, 5, 1.0), "5 B of 5 B, 100 %, 1 B/s"),
      ((7, 0), "7 B"), ((7, 0, 3.0), "7 B, 3 B/s"),
+     ((0, 4, 2e-308), "0 B of 4 B, 0 %, 0 B/s"),
      ((50, 200, 25.0, "seeds"), "50 of 200 seeds, 25 %, 25 seeds/s, about 6.0s left")],
 )  # fmt: skip
 def test_how_far_work_has_come(said: tuple[int, int, float], shown: str) -> None:
