@@ -158,18 +158,11 @@ class _Screen:
         member, live = id in s.items("members"), id in s.items("live")
         mark = ">" if chosen else " "
         head = f"{mark} {fitted(name(id), self._name_width)} "
-        facts = [
-            "elsewhere "
-            if self._best is not None
-            else "elsewhere or not started yet, and no node answers that knows of it",
-            *(["yes " if member else "no  "] if self._best is not None else []),
-            *(
-                [f"{'live' if live else 'not live'}, says {label(self._best)}"]
-                if self._best is not None
-                else []
-            ),
-        ]
-        yield from self._wrapped(head + " ".join(facts), "plain" if live else "dim", id, " " * width_of(head))
+        if self._best is None:
+            facts = "elsewhere, or not started yet: no node answers that knows"
+        else:
+            facts = f"elsewhere  {'yes' if member else 'no':3}  {'live' if live else 'not live'}, says {label(self._best)}"
+        yield from self._wrapped(head + facts, "plain" if live else "dim", id, " " * width_of(head))
 
     # --- backups ---------------------------------------------------------------------------------
 

@@ -187,7 +187,7 @@ def test_a_node_on_another_machine_is_shown_as_others_see_it() -> None:
     assert "\n  x             elsewhere  no   live, says a" in text
     assert told.cluster.answers() == (1, 1)
     told.take("a", NoAnswer("hung", "no answer"))
-    assert "b             elsewhere or not started yet, and no node answers that knows of it" in told.text()
+    assert "b             elsewhere, or not started yet: no node answers that knows" in told.text()
 
 
 def test_a_directory_of_the_record_is_no_row() -> None:
