@@ -161,7 +161,8 @@ class _Screen:
         if self._best is None:
             facts = "elsewhere, or not started yet: no node answers that knows"
         else:
-            facts = f"elsewhere  {'yes' if member else 'no':3}  {'live' if live else 'not live'}, says {label(self._best)}"
+            seen = f"{'live' if live else 'not live'}, says {label(self._best)}"
+            facts = f"elsewhere  {'yes' if member else 'no':3}  {seen}"
         yield from self._wrapped(head + facts, "plain" if live else "dim", id, " " * width_of(head))
 
     # --- backups ---------------------------------------------------------------------------------
