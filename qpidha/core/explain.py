@@ -235,15 +235,18 @@ class _Inquiry:
         return None if queue.places is None else queue.places.holder(id)
 
     def _pending(self, primary: Primary, queue: QueueId, id: MessageId) -> Position:
-        """The operation that makes this message safe; 0: it is. The activation does it for those of older generations."""
+        """The operation that makes this message safe; 0: it is. The activation does it for those of older generations.
+
+        Where no backup is waited for, an operation is complete before the disk of this node has answered.
+        """
         found = primary.guards_of(queue).pending(queue, id, primary.safe)
         if found is not None:
             return found.position
-        recent = primary.guards_of(queue).recent
-        if primary.safe > primary.deadlines.newest and recent.just_completed(queue, id):
-            return primary.safe  # No backup is waited for, and the disk of this node has not answered yet.
+        recent, durable = primary.guards_of(queue).recent, primary.deadlines.newest
+        if primary.safe > durable and recent.just_completed(queue, id):
+            return primary.safe
         declared = level_of(queue) is not Level.NONE
-        return ACTIVATION if declared and primary.safe < ACTIVATION else 0
+        return ACTIVATION if declared and min(primary.safe, durable) < ACTIVATION else 0
 
     def _waiting(self, answer: Explanation, primary: Primary, position: Position) -> Explanation:
         return replace(

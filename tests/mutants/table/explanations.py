@@ -17,6 +17,15 @@ EXPLANATIONS: tuple[Mutant, ...] = (
         first="core/test_explain",
     ),
     Mutant(
+        name="activation-explained-without-the-disk",
+        rules="O4",
+        why="a primary without backups says that an older message is safe, which its own disk does not have yet",
+        file=EXPLAIN,
+        old="ACTIVATION if declared and min(primary.safe, durable) < ACTIVATION else 0",
+        new="ACTIVATION if declared and primary.safe < ACTIVATION else 0",
+        first="core/test_explain",
+    ),
+    Mutant(
         name="id-explained-without-generation",
         rules="I1",
         why="says of a message that a failover undid what is true of the one that has its id now",

@@ -187,6 +187,17 @@ def test_without_backups_a_message_is_safe_when_the_disk_has_it() -> None:
     assert (why(node, 10).verdict, why(node, 3).verdict) == (Verdict.SAFE, Verdict.GONE)
 
 
+def test_without_backups_a_message_of_an_older_generation_is_safe_when_the_disk_has_the_activation() -> None:
+    """A backup that is promoted while its disk hangs may hold messages that are on no disk yet (seed 91000503)."""
+    node = Node().promoted(ME)
+    node.perform()
+    found = why(node, 3)
+    assert (found.verdict, found.position, found.publish_pending) == (Verdict.PENDING, 1, True)
+    assert [(w.node, w.owes) for w in found.waits_for] == [("me", Owes.DISK)]
+    node.replica.performed(node.clock)
+    assert why(node, 3).verdict is Verdict.SAFE
+
+
 # --- not held ------------------------------------------------------------------------------------
 
 
