@@ -52,6 +52,10 @@ class WaitTimeout(CallerError, TimeoutError):
     """The time that the caller gave for a wait is over. Nothing was changed; wait again, or allow more time."""
 
 
+class AddressUnavailable(CallerError, OSError):
+    """A node cannot listen on an address given as ``listen``: it is in use, or not of this machine."""
+
+
 class ControlSocketInUse(SettingsError):
     """Another node answers on the path given as ``control``. Its socket was left alone."""
 
@@ -92,8 +96,7 @@ class ObjectMismatch(CallerError):
 class MessagesGone(CallerError):
     """Messages are not held any more: accepted, moved, or their queue was deleted. Nothing was stored (TX9, U2).
 
-    Raised by a commit and an update for any of them; by an accept outside of a commit only for those that were moved to
-    another queue, where they are not settled. ``queue`` is the name of the queue, ``ids`` are those that are gone.
+    An accept outside of a commit raises it only for what was moved to another queue. ``queue`` has lost these ``ids``.
     """
 
     def __init__(self, message: str, *, queue: str, ids: Iterable[int]) -> None:
@@ -105,8 +108,7 @@ class MessagesGone(CallerError):
 class UnknownProducer(CallerError):
     """No producer of this name is registered in this epoch: it was forgotten, or has registered again (EO6).
 
-    Nothing was stored. What it sent in that epoch, and was not told, stays in doubt. ``epoch`` is the one that was given,
-    ``current`` that of the producer that has the name now; None: there is none.
+    Nothing was stored; what it was not told stays in doubt. ``epoch``: as given; ``current``: of its present owner.
     """
 
     def __init__(
@@ -121,8 +123,7 @@ class UnknownProducer(CallerError):
 class SequenceGap(CallerError):
     """A sequence is not the next one of its producer: publishes before it are missing, and come first (EO5).
 
-    Nothing was stored. After a failover a producer repeats everything that it was not told, in order. ``expected`` is the
-    next number of the producer, ``number`` the one that was given.
+    Nothing was stored. After a failover a producer repeats all that it was not told, in order, from ``expected`` on.
     """
 
     def __init__(self, message: str, *, producer: str, number: int, expected: int) -> None:
@@ -155,8 +156,7 @@ class BackupTooOld(CallerError):
 class StaleHandle(CallerError):
     """A change was asked of a queue handle of an earlier term, which can only be read. Nothing was changed.
 
-    ``generation`` is the term it was made for, 0 if this node was a backup; ``current`` is the one that began since.
-    Get the queue again with ``node.queue(name)``.
+    ``generation``: its term, 0 if made on a backup; ``current``: the term now. Get the queue again: ``node.queue(name)``.
     """
 
     def __init__(self, message: str, *, generation: int, current: int) -> None:

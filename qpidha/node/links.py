@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from qpidha.errors import StoreError
+from qpidha.addresses import address_text
+from qpidha.errors import AddressUnavailable, StoreError
 from qpidha.events import LinkClosed, LinkFromPeerFailed, ProbeFailed
 from qpidha.interfaces import Link, Listener, Transport
 from qpidha.node.attempts import Attempts, Farewells
@@ -64,11 +66,14 @@ class Links:
         return tuple(listener.address for listener in self._listeners)
 
     async def listen(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
-        """Accept links from now on. Returns the addresses that were bound."""
+        """Accept links from now on. Returns the addresses that were bound. Raises `AddressUnavailable`."""
         if tell_to := getattr(self._transport, "tell_to", None):
             tell_to(self._runtime.troubles)
         for address in addresses:
-            self._listeners.append(await self._transport.listen(address, self._accept))
+            try:
+                self._listeners.append(await self._transport.listen(address, self._accept))
+            except OSError as error:
+                raise unavailable(self._runtime.id, address, error) from None
         return self.addresses
 
     def tick_transport(self) -> None:
@@ -167,3 +172,17 @@ class Links:
             if peer is not None and session.flipped and not peer.settled:
                 peer.settled = True
                 self._runtime.troubles.clear(LinkFromPeerFailed, peer.name)
+
+
+def unavailable(node: NodeId, address: Address, error: OSError) -> AddressUnavailable:
+    """What is said of an address on which a node cannot listen. Its ``errno`` is that of the error."""
+    known = (
+        error.errno is not None and error.errno > 0
+    )  # A name that does not resolve has a number of its own kind.
+    reason = os.strerror(error.errno) if known else error.strerror or str(error)  # type: ignore[arg-type]
+    failure = AddressUnavailable(
+        f"node {node!r} cannot listen on {address_text(address)}: {reason}; "
+        "end what listens there, or give the node another address with `listen`"
+    )
+    failure.errno = error.errno
+    return failure

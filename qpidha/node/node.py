@@ -126,7 +126,8 @@ class Node(Participant):
         Raises:
             StoreError: The store may not serve; the message says why. No other node was affected.
             ClusterError: The cluster manager cannot be reached.
-            OSError: The address cannot be bound.
+            AddressUnavailable: It cannot listen on an address. An OSError.
+            OSError: The control socket cannot be made.
             LocalProtocolError: It was started before, or stopped.
             WrongThread: It was started before, in another thread.
         """

@@ -44,7 +44,8 @@ class Starter:
         Raises:
             StoreError: The store may not serve.
             ClusterError: The cluster manager cannot be reached.
-            OSError: An address cannot be bound.
+            AddressUnavailable: It cannot listen on an address. An OSError.
+            OSError: The control socket cannot be made.
         """
         parts, runtime = self._parts, self._parts.runtime
         runtime.enter_loop()

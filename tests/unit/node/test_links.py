@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 
 from qpidha.core.refusals import OTHER_ADDRESS
-from qpidha.errors import LinkClosed
+from qpidha.errors import AddressUnavailable, LinkClosed
 from qpidha.events import LinkClosed as LinkClosedEvent
 from qpidha.events import LinkFromPeerFailed, NodeEvent, ProbeFailed
 from qpidha.interfaces import Link, LinkFactory, LinkHandler
@@ -133,15 +136,25 @@ def test_it_says_where_other_nodes_connect_once_it_listens() -> None:
     run(main())
 
 
-def test_an_address_that_is_taken_is_the_callers_error() -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EADDRINUSE, "error while attempting to bind"), os.strerror(errno.EADDRINUSE)),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (OSError("memory: taken"), "memory: taken"),
+    ],
+)
+def test_an_address_that_is_taken_is_the_callers_error(error: OSError, reason: str) -> None:
     class Taken(Network):
         async def listen(self, address: Address, on_link: LinkFactory) -> Listening:
-            raise OSError("address already in use")
+            raise error
 
     async def main() -> None:
         site = Site(transport=Taken())
-        with pytest.raises(OSError, match="already in use"):
+        with pytest.raises(AddressUnavailable) as found:
             await site.links.listen([HERE])
+        assert str(found.value).startswith(f"node 'a' cannot listen on 127.0.0.1:7000: {reason}; ")
+        assert found.value.errno == error.errno
         assert site.links.addresses == ()
         await site.links.close()
 
