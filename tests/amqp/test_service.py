@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,11 @@ class Manager:
 @pytest.mark.processes
 @pytest.mark.timeout(120)
 def test_ready_alive_and_a_hand_over(tmp_path: Path) -> None:
-    with Brokers(tmp_path / "nodes", 2, memory=True) as brokers:
-        managers = {n: Manager(p, tmp_path / f"{n}.notify") for n, p in brokers.processes.items()}
+    with Brokers(tmp_path / "nodes", 2, memory=True) as brokers, ExitStack() as stack:
+        managers = {
+            n: stack.enter_context(closing(Manager(p, tmp_path / f"{n}.notify")))
+            for n, p in brokers.processes.items()
+        }
         brokers.start()
         for manager in managers.values():
             until(lambda m=manager: {"READY=1", "WATCHDOG=1"} <= set(m.said()))
@@ -51,7 +55,5 @@ def test_ready_alive_and_a_hand_over(tmp_path: Path) -> None:
         assert told.count("READY=1") == 1
         second = until(brokers.primary)
         assert second != first
-        assert any(line.startswith("STATUS=active: serves") for line in managers[second].said())
+        until(lambda: any(line.startswith("STATUS=active: serves") for line in managers[second].said()))
         assert brokers.processes[second].exit_code is None
-        for manager in managers.values():
-            manager.close()

@@ -110,7 +110,9 @@ def check_state(app: Any, clients: list[Client], untouched: Any) -> None:
     assert storage.peek_data("kept") == b"value"
     assert [task.id for task in app.huey.scheduled()] == [untouched.id]
     assert storage.incr("counted", 0) == clients[-1].last
-    assert {storage.incr(f"failures {n}", 0) for n in range(1, clients[2].last + 1)} == {3}
+    counts = [storage.incr(f"failures {n}", 0) for n in range(1, clients[2].last + 1)]
+    assert set(counts) <= {3, 4}
+    assert sum(counts) - 3 * len(counts) <= KILLS, "only a task that a kill interrupted is executed once more"
     ours = {key for key in storage.result_items() if "chord" in key or key == "kept"}
     assert ours == {"kept"}, "what a chord counts is cleared when it is complete"
 

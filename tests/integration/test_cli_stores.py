@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -183,7 +184,7 @@ def test_a_disk_that_hangs_does_not_prevent_the_command_from_ending(
         assert (code, str(a) in out) == (PARTLY, True)
         assert "no answer in 3 s: the store is large, or its disk hangs" in out + err
     code, out, err = run("record", "rebuild", tmp_path / "cluster", stuck, a, "--timeout", "3", "--write")
-    assert (code, "would be at generation 1048580" in out) == (PARTLY, True)
+    assert (code, "would be at generation " in out) == (PARTLY, True)
     assert "nothing was written: 1 of the stores cannot be read" in err
     for words in (["record", "show"], ["record", "rebuild"]):
         more = [a] if words[1] == "rebuild" else []
@@ -248,7 +249,8 @@ def test_a_record_is_shown_or_the_reason_why_not(run: Run, tmp_path: Path) -> No
     assert run("record", "rebuild", cluster, a, "--write")[0] == OK
     code, out, err = run("record", "show", cluster)
     assert (code, err) == (OK, "")
-    assert out.startswith("record: version 1, generation 1048580, primary none\n  members a; cluster ")
+    shown = re.match(r"record: version 1, generation (\d+), primary none\n  members a; cluster ", out)
+    assert shown and int(shown[1]) > 1 << 20, "what was not compared is left out"
     code, out, _ = run("record", "show", a)
     assert (code, out) == (
         PROBLEM,
@@ -272,7 +274,7 @@ def test_no_record_is_written_while_a_store_cannot_be_read(
     """It may be the only store with all acknowledged messages: only an operator may decide to leave it out."""
     a, bad, cluster = written(tmp_path / "a"), broken(tmp_path / "bad"), tmp_path / "cluster"
     code, out, err = run("record", "rebuild", cluster, a, bad)
-    assert (code, "would be at generation 1048580, with node a alone in sync" in out) == (PARTLY, True)
+    assert code == PARTLY and re.search(r"would be at generation \d+, with node a alone in sync", out)
     assert str(bad) in err
     code, found = document(run, "record", "rebuild", cluster, a, bad, "--write")
     assert (code, found["written"], list(found["errors"])) == (PARTLY, False, [str(bad)])
@@ -389,7 +391,7 @@ def test_a_rebuilt_record_belongs_to_the_service(run: Run, tmp_path: Path) -> No
     assert run("record", "rebuild", new, a, "--write")[0] == OK
     assert others(tmp_path) == []
     assert {stat.S_IMODE(path.stat().st_mode) for path in (new.parent, new)} == {0o700}
-    b = written(tmp_path / "b", generation=9 << 20)
+    b = written(tmp_path / "b", generation=1 << 40)
     give(b)
     (new / "record.json").chmod(0o640)
     assert run("record", "rebuild", new, a, b, "--write")[0] == OK

@@ -11,8 +11,7 @@ import pytest
 
 from qpidha.errors import StoreDamaged, StoreFailed
 from qpidha.journal import StoreState
-from qpidha.stores import SqliteStore, inspect, read_status
-from qpidha.stores import sqlite as sqlite_store
+from qpidha.stores import SqliteStore, database, inspect, read_status
 from qpidha.stores.schema import FORMAT
 from tests.storage.crash import Effort, crash_states
 from tests.storage.disk import Disk
@@ -63,14 +62,14 @@ def test_inspecting_an_old_store_does_not_change_it(old: Path) -> None:
 
 
 def test_an_upgrade_that_fails_has_changed_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    upgrade = sqlite_store.upgrade
+    upgrade = database.upgrade
 
     def fail(db: sqlite3.Connection, version: int) -> None:
         upgrade(db, version)
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_store, "upgrade", fail)
+        patch.setattr(database, "upgrade", fail)
         with pytest.raises(StoreFailed, match="the disk is gone"):
             SqliteStore(old).open("a")
     assert version(old) == 1
