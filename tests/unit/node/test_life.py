@@ -307,7 +307,9 @@ def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="in use"):
             await b.start()
         stopped = await b.wait_stopped()
-        assert stopped.reason.startswith("it could not start: OSError") and isinstance(stopped.error, OSError)
+        assert stopped.reason.startswith("it could not start: AddressUnavailable") and isinstance(
+            stopped.error, OSError
+        )
         await b.stop()
         assert not (tmp_path / "control.sock").exists()
         again = SqliteStore(tmp_path / "b")
