@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import pytest
+
 from qpidha import Settings
 from qpidha.core.ready import CloseLink
-from qpidha.core.refusals import NOT_PRIMARY, REASON_CHARS_MAX, TAKEN_OVER, refuse, refuse_as_backup
+from qpidha.core.refusals import (
+    NOT_PRIMARY,
+    REASON_CHARS_MAX,
+    TAKEN_OVER,
+    not_primary_text,
+    refuse,
+    refuse_as_backup,
+)
 from qpidha.core.state import NodeState
 from qpidha.journal import StoreImage, StoreStatus
 from qpidha.types import Role
@@ -47,3 +56,16 @@ def test_a_refusal_is_not_answered_with_a_refusal() -> None:
     made = state()
     refuse_as_backup(made, 7, Frame(3, 0, Refused(code=NOT_PRIMARY, reason="")), Role.JOINING)
     assert made.outbox.empty
+
+
+@pytest.mark.parametrize(
+    ("role", "primary", "said"),
+    [
+        (Role.STOPPED, "b", "node 'a' is stopped"),
+        (Role.READY, "b", "node 'a' is not the primary (ready): the primary is 'b'"),
+        (Role.READY, None, "node 'a' is not the primary (ready): no primary is known"),
+        (Role.RECOVERING, "a", "node 'a' is not the primary (recovering): no primary is known"),
+    ],
+)
+def test_who_is_the_primary_instead(role: Role, primary: str | None, said: str) -> None:
+    assert not_primary_text("a", role, primary) == said

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from qpidha import Batch, SequenceSet, Settings
 from qpidha.core.candidate import check_promotable
 from qpidha.core.ready import CompareAndSet
 from qpidha.core.replica import Replica
@@ -119,3 +120,38 @@ def test_a_founder_that_the_record_does_not_list_is_not_promoted() -> None:
 
 
 # --- operations ----------------------------------------------------------------------------------------
+
+
+# --- messages beyond the memory for them ---------------------------------------------------------------
+
+
+def test_what_was_performed_is_dropped_and_read_again() -> None:
+    kept = {1: b"a" * 500, 2: b"b" * 500}
+
+    def read(queue: UUID, ids: SequenceSet) -> Batch:
+        return Batch.pack([kept[id] for id in ids])
+
+    image = StoreImage(
+        StoreStatus(node="me", epoch=EPOCH, cluster=CLUSTER, generation=2),
+        [
+            QueueImage(
+                QUEUE, QueueSpec(name="full"), ((1, 1),), 2, [(SequenceSet([1]), Batch.pack([kept[1]]))]
+            )
+        ],
+    )
+    made = Replica(
+        node="me", boot=BOOT, image=image, settings=replace(Settings(), memory_bytes_max=100), read=read
+    )
+    queue = made.queues[QUEUE]
+    assert queue.absent_bytes >= 500, "what the store had may go as soon as all is loaded"
+    made.record_seen(seen(3, ("me", BOOT), frozenset({ME})), 0.0)
+    while made.ready(0.0):
+        made.performed(0.0)
+    before = queue.absent_bytes
+    made.enqueue(QUEUE, Batch.pack([kept[2]]))
+    made.ready(0.0)
+    assert queue.absent_bytes == before, "it is on no disk yet"
+    made.performed(0.0)
+    assert queue.absent_bytes >= before + 500
+    assert [batch.data(0) for _, batch in queue.select(SequenceSet([1, 2]))] == [kept[1], kept[2]]
+    assert made.unreadable is None
