@@ -73,6 +73,7 @@ def test_its_methods_use_the_node_of_the_loop() -> None:
     try:
         node = thread.run(world.start("a", broker=InThread(plain)), SOON_S)
         node.sync.promote(timeout_s=SOON_S)
+        node.sync.wait_serving(timeout_s=SOON_S)  # `promote` does not wait for the end of on_promote.
         assert plain.calls == [("on_promote", 1)]
         assert [data for _, data in node.sync.queue("q")] == [b"1"]
     finally:
