@@ -82,9 +82,9 @@ class Upgrade:
         statuses = await self.releases.statuses()
         return max(int(status["generation"]) for status in statuses.values() if status)
 
-    def connections(self) -> list[int]:
-        """How often each publisher had to look for the primary."""
-        return [publisher.connections for publisher in self.cluster.publishers]
+    def primaries(self) -> list[int]:
+        """How many primaries have confirmed to each publisher, each counted again after another one."""
+        return [publisher.primaries for publisher in self.cluster.publishers]
 
 
 def test_the_previous_release_is_another_one(previous: Path) -> None:
@@ -99,11 +99,11 @@ def test_an_upgrade_and_the_way_back_lose_nothing(previous: Path, tmp_path: Path
         upgrade = Upgrade(tmp_path, previous)
         async with upgrade.cluster as cluster:
             await upgrade.serving()
-            began, connections = await upgrade.generation(), upgrade.connections()
+            began, primaries = await upgrade.generation(), upgrade.primaries()
             for release in (None, previous):
                 await upgrade.all_to(release)
             assert await upgrade.generation() == began + 2  # One for each hand-over.
-            assert upgrade.connections() == [count + 2 for count in connections]
+            assert upgrade.primaries() == [count + 2 for count in primaries]
             assert not upgrade.logs.look(set())
             await cluster.verify()
 

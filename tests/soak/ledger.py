@@ -25,11 +25,14 @@ class TimedPublisher(Publisher):
     def __init__(self, addresses: Sequence[Address], number: int) -> None:
         super().__init__(addresses, publisher=number, window=2_000)
         self.longest_s = 0.0
+        self.primaries = 0
+        """Connections on which confirmations came. A broker that is about to be demoted may open more of them."""
         self._confirmed_at: float | None = None
 
     def received(self, connection: Connection, kind: int, body: memoryview) -> None:
-        before = self.confirmed
+        before, by = self.confirmed, self.confirmed_by
         super().received(connection, kind, body)
+        self.primaries += self.confirmed_by is not by
         if kind == protocol.CONFIRM:
             assert struct.unpack("<Q", body)[0] <= self.published, (
                 "a confirmation of a message that was never published"
