@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import growth, report, table
+from benchmarks import growth, peers, report, table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -27,7 +27,7 @@ def main() -> int:
     if not rows:
         parser.error(f"no row has {args.only!r} in its name")
     started = time.monotonic()
-    for name in report.missing():
+    for name in peers.missing():
         say(f"{name} is not installed: left out")
     for row in rows:
         row.measure(repeats, say)

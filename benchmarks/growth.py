@@ -1,18 +1,20 @@
-"""How the cost of a message grows: with queues, backups, depth, batch, size and holes.
+"""How the cost of a message grows: with queues, backups, depth, batch, size, holes, connections, and beyond memory.
 
 Whole nodes in one process, over TCP on loopback, everything in memory. The figure is processor time a message, of
-all nodes together, for publishing and consuming it, which depends less on other load than a rate. The part of the
-primary is measured with nodes in separate processes, beside plain writes of the same bytes.
+all nodes together, for publishing and consuming it, which depends less on other load than a rate. What is said to be
+*one by one* has a call for each message, 1,000 in a turn, and so has an accept. The part of the primary and many
+connections are measured with nodes in separate processes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import measures, raw
+from benchmarks import crowd, larger, measures, raw, singles
 from benchmarks.cluster import Brokers, PipelinedClient, spent_by
 from qpidha import Batch, Op, Queue, SequenceSet
 from tests.support.harness import World
@@ -30,6 +32,10 @@ class Shape:
     size: int = 100
     holes: bool = False
     """Every second of the messages that lie in the queue was consumed."""
+    one_by_one: bool = False
+    """A call for each message, and for the accept of each: ``batch`` of them in a turn."""
+    random: bool = False
+    """What is accepted is drawn from all that lies in the queue, not the oldest of it. One by one only."""
 
 
 def cost(shape: Shape, messages: int) -> float:
@@ -42,13 +48,21 @@ async def _cost(shape: Shape, messages: int) -> float:
         primary, *_ = await world.cluster(*(f"n{i}" for i in range(1 + shape.backups)))
         queues = [primary.declare(f"q{i}") for i in range(shape.queues)]
         await _fill(queues[0], shape)
-        batch = Batch.pack([b"x" * shape.size] * shape.batch)
         rounds = max(4, messages // shape.batch)
-        await _work(queues, batch, rounds // 4)
+        lying = [list(range(1, queue.next_id)) for queue in queues]
+
+        async def work(rounds: int) -> None:
+            await (
+                _one_by_one(queues, shape, rounds, lying)
+                if shape.one_by_one
+                else _work(queues, shape, rounds)
+            )
+
+        await work(rounds // 4)
         best = float("inf")
         for _ in range(3):
             started = time.process_time()
-            await _work(queues, batch, rounds)
+            await work(rounds)
             best = min(best, (time.process_time() - started) / (rounds * shape.batch))
         assert {node.queue("q0").depth for node in world.nodes.values()} == {queues[0].depth}
         return best
@@ -62,8 +76,9 @@ async def _fill(queue: Queue, shape: Shape) -> None:
         await queue.dequeue(SequenceSet(range(2, queue.next_id, 2)))
 
 
-async def _work(queues: Sequence[Queue], batch: Batch, rounds: int) -> None:
+async def _work(queues: Sequence[Queue], shape: Shape, rounds: int) -> None:
     """Publish to the queues in turn, 16 batches under way; consume each batch when it is safe."""
+    batch = Batch.pack([b"x" * shape.size] * shape.batch)
     waiting: list[tuple[Queue, Op]] = []
     for i in range(rounds):
         queue = queues[i % len(queues)]
@@ -82,6 +97,31 @@ async def _consume(waiting: list[tuple[Queue, Op]]) -> None:
     waiting.clear()
 
 
+async def _one_by_one(queues: Sequence[Queue], shape: Shape, rounds: int, lying: Sequence[list[int]]) -> None:
+    """Publish to the queues in turn, one message a call; when all of a turn are safe, accept as many, one id a call.
+
+    ``lying`` has the ids in each queue, for random accepts.
+    """
+    data, draw = b"x" * shape.size, random.Random(1)
+    places = [n % len(queues) for n in range(shape.batch)]
+    for _ in range(rounds):
+        published = [queues[place].enqueue(data) for place in places]
+        for op in published:
+            await op
+        ids = [op.ids[0] for op in published]
+        if shape.random:
+            ids = [_drawn(lying[place], id, draw) for place, id in zip(places, ids, strict=True)]
+        for op in [queues[place].dequeue([id]) for place, id in zip(places, ids, strict=True)]:
+            await op
+
+
+def _drawn(lying: list[int], new: int, draw: random.Random) -> int:
+    """Any of the ids that lie in a queue; the new one takes its place."""
+    at = draw.randrange(len(lying))
+    old, lying[at] = lying[at], new
+    return old
+
+
 STUDIES: dict[str, list[tuple[float, Shape]]] = {
     "queues": [(n, Shape(queues=n)) for n in (1, 10, 100, 1000)],
     "backups": [(n, Shape(backups=n)) for n in (1, 2, 4, 8)],
@@ -89,6 +129,12 @@ STUDIES: dict[str, list[tuple[float, Shape]]] = {
     "batch": [(n, Shape(batch=n)) for n in (1, 10, 100, 1000, 10_000)],
     "size": [(n, Shape(size=n)) for n in (10, 100, 1_000, 10_000)],
     "holes": [(n, Shape(depth=n, holes=True)) for n in (1_000, 10_000, 100_000, 1_000_000)],
+    "queues, one by one": [(n, Shape(queues=n, one_by_one=True)) for n in (1, 10, 100, 1000)],
+    "backups, one by one": [(n, Shape(backups=n, one_by_one=True)) for n in (1, 2, 4, 8)],
+    "depth, one by one": [(n, Shape(depth=n, one_by_one=True)) for n in (10_000, 100_000, 1_000_000)],
+    "random accepts": [
+        (n, Shape(depth=n, one_by_one=True, random=True)) for n in (10_000, 100_000, 1_000_000)
+    ],
 }
 
 
@@ -110,14 +156,31 @@ def bare_writes(backups: int, messages: int) -> float:
     return raw.writes(backups, batch.nbytes, messages // len(batch)) / len(batch)
 
 
-ALONE = {"primary": primary_alone, "writes": bare_writes}
+def of_a_crowd(connections: int, messages: int) -> float:
+    """Seconds of processor time of three brokers for a message, one at a time on each of so many connections."""
+    return crowd.crowd(singles.OURS, connections, max(20, messages // 100 // connections))["spent"] / 1e6
+
+
+def beyond_memory(times: int, messages: int) -> float:
+    """Seconds of processor time to publish and consume a message of 1 KiB, in a queue of so many times its limit."""
+    phases = larger.in_a_process(messages * larger.SIZE // larger.TIMES, limited=True, times=times)
+    return phases["publish"] + phases["consume"]
+
+
+ALONE = {
+    "primary": (primary_alone, (1, 2, 4, 8)),
+    "writes": (bare_writes, (1, 2, 4, 8)),
+    "connections": (of_a_crowd, (1, 10, 100, 1000)),
+    "beyond memory": (beyond_memory, (1, 2, 5, 10)),
+}
 NAMES = (*STUDIES, *ALONE)
 
 
 def study(name: str, messages: int) -> list[tuple[float, float]]:
     """(x, microseconds a message) for each point of one study."""
     if name in ALONE:
-        return [(n, ALONE[name](n, 5 * messages) * 1e6) for n in (1, 2, 4, 8)]
+        measure, points_at = ALONE[name]
+        return [(n, measure(n, 5 * messages) * 1e6) for n in points_at]
     points = []
     for x, shape in STUDIES[name]:
         few = max(shape.batch * 16, min(messages, messages * 100 * 1000 // (max(shape.size, 100) * 1000)))

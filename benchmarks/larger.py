@@ -51,9 +51,9 @@ def resident() -> int:
     raise RuntimeError("the kernel does not tell RssAnon")
 
 
-async def measured(limit: int, *, limited: bool) -> Phases:
-    """The phases of one queue of ``TIMES * limit`` bytes."""
-    batches = TIMES * limit // (SIZE * COUNT)
+async def measured(limit: int, *, limited: bool, times: int = TIMES) -> Phases:
+    """The phases of one queue of ``times * limit`` bytes."""
+    batches = times * limit // (SIZE * COUNT)
     settings = replace(PATIENT, memory_bytes_max=limit if limited else None)
     found: Phases = {}
 
@@ -120,9 +120,10 @@ async def consume(node: Node) -> None:
     assert fifo.queue.depth == 0
 
 
-def in_a_process(limit: int, *, limited: bool) -> Phases:
+def in_a_process(limit: int, *, limited: bool, times: int = TIMES) -> Phases:
     """The same in a process of its own, whose memory is not yet fragmented."""
     command = [sys.executable, "-m", "benchmarks.larger", "--limit", str(limit), "--alone"]
+    command += ["--times", str(times)]
     answer = subprocess.run(command + ["--limited"] * limited, check=True, capture_output=True, text=True)
     found: Phases = json.loads(answer.stdout)
     return found
@@ -144,12 +145,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.larger", description=__doc__)
     parser.add_argument("--mib", type=int, default=16, help="the limit (16)")
     parser.add_argument("--limit", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--times", type=int, default=TIMES, help=f"size of the queue, in limits ({TIMES})")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--limited", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     limit = args.limit or args.mib * MIB
     if args.alone:
-        json.dump(asyncio.run(measured(limit, limited=args.limited)), sys.stdout)
+        json.dump(asyncio.run(measured(limit, limited=args.limited, times=args.times)), sys.stdout)
         return
     fits, larger = (in_a_process(limit, limited=limited) for limited in (False, True))
     for name, value in larger.items():

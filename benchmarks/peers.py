@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks import nats
 from benchmarks.cluster import cpu_of
 from benchmarks.nats import wait_for_port
-from benchmarks.row import NATS, REDIS
+from benchmarks.row import ETCD, NATS, REDIS
 from qpidha.engines.ports import take_ports
 
 HOST = "127.0.0.1"
@@ -191,6 +191,16 @@ PEERS: dict[str, tuple[Measure, bool, int]] = {
     NATS: (nats.publish, shutil.which("nats-server") is not None and _has_module("nats"), 10),
     "PySyncObj ReplQueue": (pysyncobj, _has_module("pysyncobj"), 20),
 }
+
+
+def installed(name: str) -> bool:
+    """Whether this machine has it."""
+    return shutil.which("etcd") is not None if name == ETCD else PEERS[name][1]
+
+
+def missing() -> list[str]:
+    """What this machine does not have."""
+    return [name for name in (*PEERS, ETCD) if not installed(name)]
 
 
 def pump(

@@ -24,6 +24,12 @@ LAWS = {
     "holes": "messages in the queue, of which every second was consumed",
     "primary": "backups, in processes of their own; the primary's part of publishing",
     "writes": "sockets that the same bytes are written to, without a broker",
+    "queues, one by one": "a call for each message",
+    "backups, one by one": "of all nodes together",
+    "depth, one by one": "messages lying in the queue, the newest accepted",
+    "random accepts": "messages lying in the queue, any of them accepted",
+    "connections": "one message at a time on each; three brokers",
+    "beyond memory": "size of the queue, in memory_bytes_max; messages of 1 KiB",
 }
 
 
@@ -34,7 +40,7 @@ def markdown(rows: Sequence[Row], repeats: int, studies: Studies, pictures: str)
         f"{repeats} runs of each, in turn (A B A B …). The figure is the median, and ± is half the distance of the",
         "extremes. All processes share the machine: three brokers and the client.",
         "",
-        f"Not installed there, hence not measured: {', '.join(missing()) or 'nothing'}.",
+        f"Not installed there, hence not measured: {', '.join(peers.missing()) or 'nothing'}.",
         "",
         "| | who | figure | | goal | |",
         "|---|---|---:|---|---|---|",
@@ -73,10 +79,6 @@ def machine() -> str:
     )
 
 
-def missing() -> list[str]:
-    return [name for name, (_, installed, _) in peers.PEERS.items() if not installed]
-
-
 def draw(studies: Studies, file: Path) -> None:
     """One small plot a study: cost of a message against what grows."""
     import matplotlib as mpl
@@ -84,7 +86,9 @@ def draw(studies: Studies, file: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
+    figure, axes = plt.subplots(
+        -(-len(studies) // 4), 4, figsize=(14, 3 * -(-len(studies) // 4)), constrained_layout=True
+    )
     for axis, (name, points) in zip(axes.flat, studies.items(), strict=False):
         axis.plot([x for x, _ in points], [y for _, y in points], marker="o", color="#2b6cb0")
         axis.set_xscale("log")

@@ -8,7 +8,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-US, RAW, REDIS, NATS = "qpidha", "raw sockets", "Redis, WAIT 2", "NATS JetStream, R3"
+US, RAW, REDIS, NATS, ETCD = (
+    "qpidha",
+    "raw sockets",
+    "Redis, WAIT 2",
+    "NATS JetStream, R3",
+    "etcd, three members",
+)
 WARM_BYTES_MAX = 8 << 30
 
 

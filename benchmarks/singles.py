@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from benchmarks import nats
+from benchmarks import etcd, nats
 from benchmarks.cluster import CONFIRM, HEADER, PUBLISH, U64, Brokers, PipelinedClient
 from benchmarks.measures import SETTLED_S, percentile
 from benchmarks.peers import CHUNK_BYTES, HOST, Redis, command_of, cpu_s, pump
@@ -135,6 +135,7 @@ NATS = Contender(
     welcomed=_read_first,
     messages_of_client=lambda number, count, size: [nats.message(number, size)] * count,
 )
+ETCD = Contender(etcd.connected, etcd.puts, etcd.Answers)
 
 
 # --- what they do --------------------------------------------------------------------------------
