@@ -24,6 +24,7 @@ from pathlib import Path
 from qpidha.errors import StoreFailed
 from qpidha.stores.files import Layout
 from qpidha.stores.lock import Lock, file_id
+from qpidha.stores.logroom import LogRoom
 from qpidha.stores.synced import note
 
 WHAT_TO_DO = (
@@ -62,7 +63,7 @@ class OpenFiles:
         self._directory_fd = lock.directory
         self._directory_id = file_id(lock.directory)
         self._database = _opened(layout.database, lock.database)
-        self._log = _opened(layout.wal, lock.keep(layout.wal))
+        self._log = _opened(layout.wal, lock.keep(layout.wal, write=True))
         self._others = [
             _opened(layout.lock, lock.file),
             _opened(layout.synced, synced_fd),
@@ -70,7 +71,12 @@ class OpenFiles:
         ]
         self._synced_fd = synced_fd
         self._index_fd = next((file.fd for file in self._others if file.name == layout.shm.name), -1)
+        self._room = LogRoom(self._log.fd, self._index_fd)
         self.written()
+
+    def provide_room(self, nbytes: int) -> None:
+        """Make room in the log for a commit of about so many bytes, which `require_there` must follow."""
+        self._room.provide(nbytes, self._log.size)
 
     def written(self) -> None:
         """Note the state of both files after this process has written to the database."""

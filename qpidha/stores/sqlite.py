@@ -72,10 +72,6 @@ COMMIT_BYTES = 3 * 8192
 """About what a commit writes besides its payload."""
 
 
-def _none() -> None:
-    """No object."""
-
-
 class SqliteStore:
     """A `MessageStore` in one directory, which belongs to one node.
 
@@ -106,7 +102,7 @@ class SqliteStore:
         self._db: sqlite3.Connection | None = None
         self._spare: sqlite3.Connection | None = None
         self._contents: Contents | None = None
-        self._images: Callable[[], QueueImages | None] = _none
+        self._images: Callable[[], QueueImages | None] = lambda: None
         """The queues of the image that `open` has returned, if it is still alive."""
         self._reading: Rereader | None = None
         self._failed: str | None = None
@@ -265,13 +261,14 @@ class SqliteStore:
         with reading.changing:
             delta = contents.apply(changes)
         db.execute("BEGIN IMMEDIATE")
-        written = write(db, contents, delta, time.time())
+        written = write(db, contents, delta, time.time()) + COMMIT_BYTES
+        files.provide_room(written)
         db.execute("COMMIT")
         files.require_there()
         files.note_synced()
         with reading.changing:
             delta.forget_payload()
-        self._log_bytes += written + COMMIT_BYTES
+        self._log_bytes += written
         if self._log_bytes >= CHECKPOINT_BYTES:
             checkpoint(db, "PASSIVE")
             files.written()

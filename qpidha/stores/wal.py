@@ -139,7 +139,10 @@ def _emptied(synced: Synced | None, layout: Layout) -> list[Damage]:
 
 
 def _frames(file: BinaryIO, page_bytes: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The number and the head of every frame of the file, of this log or of an older one."""
+    """The number and the head of every frame of the file, of this log or of an older one.
+
+    Zeros are no frame: none was written there yet (`qpidha.stores.logroom`).
+    """
     number, step = 0, FRAME.size + page_bytes
     while True:
         file.seek(HEADER.size + number * step)
@@ -147,7 +150,8 @@ def _frames(file: BinaryIO, page_bytes: int) -> Iterator[tuple[int, tuple[int, .
         if len(head) < FRAME.size:
             return
         number += 1
-        yield number, FRAME.unpack(head)
+        if any(head):
+            yield number, FRAME.unpack(head)
 
 
 def running_sum(data: bytes, sums: tuple[int, int] = (0, 0), *, little: bool) -> tuple[int, int]:

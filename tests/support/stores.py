@@ -11,6 +11,7 @@ import pytest
 
 from qpidha.journal import StoreImage
 from qpidha.stores import SqliteStore
+from qpidha.stores.wal import HEADER, STEP
 from qpidha.testing.conformance.changes import some_commits
 
 
@@ -28,6 +29,14 @@ def release_stores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for store in stores:
         store.close(clean=False)
+
+
+def without_room(directory: Path) -> None:
+    """Cut off the zeros where a store that was killed has made room for more frames (`qpidha.stores.logroom`)."""
+    log = directory / "store.db-wal"
+    with log.open("r+b") as file:
+        frames = len(file.read().rstrip(b"\0")) - HEADER.size
+        file.truncate(HEADER.size + -(-frames // STEP) * STEP)
 
 
 def lived_forever(directory: Path) -> None:

@@ -31,6 +31,7 @@ from qpidha.testing.conformance.changes import (
     remove,
     some_commits,
 )
+from tests.support.stores import without_room
 
 STEP_BYTES = 64
 
@@ -67,6 +68,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Plain]]
     copy = directory.parent / "copy"
     shutil.copytree(directory, copy)
     store.close(clean=True)
+    without_room(copy)
     return copy, states
 
 

@@ -22,6 +22,7 @@ from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.synced import RECORD, VOID, Synced
 from qpidha.stores.wal import FRAME, HEADER
 from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, messages
+from tests.support.stores import without_room
 
 STEP = FRAME.size + PAGE_BYTES
 LAST = 8
@@ -40,6 +41,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(directory, copy)
     store.close(clean=False)
     (copy / "store.db-shm").unlink()
+    without_room(copy)
     return copy
 
 

@@ -15,7 +15,7 @@ from qpidha.stores import SqliteStore, inspect
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.wal import FRAME, HEADER, MAGIC_LITTLE, MASK, running_sum
 from qpidha.testing.conformance.changes import CREATE, STATUS, Plain, ids, insert, plain
-from tests.support.stores import some_commits
+from tests.support.stores import some_commits, without_room
 
 STEP = FRAME.size + PAGE_BYTES
 
@@ -34,6 +34,8 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Plain]:
     store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     shutil.copytree(directory, after)
     store.close(clean=False)
+    for copy in (before, after):
+        without_room(copy)
     again = SqliteStore(directory)
     content = plain(again.open("a"))
     again.close(clean=False)
@@ -143,6 +145,20 @@ def test_any_doubt_is_damage(life: tuple[Path, Path, Plain], tmp_path: Path, dou
         SqliteStore(altered(life[1], tmp_path / "copy", change)).open("a")
 
 
+def rewritten(raw: bytearray, *, count: int | None = None, salt: int | None = None) -> None:
+    """Give the log another number or first salt: the checksums of the frames are chained to that of the header."""
+    magic, version, page_bytes, old_count, old_salt, second = HEADER.unpack(raw[:32])[:6]
+    little = magic == MAGIC_LITTLE
+    salts = old_salt if salt is None else salt, second
+    head = struct.pack(">6I", magic, version, page_bytes, old_count if count is None else count, *salts)
+    sums = running_sum(head, little=little)
+    raw[:32] = head + struct.pack(">2I", *sums)
+    for number in range(1, (len(raw) - HEADER.size) // STEP + 1):
+        content = raw[frame(number) : frame(number, 8)] + raw[frame(number, 24) : frame(number + 1)]
+        sums = running_sum(content, sums, little=little)
+        raw[frame(number, 8) : frame(number, 24)] = struct.pack(">4I", *salts, *sums)
+
+
 @pytest.mark.parametrize("count", [0, 0xFE, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF])
 def test_checkpoints_are_counted_in_several_bytes(
     life: tuple[Path, Path, Plain], tmp_path: Path, count: int
@@ -150,16 +166,7 @@ def test_checkpoints_are_counted_in_several_bytes(
     """The sequence number of the previous log is recovered, whichever of its bytes were overwritten."""
 
     def renumber(raw: bytearray, length: int) -> None:
-        """Rewrite the log with this count: the frames' checksums are chained to that of the header."""
-        magic, version, page_bytes, _, *salts = HEADER.unpack(raw[:32])[:6]
-        little = magic == MAGIC_LITTLE
-        head = struct.pack(">6I", magic, version, page_bytes, count, *salts)
-        sums = running_sum(head, little=little)
-        raw[:32] = head + struct.pack(">2I", *sums)
-        for number in range(1, (len(raw) - HEADER.size) // STEP + 1):
-            content = raw[frame(number) : frame(number, 8)] + raw[frame(number, 24) : frame(number + 1)]
-            sums = running_sum(content, sums, little=little)
-            raw[frame(number, 16) : frame(number, 24)] = struct.pack(">2I", *sums)
+        rewritten(raw, count=count)
         half(raw, length)
 
     for length in (13, 14, 15, 16):
@@ -169,11 +176,29 @@ def test_checkpoints_are_counted_in_several_bytes(
         store.close(clean=False)
 
 
+@pytest.mark.parametrize("salt", [1, MASK])
+def test_zeros_behind_the_last_frame_are_not_of_a_later_log(
+    life: tuple[Path, Path, Plain], tmp_path: Path, salt: int
+) -> None:
+    """The salt after the highest one is 0, as in a frame that was never written."""
+
+    def change(raw: bytearray) -> None:
+        rewritten(raw, salt=salt)
+        raw += bytes(20 * STEP)
+
+    copy = altered(life[0], tmp_path / "copy", change)
+    for name in ("store.db-shm", "synced"):  # They tell of the log as it was.
+        (copy / name).unlink()
+    assert not inspect(copy).damage
+    assert plain(SqliteStore(copy).open("a")) == life[2]
+
+
 def test_an_old_header_does_not_hide_a_newer_log(tmp_path: Path) -> None:
     """E14: the old header is intact, but all old frames are gone. A power cut cannot cause this."""
     store = SqliteStore(tmp_path / "store")
     store.open("a")
     store.commit([STATUS, CREATE, insert(ids((4, 9)))])
+    without_room(tmp_path / "store")
     assert store._db is not None
     store._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     assert store._files is not None
