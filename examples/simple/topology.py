@@ -68,6 +68,11 @@ class Topology:
             self._deliveries[queue] = DeliveryQueue(self._node, queue)
         return self._deliveries[queue]
 
+    def _next(self, queue: Queue) -> int:
+        """The id of the message that would be delivered next."""
+        messages = self._delivery(queue).browse() if queue.spec.kind == PRIORITY else queue.messages()
+        return next(messages)[0]
+
     # --- steps -----------------------------------------------------------------------------------
 
     def _declare(self, t: Transaction, declared: dict[str, NewQueue], name: str, kind: str) -> None:
@@ -90,8 +95,12 @@ class Topology:
     def _take(self, t: Transaction, declared: dict[str, NewQueue], name: str) -> None:
         """Accept the message that would be delivered next."""
         queue = self._node.queue(name)
-        messages = self._delivery(queue).browse() if queue.spec.kind == PRIORITY else queue.messages()
-        t.dequeue(queue, next(messages)[0])
+        t.dequeue(queue, self._next(queue))
+
+    def _update(self, t: Transaction, declared: dict[str, NewQueue], name: str, priority: int) -> None:
+        """Another priority for the message that would be delivered next. It keeps its age."""
+        queue = self._node.queue(name)
+        t.update(queue, self._next(queue), MSGPACK.pack(priority=priority))
 
     def _move(self, t: Transaction, declared: dict[str, NewQueue], name: str, target: str) -> None:
         """All messages of one queue to the end of another one."""
@@ -112,6 +121,7 @@ STEPS = {
     "delete": Topology._delete,
     "publish": Topology._publish,
     "take": Topology._take,
+    "update": Topology._update,
     "move": Topology._move,
     "put": Topology._put,
     "remove": Topology._remove,

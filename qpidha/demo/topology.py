@@ -48,10 +48,11 @@ class Facts:
 class Topology:
     """Changes queues and objects, one change after the other, and compares what is there at the end."""
 
-    def __init__(self, changer: Any, seed: int) -> None:
+    def __init__(self, changer: Any, seed: int, *, updates: bool = True) -> None:
+        """``updates``: the brokers know how to update a message; those of older releases do not."""
         self.changer = changer
         self.facts = Facts()
-        self._model = Model(seed)
+        self._model = Model(seed, updates=updates)
 
     async def change_until(self, done: Callable[[], bool]) -> None:
         """Make changes; the last one is confirmed when this returns."""
@@ -91,7 +92,8 @@ class Untouched:
 class Model:
     """The queues and objects after the changes that were drawn so far."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, updates: bool = True) -> None:
+        self._updates = updates
         self.queues: dict[str, tuple[str, list[Message]]] = {}
         """By name: kind, and messages in the order of arrival."""
         self.objects: dict[str, bytes] = {}
@@ -115,6 +117,7 @@ class Model:
             self._put,
             self._remove,
         ]
+        kinds += [self._update] if self._updates else []
         steps = [self._random.choice(kinds)() for _ in range(self._random.randint(1, 5))]
         found = [step for step in steps if step is not None]
         return found or [self._put()]
@@ -167,6 +170,17 @@ class Model:
         self.queues[name][1].remove(self.delivered(name)[0])
         self._busy.add(name)
         return ("take", name)
+
+    def _update(self) -> Step | None:
+        """Another priority for the message that would be delivered next: it keeps its place among its equals."""
+        name = self._one(with_messages=True)
+        if name is None:
+            return None
+        message, priority = self.delivered(name)[0], self._random.randrange(PRIORITIES)
+        messages = self.queues[name][1]
+        messages[messages.index(message)] = (priority, message[1])
+        self._busy.add(name)
+        return ("update", name, priority)
 
     def _move(self) -> Step | None:
         name, target = self._one(with_messages=True), self._one()

@@ -20,10 +20,12 @@ from tests.machines.requirements import missing
 from tests.machines.site import Site
 from tests.soak import faults as soak
 from tests.soak.run import Soak
+from tests.soak.scene import Fault
 
 OF_PROCESSES = (
     "kill-primary", "kill-backup", "kill-two", "kill-all", "kill-twice", "stop-primary", "stop-backup", "stop-all",
     "full-disk-of-primary", "full-disk-of-backup", "wiped-primary", "wiped-backup", "hand-over", "consumer-leaves",
+    "stop-both", "stutter", "stop-in-commit", "full-disk-in-commit", "stop-promoted", "stop-in-catch-up",
 )  # fmt: skip
 """Kinds of the soak test that do not need its simulated network."""
 KNOWN = (
@@ -34,7 +36,7 @@ KNOWN = (
 """Peers give up a link that a fault holds before its handshake is over."""
 
 
-def faults_of(site: Site) -> Mapping[str, soak.Fault]:
+def faults_of(site: Site) -> Mapping[str, Fault]:
     """All kinds, each as a function of a scene."""
     of_machines = {kind: functools.partial(function, site) for kind, function in FAULTS.items()}
     return {**of_machines, **{kind: soak.FAULTS[kind] for kind in OF_PROCESSES}}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from tests.machines.forwarder import Quality
 from tests.machines.site import BROKERS, CLIENTS, ENGINES, Site
-from tests.soak.faults import Scene
+from tests.soak.scene import Scene
 
 Fault = Callable[[Site, Scene], Awaitable[str]]
 FAULTS: dict[str, Fault] = {}

@@ -15,7 +15,7 @@ from tests.engines.certificates import Authority
 from tests.machines.host import Host
 from tests.machines.pacemaker import Machine, Pacemaker
 from tests.machines.site import CLIENT_PORT, MachineCluster, Place, Site, options_of
-from tests.soak.faults import Scene
+from tests.soak.scene import Scene
 from tests.support.stream import BROKER
 
 

@@ -24,8 +24,8 @@ from tests.engines.etcd import Ensemble
 from tests.machines.host import Host
 from tests.machines.network import Network
 from tests.soak.cluster import SoakCluster
-from tests.soak.faults import Scene
 from tests.soak.ledger import GapLedger
+from tests.soak.scene import Scene
 from tests.support.stream import BROKER, client
 
 BROKERS = ("a", "b", "c")

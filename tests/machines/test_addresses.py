@@ -18,7 +18,7 @@ from tests.machines.host import Host
 from tests.machines.network import Network
 from tests.machines.requirements import require_machines
 from tests.machines.site import BROKERS, CLIENT_PORT, CLIENTS, LINK_PORT, Brokers, Place, Site, links_at
-from tests.soak.faults import Scene
+from tests.soak.scene import Scene
 from tests.support.stream import ROOT
 
 pytestmark = [pytest.mark.network, pytest.mark.processes, pytest.mark.external]

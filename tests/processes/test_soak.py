@@ -16,12 +16,19 @@ from tests.soak.run import Soak, schedule
 from tests.soak.watch import Logs, Memory
 from tests.support.stream import stamps
 
-SHORT = ("kill-primary", "cut-and-kill", "full-disk-of-backup", "wiped-backup")
+SHORT = (
+    "kill-primary",
+    "cut-and-kill",
+    "full-disk-of-backup",
+    "wiped-backup",
+    "stop-in-commit",
+    "older-copy-of-primary",
+)
 
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_a_short_soak(tmp_path: Path) -> None:
     soak = Soak(tmp_path, 6, SHORT)
     asyncio.run(soak.run(rounds=len(SHORT)))

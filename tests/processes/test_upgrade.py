@@ -33,7 +33,7 @@ class Upgrade:
 
     def __init__(self, work: Path, release: Path | None) -> None:
         self.releases = Releases(work, take_ports(3), release)
-        self.cluster = SoakCluster(work, 1, self.releases)
+        self.cluster = SoakCluster(work, 1, self.releases, updates=False)  # The release before has none.
         self.logs = Logs({name: process.log for name, process in self.releases.processes.items()})
 
     async def restart(self, name: str, release: Path | None) -> None:

@@ -1,7 +1,7 @@
 """Changes of queues and objects beside the stream, from the demo's client and with its model.
 
 Each change is a transaction of a producer: declarations and deletions, publishes to several queues of several types,
-takes, moves and objects. One that was not answered is repeated, and must be made once.
+takes, updates, moves and objects. One that was not answered is repeated, and must be made once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from tests.support.stream import Changer
 class Changes:
     """Changes queues and objects until it is stopped, then compares what is there with the model."""
 
-    def __init__(self, addresses: Sequence[Address], seed: int) -> None:
+    def __init__(self, addresses: Sequence[Address], seed: int, *, updates: bool = True) -> None:
+        """``updates``: of messages, too."""
         self._changer = Changer(addresses, "soak")
-        self._topology = Topology(self._changer, seed)
+        self._topology = Topology(self._changer, seed, updates=updates)
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
 

@@ -26,8 +26,10 @@ WHOLE_TIMEOUT_S = 150.0
 class SoakCluster(Stream):
     """A `Stream` with several publishers, and with a consumer and changes that never stop."""
 
-    def __init__(self, work: Path, seed: int = 1, cluster: Cluster | None = None) -> None:
-        """With a cluster of the caller's there is no simulated network."""
+    def __init__(
+        self, work: Path, seed: int = 1, cluster: Cluster | None = None, *, updates: bool = True
+    ) -> None:
+        """With a cluster of the caller's there is no simulated network. Without ``updates``, messages are not updated."""
         super().__init__(work, pace_s=PACE_S, cluster=cluster)
         if cluster is None:
             self.interpose()
@@ -36,7 +38,7 @@ class SoakCluster(Stream):
         self.ledger = Ledger()
         self.publishers = [TimedPublisher(self.cluster.addresses, n + 1) for n in range(PUBLISHERS)]
         self.publisher = self.publishers[0]
-        self.changes = Changes(self.cluster.addresses, seed)
+        self.changes = Changes(self.cluster.addresses, seed, updates=updates)
         self.full: set[str] = set()
         """Brokers whose disk is full: they may stop and log it."""
         self.starts = 0

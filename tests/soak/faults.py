@@ -6,50 +6,14 @@ All random choices come from the generator of the round, independent of the brok
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
-from tests.soak.cluster import SoakCluster
+from tests.soak import copies, pauses  # noqa: F401 - their faults enter the register, too.
+from tests.soak.large import SIZES, Large
+from tests.soak.scene import FAULTS, Scene, fault
 
-
-@dataclass(frozen=True)
-class Scene:
-    """The cluster that a fault is applied to. All its brokers are members at the start."""
-
-    cluster: SoakCluster
-    random: Random
-    primary: str
-    backups: tuple[str, str]
-    """The backups in random order."""
-
-    @property
-    def seconds(self) -> float:
-        """A random duration; the range includes values below and above every time-out of a link and of a member."""
-        return self.random.uniform(0.2, 6.0)
-
-    async def for_a_while(self) -> str:
-        seconds = self.seconds
-        await asyncio.sleep(seconds)
-        return f"{seconds:.1f} s"
-
-    def pair(self) -> tuple[str, str]:
-        """A random pair of brokers that have a link."""
-        pair = [self.primary, self.backups[0]]
-        self.random.shuffle(pair)
-        return pair[0], pair[1]
-
-
-Fault = Callable[[Scene], Awaitable[str]]
-FAULTS: dict[str, Fault] = {}
-
-
-def fault(function: Fault) -> Fault:
-    FAULTS[function.__name__.replace("_", "-")] = function
-    return function
+__all__ = ["FAULTS"]
 
 
 # --- processes -------------------------------------------------------------------------------------
@@ -96,12 +60,9 @@ async def kill_twice(scene: Scene) -> str:
 
 
 async def stopped(scene: Scene, *names: str) -> str:
-    for name in names:
-        scene.cluster.signal(name, signal.SIGSTOP)
-    said = await scene.for_a_while()
-    for name in names:
-        scene.cluster.signal(name, signal.SIGCONT)
-    return f"{' '.join(names)}, {said}"
+    seconds = scene.seconds
+    await scene.stop(*names, seconds=seconds)
+    return f"{' '.join(names)}, {seconds:.1f} s"
 
 
 @fault
@@ -202,6 +163,18 @@ async def full_disk_of_primary(scene: Scene) -> str:
 @fault
 async def full_disk_of_backup(scene: Scene) -> str:
     return await full(scene, scene.backups[0])
+
+
+@fault
+async def full_disk_in_commit(scene: Scene) -> str:
+    """A disk gets full while a transaction with megabytes is under way. The others make it, once and wholly."""
+    name = scene.random.choice([scene.primary, scene.backups[0]])
+    async with Large(scene.cluster.cluster.addresses, scene.random.getrandbits(32)) as large:
+        large.begin(scene.random.choice(SIZES))
+        await asyncio.sleep(scene.random.uniform(0.0, 0.3))
+        scene.cluster.fill(name)
+        await large.end()
+    return name
 
 
 @fault

@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 
 from tests.soak.cluster import SoakCluster
-from tests.soak.faults import FAULTS, Fault, Scene
+from tests.soak.faults import FAULTS
+from tests.soak.scene import Fault, Scene
 from tests.soak.watch import Logs, Memory
 
 JUDGE_EVERY = 10

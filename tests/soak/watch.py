@@ -17,6 +17,7 @@ KNOWN = re.compile(
       ):\ .*
     | qpidha:\ node\ \w+:\ stopped:\ it\ was\ asked\ to\ stop
     | qpidha:\ node\ \w+:\ link\ from\ node\ '\w+':\ (?!two\ processes | refused:).*
+    | qpidha:\ node\ \w+:\ link\ from\ [\d.]+:\ no\ handshake\ in\ 5\ s.*
     | qpidha:\ node\ \w+:\ link\ to\ the\ primary:\ (
           in\ order\ again,\ .*
         | \w+:\ (?!refused:).*
@@ -28,7 +29,7 @@ KNOWN = re.compile(
           primary\ of\ generation\ \d+,\ \d+\ messages
         | not\ primary\ any\ more
         | \d+\ unconfirmed\ messages\ discarded
-        | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ joining)
+        | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ not\ the\ primary\ \(joining\):\ .*)
       )
     )$""",
     re.VERBOSE,

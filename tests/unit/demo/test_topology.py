@@ -26,8 +26,21 @@ def contents(model: Model) -> tuple[dict[str, Any], list[Any]]:
 
 def test_every_kind_of_step_is_drawn() -> None:
     _, steps = drawn(300)
-    assert set(steps) == {"declare", "delete", "publish", "take", "move", "put", "remove"}
+    assert set(steps) == {"declare", "delete", "publish", "take", "update", "move", "put", "remove"}
     assert min(steps.values()) > 10
+
+
+def test_nothing_is_updated_for_brokers_that_cannot() -> None:
+    model = Model(1, updates=False)
+    assert "update" not in {step[0] for _ in range(300) for step in model.draw()}
+
+
+def test_an_update_changes_the_priority_of_the_next_message_in_its_place() -> None:
+    model = Model(1)
+    model.queues = {"p": ("priority", [(1, b"a"), (9, b"b"), (1, b"c")])}
+    step = model._update()
+    assert step is not None and step[:2] == ("update", "p")
+    assert model.queues["p"][1] == [(1, b"a"), (step[2], b"b"), (1, b"c")]
 
 
 def test_the_same_seed_draws_the_same() -> None:
