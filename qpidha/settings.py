@@ -40,7 +40,7 @@ class Settings:
     """A node that has sent nothing on a link for this long sends a heartbeat."""
     heartbeat_timeout_s: float = 1.5
     """A link that is silent for this long is closed."""
-    reconnect_interval_s: float = 0.05
+    reconnect_interval_s: float = 0.01
     """Delay after the first failed attempt to reach the primary; doubles with every further one (with jitter)."""
     reconnect_interval_max_s: float = 10.0
     """At most this long between two attempts. Another primary, address or certificate is tried at once."""

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from qpidha.bridge.requests import ask
 from qpidha.core.manager import Answer, NotSent, Unknown
-from qpidha.core.ready import Request
+from qpidha.core.ready import ReadRecord, Request
 from qpidha.durations import Durations
 from qpidha.errors import (
     ClusterError,
@@ -53,7 +53,8 @@ class Cluster:
         self._connector = connector
         self._prober = prober
         self._tasks: list[asyncio.Task[None]] = []
-        self._requests: asyncio.Queue[Request] = asyncio.Queue()
+        self._changes: asyncio.Queue[Request] = asyncio.Queue()
+        self._reads: asyncio.Queue[Request] = asyncio.Queue()
         self._asked: tuple[Request | None, float] = (None, 0.0)
         """The newest request, and when it was made first."""
         self.answers = Durations()
@@ -93,7 +94,8 @@ class Cluster:
         for name, work in (
             ("record", self._watch_record()),
             ("live", self._watch_live()),
-            ("requests", self._serve_requests()),
+            ("changes", self._serve_requests(self._changes)),
+            ("reads", self._serve_requests(self._reads)),
             ("connect", self._connector.run()),
             ("session", self._presence.run()),
             ("prober", self._prober.run()),
@@ -184,7 +186,7 @@ class Cluster:
         """Send a request of the core to the record store."""
         if request != self._asked[0]:
             self._asked = (request, self._runtime.now())
-        self._requests.put_nowait(request)
+        (self._reads if isinstance(request, ReadRecord) else self._changes).put_nowait(request)
 
     @property
     def asked_for_s(self) -> float | None:
@@ -196,11 +198,11 @@ class Cluster:
             else None
         )
 
-    async def _serve_requests(self) -> None:
-        """One request at a time, answers in order."""
+    async def _serve_requests(self, requests: asyncio.Queue[Request]) -> None:
+        """One at a time, answers in order. Changes do not wait for reads, whose answer may come at any time."""
         retry = self._backoff()
         while True:
-            request = await self._requests.get()
+            request = await requests.get()
             answer = await self._ask(request)
             if isinstance(answer, (NotSent, Unknown)):
                 # The core asks again after record_retry_s: wait here for what the delay has grown by.

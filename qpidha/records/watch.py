@@ -52,6 +52,18 @@ class WatchedValue(Generic[T]):
         self.error = None
         self._found(changed=changed)
 
+    def tell(self, value: T) -> bool:
+        """A newer value that came between two polls. Returns whether it differs.
+
+        A watch that waits for its first poll goes on waiting: what its owner knows may be newer than this.
+        """
+        changed = value != self._value
+        self._value = value
+        self.stamp += changed
+        if changed:
+            self._wake()
+        return changed
+
     def confirm(self) -> None:
         """The last poll found the same value."""
         self._found(changed=False)

@@ -156,6 +156,10 @@ class Gateway:
         self._revision = max(self._revision, revision)
         return answer
 
+    def heard(self, revision: int) -> None:
+        """A watch has told of a change at this revision."""
+        self._revision = max(self._revision, revision)
+
     def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Check that it comes from the ensemble of earlier answers."""
         try:

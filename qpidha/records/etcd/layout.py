@@ -52,6 +52,22 @@ class Entry:
     lease: int
     """0: none."""
 
+    @property
+    def info(self) -> bytes:
+        """What the key of a session says of its node."""
+        return self.value[OPENER_BYTES:]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of a watch."""
+
+    node: NodeId | None
+    """Whose session it is; None: it is the record."""
+    revision: int
+    found: Entry | None
+    """None: the key was removed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -99,10 +115,22 @@ class Layout:
         found = self.versioned(entry(record[0])) if record else None
         live = {}
         for kv in sessions:
-            node = data(kv["key"])[len(self._sessions) :].decode("utf-8", "replace")
-            live[node] = entry(kv).value[OPENER_BYTES:]
+            live[self._node(data(kv["key"]))] = entry(kv).info
         value = entry(record[0]).value if record else b""
         return Snapshot(int(answer["header"]["revision"]), found, value, live)
+
+    def changes(self, line: Mapping[str, Any]) -> list[Change]:
+        """What a line of a watch tells, in order. Raises what wrong answers raise."""
+        return [self._change(event) for event in line["events"]]
+
+    def _change(self, event: Mapping[str, Any]) -> Change:
+        kv = event["kv"]
+        key, deleted = data(kv["key"]), event.get("type", "PUT") == "DELETE"
+        node = None if key == self.record else self._node(key)
+        return Change(node, int(kv["mod_revision"]), None if deleted else entry(kv))
+
+    def _node(self, key: bytes) -> NodeId:
+        return key[len(self._sessions) :].decode("utf-8", "replace")
 
     def versioned(self, found: Entry) -> Versioned:
         """A record and its version. Raises `ClusterError`."""

@@ -95,7 +95,11 @@ class EtcdRecordStore:
         )
         self._opener = Opener(self._gateway, self._layout)
         self._follower = Follower(
-            self._gateway, self._layout, self._read_all, check_interval_s=check_interval_s
+            self._gateway,
+            self._layout,
+            self._read_all,
+            self._remember,
+            check_interval_s=check_interval_s,
         )
         self._seen: tuple[int, bytes] | None = None
         """The newest version that was read or written, and its bytes."""
@@ -140,7 +144,7 @@ class EtcdRecordStore:
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.record.watch()
 
     async def _read_all(self, timeout_s: float) -> Snapshot:
@@ -219,11 +223,11 @@ class EtcdRecordStore:
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
         """The live nodes, then each change."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.live.watch()
 
     def poll_soon(self) -> None:
-        """Look at once: a link broke or a role changed, and the watch may hang. Never blocks."""
+        """Look in a moment: a link broke or a role changed, and the watch may hang. Never blocks."""
         self._follower.poll_soon()
 
     async def close(self) -> None:
