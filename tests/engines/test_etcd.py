@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from qpidha.errors import ClusterError, ManagerRefused, Unavailable
 from tests.engines.case import TIMEOUT_S, Case, Run, cas, first, reaches
+from tests.support.harness import until
 from tests.support.records import RECORD, newer
 
 pytestmark = [
@@ -87,6 +91,54 @@ def test_an_update_without_an_answer_does_not_undo_a_later_one(run: Run) -> None
         session._revision = seen
         await session.update(b"2")
         assert dict(await case.store.live()) == {"a": b"2"}
+        await session.close()
+
+    run(main)
+
+
+@contextlib.asynccontextmanager
+async def leaderless(case: Case, n: int) -> AsyncIterator[list[int]]:
+    """The leader is killed, until there is another one. Counts the connections to it that members try: each is reset."""
+    found = [0]
+
+    def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found[0] += 1
+        writer.transport.abort()
+
+    case.engine.kill(n)
+    server = await asyncio.start_server(reset, "127.0.0.1", case.engine.peer_ports[n])
+    try:
+        yield found
+        await case.engine.leader()
+    finally:
+        server.close()
+        await server.wait_closed()
+        await case.engine.start()
+
+
+def test_no_keep_alive_is_sent_while_etcd_elects_a_leader(run: Run) -> None:
+    """A member of etcd 3.4 passes one on to the leader that was killed, again and again without a pause."""
+
+    async def main(case: Case) -> None:
+        leader = await case.engine.leader()
+        session = await case.store.open_session("a", b"", ttl_s=case.engine.ttl_s)
+        before = session.deadline()
+        await until(lambda: session.deadline() > before, timeout_s=TIMEOUT_S)
+        async with leaderless(case, leader) as calm:
+            await asyncio.sleep(session.granted_ttl_s / 2)  # One is due meanwhile.
+        body, leader = {"ID": str(session._lease)}, await case.engine.leader()
+        other = case.at((leader + 1) % len(case.engine.ports))
+        await other.read()
+        async with leaderless(case, leader) as spinning:
+            asked: asyncio.Future[Any] = asyncio.ensure_future(
+                other._gateway.ask("/v3/lease/keepalive", body, TIMEOUT_S)
+            )
+            await asyncio.sleep(session.granted_ttl_s / 2)
+        assert spinning[0] > 8 * calm[0], "so much for what it would do"
+        await asked
+        before = session.deadline()
+        await until(lambda: session.deadline() > before, timeout_s=TIMEOUT_S)
+        assert not session.lost
         await session.close()
 
     run(main)

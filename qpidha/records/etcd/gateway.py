@@ -83,7 +83,8 @@ class Gateway:
         """The first one is the one that answered last."""
         self._caller = caller
         self._password = password
-        self._attempt_timeout_s = attempt_timeout_s
+        self.attempt_timeout_s = attempt_timeout_s
+        """After this silence of a member another one is asked as well."""
         self._token: str | None = None
         self._login = asyncio.Lock()
         self._cluster: str | None = None
@@ -187,7 +188,7 @@ class Gateway:
         token = await self._token_for(Asking(LOGIN_TIMEOUT_S, changes=False))
         endpoint = self._endpoints[0]
         data = "".join(map(json.dumps, bodies)).encode()
-        lines = self._connections.lines(Attempt(endpoint), path, data, token, self._attempt_timeout_s)
+        lines = self._connections.lines(Attempt(endpoint), path, data, token, self.attempt_timeout_s)
         try:
             async with contextlib.aclosing(lines):
                 async for line in lines:
@@ -226,7 +227,7 @@ class Gateway:
                     attempt = Attempt(order[begun % len(order)])
                     work = self._connections.post(attempt, path, body, token, asking.left_s)
                     pending[asyncio.get_running_loop().create_task(work, name="qpidha-etcd")] = attempt
-                    silence_s = min(silence_s, self._attempt_timeout_s * 2.0 ** (begun // len(order)))
+                    silence_s = min(silence_s, self.attempt_timeout_s * 2.0 ** (begun // len(order)))
                     begun += 1
                 done, _ = await asyncio.wait(pending, timeout=silence_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:

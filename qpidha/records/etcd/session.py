@@ -31,6 +31,8 @@ OPEN_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 LOOK_INTERVAL_S = 0.1
 """How often the lease of another session is looked at, until it is known whether its owner is alive."""
+SILENCES = 4
+"""A keep-alive may take so many times as long as the read before it, and at least ``attempt_timeout_s``."""
 RENEWALS = 2
 """So many renewals of a lease show that its owner is alive."""
 
@@ -250,17 +252,26 @@ class EtcdSession:
                 self._lose(why)
 
     async def _renewed(self) -> str:
-        """Renew the lease. Returns why it is over; "": it lives."""
-        body, sent_at = {"ID": str(self._lease)}, time.monotonic()
-        answer = await self._gateway.ask("/v3/lease/keepalive", body, self.granted_ttl_s)
-        if int(answer.get("TTL", 0)) <= 0:
+        """Renew the lease. Returns why it is over; "": it lives.
+
+        The key is read first: without a leader the members of etcd keep a read waiting, but etcd 3.4 passes a keep-alive
+        to a leader that was killed, again and again without a pause. For the same reason a keep-alive that is silent for
+        much longer than the read is given up before another member would be asked as well.
+        """
+        asked_at = time.monotonic()
+        answer = await self._gateway.read("/v3/kv/range", {"key": text(self._key)}, self.granted_ttl_s)
+        sent_at = time.monotonic()
+        silence_s = min(
+            max(self._gateway.attempt_timeout_s, SILENCES * (sent_at - asked_at)), self.granted_ttl_s
+        )
+        renewed = await self._gateway.ask("/v3/lease/keepalive", {"ID": str(self._lease)}, silence_s)
+        if int(renewed.get("TTL", 0)) <= 0:
             silent_s = time.monotonic() - self._kept_at
             return f"its lease has ended: the last keep-alive that etcd took was {silent_s:.1f} s ago"
-        self._kept_at = sent_at
-        answer = await self._gateway.read("/v3/kv/range", {"key": text(self._key)}, self.granted_ttl_s)
         kvs = answer.get("kvs")
         if not kvs or entry(kvs[0]).lease != self._lease:
             return "its key was removed"
+        self._kept_at = sent_at
         return ""
 
     def _lose(self, reason: str) -> None:

@@ -65,7 +65,7 @@ def test_an_etcd_url_says_everything(files: dict[str, str]) -> None:
     gateway = found._gateway
     assert gateway._caller.user == "me"
     assert gateway._password == Path(files["password_file"])
-    assert (gateway._attempt_timeout_s, found._follower._check_interval_s) == (0.7, 2.0)
+    assert (gateway.attempt_timeout_s, found._follower._check_interval_s) == (0.7, 2.0)
     plain = open_records("etcd://127.0.0.1,localhost")
     assert repr(plain).endswith("prefix='/qpidha')")
     assert open_records("etcd://a.example?insecure=true")
