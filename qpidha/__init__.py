@@ -41,6 +41,7 @@ from qpidha.errors import (
     WrongThread,
 )
 from qpidha.node import (
+    Answers,
     Configuration,
     NewQueue,
     Node,
@@ -57,7 +58,9 @@ from qpidha.node import (
     SyncTable,
     SyncTransaction,
     Table,
+    TermBroker,
     Transaction,
+    one_change,
 )
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
@@ -67,6 +70,7 @@ from qpidha.wire.batch import Batch, Landing
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answers",
     "ArgumentError",
     "BackupTooOld",
     "Batch",
@@ -117,6 +121,7 @@ __all__ = [
     "SyncTable",
     "SyncTransaction",
     "Table",
+    "TermBroker",
     "TooManyProducers",
     "Transaction",
     "Unconfirmed",
@@ -125,4 +130,5 @@ __all__ = [
     "Verdict",
     "WrongThread",
     "__version__",
+    "one_change",
 ]

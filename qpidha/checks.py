@@ -240,6 +240,8 @@ CALLBACK = Rule(
     lambda value: "; without 'async': its result is not awaited" if callable(value) else "",
 )
 
+AWAITED = Rule("a function whose result is awaited, or anything that can be called", callable)
+
 
 def implements(protocol: str, *, plain: Iterable[str] = (), waiting: Iterable[str] = ()) -> Rule:
     """An instance with these methods: ``waiting`` ones are coroutine functions, ``plain`` ones are not.

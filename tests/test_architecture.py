@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, frozenset[str]] = {
     "bridge": SHARED | {"core", "interfaces", "system"},
     "node": SHARED | {"core", "recovery", "interfaces", "system", "driver", "bridge", "queues"},
     "web": SHARED | {"interfaces", "system", "node"},
-    "service": SHARED | {"node"},
+    "service": SHARED | {"system", "node", "root"},
     "testing": BELOW_NODE,
     "skeleton": BELOW_NODE | {"node", "root", "service", "testing"},
     "root": BELOW_NODE | {"node"},

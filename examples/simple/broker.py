@@ -18,7 +18,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -32,7 +31,7 @@ from topology import Topology
 from qpidha import Batch, Discarded, Node, Op, QpidhaError, Queue, Role, SequenceSet, Settle, logs
 from qpidha.events import NodeEvent
 from qpidha.queues import FifoQueue
-from qpidha.service import Service
+from qpidha.service import run_node
 
 QUEUE = "work"
 DELIVER_MESSAGES_MAX = 1000
@@ -310,28 +309,14 @@ async def run(args: argparse.Namespace) -> None:
     assert client is not None
     events, web_port = monitoring(args)
     broker.node = node = Node(args.id, broker=broker, on_event=events, **arguments)
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    if args.until_eof:
-        loop.add_reader(sys.stdin.fileno(), stopping.set)
-    port = await loop.create_server(lambda: Client(broker), *(args.client_listen or client))
+    port = await asyncio.get_running_loop().create_server(
+        lambda: Client(broker), *(args.client_listen or client)
+    )
     try:
-        async with web_port(node), Service(node) as service:
-            await node.start()
-            signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
-            await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
-            signals.cancel()
-            await service.leave()
-            await node.stop()
+        async with web_port(node):
+            await run_node(node, until_eof=args.until_eof)
     finally:
         port.close()
-        await node.stop()
-        await arguments["records"].close()
-    stopped = await end
-    if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.
-        sys.exit(f"broker: node {args.id} has stopped: {stopped.reason}")
 
 
 if __name__ == "__main__":

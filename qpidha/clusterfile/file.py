@@ -95,6 +95,14 @@ class ClusterFile:
             )
         return found
 
+    def client_address(self, id: NodeId) -> Address:
+        """Where clients connect to a node. Raises `ClusterFileError` if there is no such node, or no address in it."""
+        address = self.node(id).client_address
+        if address is None:
+            key = f"nodes.{id}"
+            raise ClusterFileError(f"{self.path}: {key} has no client_address", path=str(self.path), key=key)
+        return address
+
     def arguments(self, id: NodeId) -> NodeArguments:
         """The arguments of `Node` for one node, with parts that are new at each call. Nothing is opened or connected.
 

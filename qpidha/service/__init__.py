@@ -1,15 +1,15 @@
 """A broker's process under a service manager such as systemd: it says when it is ready, what it is, and that it is alive.
 
-    async with Service(node) as service:
-        await node.start()
-        await stopping.wait()       # SIGTERM
-        await service.leave()       # hands over first
-        await node.stop()
+    NodeProgram  a whole program: command line, cluster file, node, exit code
+    run_node     starts a node, and stops it at SIGTERM: the work of a process that has one node
+    Service      what it tells the service manager, for a process that does more
 
 Without a service manager (no NOTIFY_SOCKET) nothing is said, and `Service.leave` hands over as well. docs/service.md has
 the rest.
 """
 
+from qpidha.service.program import NodeProgram
+from qpidha.service.run import run_node
 from qpidha.service.service import Service
 
-__all__ = ["Service"]
+__all__ = ["NodeProgram", "Service", "run_node"]

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import sys
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ from qpidha import (
 )
 from qpidha.clusterfile import find_cluster_file
 from qpidha.queues import FifoQueue
-from qpidha.service import Service
+from qpidha.service import run_node
 
 LINE_BYTES_MAX = 64 * 1024
 log = logging.getLogger("broker")
@@ -138,24 +137,13 @@ async def main(name: str) -> None:
     file = find_cluster_file()
     if file is None:
         sys.exit("broker: there is no qpidha.toml here: qpidha init writes one")
-    arguments = file.arguments(name)
-    address = arguments["client_address"]
-    if address is None:
-        sys.exit(f"{file.path}: nodes.{name} has no client_address")
     broker = Broker()
-    broker.node = node = Node(name, broker=broker, **arguments)
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    port = await asyncio.start_server(broker.serve, *address, limit=LINE_BYTES_MAX)
-    async with port, Service(node) as service, node:  # It tells systemd, if that has started this process.
-        ended = asyncio.ensure_future(node.wait_stopped())
-        await asyncio.wait([ended, asyncio.ensure_future(stopping.wait())], return_when="FIRST_COMPLETED")
-        await service.leave()  # Hands over, so that another node serves at once.
-    await arguments["records"].close()
-    stopped = await ended
-    if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.
-        sys.exit(f"node {name} has stopped: {stopped.reason}")
+    broker.node = node = Node(name, broker=broker, **file.arguments(name))
+    port = await asyncio.start_server(broker.serve, *file.client_address(name), limit=LINE_BYTES_MAX)
+    async with port:
+        await run_node(
+            node
+        )  # Until SIGTERM. It tells systemd, and hands over, so that another node serves at once.
 
 
 if __name__ == "__main__":

@@ -366,6 +366,7 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     Table: made(lambda stage: stage.table),
     Configuration: made(lambda stage: stage.nodes["a"].configuration),
     Transaction: made(lambda stage: stage.nodes["a"].transaction()),
+    Answers: made(lambda stage: Answers(stage.nodes["a"])),
     Op: made(lambda stage: stage.queue.dequeue(())),
     FifoQueue: made(lambda stage: stage.fifo),
     DeliveryQueue: made(lambda stage: stage.delivery),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -19,7 +18,7 @@ from qpidha.interfaces import MessageStore
 from qpidha.promoters import PriorityPromoter
 from qpidha.queues import queue_types
 from qpidha.records import open_records
-from qpidha.service import Service
+from qpidha.service import run_node
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.transports import TcpTransport
 from qpidha.types import Address
@@ -133,25 +132,7 @@ def make_node(args: argparse.Namespace, broker: Broker) -> Node:
 async def run(args: argparse.Namespace) -> None:
     broker = Broker(args.id, args.client, settings(args), access(args))
     broker.node = node = make_node(args, broker)
-    loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    if args.until_eof:
-        loop.add_reader(sys.stdin.fileno(), stopping.set)
-    try:
-        async with Service(node) as service:
-            await node.start()
-            signals, end = asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(node.wait_stopped())
-            await asyncio.wait({signals, end}, return_when=asyncio.FIRST_COMPLETED)
-            signals.cancel()
-            await service.leave()
-            await node.stop()
-    finally:
-        await node.stop()
-    stopped = await end
-    if stopped.error is not None:  # Exit with an error, so that the service manager starts it again.
-        sys.exit(f"amqp: node {args.id} has stopped: {stopped.reason}")
+    await run_node(node, until_eof=args.until_eof)
 
 
 def add_user(name: str) -> None:
