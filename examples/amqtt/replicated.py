@@ -49,7 +49,7 @@ class Handler(BrokerProtocolHandler):
     async def _handle_qos1_message_flow(self, message: Any) -> None:
         """Have amqtt route it once, whichever primary it comes to again. PUBACK or PUBREC when that is safe."""
         taken = packb((self.session.client_id, message.packet_id))
-        if taken not in self.broker.taken:
+        if message.qos == 1 or taken not in self.broker.taken:
             received = asyncio.get_running_loop().create_future()
             received.set_result(message)
             if not await self.broker._handle_message_delivery(self.session, self, received):
@@ -74,16 +74,15 @@ class Handler(BrokerProtocolHandler):
         if not qos:
             await super().mqtt_publish(topic, data, qos, retain, *args)
         elif retain:
-            await self.mailbox.queue.enqueue(bytes(data), packb((topic, qos, True)))
+            _ = self.mailbox.queue.enqueue(bytes(data), packb((topic, qos, True)))
 
-    async def send(self, message: Delivery) -> None:
-        """Of a message that the client has already, only PUBREL is sent."""
-        if message.props == RELEASED:
-            await self.handle_pubrec(PubrecPacket.build(message.number))
+    async def send(self, sent: Delivery) -> None:
+        """Of a message that the client has already, only PUBREL is sent. CONNACK has waited until its mark was safe."""
+        if sent.props == RELEASED:
+            await self._send_packet(PubrelPacket.build(sent.number))
         else:
-            topic, *flags = unpackb(message.props)
-            packet = PublishPacket.build(topic, message.data, message.number, message.again, *flags)
-            await self._send_packet(packet)
+            topic, *flags = unpackb(sent.props)
+            await self._send_packet(PublishPacket.build(topic, sent.data, sent.number, sent.again, *flags))
 
     @one_change
     async def handle_pubrec(self, pubrec: Any) -> None:
@@ -107,7 +106,7 @@ class ReplicatedBroker(Broker):
 
     def __init__(self, config: BrokerConfig, node: Node) -> None:
         super().__init__(config)
-        self.node, self.answers, self.mailboxes = node, Answers(node), dict[str, SessionQueue[Queue]]()
+        self.node, self.answers, self.mailboxes = node, Answers(node), dict[Queue, SessionQueue[Queue]]()
         self.kept, self.retained, self.wills, self.taken = map(node.table, TABLES)
         self.connections, self.waiting = set[Any](), dict[str, asyncio.Task[None]]()
 
@@ -122,7 +121,6 @@ class ReplicatedBroker(Broker):
             kind, client = queue.name.removeprefix("mqtt/").split("/", 1)
             handler, session = self.create_offline_session(client)
             session.clean_session, self._sessions[client] = kind == "clean", (session, handler)
-            self.mailboxes[client] = SessionQueue(queue)
         for key, qos in self.kept.items():
             client, topic_filter = unpackb(key)
             subscription = self._sessions[client][0], unpackb(qos)
@@ -170,11 +168,11 @@ class ReplicatedBroker(Broker):
 
     def mailbox(self, session: Any) -> SessionQueue[Queue]:
         """The messages of QoS 1 and 2 that a session has not acknowledged."""
-        client, ends = session.client_id, session.clean_session or session.is_anonymous
-        if client not in self.mailboxes:
-            queue = self.node.declare(f"mqtt/{'clean' if ends else 'session'}/{client}")
-            self.mailboxes[client] = SessionQueue(queue)
-        return self.mailboxes[client]
+        kind = "clean" if session.clean_session or session.is_anonymous else "session"
+        queue = self.node.declare(f"mqtt/{kind}/{session.client_id}")
+        if queue not in self.mailboxes:
+            self.mailboxes[queue] = SessionQueue(queue)
+        return self.mailboxes[queue]
 
     @one_change
     async def _handle_disconnect(self, client_session: Any, *args: Any) -> None:
@@ -196,8 +194,8 @@ class ReplicatedBroker(Broker):
     async def _del_all_subscriptions(self, session: Any) -> None:
         """The session is over, or has expired."""
         await super()._del_all_subscriptions(session)
-        if mailbox := self.mailboxes.pop(session.client_id, None):
-            self.answers.transaction.delete(mailbox.queue)
+        self.answers.transaction.delete(queue := self.mailbox(session).queue)
+        await self.answers.give(functools.partial(self.mailboxes.pop, queue, None))
         for key in (key for key in self.taken if unpackb(key)[0] == session.client_id):
             self.answers.transaction.remove(self.taken, key)
 
@@ -212,8 +210,9 @@ class ReplicatedBroker(Broker):
         return code
 
     def _del_subscription(self, a_filter: str, session: Any) -> Any:
-        self.answers.transaction.remove(self.kept, packb((session.client_id, a_filter)))
-        return super()._del_subscription(a_filter, session)
+        if deleted := super()._del_subscription(a_filter, session):
+            self.answers.transaction.remove(self.kept, packb((session.client_id, a_filter)))
+        return deleted
 
     @one_change
     async def _broadcast_message(self, session: Any, topic: str, data: bytes, qos: int | None = None) -> None:

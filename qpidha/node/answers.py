@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import wraps
+from inspect import isawaitable
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from qpidha.checks import AWAITED, instance_of
 from qpidha.errors import LocalProtocolError, QpidhaError
 from qpidha.node.caller import stale
-from qpidha.node.node import Node
+from qpidha.node.content import Content
 from qpidha.node.transaction import Transaction
 
-NODE = instance_of(Node)
-Answer: TypeAlias = Callable[[], Awaitable[object]]
+NODE = instance_of(Content, what="a Node")
+Answer: TypeAlias = Callable[[], object]
 MethodT = TypeVar("MethodT", bound=Callable[..., Coroutine[Any, Any, Any]])
 
 
@@ -43,7 +44,7 @@ class Answers:
     Make one in every ``on_promote``: it belongs to the term in which it was made. Used in the event loop of the node.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Content) -> None:
         """Nothing is held yet.
 
         Raises:
@@ -82,7 +83,7 @@ class Answers:
             del self._held[task]
         await held.transaction.commit()
         for answer in held.answers:
-            await answer()
+            await _given(answer)
 
     @property
     def transaction(self) -> Transaction:
@@ -104,7 +105,9 @@ class Answers:
         return self._held_by_this_task("Answers.holding") is not None
 
     async def give(self, answer: Answer) -> None:
-        """Await ``answer()`` at the end of the block that this task is in; at once if it is in none.
+        """Call ``answer()`` at the end of the block that this task is in; at once if it is in none.
+
+        If it returns an awaitable, that is awaited.
 
         Raises:
             ArgumentError: It cannot be called.
@@ -113,12 +116,12 @@ class Answers:
         AWAITED("answer", answer)
         held = self._held_by_this_task("Answers.give")
         if held is None:
-            await answer()
+            await _given(answer)
         else:
             held.answers.append(answer)
 
     def _held_by_this_task(self, what: str) -> Held | None:
-        self._node._runtime.require_thread(what)
+        self._node._parts.runtime.require_thread(what)
         return self._held.get(asyncio.current_task())
 
     def _begin(self) -> Transaction:
@@ -127,6 +130,12 @@ class Answers:
             what, then = "this Answers was made", "make one in every on_promote"
             raise stale(what, self._generation, transaction._generation, then)
         return transaction
+
+
+async def _given(answer: Answer) -> None:
+    result = answer()
+    if isawaitable(result):
+        await result
 
 
 def one_change(method: MethodT) -> MethodT:

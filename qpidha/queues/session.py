@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from qpidha.checks import AWAITED, implements, integer
+from qpidha.errors import InDoubt
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId
 from qpidha.wire.batch import Batch
@@ -27,6 +28,10 @@ class SessionContent(Protocol):
     @property
     def next_id(self) -> MessageId:
         """The id that the next message gets."""
+
+    @property
+    def declared(self) -> Awaitable[object]:
+        """Safe when the queue is, and what was in it when its handle was made. Raises `InDoubt`."""
 
     def read(
         self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
@@ -70,7 +75,7 @@ class SessionQueue(Generic[QueueT]):
             if id := mailbox.settle(number):
                 await mailbox.queue.dequeue(id)
 
-    Cost: O(1) for each message, which is read when it is delivered.
+    Make it before you publish to the queue in this term. Cost: O(1) for each message, which is read when it is delivered.
     """
 
     def __init__(self, queue: QueueT, *, window: int = 100, numbers: int = 65_535) -> None:
@@ -93,6 +98,8 @@ class SessionQueue(Generic[QueueT]):
         self._window = window
         self._numbers = numbers
         self._unanswered: dict[int, MessageId] = {}
+        self._begun = queue.declared
+        """What earlier primaries left is safe then: until then a failover may still take it back."""
         self._safe = self._sent = queue.next_id - 1
         """The last message that may be delivered, and the last one that perhaps was."""
         self._wake = asyncio.Event()
@@ -139,6 +146,10 @@ class SessionQueue(Generic[QueueT]):
 
     async def _deliver(self, send: Send, unanswered: dict[int, MessageId]) -> None:
         place: MessageId = 0
+        try:
+            await self._begun
+        except InDoubt:
+            return  # The term is over: the next primary delivers.
         while True:
             self._wake.clear()
             found = self._next(place, unanswered)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.mqtt.brokers import Brokers, until
 from tests.mqtt.clients import Client
-from tests.mqtt.raw import PUBCOMP, PUBLISH, PUBREC, PUBREL, Raw
+from tests.mqtt.raw import PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Raw, text
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 ID = bytes([0, 7])
@@ -50,6 +50,20 @@ def test_what_a_publisher_sends_again_is_published_once(brokers: Brokers) -> Non
         assert publisher.expect(PUBREC) == ID
     until(lambda: "second" in watcher.texts())
     assert watcher.texts() == ["first", "second"]
+    watcher.stop()
+
+
+def test_a_packet_id_that_waits_for_pubrel_hides_no_message_of_qos_1(brokers: Brokers) -> None:
+    """A publisher that has lost its memory, and not its session, counts from the beginning."""
+    watcher = Client(brokers.ports, "w5").start()
+    watcher.subscribe("lost", 1)
+    with Raw(brokers.ports, "raw5") as publisher:
+        publisher.publish(7, "lost", b"of QoS 2")
+        assert publisher.expect(PUBREC) == ID
+    with Raw(brokers.ports, "raw5") as publisher:
+        publisher.send(PUBLISH, 0b0010, text("lost") + ID + b"of QoS 1")
+        assert publisher.expect(PUBACK) == ID
+    until(lambda: "of QoS 1" in watcher.texts())
     watcher.stop()
 
 

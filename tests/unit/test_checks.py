@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qpidha import Batch, Node, NotPrimary, Queue, Role, SequenceSet, Settings, Settle, UnknownQueue
-from qpidha.checks import CALLBACK, shown
+from qpidha.checks import AWAITED, CALLBACK, shown
 from qpidha.errors import (
     ArgumentError,
     CallerError,
@@ -516,3 +516,10 @@ def test_what_cannot_be_called_or_would_have_to_be_awaited_is_no_callback() -> N
 def test_all_else_that_can_be_called_is_a_callback() -> None:
     for value in (marked, lambda: None, print, [].append, Awaited().plain, partial(marked), Awaited):
         assert CALLBACK.fits(value), value
+
+
+def test_what_is_awaited_may_be_anything_that_can_be_called() -> None:
+    for value in (awaited, Awaited().method, partial(awaited), marked, print):
+        assert AWAITED.fits(value), value
+    for value in (5, None, "marked"):
+        assert not AWAITED.fits(value), value

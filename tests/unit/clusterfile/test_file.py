@@ -60,6 +60,15 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert file.record_place() == file.record_place("a") == tmp_path / "record"
 
 
+def test_where_clients_connect(tmp_path: Path) -> None:
+    file = load(tmp_path, WHOLE)
+    assert file.client_address("b") == ("b.example", 5672)
+    for node, says in (("a", "nodes.a has no client_address"), ("c", "there is no node 'c'")):
+        with pytest.raises(ClusterFileError, match=says) as caught:
+            file.client_address(node)
+        assert caught.value.path == str(tmp_path / "qpidha.toml")
+
+
 def test_the_arguments_of_a_node(tmp_path: Path) -> None:
     file = load(tmp_path, WHOLE)
     a, b = file.arguments("a"), file.arguments("b")
