@@ -58,7 +58,6 @@ from qpidha.node import (
     SyncTable,
     SyncTransaction,
     Table,
-    TermBroker,
     Transaction,
     one_change,
 )
@@ -121,7 +120,6 @@ __all__ = [
     "SyncTable",
     "SyncTransaction",
     "Table",
-    "TermBroker",
     "TooManyProducers",
     "Transaction",
     "Unconfirmed",

@@ -21,9 +21,8 @@ try:
 except ImportError as error:
     sys.exit(f"mqtt: {error}. The broker needs amqtt: pip install 'amqtt==0.12.1'")
 
-from qpidha import TermBroker
 from qpidha.clusterfile import ClusterFile
-from qpidha.service import NodeProgram
+from qpidha.service import NodeProgram, TermBroker
 
 NAMED = "plugins: {amqtt.plugins.authentication.AnonymousAuthPlugin: {allow_anonymous: false}}"
 """Every client has a user name: with amqtt, sessions of anonymous clients end with their connection."""

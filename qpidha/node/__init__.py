@@ -3,10 +3,9 @@
 `node` is the public class, and `facts`, `content` and `participant` are its bases; `sync` is the same for other
 threads. `life` starts and stops it, `engine` drives the core. `content` has the broker's state: `queue`, `table`,
 `configuration`, `producer` and `transaction` are what a broker works with, `op` says when a change is safe, `commit`
-and `keywatches` are behind them; `answers` holds back what a broker says until then. `termbroker` makes a broker anew
-in each term. `notifier`, `listeners` and `callbacks` call the broker. `peer` is one link, `cluster` watches the record
-and the live nodes, `presence` keeps the session, `place` decides whether this node is a candidate for primary.
-`control` answers operators, who use `ask`.
+and `keywatches` are behind them; `answers` holds back what a broker says until then. `notifier`, `listeners` and
+`callbacks` call the broker. `peer` is one link, `cluster` watches the record and the live nodes, `presence` keeps the
+session, `place` decides whether this node is a candidate for primary. `control` answers operators, who use `ask`.
 """
 
 from qpidha.node.answers import Answers, one_change
@@ -31,7 +30,6 @@ from qpidha.node.sync import (
     SyncTransaction,
 )
 from qpidha.node.table import Table
-from qpidha.node.termbroker import TermBroker
 from qpidha.node.transaction import Transaction
 
 __all__ = [
@@ -57,7 +55,6 @@ __all__ = [
     "SyncTable",
     "SyncTransaction",
     "Table",
-    "TermBroker",
     "Transaction",
     "one_change",
 ]

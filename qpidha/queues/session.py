@@ -19,6 +19,7 @@ from qpidha.wire.batch import Batch
 
 NUMBERS_MAX = 2**63 - 1
 COUNT = integer(1, NUMBERS_MAX)
+NUMBER = integer(0, NUMBERS_MAX)
 CONTENT = implements("queue", plain=("read", "places", "on_safe_upto", "claim"))
 
 
@@ -132,11 +133,21 @@ class SessionQueue(Generic[QueueT]):
             await task
 
     def id_of(self, number: int) -> MessageId | None:
-        """The id of a message that the client has and has not answered; None: there is none of this number."""
+        """The id of a message that the client has and has not answered; None: there is none of this number.
+
+        Raises:
+            ArgumentError: Not a number.
+        """
+        NUMBER("number", number)
         return self._unanswered.get(number)
 
     def settle(self, number: int) -> MessageId | None:
-        """The same, for the last time: the client has answered, and there is room for another message."""
+        """The same, for the last time: the client has answered, and there is room for another message.
+
+        Raises:
+            ArgumentError: Not a number.
+        """
+        NUMBER("number", number)
         self._wake.set()
         return self._unanswered.pop(number, None)
 

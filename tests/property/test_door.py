@@ -24,6 +24,7 @@ import trustme
 from opentelemetry import trace
 
 from qpidha import (
+    Answers,
     Batch,
     Configuration,
     Landing,
@@ -51,10 +52,12 @@ from qpidha.promoters import OperatorPromoter
 from qpidha.queues import (
     MSGPACK,
     Consumer,
+    Delivery,
     DeliveryQueue,
     FifoQueue,
     MessageIndex,
     MsgpackFormat,
+    SessionQueue,
     Traits,
 )
 from qpidha.records import (
@@ -66,7 +69,7 @@ from qpidha.records import (
     ZooKeeperRecordStore,
 )
 from qpidha.seq import SequenceTracker
-from qpidha.service import Service
+from qpidha.service import NodeProgram, Service, TermBroker
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
 from qpidha.tracing import Spans
@@ -157,6 +160,7 @@ INTERNAL = {
     "MemoryRecordStore": "publish",
     "OperatorPromoter": "decisions",
     "PriorityPromoter": "decisions",
+    "TermBroker": "on_promote on_demote on_discarded",
     "Replica": "answered check hand_over_failed handed_over link_closed link_failed link_opened "
     "ready received record_seen step_down stop tick urgent",
 }
@@ -175,6 +179,8 @@ DOCUMENTED: dict[str, tuple[type[BaseException], ...]] = {
     "Traits.": PYTHONS,
     "level_of": (AttributeError,),  # It reads an id that the library made, and checks nothing.
     "MessageIndex": (),
+    "NodeProgram.run": (SystemExit,),
+    "Delivery.": PYTHONS,
 }
 """Built-in errors of Python that compiled code and sockets raise."""
 
@@ -214,6 +220,7 @@ class Stage:
         self.table = self.nodes["a"].table("t")
         self.delivery = DeliveryQueue(self.nodes["a"], self.nodes["a"].declare("priority", kind="priority"))
         self.fifo = FifoQueue(self.queue)
+        self.mailbox = SessionQueue(self.nodes["a"].declare("session"))
         self.caller = self.nodes["a"].sync._caller
         await self.queue.enqueue_many([b"1", b"2", b"3"])
 
@@ -396,6 +403,10 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     TcpTransport: made(lambda stage: TcpTransport()),
     OperatorPromoter: made(lambda stage: OperatorPromoter()),
     NodeServer: made(lambda stage: NodeServer(stage.nodes["a"])),
+    TermBroker: made(lambda stage: TermBroker(lambda node: None)),
+    NodeProgram: made(lambda stage: NodeProgram("p", "d")),
+    SessionQueue: made(lambda stage: stage.mailbox),
+    Delivery: made(lambda stage: Delivery(1, b"", b"", False)),
     Service: made(lambda stage: Service(stage.nodes["a"], hand_over_s=0.0)),  # The stage keeps its primary.
     EventLog: made(lambda stage: EventLog()),
     Spans: made(lambda stage: Spans(trace.get_tracer("door"))),

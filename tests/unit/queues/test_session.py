@@ -183,6 +183,9 @@ def test_its_arguments_are_checked_and_it_is_the_only_one() -> None:
         with pytest.raises(ArgumentError, match="send must be"):
             async with mailbox.delivering(7):  # type: ignore[arg-type]
                 pytest.fail("it cannot be called")
+        for asked in (mailbox.id_of, mailbox.settle):
+            with pytest.raises(ArgumentError, match="number must be"):
+                asked("1")  # type: ignore[arg-type]
         with pytest.raises(CallerError, match="has a SessionQueue"):
             FifoQueue(queue)
 

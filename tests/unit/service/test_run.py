@@ -73,7 +73,7 @@ def test_the_end_of_standard_input_ends_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_node_that_fails_raises() -> None:
-    with pytest.raises(NodeStopped, match="node a has stopped: .*disk full") as raised:
+    with pytest.raises(NodeStopped, match=r"node a has stopped: .*disk full") as raised:
         ended(lambda node: node._parts.life.store_failed(StoreFailed("disk full")))
     assert isinstance(raised.value.__cause__, StoreFailed)
 

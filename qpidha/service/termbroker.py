@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from qpidha.checks import AWAITED, CALLBACK, optional
-from qpidha.node.node import Node
+from qpidha.node import Node
 from qpidha.types import Discarded, Generation
 
 DISCARDED = optional(AWAITED)

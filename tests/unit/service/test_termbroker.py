@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from qpidha import ArgumentError, TermBroker
+from qpidha import ArgumentError
 from qpidha.interfaces import Broker
+from qpidha.service import TermBroker
 
 
 class OneTerm:
