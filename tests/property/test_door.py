@@ -69,7 +69,7 @@ from qpidha.records import (
     ZooKeeperRecordStore,
 )
 from qpidha.seq import SequenceTracker
-from qpidha.service import NodeProgram, Service, TermBroker
+from qpidha.service import NodeProgram, Service
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.stores import inspect as inspect_store
 from qpidha.tracing import Spans
@@ -403,7 +403,6 @@ MAKERS: dict[type, Callable[[Stage, Target], Any]] = {
     TcpTransport: made(lambda stage: TcpTransport()),
     OperatorPromoter: made(lambda stage: OperatorPromoter()),
     NodeServer: made(lambda stage: NodeServer(stage.nodes["a"])),
-    TermBroker: made(lambda stage: TermBroker(lambda node: None)),
     NodeProgram: made(lambda stage: NodeProgram("p", "d")),
     SessionQueue: made(lambda stage: stage.mailbox),
     Delivery: made(lambda stage: Delivery(1, b"", b"", False)),

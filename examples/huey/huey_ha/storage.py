@@ -16,7 +16,7 @@ from huey.constants import EmptyData
 from huey.storage import BaseStorage
 
 from huey_ha.unit import Held, Term, Unit
-from qpidha import ArgumentError, InDoubt, Node, NotPrimary, Op, QpidhaError, StaleHandle, SyncOp
+from qpidha import ArgumentError, InDoubt, Node, NotPrimary, Op, OpTimeout, QpidhaError, StaleHandle
 
 T = TypeVar("T")
 HELD_S = 0.001
@@ -83,15 +83,13 @@ class ReplicatedStorage(BaseStorage):
         if unit is None:
             return
         try:
-            op = self._sync.run(lambda: self._waitable(unit.commit()))
-        except NOT_STORED:
+            self._sync.run_safe(lambda: (None, unit.commit()))
+        except (*NOT_STORED, OpTimeout):  # In doubt, or pending: not refused.
             raise
         except QpidhaError as error:
             failed = isinstance(error, ArgumentError)
             self._sync.run(lambda: unit.give_back(failed))
             raise
-        if op is not None:
-            op.safe()
 
     @property
     def _unit(self) -> Unit | None:
@@ -101,9 +99,6 @@ class ReplicatedStorage(BaseStorage):
         if (term := self._term) is None:
             raise NotPrimary(f"huey: node {self._node.id!r} is not primary")
         return term
-
-    def _waitable(self, op: Op | None) -> SyncOp | None:
-        return None if op is None else self._sync.op(op)
 
     def _do(self, work: Callable[[Unit], T]) -> T:
         """Do this in one turn of the event loop, in the thread's unit or in one of its own."""
@@ -118,25 +113,22 @@ class ReplicatedStorage(BaseStorage):
     def _alone(self, work: Callable[[Unit], T], unit: Unit) -> T:
         request: tuple[bytes, int] | None = getattr(self._local, "request", None)
 
-        def made() -> tuple[T, SyncOp | None]:
+        def made() -> tuple[T, Op | None]:
             if not self._node.serving:
                 raise NotPrimary(f"huey: node {self._node.id!r} is not primary")
             try:
                 if request is not None and (row := unit.get("requests", request[0])) is not None:
                     number, answer = unpack(row)
                     if number == request[1]:  # It was made before, and its answer was lost.
-                        return answer, self._waitable(unit.term.now())
+                        return answer, unit.term.now()
                 value = work(unit)
                 if request is not None and unit.changed:
                     unit.remember(request[0], pack([request[1], value]))
-                return value, self._waitable(unit.commit())
+                return value, unit.commit()
             finally:
                 unit.release()
 
-        value, op = self._sync.run(made)
-        if op is not None:
-            op.safe()
-        return value
+        return self._sync.run_safe(made)
 
     def answer(self, client: bytes, number: int, method: str, args: list[Any], named: dict[str, Any]) -> Any:
         """Call a method for a client. A call that it repeats, with the same number, is made once."""

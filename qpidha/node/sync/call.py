@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar, cast
 
-from qpidha.errors import CallTimeout, InDoubt, NodeStopped, QpidhaError, WaitTimeout
+from qpidha.errors import CallTimeout, InDoubt, NodeStopped, OpTimeout, QpidhaError, WaitTimeout
+from qpidha.node.op import Op
 from qpidha.node.sync.gate import Gate
 from qpidha.types import NodeId
 
@@ -87,6 +88,36 @@ class Call(Generic[T]):
         if begun and self._changes:
             return CallTimeout(f"{where}; the change may have been made, or may still be made")
         return WaitTimeout(f"{where}; nothing was changed")
+
+
+class Change(Call[T]):
+    """A call that makes a change, and is answered when that is safe: so its thread is woken once, and not twice."""
+
+    def __init__(
+        self, node: NodeId, method: Callable[..., Any], work: Callable[[], tuple[T, Op | None]]
+    ) -> None:
+        super().__init__(node, method, cast("Callable[[], T]", work), changes=True)
+        self._make = work
+
+    def begin(self) -> None:
+        """Make the change. Answer, if there is nothing to wait for."""
+        try:
+            value, op = self._make()
+            if op is None:
+                self.answer(value)
+            else:
+                self._value = value
+                op.add_safe_callback(self._told)
+        except BaseException as error:
+            self.fail(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _told(self, _: Op, error: QpidhaError | None) -> None:
+        if error is None:
+            self.answered.open()
+        else:
+            self.fail(error if isinstance(error, OpTimeout) else InDoubt(str(error)))
 
 
 class Wait(Call[T]):

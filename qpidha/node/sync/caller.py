@@ -8,7 +8,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from qpidha.checks import SECONDS_OR_ZERO, optional
 from qpidha.errors import InDoubt, OpTimeout
-from qpidha.node.sync.call import Call, Wait, name_of
+from qpidha.node.op import Op
+from qpidha.node.sync.call import Call, Change, Wait, name_of
 from qpidha.node.sync.gate import Gate
 from qpidha.node.sync.loopcalls import LoopCalls, Waited
 
@@ -40,6 +41,10 @@ class LoopCaller:
     def run(self, method: Callable[..., Any], work: Callable[[], T]) -> T:
         """The same for a function that calls this method and does more."""
         return self._calls.run(Call(self._calls.node, method, work, changes=True), self._timeout_s)
+
+    def run_safe(self, method: Callable[..., Any], work: Callable[[], tuple[T, Op | None]]) -> T:
+        """The same for a function that returns a value and an op: wait until that is safe, too."""
+        return self._calls.run(Change(self._calls.node, method, work), self._timeout_s)
 
     def read(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a method that changes nothing."""

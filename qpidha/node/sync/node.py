@@ -86,6 +86,22 @@ class SyncNode(Facts):
         CALLBACK("work", work)
         return self._caller.run(self.run, work)
 
+    def run_safe(self, work: Callable[[], tuple[T, Op | None]]) -> T:
+        """The same for a function that makes a change: it returns a value and an op, and this waits until that is safe.
+
+        The thread is woken once, instead of once for the call and once for the op. None in place of the op: nothing has
+        changed.
+
+            sync.run_safe(lambda: (offsets.get(b"billing"), offsets.remove(b"billing")))
+
+        Raises:
+            OpTimeout: It is not safe after ``op_timeout_s``. Nothing was undone: it is still pending.
+            CallTimeout: Nor after the time of `within`.
+            InDoubt: This node stepped down or stopped before it was safe, or its event loop has ended.
+        """
+        CALLBACK("work", work)
+        return self._caller.run_safe(self.run_safe, work)
+
     def op(self, op: Op) -> SyncOp:
         """This op, for threads: its ``safe`` waits. To be called in the event loop, where there are ops.
 

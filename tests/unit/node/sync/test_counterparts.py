@@ -62,7 +62,7 @@ PAIRS: list[tuple[type, type, dict[str, str]]] = [
     (Op, SyncOp, {"add_safe_callback": CALLBACK, "within": "safe(timeout_s) is this"}),
 ]
 ADDED = {
-    SyncNode: {"op", "run", "within"},
+    SyncNode: {"op", "run", "run_safe", "within"},
     SyncQueue: {"generation"},
     SyncTable: {"generation"},
     SyncProducer: {"epoch", "generation", "name"},

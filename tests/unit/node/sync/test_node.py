@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from qpidha import (
     ArgumentError,
     CallTimeout,
+    InDoubt,
     NotPrimary,
+    Op,
+    OpTimeout,
     PromotionRefused,
     QueueMismatch,
     Settle,
@@ -22,6 +26,7 @@ from qpidha import (
 )
 from qpidha.errors import LocalProtocolError, NodeStopped, WaitTimeout
 from qpidha.queues import FifoQueue
+from tests.support.harness import PATIENT
 from tests.support.threads import Worker, answered, count_time_from_the_begin, nodes
 
 
@@ -164,6 +169,54 @@ def test_a_function_runs_in_one_turn() -> None:
         workers = [Worker(lambda: [sync.run(add).safe() for _ in range(20)]) for _ in range(4)]
         assert [worker.join() for worker in workers] == [None] * 4
         assert sync.table("counters").get(b"n") == b"80"
+
+
+def test_a_function_that_changes_something_returns_when_that_is_safe() -> None:
+    with nodes("a", "b") as (_, _, (a, b)):
+        table = a.sync.run(lambda: a.table("counters"))
+
+        def add() -> tuple[int, Op]:
+            value = int(table.get(b"n") or 0)
+            return value, table.put(b"n", b"%d" % (value + 1))
+
+        workers = [Worker(lambda: [a.sync.run_safe(add) for _ in range(20)]) for _ in range(4)]
+        assert [worker.join() for worker in workers] == [None] * 4
+        seen = [value for worker in workers for value in worker.result]  # type: ignore[attr-defined]
+        assert sorted(seen) == list(range(80))
+        assert b.sync.table("counters").get(b"n") == b"80", "each was safe when it was told"
+        assert a.sync.run_safe(lambda: ("nothing to wait for", None)) == "nothing to wait for"
+        op = a.sync.run(lambda: table.put(b"n", b"0"))
+        assert a.sync.run_safe(lambda: (1, op)) == a.sync.run_safe(lambda: (1, op)) == 1
+
+
+def test_a_change_by_a_function_that_is_not_safe() -> None:
+    with nodes("a", "b", settings=PATIENT) as (_, world, (a, _)):
+        queue = a.sync.run_safe(lambda: (made := a.declare("q"), made.declared))
+        world.gates["b"].mute = True
+        with pytest.raises(CallTimeout, match=r"SyncNode\.run_safe.*may have been made"):
+            a.sync.within(0.05).run_safe(lambda: (None, queue.enqueue(b"1")))
+        pending = Worker(lambda: a.sync.run_safe(lambda: (None, queue.enqueue(b"2"))))
+        while a.sync.queue("q").next_id < 3:
+            time.sleep(0.01)
+        a.sync.stop()
+        assert isinstance(pending.join(), InDoubt)
+
+
+def test_a_change_by_a_function_ends_with_the_time_of_its_op() -> None:
+    with nodes("a", "b", settings=replace(PATIENT, op_timeout_s=0.05)) as (_, world, (a, _)):
+        queue = a.sync.run(lambda: a.declare("q"))
+        world.gates["b"].mute = True
+        with pytest.raises(OpTimeout, match=r"not safe after 0\.05 s"):
+            a.sync.run_safe(lambda: (None, queue.enqueue(b"1")))
+        world.gates["b"].mute = False
+
+
+def test_what_a_function_that_makes_a_change_raises() -> None:
+    with nodes("a") as (_, _, (a,)):
+        with pytest.raises(ZeroDivisionError):
+            a.sync.run_safe(lambda: (1 // 0, None))
+        with pytest.raises(ArgumentError, match="work must be a function"):
+            a.sync.run_safe(5)  # type: ignore[arg-type]
 
 
 def test_a_function_uses_queue_types_in_the_loop() -> None:
