@@ -14,7 +14,13 @@ import signal
 import sys
 from pathlib import Path
 
+from qpidha.engines.ports import free_ports
+from qpidha.node.ask import ask
 from tests.soak.scene import Scene, fault
+
+WITHOUT = shutil.ignore_patterns("*.sock", "*.lock")
+"""What a process makes anew."""
+REFUSED_TIMEOUT_S = 60.0
 
 
 async def copied(scene: Scene, name: str) -> Path:
@@ -22,9 +28,7 @@ async def copied(scene: Scene, name: str) -> Path:
     copy = scene.cluster.work / f"{name}.copy"
     shutil.rmtree(copy, ignore_errors=True)
     scene.cluster.signal(name, signal.SIGSTOP)
-    await asyncio.to_thread(
-        shutil.copytree, scene.cluster.work / name, copy, ignore=shutil.ignore_patterns("*.sock", "*.lock")
-    )
+    await asyncio.to_thread(shutil.copytree, scene.cluster.work / name, copy, ignore=WITHOUT)
     scene.cluster.signal(name, signal.SIGCONT)
     return copy
 
@@ -78,29 +82,53 @@ async def older_copy_of_primary(scene: Scene) -> str:
 
 @fault
 async def clone(scene: Scene) -> str:
-    """A second process runs on a copy of a backup's store while the first one is stopped, and after that beside it."""
-    name = scene.backups[0]
+    """A broker goes on with a copy of its store elsewhere; another process with the store itself is refused beside it.
+
+    The copy may be promoted. When it ends, the store itself is an older copy: another broker must be primary before it is
+    used again.
+    """
+    name = scene.random.choice([scene.primary, scene.backups[0]])
     copy = scene.cluster.work / f"{name}.clone"
     scene.cluster.signal(name, signal.SIGSTOP)
     shutil.rmtree(copy, ignore_errors=True)
-    shutil.copytree(scene.cluster.work / name, copy, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
-    command = [
-        str(copy) if word == str(scene.cluster.work / name) else word for word in scene.cluster[name]._command
-    ]
-    for option, value in (("--listen", "127.0.0.1:0"), ("--client", "127.0.0.1:0"), ("--advertise", "")):
-        for place in [place for place, word in enumerate(command) if word == option]:
-            command[place + 1] = value
-    with (scene.cluster.work / f"{name}.clone.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=True,
-        )  # fmt: skip
+    shutil.copytree(scene.cluster.work / name, copy, ignore=WITHOUT)
+    scene.cluster.kill(name)
+    process = await second(scene, name, copy)
     try:
+        await scene.cluster.until(lambda: ready(copy), f"{name} with the copy of its store")
         alone = await scene.for_a_while()
-        scene.cluster.signal(name, signal.SIGCONT)
-        beside = await scene.for_a_while()
+        refused = await second(scene, name, scene.cluster.work / name)
+        assert await asyncio.wait_for(refused.wait(), REFUSED_TIMEOUT_S) == 1, "two processes are one node"
+        assert process.returncode is None, f"it ended beside the other one: {process.returncode}"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    return f"of {name}, alone for {alone}, beside it for {beside}"
+    await led_by_another(scene, name)
+    return f"of {name} for {alone}"
+
+
+async def ready(directory: Path) -> bool:
+    """Whether the node of this directory is a member, as it says itself."""
+    with contextlib.suppress(OSError, asyncio.TimeoutError, ValueError):
+        answer = await ask(directory / "control.sock", "status", timeout_s=1.0)
+        return answer["status"]["role"] in ("ready", "active")
+    return False
+
+
+async def second(scene: Scene, name: str, copy: Path) -> asyncio.subprocess.Process:
+    """Start another process of a broker, with another store, and addresses of its own."""
+    own, broker = str(scene.cluster.work / name), scene.cluster[name]
+    command = [str(copy) if word == own else word for word in broker._command]
+    while "--advertise" in command:
+        place = command.index("--advertise")
+        del command[place : place + 2]
+    ports = free_ports()
+    for place, word in enumerate(command):
+        if word in ("--listen", "--client"):
+            command[place + 1] = f"127.0.0.1:{next(ports)}"
+    with broker.log.with_suffix(".clone.log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, start_new_session=True,
+        )  # fmt: skip
