@@ -295,7 +295,7 @@ class PollingRecordStore(RecordStore, Protocol):
     """A record store that has to poll for changes: detected by the presence of this method."""
 
     def poll_soon(self) -> None:
-        """Poll for changes at once, and often for a while: a link broke or a role changed. Never blocks."""
+        """Poll for changes soon, and often for a while: a link broke or a role changed. Never blocks."""
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from typing import Any
 from qpidha.errors import ClusterError
 from qpidha.records.etcd.gateway import Gateway
 from qpidha.records.etcd.layout import Change, Layout, Snapshot
+from qpidha.records.soon import Soon
 from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Versioned
 
@@ -25,8 +26,6 @@ READ_TIMEOUT_S = 5.0
 """A read that takes longer fails: the watches end with its error."""
 RETRY_S = 0.1
 """Before the next attempt, after a failure."""
-SOON_S = 0.05
-"""So long a watch that listens may take to tell what `Follower.poll_soon` asks for."""
 
 
 class Follower:
@@ -50,7 +49,7 @@ class Follower:
         self._remember = remember
         self._check_interval_s = check_interval_s
         self._due = asyncio.Event()
-        self._soon: asyncio.TimerHandle | None = None
+        self._soon = Soon(self._due.set)
         self._known = asyncio.Event()
         """Everything was read at least once, so that a watch knows from which revision on."""
         self._revision = 0
@@ -65,16 +64,13 @@ class Follower:
     def poll_soon(self) -> None:
         """Read in a moment, in case that the watch hangs. Never blocks."""
         if self._stream is None or self._stream.done():
-            self._due.set()
-        elif self._soon is None:
-            self._soon = asyncio.get_running_loop().call_later(SOON_S, self.poll)
+            self.poll()
+        else:
+            self._soon.ask()
 
     def poll(self) -> None:
         """Read at once. Never blocks."""
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
-        self._due.set()
+        self._soon.now()
 
     def _start(self) -> None:
         if not self._tasks:
@@ -193,8 +189,7 @@ class Follower:
         """End all watches, then the tasks. May be called twice."""
         self.record.close()
         self.live.close()
-        if self._soon is not None:
-            self._soon.cancel()
+        self._soon.cancel()
         tasks, self._tasks = self._tasks, []
         if self._stream is not None:
             tasks.append(self._stream)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from qpidha.errors import ClusterError
 from qpidha.records.postgresql.layout import CHANNEL, NOTIFY
 from qpidha.records.postgresql.pool import Pool, end
+from qpidha.records.soon import Soon
 from qpidha.records.watch import WatchedValue
 from qpidha.types import NodeId, Versioned
 
@@ -55,12 +56,17 @@ class Follower:
         self._check_interval_s = check_interval_s
         self._faults: tuple[type[BaseException], ...] = (ClusterError, OSError, *pool.faults)
         self._due = asyncio.Event()
+        self._soon = Soon(self._due.set)
         self._tasks: list[asyncio.Task[None]] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     def poll_soon(self) -> None:
+        """Read in a moment, in case that nothing tells of a change. Never blocks."""
+        self._soon.ask()
+
+    def poll(self) -> None:
         """Read at once. Never blocks."""
-        self._due.set()
+        self._soon.now()
 
     def tell(self) -> None:
         """Notify others of a changed record. Without it they learn of the change within ``check_interval_s``."""
@@ -141,6 +147,7 @@ class Follower:
         """End all watches, then the tasks. May be called twice."""
         self.record.close()
         self.live.close()
+        self._soon.cancel()
         tasks, self._tasks = [*self._tasks, *self._telling], []
         for task in tasks:
             task.cancel()

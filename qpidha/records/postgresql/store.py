@@ -141,7 +141,7 @@ class PostgreSqlRecordStore:
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.record.watch()
 
     async def _read_record(self, timeout_s: float) -> Versioned | None:
@@ -246,11 +246,11 @@ class PostgreSqlRecordStore:
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
         """The live nodes, then each change."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.live.watch()
 
     def poll_soon(self) -> None:
-        """Look at once: a link broke or a role changed. Never blocks."""
+        """Look in a moment: a link broke or a role changed, and a watch may hang. Never blocks."""
         self._follower.poll_soon()
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from qpidha.records.soon import Soon
 from qpidha.records.watch import WatchedValue
 from qpidha.records.zookeeper.layout import Snapshot
 from qpidha.records.zookeeper.link import Link
@@ -30,12 +31,17 @@ class Follower:
         self._requests = requests
         self._check_interval_s = check_interval_s
         self._due = asyncio.Event()
+        self._soon = Soon(self._due.set)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def poll_soon(self) -> None:
+        """Read in a moment, in case that nothing tells of a change. Never blocks."""
+        self._soon.ask()
+
+    def poll(self) -> None:
         """Read at once. Never blocks."""
-        self._due.set()
+        self._soon.now()
 
     def _start(self) -> None:
         if self._task is None:
@@ -83,6 +89,7 @@ class Follower:
         """End all watches, then the task. May be called twice."""
         self.record.close()
         self.live.close()
+        self._soon.cancel()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

@@ -92,7 +92,7 @@ class ZooKeeperRecordStore:
         make = tls.context if isinstance(tls, TlsFiles) else (lambda: context) if context else None
         access = Access(found, make, user, password, attempt_timeout_s)
         caller = Caller(user, prefix)
-        self._requests = Requests(access, self._layout, caller, self.poll_soon)
+        self._requests = Requests(access, self._layout, caller, self._changed)
         self._opener = Opener(self._requests, self._layout, caller)
         self._follower = Follower(self._requests, check_interval_s=check_interval_s)
 
@@ -136,8 +136,12 @@ class ZooKeeperRecordStore:
 
     def watch(self) -> AsyncIterator[Versioned | None]:
         """The current record, then each change. Ends with an error if the record cannot be read."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.record.watch()
+
+    def _changed(self) -> None:
+        """A connection has come or gone, and its watches with it."""
+        self._follower.poll()
 
     async def _read_all(self, timeout_s: float) -> Snapshot:
         return await self._requests.run(self._requests.read, timeout_s)
@@ -224,11 +228,11 @@ class ZooKeeperRecordStore:
 
     def watch_live(self) -> AsyncIterator[Mapping[NodeId, bytes]]:
         """The live nodes, then each change."""
-        self._follower.poll_soon()
+        self._follower.poll()
         return self._follower.live.watch()
 
     def poll_soon(self) -> None:
-        """Look at once: a link broke or a role changed. Never blocks."""
+        """Look in a moment: a link broke or a role changed, and a watch may hang. Never blocks."""
         self._follower.poll_soon()
 
     async def close(self) -> None:

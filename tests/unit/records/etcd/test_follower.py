@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qpidha.errors import ClusterError, Unavailable
-from qpidha.records.etcd import follower as module
+from qpidha.records import soon
 from qpidha.records.etcd.follower import Follower
 from qpidha.records.etcd.layout import Layout, Snapshot, text
 from qpidha.records.format import encode_value
@@ -201,7 +201,7 @@ def test_a_watch_that_ends_or_is_cancelled_begins_again_after_a_read() -> None:
 def test_a_poll_is_left_to_a_watch_that_listens_and_is_made_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "SOON_S", 0.01)
+    monkeypatch.setattr(soon, "SOON_S", 0.01)
 
     async def main(etcd: Etcd) -> None:
         before = etcd.reads
