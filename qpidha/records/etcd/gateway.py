@@ -86,7 +86,7 @@ class Gateway:
         self.attempt_timeout_s = attempt_timeout_s
         """After this silence of a member another one is asked as well."""
         self._token: str | None = None
-        self._login = asyncio.Lock()
+        self._login: asyncio.Task[str] | None = None
         self._cluster: str | None = None
         self._revision = 0
         self._closed = False
@@ -271,23 +271,53 @@ class Gateway:
     # --- the login ---------------------------------------------------------------------------------
 
     async def _token_for(self, asking: Asking) -> str | None:
-        """The token of the last login, or that of a new one. None: no user was given."""
+        """The token of the last login, or that of a new one. None: no user was given.
+
+        One login is under way at most. Each request waits for it within its own time.
+        """
         if self._caller.user is None:
             return None
-        async with self._login:
-            if self._token is None:
-                login = Asking(asking.left_s, changes=False)
-                body = {"name": self._caller.user, "password": read_password(self._password, "etcd")}
-                try:
-                    answer = await self._first(login, "/v3/auth/authenticate", body, None)
-                    self._token = str(answer["token"])
-                except KeyError as error:
-                    raise no_answer_of_etcd(error) from error
-                except Unavailable as error:
-                    if asking.changes and asking.sent:  # Before its token was refused, that is.
-                        raise asking.end() from error
-                    raise
-            return self._token
+        if self._token is None:
+            login = self._login = self._login or self._begin_login()
+            await asyncio.wait({login}, timeout=asking.left_s)
+            try:
+                return self._token_of(login, asking)
+            except Unavailable as error:
+                if asking.changes and asking.sent:  # Before its token was refused, that is.
+                    raise asking.end() from error
+                raise
+        return self._token
+
+    def _token_of(self, login: asyncio.Task[str], asking: Asking) -> str:
+        if login.cancelled():
+            raise Unavailable("the record store was closed during the login to etcd")
+        if login.done():
+            return login.result()
+        members = ", ".join(map(str, self._endpoints))
+        raise Unavailable(
+            f"no member of etcd answers: the login of user {self._caller.user!r} had no answer within "
+            f"{asking.timeout_s:.3g} s from {members}"
+        )
+
+    def _begin_login(self) -> asyncio.Task[str]:
+        login = asyncio.get_running_loop().create_task(self._log_in(), name="qpidha-etcd-login")
+        login.add_done_callback(self._logged_in)
+        return login
+
+    async def _log_in(self) -> str:
+        body = {"name": self._caller.user, "password": read_password(self._password, "etcd")}
+        answer = await self._first(
+            Asking(LOGIN_TIMEOUT_S, changes=False), "/v3/auth/authenticate", body, None
+        )
+        try:
+            return str(answer["token"])
+        except KeyError as error:
+            raise no_answer_of_etcd(error) from error
+
+    def _logged_in(self, task: asyncio.Task[str]) -> None:
+        self._login = None
+        if not task.cancelled() and task.exception() is None:
+            self._token = task.result()
 
     def _drop(self, token: str | None) -> None:
         if self._token == token:
@@ -308,6 +338,9 @@ class Gateway:
     async def close(self) -> None:
         """Close the connections. May be called twice."""
         self._closed = True
+        if self._login is not None:
+            self._login.cancel()
+            await asyncio.gather(self._login, return_exceptions=True)
         if self._background:
             await asyncio.wait(set(self._background), timeout=1.0)
         for task in self._background:

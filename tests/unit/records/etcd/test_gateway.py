@@ -15,6 +15,7 @@ from qpidha.records.etcd import connections
 from qpidha.records.etcd.layout import data, text
 from qpidha.records.format import encode_value
 from qpidha.types import Versioned
+from tests.support.harness import until
 from tests.support.records import RECORD, newer
 
 HEADER = {"cluster_id": "7", "revision": "5"}
@@ -354,3 +355,33 @@ def test_a_login_that_fails_means_that_nothing_was_done(said: Said, error: type[
         assert all(path.endswith("authenticate") for _, path, *_ in members.asked)
 
     run(main, always(said), user="me", password="s3cret")
+
+
+def test_a_request_waits_for_the_login_of_another_one_within_its_own_time() -> None:
+    """And says whom it waited for: a request without time for its own attempt has no reason of its own."""
+
+    async def main(members: Members, store: EtcdRecordStore) -> None:
+        patient = asyncio.ensure_future(store._read_all(20.0))
+        await until(lambda: len(members.asked) > 0)
+        with pytest.raises(
+            Unavailable, match=r"the login of user 'me' had no answer within 0\.3 s"
+        ) as caught:
+            await asyncio.wait_for(write(store, 0.3), 3.0)
+        assert members.endpoints[0] in str(caught.value)
+        assert not patient.done()
+        await store.close()
+        with pytest.raises(Unavailable, match="was closed during the login"):
+            await patient
+
+    run(main, always(SILENT), user="me", password="s3cret")
+
+
+def test_requests_at_the_same_time_share_one_login() -> None:
+    def script(path: str, body: dict[str, Any]) -> Said:
+        return (200, {"header": HEADER, "token": "t"}) if path.endswith("authenticate") else found()
+
+    async def main(members: Members, store: EtcdRecordStore) -> None:
+        await asyncio.gather(*(store.read() for _ in range(3)))
+        assert [path.endswith("authenticate") for _, path, *_ in members.asked] == [True, False, False, False]
+
+    run(main, script, user="me", password="s3cret")
