@@ -331,4 +331,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         pass
     except (QpidhaError, OSError) as error:
-        sys.exit(f"broker: {error}")
+        sys.exit(f"broker: {getattr(error, 'strerror', None) or error}")

@@ -22,7 +22,6 @@ from qpidha.cli.console import (
     OutputFailed,
     deliver,
     fail,
-    output,
     prepare_streams,
     silence,
     why,
@@ -49,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = argparse.Namespace(json=False)
     try:
         code = command(argv, args)
-        flush()
+        sys.stdout.flush()  # Here, where an error of it can be seen to: the interpreter would do it too late.
         return code
     except BrokenPipeError:  # `qpidha … | head`: the reader has gone, which is no error of ours.
         silence(sys.stdout)
@@ -68,7 +67,7 @@ def command(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
         build_parser().parse_args(argv, args)
     except SystemExit:
         try:
-            flush()
+            sys.stdout.flush()
         except BrokenPipeError:  # The reader of the help has closed the pipe.
             silence(sys.stdout)
         raise
@@ -77,12 +76,6 @@ def command(argv: Sequence[str] | None, args: argparse.Namespace) -> int:
         settle(args)
     run: Callable[[argparse.Namespace], int] = args.run
     return run(args)
-
-
-def flush() -> None:
-    """Write what is buffered, here, where an error of it can be seen to: the interpreter would do it too late."""
-    with output():
-        pass
 
 
 def failed(args: argparse.Namespace, error: Exception) -> int:

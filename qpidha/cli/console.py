@@ -9,8 +9,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from qpidha.cli.text import name, one_line, plain_text, printable
 from qpidha.errors import InvariantError, QpidhaError
+from qpidha.system.words import in_words
 
 OK, PROBLEM, USAGE, UNREACHABLE, PARTLY = range(5)
 FAILED = 70
@@ -40,6 +41,23 @@ TRACEBACK = "QPIDHA_TRACEBACK"
 """Environment variable: if set, errors in qpidha are printed with their traceback."""
 
 
+class OutputFailed(Exception):
+    """The standard output cannot be written: its disk is full, say."""
+
+
+class Output(io.FileIO):
+    """The standard output, whose errors can be told from those of other files: no command has to look at them itself."""
+
+    def write(self, data: Any) -> int:
+        """Raises `OutputFailed`; BrokenPipeError if the reader has gone."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputFailed(f"the output cannot be written: {in_words(error)}") from error
+
+
 def prepare_streams() -> None:
     """Escape everything that the terminal cannot show; replace a closed stream by one that discards its output."""
     for stream in ("stdout", "stderr"):
@@ -48,6 +66,20 @@ def prepare_streams() -> None:
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
         elif isinstance(found, io.TextIOWrapper):
             found.reconfigure(errors="backslashreplace")
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = own_output(sys.stdout)
+
+
+def own_output(found: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same stream, with errors of its own."""
+    found.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(Output(found.fileno(), "wb", closefd=False)),
+        encoding=found.encoding,
+        errors=found.errors,
+        line_buffering=found.line_buffering,
+        write_through=found.write_through,
+    )
 
 
 def silence(stream: TextIO) -> None:
@@ -58,22 +90,6 @@ def silence(stream: TextIO) -> None:
         os.close(fd)
 
 
-class OutputFailed(Exception):
-    """The standard output cannot be written: its disk is full, say."""
-
-
-@contextmanager
-def output() -> Iterator[None]:
-    """Around whatever writes to the standard output. Raises `OutputFailed`; BrokenPipeError if the reader has gone."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputFailed(f"the output cannot be written: {error.strerror or error}") from error
-
-
 def say(line: str) -> None:
     """Print one line on the standard output."""
     sys.stdout.write(one_line(line) + "\n")
@@ -81,7 +97,7 @@ def say(line: str) -> None:
 
 def complain(line: str) -> None:
     """One line on the standard error, after what was said so far."""
-    with suppress(OSError):
+    with suppress(OSError, OutputFailed):
         sys.stdout.flush()
     try:
         sys.stderr.write(f"qpidha: {one_line(line)}\n")
@@ -99,13 +115,13 @@ def fail(line: str, code: int = UNREACHABLE) -> int:
 def deliver(args: argparse.Namespace, code: int, document: object, lines: Iterable[str]) -> int:
     """Print the document or the lines, whichever was asked for. Returns the code, also if the reader has gone."""
     try:
-        with output():
-            if args.json:
-                sys.stdout.write(to_json(document) + "\n")
-                args.delivered = True
-            else:
-                for line in lines:
-                    say(line)
+        if args.json:
+            sys.stdout.write(to_json(document) + "\n")
+            args.delivered = True
+        else:
+            for line in lines:
+                say(line)
+        sys.stdout.flush()
     except BrokenPipeError:
         silence(sys.stdout)
     return code
@@ -142,10 +158,8 @@ def plain(value: object) -> Any:
 
 def words(error: BaseException) -> str:
     """The message of an error. An error that is neither of this library nor of the system is reported as a bug."""
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, QpidhaError):
-        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
     if isinstance(error, (QpidhaError, OSError)) and not isinstance(error, InvariantError):
-        return str(error) or type(error).__name__
+        return in_words(error)
     return f"error in qpidha, please report it ({TRACEBACK}=1 shows where): {type(error).__name__}: {error}"
 
 

@@ -15,8 +15,8 @@ from qpidha.cli.found import refuse, settle_node
 from qpidha.cli.text import name, one_line
 from qpidha.errors import SettingsError
 from qpidha.node.ask import NoAnswer
-from qpidha.system.handshake import plain_words
 from qpidha.system.keyfiles import require_private_file
+from qpidha.system.words import in_words
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 NEEDS_URL = ("ca", "certificate", "key", "token_file")
@@ -124,12 +124,12 @@ class Port:
         except TimeoutError as error:
             raise NoAnswer("hung", f"no answer in {timeout_s:g} s") from error
         except ssl.SSLError as error:
-            words = plain_words(error) or str(error)
+            words = in_words(error)
             raise NoAnswer("refused", words.replace("this node", "this command")) from error
         except http.client.HTTPException as error:
             raise NoAnswer("closed", f"this is no answer of a node ({type(error).__name__})") from error
         except OSError as error:
-            raise NoAnswer("failed", error.strerror or str(error)) from error
+            raise NoAnswer("failed", in_words(error)) from error
         except UnicodeError as error:
             raise NoAnswer("failed", "its host cannot be a name of a machine") from error
 
@@ -160,14 +160,14 @@ def _context(args: Port) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=args.ca)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot use the authority {name(str(args.ca))}: {error}") from error
+        raise SettingsError(f"cannot use the authority {name(str(args.ca))}: {in_words(error)}") from error
     if args.certificate is not None:
         require_private_file(args.key or args.certificate)
         try:
             context.load_cert_chain(args.certificate, args.key, password="")
         except (OSError, ValueError) as error:
             raise SettingsError(
-                f"cannot use the certificate {name(str(args.certificate))}: {error}"
+                f"cannot use the certificate {name(str(args.certificate))}: {in_words(error)}"
             ) from error
     return context
 

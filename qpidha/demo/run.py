@@ -29,6 +29,7 @@ from qpidha.demo.session import DemoFailed, Session
 from qpidha.demo.topology import Topology, Untouched
 from qpidha.demo.traffic import Traffic, backlog_of, load_module
 from qpidha.errors import SettingsError
+from qpidha.system.words import in_words
 
 if TYPE_CHECKING:
     from qpidha.engines import Ensemble
@@ -216,7 +217,7 @@ def perform(
         except asyncio.CancelledError:
             raise Interrupted(caught[0] if caught else signal.SIGINT) from None
         except ConnectionError as error:
-            raise DemoFailed(str(error)) from error
+            raise DemoFailed(in_words(error)) from error
 
     try:
         asyncio.run(session())

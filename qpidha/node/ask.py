@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qpidha.system.words import in_words
+
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A million queues with names of usual length. A longer answer is not read to its end."""
 READ_BYTES = 256 * 1024
@@ -198,7 +200,7 @@ def _explained(path: Path, timeout_s: float, answer: bytearray) -> Iterator[None
     except (ConnectionResetError, BrokenPipeError) as error:
         raise NoAnswer("closed", "the node closed the connection before its answer was complete") from error
     except OSError as error:
-        raise NoAnswer("failed", error.strerror or str(error) or type(error).__name__) from error
+        raise NoAnswer("failed", in_words(error)) from error
 
 
 def owner_of(*places: Path) -> str:

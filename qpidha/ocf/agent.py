@@ -389,7 +389,7 @@ class Agent:
                 timeout=min(ATTRIBUTE_TIMEOUT_S, self._left_s),
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            log("WARNING", f"the promotion score cannot be written: {error}")
+            log("WARNING", f"the promotion score cannot be written: {said(error)}")
             return
         if done.returncode:
             log("WARNING", f"the promotion score cannot be written: {done.stderr}")
@@ -511,7 +511,11 @@ class Agent:
 
 def said(error: Exception) -> str:
     """An error in words."""
-    return "it takes too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    if isinstance(error, (TimeoutError, subprocess.TimeoutExpired)):
+        return "it takes too long"
+    if isinstance(error, OSError) and error.strerror:  # Without the number that Python puts before the words.
+        return error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    return str(error) or type(error).__name__
 
 
 def main(action: str, environment: Mapping[str, str]) -> int:

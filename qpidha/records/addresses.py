@@ -13,6 +13,7 @@ from qpidha.checks import Rule, instance_of, optional
 from qpidha.errors import SettingsError, Unavailable
 from qpidha.records.tls import TlsFiles
 from qpidha.system.keyfiles import require_private_file
+from qpidha.system.words import in_words
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>\d{1,5})")
 ADDRESSES = Rule(
@@ -61,7 +62,7 @@ def read_password(password: str | Path | None, engine: str) -> str:
         require_private_file(password)
         return password.read_text("utf-8").rstrip("\r\n")
     except (OSError, ValueError) as error:
-        why = str(error).replace("key file", "password file", 1)
+        why = in_words(error).replace("key file", "password file", 1)
         raise Unavailable(f"cannot log in to {engine}: {why}") from error
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from qpidha.checks import PATH, optional
 from qpidha.errors import SettingsError
 from qpidha.system.keyfiles import file_stamp, require_private_file
+from qpidha.system.words import in_words
 
 LOOK_INTERVAL_S = 1.0
 """Files are looked at this often at most."""
@@ -76,6 +77,6 @@ class TlsFiles:
                 context.load_cert_chain(self._certificate, self._key, password="")
         except (OSError, ValueError) as error:
             raise SettingsError(
-                f"cannot use authority {self._ca} and certificate {self._certificate}: {error}"
+                f"cannot use authority {self._ca} and certificate {self._certificate}: {in_words(error)}"
             ) from error
         return context

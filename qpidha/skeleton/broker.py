@@ -152,5 +152,7 @@ if __name__ == "__main__":
         sys.exit("usage: python broker.py NODE")
     try:
         asyncio.run(main(sys.argv[1]))
-    except (QpidhaError, OSError) as error:  # An address in use: does this node run already?
+    except QpidhaError as error:
         sys.exit(f"broker: {error}")
+    except OSError as error:  # The port for clients is in use: does this node run already?
+        sys.exit(f"broker: {error.strerror or error}")

@@ -15,6 +15,7 @@ from qpidha.stores.files import Layout, create_private, require_regular
 from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STATUS, TABLES
 from qpidha.stores.writer import put_status
 from qpidha.system.syncing import sync_directory, sync_file
+from qpidha.system.words import in_words
 
 CACHE_KIB = 8 * 1024
 BUSY_TIMEOUT_S = 1.0
@@ -36,7 +37,7 @@ def failures(layout: Layout) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
-        what = f"the disk or the database failed in {layout.directory}: {error}"
+        what = f"the disk or the database failed in {layout.directory}: {in_words(error)}"
         raise StoreFailed(what + _advice(error)) from error
 
 

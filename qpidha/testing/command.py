@@ -129,15 +129,33 @@ def summary(found: Sweep) -> str:
 # --- one run -------------------------------------------------------------------------------------
 
 
+class Trace:
+    """Prints the lines of a run. That they cannot be printed is no error of the run, which ends there."""
+
+    def __init__(self) -> None:
+        self.failed: Exception | None = None
+        """Why they cannot."""
+
+    def show(self, line: str) -> None:
+        """Print one."""
+        try:
+            show(line)
+        except Exception as error:
+            self.failed = error
+            raise
+
+
 def run_seed(args: argparse.Namespace) -> int:
     """Run one seed, with its trace or picture if asked for, and return the exit code."""
-    walk, recorder = Walk(args.seed), Recorder()
+    walk, recorder, trace = Walk(args.seed), Recorder(), Trace()
     world = walk.world
     if args.trace:
-        world.listeners.append(lambda line: show(f"{world.scheduler.now:9.4f} {line}"))
+        world.listeners.append(lambda line: trace.show(f"{world.scheduler.now:9.4f} {line}"))
     if args.picture:
         recorder.watch(world)
     error = attempt(walk)
+    if trace.failed is not None:
+        raise trace.failed
     facts: dict[str, Any] = {
         "seed": args.seed,
         "error": error or None,

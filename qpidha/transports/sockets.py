@@ -11,9 +11,9 @@ from typing import Any
 
 from qpidha.addresses import address_text
 from qpidha.errors import LinkClosed
-from qpidha.system.handshake import plain_words
 from qpidha.system.racing import AllFailed, first_of
 from qpidha.system.roles import roles_of
+from qpidha.system.words import in_words
 from qpidha.transports.tls import peer_names
 from qpidha.types import Address, PeerInfo
 
@@ -142,7 +142,7 @@ def as_link_closed(error: BaseException | None, what: str) -> LinkClosed | None:
     """Convert errors of sockets and of TLS to `LinkClosed`. All errors go through this."""
     if error is None or isinstance(error, LinkClosed):
         return error
-    reason = plain_words(error) or str(error) or type(error).__name__
+    reason = in_words(error)
     closed = LinkClosed(f"{what}: {reason}")
     closed.__cause__ = error
     return closed

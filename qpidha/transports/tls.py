@@ -15,6 +15,7 @@ from qpidha.errors import SettingsError
 from qpidha.system.handshake import TellingContext
 from qpidha.system.keyfiles import require_private_file
 from qpidha.system.roles import is_role
+from qpidha.system.words import in_words
 
 
 def server_context(
@@ -55,7 +56,9 @@ def _prepare(
         # An empty password makes an encrypted key an error; without one OpenSSL would ask at the terminal.
         context.load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot use certificate {certificate} with authority {ca}: {error}") from error
+        raise SettingsError(
+            f"cannot use certificate {certificate} with authority {ca}: {in_words(error)}"
+        ) from error
     if crl is not None:
         _refuse_revoked(context, crl)
     return context
@@ -67,7 +70,7 @@ def _refuse_revoked(context: ssl.SSLContext, crl: str | Path) -> None:
         there = b"-----BEGIN X509 CRL-----" in Path(crl).read_bytes()
         context.load_verify_locations(cafile=crl)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot use the revocation list {crl}: {error}") from error
+        raise SettingsError(f"cannot use the revocation list {crl}: {in_words(error)}") from error
     if not there:
         raise SettingsError(f"cannot use the revocation list {crl}: there is none in PEM in it")
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF

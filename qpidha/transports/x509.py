@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from qpidha.errors import SettingsError
+from qpidha.system.words import in_words
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 ALTERNATIVE_NAMES = bytes((0x55, 0x1D, 0x11))
@@ -35,7 +36,7 @@ def read_facts(certificate: str | Path) -> Facts:
         found = _PEM.search(Path(certificate).read_text("utf-8", "replace"))
         return facts(ssl.PEM_cert_to_DER_cert(found.group()) if found else b"")
     except (OSError, ValueError) as error:
-        raise SettingsError(f"cannot use certificate {certificate}: {error}") from error
+        raise SettingsError(f"cannot use certificate {certificate}: {in_words(error)}") from error
 
 
 def facts(der: bytes) -> Facts:

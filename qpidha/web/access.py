@@ -12,6 +12,7 @@ from qpidha.checks import PATH, instance_of, optional
 from qpidha.errors import SettingsError
 from qpidha.system.keyfiles import file_stamp, require_private_file
 from qpidha.system.roles import OPERATOR, VIEWER, roles_of
+from qpidha.system.words import in_words
 
 TOKEN_CHARACTERS_MIN = 16
 
@@ -83,7 +84,7 @@ class Tokens:
             require_private_file(self._path)
             lines = self._path.read_text().splitlines()
         except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot read the tokens in {self._path}: {error}") from error
+            raise SettingsError(f"cannot read the tokens in {self._path}: {in_words(error)}") from error
         found = [
             self._parsed(number, line)
             for number, line in enumerate(lines, 1)

@@ -11,6 +11,7 @@ from qpidha.checks import PATH, optional
 from qpidha.errors import SettingsError
 from qpidha.system.handshake import Handshake, TellingObject
 from qpidha.system.keyfiles import file_stamp, require_private_file
+from qpidha.system.words import in_words
 
 PEM_CERTIFICATE, PEM_LIST = b"BEGIN CERTIFICATE", b"BEGIN X509 CRL"
 
@@ -110,7 +111,7 @@ class ServerFiles:
         try:
             context.load_cert_chain(self._certificate, self._key, password="")
         except (OSError, ValueError) as error:
-            raise SettingsError(f"cannot use certificate {self._certificate}: {error}") from error
+            raise SettingsError(f"cannot use certificate {self._certificate}: {in_words(error)}") from error
         if self._clients is not None:
             self._ask_clients(context, self._clients)
         return context
@@ -127,7 +128,7 @@ class ServerFiles:
                 there = kind in Path(path).read_bytes()
                 context.load_verify_locations(cafile=path)
             except (OSError, ValueError) as error:
-                raise SettingsError(f"cannot use {path} to verify clients: {error}") from error
+                raise SettingsError(f"cannot use {path} to verify clients: {in_words(error)}") from error
             if not there:
                 raise SettingsError(f"cannot use {path} to verify clients: there is no {kind.decode()} in it")
         if self._crl is not None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpidha.errors import ManagerRefused
+from qpidha.system.words import in_words
 
 TOKEN_FAULTS = ("invalid auth token", "revision of auth store is old")
 REFUSALS = frozenset({3, 5, 6, 7, 8, 9, 11, 12, 16})
@@ -108,5 +109,5 @@ def broken(error: Exception, endpoint: str, *, connected: bool) -> AttemptFailed
     if isinstance(error, asyncio.TimeoutError):
         what = "no answer in time" if connected else "no connection in time"
     else:
-        what = str(error) or type(error).__name__
+        what = in_words(error)
     return AttemptFailed(f"{endpoint}: {what}", sent=connected)

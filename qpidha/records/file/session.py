@@ -9,6 +9,7 @@ from qpidha.errors import Unavailable
 from qpidha.records.file.sessionfile import SessionFile, SessionGoneError
 from qpidha.records.file.worker import Worker
 from qpidha.records.format import INFO
+from qpidha.system.words import in_words
 
 KEEP_ALIVES_PER_TTL = 4
 DEADLINE_MARGIN = 0.1
@@ -44,7 +45,7 @@ class FileSession:
         try:
             await self._worker.run(lambda: self._file.publish(info), None)
         except (OSError, SessionGoneError) as error:
-            raise Unavailable(f"cannot publish the info of this node: {error}") from error
+            raise Unavailable(f"cannot publish the info of this node: {in_words(error)}") from error
 
     async def wait_lost(self) -> str:
         """Returns, with a reason, when the session is lost or closed."""
@@ -58,7 +59,7 @@ class FileSession:
         try:
             await self._worker.run(self._file.release, None)
         except OSError as error:  # The lock is dropped in any case.
-            raise Unavailable(f"cannot remove the session file: {error}") from error
+            raise Unavailable(f"cannot remove the session file: {in_words(error)}") from error
 
     async def _keep_alive(self) -> None:
         while not self._lost.done():
@@ -72,7 +73,7 @@ class FileSession:
                 await self._worker.run(self._file.touch, None)
                 self._kept_at = now
             except (OSError, SessionGoneError) as error:
-                self._lose(str(error))
+                self._lose(in_words(error))
 
     def _lose(self, reason: str) -> None:
         if not self._lost.done():

@@ -28,6 +28,7 @@ from qpidha.records.format import VERSION, check_record, check_session
 from qpidha.system import mounts
 from qpidha.system.ownership import make_directories
 from qpidha.system.syncing import sync_directory
+from qpidha.system.words import in_words
 from qpidha.types import NodeId, Record, Versioned
 
 DEFAULT_TIMEOUT_S = 5.0
@@ -152,7 +153,7 @@ class FileRecordStore:
                     raise Conflict(message, current=None) from None
                 await asyncio.sleep(LOCK_RETRY_S)
             except OSError as error:
-                raise Unavailable(f"cannot open a session in {self._sessions}: {error}") from error
+                raise Unavailable(f"cannot open a session in {self._sessions}: {in_words(error)}") from error
             else:
                 return FileSession(file, self._session_worker, ttl_s=ttl_s, opened_at=sent)
 

@@ -21,6 +21,7 @@ from qpidha.errors import ManagerRefused, OutcomeUnknown, Unavailable
 from qpidha.records.postgresql.layout import MAKE_TABLES
 from qpidha.records.postgresql.servers import Servers, require_asyncpg
 from qpidha.system import forks
+from qpidha.system.words import in_words
 
 if TYPE_CHECKING:
     import asyncpg
@@ -165,7 +166,7 @@ class Pool:
         if isinstance(error, self._asyncpg.PostgresError) and not (error.sqlstate or "08").startswith(ENDED):
             await self._answered(error, connection)
         connection.terminate()
-        raise Broken(str(error) or type(error).__name__) from error
+        raise Broken(in_words(error)) from error
 
     async def _answered(self, error: Any, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         """Raises the error for a statement that was rolled back."""
@@ -180,7 +181,7 @@ class Pool:
                 ) from error
             except (OSError, asyncio.TimeoutError, self._asyncpg.InterfaceError) as broken:
                 connection.terminate()
-                raise Again(f"the tables could not be made: {broken}") from error
+                raise Again(f"the tables could not be made: {in_words(broken)}") from error
             except asyncio.CancelledError:
                 connection.terminate()
                 raise

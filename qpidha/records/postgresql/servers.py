@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qpidha.errors import ClusterError, ManagerRefused, SettingsError, Unavailable
 from qpidha.records.addresses import Address, read_password
 from qpidha.records.postgresql.layout import CHECK_SERVER
+from qpidha.system.words import in_words
 
 if TYPE_CHECKING:
     import asyncpg
@@ -229,7 +230,7 @@ class Servers:
             what = f"createdb {self._login.database}"
         if what:
             return NotUsable(f"{endpoint} refuses: {error}. What to do: {what}", refused=True)
-        return NotUsable(f"{endpoint}: {str(error) or type(error).__name__}")
+        return NotUsable(f"{endpoint}: {in_words(error)}")
 
 
 def _checked(

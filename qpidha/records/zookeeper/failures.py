@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from qpidha.errors import ManagerRefused, SettingsError
+from qpidha.system.words import in_words
 
 RESET = "Stop all nodes, then rebuild the record with `qpidha record rebuild`"
 """What to do when ZooKeeper lost what was written."""
@@ -90,7 +91,7 @@ def reason(error: BaseException, endpoint: str) -> str:
         return f"{endpoint}: it has ended the connection: it has no majority, refuses this certificate, or wants TLS"
     if isinstance(error, TimeoutError) or type(error).__name__ == "KazooTimeoutError":
         return f"{endpoint}: no connection in time"
-    return f"{endpoint}: {error}"
+    return f"{endpoint}: {in_words(error)}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

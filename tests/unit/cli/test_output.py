@@ -401,10 +401,27 @@ def test_a_reader_that_closes_the_pipe_causes_no_error(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_an_output_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["record", "show", "."],
+        ["--help"],
+        ["simulate", "--help"],
+        ["simulate", "--seed", "12", "--trace"],  # No error of the seed.
+        ["simulate", "--seeds", "1"],
+        ["demo", "--short"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_that_cannot_be_written_is_reported(
+    words: list[str], unbuffered: str, tmp_path: Path
+) -> None:
+    """Whoever writes it: commands, argparse, the demonstration; with Python's buffer, and without."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "wb") as full:
-        found = subprocess.run([*COMMAND, "record", "show", str(tmp_path)], stdout=full, stderr=subprocess.PIPE,
-                               env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=120)  # fmt: skip
+        found = subprocess.run([*COMMAND, *words], stdout=full, stderr=subprocess.PIPE, cwd=tmp_path,
+                               env=environment, timeout=120)  # fmt: skip
     assert found.returncode == FAILED
     assert found.stderr == b"qpidha: the output cannot be written: No space left on device\n"
 
