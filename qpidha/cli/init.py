@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpidha.cli.console import OK, PROBLEM, deliver, fail, why
+from qpidha.cli.console import OK, PROBLEM, about, deliver, fail, why
 from qpidha.cli.text import name, one_line
 from qpidha.cli.work import write_new
 from qpidha.errors import ArgumentError, QpidhaError
@@ -85,8 +85,10 @@ def run_init(args: argparse.Namespace) -> int:
         written = write(args.file, draft, folder if args.certificates else None)
     except FileExistsError:
         return fail(f"{name(str(args.file))} is there already: nothing was written", PROBLEM)
-    except (QpidhaError, OSError) as error:
+    except QpidhaError as error:
         return fail(f"nothing was written: {why(error)}", PROBLEM)
+    except OSError as error:
+        return fail(f"nothing was written: {about(args.file, error)}", PROBLEM)
     lines = [f"wrote {name(str(path))}" for path in written]
     if args.certificates:
         lines.append(

@@ -270,11 +270,14 @@ def diagnose(cluster: Cluster, out: Path) -> None:
 
 def write_results(report: Report, out: Path) -> None:
     """The report for programs, and the picture."""
-    (out / "report.json").write_text(report.to_json())
-    print(f"report   {out / 'report.json'}")
-    if importlib.util.find_spec("matplotlib") is None:
-        print("picture  none: matplotlib is not installed (pip install 'qpidha[demo]')")
-        return
-    from qpidha.demo.picture import draw
+    try:
+        (out / "report.json").write_text(report.to_json())
+        print(f"report   {out / 'report.json'}")
+        if importlib.util.find_spec("matplotlib") is None:
+            print("picture  none: matplotlib is not installed (pip install 'qpidha[demo]')")
+            return
+        from qpidha.demo.picture import draw
 
-    print(f"picture  {draw(report, out)}")
+        print(f"picture  {draw(report, out)}")
+    except OSError as error:  # What the demo has shown stays true.
+        print(f"qpidha demo: nothing more can be written to {out}: {in_words(error)}", file=sys.stderr)

@@ -56,7 +56,7 @@ def compact(directory: Path, *, progress: Progress = silent) -> tuple[Space, Spa
         StoreFailed: The disk failed, or is too full for the copy. The store is as it was.
     """
     layout = Layout(directory)
-    with unused([directory]), failures(layout):
+    with unused([directory]), failures(layout, again="try again"):
         steps = Steps(progress, 2, layout.database.stat().st_size if layout.database.exists() else 0)
         report = inspect(directory, progress=steps.next())
         if report.damage:

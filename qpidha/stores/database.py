@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
@@ -32,22 +33,29 @@ class Space:
 
 
 @contextmanager
-def failures(layout: Layout) -> Iterator[None]:
-    """Convert errors of the disk to `StoreFailed`, which names the directory. All accesses go through this."""
+def failures(layout: Layout, file: Path | None = None, again: str = "start the node again") -> Iterator[None]:
+    """Convert errors of the disk to `StoreFailed`. All accesses go through this.
+
+    Args:
+        layout: The store, whose directory is named.
+        file: A file outside of it, which is named instead.
+        again: What to do when the cause is gone.
+    """
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
-        what = f"the disk or the database failed in {layout.directory}: {in_words(error)}"
-        raise StoreFailed(what + _advice(error)) from error
+        where = f"in {layout.directory}" if file is None else f"at {file}"
+        what = f"the disk or the database failed {where}: {in_words(error)}"
+        raise StoreFailed(what + _advice(error, again)) from error
 
 
-def _advice(error: Exception) -> str:
+def _advice(error: Exception, again: str) -> str:
     """What to do about the failures that operators meet."""
     text, number = str(error), getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT) or "database or disk is full" in text:
-        return ". Free space on its file system, or raise the quota, and start the node again"
+        return f". Free space on its file system, or raise the quota, and {again}"
     if number == errno.EROFS or "readonly database" in text:
-        return ". Its file system or its files are read-only: see the kernel's log, and start the node again"
+        return f". Its file system or its files are read-only: see the kernel's log, and {again}"
     if number == errno.EMFILE or "unable to open database file" in text:
         return ". Look at the owner and the mode of the files, and at the limit of open files"
     return ""

@@ -38,6 +38,8 @@ from qpidha.types import NodeId
 
 COPIED_BYTES = 16 * 1024 * 1024
 SAVE_EVENT, RESTORE_EVENT = "saved", "restored"
+AGAIN = "try again"
+"""What a command says in place of starting the node again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def save(directory: Path | str, to: Path | str, *, progress: Progress = silent) 
         if damage := noted_damage(layout) or missing(layout) or log_damage(layout):
             raise _damaged(damage)
         logged = layout.wal.exists()
-    with failures(Layout(file.parent)), _new_file(file, f".{os.getpid()}.new") as new:
+    with failures(layout, file, AGAIN), _new_file(file, f".{os.getpid()}.new") as new:
         steps = Steps(progress, 3, layout.database.stat().st_size)
         _copy_database(layout, new, logged, steps.next())
         loaded = _mark(new, f"from {layout.directory}", steps.next())
@@ -95,7 +97,7 @@ def read_saved(file: Path | str, *, progress: Progress = silent) -> SavedReport:
     """
     PATH("file", file)
     path = Path(file)
-    with failures(Layout(path.parent)):
+    with failures(Layout(path.parent), path, AGAIN):
         _require_saved(path)
         with closing(_open(path)) as db:
             found = _report(path, db, SAVED, progress)
@@ -133,9 +135,9 @@ def restore(
     if node is not None:
         check_node_id(node)
     path, layout = Path(file), Layout(Path(directory))
-    with failures(Layout(path.parent)):
+    with failures(layout, path, AGAIN):
         _require_saved(path)
-    with failures(layout), ExitStack() as held:
+    with failures(layout, again=AGAIN), ExitStack() as held:
         layout.prepare()
         require_suitable(layout)
         lock = Lock(layout)

@@ -344,6 +344,8 @@ def test_a_disk_that_is_full_leaves_no_half_of_a_file(
         assert list((here / "mine").iterdir()) == []
         room[0] = 0
         code, _, err = run(capsys, "init")
-        assert code == PROBLEM and err == "qpidha: nothing was written: No space left on device\n"
+        assert (
+            code == PROBLEM and err == "qpidha: nothing was written: qpidha.toml: No space left on device\n"
+        )
     assert not (here / "qpidha.toml").exists()
     assert run(capsys, "init")[0] == OK and run(capsys, "new", "mine")[0] == OK

@@ -13,6 +13,7 @@ import pytest
 from qpidha.demo import run
 from qpidha.demo.cluster import Cluster, node_name
 from qpidha.demo.examples import SIMPLE, find
+from qpidha.demo.report import Report
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -71,6 +72,16 @@ def test_each_broker_has_another_name_port_and_directory(scratch: Path) -> None:
         assert list(cluster.processes)[24:28] == ["y", "z", "n26", "n27"]
         assert cluster.dead() == {}
         assert cluster.processes["a"].tail().startswith("(no log")
+
+
+def test_results_that_cannot_be_written(scratch: Path, capsys: Any) -> None:
+    """What the demo has shown stays true: it says that nothing more can be written, and where."""
+    (scratch / "report.json").symlink_to("/dev/full")
+    report = Report(input="x", files=1, messages=1, nbytes=1, nodes=3, store="memory", broker="simple",
+                    records="file", seed=1, kills_wanted=0)  # fmt: skip
+    run.write_results(report, scratch)
+    said = f"qpidha demo: nothing more can be written to {scratch}: No space left on device\n"
+    assert capsys.readouterr().err == said
 
 
 def test_names() -> None:

@@ -275,6 +275,26 @@ def test_nothing_is_restored_over_a_store(directory: Path, file: Path, tmp_path:
         restore(file, tmp_path / "new", node="x" * 300)
 
 
+def test_a_file_that_cannot_be_saved_is_named(
+    directory: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the store, which is all right and may be in use: nothing about starting its node."""
+    opened(directory).close(clean=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saved, "_copy_database", full)
+        with pytest.raises(StoreFailed) as found:
+            save(directory, file)
+    assert str(found.value) == (
+        f"the disk or the database failed at {file}: No space left on device. "
+        "Free space on its file system, or raise the quota, and try again"
+    )
+    assert not list(file.parent.glob(f"{file.name}*"))
+
+
 def test_a_restore_that_fails_leaves_no_store(
     directory: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +306,7 @@ def test_a_restore_that_fails_leaves_no_store(
 
     with monkeypatch.context() as patch:
         patch.setattr(saved, "_copy_file", full)
-        with pytest.raises(StoreFailed, match="Free space"):
+        with pytest.raises(StoreFailed, match=r"Free space.* and try again"):
             restore(file, tmp_path / "new")
     assert os.listdir(tmp_path / "new") == ["lock"]
     assert not restore(file, tmp_path / "new").damage
