@@ -35,6 +35,7 @@ exit codes:
   70   the command itself failed: an error in qpidha, or its output could not be written
   130  interrupted
 """
+"""They stay in later releases (V5)."""
 
 INDENTED_CHARS_MAX = 1024 * 1024
 TRACEBACK = "QPIDHA_TRACEBACK"

@@ -1,4 +1,4 @@
-"""Says how far a command has come that takes longer than two seconds.
+"""Says how far a command has come that takes longer than two seconds (L6).
 
 On a terminal that is one line, which is written over and is gone at the end. Elsewhere it is a line now and then.
 Both are on the standard error: the standard output has nothing but results.

@@ -30,7 +30,7 @@ class NodeEvent:
     """
 
     name: ClassVar[str]
-    """The same for all events of one kind, in all releases: for logs, metrics and `NodeStatus.troubles`."""
+    """The same for all events of one kind, in all releases (V5): for logs, metrics and `NodeStatus.troubles`."""
     level: ClassVar[EventLevel] = EventLevel.INFO
 
     @property

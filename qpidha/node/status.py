@@ -78,7 +78,7 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
-    """A snapshot. Everything in it is plain data."""
+    """A snapshot. Everything in it is plain data. Its names stay in later releases (V5): scripts read them as JSON."""
 
     node: NodeId
     role: str

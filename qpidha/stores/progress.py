@@ -1,4 +1,4 @@
-"""How far long work on a store has come, for those who wait for it."""
+"""How far long work on a store has come, for those who wait for it (L6)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ KNOWN = {entry.code for entry in REGISTER} | set(LISTED)
 CODE = {path: text for path, text in TEXTS.items() if path.startswith(("qpidha/", "tests/"))}
 NOT_SCANNED = {"tests/docs/test_rules.py"}
 """Has made-up codes."""
-PAGES = ("docs/protocol.md", "docs/state-protocol.md", "docs/invariants.md", "docs/wire.md")
+PAGES = ("docs/protocol.md", "docs/state-protocol.md", "docs/invariants.md", "docs/wire.md", "docs/names.md")
 REMOVES = {name: codes for name, (codes, _) in (*SWITCHES.items(), *STATE_SWITCHES.items())}
 
 

@@ -22,7 +22,7 @@ from tests.mutants.judge import RUNNING, Answer, Question
 from tests.mutants.mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("qpidha", "tests", "docs", "pyproject.toml")
+NEEDED = ("qpidha", "tests", "docs", "pyproject.toml", "CHANGELOG.md")
 SECONDS_MAX = 600
 """A walk over broken code may never end. What was answered until then counts."""
 

@@ -35,6 +35,8 @@ NODE += tuple(
 )
 TRANSPORTS = units("transports")
 WEB = (*units("web"), "tests/integration/test_web.py", "tests/integration/test_web_certificates.py")
+NAMES = ("tests/docs/test_names_page.py",)
+PROGRESS = (UNIT + "cli/test_progress.py", UNIT + "test_amounts.py")
 QUEUES = (
     *units("queues"),
     "tests/integration/test_queue_types.py",
@@ -64,6 +66,9 @@ TESTS = {
     "qpidha/queues/": QUEUES,
     "qpidha/system/roles.py": (UNIT + "system/test_roles.py",),
     "qpidha/web/": WEB,
+    "qpidha/events/": NAMES,
+    "qpidha/cli/progress.py": PROGRESS,
+    "qpidha/amounts.py": PROGRESS,
 }
 """What is run for a bug, by where it is planted: what is fast, and near."""
 
@@ -76,6 +81,9 @@ NOT_WALKED = (
     "qpidha/queues/",
     "qpidha/system/roles.py",
     "qpidha/web/",
+    "qpidha/events/",
+    "qpidha/cli/",
+    "qpidha/amounts.py",
     "qpidha/_seq",
     "qpidha/_serial",
     "qpidha/wire/_batch",

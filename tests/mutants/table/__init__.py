@@ -14,6 +14,7 @@ from tests.mutants.table.groups import COMPARED
 from tests.mutants.table.levels import LEVELS
 from tests.mutants.table.nodes import NODES
 from tests.mutants.table.operations import OPERATIONS
+from tests.mutants.table.operators import OPERATORS
 from tests.mutants.table.producers import PRODUCING
 from tests.mutants.table.queues import QUEUES
 from tests.mutants.table.resync import RESYNC
@@ -47,4 +48,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *THREADS,
     *TRANSPORTS,
     *CERTIFICATES,
+    *OPERATORS,
 )
