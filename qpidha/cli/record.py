@@ -219,5 +219,7 @@ def lines_of_rebuilt(found: Rebuilt, *, written: bool) -> list[str]:
         *(line for place in found.ranked for line in lines_of_place(place)),
         f"the record {is_now} at generation {found.record.generation}, with node {name(member.node)} alone in sync",
         "messages that only other stores hold are quarantined when their nodes join, and handed to their brokers",
-        "start the nodes" if written else "nothing was written: add --write to do it",
+        "start the nodes"
+        if written
+        else "nothing was written: add --write to do it. The generation is drawn anew then",
     ]

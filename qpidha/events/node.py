@@ -108,7 +108,7 @@ class TroubleOver(NodeEvent):
     def detail(self) -> str:
         """See `NodeEvent.detail`."""
         how = "in order again" if self.silent_s is None else f"not seen again for {self.silent_s:.0f} s"
-        return f"{how}, after {times(self.attempts)} in {self.lasted_s:.0f} s"
+        return f"{how}; it happened {times(self.attempts)} in {self.lasted_s:.0f} s"
 
     @property
     def line(self) -> str:

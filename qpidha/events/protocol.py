@@ -19,7 +19,7 @@ class Resynchronised(NodeEvent):
 
     name: ClassVar = "resynchronised"
     messages: int
-    """Messages received."""
+    """Messages received. Declarations of queues, other objects and entries of tables count as well."""
     nbytes: int
     """Payload bytes received."""
     erased: int

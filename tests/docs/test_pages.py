@@ -140,3 +140,25 @@ def test_what_pages_call_on_a_node_or_a_queue_is_there() -> None:
         if not hasattr(faces[name], method)
     }
     assert missing == set()
+
+
+# --- tables ----------------------------------------------------------------------------------------------
+
+
+def headless(text: str) -> list[int]:
+    """The lines where rows of a table begin that have no heading: after an empty line, say. They are shown as text."""
+    lines = [
+        "",
+        *re.sub(r"```.*?```", lambda block: "\n" * block[0].count("\n"), text, flags=re.DOTALL).split("\n"),
+    ]
+    first = [n for n, line in enumerate(lines) if line.startswith("|") and not lines[n - 1].startswith("|")]
+    return [n for n in first if not re.fullmatch(r"\|[-:| ]+\|", lines[n + 1])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_each_table_has_a_heading(page: Path) -> None:
+    assert headless(page.read_text(encoding="utf-8")) == []
+
+
+def test_rows_without_a_heading_are_found() -> None:
+    assert headless("| a | b |\n|---|--:|\n| 1 | 2 |\n\n| 3 | 4 |\n\n```\n| no table\n```\n") == [5]

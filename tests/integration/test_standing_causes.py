@@ -384,7 +384,7 @@ def test_a_cut_link_is_reported_until_it_is_back(lines: list[str]) -> None:
             await until(lambda: b.status().resyncs > resyncs)
             await until(lambda: trouble(b) == "")
         told = [line for line in lines if f": {CAUSE}: " in line]
-        assert len(told) == 2 and "in order again, after 1 time" in told[1], told
+        assert len(told) == 2 and "in order again; it happened 1 time" in told[1], told
 
     run(main)
 

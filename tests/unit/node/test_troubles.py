@@ -57,7 +57,7 @@ def test_a_cause_is_logged_when_it_begins_and_when_it_is_over(log: Log) -> None:
         log.now += 0.008
     log.troubles.clear(RecordUnwatched)
     log.troubles.clear(RecordUnwatched)
-    assert log.lines == ["record: damaged", "record: in order again, after 500 times in 4 s"]
+    assert log.lines == ["record: damaged", "record: in order again; it happened 500 times in 4 s"]
     assert log.levels == [logging.WARNING, logging.INFO]
     assert log.troubles.standing() == []
 
@@ -128,7 +128,8 @@ def test_a_cause_that_is_not_cleared_expires(log: Log) -> None:
     log.pass_time(901)
     assert [t.cause for t in log.troubles.standing()] == ["record"]
     assert any(
-        line.startswith("link from 10.0.0.9: not seen again for 900 s, after 1 time") for line in log.lines
+        line.startswith("link from 10.0.0.9: not seen again for 900 s; it happened 1 time")
+        for line in log.lines
     )
 
 
