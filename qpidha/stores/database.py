@@ -44,8 +44,7 @@ def failures(layout: Layout, file: Path | None = None, again: str = "start the n
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # The last: a damaged name in a message.
-        where = f"in {layout.directory}" if file is None else f"at {file}"
-        what = f"the disk or the database failed {where}: {in_words(error)}"
+        what = f"the disk or the database failed in {file or layout.directory}: {in_words(error)}"
         raise StoreFailed(what + _advice(error, again)) from error
 
 

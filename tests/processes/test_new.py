@@ -190,6 +190,11 @@ def test_its_program_says_what_is_wrong(place: Path, capsys: pytest.CaptureFixtu
     for words, said in ([(), "usage: python broker.py NODE"], [("a",), "broker: "]):
         done = run("broker.py", *words)
         assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
-    init(capsys)
+    clients = init(capsys)
     done = run("broker.py", "z")
     assert done.returncode == 1 and "there is no node 'z'" in done.stderr and "Traceback" not in done.stderr
+    with socket.create_server(("127.0.0.1", clients["a"])):
+        done = run("broker.py", "a")
+    assert done.returncode == 1 and re.search("(?m)^broker: .*address already in use$", done.stderr), (
+        done.stderr
+    )

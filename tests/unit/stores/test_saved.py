@@ -289,7 +289,7 @@ def test_a_file_that_cannot_be_saved_is_named(
         with pytest.raises(StoreFailed) as found:
             save(directory, file)
     assert str(found.value) == (
-        f"the disk or the database failed at {file}: No space left on device. "
+        f"the disk or the database failed in {file}: No space left on device. "
         "Free space on its file system, or raise the quota, and try again"
     )
     assert not list(file.parent.glob(f"{file.name}*"))
