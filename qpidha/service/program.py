@@ -14,6 +14,7 @@ from qpidha.clusterfile import ClusterFile, ClusterFileError, find_cluster_file
 from qpidha.errors import QpidhaError
 from qpidha.node import Node
 from qpidha.service.run import run_node
+from qpidha.system.words import in_words
 
 NAME = text(1, 100)
 TEXT = text(0, 10_000)
@@ -82,7 +83,7 @@ class NodeProgram:
         try:
             asyncio.run(self._run(args, make))
         except named as error:
-            sys.exit(f"{self._name}: {error}")
+            sys.exit(f"{self._name}: {in_words(error)}")
 
     async def _run(
         self, args: argparse.Namespace, make: Callable[[argparse.Namespace, ClusterFile], Any]

@@ -141,9 +141,7 @@ async def main(name: str) -> None:
     broker.node = node = Node(name, broker=broker, **file.arguments(name))
     port = await asyncio.start_server(broker.serve, *file.client_address(name), limit=LINE_BYTES_MAX)
     async with port:
-        await run_node(
-            node
-        )  # Until SIGTERM. It tells systemd, and hands over, so that another node serves at once.
+        await run_node(node)  # Until SIGTERM, which hands over first. It tells systemd how the node is.
 
 
 if __name__ == "__main__":
