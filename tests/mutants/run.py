@@ -28,7 +28,7 @@ STORES = (*units("stores"), UNIT + "system/test_forks.py")
 RECORDS = (*units("records"), *LOCKS, *units("promoters"))
 WIRE = tuple(f"{UNIT}wire/test_{part}.py" for part in ("codec", "framing", "limits"))
 
-NODE = (*units("node"), UNIT + "test_checks.py")
+NODE = (*units("node"), UNIT + "test_checks.py", UNIT + "test_logs.py")
 NODE += tuple(
     f"tests/integration/test_{part}.py"
     for part in ("receipts", "terms", "bad_moments", "role_changes", "bad_input", "standing_causes", "tls")
@@ -54,7 +54,7 @@ TESTS = {
     "qpidha/_serial": SETS,
     "qpidha/wire/_batch": (UNIT + "wire/test_batch.py",),
     "qpidha/core/": CORE,
-    "qpidha/driver.py": CORE,
+    "qpidha/driver.py": (UNIT + "test_driver.py", *CORE),
     "qpidha/bridge/": units("bridge"),
     "qpidha/stores/": STORES,
     "qpidha/recovery/": CORE,

@@ -37,6 +37,22 @@ def test_it_fits_the_code_and_is_code(mutant: Mutant) -> None:
     assert all((ROOT / path).exists() for path in judges_of(mutant.file))
 
 
+def test_the_test_that_shall_notice_it_is_run() -> None:
+    """A bug whose test is not among those of its file may survive without anybody's fault."""
+
+    def files(path: str) -> list[Path]:
+        place = ROOT / path
+        return [*place.rglob("*.py"), *place.rglob("*.txt")] if place.is_dir() else [place]
+
+    def is_run(mutant: Mutant) -> bool:
+        asked = [file for path in judges_of(mutant.file) for file in files(path)]
+        return any(mutant.first in str(file.relative_to(ROOT)) for file in asked) or any(
+            f"def {mutant.first}" in file.read_text(encoding="utf-8") for file in asked
+        )
+
+    assert [mutant.name for mutant in MUTANTS if mutant.first and not is_run(mutant)] == []
+
+
 def test_names_are_names() -> None:
     assert [name for name, count in Counter(m.name for m in MUTANTS).items() if count > 1] == []
 

@@ -81,6 +81,35 @@ async def older_copy_of_primary(scene: Scene) -> str:
 
 
 @fault
+async def restored(scene: Scene) -> str:
+    """A store is saved while its node runs, and restored for this node or for another one, whose disk is lost."""
+    name, source = scene.random.choice([scene.primary, *scene.backups]), scene.random.choice(scene.backups)
+    saved, place = scene.cluster.work / "saved.qpidha", scene.cluster.work / name
+    await asyncio.to_thread(saved.unlink, missing_ok=True)
+    await qpidha("store", "backup", str(scene.cluster.work / source), str(saved))
+    said = await scene.for_a_while()
+    scene.cluster.kill(name)
+    scene.cluster.wipe(name)
+    await qpidha("store", "restore", str(saved), str(place), *(("--as-node", name) if name != source else ()))
+    scene.cluster[name].start()
+    return f"{name} with a store of {source}, {said} ago"
+
+
+async def qpidha(*words: str) -> None:
+    """Run a command of an operator."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "qpidha",
+        *words,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, f"qpidha {' '.join(words)}: {said.decode()}"
+
+
+@fault
 async def clone(scene: Scene) -> str:
     """A broker goes on with a copy of its store elsewhere; another process with the store itself is refused beside it.
 
