@@ -480,4 +480,22 @@ NODES: tuple[Mutant, ...] = (
         new='extra={"node": self.id})',
         first="test_logs",
     ),
+    Mutant(
+        name="answered-before-it-is-safe",
+        rules="TX5",
+        why="what was held back is said when the transaction is made, not when it is safe",
+        file="qpidha/node/answers.py",
+        old="        await held.transaction.commit()\n",
+        new="        _ = held.transaction.commit()\n",
+        first="node/test_answers",
+    ),
+    Mutant(
+        name="thread-goes-on-before-it-is-safe",
+        rules="O5",
+        why="a thread that waits for the safety of what it has changed goes on when the change is made",
+        file="qpidha/node/sync/call.py",
+        old="            if op is None:\n                self.answer(value)\n",
+        new="            if True:\n                self.answer(value)\n",
+        first="sync/test_node",
+    ),
 )

@@ -15,6 +15,7 @@ KEYS = "qpidha/queues/keys.py"
 LANES = "qpidha/queues/lanes.py"
 LIMITS = "qpidha/queues/limits.py"
 MESSAGES = "qpidha/queues/messages.py"
+SESSION = "qpidha/queues/session.py"
 
 QUEUES: tuple[Mutant, ...] = (
     Mutant(
@@ -128,5 +129,23 @@ QUEUES: tuple[Mutant, ...] = (
         old="            self._back |= places.slice(0, self._cursor - 1) & self.places\n",
         new="            self._back |= places.slice(self._cursor, self._cursor) & self.places\n",
         first="test_lanes",
+    ),
+    Mutant(
+        name="a-session-gets-what-is-not-safe",
+        rules="O5",
+        why="the client of a session gets a message that a failover may take back",
+        file=SESSION,
+        old="        if place > self._safe or number in unanswered:\n",
+        new="        if number in unanswered:\n",
+        first="queues/test_session",
+    ),
+    Mutant(
+        name="a-session-numbers-ids",
+        rules="U1",
+        why="the number of a delivery is made of the id of the message, which an update changes, not of its place",
+        file=SESSION,
+        old="        number = place % self._numbers + 1\n",
+        new="        number = ids.first % self._numbers + 1\n",
+        first="queues/test_session",
     ),
 )

@@ -60,6 +60,24 @@ def test_what_is_not_answered_comes_again_in_the_next_connection() -> None:
     run(main())
 
 
+def test_what_is_not_safe_waits_also_when_there_is_room() -> None:
+    async def main() -> None:
+        room = Room().lead()
+        mailbox: SessionQueue[Queue] = SessionQueue(room.declare("q"))
+        client = Client()
+        async with mailbox.delivering(client.send):
+            await turns(room)
+            mailbox.queue.enqueue(b"1")
+            mailbox.settle(99)  # An answer makes it look again.
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert client.got == []
+            await turns(room)
+            assert client.seen == [(2, b"1", False)]
+
+    run(main())
+
+
 def test_a_message_that_was_updated_keeps_its_number() -> None:
     async def main() -> None:
         room = Room().lead()
