@@ -17,10 +17,16 @@ PIP_INSTALL := $(PIP) install --progress-bar off --no-warn-script-location
 # The installed project, ready to run; and the developers' tools on top of it.
 READY := $(VENV)/.stamp-ready
 TOOLS := $(VENV)/.stamp-tools
+COMPILED := $(VENV)/.stamp-compiled
 FUZZER := $(VENV)/.stamp-fuzz
 WRITERS := $(VENV)/.stamp-docs
 
 SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*/*.pyx qpidha/*/*.pxd)
+# What `make compiled` is made of. An edit of one of them is enough for the sources to run again: qpidha/compiled.py.
+PYTHON_SOURCES := $(wildcard qpidha/*.py qpidha/*/*.py qpidha/*/*/*.py)
+
+# Tests of single modules replace parts of them, which compiled ones do not let them do.
+UNIT := tests/unit tests/mutants tests/property/test_core_twins.py
 
 # Half a minute together. The first must search to the end and find nothing; the second leaves one rule out
 # and must find what that rule is for, so that an empty answer of the first can be believed.
@@ -51,7 +57,7 @@ SANITIZING := $(patsubst %,tests/unit/test_%.py,sequence_set sequence_tracker se
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants machines site wheel release-check clean distclean
+.PHONY: help setup compiled demo test lint format types bench bench-parts model explore coverage fuzz sanitize model-full state-model state-model-full replay crash-states soak mutants machines site wheel release-check clean distclean
 
 help:  ## Show the targets.
 	@echo 'make TARGET [ARGS="..."] [PYTHON=python3] [VENV=.venv]'
@@ -62,15 +68,18 @@ demo: $(READY)  ## Run the demonstration: ARGS="--short", ARGS="--broker amqp", 
 	@$(VENV)/bin/qpidha demo $(ARGS)
 
 # Half of the tests wait most of their time. A file stays whole: its tests may share brokers.
+# Status 5: none of these tests was asked for.
 test: $(READY)  ## Run the tests: ARGS="-k seq", ARGS="-m 'not slow'", ARGS=-n0 for one process.
-	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable --ignore tests/machines $(ARGS)
+	@QPIDHA_PURE=1 $(PY) -m pytest $(UNIT) -n 2 --dist loadfile --benchmark-disable $(ARGS) || test $$? -eq 5
+	@$(PY) -m pytest tests/ -n 2 --dist loadfile --benchmark-disable --ignore tests/machines \
+		$(addprefix --ignore ,$(UNIT)) $(ARGS)
 
 # Their network stands still when the processors are busy, so they are not among the others.
 machines: $(READY)  ## Run the tests on machines made of network namespaces, as root: ARGS="-k cut".
 	@$(PY) -m pytest -q tests/machines $(ARGS)
 
 coverage: $(TOOLS)  ## Run the tests of core, wire, queue types and store status; each of their branches must be taken.
-	@$(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
+	@QPIDHA_PURE=1 $(PY) -m coverage run -m pytest -q $(COVERING) $(ARGS)
 	@$(PY) -m coverage report
 
 fuzz: $(FUZZER)  ## Run the fuzz targets: ARGS="--target frame --seconds 60".
@@ -108,10 +117,10 @@ types: $(TOOLS)  ## Check the types, and the stubs against the compiled modules.
 	@$(PY) -m mypy
 	@$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml qpidha._seq qpidha._serial qpidha.wire._batch
 
-bench: $(READY)  ## Measure the whole table, peers included: ARGS="--quick", ARGS="--only resync".
+bench: $(COMPILED)  ## Measure the whole table, peers included: ARGS="--quick", ARGS="--only resync".
 	@$(PY) -m benchmarks $(ARGS)
 
-bench-parts: $(READY)  ## Benchmark the parts: ARGS="-k codec", ARGS="--benchmark-compare".
+bench-parts: $(COMPILED)  ## Benchmark the parts: ARGS="-k codec", ARGS="--benchmark-compare".
 	@$(PY) -m pytest benchmarks/ --benchmark-columns=min,median,max,ops --benchmark-sort=name $(ARGS)
 
 model:  ## Search the protocol model: MODEL_RUN="walk tlimit=600 ..." for larger budgets.
@@ -167,13 +176,16 @@ release-check: $(TOOLS)  ## What is still to be filled in before a release (docs
 
 clean:  ## Remove what was built, and the stamps, so that the next target builds again.
 	rm -rf build dist *.egg-info .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache demo-out
-	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(FUZZER) $(WRITERS)
+	rm -rf qpidha/_compiled
+	rm -f qpidha/*.so qpidha/*/*.so qpidha/*.c qpidha/*/*.c $(READY) $(TOOLS) $(COMPILED) $(FUZZER) $(WRITERS)
 	find qpidha tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean  ## clean, and remove the virtual environment too.
 	if test -f $(VENV)/pyvenv.cfg; then rm -rf $(VENV); fi
 
 setup: $(READY)  ## Only the set-up, for working in $(VENV) by hand.
+
+compiled: $(COMPILED)  ## Compile the Python modules that wheels have compiled: most of a minute.
 
 # --- set-up
 
@@ -200,13 +212,19 @@ $(READY): $(SOURCES) | $(VENV)/bin/pip
 	@command -v $${CC:-cc} >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || { \
 		echo 'No C compiler found. On Debian and Ubuntu: apt-get install gcc libc6-dev' >&2; exit 1; }
 	@echo 'Installing qpidha into $(VENV) and compiling its extensions'
-	@$(PIP_INSTALL) --editable '.[$(EXTRAS)]'
+	@QPIDHA_PURE=1 $(PIP_INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # qpidha is installed already, so this adds what its extra names and nothing else.
 $(TOOLS): $(READY)
 	@echo 'Installing the tools for development into $(VENV)'
 	@$(PIP_INSTALL) 'qpidha[dev]'
+	@touch $@
+
+$(COMPILED): $(TOOLS) $(PYTHON_SOURCES)
+	@echo 'Compiling Python modules, for most of a minute'
+	@$(PY) setup.py -q build_ext --inplace >$(VENV)/compiled.log 2>&1 || { tail -n 40 $(VENV)/compiled.log >&2; exit 1; }
+	@QPIDHA_PURE=0 $(PY) -c 'import qpidha'
 	@touch $@
 
 $(FUZZER): $(READY)

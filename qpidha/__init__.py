@@ -11,6 +11,7 @@ A broker embeds a `Node`, hands it a store, a transport and a record store, and 
 Without asyncio: `qpidha.core`, `qpidha.driver` and `qpidha.bridge`. See ``docs/without-asyncio.md``.
 """
 
+from qpidha import compiled as compiled  # Before all others: it says which of them are compiled.
 from qpidha.core.explanation import Explanation, Verdict
 from qpidha.core.unconfirmed import Unconfirmed
 from qpidha.errors import (

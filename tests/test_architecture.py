@@ -34,7 +34,7 @@ LAYERS: dict[str, str] = {
     "recovery": "recovery",
     "transports": "transports", "records": "records", "promoters": "promoters", "stores": "stores",
     "queues": "queues",
-    "cluster": "root", "clusterfile": "root", "tracing": "tracing",
+    "cluster": "root", "clusterfile": "root", "compiled": "root", "tracing": "tracing",
     "driver": "driver",
     "bridge": "bridge",
     "engines": "engines",

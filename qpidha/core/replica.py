@@ -17,7 +17,7 @@ from uuid import UUID
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.bodies import ReadBodies
-from qpidha.core.calls import QUEUES_SHOWN, TEXT, UUID_, check_parts
+from qpidha.core.calls import COUNT, QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.calm import OPERATING, is_calm
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
@@ -29,6 +29,7 @@ from qpidha.core.primary.activation import Activation
 from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.producers import Published, Registered
 from qpidha.core.primary.sessions import Sessions
+from qpidha.core.producers import NAME
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -36,7 +37,7 @@ from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChang
 from qpidha.core.refusals import not_primary_text, refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
-from qpidha.core.steps import Committed, DeleteQueue, ObjectStep, QueueRef, Step, named
+from qpidha.core.steps import BYTES, Committed, DeleteQueue, ObjectStep, QueueRef, Step, named
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
     LocalProtocolError,
@@ -415,7 +416,9 @@ class Replica:
 
         It is taken with too few members, too, and waits: a broker declares its queues when it is promoted (J4).
         """
-        return self._serving().declare(spec, arguments, level)
+        primary = self._serving()
+        BYTES("arguments", arguments)
+        return primary.declare(spec, arguments, level)
 
     def delete(self, queue: QueueId, move_to: QueueId | None = None) -> Position:
         """See `Primary.delete`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
@@ -453,11 +456,15 @@ class Replica:
 
     def register(self, producer: str) -> Registered:
         """See `Producers.register`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().producers.register(producer)
+        producers = self._taking().producers
+        NAME("producer", producer)
+        return producers.register(producer)
 
     def forget(self, producer: str) -> Position:
         """See `Producers.forget`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking().producers.forget(producer)
+        producers = self._taking().producers
+        NAME("producer", producer)
+        return producers.forget(producer)
 
     def require_open(self) -> None:
         """Raise `NotPrimary`, or `NotEnoughMembers` below ``min_in_sync`` (J4), if operations are refused now."""
@@ -484,7 +491,9 @@ class Replica:
 
     def skip(self, queue: QueueId, count: int) -> Position:
         """See `Primary.skip`. Raises `NotPrimary` on another node, `NotEnoughMembers` below ``min_in_sync``."""
-        return self._taking(queue).skip(queue, count)
+        primary = self._taking(queue)
+        COUNT("count", count)
+        return primary.skip(queue, count)
 
     def confirm(self) -> Position:
         """An operation that changes nothing. It completes only if no other node was promoted before this call (Q7).
