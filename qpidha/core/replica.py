@@ -14,6 +14,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from qpidha.checks import instance_of
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.bodies import ReadBodies
@@ -66,6 +67,9 @@ from qpidha.types import (
 )
 from qpidha.wire.batch import Batch
 from qpidha.wire.events import Dequeue, Frame
+
+NODES = instance_of(frozenset)
+TIME = instance_of(float, int)
 
 
 class Replica:
@@ -280,6 +284,7 @@ class Replica:
         It replaces what was said before. A primary does not wait for a member that is gone and not linked: it removes
         the member as soon as that owes an acknowledgement (J1). A wrong hint costs a resynchronisation, never a message.
         """
+        NODES("nodes", nodes)
         self._calm = False
         self.state.gone = nodes
 
@@ -538,6 +543,8 @@ class Replica:
 
     def performed(self, now: float) -> None:
         """The last `Ready` was performed whole: its frames have left, so the time-outs for their answers begin (L4)."""
+        if type(now) is not float:
+            TIME("now", now)
         if self.state.bodies is not None:
             self.state.bodies.performed()
         if self.primary:
