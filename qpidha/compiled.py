@@ -46,15 +46,21 @@ MODULES = tuple(
 )
 
 
+CONSTANTS = tuple(
+    f"qpidha.{name}" for name in "core.backup.flip core.configuration core.producers wire.groups".split()
+)
+"""Modules with constants (`Final`) that are copied into what is compiled."""
+
+
 def source(module: str) -> Path:
     """The file in which a module is written."""
     return PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
 
 
 def digest() -> str:
-    """Of their names and sources. Takes a millisecond."""
+    """Of all that they are made of. Takes a millisecond."""
     result = hashlib.sha256()
-    for module in MODULES:
+    for module in (*MODULES, *CONSTANTS):
         content = source(module).read_bytes()
         result.update(f"{module} {len(content)} ".encode())
         result.update(content)

@@ -1,8 +1,8 @@
-"""The program behind `tests.integration.test_compiled`: every input and effect of each node in walks of the simulator, digested.
+"""Every input and effect of each node in walks of the simulator, digested: for `tests.integration.test_compiled`.
 
 usage: python -m tests.support.effects FIRST RUNS
 
-Prints JSON: whether compiled modules ran, and for each walk a digest, the number of calls of the core, and what came of it.
+Prints JSON: whether compiled modules ran, and for each walk a digest, how often the core was called, and what came of it.
 """
 
 from __future__ import annotations
