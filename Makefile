@@ -26,7 +26,7 @@ SOURCES := pyproject.toml setup.py $(wildcard qpidha/*.pyx qpidha/*.pxd qpidha/*
 PYTHON_SOURCES := $(wildcard qpidha/*.py qpidha/*/*.py qpidha/*/*/*.py)
 
 # Tests that replace parts of the core, which compiled modules do not let them do. They run on the sources.
-UNIT := tests/unit tests/mutants tests/simulation tests/property/test_core_twins.py
+UNIT := tests/unit tests/mutants tests/simulation tests/docs tests/property/test_core_twins.py
 
 # Half a minute together. The first must search to the end and find nothing; the second leaves one rule out
 # and must find what that rule is for, so that an empty answer of the first can be believed.
@@ -90,7 +90,7 @@ sanitize: $(TOOLS)  ## Run the tests of the compiled code with address and undef
 	@tar -cf - --exclude='*.so' --exclude='*.c' --exclude=__pycache__ qpidha tests docs setup.py \
 		pyproject.toml README.md LICENSE | tar -xf - -C $(SANITIZED)
 	@cd $(SANITIZED) && QPIDHA_SANITIZE=1 $(abspath $(PY)) setup.py -q build_ext --inplace
-	@cd $(SANITIZED) && LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	@cd $(SANITIZED) && QPIDHA_PURE=1 LD_PRELOAD=$$($${CC:-cc} -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
 		PYTHONMALLOC=malloc HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-quick} \
 		$(abspath $(PY)) -m pytest -q $(SANITIZING) $(ARGS)
 	@rm -rf $(SANITIZED)
@@ -159,13 +159,13 @@ state-model-full:  ## Search it to the end, in walks, and without each rule once
 	@$(PYTHON) -m tests.model.state full $(ARGS)
 
 replay: $(READY)  ## Follow random runs of the core in the protocol model, play traces of the state model: ARGS="FIRST_SEED RUNS STEPS".
-	@PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
+	@QPIDHA_PURE=1 PYTHONPATH=. $(PY) tests/model/replay.py $(ARGS)
 	@PYTHONPATH=. $(PY) -m tests.model.statereplay $(ARGS)
 
 # With other arguments, such as those of linkcheck, what is built is no site.
 site: $(WRITERS)  ## Build the documentation as a site, in build/site: ARGS="-b linkcheck" looks at links to elsewhere.
-	@$(PY) -m docs.site build/site-source
-	@$(PY) -m sphinx -c docs/site -d build/site-cache -W --keep-going -q build/site-source build/site $(ARGS)
+	@QPIDHA_PURE=1 $(PY) -m docs.site build/site-source
+	@QPIDHA_PURE=1 $(PY) -m sphinx -c docs/site -d build/site-cache -W --keep-going -q build/site-source build/site $(ARGS)
 	@$(if $(ARGS),,$(PY) -m tests.site build/site)
 
 wheel: $(TOOLS)  ## Build dist/*.tar.gz, and dist/*.whl from it.

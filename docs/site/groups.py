@@ -85,6 +85,7 @@ WITHIN: dict[str, list[str]] = {
         "docs/decisions/0008-batches-and-little-compiled-code.md",
         "docs/decisions/0009-the-model-comes-first.md",
         "docs/decisions/0010-slow-backups-are-not-buffered-for.md",
+        "docs/decisions/0011-sources-and-what-is-compiled-of-them.md",
     ],
 }
 """Pages below a page."""

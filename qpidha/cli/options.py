@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from qpidha import __version__
+    from qpidha import __version__, compiled
 
     parser = Parser(
         prog="qpidha",
@@ -58,7 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"qpidha {__version__}")
+    way = "compiled" if compiled.RUNNING else "not compiled"
+    parser.add_argument("--version", action="version", version=f"qpidha {__version__}, {way}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = commands.add_parser(
