@@ -19,7 +19,7 @@ from qpidha import compiled
 from tests.support.missing import leave_out
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = 12
+RUNS = 8
 """Seeds of each profile."""
 
 
