@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from qpidha import Batch
+from qpidha.events import TroubleOver
 from tests.soak.faults import FAULTS
 from tests.soak.ledger import GapLedger, Ledger, message
 from tests.soak.run import Soak, schedule
-from tests.soak.watch import Logs, Memory
+from tests.soak.watch import KNOWN, Logs, Memory
 from tests.support.stream import stamps
 
 SHORT = (
@@ -132,6 +133,15 @@ def test_an_unexplained_log_line_is_found(tmp_path: Path, line: str) -> None:
     logs = Logs({"a": log})
     assert logs.look(set()) == [f"a: {line.rstrip()}"]
     assert (logs.lines, len(logs.unexplained)) == (2, 1)
+
+
+@pytest.mark.parametrize("cause", ["link to the primary", "link from node 'b'", "session"])
+@pytest.mark.parametrize("silent_s", [None, 60.0])
+def test_the_end_of_a_trouble_is_expected_in_the_words_of_the_library(
+    cause: str, silent_s: float | None
+) -> None:
+    event = TroubleOver(cause, attempts=2, lasted_s=3.0, silent_s=silent_s)
+    assert KNOWN.match(f"{AT}qpidha: node a: {event.line}")
 
 
 def test_a_full_disk_explains_that_its_broker_stops_and_nothing_else(tmp_path: Path) -> None:

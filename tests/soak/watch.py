@@ -19,7 +19,7 @@ KNOWN = re.compile(
     | qpidha:\ node\ \w+:\ link\ from\ node\ '\w+':\ (?!two\ processes | refused:).*
     | qpidha:\ node\ \w+:\ link\ from\ [\d.]+:\ no\ handshake\ in\ 5\ s.*
     | qpidha:\ node\ \w+:\ link\ to\ the\ primary:\ (
-          in\ order\ again,\ .*
+          (in\ order\ again | not\ seen\ again\ for\ \d+\ s);\ .*
         | \w+:\ (?!refused:).*
         | \w+:\ refused:\ (
               \w+\ is\ (joining | catch-up | ready) | generation\ \d+\ has\ another\ primary | stopping
