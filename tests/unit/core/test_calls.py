@@ -68,6 +68,16 @@ def test_calls_of_wrong_types_change_nothing() -> None:
             call.skip(QUEUE, count)
     with pytest.raises(ArgumentError, match="another queue"):
         call.move(QUEUE, SequenceSet([1]), QUEUE)
+    for name in (b"p", None, 7, ""):
+        for ask in (call.register, call.forget):
+            with pytest.raises(ArgumentError, match="producer"):
+                ask(name)
+    with pytest.raises(ArgumentError, match="arguments"):
+        call.declare(QueueSpec(name="x"), "text")
+    with pytest.raises(ArgumentError, match="nodes"):
+        call.nodes_gone(["a"])
+    with pytest.raises(ArgumentError, match="now"):
+        call.performed("1.0")
     assert state(node.replica) == before
     assert not node.replica.ready(0.0).persist
     node.check()
