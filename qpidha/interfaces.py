@@ -125,6 +125,18 @@ class ReadableStore(Protocol):
         """
 
 
+@runtime_checkable
+class StagingStore(ReadableStore, Protocol):
+    """Optional ability of a readable store: to keep a part of a plan aside, before its flip makes it content (rule C5).
+
+    It is given `Stage`, `Adopt` and `Unstage`. What is set aside is in no image, and gone when the store is opened again.
+    A node that joins with a `ReadableStore` without this ability has what it gets in memory until its plan is complete.
+    """
+
+    def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """As `read`, of messages that a commit has set aside. If they were adopted since, they are content."""
+
+
 # --- the transport -------------------------------------------------------------------------------
 
 

@@ -95,6 +95,35 @@ class Insert:
     batch: Batch
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Keep messages aside that a plan has brought and that are not content yet (rule C5).
+
+    Given only to a `qpidha.interfaces.StagingStore`. They are in no image: a store that is opened has none. Of one queue
+    each id is set aside once. The queue need not be there yet, and may hold other messages with the same ids.
+    """
+
+    queue: QueueId
+    ids: SequenceSet
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Make these messages, all of them set aside, the content of their queue, as an `Insert` of them would.
+
+    What else is set aside for the queue is forgotten.
+    """
+
+    queue: QueueId
+    ids: SequenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Unstage:
+    """Forget all messages that are set aside, of all queues."""
+
+
 @value
 class Remove:
     """Remove messages. Ids that the queue does not hold are allowed. Raises next above all of them (rule O2)."""
@@ -145,7 +174,20 @@ class Audit:
     detail: str
 
 
-Change: TypeAlias = PutStatus | PutQueue | DropQueue | Insert | Remove | Skip | Quarantine | Release | Audit
+Change: TypeAlias = (
+    PutStatus
+    | PutQueue
+    | DropQueue
+    | Insert
+    | Stage
+    | Adopt
+    | Unstage
+    | Remove
+    | Skip
+    | Quarantine
+    | Release
+    | Audit
+)
 
 
 @dataclass(slots=True)

@@ -52,13 +52,16 @@ class Batches:
         """Read what is left of a batch again, and of small ones after it, as one. Raises what the store raises."""
         assert self.bodies is not None, "without a limit every batch is in memory"
         items, nbytes, ahead = [item], item.batch.nbytes, self.bodies.ahead_bytes
+        staged = item.outline.staged
         entry = self._stored.after(item.last)
         while entry is not None and entry[1].absent and nbytes + entry[1].batch.nbytes <= ahead:
+            if entry[1].outline.staged is not staged:
+                break
             items.append(entry[1])
             nbytes += entry[1].batch.nbytes
             entry = self._stored.after(entry[1].last)
         ids = self.held.slice(item.ids.first, items[-1].last)
-        batch = self.bodies.read(self.queue, ids)
+        batch = (self.bodies.read_staged if staged else self.bodies.read)(self.queue, ids)
         for read in items:
             self._drop(read.ids.first, read)
         item.ids, item.batch, item.last, item.live = ids, batch, ids.last, len(ids)

@@ -7,6 +7,9 @@ something needs its bytes. A batch that was read counts as new, so memory is als
     came ──► fresh ──► durable ──► dropped ──► read again ──► durable
               its commit    the limit     a consumer, a catch-up
 
+What a backup receives of a plan waits until it is set aside in the store (`qpidha.core.backup.staging`), and is then
+dropped likewise. The flip adopts it as it is: until that is durable, it is read where it was set aside.
+
 A batch is durable when the `Ready` that was taken after it came was performed: its insert was in that transaction or in
 one before. A flip inserts in slices and persists all of it at its end, so what it inserts waits for that (`hold`).
 
@@ -44,19 +47,23 @@ class Bodies:
     """The message bodies of one node."""
 
     __slots__ = (
+        "_adopted",
+        "_adopted_at",
         "_durable",
         "_fresh",
         "_held",
         "_loading",
         "_read",
+        "_read_staged",
         "_serial",
+        "_waiting",
         "ahead_bytes",
         "bytes_max",
         "failed",
         "nbytes",
     )
 
-    def __init__(self, bytes_max: int, read: ReadBodies) -> None:
+    def __init__(self, bytes_max: int, read: ReadBodies, read_staged: ReadBodies | None = None) -> None:
         self.bytes_max = bytes_max
         self.nbytes = 0
         """In memory."""
@@ -65,6 +72,7 @@ class Bodies:
         self.failed: Exception | None = None
         """The first error of a read: the store failed, and so must the node."""
         self._read = read
+        self._read_staged = read_staged
         self._serial = 0
         """How many `Ready` were taken."""
         self._loading = True
@@ -72,6 +80,12 @@ class Bodies:
         self._fresh: OrderedDict[Stored, tuple[int, Owner]] = OrderedDict()
         self._durable: OrderedDict[Stored, Owner] = OrderedDict()
         """Oldest first."""
+        self._waiting: dict[Stored, Owner] = {}
+        """In memory only: nothing has asked the store to keep them."""
+        self._adopted: list[Outline] = []
+        """What the last flip took over from what was set aside; empty once that is durable."""
+        self._adopted_at = 0
+        """The number of the `Ready` that has the flip."""
 
     # --- what queues tell ------------------------------------------------------------------------
 
@@ -93,16 +107,26 @@ class Bodies:
             owner.absent_bytes -= item.batch.nbytes
             return
         self.nbytes -= item.batch.nbytes
-        if self._durable.pop(item, None) is None and self._fresh.pop(item, None) is None:
-            assert self._held is not None, "a batch in memory is fresh, durable or held"
-            del self._held[item]
+        for some in (self._durable, self._fresh, self._waiting):
+            if some.pop(item, None) is not None:
+                return
+        assert self._held is not None, "a batch in memory is fresh, durable, waiting or held"
+        del self._held[item]
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """Messages of the store. Raises what the store raises; and from then on always."""
+        return self._surely(self._read, queue, ids)
+
+    def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """The same of what was set aside, or was until a flip adopted it."""
+        assert self._read_staged is not None, "nothing is set aside in a store that cannot read it again"
+        return self._surely(self._read_staged, queue, ids)
+
+    def _surely(self, read: ReadBodies, queue: QueueId, ids: SequenceSet) -> Batch:
         if self.failed is not None:
             raise StoreFailed(f"an earlier read failed: {self.failed}")
         try:
-            batch = self._read(queue, ids)
+            batch = read(queue, ids)
         except QpidhaError as error:
             self.failed = error
             raise
@@ -119,6 +143,35 @@ class Bodies:
         self.nbytes += item.batch.nbytes
         self._durable[item] = owner
         self._shrink(item)
+
+    # --- what a plan brings ----------------------------------------------------------------------
+
+    @property
+    def stages(self) -> bool:
+        """The store can set messages aside."""
+        return self._read_staged is not None
+
+    def waits(self, owner: Owner, item: Stored) -> None:
+        """This batch came, and nobody has asked the store to keep it."""
+        self.nbytes += item.batch.nbytes
+        self._waiting[item] = owner
+        self._shrink()
+
+    def persisted(self, owner: Owner, item: Stored) -> None:
+        """It is set aside by the next `Ready`."""
+        del self._waiting[item]
+        self._fresh[item] = self._serial, owner
+
+    def adopted(self, owner: Owner, outline: Outline) -> None:
+        """A flip gives this batch, which is not in memory, to a queue."""
+        owner.absent_bytes += outline.nbytes
+        outline.staged = True
+        self._adopted.append(outline)
+
+    @property
+    def adopting(self) -> bool:
+        """What was set aside for a flip is read there until the flip is durable: nothing else may be set aside."""
+        return bool(self._adopted)
 
     # --- what is durable -------------------------------------------------------------------------
 
@@ -139,6 +192,10 @@ class Bodies:
                 break
             fresh.popitem(last=False)
             durable[item] = owner
+        if self._adopted and self._held is None and self._adopted_at < self._serial:
+            for outline in self._adopted:
+                outline.staged = False
+            self._adopted = []
         self._shrink()
 
     def hold(self) -> None:
@@ -150,6 +207,7 @@ class Bodies:
         held, self._held = self._held, None
         for item, owner in (held or {}).items():
             self._fresh[item] = self._serial, owner
+        self._adopted_at = self._serial
 
     # --- the limit -------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from qpidha.core.lineage import Lineage
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.stored import Outline
 from qpidha.seq import SequenceSet
 from qpidha.types import MessageId, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
@@ -60,6 +61,16 @@ class IndexedQueue(ReplicatedQueue):
         """See `ReplicatedQueue.insert`."""
         super().insert(ids, batch)
         self.index.inserted(ids, batch)
+
+    def looks_at(self, outline: Outline) -> bool:
+        """See `ReplicatedQueue.looks_at`: always."""
+        return True
+
+    def adopt(self, ids: SequenceSet, left: SequenceSet, outline: Outline, batch: Batch | None) -> None:
+        """See `ReplicatedQueue.adopt`."""
+        assert batch is not None, "it looks at all"
+        super().adopt(ids, left, outline, batch)
+        self.index.inserted(left, batch)
 
     def remove(self, ids: SequenceSet) -> SequenceSet:
         """See `ReplicatedQueue.remove`."""

@@ -96,6 +96,38 @@ class ReplicatedQueue(Batches):
         else:
             self.fills += 1
 
+    def can_adopt(self, ids: SequenceSet) -> bool:
+        """Whether a batch with these ids can be held without its bytes: else it must be cut, or is always in memory."""
+        first, last = ids.first, ids.last
+        return self.bodies is not None and (first > self._top or not self._overlaps(first, last))
+
+    def looks_at(self, outline: Outline) -> bool:
+        """Whether `adopt` needs the messages themselves: their order keys, or what an index has of them."""
+        return bool(outline.columns & ORDER)
+
+    def adopt(self, ids: SequenceSet, left: SequenceSet, outline: Outline, batch: Batch | None) -> None:
+        """Hold messages of a batch that only the store has, as `insert` would.
+
+        Args:
+            ids: Of all its messages. `can_adopt` them.
+            left: Of those that are to be held: one of them at least.
+            outline: Of the whole batch.
+            batch: The messages that are left, if the queue `looks_at` them.
+        """
+        if self._stored is NOTHING:
+            self._stored = OrderedMap()
+        item = self._stored[ids.first] = Stored(ids, outline)
+        item.live = len(left)
+        self.held = self.held | left
+        if batch is not None and batch.columns & ORDER:
+            self.places = placed(self.places, left, batch)
+        self.bytes += outline.nbytes
+        self._top = max(self._top, ids.last)
+        if left.last >= self.next:
+            self.next = left.last + 1
+        else:
+            self.fills += 1
+
     def _overlaps(self, first: MessageId, last: MessageId) -> bool:
         below = self._stored.floor(last)
         return below is not None and below[1].last >= first

@@ -127,7 +127,8 @@ class Inserted:
 
     queue: QueueId
     ids: SequenceSet
-    batch: Batch
+    batch: Batch | None
+    """None: only the store has them (`Replica.read_again`)."""
 
 
 @value

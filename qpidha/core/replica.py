@@ -34,7 +34,7 @@ from qpidha.core.producers import NAME
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
-from qpidha.core.ready import CompareAndSet, Doubtful, Ready, Request, RoleChanged
+from qpidha.core.ready import CompareAndSet, Doubtful, Inserted, Ready, Request, RoleChanged
 from qpidha.core.refusals import not_primary_text, refuse, refuse_as_backup
 from qpidha.core.snapshot import ReplicaSnapshot, take_snapshot
 from qpidha.core.state import NodeState
@@ -86,17 +86,26 @@ class Replica:
         types: QueueTypes | None = None,
         secret: bytes = b"",
         read: ReadBodies | None = None,
+        read_staged: ReadBodies | None = None,
     ) -> None:
         """A core with the content of a store.
 
         Args:
             secret: Random bytes that no other process knows (C8).
             read: Gives back messages of the store. None: all are in memory, whatever `Settings.memory_bytes_max` says.
+            read_staged: The same of what a `Stage` has set aside. None: nothing is.
         """
         settings = Settings() if settings is None else settings
         check_parts(node, boot, image, settings)
         self.state = NodeState(
-            node=node, boot=boot, image=image, settings=settings, types=types, secret=secret, read=read
+            node=node,
+            boot=boot,
+            image=image,
+            settings=settings,
+            types=types,
+            secret=secret,
+            read=read,
+            read_staged=read_staged,
         )
         self.out = self.state.outbox
         self.primary: Primary | None = None
@@ -549,6 +558,13 @@ class Replica:
             self.state.bodies.performed()
         if self.primary:
             self.primary.performed(now)
+
+    def read_again(self, notice: Inserted) -> Batch:
+        """The messages of a notice that is being performed. Raises what the store raises: see `unreadable`."""
+        if notice.batch is not None:
+            return notice.batch
+        assert self.state.bodies is not None, "without a limit all are in the notice"
+        return self.state.bodies.read(notice.queue, notice.ids)
 
     @property
     def unreadable(self) -> Exception | None:

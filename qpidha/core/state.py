@@ -62,6 +62,7 @@ class NodeState:
         types: QueueTypes | None = None,
         secret: bytes = b"",
         read: ReadBodies | None = None,
+        read_staged: ReadBodies | None = None,
     ) -> None:
         self.node = node
         self.boot = boot
@@ -76,7 +77,7 @@ class NodeState:
         """The highest generation seen, durable before anything of it is obeyed (C2, C5)."""
         self.settings = settings
         limit = settings.memory_bytes_max
-        self.bodies = None if read is None or limit is None else Bodies(limit, read)
+        self.bodies = None if read is None or limit is None else Bodies(limit, read, read_staged)
         """Which message bodies are in memory; None: all are."""
         self.queues = Queues(types, self.bodies)
         """Those whose messages are replicated: all that is described, planned, sent and compared (LV1)."""

@@ -12,7 +12,7 @@ SIZE_BYTES = 4
 class Outline:
     """What is known of a batch whose bytes only the store has: its sizes, and which columns it has."""
 
-    __slots__ = ("_count", "_sizes", "columns", "data_nbytes", "nbytes")
+    __slots__ = ("_count", "_sizes", "columns", "data_nbytes", "nbytes", "staged")
 
     def __init__(self, batch: Batch) -> None:
         self._count = len(batch)
@@ -20,6 +20,8 @@ class Outline:
         self.columns = batch.columns
         self.data_nbytes = batch.data_nbytes
         self.nbytes = batch.nbytes
+        self.staged = False
+        """The store has it set aside until a flip is durable (`qpidha.core.bodies`)."""
 
     def __len__(self) -> int:
         return self._count
@@ -37,7 +39,7 @@ class Stored:
 
     __slots__ = ("batch", "ids", "last", "live")
 
-    def __init__(self, ids: SequenceSet, batch: Batch) -> None:
+    def __init__(self, ids: SequenceSet, batch: Batch | Outline) -> None:
         self.ids = ids
         self.batch: Batch | Outline = batch
         self.last: MessageId = ids.last
@@ -48,6 +50,13 @@ class Stored:
         """The batch, which is in memory."""
         batch = self.batch
         assert isinstance(batch, Batch), "a batch that is in the store is read before it is used"
+        return batch
+
+    @property
+    def outline(self) -> Outline:
+        """What is known of the batch, which is not in memory."""
+        batch = self.batch
+        assert isinstance(batch, Outline), "a batch in memory has no outline"
         return batch
 
     @property

@@ -15,7 +15,7 @@ from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver, Effects
 from qpidha.durations import Durations
 from qpidha.errors import StoreFailed
-from qpidha.interfaces import LockedStore, MessageStore, ReadableStore
+from qpidha.interfaces import LockedStore, MessageStore, ReadableStore, StagingStore
 from qpidha.journal import Change, StoreImage
 from qpidha.node.disk import Disk
 from qpidha.node.runtime import Flushable, Runtime
@@ -64,13 +64,17 @@ class Engine:
     @property
     def read(self) -> ReadBodies | None:
         """Gives back messages of the store, for the core; None: this store cannot. What fails ends the node."""
-        store = self._store
-        if not isinstance(store, ReadableStore):
-            return None
+        return self._surely(self._store.read) if isinstance(self._store, ReadableStore) else None
 
+    @property
+    def read_staged(self) -> ReadBodies | None:
+        """The same of what was set aside for a flip."""
+        return self._surely(self._store.read_staged) if isinstance(self._store, StagingStore) else None
+
+    def _surely(self, read_again: ReadBodies) -> ReadBodies:
         def read(queue: QueueId, ids: SequenceSet) -> Batch:
             try:
-                return store.read(queue, ids)
+                return read_again(queue, ids)
             except Exception:
                 if self.driver is not None:
                     self.poke()  # The driver finds what failed in the core: `Replica.unreadable`.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.ready import Inserted, Removed
+from qpidha.errors import StoreError
 from qpidha.events import ListenerCutOff
 from qpidha.interfaces import Broker, QueueListener
 from qpidha.node.callbacks import call, described
@@ -68,7 +69,11 @@ class Listeners:
         if notice.queue not in self._listeners:
             return
         if isinstance(notice, Inserted):
-            self._tell(notice.queue, "inserted", notice.ids, notice.batch)
+            try:
+                batch = self._runtime.replica.read_again(notice)
+            except StoreError:
+                return  # The node ends (`Replica.unreadable`).
+            self._tell(notice.queue, "inserted", notice.ids, batch)
         else:
             self._tell(notice.queue, "removed", notice.ids)
 

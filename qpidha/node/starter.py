@@ -94,6 +94,7 @@ class Starter:
             types=self._queue_types,
             secret=token_bytes(SECRET_BYTES),
             read=self._parts.engine.read,
+            read_staged=self._parts.engine.read_staged,
         )
 
     def _after_run(self) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID
 from qpidha.checks import FLAG, QUEUE_NAME, Rule, instance_of, integer
 from qpidha.errors import ArgumentError
 from qpidha.journal import (
+    Adopt,
     Audit,
     Change,
     DropQueue,
@@ -23,6 +24,8 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_spec, is_ordinary_spec
@@ -112,6 +115,9 @@ CHECKS = {
     PutQueue: _of(PutQueue, queue=UUID_, spec=lambda _, spec: check_spec(spec), next=NEXT, lineage=LINEAGE),
     DropQueue: _of(DropQueue, queue=UUID_),
     Insert: _of(Insert, queue=UUID_, ids=SOME_IDS, batch=BATCH),
+    Stage: _of(Stage, queue=UUID_, ids=SOME_IDS, batch=BATCH),
+    Adopt: _of(Adopt, queue=UUID_, ids=IDS),
+    Unstage: (),
     Remove: _of(Remove, queue=UUID_, ids=IDS),
     Skip: _of(Skip, queue=UUID_, next=NEXT),
     Quarantine: _of(

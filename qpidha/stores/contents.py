@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from qpidha.errors import InvariantError, ensure
 from qpidha.journal import (
+    Adopt,
     Audit,
     Change,
     DropQueue,
@@ -23,66 +24,16 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreImage,
     StoreState,
     StoreStatus,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
+from qpidha.stores.queue import Aside, Queue
 from qpidha.stores.row import NONE_LEFT, Row
-from qpidha.stores.rows import NO_ROWS, RowIndex
-from qpidha.stores.schema import Value, lineage_fault, unsigned
-from qpidha.types import Entry, Generation, MessageId, QueueId, QueueSpec
-
-
-class Queue:
-    """One queue: its facts and the index of its rows.
-
-    Invariant: every live id of every row is below ``next``.
-    """
-
-    __slots__ = ("crc", "digest", "key", "lineage", "next", "queue", "rows", "spec")
-
-    def __init__(
-        self, key: int, queue: QueueId, spec: QueueSpec, lineage: tuple[Entry, ...], next: MessageId
-    ) -> None:
-        self.key = key
-        """A small number that stands for the queue in the rows of a database."""
-        self.queue = queue
-        self.spec = spec
-        self.lineage = lineage
-        self.next = next
-        self.rows: RowIndex = NO_ROWS
-        """The index of its messages; `add` makes it."""
-        self.digest = 0
-        """Sum of the checksums of its rows, modulo 2**32. Kept by the stores that have a disk."""
-        self.crc = 0
-        """Checksum of its own row, likewise; 0: not stored yet."""
-
-    def raise_next(self, next: MessageId) -> None:
-        """Move ``next`` up to at least this."""
-        self.next = max(self.next, next)
-
-    def lineage_fault(self, generation: Generation | None) -> str | None:
-        """What is wrong with its lineage; None: nothing.
-
-        A store that was never in a cluster has no generation (None) that could bound it.
-        """
-        if generation is None:
-            generation = self.lineage[-1][0] if self.lineage else 0
-        return lineage_fault(self.lineage, self.next, generation)
-
-    def add(self, row: Row) -> None:
-        """See `RowIndex.add`."""
-        if self.rows is NO_ROWS:
-            self.rows = RowIndex()
-        self.rows.add(row)
-
-    def image(self) -> QueueImage:
-        """The queue as a value, with the live messages only, lowest id first. O(rows log rows)."""
-        if not self.rows.held:
-            return QueueImage(self.queue, self.spec, self.lineage, self.next)
-        held = sorted(((row.live, row.live_batch()) for row in self.rows), key=lambda pair: pair[0].first)
-        return QueueImage(self.queue, self.spec, self.lineage, self.next, held)
+from qpidha.types import Generation, QueueId
 
 
 class Shelved:
@@ -115,6 +66,12 @@ class Delta:
     """Lost some of their messages; None: in quarantine."""
     gone: list[tuple[Queue | None, Row]] = field(default_factory=list)
     shelved: dict[int, Shelved] = field(default_factory=dict)
+    staged: dict[int, tuple[Aside, Row]] = field(default_factory=dict)
+    """Set aside."""
+    adopted: dict[int, tuple[Queue, Row]] = field(default_factory=dict)
+    """Were set aside by an earlier commit, and are content now."""
+    forgotten: list[int] = field(default_factory=list)
+    """The keys of those that were set aside by an earlier commit, and are gone."""
     audit: list[Audit] = field(default_factory=list)
 
     def forget_payload(self) -> None:
@@ -122,6 +79,11 @@ class Delta:
         for queue, row in self.inserted.values():
             row.batch = None
             queue.rows.pack()
+        for queue, _ in self.adopted.values():
+            queue.rows.pack()
+        for aside, row in self.staged.values():
+            row.batch = None
+            aside.rows.pack()
         for shelved in self.shelved.values():
             shelved.row.batch = None
 
@@ -136,6 +98,7 @@ class Contents:
         "queues_digest",
         "shelf",
         "shelf_digest",
+        "staged",
         "status",
     )
 
@@ -143,6 +106,8 @@ class Contents:
         self.status = status
         self.queues: dict[QueueId, Queue] = {}
         self.shelf: dict[tuple[QueueId, Generation], list[Shelved]] = {}
+        self.staged: dict[QueueId, Aside] = {}
+        """In no image."""
         self.queues_digest = 0
         """Sum of the `Queue.crc` of all queues, modulo 2**32."""
         self.shelf_digest = 0
@@ -191,6 +156,8 @@ class Contents:
             match change:
                 case Insert():
                     self._insert(change, delta)
+                case Stage() | Adopt() | Unstage():
+                    self._set_aside(change, delta)
                 case Remove(queue=queue, ids=ids):
                     self._remove(queue, ids, delta)
                 case Skip(queue=queue, next=next):
@@ -224,6 +191,11 @@ class Contents:
         self.next_row_key = key + 1
         return key
 
+    def _queue_key(self) -> int:
+        key = self.next_queue_key
+        self.next_queue_key = key + 1
+        return key
+
     def _insert(self, change: Insert, delta: Delta) -> None:
         queue, ids = self._touch(change.queue, delta), change.ids
         ensure(len(ids) == len(change.batch), "an insert has one id per message")
@@ -234,6 +206,56 @@ class Contents:
         if (next := ids.last + 1) > queue.next:
             queue.next = next
         delta.inserted[key] = (queue, row)
+
+    def _set_aside(self, change: Stage | Adopt | Unstage, delta: Delta) -> None:
+        match change:
+            case Stage():
+                self._stage(change, delta)
+            case Adopt(queue=queue, ids=ids):
+                self._adopt(queue, ids, delta)
+            case Unstage():  # pragma: no branch - mypy knows that there is no other one
+                self._unstage(delta)
+
+    def _stage(self, change: Stage, delta: Delta) -> None:
+        ensure(len(change.ids) == len(change.batch), "what is set aside has one id per message")
+        aside = self.staged.get(change.queue)
+        if aside is None:
+            known = self.queues.get(change.queue)
+            aside = self.staged[change.queue] = Aside(self._queue_key() if known is None else known.key)
+        row = Row(self._row_key(), change.ids, change.batch)
+        aside.rows.add(row)
+        delta.staged[row.key] = (aside, row)
+
+    def _adopt(self, name: QueueId, ids: SequenceSet, delta: Delta) -> None:
+        queue, aside, adopted = self._touch(name, delta), self.staged.pop(name, None), 0
+        rows = [] if aside is None else sorted(aside.rows, key=lambda row: row.first)
+        for row in rows:
+            all_of_it = row.live
+            kept = all_of_it & ids.slice(row.first, row.last)
+            if not kept:
+                self._forget(row, delta)
+                continue
+            new = delta.staged.pop(row.key, None) is not None
+            (delta.inserted if new else delta.adopted)[row.key] = (queue, row)
+            if len(kept) < len(all_of_it):
+                row.live = kept
+                delta.shrunk[row.key] = (queue, row)
+            queue.add(row)
+            adopted += len(kept)
+        ensure(adopted == len(ids), "what is adopted was set aside")
+        if ids:
+            queue.raise_next(ids.last + 1)
+
+    def _unstage(self, delta: Delta) -> None:
+        for aside in self.staged.values():
+            for row in aside.rows:
+                self._forget(row, delta)
+        self.staged.clear()
+
+    def _forget(self, row: Row, delta: Delta) -> None:
+        """It was set aside, and is gone."""
+        if delta.staged.pop(row.key, None) is None:
+            delta.forgotten.append(row.key)
 
     def _remove(self, name: QueueId, ids: SequenceSet, delta: Delta) -> None:
         queue = self._touch(name, delta)
@@ -255,8 +277,9 @@ class Contents:
     def _put_queue(self, change: PutQueue, delta: Delta) -> None:
         queue = self.queues.get(change.queue)
         if queue is None:
-            queue = Queue(self.next_queue_key, change.queue, change.spec, change.lineage, change.next)
-            self.next_queue_key += 1
+            aside = self.staged.get(change.queue)
+            key = self._queue_key() if aside is None else aside.key
+            queue = Queue(key, change.queue, change.spec, change.lineage, change.next)
             self.queues[change.queue] = queue
         else:
             queue.spec, queue.lineage, queue.next = change.spec, change.lineage, change.next
@@ -287,12 +310,3 @@ class Contents:
             self.shelf[place] = left
         else:
             self.shelf.pop(place, None)
-
-
-def where(queue: Queue | None, key: int, first: Value, count: Value) -> str:
-    """The name of a batch in a finding, with the identities it says it holds."""
-    name = repr(queue.spec.name) if queue is not None else "(unknown)"
-    ids = ""
-    if isinstance(first, int) and isinstance(count, int):
-        ids = f", {count} messages from id {unsigned(first)}"
-    return f"batch {key} of queue {name}{ids}"

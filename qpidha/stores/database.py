@@ -13,8 +13,8 @@ from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
 from qpidha.stores.contents import Contents
 from qpidha.stores.files import Layout, create_private, require_regular
-from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STATUS, TABLES
-from qpidha.stores.writer import put_status
+from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STAGED, STATUS, TABLES
+from qpidha.stores.writer import drop_staged, put_status
 from qpidha.system.syncing import sync_directory, sync_file
 from qpidha.system.words import in_words
 
@@ -70,7 +70,7 @@ def create(layout: Layout, status: StoreStatus) -> None:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        for table in TABLES:
+        for table in (STAGED, *TABLES):
             db.execute(table)
         put_status(db, Contents(status), facts=True)
         demand(db, "journal_mode", "WAL", "wal")
@@ -89,12 +89,23 @@ def upgrade(db: sqlite3.Connection, version: int) -> None:
 
 
 def mark(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> None:
-    """Write how the store is left, in a transaction, and bring a database of this earlier format up to date."""
+    """Write how the store is left, in a transaction, and bring a database of this earlier format up to date.
+
+    What is set aside is forgotten: no session is under way.
+    """
     db.execute("BEGIN IMMEDIATE")
     if version != FORMAT:
         upgrade(db, version)
+    if not has_staged(db):
+        db.execute(STAGED)
+    drop_staged(db)
     put_status(db, contents, facts=True)
     db.execute("COMMIT")
+
+
+def has_staged(db: sqlite3.Connection) -> bool:
+    """Whether there is a table of what is set aside: databases of earlier versions have none."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'staged'").fetchone() is not None
 
 
 def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:

@@ -18,20 +18,19 @@ import msgpack
 from qpidha.errors import InvariantError, MalformedFrame, StoreMismatch
 from qpidha.journal import Quarantine, StoreImage
 from qpidha.seq import SequenceSet
-from qpidha.stores.contents import Contents, Queue, Shelved, where
+from qpidha.stores.contents import Contents, Shelved
 from qpidha.stores.pieces import Pieces, QueueImages, Read, Room
 from qpidha.stores.progress import Progress, Reading, silent, watched
-from qpidha.stores.reading import is_disk_fault, stored_status
+from qpidha.stores.queue import Queue, where
+from qpidha.stores.reading import is_disk_fault, stored_status, tables_are_sound
 from qpidha.stores.report import Damage
 from qpidha.stores.row import Row
 from qpidha.stores.schema import (
     APPLICATION,
     DIGEST_MASK,
     FORMAT,
-    SEAL,
     SEALED,
-    STATUS,
-    TABLES,
+    STAGED,
     Values,
     checksum,
     decode_ids,
@@ -110,6 +109,8 @@ class _Loading:
         """As `checksum` packs the values of a row, for very many of them."""
         self._found = Loaded(None)
         self._dead: dict[int, tuple[bytes, int]] = {}
+        self._staged = set[int]()
+        """The keys of batches that are no content."""
         self._sums = array("q")
         """What the rows of the queues say: of each how many messages it holds, and their digest."""
         self._by_key: dict[int, Queue] = {}
@@ -120,6 +121,7 @@ class _Loading:
             self._check_pages,
             self._load_status,
             self._load_dead,
+            self._load_staged,
             self._load_queues,
             self._load_batches,
             self._load_quarantine,
@@ -194,9 +196,7 @@ class _Loading:
 
     def _check_tables(self) -> None:
         """Check the definitions of the tables: SQLite reads with some that it refuses to write with."""
-        made = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_master")}
-        changed = {STATUS, SEAL} if self._found.format == 1 else set()
-        if set(TABLES) - changed - made:
+        if not tables_are_sound(self._db, self._found.format):
             self._report("unreadable", "the tables are not as they were made")
 
     # --- rows --------------------------------------------------------------------------------------
@@ -215,6 +215,11 @@ class _Loading:
                 self._report("dead", f"the note about consumed messages of batch {key} fails its checksum")
             else:
                 self._dead[key] = (ids, crc)
+
+    def _load_staged(self) -> None:
+        """A wrong mark makes a batch part of the content, or takes it out: then the digest of its queue is wrong."""
+        if self._db.execute("SELECT 1 FROM sqlite_master WHERE sql = ?", (STAGED,)).fetchone():
+            self._staged = {key for (key,) in self._db.execute("SELECT key FROM staged")}
 
     def _load_queues(self) -> None:
         contents, by_key, sums, pack = self._contents, self._by_key, self._sums, self._pack
@@ -245,7 +250,10 @@ class _Loading:
 
     def _load_batches(self) -> None:
         nbytes, pieces, by_key, reading = self._found.nbytes, self._found.pieces, self._by_key, self._reading
+        staged = self._staged
         for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
+            if row[0] in staged:
+                continue
             queue = by_key.get(row[1])
             if (stored := self._stored(row)) is None:
                 continue

@@ -13,12 +13,12 @@ from pathlib import Path
 from qpidha.checks import PATH, integer
 from qpidha.errors import StoreDamaged, StoreFailed, StoreMismatch
 from qpidha.journal import StoreImage, StoreState, StoreStatus
-from qpidha.stores.contents import Queue
 from qpidha.stores.database import Space, failures, reader, space_of
 from qpidha.stores.files import Identity, Layout, noted_damage
 from qpidha.stores.loader import Loaded, load
 from qpidha.stores.lock import Lock, read_through
 from qpidha.stores.progress import Progress, silent
+from qpidha.stores.queue import Queue
 from qpidha.stores.reading import is_disk_fault, stored_status
 from qpidha.stores.report import AuditLine, Damage, QueueReport, StoreReport
 from qpidha.stores.wal import check_wal

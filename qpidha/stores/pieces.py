@@ -11,7 +11,7 @@ from typing import Final, TypeAlias, overload
 
 from qpidha.journal import QueueImage
 from qpidha.seq import SequenceSet
-from qpidha.stores.contents import Queue
+from qpidha.stores.queue import Queue
 from qpidha.stores.row import Row
 from qpidha.types import MessageId, QueueId
 from qpidha.wire.batch import Batch

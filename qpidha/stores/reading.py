@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from qpidha.journal import StoreStatus
-from qpidha.stores.schema import Tally, read_status_row, seal_row
+from qpidha.stores.schema import SEAL, STAGED, STATUS, TABLES, Tally, read_status_row, seal_row
 
 
 def stored_status(db: sqlite3.Connection, version: int | None = None) -> tuple[StoreStatus, Tally]:
@@ -30,6 +30,14 @@ def stored_status(db: sqlite3.Connection, version: int | None = None) -> tuple[S
     if db.execute("SELECT * FROM seal").fetchall() != [seal_row(status, version)]:
         raise ValueError("the status, or its seal, is not the one that was stored last")
     return status, tally
+
+
+def tables_are_sound(db: sqlite3.Connection, version: int) -> bool:
+    """Whether the tables are those of this format, as they were made, with or without the one of what is set aside."""
+    made = [sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")]
+    expected = set(TABLES) - ({STATUS, SEAL} if version == 1 else set())
+    others = len(made) - len(TABLES) + (version == 1)
+    return expected <= set(made) and others in (0, STAGED in made)
 
 
 def is_disk_fault(error: sqlite3.DatabaseError) -> bool:

@@ -18,6 +18,7 @@ from qpidha.seq import SequenceSet
 from qpidha.stores.contents import Contents
 from qpidha.stores.database import failures
 from qpidha.stores.files import Layout
+from qpidha.stores.queue import Aside, Queue
 from qpidha.stores.row import Row
 from qpidha.stores.schema import checksum
 from qpidha.types import QueueId
@@ -38,17 +39,19 @@ class Rereader:
         self.failed: StoreError | None = None
         """What the first failing read has found: the store must not be used any more."""
 
-    def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
-        """See `qpidha.interfaces.ReadableStore`."""
+    def read(self, queue: QueueId, ids: SequenceSet, *, staged: bool = False) -> Batch:
+        """See `qpidha.interfaces.ReadableStore`; with ``staged``, `StagingStore.read_staged`."""
         try:
             with self.changing, failures(self._layout):
-                return self._read(queue, ids)
+                aside = self._contents.staged.get(queue) if staged else None
+                if aside is not None and aside.rows.find(ids.first) is not None:
+                    return self._read(aside, queue, ids)
+                return self._read(self._contents.queues.get(queue), queue, ids)
         except StoreError as error:
             self.failed = self.failed or error
             raise
 
-    def _read(self, queue: QueueId, ids: SequenceSet) -> Batch:
-        known = self._contents.queues.get(queue)
+    def _read(self, known: Queue | Aside | None, queue: QueueId, ids: SequenceSet) -> Batch:
         found: list[Batch] = []
         at = ids.first
         while True:

@@ -4,6 +4,7 @@
     seal        one row: the checksum of the first part of the status, which commits of messages do not change
     queues      one row a queue: spec, lineage, next id; with the count and the digest of its rows
     batches     one row for each batch of messages, as it came from the wire
+    staged      one row for each batch that is set aside until a plan is complete (rule C5)
     dead        one row for each batch of which some messages, but not all, are gone
     quarantine  as batches, for what a flip took out of a queue (rule W1)
     audit       what was discarded, and when it was handed over
@@ -65,6 +66,9 @@ TABLES: Final = (
     """CREATE TABLE audit (line INTEGER PRIMARY KEY, at REAL, event TEXT, generation INTEGER, queue TEXT,
        detail TEXT)""",
 )
+STAGED: Final = "CREATE TABLE staged (key INTEGER PRIMARY KEY)"
+"""The batches that are set aside, by their keys: they are no content, and the next start removes them. Made by the first
+start of a version that knows it; versions without it have no such batches."""
 
 SHARED_BYTES_MAX: Final = 64
 """Longer lineages are decoded anew for each queue."""

@@ -217,12 +217,19 @@ class SqliteStore:
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """See `qpidha.interfaces.ReadableStore`."""
+        return self._read(queue, ids, staged=False)
+
+    def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        """See `qpidha.interfaces.StagingStore`."""
+        return self._read(queue, ids, staged=True)
+
+    def _read(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Batch:
         UUID_("queue", queue)
         SOME_IDS("ids", ids)
         self._require_not_forked()
         if self._reading is None:
             raise StoreFailed("the store is not open")
-        return self._reading.read(queue, ids)
+        return self._reading.read(queue, ids, staged=staged)
 
     def lock_name(self) -> bytes:
         """See `qpidha.interfaces.LockedStore`. Empty unless the store is open."""

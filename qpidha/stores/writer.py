@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import chain
 
-from qpidha.stores.contents import Contents, Delta, Queue
+from qpidha.stores.contents import Contents, Delta
+from qpidha.stores.queue import Queue
 from qpidha.stores.schema import (
     DIGEST_MASK,
     Tally,
@@ -32,6 +34,10 @@ PUT_SEAL = "INSERT OR REPLACE INTO seal VALUES (?,?)"
 PUT_QUEUE = "INSERT OR REPLACE INTO queues VALUES (?,?,?,?,?,?,?,?,?,?)"
 DROP_QUEUE = "DELETE FROM queues WHERE key = ?"
 PUT_BATCH = "INSERT INTO batches VALUES (?,?,?,?,?,?,?)"
+PUT_STAGED = "INSERT INTO staged VALUES (?)"
+DROP_STAGED = "DELETE FROM staged WHERE key = ?"
+DROP_ALL_STAGED = "DELETE FROM staged"
+DROP_STAGED_BATCHES = "DELETE FROM batches WHERE key IN (SELECT key FROM staged)"
 DROP_BATCH = "DELETE FROM batches WHERE key = ?"
 PUT_DEAD = "INSERT OR REPLACE INTO dead VALUES (?,?,?)"
 DROP_DEAD = "DELETE FROM dead WHERE key = ?"
@@ -52,8 +58,15 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
     """
     if delta.gone:
         _drop_rows(db, contents, delta)
+    if delta.forgotten:
+        db.executemany(DROP_BATCH, ((key,) for key in delta.forgotten))
+    if delta.forgotten or delta.adopted:
+        _drop_marks(db, contents, delta)
     if delta.inserted:
         db.executemany(PUT_BATCH, _batch_rows(delta))
+    if delta.staged:
+        db.executemany(PUT_BATCH, _staged_rows(delta))
+        db.executemany(PUT_STAGED, ((key,) for key in delta.staged))
     if delta.shelved:
         db.executemany(PUT_QUARANTINE, _quarantine_rows(contents, delta))
     if delta.shrunk:
@@ -66,7 +79,8 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
         lines = [(now, _text(a.event), a.generation, _text(a.queue), _text(a.detail)) for a in delta.audit]
         db.executemany(PUT_AUDIT, lines)
         db.execute(TRIM_AUDIT, (AUDIT_LINES_MAX,))
-    return sum(row.batch.nbytes for _, row in delta.inserted.values() if row.batch is not None)
+    rows = chain(delta.inserted.values(), delta.staged.values())
+    return sum(row.batch.nbytes for _, row in rows if row.batch is not None)
 
 
 def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> None:
@@ -78,6 +92,12 @@ def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> No
         db.execute(PUT_SEAL, seal_row(contents.status))
     else:
         db.execute(PUT_TALLY, row[-4:])
+
+
+def drop_staged(db: sqlite3.Connection) -> None:
+    """Forget everything that is set aside."""
+    db.execute(DROP_STAGED_BATCHES)
+    db.execute(DROP_ALL_STAGED)
 
 
 def put_audit(db: sqlite3.Connection, now: float, event: str, generation: int, detail: str) -> None:
@@ -109,6 +129,26 @@ def _batch_rows(delta: Delta) -> Iterator[tuple[object, ...]]:
         row.digest = checksum(head, data)
         queue.digest = (queue.digest + row.digest) & DIGEST_MASK
         yield (*head, row.digest, data)
+
+
+def _staged_rows(delta: Delta) -> Iterator[tuple[object, ...]]:
+    """They count in the digest of their queue once they are adopted."""
+    for aside, row in delta.staged.values():
+        assert row.batch is not None
+        data = row.batch.chunk
+        head: Values = (row.key, aside.key, signed(row.ids.first), len(row.ids), encode_ids(row.ids))
+        row.digest = checksum(head, data)
+        yield (*head, row.digest, data)
+
+
+def _drop_marks(db: sqlite3.Connection, contents: Contents, delta: Delta) -> None:
+    """Rows that were set aside are content now, or gone."""
+    for queue, row in delta.adopted.values():
+        _weigh(contents, queue, row.digest)
+    if contents.staged:
+        db.executemany(DROP_STAGED, ((key,) for key in chain(delta.forgotten, delta.adopted)))
+    else:
+        db.execute(DROP_ALL_STAGED)
 
 
 def _quarantine_rows(contents: Contents, delta: Delta) -> Iterator[tuple[object, ...]]:

@@ -178,8 +178,9 @@ class CodeFacts:
             (self.queues.index(queue), id, number(batch.data(index).rstrip(b".").decode()))
             for queue, planned in session._plan.items()
             if queue in self.queues  # Not the configuration, which the model does not have.
-            for _, ids, batch in planned.staged
-            for index, id in enumerate(ids)
+            for piece in planned.staged
+            for batch in [session._staging.body(queue, piece)]
+            for index, id in enumerate(piece.ids)
         ))  # fmt: skip
 
     def _members(self, primary: Primary) -> tuple[Any, ...]:

@@ -20,16 +20,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from qpidha.core.backup.kept import Kept
-from qpidha.core.backup.planned import Planned, check_planned, check_planned_keys, fresh
+from qpidha.core.backup.planned import Piece, Planned, check_planned, check_planned_keys, fresh
+from qpidha.core.backup.staging import Staging
 from qpidha.core.births import birth_of
 from qpidha.core.configuration import births_of_old_queues
 from qpidha.core.histories import Histories
 from qpidha.core.keyed import KeyedQueue
 from qpidha.core.lineage import Lineage, by_generation
 from qpidha.core.local import LocalQueues
+from qpidha.core.outbox import Outbox
 from qpidha.core.quarantine import Quarantined
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.queues import Queues
@@ -37,7 +40,7 @@ from qpidha.core.ready import Inserted, Notice, QueueAdded, QueueRemoved, Remove
 from qpidha.core.resync import judge_all
 from qpidha.errors import RemoteProtocolError
 from qpidha.events import Resynchronised
-from qpidha.journal import Audit, Change, DropQueue, Insert, PutQueue, Quarantine, Remove
+from qpidha.journal import Adopt, Audit, Change, DropQueue, Insert, PutQueue, Quarantine, Remove
 from qpidha.seq import SequenceSet
 from qpidha.types import Entry, Fate, Generation, MessageId, QueueId
 from qpidha.wire.batch import Batch
@@ -77,6 +80,7 @@ class Flip:
         configuration: QueueId,
         generation: Generation,
         kept: Kept | None = None,
+        staging: Staging | None = None,
     ) -> None:
         """Raises `RemoteProtocolError` if plan and ``kept`` do not name as many queues as the plan says."""
         self._kept = Kept(queues) if kept is None else kept
@@ -90,6 +94,7 @@ class Flip:
         self._local = local
         self._generation = generation
         self._plan = plan
+        self._staging = Staging(None, Outbox()) if staging is None else staging
         self._quarantined = quarantined
         self._histories = Histories(self._past_of, self._past_of(configuration))
         """The primary's."""
@@ -123,7 +128,7 @@ class Flip:
         for queue, planned in plan.items():
             known_as = queues.get(queue)
             check_planned(known_as, queue, planned)
-            yield from check_planned_keys(known_as, planned)
+            yield from check_planned_keys(known_as, planned, partial(self._staging.body, queue))
             yield
         # From here on nothing can fail, but the store, and queues change.
         if queues.bodies is not None:
@@ -136,23 +141,61 @@ class Flip:
         touched = self._objects_touched()
         for planned in plan.values():
             assert planned.meta is not None
-            yield from _become(queues, planned, planned.meta, result, self._quarantined)
+            _become(queues, planned, planned.meta, result, self._quarantined)
+            yield from self._fill(queues[planned.meta.queue], planned)
             yield
         yield from self._follow_objects(touched)
         for release in self._quarantined.release_alive(self._histories):
             if release is not None:
                 result.changes.append(release)
             yield
+        result.changes += self._staging.end(plan)
         if queues.bodies is not None:
             queues.bodies.release()
         self.done = True
+
+    def _fill(self, queue: ReplicatedQueue, planned: Planned) -> Iterator[None]:
+        """What was staged becomes content; in the store, what it has set aside stays where it is."""
+        result, adopted = self.result, SequenceSet()
+        for piece, left in fresh(planned):
+            result.inserted += len(left)
+            if piece.absent and queue.can_adopt(piece.ids):
+                result.nbytes += piece.batch.nbytes
+                yield from self._adopt(queue, piece, left)
+                result.notices.append(Inserted(queue.queue, left, None))
+            else:
+                batch = piece.part(left, self._staging.body(queue.queue, piece))
+                self._staging.leave(piece)
+                result.nbytes += batch.nbytes
+                yield from _insert(queue, left, batch)
+                result.notices.append(Inserted(queue.queue, left, batch))
+                if piece.absent:
+                    yield
+                elif not piece.stored:
+                    result.changes.append(Insert(queue.queue, left, batch))
+            if piece.stored:
+                adopted |= left
+        if adopted:
+            result.changes.append(Adopt(queue.queue, adopted))
+
+    def _adopt(self, queue: ReplicatedQueue, piece: Piece, left: SequenceSet) -> Iterator[None]:
+        """Hold messages that only the store has."""
+        outline, bodies = piece.outline, queue.bodies
+        assert bodies is not None, "without a limit every piece is in memory"
+        batch = None
+        if queue.looks_at(outline):
+            batch = piece.part(left, self._staging.body(queue.queue, piece))
+            yield
+        self._staging.leave(piece)
+        queue.adopt(piece.ids, left, outline, batch)
+        bodies.adopted(queue, outline)
 
     def _objects_touched(self) -> list[bytes]:
         """The keys of the objects that the plan puts or deletes. O(these)."""
         planned, known = self._plan.get(self._configuration), self._queues.get(self._configuration)
         keys = known.keys_of(planned.drop) if planned is not None and isinstance(known, KeyedQueue) else []
-        for _, _, batch in planned.staged if planned is not None else ():
-            keys += [batch.props(i) for i in range(len(batch))]
+        for piece in planned.staged if planned is not None else ():
+            keys += [piece.body.props(i) for i in range(len(piece.body))]
         return keys
 
     def _follow_objects(self, touched: list[bytes]) -> Iterator[None]:
@@ -227,8 +270,8 @@ def _become(
     meta: PlanQueue,
     result: Flipped,
     quarantined: Quarantined,
-) -> Iterator[None]:
-    """Make one queue as the plan says, step by step if it gets many keys."""
+) -> None:
+    """Make one queue as the plan says, but for the messages that come."""
     known = queue = queues.get(meta.queue)
     if queue is None:
         queue = queues[meta.queue] = queues.make(meta.queue, meta.spec, meta.lineage, meta.next)
@@ -247,12 +290,6 @@ def _become(
     if known is None or (queue.next, queue.lineage, queue.spec) != (meta.next, meta.lineage, meta.spec):
         queue.next, queue.lineage = meta.next, meta.lineage
         result.changes.append(PutQueue(meta.queue, meta.spec, meta.lineage, meta.next))
-    for ids, batch in fresh(planned):
-        yield from _insert(queue, ids, batch)
-        result.changes.append(Insert(meta.queue, ids, batch))
-        result.notices.append(Inserted(meta.queue, ids, batch))
-        result.inserted += len(batch)
-        result.nbytes += batch.nbytes
 
 
 def _insert(queue: ReplicatedQueue, ids: SequenceSet, batch: Batch) -> Iterator[None]:

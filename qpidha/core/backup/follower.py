@@ -107,6 +107,8 @@ class Follower:
             with suppress(RemoteProtocolError):  # A plan that contradicts itself has changed nothing.
                 session.finish()
                 self._follows(session)
+        if session is not None:
+            session.end()
 
     @property
     def unfinished(self) -> bool:

@@ -24,6 +24,7 @@ from qpidha.core.backup.flip import Flip
 from qpidha.core.backup.kept import Kept
 from qpidha.core.backup.operations import check_lineage
 from qpidha.core.backup.planned import Planned
+from qpidha.core.backup.staging import Staging
 from qpidha.core.births import configuration_id
 from qpidha.core.configuration import check_objects
 from qpidha.core.keyed import KeyedQueue
@@ -96,6 +97,7 @@ class FollowerSession:
         self._settings = settings
         self._applier = Applier(queues, local, self._objects, outbox, flow, generation)
         self._plan: dict[QueueId, Planned] = {}
+        self._staging = Staging(queues.bodies, outbox)
         self._version = version
         self._chunks = 0
         self._subscribed_as = (UUID(int=0), 0)
@@ -138,6 +140,11 @@ class FollowerSession:
         self._flip.finish()
         self._flipped()
 
+    def end(self) -> None:
+        """What is staged is forgotten (C5)."""
+        self._out.persist(*self._staging.end(self._plan))
+        self._plan = {}
+
     # --- subscribing -----------------------------------------------------------------------------
 
     def subscribe(self, sid: int, epoch: UUID, stored: Generation, key: bytes) -> None:
@@ -147,7 +154,8 @@ class FollowerSession:
         """
         self.sid = sid
         self.established = False
-        self._plan, self._kept, self._flip = {}, None, None
+        self.end()
+        self._kept, self._flip = None, None
         self._chunks = 0
         self._digests, self._descriptions = None, None
         per_digest = self._settings.queues_per_digest
@@ -212,9 +220,10 @@ class FollowerSession:
 
     def plan_withdraw(self, event: PlanWithdraw) -> None:
         """Forget what the plan said of a queue: it was deleted since (Q9)."""
-        planned = self._plan.pop(event.queue, None) is not None
+        if (planned := self._plan.pop(event.queue, None)) is not None:
+            self._staging.withdraw(event.queue, planned)
         kept = self._kept is not None and self._kept.withdraw(event.queue)
-        if not planned and not kept:
+        if planned is None and not kept:
             raise RemoteProtocolError(
                 f"queue {event.queue} is withdrawn from the plan, which does not name it"
             )
@@ -236,8 +245,8 @@ class FollowerSession:
         planned = self._planned(event.queue)
         if not event.ids.isdisjoint(planned.staged_ids):
             raise RemoteProtocolError("a message was staged twice")
-        planned.staged_ids |= event.ids
-        planned.staged.append((event.generation_of, event.ids, event.batch))
+        kept = event.queue == self._objects
+        self._staging.add(event.queue, planned, event.generation_of, event.ids, event.batch, kept=kept)
         self._chunks += 1
         self.flow.resync_messages += len(event.batch)
         self.flow.resync_bytes += event.batch.nbytes
@@ -247,7 +256,7 @@ class FollowerSession:
         """Raise `HandshakeError` if this node gives names other levels than the primary does."""
         known = self._queues.get(self._objects)
         objects = known if isinstance(known, KeyedQueue) else None
-        policy = planned_policy(objects, planned.drop, [batch for _, _, batch in planned.staged])
+        policy = planned_policy(objects, planned.drop, [piece.body for piece in planned.staged])
         check_policy(policy, self.primary, self._settings.replicate, self._node)
 
     def plan_end(self, end: PlanEnd) -> None:
@@ -264,6 +273,7 @@ class FollowerSession:
             self._objects,
             self.generation,
             self._kept,
+            self._staging,
         )
         self.state = FollowerState.FLIPPING
         self.position = end.position

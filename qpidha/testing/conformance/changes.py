@@ -7,6 +7,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from qpidha.journal import (
+    Adopt,
     Audit,
     Change,
     DropQueue,
@@ -17,7 +18,9 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreImage,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
 from qpidha.types import Fate, QueueSpec, Settle
@@ -118,12 +121,14 @@ def _said(change: Change) -> str:
             return f"PutQueue {queue.hex[-2:]} lineage {lineage} next {next}"
         case DropQueue(queue):
             return f"DropQueue {queue.hex[-2:]}"
-        case Insert(queue, ids) | Remove(queue, ids):
+        case Insert(queue, ids) | Remove(queue, ids) | Stage(queue, ids) | Adopt(queue, ids):
             return f"{type(change).__name__} {queue.hex[-2:]} {runs(ids)}"
         case Skip(queue, next):
             return f"Skip {queue.hex[-2:]} to {next}"
         case Quarantine(queue, _, generation, ids) | Release(queue, generation, ids):
             return f"{type(change).__name__} {queue.hex[-2:]} generation {generation} {runs(ids)}"
+        case Unstage():
+            return "Unstage"
         case Audit(event):
             return f"Audit {event}"
 

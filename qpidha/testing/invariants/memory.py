@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from qpidha.core.replica import Replica
-from qpidha.journal import Audit, Change, PutStatus
+from qpidha.journal import Audit, Change, PutStatus, Unstage
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.violation import Violation
 from qpidha.testing.sim.node import SimNode
@@ -37,7 +37,9 @@ class Memory:
     def committed(self, node: SimNode, changes: Sequence[Change]) -> None:
         """These changes are durable: what they name is checked with the next look."""
         named = self._committed.setdefault(node.host, set())
-        named.update(change.queue for change in changes if not isinstance(change, (PutStatus, Audit)))
+        named.update(
+            change.queue for change in changes if not isinstance(change, (PutStatus, Audit, Unstage))
+        )
 
     def stepped(self, node: SimNode) -> None:
         """The node took a step. Raises `Violation` (D8), or `InvariantError` if the core's own `check` failed."""

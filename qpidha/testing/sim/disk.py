@@ -18,6 +18,7 @@ from uuid import UUID
 from qpidha.driver import Done
 from qpidha.errors import StoreFailed
 from qpidha.journal import (
+    Adopt,
     Audit,
     Change,
     DropQueue,
@@ -29,9 +30,11 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreImage,
     StoreState,
     StoreStatus,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
 from qpidha.testing.sim.touched import Touched
@@ -114,6 +117,8 @@ class Content:
     shelf: dict[tuple[QueueId, Generation, MessageId], tuple[str, Fate, Message]] = field(
         default_factory=dict
     )
+    staged: dict[QueueId, dict[MessageId, Message]] = field(default_factory=dict)
+    """What is set aside, by queue (rule C5)."""
     values: Counter[str] = field(default_factory=Counter)
     """How often each value is held, over all queues; the shelf does not count."""
     audit: list[Audit] = field(default_factory=list)
@@ -160,6 +165,15 @@ class Content:
                     self.dropped[name] = queue = self._with(name).pop(name)
                     for message in queue.held.values():
                         self._gone(name, queue, message)
+                case Stage(name, ids, batch):
+                    aside = self.staged.setdefault(name, {})
+                    assert aside.keys().isdisjoint(ids), "set aside twice"
+                    aside.update(zip(ids, messages(batch), strict=True))
+                case Unstage():
+                    self.staged.clear()
+                case Adopt():
+                    self.apply(self.adopted([change]))
+                    self.staged.pop(change.queue, None)
                 case Insert(name, ids, batch):
                     queue = self._with(name)[name]
                     for id, message in zip(ids, messages(batch), strict=True):
@@ -190,6 +204,24 @@ class Content:
                 case Audit():
                     self.audit.append(change)
 
+    def adopted(self, changes: Sequence[Change]) -> list[Change]:
+        """Return these changes with an Insert in place of each Adopt, and without what is set aside."""
+        aside = {name: dict(held) for name, held in self.staged.items()}
+        found: list[Change] = []
+        for change in changes:
+            match change:
+                case Stage(name, ids, batch):
+                    aside.setdefault(name, {}).update(zip(ids, messages(batch), strict=True))
+                case Unstage():
+                    aside.clear()
+                case Adopt(name, ids):
+                    held = aside.pop(name, {})
+                    if ids:
+                        found.append(Insert(name, ids, packed([held[id] for id in ids])))
+                case _:
+                    found.append(change)
+        return found
+
     def copy(self) -> Content:
         """Return an independent copy; costs time and memory in the number of messages."""
         queues, local = (
@@ -197,7 +229,10 @@ class Content:
             for some in (self.queues, self.local)
         )
         values, audit, shelf = self.values.copy(), list(self.audit), dict(self.shelf)
-        new = replace(self, queues=queues, local=local, shelf=shelf, values=values, audit=audit)
+        staged = {name: dict(held) for name, held in self.staged.items()}
+        new = replace(
+            self, queues=queues, local=local, shelf=shelf, values=values, audit=audit, staged=staged
+        )
         new.touched = Touched(whole=True)
         return new
 
@@ -295,6 +330,7 @@ class SimDisk:
         """
         if self.full:
             raise StoreFailed("simulated: the disk is full")
+        self.content.staged.clear()
         image = self.content.image()
         if self.damage:
             return StoreImage(image.status.with_(state=StoreState.DAMAGED))
@@ -320,11 +356,12 @@ class SimDisk:
             self.failing = None
             done(StoreFailed("simulated: the disk is full" if self.full else "simulated: the disk failed"))
             return []
-        self.displaced = self.content.entries_removed(changes)
+        plain = self.content.adopted(changes)
+        self.displaced = self.content.entries_removed(plain)
         self.content.apply(changes)
-        self.committed(changes)
+        self.committed(plain)
         done(None)
-        return changes
+        return plain
 
     def crash(self, *, keep: bool) -> None:
         """End the process. ``keep``: a commit in progress is durable; else it is lost as a whole."""

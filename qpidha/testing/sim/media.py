@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from qpidha.errors import StoreDamaged
-from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, StoreImage
+from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, Stage, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.sqlite import SqliteStore
@@ -42,6 +42,8 @@ def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: 
     """
     with scratch(content) as (store, directory):
         before = plain(store.open(content.status.node))
+        if content.staged:
+            store.commit(list(_aside(content)))
         wal = directory / "store.db-wal"
         begin = wal.stat().st_size
         witness = (directory / "synced").read_bytes()
@@ -155,6 +157,13 @@ def _all(content: Content) -> Iterator[Change]:
     yield from image.quarantine
 
 
+def _aside(content: Content) -> Iterator[Change]:
+    """The changes of one transaction that sets aside what this content has set aside."""
+    for queue, held in content.staged.items():
+        for id, message in held.items():
+            yield Stage(queue, SequenceSet([id]), packed([message]))
+
+
 def plain(image: StoreImage) -> dict[object, object]:
     """Return the facts of an image in a form that does not depend on its batches."""
     found: dict[object, object] = {
@@ -183,3 +192,12 @@ def read_again(disk: SimDisk, count: Callable[[str], None], queue: QueueId, ids:
     content = disk.content
     found = content.queues.get(queue) or content.local[queue]
     return packed([found.held[id] for id in ids])
+
+
+def read_staged(disk: SimDisk, count: Callable[[str], None], queue: QueueId, ids: SequenceSet) -> Batch:
+    """The same of messages that were set aside (`qpidha.interfaces.StagingStore`)."""
+    aside = disk.content.staged.get(queue, {})
+    if ids.first not in aside:
+        return read_again(disk, count, queue, ids)
+    count("staged messages read again")
+    return packed([aside[id] for id in ids])

@@ -86,6 +86,7 @@ class SimNode:
             now=self.now(),
             types=STANDARD_TYPES,
             read=lambda queue, ids: media.read_again(self.disk, self.world.sometimes, queue, ids),
+            read_staged=lambda queue, ids: media.read_staged(self.disk, self.world.sometimes, queue, ids),
         )
         self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:

@@ -10,8 +10,8 @@ import pytest
 from qpidha.journal import Insert, PutQueue, PutStatus, QueueImage, Remove, Skip
 from qpidha.seq import SequenceSet
 from qpidha.stores import SqliteStore
-from qpidha.stores.contents import Queue
 from qpidha.stores.pieces import JOINED, JOINED_BYTES_MAX, Pieces, QueueImages, Room
+from qpidha.stores.queue import Queue
 from qpidha.stores.row import Row
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch

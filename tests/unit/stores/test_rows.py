@@ -10,7 +10,7 @@ import pytest
 from qpidha import ordered
 from qpidha.errors import InvariantError
 from qpidha.seq import SequenceSet
-from qpidha.stores.contents import Queue
+from qpidha.stores.queue import Queue
 from qpidha.stores.row import PackedRows, Row
 from qpidha.stores.rows import NO_ROWS, RowIndex
 from qpidha.types import QueueSpec

@@ -43,8 +43,7 @@ def planned(queue: UUID, lineage: Lineage, next: int, count: int) -> Planned:
 
 
 def stage(plan: Planned, generation: int, ids: SequenceSet, *values: str) -> None:
-    plan.staged_ids |= ids
-    plan.staged.append((generation, ids, Batch.pack([v.encode() for v in values])))
+    plan.add(generation, ids, Batch.pack([v.encode() for v in values]))
 
 
 NOWHERE = Histories(lambda _: None, None)
@@ -318,8 +317,7 @@ def test_the_entry_of_a_producer_is_what_the_plan_says() -> None:
     plan = Planned(meta=PlanQueue(queue=id, spec=c.spec, lineage=((1, 1), (2, 1)), next=3, held=1))
     plan.drop = SequenceSet([1, 2])
     ids = SequenceSet([2])
-    plan.staged_ids |= ids
-    plan.staged.append((2, ids, Batch.pack([old.encode()], props=[producer_key("ada")])))
+    plan.add(2, ids, Batch.pack([old.encode()], props=[producer_key("ada")]))
     queues = Queues()
     queues[id] = c
     flip(queues, {id: plan}, 1, Quarantined([]), id)
@@ -336,8 +334,7 @@ def test_a_table_with_many_keys_is_filled_in_many_steps_and_one_transaction() ->
     meta = PlanQueue(queue=Q, spec=table, lineage=((1, 1),), next=2 * count + 1, held=count)
     plan, ids = Planned(meta=meta), SequenceSet(range(1, 2 * count, 2))
     keys = [b"%d" % id for id in ids]
-    plan.staged_ids |= ids
-    plan.staged.append((1, ids, Batch.pack([b"value"] * count, props=keys)))
+    plan.add(1, ids, Batch.pack([b"value"] * count, props=keys))
     queues = Queues()
     work = Flip(queues, LocalQueues(queues.make), {Q: plan}, 1, Quarantined([]), OBJECTS, 1)
     work.advance(1)
@@ -373,8 +370,7 @@ def test_a_flip_changes_nothing_in_queues_of_this_node_but_that_they_follow_thei
     plan = planned(OBJECTS, ((1, 1), (2, 3)), 4, 2)
     plan.drop = SequenceSet([1])
     new = put(comes, "comes")
-    plan.staged_ids |= SequenceSet([3])
-    plan.staged.append((2, SequenceSet([3]), Batch.pack([new.encode()], props=[new.key])))
+    plan.add(2, SequenceSet([3]), Batch.pack([new.encode()], props=[new.key]))
     queues = Queues()
     queues[OBJECTS] = here
     result = flip(queues, {OBJECTS: plan}, 1, Quarantined([]), OBJECTS, local, 2)

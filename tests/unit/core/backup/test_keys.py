@@ -99,8 +99,7 @@ def planned(known: bool, count: int, *staged: tuple[SequenceSet, Batch], drop: S
     meta = PlanQueue(queue=T, spec=OF_TABLES, lineage=LINEAGE, next=9, held=count)
     plan = Planned(meta=meta, drop=drop)
     for ids, batch in staged:
-        plan.staged_ids |= ids
-        plan.staged.append((1, ids, batch))
+        plan.add(1, ids, batch)
     return plan
 
 

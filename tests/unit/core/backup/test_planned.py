@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 import pytest
 
 from qpidha import Batch, SequenceSet
 from qpidha.core.backup.planned import Planned, check_planned, check_planned_keys, fresh
+from qpidha.core.backup.staging import Staging
 from qpidha.core.keyed import TABLE
+from qpidha.core.outbox import Outbox
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import RemoteProtocolError
 from qpidha.types import QueueSpec
@@ -24,8 +27,7 @@ def planned(*ids: int, held: int, next: int = 10, kind: str = "") -> Planned:
         )
     )
     for id in ids:
-        made.staged_ids.add(id)
-        made.staged.append((1 if id < 5 else 2, SequenceSet([id]), Batch.pack([b"m"], props=[b"key"])))
+        made.add(1 if id < 5 else 2, SequenceSet([id]), Batch.pack([b"m"], props=[b"key"]))
     return made
 
 
@@ -63,24 +65,25 @@ def test_only_what_is_there_can_be_dropped() -> None:
     for plan in (held, staged):
         with pytest.raises(RemoteProtocolError, match="does not have"):
             check_planned(known(1, 2), Q, plan)
-    other.staged[0] = (1, *other.staged[0][1:])
+    other.staged[0].generation = 1
     with pytest.raises(RemoteProtocolError, match="not of the generation"):
         check_planned(known(1, 2), Q, other)
 
 
 def test_a_key_comes_once() -> None:
-    list(check_planned_keys(None, planned(1, 2, held=2)))  # Not a table.
-    list(check_planned_keys(None, planned(1, held=1, kind=TABLE)))
+    body = Staging(None, Outbox()).body
+    list(check_planned_keys(None, planned(1, 2, held=2), partial(body, Q)))  # Not a table.
+    list(check_planned_keys(None, planned(1, held=1, kind=TABLE), partial(body, Q)))
     with pytest.raises(RemoteProtocolError, match="two messages of one key"):
-        list(check_planned_keys(None, planned(1, 2, held=2, kind=TABLE)))
+        list(check_planned_keys(None, planned(1, 2, held=2, kind=TABLE), partial(body, Q)))
 
 
 def test_messages_that_were_dequeued_after_they_were_staged_are_left_out() -> None:
     plan = planned(1, 6, held=1)
-    plan.staged.append((2, SequenceSet([7, 8, 9]), Batch.pack([b"a", b"b", b"c"])))
-    plan.staged_ids |= SequenceSet([7, 8, 9])
-    assert [list(ids) for ids, _ in fresh(plan)] == [[1], [6], [7, 8, 9]]
+    plan.add(2, SequenceSet([7, 8, 9]), Batch.pack([b"a", b"b", b"c"]))
+    assert [list(ids) for _, ids in fresh(plan)] == [[1], [6], [7, 8, 9]]
     plan.staged_drop = SequenceSet([1, 8])
-    assert [(list(ids), [bytes(d) for d in batch]) for ids, batch in fresh(plan)] == [
+    left = [(ids, piece.part(ids, piece.body)) for piece, ids in fresh(plan)]
+    assert [(list(ids), [bytes(d) for d in batch]) for ids, batch in left] == [
         ([6], [b"m"]), ([7, 9], [b"a", b"c"]),
     ]  # fmt: skip
