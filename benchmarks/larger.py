@@ -5,7 +5,7 @@
 A primary and a backup in one process, over TCP on loopback, each with a `SqliteStore`; then a node joins, the primary
 stops, and the queue is consumed from the backup. Rates are of processor time of the process, all nodes together, which
 depends less on other load than elapsed time. Memory is what the process grew by, for each node, while the queue was
-filled and consumed.
+filled and consumed; and at most while a node joined: all three nodes together, of which two had their messages before.
 """
 
 from __future__ import annotations
@@ -74,9 +74,11 @@ async def measured(limit: int, *, limited: bool, times: int = TIMES) -> Phases:
             with phase("publish"):
                 await publish(a, batches)
             found["grown"] = (resident() - before) / 2
-            with phase("resync"):
+            before = resident()
+            with phase("resync"), watched() as peak:
                 await world.start("c", SqliteStore(Path(home) / "c"))
                 await until(lambda: world.nodes["c"].status().in_sync, timeout_s=600)
+            found["grown joining"] = max(peak) - before
             with phase("failover"):
                 await world.stop("a")
                 await world.nodes["b"].promote()
@@ -86,6 +88,22 @@ async def measured(limit: int, *, limited: bool, times: int = TIMES) -> Phases:
                 await consume(world.nodes["b"])
             found["grown consuming"] = max(0, resident() - before) / 2
     return found
+
+
+@contextmanager
+def watched() -> Iterator[list[int]]:
+    """What was `resident` meanwhile, looked at every few milliseconds of the event loop."""
+    seen = [resident()]
+
+    async def look() -> None:
+        while True:
+            seen.append(resident())
+            await asyncio.sleep(0.005)
+
+    task = asyncio.get_running_loop().create_task(look())
+    yield seen
+    seen.append(resident())
+    task.cancel()
 
 
 async def publish(node: Node, batches: int) -> None:

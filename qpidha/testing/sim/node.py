@@ -15,7 +15,7 @@ from qpidha.core.ready import CloseLink, Completion, HandOver, Notice, Request, 
 from qpidha.core.replica import Replica
 from qpidha.driver import Done, Driver
 from qpidha.errors import LocalProtocolError, PromotionRefused, RemoteProtocolError, StoreError
-from qpidha.journal import Change
+from qpidha.journal import Adopt, Change
 from qpidha.queues import STANDARD_TYPES
 from qpidha.recovery.validator import check_start
 from qpidha.testing.sim import hints, media, place
@@ -256,6 +256,8 @@ class SimNode:
         def durable(error: Exception | None) -> None:
             if leaves is not None and error is None:
                 self.world.removals.durable(self, *leaves)
+            if error is None and any(isinstance(change, Adopt) for change in changes):
+                self.world.sometimes("plan adopted from the disk")
             done(error)
 
         self.disk.begin(changes, durable)

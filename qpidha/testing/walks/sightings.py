@@ -199,6 +199,8 @@ EXPECTED: Final = (
     *(f"wrong promotion {name}" for name in ("refused", "tried")),
     "older copy corrected by difference",
     "messages read again",
+    "staged messages read again",
+    "plan adopted from the disk",
     *(f"CompareAndSet {name}" for name in ("Applied", "Lost", "NotSent", "Unknown")),
     *(f"ReadRecord {name}" for name in ("Read", "NotSent", "Unknown")),
     *(f"fate {name}" for name in ("rewound", "undone-move")),
