@@ -67,7 +67,7 @@ class Batches:
         item.ids, item.batch, item.last, item.live = ids, batch, ids.last, len(ids)
         self._stored[ids.first] = item
         self.bytes += batch.nbytes
-        self.bodies.returned(self, item)
+        self.bodies.returned(self, item, staged=staged)
 
     def _batch_of(self, id: MessageId) -> Stored:
         """The stored batch of a held message."""

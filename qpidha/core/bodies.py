@@ -15,6 +15,7 @@ one before. A flip inserts in slices and persists all of it at its end, so what 
 
 Invariants:
   what is not durable stays in memory, whatever the limit says
+  the limit is for both: what is in memory, and what is known of the rest, which gets half of it at most
   ``nbytes`` is the sum of the sizes of all batches in memory, of all queues but tables and the configuration
 """
 
@@ -60,6 +61,7 @@ class Bodies:
         "ahead_bytes",
         "bytes_max",
         "failed",
+        "index_nbytes",
         "nbytes",
     )
 
@@ -67,6 +69,8 @@ class Bodies:
         self.bytes_max = bytes_max
         self.nbytes = 0
         """In memory."""
+        self.index_nbytes = 0
+        """What is known of those that are not takes so much memory (`Outline.held_nbytes`)."""
         self.ahead_bytes = min(READ_AHEAD_BYTES, bytes_max // 4)
         """Batches that follow one another are read together up to this size."""
         self.failed: Exception | None = None
@@ -98,13 +102,14 @@ class Bodies:
             self._held[item] = owner
         else:
             self._fresh[item] = self._serial, owner
-        if self.nbytes > self.bytes_max:
+        if self.nbytes + self.index_nbytes > self.bytes_max:
             self._shrink()
 
     def went(self, owner: Owner, item: Stored) -> None:
         """A queue does not hold this batch any more, in memory or not."""
         if item.absent:
             owner.absent_bytes -= item.batch.nbytes
+            self.index_nbytes -= item.outline.held_nbytes
             return
         self.nbytes -= item.batch.nbytes
         for some in (self._durable, self._fresh, self._waiting):
@@ -138,10 +143,18 @@ class Bodies:
         self.failed = StoreFailed(f"the store gave {len(batch)} messages back instead of {len(ids)}")
         raise self.failed
 
-    def returned(self, owner: Owner, item: Stored) -> None:
-        """A queue has read this batch, and holds it in memory again."""
+    def returned(self, owner: Owner, item: Stored, *, staged: bool = False) -> None:
+        """A queue has read this batch, and holds it in memory again.
+
+        ``staged``: it is still set aside, and stays in memory until the flip is durable.
+        """
         self.nbytes += item.batch.nbytes
-        self._durable[item] = owner
+        if not staged:
+            self._durable[item] = owner
+        elif self._held is not None:
+            self._held[item] = owner
+        else:
+            self._fresh[item] = self._serial, owner
         self._shrink(item)
 
     # --- what a plan brings ----------------------------------------------------------------------
@@ -165,6 +178,7 @@ class Bodies:
     def adopted(self, owner: Owner, outline: Outline) -> None:
         """A flip gives this batch, which is not in memory, to a queue."""
         owner.absent_bytes += outline.nbytes
+        self.index_nbytes += outline.held_nbytes
         outline.staged = True
         self._adopted.append(outline)
 
@@ -213,13 +227,14 @@ class Bodies:
 
     def _shrink(self, wanted: Stored | None = None) -> None:
         """Drop the oldest durable batches until the rest fits. ``wanted``: the newest one, which stays."""
-        durable = self._durable
-        while self.nbytes > self.bytes_max and durable:
+        durable, least = self._durable, self.bytes_max // 2
+        while self.nbytes > max(self.bytes_max - self.index_nbytes, least) and durable:
             item, owner = durable.popitem(last=False)
             if item is wanted:
                 durable[item] = owner
                 return
             batch = item.body
-            item.batch = Outline(batch)
+            item.batch = outline = Outline(batch)
+            self.index_nbytes += outline.held_nbytes
             self.nbytes -= batch.nbytes
             owner.absent_bytes += batch.nbytes

@@ -31,6 +31,7 @@ class ReplicatedQueue(Batches):
       - every held id lies in exactly one stored batch, and below next; their intervals are disjoint
       - a stored batch has at least one held id, and ``live`` counts them
       - first ids of the lineage are at most next
+      - ``bytes`` is the sum of the sizes of the stored batches
       - ``places`` has the messages with an order key, and is None if there are none
       - a stored batch without bytes is in the store, with every one of its held messages
     """
@@ -73,13 +74,16 @@ class ReplicatedQueue(Batches):
             self._stored = OrderedMap()
         if first > self._top or not self._overlaps(first, last):
             item = self._stored[first] = Stored(ids, batch)
+            self.bytes += batch.nbytes
             if self.bodies is not None:
                 self.bodies.came(self, item)
         else:  # The ids overlap stored batches: insert one run at a time, so that batches stay disjoint intervals.
             at = 0
             for a, b in ids.runs():
                 self._make_room(a, b)
-                self._put(Stored(SequenceSet.from_range(a, b), batch.cut(at, at + b - a + 1)))
+                piece = batch.cut(at, at + b - a + 1)
+                self._put(Stored(SequenceSet.from_range(a, b), piece))
+                self.bytes += piece.nbytes
                 at += b - a + 1
         if not self.held:  # It may be shared with other queues without messages.
             self.held = ids.copy()
@@ -89,7 +93,6 @@ class ReplicatedQueue(Batches):
             self.held |= ids
         if batch.columns & ORDER:
             self.places = placed(self.places, ids, batch)
-        self.bytes += batch.nbytes
         self._top = max(self._top, last)
         if last >= self.next:
             self.next = last + 1
@@ -326,6 +329,7 @@ class ReplicatedQueue(Batches):
             ensure(len(live) == item.live > 0, "live count")
             total += len(live)
         ensure(total == len(self.held), "held ids outside the stored batches")
+        ensure(self.bytes == sum(item.batch.nbytes for item in self._stored.values()), "bytes of the batches")
         ensure(not self.held or self.held.last < self.next, "held id at or above next")
         ensure(all(first <= self.next for _, first in self.lineage), "lineage beyond next")
         ensure(self.places is None or len(self.places) > 0, "places without messages")

@@ -19,6 +19,11 @@ from qpidha.system.syncing import sync_directory, sync_file
 from qpidha.system.words import in_words
 
 CACHE_KIB = 8 * 1024
+"""Of the connection that commits. Pages beyond it are read again, or written before the transaction ends."""
+SMALL_CACHE_KIB = 1024
+"""The same in a store of a node that limits its memory, where the cache comes on top of the limit."""
+SPARE_CACHE_KIB = 256
+"""Of the connection that reads single batches: hardly a page is read twice."""
 BUSY_TIMEOUT_S = 1.0
 """How long a checkpoint waits for an offline reader. Writers never wait: there is only one."""
 
@@ -108,7 +113,7 @@ def has_staged(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'staged'").fetchone() is not None
 
 
-def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def open_writer(layout: Layout, cache_kib: int = CACHE_KIB) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
 
     The spare one is read-only, and reads single batches (`qpidha.stores.rereading`). The connection that is closed last
@@ -127,7 +132,7 @@ def open_writer(layout: Layout) -> tuple[sqlite3.Connection, sqlite3.Connection]
         db.execute("PRAGMA fullfsync = ON")  # Where a plain fsync leaves data in the disk's cache.
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA secure_delete = OFF")  # Some builds zero every freed page: twice the writes.
-        db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        db.execute(f"PRAGMA cache_size = -{cache_kib}")
         # SQLite ignores errors of its automatic checkpoints; errors of ours are fatal.
         db.execute("PRAGMA wal_autocheckpoint = 0")
         return db, _open_spare(layout)
@@ -145,6 +150,7 @@ def _open_spare(layout: Layout) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        spare.execute(f"PRAGMA cache_size = -{SPARE_CACHE_KIB}")
         spare.execute("SELECT count(*) FROM status").fetchall()  # Opens the log, too.
     except BaseException:
         spare.close()

@@ -58,6 +58,7 @@ class MemoryStore:
             raise StoreDamaged(f"the store of node {node} was declared damaged")
         if refuse_dirty and state is StoreState.DIRTY:
             raise StoreDirty(f"the store of node {node} was not closed cleanly")
+        contents.staged.clear()
         image = contents.image()
         contents.status = contents.status.with_(state=StoreState.DIRTY, stop=None)
         self._open, self._dead = True, False

@@ -37,6 +37,8 @@ from qpidha.stores import compaction, offline
 from qpidha.stores.changes import SOME_IDS, UUID_, check_changes
 from qpidha.stores.contents import Contents
 from qpidha.stores.database import (
+    CACHE_KIB,
+    SMALL_CACHE_KIB,
     checkpoint,
     close_writer,
     create,
@@ -179,7 +181,8 @@ class SqliteStore:
         status = contents.status
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
-        self._db, self._spare = open_writer(self._layout)
+        cache_kib = CACHE_KIB if self.memory_bytes_max is None else SMALL_CACHE_KIB
+        self._db, self._spare = open_writer(self._layout, cache_kib)
         self._reading = Rereader(self._layout, self._spare, contents)
         forks.watch(self)
         db = self._db

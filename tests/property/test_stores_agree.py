@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from qpidha.journal import (
+    Adopt,
     Change,
     DropQueue,
     Insert,
@@ -27,7 +28,9 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreImage,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore, inspect
@@ -59,6 +62,7 @@ class Twin:
     primary: bool = False
     queues: dict[UUID, TwinQueue] = field(default_factory=dict)
     shelf: dict[tuple[UUID, int, int], bytes] = field(default_factory=dict)
+    staged: dict[UUID, dict[int, bytes]] = field(default_factory=dict, compare=False)
 
 
 def pairs(of: SequenceSet, batch: Batch) -> list[tuple[int, bytes]]:
@@ -157,6 +161,38 @@ class StoresAgree(RuleBasedStateMachine):
         self.record(DropQueue(queue))
         self.twin.queues.pop(queue, None)
 
+    @rule(queue=queue, offsets=some)
+    def stage(self, queue: UUID, offsets: set[int]) -> None:
+        aside = self.twin.staged.setdefault(queue, {})
+        if fresh := self.window(offsets) - aside.keys():
+            ids, batch = SequenceSet(sorted(fresh)), self.batch(len(fresh))
+            self.record(Stage(queue, ids, batch))
+            aside.update(pairs(ids, batch))
+
+    @rule(queue=queue, offsets=some, everything=st.booleans())
+    def adopt(self, queue: UUID, offsets: set[int], everything: bool) -> None:
+        twin, aside = self.twin.queues.get(queue), self.twin.staged.get(queue, {})
+        if twin is None:
+            return
+        self.twin.staged.pop(queue, None)
+        taken = (set(aside) if everything else self.window(offsets) & aside.keys()) - twin.messages.keys()
+        self.record(Adopt(queue, SequenceSet(sorted(taken))))
+        if taken:
+            twin.messages.update({id: aside[id] for id in taken})
+            twin.next = max(twin.next, max(taken) + 1)
+
+    @rule()
+    def unstage(self) -> None:
+        self.record(Unstage())
+        self.twin.staged.clear()
+
+    @precondition(lambda self: not self.pending)
+    @rule(queue=queue)
+    def read_staged(self, queue: UUID) -> None:
+        if aside := self.twin.staged.get(queue):
+            found = self.disk.read_staged(queue, SequenceSet(sorted(aside)))
+            assert list(found) == [data for _, data in sorted(aside.items())]
+
     @rule(queue=queue, generation=st.integers(1, 2), offsets=some)
     def quarantine(self, queue: UUID, generation: int, offsets: set[int]) -> None:
         known = {id for q, g, id in self.twin.shelf if (q, g) == (queue, generation)}
@@ -200,6 +236,7 @@ class StoresAgree(RuleBasedStateMachine):
             self.disk.close(clean=clean)
             self.memory.close(clean=clean)
         self.disk = SqliteStore(self.directory)
+        self.twin.staged.clear()
         image, twin = self.disk.open("a"), self.memory.open("a")
         assert as_twin(image) == as_twin(twin) == self.twin
         assert image.status.state == twin.status.state

@@ -38,10 +38,12 @@ class Promise:
 @cache
 def state_numbers() -> dict[int, int]:
     """Map the digest of a store's content after 0, 1, 2 ... commits to the number of commits."""
-    store = MemoryStore()
-    found = {image_digest(store.open("a")): 0}
-    for number, changes in enumerate(COMMITS, 1):
-        store.commit(changes)
+    found = {}
+    for number in range(len(COMMITS) + 1):
+        store = MemoryStore()  # Another one: what is set aside does not outlive the one that is opened again.
+        store.open("a")
+        for changes in COMMITS[:number]:
+            store.commit(changes)
         store.close(clean=False)
         found[image_digest(store.open("a"))] = number
     return found

@@ -22,6 +22,7 @@ from qpidha.core.births import born, configuration_id
 from qpidha.core.configuration import SPEC as OF_OBJECTS
 from qpidha.errors import QpidhaError, StoreFailed
 from qpidha.journal import (
+    Adopt,
     Audit,
     Change,
     DropQueue,
@@ -32,7 +33,9 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreImage,
+    Unstage,
 )
 from qpidha.records.file.recordfile import RecordFile
 from qpidha.records.file.store import FileRecordStore
@@ -65,12 +68,17 @@ def insert(first: int, last: int, size: int = 20, queue: UUID = QUEUE) -> Insert
     return Insert(queue, of, batch(of, size))
 
 
+def stage(first: int, last: int, size: int = 20, queue: UUID = QUEUE) -> Stage:
+    of = ids((first, last))
+    return Stage(queue, of, batch(of, size))
+
+
 def keyed(*keys: bytes) -> Batch:
     return Batch.pack([b"the value of " + key for key in keys], keys)
 
 
 OBJECTS, LOCAL = configuration_id(CLUSTER), born(4, 1, Level.CONFIGURATION)
-NEW, AGAIN = born(4, 2), born(4, 5)
+NEW, AGAIN, JOINED = born(4, 2), born(4, 5), born(5, 1)
 UPDATED, ORIGINS = ids((36, 37)), [(QUEUE.bytes, 3, 32), (QUEUE.bytes, 3, 33)]
 COPIES = Batch.pack([b"updated", b"twice"], [b"new props", b""], [32, 33], ORIGINS)
 
@@ -85,7 +93,7 @@ LIVES: list[list[list[Change]]] = [
         [insert(17, 20, 4000), insert(1, 3, queue=OTHER)],
         [Quarantine(QUEUE, "orders", 1, REWOUND, batch(REWOUND), Fate.REWOUND), Remove(QUEUE, ids((4, 13)))],
         [Audit("rewound", 3, "orders", "3 messages"), PutStatus(CLUSTER, 4, False), Skip(QUEUE, 30)],
-        [insert(30, 33, 5000)],
+        [insert(30, 33, 5000), stage(40, 46, 3000), stage(1, 2, queue=OTHER)],
     ],
     [
         [Release(QUEUE, 1, REWOUND), insert(34, 35)],
@@ -115,11 +123,29 @@ LIVES: list[list[list[Change]]] = [
             insert(1, 2, queue=AGAIN),
         ],
     ],
+    [
+        [stage(60, 69, 2000), stage(1, 4, 3000, queue=JOINED), Skip(QUEUE, 60)],
+        [stage(36, 37, queue=QUEUE), stage(70, 73), insert(3, 3, queue=AGAIN)],
+        [
+            PutStatus(CLUSTER, 5, False),
+            Remove(QUEUE, UPDATED),
+            PutQueue(QUEUE, SPEC, ((5, 1),), 80),
+            Adopt(QUEUE, ids((36, 36), (60, 61), (65, 69))),
+            stage(5, 6, queue=JOINED),
+            PutQueue(JOINED, OTHER_SPEC, ((5, 1),), 7),
+            Adopt(JOINED, ids((1, 5))),
+            Unstage(),
+        ],
+        [Remove(QUEUE, ids((60, 60), (66, 67))), stage(74, 75, 6000)],
+    ],
 ]
 """Commits by session: all but the second end with a clean stop.
 
-The last one has transactions of many parts: a configuration, a queue whose messages are not replicated, messages that
+The last but one has transactions of many parts: a configuration, a queue whose messages are not replicated, messages that
 were updated and copied to another queue; then queues go with what they hold, and one of them is declared again.
+
+The last one is that of a node which joins: messages are set aside, and become content, but for some of them, together
+with a new generation. The second one leaves some set aside when it is killed, the last one when it is closed.
 """
 COMMITS: list[list[Change]] = [changes for life in LIVES for changes in life]
 

@@ -10,6 +10,7 @@ import pytest
 from qpidha.core.bodies import READ_AHEAD_BYTES, Bodies
 from qpidha.core.indexed import IndexedQueue
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.stored import INDEX_BYTES
 from qpidha.errors import StoreFailed
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueSpec
@@ -70,20 +71,20 @@ class Room:
 
 
 def test_only_what_is_durable_is_dropped_the_oldest_first() -> None:
-    room = Room(250)
+    room = Room(25_000)
     for _ in range(4):
-        room.publish(bytes(88))
-    assert room.absent == [] and room.bodies.nbytes == 400, "nothing of it is durable"
+        room.publish(bytes(9988))
+    assert room.absent == [] and room.bodies.nbytes == 40_000, "nothing of it is durable"
     room.bodies.taken()
-    room.publish(bytes(88))
+    room.publish(bytes(9988))
     room.bodies.performed()
-    assert room.absent == [1, 2, 3] and room.bodies.nbytes == 200
-    room.publish(bytes(88))
+    assert room.absent == [1, 2, 3] and room.bodies.nbytes == 20_000
+    room.publish(bytes(9988))
     assert room.absent == [1, 2, 3, 4], "what is durable makes room for what is not"
     room.perform()
     assert room.absent == [1, 2, 3, 4]
     room.check()
-    assert room.content() == {id: bytes(88) for id in range(1, 7)}
+    assert room.content() == {id: bytes(9988) for id in range(1, 7)}
     room.check()
 
 
@@ -142,18 +143,36 @@ def test_no_more_is_read_ahead_than_a_quarter_of_the_limit() -> None:
 
 
 def test_what_was_read_stays_until_there_is_no_room() -> None:
-    room = Room(150)
+    room = Room(15_000)
     for _ in range(3):
-        room.publish(bytes(88))
+        room.publish(bytes(9988))
     room.perform()
     assert room.absent == [1, 2]
     room.queue.data_nbytes_of(SequenceSet([1]))
     assert not room.reads, "sizes are known"
     ((_, one),) = room.queue.select(SequenceSet([1]))
-    assert one.data(0) == bytes(88) and room.reads == [[1, 2]]
+    assert one.data(0) == bytes(9988) and room.reads == [[1, 2]]
     list(room.queue.select(SequenceSet([2])))
     assert len(room.reads) == 1
     room.check()
+
+
+def test_what_is_known_of_absent_batches_counts_and_gets_half_of_the_limit_at_most() -> None:
+    room = Room(10_000)
+    for _ in range(4):
+        room.publish(bytes(2488))
+    room.perform()
+    assert room.absent == [], "it just fits"
+    room.publish(bytes(2488))
+    room.perform()
+    assert room.absent == [1, 2], "what is known of the first one leaves too little room for four"
+    assert room.bodies.index_nbytes == 2 * INDEX_BYTES
+    for _ in range(100):
+        room.publish(bytes(88))
+    room.perform()
+    assert room.bodies.index_nbytes > 5000 >= room.bodies.nbytes > 4500
+    room.queue.remove(SequenceSet([(1, 200)]))
+    assert room.bodies.index_nbytes == room.bodies.nbytes == 0
 
 
 def test_a_queue_that_ends_takes_its_bodies_with_it() -> None:
