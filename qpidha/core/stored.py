@@ -7,7 +7,7 @@ from qpidha.types import MessageId
 from qpidha.wire.batch import Batch, sizes_of
 
 SIZE_BYTES = 4
-INDEX_BYTES = 300
+INDEX_BYTES = 480
 """Measured: of a batch that is not in memory, with one run of ids."""
 
 
@@ -18,7 +18,9 @@ class Outline:
 
     def __init__(self, batch: Batch) -> None:
         self._count = len(batch)
-        self._sizes = sizes_of(batch) if len(batch) > 1 else b""
+        self._sizes = sizes_of(batch)
+        if self._sizes == self._sizes[:SIZE_BYTES] * self._count:
+            self._sizes = b""  # All have the same size.
         self.columns = batch.columns
         self.data_nbytes = batch.data_nbytes
         self.nbytes = batch.nbytes
@@ -30,13 +32,13 @@ class Outline:
 
     @property
     def held_nbytes(self) -> int:
-        """About how much memory is needed for what is known of the batch: here, by its ids and by the map of the queue."""
+        """About how much memory is needed for what is known of the batch, its ids and the map of the queue included."""
         return INDEX_BYTES + len(self._sizes)
 
     def size(self, index: int) -> int:
         """The size of the data of one message."""
-        if self._count == 1:
-            return self.data_nbytes
+        if not self._sizes:
+            return self.data_nbytes // self._count
         at = SIZE_BYTES * index
         return int.from_bytes(self._sizes[at : at + SIZE_BYTES], "little")
 

@@ -36,7 +36,8 @@ def test_sizes_are_those_of_the_data() -> None:
 
 
 def test_an_outline_knows_what_can_be_asked_without_the_bytes() -> None:
-    for batch in (BATCH, Batch.pack([b"alone"], [b"props"], [7])):
+    same = Batch.pack([b"same", b"size", b"each"], [b"a", b"bb", b""])
+    for batch in (BATCH, same, Batch.pack([b"alone"], [b"props"], [7])):
         outline = Outline(batch)
         sizes = [outline.size(index) for index in range(len(outline))]
         assert sizes == [batch.size(index) for index in range(len(batch))]
