@@ -151,10 +151,10 @@ class Bodies:
         self.nbytes += item.batch.nbytes
         if not staged:
             self._durable[item] = owner
-        elif self._held is not None:
-            self._held[item] = owner
-        else:
+        elif self._held is None:
             self._fresh[item] = self._serial, owner
+        else:
+            self._held[item] = owner
         self._shrink(item)
 
     # --- what a plan brings ----------------------------------------------------------------------

@@ -121,15 +121,16 @@ class ReplicatedQueue(Batches):
             self._stored = OrderedMap()
         item = self._stored[ids.first] = Stored(ids, outline)
         item.live = len(left)
-        self.held = self.held | left
+        if self.held and left.run_count == 1:
+            self.held.add(left.first, left.last)
+        else:
+            self.held = self.held | left
         if batch is not None and batch.columns & ORDER:
             self.places = placed(self.places, left, batch)
         self.bytes += outline.nbytes
         self._top = max(self._top, ids.last)
-        if left.last >= self.next:
-            self.next = left.last + 1
-        else:
-            self.fills += 1
+        self.fills += left.last < self.next
+        self.next = max(self.next, left.last + 1)
 
     def _overlaps(self, first: MessageId, last: MessageId) -> bool:
         below = self._stored.floor(last)

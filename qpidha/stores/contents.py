@@ -244,7 +244,7 @@ class Contents:
             adopted += len(kept)
         ensure(adopted == len(ids), "what is adopted was set aside")
         if ids:
-            queue.raise_next(ids.last + 1)
+            queue.next = max(queue.next, ids.last + 1)
 
     def _unstage(self, delta: Delta) -> None:
         for aside in self.staged.values():

@@ -11,7 +11,8 @@ One line with pytest: ``@pytest.mark.parametrize("check", conformance.store_chec
 
 import qpidha.testing.conformance.storefiles
 import qpidha.testing.conformance.storereading
-import qpidha.testing.conformance.storestate  # noqa: F401 - the rules of all three join those of `store`.
+import qpidha.testing.conformance.storestaging
+import qpidha.testing.conformance.storestate  # noqa: F401 - the rules of all four join those of `store`.
 from qpidha.testing.conformance.check import Check, RuleBroken, RulesBroken, run
 from qpidha.testing.conformance.index import index_checks
 from qpidha.testing.conformance.listener import listener_checks

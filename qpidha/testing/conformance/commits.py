@@ -6,6 +6,7 @@ import random
 from uuid import UUID
 
 from qpidha.journal import (
+    Adopt,
     Change,
     DropQueue,
     Insert,
@@ -15,7 +16,9 @@ from qpidha.journal import (
     Release,
     Remove,
     Skip,
+    Stage,
     StoreStatus,
+    Unstage,
 )
 from qpidha.seq import SequenceSet
 from qpidha.testing.conformance.changes import CLUSTER
@@ -25,6 +28,8 @@ from qpidha.types import Fate, QueueSpec
 from qpidha.wire.batch import Batch
 
 QUEUES = [UUID(int=n) for n in (1, 2, 3)]
+STAGING = 0.5
+"""Part of the changes of a store that can set messages aside."""
 WINDOW = 40
 """Number of ids in use: small, so that batches overlap and interleave."""
 BASES = [1, 2**32 - 20, 2**63 - 20, 2**64 - 60]
@@ -32,9 +37,10 @@ BASES = [1, 2**32 - 20, 2**63 - 20, 2**64 - 60]
 
 
 class RandomCommits:
-    """Draws one commit after the other, and applies each to the model."""
+    """Draws one commit after the other, and applies each to the model. ``staging``: some set messages aside."""
 
-    def __init__(self, rng: random.Random, model: Content) -> None:
+    def __init__(self, rng: random.Random, model: Content, *, staging: bool = False) -> None:
+        self._staging = staging
         self.model = model
         self._rng = rng
         self._base = rng.choice(BASES)
@@ -67,6 +73,8 @@ class RandomCommits:
         known = self.model.queues.get(queue)
         if known is None:
             return PutQueue(queue, QueueSpec(name=f"q{queue.int}"), ((1, 1),), self._base)
+        if self._staging and rng.random() < STAGING:
+            return self._set_aside(queue, set(known.held))
         kind = rng.choices(
             ["insert", "remove", "skip", "drop", "put", "shelve", "release", "status"],
             [12, 8, 2, 1, 2, 3, 3, 2],
@@ -91,6 +99,18 @@ class RandomCommits:
             case _:
                 self._generation += rng.randint(0, 2)
                 return PutStatus(CLUSTER, self._generation, rng.random() < 0.5)
+
+    def _set_aside(self, queue: UUID, taken: set[int]) -> Change | None:
+        """Draw what a backup does with a plan; more is adopted than not."""
+        aside = self.model.staged.get(queue, {})
+        draw = self._rng.random()
+        if draw < 0.05:
+            return Unstage()
+        if draw < 0.3:
+            some = set(self._some()) if self._rng.random() < 0.3 else set(aside)
+            return Adopt(queue, SequenceSet(sorted((some & aside.keys()) - taken)))
+        fresh = SequenceSet(sorted(set(self._some()) - aside.keys()))
+        return Stage(queue, fresh, self._batch(len(fresh))) if fresh else None
 
     def _insert(self, queue: UUID, taken: set[int]) -> Change | None:
         fresh = SequenceSet(sorted(set(self._some()) - taken))

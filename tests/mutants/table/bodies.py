@@ -8,7 +8,11 @@ BATCHES = "qpidha/core/batches.py"
 BODIES = "qpidha/core/bodies.py"
 DRIVER = "qpidha/driver.py"
 FLIP = "qpidha/core/backup/flip.py"
+STAGING = "qpidha/core/backup/staging.py"
+DATABASE = "qpidha/stores/database.py"
+LOADER = "qpidha/stores/loader.py"
 REREADING = "qpidha/stores/rereading.py"
+WRITER = "qpidha/stores/writer.py"
 
 BODIES_ON_DISK: tuple[Mutant, ...] = (
     Mutant(
@@ -55,5 +59,94 @@ BODIES_ON_DISK: tuple[Mutant, ...] = (
         old="                if (unreadable := self.replica.unreadable) is not None:",
         new="                if (unreadable := self.failed) is not None:",
         first="unit/test_driver",
+    ),
+    Mutant(
+        name="set-aside-and-not-durable",
+        rules="S1 C5",
+        why="what a plan brings is dropped from memory while it is not durable where it is set aside",
+        file=BODIES,
+        old="""        del self._waiting[item]
+        self._fresh[item] = self._serial, owner
+""",
+        new="""        del self._waiting[item]
+        self._durable[item] = owner
+""",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="adopted-is-read-as-content",
+        rules="C5",
+        why="until the flip is durable, its messages are looked for among the content of the store",
+        file=BODIES,
+        old="        outline.staged = True\n",
+        new="        outline.staged = False\n",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="read-from-aside-is-durable",
+        rules="C5",
+        why="what was read where it is set aside is dropped again, and then looked for among the content",
+        file=BATCHES,
+        old="        self.bodies.returned(self, item, staged=staged)",
+        new="        self.bodies.returned(self, item)",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="dequeued-and-adopted",
+        rules="C4",
+        why="the flip adopts what was dequeued after it was set aside",
+        file=FLIP,
+        old="                adopted |= left\n",
+        new="                adopted |= piece.ids\n",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="aside-after-the-session",
+        rules="C5",
+        why="what was set aside outlives its session, and is in the way of the next one",
+        file=STAGING,
+        old="[Unstage()] if self._stored else []",
+        new="[Unstage()] if self._stored and not plan else []",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="two-plans-aside",
+        rules="C5",
+        why="messages of a plan are set aside while those of the flip before it are still read there",
+        file=STAGING,
+        old=" and not bodies.adopting:",
+        new=":",
+        first="backup/test_staging",
+    ),
+    Mutant(
+        name="aside-is-loaded",
+        rules="C5",
+        why="a start takes what is set aside for content",
+        file=LOADER,
+        old="            if row[0] in staged:",
+        new="            if row[0] in staged and row[1] < 0:",
+        first="stores/test_contract",
+    ),
+    Mutant(
+        name="aside-for-good",
+        rules="C5",
+        why="a start leaves what is set aside in the database",
+        file=DATABASE,
+        old="    drop_staged(db)\n",
+        new="",
+        first="stores/test_contract",
+    ),
+    Mutant(
+        name="adopted-and-still-aside",
+        rules="D1 C5",
+        why="what a flip adopts keeps its mark: the next start removes it",
+        file=WRITER,
+        old="""    else:
+        db.execute(DROP_ALL_STAGED)
+""",
+        new="""    elif not delta.adopted:
+        db.execute(DROP_ALL_STAGED)
+""",
+        first="stores/test_contract",
     ),
 )

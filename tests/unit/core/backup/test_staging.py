@@ -156,6 +156,9 @@ def test_until_the_flip_is_durable_its_messages_are_read_where_they_were_set_asi
     assert node.bodies.adopting
     assert node.values() == {1: "old 1", 2: "old 2", 5: "new 5", 6: "new 6", 7: "new 7"}
     assert node.reads == [("content", [1, 2]), ("aside", [5, 6]), ("aside", [7])]
+    node.bodies.taken()  # A `Ready` without the flip.
+    node.values()
+    assert node.bodies.nbytes > 3000, "what was read again is no content of the store yet, and stays"
     node.perform()
     assert not node.bodies.adopting
     node.check()

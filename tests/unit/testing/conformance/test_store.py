@@ -11,7 +11,7 @@ import pytest
 
 from qpidha.errors import StoreFailed
 from qpidha.interfaces import MessageStore
-from qpidha.journal import Change, Insert, Release, Remove, StoreImage, StoreState
+from qpidha.journal import Adopt, Change, Insert, Release, Remove, Stage, StoreImage, StoreState
 from qpidha.seq import SequenceSet
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.testing import conformance
@@ -239,9 +239,49 @@ class ReadsAndForgets(SqliteStore):
                 self._reading.failed = None
 
 
+class KeepsAside(SqliteStore):
+    """Finds what was set aside again when it is opened, as content."""
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        known = set(self._contents.queues) if self._contents else set()
+        super().commit(
+            [
+                Insert(c.queue, c.ids, c.batch) if isinstance(c, Stage) and c.queue in known else c
+                for c in changes
+            ]
+        )
+
+
+class AdoptsAll(SqliteStore):
+    """Makes everything content that is set aside for a queue, whatever is adopted."""
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        aside = self._contents.staged if self._contents else {}
+        super().commit(
+            [
+                Adopt(c.queue, SequenceSet([id for row in aside[c.queue].rows for id in row.live]))
+                if isinstance(c, Adopt) and c.queue in aside
+                else c
+                for c in changes
+            ]
+        )
+
+
+class ForgetsWhereItWas(SqliteStore):
+    """Finds what was set aside only where it was."""
+
+    def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
+        if self._contents is not None and queue not in self._contents.staged:
+            raise StoreFailed("nothing is set aside")
+        return super().read_staged(queue, ids)
+
+
 @pytest.mark.parametrize(
     ("kind", "check"),
     [
+        (KeepsAside, "what-is-set-aside-is-no-content"),
+        (AdoptsAll, "what-is-set-aside-becomes-content-when-it-is-adopted"),
+        (ForgetsWhereItWas, "what-was-adopted-is-read-as-before"),
         (ReadsWholeRows, "what-was-committed-can-be-read-again"),
         (LeavesOutForGood, "a-start-with-a-limit-gives-everything"),
         (ReadsAndForgets, "what-is-not-there-cannot-be-read"),
