@@ -9,6 +9,7 @@ from uuid import UUID
 
 from qpidha.checks import instance_of, integer
 from qpidha.core.chunks import operation_bytes_max
+from qpidha.core.ready import Inserted
 from qpidha.errors import ArgumentError, CallerError
 from qpidha.journal import StoreImage
 from qpidha.seq import SequenceSet
@@ -24,6 +25,7 @@ BATCH_HEADER_BYTES = 64
 COUNT = integer(1, MESSAGE_ID_MAX)
 QUEUES_SHOWN = integer(0, 2**31 - 1)
 IMAGE = instance_of(StoreImage)
+INSERTED = instance_of(Inserted)
 SETTINGS = instance_of(Settings)
 
 

@@ -18,7 +18,7 @@ from qpidha.checks import instance_of
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.bodies import ReadBodies
-from qpidha.core.calls import COUNT, QUEUES_SHOWN, TEXT, UUID_, check_parts
+from qpidha.core.calls import COUNT, INSERTED, QUEUES_SHOWN, TEXT, UUID_, check_parts
 from qpidha.core.calm import OPERATING, is_calm
 from qpidha.core.candidate import check_promotable, founding, promotion
 from qpidha.core.configuration import queue_object
@@ -41,6 +41,7 @@ from qpidha.core.state import NodeState
 from qpidha.core.steps import BYTES, Committed, DeleteQueue, ObjectStep, QueueRef, Step, named
 from qpidha.core.urgent import end_of_role, hand_over_of
 from qpidha.errors import (
+    CallerError,
     LocalProtocolError,
     NotPrimary,
     PromotionRefused,
@@ -561,9 +562,11 @@ class Replica:
 
     def read_again(self, notice: Inserted) -> Batch:
         """The messages of a notice that is being performed. Raises what the store raises: see `unreadable`."""
+        INSERTED("notice", notice)
         if notice.batch is not None:
             return notice.batch
-        assert self.state.bodies is not None, "without a limit all are in the notice"
+        if self.state.bodies is None:
+            raise CallerError("a notice without messages, of a node that has all in memory")
         return self.state.bodies.read(notice.queue, notice.ids)
 
     @property

@@ -298,6 +298,10 @@ class SimDisk:
         self.content = Content(StoreStatus(node=node, epoch=new_uuid()))
         self.failing: Failing | None = None
         """How the next commit fails: before it is durable, after it, or as ``tear`` decides."""
+        self.reading = False
+        """What reads now is the node, not a check of the simulator: it may fail."""
+        self.read_fails_in = 0
+        """So many more reads of the node, and the last of them fails; 0: none does."""
         self.full = False
         """No commit succeeds, and no store opens: opening it is a write (D5)."""
         self.damage = ""
@@ -363,8 +367,16 @@ class SimDisk:
         done(None)
         return plain
 
+    def spoiled(self) -> bool:
+        """Whether the read that the node makes now fails."""
+        if not self.reading or not self.read_fails_in:
+            return False
+        self.read_fails_in -= 1
+        return not self.read_fails_in
+
     def crash(self, *, keep: bool) -> None:
         """End the process. ``keep``: a commit in progress is durable; else it is lost as a whole."""
+        self.read_fails_in = 0
         if self._pending is not None:
             changes, _ = self._pending
             self._pending = None

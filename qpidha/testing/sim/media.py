@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from qpidha.errors import StoreDamaged
+from qpidha.errors import StoreDamaged, StoreFailed
 from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, Stage, StoreImage
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import PAGE_BYTES
@@ -187,7 +187,14 @@ def _shelved(kept: Quarantine) -> Iterator[tuple[object, object]]:
 
 
 def read_again(disk: SimDisk, count: Callable[[str], None], queue: QueueId, ids: SequenceSet) -> Batch:
-    """Give back messages that are durable (`qpidha.interfaces.ReadableStore`). KeyError: one of them is not."""
+    """Give back messages that are durable (`qpidha.interfaces.ReadableStore`). KeyError: one of them is not.
+
+    Raises:
+        StoreFailed: The disk could not be read (`SimDisk.spoiled`).
+    """
+    if disk.spoiled():
+        count("fault read_error")
+        raise StoreFailed("simulated: the disk could not be read")
     count("messages read again")
     content = disk.content
     found = content.queues.get(queue) or content.local[queue]
@@ -199,5 +206,8 @@ def read_staged(disk: SimDisk, count: Callable[[str], None], queue: QueueId, ids
     aside = disk.content.staged.get(queue, {})
     if ids.first not in aside:
         return read_again(disk, count, queue, ids)
+    if disk.spoiled():
+        count("fault read_error")
+        raise StoreFailed("simulated: the disk could not be read where messages are set aside")
     count("staged messages read again")
     return packed([aside[id] for id in ids])

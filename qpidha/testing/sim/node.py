@@ -22,6 +22,7 @@ from qpidha.testing.sim import hints, media, place
 from qpidha.testing.sim.clock import SimClock
 from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.link import End
+from qpidha.testing.sim.reading import Watched, working
 from qpidha.testing.sim.surroundings import Surroundings
 from qpidha.types import Discarded, NodeId, Role, Versioned
 from qpidha.wire.events import Frame, Hello, Refused
@@ -88,7 +89,7 @@ class SimNode:
             read=lambda queue, ids: media.read_again(self.disk, self.world.sometimes, queue, ids),
             read_staged=lambda queue, ids: media.read_staged(self.disk, self.world.sometimes, queue, ids),
         )
-        self.driver = Driver(self.replica, self._commit, self, self.now, self._later)
+        self.driver = Driver(self.replica, self._commit, Watched(self), self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:
             self.replica.record_seen(current, self.now())
         self._tick(self.boots)
@@ -138,20 +139,21 @@ class SimNode:
 
     def run(self) -> None:
         """Perform the pending effects, then check the invariants."""
-        self.driver.run()
-        if self.up:
+        self._turn(self.boots, self.driver.run)
+
+    def _turn(self, boot: int, work: Callable[[], object]) -> None:
+        """Do this if the boot is still this one. Then check the invariants, unless a read failed in the middle."""
+        if boot != self.boots:
+            return
+        with working(self):
+            work()
+        if self.up and self.replica.unreadable is None:
             self.world.checker.stepped(self)
 
     def _later(self, work: Callable[[], None]) -> None:
         """Run the next slice of the core in a separate turn."""
         boot = self.boots
-
-        def go_on() -> None:
-            if boot == self.boots:
-                work()
-                self.world.checker.stepped(self)
-
-        self.world.scheduler.after(0.0, lambda: self.post(go_on))
+        self.world.scheduler.after(0.0, lambda: self.post(lambda: self._turn(boot, work)))
 
     def link_opened(self, end: End, to: NodeId | None) -> None:
         """Report an open link to the core."""
@@ -164,7 +166,10 @@ class SimNode:
         """Pass a frame to the core; one for an earlier boot is dropped."""
         if not self.up or end.boot != self.boots:
             return
-        if self.replica.received(end.number, frame, self.now()):
+        follows = True
+        with working(self):
+            follows = self.replica.received(end.number, frame, self.now())
+        if follows:
             self.run()
 
     def link_failed(self, end: End, error: RemoteProtocolError) -> None:
@@ -266,12 +271,7 @@ class SimNode:
             self.world.scheduler.after(delay_s, lambda: self._finish(boot))
 
     def _finish(self, boot: int) -> None:
-        def finish() -> None:
-            if boot == self.boots:
-                self.disk.finish()
-                self.world.checker.stepped(self)
-
-        self.post(finish)
+        self.post(lambda: self._turn(boot, self.disk.finish))
 
     def release_disk(self) -> None:
         """End `hold_disk`, and complete the commit that waits."""

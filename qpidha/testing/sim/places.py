@@ -9,6 +9,7 @@ from qpidha.core.steps import Committed, Update
 from qpidha.seq import SequenceSet
 from qpidha.testing.invariants.commits import Commit
 from qpidha.testing.sim.node import SimNode
+from qpidha.testing.sim.reading import working
 from qpidha.types import MessageId, Position, QueueId
 from qpidha.wire.batch import Batch
 
@@ -63,6 +64,7 @@ class SimContent:
     """One queue of a simulated primary, as a queue type needs it (`qpidha.queues.fifo.Content`)."""
 
     def __init__(self, node: SimNode, queue: QueueId) -> None:
+        self._node = node
         self._replica = node.replica
         self._queue = queue
 
@@ -74,9 +76,11 @@ class SimContent:
     def read(
         self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:
-        """Read messages from a place on."""
+        """Read messages from a place on. None also if the disk fails: that ends the node."""
         queue = self._replica.queues[self._queue]
-        return next(queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max), None)
+        with working(self._node):
+            return next(queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max), None)
+        return None
 
     def places(self, ids: SequenceSet, /) -> SequenceSet:
         """The places of messages."""

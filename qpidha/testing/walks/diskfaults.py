@@ -105,6 +105,11 @@ class DiskFaults(Picks):
             node.disk.failing = "before"
             self._fired("write_error")
 
+    def read_error(self) -> None:
+        """Let one of the next reads of a node fail; counted when it does."""
+        if node := self._victim():
+            node.disk.read_fails_in = self.random.randint(1, 4)
+
     def sync_error(self) -> None:
         """Let the next commit of a node fail; its transaction is durable or lost."""
         if node := self._node():

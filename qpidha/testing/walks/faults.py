@@ -72,6 +72,12 @@ FAULTS: Final = (
     ),
     FaultKind("disk", "write_error", 0.3, "EIO on write: the transaction is not there, the store is dead"),
     FaultKind("disk", "sync_error", 0.3, "EIO on fsync: it is there or not, nobody knows, the store is dead"),
+    FaultKind(
+        "disk",
+        "read_error",
+        0,
+        "EIO on reading a message that is not in memory: the node ends. Mixed in apart from the others",
+    ),
     FaultKind("disk", "full", 0.3, "ENOSPC, until somebody makes room: the store does not open either"),
     FaultKind("disk", "short_write", 0.25, "a write stops half-way and fails"),
     FaultKind("disk", "torn_write", 0.25, "a power cut leaves the first part of a transaction"),

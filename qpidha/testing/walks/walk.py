@@ -20,7 +20,7 @@ from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.manager import Fault
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import SMALL, World
-from qpidha.testing.walks import ownentries, producers
+from qpidha.testing.walks import ownentries, producers, readfaults
 from qpidha.testing.walks.changes import WEIGHTS as CHANGES
 from qpidha.testing.walks.changes import Changes
 from qpidha.testing.walks.chaos import REPAIRS, Chaos
@@ -63,7 +63,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     **CLIENTS,
     **REPAIRS,
     **OTHERS,
-    **{kind.name: kind.weight for kind in FAULTS},
+    **{kind.name: kind.weight for kind in FAULTS if kind.weight},
 }
 """How often each action is drawn, before a run draws its own factors."""
 
@@ -120,11 +120,13 @@ class Walk:
             min_in_sync=min(count, random.Random(f"{seed}/members").choice(LEAST)),
         )
         self.world.manager.hints = random.Random(f"{seed}/gone").choice(["none", "none", "right", "wrong"])
+        if self.world.settings.memory_bytes_max is not None:
+            self.plan = readfaults.mixed_in(self.plan, seed)
         self.random = self.world.random
         self.chaos = Chaos(self.world)
         self.actions: dict[str, Callable[[], None]] = {
             name: getattr(self, f"_{name}", None) or getattr(self.chaos, name)
-            for name in self.weights
+            for name in (*self.weights, readfaults.STEP)
             if name not in CHANGES and name != "local"
         }
         if changes:
