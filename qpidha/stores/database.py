@@ -113,12 +113,12 @@ def has_staged(db: sqlite3.Connection) -> bool:
     return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'staged'").fetchone() is not None
 
 
-def open_writer(layout: Layout, cache_kib: int = CACHE_KIB) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+def open_writer(layout: Layout, *, small: bool = False) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """The one connection that commits, and a spare one. Used by one thread at a time, not always the same.
 
     The spare one is read-only, and reads single batches (`qpidha.stores.rereading`). The connection that is closed last
     merges the log and removes the file with its name, even if another file has that name by then. A read-only connection
-    does not: closed last, it leaves the files as they are.
+    does not: closed last, it leaves the files as they are. ``small``: with caches of few pages.
 
     Raises:
         StoreFailed: SQLite does not promise what durability needs.
@@ -132,7 +132,7 @@ def open_writer(layout: Layout, cache_kib: int = CACHE_KIB) -> tuple[sqlite3.Con
         db.execute("PRAGMA fullfsync = ON")  # Where a plain fsync leaves data in the disk's cache.
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         db.execute("PRAGMA secure_delete = OFF")  # Some builds zero every freed page: twice the writes.
-        db.execute(f"PRAGMA cache_size = -{cache_kib}")
+        db.execute(f"PRAGMA cache_size = -{SMALL_CACHE_KIB if small else CACHE_KIB}")
         # SQLite ignores errors of its automatic checkpoints; errors of ours are fatal.
         db.execute("PRAGMA wal_autocheckpoint = 0")
         return db, _open_spare(layout)

@@ -22,7 +22,7 @@ from qpidha.stores.contents import Contents, Shelved
 from qpidha.stores.pieces import Pieces, QueueImages, Read, Room
 from qpidha.stores.progress import Progress, Reading, silent, watched
 from qpidha.stores.queue import Queue, where
-from qpidha.stores.reading import is_disk_fault, stored_status, tables_are_sound
+from qpidha.stores.reading import is_disk_fault, staged_keys, stored_status, tables_are_sound
 from qpidha.stores.report import Damage
 from qpidha.stores.row import Row
 from qpidha.stores.schema import (
@@ -30,7 +30,6 @@ from qpidha.stores.schema import (
     DIGEST_MASK,
     FORMAT,
     SEALED,
-    STAGED,
     Values,
     checksum,
     decode_ids,
@@ -109,8 +108,6 @@ class _Loading:
         """As `checksum` packs the values of a row, for very many of them."""
         self._found = Loaded(None)
         self._dead: dict[int, tuple[bytes, int]] = {}
-        self._staged = set[int]()
-        """The keys of batches that are no content."""
         self._sums = array("q")
         """What the rows of the queues say: of each how many messages it holds, and their digest."""
         self._by_key: dict[int, Queue] = {}
@@ -121,7 +118,6 @@ class _Loading:
             self._check_pages,
             self._load_status,
             self._load_dead,
-            self._load_staged,
             self._load_queues,
             self._load_batches,
             self._load_quarantine,
@@ -216,11 +212,6 @@ class _Loading:
             else:
                 self._dead[key] = (ids, crc)
 
-    def _load_staged(self) -> None:
-        """A wrong mark makes a batch part of the content, or takes it out: then the digest of its queue is wrong."""
-        if self._db.execute("SELECT 1 FROM sqlite_master WHERE sql = ?", (STAGED,)).fetchone():
-            self._staged = {key for (key,) in self._db.execute("SELECT key FROM staged")}
-
     def _load_queues(self) -> None:
         contents, by_key, sums, pack = self._contents, self._by_key, self._sums, self._pack
         bound = None if contents.status.cluster is None else contents.status.generation
@@ -250,7 +241,7 @@ class _Loading:
 
     def _load_batches(self) -> None:
         nbytes, pieces, by_key, reading = self._found.nbytes, self._found.pieces, self._by_key, self._reading
-        staged = self._staged
+        staged = staged_keys(self._db)  # A wrong one shows in the digest of the queue.
         for row in self._db.execute("SELECT key, queue, first, count, ids, data, crc FROM batches"):
             if row[0] in staged:
                 continue

@@ -40,6 +40,13 @@ def tables_are_sound(db: sqlite3.Connection, version: int) -> bool:
     return expected <= set(made) and others in (0, STAGED in made)
 
 
+def staged_keys(db: sqlite3.Connection) -> set[int]:
+    """The keys of the batches that are set aside: they are no content."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE sql = ?", (STAGED,)).fetchone() is None:
+        return set()
+    return {key for (key,) in db.execute("SELECT key FROM staged")}
+
+
 def is_disk_fault(error: sqlite3.DatabaseError) -> bool:
     """True if the disk did not answer. False: it answered and the data is wrong, or SQLite says so.
 

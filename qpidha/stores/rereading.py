@@ -15,6 +15,7 @@ from threading import Lock
 
 from qpidha.errors import MalformedFrame, StoreDamaged, StoreError, StoreFailed
 from qpidha.seq import SequenceSet
+from qpidha.stores.changes import SOME_IDS, UUID_
 from qpidha.stores.contents import Contents
 from qpidha.stores.database import failures
 from qpidha.stores.files import Layout
@@ -41,6 +42,8 @@ class Rereader:
 
     def read(self, queue: QueueId, ids: SequenceSet, *, staged: bool = False) -> Batch:
         """See `qpidha.interfaces.ReadableStore`; with ``staged``, `StagingStore.read_staged`."""
+        UUID_("queue", queue)
+        SOME_IDS("ids", ids)
         try:
             with self.changing, failures(self._layout):
                 aside = self._contents.staged.get(queue) if staged else None

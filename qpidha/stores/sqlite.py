@@ -34,11 +34,9 @@ from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
 from qpidha.seq import SequenceSet
 from qpidha.settings import check_node_id
 from qpidha.stores import compaction, offline
-from qpidha.stores.changes import SOME_IDS, UUID_, check_changes
+from qpidha.stores.changes import check_changes
 from qpidha.stores.contents import Contents
 from qpidha.stores.database import (
-    CACHE_KIB,
-    SMALL_CACHE_KIB,
     checkpoint,
     close_writer,
     create,
@@ -181,8 +179,7 @@ class SqliteStore:
         status = contents.status
         if not self._layout.identity.exists():
             Identity(status.node, status.epoch).write(self._layout.identity)
-        cache_kib = CACHE_KIB if self.memory_bytes_max is None else SMALL_CACHE_KIB
-        self._db, self._spare = open_writer(self._layout, cache_kib)
+        self._db, self._spare = open_writer(self._layout, small=self.memory_bytes_max is not None)
         self._reading = Rereader(self._layout, self._spare, contents)
         forks.watch(self)
         db = self._db
@@ -220,19 +217,17 @@ class SqliteStore:
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """See `qpidha.interfaces.ReadableStore`."""
-        return self._read(queue, ids, staged=False)
+        return self._reader().read(queue, ids)
 
     def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """See `qpidha.interfaces.StagingStore`."""
-        return self._read(queue, ids, staged=True)
+        return self._reader().read(queue, ids, staged=True)
 
-    def _read(self, queue: QueueId, ids: SequenceSet, *, staged: bool) -> Batch:
-        UUID_("queue", queue)
-        SOME_IDS("ids", ids)
+    def _reader(self) -> Rereader:
         self._require_not_forked()
         if self._reading is None:
             raise StoreFailed("the store is not open")
-        return self._reading.read(queue, ids, staged=staged)
+        return self._reading
 
     def lock_name(self) -> bytes:
         """See `qpidha.interfaces.LockedStore`. Empty unless the store is open."""
@@ -341,8 +336,6 @@ class SqliteStore:
     def _require_not_forked(self) -> None:
         if self._forked:
             raise forks.forked_error(f"the store in {self._layout.directory}")
-
-    # --- from outside ------------------------------------------------------------------------------
 
     def read_status(self) -> StoreStatus:
         """See `qpidha.stores.offline.read_status`."""

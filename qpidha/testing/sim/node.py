@@ -22,7 +22,7 @@ from qpidha.testing.sim import hints, media, place
 from qpidha.testing.sim.clock import SimClock
 from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.link import End
-from qpidha.testing.sim.reading import Watched, working
+from qpidha.testing.sim.reading import Watched, receives, working
 from qpidha.testing.sim.surroundings import Surroundings
 from qpidha.types import Discarded, NodeId, Role, Versioned
 from qpidha.wire.events import Frame, Hello, Refused
@@ -164,12 +164,7 @@ class SimNode:
 
     def received(self, end: End, frame: Frame) -> None:
         """Pass a frame to the core; one for an earlier boot is dropped."""
-        if not self.up or end.boot != self.boots:
-            return
-        follows = True
-        with working(self):
-            follows = self.replica.received(end.number, frame, self.now())
-        if follows:
+        if self.up and end.boot == self.boots and receives(self, end, frame):
             self.run()
 
     def link_failed(self, end: End, error: RemoteProtocolError) -> None:

@@ -11,6 +11,7 @@ from qpidha.errors import StoreError
 from qpidha.wire.events import Frame
 
 if TYPE_CHECKING:
+    from qpidha.testing.sim.link import End
     from qpidha.testing.sim.node import SimNode
 
 
@@ -26,6 +27,13 @@ def working(node: SimNode) -> Iterator[None]:
         node.driver.fail(error, Ready())
     finally:
         node.disk.reading = outer
+
+
+def receives(node: SimNode, end: End, frame: Frame) -> bool:
+    """The core takes a frame. Whether effects follow."""
+    with working(node):
+        return node.replica.received(end.number, frame, node.now())
+    return True  # It failed.
 
 
 @contextmanager
