@@ -35,7 +35,7 @@ SIZE = 1024
 COUNT = 100
 """Messages in a batch."""
 UNDER_WAY = 16
-FIXED_BYTES = 10 * MIB
+FIXED_BYTES = 2 * MIB
 """What the store of a node has in memory at any size: the page caches of its connections."""
 STATUS = Path("/proc/self/status")
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from qpidha.core.ready import (
@@ -32,7 +33,7 @@ from qpidha.core.ready import (
     without_disk,
 )
 from qpidha.core.replica import Replica
-from qpidha.errors import QpidhaError
+from qpidha.errors import QpidhaError, StoreError
 from qpidha.journal import Change
 from qpidha.wire.events import Frame, Operations
 
@@ -292,10 +293,11 @@ class Driver:
             return
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
-        self.replica.stop(f"failed: {why}")
-        self._last_rest()
-        self._perform(without_disk(lost))
-        self._perform(without_disk(self.replica.ready(self._clock())))
+        with suppress(StoreError):  # It does not give back what the core wants to look at.
+            self.replica.stop(f"failed: {why}")
+            self._last_rest()
+            self._perform(without_disk(lost))
+            self._perform(without_disk(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
 
 

@@ -26,9 +26,8 @@ from qpidha.seq import SequenceSet
 from qpidha.types import Address, BytesLike, NodeId, PeerInfo, QueueId, Record, Versioned
 from qpidha.wire.batch import Batch
 
+
 # --- the store -----------------------------------------------------------------------------------
-
-
 class MessageStore(Protocol):
     """Where one node keeps its messages and its `StoreStatus`, in one transactional place.
 
@@ -89,8 +88,7 @@ class SteppedStore(Protocol):
     def commit_in_steps(self, changes: Sequence[Change]) -> Iterator[None]:
         """Do the work of `MessageStore.commit` in steps. The transaction is complete only after the last one.
 
-        Another method that is called before the last step, such as `close`, does the remaining steps first. Raises the
-        same errors as `MessageStore.commit`.
+        Another method that is called before the last step, such as `close`, does the rest first. Raises what it raises.
         """
 
 
@@ -99,10 +97,9 @@ class LockedStore(Protocol):
     """Optional ability of a store: to name the lock that it holds while it is open."""
 
     def lock_name(self) -> bytes:
-        """A name that no store of another process has at the same time, on this machine or on another one.
+        """A name that no store of another process has at the same time, on whatever machine. Empty: nothing is known.
 
-        Called while the store is open. Empty: nothing is known. The next process that opens the same store on this
-        machine has the same name, and then the one before has ended.
+        Called while the store is open. The next process that opens it on this machine has the same name, after this one.
         """
 
 
@@ -111,8 +108,8 @@ class ReadableStore(Protocol):
     """Optional ability of a store: to give messages back, for a node that does not keep all of them in memory."""
 
     memory_bytes_max: int | None
-    """Set by the node before `open`: the image has about so many bytes of messages in memory; those of queues beyond
-    that are read when the image is asked for them. Tables and the configuration do not count. None: no limit."""
+    """Set by the node before `open`: the image has about so many bytes of messages in memory, but for those of tables and
+    the configuration; others are read when it is asked for them. None: no limit."""
 
     def read(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """These messages, at least one, in order, each committed before, and removed by no commit that has begun since.
@@ -120,26 +117,19 @@ class ReadableStore(Protocol):
         Called in the event loop, maybe during a commit; before the first commit also in the thread of `commit`.
 
         Raises:
-            StoreDamaged: A message does not verify. The same follows.
-            StoreFailed: The disk failed, or a message is not there. As after a failed commit, only `close` may follow.
+            StoreDamaged, StoreFailed: A message does not verify, or is not there, or the disk failed. Only `close` follows.
         """
 
 
 @runtime_checkable
 class StagingStore(ReadableStore, Protocol):
-    """Optional ability of a readable store: to keep a part of a plan aside, before its flip makes it content (rule C5).
-
-    It is given `Stage`, `Adopt` and `Unstage`. What is set aside is in no image, and gone when the store is opened again.
-    A node that joins with a `ReadableStore` without this ability has what it gets in memory until its plan is complete.
-    """
+    """Optional ability of a readable store: to set aside what a plan brings, until its flip (`qpidha.journal.Stage`)."""
 
     def read_staged(self, queue: QueueId, ids: SequenceSet) -> Batch:
         """As `read`, of messages that a commit has set aside. If they were adopted since, they are content."""
 
 
 # --- the transport -------------------------------------------------------------------------------
-
-
 class LinkHandler(Protocol):
     """What a link calls. Calls never overlap; `closed` is the last one and comes exactly once."""
 
@@ -250,8 +240,6 @@ class TellingTransport(Transport, Protocol):
 
 
 # --- the cluster manager -------------------------------------------------------------------------
-
-
 class Session(Protocol):
     """This node's proof of life in the cluster manager."""
 

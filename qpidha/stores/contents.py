@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from qpidha.errors import InvariantError, ensure
 from qpidha.journal import (
@@ -73,6 +74,12 @@ class Delta:
     forgotten: list[int] = field(default_factory=list)
     """The keys of those that were set aside by an earlier commit, and are gone."""
     audit: list[Audit] = field(default_factory=list)
+
+    @property
+    def payload_bytes(self) -> int:
+        """The bytes of messages that it adds to queues, or sets aside. O(rows added)."""
+        rows = chain(self.inserted.values(), self.staged.values())
+        return sum(row.batch.nbytes for _, row in rows if row.batch is not None)
 
     def forget_payload(self) -> None:
         """The disk has it now."""

@@ -194,8 +194,6 @@ class SqliteStore:
         checkpoint(db, "TRUNCATE")
         self._files = OpenFiles(self._layout, lock, self._synced_fd)
 
-    # --- commit ------------------------------------------------------------------------------------
-
     def commit(self, changes: Sequence[Change]) -> None:
         """See `qpidha.interfaces.MessageStore`. Blocks for one fsync of the log."""
         contents = self._contents
@@ -261,13 +259,14 @@ class SqliteStore:
         files, reading = self._files, self._reading
         assert files is not None and reading is not None
         files.require_untouched()
-        if (images := self._images()) is not None:
-            images.settle()  # Its owner has not used it up.
+        if (images := self._images()) is not None:  # Its owner has not used it up.
+            images.settle()
         with reading.changing:
             delta = contents.apply(changes)
+        written = delta.payload_bytes + COMMIT_BYTES
+        files.provide_room(written)  # Now: later, SQLite may have written what its cache does not hold.
         db.execute("BEGIN IMMEDIATE")
-        written = write(db, contents, delta, time.time()) + COMMIT_BYTES
-        files.provide_room(written)
+        write(db, contents, delta, time.time())
         db.execute("COMMIT")
         files.require_there()
         files.note_synced()

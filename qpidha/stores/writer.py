@@ -47,14 +47,11 @@ PUT_AUDIT = "INSERT INTO audit (at, event, generation, queue, detail) VALUES (?,
 TRIM_AUDIT = "DELETE FROM audit WHERE line <= (SELECT max(line) FROM audit) - ?"
 
 
-def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) -> int:
+def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) -> None:
     """Write the delta. Removals come first, so that their pages can be used again.
 
     Args:
         now: Wall-clock seconds, for the audit lines.
-
-    Returns:
-        About how many bytes of payload were written.
     """
     if delta.gone:
         _drop_rows(db, contents, delta)
@@ -79,8 +76,6 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
         lines = [(now, _text(a.event), a.generation, _text(a.queue), _text(a.detail)) for a in delta.audit]
         db.executemany(PUT_AUDIT, lines)
         db.execute(TRIM_AUDIT, (AUDIT_LINES_MAX,))
-    rows = chain(delta.inserted.values(), delta.staged.values())
-    return sum(row.batch.nbytes for _, row in rows if row.batch is not None)
 
 
 def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> None:

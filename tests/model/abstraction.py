@@ -19,7 +19,7 @@ from qpidha.core.primary.primary import Primary
 from qpidha.core.primary.session import BackupSession
 from qpidha.core.ready import CompareAndSet
 from qpidha.testing.invariants.facts import fact_of
-from qpidha.testing.sim.disk import Message
+from qpidha.testing.sim.content import Message
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import World
 from qpidha.types import Record

@@ -13,7 +13,7 @@ from qpidha.core.births import birth_of, born, configuration_id
 from qpidha.core.configuration import read_key
 from qpidha.core.producers import PRODUCER, ProducerEntry
 from qpidha.testing.invariants.facts import fact_of
-from qpidha.testing.sim.disk import DiskQueue, Message
+from qpidha.testing.sim.content import DiskQueue, Message
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.world import World
 from qpidha.types import QueueId

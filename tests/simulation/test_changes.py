@@ -31,7 +31,7 @@ from qpidha.seq import SequenceSet
 from qpidha.testing import Scenario, Walk
 from qpidha.testing.invariants.configuration import objects_of
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Message
+from qpidha.testing.sim.content import Message
 from qpidha.testing.sim.places import SimContent
 from qpidha.testing.sim.producing import KNOWN
 from qpidha.testing.walks.changes import REFUSED, STEPS, WEIGHTS

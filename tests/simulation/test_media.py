@@ -11,7 +11,7 @@ from qpidha import SequenceSet
 from qpidha.journal import Insert, PutQueue, PutStatus, StoreStatus
 from qpidha.stores.loader import _Loading
 from qpidha.testing.sim import media
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
 

@@ -19,7 +19,7 @@ from qpidha.interfaces import MessageStore
 from qpidha.journal import Change, StoreImage
 from qpidha.stores import MemoryStore, SqliteStore
 from qpidha.testing import Walk
-from qpidha.testing.sim.disk import Content, messages
+from qpidha.testing.sim.content import Content, messages
 
 HOME = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A directory in which an fsync costs nothing: power cuts are not tested here."""

@@ -13,7 +13,7 @@ from qpidha.core.groups import session_key
 from qpidha.core.legality import FollowerState, Outcome, Scope, violation
 from qpidha.core.limits import agreed, check_primary, limits_of
 from qpidha.core.state import NodeState
-from qpidha.errors import HandshakeError, RemoteProtocolError
+from qpidha.errors import HandshakeError, RemoteProtocolError, StoreError
 from qpidha.events import RefusedByPrimary, StalePrimaryFenced, UnrecordedPrimary
 from qpidha.types import NodeId, Record, Role
 from qpidha.wire.events import (
@@ -104,7 +104,8 @@ class Follower:
         session, self.link, self.session = self.session, None, None
         self._held_back.clear()
         if session is not None and session.state is FollowerState.FLIPPING:
-            with suppress(RemoteProtocolError):  # A plan that contradicts itself has changed nothing.
+            # A plan that contradicts itself has changed nothing. A store that fails ends the node: `Replica.unreadable`.
+            with suppress(RemoteProtocolError, StoreError):
                 session.finish()
                 self._follows(session)
         if session is not None:

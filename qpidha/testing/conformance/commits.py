@@ -23,7 +23,7 @@ from qpidha.journal import (
 from qpidha.seq import SequenceSet
 from qpidha.testing.conformance.changes import CLUSTER
 from qpidha.testing.conformance.storebench import StoreBench
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.types import Fate, QueueSpec
 from qpidha.wire.batch import Batch
 

@@ -46,7 +46,7 @@ from qpidha.testing.conformance.changes import (
 from qpidha.testing.conformance.check import Check, Rules, Runner
 from qpidha.testing.conformance.commits import commit_at_random
 from qpidha.testing.conformance.storebench import Kill, MakeStore, Opened, StoreBench, copy_away
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.types import MESSAGE_ID_MAX
 from qpidha.wire.batch import Batch
 

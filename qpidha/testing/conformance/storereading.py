@@ -13,7 +13,7 @@ from qpidha.testing.conformance.changes import CREATE, QUEUE, STATUS, ids, inser
 from qpidha.testing.conformance.commits import RandomCommits
 from qpidha.testing.conformance.store import RULES
 from qpidha.testing.conformance.storebench import StoreBench
-from qpidha.testing.sim.disk import Content, messages
+from qpidha.testing.sim.content import Content, messages
 
 COMMITS = 12
 

@@ -22,7 +22,7 @@ from qpidha.testing.conformance.changes import (
 from qpidha.testing.conformance.commits import RandomCommits
 from qpidha.testing.conformance.store import RULES
 from qpidha.testing.conformance.storebench import StoreBench
-from qpidha.testing.sim.disk import Content, messages
+from qpidha.testing.sim.content import Content, messages
 
 LIVES = 4
 COMMITS = 8
@@ -94,6 +94,10 @@ def what_was_adopted_is_read_as_before(bench: StoreBench) -> None:
     opened.commit(remove(ids(5)), Adopt(QUEUE, ids((5, 7))), Unstage())
     bench.did("read_staged(a1, 5-7)")
     bench.same("after", list(new)[:3], list(opened.store.read_staged(QUEUE, ids((5, 7)))))
+    bench.kill(opened)
+    opened, image = bench.open()
+    bench.same("ids after a start", [1, 5, 6, 7], sorted(bench.held(image)))
+    assert isinstance(opened.store, StagingStore)
     bench.did("read_staged(a1, 8)")
     with bench.raises(StoreFailed, "read_staged() of a message that was forgotten"):
         opened.store.read_staged(QUEUE, ids(8))

@@ -14,7 +14,7 @@ from qpidha.seq import SequenceSet
 from qpidha.testing.explorer.node_invariants import FANNED_OUT
 from qpidha.testing.explorer.objects import OWN, THING, mark_of
 from qpidha.testing.explorer.running_node import RunningNode
-from qpidha.testing.sim.disk import messages
+from qpidha.testing.sim.content import messages
 from qpidha.types import Entry, MessageId, ProducerSequence, QueueId, QueueSpec
 from qpidha.wire.batch import Batch
 

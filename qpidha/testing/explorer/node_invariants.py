@@ -8,7 +8,7 @@ from qpidha.core.replica import Replica
 from qpidha.testing.invariants.configuration import configuration_fault, lost_with_queues
 from qpidha.testing.invariants.facts import facts_of
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.types import Generation, NodeId
 
 FANNED_OUT: Final = ord("w")

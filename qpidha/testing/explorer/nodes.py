@@ -28,7 +28,7 @@ from qpidha.testing.explorer.objects import marks_on, object_on, own_on
 from qpidha.testing.explorer.running_node import INPUTS, Effect, RunningNode, Snapshot
 from qpidha.testing.explorer.tables import Table
 from qpidha.testing.invariants.facts import facts_of
-from qpidha.testing.sim.disk import Content, Facts
+from qpidha.testing.sim.content import Content, Facts
 from qpidha.types import (
     Generation,
     Member,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.configuration import object_key, read_key
 from qpidha.testing.invariants.configuration import objects_of
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 
 REPLICATED = 99
 MARK = "mark"

@@ -21,7 +21,7 @@ from qpidha.recovery.validator import check_start
 from qpidha.seq import SequenceSet
 from qpidha.settings import Settings
 from qpidha.testing.invariants.peers import check_frame
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.types import MessageId, NodeId, QueueId, QueueSpec, Versioned
 from qpidha.wire import codec
 from qpidha.wire.batch import Batch

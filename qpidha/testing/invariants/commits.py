@@ -20,7 +20,7 @@ from qpidha.testing.invariants.configuration import (
     objects_of,
 )
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.touched import Touched
 from qpidha.types import QueueId

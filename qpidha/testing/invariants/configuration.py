@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qpidha.core.configuration import QUEUE, QueueObject, read_key
 from qpidha.core.keyed import CONFIGURATION
 from qpidha.journal import Change, DropQueue, Insert, PutQueue, Remove
-from qpidha.testing.sim.disk import Content, DiskQueue
+from qpidha.testing.sim.content import Content, DiskQueue
 from qpidha.types import Level, QueueId, level_of
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 from qpidha.core.lineage import generation_of
 from qpidha.core.queue import ReplicatedQueue
 from qpidha.core.replica import Replica
-from qpidha.testing.sim.disk import Fact, Facts, Message, messages, newest_entry
+from qpidha.testing.sim.content import Fact, Facts, Message, messages, newest_entry
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, MessageId, QueueId
 

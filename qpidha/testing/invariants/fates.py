@@ -14,7 +14,7 @@ from qpidha.journal import Release
 from qpidha.testing.invariants.configuration import was_declared
 from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.invariants.sequences import Sequences
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, Generation, MessageId, NodeId, Origin, QueueId
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from qpidha.journal import Insert
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content, Message
+from qpidha.testing.sim.content import Content, Message
 from qpidha.types import Generation, MessageId, QueueId
 
 Identity: TypeAlias = tuple[QueueId, Generation, MessageId]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qpidha.testing.invariants.facts import PrimaryFacts
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content, Facts
+from qpidha.testing.sim.content import Content, Facts
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Generation, Position
 from qpidha.wire.events import Acknowledged

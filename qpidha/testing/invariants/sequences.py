@@ -10,7 +10,8 @@ from qpidha.core.resync import had
 from qpidha.testing.invariants.configuration import objects_of, was_declared
 from qpidha.testing.invariants.identities import Identity
 from qpidha.testing.invariants.violation import Violation
-from qpidha.testing.sim.disk import Content, SimDisk
+from qpidha.testing.sim.content import Content
+from qpidha.testing.sim.disk import SimDisk
 from qpidha.testing.sim.node import SimNode
 from qpidha.types import Discarded, Fate, ProducerSequence, QueueId
 

@@ -8,7 +8,7 @@ from qpidha.core.ready import CompareAndSet, Notice, Request, RoleChanged
 from qpidha.events import NodeEvent
 from qpidha.testing.scenarios.error import ScenarioError
 from qpidha.testing.sim.clients import Clients
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.testing.sim.link import End
 from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.render import render_frame, render_notice, render_request

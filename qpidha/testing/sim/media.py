@@ -20,7 +20,8 @@ from qpidha.journal import Change, Insert, PutQueue, PutStatus, Quarantine, Stag
 from qpidha.seq import SequenceSet
 from qpidha.stores.schema import PAGE_BYTES
 from qpidha.stores.sqlite import SqliteStore
-from qpidha.testing.sim.disk import Content, SimDisk, messages, packed
+from qpidha.testing.sim.content import Content, messages, packed
+from qpidha.testing.sim.disk import SimDisk
 from qpidha.types import QueueId
 from qpidha.wire.batch import Batch
 

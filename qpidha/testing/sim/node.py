@@ -89,7 +89,7 @@ class SimNode:
             read=lambda queue, ids: media.read_again(self.disk, self.world.sometimes, queue, ids),
             read_staged=lambda queue, ids: media.read_staged(self.disk, self.world.sometimes, queue, ids),
         )
-        self.driver = Driver(self.replica, self._commit, Watched(self), self.now, self._later)
+        self.driver = Driver(self.replica, self._commit, Watched(self, self.disk), self.now, self._later)
         if self.host not in world.manager.unreachable | world.manager.stale:
             self.replica.record_seen(current, self.now())
         self._tick(self.boots)
@@ -164,7 +164,7 @@ class SimNode:
 
     def received(self, end: End, frame: Frame) -> None:
         """Pass a frame to the core; one for an earlier boot is dropped."""
-        if self.up and end.boot == self.boots and receives(self, end, frame):
+        if self.up and end.boot == self.boots and receives(self, end.number, frame):
             self.run()
 
     def link_failed(self, end: End, error: RemoteProtocolError) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qpidha.testing.sim import media
-from qpidha.testing.sim.disk import Content
+from qpidha.testing.sim.content import Content
 from qpidha.testing.sim.node import SimNode
 
 if TYPE_CHECKING:

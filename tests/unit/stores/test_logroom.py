@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from qpidha.journal import Insert
 from qpidha.stores import SqliteStore, inspect, logroom
 from qpidha.stores.logroom import STEP_MAX, STEP_MIN, LogRoom
-from qpidha.testing.conformance.changes import CREATE, STATUS, ids, insert, messages
+from qpidha.testing.conformance.changes import CREATE, QUEUE, STATUS, ids, insert, messages
+from qpidha.wire.batch import Batch
 
 COMMITS = 60
 
@@ -100,3 +102,16 @@ def test_a_commit_larger_than_a_step_gets_no_room(tmp_path: Path) -> None:
         ):
             room.provide(nbytes, size)
             assert log.stat().st_size == (0 if size == 0 else 2 * STEP_MIN)
+
+
+def test_room_is_made_before_a_transaction_writes_what_its_cache_does_not_hold(tmp_path: Path) -> None:
+    """Zeros that are written later would lie over its first frames, and the store would be damaged."""
+    store = SqliteStore(tmp_path / "store")
+    store.memory_bytes_max = 1  # So the cache of pages is small.
+    store.open("a")
+    store.commit([STATUS, CREATE])
+    large = Batch.pack([bytes([n]) * 100_000 for n in range(15)])
+    for first in (100, 200, 300):
+        store.commit([Insert(QUEUE, ids((first, first + 14)), large)])
+    store.close(clean=False)
+    assert not inspect(tmp_path / "store").damage

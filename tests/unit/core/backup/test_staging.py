@@ -21,7 +21,7 @@ from qpidha.core.ready import Inserted
 from qpidha.errors import StoreFailed
 from qpidha.journal import Adopt, Change, Insert, PutQueue, Remove, Stage, StoreStatus, Unstage
 from qpidha.queues import STANDARD_TYPES
-from qpidha.testing.sim.disk import Content, messages, packed
+from qpidha.testing.sim.content import Content, messages, packed
 from qpidha.types import QueueSpec
 from qpidha.wire.events import PlanQueue
 
