@@ -117,7 +117,7 @@ class ReadableStore(Protocol):
         Called in the event loop, maybe during a commit; before the first commit also in the thread of `commit`.
 
         Raises:
-            StoreDamaged, StoreFailed: A message does not verify, or is not there, or the disk failed. Only `close` follows.
+            StoreDamaged, StoreFailed: A message does not verify or is not there; the disk failed. Only `close` follows.
         """
 
 

@@ -199,6 +199,14 @@ class Script:
         self.stopped = why
 
 
+class Unreadable(Script):
+    """A core whose store does not give back what it wants to look at when it ends."""
+
+    def stop(self, why: str) -> None:
+        super().stop(why)
+        raise StoreFailed("nothing comes back")
+
+
 class Loop:
     """Performs effects into the calls of a `Script`, and has turns and a disk that are moved by hand."""
 
@@ -371,3 +379,11 @@ def test_frames_are_a_portion_exactly_if_they_are_not_cut() -> None:
     for cut in (large + small, [*large, established], small * (PORTION + 1), [established] * (PORTION + 1)):
         assert not is_portion(cut)
         assert len(list(in_portions(cut))) == 2
+
+
+def test_a_store_that_cannot_be_read_does_not_keep_a_node_from_ending() -> None:
+    """A backup that ends in the middle of a flip completes it, and reads for that: nobody else would end it then."""
+    core = Unreadable()
+    loop = Loop(core)
+    loop.driver.fail(StoreFailed("the disk"), Ready())
+    assert core.calls == [("failed", "the disk")] and core.stopped == "failed: the disk"

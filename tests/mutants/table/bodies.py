@@ -43,6 +43,21 @@ BODIES_ON_DISK: tuple[Mutant, ...] = (
         first="core/test_batches",
     ),
     Mutant(
+        name="room-after-it-was-used",
+        rules="D1 D3",
+        why="room in the log is made after a transaction has begun to write: zeros lie over its first frames",
+        file="qpidha/stores/sqlite.py",
+        old="""        files.provide_room(written)  # Now: later, SQLite may have written what its cache does not hold.
+        db.execute("BEGIN IMMEDIATE")
+        write(db, contents, delta, time.time())
+""",
+        new="""        db.execute("BEGIN IMMEDIATE")
+        write(db, contents, delta, time.time())
+        files.provide_room(written)
+""",
+        first="stores/test_logroom",
+    ),
+    Mutant(
         name="read-without-a-checksum",
         rules="D3",
         why="a message that is read again is believed without its checksum",
