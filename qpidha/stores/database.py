@@ -13,7 +13,7 @@ from qpidha.errors import StoreFailed
 from qpidha.journal import StoreStatus
 from qpidha.stores.contents import Contents
 from qpidha.stores.files import Layout, create_private, require_regular
-from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STAGED, STATUS, TABLES
+from qpidha.stores.schema import APPLICATION, FORMAT, PAGE_BYTES, SEAL, STATUS, TABLES
 from qpidha.stores.writer import drop_staged, put_status
 from qpidha.system.syncing import sync_directory, sync_file
 from qpidha.system.words import in_words
@@ -75,7 +75,7 @@ def create(layout: Layout, status: StoreStatus) -> None:
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         db.execute(f"PRAGMA application_id = {APPLICATION}")
         db.execute(f"PRAGMA user_version = {FORMAT}")
-        for table in (STAGED, *TABLES):
+        for table in TABLES:
             db.execute(table)
         put_status(db, Contents(status), facts=True)
         demand(db, "journal_mode", "WAL", "wal")
@@ -101,16 +101,9 @@ def mark(db: sqlite3.Connection, contents: Contents, version: int = FORMAT) -> N
     db.execute("BEGIN IMMEDIATE")
     if version != FORMAT:
         upgrade(db, version)
-    if not has_staged(db):
-        db.execute(STAGED)
     drop_staged(db)
     put_status(db, contents, facts=True)
     db.execute("COMMIT")
-
-
-def has_staged(db: sqlite3.Connection) -> bool:
-    """Whether there is a table of what is set aside: databases of earlier versions have none."""
-    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'staged'").fetchone() is not None
 
 
 def open_writer(layout: Layout, *, small: bool = False) -> tuple[sqlite3.Connection, sqlite3.Connection]:

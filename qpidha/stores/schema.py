@@ -67,8 +67,8 @@ TABLES: Final = (
        detail TEXT)""",
 )
 STAGED: Final = "CREATE TABLE staged (key INTEGER PRIMARY KEY)"
-"""The batches that are set aside, by their keys: they are no content, and the next start removes them. Made by the first
-start of a version that knows it; versions without it have no such batches."""
+"""The batches that are set aside, by their keys: they are no content. Made by the first commit that sets any aside, and
+dropped with them by the next start and by a clean stop."""
 
 SHARED_BYTES_MAX: Final = 64
 """Longer lineages are decoded anew for each queue."""

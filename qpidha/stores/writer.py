@@ -15,6 +15,7 @@ from qpidha.stores.contents import Contents, Delta
 from qpidha.stores.queue import Queue
 from qpidha.stores.schema import (
     DIGEST_MASK,
+    STAGED,
     Tally,
     Values,
     checksum,
@@ -62,6 +63,8 @@ def write(db: sqlite3.Connection, contents: Contents, delta: Delta, now: float) 
     if delta.inserted:
         db.executemany(PUT_BATCH, _batch_rows(delta))
     if delta.staged:
+        if not has_staged(db):
+            db.execute(STAGED)
         db.executemany(PUT_BATCH, _staged_rows(delta))
         db.executemany(PUT_STAGED, ((key,) for key in delta.staged))
     if delta.shelved:
@@ -89,10 +92,16 @@ def put_status(db: sqlite3.Connection, contents: Contents, *, facts: bool) -> No
         db.execute(PUT_TALLY, row[-4:])
 
 
+def has_staged(db: sqlite3.Connection) -> bool:
+    """Whether there is a table of what is set aside: most stores never need it."""
+    return db.execute("SELECT 1 FROM sqlite_master WHERE name = 'staged'").fetchone() is not None
+
+
 def drop_staged(db: sqlite3.Connection) -> None:
-    """Forget everything that is set aside."""
-    db.execute(DROP_STAGED_BATCHES)
-    db.execute(DROP_ALL_STAGED)
+    """Forget everything that is set aside, and the table."""
+    if has_staged(db):
+        db.execute(DROP_STAGED_BATCHES)
+        db.execute("DROP TABLE staged")
 
 
 def put_audit(db: sqlite3.Connection, now: float, event: str, generation: int, detail: str) -> None:

@@ -166,19 +166,11 @@ class Content:
                 case Unstage():
                     self.staged.clear()
                 case Adopt():
-                    self.apply(self.adopted([change]))
+                    for insert in self.adopted([change]):
+                        self._insert(insert)
                     self.staged.pop(change.queue, None)
-                case Insert(name, ids, batch):
-                    queue = self._with(name)[name]
-                    for id, message in zip(ids, messages(batch), strict=True):
-                        assert id not in queue.held, f"inserted twice: {id}"
-                        queue.held[id] = message
-                        if queue.keyed:
-                            self.touched.keys.add(message.props)
-                        elif name in self.queues:
-                            self.values[message.value] += 1
-                            self.touched.values.add(message.value)
-                    queue.next = max(queue.next, ids.last + 1)
+                case Insert():
+                    self._insert(change)
                 case Remove(name, ids):
                     queue = self._with(name)[name]
                     for id in ids:
@@ -197,6 +189,19 @@ class Content:
                         self.shelf.pop((name, generation, id), None)
                 case Audit():
                     self.audit.append(change)
+
+    def _insert(self, change: Change) -> None:
+        assert isinstance(change, Insert)
+        name, ids, queue = change.queue, change.ids, self._with(change.queue)[change.queue]
+        for id, message in zip(ids, messages(change.batch), strict=True):
+            assert id not in queue.held, f"inserted twice: {id}"
+            queue.held[id] = message
+            if queue.keyed:
+                self.touched.keys.add(message.props)
+            elif name in self.queues:
+                self.values[message.value] += 1
+                self.touched.values.add(message.value)
+        queue.next = max(queue.next, ids.last + 1)
 
     def adopted(self, changes: Sequence[Change]) -> list[Change]:
         """Return these changes with an Insert in place of each Adopt, and without what is set aside."""

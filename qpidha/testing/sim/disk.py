@@ -11,7 +11,7 @@ from uuid import UUID
 
 from qpidha.driver import Done
 from qpidha.errors import StoreFailed
-from qpidha.journal import Change, StoreImage, StoreState, StoreStatus
+from qpidha.journal import Change, StoreImage, StoreState, StoreStatus, Unstage
 from qpidha.testing.sim.content import Content
 from qpidha.types import NodeId
 
@@ -63,7 +63,8 @@ class SimDisk:
         """
         if self.full:
             raise StoreFailed("simulated: the disk is full")
-        self.content.staged.clear()
+        if self.content.staged:
+            self.content.apply([Unstage()])
         image = self.content.image()
         if self.damage:
             return StoreImage(image.status.with_(state=StoreState.DAMAGED))

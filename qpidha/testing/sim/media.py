@@ -28,6 +28,7 @@ from qpidha.wire.batch import Batch
 SECTOR_BYTES: Final = 512
 FRAME_BYTES: Final = PAGE_BYTES + 24
 """One page in the write-ahead log, with its header."""
+LOG_HEADER_BYTES: Final = 32
 HOME: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh directory in it
 """A directory in memory, where fsync is cheap; this module decides what a power cut leaves."""
 
@@ -46,12 +47,12 @@ def interrupted(content: Content, changes: Sequence[Change], kind: str, chance: 
         if content.staged:
             store.commit(list(_aside(content)))
         wal = directory / "store.db-wal"
-        begin = wal.stat().st_size
+        begin = _length(wal)
         witness = (directory / "synced").read_bytes()
         store.commit(changes)
         store.close(clean=False)
         (directory / "synced").write_bytes(witness)  # It is told of a transaction when that is durable.
-        raw = bytearray(wal.read_bytes())
+        raw = bytearray(wal.read_bytes()[: _length(wal)])
         after = content.copy()
         after.apply(changes)
         if kind == "reordered_writes":
@@ -111,18 +112,24 @@ def _spoiled(raw: bytes, kind: str, chance: random.Random) -> bytes:
 
 def _lose(store: SqliteStore, wal: Path, content: Content, chance: random.Random) -> None:
     """Commit three transactions, and erase a block of the first one."""
-    begin = wal.stat().st_size
+    begin = _length(wal)
     first = begin
     for turn in range(3):
         store.commit([_status(content)])
         if turn == 0:
-            first = wal.stat().st_size
+            first = _length(wal)
     store.close(clean=False)
     raw = bytearray(wal.read_bytes())
     frames = max(1, (first - begin) // FRAME_BYTES)
     at = max(begin, 32) + FRAME_BYTES * chance.randrange(frames)
     raw[at : at + FRAME_BYTES] = bytes(FRAME_BYTES)
     wal.write_bytes(raw)
+
+
+def _length(wal: Path) -> int:
+    """The bytes of a log, without the room behind it (`qpidha.stores.logroom`)."""
+    used = len(wal.read_bytes().rstrip(bytes(1)))
+    return 0 if not used else LOG_HEADER_BYTES + -(-(used - LOG_HEADER_BYTES) // FRAME_BYTES) * FRAME_BYTES
 
 
 @contextmanager
