@@ -63,7 +63,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     **CLIENTS,
     **REPAIRS,
     **OTHERS,
-    **{kind.name: kind.weight for kind in FAULTS if kind.weight},
+    **{kind.name: kind.weight for kind in FAULTS},
 }
 """How often each action is drawn, before a run draws its own factors."""
 
@@ -95,6 +95,7 @@ class Walk:
         self.weights = {
             name: weight * (1.0 if name in CLIENTS or name in REPAIRS else draw.choice([0, 0, 0.5, 1, 2.5]))
             for name, weight in WEIGHTS.items()
+            if weight
         }
         self.weights["failover"] *= deaths
         if changes:
