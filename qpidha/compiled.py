@@ -35,7 +35,8 @@ MODULES = tuple(
     core.batches core.births core.bodies core.calls core.calm core.chunks core.discards core.entering core.groups
     core.indexed core.keyed core.keytable core.legality core.lineage core.objects core.origins core.outbox core.places
     core.queue core.queues core.snapshot core.state core.stored
-    core.backup.applying core.backup.follower core.backup.keys core.backup.operations core.backup.session
+    core.backup.applying core.backup.follower core.backup.keys core.backup.operations core.backup.planned
+    core.backup.session core.backup.staging
     core.primary.actions core.primary.admission core.primary.clients core.primary.completion core.primary.deadlines
     core.primary.draft core.primary.drafted core.primary.entries core.primary.inflight core.primary.localwork
     core.primary.pace core.primary.primary core.primary.producers core.primary.recent core.primary.session
