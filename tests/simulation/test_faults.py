@@ -10,6 +10,7 @@ from qpidha.testing.invariants.violation import OutsideTheModel
 from qpidha.testing.sim.network import fault_in
 from qpidha.testing.sim.world import SimNode
 from qpidha.testing.walks.faults import FAULTS
+from qpidha.testing.walks.readfaults import STEP
 from qpidha.testing.walks.walk import WEIGHTS
 from qpidha.types import Settle
 from qpidha.wire import codec
@@ -34,16 +35,19 @@ def publish(world: World, primary: SimNode) -> None:
     world.scheduler.run_for(1.0)
 
 
-def test_each_of_the_forty_is_an_action_with_a_weight() -> None:
+def test_each_of_the_forty_one_is_an_action_with_a_weight() -> None:
     names = [kind.name for kind in FAULTS]
-    assert len(names) == len(set(names)) == 40
+    assert len(names) == len(set(names)) == 41
     assert set(names) <= WEIGHTS.keys() == Walk(0).actions.keys()
 
 
 def test_each_kind_is_left_out_of_some_runs_and_drawn_in_others() -> None:
     runs = [Walk(seed).weights for seed in range(40)]
     for kind in FAULTS:
-        assert {bool(weights[kind.name]) for weights in runs} == {True, False}, kind.name
+        if kind.name != STEP:
+            assert {bool(weights[kind.name]) for weights in runs} == {True, False}, kind.name
+    plans = [Walk(seed).plan for seed in range(40)]
+    assert {STEP in plan for plan in plans} == {True, False}, "it is mixed in by a draw of its own"
 
 
 def test_an_older_copy_that_follows_a_primary_is_corrected() -> None:
