@@ -151,6 +151,8 @@ class Driver:
                         continue
                     return
                 if ready.persist:
+                    if ready.early:
+                        self._send_early(ready)
                     self._persist(ready)
                 else:
                     self._perform_all(ready)
@@ -171,6 +173,12 @@ class Driver:
     def _slice(self) -> None:
         self._sliced = False
         self.run()
+
+    def _send_early(self, ready: Ready) -> None:
+        """Send what need not wait for the disk (`Ready.early`), unless it is so much that it is sent in slices."""
+        if is_portion(ready.send):
+            self._effects.send(ready.send)
+            ready.send = []
 
     def _persist(self, ready: Ready) -> None:
         self._waiting = ready

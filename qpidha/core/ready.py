@@ -6,6 +6,11 @@ A `Ready` is performed whole, in this order, before the next one is taken; a lar
 the loop, between which inputs may change the core. What must be durable before
 it is sent or acknowledged cannot be expressed in another order. While a `Ready` waits for its disk,
 the core goes on collecting; the next one is then a larger batch (group commit).
+
+One exception makes the disks of all nodes work at the same time: if ``early`` is set, ``send`` may be performed before
+``persist``. Then all its frames are operations of an established primary, which promise nothing: an operation is
+complete when the primary's own disk has it, too (O4). A primary that is killed in between comes back without it, like a
+backup that was not sent it; `tests/model` searches that (``sync=1``).
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from qpidha.types import (
 )
 from qpidha.values import value
 from qpidha.wire.batch import Batch
-from qpidha.wire.events import Frame
+from qpidha.wire.events import Frame, Operations
 
 # --- requests to the cluster manager -------------------------------------------------------------
 
@@ -197,8 +202,16 @@ class Ready:
     notify: list[Notice] = field(default_factory=list)
     """To the embedder, in order."""
 
+    early: bool = False
+    """``send`` may be performed before ``persist``."""
+
     def __bool__(self) -> bool:
         return bool(self.persist or self.send or self.request or self.complete or self.notify)
+
+    def look_whether_early(self) -> None:
+        """Set ``early`` if all frames are operations: none may overtake another one of its link (C6)."""
+        if self.persist and self.send:
+            self.early = {type(frame.event) for _, frame in self.send} == {Operations}
 
 
 def needs_no_disk(effect: object) -> bool:

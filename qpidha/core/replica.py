@@ -598,7 +598,10 @@ class Replica:
             self._calm = self._is_calm()
         if self.state.bodies is not None:
             self.state.bodies.taken()
-        return self.out.take()
+        ready = self.out.take()
+        if self.primary is not None and self.primary.established:
+            ready.look_whether_early()
+        return ready
 
     def _settle(self, now: float) -> None:
         """Bring everything up to date before effects are taken."""

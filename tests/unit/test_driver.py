@@ -283,6 +283,37 @@ def test_nothing_but_the_commit_happens_before_the_disk_answers() -> None:
     assert loop.core.calls[2:] == [*ALL[1:], "ready", "commit"]
 
 
+def early(frames: int) -> Ready:
+    ready = whole(frames)
+    ready.early = True
+    return ready
+
+
+def test_frames_that_need_no_disk_leave_while_it_works() -> None:
+    loop = Loop(Script(early(2), whole()), slow=True)
+    loop.driver.run()
+    assert loop.core.calls == ["ready", ("send", 2), "commit"]
+    loop.done.pop()(None)
+    assert loop.core.calls[3:] == ["request", "complete", "notify", "performed", "ready", "commit"]
+
+
+def test_so_many_of_them_that_they_are_sent_in_slices_wait_for_it() -> None:
+    loop = Loop(Script(early(PORTION + 1)), slow=True)
+    loop.driver.run()
+    assert loop.core.calls == ["ready", "commit"]
+    loop.done.pop()(None)
+    while loop.turns:
+        loop.next_turn()
+    assert loop.core.calls[2:-1] == [
+        ("send", PORTION),
+        ("send", 1),
+        "request",
+        "complete",
+        "notify",
+        "performed",
+    ]
+
+
 def test_a_large_ready_is_sent_in_slices_and_performed_once() -> None:
     loop = Loop(Script(whole(frames=3 * PORTION, notices=100), whole()))
     loop.cost_s = 2 * SLICE_S

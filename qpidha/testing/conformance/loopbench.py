@@ -133,7 +133,7 @@ class LoopBench(Trial):
         self._active_at = time.monotonic()
         self._left: list[list[object]] | None = None
         """Of the `Ready` under way, what is not performed yet: frames, request, completions, notices."""
-        self._undurable = False
+        self._undurable = self._early = False
         self._gone: set[int] = set()
         self._todo: list[Callable[[], None]] = []
         self._held: list[Frame] | None = None
@@ -182,7 +182,7 @@ class LoopBench(Trial):
             return
         request = [] if ready.request is None else [ready.request]
         self._left = [list(ready.send), [*request], list(ready.complete), list(ready.notify)]
-        self._undurable = bool(ready.persist)
+        self._undurable, self._early = bool(ready.persist), ready.early
 
     def performed(self) -> None:
         """Check that everything the last `Ready` asked for was done."""
@@ -206,7 +206,7 @@ class LoopBench(Trial):
                 if not needs_no_disk(effect):
                     self.fault("dead", f"after the store had failed: {effect!r}")
                 return
-            if self._undurable:
+            if self._undurable and not (stage == 0 and self._early):
                 self.fault("durable", f"before its transaction was durable: {effect!r}")
             left = self._left or [[], [], [], []]
             if effect not in left[stage]:

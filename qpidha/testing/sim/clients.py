@@ -65,13 +65,15 @@ class Clients:
         self._count += count
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
-    def declare(self, node: SimNode, name: str, settle: Settle, kind: str = "fifo") -> QueueId:
-        """Declare a queue on a primary. Returns its id."""
+    def declare(
+        self, node: SimNode, name: str, settle: Settle, kind: str, named: Callable[[QueueId], None]
+    ) -> None:
+        """Declare a queue on a primary. ``named`` is called with its id, before any effect is performed."""
         queue, position = node.replica.declare(QueueSpec(name=name, settle=settle, kind=kind))
+        named(queue)
         self._checker.operated(node)
         self._at(node).told.append((position, lambda: self._declared(queue)))
         node.run()
-        return queue
 
     def read(self, node: SimNode, answered: Callable[[], None]) -> None:
         """Read something, and answer when a primary's barrier is passed. Raises `Violation` (Q7)."""

@@ -205,7 +205,7 @@ class World:
         self, node: SimNode, name: str, settle: Settle, kind: str = "fifo", *, named: str | None = None
     ) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self.named(name, self.clients.declare(node, named or name, settle, kind))
+        self.clients.declare(node, named or name, settle, kind, lambda queue: self.named(name, queue))
 
     def named(self, name: str, queue: QueueId) -> None:
         """Call a queue by this name from now on."""

@@ -20,9 +20,9 @@ from qpidha.core.ready import (
     remainder,
     without_disk,
 )
-from qpidha.journal import DropQueue
+from qpidha.journal import Change, DropQueue
 from qpidha.types import QueueSpec, Role
-from qpidha.wire.events import Established, Frame
+from qpidha.wire.events import Established, Frame, Operations
 
 QUEUE = UUID(int=1)
 SAFE, SETTLED = Safe(QUEUE, 1, 3, frozenset()), Settled(1, 3, frozenset())
@@ -66,6 +66,25 @@ def test_effects_without_disk_have_no_frame_no_request_and_no_promise() -> None:
 
 def test_the_remainder_is_stored_and_asks_but_sends_and_promises_nothing() -> None:
     assert remainder(ready()) == Ready([DropQueue(QUEUE)], [], ReadRecord(), [], [ADDED])
+
+
+OPERATIONS = Frame(3, 1, Operations(first=2, operations=()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "frames", "early"),
+    [
+        ([DropQueue(QUEUE)], [OPERATIONS, OPERATIONS], True),
+        ([DropQueue(QUEUE)], [OPERATIONS, FRAME], False),
+        ([DropQueue(QUEUE)], [FRAME, OPERATIONS], False),
+        ([DropQueue(QUEUE)], [], False),
+        ([], [OPERATIONS], False),
+    ],
+)
+def test_operations_alone_are_sent_early(changes: list[Change], frames: list[Frame], early: bool) -> None:
+    one = Ready(persist=changes, send=[(1, frame) for frame in frames])
+    one.look_whether_early()
+    assert one.early is early
 
 
 def test_effects_without_disk_and_the_remainder_share_nothing() -> None:
