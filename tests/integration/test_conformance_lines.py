@@ -24,7 +24,7 @@ TRACES = [
 ]  # fmt: skip
 IDS = {
     *(f"T{n:02}" for n in TRACES),
-    *(f"A{n:02}" for n in (1, 2, 3, 5, 9, *range(11, 34))),
+    *(f"A{n:02}" for n in (1, 2, 3, 5, 9, *range(11, 35))),
     *(f"H{n:02}" for n in range(1, 61)),
 }
 
