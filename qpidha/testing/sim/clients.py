@@ -65,11 +65,9 @@ class Clients:
         self._count += count
         return [f"v{n}" for n in range(self._count - count + 1, self._count + 1)]
 
-    def declare(
-        self, node: SimNode, name: str, settle: Settle, kind: str, named: Callable[[QueueId], None]
-    ) -> None:
+    def declare(self, node: SimNode, spec: QueueSpec, named: Callable[[QueueId], None]) -> None:
         """Declare a queue on a primary. ``named`` is called with its id, before any effect is performed."""
-        queue, position = node.replica.declare(QueueSpec(name=name, settle=settle, kind=kind))
+        queue, position = node.replica.declare(spec)
         named(queue)
         self._checker.operated(node)
         self._at(node).told.append((position, lambda: self._declared(queue)))

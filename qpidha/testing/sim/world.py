@@ -28,7 +28,7 @@ from qpidha.testing.sim.node import SimNode
 from qpidha.testing.sim.observer import Observer
 from qpidha.testing.sim.render import render_frame, render_record
 from qpidha.testing.sim.scheduler import Scheduler
-from qpidha.types import NodeId, QueueId, Role, Settle
+from qpidha.types import NodeId, QueueId, QueueSpec, Role, Settle
 from qpidha.wire.events import Frame
 from qpidha.wire.version import PROTOCOL_MAX, PROTOCOL_MIN
 
@@ -205,7 +205,8 @@ class World:
         self, node: SimNode, name: str, settle: Settle, kind: str = "fifo", *, named: str | None = None
     ) -> None:
         """Declare a queue on a primary. ``named``: to the brokers it has another name than in this simulation."""
-        self.clients.declare(node, named or name, settle, kind, lambda queue: self.named(name, queue))
+        spec = QueueSpec(name=named or name, settle=settle, kind=kind)
+        self.clients.declare(node, spec, lambda queue: self.named(name, queue))
 
     def named(self, name: str, queue: QueueId) -> None:
         """Call a queue by this name from now on."""
@@ -342,9 +343,7 @@ class World:
             if not node.up:
                 lines.append(f"{node.host} down {node.refused}")
                 continue
-            flight = node.replica.manager.in_flight
-            lines.append(
-                f"{node.host} {node.role.value} generation {node.replica.generation} "
-                f"in flight {flight is not None} committing {not node.driver.idle}"
-            )
+            what, flight = f"{node.host} {node.role.value}", node.replica.manager.in_flight is not None
+            what += f" generation {node.replica.generation} in flight {flight}"
+            lines.append(f"{what} committing {not node.driver.idle}")
         return "; ".join(lines)
