@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qpidha import logs
-from qpidha.checks import CALLBACK, text
+from qpidha.checks import CALLBACK, Rule, optional, text
 from qpidha.clusterfile import ClusterFile, ClusterFileError, find_cluster_file
 from qpidha.errors import QpidhaError
 from qpidha.node import Node
@@ -18,6 +18,21 @@ from qpidha.system.words import in_words
 
 NAME = text(1, 100)
 TEXT = text(0, 10_000)
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+ERRORS = Rule(
+    "a tuple of classes of errors", lambda value: isinstance(value, tuple) and all(map(_is_error, value))
+)
+WORDS = optional(
+    Rule(
+        "a list or tuple of text",
+        lambda value: isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value),
+    )
+)
 
 
 class NodeProgram:
@@ -74,9 +89,11 @@ class NodeProgram:
 
         Raises:
             SystemExit: The node could not run, or has stopped because of an error.
-            ArgumentError: ``make`` cannot be called.
+            ArgumentError: An argument has a wrong type.
         """
         CALLBACK("make", make)
+        ERRORS("errors", errors)
+        WORDS("arguments", arguments)
         args = self.parser.parse_args(arguments)
         logs.configure(args.log_format, node=args.id)
         named: tuple[type[Exception], ...] = (QpidhaError, OSError, *errors)

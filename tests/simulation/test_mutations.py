@@ -197,18 +197,10 @@ def judges_by_the_flip(patch: pytest.MonkeyPatch) -> None:
 
     class Early(Flip):
         def __init__(
-            self,
-            queues: Queues,
-            local: Any,
-            plan: Any,
-            count: int,
-            kept: Any,
-            objects: UUID,
-            generation: int,
-            equal: Any = None,
+            self, queues: Queues, local: Any, plan: Any, count: int, kept: Any, *others: Any
         ) -> None:
             kept.before = {id: (q.lineage, q.next) for id, q in queues.items()}
-            super().__init__(queues, local, plan, count, kept, objects, generation, equal)
+            super().__init__(queues, local, plan, count, kept, *others)
 
     def hand_over(self: Discards) -> None:
         quarantined = self._state.quarantined

@@ -145,6 +145,8 @@ class Holding:
         if queue not in term.queues:
             term.queues[queue] = FifoQueue(SimContent(node, queue))
         taken = term.queues[queue].acquire(messages_max)
+        if node.replica.primary is None:
+            return []  # A read has failed, and the node has ended.
         if taken is None:
             self._check_all_delivered(node, term, queue)
             return []
@@ -233,7 +235,8 @@ class Holding:
             term.released.add((hold.queue, hold.place))
             if there:
                 again = self._acquire(node, term, hold.queue, 1)
-                if not again or again[0].place > hold.place:
+                missed = not again and node.replica.primary is not None
+                if missed or (again and again[0].place > hold.place):
                     raise Violation(f"live: {hold.value} was released, and is not delivered")
             if old:
                 self._walk.world.sometimes(BACK)
