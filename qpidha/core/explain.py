@@ -169,15 +169,15 @@ class _Inquiry:
         answer = replace(answer, generation=given_by)
         if id in queue.held:
             return self._here(answer, queue)
+        if self._replica.follower.flipping:
+            return replace(answer, verdict=Verdict.NOT_HERE)  # It may be among the messages that come now.
         return (yield from self._not_held(answer, queue))
 
     # --- this history gave the id out ------------------------------------------------------------
 
     def _here(self, answer: Explanation, queue: ReplicatedQueue) -> Explanation:
-        (_, batch), primary = (
-            next(queue.select(SequenceSet.from_range(self._id, self._id))),
-            self._replica.primary,
-        )
+        _, batch = next(queue.select(SequenceSet.from_range(self._id, self._id)))
+        primary = self._replica.primary
         answer = self._with_origin(answer, batch.origin(0))
         if primary is None:
             return replace(answer, verdict=Verdict.HELD)

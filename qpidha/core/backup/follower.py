@@ -117,6 +117,11 @@ class Follower:
         return self.session is not None and self.session.unfinished
 
     @property
+    def flipping(self) -> bool:
+        """A plan is being applied (`FollowerSession.flipping`)."""
+        return self.session is not None and self.session.flipping
+
+    @property
     def calm(self) -> bool:
         """It follows a primary, and only operations and their acknowledgements are due."""
         session = self.session

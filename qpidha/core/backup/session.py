@@ -121,6 +121,11 @@ class FollowerSession:
         return digesting or self._descriptions is not None or self._flip is not None
 
     @property
+    def flipping(self) -> bool:
+        """The plan is being applied, in slices: a queue may have its next id, and not yet all its messages."""
+        return self._flip is not None
+
+    @property
     def staged(self) -> int:
         """Queues in the plan so far, plus the changes that its flip has made so far; 0 after the flip."""
         return len(self._plan) + (len(self._flip.result.changes) if self._flip else 0)

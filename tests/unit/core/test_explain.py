@@ -232,6 +232,14 @@ def test_what_a_backup_does_not_hold_is_gone_as_far_as_it_knows() -> None:
     assert found.to_do == ["ask the primary as well: it knows more"]
 
 
+def test_while_a_plan_is_applied_a_message_may_still_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue has its next id before its messages (simulated walk of changes 12)."""
+    node = Node()
+    assert not node.replica.follower.flipping
+    monkeypatch.setattr(type(node.replica.follower), "flipping", True)
+    assert (why(node, 7).verdict, why(node, 5).verdict) == (Verdict.NOT_HERE, Verdict.HELD)
+
+
 def test_a_moved_message_is_found_where_it_is_now() -> None:
     node = leading()
     node.replica.move(QUEUE, SequenceSet([5]), OTHER)
