@@ -10,11 +10,13 @@ import pytest
 from qpidha.core.bodies import READ_AHEAD_BYTES, Bodies
 from qpidha.core.indexed import IndexedQueue
 from qpidha.core.queue import ReplicatedQueue
+from qpidha.core.ready import Inserted
 from qpidha.core.stored import INDEX_BYTES
-from qpidha.errors import StoreFailed
+from qpidha.errors import CallerError, StoreFailed
 from qpidha.seq import SequenceSet
 from qpidha.types import QueueSpec
 from qpidha.wire.batch import Batch
+from tests.support.cores import Node
 
 QUEUE, SPEC = UUID(int=1), QueueSpec(name="q")
 
@@ -271,6 +273,17 @@ class Sizes:
 
     def check(self, ids: SequenceSet, batch: Batch) -> None:
         """Nothing to compare."""
+
+
+def test_a_notice_without_messages_is_read_again() -> None:
+    replica, room = Node().replica, Room(0)
+    ids = room.publish(b"one", b"two")
+    batch = Batch.pack([b"here"])
+    assert replica.read_again(Inserted(QUEUE, SequenceSet([1]), batch)) is batch
+    with pytest.raises(CallerError, match="has all in memory"):
+        replica.read_again(Inserted(QUEUE, ids, None))
+    replica.state.bodies = room.bodies
+    assert list(replica.read_again(Inserted(QUEUE, ids, None))) == [b"one", b"two"]
 
 
 def test_sizes_are_known_without_reading() -> None:

@@ -79,14 +79,14 @@ class Joining:
         self.bodies.performed()
         return changes
 
-    def flip(self, next: int = 100) -> Flipped:
+    def begin_flip(self, next: int = 100) -> Flip:
         for queue, planned in self.plan.items():
             known = self.queues.get(queue)
             before = 0 if known is None else len(known.held - planned.drop)
             held = before + len(planned.staged_ids - planned.staged_drop)
             planned.meta = PlanQueue(queue=queue, spec=self.spec, lineage=LINEAGE, next=next, held=held)
         local = LocalQueues(self.queues.make)
-        work = Flip(
+        return Flip(
             self.queues,
             local,
             self.plan,
@@ -96,7 +96,9 @@ class Joining:
             1,
             staging=self.staging,
         )
-        result = work.finish()
+
+    def flip(self, next: int = 100) -> Flipped:
+        result = self.begin_flip(next).finish()
         self.plan = {}
         self.out.persist(*result.changes)
         return result
@@ -223,6 +225,32 @@ def test_an_index_looks_at_what_is_adopted_and_does_not_keep_it() -> None:
     assert node.queues[Q].absent_bytes == node.queues[Q].bytes
     node.perform()
     node.check()
+
+
+def test_what_is_read_between_two_steps_of_a_flip_stays_until_the_flip_is_durable() -> None:
+    node = Joining(kind="priority")
+    node.stage(1, 2)
+    node.stage(3)
+    node.perform()
+    work = node.begin_flip()
+    while 1 not in (q.held if (q := node.queues.get(Q)) is not None else ()):
+        work.advance(1)
+    assert not work.done and node.values()[1] == "new 1"
+    node.out.persist(*work.finish().changes)
+    assert node.bodies.nbytes > 1000
+    node.perform()
+    node.check()
+
+
+def test_what_is_set_aside_is_not_read_ahead_with_what_is_content() -> None:
+    node = Joining()
+    node.has(1, 2)
+    node.stage(5, 6)
+    node.perform()
+    node.flip()
+    node.bodies.ahead_bytes = 1 << 20
+    assert len(node.values()) == 4
+    assert node.reads == [("content", [1, 2]), ("aside", [5, 6])]
 
 
 def test_updated_messages_are_adopted_at_their_places() -> None:
