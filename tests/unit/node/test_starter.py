@@ -56,7 +56,12 @@ class Parts:
         self._image, self._seen = found, seen
         self.engine, self.records = (
             SimpleNamespace(
-                open=self._open, work=self._work, start=self._engine, lock_name="lock of a", read=None
+                open=self._open,
+                work=self._work,
+                start=self._engine,
+                lock_name="lock of a",
+                read=None,
+                read_staged=None,
             ),
             self,
         )
