@@ -40,7 +40,7 @@ def check_parts(node: object, boot: object, image: object, settings: object) -> 
 def check_publish(batch: Batch, settings: Settings) -> None:
     """Check a batch to publish: it becomes one operation, which must fit one frame together with its header."""
     if type(batch) is not Batch:
-        BATCH("batch", batch)
+        BATCH("batch", batch)  # type: ignore[unreachable]
     room = operation_bytes_max(settings) + BATCH_HEADER_BYTES
     if batch.nbytes > room:
         raise ArgumentError(

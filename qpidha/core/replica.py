@@ -555,6 +555,7 @@ class Replica:
         """The last `Ready` was performed whole: its frames have left, so the time-outs for their answers begin (L4)."""
         if type(now) is not float:
             TIME("now", now)
+            now = float(now)
         if self.state.bodies is not None:
             self.state.bodies.performed()
         if self.primary:

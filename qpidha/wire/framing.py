@@ -147,8 +147,7 @@ class FrameReader:
 
     def feed(self, data: BytesLike) -> list[RawFrame]:
         """Like `buffer_updated`, for bytes in memory of the caller; they are copied into the buffer first."""
-        if self.error is not None:
-            raise self.error
+        self._raise_again()
         rest = memoryview(data).cast("B")
         frames: list[RawFrame] = []
         while rest:
@@ -164,6 +163,11 @@ class FrameReader:
             if self.error is not None:
                 break  # The rest of a broken stream means nothing.
         return frames
+
+    def _raise_again(self) -> None:
+        """Raise what ended this reader, if anything has. A call of its own: what follows in the caller sets the error."""
+        if self.error is not None:
+            raise self.error
 
     def _scan(self, frames: list[RawFrame]) -> None:
         """Cut all complete frames. On an error the frames cut so far are in the list."""

@@ -51,7 +51,7 @@ class Ensemble(Engine):
     name: ClassVar[str] = "etcd"
     says: ClassVar[Says] = Says(
         unreachable="no member of etcd answers",
-        no_connection="no connection in",
+        no_connection="no member of etcd answers",
         another="another etcd ensemble",
         went_back="went back from revision",
         expired="lease has ended",

@@ -230,7 +230,10 @@ class Servers:
             what = f"createdb {self._login.database}"
         if what:
             return NotUsable(f"{endpoint} refuses: {error}. What to do: {what}", refused=True)
-        return NotUsable(f"{endpoint}: {in_words(error)}")
+        said = in_words(error)
+        if self._tls is not None and isinstance(error, errors.ConnectionDoesNotExistError):
+            said += "; it may not accept the certificate of this node: its log says so"  # Its alert came too late.
+        return NotUsable(f"{endpoint}: {said}")
 
 
 def _checked(

@@ -227,3 +227,13 @@ def test_a_context_is_used_as_it_is(fake: Fake) -> None:
     context = ssl.create_default_context()
     tls = fake.store(tls=context)._records._servers._tls
     assert tls is not None and tls() is context
+
+
+def test_a_server_that_hangs_up_after_the_handshake_may_not_accept_the_certificate(fake: Fake) -> None:
+    """Its alert may come after the end of the connection: then nothing says why."""
+    for server in fake.servers:
+        server.fails = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+    assert "certificate" not in str(refusal(fake))
+    assert "may not accept the certificate of this node" in str(
+        refusal(fake, tls=ssl.create_default_context())
+    )
