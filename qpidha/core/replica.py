@@ -14,7 +14,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from qpidha.checks import instance_of
+from qpidha.checks import instance_of, number
 from qpidha.core.backup.follower import Follower
 from qpidha.core.births import OWN_OBJECTS
 from qpidha.core.bodies import ReadBodies
@@ -70,7 +70,7 @@ from qpidha.wire.batch import Batch
 from qpidha.wire.events import Dequeue, Frame
 
 NODES = instance_of(frozenset)
-TIME = instance_of(float, int)
+TIME = number(-1e300, 1e300)
 
 
 class Replica:
