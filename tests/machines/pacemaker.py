@@ -24,6 +24,8 @@ from tests.machines.runs import run_command
 PAGE = Path(__file__).resolve().parents[2] / "docs/pacemaker.md"
 COROSYNC = re.compile(r"^totem \{.*?(?=^```)", re.DOTALL | re.MULTILINE)
 RESOURCE = re.compile(r"^crm_attribute --type crm_config.*?(?=^```)", re.DOTALL | re.MULTILINE)
+ROLES = re.compile(r"\b(Promoted|Unpromoted): \[ (.*?) \]")
+SCORE = re.compile(r"master-\S+\s*: \d")
 MOVE = re.compile(r"^crm_resource --move .*", re.MULTILINE)
 PRIVATE = ("/etc/corosync", "/var/lib/pacemaker", "/var/lib/corosync", "/var/log", "/usr/lib/ocf/resource.d")
 OF_DAEMONS = (
@@ -191,6 +193,18 @@ class Pacemaker:
         """Empty a machine, or take it back."""
         order = ["--update", "on"] if yes else ["--delete"]
         self.run("crm_attribute", "--node", machine, "--name", "standby", *order)
+
+    def settled(self, primary: str) -> bool:
+        """Whether Pacemaker knows this primary and no other, and that all other brokers run and may be promoted."""
+        shown = self.run("crm_mon", "-1", "-A")
+        roles = {role: set(names.split()) for role, names in ROLES.findall(shown)}
+        others = self.machines.keys() - {primary}
+        scores = len(SCORE.findall(shown))
+        return (roles.get("Promoted"), roles.get("Unpromoted"), scores) == (
+            {primary},
+            others,
+            len(others) + 1,
+        )
 
     def move(self, machine: str) -> None:
         """Order that the primary is on this machine, as the page says it."""

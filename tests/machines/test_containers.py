@@ -118,8 +118,8 @@ def test_a_container_whose_broker_is_killed_is_started_again(brokers: Brokers, e
     until(lambda: in_order(brokers.roles()), brokers.told)
     (first,) = [node for node, role in brokers.roles().items() if role == "active"]
     started = brokers.inspect(first, "StartedAt")
-    # The container ends with its broker, and this command within it.
-    engine.try_run("podman", "exec", "--user", "root", container(first), "python", "-c", KILL)
+    # The container ends with its broker, and this command within it: podman may wait for its end in vain.
+    engine.try_run("podman", "exec", "--detach", "--user", "root", container(first), "python", "-c", KILL)
     until(lambda: brokers.inspect(first, "StartedAt") != started, brokers.told)
     until(lambda: in_order(brokers.roles()), brokers.told)
     assert not brokers.is_healthy("none")

@@ -93,8 +93,15 @@ def test_the_role_is_handed_over_when_the_machine_of_the_primary_is_emptied(site
 
 def test_the_role_is_handed_over_to_the_machine_that_an_operator_names(site: ManagedSite) -> None:
     async def main() -> None:
+        pacemaker = site.cluster.pacemaker
         async with site.fault() as scene:
-            site.cluster.pacemaker.move(scene.backups[1])
+
+            async def settled() -> bool:
+                return pacemaker.settled(scene.primary)
+
+            # The brokers are in order before Pacemaker has noticed what the test before has done to them.
+            await site.cluster.until(settled, "Pacemaker knows the roles of all brokers")
+            pacemaker.move(scene.backups[1])
             assert await site.another(scene) == scene.backups[1]
 
     site.run(main())
