@@ -152,6 +152,8 @@ class Holding:
             return []
         found = []
         for id, data in zip(*taken, strict=True):
+            if node.replica.primary is None:
+                break
             value = data.rstrip(b".").decode()
             hold = Hold(queue, id, place_of(node, queue, id), value)
             self._check_delivered(term, hold)
@@ -176,7 +178,7 @@ class Holding:
     def _check_all_delivered(node: SimNode, term: Term, queue: QueueId) -> None:
         with_consumers = {h.place for h in term.all if h.queue == queue}
         for id in node.replica.queues[queue].held:
-            if place_of(node, queue, id) not in with_consumers:
+            if node.replica.primary is not None and place_of(node, queue, id) not in with_consumers:
                 raise Violation(f"live: message {id} of a queue is with nobody, and is not delivered")
 
     # --- settling --------------------------------------------------------------------------------
