@@ -84,7 +84,8 @@ class SimContent:
 
     def places(self, ids: SequenceSet, /) -> SequenceSet:
         """The places of messages."""
-        assert self._replica.primary is not None
+        if self._replica.primary is None:
+            return ids  # A read has ended the node: nothing is delivered.
         return self._replica.primary.replaced.places(self._replica.queues[self._queue], ids)
 
     def dequeue(self, ids: SequenceSet, /) -> Position:
