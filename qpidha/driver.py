@@ -301,10 +301,13 @@ class Driver:
             return
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
-        with suppress(StoreError):  # It does not give back what the core wants to look at.
+        with suppress(
+            StoreError
+        ):  # It does not give back what the core wants to look at: do the rest all the same.
             self.replica.stop(f"failed: {why}")
-            self._last_rest()
-            self._perform(without_disk(lost))
+        self._last_rest()
+        self._perform(without_disk(lost))
+        with suppress(StoreError):
             self._perform(without_disk(self.replica.ready(self._clock())))
         self._effects.store_failed(error)
 

@@ -283,6 +283,17 @@ def test_nothing_but_the_commit_happens_before_the_disk_answers() -> None:
     assert loop.core.calls[2:] == [*ALL[1:], "ready", "commit"]
 
 
+def test_a_core_that_cannot_read_while_it_fails_still_tells_what_is_in_doubt() -> None:
+    def unreadable(*_: object) -> Ready:
+        raise StoreFailed("the disk cannot be read")
+
+    core = Script()
+    core.stop = core.ready = unreadable  # type: ignore[assignment, method-assign]
+    loop = Loop(core)
+    loop.driver.fail(RuntimeError("bug"), Ready(complete=[Settled(1, 3, frozenset()), Doubtful(3)]))
+    assert core.calls == ["complete", ("failed", "bug")]
+
+
 def early(frames: int) -> Ready:
     ready = whole(frames)
     ready.early = True
@@ -417,4 +428,4 @@ def test_a_store_that_cannot_be_read_does_not_keep_a_node_from_ending() -> None:
     core = Unreadable()
     loop = Loop(core)
     loop.driver.fail(StoreFailed("the disk"), Ready())
-    assert core.calls == [("failed", "the disk")] and core.stopped == "failed: the disk"
+    assert core.calls == ["ready", ("failed", "the disk")] and core.stopped == "failed: the disk"

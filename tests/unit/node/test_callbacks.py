@@ -435,9 +435,8 @@ def test_a_broker_may_hand_over_from_on_promote() -> None:
     async def main(world: World) -> None:
         broker = Calling("on_promote", demote_until_done)
         broker.node = await world.start("a", broker=broker)
-        with suppress(
-            ClusterError
-        ):  # It serves while on_promote runs: who waits for that may see it, or not.
+        # It serves while on_promote runs: who waits for that may see it, or not.
+        with suppress(ClusterError):
             await broker.node.promote(timeout_s=1.0)
         await until(lambda: broker.raised)
         assert broker.raised == [None]
