@@ -29,7 +29,9 @@ KNOWN = re.compile(
           primary\ of\ generation\ \d+,\ \d+\ messages
         | not\ primary\ any\ more
         | \d+\ unconfirmed\ messages\ discarded
-        | client\ dropped:\ (nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ not\ the\ primary\ \(joining\):\ .*)
+        | client\ dropped:\ (
+              nothing\ heard\ for\ 5\ s | node\ '\w+'\ is\ not\ the\ primary\ \((joining | catch-up | ready)\):\ .*
+          )
       )
     )$""",
     re.VERBOSE,
