@@ -138,10 +138,14 @@ def test_a_subscription_to_an_exchange_has_a_queue_of_its_own(brokers: Brokers, 
     until(lambda: len(temporary(session)) == 1 or None)
 
 
+def queues(session: Session) -> list[str]:
+    answer = session.manage("QUERY", "queue", attributeNames=["name"])
+    return [name for (name,) in answer["results"]]
+
+
 def temporary(session: Session) -> list[str]:
     """The temporary queues; the one for this answer is among them."""
-    answer = session.manage("QUERY", "queue", attributeNames=["name"])
-    return [name for (name,) in answer["results"] if name.startswith("temporary.")]
+    return [name for name in queues(session) if name.startswith("temporary.")]
 
 
 # --- queues ---------------------------------------------------------------------------------------
@@ -221,6 +225,24 @@ def test_a_temporary_queue_belongs_to_its_connection(brokers: Brokers, session: 
         until(lambda: session.manage("READ", "queue", name) and None, 10)
 
 
+@pytest.mark.parametrize("attribute", ["exclusive", "auto-delete"])
+def test_a_temporary_queue_with_a_name_belongs_to_the_connection_that_created_it(
+    brokers: Brokers, session: Session, attribute: str
+) -> None:
+    other = Session(brokers.connect())
+    name = f"named {attribute}"
+    other.queue(name, **{attribute: True})
+    with pytest.raises(LinkDetached):
+        session.connection.create_receiver(name)
+    with pytest.raises(Refusal, match="another connection"):
+        session.queue(name, **{attribute: True})
+    session.put(name, 1, 2)
+    for body in (1, 2):  # The queue outlives the first link that consumes from it.
+        assert other.settle(name, Delivery.ACCEPTED).body == body
+    other.connection.close()
+    until(lambda: name not in queues(session))
+
+
 class Settled(LinkOption):
     def apply(self, link: Link) -> None:
         link.snd_settle_mode = Link.SND_SETTLED
@@ -278,6 +300,8 @@ def test_a_number_that_comes_again_is_stored_once(session: Session) -> None:
     with pytest.raises(SendException):
         session.put("once", numbered("p", 9))
     session.manage("DELETE", "publisher", "p")
+    with pytest.raises(Refusal):
+        session.manage("READ", "publisher", "p")
 
 
 def test_management_creates_reads_and_deletes(session: Session) -> None:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 from amqp_broker.codec import decode, described, listed, symbol
-from amqp_broker.sasl import AMQP_HEADER, FRAME_BYTES_MAX, SASL_HEADER, Sasl, SaslError, Users, frame, line_of
+from amqp_broker.sasl import (
+    AMQP_HEADER,
+    FRAME_BYTES_MAX,
+    SASL_HEADER,
+    Sasl,
+    SaslError,
+    Users,
+    UsersError,
+    frame,
+    line_of,
+)
 
 
 def init(mechanism: str, response: bytes = b"") -> bytes:
@@ -35,6 +45,28 @@ def test_plain(users: Users, response: bytes, code: int) -> None:
     assert sasl.mechanisms == ["PLAIN"]
     assert outcome(sasl, SASL_HEADER + init("PLAIN", response) + AMQP_HEADER) == (code, AMQP_HEADER)
     assert (sasl.failed, sasl.user) == (code != 0, "ada" if code == 0 else None)
+
+
+@pytest.mark.parametrize("line", ["ada:0:ff", "ada:xyz:00", "ada", "ada:0f:" + "é" * 64, "ada::"])
+def test_a_line_of_another_form_is_no_user(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "users"
+    path.write_text(f"{line}\n{line_of('bob', 'builder', 'f0')}\n", encoding="utf-8")
+    assert not Users(path).check("ada", "engine")
+    assert Users(path).check("bob", "builder")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "users"
+    with pytest.raises(UsersError, match=f"{path} cannot be read: No such file"):
+        Users(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsersError, match="no text in UTF-8"):
+        Users(path)
+    path.write_text("")
+    users = Users(path)
+    path.unlink()
+    with pytest.raises(UsersError, match="cannot be read"):
+        users.check("ada", "engine")
 
 
 def test_a_mechanism_that_was_not_offered_is_refused(users: Users) -> None:

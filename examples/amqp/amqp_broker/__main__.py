@@ -38,7 +38,7 @@ def pattern(text: str) -> tuple[str, str]:
     return name, level
 
 
-def parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="amqp", description="One node of a highly available AMQP 1.0 broker."
     )
@@ -81,7 +81,26 @@ def parse_arguments() -> argparse.Namespace:
         "--log-format", choices=logs.FORMATS, default="text", help="json: one object a line (docs/logs.md)"
     )
     parser.add_argument("--until-eof", action="store_true", help="stop when standard input closes")
-    return parser.parse_args()
+    return parser
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = make_parser()
+    args = parser.parse_args()
+    if problem := contradiction(args):
+        parser.error(problem)
+    return args
+
+
+def contradiction(args: argparse.Namespace) -> str | None:
+    """Options that would be ignored, or let no client in; None: there are none."""
+    if args.client_certificate is None and (args.client_key or args.client_ca):
+        return "--client-key and --client-ca need --client-certificate: without it clients have no TLS"
+    if (args.tls_certificate is None) != (args.tls_ca is None):
+        return "--tls-certificate and --tls-ca belong together: give both, or none for plain text"
+    if args.no_anonymous and args.users is None and args.client_ca is None:
+        return "--no-anonymous needs --users or --client-ca: no client could connect"
+    return None
 
 
 def settings(args: argparse.Namespace) -> Settings:
@@ -142,7 +161,10 @@ def add_user(name: str) -> None:
 
 def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "--add-user":
-        add_user(sys.argv[2])
+        try:
+            add_user(sys.argv[2])
+        except ValueError as error:
+            sys.exit(f"amqp: {error}")
         return
     args = parse_arguments()
     logs.configure(args.log_format, node=args.id)

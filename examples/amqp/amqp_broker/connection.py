@@ -13,7 +13,7 @@ from proton import Condition, Delivery, Endpoint, Event, Link
 from amqp_broker.engine import Engine
 from amqp_broker.outgoing import Browser, Outgoing
 from amqp_broker.refusals import EXCEEDED, INTERNAL, Refused
-from amqp_broker.sasl import Sasl, SaslError
+from amqp_broker.sasl import Sasl, SaslError, UsersError
 from amqp_broker.sources import attach_source, attach_target
 from amqp_broker.transactions import Transactions
 from qpidha import Node, QpidhaError
@@ -73,7 +73,7 @@ class ClientConnection(asyncio.Protocol):
     def _authenticate(self, data: bytes) -> bytes:
         try:
             answer, rest = self._sasl.received(data)
-        except SaslError as error:
+        except (SaslError, UsersError) as error:
             log.warning("client dropped: %s", error)
             self._out.abort()
             return b""

@@ -30,7 +30,7 @@ class Management:
     def __init__(self, connection: ClientConnection, link: Receiver) -> None:
         self._connection = connection
         self._link = link
-        self._manager = Manager(connection.term)
+        self._manager = Manager(connection.term, connection)
 
     def begin(self) -> None:
         """The link is open."""

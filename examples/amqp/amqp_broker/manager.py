@@ -22,10 +22,12 @@ CREATED, OK, DELETED = 201, 200, 204
 
 
 class Manager:
-    """Does what requests ask for, on the primary. Raises `Refused`."""
+    """Does what the requests of one connection ask for, on the primary. Raises `Refused`."""
 
-    def __init__(self, term: Term) -> None:
+    def __init__(self, term: Term, owner: object) -> None:
         self._term = term
+        self._owner = owner
+        """The connection: temporary queues that it creates end with it."""
 
     def do(self, properties: dict[str, Any], body: Any) -> Answer:
         """Do what one request asks for."""
@@ -56,7 +58,7 @@ class Manager:
 
     def _create_queue(self, name: str, values: dict[str, Any]) -> Answer:
         definition = QueueDefinition.of(values)
-        op = self._term.queues.declare(name, definition)
+        op = self._term.queues.declare(name, definition, self._owner)
         return op, CREATED, {"name": name, **values}
 
     def _create_exchange(self, name: str, values: dict[str, Any]) -> Answer:
@@ -88,8 +90,7 @@ class Manager:
         return op, CREATED, {"name": name, **values}
 
     def _forget(self, name: str, values: dict[str, Any]) -> Answer:
-        self._term.numbers.forget(name)
-        return None, DELETED, {}
+        return self._term.numbers.forget(name), DELETED, {}
 
     # --- reads -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ its first message. The registration is replicated, so that the next primary know
 from __future__ import annotations
 
 from amqp_broker.refusals import INVALID, PRECONDITION, Refused
-from qpidha import ArgumentError, Node, Producer, TooManyProducers
+from qpidha import ArgumentError, Node, Op, Producer, TooManyProducers
 
 
 class Numbers:
@@ -39,10 +39,11 @@ class Numbers:
         """The highest number of each publisher."""
         return {info.name: info.last for info in self._node.producers()}
 
-    def forget(self, name: str) -> None:
-        """Forget a publisher, which will send nothing again. Raises `Refused`."""
+    def forget(self, name: str) -> Op:
+        """Forget a publisher, which will send nothing again. Returns the op that makes it safe. Raises `Refused`."""
         if name not in self._epochs and name not in self._producers:
             raise Refused(INVALID, f"there is no publisher {name!r}")
-        _ = self.producer(name, 1).forget()
+        op = self.producer(name, 1).forget()
         self._producers.pop(name, None)
         self._epochs.pop(name, None)
+        return op

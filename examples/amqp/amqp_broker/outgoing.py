@@ -50,8 +50,8 @@ class Outgoing:
             raise refusal(error) from error
         self.consumer.ready = False
         self.closed = False
-        if queue.owner is connection and queue.link is None:
-            queue.link = self  # The link that it was made for: it ends with that.
+        if queue.ends_with_link and queue.link is None:
+            queue.link = self
         self._settled_at_once = link.snd_settle_mode == Link.SND_SETTLED
         self._ids: dict[str, int] = {}
         """Delivered and not settled: the id of the message, by the tag of its delivery."""

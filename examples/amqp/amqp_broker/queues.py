@@ -28,8 +28,10 @@ class BrokerQueue:
         self.definition = definition
         self.owner = owner
         """The connection that a temporary queue belongs to."""
+        self.ends_with_link = False
+        """A temporary queue that was made for a link: it ends with the first link that consumes from it."""
         self.link: object | None = None
-        """The link that it ends with, if it was made for one."""
+        """That link, once it is there."""
         arguments = definition.arguments if queue.level is Level.NONE else None
         self.delivery: DeliveryQueue[Op] = DeliveryQueue(node, queue, arguments=arguments)
         self.plain = definition.kind != "last-value" and not self.delivery.arguments.limited
@@ -113,6 +115,7 @@ class Queues:
             replicate = self._settings.level(name)
         try:
             if (there := self._queues.get(name)) is not None:
+                there.require_consumer(owner)
                 return self._same(there, definition, replicate)
             return self._declare(name, definition, replicate, owner)
         except (QueueMismatch, ArgumentError) as error:
@@ -142,6 +145,7 @@ class Queues:
         """A queue for one connection, under a name that no other queue ever had."""
         name = f"temporary.{uuid4()}"
         _ = self.declare(name, QueueDefinition(temporary=True), owner)
+        self._queues[name].ends_with_link = True
         return self._queues[name]
 
     def delete(self, name: str, transaction: Transaction) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from pathlib import Path
 
 from amqp_broker.codec import DecodeError, Described, array_of_symbols, decode, described, listed, ubyte
@@ -20,6 +21,8 @@ NAMES = {"amqp:sasl-init:list": INIT}
 OK, AUTH = 0, 1
 FRAME_BYTES_MAX = 512
 """What the specification allows before the client is known."""
+LINE = re.compile(r"([^:\s]+):((?:[0-9a-f]{2})+):([0-9a-f]{64})")
+"""Of the file of users. What is not of this form is no user."""
 ROUNDS = 20_000
 """About ten milliseconds, in which the broker does nothing else. Passwords should be long and random anyway."""
 
@@ -28,24 +31,42 @@ class SaslError(Exception):
     """The client does not speak SASL."""
 
 
+class UsersError(OSError):
+    """The file of users cannot be read: no client can log in with a password."""
+
+
 class Users:
     """Names and passwords: a file with lines of the form ``name:salt:hash``, as `line_of` makes them."""
 
     def __init__(self, path: Path | None = None) -> None:
+        """Raises `UsersError`."""
         self._path = path
+        self._lines()
 
     def check(self, name: str, password: str) -> bool:
-        """Whether this is the password of this user. The file is read each time: a change needs no restart."""
+        """Whether this is the password of this user. The file is read each time: a change needs no restart.
+
+        Raises:
+            UsersError: It cannot be read now.
+        """
         salt, wanted = "00", ""
         for line in self._lines():
-            user, _, rest = line.partition(":")
-            if user == name and rest.count(":") == 1:
-                salt, wanted = rest.split(":")
+            said = LINE.fullmatch(line)
+            if said is not None and said[1] == name:
+                salt, wanted = said[2], said[3]
         found = _hash(password, salt)  # Also for a name that is not there: the time must not tell.
         return hmac.compare_digest(found, wanted)
 
     def _lines(self) -> list[str]:
-        return [] if self._path is None else self._path.read_text().split()
+        if self._path is None:
+            return []
+        try:
+            return self._path.read_text(encoding="utf-8").split()
+        except OSError as error:
+            why = error.strerror
+        except UnicodeDecodeError:
+            why = "it is no text in UTF-8"
+        raise UsersError(f"the file of users {self._path} cannot be read: {why}")
 
 
 def line_of(name: str, password: str, salt: str) -> str:
@@ -86,6 +107,7 @@ class Sasl:
 
         Raises:
             SaslError: This is no client of AMQP 1.0.
+            UsersError: Its password cannot be checked.
         """
         self._data += data
         answer = b""
