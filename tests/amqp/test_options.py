@@ -41,7 +41,10 @@ def test_a_file_of_users_that_is_not_there_ends_the_program_in_words(tmp_path: P
     command = [sys.executable, str(BROKER), "--id", "a", "--client", "127.0.0.1:0", *places]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
-    assert ended.stderr == f"amqp: the file of users {tmp_path / 'u'} cannot be read: No such file or directory\n"
+    assert (
+        ended.stderr
+        == f"amqp: the file of users {tmp_path / 'u'} cannot be read: No such file or directory\n"
+    )
 
 
 def test_a_user_needs_a_name_without_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
