@@ -51,7 +51,7 @@ class Loop:
 
     def listen(self, address: tuple[str, int], accept: Callable[[Stream], Handler]) -> tuple[str, int]:
         """Accept connections. Returns the address with the port that was chosen."""
-        server = socket.create_server(address)
+        server = socket.create_server(address, backlog=1024)  # After a failover all clients connect at once.
         server.setblocking(False)
 
         def incoming(mask: int) -> None:

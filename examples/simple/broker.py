@@ -39,6 +39,10 @@ DELIVER_BYTES_MAX = 256 * 1024
 KNOWN_S_MAX = 0.5
 """A client may wait so long at a broker that does not know the primary: the next one is probably being promoted."""
 LOOK_S = 0.005
+BACKLOG = 1024
+"""Connections that may wait to be accepted. After a failover all clients connect at once; one that finds the list full
+tries again a second later.
+"""
 SILENCE_MAX_S = 5.0
 """A client that is silent for this long, PING included, is dropped, and other consumers get its messages."""
 
@@ -310,7 +314,7 @@ async def run(args: argparse.Namespace) -> None:
     events, web_port = monitoring(args)
     broker.node = node = Node(args.id, broker=broker, on_event=events, **arguments)
     port = await asyncio.get_running_loop().create_server(
-        lambda: Client(broker), *(args.client_listen or client)
+        lambda: Client(broker), *(args.client_listen or client), backlog=BACKLOG
     )
     try:
         async with web_port(node):

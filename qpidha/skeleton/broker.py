@@ -42,6 +42,10 @@ from qpidha.queues import FifoQueue
 from qpidha.service import run_node
 
 LINE_BYTES_MAX = 64 * 1024
+BACKLOG = 1024
+"""Connections that may wait to be accepted. After a failover all clients connect at once; one that finds the list full
+tries again a second later.
+"""
 log = logging.getLogger("broker")
 
 
@@ -139,7 +143,8 @@ async def main(name: str) -> None:
         sys.exit("broker: there is no qpidha.toml here: qpidha init writes one")
     broker = Broker()
     broker.node = node = Node(name, broker=broker, **file.arguments(name))
-    port = await asyncio.start_server(broker.serve, *file.client_address(name), limit=LINE_BYTES_MAX)
+    address = file.client_address(name)
+    port = await asyncio.start_server(broker.serve, *address, limit=LINE_BYTES_MAX, backlog=BACKLOG)
     async with port:
         await run_node(node)  # Until SIGTERM, which hands over first. It tells systemd how the node is.
 

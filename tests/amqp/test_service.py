@@ -10,6 +10,7 @@ import pytest
 
 from qpidha.demo.cluster import BrokerProcess
 from tests.amqp.brokers import Brokers, until
+from tests.support.rush import rush
 
 
 class Manager:
@@ -57,3 +58,13 @@ def test_ready_alive_and_a_hand_over(tmp_path: Path) -> None:
         assert second != first
         until(lambda: any(line.startswith("STATUS=active: serves") for line in managers[second].said()))
         assert brokers.processes[second].exit_code is None
+
+
+@pytest.mark.processes
+def test_all_clients_connect_at_once(tmp_path: Path) -> None:
+    with Brokers(tmp_path, 1, memory=True) as brokers:
+        brokers.start()
+        process = brokers.processes[until(brokers.primary)]._process
+        assert process is not None
+        rush(process.pid, brokers.addresses[0])
+        brokers.connect().close()

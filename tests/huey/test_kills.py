@@ -18,6 +18,7 @@ import pytest
 from huey import chord
 
 from tests.huey.servers import Servers, until
+from tests.support.rush import rush
 
 KILLS = 5
 PER_KILL = 40
@@ -125,3 +126,13 @@ def check_diary(executions: list[str], clients: list[Client]) -> None:
     )
     again = sum(counted[f"urgent {n}"] - 1 for n in range(1, clients[1].last + 1))
     assert again <= KILLS, "one client has one task under way"
+
+
+@pytest.mark.processes
+def test_all_clients_connect_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HUEY_DIARY", str(tmp_path / "diary"))
+    with Servers(tmp_path, "tests.huey.app.huey", "a") as servers:
+        servers.start()
+        process = servers.processes[until(servers.primary)]._process
+        assert process is not None
+        rush(process.pid, servers.addresses[0])

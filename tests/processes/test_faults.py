@@ -18,6 +18,7 @@ from qpidha.journal import PutStatus
 from qpidha.stores import SqliteStore
 from qpidha.stores.offline import read_status
 from qpidha.types import QueueId
+from tests.support.rush import rush
 from tests.support.stream import ROOT, LoyalPublisher, SettlingConsumer, Stream, run
 
 pytestmark = pytest.mark.timeout(180)
@@ -236,6 +237,16 @@ def test_a_second_process_on_a_store_is_refused(tmp_path: Path) -> None:
         said = refused(tmp_path, tmp_path / "a")
         assert "in use by process" in said
         assert "Traceback" not in said
+        await stream.confirmed(100)
+
+    run(tmp_path, main)
+
+
+def test_all_clients_connect_at_once(tmp_path: Path) -> None:
+    async def main(stream: Stream) -> None:
+        primary = stream[await stream.whole()]
+        assert primary._process is not None
+        rush(primary._process.pid, primary.client)
         await stream.confirmed(100)
 
     run(tmp_path, main)

@@ -17,6 +17,7 @@ import pytest
 from qpidha.cli import OK, PROBLEM, UNREACHABLE, main
 from qpidha.engines.ports import free_ports
 from qpidha.skeleton import FILES
+from tests.support.rush import rush
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,8 +92,9 @@ def ask(clients: dict[str, int], *lines: str) -> tuple[str, list[str]]:
 def test_it_is_highly_available(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clients = init(capsys)
     with brokers(place) as running:
-        _, (first,) = ask(clients, "PUT hello")
+        name, (first,) = ask(clients, "PUT hello")
         assert first == "OK 1"
+        rush(running[name].pid, ("127.0.0.1", clients[name]))
         deadline = time.monotonic() + LONG_S
         while "a, b, c" not in (said := status(capsys)) and time.monotonic() < deadline:
             time.sleep(0.2)

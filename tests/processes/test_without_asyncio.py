@@ -16,6 +16,7 @@ import pytest
 from qpidha.engines.ports import free_ports
 from qpidha.journal import StoreState
 from qpidha.stores import read_status
+from tests.support.rush import rush
 
 pytestmark = pytest.mark.processes
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,3 +116,9 @@ def test_no_confirmed_message_is_lost_when_the_primary_is_killed(cluster: Cluste
         assert process.wait(LONG_S) == 0, cluster.log()
         assert read_status(cluster.directory / name).state is StoreState.CLEAN
     assert "Traceback" not in cluster.log()
+
+
+def test_all_clients_connect_at_once(cluster: Cluster) -> None:
+    primary, _ = cluster.put("first")
+    rush(cluster.processes[primary].pid, ("127.0.0.1", cluster.ports[primary]))
+    assert cluster.put("second")[0] == primary

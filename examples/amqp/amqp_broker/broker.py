@@ -20,6 +20,10 @@ from qpidha import Discarded, Node, QpidhaError, Settings
 from qpidha.types import Address
 
 log = logging.getLogger("amqp")
+BACKLOG = 1024
+"""Connections that may wait to be accepted. After a failover all clients connect at once; one that finds the list full
+tries again a second later.
+"""
 BIND_RETRY_S = 0.05
 BIND_RETRIES = 100
 
@@ -70,7 +74,11 @@ class Broker:
         for attempt in range(BIND_RETRIES):
             try:
                 self.port = await loop.create_server(
-                    lambda: ClientConnection(self), *self.address, ssl=self.access.tls, reuse_address=True
+                    lambda: ClientConnection(self),
+                    *self.address,
+                    ssl=self.access.tls,
+                    reuse_address=True,
+                    backlog=BACKLOG,
                 )
                 break
             except OSError:

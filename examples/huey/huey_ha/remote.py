@@ -48,6 +48,7 @@ class Port(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = True
     daemon_threads = True
+    request_queue_size = 1024  # After a failover all clients connect at once.
 
     def __init__(self, address: tuple[str, int], storage: ReplicatedStorage) -> None:
         super().__init__(address, Client)
