@@ -109,6 +109,17 @@ def test_direct_topic_fanout_and_headers(session: Session) -> None:
     assert session.got("h1") == [6]
 
 
+def test_the_subject_of_an_address_is_for_messages_that_have_none(session: Session) -> None:
+    for name in ("sport", "music"):
+        session.queue(name)
+        session.bind("amq.topic", name, name)
+    session.put("amq.topic/sport", 1, Message(body=2, subject="music"))
+    session.put(None, Message(body=3, address="amq.topic/sport"))
+    session.put(None, Message(body=4, address="amq.topic/sport", subject="music"))
+    assert session.got("sport") == [1, 3]
+    assert session.got("music") == [2, 4]
+
+
 def test_what_no_queue_takes_is_rejected_or_goes_to_the_alternate_exchange(session: Session) -> None:
     session.queue("lost")
     session.manage("CREATE", "exchange", "rest", type="fanout")

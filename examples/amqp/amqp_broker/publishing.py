@@ -56,7 +56,7 @@ class Target:
             name, slash, key = address.partition("/")
             if not slash or (exchange := term.exchanges.get(name)) is None:
                 raise Refused(NOT_FOUND, f"there is no queue or exchange {address!r}")
-            subject = key
+            subject = message.subject or key
         names = term.exchanges.route(exchange, subject, message.application)
         found = [queue for name in names if (queue := term.queues.get(name)) is not None]
         if not found:
