@@ -206,8 +206,9 @@ class Commands:
 
 
 def resident_bytes() -> int:
-    """Memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """Resident bytes of this process without the pages of files: libraries become resident as they are used."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def serve(commands: Commands, read: Callable[[], str], write: Callable[[str], object]) -> None:

@@ -103,9 +103,10 @@ class Settings:
 
     gc_policy: Literal["leave", "freeze"] = "leave"
     """What to do about Python's garbage collector. "freeze": call `gc.freeze` when the store was loaded, and whenever
-    the number of queues has grown by a 64th, at least by 1,000; and do not collect while the store is loaded. A full
-    collection then does not look at the queues, which would stall the event loop. It concerns the whole process:
-    objects of the broker that are alive at such a moment and refer to each other in a cycle are never freed."""
+    the number of queues has grown by a 64th, at least by 1,000; and do not collect while the store is loaded; then
+    return free memory to the system. A full collection does not look at the queues then, which would stall the event
+    loop. It concerns the whole process: objects of the broker that are alive at such a moment and refer to each other
+    in a cycle are never freed."""
 
     # --- membership
     ack_timeout_s: float = 5.0

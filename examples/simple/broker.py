@@ -131,10 +131,6 @@ class Client(Framed):
         self.broker = broker
         self.unconfirmed: deque[tuple[int, int, int]] = deque()
         """(last id, sequence, messages) of publishes that are not safe yet, in order."""
-        self._publishes: list[Batch] = []
-        """What has come and is not published yet: publishes that are received together become one."""
-        self._sequence = 0
-        """Of the last one."""
         self.pending = 0
         self.credit = 0
         self.acquired = SequenceSet()
@@ -180,15 +176,16 @@ class Client(Framed):
         if self.acquired:
             self.fifo.release(self.acquired)
 
-    def frame(self, kind: int, body: memoryview | bytes) -> None:
+    def frames(self, kind: int, bodies: Sequence[memoryview | bytes]) -> None:
         self.heard = True
         if not self.broker.serving:
             return
         if kind == protocol.PUBLISH:
-            self._sequence = U64.unpack_from(body)[0]
-            self._publishes.append(Batch.parse(body, U64.size))
-            return
-        self.taken()  # In the order in which they came.
+            self._publish(bodies)
+        else:
+            super().frames(kind, bodies)
+
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
         if kind == protocol.ACCEPT:
             self._accept(bytes(body))
         elif kind == protocol.SUBSCRIBE:
@@ -210,14 +207,13 @@ class Client(Framed):
 
     # --- publishing ------------------------------------------------------------------------------
 
-    def taken(self) -> None:
-        """Publish what was received: give out ids now; confirm when every member has the messages."""
-        batches, self._publishes = self._publishes, []
-        if not batches:
-            return
+    def _publish(self, bodies: Sequence[memoryview | bytes]) -> None:
+        """Publish what was received together as one batch: give out ids now; confirm when every member has it."""
+        batches = [Batch.parse(body, U64.size) for body in bodies]
         batch = batches[0] if len(batches) == 1 else Batch.join(batches)
+        (sequence,) = U64.unpack_from(bodies[-1])
         op = self.broker.queue.enqueue_many(batch)
-        self.unconfirmed.append((op.ids[-1], self._sequence, len(batch)))
+        self.unconfirmed.append((op.ids[-1], sequence, len(batch)))
         self.pending += len(batch)
         if self.pending > self.broker.window:
             self.transport.pause_reading()  # TCP tells the publisher to slow down.

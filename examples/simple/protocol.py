@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from typing import cast
 
 from qpidha import Landing, QpidhaError
@@ -63,7 +64,7 @@ class Framed(asyncio.BufferedProtocol):
 
     Bytes are received into one reused buffer, and bodies are views of it. Large frames get memory of their own.
 
-    Subclasses override `frame`, `taken` if they collect something from several frames, and `drained` if they send much.
+    Subclasses override `frame`, or `frames` if many of one kind can be handled at once, and `drained` if they send much.
     """
 
     transport: asyncio.Transport
@@ -77,12 +78,18 @@ class Framed(asyncio.BufferedProtocol):
         self.congested = False
         """The peer reads more slowly than this side writes: send nothing for now."""
 
-    def frame(self, kind: int, body: memoryview | bytes) -> None:
-        """Called for each frame. A body that is a view is valid only during this call."""
-        raise NotImplementedError
+    def frames(self, kind: int, bodies: Sequence[memoryview | bytes]) -> None:
+        """Called for frames of one kind that were received together, one after the other. Calls `frame` for each.
 
-    def taken(self) -> None:
-        """Called after `frame` was called for all frames that were received together."""
+        Bodies that are views are valid only during this call.
+        """
+        for body in bodies:
+            if not self.transport.is_closing():
+                self.frame(kind, body)
+
+    def frame(self, kind: int, body: memoryview | bytes) -> None:
+        """Called for each frame."""
+        raise NotImplementedError
 
     def drained(self) -> None:
         """Called when the connection is no longer congested."""
@@ -129,33 +136,43 @@ class Framed(asyncio.BufferedProtocol):
     # --- the buffer ------------------------------------------------------------------------------
 
     def _take_frames(self) -> None:
-        view, end = memoryview(self._buffer), self._end
-        while end - self._begin >= HEADER.size and not self.transport.is_closing():
-            size, kind = HEADER.unpack_from(view, self._begin)
-            if size > FRAME_BYTES_MAX:
-                raise ProtocolError(f"a frame of {size} bytes; {FRAME_BYTES_MAX} is the limit")
-            start = self._begin + HEADER.size
-            if (lacking := start + size - end) > 0:
-                if lacking >= LANDING_BYTES and size <= LANDING_SHARE * (end - start):
-                    self._begin_landing(size, kind, view[start:end])
+        """Pass on the frames that are complete; begin a landing for a large one that is not. This loop is per frame."""
+        view, begin, end = memoryview(self._buffer), self._begin, self._end
+        unpack, head = HEADER.unpack_from, HEADER.size
+        kind_before, bodies = 0, []
+        while (start := begin + head) <= end:
+            size, kind = unpack(view, begin)
+            if (stop := start + size) > end:
                 break
-            self._begin, self._landed = start + size, False
-            self.frame(kind, view[start : start + size])
-        self.taken()
+            if kind != kind_before:
+                self._pass_on(kind_before, bodies)
+                kind_before, bodies = kind, []
+            bodies.append(view[start:stop])
+            begin, self._landed = stop, False
+        self._pass_on(kind_before, bodies)
+        self._begin = begin
+        if start <= end and not self.transport.is_closing():
+            self._begin_landing(size, kind, view[start:end])
         self._make_room()
 
+    def _pass_on(self, kind: int, bodies: Sequence[memoryview]) -> None:
+        if bodies and not self.transport.is_closing():
+            self.frames(kind, bodies)
+
     def _begin_landing(self, size: int, kind: int, come: memoryview) -> None:
-        """Receive the rest of this frame into memory of its own."""
-        self._landing, self._landing_kind = Landing(size), kind
-        self._landing.put(come)
-        self._begin = self._end
+        """Receive the rest of this frame into memory of its own, if that is worth it."""
+        if size > FRAME_BYTES_MAX:
+            raise ProtocolError(f"a frame of {size} bytes; {FRAME_BYTES_MAX} is the limit")
+        if size - len(come) >= LANDING_BYTES and size <= LANDING_SHARE * len(come):
+            self._landing, self._landing_kind = Landing(size), kind
+            self._landing.put(come)
+            self._begin = self._end
 
     def _land(self, landing: Landing, nbytes: int) -> None:
         landing.received(nbytes)
         if not landing.rest:
             self._landing, self._landed = None, True
-            self.frame(self._landing_kind, landing.take())
-            self.taken()
+            self.frames(self._landing_kind, [landing.take()])
 
     def _make_room(self) -> None:
         """Move the rest to the front. The buffer grows only when it is full, and shrinks when it is empty."""

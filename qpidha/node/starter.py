@@ -82,6 +82,7 @@ class Starter:
             replica.record_seen(found, runtime.now())
             parts.engine.start(replica, effects, self._after_run)
             await in_slices(effects.load_all([*replica.queues.values(), *replica.local]))
+        freezing.loaded()
 
     def _replica_of(self, image: StoreImage) -> Replica:
         runtime = self._parts.runtime

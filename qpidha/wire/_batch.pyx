@@ -20,7 +20,7 @@ a typed error (Z2).
 """
 
 cimport cython
-from cpython.buffer cimport Py_buffer, PyBuffer_FillInfo
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_Check, PyBytes_CheckExact
 from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongLong, PyLong_AsUnsignedLongLong
@@ -254,6 +254,16 @@ cdef Batch adopt(bytes base, Py_ssize_t offset, Py_ssize_t size):
     return batch
 
 
+cdef Py_ssize_t announced(Py_ssize_t offset, Py_ssize_t total, length) except -1:
+    """The size of the window in so many bytes. Raises `MalformedFrame` if it is not inside."""
+    if offset < 0 or offset > total:
+        raise MalformedFrame(f"batch: offset {offset} is outside of the {total} bytes given")
+    cdef Py_ssize_t size = total - offset if length is None else length
+    if size < 0 or size > total - offset:
+        raise MalformedFrame(f"batch: {size} bytes announced, {total - offset} are left")
+    return size
+
+
 # --- the batch -----------------------------------------------------------------------------------
 
 @cython.final
@@ -322,23 +332,26 @@ cdef class Batch:
         Raises:
             MalformedFrame: The window does not contain exactly one batch.
         """
+        cdef Py_buffer window
         cdef bytes base
         cdef Py_ssize_t total, size
-        if not PyBytes_CheckExact(raw):
-            raw = memoryview(raw).cast("B")
-        total = len(raw)
-        if offset < 0 or offset > total:
-            raise MalformedFrame(f"batch: offset {offset} is outside of the {total} bytes given")
-        size = total - offset if length is None else length
-        if size < 0 or size > total - offset:
-            raise MalformedFrame(f"batch: {size} bytes announced, {total - offset} are left")
-        if not PyBytes_CheckExact(raw) or size < total - size:
+        if PyBytes_CheckExact(raw):
+            total = PyBytes_GET_SIZE(raw)
+            size = announced(offset, total, length)
+            if size >= total - size:
+                return adopt(raw, offset, size)
             # Copy: a small batch must not keep a large frame alive.
-            base = bytes(raw[offset:offset + size])
-            offset = 0
-        else:
-            base = raw
-        return adopt(base, offset, size)
+            return adopt(PyBytes_FromStringAndSize(PyBytes_AS_STRING(raw) + offset, size), 0, size)
+        try:
+            PyObject_GetBuffer(raw, &window, PyBUF_SIMPLE)
+        except BufferError as error:
+            raise TypeError(str(error)) from None
+        try:
+            size = announced(offset, window.len, length)
+            base = PyBytes_FromStringAndSize(<const char*>window.buf + offset, size)
+        finally:
+            PyBuffer_Release(&window)
+        return adopt(base, 0, size)
 
     @staticmethod
     def join(batches):

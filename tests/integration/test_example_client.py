@@ -411,11 +411,11 @@ class Recorder(protocol.Framed):
 
     def __init__(self) -> None:
         super().__init__()
-        self.frames: list[tuple[int, bytes]] = []
+        self.seen: list[tuple[int, bytes]] = []
         self.connection_made(Recorder.Transport())  # type: ignore[arg-type]
 
     def frame(self, kind: int, body: memoryview | bytes) -> None:
-        self.frames.append((kind, bytes(body)))
+        self.seen.append((kind, bytes(body)))
 
     def feed(self, data: bytes) -> None:
         while data and not self.transport.is_closing():
@@ -438,7 +438,7 @@ def test_frames_survive_any_cut(step: int) -> None:
     recorder = Recorder()
     for at in range(0, len(stream), step):
         recorder.feed(stream[at : at + step])
-    assert recorder.frames == frames
+    assert recorder.seen == frames
     assert len(recorder._buffer) == protocol.BUFFER_BYTES, "the buffer shrinks after a large frame"
 
 

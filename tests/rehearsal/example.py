@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,9 @@ async def consume(workload: Workload) -> None:
 class Hasty(example.Client):
     """A planted bug: confirms a publish when it is stored, not when it is safe."""
 
-    def taken(self) -> None:
-        super().taken()
-        if self.unconfirmed:
-            self.confirm(self.unconfirmed[-1][0])
+    def _publish(self, bodies: Sequence[memoryview | bytes]) -> None:
+        super()._publish(bodies)
+        self.confirm(self.unconfirmed[-1][0])
 
 
 class Forgetful(example.Client):

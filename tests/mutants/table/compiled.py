@@ -312,8 +312,8 @@ COMPILED: tuple[Mutant, ...] = (
         rules="L5",
         why="a small batch keeps the whole frame in memory that it came in",
         file=BATCH,
-        old=" or size < total - size:",
-        new=" or size < 0:",
+        old="            if size >= total - size:",
+        new="            if size >= 0:",
     ),
     Mutant(
         name="longest-is-the-first",

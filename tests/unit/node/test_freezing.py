@@ -121,3 +121,11 @@ def test_a_node_freezes_what_it_has_loaded(enabled: bool) -> None:
 def test_the_setting_is_a_flag() -> None:
     with pytest.raises(SettingsError, match="gc_policy"):
         Settings(gc_policy=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_what_loading_has_freed_is_given_back(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool] = []
+    monkeypatch.setattr("qpidha.node.freezing.give_back", lambda: given.append(True))
+    Freezing(enabled=enabled).loaded()
+    assert given == [True] * enabled
