@@ -13,7 +13,8 @@ from proton import Receiver
 
 from amqp_broker.connection import ClientConnection, Served
 from amqp_broker.management import Management
-from amqp_broker.queues import EXPIRE_INTERVAL_S
+from amqp_broker.queues import EXPIRE_INTERVAL_S, BrokerQueue
+from amqp_broker.refusals import Refused
 from amqp_broker.sasl import Users
 from amqp_broker.term import Term
 from qpidha import Discarded, Node, QpidhaError, Settings
@@ -25,6 +26,8 @@ BACKLOG = 1024
 tries again a second later.
 """
 BIND_RETRY_S = 0.05
+RELEASED_MAX = 50
+"""Temporary queues that are deleted in one turn of the event loop."""
 BIND_RETRIES = 100
 
 
@@ -113,14 +116,21 @@ class Broker:
             except QpidhaError as error:
                 log.debug("nothing expires now: %s", error)
 
-    def release(self, connection: ClientConnection, link: object | None = None) -> None:
-        """A connection, or a link of it, is lost: its temporary queues end."""
+    def release(self, connection: ClientConnection, only: BrokerQueue | None = None) -> None:
+        """A connection is lost, or a link of it: its temporary queues end, or only that of the link."""
         term = connection.term
-        owned = [each for each in term.queues if each.owner is connection]
-        for queue in [each for each in owned if link is None or each.link is link]:
+        owned = [each for each in term.queues if each.owner is connection] if only is None else [only]
+        self._release(term, owned)
+
+    def _release(self, term: Term, owned: list[BrokerQueue]) -> None:
+        """Delete some queues, and the others in the next turns: a connection may have had very many."""
+        if len(owned) > RELEASED_MAX:
+            asyncio.get_running_loop().call_soon(self._release, term, owned[RELEASED_MAX:])
+        for queue in owned[:RELEASED_MAX]:
             try:
                 _ = term.delete_queue(queue.name)
-            except QpidhaError as error:  # The term is over: they end when the next one begins here.
+            except (QpidhaError, Refused) as error:
+                # The term is over: they end when the next one begins here. Or it is not there any more, or in use.
                 log.debug("queue %s: %s", queue.name, error)
 
     def management(self, connection: ClientConnection, link: Receiver) -> Served:

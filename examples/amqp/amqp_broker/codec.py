@@ -101,10 +101,14 @@ def _compound(code: int, data: bytes, at: int, depth: int) -> tuple[Any, int]:
             element, at = data[at], at + 1
         for _ in range(count):
             value, at = _of_code(element, data, at, depth + 1)
+            if at > end:
+                raise DecodeError("a value ends after the array that it is in")
             values.append(value)
         return values, end
     for _ in range(count):
         value, at = _decode(data, at, depth + 1)
+        if at > end:  # Else values could overlap, and few bytes have billions of them.
+            raise DecodeError("a value ends after the list or map that it is in")
         values.append(value)
     if code in (0xC1, 0xD1):
         return dict(zip(values[::2], values[1::2], strict=False)), end

@@ -8,11 +8,11 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from proton import Condition, Delivery, Endpoint, Event, Link
+from proton import Condition, Delivery, Endpoint, Event, Link, ProtonException
 
 from amqp_broker.engine import Engine
 from amqp_broker.outgoing import Browser, Outgoing
-from amqp_broker.refusals import EXCEEDED, INTERNAL, Refused
+from amqp_broker.refusals import DECODE, EXCEEDED, INTERNAL, Refused
 from amqp_broker.sasl import Sasl, SaslError, UsersError
 from amqp_broker.sources import attach_source, attach_target
 from amqp_broker.transactions import Transactions
@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from amqp_broker.term import Term
 
 HANDSHAKE_S = 10.0
+"""Also for the end: a client that was refused has so long to close its connection."""
+LINKS_MAX = 1000
+"""Of one connection."""
+UNREAD_BYTES_MAX = 8 << 20
+"""A client that does not read so much is not read from until it does: its requests have answers, which take memory."""
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RecursionError,
+    ProtonException,
+)
+"""What the engine raises for values of clients that are not what the specification says: it decodes them late."""
 OUTGOING_BYTES_MAX = 1 << 20
 """A session's, which its client was not ready to take yet."""
 log = logging.getLogger("amqp")
@@ -51,6 +66,7 @@ class ClientConnection(asyncio.Protocol):
         self._links: dict[Link, Served] = {}
         self._end_of_turn: list[Callable[[], None]] = []
         self._held: list[Callable[[], None]] = []
+        self._ignored = 0
 
     # --- what asyncio calls ----------------------------------------------------------------------
 
@@ -67,8 +83,17 @@ class ClientConnection(asyncio.Protocol):
         if not self._sasl.done:
             data = self._authenticate(data)
         if data and self._sasl.done and not self._sasl.failed:
+            if self.lost:
+                data = self._rest(data)
             self._engine.received(data)
             self._finish_turn()
+            if self._out.get_write_buffer_size() > UNREAD_BYTES_MAX:
+                self._out.pause_reading()
+
+    def _rest(self, data: bytes) -> bytes:
+        """What comes after a client was refused: its end is in it, but not after very much else."""
+        self._ignored += len(data)
+        return data if self._ignored < UNREAD_BYTES_MAX else b""
 
     def _authenticate(self, data: bytes) -> bytes:
         try:
@@ -102,6 +127,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.congested = False
+        self._out.resume_reading()
         for served in list(self._links.values()):
             if isinstance(served, (Outgoing, Browser)):
                 served.wake()
@@ -151,10 +177,14 @@ class ClientConnection(asyncio.Protocol):
         self._out.abort()
 
     def refuse(self, refused: Refused) -> None:
-        """End the connection, and say why."""
+        """End the connection, and say why. What else the client says is ignored."""
+        if self.lost:
+            return
+        self.lost = True
         self._engine.connection.condition = Condition(refused.condition, refused.description)
         self._engine.connection.close()
         self.flush_soon()
+        asyncio.get_running_loop().call_later(HANDSHAKE_S, self._out.abort)
 
     # --- what the client says --------------------------------------------------------------------
 
@@ -178,6 +208,14 @@ class ClientConnection(asyncio.Protocol):
         except QpidhaError as error:
             log.warning("client dropped: %s", error)
             self.refuse(Refused(INTERNAL, str(error)))
+        except UNREADABLE as error:
+            log.debug("where it was found", exc_info=True)
+            self._unreadable(error)
+
+    def _unreadable(self, error: Exception) -> None:
+        said = f"it sent what cannot be read: {type(error).__name__}: {error}"
+        log.warning("client dropped: %s", said)
+        self.refuse(Refused(DECODE, said))
 
     def _opened(self, event: Any) -> None:
         self._handshake.cancel()
@@ -205,6 +243,8 @@ class ClientConnection(asyncio.Protocol):
         served.begin()
 
     def _serve(self, link: Any) -> Served:
+        if len(self._links) >= LINKS_MAX:
+            raise Refused(EXCEEDED, f"{LINKS_MAX} links are open on this connection")
         return attach_source(self, link) if link.is_sender else attach_target(self, link)
 
     def _detached(self, event: Any) -> None:
@@ -213,12 +253,14 @@ class ClientConnection(asyncio.Protocol):
         if served is not None:
             served.end()
         event.link.close()
+        event.link.free()  # Else it takes memory until its session ends.
 
     def _session_closed(self, event: Any) -> None:
         self._finish_turn()
         for link in [each for each in self._links if each.session == event.session]:
             self._links.pop(link).end()
         event.session.close()
+        event.session.free()
 
     def _closed(self, event: Any) -> None:
         if event.connection.state & Endpoint.LOCAL_ACTIVE:

@@ -45,6 +45,33 @@ def level_of(properties: Mapping[str, Any]) -> Level | None:
     return levels[value]
 
 
+KEY_LENGTH_MAX = 255
+"""Of the key of a binding, and of the subject of a message for a topic exchange. Matching takes time in proportion to
+the product of both."""
+
+
+def key_of(value: object) -> str:
+    """The key of a binding as a client gives it. Raises `Refused`."""
+    key = str(value)
+    if len(key) > KEY_LENGTH_MAX:
+        raise Refused(
+            INVALID, f"the key of a binding has at most {KEY_LENGTH_MAX} characters, not {len(key)}"
+        )
+    return key
+
+
+def arguments_of(value: object) -> dict[str, Any]:
+    """The arguments of a binding, or a filter of headers, as a client gives them. Raises `Refused`."""
+    if not isinstance(value, dict):
+        raise Refused(INVALID, "the arguments of a binding are a map")
+    try:
+        arguments: dict[str, Any] = json.loads(json.dumps(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        why = f"the arguments of a binding are text, numbers and booleans: {error}"
+        raise Refused(INVALID, why) from error
+    return arguments
+
+
 @dataclass(frozen=True)
 class QueueDefinition:
     """What the declaration of a queue says."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from proton import Collector, Connection, Event, Transport, TransportException
 
+CLOSE_S = 10.0
+SESSIONS_MAX = 255
 OnEvent = Callable[[Event], None]
 
 
@@ -23,6 +25,7 @@ class Engine:
         self._engine = Transport(Transport.SERVER if server else Transport.CLIENT)
         self._engine.idle_timeout = idle_timeout_s
         self._engine.max_frame_size = frame_bytes_max
+        self._engine.channel_max = SESSIONS_MAX - 1
         self._on_event = on_event
         self._out: asyncio.Transport | None = None
         self._flushing = False
@@ -88,6 +91,8 @@ class Engine:
             self._out.write(b"".join(pieces))
         if pending < 0:
             self._out.close()
+            # A peer that does not read must not keep it.
+            asyncio.get_running_loop().call_later(CLOSE_S, self._out.abort)
         # Not before it was written: what these events begin is for the next turn, if the transport is not congested then.
         self._dispatch()
         if pieces:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from amqp_broker.definitions import BINDING, EXCHANGE, EXCHANGE_TYPES, Binding, ExchangeDefinition
+from amqp_broker.definitions import (
+    BINDING,
+    EXCHANGE,
+    EXCHANGE_TYPES,
+    KEY_LENGTH_MAX,
+    Binding,
+    ExchangeDefinition,
+)
 from amqp_broker.matching import route
 from amqp_broker.refusals import INVALID, NOT_ALLOWED, NOT_FOUND, Refused
 from qpidha import Level, Node, ObjectMismatch, Op, Transaction
@@ -25,17 +32,40 @@ class Exchange:
         self.name = name
         self.definition = definition
         self.bindings: dict[str, Binding] = {}
+        self.of_queue: dict[str, set[str]] = {}
+        """The names of the bindings of each queue."""
         self._routes: dict[str, list[str]] = {}
         """By subject, what it was last routed to."""
 
-    def changed(self) -> None:
-        """Forget routes: bindings have changed."""
+    def bind(self, binding: Binding) -> None:
+        """A binding is new, or has changed."""
+        self.bindings[binding.name] = binding
+        self.of_queue.setdefault(binding.queue, set()).add(binding.name)
         self._routes.clear()
+
+    def unbind(self, name: str) -> None:
+        """A binding, of this exchange or not, is gone."""
+        if (gone := self.bindings.pop(name, None)) is not None:
+            self.of_queue[gone.queue].discard(name)
+            self._routes.clear()
+
+    def unbind_queue(self, queue: str) -> None:
+        """A queue is gone with its bindings."""
+        for name in self.of_queue.pop(queue, ()):
+            del self.bindings[name]
+            self._routes.clear()
 
     def route(self, subject: str, headers: Mapping[str, Any]) -> list[str]:
         """The queues that take a message."""
         if self.definition.type == "headers":
             return route("headers", self.bindings.values(), subject, headers)
+        if len(subject) > KEY_LENGTH_MAX:  # Not remembered: it could be as large as a message.
+            if self.definition.type == "topic":
+                raise Refused(
+                    INVALID,
+                    f"a subject for a topic exchange has at most {KEY_LENGTH_MAX} characters, not {len(subject)}",
+                )
+            return route(self.definition.type, self.bindings.values(), subject, {})
         found = self._routes.get(subject)
         if found is None:
             if len(self._routes) >= ROUTES_MAX:
@@ -127,8 +157,7 @@ class Exchanges:
     def _bound(self, binding: Binding) -> None:
         exchange = self._exchanges.get(binding.exchange)
         if exchange is not None:
-            exchange.bindings[binding.name] = binding
-            exchange.changed()
+            exchange.bind(binding)
 
     def unbind(self, name: str) -> Op:
         """Delete a binding. Raises `Refused`."""
@@ -136,22 +165,19 @@ class Exchanges:
             raise Refused(NOT_FOUND, f"there is no binding {name}")
         op = self.node.configuration.delete(BINDING, name)
         for exchange in self:
-            exchange.bindings.pop(name, None)
-            exchange.changed()
+            exchange.unbind(name)
         return op
 
     def unbind_queue(self, queue: str, transaction: Transaction) -> None:
         """Delete all bindings of a queue, with a transaction that is committed at once."""
         for exchange in self:
-            for binding in exchange.bindings.values():
-                if binding.queue == queue:
-                    transaction.delete_object(BINDING, binding.name)
+            for name in sorted(exchange.of_queue.get(queue, ())):
+                transaction.delete_object(BINDING, name)
 
     def unbound_queue(self, queue: str) -> None:
         """The transaction was committed."""
         for exchange in self:
-            exchange.bindings = {name: b for name, b in exchange.bindings.items() if b.queue != queue}
-            exchange.changed()
+            exchange.unbind_queue(queue)
 
 
 def check_type(type: object) -> str:

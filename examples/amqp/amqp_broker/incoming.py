@@ -27,6 +27,7 @@ class Incoming:
         self._target = target
         self._parts: list[bytes] = []
         self._size = 0
+        self._closed = False
         self._owed = 0
         """Deliveries that are over, for which the client was not given credit again."""
 
@@ -79,7 +80,7 @@ class Incoming:
             publish(connection.term, self._target, data, partial(self._accept, delivery))
 
     def _accept(self, delivery: Delivery) -> None:
-        if not self._connection.lost:
+        if not self._connection.lost and not self._closed:
             delivery.update(Delivery.ACCEPTED)
             delivery.settle()
             self._over(1)
@@ -94,10 +95,14 @@ class Incoming:
     def _over(self, messages: int) -> None:
         """So many more may be sent."""
         self._owed += messages
-        if self._owed >= CREDIT // 4 and not self._connection.lost and self._link.state & Link.LOCAL_ACTIVE:
+        if self._closed or self._connection.lost:
+            return
+        if self._owed >= CREDIT // 4 and self._link.state & Link.LOCAL_ACTIVE:
             self._link.flow(self._owed)
             self._owed = 0
         self._connection.flush_soon()
 
     def end(self) -> None:
         """The link is closed."""
+        self._closed = True
+        self._parts = []

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from amqp_broker.definitions import EXCHANGE, Binding, ExchangeDefinition, QueueDefinition, level_of
+from amqp_broker.definitions import (
+    EXCHANGE,
+    Binding,
+    ExchangeDefinition,
+    QueueDefinition,
+    arguments_of,
+    key_of,
+    level_of,
+)
 from amqp_broker.exchanges import check_type
 from amqp_broker.refusals import INVALID, NOT_IMPLEMENTED, Refused
 from amqp_broker.term import Term
@@ -116,17 +123,9 @@ class Manager:
 
 
 def _binding(values: dict[str, Any]) -> Binding:
-    arguments = values.get("arguments") or {}
-    if not isinstance(arguments, dict):
-        raise Refused(INVALID, "the arguments of a binding are a map")
-    try:
-        arguments = json.loads(json.dumps(arguments))
-    except TypeError as error:
-        raise Refused(
-            INVALID, f"the arguments of a binding are text, numbers and booleans: {error}"
-        ) from error
+    arguments = arguments_of(values.get("arguments") or {})
     exchange, queue = (str(values.get(name) or "") for name in ("exchange", "queue"))
-    return Binding(exchange, queue, str(values.get("key") or ""), arguments)
+    return Binding(exchange, queue, key_of(values.get("key") or ""), arguments)
 
 
 def _short(type: object) -> str:

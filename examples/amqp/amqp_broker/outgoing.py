@@ -162,7 +162,7 @@ class Outgoing:
     def _confirm(
         self, deliveries: list[Delivery], state: Any, _: Op | None, error: QpidhaError | None
     ) -> None:
-        if error is None and not self._connection.lost:
+        if error is None and not self._connection.lost and not self.closed:
             for delivery in deliveries:
                 delivery.update(state)
                 delivery.settle()
@@ -181,7 +181,8 @@ class Outgoing:
         """The link is closed: what is not settled goes back to the queue."""
         self.closed = True
         self.consumer.close()
-        self._connection.broker.release(self._connection, self)
+        if self.queue.link is self and not self._connection.lost:
+            self._connection.broker.release(self._connection, self.queue)
 
 
 class Browser:

@@ -76,6 +76,8 @@ class Queues:
         self.node = node
         self._settings = settings
         self._queues: dict[str, BrokerQueue] = {}
+        self._users: dict[str, set[str]] = {}
+        """By the name of a queue for dead letters, the queues that it is for."""
         local = {
             name: QueueDefinition.decode(value) for _, name, value in node.configuration.objects(LOCAL_QUEUE)
         }
@@ -87,6 +89,8 @@ class Queues:
 
     def _add(self, queue: Queue, definition: QueueDefinition, owner: object | None) -> BrokerQueue:
         made = self._queues[queue.name] = BrokerQueue(self.node, queue, definition, owner)
+        if (dead := definition.arguments.dead_letters) is not None:
+            self._users.setdefault(dead, set()).add(queue.name)
         return made
 
     def __iter__(self) -> Iterator[BrokerQueue]:
@@ -151,15 +155,16 @@ class Queues:
     def delete(self, name: str, transaction: Transaction) -> None:
         """Delete a queue, with a transaction that is committed at once."""
         queue = self.require(name)
-        users = [q.name for q in self if q.definition.arguments.dead_letters == name and q is not queue]
-        if users:
-            raise Refused(NOT_ALLOWED, f"queue {name!r} has the dead letters of {', '.join(users)}")
+        if users := self._users.get(name):
+            raise Refused(NOT_ALLOWED, f"queue {name!r} has the dead letters of {', '.join(sorted(users))}")
         transaction.delete(queue.queue)
         transaction.delete_object(LOCAL_QUEUE, name, replicate=Level.NONE)
 
     def deleted(self, name: str) -> None:
         """The transaction was committed."""
-        self._queues.pop(name, None)
+        gone = self._queues.pop(name, None)
+        if gone is not None and (dead := gone.definition.arguments.dead_letters) is not None:
+            self._users[dead].discard(name)
 
     def _delete(self, queue: Queue) -> None:
         with self.node.transaction() as t:

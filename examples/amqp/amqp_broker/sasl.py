@@ -143,11 +143,12 @@ class Sasl:
     def _authenticated(self, body: bytes) -> bool:
         try:
             value, _ = decode(body)
-            assert isinstance(value, Described)
-            code = NAMES.get(value.descriptor, value.descriptor)
-            mechanism, response = str(value.value[0]), ([*value.value, b""])[1] or b""
-        except (DecodeError, AssertionError, IndexError, TypeError) as error:
+        except DecodeError as error:
             raise SaslError(f"no frame of SASL: {error}") from error
+        if not isinstance(value, Described) or not isinstance(value.value, list) or not value.value:
+            raise SaslError("no frame of SASL: it is no sasl-init")
+        code = NAMES.get(str(value.descriptor), value.descriptor)
+        mechanism, response = str(value.value[0]), ([*value.value, b""])[1] or b""
         if code != INIT or mechanism not in self.mechanisms or not isinstance(response, bytes):
             return False
         if mechanism == "ANONYMOUS":

@@ -19,6 +19,8 @@ NAMES = {
     "amqp:properties:list": PROPERTIES,
     "amqp:application-properties:map": APPLICATION,
 }
+SECTIONS_BYTES_MAX = 256 * 1024
+"""Before the body. Reading them takes time in which the broker does nothing else."""
 DEFAULT_PRIORITY = 4
 PUBLISHER = "x-opt-publisher"
 NUMBER = "x-opt-number"
@@ -94,6 +96,15 @@ def read(data: bytes) -> Sections:
     Raises:
         DecodeError: It is no message.
     """
+    if len(data) <= SECTIONS_BYTES_MAX:
+        return _read(data)
+    try:
+        return _read(data[:SECTIONS_BYTES_MAX])
+    except DecodeError as error:
+        raise DecodeError(f"{error}, or has more than {SECTIONS_BYTES_MAX} bytes before its body") from error
+
+
+def _read(data: bytes) -> Sections:
     found, at, end = Sections(), 0, len(data)
     while at < end:
         if data[at] != 0:
@@ -104,13 +115,17 @@ def read(data: bytes) -> Sections:
         code = NAMES.get(descriptor, descriptor)
         if code not in range(HEADER, APPLICATION + 1):
             break
+        if code == HEADER and at > 0:
+            raise DecodeError("the header is not the first section")
         value, at = _section(data, start, code)
         if code == HEADER:
             found.header, found.header_end = value, at
+            _check(value, HEADER_FIELDS)
         elif code == MESSAGE_ANNOTATIONS:
             found.annotations = value
         elif code == PROPERTIES:
             found.properties = value
+            _check(value, PROPERTY_FIELDS)
         elif code == APPLICATION:
             found.application = value
     return found
@@ -123,9 +138,23 @@ def _section(data: bytes, at: int, code: int) -> tuple[Any, int]:
     return value, end
 
 
+U32_MAX = (1 << 32) - 1
+HEADER_FIELDS = {1: ("priority", 8), 2: ("ttl", 32), 4: ("delivery-count", 32)}
+PROPERTY_FIELDS = {8: ("absolute-expiry-time", 63)}
+"""Numbers that the broker uses: their places, names and bits."""
+
+
+def _check(values: list[Any], fields: dict[int, tuple[str, int]]) -> None:
+    """Raise `DecodeError` for a number that the broker could not write again when it delivers the message."""
+    for place, (name, bits) in fields.items():
+        value = values[place] if place < len(values) else None
+        if value is not None and (type(value) is not int or not 0 <= value < 1 << bits):
+            raise DecodeError(f"{name} is a number of at most {bits} bits, not {str(value)[:40]!r}")
+
+
 def with_delivery_count(data: bytes, count: int) -> bytes:
     """The message with another number of failed deliveries in its header."""
-    found = read(data)
+    found, count = read(data), min(count, U32_MAX)
     durable, priority, ttl, first = (found._header(n) for n in range(4))
     header = listed(
         NULL if durable is None else TRUE if durable else FALSE,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from proton import Link, Receiver, Sender, Terminus
 
-from amqp_broker.definitions import Binding
+from amqp_broker.definitions import Binding, arguments_of, key_of
 from amqp_broker.exchanges import Exchange
 from amqp_broker.incoming import Incoming
 from amqp_broker.outgoing import Browser, Outgoing
@@ -103,15 +104,17 @@ def _source(connection: ClientConnection, wanted: Terminus) -> BrokerQueue:
 def _filters(wanted: Terminus) -> tuple[list[str], list[dict[str, object]]]:
     """The subjects and the headers that the filters of a source ask for."""
     wanted.filter.rewind()
-    given = wanted.filter.get_object() if wanted.filter.next() is not None else {}
+    given = wanted.filter.get_object() if wanted.filter.next() is not None else None
+    if not isinstance(given, (dict, NoneType)):
+        raise Refused(INVALID, "the filters of a source are a map")
     subjects: list[str] = []
     headers: list[dict[str, object]] = []
     for name, each in (given or {}).items():
         code, value = getattr(each, "descriptor", name), getattr(each, "value", each)
         if code in SUBJECT_CODES or str(code) in SUBJECT_FILTERS:
-            subjects.append(str(value))
+            subjects.append(key_of(value))
         elif code == HEADERS_CODE or str(code) in HEADERS_FILTERS:
-            headers.append(dict(value))
+            headers.append(arguments_of(value))
     return subjects, headers
 
 
@@ -133,8 +136,8 @@ def _subscription(
 
 def _priority(link: Link) -> int:
     """The priority of a consumer: a property of its link."""
-    properties = link.remote_properties or {}
-    value = properties.get("priority", 0)
+    properties: object = link.remote_properties
+    value = properties.get("priority", 0) if isinstance(properties, dict) else 0
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 

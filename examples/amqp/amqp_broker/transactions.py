@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from proton import Condition, Delivery, Message, Receiver, ulong
 from proton import Described as ProtonDescribed
 
-from amqp_broker.publishing import Target, parsed
+from amqp_broker.publishing import Target, parsed, refusal
 from amqp_broker.queues import BrokerQueue, props_of
-from amqp_broker.refusals import DECODE, INTERNAL, NOT_IMPLEMENTED, ROLLBACK, UNKNOWN_TRANSACTION, Refused
+from amqp_broker.refusals import DECODE, EXCEEDED, NOT_IMPLEMENTED, ROLLBACK, UNKNOWN_TRANSACTION, Refused
 from qpidha import Op, QpidhaError, SequenceSet, Transaction
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class ClientTransaction:
         if message.number is not None:
             raise Refused(NOT_IMPLEMENTED, "a message in a transaction cannot have a number")
         queues = target.queues(message)
-        self.publishes.append((queues, data, props_of(message, queues)))
+        try:
+            self.publishes.append((queues, data, props_of(message, queues)))
+        except QpidhaError as error:
+            raise refusal(error) from error
 
     def accepted_for_now(self, delivery: Delivery) -> None:
         """Answer a publish: it is accepted if the transaction is committed."""
@@ -110,9 +113,16 @@ class ClientTransaction:
     def finish(self, accepted: int = Delivery.ACCEPTED) -> None:
         """Tell the consumer what has become of its messages."""
         if not self.connection.lost:
-            for _, _, said, delivery in self.settled:
-                delivery.update(accepted if said == ACCEPTED else Delivery.RELEASED)
-                delivery.settle()
+            for outgoing, _, said, delivery in self.settled:
+                if not outgoing.closed:
+                    delivery.update(accepted if said == ACCEPTED else Delivery.RELEASED)
+                    delivery.settle()
+
+
+def state(delivery: Delivery) -> list[Any]:
+    """The fields of a transactional state, which may be anything: an id, and perhaps an outcome."""
+    data: Any = delivery.remote.data
+    return [*data, None, None] if isinstance(data, list) else [None, None]
 
 
 def set_state(delivery: Delivery, *values: Any) -> None:
@@ -122,9 +132,7 @@ def set_state(delivery: Delivery, *values: Any) -> None:
 
 def _outcome(delivery: Delivery) -> Any:
     """The outcome in a transactional state: its descriptor."""
-    data: Any = delivery.remote.data
-    outcome = data[1] if data and len(data) > 1 else None
-    descriptor = getattr(outcome, "descriptor", None)
+    descriptor = getattr(state(delivery)[1], "descriptor", None)
     return ACCEPTED if descriptor in (ACCEPTED, "amqp:accepted:list") else descriptor
 
 
@@ -139,15 +147,14 @@ class Transactions:
     def declare(self) -> ClientTransaction:
         """Begin one. Raises `Refused`."""
         if len(self._open) >= OPEN_MAX:
-            raise Refused(INTERNAL, f"{OPEN_MAX} transactions are open")
+            raise Refused(EXCEEDED, f"{OPEN_MAX} transactions are open on this connection")
         id = str(next(self._numbers)).encode()
         made = self._open[id] = ClientTransaction(id, self._connection)
         return made
 
     def of(self, delivery: Delivery) -> ClientTransaction:
         """The transaction that a delivery names. Raises `Refused`."""
-        data: Any = delivery.remote.data
-        return self.require(data[0] if data else None)
+        return self.require(state(delivery)[0])
 
     def require(self, id: Any) -> ClientTransaction:
         """The transaction with this id. Raises `Refused`."""
@@ -183,6 +190,7 @@ class Coordinator:
     def __init__(self, connection: ClientConnection, link: Receiver) -> None:
         self._connection = connection
         self._link = link
+        self._closed = False
 
     def begin(self) -> None:
         """The link is open."""
@@ -218,9 +226,9 @@ class Coordinator:
             op = transactions.commit(transaction)
 
         def committed(_: Op | None, error: QpidhaError | None) -> None:
-            if error is None and not self._connection.lost:
-                if op is not None:
-                    transaction.finish()
+            if error is None and op is not None:
+                transaction.finish()
+            if error is None and not self._connection.lost and not self._closed:
                 delivery.update(Delivery.ACCEPTED)
                 delivery.settle()
                 self._connection.flush_soon()
@@ -232,6 +240,7 @@ class Coordinator:
 
     def end(self) -> None:
         """The link is closed."""
+        self._closed = True
 
 
 def request(data: bytes) -> tuple[int, list[Any]]:
@@ -246,4 +255,4 @@ def request(data: bytes) -> tuple[int, list[Any]]:
     code = NAMES.get(str(descriptor), descriptor)
     if code not in (DECLARE, DISCHARGE):
         raise Refused(NOT_IMPLEMENTED, "the coordinator knows declare and discharge")
-    return int(code), list(body.value or [])
+    return int(code), list(body.value) if isinstance(body.value, list) else []
