@@ -45,6 +45,8 @@ tries again a second later.
 """
 SILENCE_MAX_S = 5.0
 """A client that is silent for this long, PING included, is dropped, and other consumers get its messages."""
+UNREAD_BYTES_MAX = 2 * protocol.FRAME_BYTES_MAX
+"""A client that has not read so much and asks for more is dropped: answers wait in memory."""
 
 log = logging.getLogger("broker")
 
@@ -186,6 +188,8 @@ class Client(Framed):
             super().frames(kind, bodies)
 
     def frame(self, kind: int, body: memoryview | bytes) -> None:
+        if self.transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            raise ProtocolError("it does not read what it asks for")
         if kind == protocol.ACCEPT:
             self._accept(bytes(body))
         elif kind == protocol.SUBSCRIBE:

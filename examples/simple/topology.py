@@ -6,9 +6,12 @@ by its number: the library makes it once (`Node.producer`).
 
 from __future__ import annotations
 
-import msgpack
+from typing import Any
 
-from qpidha import NewQueue, Node, Op, Queue, Transaction
+import msgpack
+from protocol import ProtocolError
+
+from qpidha import NewQueue, Node, Op, QpidhaError, Queue, Transaction
 from qpidha.queues import MSGPACK, DeliveryQueue
 
 PRIORITY = "priority"
@@ -31,7 +34,15 @@ class Topology:
 
     def change(self, request: bytes | memoryview) -> tuple[int, Op]:
         """Make one change: all of its steps, or none. Returns its number, and the op that makes it safe to answer."""
-        name, epoch, number, steps = msgpack.unpackb(request)
+        try:
+            return self._change(msgpack.unpackb(request))
+        except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
+            if isinstance(error, QpidhaError):
+                raise  # It says what is wrong.
+            raise ProtocolError(f"what is no change: {type(error).__name__}: {error}") from error
+
+    def _change(self, request: Any) -> tuple[int, Op]:
+        name, epoch, number, steps = request
         producer = self._node.producer(name, epoch=tuple(epoch))
         if (answer := producer.answer(number)) is not None:
             return number, answer  # It was made before; what it names may be gone.
@@ -71,7 +82,15 @@ class Topology:
     def _next(self, queue: Queue) -> int:
         """The id of the message that would be delivered next."""
         messages = self._delivery(queue).browse() if queue.spec.kind == PRIORITY else queue.messages()
-        return next(messages)[0]
+        if (first := next(messages, None)) is None:
+            raise ProtocolError(f"queue {queue.name!r} is empty")
+        return first[0]
+
+    def _queue(self, name: str) -> Queue:
+        """Any queue but the broker's own."""
+        if name == self._without:
+            raise ProtocolError(f"queue {name!r} is the broker's own")
+        return self._node.queue(name)
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -82,30 +101,30 @@ class Topology:
 
     def _delete(self, t: Transaction, declared: dict[str, NewQueue], name: str, target: str | None) -> None:
         """A queue and its object; its messages are deleted as well, or go to another queue."""
-        t.delete(self._node.queue(name), None if target is None else self._node.queue(target))
+        t.delete(self._queue(name), None if target is None else self._queue(target))
         t.delete_object(BINDING, name)
 
     def _publish(
         self, t: Transaction, declared: dict[str, NewQueue], names: list[str], priority: int, text: bytes
     ) -> None:
         """One message to each of some queues, of which this change may have declared some."""
-        queues = [declared.get(name) or self._node.queue(name) for name in names]
+        queues = [declared.get(name) or self._queue(name) for name in names]
         t.publish(queues, text, MSGPACK.pack(priority=priority))
 
     def _take(self, t: Transaction, declared: dict[str, NewQueue], name: str) -> None:
         """Accept the message that would be delivered next."""
-        queue = self._node.queue(name)
+        queue = self._queue(name)
         t.dequeue(queue, self._next(queue))
 
     def _update(self, t: Transaction, declared: dict[str, NewQueue], name: str, priority: int) -> None:
         """Another priority for the message that would be delivered next. It keeps its age."""
-        queue = self._node.queue(name)
+        queue = self._queue(name)
         t.update(queue, self._next(queue), MSGPACK.pack(priority=priority))
 
     def _move(self, t: Transaction, declared: dict[str, NewQueue], name: str, target: str) -> None:
         """All messages of one queue to the end of another one."""
-        queue = self._node.queue(name)
-        t.move(queue, [id for id, _ in queue], self._node.queue(target))
+        queue = self._queue(name)
+        t.move(queue, [id for id, _ in queue], self._queue(target))
 
     def _put(self, t: Transaction, declared: dict[str, NewQueue], name: str, value: bytes) -> None:
         """An object."""

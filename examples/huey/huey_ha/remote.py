@@ -29,15 +29,27 @@ METHODS = frozenset(
     "flush_schedule put_data peek_data peek_many pop_data has_data_for_key put_if_empty incr delete_counter "
     "result_store_size result_items flush_results flush_counters".split()
 )
-REFUSALS = (ArgumentError, NotEnoughMembers, TypeError)
+REFUSALS = (
+    ArgumentError,
+    NotEnoughMembers,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)
 """Nothing was changed, and no other node would do it. After all other errors the client asks the next node."""
+LIST_MAX = 8192
+"""Values in one list or map of a request. Memory for a list is taken when its length is read, before its values come."""
 AGAIN_S = 0.1
 SILENCE_MAX_S = 30.0
 """A node that does not answer for so long is given up."""
 
 
-def messages(link: socket.socket) -> Iterator[Any]:
-    unpacker = msgpack.Unpacker(ext_hook=extended, max_buffer_size=1 << 26)
+def messages(link: socket.socket, list_max: int = -1) -> Iterator[Any]:
+    unpacker = msgpack.Unpacker(
+        ext_hook=extended, max_buffer_size=1 << 26, max_array_len=list_max, max_map_len=list_max
+    )
     while data := link.recv(1 << 16):
         unpacker.feed(data)
         yield from unpacker
@@ -60,7 +72,7 @@ class Client(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         assert isinstance(self.server, Port)
         try:
-            for request in messages(self.request):
+            for request in messages(self.request, LIST_MAX):
                 self.request.sendall(pack(self._answer(self.server.storage, *request)))
         except (QpidhaError, OSError, ValueError, TypeError, msgpack.UnpackException):
             return  # Without an answer: the next primary knows.

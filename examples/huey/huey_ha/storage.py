@@ -246,7 +246,9 @@ class ReplicatedStorage(BaseStorage):
 
     def result_items(self) -> dict[str, bytes]:
         rows = self._do(lambda unit: list(unit.term.tables["results"].items()))
-        return {key.decode(): row[EXPIRY.size :] for key, row in rows if not expired(row)}
+        return {
+            key.decode(errors="backslashreplace"): row[EXPIRY.size :] for key, row in rows if not expired(row)
+        }
 
     def flush_results(self) -> None:
         self._flush(lambda term: term.flush("results"))
