@@ -7,8 +7,10 @@ changed.
 
 from __future__ import annotations
 
+import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +26,7 @@ from qpidha.clusterfile import find_cluster_file
 from qpidha.errors import NotEnoughMembers
 from qpidha.types import Address
 
+log = logging.getLogger("huey")
 METHODS = frozenset(
     "enqueue dequeue queue_size enqueued_items flush_queue add_to_schedule read_schedule schedule_size scheduled_items "
     "flush_schedule put_data peek_data peek_many pop_data has_data_for_key put_if_empty incr delete_counter "
@@ -66,6 +69,10 @@ class Port(socketserver.ThreadingTCPServer):
         super().__init__(address, Client)
         self.storage = storage
         threading.Thread(target=self.serve_forever, name="huey-port", daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client is dropped, because of an error that `Client` does not expect or because no thread could begin."""
+        log.warning("client dropped: %s", sys.exc_info()[1])
 
 
 class Client(socketserver.BaseRequestHandler):
@@ -158,6 +165,12 @@ class ClusterStorage(BaseStorage):
         """Close the connection of this thread."""
         self._local.__dict__.clear()
 
+    def peek_many(self, keys: list[str]) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        for at in range(0, len(keys), LIST_MAX):
+            found |= self._call("peek_many", (list(keys[at : at + LIST_MAX]),), {})
+        return found
+
     def _call(self, method: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if (link := getattr(self._local, "link", None)) is None:
             link = self._local.link = Link(self._addresses, self._patience)
@@ -171,5 +184,5 @@ def _forwarded(method: str) -> Any:
     return call
 
 
-for _method in METHODS:
+for _method in METHODS - {"peek_many"}:
     setattr(ClusterStorage, _method, _forwarded(_method))
