@@ -237,6 +237,16 @@ def memory(brokers: Brokers) -> int:
         return int(next(line for line in status if line.startswith("VmRSS")).split()[1])
 
 
+def test_messages_that_never_end_take_bounded_memory(client: Raw) -> None:
+    client.send(*[publishes(QUEUE, handle, f"p{handle}") for handle in range(20)])
+    client.until(FLOW)
+    part = bytes(60_000)
+    for _ in range(57):
+        for handle in range(20):
+            client.send(transfer(handle, part, boolean(False), boolean(True), handle=handle))
+    assert client.error() == "amqp:resource-limit-exceeded"
+
+
 def test_what_comes_after_a_refusal_is_ignored(brokers: Brokers, client: Raw) -> None:
     client.send(publishes(QUEUE), publishes(text(b"\xff"), 1, "bad"))
     client.until(CLOSE)

@@ -26,6 +26,8 @@ HANDSHAKE_S = 10.0
 """Also for the end: a client that was refused has so long to close its connection."""
 LINKS_MAX = 1000
 """Of one connection."""
+UNFINISHED_BYTES_MAX = 64 << 20
+"""Of messages on all links of a connection, of which the rest has not come."""
 UNREAD_BYTES_MAX = 8 << 20
 """A client that does not read so much is not read from until it does: its requests have answers, which take memory."""
 UNREADABLE = (
@@ -67,6 +69,8 @@ class ClientConnection(asyncio.Protocol):
         self._end_of_turn: list[Callable[[], None]] = []
         self._held: list[Callable[[], None]] = []
         self._ignored = 0
+        self.unfinished = 0
+        """Bytes of messages of which the rest has not come."""
 
     # --- what asyncio calls ----------------------------------------------------------------------
 
@@ -147,6 +151,12 @@ class ClientConnection(asyncio.Protocol):
         if delivery.pending > self.message_bytes_max:
             raise Refused(EXCEEDED, f"a request of more than {self.message_bytes_max} bytes")
         return delivery.readable and not delivery.partial
+
+    def came(self, nbytes: int) -> None:
+        """A part of a message has come; less than 0: so much is not waited for. Raises `Refused` at the limit."""
+        self.unfinished += nbytes
+        if self.unfinished > UNFINISHED_BYTES_MAX:
+            raise Refused(EXCEEDED, f"more than {UNFINISHED_BYTES_MAX} bytes of messages that are not whole")
 
     def must_wait(self, link: Link, room: int, wake: Callable[[], None]) -> bool:
         """Whether a link must not deliver more now: it has had its turn, or the client's session takes no more yet."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 CREDIT = 2000
 """Messages of a link that may be on their way: more than the rate times the time until they are safe."""
 TRANSACTIONAL = 0x34
+PART_BYTES = 64
+"""What each part of a message takes besides its content."""
 
 
 class Incoming:
@@ -27,6 +29,7 @@ class Incoming:
         self._target = target
         self._parts: list[bytes] = []
         self._size = 0
+        self._counted = 0
         self._closed = False
         self._owed = 0
         """Deliveries that are over, for which the client was not given credit again."""
@@ -40,7 +43,7 @@ class Incoming:
         if delivery.readable and not self._read(delivery):
             return
         if delivery.aborted or (delivery.settled and not self._parts):
-            self._parts, self._size = [], 0
+            self._forget()
             delivery.settle()
 
     def _read(self, delivery: Delivery) -> bool:
@@ -53,15 +56,27 @@ class Incoming:
             if self._size <= self._connection.message_bytes_max:
                 self._parts.append(part or b"")
         if delivery.partial:
+            self._count()
             return False
         data, size = b"".join(self._parts), self._size
-        self._parts, self._size = [], 0
+        self._forget()
         self._link.advance()
         try:
             self._publish(delivery, data, size)
         except Refused as refused:
             self._reject(delivery, refused)
         return False
+
+    def _count(self) -> None:
+        """The connection counts what it keeps for all of its links. Raises `Refused`, which ends it."""
+        kept = min(self._size, self._connection.message_bytes_max) + PART_BYTES * len(self._parts)
+        more, self._counted = kept - self._counted, kept
+        self._connection.came(more)
+
+    def _forget(self) -> None:
+        """A message is whole, or will never be."""
+        self._connection.came(-self._counted)
+        self._parts, self._size, self._counted = [], 0, 0
 
     def _publish(self, delivery: Delivery, data: bytes, size: int) -> None:
         connection = self._connection
@@ -105,4 +120,4 @@ class Incoming:
     def end(self) -> None:
         """The link is closed."""
         self._closed = True
-        self._parts = []
+        self._forget()

@@ -28,6 +28,8 @@ DECLARE, DISCHARGE = 0x31, 0x32
 NAMES = {"amqp:declare:list": DECLARE, "amqp:discharge:list": DISCHARGE}
 OPEN_MAX = 1000
 CREDIT = 100
+MESSAGE_BYTES = 256
+"""What a message takes besides its content."""
 
 
 @dataclass
@@ -38,6 +40,7 @@ class ClientTransaction:
     connection: ClientConnection
     publishes: list[tuple[list[BrokerQueue], bytes, bytes]] = field(default_factory=list)
     settled: list[tuple[Outgoing, int, Any, Delivery]] = field(default_factory=list)
+    nbytes: int = 0
 
     def publish(self, target: Target, data: bytes) -> None:
         """Collect a publish. Raises `Refused` if no queue takes it."""
@@ -45,6 +48,7 @@ class ClientTransaction:
         if message.number is not None:
             raise Refused(NOT_IMPLEMENTED, "a message in a transaction cannot have a number")
         queues = target.queues(message)
+        self.connection.transactions.keep(self, len(data))
         try:
             self.publishes.append((queues, data, props_of(message, queues)))
         except QpidhaError as error:
@@ -143,6 +147,7 @@ class Transactions:
         self._connection = connection
         self._open: dict[bytes, ClientTransaction] = {}
         self._numbers = count(1)
+        self._nbytes = 0
 
     def declare(self) -> ClientTransaction:
         """Begin one. Raises `Refused`."""
@@ -151,6 +156,14 @@ class Transactions:
         id = str(next(self._numbers)).encode()
         made = self._open[id] = ClientTransaction(id, self._connection)
         return made
+
+    def keep(self, transaction: ClientTransaction, nbytes: int) -> None:
+        """A transaction keeps a message. Raises `Refused`: all of this connection have as much as one commit may."""
+        limit = self._connection.term.settings.transaction_bytes_max
+        if self._nbytes + nbytes + MESSAGE_BYTES > limit:
+            raise Refused(EXCEEDED, f"the open transactions of this connection have more than {limit} bytes")
+        self._nbytes += nbytes + MESSAGE_BYTES
+        transaction.nbytes += nbytes + MESSAGE_BYTES
 
     def of(self, delivery: Delivery) -> ClientTransaction:
         """The transaction that a delivery names. Raises `Refused`."""
@@ -167,6 +180,7 @@ class Transactions:
         """The transaction with this id, which is over now. Raises `Refused`."""
         transaction = self.require(id)
         del self._open[transaction.id]
+        self._nbytes -= transaction.nbytes
         return transaction
 
     def commit(self, transaction: ClientTransaction) -> Op | None:
