@@ -15,6 +15,8 @@ from tests.support.stream import BROKER, ROOT
 
 PREVIOUS = {"0.1 of wire version 3": "38c61dc"}
 """What was released before, by name: the commit, until there are tags."""
+WORDS_BEFORE = r"link to the primary: in order again, |broker: client dropped: node '\w+' is \w[\w-]*$"
+"""What these say in other words than the newest release, besides `tests.soak.watch.KNOWN`."""
 BUILD_TIMEOUT_S = 240
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from qpidha.engines.ports import take_ports
 from qpidha.wire.version import PROTOCOL_MAX
-from tests.processes.releases import PREVIOUS, Releases, build
+from tests.processes.releases import PREVIOUS, WORDS_BEFORE, Releases, build
 from tests.soak.cluster import SoakCluster
 from tests.soak.watch import Logs
 
@@ -34,7 +34,8 @@ class Upgrade:
     def __init__(self, work: Path, release: Path | None) -> None:
         self.releases = Releases(work, take_ports(3), release)
         self.cluster = SoakCluster(work, 1, self.releases, updates=False)  # The release before has none.
-        self.logs = Logs({name: process.log for name, process in self.releases.processes.items()})
+        logs = {name: process.log for name, process in self.releases.processes.items()}
+        self.logs = Logs(logs, WORDS_BEFORE)
 
     async def restart(self, name: str, release: Path | None) -> None:
         """Stop a broker in order, start it with a release, and wait until it is a member and clients are served."""
