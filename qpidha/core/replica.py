@@ -70,7 +70,8 @@ from qpidha.wire.batch import Batch
 from qpidha.wire.events import Dequeue, Frame
 
 NODES = instance_of(frozenset)
-TIME = number(-1e300, 1e300)
+TIME_MAX = 1e300
+TIME = number(-TIME_MAX, TIME_MAX)
 
 
 class Replica:
@@ -553,7 +554,7 @@ class Replica:
 
     def performed(self, now: float) -> None:
         """The last `Ready` was performed whole: its frames have left, so the time-outs for their answers begin (L4)."""
-        if type(now) is not float:
+        if type(now) is not float or not -TIME_MAX < now < TIME_MAX:
             TIME("now", now)
             now = float(now)
         if self.state.bodies is not None:

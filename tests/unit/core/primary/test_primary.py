@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -655,6 +656,20 @@ def test_an_operation_ages_from_the_moment_it_has_left_until_it_is_complete() ->
     node.acknowledge(2)
     assert primary.oldest_incomplete() is None
     node.check()
+
+
+def test_a_time_may_be_whole_and_is_a_finite_number() -> None:
+    node = active()
+    skips(node, 1)
+    effects(node)
+    node.replica.performed(7)
+    primary = node.replica.primary
+    assert primary is not None
+    oldest = primary.oldest_incomplete()
+    assert type(oldest) is float and oldest == 7.0
+    for time in (math.nan, math.inf, "7", None, True):
+        with pytest.raises(CallerError):
+            node.replica.performed(time)  # type: ignore[arg-type]
 
 
 def late(*ticks: float) -> Node:
