@@ -254,6 +254,26 @@ def test_a_temporary_queue_with_a_name_belongs_to_the_connection_that_created_it
     until(lambda: name not in queues(session))
 
 
+def test_consumers_and_browsers_of_a_deleted_queue_are_told(brokers: Brokers, session: Session) -> None:
+    """Also one that has not settled all, and goes on to settle. Its connection stays."""
+    session.queue("doomed")
+    session.put("doomed", 1, 2, 3)
+    other = Session(brokers.connect())
+    consumer = other.connection.create_receiver("doomed", credit=2)
+    browser = other.connection.create_receiver("doomed", credit=10, name="browser", options=Copy())
+    assert [consumer.receive(timeout=10).body for _ in range(2)] == [1, 2]
+    consumer.accept()
+    session.manage("DELETE", "queue", "doomed")
+    for receiver in (consumer, browser):
+        with pytest.raises(LinkDetached, match=r"resource-deleted.*queue 'doomed' was deleted"):
+            for _ in range(10):
+                receiver.receive(timeout=10)
+    other.queue("doomed")
+    session.put("doomed", 4)
+    again = other.connection.create_receiver("doomed", credit=1, name="again")
+    assert again.receive(timeout=10).body == 4
+
+
 class Settled(LinkOption):
     def apply(self, link: Link) -> None:
         link.snd_settle_mode = Link.SND_SETTLED

@@ -9,7 +9,7 @@ from proton import Condition, Delivery, Link, Sender
 
 from amqp_broker.publishing import refusal
 from amqp_broker.queues import BrokerQueue
-from amqp_broker.refusals import Refused
+from amqp_broker.refusals import DELETED, Refused
 from amqp_broker.sections import with_delivery_count
 from qpidha import Op, QpidhaError, SequenceSet
 from qpidha.queues import MSGPACK
@@ -50,6 +50,7 @@ class Outgoing:
             raise refusal(error) from error
         self.consumer.ready = False
         self.closed = False
+        queue.links.add(self.deleted)
         if queue.ends_with_link and queue.link is None:
             queue.link = self
         self._settled_at_once = link.snd_settle_mode == Link.SND_SETTLED
@@ -106,6 +107,8 @@ class Outgoing:
 
     def delivery(self, delivery: Delivery) -> None:
         """The client has said what becomes of a message."""
+        if self.closed:
+            return
         state = delivery.remote_state
         if state == TRANSACTIONAL:
             self._in_transaction(delivery)
@@ -177,9 +180,15 @@ class Outgoing:
             self._link.condition = Condition(refused.condition, refused.description)
             self._link.close()
 
+    def deleted(self) -> None:
+        """The queue is gone, with what this client has not settled."""
+        self.closed = True
+        _detach(self._connection, self._link, self.queue)
+
     def end(self) -> None:
         """The link is closed: what is not settled goes back to the queue."""
         self.closed = True
+        self.queue.links.discard(self.deleted)
         self.consumer.close()
         if self.queue.link is self and not self._connection.lost:
             self._connection.broker.release(self._connection, self.queue)
@@ -197,6 +206,7 @@ class Browser:
         self._seen = SequenceSet()
         self._tag = 0
         queue.browsers.add(self.wake)
+        queue.links.add(self.deleted)
 
     def begin(self) -> None:
         """The link is open."""
@@ -204,7 +214,7 @@ class Browser:
     def wake(self) -> None:
         """Something may be there, or the client has more credit."""
         link, room = self._link, ACQUIRE_BYTES_MAX
-        if self._connection.lost or link.credit <= 0:
+        if self._connection.lost or link.credit <= 0 or not link.state & Link.LOCAL_ACTIVE:
             return
         for id, data, props in self.queue.delivery.browse():
             if link.credit <= 0 or self._connection.congested:
@@ -227,6 +237,20 @@ class Browser:
         """What a browser says of a message changes nothing."""
         delivery.settle()
 
+    def deleted(self) -> None:
+        """The queue is gone."""
+        self.queue.browsers.discard(self.wake)
+        _detach(self._connection, self._link, self.queue)
+
     def end(self) -> None:
         """The link is closed."""
         self.queue.browsers.discard(self.wake)
+        self.queue.links.discard(self.deleted)
+
+
+def _detach(connection: ClientConnection, link: Sender, queue: BrokerQueue) -> None:
+    """Tell a client that its queue was deleted. It answers, and then the link is freed."""
+    if not connection.lost:
+        link.condition = Condition(DELETED, f"queue {queue.name!r} was deleted")
+        link.close()
+        connection.flush_soon()

@@ -38,6 +38,8 @@ class BrokerQueue:
         """A publish never makes another message leave, and is never refused."""
         self._pending: deque[tuple[int, Confirm]] = deque()
         self.browsers: set[Callable[[], None]] = set()
+        self.links: set[Callable[[], None]] = set()
+        """Of consumers and browsers: what ends each of them when the queue is deleted."""
         queue.on_safe_upto(self._safe)
         queue.on_content(self._content)
 
@@ -163,8 +165,12 @@ class Queues:
     def deleted(self, name: str) -> None:
         """The transaction was committed."""
         gone = self._queues.pop(name, None)
-        if gone is not None and (dead := gone.definition.arguments.dead_letters) is not None:
+        if gone is None:
+            return
+        if (dead := gone.definition.arguments.dead_letters) is not None:
             self._users[dead].discard(name)
+        for end in list(gone.links):
+            end()
 
     def _delete(self, queue: Queue) -> None:
         with self.node.transaction() as t:
