@@ -53,7 +53,8 @@ if os.path.exists(path):
     os.unlink(path)
 listening.bind(path)
 listening.listen()
-signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in sys.argv else lambda *_: sys.exit(0))
+# Not sys.exit: in a finalizer, as that of a link, its exception would be ignored.
+signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in sys.argv else lambda *_: os._exit(0))
 while True:
     link, _ = listening.accept()
     command = json.loads(link.makefile().readline())["command"]
