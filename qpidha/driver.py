@@ -301,9 +301,8 @@ class Driver:
             return
         self.failed = error
         why = str(error) if isinstance(error, QpidhaError) else repr(error)
-        with suppress(
-            StoreError
-        ):  # It does not give back what the core wants to look at: do the rest all the same.
+        # The store may not give back what the core wants to look at: the rest is done all the same.
+        with suppress(StoreError):
             self.replica.stop(f"failed: {why}")
         self._last_rest()
         self._perform(without_disk(lost))

@@ -19,6 +19,6 @@ _trim = _found()
 
 
 def give_back() -> None:
-    """Return freed memory to the system where the C library can. Some milliseconds for each 100 MB of the process."""
+    """Return freed memory to the system where the C library can. About 1 ms for each 100 MB of the process."""
     if _trim is not None:
         _trim(0)

@@ -26,9 +26,9 @@ BACKLOG = 1024
 tries again a second later.
 """
 BIND_RETRY_S = 0.05
+BIND_RETRIES = 100
 RELEASED_MAX = 50
 """Temporary queues that are deleted in one turn of the event loop."""
-BIND_RETRIES = 100
 
 
 @dataclass(frozen=True)

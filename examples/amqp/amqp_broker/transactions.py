@@ -240,12 +240,14 @@ class Coordinator:
             op = transactions.commit(transaction)
 
         def committed(_: Op | None, error: QpidhaError | None) -> None:
-            if error is None and op is not None:
+            if error is not None or self._connection.lost:
+                return
+            if op is not None:
                 transaction.finish()
-            if error is None and not self._connection.lost and not self._closed:
+            if not self._closed:
                 delivery.update(Delivery.ACCEPTED)
                 delivery.settle()
-                self._connection.flush_soon()
+            self._connection.flush_soon()
 
         if op is None:
             committed(None, None)
