@@ -172,9 +172,7 @@ class Deliveries(RuleBasedStateMachine):
         self.next += 1
 
     def bury(self, places: set[int]) -> None:
-        ids = sorted(self.held[place].id for place in places)
-        by_id = {self.held[place].id: place for place in places}
-        self.dead += [self.held.pop(by_id[id]).data for id in ids]
+        self.dead += [self.held.pop(place).data for place in sorted(places)]
 
     def waiting(self) -> set[int]:
         """Places that wait for the owner of their group: of a kind that the model does not follow."""
@@ -342,7 +340,9 @@ class Deliveries(RuleBasedStateMachine):
         self.gone(who, places)
         there = sorted(places & self.held.keys(), key=lambda place: self.held[place].id)
         dead = {place for place in there if self.held[place].deliveries + 1 >= DELIVERIES}
-        for place in sorted(set(there) - dead):
+        for place in there:
+            if place in dead:
+                continue
             message = self.held[place]
             self.held[place] = replace(message, id=self.next, deliveries=message.deliveries + 1)
             self.next += 1
