@@ -42,13 +42,17 @@ MODULES = tuple(
     core.primary.pace core.primary.primary core.primary.producers core.primary.recent core.primary.session
     core.primary.sessions core.primary.turn core.primary.visits core.primary.waiting
     driver ordered
+    node.disk node.effects node.engine node.handles node.keywatches node.ledger node.links node.listeners
+    node.peer node.starter
+    stores.changes stores.contents stores.queue stores.row stores.rows
     wire.batch wire.codec wire.fields wire.framing wire.payload
     """.split()
 )
 
 
 CONSTANTS = tuple(
-    f"qpidha.{name}" for name in "core.backup.flip core.configuration core.producers wire.groups".split()
+    f"qpidha.{name}"
+    for name in "core.backup.flip core.configuration core.producers node.notifier stores.schema wire.groups".split()
 )
 """Modules with constants (`Final`) that are copied into what is compiled."""
 

@@ -10,7 +10,8 @@ has them made into an operation first (`Queue._flush`).
 
 from __future__ import annotations
 
-from qpidha.node.op import Op, Outcome
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import Op
 from qpidha.seq import SequenceSet
 from qpidha.types import Position
 

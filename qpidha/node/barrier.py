@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qpidha.node.op import Op, Outcome
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import Op
 from qpidha.node.parts import Parts
 from qpidha.types import Generation
 

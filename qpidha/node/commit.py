@@ -25,7 +25,8 @@ from qpidha.node.caller import as_bytes
 from qpidha.node.effects import NodeEffects
 from qpidha.node.handles import Handles
 from qpidha.node.keywatches import KeyWatches
-from qpidha.node.op import Op, Outcome, ProducerOp
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import Op, ProducerOp
 from qpidha.node.runtime import Runtime
 from qpidha.types import BytesLike, Level, Position, ProducerSequence, QueueId, level_of
 

@@ -6,6 +6,7 @@ A message that was updated has a new id. Whoever holds it may go on naming it by
 from __future__ import annotations
 
 from collections.abc import Iterable
+from threading import get_ident
 
 from qpidha.checks import instance_of
 from qpidha.core.primary.replacements import messages_gone
@@ -15,7 +16,8 @@ from qpidha.errors import ArgumentError
 from qpidha.node.accepting import Accepting
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.handle import Handle
-from qpidha.node.op import TO_COME, Op, Outcome
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import TO_COME, Op
 from qpidha.seq import SequenceSet
 from qpidha.types import BytesLike, MessageId, Settle
 
@@ -163,9 +165,12 @@ class Consuming(Handle):
             ArgumentError: ``ids`` is not a `SequenceSet`.
             WrongThread: Called from another thread than the event loop's.
         """
-        self._here("Queue.places")
-        IDS("ids", ids)
-        queue, primary = self._queue, self._runtime.replica.primary
+        queue, runtime = self._queue, self._runtime
+        if get_ident() != runtime.thread:
+            self._here("Queue.places")
+        if type(ids) is not SequenceSet:
+            IDS("ids", ids)
+        primary = runtime.replica.primary
         if primary is not None:
             if queue.places is None and primary.replaced.none:
                 return ids

@@ -41,7 +41,7 @@ class Disk:
         self._store = store
         self._broken = broken
         self._loop = asyncio.get_running_loop()
-        self._thread = JobThread("qpidha-store") if store.blocking else None
+        self._worker = JobThread("qpidha-store") if store.blocking else None
         self._idle = asyncio.Event()
         self._idle.set()
         self._busy_since: float | None = None
@@ -63,7 +63,7 @@ class Disk:
 
     async def work(self, job: Callable[[], T]) -> T:
         """Run a long job in the store's thread, so that it does not block the loop. Before the first commit only."""
-        return job() if self._thread is None else await self._answer(self._thread.submit(job))
+        return job() if self._worker is None else await self._answer(self._worker.submit(job))
 
     async def _answer(self, future: Future[T]) -> T:
         """The result of a job. A caller that is cancelled while it waits does not cancel the job."""
@@ -93,7 +93,7 @@ class Disk:
             around: What is entered while a store that is blocking does it, in its thread.
         """
         store = self._store
-        if self._thread is None and len(changes) > STEPPED_MIN and isinstance(store, SteppedStore):
+        if self._worker is None and len(changes) > STEPPED_MIN and isinstance(store, SteppedStore):
             self._in_turns(store.commit_in_steps(changes), done)
             return
 
@@ -104,7 +104,7 @@ class Disk:
             with around:
                 store.commit(changes)
 
-        self._call(job, done if self._thread is None else self._timed(done))
+        self._call(job, done if self._worker is None else self._timed(done))
 
     def _timed(self, done: Done) -> Done:
         """The same callback; the time until it is called is counted."""
@@ -154,11 +154,11 @@ class Disk:
             self._broken(error)
 
     def _call(self, job: Callable[[], None], done: Done) -> None:
-        if self._thread is None:
+        if self._worker is None:
             self._finish(done, _tried(job))
             return
         self._begin()
-        self._thread.submit(lambda: self._soon(self._answered, done, _tried(job)))
+        self._worker.submit(lambda: self._soon(self._answered, done, _tried(job)))
 
     def _begin(self) -> None:
         """The store is at work from now on, until `_answered`."""
@@ -212,12 +212,12 @@ class Disk:
         Args:
             clean: Whether to mark it so; None: as it was when it was opened.
         """
-        if self._thread is None:
+        if self._worker is None:
             await self._idle.wait()  # A commit in steps: its callback comes first.
             self._close(clean)
             return
-        closing = self._thread.submit(lambda: self._close(clean))
-        self._thread.close()
+        closing = self._worker.submit(lambda: self._close(clean))
+        self._worker.close()
         await self._answer(closing)
 
     def _close(self, clean: bool | None) -> None:

@@ -41,10 +41,10 @@ from qpidha.node.connect import Connector
 from qpidha.node.freezing import kept_by
 from qpidha.node.handles import Handles
 from qpidha.node.keywatches import KeyWatches
+from qpidha.node.ledger import NO_NODES, Ledger
 from qpidha.node.links import Links
 from qpidha.node.listeners import Listeners
 from qpidha.node.notifier import BrokerNotifier
-from qpidha.node.op import NO_NODES, Ledger
 from qpidha.node.prober import Prober
 from qpidha.node.runtime import Runtime
 from qpidha.types import QueueId
@@ -177,10 +177,10 @@ class NodeEffects:
             holders = primary.membership.holders if primary and safe else NO_NODES
             deadlines = runtime.op_deadlines
             runtime.settled = Ledger(
-                notice.generation, safe, thread=runtime.thread, nodes=holders, deadlines=deadlines
+                notice.generation, safe, home=runtime.home, nodes=holders, deadlines=deadlines
             )
-            runtime.stored = Ledger(notice.generation, thread=runtime.thread, deadlines=deadlines)
-            runtime.immediate = Ledger(notice.generation, thread=runtime.thread, deadlines=deadlines)
+            runtime.stored = Ledger(notice.generation, home=runtime.home, deadlines=deadlines)
+            runtime.immediate = Ledger(notice.generation, home=runtime.home, deadlines=deadlines)
             self._handles.new_term()
         if not notice.role.is_primary:
             runtime.troubles.clear(TooFewMembers)

@@ -13,7 +13,7 @@ from qpidha.core.queue import ReplicatedQueue
 from qpidha.errors import CallerError, UnknownQueue
 from qpidha.node.accepting import Accepting
 from qpidha.node.caller import stale, wrong_thread
-from qpidha.node.op import Ledger
+from qpidha.node.ledger import Ledger
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE
 from qpidha.seq import SequenceSet
@@ -47,7 +47,7 @@ class Handle:
         self._terms = terms
         self._queue = replicated
         self._ledger = Ledger(
-            generation, replicated.next - 1, thread=runtime.thread, deadlines=runtime.op_deadlines
+            generation, replicated.next - 1, home=runtime.home, deadlines=runtime.op_deadlines
         )
         self._waiting = IDLE
         self._accepting: Accepting | None = None
@@ -141,11 +141,15 @@ class Handle:
             ArgumentError: A number out of range.
             WrongThread: Called from another thread than the event loop's.
         """
-        self._here("Queue.read")
+        runtime = self._runtime
+        if get_ident() != runtime.thread:
+            self._here("Queue.read")
         FIRST_ID("first_id", first_id)
         LIMIT("messages_max", messages_max)
         LIMIT("bytes_max", bytes_max)
-        self._current._flush(first_id)
+        current = self if 0 < self.generation == runtime.serving_generation else self._current
+        if current._waiting.messages or current._accepting is not None:
+            current._flush(first_id)
         if messages_max == 1 and bytes_max:
             return self._queue.read_one(first_id)
         for ids, batch in self._queue.read(first_id, messages_max=messages_max, bytes_max=bytes_max):

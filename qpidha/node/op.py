@@ -1,48 +1,27 @@
-"""One pending publish or accept (`Op`), and the ledger that completes it.
+"""One pending publish or accept (`Op`). A watermark completes it: `qpidha.node.ledger`.
 
-An `Op` costs almost nothing until its outcome is requested: it refers to the watermark that covers it, and only an
-op that is awaited or has a callback is entered in the ledger. The values of a receipt are stored once for all ops that
-complete together. A wait may have a deadline (`qpidha.node.opdeadlines`).
+A wait may have a deadline (`qpidha.node.opdeadlines`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from operator import itemgetter
+from collections.abc import Callable, Generator
 from threading import get_ident
 from typing import TypeAlias
 
 from qpidha.checks import CALLBACK, SECONDS_OR_ZERO, optional
 from qpidha.errors import InDoubt, LocalProtocolError, OpTimeout, QpidhaError
 from qpidha.node.callbacks import call
-from qpidha.node.caller import FORKED, wrong_thread
+from qpidha.node.caller import wrong_thread
+from qpidha.node.ledger import NO_NODES, Ledger, Outcome
 from qpidha.node.opdeadlines import OpDeadlines
-from qpidha.seq import SequenceSet
-from qpidha.system import forks
-from qpidha.types import Generation, NodeId, Position, Receipt
+from qpidha.types import Position, Receipt
 
 SafeCallback: TypeAlias = Callable[["Op", "QpidhaError | None"], None]
-NO_NODES: frozenset[NodeId] = frozenset()
 TIMEOUT = optional(SECONDS_OR_ZERO)
-_cover = itemgetter(0)
 TO_COME = 2**64
 """In place of a position: the operation is made later in this turn. No watermark gets there."""
-
-
-class Outcome:
-    """The outcome of operations that complete together. Written once, by the ledger."""
-
-    __slots__ = ("consumed", "nodes")
-
-    def __init__(self) -> None:
-        self.nodes: frozenset[NodeId] = NO_NODES
-        """The nodes that had made them durable when they completed."""
-        self.consumed: SequenceSet | None = None
-        """Published messages that were consumed before that."""
 
 
 class Asked:
@@ -74,117 +53,6 @@ class Asked:
             op._forget(self)
             text = f"not safe after {self.timeout_s:g} s; nothing was undone, and it is still pending"
             call(self._callback, op, OpTimeout(text))
-
-
-class Ledger:
-    """One watermark of one generation, and the ops that wait for it, lowest first."""
-
-    __slots__ = (
-        "__weakref__",
-        "_count",
-        "_doubt",
-        "_expected",
-        "_waiting",
-        "deadlines",
-        "generation",
-        "nodes",
-        "thread",
-        "upto",
-    )
-
-    def __init__(
-        self,
-        generation: Generation,
-        upto: int = 0,
-        *,
-        thread: int = 0,
-        nodes: frozenset[NodeId] = NO_NODES,
-        deadlines: OpDeadlines | None = None,
-    ) -> None:
-        self.deadlines = deadlines
-        """The deadlines of waits for its ops; None: made for the first wait with a deadline."""
-        self.generation = generation
-        self.upto = upto
-        self.nodes = nodes
-        self.thread = thread
-        """Of the event loop that this belongs to."""
-        if thread:
-            forks.watch(self)
-        self._waiting: list[tuple[int, int, Op]] | None = None
-        """None when empty: most ledgers belong to idle queues."""
-        self._expected: deque[tuple[int, Outcome]] | None = None
-        """The same."""
-        self._count = 0
-        self._doubt: InDoubt | None = None
-
-    def forked(self) -> Iterable[int]:
-        """In a child: nothing completes here."""
-        self.thread = FORKED
-        return ()
-
-    def expect(self, cover: int, outcome: Outcome) -> Outcome:
-        """Note the outcome when this is covered. Covers come in ascending order."""
-        if cover <= self.upto:
-            outcome.nodes = self.nodes
-        elif self._doubt is None:
-            if self._expected is None:
-                self._expected = deque()
-            self._expected.append((cover, outcome))
-        return outcome
-
-    def covering(self, cover: int) -> Outcome:
-        """The outcome of what is covered here, if it is that of an earlier op, or of everything up to now."""
-        expected = self._expected
-        index = bisect_left(expected, cover, key=_cover) if expected else 0
-        if not expected or cover <= self.upto or index == len(expected):
-            return self.expect(cover, Outcome())
-        return expected[index][1]
-
-    def advance(self, upto: int, nodes: frozenset[NodeId], consumed: SequenceSet | None = None) -> None:
-        """Everything up to here is safe on these nodes, or was consumed first."""
-        self.upto = upto
-        self.nodes = nodes
-        expected, waiting = self._expected, self._waiting
-        while expected and expected[0][0] <= upto:
-            outcome = expected.popleft()[1]
-            outcome.nodes, outcome.consumed = nodes, consumed
-        if not expected:
-            self._expected = None
-        while waiting and waiting[0][0] <= upto:
-            heapq.heappop(waiting)[2]._tell(None)
-        if not waiting and self._waiting is waiting:
-            self._waiting = None
-
-    def doubt(self, error: InDoubt) -> None:
-        """End the generation: every operation that is not safe now is in doubt (K1)."""
-        self._doubt = error
-        waiting, self._waiting, self._expected = self._waiting, None, None
-        for _, _, op in waiting or ():
-            op._tell(error)
-
-    @property
-    def error(self) -> InDoubt | None:
-        """The error of operations that are not safe, once the generation is over; None before."""
-        return self._doubt
-
-    def limited(self, op: Op, callback: SafeCallback, timeout_s: float | None) -> Asked | None:
-        """The callback with a deadline; None if it has none: no time was given, and there is no default."""
-        if timeout_s is None:
-            timeout_s = self.deadlines.default_s if self.deadlines is not None else None
-        if timeout_s is None:
-            return None
-        if self.deadlines is None:
-            self.deadlines = OpDeadlines()
-        asked = Asked(self.deadlines, op, callback, timeout_s)
-        self.deadlines.add(asked)
-        return asked
-
-    def enter(self, op: Op) -> None:
-        """Complete this op when its watermark is reached."""
-        if self._waiting is None:
-            self._waiting = []
-        self._count += 1
-        heapq.heappush(self._waiting, (op._cover, self._count, op))
 
 
 class Op:
@@ -246,17 +114,32 @@ class Op:
             ArgumentError: It cannot be called, or that is no time.
             WrongThread: Called from another thread than the event loop's.
         """
-        self._here("Op.add_safe_callback")
-        CALLBACK("callback", callback)
+        ledger = self._ledger
+        if get_ident() != ledger.home.thread:
+            self._here("Op.add_safe_callback")
+        if not callable(callback):
+            CALLBACK("callback", callback)
         if timeout_s is not None:
             TIMEOUT("timeout_s", timeout_s)
-        if self.done:
-            call(callback, self, None if self.safe else self._ledger.error)
+        if self._cover <= ledger.upto:
+            call(callback, self, None)
+        elif (error := ledger.error) is not None:
+            call(callback, self, error)
         else:
-            self._call_back(callback, timeout_s)
+            self._add(self._limited(callback, timeout_s))
 
-    def _call_back(self, callback: SafeCallback, timeout_s: float | None) -> None:
-        self._add(self._ledger.limited(self, callback, timeout_s) or callback)
+    def _limited(self, callback: SafeCallback, timeout_s: float | None) -> SafeCallback:
+        """The callback, with a deadline if a time was given or there is a default."""
+        ledger = self._ledger
+        if timeout_s is None:
+            timeout_s = ledger.deadlines.default_s if ledger.deadlines is not None else None
+        if timeout_s is None:
+            return callback
+        if ledger.deadlines is None:
+            ledger.deadlines = OpDeadlines()
+        asked = Asked(ledger.deadlines, self, callback, timeout_s)
+        ledger.deadlines.add(asked)
+        return asked
 
     def _add(self, callback: SafeCallback) -> None:
         """Call back when the outcome is known, which it is not yet, whenever that is."""
@@ -305,8 +188,8 @@ class Op:
             self._callbacks.remove(callback)
 
     def _here(self, what: str) -> None:
-        if get_ident() != self._ledger.thread:
-            raise wrong_thread(what, self._ledger.thread)
+        if get_ident() != self._ledger.home.thread:
+            raise wrong_thread(what, self._ledger.home.thread)
 
     def _tell(self, error: QpidhaError | None) -> None:
         callbacks, self._callbacks = self._callbacks or [], None
@@ -325,7 +208,7 @@ class Op:
                     future.set_result(error)
 
             self._here("Op.add_safe_callback")
-            self._call_back(wake, timeout_s)
+            self._add(self._limited(wake, timeout_s))
             error = await future
             if isinstance(error, OpTimeout) and not self.done:  # It may have become safe in the same turn.
                 raise error

@@ -19,7 +19,8 @@ from qpidha.errors import ArgumentError
 from qpidha.node.caller import as_bytes, stale
 from qpidha.node.commit import Commits
 from qpidha.node.handles import Handles
-from qpidha.node.op import Op, Outcome, ProducerOp
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import Op, ProducerOp
 from qpidha.node.queue import Queue
 from qpidha.node.runtime import Runtime
 from qpidha.node.transaction import Transaction

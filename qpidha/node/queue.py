@@ -21,7 +21,8 @@ from qpidha.node.callbacks import call
 from qpidha.node.caller import as_bytes, as_set
 from qpidha.node.consuming import Consuming, Ids
 from qpidha.node.handle import Terms
-from qpidha.node.op import Op, Outcome
+from qpidha.node.ledger import Outcome
+from qpidha.node.op import Op
 from qpidha.node.runtime import Runtime
 from qpidha.node.waiting import IDLE, SMALL_BATCH_BYTES, Run, Waiting, as_batch
 from qpidha.seq import SequenceSet

@@ -29,8 +29,10 @@ from qpidha.journal import StoreImage, StoreStatus
 from qpidha.node.callbacks import call
 from qpidha.node.caller import FORKED, wrong_thread
 from qpidha.node.freezing import Freezing
+from qpidha.node.home import Home
+from qpidha.node.ledger import Ledger, Outcome
 from qpidha.node.live import LiveNodes
-from qpidha.node.op import Ledger, Op, Outcome
+from qpidha.node.op import Op
 from qpidha.node.opdeadlines import OpDeadlines
 from qpidha.node.stalls import Stalls
 from qpidha.node.troubles import Troubles
@@ -101,6 +103,8 @@ class Runtime:
         """The generation in which this node takes publishes; 0 while it is not primary."""
         self.broker_generation: Generation = 0
         """The generation for which ``on_promote`` was called and has not failed; 0 otherwise."""
+        self.home = Home()
+        """The same thread, for the ledgers of this node."""
         self.settled = Ledger(0)
         """Completes accepts, moves and barriers of this term: by position."""
         self.immediate = Ledger(0)
@@ -137,6 +141,7 @@ class Runtime:
     def enter_loop(self) -> None:
         """Belong to the running event loop from now on, and use its clock."""
         self.thread = get_ident()
+        self.home.enter(self.thread)
         forks.watch(self)
         self.loop = asyncio.get_running_loop()
         plain = type(self.loop).time is asyncio.BaseEventLoop.time

@@ -10,7 +10,7 @@ from qpidha.checks import instance_of
 from qpidha.core.producers import TAG_BYTES
 from qpidha.core.replica import Replica
 from qpidha.errors import ArgumentError
-from qpidha.node.op import Outcome
+from qpidha.node.ledger import Outcome
 from qpidha.seq import SequenceSet
 from qpidha.types import ProducerSequence, QueueId
 from qpidha.wire.batch import Batch

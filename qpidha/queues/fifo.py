@@ -21,7 +21,8 @@ from qpidha.wire.batch import Batch
 
 Op_co = TypeVar("Op_co", covariant=True)
 """What dequeuing returns: with a `Node`, its `Op`."""
-LIMIT = integer(0, 2**63 - 1)
+MOST = 2**63 - 1
+LIMIT = integer(0, MOST)
 IDS = instance_of(SequenceSet)
 CONTENT = implements("queue", plain=("read", "places", "dequeue", "on_content", "announce", "claim"))
 
@@ -34,7 +35,7 @@ class Content(Protocol[Op_co]):
         """The id that the next message gets."""
 
     def read(
-        self, first_id: MessageId, *, messages_max: int = ..., bytes_max: int = ...
+        self, first_id: MessageId, *, messages_max: int = 1000, bytes_max: int = 1 << 20
     ) -> tuple[SequenceSet, Batch] | None:
         """Read messages of the queue, in order, from a place on. In one answer ids and places ascend."""
 
@@ -98,10 +99,15 @@ class FifoQueue(Generic[Op_co]):
         Raises:
             ArgumentError: A limit is not a number, or negative.
         """
-        LIMIT("messages_max", messages_max)
-        LIMIT("bytes_max", bytes_max)
-        if not messages_max or not bytes_max:
-            return None  # Not because there are none.
+        if not (
+            type(messages_max) is type(bytes_max) is int
+            and 0 < messages_max <= MOST
+            and 0 < bytes_max <= MOST
+        ):
+            LIMIT("messages_max", messages_max)
+            LIMIT("bytes_max", bytes_max)
+            if not messages_max or not bytes_max:
+                return None  # Not because there are none.
         taken = self._acquire_released(messages_max, bytes_max) if self._released else None
         if taken is None:
             taken = self.queue.read(self._cursor, messages_max=messages_max, bytes_max=bytes_max)
@@ -143,7 +149,8 @@ class FifoQueue(Generic[Op_co]):
             NotPrimary: This node is not primary any more. Nothing has changed.
             StaleHandle: It is primary again, and the handle is of an earlier term. Nothing has changed.
         """
-        IDS("ids", ids)
+        if type(ids) is not SequenceSet:
+            IDS("ids", ids)
         places = self.queue.places(ids)
         try:
             op = self.queue.dequeue(ids)

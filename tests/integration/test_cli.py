@@ -137,15 +137,20 @@ def broker(tmp_path: Path) -> Iterator[Path]:
         assert process.wait(60) == 0, log.read_text()
 
 
-def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
+def until_active(capsys: pytest.CaptureFixture[str], broker: Path) -> Any:
+    """What `qpidha status` says of the broker, once it is primary: it can be asked before it has a session."""
     deadline = time.monotonic() + 60
     while True:
         code, found = document(capsys, "status", broker, "--cluster", broker.parent / "cluster")
-        status = found["nodes"][str(broker)]
-        if code == OK and status["role"] == "active":
-            break
+        if code == OK and found["nodes"][str(broker)]["role"] == "active":
+            return found
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_status_and_promote_of_a_running_node(capsys: pytest.CaptureFixture[str], broker: Path) -> None:
+    found = until_active(capsys, broker)
+    status = found["nodes"][str(broker)]
     assert status["in_sync"] and status["members"] == ["a"]
     assert found["record"]["record"]["generation"] == status["generation"] == 1
     code, out, _ = run(capsys, "status", broker)
@@ -202,6 +207,7 @@ def test_no_record_is_rebuilt_under_a_running_node(
     capsys: pytest.CaptureFixture[str], broker: Path, tmp_path: Path
 ) -> None:
     cluster = broker.parent / "cluster"
+    until_active(capsys, broker)
     code, _, err = run(capsys, "record", "rebuild", cluster, broker, "--write")
     assert code == PROBLEM and "still running: a" in err
     code, _, err = run(capsys, "record", "rebuild", tmp_path / "elsewhere", broker, "--write")

@@ -107,7 +107,7 @@ def test_messages_are_moved_and_updated_from_the_disk(tmp_path: Path) -> None:
 def damage(node: Node) -> None:
     """Change all messages in the store in use, as a disk does: nobody has written them."""
     store, disk = node._parts.engine._store, node._parts.engine.disk
-    assert isinstance(store, SqliteStore) and disk is not None and disk._thread is not None
+    assert isinstance(store, SqliteStore) and disk is not None and disk._worker is not None
 
     def change() -> None:
         assert store._db is not None and store._files is not None
@@ -115,7 +115,7 @@ def damage(node: Node) -> None:
         store._files.note_synced()
         store._files.written()
 
-    disk._thread.submit(change).result()  # In this thread nothing looks at the files meanwhile.
+    disk._worker.submit(change).result()  # In this thread nothing looks at the files meanwhile.
 
 
 @pytest.mark.parametrize("who", ["a consumer", "a catch-up"])

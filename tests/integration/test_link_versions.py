@@ -8,6 +8,7 @@ only the ends of a link, fails here: as content that differs, or as something sa
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +17,10 @@ import pytest
 
 from qpidha import Node
 from qpidha.errors import BackupTooOld
-from qpidha.node import peer
+from qpidha.types import BytesLike
 from qpidha.wire import codec, events, version
-from tests.support.harness import QUICK, World, run, until
+from qpidha.wire.framing import LENGTH_MAX, FrameReader
+from tests.support.harness import QUICK, Gate, GatedLink, World, run, until
 
 VERSIONS = range(version.PROTOCOL_MIN, version.PROTOCOL_MAX + 1)
 SINCE: dict[type[Any], int] = {
@@ -51,21 +53,23 @@ def test_the_page_says_for_each_version_who_must_know_it() -> None:
 
 
 class Heard:
-    """What nodes with old links were told, beginning with the handshake."""
+    """What nodes say on links of old versions, beginning with the handshake."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.newest = 0
-        decode = codec.decode
+        self._readers: dict[GatedLink, FrameReader] = {}
 
-        def heard(raw: Any) -> Any:
-            frame = decode(raw)
-            operations = frame.event.operations if isinstance(frame.event, events.Operations) else ()
-            parts = [part for operation in operations for part in operation]
-            for what in (frame.event, *parts):
+    def gate(self) -> Gate:
+        """The transport of a node that is listened to."""
+        return Gate(self._sent)
+
+    def _sent(self, link: GatedLink, chunks: Sequence[BytesLike]) -> None:
+        reader = self._readers.setdefault(link, FrameReader(LENGTH_MAX))
+        for raw in reader.feed(b"".join(chunks)):
+            event = codec.decode(raw).event
+            operations = event.operations if isinstance(event, events.Operations) else ()
+            for what in (event, *(part for operation in operations for part in operation)):
                 self.newest = max(self.newest, SINCE[type(what)])
-            return frame
-
-        monkeypatch.setattr(peer.codec, "decode", heard)
 
 
 async def everything(a: Node, *, deletes: bool) -> None:
@@ -110,17 +114,17 @@ def test_an_older_backup_is_told_nothing_newer_and_has_the_same(
     monkeypatch.setattr("qpidha.core.backup.follower.PROTOCOL_MAX", spoken)
     if spoken < version.LIMITS_SINCE:
         monkeypatch.setattr("qpidha.core.backup.follower.limits_of", lambda settings: None)
-    heard = Heard(monkeypatch)
+    heard = Heard()
 
     async def main(world: World) -> None:
-        a = await world.start("a")
+        a = await world.start("a", transport=heard.gate())
         await a.promote()
         if when == "connected":
-            b = await world.start("b")
+            b = await world.start("b", transport=heard.gate())
             await until(lambda: world.members() == {"a", "b"})
         await everything(a, deletes=when == "absent" or spoken >= version.DELETION_SINCE)
         if when == "absent":
-            b = await world.start("b")
+            b = await world.start("b", transport=heard.gate())
             await until(lambda: world.members() == {"a", "b"})
         await a.queue("two").enqueue(b"end")
         assert content(b) == content(a)

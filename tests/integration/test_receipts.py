@@ -9,7 +9,8 @@ import pytest
 
 from qpidha import Op, Receipt, Settle
 from qpidha.errors import LocalProtocolError
-from qpidha.node.op import Ledger, Outcome
+from qpidha.node.home import Home
+from qpidha.node.ledger import Ledger, Outcome
 from tests.support.harness import World, run, until
 
 NO_NODES: frozenset[str] = frozenset()
@@ -59,7 +60,7 @@ def test_the_receipt_of_a_publish_that_is_consumed_first_names_no_node() -> None
 
 def test_an_op_completes_when_its_watermark_is_reached_and_not_before() -> None:
     """Completing one position too early would confirm a message that a member does not have."""
-    ledger = Ledger(1, thread=get_ident())
+    ledger = Ledger(1, home=Home(get_ident()))
     told_ids: list[int] = []
     ops = [Op(ledger, cover, range(cover, cover + 1), ledger.expect(cover, Outcome())) for cover in (1, 2, 3)]
     for op in reversed(ops):

@@ -13,6 +13,7 @@ from qpidha.interfaces import Link, LinkFactory, LinkHandler, Listener, MessageS
 from qpidha.records.memory import MemoryRecordStore
 from qpidha.stores.memory import MemoryStore
 from qpidha.transports import TcpTransport
+from qpidha.transports.stream import TcpLink
 from qpidha.types import Address, BytesLike, PeerInfo
 
 QUICK = Settings(
@@ -62,8 +63,15 @@ class GatedLink:
 
     def write(self, chunks: Sequence[BytesLike]) -> None:
         self._gate.sent += sum(len(c) for c in chunks)
+        if self._gate.tap is not None:
+            self._gate.tap(self, chunks)
         if not self._gate.mute:
             self._link.write(chunks)
+
+    def pause_reading(self) -> None:
+        """What the peer sends is not read any more."""
+        assert isinstance(self._link, TcpLink) and self._link._transport is not None
+        self._link._transport.pause_reading()
 
     def close(self) -> None:
         self._link.close()
@@ -73,10 +81,15 @@ class GatedLink:
 
 
 class Gate:
-    """A transport that counts what one node sends, and can drop it: a cut in one direction."""
+    """A transport that counts what one node sends, and can drop it: a cut in one direction.
 
-    def __init__(self) -> None:
+    Args:
+        tap: Is told of everything that is sent.
+    """
+
+    def __init__(self, tap: Callable[[GatedLink, Sequence[BytesLike]], None] | None = None) -> None:
         self._inner = TcpTransport()
+        self.tap = tap
         self.sent = 0
         self.mute = False
 

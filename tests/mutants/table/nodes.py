@@ -173,7 +173,7 @@ NODES: tuple[Mutant, ...] = (
         name="one-too-many-is-safe",
         rules="O4",
         why="an op that is covered by the next position is told that it is safe",
-        file="qpidha/node/op.py",
+        file="qpidha/node/ledger.py",
         old="while waiting and waiting[0][0] <= upto:",
         new="while waiting and waiting[0][0] <= upto + 1:",
         first="test_receipts",

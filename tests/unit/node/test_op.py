@@ -9,7 +9,9 @@ import pytest
 
 from qpidha import SequenceSet
 from qpidha.errors import ArgumentError, InDoubt, LocalProtocolError, OpTimeout, WrongThread
-from qpidha.node.op import Ledger, Op, Outcome
+from qpidha.node.home import Home
+from qpidha.node.ledger import Ledger, Outcome
+from qpidha.node.op import Op
 from qpidha.node.opdeadlines import OpDeadlines
 from tests.support.node_parts import pause, run, turns
 
@@ -18,7 +20,7 @@ OVER = InDoubt("the term is over")
 
 
 def ledger(upto: int = 0) -> Ledger:
-    return Ledger(3, upto, thread=get_ident(), nodes=A)
+    return Ledger(3, upto, home=Home(get_ident()), nodes=A)
 
 
 def op(made: Ledger, cover: int, ids: range = range(0)) -> Op:
@@ -111,7 +113,7 @@ def test_what_cannot_be_called_is_refused() -> None:
 
 
 def test_another_thread_is_refused() -> None:
-    made = Ledger(3, 0, thread=get_ident() + 1)
+    made = Ledger(3, 0, home=Home(get_ident() + 1))
     with pytest.raises(WrongThread):
         Op(made, 1, range(0), Outcome()).receipt()
 
@@ -165,7 +167,7 @@ def test_an_op_that_is_not_safe_in_time_is_in_doubt_and_stays_pending() -> None:
 
 def test_the_setting_is_for_every_op_that_is_awaited_or_has_a_callback() -> None:
     async def main() -> None:
-        made = Ledger(3, 0, thread=get_ident(), nodes=A, deadlines=OpDeadlines(5.0))
+        made = Ledger(3, 0, home=Home(get_ident()), nodes=A, deadlines=OpDeadlines(5.0))
         late, began = op(made, 1), asyncio.get_running_loop().time()
         answers = told(late)
         with pytest.raises(OpTimeout):
@@ -203,7 +205,7 @@ def test_a_callback_has_its_own_time() -> None:
 def test_an_op_that_nobody_asks_about_has_no_deadline() -> None:
     async def main() -> None:
         deadlines = OpDeadlines(1.0)
-        made = Ledger(3, 0, thread=get_ident(), deadlines=deadlines)
+        made = Ledger(3, 0, home=Home(get_ident()), deadlines=deadlines)
         op(made, 1)
         assert len(deadlines) == 0 and deadlines._timer is None
 

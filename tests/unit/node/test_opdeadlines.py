@@ -8,7 +8,9 @@ from threading import get_ident
 import pytest
 
 from qpidha.errors import InDoubt, InvariantError
-from qpidha.node.op import Ledger, Op, Outcome
+from qpidha.node.home import Home
+from qpidha.node.ledger import Ledger, Outcome
+from qpidha.node.op import Op
 from qpidha.node.opdeadlines import LATE_S, LOOK_S, SPARE, OpDeadlines
 from tests.support.node_parts import pause, run, turns
 
@@ -134,7 +136,7 @@ def test_a_nearer_deadline_that_is_added_later_ends_first() -> None:
 
 def test_ops_that_complete_leave_little_behind() -> None:
     async def main() -> None:
-        ledger, deadlines = Ledger(1, thread=get_ident(), nodes=NODES), OpDeadlines(60.0)
+        ledger, deadlines = Ledger(1, home=Home(get_ident()), nodes=NODES), OpDeadlines(60.0)
         ledger.deadlines = deadlines
         answers: list[object] = []
         for cover in range(1, 2001):
@@ -166,7 +168,7 @@ def test_what_is_over_is_passed_by() -> None:
 
 def test_after_a_stop_nothing_ends_and_what_is_told_later_does_no_harm() -> None:
     async def main() -> None:
-        ledger, deadlines = Ledger(1, thread=get_ident()), OpDeadlines(1.0)
+        ledger, deadlines = Ledger(1, home=Home(get_ident())), OpDeadlines(1.0)
         ledger.deadlines = deadlines
         answers: list[object] = []
         Op(ledger, 1, range(0), Outcome()).add_safe_callback(lambda _, error: answers.append(error))
